@@ -1,0 +1,400 @@
+//! The one place where the library meets the WIT world `persist`: every item
+//! here passes a call on, in the other side's types.
+
+// The macro writes unsafe code for the canonical ABI, and items without
+// documentation; both are its own business.
+#[allow(missing_docs, unreachable_pub, clippy::undocumented_unsafe_blocks, clippy::all)]
+mod generated {
+    wit_bindgen::generate!({ path: "../wit", world: "persist" });
+}
+
+use std::cell::RefCell;
+
+use generated::exports::persist::snapshot::{blocks, snapshots as wit};
+use generated::persist::snapshot::storage as host;
+
+use crate::codec::{BlockRef, Codec, Decoder, EncodedBlock, Encoder};
+use crate::error::{Error, ErrorCode, Result};
+use crate::metadata::{Metadata, SaveOptions};
+use crate::restore::Restorer;
+use crate::save::Saver;
+use crate::snapshots::{self, ListEntry};
+use crate::storage::{ByteRange, ObjectInfo, Precondition, Reader, Storage, WriteOptions, Writer};
+use crate::verify::{self, Verifier};
+
+struct Component;
+
+generated::export!(Component with_types_in generated);
+
+/// The storage that the host provides.
+struct HostStorage;
+
+impl From<host::Error> for Error {
+    fn from(error: host::Error) -> Self {
+        use host::ErrorCode as From;
+        let code = match error.code {
+            From::NotFound => ErrorCode::NotFound,
+            From::AlreadyExists => ErrorCode::AlreadyExists,
+            From::PreconditionFailed => ErrorCode::PreconditionFailed,
+            From::AccessDenied => ErrorCode::AccessDenied,
+            From::Credentials => ErrorCode::Credentials,
+            From::NoSuchBucket => ErrorCode::NoSuchBucket,
+            From::InvalidKey => ErrorCode::InvalidKey,
+            From::Unavailable => ErrorCode::Unavailable,
+            From::Timeout => ErrorCode::Timeout,
+            From::NoSpace => ErrorCode::NoSpace,
+            From::Unsupported => ErrorCode::Unsupported,
+            From::Io => ErrorCode::Io,
+            From::Other => ErrorCode::Other,
+        };
+        Self { code, retryable: error.retryable, key: None, message: error.message, details: error.details }
+    }
+}
+
+impl From<Error> for wit::Error {
+    fn from(error: Error) -> Self {
+        use wit::ErrorCode as To;
+        let code = match error.code {
+            ErrorCode::InvalidArgument => To::InvalidArgument,
+            ErrorCode::NotFound => To::NotFound,
+            ErrorCode::AlreadyExists => To::AlreadyExists,
+            ErrorCode::PreconditionFailed => To::PreconditionFailed,
+            ErrorCode::Integrity => To::Integrity,
+            ErrorCode::InvalidFormat => To::InvalidFormat,
+            ErrorCode::UnsupportedFormat => To::UnsupportedFormat,
+            ErrorCode::LimitExceeded => To::LimitExceeded,
+            ErrorCode::AccessDenied => To::AccessDenied,
+            ErrorCode::Credentials => To::Credentials,
+            ErrorCode::NoSuchBucket => To::NoSuchBucket,
+            ErrorCode::InvalidKey => To::InvalidKey,
+            ErrorCode::Unavailable => To::Unavailable,
+            ErrorCode::Timeout => To::Timeout,
+            ErrorCode::NoSpace => To::NoSpace,
+            ErrorCode::Unsupported => To::Unsupported,
+            ErrorCode::Io => To::Io,
+            ErrorCode::Other => To::Other,
+        };
+        Self { code, retryable: error.retryable, key: error.key, message: error.message, details: error.details }
+    }
+}
+
+impl From<host::ObjectInfo> for ObjectInfo {
+    fn from(info: host::ObjectInfo) -> Self {
+        Self { key: info.key, size: info.size, etag: info.etag, modified: info.modified }
+    }
+}
+
+impl From<Precondition> for host::Precondition {
+    fn from(precondition: Precondition) -> Self {
+        match precondition {
+            Precondition::None => Self::None,
+            Precondition::IfAbsent => Self::IfAbsent,
+            Precondition::IfMatch(etag) => Self::IfMatch(etag),
+        }
+    }
+}
+
+impl From<host::Precondition> for Precondition {
+    fn from(precondition: host::Precondition) -> Self {
+        match precondition {
+            host::Precondition::None => Self::None,
+            host::Precondition::IfAbsent => Self::IfAbsent,
+            host::Precondition::IfMatch(etag) => Self::IfMatch(etag),
+        }
+    }
+}
+
+impl Storage for HostStorage {
+    type Writer = host::Writer;
+    type Reader = host::Reader;
+
+    fn open_write(&self, key: &str, options: WriteOptions) -> Result<host::Writer> {
+        let options = host::WriteOptions {
+            precondition: options.precondition.into(),
+            size_hint: options.size_hint,
+            content_type: options.content_type,
+            attributes: options.attributes,
+        };
+        Ok(host::open_write(key, &options)?)
+    }
+
+    fn open_read(&self, key: &str, range: ByteRange, if_match: Option<&str>) -> Result<host::Reader> {
+        let range = match range {
+            ByteRange::All => host::ByteRange::All,
+            ByteRange::Span { offset, length } => host::ByteRange::Span(host::Span { offset, length }),
+            ByteRange::Suffix(length) => host::ByteRange::Suffix(length),
+        };
+        Ok(host::open_read(key, &host::ReadOptions { range, if_match: if_match.map(str::to_owned) })?)
+    }
+
+    fn stat(&self, key: &str) -> Result<ObjectInfo> {
+        Ok(host::stat(key)?.into())
+    }
+
+    fn delete(&self, key: &str, precondition: Precondition) -> Result<()> {
+        Ok(host::delete(key, &precondition.into())?)
+    }
+
+    fn list_objects(&self, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<ObjectInfo>> {
+        let objects = host::list_objects(prefix, start_after, limit)?;
+        Ok(objects.into_iter().map(ObjectInfo::from).collect())
+    }
+}
+
+impl Writer for host::Writer {
+    fn write(&mut self, chunk: &[u8]) -> Result<()> {
+        Ok(host::Writer::write(self, chunk)?)
+    }
+
+    fn commit(self) -> Result<ObjectInfo> {
+        Ok(host::Writer::commit(self)?.into())
+    }
+}
+
+impl Reader for host::Reader {
+    fn info(&self) -> ObjectInfo {
+        host::Reader::info(self).into()
+    }
+
+    fn read(&mut self, max: u32) -> Result<Vec<u8>> {
+        Ok(host::Reader::read(self, max)?)
+    }
+}
+
+impl From<wit::Codec> for Codec {
+    fn from(codec: wit::Codec) -> Self {
+        match codec {
+            wit::Codec::Gzip => Self::Gzip,
+            wit::Codec::Zstd => Self::Zstd,
+        }
+    }
+}
+
+impl From<Codec> for wit::Codec {
+    fn from(codec: Codec) -> Self {
+        match codec {
+            Codec::Gzip => Self::Gzip,
+            Codec::Zstd => Self::Zstd,
+        }
+    }
+}
+
+impl From<wit::SaveOptions> for SaveOptions {
+    fn from(options: wit::SaveOptions) -> Self {
+        Self {
+            agent_id: options.agent_id,
+            session_id: options.session_id,
+            snapshot_index: options.snapshot_index,
+            description: options.description,
+            labels: options.labels,
+            content_type: options.content_type,
+            extra: options.extra,
+            codec: options.codec.map(Codec::from),
+            level: options.level,
+            snapshot_id: options.snapshot_id,
+            timestamp: options.timestamp,
+            precondition: options.precondition.into(),
+            size_hint: options.size_hint,
+            attributes: options.attributes,
+        }
+    }
+}
+
+impl From<Metadata> for wit::Metadata {
+    fn from(metadata: Metadata) -> Self {
+        Self {
+            key: metadata.key,
+            snapshot_id: metadata.snapshot_id,
+            agent_id: metadata.agent_id,
+            session_id: metadata.session_id,
+            snapshot_index: metadata.snapshot_index,
+            timestamp: metadata.timestamp,
+            description: metadata.description,
+            labels: metadata.labels.into_iter().collect(),
+            content_type: metadata.content_type,
+            content_hash: metadata.content_hash,
+            uncompressed_size: metadata.uncompressed_size,
+            compressed_size: metadata.compressed_size,
+            compression_algorithm: metadata.compression_algorithm.into(),
+            format_version: metadata.format_version,
+            producer: metadata.producer,
+            extra: metadata.extra,
+            digest: metadata.digest,
+            etag: metadata.etag,
+            stored_size: metadata.stored_size,
+        }
+    }
+}
+
+impl From<BlockRef> for wit::BlockRef {
+    fn from(block: BlockRef) -> Self {
+        Self {
+            codec: block.codec.into(),
+            offset: block.offset,
+            prefix: block.prefix,
+            frame_length: block.frame_length,
+            suffix: block.suffix,
+            length: block.length,
+            hash: block.hash.to_vec(),
+        }
+    }
+}
+
+/// A hash that a host hands in, which has to have 32 bytes.
+fn hash(bytes: &[u8]) -> Result<[u8; 32]> {
+    bytes.try_into().map_err(|_| Error::argument(format!("a SHA-256 has 32 bytes, not {}", bytes.len())))
+}
+
+impl wit::GuestSaver for RefCell<Saver<host::Writer>> {
+    fn encoding(&self) -> wit::Encoding {
+        let encoding = self.borrow().encoding();
+        wit::Encoding { codec: encoding.codec.into(), level: encoding.level, block_size: encoding.block_size }
+    }
+
+    fn write(&self, chunk: Vec<u8>) -> std::result::Result<(), wit::Error> {
+        Ok(self.borrow_mut().write(&chunk)?)
+    }
+
+    fn hash(&self, chunk: Vec<u8>) -> std::result::Result<(), wit::Error> {
+        Ok(self.borrow_mut().hash(&chunk)?)
+    }
+
+    fn append(&self, block: wit::EncodedBlock) -> std::result::Result<(), wit::Error> {
+        let block = EncodedBlock { hash: hash(&block.hash)?, frame: block.frame, length: block.length, crc32: block.crc32 };
+        Ok(self.borrow_mut().append(&block)?)
+    }
+
+    fn commit(saver: wit::Saver) -> std::result::Result<wit::Metadata, wit::Error> {
+        Ok(saver.into_inner::<Self>().into_inner().commit()?.into())
+    }
+}
+
+impl wit::GuestRestorer for RefCell<Restorer<host::Reader>> {
+    fn metadata(&self) -> wit::Metadata {
+        self.borrow().metadata().into()
+    }
+
+    fn read(&self, max: u32) -> std::result::Result<Vec<u8>, wit::Error> {
+        Ok(self.borrow_mut().read(max)?)
+    }
+
+    fn block_count(&self) -> u32 {
+        self.borrow().block_count()
+    }
+
+    fn plan(&self, first: u32, limit: u32) -> Vec<wit::BlockRef> {
+        self.borrow().plan(first, limit).into_iter().map(wit::BlockRef::from).collect()
+    }
+}
+
+impl wit::GuestVerifier for RefCell<Verifier> {
+    fn metadata(&self) -> wit::Metadata {
+        self.borrow().metadata().into()
+    }
+
+    fn write(&self, chunk: Vec<u8>) -> std::result::Result<(), wit::Error> {
+        Ok(self.borrow_mut().write(&chunk)?)
+    }
+
+    fn finish(verifier: wit::Verifier) -> std::result::Result<wit::Metadata, wit::Error> {
+        Ok(verifier.into_inner::<Self>().into_inner().finish()?.into())
+    }
+}
+
+impl wit::Guest for Component {
+    type Saver = RefCell<Saver<host::Writer>>;
+    type Restorer = RefCell<Restorer<host::Reader>>;
+    type Verifier = RefCell<Verifier>;
+
+    fn open_saver(key: String, options: wit::SaveOptions) -> std::result::Result<wit::Saver, wit::Error> {
+        Ok(wit::Saver::new(RefCell::new(Saver::open(&HostStorage, &key, options.into())?)))
+    }
+
+    fn open_restorer(key: String) -> std::result::Result<wit::Restorer, wit::Error> {
+        Ok(wit::Restorer::new(RefCell::new(Restorer::open(&HostStorage, &key)?)))
+    }
+
+    fn open_verifier(key: String) -> std::result::Result<wit::Verifier, wit::Error> {
+        Ok(wit::Verifier::new(RefCell::new(Verifier::open(&HostStorage, &key)?)))
+    }
+
+    fn save(key: String, state: Vec<u8>, options: wit::SaveOptions) -> std::result::Result<wit::Metadata, wit::Error> {
+        Ok(snapshots::save(&HostStorage, &key, &state, options.into())?.into())
+    }
+
+    fn save_text(key: String, state: String, options: wit::SaveOptions) -> std::result::Result<wit::Metadata, wit::Error> {
+        Self::save(key, state.into_bytes(), options)
+    }
+
+    fn restore(key: String) -> std::result::Result<Vec<u8>, wit::Error> {
+        Ok(snapshots::restore(&HostStorage, &key)?)
+    }
+
+    fn restore_text(key: String) -> std::result::Result<String, wit::Error> {
+        let state = snapshots::restore(&HostStorage, &key)?;
+        String::from_utf8(state).map_err(|_| Error::new(ErrorCode::Unsupported, "the state is not UTF-8 text").at(&key).into())
+    }
+
+    fn get_metadata(key: String) -> std::result::Result<wit::Metadata, wit::Error> {
+        Ok(snapshots::metadata(&HostStorage, &key)?.into())
+    }
+
+    fn verify(key: String) -> std::result::Result<wit::Metadata, wit::Error> {
+        Ok(verify::verify(&HostStorage, &key)?.into())
+    }
+
+    fn exists(key: String) -> std::result::Result<bool, wit::Error> {
+        Ok(snapshots::exists(&HostStorage, &key)?)
+    }
+
+    fn delete(key: String, precondition: wit::Precondition) -> std::result::Result<(), wit::Error> {
+        Ok(HostStorage.delete(&key, precondition.into()).map_err(|error| error.at(&key))?)
+    }
+
+    fn list_snapshots(prefix: String, start_after: Option<String>, limit: u32) -> std::result::Result<wit::ListPage, wit::Error> {
+        let page = snapshots::list(&HostStorage, &prefix, start_after.as_deref(), limit)?;
+        let entries = page.entries.into_iter().map(|entry| match entry {
+            ListEntry::Snapshot(metadata) => wit::ListEntry::Snapshot((*metadata).into()),
+            ListEntry::Unreadable { info, error } => {
+                wit::ListEntry::Unreadable(wit::Unreadable { key: info.key, stored_size: info.size, error: error.into() })
+            }
+        });
+        Ok(wit::ListPage { entries: entries.collect(), next: page.next })
+    }
+}
+
+thread_local! {
+    /// The codec and level that `encode` was last called with: buffers and
+    /// tables are used again for the next block.
+    static ENCODER: RefCell<Option<((Codec, i32), Encoder)>> = const { RefCell::new(None) };
+    static DECODER: RefCell<Decoder> = RefCell::default();
+}
+
+impl blocks::Guest for Component {
+    fn encode(codec: wit::Codec, level: i32, plain: Vec<u8>) -> std::result::Result<wit::EncodedBlock, wit::Error> {
+        let wanted = (Codec::from(codec), level);
+        let block = ENCODER.with_borrow_mut(|cached| {
+            let encoder = match cached {
+                Some((found, encoder)) if *found == wanted => encoder,
+                _ => &mut cached.insert((wanted, Encoder::new(wanted.0, level)?)).1,
+            };
+            encoder.encode(&plain)
+        })?;
+        Ok(wit::EncodedBlock { frame: block.frame, length: block.length, crc32: block.crc32, hash: block.hash.to_vec() })
+    }
+
+    fn decode(block: wit::BlockRef, slice: Vec<u8>) -> std::result::Result<Vec<u8>, wit::Error> {
+        let block = BlockRef {
+            codec: block.codec.into(),
+            offset: block.offset,
+            prefix: block.prefix,
+            frame_length: block.frame_length,
+            suffix: block.suffix,
+            length: block.length,
+            hash: hash(&block.hash)?,
+        };
+        let mut out = Vec::new();
+        DECODER.with_borrow_mut(|decoder| decoder.decode(&block, &slice, &mut out))?;
+        Ok(out)
+    }
+}

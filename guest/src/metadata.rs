@@ -1,0 +1,436 @@
+//! What a snapshot says of itself, and the JSON document that keeps it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
+use uuid::Uuid;
+
+use crate::codec::{Codec, MAX_BLOCK_SIZE};
+use crate::error::{Error, ErrorCode, Result};
+use crate::footer::{FORMAT_VERSION, MAX_METADATA};
+use crate::hash::is_hex_hash;
+use crate::storage::Precondition;
+
+/// What wrote the snapshot.
+const PRODUCER: &str = concat!("persist/", env!("CARGO_PKG_VERSION"));
+
+/// The largest whole number that every reader of JSON reads exactly.
+const MAX_INDEX: u64 = (1 << 53) - 1;
+
+/// The names of the standard metadata, which [`SaveOptions::extra`] can't have;
+/// the last four are those that listings add.
+const STANDARD: [&str; 18] = [
+    "snapshot_id",
+    "agent_id",
+    "session_id",
+    "snapshot_index",
+    "timestamp",
+    "description",
+    "labels",
+    "content_type",
+    "content_hash",
+    "uncompressed_size",
+    "compressed_size",
+    "compression_algorithm",
+    "format_version",
+    "producer",
+    "key",
+    "digest",
+    "etag",
+    "stored_size",
+];
+
+/// How a state is to be saved, and what is to be written down about it.
+#[derive(Clone, Debug, Default)]
+pub struct SaveOptions {
+    /// Whose state it is.
+    pub agent_id: String,
+    /// Which conversation, run or thread of that agent.
+    pub session_id: String,
+    /// The place in its session; at most 2^53 - 1.
+    pub snapshot_index: u64,
+    /// A note for people.
+    pub description: Option<String>,
+    /// Names and values to find it by.
+    pub labels: Vec<(String, String)>,
+    /// The state's media type; `application/json` if none.
+    pub content_type: Option<String>,
+    /// Further metadata: the text of one JSON object.
+    pub extra: Option<String>,
+    /// The codec; by the ending of the key if none.
+    pub codec: Option<Codec>,
+    /// The codec's level; its default if none.
+    pub level: Option<i32>,
+    /// A UUID; a new version 7 one if none.
+    pub snapshot_id: Option<String>,
+    /// RFC 3339, with any offset; the current time if none.
+    pub timestamp: Option<String>,
+    /// What must be true of the key.
+    pub precondition: Precondition,
+    /// The state's size in bytes, if known; a hint.
+    pub size_hint: Option<u64>,
+    /// Names and values for the storage to keep beside the object.
+    pub attributes: Vec<(String, String)>,
+}
+
+/// What a snapshot says of itself, and what the storage says of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metadata {
+    /// The object's key.
+    pub key: String,
+    /// A UUID, unique to this snapshot.
+    pub snapshot_id: String,
+    /// Whose state it is.
+    pub agent_id: String,
+    /// Which conversation, run or thread of that agent.
+    pub session_id: String,
+    /// The place in its session.
+    pub snapshot_index: u64,
+    /// RFC 3339, UTC, microseconds.
+    pub timestamp: String,
+    /// A note for people.
+    pub description: Option<String>,
+    /// Names and values, sorted by name.
+    pub labels: BTreeMap<String, String>,
+    /// The state's media type.
+    pub content_type: String,
+    /// SHA-256 of the state, 64 hexadecimal digits.
+    pub content_hash: String,
+    /// The state's size in bytes.
+    pub uncompressed_size: u64,
+    /// The data section's size in bytes.
+    pub compressed_size: u64,
+    /// The codec.
+    pub compression_algorithm: Codec,
+    /// The format's number.
+    pub format_version: u32,
+    /// What wrote it.
+    pub producer: String,
+    /// Metadata of other names, as the text of one JSON object.
+    pub extra: String,
+    /// SHA-256 over footer, table and metadata, 64 hexadecimal digits.
+    pub digest: String,
+    /// The object's etag.
+    pub etag: Option<String>,
+    /// The object's whole size in bytes.
+    pub stored_size: u64,
+}
+
+/// What is known when a save begins; the sizes and hashes come at its end.
+#[derive(Clone, Debug)]
+pub(crate) struct Draft {
+    snapshot_id: String,
+    agent_id: String,
+    session_id: String,
+    snapshot_index: u64,
+    timestamp: String,
+    description: Option<String>,
+    labels: BTreeMap<String, String>,
+    content_type: String,
+    extra: Unique<Box<RawValue>>,
+}
+
+impl Draft {
+    /// Checks the options and fills in what they leave out.
+    pub(crate) fn new(options: &SaveOptions) -> Result<Self> {
+        if options.snapshot_index > MAX_INDEX {
+            return Err(Error::argument(format!("the snapshot index {} is larger than 2^53 - 1", options.snapshot_index)));
+        }
+        let now = OffsetDateTime::now_utc();
+        let time = match &options.timestamp {
+            None => now,
+            Some(text) => OffsetDateTime::parse(text, &Rfc3339)
+                .map_err(|error| Error::argument(format!("the timestamp '{text}' is not RFC 3339, like 2026-01-31T12:00:00Z: {error}")))?,
+        };
+        let snapshot_id = match &options.snapshot_id {
+            None => new_uuid(now)?,
+            Some(text) => Uuid::parse_str(text).map_err(|error| Error::argument(format!("the snapshot id '{text}' is not a UUID: {error}")))?,
+        };
+        let mut labels = BTreeMap::new();
+        for (name, value) in &options.labels {
+            if labels.insert(name.clone(), value.clone()).is_some() {
+                return Err(Error::argument(format!("the label '{name}' is given twice")));
+            }
+        }
+        let draft = Self {
+            snapshot_id: snapshot_id.hyphenated().to_string(),
+            agent_id: options.agent_id.clone(),
+            session_id: options.session_id.clone(),
+            snapshot_index: options.snapshot_index,
+            timestamp: rfc3339_utc_micros(time)?,
+            description: options.description.clone(),
+            labels,
+            content_type: options.content_type.clone().unwrap_or_else(|| "application/json".to_owned()),
+            extra: extra_fields(options.extra.as_deref())?,
+        };
+        // Refused before a byte of state is read, not after. The numbers
+        // that are not known yet take the most room they can.
+        draft.clone().finish(Codec::Gzip, [0xff; 32], u64::MAX, u64::MAX, Some(u32::MAX)).to_json()?;
+        Ok(draft)
+    }
+
+    /// The whole document, once sizes and hashes are known.
+    pub(crate) fn finish(self, codec: Codec, content_hash: [u8; 32], size: u64, data_length: u64, crc32: Option<u32>) -> Document {
+        Document {
+            codec,
+            block_size: codec.block_size(),
+            crc32,
+            snapshot_id: self.snapshot_id,
+            agent_id: self.agent_id,
+            session_id: self.session_id,
+            snapshot_index: self.snapshot_index,
+            timestamp: self.timestamp,
+            description: self.description,
+            labels: self.labels,
+            content_type: self.content_type,
+            content_hash: crate::hash::hex(&content_hash),
+            uncompressed_size: size,
+            compressed_size: data_length,
+            producer: PRODUCER.to_owned(),
+            extra: self.extra,
+        }
+    }
+}
+
+/// The one form in which times are stored, so that they sort as text.
+fn rfc3339_utc_micros(time: OffsetDateTime) -> Result<String> {
+    let utc = time
+        .checked_to_offset(UtcOffset::UTC)
+        .filter(|utc| (0..=9999).contains(&utc.year()))
+        .ok_or_else(|| Error::argument("the timestamp is not in the years 0 to 9999, in UTC"))?;
+    let (hour, minute, second, micro) = utc.to_hms_micro();
+    let (year, month, day) = (utc.year(), u8::from(utc.month()), utc.day());
+    Ok(format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micro:06}Z"))
+}
+
+fn new_uuid(now: OffsetDateTime) -> Result<Uuid> {
+    let mut random = [0; 10];
+    getrandom::fill(&mut random).map_err(|error| Error::new(ErrorCode::Other, format!("no random numbers: {error}")))?;
+    let millis = u64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
+    Ok(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
+}
+
+fn extra_fields(text: Option<&str>) -> Result<Unique<Box<RawValue>>> {
+    let Some(text) = text else { return Ok(Unique(Vec::new())) };
+    let fields: Unique<Box<RawValue>> =
+        serde_json::from_str(text).map_err(|error| Error::argument(format!("the extra metadata is not one JSON object: {error}")))?;
+    for (name, value) in &fields.0 {
+        if STANDARD.contains(&name.as_str()) {
+            return Err(Error::argument(format!("the extra metadata has '{name}', which is standard metadata")));
+        }
+        check_value(name, value).map_err(Error::argument)?;
+    }
+    Ok(fields)
+}
+
+/// Whether other readers of JSON can read a value that is only passed on: raw
+/// text may nest deeper, and hold larger numbers, than they take.
+fn check_value(name: &str, value: &RawValue) -> std::result::Result<(), String> {
+    serde_json::from_str::<serde_json::Value>(value.get()).map(drop).map_err(|error| format!("the metadata '{name}' can't be read: {error}"))
+}
+
+/// The JSON document of a snapshot.
+#[derive(Clone, Debug)]
+pub(crate) struct Document {
+    pub(crate) codec: Codec,
+    pub(crate) block_size: u32,
+    /// CRC-32 of the state, where the codec's trailer has it.
+    pub(crate) crc32: Option<u32>,
+    snapshot_id: String,
+    agent_id: String,
+    session_id: String,
+    snapshot_index: u64,
+    timestamp: String,
+    description: Option<String>,
+    labels: BTreeMap<String, String>,
+    content_type: String,
+    pub(crate) content_hash: String,
+    pub(crate) uncompressed_size: u64,
+    pub(crate) compressed_size: u64,
+    producer: String,
+    extra: Unique<Box<RawValue>>,
+}
+
+/// A JSON object in the order it is written, in which no name stands twice.
+#[derive(Clone, Debug)]
+struct Unique<V>(Vec<(String, V)>);
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for Unique<V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct UniqueVisitor<V>(PhantomData<V>);
+
+        impl<'de, V: Deserialize<'de>> Visitor<'de> for UniqueVisitor<V> {
+            type Value = Unique<V>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Self::Value, A::Error> {
+                let mut names = std::collections::HashSet::new();
+                let mut fields = Vec::new();
+                while let Some((name, value)) = map.next_entry::<String, V>()? {
+                    if !names.insert(name.clone()) {
+                        return Err(A::Error::custom(format_args!("the name '{name}' stands twice")));
+                    }
+                    fields.push((name, value));
+                }
+                Ok(Unique(fields))
+            }
+        }
+
+        deserializer.deserialize_map(UniqueVisitor(PhantomData))
+    }
+}
+
+impl<V: Serialize> Serialize for Unique<V> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+impl Unique<Box<RawValue>> {
+    fn take<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>> {
+        let Some(index) = self.0.iter().position(|(found, _)| found == name) else { return Ok(None) };
+        let (_, value) = self.0.remove(index);
+        serde_json::from_str(value.get()).map(Some).map_err(|error| Error::format(format!("the metadata's '{name}' is wrong: {error}")))
+    }
+
+    fn require<T: DeserializeOwned>(&mut self, name: &str) -> Result<T> {
+        self.take(name)?.ok_or_else(|| Error::format(format!("the metadata has no '{name}'")))
+    }
+}
+
+/// The inner object, with the metadata alone.
+struct Fields<'a>(&'a Document);
+
+impl Serialize for Fields<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let document = self.0;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("snapshot_id", &document.snapshot_id)?;
+        map.serialize_entry("agent_id", &document.agent_id)?;
+        map.serialize_entry("session_id", &document.session_id)?;
+        map.serialize_entry("snapshot_index", &document.snapshot_index)?;
+        map.serialize_entry("timestamp", &document.timestamp)?;
+        map.serialize_entry("description", &document.description)?;
+        map.serialize_entry("labels", &document.labels)?;
+        map.serialize_entry("content_type", &document.content_type)?;
+        map.serialize_entry("content_hash", &document.content_hash)?;
+        map.serialize_entry("uncompressed_size", &document.uncompressed_size)?;
+        map.serialize_entry("compressed_size", &document.compressed_size)?;
+        map.serialize_entry("compression_algorithm", document.codec.name())?;
+        map.serialize_entry("format_version", &FORMAT_VERSION)?;
+        map.serialize_entry("producer", &document.producer)?;
+        for (name, value) in &document.extra.0 {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+impl Serialize for Document {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("codec", self.codec.name())?;
+        map.serialize_entry("block_size", &self.block_size)?;
+        if let Some(crc32) = self.crc32 {
+            map.serialize_entry("crc32", &crc32)?;
+        }
+        map.serialize_entry("metadata", &Fields(self))?;
+        map.end()
+    }
+}
+
+impl Document {
+    /// The document's text, as it is stored.
+    pub(crate) fn to_json(&self) -> Result<Vec<u8>> {
+        let json = serde_json::to_vec(self).map_err(|error| Error::new(ErrorCode::Other, format!("the metadata can't be written: {error}")))?;
+        if json.len() > MAX_METADATA {
+            return Err(Error::argument(format!(
+                "the metadata takes {} bytes, at most {MAX_METADATA} are allowed: shorten description, labels or extra metadata",
+                json.len()
+            )));
+        }
+        Ok(json)
+    }
+
+    /// Reads a document. Its bytes are covered by the digest, so that whatever
+    /// is wrong with them was written so.
+    pub(crate) fn parse(json: &[u8]) -> Result<Self> {
+        let mut outer: Unique<Box<RawValue>> =
+            serde_json::from_slice(json).map_err(|error| Error::format(format!("the metadata is not one JSON object: {error}")))?;
+        let codec_name: String = outer.require("codec")?;
+        let codec = Codec::from_name(&codec_name).ok_or_else(|| Error::format(format!("the codec '{codec_name}' is not known")))?;
+        let block_size: u32 = outer.require("block_size")?;
+        if block_size == 0 || block_size > MAX_BLOCK_SIZE {
+            return Err(Error::format(format!("a block size of {block_size} bytes is not in 1 to {MAX_BLOCK_SIZE}")));
+        }
+        let crc32 = if codec.needs_crc32() { Some(outer.require("crc32")?) } else { None };
+        let mut fields: Unique<Box<RawValue>> = outer.require("metadata")?;
+
+        let labels: Unique<String> = fields.take("labels")?.unwrap_or(Unique(Vec::new()));
+        let algorithm: String = fields.require("compression_algorithm")?;
+        let format: u32 = fields.require("format_version")?;
+        if algorithm != codec.name() || format != FORMAT_VERSION {
+            return Err(Error::format(format!("the metadata says {algorithm} and format {format}, the file {} and {FORMAT_VERSION}", codec.name())));
+        }
+        let document = Self {
+            codec,
+            block_size,
+            crc32,
+            snapshot_id: fields.require("snapshot_id")?,
+            agent_id: fields.require("agent_id")?,
+            session_id: fields.require("session_id")?,
+            snapshot_index: fields.require("snapshot_index")?,
+            timestamp: fields.require("timestamp")?,
+            description: fields.take::<Option<String>>("description")?.flatten(),
+            labels: labels.0.into_iter().collect(),
+            content_type: fields.require("content_type")?,
+            content_hash: fields.require("content_hash")?,
+            uncompressed_size: fields.require("uncompressed_size")?,
+            compressed_size: fields.require("compressed_size")?,
+            producer: fields.require("producer")?,
+            extra: fields,
+        };
+        if !is_hex_hash(&document.content_hash) {
+            return Err(Error::format("the metadata's 'content_hash' is not 64 hexadecimal digits"));
+        }
+        for (name, value) in &document.extra.0 {
+            check_value(name, value).map_err(Error::format)?;
+        }
+        Ok(document)
+    }
+
+    /// What users see of it, with what the storage knows of the object.
+    pub(crate) fn into_metadata(self, key: &str, digest: [u8; 32], etag: Option<String>, stored_size: u64) -> Metadata {
+        Metadata {
+            key: key.to_owned(),
+            snapshot_id: self.snapshot_id,
+            agent_id: self.agent_id,
+            session_id: self.session_id,
+            snapshot_index: self.snapshot_index,
+            timestamp: self.timestamp,
+            description: self.description,
+            labels: self.labels,
+            content_type: self.content_type,
+            content_hash: self.content_hash,
+            uncompressed_size: self.uncompressed_size,
+            compressed_size: self.compressed_size,
+            compression_algorithm: self.codec,
+            format_version: FORMAT_VERSION,
+            producer: self.producer,
+            extra: serde_json::to_string(&self.extra).unwrap_or_else(|_| "{}".to_owned()),
+            digest: crate::hash::hex(&digest),
+            etag,
+            stored_size,
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Restoring: a snapshot goes in and its state comes out, checked.
+
+use crate::codec::{BlockRef, Decoder};
+use crate::error::{Error, ErrorCode, Result};
+use crate::metadata::Metadata;
+use crate::open::{OpenSnapshot, read_all, until_stable};
+use crate::storage::{ByteRange, Reader, Storage};
+
+/// The data section of a snapshot, from its first byte on.
+enum Data<R> {
+    /// The object is small and was read whole.
+    Memory { object: Vec<u8>, position: usize },
+    /// A read of the data section.
+    Stored(R),
+}
+
+impl<R: Reader> Data<R> {
+    /// Replaces `slice` by the next `length` bytes, or by fewer at the end.
+    fn read(&mut self, length: usize, slice: &mut Vec<u8>) -> Result<()> {
+        match self {
+            Self::Memory { object, position } => {
+                let rest = object.get(*position..).unwrap_or_default();
+                let now = rest.get(..length).unwrap_or(rest);
+                slice.clear();
+                slice.extend_from_slice(now);
+                *position += now.len();
+            }
+            Self::Stored(reader) => *slice = read_all(reader, length)?,
+        }
+        Ok(())
+    }
+}
+
+/// A snapshot being restored. Holds a slice, its block and the table, whatever
+/// the state's size. No byte leaves it before the frame that it is in was checked.
+pub struct Restorer<R> {
+    snapshot: OpenSnapshot,
+    data: Data<R>,
+    next_block: usize,
+    blocks: Vec<BlockRef>,
+    decoder: Decoder,
+    slice: Vec<u8>,
+    /// The decoded block, and how much of it was given out.
+    block: Vec<u8>,
+    given: usize,
+    failed: Option<Error>,
+}
+
+/// How many block references are made of the table at a time.
+const BATCH: usize = 256;
+
+impl<R: Reader> Restorer<R> {
+    /// Opens a snapshot and checks its metadata and table.
+    pub fn open<S: Storage<Reader = R>>(storage: &S, key: &str) -> Result<Self> {
+        until_stable(|| {
+            let mut snapshot = OpenSnapshot::open(storage, key)?;
+            let data = match snapshot.take_whole_object() {
+                Some(object) => Data::Memory { object, position: 0 },
+                None => {
+                    let span = ByteRange::Span { offset: 0, length: snapshot.data_length() };
+                    Data::Stored(storage.open_read(key, span, snapshot.info.etag.as_deref())?)
+                }
+            };
+            Ok(Self {
+                snapshot,
+                data,
+                next_block: 0,
+                blocks: Vec::new(),
+                decoder: Decoder::default(),
+                slice: Vec::new(),
+                block: Vec::new(),
+                given: 0,
+                failed: None,
+            })
+        })
+        .map_err(|error| error.at(key))
+    }
+
+    /// The snapshot's metadata.
+    pub fn metadata(&self) -> Metadata {
+        self.snapshot.metadata()
+    }
+
+    /// How many blocks the state has.
+    pub fn block_count(&self) -> u32 {
+        self.snapshot.block_count()
+    }
+
+    /// The blocks from number `first`, at most `limit`.
+    pub fn plan(&self, first: u32, limit: u32) -> Vec<BlockRef> {
+        self.snapshot.blocks().skip(first as usize).take(limit as usize).collect()
+    }
+
+    /// The next bytes of the state: at most `max`, none only at the end.
+    pub fn read(&mut self, max: u32) -> Result<Vec<u8>> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        self.read_inner(max as usize).map_err(|error| {
+            let error = error.at(&self.snapshot.info.key);
+            self.failed = Some(error.clone());
+            error
+        })
+    }
+
+    fn read_inner(&mut self, max: usize) -> Result<Vec<u8>> {
+        if max == 0 {
+            return Err(Error::argument("a read of no bytes"));
+        }
+        while self.given == self.block.len() {
+            if !self.next()? {
+                return Ok(Vec::new());
+            }
+        }
+        if self.given == 0 && self.block.len() <= max {
+            // The usual case: the block leaves as it is.
+            return Ok(std::mem::take(&mut self.block));
+        }
+        let rest = self.block.get(self.given..).unwrap_or_default();
+        let now = rest.get(..max).unwrap_or(rest).to_vec();
+        self.given += now.len();
+        Ok(now)
+    }
+
+    /// Decodes the next block; false at the end.
+    fn next(&mut self) -> Result<bool> {
+        self.block.clear();
+        self.given = 0;
+        let in_batch = self.next_block % BATCH;
+        if in_batch == 0 {
+            self.blocks = self.snapshot.blocks().skip(self.next_block).take(BATCH).collect();
+        }
+        let Some(block) = self.blocks.get(in_batch) else { return Ok(false) };
+        self.data.read(block.slice_length(), &mut self.slice)?;
+        self.decoder.decode(block, &self.slice, &mut self.block)?;
+        self.next_block += 1;
+        Ok(true)
+    }
+
+    /// The whole state, if it has at most `limit` bytes.
+    pub fn read_to_end(mut self, limit: u64) -> Result<Vec<u8>> {
+        let size = self.snapshot.document().uncompressed_size;
+        let too_large = || {
+            Error::new(ErrorCode::LimitExceeded, format!("the state has {size} bytes, which is too much for memory here: restore it as a stream"))
+                .at(&self.snapshot.info.key)
+        };
+        let mut state = Vec::new();
+        let room = usize::try_from(size).ok().filter(|_| size <= limit).ok_or_else(too_large)?;
+        state.try_reserve_exact(room).map_err(|_| too_large())?;
+        loop {
+            let chunk = self.read(u32::MAX)?;
+            if chunk.is_empty() {
+                return Ok(state);
+            }
+            state.extend_from_slice(&chunk);
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Saving: a state goes in, in one pass, and a snapshot comes out.
+
+use sha2::{Digest, Sha256};
+
+use crate::codec::{self, Codec, EncodedBlock, Encoder};
+use crate::error::{Error, ErrorCode, Result};
+use crate::footer::Footer;
+use crate::metadata::{Draft, Metadata, SaveOptions};
+use crate::storage::{Storage, WriteOptions, Writer};
+use crate::table::Table;
+
+/// The most that is handed to storage in one call.
+const CHUNK: usize = 1 << 20;
+
+/// How each block of a snapshot is encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Encoding {
+    /// The codec.
+    pub codec: Codec,
+    /// Its level.
+    pub level: i32,
+    /// Bytes of state in every block but the last.
+    pub block_size: u32,
+}
+
+/// Where the blocks of a saver come from; one saver does not mix them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Input {
+    Undecided,
+    /// Through `write`: cut and encoded here.
+    Bytes,
+    /// Through `hash` and `append`: encoded elsewhere.
+    Blocks,
+    /// An error happened; only dropping is left.
+    Failed,
+}
+
+/// A state being saved. Holds a block, its frame and the table, whatever the
+/// state's size. Dropped without commit, it stores nothing.
+pub struct Saver<W> {
+    key: String,
+    writer: W,
+    encoding: Encoding,
+    encoder: Encoder,
+    draft: Draft,
+    input: Input,
+    /// State that does not fill a block yet.
+    block: Vec<u8>,
+    /// What the file begins with or goes on with, on its way to storage.
+    out: Vec<u8>,
+    table: Table,
+    /// Of the bytes that were written or hashed.
+    content_hash: Sha256,
+    hashed: u64,
+    /// Of the blocks that are in the table.
+    crc32: u32,
+    appended: u64,
+    /// Whether a block that is not full was appended: it has to be the last.
+    ended: bool,
+}
+
+impl<W: Writer> Saver<W> {
+    /// Begins to save. Arguments are checked, and the storage is opened, now.
+    pub fn open<S: Storage<Writer = W>>(storage: &S, key: &str, options: SaveOptions) -> Result<Self> {
+        Self::open_inner(storage, key, options).map_err(|error| error.at(key))
+    }
+
+    fn open_inner<S: Storage<Writer = W>>(storage: &S, key: &str, options: SaveOptions) -> Result<Self> {
+        let codec = options.codec.unwrap_or_else(|| Codec::for_key(key));
+        let level = codec.level(options.level)?;
+        let draft = Draft::new(&options)?;
+        let encoder = Encoder::new(codec, level)?;
+        let writer = storage.open_write(
+            key,
+            WriteOptions {
+                precondition: options.precondition,
+                // States compress; what is written is smaller than what is read.
+                size_hint: options.size_hint,
+                content_type: Some(codec.media_type().to_owned()),
+                attributes: options.attributes,
+            },
+        )?;
+        Ok(Self {
+            key: key.to_owned(),
+            writer,
+            encoding: Encoding { codec, level, block_size: codec.block_size() },
+            encoder,
+            draft,
+            input: Input::Undecided,
+            block: Vec::new(),
+            out: codec.header().to_vec(),
+            table: Table::default(),
+            content_hash: Sha256::new(),
+            hashed: 0,
+            crc32: 0,
+            appended: 0,
+            ended: false,
+        })
+    }
+
+    /// How blocks have to be encoded.
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    /// The next bytes of the state, of any length.
+    pub fn write(&mut self, chunk: &[u8]) -> Result<()> {
+        self.step(Input::Bytes, |saver| saver.write_bytes(chunk))
+    }
+
+    /// The next bytes of the state, for its content hash alone.
+    pub fn hash(&mut self, chunk: &[u8]) -> Result<()> {
+        self.step(Input::Blocks, |saver| {
+            saver.update_hash(chunk);
+            Ok(())
+        })
+    }
+
+    /// The next block, encoded elsewhere.
+    pub fn append(&mut self, block: &EncodedBlock) -> Result<()> {
+        self.step(Input::Blocks, |saver| {
+            block.check(saver.encoding.block_size)?;
+            if saver.ended || block.length == 0 {
+                return Err(Error::argument("every block but the last has to be a full one"));
+            }
+            saver.out.extend_from_slice(&block.frame);
+            saver.push(block.frame.len(), block.length, block.crc32, &block.hash)
+        })
+    }
+
+    /// Completes the snapshot and makes it visible.
+    pub fn commit(self) -> Result<Metadata> {
+        let key = self.key.clone();
+        self.commit_inner().map_err(|error| error.at(&key))
+    }
+
+    fn step(&mut self, input: Input, work: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        let allowed = self.input == input || self.input == Input::Undecided;
+        self.input = Input::Failed;
+        let done = if allowed {
+            work(self)
+        } else {
+            Err(Error::argument("a saver that failed, or that got its state in the other way, takes no more"))
+        };
+        done.map_err(|error| error.at(&self.key))?;
+        self.input = input;
+        Ok(())
+    }
+
+    fn update_hash(&mut self, chunk: &[u8]) {
+        self.content_hash.update(chunk);
+        self.hashed += chunk.len() as u64;
+    }
+
+    fn write_bytes(&mut self, mut chunk: &[u8]) -> Result<()> {
+        self.update_hash(chunk);
+        let block_size = self.encoding.block_size as usize;
+        while !chunk.is_empty() {
+            if self.block.is_empty()
+                && let Some((block, rest)) = chunk.split_at_checked(block_size)
+            {
+                // A whole block: encoded where it is.
+                self.encode(block)?;
+                chunk = rest;
+                continue;
+            }
+            let room = block_size - self.block.len();
+            let (now, rest) = chunk.split_at(room.min(chunk.len()));
+            // Grown in doubling steps up to a block: small states stay small.
+            self.block.extend_from_slice(now);
+            chunk = rest;
+            if self.block.len() == block_size {
+                let mut block = std::mem::take(&mut self.block);
+                self.encode(&block)?;
+                block.clear();
+                self.block = block;
+            }
+        }
+        Ok(())
+    }
+
+    fn encode(&mut self, block: &[u8]) -> Result<()> {
+        let start = self.out.len();
+        self.encoder.encode_to(block, &mut self.out)?;
+        let frame = self.out.get(start..).unwrap_or_default();
+        let hash = Sha256::digest(frame).into();
+        let crc32 = if self.encoding.codec.needs_crc32() { codec::crc32(0, block) } else { 0 };
+        let length = u32::try_from(block.len()).unwrap_or(u32::MAX);
+        self.push(frame.len(), length, crc32, &hash)
+    }
+
+    /// Notes a block whose frame stands at the end of `out`.
+    fn push(&mut self, frame_length: usize, length: u32, crc32: u32, hash: &[u8; 32]) -> Result<()> {
+        self.table.push(frame_length, length, hash)?;
+        if self.encoding.codec.needs_crc32() {
+            self.crc32 = codec::crc32_combine(self.crc32, crc32, u64::from(length));
+        }
+        self.appended += u64::from(length);
+        self.ended = length != self.encoding.block_size;
+        self.flush(CHUNK / 4)
+    }
+
+    /// Hands `out` to storage once it is `least` bytes long.
+    fn flush(&mut self, least: usize) -> Result<()> {
+        if self.out.len() < least {
+            return Ok(());
+        }
+        for chunk in self.out.chunks(CHUNK) {
+            self.writer.write(chunk)?;
+        }
+        self.out.clear();
+        Ok(())
+    }
+
+    fn commit_inner(mut self) -> Result<Metadata> {
+        if self.input == Input::Failed {
+            return Err(Error::argument("a saver that failed can't be committed"));
+        }
+        let block = std::mem::take(&mut self.block);
+        if !block.is_empty() || self.hashed == 0 {
+            self.encode(&block)?;
+        }
+        if self.appended != self.hashed {
+            return Err(Error::argument(format!("{} bytes of state were hashed, but {} were appended", self.hashed, self.appended)));
+        }
+        let codec = self.encoding.codec;
+        let trailer = codec.trailer(self.crc32, self.appended);
+        let data_length = self.table.data_length(codec, &trailer);
+        let document = self.draft.clone().finish(
+            codec,
+            self.content_hash.clone().finalize().into(),
+            self.appended,
+            data_length,
+            codec.needs_crc32().then_some(self.crc32),
+        );
+        let json = document.to_json()?;
+        let footer = Footer::new(codec, data_length, self.table.bytes(), &json);
+        self.out.extend_from_slice(&trailer);
+        footer.carry(self.table.bytes(), &json, &mut self.out);
+        self.flush(0)?;
+        let stored_size = data_length + footer.trailing_length() as u64;
+        let info = self.writer.commit()?;
+        if info.size != stored_size {
+            return Err(Error::new(ErrorCode::Io, format!("the storage kept {} bytes of {stored_size}", info.size)));
+        }
+        Ok(document.into_metadata(&self.key, footer.digest, info.etag, stored_size))
+    }
+}

@@ -1,0 +1,169 @@
+//! Verifying: all bytes of a snapshot, one pass from first to last.
+
+use std::collections::VecDeque;
+
+use sha2::{Digest, Sha256};
+
+use crate::codec::{self, BlockRef, Decoder};
+use crate::error::{Error, Result};
+use crate::metadata::Metadata;
+use crate::open::{OpenSnapshot, until_stable};
+use crate::storage::{ByteRange, Reader, Storage};
+
+/// How many block references are made of the table at a time.
+const BATCH: usize = 256;
+
+/// A snapshot being checked, whose bytes are handed over in order. It accepts
+/// exactly the files that a restore accepts whole, and checks the content hash
+/// and the CRC-32 on top.
+pub struct Verifier {
+    snapshot: OpenSnapshot,
+    /// References that are made, and how many were made so far.
+    blocks: VecDeque<BlockRef>,
+    made: usize,
+    decoder: Decoder,
+    /// The part of the next slice that is here.
+    slice: Vec<u8>,
+    block: Vec<u8>,
+    content_hash: Sha256,
+    crc32: u32,
+    /// What has to follow the data, once it is needed, and how much of it came.
+    trailing: Option<Vec<u8>>,
+    matched: usize,
+    failed: Option<Error>,
+}
+
+impl Verifier {
+    /// Opens a snapshot and checks its metadata and table.
+    pub fn open<S: Storage>(storage: &S, key: &str) -> Result<Self> {
+        let snapshot = until_stable(|| OpenSnapshot::open(storage, key)).map_err(|error| error.at(key))?;
+        Ok(Self {
+            snapshot,
+            blocks: VecDeque::new(),
+            made: 0,
+            decoder: Decoder::default(),
+            slice: Vec::new(),
+            block: Vec::new(),
+            content_hash: Sha256::new(),
+            crc32: 0,
+            trailing: None,
+            matched: 0,
+            failed: None,
+        })
+    }
+
+    /// The snapshot's metadata, with the size and etag to read by.
+    pub fn metadata(&self) -> Metadata {
+        self.snapshot.metadata()
+    }
+
+    /// The next bytes of the object, of any length.
+    pub fn write(&mut self, chunk: &[u8]) -> Result<()> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        self.write_inner(chunk).map_err(|error| {
+            let error = error.at(&self.snapshot.info.key);
+            self.failed = Some(error.clone());
+            error
+        })
+    }
+
+    fn next_slice_length(&mut self) -> Option<usize> {
+        if self.blocks.is_empty() {
+            self.blocks = self.snapshot.blocks().skip(self.made).take(BATCH).collect();
+            self.made += self.blocks.len();
+        }
+        self.blocks.front().map(BlockRef::slice_length)
+    }
+
+    fn write_inner(&mut self, mut chunk: &[u8]) -> Result<()> {
+        while !chunk.is_empty() {
+            let Some(length) = self.next_slice_length() else { return self.match_trailing(chunk) };
+            let (now, rest) = chunk.split_at(chunk.len().min(length - self.slice.len()));
+            chunk = rest;
+            if now.len() == length {
+                self.check_block(now)?;
+                continue;
+            }
+            self.slice.extend_from_slice(now);
+            if self.slice.len() == length {
+                let mut slice = std::mem::take(&mut self.slice);
+                self.check_block(&slice)?;
+                slice.clear();
+                self.slice = slice;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_block(&mut self, slice: &[u8]) -> Result<()> {
+        let Some(block) = self.blocks.pop_front() else { return Ok(()) };
+        self.decoder.decode(&block, slice, &mut self.block)?;
+        self.content_hash.update(&self.block);
+        if block.codec.needs_crc32() {
+            self.crc32 = codec::crc32(self.crc32, &self.block);
+        }
+        Ok(())
+    }
+
+    fn match_trailing(&mut self, chunk: &[u8]) -> Result<()> {
+        let snapshot = &self.snapshot;
+        let trailing = self.trailing.get_or_insert_with(|| snapshot.trailing_bytes());
+        let expected = trailing.get(self.matched..).unwrap_or_default();
+        let at = snapshot.data_length() + self.matched as u64;
+        if chunk.len() > expected.len() {
+            return Err(Error::integrity(format!("bytes follow the end of the snapshot, at byte {}", at + expected.len() as u64)));
+        }
+        if let Some(index) = chunk.iter().zip(expected).position(|(found, expected)| found != expected) {
+            return Err(Error::integrity(format!("block table, metadata or footer were changed, at byte {}", at + index as u64)));
+        }
+        self.matched += chunk.len();
+        Ok(())
+    }
+
+    /// Says whether all the bytes were there and right.
+    pub fn finish(self) -> Result<Metadata> {
+        let key = self.snapshot.info.key.clone();
+        self.finish_inner().map_err(|error| error.at(&key))
+    }
+
+    fn finish_inner(mut self) -> Result<Metadata> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        let document = self.snapshot.document();
+        let (content_hash, crc32) = (document.content_hash.clone(), document.crc32);
+        let complete = self.next_slice_length().is_none() && self.trailing.as_ref().is_some_and(|trailing| trailing.len() == self.matched);
+        if !complete {
+            return Err(Error::integrity(format!("fewer bytes came than the {} that the snapshot has", self.snapshot.info.size)));
+        }
+        let found = crate::hash::hex(&self.content_hash.finalize());
+        if found != content_hash {
+            return Err(Error::integrity("the state is not the one whose hash the metadata holds")
+                .with("expected", content_hash)
+                .with("found", found));
+        }
+        if crc32.is_some_and(|crc32| crc32 != self.crc32) {
+            return Err(Error::integrity("the state's CRC-32 is not the one in the file"));
+        }
+        Ok(self.snapshot.metadata())
+    }
+}
+
+/// Reads a snapshot to its end and checks all of it.
+pub fn verify<S: Storage>(storage: &S, key: &str) -> Result<Metadata> {
+    let verified = until_stable(|| {
+        let mut verifier = Verifier::open(storage, key)?;
+        let etag = verifier.snapshot.info.etag.clone();
+        let mut reader = storage.open_read(key, ByteRange::All, etag.as_deref())?;
+        loop {
+            let chunk = reader.read(1 << 20)?;
+            if chunk.is_empty() {
+                return verifier.finish();
+            }
+            verifier.write(&chunk)?;
+        }
+    });
+    verified.map_err(|error| error.at(key))
+}

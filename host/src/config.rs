@@ -1,0 +1,243 @@
+//! Which storage to use, from arguments and the environment.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::{Arc, LazyLock};
+
+use crate::error::{ErrorCode, PersistError, Result};
+use crate::location::{StorageLocation, file_uri_path, is_scheme};
+use crate::storage::{Durability, LocalFileStorage, MemoryStorage, StorageAdapter, check_key};
+
+/// The kinds of storage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StorageBackend {
+    /// Files in a local folder.
+    #[default]
+    Local,
+    /// Objects in an S3-compatible bucket.
+    S3,
+    /// Objects in the memory of this process.
+    Memory,
+}
+
+impl fmt::Display for StorageBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Local => "local",
+            Self::S3 => "s3",
+            Self::Memory => "memory",
+        })
+    }
+}
+
+impl FromStr for StorageBackend {
+    type Err = PersistError;
+
+    fn from_str(text: &str) -> Result<Self> {
+        [Self::Local, Self::S3, Self::Memory].into_iter().find(|backend| backend.to_string() == text).ok_or_else(|| {
+            PersistError::new(ErrorCode::InvalidArgument, format!("the storage '{}' is not known", text.escape_debug()))
+                .hint("it is local, s3 or memory")
+        })
+    }
+}
+
+/// Which storage a location without a scheme is in, and how to reach it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StorageConfig {
+    /// The storage of locations without a scheme.
+    pub backend: StorageBackend,
+    /// The bucket, for S3.
+    pub s3_bucket: Option<String>,
+    /// The bucket's region; by the AWS configuration if none.
+    pub s3_region: Option<String>,
+    /// Another server than AWS: `http://127.0.0.1:9000`.
+    pub s3_endpoint: Option<String>,
+    /// The folder that local paths are below and confined to; if none, paths
+    /// are as in a shell.
+    pub local_base_path: Option<PathBuf>,
+    /// Whether local writes are synced before they are acknowledged.
+    pub durability: Durability,
+}
+
+/// One for the whole process, so that what was written to `memory://` can be
+/// read from there.
+static MEMORY: LazyLock<MemoryStorage> = LazyLock::new(MemoryStorage::new);
+
+impl StorageConfig {
+    /// Local files, with paths as in a shell.
+    pub fn local() -> Self {
+        Self::default()
+    }
+
+    /// A bucket.
+    pub fn s3(bucket: impl Into<String>) -> Self {
+        Self { backend: StorageBackend::S3, s3_bucket: Some(bucket.into()), ..Self::default() }
+    }
+
+    /// The settings that the environment gives: `PERSIST_STORAGE` (local, s3
+    /// or memory), `PERSIST_S3_BUCKET`, `PERSIST_S3_REGION`,
+    /// `PERSIST_S3_ENDPOINT` and `PERSIST_LOCAL_PATH`. Empty is unset.
+    ///
+    /// # Errors
+    /// `Configuration` that names the variable.
+    pub fn from_env() -> Result<Self> {
+        Self::from_variables(|name| env::var_os(name).map(PathBuf::from))
+    }
+
+    /// The settings that these variables give; see [`from_env`](Self::from_env).
+    ///
+    /// # Errors
+    /// `Configuration` that names the variable.
+    pub fn from_variables(variable: impl Fn(&str) -> Option<PathBuf>) -> Result<Self> {
+        let set = |name| variable(name).filter(|value| !value.as_os_str().is_empty());
+        let text = |name: &str| {
+            set(name)
+                .map(|value| value.into_os_string().into_string())
+                .transpose()
+                .map_err(|_| PersistError::new(ErrorCode::InvalidArgument, format!("{name} is not UTF-8")))
+        };
+        let backend = match text("PERSIST_STORAGE")? {
+            Some(value) => value.parse().map_err(|error: PersistError| error.at("PERSIST_STORAGE"))?,
+            None => StorageBackend::default(),
+        };
+        let config = Self {
+            backend,
+            s3_bucket: text("PERSIST_S3_BUCKET")?,
+            s3_region: text("PERSIST_S3_REGION")?,
+            s3_endpoint: text("PERSIST_S3_ENDPOINT")?,
+            local_base_path: set("PERSIST_LOCAL_PATH"),
+            durability: Durability::default(),
+        };
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Checks that the settings fit together.
+    ///
+    /// # Errors
+    /// `Configuration`.
+    pub fn validate(&self) -> Result<()> {
+        let wrong = |problem: &str, hint: &str| Err(PersistError::new(ErrorCode::InvalidArgument, problem).hint(hint));
+        if self.backend == StorageBackend::S3 && self.s3_bucket.is_none() {
+            return wrong("S3 storage needs a bucket", "set PERSIST_S3_BUCKET, or write the location as s3://bucket/key");
+        }
+        if self.s3_bucket.as_deref().is_some_and(|bucket| !is_bucket_name(bucket)) {
+            return wrong("the S3 bucket's name is not valid", "a bucket's name has 3 to 63 letters, digits, dots, hyphens or underscores");
+        }
+        if self.s3_endpoint.as_deref().is_some_and(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
+            return wrong("the S3 endpoint is not a URL", "write it with its scheme, as in http://127.0.0.1:9000");
+        }
+        Ok(())
+    }
+
+    /// The location that a text means under these settings. A scheme in the
+    /// text decides; without one, the backend does.
+    ///
+    /// # Errors
+    /// `Configuration` for what is not a location.
+    pub fn locate(&self, text: impl AsRef<OsStr>) -> Result<StorageLocation> {
+        let path = Path::new(text.as_ref());
+        let Some(text) = path.to_str() else { return self.locate_path(path) };
+        if has_scheme(text) {
+            return StorageLocation::parse(text);
+        }
+        match self.backend {
+            StorageBackend::Local => self.locate_path(path),
+            StorageBackend::S3 => {
+                let bucket = self.bucket()?;
+                check_key(text)?;
+                Ok(StorageLocation::S3 { bucket, key: text.to_owned() })
+            }
+            StorageBackend::Memory => Ok(StorageLocation::Memory { key: text.to_owned() }),
+        }
+    }
+
+    fn locate_path(&self, path: &Path) -> Result<StorageLocation> {
+        let Some(root) = &self.local_base_path else { return StorageLocation::from_path(path) };
+        let key = path.to_str().ok_or_else(|| {
+            PersistError::new(ErrorCode::InvalidKey, "a path below PERSIST_LOCAL_PATH has to be UTF-8").at(path.display())
+        })?;
+        check_key(key).map_err(|error| error.hint("with PERSIST_LOCAL_PATH set, a location is a path below that folder"))?;
+        Ok(StorageLocation::Local { root: root.clone(), key: key.to_owned() })
+    }
+
+    fn bucket(&self) -> Result<String> {
+        self.validate()?;
+        Ok(self.s3_bucket.clone().unwrap_or_default())
+    }
+
+    /// The storage that a location is in.
+    ///
+    /// # Errors
+    /// `CloudStorage` for S3, which is not built in yet.
+    pub fn open(&self, location: &StorageLocation) -> Result<Arc<dyn StorageAdapter>> {
+        match location {
+            StorageLocation::Local { root, .. } => Ok(Arc::new(LocalFileStorage::new(root).durability(self.durability))),
+            StorageLocation::S3 { .. } => Err(s3_is_missing().at(location)),
+            StorageLocation::Memory { .. } => Ok(Arc::new(MEMORY.clone())),
+        }
+    }
+
+    /// The storage of a folder (or of what stands for one in a bucket), and
+    /// the prefix of the keys in it.
+    ///
+    /// # Errors
+    /// `NotFound` for a local folder that does not exist, `Configuration` for
+    /// what is no folder, and those of [`open`](Self::open).
+    pub fn open_folder(&self, text: impl AsRef<OsStr>) -> Result<(Arc<dyn StorageAdapter>, String)> {
+        let path = Path::new(text.as_ref());
+        let text = path.to_string_lossy();
+        let as_prefix = |key: &str| {
+            let key = key.trim_end_matches('/');
+            if matches!(key, "" | ".") { String::new() } else { format!("{key}/") }
+        };
+        match text.split_once("://") {
+            Some(("file", rest)) => self.open_local_folder(&file_uri_path(&text, rest)?),
+            Some(("memory", key)) => Ok((Arc::new(MEMORY.clone()), as_prefix(key))),
+            Some(("s3", _)) => Err(s3_is_missing().at(text)),
+            // Says what is wrong with it.
+            Some((scheme, _)) if is_scheme(scheme) => StorageLocation::parse(&text).and_then(|location| Ok((self.open(&location)?, String::new()))),
+            _ => match (self.backend, &self.local_base_path) {
+                (StorageBackend::S3, _) => Err(s3_is_missing().at(text)),
+                (StorageBackend::Memory, _) => Ok((Arc::new(MEMORY.clone()), as_prefix(&text))),
+                (StorageBackend::Local, None) => self.open_local_folder(path),
+                (StorageBackend::Local, Some(root)) => {
+                    let prefix = as_prefix(&text);
+                    if !prefix.is_empty() {
+                        check_key(prefix.trim_end_matches('/'))?;
+                    }
+                    Ok((Arc::new(LocalFileStorage::new(root).durability(self.durability)), prefix))
+                }
+            },
+        }
+    }
+
+    fn open_local_folder(&self, path: &Path) -> Result<(Arc<dyn StorageAdapter>, String)> {
+        let wrong = |code, problem: &str, hint: &str| Err(PersistError::new(code, problem).at(path.display()).hint(hint));
+        match path.metadata() {
+            Ok(metadata) if metadata.is_dir() => Ok((Arc::new(LocalFileStorage::new(path).durability(self.durability)), String::new())),
+            Ok(_) => wrong(ErrorCode::InvalidArgument, "this is a file, not a folder", "look at one snapshot with 'persist show'"),
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                wrong(ErrorCode::AccessDenied, "access denied to the folder", "check its permissions")
+            }
+            Err(_) => wrong(ErrorCode::NotFound, "there is no such folder", "check the path"),
+        }
+    }
+}
+
+fn has_scheme(text: &str) -> bool {
+    text.split_once("://").is_some_and(|(scheme, _)| is_scheme(scheme))
+}
+
+/// The characters that S3-compatible servers allow; AWS itself allows fewer.
+fn is_bucket_name(name: &str) -> bool {
+    (3..=63).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
+}
+
+fn s3_is_missing() -> PersistError {
+    PersistError::new(ErrorCode::Unsupported, "S3 bucket storage is not built in yet").hint("use a local path for now")
+}

@@ -1,0 +1,343 @@
+//! The engine: one compiled component, its limits and a storage.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use wasmtime::component::Linker;
+use wasmtime::{Config, Store};
+
+use crate::bindings::{Persist, PersistPre, snapshots as wit};
+use crate::clock::Clock;
+use crate::component::{self, CompileCache};
+use crate::error::{ErrorCode, PersistError, Result};
+use crate::list::Snapshots;
+use crate::metadata::{SnapshotMetadata, SnapshotOptions};
+use crate::restore::SnapshotReader;
+use crate::sandbox::{self, Limits, Sandbox};
+use crate::save::SnapshotWriter;
+use crate::storage::{Precondition, ReadOptions, StorageAdapter};
+use crate::{ByteRange, MemoryStorage};
+
+/// Enough for every snapshot within the format's limits: blocks of 8 MiB and
+/// the largest table, a few times over.
+const DEFAULT_MEMORY_LIMIT: usize = 128 << 20;
+
+/// For one call into the component, which works on one block of at most
+/// 8 MiB: under a second everywhere but on the smallest machines.
+const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Compiled code and what all operations share.
+struct Shared {
+    engine: wasmtime::Engine,
+    component: PersistPre<Sandbox>,
+    clock: Arc<Clock>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.clock.close();
+    }
+}
+
+/// Saves and restores snapshots in one storage, each operation in a fresh
+/// instance of the component. Clones are cheap and share the compiled code;
+/// an engine can be used from many threads at once.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+    storage: Arc<dyn StorageAdapter>,
+    limits: Limits,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("storage", &self.storage).field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+/// Sets up an [`Engine`].
+#[derive(Clone, Debug)]
+pub struct EngineBuilder {
+    storage: Option<Arc<dyn StorageAdapter>>,
+    limits: Limits,
+    cache: CompileCache,
+}
+
+impl EngineBuilder {
+    /// Where snapshots are; an empty memory of its own unless set.
+    #[must_use]
+    pub fn storage(self, storage: impl StorageAdapter + 'static) -> Self {
+        self.shared_storage(Arc::new(storage))
+    }
+
+    /// Where snapshots are, shared with others.
+    #[must_use]
+    pub fn shared_storage(mut self, storage: Arc<dyn StorageAdapter>) -> Self {
+        self.storage = Some(storage);
+        self
+    }
+
+    /// The most memory that one instance of the component may have, in bytes;
+    /// 128 MiB unless set. Usual is 5 to 25 MB.
+    #[must_use]
+    pub fn memory_limit(mut self, bytes: usize) -> Self {
+        self.limits.memory = bytes;
+        self
+    }
+
+    /// The longest that the component may compute in one call; 30 s unless
+    /// set. A call works on one block, and time in storage does not count, so
+    /// that this bounds a component that hangs, not a large transfer.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.limits.deadline = deadline;
+        self
+    }
+
+    /// Where compiled code is kept between runs; the user's cache folder
+    /// unless set.
+    #[must_use]
+    pub fn compile_cache(mut self, cache: CompileCache) -> Self {
+        self.cache = cache;
+        self
+    }
+
+    /// Loads the component, compiling it if no compiled code is kept.
+    ///
+    /// # Errors
+    /// `Other` where the machine can't run it.
+    pub fn build(self) -> Result<Engine> {
+        let began = Instant::now();
+        let failed = |error: wasmtime::Error| PersistError::new(ErrorCode::Other, format!("the component can't run here: {error:#}"));
+        let mut config = Config::new();
+        config.epoch_interruption(true);
+        let engine = wasmtime::Engine::new(&config).map_err(failed)?;
+        let component = component::load(&engine, &self.cache)?;
+        let mut linker = Linker::new(&engine);
+        wasmtime_wasi::p2::add_to_linker_sync(&mut linker).map_err(failed)?;
+        crate::bindings::storage::add_to_linker::<_, wasmtime::component::HasSelf<_>>(&mut linker, |sandbox: &mut Sandbox| sandbox)
+            .map_err(failed)?;
+        let component = linker.instantiate_pre(&component).and_then(PersistPre::new).map_err(failed)?;
+        let clock = Clock::start(engine.weak()).map_err(|error| PersistError::new(ErrorCode::Other, format!("no thread could be started: {error}")))?;
+        tracing::debug!(ms = began.elapsed().as_millis(), "the engine is ready");
+        Ok(Engine {
+            shared: Arc::new(Shared { engine, component, clock }),
+            storage: self.storage.unwrap_or_else(|| Arc::new(MemoryStorage::new())),
+            limits: self.limits,
+        })
+    }
+}
+
+/// A running instance of the component.
+pub(crate) struct Guest {
+    store: Store<Sandbox>,
+    bindings: Persist,
+    shared: Arc<Shared>,
+    storage: Arc<dyn StorageAdapter>,
+    /// After a trap an instance can't be entered again.
+    dead: Option<PersistError>,
+}
+
+impl Guest {
+    /// Calls into the component.
+    pub(crate) fn call<T>(
+        &mut self,
+        call: impl FnOnce(&Persist, &mut Store<Sandbox>) -> wasmtime::Result<std::result::Result<T, wit::Error>>,
+    ) -> Result<T> {
+        if let Some(error) = &self.dead {
+            return Err(error.clone());
+        }
+        Sandbox::begin_call(&mut self.store);
+        let running = self.shared.clock.run();
+        let outcome = call(&self.bindings, &mut self.store);
+        drop(running);
+        match outcome {
+            Ok(result) => result.map_err(|error| sandbox::from_guest(error, &*self.storage)),
+            Err(trap) => {
+                let error = sandbox::trapped(&trap);
+                tracing::warn!(error = ?trap, "the component was stopped");
+                self.dead = Some(error.clone());
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Engine {
+    /// An engine to be set up.
+    pub fn builder() -> EngineBuilder {
+        EngineBuilder {
+            storage: None,
+            limits: Limits { memory: DEFAULT_MEMORY_LIMIT, deadline: DEFAULT_DEADLINE },
+            cache: CompileCache::default(),
+        }
+    }
+
+    /// The same engine on another storage.
+    #[must_use]
+    pub fn with_storage(&self, storage: Arc<dyn StorageAdapter>) -> Self {
+        Self { storage, ..self.clone() }
+    }
+
+    /// The storage.
+    pub fn storage(&self) -> &Arc<dyn StorageAdapter> {
+        &self.storage
+    }
+
+    /// A fresh instance.
+    pub(crate) fn guest(&self) -> Result<Guest> {
+        let mut store = Sandbox::store(&self.shared.engine, Arc::clone(&self.storage), self.limits);
+        Sandbox::begin_call(&mut store);
+        let running = self.shared.clock.run();
+        let bindings = self.shared.component.instantiate(&mut store).map_err(|error| sandbox::trapped(&error))?;
+        drop(running);
+        Ok(Guest { store, bindings, shared: Arc::clone(&self.shared), storage: Arc::clone(&self.storage), dead: None })
+    }
+
+    /// Runs an operation and logs what became of it; never what is in a state.
+    fn logged<T>(&self, operation: &str, key: &str, run: impl FnOnce() -> Result<T>, sizes: impl FnOnce(&T) -> (u64, u64)) -> Result<T> {
+        let began = Instant::now();
+        let result = run().map_err(|error| error.at(self.storage.locate(key)));
+        log(operation, &self.storage.locate(key), began, result.as_ref().map(sizes));
+        result
+    }
+
+    /// Saves a state that is in memory.
+    ///
+    /// # Errors
+    /// `Configuration` for options or a key that are not valid,
+    /// `AlreadyExists` and `Conflict` by the precondition, and what the
+    /// storage says. What was stored before is still there then.
+    pub fn snapshot(&self, key: &str, state: &[u8], options: &SnapshotOptions) -> Result<SnapshotMetadata> {
+        let options = SnapshotOptions { size_hint: Some(state.len() as u64), ..options.clone() };
+        let mut writer = self.writer(key, options)?;
+        writer.write_state(state)?;
+        writer.commit()
+    }
+
+    /// Saves a state piece by piece, in bounded memory. Nothing is stored
+    /// until the writer is committed.
+    ///
+    /// # Errors
+    /// As [`snapshot`](Self::snapshot).
+    pub fn writer(&self, key: &str, options: SnapshotOptions) -> Result<SnapshotWriter> {
+        SnapshotWriter::open(self, key, options).map_err(|error| error.at(self.storage.locate(key)))
+    }
+
+    /// Restores a state into memory.
+    ///
+    /// # Errors
+    /// `NotFound`, `Integrity` for a damaged snapshot, `InvalidFormat` for
+    /// what is none, and what the storage says.
+    pub fn restore(&self, key: &str) -> Result<Vec<u8>> {
+        let mut reader = self.reader(key)?;
+        let mut state = Vec::new();
+        while let Some(chunk) = reader.next_chunk()? {
+            state.try_reserve(chunk.len()).map_err(|_| {
+                PersistError::new(ErrorCode::MemoryLimit, "the state is too large for this machine's memory")
+                    .at(self.storage.locate(key))
+                    .hint("restore it piece by piece, with Engine::reader")
+            })?;
+            state.extend_from_slice(&chunk);
+        }
+        Ok(state)
+    }
+
+    /// Restores a state piece by piece, in bounded memory.
+    ///
+    /// # Errors
+    /// As [`restore`](Self::restore).
+    pub fn reader(&self, key: &str) -> Result<SnapshotReader> {
+        SnapshotReader::open(self, key).map_err(|error| error.at(self.storage.locate(key)))
+    }
+
+    /// What a snapshot says of itself, after its digest was checked; reads at
+    /// most its last 64 KiB, and the block table where that does not hold it.
+    ///
+    /// # Errors
+    /// As [`restore`](Self::restore).
+    pub fn metadata(&self, key: &str) -> Result<SnapshotMetadata> {
+        let read = || {
+            let mut guest = self.guest()?;
+            let metadata = guest.call(|persist, store| persist.persist_snapshot_snapshots().call_get_metadata(store, key))?;
+            Ok(SnapshotMetadata::from(metadata))
+        };
+        self.logged("metadata", key, read, metadata_sizes)
+    }
+
+    /// Checks every byte of a snapshot and the hash of its state.
+    ///
+    /// # Errors
+    /// As [`restore`](Self::restore).
+    pub fn verify(&self, key: &str) -> Result<SnapshotMetadata> {
+        self.verify_with(key, |_| {})
+    }
+
+    /// Checks a snapshot as [`verify`](Self::verify) does, and says now and
+    /// then how many stored bytes were checked.
+    ///
+    /// # Errors
+    /// As [`restore`](Self::restore).
+    pub fn verify_with(&self, key: &str, mut progress: impl FnMut(u64)) -> Result<SnapshotMetadata> {
+        let check = || {
+            let mut guest = self.guest()?;
+            let verifier = guest.call(|persist, store| persist.persist_snapshot_snapshots().call_open_verifier(store, key))?;
+            let metadata = guest.call(|persist, store| persist.persist_snapshot_snapshots().verifier().call_metadata(store, verifier).map(Ok))?;
+            let mut object = self.storage.open_read(key, ReadOptions { range: ByteRange::All, if_match: metadata.etag })?;
+            let mut checked = 0;
+            loop {
+                let chunk = object.read(STORED_CHUNK)?;
+                if chunk.is_empty() {
+                    break;
+                }
+                guest.call(|persist, store| persist.persist_snapshot_snapshots().verifier().call_write(store, verifier, &chunk))?;
+                checked += chunk.len() as u64;
+                progress(checked);
+            }
+            let metadata = guest.call(|persist, store| persist.persist_snapshot_snapshots().verifier().call_finish(store, verifier))?;
+            Ok(SnapshotMetadata::from(metadata))
+        };
+        self.logged("verify", key, check, metadata_sizes)
+    }
+
+    /// Whether there is an object with this key, whatever it holds. An error
+    /// is never reported as false.
+    ///
+    /// # Errors
+    /// What the storage says.
+    pub fn exists(&self, key: &str) -> Result<bool> {
+        let ask = || self.guest()?.call(|persist, store| persist.persist_snapshot_snapshots().call_exists(store, key));
+        self.logged("exists", key, ask, |_| (0, 0))
+    }
+
+    /// Deletes a snapshot, or whatever else has this key.
+    ///
+    /// # Errors
+    /// `NotFound`, `Conflict` by the precondition, and what the storage says.
+    pub fn delete(&self, key: &str, precondition: Precondition) -> Result<()> {
+        let precondition = precondition.into();
+        let delete = || self.guest()?.call(|persist, store| persist.persist_snapshot_snapshots().call_delete(store, key, &precondition));
+        self.logged("delete", key, delete, |()| (0, 0))
+    }
+
+    /// The snapshots whose keys begin with `prefix`, in the order of their keys.
+    pub fn list(&self, prefix: &str) -> Snapshots {
+        Snapshots::new(self.clone(), prefix)
+    }
+}
+
+/// Stored bytes that are handed to a verifier at a time.
+const STORED_CHUNK: u32 = 1 << 20;
+
+fn metadata_sizes(metadata: &SnapshotMetadata) -> (u64, u64) {
+    (metadata.uncompressed_size, metadata.stored_size)
+}
+
+/// One line for one operation: what, where, how much, how long.
+pub(crate) fn log(operation: &str, location: &str, began: Instant, sizes: std::result::Result<(u64, u64), &PersistError>) {
+    let ms = began.elapsed().as_millis();
+    match sizes {
+        Ok((state_bytes, stored_bytes)) => tracing::debug!(operation, location, state_bytes, stored_bytes, ms, "done"),
+        Err(error) => tracing::debug!(operation, location, code = error.code().as_str(), %error, ms, "failed"),
+    }
+}

@@ -1,0 +1,59 @@
+//! Persist saves the state of an agent and brings it back, byte for byte. This
+//! is its native host: it runs the component that knows what a snapshot is, in
+//! a sandbox, and gives it a storage.
+//!
+//! ```
+//! use persist_host::{Engine, LocalFileStorage, SnapshotOptions};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let folder = folder.path();
+//! let engine = Engine::builder().storage(LocalFileStorage::new(folder)).build()?;
+//!
+//! let state = br#"{"messages": [{"role": "user", "content": "Hello"}]}"#;
+//! let options = SnapshotOptions { agent_id: "support".into(), ..SnapshotOptions::default() };
+//! let saved = engine.snapshot("session-1/0001.json.gz", state, &options)?;
+//!
+//! assert_eq!(engine.restore("session-1/0001.json.gz")?, state);
+//! assert_eq!(engine.verify("session-1/0001.json.gz")?.content_hash, saved.content_hash);
+//! for entry in engine.list("session-1/") {
+//!     println!("{entry:?}");
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Engine::writer`] and [`Engine::reader`] stream states that do not fit in
+//! memory. [`StorageAdapter`] is what to implement for another storage, and
+//! [`StorageConfig`] turns what users write into a storage and a key.
+
+#[cfg(not(unix))]
+compile_error!("persist-host runs on Linux and macOS: its local files rely on their locks and renames");
+
+mod bindings;
+mod clock;
+mod component;
+mod config;
+mod engine;
+mod error;
+mod list;
+mod location;
+mod metadata;
+mod restore;
+mod sandbox;
+mod save;
+mod storage;
+
+pub use component::{CompileCache, component_hash};
+pub use config::{StorageBackend, StorageConfig};
+pub use engine::{Engine, EngineBuilder};
+pub use error::{ErrorCode, ErrorDetail, PersistError, Result};
+pub use list::{ListEntry, Snapshots};
+pub use location::StorageLocation;
+pub use metadata::{Codec, SnapshotMetadata, SnapshotOptions};
+pub use restore::SnapshotReader;
+pub use save::SnapshotWriter;
+pub use storage::{
+    ByteRange, Conditions, Durability, LocalFileStorage, MemoryStorage, ObjectInfo, Precondition, ReadOptions, StorageAdapter,
+    StorageReader, StorageWriter, WriteOptions,
+};

@@ -1,0 +1,162 @@
+//! Where a snapshot is.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::config::StorageBackend;
+use crate::error::{ErrorCode, PersistError, Result};
+
+/// How often a symlink is followed before it is taken for a circle.
+const MAX_LINKS: usize = 40;
+
+/// Where one snapshot is: a path, `file://…`, `s3://bucket/key` or `memory://key`.
+///
+/// A plain path opens as a shell would open it: its parent folder is the root,
+/// its name the key, and links on the way are the user's own business. Only
+/// keys inside a root are confined to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StorageLocation {
+    /// A file.
+    Local {
+        /// The folder that the key is confined to; empty for the current one.
+        root: PathBuf,
+        /// The path below the root.
+        key: String,
+    },
+    /// An object in a bucket.
+    S3 {
+        /// The bucket's name.
+        bucket: String,
+        /// The object's key.
+        key: String,
+    },
+    /// An object in the memory of this process.
+    Memory {
+        /// The object's key.
+        key: String,
+    },
+}
+
+fn invalid(text: &str, problem: &str) -> PersistError {
+    PersistError::new(ErrorCode::InvalidArgument, format!("the location is not valid: {problem}"))
+        .at(text.escape_debug())
+        .hint("a location is a path, file:///path, s3://bucket/key or memory://key")
+}
+
+impl StorageLocation {
+    /// Reads a location.
+    ///
+    /// # Errors
+    /// `Configuration` for an unknown scheme, a missing part, or a path that
+    /// names a folder.
+    pub fn parse(text: &str) -> Result<Self> {
+        match text.split_once("://") {
+            Some(("file", rest)) => Self::from_path(&file_uri_path(text, rest)?),
+            Some(("s3", rest)) => {
+                let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
+                if bucket.is_empty() || key.is_empty() {
+                    return Err(invalid(text, "it needs a bucket and a key"));
+                }
+                Ok(Self::S3 { bucket: bucket.to_owned(), key: key.to_owned() })
+            }
+            Some(("memory", "")) => Err(invalid(text, "it needs a key")),
+            Some(("memory", key)) => Ok(Self::Memory { key: key.to_owned() }),
+            Some((scheme, _)) if is_scheme(scheme) => Err(invalid(text, &format!("the scheme '{scheme}' is not known"))),
+            _ => Self::from_path(Path::new(text)),
+        }
+    }
+
+    /// The location of a file.
+    ///
+    /// # Errors
+    /// `Configuration` for a path without a file name, or whose name is not UTF-8.
+    pub fn from_path(path: &Path) -> Result<Self> {
+        let text = path.to_string_lossy();
+        if text.is_empty() {
+            return Err(invalid(&text, "it is empty"));
+        }
+        if text.contains('\0') {
+            return Err(invalid(&text, "a path has no NUL"));
+        }
+        let name = path.file_name().filter(|_| !text.ends_with('/')).ok_or_else(|| invalid(&text, "it names a folder, not a file"))?;
+        let key = name.to_str().ok_or_else(|| invalid(&text, "the file's name is not UTF-8"))?;
+        Ok(Self::Local { root: path.parent().unwrap_or(Path::new("")).to_owned(), key: key.to_owned() })
+    }
+
+    /// The same location with the file's own links followed, as a shell does
+    /// when it reads or writes (but not when it deletes). A circle, or a link
+    /// to nowhere, is left for the storage to report.
+    #[must_use]
+    pub fn follow_links(self) -> Self {
+        let Self::Local { root, key } = &self else { return self };
+        let mut path = root.join(key);
+        for _ in 0..MAX_LINKS {
+            let Ok(target) = std::fs::read_link(&path) else { break };
+            path = path.parent().unwrap_or(Path::new("")).join(target);
+        }
+        Self::from_path(&path).unwrap_or(self)
+    }
+
+    /// The name of the object inside its storage.
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Local { key, .. } | Self::S3 { key, .. } | Self::Memory { key } => key,
+        }
+    }
+
+    /// The kind of storage.
+    pub fn backend(&self) -> StorageBackend {
+        match self {
+            Self::Local { .. } => StorageBackend::Local,
+            Self::S3 { .. } => StorageBackend::S3,
+            Self::Memory { .. } => StorageBackend::Memory,
+        }
+    }
+}
+
+/// RFC 3986: a letter, then letters, digits, `+`, `-` and `.`.
+pub(crate) fn is_scheme(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text.chars().all(|next| next.is_ascii_alphanumeric() || matches!(next, '+' | '-' | '.'))
+}
+
+/// The path of `file://` and what follows: an absolute path on this machine,
+/// in which `%20` stands for a space and so on.
+pub(crate) fn file_uri_path(text: &str, rest: &str) -> Result<PathBuf> {
+    let path = rest.strip_prefix("localhost").unwrap_or(rest);
+    if !path.starts_with('/') {
+        return Err(invalid(text, "after file:// comes an absolute path, as in file:///srv/x.json.gz"));
+    }
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let digits = [rest.next().unwrap_or_default(), rest.next().unwrap_or_default()];
+        let value = std::str::from_utf8(&digits).ok().filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        let value = value.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(value.ok_or_else(|| invalid(text, "after % come two hexadecimal digits"))?);
+    }
+    String::from_utf8(bytes).map(PathBuf::from).map_err(|_| invalid(text, "it is not UTF-8"))
+}
+
+impl fmt::Display for StorageLocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local { root, key } => write!(f, "{}", root.join(key).display()),
+            Self::S3 { bucket, key } => write!(f, "s3://{bucket}/{key}"),
+            Self::Memory { key } => write!(f, "memory://{key}"),
+        }
+    }
+}
+
+impl std::str::FromStr for StorageLocation {
+    type Err = PersistError;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::parse(text)
+    }
+}

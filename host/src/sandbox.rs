@@ -1,0 +1,385 @@
+//! What a guest lives in: its limits, an empty WASI context, and the storage
+//! that it may use. One [`Sandbox`] an operation, so that no two tenants'
+//! bytes are ever in the same memory.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use wasmtime::component::{Resource, ResourceTable};
+use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use crate::bindings::storage as wit;
+use crate::error::{ErrorCode, PersistError};
+use crate::storage::{ByteRange, ObjectInfo, Precondition, ReadOptions, StorageAdapter, StorageReader, StorageWriter, WriteOptions};
+
+/// What the component may import, by the interface's name without version:
+/// its storage, and what Rust's standard library links anyway.
+pub(crate) const ALLOWED_IMPORTS: [&str; 17] = [
+    "persist:snapshot/storage",
+    "wasi:cli/environment",
+    "wasi:cli/exit",
+    "wasi:cli/stderr",
+    "wasi:cli/stdin",
+    "wasi:cli/stdout",
+    "wasi:cli/terminal-input",
+    "wasi:cli/terminal-output",
+    "wasi:cli/terminal-stderr",
+    "wasi:cli/terminal-stdin",
+    "wasi:cli/terminal-stdout",
+    "wasi:clocks/monotonic-clock",
+    "wasi:clocks/wall-clock",
+    "wasi:io/error",
+    "wasi:io/poll",
+    "wasi:io/streams",
+    "wasi:random/random",
+];
+
+/// The most bytes that one call of the guest may make the host copy. The
+/// library in the guest writes at most 8 MiB at a time.
+const MAX_COPY: usize = 16 << 20;
+
+/// Writers and readers that a guest may hold at once; it needs one or two.
+const MAX_HANDLES: usize = 64;
+
+/// The most objects that a guest may list in one call, by the contract.
+const MAX_LISTING: u32 = 1000;
+
+/// How often the engine's clock ticks while a guest runs; deadlines are this exact.
+pub(crate) const TICK: Duration = Duration::from_millis(20);
+
+/// The limits of one guest.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) memory: usize,
+    pub(crate) deadline: Duration,
+}
+
+/// Why the host stopped a guest.
+#[derive(Clone, Copy, Debug)]
+enum Stopped {
+    Memory { wanted: usize, limit: usize },
+    Deadline(Duration),
+}
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory { wanted, limit } => write!(f, "the component wanted {wanted} bytes of memory, it may have {limit}"),
+            Self::Deadline(limit) => write!(f, "the component computed for more than {} s in one call", limit.as_secs_f64()),
+        }
+    }
+}
+
+impl std::error::Error for Stopped {}
+
+/// What the error of a call into the guest means.
+pub(crate) fn trapped(error: &wasmtime::Error) -> PersistError {
+    match error.downcast_ref::<Stopped>() {
+        Some(stopped @ Stopped::Memory { .. }) => {
+            PersistError::new(ErrorCode::MemoryLimit, stopped.to_string()).hint("raise the engine's memory limit")
+        }
+        Some(stopped @ Stopped::Deadline(_)) => {
+            PersistError::new(ErrorCode::Deadline, stopped.to_string()).hint("raise the engine's deadline, or use a faster codec or level")
+        }
+        None => {
+            let cause = error.downcast_ref::<wasmtime::Trap>().map_or_else(|| error.root_cause().to_string(), ToString::to_string);
+            PersistError::new(ErrorCode::Other, format!("the component failed: {cause}"))
+        }
+    }
+}
+
+/// Everything that belongs to one running guest.
+pub(crate) struct Sandbox {
+    storage: Arc<dyn StorageAdapter>,
+    limits: Limits,
+    wasi: WasiCtx,
+    table: ResourceTable,
+    /// When the call into the guest began, and how much of the time since then
+    /// was spent in storage, which the deadline does not count.
+    call_began: Instant,
+    in_storage: Duration,
+}
+
+pub(crate) struct WriterHandle(Box<dyn StorageWriter>);
+pub(crate) struct ReaderHandle(Box<dyn StorageReader>);
+
+impl Sandbox {
+    /// A store for one guest.
+    pub(crate) fn store(engine: &wasmtime::Engine, storage: Arc<dyn StorageAdapter>, limits: Limits) -> Store<Self> {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(MAX_HANDLES);
+        let sandbox = Self {
+            storage,
+            limits,
+            // No environment, no arguments, no folders, no standard streams.
+            wasi: WasiCtx::builder().build(),
+            table,
+            call_began: Instant::now(),
+            in_storage: Duration::ZERO,
+        };
+        let mut store = Store::new(engine, sandbox);
+        store.limiter(|sandbox| sandbox);
+        store.set_hostcall_fuel(MAX_COPY);
+        store.epoch_deadline_callback(|context| {
+            let sandbox = context.data();
+            let computed = sandbox.call_began.elapsed().saturating_sub(sandbox.in_storage);
+            if computed > sandbox.limits.deadline {
+                return Err(Stopped::Deadline(sandbox.limits.deadline).into());
+            }
+            Ok(UpdateDeadline::Continue(1))
+        });
+        store
+    }
+
+    /// Starts the clock of a call into the guest.
+    pub(crate) fn begin_call(store: &mut Store<Self>) {
+        let sandbox = store.data_mut();
+        sandbox.call_began = Instant::now();
+        sandbox.in_storage = Duration::ZERO;
+        store.set_epoch_deadline(1);
+    }
+
+    /// Does something in storage, on the storage's time.
+    fn in_storage<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, StorageFailure>) -> Result<T, StorageFailure> {
+        let began = Instant::now();
+        let done = work(self);
+        self.in_storage += began.elapsed();
+        done
+    }
+}
+
+impl ResourceLimiter for Sandbox {
+    fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if desired > self.limits.memory {
+            return Err(Stopped::Memory { wanted: desired, limit: self.limits.memory }.into());
+        }
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        // Tables hold functions, and the guest has a few thousand.
+        Ok(desired <= 100_000)
+    }
+
+    fn instances(&self) -> usize {
+        32
+    }
+
+    fn memories(&self) -> usize {
+        4
+    }
+}
+
+impl WasiView for Sandbox {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+/// How a call of the guest into storage fails.
+#[derive(Debug)]
+pub(crate) enum StorageFailure {
+    /// The storage says no, and the guest is told.
+    Storage(PersistError),
+    /// The guest broke a rule of the contract, and is stopped.
+    Trap(wasmtime::Error),
+}
+
+impl From<PersistError> for StorageFailure {
+    fn from(error: PersistError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+impl From<wasmtime::component::ResourceTableError> for StorageFailure {
+    fn from(error: wasmtime::component::ResourceTableError) -> Self {
+        Self::Trap(error.into())
+    }
+}
+
+/// The names under which location and hint pass through the guest, which
+/// knows neither.
+const LOCATION: &str = "location";
+const HINT: &str = "hint";
+
+fn to_guest(error: &PersistError) -> wit::Error {
+    use wit::ErrorCode as To;
+    let detail = error.detail();
+    let code = match detail.code {
+        ErrorCode::NotFound => To::NotFound,
+        ErrorCode::AlreadyExists => To::AlreadyExists,
+        ErrorCode::PreconditionFailed => To::PreconditionFailed,
+        ErrorCode::AccessDenied => To::AccessDenied,
+        ErrorCode::Credentials => To::Credentials,
+        ErrorCode::NoSuchBucket => To::NoSuchBucket,
+        ErrorCode::InvalidKey => To::InvalidKey,
+        ErrorCode::Unavailable => To::Unavailable,
+        ErrorCode::Timeout => To::Timeout,
+        ErrorCode::NoSpace => To::NoSpace,
+        ErrorCode::Unsupported => To::Unsupported,
+        ErrorCode::Io => To::Io,
+        _ => To::Other,
+    };
+    let mut details = detail.facts.clone();
+    details.extend(detail.location.clone().map(|location| (LOCATION.to_owned(), location)));
+    details.extend(detail.hint.clone().map(|hint| (HINT.to_owned(), hint)));
+    wit::Error { code, retryable: detail.retryable, message: detail.message.clone(), details }
+}
+
+/// The error that the guest reports, with what passed through it taken out again.
+pub(crate) fn from_guest(error: crate::bindings::snapshots::Error, storage: &dyn StorageAdapter) -> PersistError {
+    use crate::bindings::snapshots::ErrorCode as From;
+    let code = match error.code {
+        From::InvalidArgument => ErrorCode::InvalidArgument,
+        From::NotFound => ErrorCode::NotFound,
+        From::AlreadyExists => ErrorCode::AlreadyExists,
+        From::PreconditionFailed => ErrorCode::PreconditionFailed,
+        From::Integrity => ErrorCode::Integrity,
+        From::InvalidFormat => ErrorCode::InvalidFormat,
+        From::UnsupportedFormat => ErrorCode::UnsupportedFormat,
+        From::LimitExceeded => ErrorCode::LimitExceeded,
+        From::AccessDenied => ErrorCode::AccessDenied,
+        From::Credentials => ErrorCode::Credentials,
+        From::NoSuchBucket => ErrorCode::NoSuchBucket,
+        From::InvalidKey => ErrorCode::InvalidKey,
+        From::Unavailable => ErrorCode::Unavailable,
+        From::Timeout => ErrorCode::Timeout,
+        From::NoSpace => ErrorCode::NoSpace,
+        From::Unsupported => ErrorCode::Unsupported,
+        From::Io => ErrorCode::Io,
+        From::Other => ErrorCode::Other,
+    };
+    let mut facts = error.details;
+    let mut take = |name: &str| facts.iter().position(|(found, _)| found == name).map(|index| facts.remove(index).1);
+    let (location, hint) = (take(LOCATION), take(HINT));
+    let location = location.or_else(|| error.key.map(|key| storage.locate(&key)));
+    let hint = hint.or_else(|| {
+        let advice = match code {
+            ErrorCode::Integrity => "take another copy: this one can't be trusted",
+            ErrorCode::UnsupportedFormat => "update persist",
+            _ => return None,
+        };
+        Some(advice.to_owned())
+    });
+    PersistError::from_detail(crate::error::ErrorDetail { code, message: error.message, location, retryable: error.retryable, hint, facts })
+}
+
+impl From<ObjectInfo> for wit::ObjectInfo {
+    fn from(info: ObjectInfo) -> Self {
+        Self { key: info.key, size: info.size, etag: info.etag, modified: info.modified }
+    }
+}
+
+impl From<wit::Precondition> for Precondition {
+    fn from(precondition: wit::Precondition) -> Self {
+        match precondition {
+            wit::Precondition::None => Self::None,
+            wit::Precondition::IfAbsent => Self::IfAbsent,
+            wit::Precondition::IfMatch(etag) => Self::IfMatch(etag),
+        }
+    }
+}
+
+impl From<Precondition> for wit::Precondition {
+    fn from(precondition: Precondition) -> Self {
+        match precondition {
+            Precondition::None => Self::None,
+            Precondition::IfAbsent => Self::IfAbsent,
+            Precondition::IfMatch(etag) => Self::IfMatch(etag),
+        }
+    }
+}
+
+impl wit::Host for Sandbox {
+    fn supported_conditions(&mut self) -> wasmtime::Result<wit::Conditions> {
+        let supported = self.storage.supported_conditions();
+        let mut flags = wit::Conditions::empty();
+        flags.set(wit::Conditions::IF_ABSENT, supported.if_absent);
+        flags.set(wit::Conditions::IF_MATCH, supported.if_match);
+        Ok(flags)
+    }
+
+    fn open_write(&mut self, key: String, options: wit::WriteOptions) -> Result<Resource<WriterHandle>, StorageFailure> {
+        let options = WriteOptions {
+            precondition: options.precondition.into(),
+            size_hint: options.size_hint,
+            content_type: options.content_type,
+            attributes: options.attributes,
+        };
+        let writer = self.in_storage(|sandbox| Ok(sandbox.storage.open_write(&key, options)?))?;
+        Ok(self.table.push(WriterHandle(writer))?)
+    }
+
+    fn open_read(&mut self, key: String, options: wit::ReadOptions) -> Result<Resource<ReaderHandle>, StorageFailure> {
+        let range = match options.range {
+            wit::ByteRange::All => ByteRange::All,
+            wit::ByteRange::Span(span) => ByteRange::Span { offset: span.offset, length: span.length },
+            wit::ByteRange::Suffix(length) => ByteRange::Suffix(length),
+        };
+        let options = ReadOptions { range, if_match: options.if_match };
+        let reader = self.in_storage(|sandbox| Ok(sandbox.storage.open_read(&key, options)?))?;
+        Ok(self.table.push(ReaderHandle(reader))?)
+    }
+
+    fn stat(&mut self, key: String) -> Result<wit::ObjectInfo, StorageFailure> {
+        self.in_storage(|sandbox| Ok(sandbox.storage.stat(&key)?)).map(wit::ObjectInfo::from)
+    }
+
+    fn delete(&mut self, key: String, precondition: wit::Precondition) -> Result<(), StorageFailure> {
+        self.in_storage(|sandbox| Ok(sandbox.storage.delete_object(&key, precondition.into())?))
+    }
+
+    fn list_objects(
+        &mut self,
+        prefix: String,
+        start_after: Option<String>,
+        limit: u32,
+    ) -> Result<Vec<wit::ObjectInfo>, StorageFailure> {
+        if limit > MAX_LISTING {
+            // More than the contract allows: the host would hold all of it.
+            return Err(PersistError::new(ErrorCode::Unsupported, format!("a listing has at most {MAX_LISTING} entries at a time")).into());
+        }
+        let found = self.in_storage(|sandbox| Ok(sandbox.storage.list_objects(&prefix, start_after.as_deref(), limit)?))?;
+        Ok(found.into_iter().map(wit::ObjectInfo::from).collect())
+    }
+
+    fn convert_error(&mut self, failure: StorageFailure) -> wasmtime::Result<wit::Error> {
+        match failure {
+            StorageFailure::Storage(error) => Ok(to_guest(&error)),
+            StorageFailure::Trap(trap) => Err(trap),
+        }
+    }
+}
+
+impl wit::HostWriter for Sandbox {
+    fn write(&mut self, handle: Resource<WriterHandle>, chunk: Vec<u8>) -> Result<(), StorageFailure> {
+        self.in_storage(|sandbox| Ok(sandbox.table.get_mut(&handle)?.0.write(&chunk)?))
+    }
+
+    fn commit(&mut self, handle: Resource<WriterHandle>) -> Result<wit::ObjectInfo, StorageFailure> {
+        let writer = self.table.delete(handle)?;
+        self.in_storage(|_| Ok(writer.0.commit()?)).map(wit::ObjectInfo::from)
+    }
+
+    fn drop(&mut self, handle: Resource<WriterHandle>) -> wasmtime::Result<()> {
+        self.table.delete(handle)?;
+        Ok(())
+    }
+}
+
+impl wit::HostReader for Sandbox {
+    fn info(&mut self, handle: Resource<ReaderHandle>) -> wasmtime::Result<wit::ObjectInfo> {
+        Ok(self.table.get(&handle)?.0.info().clone().into())
+    }
+
+    fn read(&mut self, handle: Resource<ReaderHandle>, max: u32) -> Result<Vec<u8>, StorageFailure> {
+        self.in_storage(|sandbox| Ok(sandbox.table.get_mut(&handle)?.0.read(max)?))
+    }
+
+    fn drop(&mut self, handle: Resource<ReaderHandle>) -> wasmtime::Result<()> {
+        self.table.delete(handle)?;
+        Ok(())
+    }
+}

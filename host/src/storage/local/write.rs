@@ -1,0 +1,250 @@
+//! How a file appears under its name: whole and durable, or not at all.
+//!
+//! A temporary file in the same folder is locked, written and synced, then
+//! renamed to its name, then the folder is synced; only then is the write
+//! acknowledged. The lock is kept until the rename: closing the file first
+//! would give it up, and a sweep could take the file for debris.
+
+use std::fs::TryLockError;
+use std::io::{self, Write};
+use std::time::{Duration, SystemTime};
+
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _};
+use rustix::fs::{AtFlags, RenameFlags};
+use rustix::io::Errno;
+
+use super::{Durability, LocalFileStorage, local_error, not_a_file, object_info};
+use crate::error::{ErrorCode, PersistError, Result};
+use crate::storage::{ObjectInfo, Precondition, StorageAdapter, StorageWriter};
+
+const TEMPORARY_PREFIX: &str = ".persist-";
+const TEMPORARY_SUFFIX: &str = ".tmp";
+
+/// After this long a temporary file is debris even where locks don't work,
+/// as on some network file systems.
+const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How many names are tried; a clash of two random ones never happens by chance.
+const ATTEMPTS: u32 = 16;
+
+/// Whether a file name is that of an unfinished write.
+pub(super) fn is_temporary(name: &str) -> bool {
+    name.starts_with(TEMPORARY_PREFIX) && name.ends_with(TEMPORARY_SUFFIX)
+}
+
+fn random_name() -> io::Result<String> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(io::Error::other)?;
+    Ok(format!("{TEMPORARY_PREFIX}{:032x}{TEMPORARY_SUFFIX}", u128::from_le_bytes(random)))
+}
+
+/// The folder of a key, and the name in it.
+fn split(key: &str) -> (&str, &str) {
+    key.rsplit_once('/').unwrap_or(("", key))
+}
+
+fn sync_folder(folder: &Dir, durability: Durability) -> io::Result<()> {
+    match durability {
+        // The handle itself may be one that can only be looked up from.
+        Durability::Fsync => folder.open(".")?.sync_all(),
+        Durability::None => Ok(()),
+    }
+}
+
+/// Opens the folder that a key's file is in, making what is missing.
+fn open_or_make_folder(storage: &LocalFileStorage, path: &str) -> io::Result<Dir> {
+    make_root(storage)?;
+    let root = storage.open_root()?;
+    if path.is_empty() {
+        return Ok(root);
+    }
+    match root.open_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        opened => return opened,
+    }
+    let ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
+    let mut parent = root.try_clone()?;
+    for end in ends {
+        let part = path.get(..end).unwrap_or(path);
+        match root.create_dir(part) {
+            Ok(()) => sync_folder(&parent, storage.durability)?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+        parent = root.open_dir(part)?;
+    }
+    Ok(parent)
+}
+
+/// Makes the root and what is missing above it, and syncs each new entry.
+fn make_root(storage: &LocalFileStorage) -> io::Result<()> {
+    let root = storage.root();
+    if root.is_dir() {
+        return Ok(());
+    }
+    let mut missing: Vec<_> = root.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
+    missing.reverse();
+    std::fs::create_dir_all(root)?;
+    if storage.durability == Durability::Fsync {
+        for made in missing {
+            let parent = made.parent().filter(|parent| !parent.as_os_str().is_empty());
+            std::fs::File::open(parent.unwrap_or(std::path::Path::new(".")))?.sync_all()?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the unfinished writes in a folder whose writers are gone. Best
+/// effort: what can't be removed now is left to the next write.
+fn sweep(folder: &Dir) {
+    let Ok(entries) = folder.entries() else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        if !name.to_str().is_some_and(is_temporary) {
+            continue;
+        }
+        let Ok(metadata) = entry.metadata() else { continue };
+        let age = metadata.modified().ok().and_then(|time| SystemTime::now().duration_since(time.into_std()).ok());
+        let abandoned = age.is_some_and(|age| age > ABANDONED);
+        // The lock, once it is ours, is kept until the name is gone.
+        let locked = metadata.is_file().then(|| entry.open()).and_then(std::result::Result::ok).map(cap_std::fs::File::into_std);
+        if abandoned || locked.as_ref().is_some_and(|file| file.try_lock().is_ok()) {
+            let removed = folder.remove_file(&name);
+            tracing::debug!(file = %name.display(), ?removed, "swept an unfinished write");
+        }
+    }
+}
+
+/// A new temporary file with a lock on it.
+fn create_temporary(folder: &Dir) -> io::Result<(String, std::fs::File)> {
+    let mut options = OpenOptions::new();
+    // Readable by whom the user's umask lets, as any file the user makes.
+    options.write(true).create_new(true).mode(0o666);
+    for _ in 0..ATTEMPTS {
+        let name = random_name()?;
+        let file = match folder.open_with(&name, &options) {
+            Ok(file) => file.into_std(),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+            Err(error) => return Err(error),
+        };
+        match file.try_lock() {
+            // A sweep may have come between making and locking.
+            Ok(()) if rustix::fs::fstat(&file)?.st_nlink > 0 => return Ok((name, file)),
+            Ok(()) | Err(TryLockError::WouldBlock) => {}
+            // No locks here: the age of the file has to do.
+            Err(TryLockError::Error(_)) => return Ok((name, file)),
+        }
+    }
+    Err(io::Error::other("no temporary file could be made"))
+}
+
+pub(super) struct LocalWriter {
+    storage: LocalFileStorage,
+    key: String,
+    precondition: Precondition,
+    folder: Dir,
+    temporary: String,
+    file: std::fs::File,
+    /// Whether the temporary name still stands for debris.
+    unfinished: bool,
+}
+
+impl LocalWriter {
+    pub(super) fn open(storage: &LocalFileStorage, key: &str, precondition: Precondition) -> Result<Self> {
+        let failed = |error: &io::Error| {
+            let error = match Errno::from_io_error(error) {
+                // Reading, this is a missing file; writing, a file that stands
+                // where the key needs a folder.
+                Some(Errno::NOTDIR | Errno::EXIST) => {
+                    PersistError::new(ErrorCode::InvalidKey, "a file stands where the path needs a folder")
+                }
+                _ => local_error("create", error),
+            };
+            error.at(storage.locate(key))
+        };
+        let (path, name) = split(key);
+        let folder = open_or_make_folder(storage, path).map_err(|error| failed(&error))?;
+        match folder.symlink_metadata(name) {
+            Ok(existing) if !existing.is_file() && !existing.is_symlink() => return Err(not_a_file(&existing).at(storage.locate(key))),
+            Ok(_) if precondition == Precondition::IfAbsent => return Err(already_exists().at(storage.locate(key))),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(&error)),
+            _ => {}
+        }
+        sweep(&folder);
+        let (temporary, file) = create_temporary(&folder).map_err(|error| failed(&error))?;
+        Ok(Self { storage: storage.clone(), key: key.to_owned(), precondition, folder, temporary, file, unfinished: true })
+    }
+
+    fn publish(&mut self) -> io::Result<ObjectInfo> {
+        if self.storage.durability == Durability::Fsync {
+            // Never tried again: after a failed sync the system may have
+            // dropped the data and will report success.
+            self.file.sync_all()?;
+        }
+        let (_, name) = split(&self.key);
+        match self.precondition {
+            Precondition::IfAbsent => rename_if_absent(&self.folder, &self.temporary, name)?,
+            _ => self.folder.rename(&self.temporary, &self.folder, name)?,
+        }
+        self.unfinished = false;
+        sync_folder(&self.folder, self.storage.durability)?;
+        let metadata = cap_std::fs::File::from_std(self.file.try_clone()?).metadata()?;
+        Ok(object_info(&self.key, &metadata))
+    }
+}
+
+fn already_exists() -> PersistError {
+    PersistError::new(ErrorCode::AlreadyExists, "there is such a file already").hint("choose another name, or allow it to be replaced")
+}
+
+fn rename_if_absent(folder: &Dir, from: &str, to: &str) -> io::Result<()> {
+    match rustix::fs::renameat_with(folder, from, folder, to, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(()),
+        // Not on this file system: a link fails if the name is taken, too.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+            rustix::fs::linkat(folder, from, folder, to, AtFlags::empty())?;
+            Ok(rustix::fs::unlinkat(folder, from, AtFlags::empty())?)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl StorageWriter for LocalWriter {
+    fn write(&mut self, chunk: &[u8]) -> Result<()> {
+        self.file.write_all(chunk).map_err(|error| local_error("write", &error).at(self.storage.locate(&self.key)))
+    }
+
+    fn commit(mut self: Box<Self>) -> Result<ObjectInfo> {
+        self.publish().map_err(|error| {
+            let lost_race = self.precondition == Precondition::IfAbsent && error.kind() == io::ErrorKind::AlreadyExists;
+            let error = if lost_race { already_exists() } else { local_error("store", &error) };
+            error.at(self.storage.locate(&self.key))
+        })
+    }
+}
+
+impl Drop for LocalWriter {
+    fn drop(&mut self) {
+        if self.unfinished
+            && let Err(error) = self.folder.remove_file(&self.temporary)
+        {
+            tracing::warn!(file = self.temporary, %error, "an unfinished write is left to the next sweep");
+        }
+    }
+}
+
+/// Deletes a file, durably.
+pub(super) fn delete(storage: &LocalFileStorage, key: &str) -> Result<()> {
+    let (path, name) = split(key);
+    let removed = storage.open_root().and_then(|root| {
+        let folder = if path.is_empty() { root } else { root.open_dir(path)? };
+        let existing = folder.symlink_metadata(name)?;
+        if !existing.is_file() && !existing.is_symlink() {
+            return Ok(Err(not_a_file(&existing).at(storage.locate(key))));
+        }
+        folder.remove_file(name)?;
+        sync_folder(&folder, storage.durability)?;
+        Ok(Ok(()))
+    });
+    removed.map_err(|error| local_error("delete", &error).at(storage.locate(key)))?
+}

@@ -1,0 +1,168 @@
+//! Objects in memory, for tests and for states that need not outlive a process.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::{Conditions, MAX_READ, ObjectInfo, Precondition, ReadOptions, StorageAdapter, StorageReader, StorageWriter, WriteOptions, check_key};
+use crate::error::{ErrorCode, PersistError, Result};
+
+/// Objects in memory. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStorage(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    objects: Mutex<BTreeMap<String, Object>>,
+    /// Numbers the writes, for etags.
+    writes: AtomicU64,
+}
+
+#[derive(Clone)]
+struct Object {
+    info: ObjectInfo,
+    bytes: Arc<Vec<u8>>,
+}
+
+impl std::fmt::Debug for Object {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Never the state itself.
+        self.info.fmt(f)
+    }
+}
+
+impl MemoryStorage {
+    /// An empty storage.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn objects(&self) -> MutexGuard<'_, BTreeMap<String, Object>> {
+        // Nothing is left half done under the lock, so a panic spoils nothing.
+        self.0.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn missing(&self, key: &str) -> PersistError {
+        PersistError::new(ErrorCode::NotFound, "no object has this key").at(self.locate(key))
+    }
+}
+
+fn check(precondition: &Precondition, existing: Option<&Object>) -> Result<()> {
+    match precondition {
+        Precondition::None => Ok(()),
+        Precondition::IfAbsent if existing.is_none() => Ok(()),
+        Precondition::IfAbsent => Err(PersistError::new(ErrorCode::AlreadyExists, "an object has this key")),
+        Precondition::IfMatch(etag) if existing.and_then(|object| object.info.etag.as_ref()) == Some(etag) => Ok(()),
+        Precondition::IfMatch(_) => Err(PersistError::new(ErrorCode::PreconditionFailed, "the object is not the one expected")),
+    }
+}
+
+impl StorageAdapter for MemoryStorage {
+    fn summary(&self) -> String {
+        "objects in memory".to_owned()
+    }
+
+    fn locate(&self, key: &str) -> String {
+        format!("memory://{key}")
+    }
+
+    fn supported_conditions(&self) -> Conditions {
+        Conditions { if_absent: true, if_match: true }
+    }
+
+    fn open_write(&self, key: &str, options: WriteOptions) -> Result<Box<dyn StorageWriter>> {
+        check_key(key)?;
+        Ok(Box::new(MemoryWriter { storage: self.clone(), key: key.to_owned(), precondition: options.precondition, bytes: Vec::new() }))
+    }
+
+    fn open_read(&self, key: &str, options: ReadOptions) -> Result<Box<dyn StorageReader>> {
+        check_key(key)?;
+        let object = self.objects().get(key).cloned().ok_or_else(|| self.missing(key))?;
+        if options.if_match.is_some() && options.if_match != object.info.etag {
+            return Err(PersistError::new(ErrorCode::PreconditionFailed, "the object was replaced meanwhile").at(self.locate(key)));
+        }
+        let (start, end) = options.range.within(object.info.size);
+        Ok(Box::new(MemoryReader { object, position: start, end }))
+    }
+
+    fn stat(&self, key: &str) -> Result<ObjectInfo> {
+        check_key(key)?;
+        self.objects().get(key).map(|object| object.info.clone()).ok_or_else(|| self.missing(key))
+    }
+
+    fn delete_object(&self, key: &str, precondition: Precondition) -> Result<()> {
+        check_key(key)?;
+        if precondition == Precondition::IfAbsent {
+            return Err(PersistError::new(ErrorCode::Unsupported, "a delete can't ask for an absent object").at(self.locate(key)));
+        }
+        let mut objects = self.objects();
+        let existing = objects.get(key).ok_or_else(|| self.missing(key))?;
+        check(&precondition, Some(existing)).map_err(|error| error.at(self.locate(key)))?;
+        objects.remove(key);
+        Ok(())
+    }
+
+    fn list_objects(&self, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<ObjectInfo>> {
+        let from = match start_after {
+            Some(key) if key >= prefix => Bound::Excluded(key),
+            _ => Bound::Included(prefix),
+        };
+        let objects = self.objects();
+        let found = objects.range::<str, _>((from, Bound::Unbounded)).map(|(_, object)| &object.info);
+        Ok(found.take_while(|info| info.key.starts_with(prefix)).take(limit as usize).cloned().collect())
+    }
+}
+
+struct MemoryWriter {
+    storage: MemoryStorage,
+    key: String,
+    precondition: Precondition,
+    bytes: Vec<u8>,
+}
+
+impl StorageWriter for MemoryWriter {
+    fn write(&mut self, chunk: &[u8]) -> Result<()> {
+        self.bytes
+            .try_reserve(chunk.len())
+            .map_err(|_| PersistError::new(ErrorCode::NoSpace, "no memory is left for the object").at(self.storage.locate(&self.key)))?;
+        self.bytes.extend_from_slice(chunk);
+        Ok(())
+    }
+
+    fn commit(self: Box<Self>) -> Result<ObjectInfo> {
+        let Self { storage, key, precondition, bytes } = *self;
+        let mut objects = storage.objects();
+        check(&precondition, objects.get(&key)).map_err(|error| error.at(storage.locate(&key)))?;
+        let number = storage.0.writes.fetch_add(1, Ordering::Relaxed);
+        let modified = SystemTime::now().duration_since(UNIX_EPOCH).ok();
+        let info = ObjectInfo {
+            key: key.clone(),
+            size: bytes.len() as u64,
+            etag: Some(format!("m{number}")),
+            modified: modified.and_then(|since| u64::try_from(since.as_millis()).ok()),
+        };
+        objects.insert(key, Object { info: info.clone(), bytes: Arc::new(bytes) });
+        Ok(info)
+    }
+}
+
+struct MemoryReader {
+    object: Object,
+    position: u64,
+    end: u64,
+}
+
+impl StorageReader for MemoryReader {
+    fn info(&self) -> &ObjectInfo {
+        &self.object.info
+    }
+
+    fn read(&mut self, max: u32) -> Result<Vec<u8>> {
+        let start = self.position;
+        self.position = start.saturating_add(u64::from(max.min(MAX_READ))).min(self.end);
+        let index = |position| usize::try_from(position).unwrap_or(usize::MAX);
+        Ok(self.object.bytes.get(index(start)..index(self.position)).unwrap_or_default().to_vec())
+    }
+}

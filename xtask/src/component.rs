@@ -1,0 +1,95 @@
+//! Builds the component. Shared by `host/build.rs` and the developer's
+//! commands, so that there is one recipe.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The target the component is built for.
+pub(crate) const TARGET: &str = "wasm32-wasip2";
+
+/// What the outer build or the user set for another compilation.
+const FOREIGN: [&str; 8] = [
+    "CARGO_ENCODED_RUSTFLAGS",
+    "RUSTFLAGS",
+    "CARGO_BUILD_RUSTFLAGS",
+    "CARGO_BUILD_TARGET",
+    "CARGO_TARGET_WASM32_WASIP2_RUSTFLAGS",
+    "RUSTC_WRAPPER",
+    "RUSTC_WORKSPACE_WRAPPER",
+    "CARGO_PROFILE_RELEASE_DEBUG",
+];
+
+fn tool(variable: &str, default: &str) -> OsString {
+    env::var_os(variable).unwrap_or_else(|| default.into())
+}
+
+fn printed(command: &mut Command) -> Result<String, String> {
+    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim()));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Whether the compiler has the standard library of the target.
+pub(crate) fn target_is_installed() -> Result<bool, String> {
+    let libraries = printed(Command::new(tool("RUSTC", "rustc")).args(["--print", "target-libdir", "--target", TARGET]))?;
+    Ok(Path::new(&libraries).is_dir())
+}
+
+/// Flags that leave no path of this machine in the component, so that the same
+/// source gives the same bytes in every folder.
+fn remapped_paths(workspace: &Path) -> Result<OsString, String> {
+    let cargo_home = env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| env::home_dir().map(|home| home.join(".cargo")))
+        .ok_or("neither CARGO_HOME nor a home folder is set")?;
+    let sysroot = printed(Command::new(tool("RUSTC", "rustc")).args(["--print", "sysroot"]))?;
+    let mut pairs = vec![
+        (workspace.to_owned(), OsStr::new("/persist").to_owned()),
+        (cargo_home.clone(), OsStr::new("/cargo").to_owned()),
+        (PathBuf::from(sysroot), OsStr::new("/rust").to_owned()),
+    ];
+    // The folder of a registry is named after where the registry is. Of the
+    // rules that fit, the compiler takes the last.
+    if let Ok(registries) = fs::read_dir(cargo_home.join("registry").join("src")) {
+        pairs.extend(registries.flatten().map(|registry| (registry.path(), OsStr::new("/registry").to_owned())));
+    }
+    let mut flags = OsString::new();
+    for (from, to) in pairs {
+        if !flags.is_empty() {
+            // How CARGO_ENCODED_RUSTFLAGS separates flags.
+            flags.push("\u{1f}");
+        }
+        flags.push("--remap-path-prefix=");
+        flags.push(from);
+        flags.push("=");
+        flags.push(to);
+    }
+    Ok(flags)
+}
+
+/// Builds the component from the workspace, with `target_dir` for everything
+/// that the compiler writes, and says where it is.
+pub(crate) fn build(workspace: &Path, target_dir: &Path) -> Result<PathBuf, String> {
+    if !target_is_installed()? {
+        return Err(format!("the component is built for {TARGET}, which is not installed; run\n\n    rustup target add {TARGET}\n"));
+    }
+    let mut cargo = Command::new(tool("CARGO", "cargo"));
+    cargo
+        .current_dir(workspace)
+        .args(["build", "--package", "persist-guest", "--lib", "--profile", "guest", "--target", TARGET, "--target-dir"])
+        .arg(target_dir);
+    for variable in FOREIGN {
+        cargo.env_remove(variable);
+    }
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", remapped_paths(workspace)?);
+    let status = cargo.status().map_err(|error| format!("{cargo:?}: {error}"))?;
+    if !status.success() {
+        return Err(format!("the component did not build: {cargo:?}: {status}"));
+    }
+    Ok(target_dir.join(TARGET).join("guest").join("persist_guest.wasm"))
+}
