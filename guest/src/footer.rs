@@ -98,7 +98,17 @@ impl Footer {
             digest: payload.last_chunk().copied().unwrap_or_default(),
         };
         if word(3) != 0 {
-            return Err(Error::integrity(format!("the footer was changed, at byte {}", size.saturating_sub(payload_from_end(codec) as u64 - 12))));
+            return Err(Error::integrity(format!(
+                "the footer was changed, at byte {}",
+                size.saturating_sub(payload_from_end(codec) as u64 - 12)
+            )));
+        }
+        // A lie, before it can be anything else: the sections alone are larger.
+        let payloads = footer.data.saturating_add(footer.table as u64).saturating_add(footer.metadata as u64);
+        if payloads > size {
+            return Err(Error::integrity(format!(
+                "the file is {size} bytes long, but its footer declares at least {payloads}: bytes are missing"
+            )));
         }
         if footer.table > MAX_BLOCKS as usize * ROW {
             return Err(Error::new(
@@ -107,11 +117,16 @@ impl Footer {
             ));
         }
         if footer.metadata > MAX_METADATA {
-            return Err(Error::format(format!("the footer declares {} bytes of metadata; at most {MAX_METADATA} are read", footer.metadata)));
+            return Err(Error::format(format!(
+                "the footer declares {} bytes of metadata; at most {MAX_METADATA} are read",
+                footer.metadata
+            )));
         }
         let sections = footer.data.saturating_add(footer.trailing_length() as u64);
         if sections != size {
-            return Err(Error::integrity(format!("the file is {size} bytes long, but its footer declares {sections}: bytes are missing or too many")));
+            return Err(Error::integrity(format!(
+                "the file is {size} bytes long, but its footer declares {sections}: bytes are missing or too many"
+            )));
         }
         Ok(Some(footer))
     }

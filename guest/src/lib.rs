@@ -26,6 +26,8 @@ mod table;
 
 #[cfg(target_family = "wasm")]
 mod component;
+#[cfg(not(target_family = "wasm"))]
+pub mod memory;
 
 pub use footer::{FORMAT_VERSION, MAX_METADATA};
 pub use metadata::{Metadata, SaveOptions};

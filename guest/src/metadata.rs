@@ -151,7 +151,9 @@ impl Draft {
         };
         let snapshot_id = match &options.snapshot_id {
             None => new_uuid(now)?,
-            Some(text) => Uuid::parse_str(text).map_err(|error| Error::argument(format!("the snapshot id '{text}' is not a UUID: {error}")))?,
+            Some(text) => {
+                Uuid::parse_str(text).map_err(|error| Error::argument(format!("the snapshot id '{text}' is not a UUID: {error}")))?
+            }
         };
         let mut labels = BTreeMap::new();
         for (name, value) in &options.labels {
@@ -233,7 +235,9 @@ fn extra_fields(text: Option<&str>) -> Result<Unique<Box<RawValue>>> {
 /// Whether other readers of JSON can read a value that is only passed on: raw
 /// text may nest deeper, and hold larger numbers, than they take.
 fn check_value(name: &str, value: &RawValue) -> std::result::Result<(), String> {
-    serde_json::from_str::<serde_json::Value>(value.get()).map(drop).map_err(|error| format!("the metadata '{name}' can't be read: {error}"))
+    serde_json::from_str::<serde_json::Value>(value.get())
+        .map(drop)
+        .map_err(|error| format!("the metadata '{name}' can't be read: {error}"))
 }
 
 /// The JSON document of a snapshot.
@@ -352,7 +356,8 @@ impl Serialize for Document {
 impl Document {
     /// The document's text, as it is stored.
     pub(crate) fn to_json(&self) -> Result<Vec<u8>> {
-        let json = serde_json::to_vec(self).map_err(|error| Error::new(ErrorCode::Other, format!("the metadata can't be written: {error}")))?;
+        let json =
+            serde_json::to_vec(self).map_err(|error| Error::new(ErrorCode::Other, format!("the metadata can't be written: {error}")))?;
         if json.len() > MAX_METADATA {
             return Err(Error::argument(format!(
                 "the metadata takes {} bytes, at most {MAX_METADATA} are allowed: shorten description, labels or extra metadata",
@@ -380,7 +385,10 @@ impl Document {
         let algorithm: String = fields.require("compression_algorithm")?;
         let format: u32 = fields.require("format_version")?;
         if algorithm != codec.name() || format != FORMAT_VERSION {
-            return Err(Error::format(format!("the metadata says {algorithm} and format {format}, the file {} and {FORMAT_VERSION}", codec.name())));
+            return Err(Error::format(format!(
+                "the metadata says {algorithm} and format {format}, the file {} and {FORMAT_VERSION}",
+                codec.name()
+            )));
         }
         let document = Self {
             codec,

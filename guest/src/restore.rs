@@ -141,8 +141,11 @@ impl<R: Reader> Restorer<R> {
     pub fn read_to_end(mut self, limit: u64) -> Result<Vec<u8>> {
         let size = self.snapshot.document().uncompressed_size;
         let too_large = || {
-            Error::new(ErrorCode::LimitExceeded, format!("the state has {size} bytes, which is too much for memory here: restore it as a stream"))
-                .at(&self.snapshot.info.key)
+            Error::new(
+                ErrorCode::LimitExceeded,
+                format!("the state has {size} bytes, which is too much for memory here: restore it as a stream"),
+            )
+            .at(&self.snapshot.info.key)
         };
         let mut state = Vec::new();
         let room = usize::try_from(size).ok().filter(|_| size <= limit).ok_or_else(too_large)?;

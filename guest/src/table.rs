@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorCode, Result};
 pub(crate) const ROW: usize = 40;
 
 /// More blocks are neither written nor read: it bounds the table in memory to
-/// 10 MiB, and a state to 256 GiB with gzip and 1 TiB with zstd.
+/// 10 MiB, and a state to 256 GiB with gzip and 512 GiB with zstd.
 pub const MAX_BLOCKS: u32 = 262_144;
 
 /// The rows, as they are stored.
@@ -25,7 +25,10 @@ impl Table {
     /// Appends the row of a block whose frame is `frame_length` bytes long.
     pub(crate) fn push(&mut self, frame_length: usize, length: u32, hash: &[u8; 32]) -> Result<()> {
         if self.len() >= MAX_BLOCKS as usize {
-            return Err(Error::new(ErrorCode::LimitExceeded, format!("the state is too large: a snapshot has at most {MAX_BLOCKS} blocks")));
+            return Err(Error::new(
+                ErrorCode::LimitExceeded,
+                format!("the state is too large: a snapshot has at most {MAX_BLOCKS} blocks"),
+            ));
         }
         let frame_length =
             u32::try_from(frame_length).map_err(|_| Error::argument(format!("a frame of {frame_length} bytes is too long")))?;

@@ -93,7 +93,7 @@ impl StorageConfig {
     /// # Errors
     /// `Configuration` that names the variable.
     pub fn from_variables(variable: impl Fn(&str) -> Option<PathBuf>) -> Result<Self> {
-        let set = |name| variable(name).filter(|value| !value.as_os_str().is_empty());
+        let set = |name: &str| variable(name).filter(|value| !value.as_os_str().is_empty());
         let text = |name: &str| {
             set(name)
                 .map(|value| value.into_os_string().into_string())
@@ -200,7 +200,9 @@ impl StorageConfig {
             Some(("memory", key)) => Ok((Arc::new(MEMORY.clone()), as_prefix(key))),
             Some(("s3", _)) => Err(s3_is_missing().at(text)),
             // Says what is wrong with it.
-            Some((scheme, _)) if is_scheme(scheme) => StorageLocation::parse(&text).and_then(|location| Ok((self.open(&location)?, String::new()))),
+            Some((scheme, _)) if is_scheme(scheme) => {
+                StorageLocation::parse(&text).and_then(|location| Ok((self.open(&location)?, String::new())))
+            }
             _ => match (self.backend, &self.local_base_path) {
                 (StorageBackend::S3, _) => Err(s3_is_missing().at(text)),
                 (StorageBackend::Memory, _) => Ok((Arc::new(MEMORY.clone()), as_prefix(&text))),

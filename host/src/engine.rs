@@ -118,7 +118,8 @@ impl EngineBuilder {
         crate::bindings::storage::add_to_linker::<_, wasmtime::component::HasSelf<_>>(&mut linker, |sandbox: &mut Sandbox| sandbox)
             .map_err(failed)?;
         let component = linker.instantiate_pre(&component).and_then(PersistPre::new).map_err(failed)?;
-        let clock = Clock::start(engine.weak()).map_err(|error| PersistError::new(ErrorCode::Other, format!("no thread could be started: {error}")))?;
+        let clock = Clock::start(engine.weak())
+            .map_err(|error| PersistError::new(ErrorCode::Other, format!("no thread could be started: {error}")))?;
         tracing::debug!(ms = began.elapsed().as_millis(), "the engine is ready");
         Ok(Engine {
             shared: Arc::new(Shared { engine, component, clock }),
@@ -282,7 +283,8 @@ impl Engine {
         let check = || {
             let mut guest = self.guest()?;
             let verifier = guest.call(|persist, store| persist.persist_snapshot_snapshots().call_open_verifier(store, key))?;
-            let metadata = guest.call(|persist, store| persist.persist_snapshot_snapshots().verifier().call_metadata(store, verifier).map(Ok))?;
+            let metadata =
+                guest.call(|persist, store| persist.persist_snapshot_snapshots().verifier().call_metadata(store, verifier).map(Ok))?;
             let mut object = self.storage.open_read(key, ReadOptions { range: ByteRange::All, if_match: metadata.etag })?;
             let mut checked = 0;
             loop {

@@ -15,7 +15,7 @@ use crate::storage::Precondition;
 pub enum Codec {
     /// Readable by everything; levels 1 to 9, 6 by default.
     Gzip,
-    /// Smaller and several times as fast; levels -7 to 4 without 0, 3 by default.
+    /// Smaller and several times as fast; levels -7 to 4 without 0, 4 by default.
     Zstd,
 }
 

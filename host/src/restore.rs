@@ -29,14 +29,14 @@ impl SnapshotReader {
         let began = Instant::now();
         let location = engine.storage().locate(key);
         let mut guest = engine.guest()?;
-        let opened = guest.call(|persist, store| persist.persist_snapshot_snapshots().call_open_restorer(store, key)).and_then(|restorer| {
-            let metadata = guest.call(|persist, store| persist.persist_snapshot_snapshots().restorer().call_metadata(store, restorer).map(Ok))?;
-            Ok((restorer, metadata.into()))
-        });
+        let opened =
+            guest.call(|persist, store| persist.persist_snapshot_snapshots().call_open_restorer(store, key)).and_then(|restorer| {
+                let metadata =
+                    guest.call(|persist, store| persist.persist_snapshot_snapshots().restorer().call_metadata(store, restorer).map(Ok))?;
+                Ok((restorer, metadata.into()))
+            });
         match opened {
-            Ok((restorer, metadata)) => {
-                Ok(Self { guest, restorer, metadata, location, began, ended: false, chunk: Vec::new(), given: 0 })
-            }
+            Ok((restorer, metadata)) => Ok(Self { guest, restorer, metadata, location, began, ended: false, chunk: Vec::new(), given: 0 }),
             Err(error) => Err(error).inspect_err(|error| log("restore", &location, began, Err(error))),
         }
     }

@@ -102,8 +102,14 @@ pub(crate) struct Sandbox {
     in_storage: Duration,
 }
 
-pub(crate) struct WriterHandle(Box<dyn StorageWriter>);
-pub(crate) struct ReaderHandle(Box<dyn StorageReader>);
+/// What stands behind a guest's writer. Public for the generated bindings
+/// alone; neither they nor this module leave the crate.
+#[allow(unreachable_pub)]
+pub struct WriterHandle(Box<dyn StorageWriter>);
+
+/// What stands behind a guest's reader; public like [`WriterHandle`].
+#[allow(unreachable_pub)]
+pub struct ReaderHandle(Box<dyn StorageReader>);
 
 impl Sandbox {
     /// A store for one guest.
@@ -296,8 +302,12 @@ impl wit::Host for Sandbox {
     fn supported_conditions(&mut self) -> wasmtime::Result<wit::Conditions> {
         let supported = self.storage.supported_conditions();
         let mut flags = wit::Conditions::empty();
-        flags.set(wit::Conditions::IF_ABSENT, supported.if_absent);
-        flags.set(wit::Conditions::IF_MATCH, supported.if_match);
+        if supported.if_absent {
+            flags |= wit::Conditions::IF_ABSENT;
+        }
+        if supported.if_match {
+            flags |= wit::Conditions::IF_MATCH;
+        }
         Ok(flags)
     }
 
@@ -331,12 +341,7 @@ impl wit::Host for Sandbox {
         self.in_storage(|sandbox| Ok(sandbox.storage.delete_object(&key, precondition.into())?))
     }
 
-    fn list_objects(
-        &mut self,
-        prefix: String,
-        start_after: Option<String>,
-        limit: u32,
-    ) -> Result<Vec<wit::ObjectInfo>, StorageFailure> {
+    fn list_objects(&mut self, prefix: String, start_after: Option<String>, limit: u32) -> Result<Vec<wit::ObjectInfo>, StorageFailure> {
         if limit > MAX_LISTING {
             // More than the contract allows: the host would hold all of it.
             return Err(PersistError::new(ErrorCode::Unsupported, format!("a listing has at most {MAX_LISTING} entries at a time")).into());

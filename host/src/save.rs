@@ -10,8 +10,8 @@ use crate::error::{PersistError, Result};
 use crate::metadata::{SnapshotMetadata, SnapshotOptions};
 
 /// State that goes into the component in one call, at most: one block of zstd,
-/// four of gzip.
-const CHUNK: usize = 4 << 20;
+/// two of gzip.
+const CHUNK: usize = 2 << 20;
 
 /// A snapshot being written. Dropped without [`commit`](Self::commit), it
 /// leaves nothing behind.

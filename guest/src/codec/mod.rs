@@ -13,6 +13,10 @@ use crate::error::{Error, ErrorCode, Result};
 /// No block is larger, whoever wrote it; a reader's memory is bounded by this.
 pub const MAX_BLOCK_SIZE: u32 = 8 << 20;
 
+/// Room behind a block while it is decoded: it shows a frame that holds more
+/// than declared, and zrip copies in steps that reach up to 32 bytes beyond.
+const SLACK: usize = 64;
+
 /// How blocks are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Codec {
@@ -254,8 +258,7 @@ impl Decoder {
         }
         let length = block.length as usize;
         out.clear();
-        // One byte of room more than declared shows a frame that holds more.
-        out.try_reserve_exact(length + 1)
+        out.try_reserve_exact(length + SLACK)
             .map_err(|_| Error::new(ErrorCode::LimitExceeded, format!("no memory for a block of {length} bytes")))?;
         let decoded = match block.codec {
             Codec::Gzip => self.gzip.get_or_insert_default().decode(frame, length, out),

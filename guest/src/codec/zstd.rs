@@ -5,11 +5,14 @@ use std::ops::RangeInclusive;
 
 use crate::error::{Error, ErrorCode, Result};
 
-/// By measurement; see docs/format.md.
-pub(super) const BLOCK_SIZE: u32 = 4 << 20;
+/// By measurement on 32 MiB of chat state at level 4: 1 MiB gives a ratio of
+/// 3.40, 2 MiB 3.47, 4 MiB 3.51, 8 MiB 3.54, while the encoder's memory grows
+/// from 6.7 MiB at 2 MiB to 10.4 MiB at 4 MiB.
+pub(super) const BLOCK_SIZE: u32 = 2 << 20;
 
-/// zstd's own default.
-pub(super) const DEFAULT_LEVEL: i32 = 3;
+/// By the same measurement: 6 % smaller than level 3 at 88 % of its speed.
+/// zrip's level 3 searches densely only in inputs of up to 256 KiB.
+pub(super) const DEFAULT_LEVEL: i32 = 4;
 
 pub(super) const LEVELS: RangeInclusive<i32> = -7..=4;
 
@@ -33,6 +36,22 @@ impl Encoder {
     }
 }
 
+/// Where a frame with a checksum ends, by the headers of its blocks (RFC 8878,
+/// 3.1.1.2): a bit that marks the last, two of the type, 21 of the size.
+fn frame_length(frame: &[u8], header: usize) -> Option<usize> {
+    const RLE: u32 = 1;
+    let mut at = header;
+    loop {
+        let &[low, middle, high] = frame.get(at..)?.first_chunk()?;
+        let block = u32::from_le_bytes([low, middle, high, 0]);
+        let size = if (block >> 1) & 3 == RLE { 1 } else { block >> 3 };
+        at = at.checked_add(3 + size as usize)?;
+        if block & 1 == 1 {
+            return at.checked_add(4);
+        }
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Decoder(zrip::DecompressContext);
 
@@ -42,6 +61,10 @@ impl Decoder {
         let header = zrip::frame::header::parse_frame_header(frame).map_err(|error| error.to_string())?;
         if header.frame_content_size != Some(length as u64) || !header.content_checksum || header.dict_id.is_some() {
             return Err("a frame's header has no checksum, or another size than the table".to_owned());
+        }
+        // The decoder would also take further frames behind this one.
+        if frame_length(frame, header.header_size) != Some(frame.len()) {
+            return Err("a frame does not end where the table says".to_owned());
         }
         let written = self.0.decompress_into_with_limit(frame, out, length).map_err(|error| error.to_string())?;
         if written != length {

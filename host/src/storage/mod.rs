@@ -6,9 +6,9 @@ mod memory;
 
 use std::fmt;
 
+pub(crate) use self::key::check_key;
 pub use self::local::{Durability, LocalFileStorage};
 pub use self::memory::MemoryStorage;
-pub(crate) use self::key::check_key;
 
 use crate::error::{ErrorCode, PersistError, Result};
 use crate::location::StorageLocation;

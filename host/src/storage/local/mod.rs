@@ -17,7 +17,9 @@ use cap_std::fs::{Dir, File, Metadata, OpenOptions, OpenOptionsExt as _};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::{Conditions, MAX_READ, ObjectInfo, Precondition, ReadOptions, StorageAdapter, StorageReader, StorageWriter, WriteOptions, check_key};
+use super::{
+    Conditions, MAX_READ, ObjectInfo, Precondition, ReadOptions, StorageAdapter, StorageReader, StorageWriter, WriteOptions, check_key,
+};
 use crate::error::{ErrorCode, PersistError, Result};
 
 /// Whether a committed object survives a power cut.
@@ -104,12 +106,10 @@ fn local_error(doing: &str, error: &io::Error) -> PersistError {
     };
     match code {
         ErrorCode::NotFound => PersistError::new(code, "there is no such file").hint("check the path, or look with 'persist list'"),
-        ErrorCode::AccessDenied => {
-            PersistError::new(code, format!("access denied: could not {doing} the file ({error})")).hint("check the permissions of file and folder")
-        }
-        ErrorCode::NoSpace => {
-            PersistError::new(code, format!("no space is left: could not {doing} the file ({error})")).hint("free some space and try again; nothing was replaced")
-        }
+        ErrorCode::AccessDenied => PersistError::new(code, format!("access denied: could not {doing} the file ({error})"))
+            .hint("check the permissions of file and folder"),
+        ErrorCode::NoSpace => PersistError::new(code, format!("no space is left: could not {doing} the file ({error})"))
+            .hint("free some space and try again; nothing was replaced"),
         ErrorCode::InvalidKey => PersistError::new(code, format!("the path can't be used: could not {doing} the file ({error})"))
             .hint("a path stays below its folder, and no symlink leads out"),
         _ => PersistError::new(code, format!("could not {doing} the file ({error})")),

@@ -1,0 +1,412 @@
+//! What goes in comes out, however it went in, and other readers agree.
+
+use std::io::Read;
+
+use persist_guest::codec::{self, Codec, Decoder, Encoder};
+use persist_guest::error::{ErrorCode, Result};
+use persist_guest::hash::hex;
+use persist_guest::memory::MemoryStorage;
+use persist_guest::restore::Restorer;
+use persist_guest::save::Saver;
+use persist_guest::storage::{Precondition, Storage};
+use persist_guest::verify::Verifier;
+use persist_guest::{Metadata, SaveOptions, snapshots, verify};
+use proptest::prelude::*;
+use sha2::{Digest, Sha256};
+
+const KEY: &str = "x";
+
+fn options(codec: Codec) -> SaveOptions {
+    SaveOptions {
+        agent_id: "agent".to_owned(),
+        session_id: "session".to_owned(),
+        codec: Some(codec),
+        snapshot_id: Some("01890a5d-ac96-774b-bcce-b302099a8057".to_owned()),
+        timestamp: Some("2026-01-31T12:00:00Z".to_owned()),
+        ..SaveOptions::default()
+    }
+}
+
+/// Bytes that look a bit like text: they compress, but not to nothing.
+fn text(length: usize, seed: u64) -> Vec<u8> {
+    const WORDS: [&str; 12] = ["the ", "agent ", "said ", "\"role\": ", "user", ", ", "\n", "tool call ", "42 ", "é", "answer ", "{}"];
+    let mut state = seed | 1;
+    let mut bytes = Vec::with_capacity(length + 16);
+    while bytes.len() < length {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        bytes.extend_from_slice(WORDS[(state >> 33) as usize % WORDS.len()].as_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 88_172_645_463_325_252_u64;
+    (0..length)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as u8
+        })
+        .collect()
+}
+
+/// Writes the state in pieces of these lengths, over and over.
+fn save_in_pieces(storage: &MemoryStorage, state: &[u8], pieces: &[usize], options: SaveOptions) -> Metadata {
+    let mut saver = Saver::open(storage, KEY, options).unwrap();
+    let mut rest = state;
+    for length in pieces.iter().cycle() {
+        if rest.is_empty() {
+            break;
+        }
+        let (now, later) = rest.split_at(rest.len().min(*length));
+        saver.write(now).unwrap();
+        rest = later;
+    }
+    saver.commit().unwrap()
+}
+
+fn read_in_pieces(storage: &MemoryStorage, max: u32) -> Result<Vec<u8>> {
+    let mut restorer = Restorer::open(storage, KEY)?;
+    let mut state = Vec::new();
+    loop {
+        let chunk = restorer.read(max)?;
+        if chunk.is_empty() {
+            return Ok(state);
+        }
+        assert!(chunk.len() <= max as usize);
+        state.extend_from_slice(&chunk);
+    }
+}
+
+fn sizes(codec: Codec) -> Vec<usize> {
+    let block = codec.block_size() as usize;
+    vec![0, 1, 2, 1000, block - 1, block, block + 1, 2 * block, 3 * block + 17]
+}
+
+#[test]
+fn every_size_round_trips_and_the_metadata_tells_the_truth() {
+    for codec in [Codec::Gzip, Codec::Zstd] {
+        for size in sizes(codec) {
+            for state in [text(size, 7), noise(size), vec![0; size]] {
+                let storage = MemoryStorage::default();
+                let saved = snapshots::save(&storage, KEY, &state, options(codec)).unwrap();
+                let stored = storage.get(KEY).unwrap();
+                assert_eq!(saved.uncompressed_size, size as u64);
+                assert_eq!(saved.stored_size, stored.len() as u64);
+                assert_eq!(saved.content_hash, hex(&Sha256::digest(&state)));
+                assert_eq!(snapshots::restore(&storage, KEY).unwrap(), state);
+                assert_eq!(snapshots::metadata(&storage, KEY).unwrap(), saved);
+                assert_eq!(verify::verify(&storage, KEY).unwrap(), saved);
+                assert!(saved.stored_size <= size as u64 + size as u64 / 64 + 2048, "{size} grew to {}", saved.stored_size);
+            }
+        }
+    }
+}
+
+#[test]
+fn other_readers_read_exactly_the_state() {
+    for size in sizes(Codec::Gzip) {
+        let storage = MemoryStorage::default();
+        let state = text(size, 3);
+        snapshots::save(&storage, KEY, &state, options(Codec::Gzip)).unwrap();
+        let stored = storage.get(KEY).unwrap();
+        // The whole state is in the first member, and the others are empty.
+        let mut first = Vec::new();
+        flate2::read::GzDecoder::new(&stored[..]).read_to_end(&mut first).unwrap();
+        assert!(first == state, "first member, {size}");
+        let mut all = Vec::new();
+        flate2::read::MultiGzDecoder::new(&stored[..]).read_to_end(&mut all).unwrap();
+        assert!(all == state, "all members, {size}");
+    }
+    for size in sizes(Codec::Zstd) {
+        let storage = MemoryStorage::default();
+        let state = text(size, 3);
+        snapshots::save(&storage, KEY, &state, options(Codec::Zstd)).unwrap();
+        assert!(zstd::decode_all(&storage.get(KEY).unwrap()[..]).unwrap() == state, "{size}");
+    }
+}
+
+#[test]
+fn equal_input_gives_equal_bytes_whatever_the_pieces() {
+    for codec in [Codec::Gzip, Codec::Zstd] {
+        let state = text(codec.block_size() as usize * 2 + 4321, 11);
+        let storage = MemoryStorage::default();
+        snapshots::save(&storage, KEY, &state, options(codec)).unwrap();
+        let whole = storage.get(KEY).unwrap();
+        for pieces in [vec![state.len()], vec![4096], vec![1, 70_000, codec.block_size() as usize], vec![codec.block_size() as usize + 1]] {
+            save_in_pieces(&storage, &state, &pieces, options(codec));
+            assert!(storage.get(KEY).unwrap() == whole, "{} in pieces of {pieces:?}", codec.name());
+        }
+    }
+}
+
+#[test]
+fn blocks_that_are_encoded_elsewhere_give_the_same_bytes() {
+    for codec in [Codec::Gzip, Codec::Zstd] {
+        for size in sizes(codec) {
+            let state = text(size, 5);
+            let storage = MemoryStorage::default();
+            snapshots::save(&storage, KEY, &state, options(codec)).unwrap();
+            let whole = storage.get(KEY).unwrap();
+
+            let mut saver = Saver::open(&storage, KEY, options(codec)).unwrap();
+            let encoding = saver.encoding();
+            saver.hash(&state).unwrap();
+            for block in state.chunks(encoding.block_size as usize) {
+                // A fresh encoder for each, as in another instance.
+                let block = Encoder::new(encoding.codec, encoding.level).unwrap().encode(block).unwrap();
+                saver.append(&block).unwrap();
+            }
+            saver.commit().unwrap();
+            assert!(storage.get(KEY).unwrap() == whole, "{} of {size}", codec.name());
+
+            let restorer = Restorer::open(&storage, KEY).unwrap();
+            let plan = restorer.plan(0, u32::MAX);
+            assert_eq!(plan.len(), restorer.block_count() as usize);
+            let (mut decoder, mut restored, mut block) = (Decoder::default(), Vec::new(), Vec::new());
+            for part in &plan {
+                let start = part.offset as usize;
+                decoder.decode(part, &whole[start..start + part.slice_length()], &mut block).unwrap();
+                restored.extend_from_slice(&block);
+            }
+            assert!(restored == state, "{} of {size}", codec.name());
+            assert_eq!(restorer.plan(1, 1).first(), plan.get(1));
+        }
+    }
+}
+
+#[test]
+fn a_used_encoder_gives_the_bytes_of_a_fresh_one() {
+    for codec in [Codec::Gzip, Codec::Zstd] {
+        for level in codec.levels().filter(|level| *level != 0) {
+            let mut used = Encoder::new(codec, level).unwrap();
+            for block in [text(300_000, 1), noise(100_000), Vec::new(), text(5, 2), text(300_000, 3)] {
+                let fresh = Encoder::new(codec, level).unwrap().encode(&block).unwrap();
+                assert!(used.encode(&block).unwrap() == fresh, "{} level {level}, {} bytes", codec.name(), block.len());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_saver_takes_its_state_in_one_way_only() {
+    let storage = MemoryStorage::default();
+    let mut saver = Saver::open(&storage, KEY, options(Codec::Gzip)).unwrap();
+    saver.write(b"one").unwrap();
+    assert_eq!(saver.hash(b"two").unwrap_err().code, ErrorCode::InvalidArgument);
+    // Failed once, it stays so.
+    assert_eq!(saver.write(b"three").unwrap_err().code, ErrorCode::InvalidArgument);
+    assert_eq!(saver.commit().unwrap_err().code, ErrorCode::InvalidArgument);
+    assert_eq!(storage.get(KEY), None);
+}
+
+#[test]
+fn what_is_appended_has_to_be_what_was_hashed() {
+    let storage = MemoryStorage::default();
+    let block = |plain: &[u8]| Encoder::new(Codec::Gzip, 6).unwrap().encode(plain).unwrap();
+    let open = || Saver::open(&storage, KEY, options(Codec::Gzip)).unwrap();
+
+    let mut saver = open();
+    saver.hash(b"longer").unwrap();
+    saver.append(&block(b"short")).unwrap();
+    assert_eq!(saver.commit().unwrap_err().code, ErrorCode::InvalidArgument);
+
+    let mut saver = open();
+    saver.append(&block(b"not a full block")).unwrap();
+    assert_eq!(saver.append(&block(b"and one behind it")).unwrap_err().code, ErrorCode::InvalidArgument);
+
+    let mut saver = open();
+    let mut bloated = block(b"x");
+    bloated.frame = vec![0; 2000];
+    assert_eq!(saver.append(&bloated).unwrap_err().code, ErrorCode::InvalidArgument);
+    assert_eq!(storage.get(KEY), None);
+}
+
+#[test]
+fn a_dropped_saver_stores_nothing_and_a_failed_one_replaces_nothing() {
+    let storage = MemoryStorage::default();
+    drop(Saver::open(&storage, KEY, options(Codec::Gzip)).unwrap());
+    assert_eq!(storage.get(KEY), None);
+
+    snapshots::save(&storage, KEY, b"first", options(Codec::Gzip)).unwrap();
+    let lost = SaveOptions { precondition: Precondition::IfAbsent, ..options(Codec::Gzip) };
+    assert_eq!(snapshots::save(&storage, KEY, b"second", lost).unwrap_err().code, ErrorCode::AlreadyExists);
+    assert_eq!(snapshots::restore(&storage, KEY).unwrap(), b"first");
+}
+
+#[test]
+fn the_verifier_wants_all_bytes_and_no_more() {
+    let storage = MemoryStorage::default();
+    snapshots::save(&storage, KEY, &text(3_000_000, 9), options(Codec::Gzip)).unwrap();
+    let bytes = storage.get(KEY).unwrap();
+    for piece in [1000, 70_001, bytes.len()] {
+        let mut verifier = Verifier::open(&storage, KEY).unwrap();
+        for chunk in bytes.chunks(piece) {
+            verifier.write(chunk).unwrap();
+        }
+        verifier.finish().unwrap();
+    }
+    let mut verifier = Verifier::open(&storage, KEY).unwrap();
+    verifier.write(&bytes[..bytes.len() - 1]).unwrap();
+    assert_eq!(verifier.finish().unwrap_err().code, ErrorCode::Integrity);
+
+    let mut verifier = Verifier::open(&storage, KEY).unwrap();
+    verifier.write(&bytes).unwrap();
+    assert_eq!(verifier.write(b"!").unwrap_err().code, ErrorCode::Integrity);
+    assert_eq!(verifier.finish().unwrap_err().code, ErrorCode::Integrity);
+}
+
+#[test]
+fn a_crc32_of_parts_is_that_of_the_whole() {
+    let bytes = text(100_000, 4);
+    for split in [0, 1, 4096, 99_999, 100_000] {
+        let (first, second) = bytes.split_at(split);
+        let combined = codec::crc32_combine(codec::crc32(0, first), codec::crc32(0, second), second.len() as u64);
+        assert_eq!(combined, codec::crc32(0, &bytes));
+    }
+}
+
+#[test]
+fn metadata_is_one_small_read() {
+    let storage = MemoryStorage::default();
+    snapshots::save(&storage, KEY, &noise(20 << 20), options(Codec::Gzip)).unwrap();
+    snapshots::metadata(&storage, KEY).unwrap();
+    assert_eq!(storage.reads(), [65_536]);
+}
+
+#[test]
+fn a_listing_shows_snapshots_and_what_is_none_page_by_page() {
+    let storage = MemoryStorage::default();
+    for index in 0..25 {
+        let options = SaveOptions { snapshot_index: index, ..options(Codec::Gzip) };
+        snapshots::save(&storage, &format!("a/{index:02}.json.gz"), b"{}", options).unwrap();
+    }
+    storage.put("a/07.json.gz", b"damaged".to_vec());
+    storage.put("b/other", Vec::new());
+    let mut keys = Vec::new();
+    let mut next = None;
+    loop {
+        let page = snapshots::list(&storage, "a/", next.as_deref(), 10).unwrap();
+        assert!(page.entries.len() <= 10);
+        keys.extend(page.entries.iter().map(|entry| match entry {
+            snapshots::ListEntry::Snapshot(metadata) => metadata.key.clone(),
+            snapshots::ListEntry::Unreadable { info, error } => format!("{}: {:?}", info.key, error.code),
+        }));
+        next = page.next;
+        if next.is_none() {
+            break;
+        }
+    }
+    let expected: Vec<String> =
+        (0..25).map(|index| if index == 7 { "a/07.json.gz: InvalidFormat".to_owned() } else { format!("a/{index:02}.json.gz") }).collect();
+    assert_eq!(keys, expected);
+    for limit in [0, 1001] {
+        assert_eq!(snapshots::list(&storage, "", None, limit).unwrap_err().code, ErrorCode::InvalidArgument);
+    }
+}
+
+#[test]
+fn a_snapshot_that_is_replaced_while_it_is_opened_is_read_as_one_of_both() {
+    // Large enough for two requests: the second finds another object.
+    struct Replacing(MemoryStorage, std::cell::Cell<u32>, Vec<u8>);
+    impl Storage for Replacing {
+        type Writer = <MemoryStorage as Storage>::Writer;
+        type Reader = <MemoryStorage as Storage>::Reader;
+        fn open_write(&self, key: &str, options: persist_guest::storage::WriteOptions) -> Result<Self::Writer> {
+            self.0.open_write(key, options)
+        }
+        fn open_read(&self, key: &str, range: persist_guest::storage::ByteRange, if_match: Option<&str>) -> Result<Self::Reader> {
+            if if_match.is_some() && self.1.get() > 0 {
+                self.1.set(self.1.get() - 1);
+                self.0.put(key, self.2.clone());
+            }
+            self.0.open_read(key, range, if_match)
+        }
+        fn stat(&self, key: &str) -> Result<persist_guest::storage::ObjectInfo> {
+            self.0.stat(key)
+        }
+        fn delete(&self, key: &str, precondition: Precondition) -> Result<()> {
+            self.0.delete(key, precondition)
+        }
+        fn list_objects(&self, prefix: &str, after: Option<&str>, limit: u32) -> Result<Vec<persist_guest::storage::ObjectInfo>> {
+            self.0.list_objects(prefix, after, limit)
+        }
+    }
+    let storage = MemoryStorage::default();
+    let (first, second) = (noise(200_000), text(900_000, 8));
+    snapshots::save(&storage, KEY, &second, options(Codec::Gzip)).unwrap();
+    let replacement = storage.get(KEY).unwrap();
+    for (times, outcome) in [(1, Ok(&second)), (2, Ok(&second)), (100, Err(ErrorCode::PreconditionFailed))] {
+        snapshots::save(&storage, KEY, &first, options(Codec::Gzip)).unwrap();
+        let replacing = Replacing(storage.clone(), std::cell::Cell::new(times), replacement.clone());
+        let restored = snapshots::restore(&replacing, KEY);
+        assert!(restored.as_ref().map_err(|error| error.code) == outcome, "{times}");
+    }
+}
+
+fn any_codec() -> impl Strategy<Value = Codec> {
+    prop_oneof![Just(Codec::Gzip), Just(Codec::Zstd)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_state_in_any_pieces_round_trips(
+        codec in any_codec(),
+        bytes in prop::collection::vec(any::<u8>(), 0..3000),
+        repeat in 1..1500_usize,
+        pieces in prop::collection::vec(1..2_000_000_usize, 1..5),
+        max in 1_000..3_000_000_u32,
+    ) {
+        let state = bytes.repeat(repeat);
+        let storage = MemoryStorage::default();
+        let saved = save_in_pieces(&storage, &state, &pieces, options(codec));
+        prop_assert_eq!(saved.content_hash, hex(&Sha256::digest(&state)));
+        prop_assert!(read_in_pieces(&storage, max).unwrap() == state);
+        verify::verify(&storage, KEY).unwrap();
+    }
+
+    #[test]
+    fn any_metadata_comes_back(
+        agent_id in ".{0,40}",
+        session_id in ".{0,40}",
+        snapshot_index in 0..=(1_u64 << 53) - 1,
+        description in prop::option::of(".{0,200}"),
+        labels in prop::collection::btree_map(".{0,20}", ".{0,40}", 0..6),
+        codec in any_codec(),
+    ) {
+        let storage = MemoryStorage::default();
+        let options = SaveOptions {
+            agent_id: agent_id.clone(),
+            session_id: session_id.clone(),
+            snapshot_index,
+            description: description.clone(),
+            labels: labels.clone().into_iter().collect(),
+            ..options(codec)
+        };
+        snapshots::save(&storage, KEY, b"{}", options).unwrap();
+        let read = snapshots::metadata(&storage, KEY).unwrap();
+        prop_assert_eq!(read.agent_id, agent_id);
+        prop_assert_eq!(read.session_id, session_id);
+        prop_assert_eq!(read.snapshot_index, snapshot_index);
+        prop_assert_eq!(read.description, description);
+        prop_assert_eq!(read.labels, labels);
+        prop_assert_eq!(read.compression_algorithm, codec);
+    }
+
+    #[test]
+    fn any_bytes_are_no_snapshot(bytes in prop::collection::vec(any::<u8>(), 0..2000), codec in any_codec()) {
+        let storage = MemoryStorage::default();
+        // Bare, and with the end of a real snapshot.
+        storage.put(KEY, bytes.clone());
+        prop_assert!(snapshots::restore(&storage, KEY).is_err());
+        snapshots::save(&storage, KEY, b"{}", options(codec)).unwrap();
+        let mut end = bytes;
+        end.extend_from_slice(&storage.get(KEY).unwrap()[20..]);
+        storage.put(KEY, end);
+        prop_assert!(snapshots::restore(&storage, KEY).is_err());
+    }
+}
