@@ -16,6 +16,6 @@ mod generated {
     });
 }
 
-pub(crate) use generated::exports::persist::snapshot::{blocks, snapshots};
+pub(crate) use generated::exports::persist::snapshot::snapshots;
 pub(crate) use generated::persist::snapshot::storage;
 pub(crate) use generated::{Persist, PersistPre};

@@ -251,7 +251,7 @@ impl fmt::Display for PersistError {
             Self::Credentials(_) | Self::AccessDenied(_) | Self::CloudStorage(_) => "Storage error",
             Self::StorageIO(_) => "Storage I/O error",
             Self::ResourceLimit(_) => "Resource limit",
-            Self::Other(_) => "Error",
+            Self::Other(detail) => return f.write_str(&detail.message),
         };
         write!(f, "{kind}: {}", self.detail().message)
     }

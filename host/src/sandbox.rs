@@ -16,7 +16,7 @@ use crate::storage::{ByteRange, ObjectInfo, Precondition, ReadOptions, StorageAd
 
 /// What the component may import, by the interface's name without version:
 /// its storage, and what Rust's standard library links anyway.
-pub(crate) const ALLOWED_IMPORTS: [&str; 17] = [
+pub(crate) const ALLOWED_IMPORTS: [&str; 18] = [
     "persist:snapshot/storage",
     "wasi:cli/environment",
     "wasi:cli/exit",
@@ -33,6 +33,7 @@ pub(crate) const ALLOWED_IMPORTS: [&str; 17] = [
     "wasi:io/error",
     "wasi:io/poll",
     "wasi:io/streams",
+    "wasi:random/insecure-seed",
     "wasi:random/random",
 ];
 

@@ -1,2 +1,106 @@
-//! x
-fn main() {}
+//! The `persist` command: saves the state of an agent and brings it back.
+
+mod completions;
+mod delete;
+mod exists;
+mod list;
+mod output;
+mod progress;
+mod restore;
+mod show;
+mod snapshot;
+mod verify;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+use persist_host::{ErrorCode, PersistError};
+use tracing_subscriber::EnvFilter;
+
+use crate::output::{Failure, Output, OutputOptions};
+
+/// Saves the state of an agent and brings it back, byte for byte.
+///
+/// A location is a path, file:///path, s3://bucket/key or memory://key. A path
+/// is taken below PERSIST_LOCAL_PATH if that is set; PERSIST_STORAGE (local, s3
+/// or memory) and PERSIST_S3_BUCKET say where a location without a scheme is.
+///
+/// Exit codes: 0 done, 2 wrong argument, 3 not found, 4 exists already or
+/// changed meanwhile, 5 damaged or not a snapshot, 6 not allowed, 7 bucket
+/// missing or not supported, 8 network or disk, 9 limit of the sandbox, 1
+/// anything else.
+#[derive(Parser)]
+#[command(name = "persist", version, propagate_version = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    output: OutputOptions,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Snapshot(snapshot::Arguments),
+    Restore(restore::Arguments),
+    Show(show::Arguments),
+    Verify(verify::Arguments),
+    Exists(exists::Arguments),
+    Delete(delete::Arguments),
+    List(list::Arguments),
+    Completions(completions::Arguments),
+}
+
+fn run(command: Command, output: &Output) -> Result<(), Failure> {
+    match command {
+        Command::Snapshot(arguments) => snapshot::run(arguments, output),
+        Command::Restore(arguments) => restore::run(&arguments, output),
+        Command::Show(arguments) => show::run(&arguments, output),
+        Command::Verify(arguments) => verify::run(&arguments, output),
+        Command::Exists(arguments) => exists::run(&arguments, output),
+        Command::Delete(arguments) => delete::run(&arguments, output),
+        Command::List(arguments) => list::run(&arguments, output),
+        Command::Completions(arguments) => completions::run(&arguments),
+    }
+}
+
+/// Logs go to stderr, as `RUST_LOG` says: `RUST_LOG=persist_host=debug`. The
+/// library's earlier name `persist_core` still works there.
+fn start_logging() {
+    let Ok(filter) = std::env::var(EnvFilter::DEFAULT_ENV) else { return };
+    let filter = EnvFilter::builder().parse_lossy(filter.replace("persist_core", "persist_host"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+}
+
+fn parse() -> Result<Cli, ExitCode> {
+    Cli::try_parse().map_err(|error| {
+        let wants_json = std::env::args_os().any(|argument| argument == "--json");
+        if wants_json && error.use_stderr() && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+            let text = error.to_string();
+            // The first paragraph; usage and help follow it.
+            let lines: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+            let message = lines.join(" ");
+            let message = message.trim_start_matches("error: ");
+            let error = PersistError::new(ErrorCode::InvalidArgument, message).hint("see 'persist --help'");
+            Output::new(&OutputOptions::json()).error(&error);
+            return ExitCode::from(error.exit_code());
+        }
+        // Fails only where there is nowhere to print.
+        let _ = error.print();
+        ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))
+    })
+}
+
+fn main() -> ExitCode {
+    let cli = match parse() {
+        Ok(cli) => cli,
+        Err(exit_code) => return exit_code,
+    };
+    start_logging();
+    let output = Output::new(&cli.output);
+    match run(cli.command, &output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(&output),
+    }
+}

@@ -1,0 +1,55 @@
+//! `persist delete`
+
+use std::io::{self, IsTerminal, Write};
+
+use clap::Args;
+use persist_host::{Engine, ErrorCode, PersistError, Precondition, Result, StorageConfig};
+use serde_json::json;
+
+use crate::output::{Failure, Output, printable};
+
+/// Delete snapshots.
+///
+/// Asks first; without a terminal to ask on, nothing is deleted unless --yes is
+/// given. Goes on after an error; the first one decides the exit code.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// The snapshots.
+    #[arg(required = true)]
+    src: Vec<String>,
+    /// Delete without asking.
+    #[arg(short, long)]
+    yes: bool,
+}
+
+/// Whether whoever sits at the terminal says yes.
+fn confirmed(sources: &[String]) -> Result<bool> {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Err(PersistError::new(ErrorCode::InvalidArgument, "nothing was deleted: there is nobody to ask").hint("give --yes to delete without asking"));
+    }
+    let what = match sources {
+        [one] => printable(one).into_owned(),
+        many => format!("{} snapshots", many.len()),
+    };
+    eprint!("Delete {what}? [y/N] ");
+    let mut answer = String::new();
+    io::stderr()
+        .flush()
+        .and_then(|()| io::stdin().read_line(&mut answer))
+        .map_err(|error| PersistError::new(ErrorCode::Io, format!("could not read an answer: {error}")))?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
+pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
+    let config = StorageConfig::from_env()?;
+    if !arguments.yes && !confirmed(&arguments.src)? {
+        output.note("nothing was deleted");
+        return Err(Failure::Reported(1));
+    }
+    let engine = Engine::builder().build()?;
+    output.for_each(&arguments.src, |src| {
+        let location = config.locate(src)?;
+        engine.with_storage(config.open(&location)?).delete(location.key(), Precondition::None)?;
+        output.report(&json!({"location": location.to_string(), "deleted": true}), format_args!("deleted {}", printable(src)))
+    })
+}

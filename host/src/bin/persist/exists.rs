@@ -1,0 +1,33 @@
+//! `persist exists`
+
+use clap::Args;
+use persist_host::{Engine, Result, StorageConfig};
+use serde_json::json;
+
+use crate::output::{Failure, Output, printable};
+
+/// What the command exits with if there is nothing.
+const NOT_FOUND: u8 = 3;
+
+/// Say whether there is a snapshot: exit code 0 if so, 3 if not.
+///
+/// Any other exit code is an error: a place that can't be asked is not taken
+/// for an empty one. What is there is not looked at; 'persist show' does.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// The snapshot.
+    src: String,
+}
+
+pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
+    let config = StorageConfig::from_env()?;
+    let location = config.locate(&arguments.src)?.follow_links();
+    let engine = Engine::builder().shared_storage(config.open(&location)?).build()?;
+    let exists = engine.exists(location.key())?;
+    let src = printable(&arguments.src);
+    output.report(
+        &json!({"location": location.to_string(), "exists": exists}),
+        format_args!("{src} {}", if exists { "exists" } else { "does not exist" }),
+    )?;
+    if exists { Ok(()) } else { Err(Failure::Reported(NOT_FOUND)) }
+}

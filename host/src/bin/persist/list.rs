@@ -1,0 +1,97 @@
+//! `persist list`
+
+use std::fmt;
+
+use clap::Args;
+use persist_host::{Engine, ListEntry, PersistError, Result, SnapshotMetadata, StorageConfig};
+
+use crate::output::{Failure, Output, printable, ratio, short_bytes};
+
+/// List the snapshots in a folder and all below it.
+///
+/// Sorted by key. Files that are no snapshots are counted and left out;
+/// snapshots that are damaged are reported as errors.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// The folder.
+    #[arg(default_value = ".")]
+    location: String,
+}
+
+const HEADINGS: [&str; 7] = ["KEY", "AGENT", "SESSION", "INDEX", "TIME", "SIZE", "RATIO"];
+
+/// Which columns hold numbers, and are aligned at their end.
+const NUMERIC: [bool; 7] = [false, false, false, true, false, true, true];
+
+fn row(metadata: &SnapshotMetadata) -> [String; 7] {
+    // Without fractions of a second.
+    let time = metadata.timestamp.split_once('.').map_or(metadata.timestamp.as_str(), |(seconds, _)| seconds);
+    [
+        printable(&metadata.key).into_owned(),
+        printable(&metadata.agent_id).into_owned(),
+        printable(&metadata.session_id).into_owned(),
+        metadata.snapshot_index.to_string(),
+        format!("{}Z", printable(time).trim_end_matches('Z')),
+        short_bytes(metadata.uncompressed_size),
+        ratio(metadata),
+    ]
+}
+
+/// Rows under headings, in columns.
+struct Table(Vec<[String; 7]>);
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let headings = HEADINGS.map(str::to_owned);
+        let lines = || std::iter::once(&headings).chain(&self.0);
+        let mut widths = [0; HEADINGS.len()];
+        for line in lines() {
+            for (width, cell) in widths.iter_mut().zip(line) {
+                *width = cell.chars().count().max(*width);
+            }
+        }
+        for (number, line) in lines().enumerate() {
+            if number > 0 {
+                f.write_str("\n")?;
+            }
+            let mut text = String::new();
+            for ((cell, width), numeric) in line.iter().zip(widths).zip(NUMERIC) {
+                text.push_str(&if numeric { format!("{cell:>width$}  ") } else { format!("{cell:<width$}  ") });
+            }
+            f.write_str(text.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
+    let config = StorageConfig::from_env()?;
+    let (storage, prefix) = config.open_folder(&arguments.location)?;
+    let engine = Engine::builder().shared_storage(storage).build()?;
+    let (mut rows, mut others, mut exit_code) = (Vec::new(), 0_u64, None);
+    for entry in engine.list(&prefix) {
+        match entry? {
+            ListEntry::Snapshot(metadata) if output.json => output.result(&*metadata, "")?,
+            ListEntry::Snapshot(metadata) => rows.push(row(&metadata)),
+            ListEntry::Unreadable { error: PersistError::InvalidFormat(detail), .. } if detail.code == persist_host::ErrorCode::InvalidFormat => {
+                tracing::debug!(location = detail.location, reason = detail.message, "not a snapshot");
+                others += 1;
+            }
+            ListEntry::Unreadable { error, .. } => {
+                output.error(&error);
+                exit_code.get_or_insert(error.exit_code());
+            }
+        }
+    }
+    if !rows.is_empty() {
+        output.result(&(), Table(rows))?;
+    } else if exit_code.is_none() {
+        output.note(format_args!("no snapshots in {}", printable(&arguments.location)));
+    }
+    match others {
+        0 => {}
+        1 => output.note("1 other file is no snapshot; 'persist show' says why"),
+        _ => output.note(format_args!("{others} other files are no snapshots; 'persist show' says why")),
+    }
+    exit_code.map_or(Ok(()), |exit_code| Err(Failure::Reported(exit_code)))
+}

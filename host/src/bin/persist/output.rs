@@ -1,0 +1,193 @@
+//! What the command prints: results on stdout, errors and notes on stderr, for
+//! people or as JSON.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::Args;
+use persist_host::{ErrorCode, PersistError, Result, SnapshotMetadata};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+#[derive(Args)]
+pub(crate) struct OutputOptions {
+    /// Print JSON: results on stdout, one object a line; errors on stderr.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Print nothing but what was asked for, and errors.
+    #[arg(short, long, global = true)]
+    quiet: bool,
+}
+
+impl OutputOptions {
+    pub(crate) fn json() -> Self {
+        Self { json: true, quiet: false }
+    }
+}
+
+/// Where results and errors go, and in which form.
+pub(crate) struct Output {
+    pub(crate) json: bool,
+    pub(crate) quiet: bool,
+}
+
+/// Why the command ends early.
+pub(crate) enum Failure {
+    /// To be reported.
+    Error(Box<PersistError>),
+    /// Reported already; this is the exit code.
+    Reported(u8),
+    /// Whoever reads our stdout has seen enough.
+    BrokenPipe,
+}
+
+/// What a shell reports of a program that SIGPIPE ended.
+const BROKEN_PIPE: u8 = 141;
+
+impl From<PersistError> for Failure {
+    fn from(error: PersistError) -> Self {
+        Self::Error(Box::new(error))
+    }
+}
+
+impl Failure {
+    /// What a failed write to stdout means.
+    pub(crate) fn stdout(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::BrokenPipe,
+            _ => PersistError::new(ErrorCode::Io, format!("could not write to standard output: {error}")).into(),
+        }
+    }
+
+    pub(crate) fn report(self, output: &Output) -> ExitCode {
+        match self {
+            Self::Error(error) => {
+                output.error(&error);
+                error.exit_code().into()
+            }
+            Self::Reported(exit_code) => exit_code.into(),
+            Self::BrokenPipe => BROKEN_PIPE.into(),
+        }
+    }
+}
+
+impl Output {
+    pub(crate) fn new(options: &OutputOptions) -> Self {
+        Self { json: options.json, quiet: options.quiet }
+    }
+
+    /// Prints a result: the object with `--json`, else the text, which may
+    /// have several lines.
+    pub(crate) fn result(&self, object: &impl Serialize, text: impl fmt::Display) -> Result<(), Failure> {
+        let line = if self.json { to_json(object)? } else { text.to_string() };
+        print_line(&line)
+    }
+
+    /// Prints what was done, for who wants to know.
+    pub(crate) fn report(&self, object: &impl Serialize, text: impl fmt::Display) -> Result<(), Failure> {
+        if self.quiet { Ok(()) } else { self.result(object, text) }
+    }
+
+    /// A remark for people, on stderr.
+    pub(crate) fn note(&self, text: impl fmt::Display) {
+        if !self.quiet && !self.json {
+            eprint_line(&text.to_string());
+        }
+    }
+
+    /// An error: one line, or an object with `--json`.
+    pub(crate) fn error(&self, error: &PersistError) {
+        let line = if self.json { error_object(error).to_string() } else { error_line(error) };
+        eprint_line(&line);
+    }
+
+    /// Whether somebody is watching who likes to see progress.
+    pub(crate) fn shows_progress(&self) -> bool {
+        !self.quiet && !self.json && io::stderr().is_terminal()
+    }
+
+    /// Runs for each location; an error is reported and the next one follows.
+    /// The first error decides the exit code.
+    pub(crate) fn for_each<T: AsRef<str>>(&self, locations: &[T], mut run: impl FnMut(&str) -> Result<(), Failure>) -> Result<(), Failure> {
+        let mut exit_code = None;
+        for location in locations {
+            match run(location.as_ref()) {
+                Ok(()) => {}
+                Err(Failure::Error(error)) => {
+                    self.error(&error);
+                    exit_code.get_or_insert(error.exit_code());
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        exit_code.map_or(Ok(()), |exit_code| Err(Failure::Reported(exit_code)))
+    }
+}
+
+fn print_line(line: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(line.as_bytes()).and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush()).map_err(|error| Failure::stdout(&error))
+}
+
+/// A closed stderr is nobody's error.
+fn eprint_line(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+fn to_json(object: &impl Serialize) -> Result<String> {
+    serde_json::to_string(object).map_err(|error| PersistError::new(ErrorCode::Other, format!("no JSON could be written: {error}")))
+}
+
+fn error_line(error: &PersistError) -> String {
+    let mut line = format!("error: {}", printable(&error.to_string()));
+    if let Some(location) = error.location() {
+        line.push_str(&format!(": {}", printable(location)));
+    }
+    if let Some(hint) = &error.detail().hint {
+        line.push_str(&format!(" ({})", printable(hint)));
+    }
+    line
+}
+
+fn error_object(error: &PersistError) -> Value {
+    let detail = error.detail();
+    let facts: Map<String, Value> = detail.facts.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+    json!({
+        "code": detail.code.as_str(),
+        "message": error.to_string(),
+        "location": detail.location,
+        "retryable": detail.retryable,
+        "hint": detail.hint,
+        "details": facts,
+        "exit_code": error.exit_code(),
+    })
+}
+
+/// A text from elsewhere, fit for a terminal: what would move the cursor,
+/// change colours or turn the writing direction is shown as an escape.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    let turns_direction = |character| matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let harmful = |character: char| character.is_control() || turns_direction(character);
+    if !text.contains(harmful) {
+        return Cow::Borrowed(text);
+    }
+    let show = |character: char| if harmful(character) { character.escape_unicode().to_string() } else { character.to_string() };
+    Cow::Owned(text.chars().map(show).collect())
+}
+
+/// A number of bytes with all its digits: `1,234,567 bytes`.
+pub(crate) fn exact_bytes(bytes: u64) -> String {
+    format!("{} {}", indicatif::HumanCount(bytes), if bytes == 1 { "byte" } else { "bytes" })
+}
+
+/// A number of bytes to read at a glance: `1.23 MB`.
+pub(crate) fn short_bytes(bytes: u64) -> String {
+    indicatif::DecimalBytes(bytes).to_string()
+}
+
+/// How many times smaller a snapshot is than its state.
+pub(crate) fn ratio(metadata: &SnapshotMetadata) -> String {
+    if metadata.uncompressed_size == 0 { "-".to_owned() } else { format!("{:.1}x", metadata.ratio()) }
+}

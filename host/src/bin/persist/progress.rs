@@ -1,0 +1,59 @@
+//! Progress bars on stderr.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::output::Output;
+
+/// Work that takes less time shows no bar.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The progress of one piece of work, counted in bytes. On a terminal a bar
+/// appears once the work takes over a second, and goes away with it.
+pub(crate) struct Progress {
+    bar: Option<ProgressBar>,
+    began: Instant,
+    total: Option<u64>,
+    done: u64,
+    doing: &'static str,
+}
+
+impl Progress {
+    /// Work on so many bytes, if that is known: `doing` is one word.
+    pub(crate) fn new(output: &Output, doing: &'static str, total: Option<u64>) -> Self {
+        let bar = output.shows_progress().then(ProgressBar::hidden);
+        Self { bar, began: Instant::now(), total, done: 0, doing }
+    }
+
+    /// So many more bytes are done.
+    pub(crate) fn advance(&mut self, bytes: u64) {
+        self.done += bytes;
+        let Some(bar) = &self.bar else { return };
+        if bar.is_hidden() {
+            if self.began.elapsed() < PATIENCE {
+                return;
+            }
+            let template = match self.total {
+                Some(_) => "{msg} {bar:30} {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left",
+                None => "{msg} {spinner} {decimal_bytes}, {decimal_bytes_per_sec}",
+            };
+            // The templates are ours and well formed.
+            bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+            if let Some(total) = self.total {
+                bar.set_length(total);
+            }
+            bar.set_message(self.doing);
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+        bar.set_position(self.done);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

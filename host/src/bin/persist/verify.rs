@@ -1,0 +1,37 @@
+//! `persist verify`
+
+use clap::Args;
+use persist_host::{Engine, Result, StorageConfig};
+
+use crate::output::{Failure, Output, exact_bytes, printable};
+use crate::progress::Progress;
+
+/// Check every byte of snapshots.
+///
+/// Reads each snapshot to its end and checks metadata, block table, every
+/// block and the hash of the whole state. Goes on after an error; the first one
+/// decides the exit code.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// The snapshots.
+    #[arg(required = true)]
+    src: Vec<String>,
+}
+
+pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
+    let config = StorageConfig::from_env()?;
+    let engine = Engine::builder().build()?;
+    output.for_each(&arguments.src, |src| {
+        let location = config.locate(src)?.follow_links();
+        let engine = engine.with_storage(config.open(&location)?);
+        let mut progress = Progress::new(output, "verifying", None);
+        let mut before = 0;
+        let metadata = engine.verify_with(location.key(), |checked| {
+            progress.advance(checked - before);
+            before = checked;
+        })?;
+        drop(progress);
+        let text = format_args!("{}: ok, {} of state, SHA-256 {}", printable(src), exact_bytes(metadata.uncompressed_size), metadata.content_hash);
+        output.report(&metadata, text)
+    })
+}
