@@ -147,7 +147,7 @@ fn no_footer<S: Storage>(storage: &S, info: &ObjectInfo, tail: &[u8]) -> Result<
     let gzip = head.starts_with(Codec::Gzip.header());
     let zstd = head.starts_with(&0xFD2F_B528_u32.to_le_bytes());
     Ok(if (gzip || zstd) && footer_end.is_some() {
-        Error::integrity("bytes follow the footer, or the footer was changed")
+        Error::integrity("the file does not end with its footer: its last bytes are missing, changed, or too many")
     } else if gzip || zstd {
         Error::format("no footer at the end of the file: the snapshot was cut short, or this was never one")
     } else if head.starts_with(&[0x1f, 0x8b]) {

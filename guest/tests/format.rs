@@ -500,7 +500,7 @@ fn what_is_no_snapshot_is_named() {
     longer.extend_from_slice(b"more");
     let error = read(longer).unwrap_err();
     assert_eq!(error.code, ErrorCode::Integrity);
-    assert!(error.message.contains("bytes follow the footer"), "{error}");
+    assert!(error.message.contains("does not end with its footer"), "{error}");
 }
 
 #[test]

@@ -15,8 +15,8 @@ use wasmtime::component::Component;
 use crate::error::{ErrorCode, PersistError, Result};
 use crate::sandbox::ALLOWED_IMPORTS;
 
-/// The component, as it was built.
-pub(crate) const WASM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/persist.wasm"));
+/// The component, as it was built: for other hosts of the WIT world `persist`.
+pub const COMPONENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/persist.wasm"));
 
 /// Bytes of the SHA-256 that stands before compiled code in its file.
 const HASH: usize = 32;
@@ -50,7 +50,7 @@ impl CompileCache {
 
 /// The SHA-256 of the component's bytes: which component this is.
 pub fn component_hash() -> [u8; 32] {
-    Sha256::digest(WASM).into()
+    Sha256::digest(COMPONENT).into()
 }
 
 fn failed(doing: &str, error: &wasmtime::Error) -> PersistError {
@@ -88,7 +88,7 @@ fn compiled(engine: &Engine, cache: &CompileCache) -> Result<Component> {
         }
     }
     let began = std::time::Instant::now();
-    let component = Component::new(engine, WASM).map_err(|error| failed("compiled", &error))?;
+    let component = Component::new(engine, COMPONENT).map_err(|error| failed("compiled", &error))?;
     tracing::debug!(ms = began.elapsed().as_millis(), "compiled the component");
     if let Some((folder, name)) = &entry {
         let code = component.serialize().map_err(|error| failed("serialised", &error))?;

@@ -156,6 +156,22 @@ impl StorageConfig {
         }
     }
 
+    /// As [`locate`](Self::locate), for who reads or writes: a plain path that
+    /// names a link means what the link leads to. Keys below a base path stay
+    /// as they are, since no link leads out of it.
+    ///
+    /// # Errors
+    /// Those of [`locate`](Self::locate).
+    pub fn locate_followed(&self, text: impl AsRef<OsStr>) -> Result<StorageLocation> {
+        let text = text.as_ref();
+        match self.locate(text)? {
+            StorageLocation::Local { root, key } if self.local_base_path.is_none() || text.to_str().is_some_and(has_scheme) => {
+                StorageLocation::from_path_followed(&root.join(key))
+            }
+            location => Ok(location),
+        }
+    }
+
     fn locate_path(&self, path: &Path) -> Result<StorageLocation> {
         let Some(root) = &self.local_base_path else { return StorageLocation::from_path(path) };
         let key = path.to_str().ok_or_else(|| {

@@ -44,7 +44,7 @@ mod sandbox;
 mod save;
 mod storage;
 
-pub use component::{CompileCache, component_hash};
+pub use component::{COMPONENT, CompileCache, component_hash};
 pub use config::{StorageBackend, StorageConfig};
 pub use engine::{Engine, EngineBuilder};
 pub use error::{ErrorCode, ErrorDetail, PersistError, Result};

@@ -84,18 +84,19 @@ impl StorageLocation {
         Ok(Self::Local { root: path.parent().unwrap_or(Path::new("")).to_owned(), key: key.to_owned() })
     }
 
-    /// The same location with the file's own links followed, as a shell does
-    /// when it reads or writes (but not when it deletes). A circle, or a link
-    /// to nowhere, is left for the storage to report.
-    #[must_use]
-    pub fn follow_links(self) -> Self {
-        let Self::Local { root, key } = &self else { return self };
-        let mut path = root.join(key);
+    /// The location of the file that a path leads to: where it names a link,
+    /// what the link leads to, as in a shell that reads or writes (but not one
+    /// that deletes). A circle is left for the storage to report.
+    ///
+    /// # Errors
+    /// Those of [`from_path`](Self::from_path).
+    pub fn from_path_followed(path: &Path) -> Result<Self> {
+        let mut path = path.to_owned();
         for _ in 0..MAX_LINKS {
             let Ok(target) = std::fs::read_link(&path) else { break };
             path = path.parent().unwrap_or(Path::new("")).join(target);
         }
-        Self::from_path(&path).unwrap_or(self)
+        Self::from_path(&path)
     }
 
     /// The name of the object inside its storage.

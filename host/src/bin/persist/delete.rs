@@ -25,7 +25,8 @@ pub(crate) struct Arguments {
 /// Whether whoever sits at the terminal says yes.
 fn confirmed(sources: &[String]) -> Result<bool> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Err(PersistError::new(ErrorCode::InvalidArgument, "nothing was deleted: there is nobody to ask").hint("give --yes to delete without asking"));
+        return Err(PersistError::new(ErrorCode::InvalidArgument, "nothing was deleted: there is nobody to ask")
+            .hint("give --yes to delete without asking"));
     }
     let what = match sources {
         [one] => printable(one).into_owned(),

@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
     let config = StorageConfig::from_env()?;
-    let location = config.locate(&arguments.src)?.follow_links();
+    let location = config.locate_followed(&arguments.src)?;
     let engine = Engine::builder().shared_storage(config.open(&location)?).build()?;
     let exists = engine.exists(location.key())?;
     let src = printable(&arguments.src);

@@ -4,6 +4,7 @@ use std::fmt;
 
 use clap::Args;
 use persist_host::{Engine, ListEntry, PersistError, Result, SnapshotMetadata, StorageConfig};
+use unicode_width::UnicodeWidthStr;
 
 use crate::output::{Failure, Output, printable, ratio, short_bytes};
 
@@ -47,7 +48,7 @@ impl fmt::Display for Table {
         let mut widths = [0; HEADINGS.len()];
         for line in lines() {
             for (width, cell) in widths.iter_mut().zip(line) {
-                *width = cell.chars().count().max(*width);
+                *width = cell.width().max(*width);
             }
         }
         for (number, line) in lines().enumerate() {
@@ -56,7 +57,10 @@ impl fmt::Display for Table {
             }
             let mut text = String::new();
             for ((cell, width), numeric) in line.iter().zip(widths).zip(NUMERIC) {
-                text.push_str(&if numeric { format!("{cell:>width$}  ") } else { format!("{cell:<width$}  ") });
+                // Counted in columns of the terminal, which `{cell:<width$}` does not.
+                let space = " ".repeat(width - cell.width());
+                let (before, behind) = if numeric { (space.as_str(), "") } else { ("", space.as_str()) };
+                text.extend([before, cell, behind, "  "]);
             }
             f.write_str(text.trim_end())?;
         }
@@ -73,7 +77,9 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure>
         match entry? {
             ListEntry::Snapshot(metadata) if output.json => output.result(&*metadata, "")?,
             ListEntry::Snapshot(metadata) => rows.push(row(&metadata)),
-            ListEntry::Unreadable { error: PersistError::InvalidFormat(detail), .. } if detail.code == persist_host::ErrorCode::InvalidFormat => {
+            ListEntry::Unreadable { error: PersistError::InvalidFormat(detail), .. }
+                if detail.code == persist_host::ErrorCode::InvalidFormat =>
+            {
                 tracing::debug!(location = detail.location, reason = detail.message, "not a snapshot");
                 others += 1;
             }

@@ -11,7 +11,7 @@ mod show;
 mod snapshot;
 mod verify;
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -70,7 +70,7 @@ fn run(command: Command, output: &Output) -> Result<(), Failure> {
 fn start_logging() {
     let Ok(filter) = std::env::var(EnvFilter::DEFAULT_ENV) else { return };
     let filter = EnvFilter::builder().parse_lossy(filter.replace("persist_core", "persist_host"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::stderr().is_terminal()).init();
 }
 
 fn parse() -> Result<Cli, ExitCode> {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use persist_host::{
-    Engine, ErrorCode, LocalFileStorage, PersistError, Result, SnapshotReader, StorageAdapter, StorageConfig, StorageLocation, StorageWriter,
-    WriteOptions,
+    Engine, ErrorCode, LocalFileStorage, PersistError, Result, SnapshotReader, StorageAdapter, StorageConfig, StorageLocation,
+    StorageWriter, WriteOptions,
 };
 
 use crate::output::{Failure, Output, exact_bytes, printable};
@@ -47,7 +47,7 @@ impl Target {
         {
             return File::options().write(true).open(path).map(Self::Stream).map_err(|error| stream_failed(path, &error));
         }
-        let location = StorageLocation::from_path(path)?.follow_links();
+        let location = StorageLocation::from_path_followed(path)?;
         let StorageLocation::Local { root, key } = &location else {
             return Err(PersistError::new(ErrorCode::InvalidArgument, "the state can only go to a local file").at(location));
         };
@@ -78,18 +78,21 @@ fn stream_failed(path: &Path, error: &io::Error) -> PersistError {
 
 fn copy(mut reader: SnapshotReader, path: &Path, output: &Output) -> Result<(), Failure> {
     let size = reader.metadata().uncompressed_size;
+    // Before anything is made: the first block is where most damage shows.
+    let mut next = reader.next_chunk()?;
     let mut target = Target::open(path, size)?;
     let mut progress = Progress::new(output, "restoring", Some(size));
-    while let Some(chunk) = reader.next_chunk()? {
+    while let Some(chunk) = next {
         target.write(path, &chunk)?;
         progress.advance(chunk.len() as u64);
+        next = reader.next_chunk()?;
     }
     target.finish()
 }
 
 pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
     let config = StorageConfig::from_env()?;
-    let location = config.locate(&arguments.src)?.follow_links();
+    let location = config.locate_followed(&arguments.src)?;
     let engine = Engine::builder().shared_storage(config.open(&location)?).build()?;
     let reader = engine.reader(location.key())?;
     let metadata = reader.metadata().clone();

@@ -49,7 +49,7 @@ impl fmt::Display for Sheet<'_> {
 
 pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
     let config = StorageConfig::from_env()?;
-    let location = config.locate(&arguments.src)?.follow_links();
+    let location = config.locate_followed(&arguments.src)?;
     let engine = Engine::builder().shared_storage(config.open(&location)?).build()?;
     let metadata = engine.metadata(location.key())?;
     output.result(&metadata, Sheet(&metadata))

@@ -6,7 +6,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use persist_host::{Codec, Durability, Engine, ErrorCode, PersistError, Precondition, Result, SnapshotOptions, SnapshotWriter, StorageConfig};
+use persist_host::{
+    Codec, Durability, Engine, ErrorCode, PersistError, Precondition, Result, SnapshotOptions, SnapshotWriter, StorageConfig,
+};
 
 use crate::output::{Failure, Output, exact_bytes, printable, ratio};
 use crate::progress::Progress;
@@ -99,7 +101,9 @@ fn open_state(path: &Path) -> Result<(Box<dyn Read>, Option<u64>)> {
     });
     let (file, metadata) = opened.map_err(|error| state_failed(path, &error))?;
     if metadata.is_dir() {
-        return Err(PersistError::new(ErrorCode::InvalidArgument, "the state is a folder").at(path.display()).hint("give the file that holds it"));
+        return Err(PersistError::new(ErrorCode::InvalidArgument, "the state is a folder")
+            .at(path.display())
+            .hint("give the file that holds it"));
     }
     let size = metadata.is_file().then_some(metadata.len());
     Ok((Box::new(file), size))
@@ -166,7 +170,7 @@ pub(crate) fn run(arguments: Arguments, output: &Output) -> Result<(), Failure> 
         DurabilityChoice::Fsync => Durability::Fsync,
         DurabilityChoice::None => Durability::None,
     };
-    let location = config.locate(&arguments.dest)?.follow_links();
+    let location = config.locate_followed(&arguments.dest)?;
     let storage = config.open(&location)?;
     let (mut state, size) = open_state(&arguments.state)?;
     let options = arguments.options(size)?;

@@ -22,7 +22,7 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure>
     let config = StorageConfig::from_env()?;
     let engine = Engine::builder().build()?;
     output.for_each(&arguments.src, |src| {
-        let location = config.locate(src)?.follow_links();
+        let location = config.locate_followed(src)?;
         let engine = engine.with_storage(config.open(&location)?);
         let mut progress = Progress::new(output, "verifying", None);
         let mut before = 0;
@@ -31,7 +31,8 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure>
             before = checked;
         })?;
         drop(progress);
-        let text = format_args!("{}: ok, {} of state, SHA-256 {}", printable(src), exact_bytes(metadata.uncompressed_size), metadata.content_hash);
+        let text =
+            format_args!("{}: ok, {} of state, SHA-256 {}", printable(src), exact_bytes(metadata.uncompressed_size), metadata.content_hash);
         output.report(&metadata, text)
     })
 }

@@ -1,0 +1,577 @@
+//! The `persist` command, as a user runs it.
+
+mod support;
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Stdio;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use support::{chat_bytes, files, ok_in, persist, pipe, run_in};
+use tempfile::TempDir;
+
+const STATE: &[u8] = br#"{"messages": [{"role": "user", "content": "Hello"}]}"#;
+
+fn folder() -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("state.json"), STATE).expect("a state");
+    folder
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn a_state_is_saved_shown_verified_listed_and_restored() {
+    for name in ["0001.json.gz", "0001.json.zst", "0001"] {
+        let folder = folder();
+        let folder = folder.path();
+        let key = format!("agents/{name}");
+        let saved = ok_in(folder, &["snapshot", "state.json", &key]);
+        assert!(saved.starts_with(&format!("saved {key}: 52 bytes of state in ")), "{saved}");
+        assert_eq!(files(folder), ["agents", &key, "state.json"]);
+
+        let shown = ok_in(folder, &["show", &key]);
+        for part in [name, "default_agent", "default_session", "application/json", "52 bytes", &sha256(STATE)] {
+            assert!(shown.contains(part), "{part} in {shown}");
+        }
+        assert_eq!(ok_in(folder, &["verify", &key]), format!("{key}: ok, 52 bytes of state, SHA-256 {}\n", sha256(STATE)));
+        assert_eq!(ok_in(folder, &["exists", &key]), format!("{key} exists\n"));
+        assert_eq!(ok_in(folder, &["restore", &key]).as_bytes(), STATE);
+        assert_eq!(ok_in(folder, &["restore", &key, "-o", "out/state.json"]), "restored out/state.json: 52 bytes of state\n");
+        assert_eq!(fs::read(folder.join("out/state.json")).expect("the state"), STATE);
+        assert!(ok_in(folder, &["list", "agents"]).contains(name));
+        assert_eq!(ok_in(folder, &["delete", &key, "--yes"]), format!("deleted {key}\n"));
+        assert_eq!(run_in(folder, &["exists", &key]).code, 3);
+    }
+}
+
+#[test]
+fn json_is_one_flat_object_with_every_field() {
+    let folder = folder();
+    let folder = folder.path();
+    let arguments = [
+        "snapshot",
+        "state.json",
+        "x.json.zst",
+        "--json",
+        "--agent-id",
+        "support",
+        "--session-id",
+        "s-1",
+        "--index",
+        "7",
+        "--description",
+        "before the update",
+        "--label",
+        "env=prod",
+        "--label",
+        "a=b=c",
+        "--content-type",
+        "text/plain",
+        "--level",
+        "-3",
+        "--snapshot-id",
+        "01890a5d-ac96-774b-bcce-b302099a8057",
+        "--timestamp",
+        "2026-01-31T12:00:00+01:00",
+    ];
+    let saved = json(&ok_in(folder, &arguments));
+    let shown = json(&ok_in(folder, &["show", "x.json.zst", "--json"]));
+    assert_eq!(saved, shown);
+    let expected = serde_json::json!({
+        "key": "x.json.zst", "snapshot_id": "01890a5d-ac96-774b-bcce-b302099a8057", "agent_id": "support", "session_id": "s-1",
+        "snapshot_index": 7, "timestamp": "2026-01-31T11:00:00.000000Z", "description": "before the update",
+        "labels": {"a": "b=c", "env": "prod"}, "content_type": "text/plain", "content_hash": sha256(STATE), "uncompressed_size": 52,
+        "compression_algorithm": "zstd", "format_version": 1, "producer": concat!("persist/", env!("CARGO_PKG_VERSION")),
+        "stored_size": fs::metadata(folder.join("x.json.zst")).expect("it is there").len(),
+        "compressed_size": shown["compressed_size"], "digest": shown["digest"], "etag": shown["etag"],
+    });
+    assert_eq!(shown, expected);
+    assert_eq!(shown["digest"].as_str().map(str::len), Some(64));
+    assert_eq!(json(&ok_in(folder, &["verify", "x.json.zst", "--json"])), shown);
+    assert_eq!(json(&ok_in(folder, &["restore", "x.json.zst", "--json", "-o", "out"])), shown);
+    assert_eq!(json(&ok_in(folder, &["exists", "x.json.zst", "--json"])), serde_json::json!({"location": "x.json.zst", "exists": true}));
+    let missing = run_in(folder, &["exists", "y", "--json"]);
+    assert_eq!((missing.code, json(&missing.stdout)["exists"].clone()), (3, Value::Bool(false)));
+    let deleted = json(&ok_in(folder, &["delete", "x.json.zst", "--json", "--yes"]));
+    assert_eq!(deleted, serde_json::json!({"location": "x.json.zst", "deleted": true}));
+}
+
+#[test]
+fn equal_input_gives_equal_files() {
+    let folder = folder();
+    let folder = folder.path();
+    for name in ["a.gz", "b.gz"] {
+        let fixed = ["--snapshot-id", "01890a5d-ac96-774b-bcce-b302099a8057", "--timestamp", "2026-01-31T12:00:00Z"];
+        ok_in(folder, &[&["snapshot", "state.json", name], &fixed[..]].concat());
+    }
+    assert_eq!(fs::read(folder.join("a.gz")).expect("a"), fs::read(folder.join("b.gz")).expect("b"));
+}
+
+#[test]
+fn the_codec_goes_by_the_name_or_by_the_option() {
+    let folder = folder();
+    let folder = folder.path();
+    for (name, codec, expected) in [
+        ("a.gz", "auto", "gzip"),
+        ("a.zst", "auto", "zstd"),
+        ("a.json", "auto", "gzip"),
+        ("b.gz", "zstd", "zstd"),
+        ("b.zst", "gzip", "gzip"),
+    ] {
+        let saved = json(&ok_in(folder, &["snapshot", "state.json", name, "--codec", codec, "--json"]));
+        assert_eq!(saved["compression_algorithm"], expected, "{name} {codec}");
+        // Reading goes by the content.
+        assert_eq!(ok_in(folder, &["restore", name]).as_bytes(), STATE);
+    }
+    let done = run_in(folder, &["snapshot", "state.json", "c.gz", "--level", "10"]);
+    assert_eq!(done.code, 2);
+    assert!(done.stderr.contains("gzip has no level 10; it has 1 to 9"), "{}", done.stderr);
+    assert!(!folder.join("c.gz").exists());
+}
+
+#[test]
+fn state_comes_from_stdin_and_goes_to_stdout() {
+    let folder = folder();
+    let state = chat_bytes(3_000_000);
+    let mut save = persist();
+    save.current_dir(folder.path()).args(["snapshot", "-", "big.json.gz", "--quiet"]);
+    let saved = pipe(save, &state);
+    assert!(saved.status.success() && saved.stdout.is_empty() && saved.stderr.is_empty(), "{saved:?}");
+    for arguments in
+        [&["restore", "big.json.gz"][..], &["restore", "big.json.gz", "-o", "-"], &["restore", "big.json.gz", "-o", "/dev/stdout", "-q"]]
+    {
+        let restored = persist().current_dir(folder.path()).args(arguments).output().expect("persist starts");
+        assert!(restored.status.success() && restored.stderr.is_empty(), "{arguments:?}");
+        assert!(restored.stdout == state, "{arguments:?}");
+    }
+}
+
+#[test]
+fn if_exists_decides_and_a_refused_snapshot_replaces_nothing() {
+    let folder = folder();
+    let folder = folder.path();
+    fs::write(folder.join("second.json"), b"{}").expect("a second state");
+    ok_in(folder, &["snapshot", "state.json", "x.gz", "--if-exists", "fail"]);
+    let refused = run_in(folder, &["snapshot", "second.json", "x.gz", "--if-exists", "fail"]);
+    assert_eq!(refused.code, 4, "{refused:?}");
+    assert!(refused.stderr.starts_with("error: Already exists: "), "{refused:?}");
+    assert_eq!(ok_in(folder, &["restore", "x.gz"]).as_bytes(), STATE);
+    ok_in(folder, &["snapshot", "second.json", "x.gz", "--durability", "none"]);
+    assert_eq!(ok_in(folder, &["restore", "x.gz"]), "{}");
+}
+
+/// What is no snapshot has an error of its own, and nothing is created.
+#[test]
+fn what_is_no_snapshot_is_refused() {
+    let folder = folder();
+    let folder = folder.path();
+    fs::create_dir(folder.join("folder")).expect("a folder");
+    fs::write(folder.join("empty"), b"").expect("an empty file");
+    // As gzip writes it: with a name and a time.
+    let gzip = flate2::GzBuilder::new().filename("log").mtime(1).read(&b"a log"[..], flate2::Compression::default());
+    fs::write(folder.join("plain.gz"), gzip.bytes().collect::<Result<Vec<u8>, _>>().expect("it compresses")).expect("a gzip file");
+    fs::write(folder.join("image.png"), b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR").expect("an image");
+    ok_in(folder, &["snapshot", "state.json", "good.gz"]);
+    let good = fs::read(folder.join("good.gz")).expect("the snapshot");
+    fs::write(folder.join("cut.gz"), &good[..good.len() - 1]).expect("a truncated file");
+    fs::write(folder.join("half.gz"), &good[..good.len() / 2]).expect("a truncated file");
+    let mut newer = good.clone();
+    let version = good.len() - 74 + 8;
+    newer[version] = 9;
+    fs::write(folder.join("newer.gz"), newer).expect("a newer file");
+    let mut flipped = good;
+    flipped[15] ^= 1;
+    fs::write(folder.join("flipped.gz"), flipped).expect("a damaged file");
+
+    let before = files(folder);
+    for (file, exit_code, code, says) in [
+        ("empty", 5, "invalid-format", "the file is empty"),
+        ("plain.gz", 5, "invalid-format", "a gzip file that Persist did not write"),
+        ("image.png", 5, "invalid-format", "neither gzip nor zstd"),
+        ("state.json", 5, "invalid-format", "neither gzip nor zstd"),
+        ("cut.gz", 5, "integrity", "does not end with its footer"),
+        ("half.gz", 5, "invalid-format", "cut short"),
+        ("newer.gz", 5, "unsupported-format", "format 9"),
+        ("flipped.gz", 5, "integrity", "a frame was changed"),
+        ("folder", 2, "invalid-key", "this is a folder"),
+        ("folder/", 2, "invalid-argument", "it names a folder"),
+        ("missing.gz", 3, "not-found", "there is no such file"),
+        ("missing/x.gz", 3, "not-found", "there is no such file"),
+        ("state.json/x.gz", 3, "not-found", "there is no such file"),
+        ("/dev/null", 2, "invalid-key", "a device"),
+        ("", 2, "invalid-argument", "it is empty"),
+        ("ftp://host/x", 2, "invalid-argument", "the scheme 'ftp' is not known"),
+        ("s3://bucket/x.gz", 7, "unsupported", "not built in yet"),
+    ] {
+        for arguments in [&["restore", file, "-o", "out"][..], &["restore", file, "-o", "new/out"], &["verify", file], &["restore", file]] {
+            let done = run_in(folder, arguments);
+            assert_eq!(done.code, exit_code, "{arguments:?}: {done:?}");
+            assert!(done.stderr.starts_with("error: ") && done.stderr.contains(says), "{arguments:?}: {done:?}");
+            assert_eq!(done.stderr.lines().count(), 1, "{done:?}");
+            let mut with_json = arguments.to_vec();
+            with_json.push("--json");
+            let error = json(&run_in(folder, &with_json).stderr);
+            assert_eq!((error["code"].as_str(), error["exit_code"].as_i64()), (Some(code), Some(exit_code.into())), "{error}");
+            assert!(error["message"].as_str().is_some_and(|message| message.contains(says)), "{error}");
+        }
+        assert_eq!(files(folder), before, "{file}");
+    }
+    // The damage is in the data, which 'show' does not read.
+    for file in ["empty", "plain.gz", "image.png", "cut.gz", "half.gz", "newer.gz"] {
+        assert_eq!(run_in(folder, &["show", file]).code, 5, "{file}");
+    }
+}
+
+#[test]
+fn a_restore_that_fails_leaves_the_file_that_was_there() {
+    let folder = folder();
+    let folder = folder.path();
+    fs::write(folder.join("large.json"), chat_bytes(5_000_000)).expect("a state");
+    ok_in(folder, &["snapshot", "large.json", "x.gz"]);
+    let mut bytes = fs::read(folder.join("x.gz")).expect("the snapshot");
+    let behind = bytes.len() * 3 / 4;
+    bytes[behind] ^= 0x10;
+    fs::write(folder.join("x.gz"), bytes).expect("the damage");
+    fs::write(folder.join("out.json"), b"precious").expect("a file");
+    let before = files(folder);
+    let done = run_in(folder, &["restore", "x.gz", "-o", "out.json"]);
+    assert_eq!(done.code, 5, "{done:?}");
+    assert_eq!(fs::read(folder.join("out.json")).expect("the file"), b"precious");
+    assert_eq!(files(folder), before);
+}
+
+#[test]
+fn verify_goes_on_after_an_error() {
+    let folder = folder();
+    let folder = folder.path();
+    ok_in(folder, &["snapshot", "state.json", "a.gz"]);
+    ok_in(folder, &["snapshot", "state.json", "b.gz"]);
+    let done = run_in(folder, &["verify", "a.gz", "missing", "state.json", "b.gz"]);
+    assert_eq!(done.code, 3);
+    assert_eq!(done.stdout.lines().filter(|line| line.contains(": ok, ")).count(), 2, "{done:?}");
+    assert_eq!(done.stderr.lines().count(), 2, "{done:?}");
+}
+
+#[test]
+fn a_listing_is_sorted_and_recursive() {
+    let folder = folder();
+    let folder = folder.path();
+    for (index, key) in ["b/2.gz", "a-b.gz", "a/1.gz", "a/x/9.json.zst", "b/10.gz"].iter().enumerate() {
+        let target = format!("agents/{key}");
+        ok_in(
+            folder,
+            &[
+                "snapshot",
+                "state.json",
+                &target,
+                "--agent-id",
+                "エージェント",
+                "--index",
+                &index.to_string(),
+                "--timestamp",
+                "2026-01-31T12:00:00Z",
+            ],
+        );
+    }
+    fs::write(folder.join("agents/notes.txt"), "not a snapshot").expect("a file");
+    let listed = ok_in(folder, &["list", "agents"]);
+    let expected = "\
+KEY             AGENT         SESSION          INDEX  TIME                  SIZE  RATIO
+a-b.gz          エージェント  default_session      1  2026-01-31T12:00:00Z  52 B   0.1x
+a/1.gz          エージェント  default_session      2  2026-01-31T12:00:00Z  52 B   0.1x
+a/x/9.json.zst  エージェント  default_session      3  2026-01-31T12:00:00Z  52 B   0.1x
+b/10.gz         エージェント  default_session      4  2026-01-31T12:00:00Z  52 B   0.1x
+b/2.gz          エージェント  default_session      0  2026-01-31T12:00:00Z  52 B   0.1x
+";
+    // The ratio of a tiny state is no constant of the format.
+    let digits = |text: &str| {
+        text.lines().map(|line| line.rsplit_once(' ').map_or(line, |(start, _)| start).trim_end().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(digits(&listed), digits(expected), "{listed}");
+    let done = run_in(folder, &["list", "agents"]);
+    assert_eq!(done.stderr, "1 other file is no snapshot; 'persist show' says why\n");
+
+    let done = run_in(folder, &["list", "agents", "--json"]);
+    let keys: Vec<_> = done.stdout.lines().map(|line| json(line)["key"].clone()).collect();
+    assert_eq!(keys, ["a-b.gz", "a/1.gz", "a/x/9.json.zst", "b/10.gz", "b/2.gz"]);
+    assert_eq!(done.stderr, "");
+    let first = json(done.stdout.lines().next().expect("a line"));
+    let mut shown = json(&ok_in(folder, &["show", "agents/a-b.gz", "--json"]));
+    shown["key"] = "a-b.gz".into();
+    assert_eq!(first, shown);
+
+    let mut damaged = fs::read(folder.join("agents/a/1.gz")).expect("a snapshot");
+    let end = damaged.len() - 100;
+    damaged[end] ^= 1;
+    fs::write(folder.join("agents/a/1.gz"), damaged).expect("the damage");
+    let done = run_in(folder, &["list", "agents"]);
+    assert_eq!(done.code, 5);
+    assert!(done.stderr.contains("agents/a/1.gz") && done.stdout.contains("b/10.gz"), "{done:?}");
+}
+
+#[test]
+fn a_listing_of_nothing_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let done = run_in(folder.path(), &["list", "."]);
+    assert_eq!((done.code, done.stdout.as_str(), done.stderr.as_str()), (0, "", "no snapshots in .\n"));
+    let done = run_in(folder.path(), &["list", "missing"]);
+    assert_eq!(done.code, 3);
+    fs::write(folder.path().join("file"), "").expect("a file");
+    assert_eq!(run_in(folder.path(), &["list", "file"]).code, 2);
+}
+
+#[test]
+fn nothing_is_deleted_without_a_yes() {
+    let folder = folder();
+    let folder = folder.path();
+    ok_in(folder, &["snapshot", "state.json", "x.gz"]);
+    let done = run_in(folder, &["delete", "x.gz"]);
+    assert_eq!(done.code, 2);
+    assert!(done.stderr.contains("--yes"), "{done:?}");
+    assert!(folder.join("x.gz").exists());
+    let done = run_in(folder, &["delete", "missing", "x.gz", "--yes"]);
+    assert_eq!(done.code, 3);
+    assert!(!folder.join("x.gz").exists());
+    assert_eq!(run_in(folder, &["delete", ".", "--yes"]).code, 2);
+}
+
+#[test]
+fn symlinks_are_followed_as_a_shell_does() {
+    let folder = folder();
+    let folder = folder.path();
+    fs::create_dir(folder.join("elsewhere")).expect("a folder");
+    symlink("elsewhere", folder.join("linked")).expect("a link");
+    ok_in(folder, &["snapshot", "state.json", "linked/x.gz"]);
+    symlink("elsewhere/x.gz", folder.join("latest.gz")).expect("a link");
+    assert_eq!(ok_in(folder, &["restore", "latest.gz"]).as_bytes(), STATE);
+    // Written through, the link stays a link.
+    fs::write(folder.join("state.json"), b"{}").expect("another state");
+    ok_in(folder, &["snapshot", "state.json", "latest.gz"]);
+    assert!(folder.join("latest.gz").is_symlink());
+    assert_eq!(ok_in(folder, &["restore", "elsewhere/x.gz"]), "{}");
+    // Deleted is the link, not what it leads to.
+    ok_in(folder, &["delete", "latest.gz", "--yes"]);
+    assert!(!folder.join("latest.gz").is_symlink() && folder.join("elsewhere/x.gz").exists());
+}
+
+#[test]
+fn a_base_path_confines() {
+    let outer = folder();
+    let base = outer.path().join("base");
+    fs::create_dir(&base).expect("a folder");
+    let run = |arguments: &[&str]| -> support::Done {
+        persist().current_dir(outer.path()).env("PERSIST_LOCAL_PATH", &base).args(arguments).output().expect("persist starts").into()
+    };
+    assert_eq!(run(&["snapshot", "state.json", "s/x.gz"]).code, 0);
+    assert!(base.join("s/x.gz").exists());
+    assert!(run(&["list", "s"]).stdout.contains("s/x.gz"));
+    let absolute = outer.path().join("y.gz").display().to_string();
+    for key in ["../y.gz", "s/../../y.gz", &absolute, "s//y.gz", "."] {
+        let done = run(&["snapshot", "state.json", key]);
+        assert_eq!(done.code, 2, "{key}: {done:?}");
+        assert!(done.stderr.contains("PERSIST_LOCAL_PATH"), "{done:?}");
+    }
+    // A link may not lead out, either.
+    fs::create_dir(outer.path().join("outside")).expect("a folder");
+    symlink(outer.path().join("outside"), base.join("way-out")).expect("a link");
+    let done = run(&["snapshot", "state.json", "way-out/y.gz"]);
+    assert_eq!(done.code, 2, "{done:?}");
+    assert_eq!(files(&outer.path().join("outside")), Vec::<String>::new());
+}
+
+#[test]
+fn the_environment_chooses_the_storage() {
+    let folder = folder();
+    let run = |variable: &str, value: &str| -> support::Done {
+        persist()
+            .current_dir(folder.path())
+            .env(variable, value)
+            .args(["snapshot", "state.json", "x.gz"])
+            .output()
+            .expect("persist starts")
+            .into()
+    };
+    assert_eq!(run("PERSIST_STORAGE", "memory").code, 0);
+    assert_eq!(files(folder.path()), ["state.json"]);
+    let done = run("PERSIST_STORAGE", "tape");
+    assert_eq!(done.code, 2);
+    assert!(done.stderr.contains("PERSIST_STORAGE") && done.stderr.contains("local, s3 or memory"), "{done:?}");
+    let done = run("PERSIST_STORAGE", "s3");
+    assert_eq!(done.code, 2);
+    assert!(done.stderr.contains("PERSIST_S3_BUCKET"), "{done:?}");
+    assert_eq!(run("PERSIST_STORAGE", "").code, 0);
+    assert_eq!(files(folder.path()), ["state.json", "x.gz"]);
+}
+
+#[test]
+fn files_without_permission_are_told_apart() {
+    if rustix_is_root() {
+        // Root may read everything: the error can't be had here.
+        return;
+    }
+    let folder = folder();
+    ok_in(folder.path(), &["snapshot", "state.json", "x.gz"]);
+    fs::set_permissions(folder.path().join("x.gz"), fs::Permissions::from_mode(0)).expect("permissions");
+    assert_eq!(run_in(folder.path(), &["show", "x.gz"]).code, 6);
+    assert_eq!(run_in(folder.path(), &["list", "."]).code, 6);
+}
+
+fn rustix_is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+#[test]
+fn a_state_that_can_not_be_read_is_named() {
+    let folder = folder();
+    for (state, exit_code, says) in [("missing.json", 3, "there is no such state file"), (".", 2, "the state is a folder")] {
+        let done = run_in(folder.path(), &["snapshot", state, "x.gz"]);
+        assert_eq!(done.code, exit_code, "{done:?}");
+        assert!(done.stderr.contains(says), "{done:?}");
+    }
+    assert_eq!(files(folder.path()), ["state.json"]);
+    let done = run_in(folder.path(), &["snapshot", "state.json", "."]);
+    assert_eq!(done.code, 2, "{done:?}");
+    let done = run_in(folder.path(), &["snapshot", "state.json", "state.json/x.gz"]);
+    assert_eq!(done.code, 2, "{done:?}");
+    assert!(done.stderr.contains("a file stands where the path needs a folder"), "{done:?}");
+}
+
+#[test]
+fn wrong_arguments_are_explained() {
+    let folder = folder();
+    for arguments in [
+        &["snapshot"][..],
+        &["snapshot", "state.json", "x", "--codec", "lzma"],
+        &["snapshot", "state.json", "x", "--label", "novalue"],
+        &["snapshot", "state.json", "x", "--label", "a=1", "--label", "a=2"],
+        &["snapshot", "state.json", "x", "--index", "-1"],
+        &["snapshot", "state.json", "x", "--index", "9007199254740992"],
+        &["snapshot", "state.json", "x", "--timestamp", "yesterday"],
+        &["snapshot", "state.json", "x", "--snapshot-id", "17"],
+        &["frobnicate"],
+        &["verify"],
+    ] {
+        let done = run_in(folder.path(), arguments);
+        assert_eq!((done.code, done.stdout.as_str()), (2, ""), "{arguments:?}: {done:?}");
+        assert!(done.stderr.starts_with("error: "), "{arguments:?}: {done:?}");
+        let error = json(&run_in(folder.path(), &[arguments, &["--json"]].concat()).stderr);
+        assert_eq!(error["code"], "invalid-argument", "{arguments:?}");
+    }
+    assert_eq!(files(folder.path()), ["state.json"]);
+}
+
+#[test]
+fn help_and_completions_are_there() {
+    let folder = folder();
+    let help = ok_in(folder.path(), &["--help"]);
+    for command in ["snapshot", "restore", "show", "verify", "exists", "delete", "list", "completions"] {
+        assert!(help.contains(&format!("\n  {command} ")), "{help}");
+        assert!(ok_in(folder.path(), &[command, "--help"]).contains("Usage: persist "), "{command}");
+    }
+    assert!(ok_in(folder.path(), &["--version"]).starts_with("persist "));
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        assert!(ok_in(folder.path(), &["completions", shell]).contains("persist"), "{shell}");
+    }
+}
+
+#[test]
+fn logs_tell_what_was_done_but_never_the_state() {
+    let folder = folder();
+    let secret = r#"{"password": "correct horse battery staple"}"#;
+    fs::write(folder.path().join("state.json"), secret).expect("a state");
+    for filter in ["persist_host=debug", "persist_core=debug", "trace"] {
+        let logged = |arguments: &[&str]| {
+            let output = persist().current_dir(folder.path()).env("RUST_LOG", filter).args(arguments).output().expect("persist starts");
+            String::from_utf8_lossy(&output.stderr).into_owned()
+        };
+        for (operation, arguments) in [
+            ("snapshot", &["snapshot", "state.json", "x.gz"][..]),
+            ("restore", &["restore", "x.gz", "-o", "out"]),
+            ("verify", &["verify", "x.gz"]),
+            ("metadata", &["show", "x.gz"]),
+        ] {
+            let log = logged(arguments);
+            for part in [operation, "x.gz", "state_bytes=44", "stored_bytes=", "ms="] {
+                assert!(log.contains(part), "{part} in {filter}, {operation}: {log}");
+            }
+            for word in ["password", "correct horse", "staple"] {
+                assert!(!log.contains(word), "{word} in {log}");
+            }
+        }
+    }
+    assert_eq!(run_in(folder.path(), &["show", "x.gz"]).stderr, "");
+}
+
+#[test]
+fn a_reader_that_stops_early_is_no_error() {
+    let folder = folder();
+    fs::write(folder.path().join("large.json"), chat_bytes(20_000_000)).expect("a state");
+    ok_in(folder.path(), &["snapshot", "large.json", "x.zst"]);
+    let mut command = persist();
+    command.current_dir(folder.path()).args(["restore", "x.zst"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("persist starts");
+    let mut first = [0; 100];
+    child.stdout.take().expect("stdout is piped").read_exact(&mut first).expect("the beginning");
+    let output = child.wait_with_output().expect("persist ends");
+    assert_eq!(output.stderr, b"");
+    assert_eq!(output.status.code(), Some(141));
+}
+
+#[test]
+fn what_a_snapshot_says_can_not_steer_the_terminal() {
+    let folder = folder();
+    let folder = folder.path();
+    let evil = "\u{1b}[31mred\u{202e}\u{7}";
+    ok_in(folder, &["snapshot", "state.json", "x.gz", "--agent-id", evil, "--description", "two\nlines", "--label", &format!("{evil}=1")]);
+    for arguments in [&["show", "x.gz"][..], &["list", "."]] {
+        let shown = ok_in(folder, arguments);
+        assert!(!shown.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{shown:?}");
+        assert!(shown.contains("\\u{1b}[31mred\\u{202e}"), "{shown}");
+    }
+    assert!(ok_in(folder, &["show", "x.gz"]).contains("two\\u{a}lines"));
+    assert_eq!(json(&ok_in(folder, &["show", "x.gz", "--json"]))["agent_id"], evil);
+}
+
+#[test]
+fn the_compiled_component_is_kept_and_only_in_a_private_folder() {
+    let folder = folder();
+    let cache = tempfile::tempdir().expect("a folder");
+    let run = || {
+        let mut command = persist();
+        command.current_dir(folder.path()).env("XDG_CACHE_HOME", cache.path()).args(["snapshot", "state.json", "x.gz"]);
+        support::Done::from(command.output().expect("persist starts"))
+    };
+    assert_eq!(run().code, 0);
+    let kept = cache.path().join("persist");
+    let entries = files(&kept);
+    assert_eq!(entries.len(), 1, "{entries:?}");
+    let entry = kept.join(&entries[0]);
+    // Damaged, it is made anew.
+    let good = fs::read(&entry).expect("compiled code");
+    fs::write(&entry, &good[..good.len() / 2]).expect("the damage");
+    assert_eq!(run().code, 0);
+    assert!(fs::read(&entry).expect("compiled code") == good);
+    // Where others can write, nothing is read or kept.
+    fs::write(&entry, b"others could have written this").expect("the damage");
+    fs::set_permissions(&kept, fs::Permissions::from_mode(0o777)).expect("permissions");
+    assert_eq!(run().code, 0);
+    assert_eq!(fs::read(&entry).expect("what was there"), b"others could have written this");
+    // Without any place to keep it, it still works.
+    let done: support::Done = {
+        let mut command = persist();
+        command.current_dir(folder.path()).env("XDG_CACHE_HOME", "/dev/null/nowhere").args(["show", "x.gz"]);
+        command.output().expect("persist starts").into()
+    };
+    assert_eq!(done.code, 0, "{done:?}");
+    assert!(Path::new("/dev/null").exists());
+}

@@ -1,0 +1,124 @@
+//! What several tests need: the command, states, a storage that counts.
+
+#![allow(dead_code, reason = "each test uses a part")]
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// The `persist` command of this build, with no settings of whoever runs the tests.
+pub(crate) fn persist() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_persist"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PERSIST_")) {
+        command.env_remove(name);
+    }
+    command.env_remove("RUST_LOG").env("XDG_CACHE_HOME", compile_cache());
+    command
+}
+
+/// The folder where the tests keep compiled code, so that they neither use nor
+/// fill the user's.
+pub(crate) fn compile_cache() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache")
+}
+
+/// What a command did.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl From<Output> for Done {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+/// Runs `persist` in a folder.
+pub(crate) fn run_in<S: AsRef<OsStr>>(folder: &Path, arguments: &[S]) -> Done {
+    persist().current_dir(folder).args(arguments).stdin(Stdio::null()).output().expect("persist starts").into()
+}
+
+/// Runs `persist` in a folder; it has to succeed. Gives its stdout.
+pub(crate) fn ok_in<S: AsRef<OsStr> + std::fmt::Debug>(folder: &Path, arguments: &[S]) -> String {
+    let done = run_in(folder, arguments);
+    assert!(done.code == 0, "{arguments:?}: {done:?}");
+    done.stdout
+}
+
+/// Runs a command with this input, and gives its whole output.
+pub(crate) fn pipe(mut command: Command, input: &[u8]) -> Output {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut stdin = child.stdin.take().expect("stdin is piped");
+    std::thread::scope(|scope| {
+        scope.spawn(move || stdin.write_all(input));
+        child.wait_with_output().expect("it ends")
+    })
+}
+
+/// A state like an agent's: JSON text of chat messages that differ, of exactly
+/// this many bytes (cut off in the middle of one, if need be).
+pub(crate) fn chat_state(bytes: u64) -> impl Iterator<Item = Vec<u8>> {
+    const WORDS: &str = "the of and to in is that for it as with was on be by at this are from or an have not which one you \
+        were all there would their we him been has when who will no more if out so up said what its about than into them can \
+        only other time new some could these two may first then do any like my now over such our man me even most made after \
+        also did many off before must well back through years where much your way down should because long each just state \
+        people too mr how little good world make very year still see own work men day get here old between both life being \
+        under three never know same last another while us might great go come since against right came take used himself few";
+    let words: Vec<&str> = WORDS.split_whitespace().collect();
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = move |below: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        usize::try_from(random % below as u64).unwrap_or_default()
+    };
+    let mut left = bytes;
+    let mut number = 0;
+    std::iter::from_fn(move || {
+        let mut chunk = Vec::with_capacity(1 << 17);
+        while left > 0 && chunk.len() < 1 << 16 {
+            let role = ["user", "assistant", "tool"][number % 3];
+            let mut message = format!("{{\"id\":{number},\"role\":\"{role}\",\"tokens\":{},\"content\":\"", next(5000));
+            for _ in 0..20 + next(120) {
+                message.push_str(words[next(words.len())]);
+                message.push(' ');
+            }
+            message.push_str("\"},\n");
+            number += 1;
+            message.truncate(usize::try_from(left).unwrap_or(usize::MAX).min(message.len()));
+            left -= message.len() as u64;
+            chunk.extend_from_slice(message.as_bytes());
+        }
+        (!chunk.is_empty()).then_some(chunk)
+    })
+}
+
+/// [`chat_state`] in memory.
+pub(crate) fn chat_bytes(bytes: u64) -> Vec<u8> {
+    chat_state(bytes).flatten().collect()
+}
+
+/// Everything that is in a folder, by its path in it, in order.
+pub(crate) fn files(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(next).expect("the folder is there").flatten() {
+            let path = entry.path();
+            found.push(path.strip_prefix(folder).expect("it is below").display().to_string());
+            if path.is_dir() && !path.is_symlink() {
+                folders.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
