@@ -55,7 +55,20 @@ fn remapped_paths(workspace: &Path) -> Result<OsString, String> {
     ];
     // The folder of a registry is named after where the registry is. Of the
     // rules that fit, the compiler takes the last.
-    if let Ok(registries) = fs::read_dir(cargo_home.join("registry").join("src")) {
+    let registries = cargo_home.join("registry").join("src");
+    if !registries.is_dir() {
+        // Not there before the first package is unpacked; listing what the
+        // guest needs does that.
+        printed(Command::new(tool("CARGO", "cargo")).current_dir(workspace).args([
+            "tree",
+            "--quiet",
+            "--package",
+            "persist-guest",
+            "--target",
+            TARGET,
+        ]))?;
+    }
+    if let Ok(registries) = fs::read_dir(registries) {
         pairs.extend(registries.flatten().map(|registry| (registry.path(), OsStr::new("/registry").to_owned())));
     }
     let mut flags = OsString::new();

@@ -1,2 +1,57 @@
-//! x
-fn main() {}
+//! The developer's commands: `cargo xtask demo`, `cargo xtask test`.
+//!
+//! Uses the standard library alone, so that the first command in a fresh clone
+//! starts after a second.
+
+mod component;
+mod demo;
+mod shell;
+mod test;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+Usage: cargo xtask COMMAND
+
+Commands:
+  demo              build, save the state of a sample agent, verify and restore it
+  test              build, run every test
+  component [FILE]  build the WebAssembly component, into FILE [persist.wasm]";
+
+/// The root of the workspace.
+fn workspace() -> PathBuf {
+    // The package is one level below it.
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(1).unwrap_or(Path::new(".")).to_owned()
+}
+
+fn build_component(file: &Path) -> Result<(), String> {
+    shell::install_target()?;
+    let built = component::build(&workspace(), &shell::target_dir()?.join("component"))?;
+    std::fs::copy(&built, file).map_err(|error| format!("{}: {error}", file.display()))?;
+    println!("{}", file.display());
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match arguments[..] {
+        ["demo"] => demo::run(),
+        ["test"] => test::run(),
+        ["component"] => build_component(Path::new("persist.wasm")),
+        ["component", file] => build_component(Path::new(file)),
+        ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        _ => Err(format!("unknown command\n\n{USAGE}")),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,370 @@
+//! The component in another host than ours: bindings generated anew from
+//! `wit/`, and a storage of thirty lines. What the contract promises any host
+//! holds here.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use support::chat_bytes;
+use wasmtime::component::{Component, HasSelf, Linker, Resource, ResourceTable};
+use wasmtime::{Config, Engine, Store};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "persist",
+        with: {
+            "persist:snapshot/storage.writer": super::Writer,
+            "persist:snapshot/storage.reader": super::Reader,
+        },
+    });
+}
+
+use bindings::Persist;
+use bindings::exports::persist::snapshot::snapshots::{Codec, Error, ErrorCode, ListEntry, Precondition, SaveOptions};
+use bindings::persist::snapshot::storage;
+
+type Objects = Arc<Mutex<BTreeMap<String, Vec<u8>>>>;
+
+/// An object being written.
+#[allow(unreachable_pub, reason = "the generated bindings name it")]
+pub struct Writer {
+    key: String,
+    bytes: Vec<u8>,
+}
+
+/// An object being read.
+#[allow(unreachable_pub, reason = "the generated bindings name it")]
+pub struct Reader {
+    info: storage::ObjectInfo,
+    rest: Vec<u8>,
+}
+
+/// A host: objects in memory, and a note of what was asked of them.
+struct Host {
+    objects: Objects,
+    table: ResourceTable,
+    wasi: WasiCtx,
+    /// Bytes that the guest wrote before it committed, to see that memory is bounded.
+    largest_write: usize,
+    dropped_writers: usize,
+}
+
+impl WasiView for Host {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+fn missing() -> storage::Error {
+    storage::Error {
+        code: storage::ErrorCode::NotFound,
+        retryable: false,
+        message: "it is not there".to_owned(),
+        details: vec![("where".to_owned(), "here".to_owned())],
+    }
+}
+
+impl Host {
+    fn info(&self, key: &str) -> Result<storage::ObjectInfo, storage::Error> {
+        let size = self.objects.lock().unwrap().get(key).map(|bytes| bytes.len() as u64).ok_or_else(missing)?;
+        Ok(storage::ObjectInfo { key: key.to_owned(), size, etag: None, modified: None })
+    }
+}
+
+impl storage::Host for Host {
+    fn supported_conditions(&mut self) -> storage::Conditions {
+        storage::Conditions::empty()
+    }
+
+    fn open_write(&mut self, key: String, _: storage::WriteOptions) -> Result<Resource<Writer>, storage::Error> {
+        Ok(self.table.push(Writer { key, bytes: Vec::new() }).unwrap())
+    }
+
+    fn open_read(&mut self, key: String, options: storage::ReadOptions) -> Result<Resource<Reader>, storage::Error> {
+        let info = self.info(&key)?;
+        let (start, end) = match options.range {
+            storage::ByteRange::All => (0, info.size),
+            storage::ByteRange::Span(span) => (span.offset.min(info.size), span.offset.saturating_add(span.length).min(info.size)),
+            storage::ByteRange::Suffix(length) => (info.size.saturating_sub(length), info.size),
+        };
+        let rest = self.objects.lock().unwrap()[&key][start as usize..end as usize].to_vec();
+        Ok(self.table.push(Reader { info, rest }).unwrap())
+    }
+
+    fn stat(&mut self, key: String) -> Result<storage::ObjectInfo, storage::Error> {
+        self.info(&key)
+    }
+
+    fn delete(&mut self, key: String, _: storage::Precondition) -> Result<(), storage::Error> {
+        self.objects.lock().unwrap().remove(&key).map(drop).ok_or_else(missing)
+    }
+
+    fn list_objects(
+        &mut self,
+        prefix: String,
+        start_after: Option<String>,
+        limit: u32,
+    ) -> Result<Vec<storage::ObjectInfo>, storage::Error> {
+        let keys: Vec<String> = self.objects.lock().unwrap().keys().cloned().collect();
+        let wanted = keys.iter().filter(|key| key.starts_with(&prefix) && start_after.as_ref().is_none_or(|after| *key > after));
+        wanted.take(limit as usize).map(|key| self.info(key)).collect()
+    }
+}
+
+impl storage::HostWriter for Host {
+    fn write(&mut self, writer: Resource<Writer>, chunk: Vec<u8>) -> Result<(), storage::Error> {
+        self.largest_write = self.largest_write.max(chunk.len());
+        self.table.get_mut(&writer).unwrap().bytes.extend_from_slice(&chunk);
+        Ok(())
+    }
+
+    fn commit(&mut self, writer: Resource<Writer>) -> Result<storage::ObjectInfo, storage::Error> {
+        let writer = self.table.delete(writer).unwrap();
+        self.objects.lock().unwrap().insert(writer.key.clone(), writer.bytes);
+        self.info(&writer.key)
+    }
+
+    fn drop(&mut self, writer: Resource<Writer>) -> wasmtime::Result<()> {
+        self.dropped_writers += 1;
+        self.table.delete(writer)?;
+        Ok(())
+    }
+}
+
+impl storage::HostReader for Host {
+    fn info(&mut self, reader: Resource<Reader>) -> storage::ObjectInfo {
+        self.table.get(&reader).unwrap().info.clone()
+    }
+
+    fn read(&mut self, reader: Resource<Reader>, max: u32) -> Result<Vec<u8>, storage::Error> {
+        let rest = &mut self.table.get_mut(&reader).unwrap().rest;
+        // Shorter than asked for, as a storage may.
+        let now = rest.len().min(max as usize).min(50_000);
+        Ok(rest.drain(..now).collect())
+    }
+
+    fn drop(&mut self, reader: Resource<Reader>) -> wasmtime::Result<()> {
+        self.table.delete(reader)?;
+        Ok(())
+    }
+}
+
+/// The compiled component, once for all tests of this file.
+fn engine() -> (&'static Engine, &'static Component) {
+    static COMPILED: std::sync::LazyLock<(Engine, Component)> = std::sync::LazyLock::new(|| {
+        let engine = Engine::new(&Config::new()).unwrap();
+        let component = Component::new(&engine, persist_host::COMPONENT).unwrap();
+        (engine, component)
+    });
+    (&COMPILED.0, &COMPILED.1)
+}
+
+fn start(objects: &Objects) -> (Store<Host>, Persist) {
+    let (engine, component) = engine();
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_sync(&mut linker).unwrap();
+    storage::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host).unwrap();
+    let host = Host {
+        objects: Arc::clone(objects),
+        table: ResourceTable::new(),
+        wasi: WasiCtx::builder().build(),
+        largest_write: 0,
+        dropped_writers: 0,
+    };
+    let mut store = Store::new(engine, host);
+    let persist = Persist::instantiate(&mut store, component, &linker).unwrap();
+    (store, persist)
+}
+
+fn options() -> SaveOptions {
+    SaveOptions {
+        agent_id: "agent".to_owned(),
+        session_id: "session".to_owned(),
+        snapshot_index: 0,
+        description: None,
+        labels: Vec::new(),
+        content_type: None,
+        extra: Some(r#"{"adapter":{"name":"test"}}"#.to_owned()),
+        codec: None,
+        level: None,
+        snapshot_id: Some("01890a5d-ac96-774b-bcce-b302099a8057".to_owned()),
+        timestamp: Some("2026-01-31T12:00:00Z".to_owned()),
+        precondition: Precondition::None,
+        size_hint: None,
+        attributes: Vec::new(),
+    }
+}
+
+#[test]
+fn a_state_goes_out_and_comes_back() {
+    let objects = Objects::default();
+    let (mut store, persist) = start(&objects);
+    let snapshots = persist.persist_snapshot_snapshots();
+    for key in ["a.json.gz", "a.json.zst"] {
+        let state = chat_bytes(5_000_000);
+        let saved = snapshots.call_save(&mut store, key, &state, &options()).unwrap().unwrap();
+        assert_eq!(saved.uncompressed_size, 5_000_000);
+        assert_eq!(saved.extra, r#"{"adapter":{"name":"test"}}"#);
+        assert_eq!(saved.etag, None);
+        assert!(snapshots.call_restore(&mut store, key).unwrap().unwrap() == state);
+        assert_eq!(snapshots.call_get_metadata(&mut store, key).unwrap().unwrap().digest, saved.digest);
+        assert_eq!(snapshots.call_verify(&mut store, key).unwrap().unwrap().digest, saved.digest);
+        assert!(snapshots.call_exists(&mut store, key).unwrap().unwrap());
+        assert!(store.data().largest_write <= 1 << 20, "{}", store.data().largest_write);
+    }
+    let page = snapshots.call_list_snapshots(&mut store, "a", None, 1).unwrap().unwrap();
+    assert!(matches!(&page.entries[..], [ListEntry::Snapshot(metadata)] if metadata.key == "a.json.gz"));
+    let page = snapshots.call_list_snapshots(&mut store, "a", page.next.as_deref(), 10).unwrap().unwrap();
+    assert!(matches!(&page.entries[..], [ListEntry::Snapshot(metadata)] if metadata.key == "a.json.zst"));
+    assert_eq!(page.next, None);
+    snapshots.call_delete(&mut store, "a.json.gz", &Precondition::None).unwrap().unwrap();
+    assert!(!snapshots.call_exists(&mut store, "a.json.gz").unwrap().unwrap());
+}
+
+#[test]
+fn text_goes_as_text() {
+    let objects = Objects::default();
+    let (mut store, persist) = start(&objects);
+    let snapshots = persist.persist_snapshot_snapshots();
+    snapshots.call_save_text(&mut store, "x", "{\"é\": 1}", &options()).unwrap().unwrap();
+    assert_eq!(snapshots.call_restore_text(&mut store, "x").unwrap().unwrap(), "{\"é\": 1}");
+    snapshots.call_save(&mut store, "x", &[0xff, 0xfe], &options()).unwrap().unwrap();
+    let error = snapshots.call_restore_text(&mut store, "x").unwrap().unwrap_err();
+    assert_eq!((error.code, error.key.as_deref()), (ErrorCode::Unsupported, Some("x")));
+    assert_eq!(snapshots.call_restore(&mut store, "x").unwrap().unwrap(), [0xff, 0xfe]);
+}
+
+#[test]
+fn errors_of_the_storage_pass_through() {
+    let objects = Objects::default();
+    let (mut store, persist) = start(&objects);
+    let snapshots = persist.persist_snapshot_snapshots();
+    let error: Error = snapshots.call_restore(&mut store, "missing").unwrap().unwrap_err();
+    assert_eq!((error.code, error.key.as_deref(), error.retryable), (ErrorCode::NotFound, Some("missing"), false));
+    assert_eq!((error.message.as_str(), &error.details[..]), ("it is not there", &[("where".to_owned(), "here".to_owned())][..]));
+    // After an error the instance is as good as before.
+    snapshots.call_save(&mut store, "missing", b"{}", &options()).unwrap().unwrap();
+    objects.lock().unwrap().insert("other".to_owned(), b"PNG".to_vec());
+    assert_eq!(snapshots.call_get_metadata(&mut store, "other").unwrap().unwrap_err().code, ErrorCode::InvalidFormat);
+    let limit = snapshots.call_list_snapshots(&mut store, "", None, 0).unwrap().unwrap_err();
+    assert_eq!(limit.code, ErrorCode::InvalidArgument);
+}
+
+/// The blocks of one snapshot, encoded and decoded by two other instances.
+#[test]
+fn blocks_are_worked_on_by_other_instances() {
+    for (key, codec) in [("x.gz", Codec::Gzip), ("x.zst", Codec::Zstd)] {
+        let state = chat_bytes(5_000_001);
+        let objects = Objects::default();
+        let (mut store, persist) = start(&objects);
+        let snapshots = persist.persist_snapshot_snapshots();
+        snapshots.call_save(&mut store, key, &state, &options()).unwrap().unwrap();
+        let whole = objects.lock().unwrap().remove(key).unwrap();
+
+        let mut workers = [start(&Objects::default()), start(&Objects::default())];
+        let saver = snapshots.call_open_saver(&mut store, key, &options()).unwrap().unwrap();
+        let encoding = snapshots.saver().call_encoding(&mut store, saver).unwrap();
+        assert_eq!(encoding.codec, codec);
+        for (number, block) in state.chunks(encoding.block_size as usize).enumerate() {
+            snapshots.saver().call_hash(&mut store, saver, block).unwrap().unwrap();
+            let (worker, blocks) = &mut workers[number % 2];
+            let encoded = blocks.persist_snapshot_blocks().call_encode(worker, encoding.codec, encoding.level, block).unwrap().unwrap();
+            snapshots.saver().call_append(&mut store, saver, &encoded).unwrap().unwrap();
+        }
+        snapshots.saver().call_commit(&mut store, saver).unwrap().unwrap();
+        assert!(objects.lock().unwrap()[key] == whole, "the same bytes as inline");
+
+        let restorer = snapshots.call_open_restorer(&mut store, key).unwrap().unwrap();
+        let count = snapshots.restorer().call_block_count(&mut store, restorer).unwrap();
+        let plan = snapshots.restorer().call_plan(&mut store, restorer, 0, u32::MAX).unwrap();
+        assert_eq!(plan.len(), count as usize);
+        let (mut restored, mut position) = (Vec::new(), 0);
+        for (number, block) in plan.iter().enumerate() {
+            assert_eq!(block.offset, position, "the slices tile the data");
+            let length = block.prefix.len() + block.frame_length as usize + block.suffix.len();
+            let slice = &whole[position as usize..][..length];
+            position += length as u64;
+            let (worker, blocks) = &mut workers[number % 2];
+            restored.extend(blocks.persist_snapshot_blocks().call_decode(&mut *worker, block, slice).unwrap().unwrap());
+            let mut damaged = slice.to_vec();
+            damaged[length / 2] ^= 1;
+            let error = blocks.persist_snapshot_blocks().call_decode(worker, block, &damaged).unwrap().unwrap_err();
+            assert_eq!(error.code, ErrorCode::Integrity);
+        }
+        assert!(restored == state);
+    }
+}
+
+#[test]
+fn a_dropped_saver_drops_its_writer() {
+    let objects = Objects::default();
+    let (mut store, persist) = start(&objects);
+    let snapshots = persist.persist_snapshot_snapshots();
+    let saver = snapshots.call_open_saver(&mut store, "x", &options()).unwrap().unwrap();
+    snapshots.saver().call_write(&mut store, saver, &chat_bytes(3_000_000)).unwrap().unwrap();
+    saver.resource_drop(&mut store).unwrap();
+    assert_eq!(store.data().dropped_writers, 1);
+    assert!(objects.lock().unwrap().is_empty());
+}
+
+#[test]
+fn a_verifier_takes_what_the_host_copies() {
+    let objects = Objects::default();
+    let (mut store, persist) = start(&objects);
+    let snapshots = persist.persist_snapshot_snapshots();
+    snapshots.call_save(&mut store, "x", &chat_bytes(3_000_000), &options()).unwrap().unwrap();
+    let bytes = objects.lock().unwrap()["x"].clone();
+    for (change, outcome) in
+        [(None, Ok(())), (Some(bytes.len() / 2), Err(ErrorCode::Integrity)), (Some(bytes.len() - 1), Err(ErrorCode::Integrity))]
+    {
+        let verifier = snapshots.call_open_verifier(&mut store, "x").unwrap().unwrap();
+        let mut copy = bytes.clone();
+        if let Some(at) = change {
+            copy[at] ^= 1;
+        }
+        let mut found = Ok(());
+        for chunk in copy.chunks(100_000) {
+            found = found.and(snapshots.verifier().call_write(&mut store, verifier, chunk).unwrap());
+        }
+        let finished = snapshots.verifier().call_finish(&mut store, verifier).unwrap();
+        assert_eq!(finished.as_ref().map(drop).map_err(|error| error.code), outcome, "{change:?}");
+        assert_eq!(found.map_err(|error| error.code), outcome, "{change:?}");
+    }
+}
+
+#[test]
+fn wrong_arguments_are_errors_and_no_traps() {
+    let objects = Objects::default();
+    let (mut store, persist) = start(&objects);
+    let snapshots = persist.persist_snapshot_snapshots();
+    let blocks = persist.persist_snapshot_blocks();
+    let wrong = |options: SaveOptions, store: &mut Store<Host>| {
+        let error = snapshots.call_save(store, "x", b"{}", &options).unwrap().unwrap_err();
+        assert_eq!(error.code, ErrorCode::InvalidArgument, "{}", error.message);
+    };
+    wrong(SaveOptions { level: Some(77), ..options() }, &mut store);
+    wrong(SaveOptions { timestamp: Some("now".to_owned()), ..options() }, &mut store);
+    wrong(SaveOptions { extra: Some("{".to_owned()), ..options() }, &mut store);
+    let code = |error: Error| error.code;
+    assert_eq!(blocks.call_encode(&mut store, Codec::Zstd, 99, b"x").unwrap().map(drop).map_err(code), Err(ErrorCode::InvalidArgument));
+    let huge = vec![0; (8 << 20) + 1];
+    assert_eq!(blocks.call_encode(&mut store, Codec::Gzip, 6, &huge).unwrap().map(drop).map_err(code), Err(ErrorCode::InvalidArgument));
+    snapshots.call_save(&mut store, "x", b"state", &options()).unwrap().unwrap();
+    let restorer = snapshots.call_open_restorer(&mut store, "x").unwrap().unwrap();
+    assert_eq!(snapshots.restorer().call_plan(&mut store, restorer, 5, 5).unwrap().len(), 0);
+    let mut block = snapshots.restorer().call_plan(&mut store, restorer, 0, 1).unwrap().remove(0);
+    block.hash = vec![1, 2, 3];
+    assert_eq!(blocks.call_decode(&mut store, &block, b"").unwrap().map(drop).map_err(code), Err(ErrorCode::InvalidArgument));
+    block.hash = vec![0; 32];
+    block.length = u32::MAX;
+    block.frame_length = 0;
+    (block.prefix, block.suffix) = (Vec::new(), Vec::new());
+    assert!(blocks.call_decode(&mut store, &block, b"").unwrap().is_err());
+    assert_eq!(snapshots.restorer().call_read(&mut store, restorer, 0).unwrap().map_err(code), Err(ErrorCode::InvalidArgument));
+    assert!(objects.lock().unwrap().contains_key("x"));
+}
