@@ -57,3 +57,8 @@ pub use storage::{
     ByteRange, Conditions, Durability, LocalFileStorage, MemoryStorage, ObjectInfo, Precondition, ReadOptions, StorageAdapter,
     StorageReader, StorageWriter, WriteOptions,
 };
+
+/// The example in the README is compiled and run with the others.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

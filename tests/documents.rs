@@ -1,0 +1,168 @@
+//! What the documents say is what happens: every command in README.md and
+//! docs/format.md is run, and its output compared.
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use support::{ok_in, persist};
+
+fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
+}
+
+fn document(name: &str) -> String {
+    fs::read_to_string(workspace().join(name)).expect("the document")
+}
+
+/// The contents of the code blocks of one language.
+fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
+    let start = format!("```{language}\n");
+    text.split(&start).skip(1).map(|rest| rest.split("```").next().expect("split gives one")).collect()
+}
+
+/// Runs a line as a shell would, with this build's `persist` in the path.
+fn shell(folder: &Path, line: &str) -> String {
+    let command_folder = Path::new(env!("CARGO_BIN_EXE_persist")).parent().expect("a folder");
+    let mut paths = vec![command_folder.to_owned()];
+    paths.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
+    let mut command = Command::new("sh");
+    for (name, value) in persist().get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.current_dir(folder).env("PATH", std::env::join_paths(paths).expect("a path")).stdin(Stdio::null());
+    let output = command.arg("-c").arg(format!("{line} 2>&1")).output().expect("sh starts");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// Lets everything be that differs from run to run: times, ids, digests.
+fn masked(text: &str) -> String {
+    let is_digest = |word: &str| word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let mut masked = String::new();
+    for line in text.trim_end().lines() {
+        for (number, word) in line.split(' ').enumerate() {
+            if number > 0 {
+                masked.push(' ');
+            }
+            let is_time = word.len() >= 20 && word.ends_with('Z') && word.contains('T') && word.starts_with("20");
+            let is_id = word.len() == 36 && word.matches('-').count() == 4;
+            let follows_digest = line.trim_start().starts_with("digest");
+            masked.push_str(match word {
+                _ if is_time => "TIME",
+                _ if is_id => "ID",
+                _ if is_digest(word) && follows_digest => "DIGEST",
+                word => word,
+            });
+        }
+        masked.push('\n');
+    }
+    masked
+}
+
+fn with_sample_state() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::copy(workspace().join("examples/agent-state.json"), folder.path().join("agent-state.json")).expect("the sample");
+    folder
+}
+
+#[test]
+fn the_readme_shows_what_the_command_prints() {
+    let readme = document("README.md");
+    let folder = with_sample_state();
+    let mut commands = 0;
+    for block in blocks(&readme, "console") {
+        for step in block.split("$ ").skip(1) {
+            let (line, expected) = step.split_once('\n').expect("a command and its output");
+            assert_eq!(masked(&shell(folder.path(), line)), masked(expected), "$ {line}");
+            commands += 1;
+        }
+    }
+    assert!(commands >= 10, "{commands}");
+}
+
+#[test]
+fn the_readme_names_every_command_of_the_workspace() {
+    let readme = document("README.md");
+    for line in blocks(&readme, "sh") {
+        assert!(matches!(line.trim(), "cargo xtask demo" | "cargo xtask test"), "{line}");
+    }
+}
+
+/// The bytes of the example: digits, a comment behind two spaces, and
+/// `@metadata` for the text that the JSON block has.
+fn example_bytes(format: &str) -> Vec<u8> {
+    let metadata = blocks(format, "json")[0].trim_end();
+    let mut bytes = Vec::new();
+    for line in blocks(format, "hex")[0].lines() {
+        if line == "@metadata" {
+            bytes.extend_from_slice(metadata.as_bytes());
+            continue;
+        }
+        let digits: String = line.split("   ").next().expect("split gives one").split(' ').collect();
+        let digits: Vec<char> = digits.chars().collect();
+        bytes.extend(digits.chunks(2).map(|pair| u8::from_str_radix(&pair.iter().collect::<String>(), 16).expect("two digits")));
+    }
+    bytes
+}
+
+#[test]
+fn the_example_of_the_format_is_a_snapshot() {
+    let format = document("docs/format.md");
+    let folder = tempfile::tempdir().expect("a folder");
+    let command = blocks(&format, "console").into_iter().find_map(|block| block.trim().strip_prefix("$ printf")).expect("the command");
+    assert_eq!(shell(folder.path(), &format!("printf{command}")), "");
+    let made = fs::read(folder.path().join("example.json.gz")).expect("the file");
+    assert_eq!(made.len(), 692);
+    assert!(made == example_bytes(&format), "the bytes on the page are not those of the file");
+    assert_eq!(ok_in(folder.path(), &["restore", "example.json.gz"]), "{}");
+}
+
+fn python_reader(folder: &Path) -> PathBuf {
+    let reader = folder.join("reader.py");
+    fs::write(&reader, blocks(&document("docs/format.md"), "python")[0]).expect("the reader");
+    reader
+}
+
+#[test]
+fn the_python_reader_reads_and_refuses() {
+    let python = Command::new("python3").arg("--version").output();
+    if python.is_err() {
+        println!("python3 is not installed here: left out");
+        assert!(std::env::var_os("PERSIST_REQUIRE_TOOLS").is_none());
+        return;
+    }
+    let folder = with_sample_state();
+    let folder = folder.path();
+    let reader = python_reader(folder);
+    let read = |name: &str| Command::new("python3").arg(&reader).arg(folder.join(name)).output().expect("python starts");
+
+    fs::write(folder.join("large.json"), support::chat_bytes(3_500_000)).expect("a state");
+    fs::write(folder.join("empty.json"), "").expect("a state");
+    for state in ["agent-state.json", "large.json", "empty.json"] {
+        ok_in(folder, &["snapshot", state, "x.json.gz", "--label", "a=b"]);
+        let output = read("x.json.gz");
+        assert!(output.status.success(), "{output:?}");
+        assert!(output.stdout == fs::read(folder.join(state)).expect("the state"), "{state}");
+    }
+    // A table of more than one carrier: over 400 blocks.
+    let long = support::chat_bytes(1 << 20).repeat(410);
+    fs::write(folder.join("long.json"), &long).expect("a state");
+    ok_in(folder, &["snapshot", "long.json", "long.json.gz", "--level", "1"]);
+    assert!(read("long.json.gz").stdout == long);
+
+    ok_in(folder, &["snapshot", "agent-state.json", "x.json.gz"]);
+    let good = fs::read(folder.join("x.json.gz")).expect("the snapshot");
+    for at in [0, 5_000, good.len() - 2_000, good.len() - 300, good.len() - 60, good.len() - 20] {
+        let mut damaged = good.clone();
+        damaged[at] ^= 4;
+        fs::write(folder.join("damaged.gz"), damaged).expect("the damage");
+        assert!(!read("damaged.gz").status.success(), "byte {at}");
+    }
+    fs::write(folder.join("damaged.gz"), &good[..good.len() - 1]).expect("the damage");
+    assert!(!read("damaged.gz").status.success());
+}

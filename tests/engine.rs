@@ -1,0 +1,222 @@
+//! The host library, as an embedding program uses it.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use persist_host::{
+    Codec, CompileCache, Engine, ErrorCode, ListEntry, LocalFileStorage, MemoryStorage, PersistError, Precondition, SnapshotOptions,
+    component_hash,
+};
+use proptest::prelude::*;
+use sha2::{Digest, Sha256};
+use support::{chat_bytes, compile_cache, files};
+
+fn cache() -> CompileCache {
+    CompileCache::Folder(compile_cache())
+}
+
+fn on_memory() -> Engine {
+    Engine::builder().compile_cache(cache()).build().expect("an engine")
+}
+
+fn fails<T>(result: Result<T, PersistError>) -> PersistError {
+    result.err().expect("it fails")
+}
+
+#[test]
+fn a_state_streams_in_and_out() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = Engine::builder().storage(LocalFileStorage::new(folder.path())).compile_cache(cache()).build().expect("an engine");
+    let state = chat_bytes(7_654_321);
+    for key in ["a/x.gz", "a/x.zst"] {
+        let mut writer = engine.writer(key, SnapshotOptions::default()).expect("it opens");
+        for chunk in state.chunks(77_777) {
+            writer.write_all(chunk).expect("it is written");
+        }
+        let saved = writer.commit().expect("it is saved");
+        assert_eq!(engine.metadata(key).expect("it is there"), saved);
+        let mut restored = Vec::new();
+        let mut reader = engine.reader(key).expect("it opens");
+        assert_eq!(reader.metadata(), &saved);
+        reader.read_to_end(&mut restored).expect("it is read");
+        assert!(restored == state);
+        assert!(engine.restore(key).expect("it is restored") == state);
+        let mut checked = 0;
+        engine.verify_with(key, |bytes| checked = bytes).expect("it is right");
+        assert_eq!(checked, saved.stored_size);
+    }
+    assert_eq!(files(folder.path()), ["a", "a/x.gz", "a/x.zst"]);
+}
+
+#[test]
+fn a_dropped_writer_leaves_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = Engine::builder().storage(LocalFileStorage::new(folder.path())).compile_cache(cache()).build().expect("an engine");
+    let mut writer = engine.writer("x.gz", SnapshotOptions::default()).expect("it opens");
+    writer.write_state(&chat_bytes(5_000_000)).expect("it is written");
+    assert_eq!(files(folder.path()).len(), 1, "a temporary file");
+    drop(writer);
+    assert_eq!(files(folder.path()), Vec::<String>::new());
+    assert!(!engine.exists("x.gz").expect("it can tell"));
+}
+
+#[test]
+fn conditions_are_kept() {
+    let engine = on_memory();
+    let options = |precondition| SnapshotOptions { precondition, ..SnapshotOptions::default() };
+    let first = engine.snapshot("x", b"1", &options(Precondition::IfAbsent)).expect("nothing is there");
+    let error = fails(engine.snapshot("x", b"2", &options(Precondition::IfAbsent)));
+    assert!(matches!(error, PersistError::AlreadyExists(_)));
+    let etag = first.etag.expect("memory gives etags");
+    engine.snapshot("x", b"3", &options(Precondition::IfMatch(etag.clone()))).expect("it is the one");
+    let error = fails(engine.snapshot("x", b"4", &options(Precondition::IfMatch(etag.clone()))));
+    assert!(matches!(error, PersistError::Conflict(_)));
+    assert_eq!(error.location(), Some("memory://x"));
+    assert!(matches!(fails(engine.delete("x", Precondition::IfMatch(etag))), PersistError::Conflict(_)));
+    assert_eq!(engine.restore("x").expect("it is restored"), b"3");
+    engine.delete("x", Precondition::None).expect("it is deleted");
+    assert!(matches!(fails(engine.delete("x", Precondition::None)), PersistError::NotFound(_)));
+}
+
+#[test]
+fn options_reach_the_snapshot() {
+    let engine = on_memory();
+    let options = SnapshotOptions {
+        agent_id: "support".to_owned(),
+        session_id: "s".to_owned(),
+        snapshot_index: 5,
+        description: Some("d".to_owned()),
+        labels: [("a".to_owned(), "1".to_owned())].into(),
+        content_type: Some("text/plain".to_owned()),
+        extra: Some(r#"{"adapter": {"name": "x"}}"#.to_owned()),
+        codec: Some(Codec::Zstd),
+        level: Some(-7),
+        ..SnapshotOptions::default()
+    };
+    let saved = engine.snapshot("x", b"state", &options).expect("it is saved");
+    let flat = serde_json::to_value(&saved).expect("JSON");
+    assert_eq!(flat["adapter"]["name"], "x");
+    assert_eq!((flat["compression_algorithm"].as_str(), flat["labels"]["a"].as_str()), (Some("zstd"), Some("1")));
+    let error = fails(engine.snapshot("x", b"", &SnapshotOptions { extra: Some("{\"key\":1}".to_owned()), ..options }));
+    assert!(matches!(error, PersistError::Configuration(_)), "{error:?}");
+    assert_eq!(engine.restore("x").expect("it is restored"), b"state");
+}
+
+#[test]
+fn a_listing_goes_over_pages() {
+    let engine = on_memory();
+    for number in 0..450 {
+        engine.snapshot(&format!("s/{number:04}"), b"{}", &SnapshotOptions::default()).expect("it is saved");
+    }
+    engine.storage().save(&"memory://s/0100".parse().expect("a location"), b"damaged").expect("it is saved");
+    let entries: Vec<_> = engine.list("s/").collect::<Result<_, _>>().expect("it is listed");
+    assert_eq!(entries.len(), 450);
+    for (number, entry) in entries.iter().enumerate() {
+        let expected = format!("s/{number:04}");
+        match entry {
+            ListEntry::Snapshot(metadata) => assert_eq!(metadata.key, expected),
+            ListEntry::Unreadable { key, error } => {
+                assert_eq!((key.as_str(), number), (expected.as_str(), 100));
+                assert_eq!(error.code(), ErrorCode::InvalidFormat);
+            }
+        }
+    }
+    assert_eq!(engine.list("nothing/").count(), 0);
+}
+
+#[test]
+fn memory_is_limited_and_the_engine_lives_on() {
+    let small = Engine::builder().compile_cache(cache()).memory_limit(3 << 20).build().expect("an engine");
+    let error = fails(small.snapshot("x", &chat_bytes(6_000_000), &SnapshotOptions::default()));
+    assert_eq!((error.code(), error.exit_code()), (ErrorCode::MemoryLimit, 9), "{error:?}");
+    assert!(!small.exists("x").expect("it can tell"), "nothing was stored");
+    small.snapshot("x", b"small", &SnapshotOptions::default()).expect("what fits is saved");
+}
+
+#[test]
+fn time_is_limited_and_storage_does_not_count() {
+    let hasty = Engine::builder().compile_cache(cache()).deadline(Duration::from_millis(1)).build().expect("an engine");
+    let options = SnapshotOptions { codec: Some(Codec::Gzip), level: Some(9), ..SnapshotOptions::default() };
+    let error = fails(hasty.snapshot("x", &chat_bytes(20_000_000), &options));
+    assert_eq!((error.code(), error.exit_code()), (ErrorCode::Deadline, 9), "{error:?}");
+    assert!(!hasty.exists("x").expect("it can tell"), "nothing was stored");
+}
+
+#[test]
+fn one_engine_serves_many_threads() {
+    let engine = on_memory();
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let engine = engine.clone();
+            scope.spawn(move || {
+                for number in 0..10 {
+                    let key = format!("{thread}/{number}.zst");
+                    let state = format!("state {number} of {thread}").repeat(1000);
+                    engine.snapshot(&key, state.as_bytes(), &SnapshotOptions::default()).expect("it is saved");
+                    assert_eq!(engine.restore(&key).expect("it is restored"), state.as_bytes());
+                }
+            });
+        }
+    });
+    assert_eq!(engine.list("").count(), 80);
+}
+
+#[test]
+fn a_shared_storage_is_shared() {
+    let storage = MemoryStorage::new();
+    let one = Engine::builder().storage(storage.clone()).compile_cache(cache()).build().expect("an engine");
+    let two = one.with_storage(Arc::new(storage));
+    one.snapshot("x", b"{}", &SnapshotOptions::default()).expect("it is saved");
+    assert_eq!(two.restore("x").expect("it is restored"), b"{}");
+    assert_eq!(two.with_storage(Arc::new(MemoryStorage::new())).exists("x"), Ok(false));
+    assert_eq!(component_hash(), <[u8; 32]>::from(Sha256::digest(persist_host::COMPONENT)));
+}
+
+#[test]
+fn keys_are_confined_to_the_root() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("root");
+    std::fs::create_dir_all(&root).expect("a folder");
+    std::fs::write(folder.path().join("secret"), "secret").expect("a file");
+    std::os::unix::fs::symlink(folder.path(), root.join("out")).expect("a link");
+    std::os::unix::fs::symlink(folder.path().join("secret"), root.join("file")).expect("a link");
+    std::os::unix::fs::symlink("circle", root.join("circle")).expect("a link");
+    let engine = Engine::builder().storage(LocalFileStorage::new(&root)).compile_cache(cache()).build().expect("an engine");
+    for key in ["out/secret", "file", "../secret", "circle", "out/../secret"] {
+        let error = fails(engine.restore(key));
+        assert_eq!(error.code(), ErrorCode::InvalidKey, "{key}: {error:?}");
+    }
+    assert_eq!(fails(engine.snapshot("out/new", b"{}", &SnapshotOptions::default())).code(), ErrorCode::InvalidKey);
+    assert_eq!(engine.list("").count(), 0, "nothing behind the links is listed");
+    // A link that is written to is replaced, and what it led to stays.
+    engine.snapshot("file", b"{}", &SnapshotOptions::default()).expect("it is saved");
+    assert_eq!(std::fs::read(folder.path().join("secret")).expect("the file"), b"secret");
+    assert_eq!(engine.restore("file").expect("it is restored"), b"{}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_state_round_trips_through_the_component(
+        bytes in prop::collection::vec(any::<u8>(), 0..5000),
+        repeat in 1..600_usize,
+        zstd in any::<bool>(),
+        chunk in 1..3_000_000_usize,
+    ) {
+        let engine = on_memory();
+        let state = bytes.repeat(repeat);
+        let key = if zstd { "x.zst" } else { "x.gz" };
+        let mut writer = engine.writer(key, SnapshotOptions::default()).unwrap();
+        for part in state.chunks(chunk) {
+            writer.write_state(part).unwrap();
+        }
+        let saved = writer.commit().unwrap();
+        prop_assert_eq!(saved.uncompressed_size, state.len() as u64);
+        prop_assert!(engine.restore(key).unwrap() == state);
+        prop_assert_eq!(engine.verify(key).unwrap(), saved);
+    }
+}

@@ -1,0 +1,156 @@
+//! A state of 1 GiB: streamed in little memory, shown by one small read.
+
+mod support;
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+
+use nix::sys::resource::{UsageWho, getrusage};
+use persist_host::{
+    Conditions, Engine, LocalFileStorage, ObjectInfo, Precondition, ReadOptions, Result, StorageAdapter, StorageReader, StorageWriter,
+    WriteOptions,
+};
+use support::{chat_state, persist};
+
+const GIB: u64 = 1 << 30;
+
+/// The most memory that saving or restoring 1 GiB may take, in MiB.
+const MAX_RESIDENT: i64 = 128;
+
+/// The peak memory of the largest process that this test started and that has
+/// ended, in MiB. The system counts what the child shares with its parent
+/// before it becomes `persist`, so that this test has to stay small itself.
+fn peak_of_children() -> i64 {
+    let peak = getrusage(UsageWho::RUSAGE_CHILDREN).expect("the system tells").max_rss();
+    // Linux counts in KiB, macOS in bytes.
+    if cfg!(target_os = "macos") { peak >> 20 } else { peak >> 10 }
+}
+
+fn save(folder: &Path, name: &str, cache: &Path) {
+    let mut command = persist();
+    command.current_dir(folder).args(["snapshot", "-", name, "--quiet"]).env("XDG_CACHE_HOME", cache).stdin(Stdio::piped());
+    let mut child = command.spawn().expect("persist starts");
+    let mut stdin = child.stdin.take().expect("stdin is piped");
+    chat_state(GIB).for_each(|chunk| stdin.write_all(&chunk).expect("persist reads"));
+    drop(stdin);
+    assert!(child.wait().expect("persist ends").success());
+}
+
+fn restore(folder: &Path, name: &str, cache: &Path) {
+    let mut command = persist();
+    command.current_dir(folder).args(["restore", name]).env("XDG_CACHE_HOME", cache).stdout(Stdio::piped());
+    let mut child = command.spawn().expect("persist starts");
+    let mut stdout = child.stdout.take().expect("stdout is piped");
+    let mut found = Vec::new();
+    for expected in chat_state(GIB) {
+        found.resize(expected.len(), 0);
+        stdout.read_exact(&mut found).expect("persist writes");
+        assert!(found == expected);
+    }
+    assert_eq!(stdout.read(&mut [0]).expect("the end"), 0);
+    assert!(child.wait().expect("persist ends").success());
+}
+
+/// Files in a folder, with a note of every read.
+#[derive(Debug)]
+struct CountingStorage {
+    storage: LocalFileStorage,
+    reads: Arc<Mutex<Vec<u64>>>,
+}
+
+struct CountingReader {
+    reader: Box<dyn StorageReader>,
+    reads: Arc<Mutex<Vec<u64>>>,
+    number: usize,
+}
+
+impl StorageAdapter for CountingStorage {
+    fn summary(&self) -> String {
+        self.storage.summary()
+    }
+
+    fn locate(&self, key: &str) -> String {
+        self.storage.locate(key)
+    }
+
+    fn supported_conditions(&self) -> Conditions {
+        self.storage.supported_conditions()
+    }
+
+    fn open_write(&self, key: &str, options: WriteOptions) -> Result<Box<dyn StorageWriter>> {
+        self.storage.open_write(key, options)
+    }
+
+    fn open_read(&self, key: &str, options: ReadOptions) -> Result<Box<dyn StorageReader>> {
+        let reader = self.storage.open_read(key, options)?;
+        let mut reads = self.reads.lock().expect("no test panicked");
+        reads.push(0);
+        Ok(Box::new(CountingReader { reader, reads: Arc::clone(&self.reads), number: reads.len() - 1 }))
+    }
+
+    fn stat(&self, key: &str) -> Result<ObjectInfo> {
+        self.storage.stat(key)
+    }
+
+    fn delete_object(&self, key: &str, precondition: Precondition) -> Result<()> {
+        self.storage.delete_object(key, precondition)
+    }
+
+    fn list_objects(&self, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<ObjectInfo>> {
+        self.storage.list_objects(prefix, start_after, limit)
+    }
+}
+
+impl StorageReader for CountingReader {
+    fn info(&self) -> &ObjectInfo {
+        self.reader.info()
+    }
+
+    fn read(&mut self, max: u32) -> Result<Vec<u8>> {
+        let chunk = self.reader.read(max)?;
+        self.reads.lock().expect("no test panicked")[self.number] += chunk.len() as u64;
+        Ok(chunk)
+    }
+}
+
+/// What `persist show` does, through a storage that counts.
+fn show(folder: &Path, name: &str) {
+    let reads = Arc::new(Mutex::new(Vec::new()));
+    let storage = CountingStorage { storage: LocalFileStorage::new(folder), reads: Arc::clone(&reads) };
+    let metadata = Engine::builder().storage(storage).build().expect("an engine").metadata(name).expect("the metadata");
+    assert_eq!(metadata.uncompressed_size, GIB);
+    let reads = reads.lock().expect("no test panicked").clone();
+    println!("{name}: {} bytes stored, metadata in reads of {reads:?} bytes", metadata.stored_size);
+    assert!(matches!(reads[..], [0..=65_536]), "{reads:?}");
+}
+
+fn one_gib(name: &str) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    // Cold, the component is compiled first; the second time it is loaded.
+    for start in ["cold", "warm"] {
+        for (operation, work) in [("snapshot", save as fn(&Path, &str, &Path)), ("restore", restore)] {
+            let cache = folder.join(operation);
+            assert_eq!(cache.exists(), start == "warm");
+            work(folder, name, &cache);
+            let peak = peak_of_children();
+            println!("{name}, {start} {operation} of 1 GiB: at most {peak} MiB resident so far");
+            assert!(peak < MAX_RESIDENT, "{name}, {start} {operation}: {peak} MiB");
+        }
+    }
+    show(folder, name);
+    assert!(File::open(folder.join(name)).is_ok());
+}
+
+#[test]
+fn one_gib_of_gzip() {
+    one_gib("big.json.gz");
+}
+
+#[test]
+fn one_gib_of_zstd() {
+    one_gib("big.json.zst");
+}

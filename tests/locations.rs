@@ -1,0 +1,161 @@
+//! What users write as a location, and the settings that decide what it means.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use persist_host::{ErrorCode, PersistError, StorageBackend, StorageConfig, StorageLocation};
+use proptest::prelude::*;
+
+fn parse(text: &str) -> Result<StorageLocation, PersistError> {
+    StorageLocation::parse(text)
+}
+
+#[test]
+fn a_location_has_a_storage_and_a_key() {
+    for (text, backend, key, shown) in [
+        ("x.json.gz", StorageBackend::Local, "x.json.gz", "x.json.gz"),
+        ("a/b/x.gz", StorageBackend::Local, "x.gz", "a/b/x.gz"),
+        ("/srv/x.gz", StorageBackend::Local, "x.gz", "/srv/x.gz"),
+        ("../up/x.gz", StorageBackend::Local, "x.gz", "../up/x.gz"),
+        ("file:///srv/a%20b.gz", StorageBackend::Local, "a b.gz", "/srv/a b.gz"),
+        ("file://localhost/srv/x.gz", StorageBackend::Local, "x.gz", "/srv/x.gz"),
+        ("file:///srv/%C3%A9", StorageBackend::Local, "é", "/srv/é"),
+        // No scheme: a name with a colon.
+        ("a:b", StorageBackend::Local, "a:b", "a:b"),
+        ("1://b", StorageBackend::Local, "b", "1:/b"),
+        ("s3://bucket/a/b.gz", StorageBackend::S3, "a/b.gz", "s3://bucket/a/b.gz"),
+        ("s3://bucket//a b?c#d%20", StorageBackend::S3, "/a b?c#d%20", "s3://bucket//a b?c#d%20"),
+        ("memory://a/b", StorageBackend::Memory, "a/b", "memory://a/b"),
+    ] {
+        let location = parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert_eq!((location.backend(), location.key()), (backend, key), "{text}");
+        assert_eq!(location.to_string().replace("1://", "1:/"), shown, "{text}");
+        assert_eq!(text.parse::<StorageLocation>().unwrap(), location);
+    }
+}
+
+#[test]
+fn what_is_no_location_is_explained() {
+    for (text, says) in [
+        ("", "it is empty"),
+        ("/", "names a folder"),
+        (".", "names a folder"),
+        ("a/..", "names a folder"),
+        ("a/", "names a folder"),
+        ("a\0b", "no NUL"),
+        ("s3://", "a bucket and a key"),
+        ("s3://bucket", "a bucket and a key"),
+        ("s3://bucket/", "a bucket and a key"),
+        ("s3:///key", "a bucket and a key"),
+        ("memory://", "needs a key"),
+        ("file://", "absolute path"),
+        ("file://server/share", "absolute path"),
+        ("file://localhostile/x", "absolute path"),
+        ("file:///%", "two hexadecimal digits"),
+        ("file:///%zz", "two hexadecimal digits"),
+        ("file:///%+1", "two hexadecimal digits"),
+        ("file:///%ff", "not UTF-8"),
+        ("file:///%00", "no NUL"),
+        ("gs://bucket/key", "'gs' is not known"),
+        ("https://host/x", "'https' is not known"),
+    ] {
+        let error = parse(text).expect_err(text);
+        assert!(matches!(error, PersistError::Configuration(_)), "{text}");
+        assert!(error.to_string().contains(says), "{text:?}: {error}");
+        assert!(error.detail().hint.as_ref().is_some_and(|hint| hint.contains("s3://bucket/key")), "{text:?}");
+    }
+}
+
+fn settings(variables: &[(&str, &str)]) -> Result<StorageConfig, PersistError> {
+    let variables: HashMap<_, _> = variables.iter().copied().collect();
+    StorageConfig::from_variables(|name| variables.get(name).map(PathBuf::from))
+}
+
+#[test]
+fn the_environment_sets_the_storage() {
+    assert_eq!(settings(&[]).unwrap(), StorageConfig::local());
+    assert_eq!(settings(&[("PERSIST_STORAGE", ""), ("PERSIST_S3_BUCKET", "")]).unwrap(), StorageConfig::local());
+    let s3 = [
+        ("PERSIST_STORAGE", "s3"),
+        ("PERSIST_S3_BUCKET", "my-bucket"),
+        ("PERSIST_S3_REGION", "eu-central-1"),
+        ("PERSIST_S3_ENDPOINT", "http://127.0.0.1:9000"),
+    ];
+    let config = settings(&s3).unwrap();
+    assert_eq!((config.backend, config.s3_bucket.as_deref()), (StorageBackend::S3, Some("my-bucket")));
+    assert_eq!((config.s3_region.as_deref(), config.s3_endpoint.as_deref()), (Some("eu-central-1"), Some("http://127.0.0.1:9000")));
+    assert_eq!(config.locate("a/x.gz").unwrap().to_string(), "s3://my-bucket/a/x.gz");
+    // A scheme in the location wins.
+    assert_eq!(config.locate("file:///srv/x.gz").unwrap().to_string(), "/srv/x.gz");
+    assert_eq!(config.locate("s3://other/x.gz").unwrap().to_string(), "s3://other/x.gz");
+    assert_eq!(settings(&[("PERSIST_STORAGE", "memory")]).unwrap().locate("a/x").unwrap().to_string(), "memory://a/x");
+    let base = settings(&[("PERSIST_LOCAL_PATH", "/srv/agents")]).unwrap();
+    assert_eq!(base.local_base_path.as_deref(), Some(std::path::Path::new("/srv/agents")));
+    let StorageLocation::Local { root, key } = base.locate("a/x.gz").unwrap() else { panic!("it is local") };
+    assert_eq!((root.as_path(), key.as_str()), (std::path::Path::new("/srv/agents"), "a/x.gz"));
+}
+
+#[test]
+fn settings_that_do_not_fit_are_explained() {
+    for (variables, says) in [
+        (&[("PERSIST_STORAGE", "S3")][..], "'S3' is not known"),
+        (&[("PERSIST_STORAGE", "s3")], "needs a bucket"),
+        (&[("PERSIST_S3_BUCKET", "a")], "name is not valid"),
+        (&[("PERSIST_S3_BUCKET", "has space")], "name is not valid"),
+        (&[("PERSIST_S3_ENDPOINT", "127.0.0.1:9000")], "not a URL"),
+    ] {
+        let error = settings(variables).expect_err(says);
+        assert!(matches!(error, PersistError::Configuration(_)) && error.to_string().contains(says), "{error}");
+        assert!(error.detail().hint.is_some(), "{error}");
+    }
+    let error = StorageConfig::from_variables(|name| {
+        use std::os::unix::ffi::OsStringExt;
+        (name == "PERSIST_S3_BUCKET").then(|| PathBuf::from(std::ffi::OsString::from_vec(vec![0xff])))
+    });
+    assert!(error.expect_err("it is not text").to_string().contains("PERSIST_S3_BUCKET is not UTF-8"));
+}
+
+#[test]
+fn keys_below_a_base_path_are_confined() {
+    let base = settings(&[("PERSIST_LOCAL_PATH", "/srv/agents")]).unwrap();
+    for key in ["../x", "/etc/passwd", "a/../../x", "a//x", ".", "", "a/"] {
+        assert_eq!(base.locate(key).expect_err(key).code(), ErrorCode::InvalidKey, "{key}");
+        assert_eq!(base.locate_followed(key).expect_err(key).code(), ErrorCode::InvalidKey, "{key}");
+    }
+}
+
+#[test]
+fn a_link_is_followed_unless_it_is_to_be_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    std::os::unix::fs::symlink("target/x.gz", folder.path().join("link")).unwrap();
+    std::os::unix::fs::symlink("link", folder.path().join("twice")).unwrap();
+    std::os::unix::fs::symlink("circle", folder.path().join("circle")).unwrap();
+    let config = StorageConfig::local();
+    for link in ["link", "twice"] {
+        assert_eq!(config.locate_followed(at(link)).unwrap().to_string(), at("target/x.gz"));
+        assert_eq!(config.locate(at(link)).unwrap().to_string(), at(link));
+    }
+    assert_eq!(config.locate_followed(at("circle")).unwrap().to_string(), at("circle"));
+    assert_eq!(config.locate_followed(at("plain")).unwrap().to_string(), at("plain"));
+    // Below a base path the storage decides, and no link leads out.
+    let base = settings(&[("PERSIST_LOCAL_PATH", folder.path().to_str().unwrap())]).unwrap();
+    assert_eq!(base.locate_followed("link").unwrap().to_string(), at("link"));
+}
+
+proptest! {
+    /// Whatever is written is a location or an error that names it; and what a
+    /// location prints means the same location.
+    #[test]
+    fn any_text_is_a_location_or_refused(text in "\\PC{0,40}|(file|s3|memory|x)://\\PC{0,30}|[a-z/.%:]{0,20}") {
+        match parse(&text) {
+            Ok(location) => {
+                prop_assert!(!location.key().is_empty());
+                if location.backend() != StorageBackend::Local {
+                    prop_assert_eq!(parse(&location.to_string()).unwrap(), location);
+                }
+            }
+            Err(error) => prop_assert!(error.location().is_some()),
+        }
+    }
+}
