@@ -4,6 +4,8 @@
 //! Tools that a machine does not have are named and left out, unless
 //! `PERSIST_REQUIRE_TOOLS` is set, as it is in continuous integration.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::fs::File;

@@ -1,5 +1,7 @@
 //! What users write as a location, and the settings that decide what it means.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 

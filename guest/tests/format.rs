@@ -2,6 +2,8 @@
 //! that this small writer makes are read, and each broken rule is refused.
 //! gzip's frames come from flate2, zstd's from the C library.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 use flate2::{Compress, Compression, FlushCompress};
 use persist_guest::error::{Error, ErrorCode};
 use persist_guest::memory::MemoryStorage;
@@ -405,7 +407,8 @@ fn a_content_hash_that_lies_is_found_by_verify() {
 
 #[test]
 fn a_document_breaks_no_rule() {
-    let edits: [(&str, fn(&mut Value)); 18] = [
+    type Edit = fn(&mut Value);
+    let edits: [(&str, Edit); 18] = [
         ("codec", |document| document["codec"] = json!("lzma")),
         ("codec", |document| document["codec"] = json!(7)),
         ("codec", |document| drop(document.as_object_mut().unwrap().remove("codec"))),

@@ -1,6 +1,8 @@
 //! What may be written down about a state, and what is refused before a byte
 //! of it is read.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 use persist_guest::codec::Codec;
 use persist_guest::error::ErrorCode;
 use persist_guest::memory::MemoryStorage;
