@@ -44,6 +44,17 @@ impl FromStr for StorageBackend {
     }
 }
 
+impl StorageLocation {
+    /// The kind of storage.
+    pub fn backend(&self) -> StorageBackend {
+        match self {
+            Self::Local { .. } => StorageBackend::Local,
+            Self::S3 { .. } => StorageBackend::S3,
+            Self::Memory { .. } => StorageBackend::Memory,
+        }
+    }
+}
+
 /// Which storage a location without a scheme is in, and how to reach it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

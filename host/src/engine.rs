@@ -3,17 +3,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use wasmtime::Config;
 use wasmtime::component::Linker;
-use wasmtime::{Config, Store};
 
-use crate::bindings::{Persist, PersistPre, snapshots as wit};
+use crate::bindings::PersistPre;
 use crate::clock::Clock;
 use crate::component::{self, CompileCache};
 use crate::error::{ErrorCode, PersistError, Result};
+use crate::guest::{Guest, Shared, log};
 use crate::list::Snapshots;
 use crate::metadata::{SnapshotMetadata, SnapshotOptions};
 use crate::restore::SnapshotReader;
-use crate::sandbox::{self, Limits, Sandbox};
+use crate::sandbox::{Limits, Sandbox};
 use crate::save::SnapshotWriter;
 use crate::storage::{Precondition, ReadOptions, StorageAdapter};
 use crate::{ByteRange, MemoryStorage};
@@ -25,19 +26,6 @@ const DEFAULT_MEMORY_LIMIT: usize = 128 << 20;
 /// For one call into the component, which works on one block of at most
 /// 8 MiB: under a second everywhere but on the smallest machines.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
-
-/// Compiled code and what all operations share.
-struct Shared {
-    engine: wasmtime::Engine,
-    component: PersistPre<Sandbox>,
-    clock: Arc<Clock>,
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        self.clock.close();
-    }
-}
 
 /// Saves and restores snapshots in one storage, each operation in a fresh
 /// instance of the component. Clones are cheap and share the compiled code;
@@ -129,41 +117,6 @@ impl EngineBuilder {
     }
 }
 
-/// A running instance of the component.
-pub(crate) struct Guest {
-    store: Store<Sandbox>,
-    bindings: Persist,
-    shared: Arc<Shared>,
-    storage: Arc<dyn StorageAdapter>,
-    /// After a trap an instance can't be entered again.
-    dead: Option<PersistError>,
-}
-
-impl Guest {
-    /// Calls into the component.
-    pub(crate) fn call<T>(
-        &mut self,
-        call: impl FnOnce(&Persist, &mut Store<Sandbox>) -> wasmtime::Result<std::result::Result<T, wit::Error>>,
-    ) -> Result<T> {
-        if let Some(error) = &self.dead {
-            return Err(error.clone());
-        }
-        Sandbox::begin_call(&mut self.store);
-        let running = self.shared.clock.run();
-        let outcome = call(&self.bindings, &mut self.store);
-        drop(running);
-        match outcome {
-            Ok(result) => result.map_err(|error| sandbox::from_guest(error, &*self.storage)),
-            Err(trap) => {
-                let error = sandbox::trapped(&trap);
-                tracing::warn!(error = ?trap, "the component was stopped");
-                self.dead = Some(error.clone());
-                Err(error)
-            }
-        }
-    }
-}
-
 impl Engine {
     /// An engine to be set up.
     pub fn builder() -> EngineBuilder {
@@ -186,13 +139,8 @@ impl Engine {
     }
 
     /// A fresh instance.
-    pub(crate) fn guest(&self) -> Result<Guest> {
-        let mut store = Sandbox::store(&self.shared.engine, Arc::clone(&self.storage), self.limits);
-        Sandbox::begin_call(&mut store);
-        let running = self.shared.clock.run();
-        let bindings = self.shared.component.instantiate(&mut store).map_err(|error| sandbox::trapped(&error))?;
-        drop(running);
-        Ok(Guest { store, bindings, shared: Arc::clone(&self.shared), storage: Arc::clone(&self.storage), dead: None })
+    fn guest(&self) -> Result<Guest> {
+        Guest::start(&self.shared, &self.storage, self.limits)
     }
 
     /// Runs an operation and logs what became of it; never what is in a state.
@@ -222,7 +170,7 @@ impl Engine {
     /// # Errors
     /// As [`snapshot`](Self::snapshot).
     pub fn writer(&self, key: &str, options: SnapshotOptions) -> Result<SnapshotWriter> {
-        SnapshotWriter::open(self, key, options).map_err(|error| error.at(self.storage.locate(key)))
+        SnapshotWriter::open(self.guest()?, key, options)
     }
 
     /// Restores a state into memory.
@@ -249,7 +197,7 @@ impl Engine {
     /// # Errors
     /// As [`restore`](Self::restore).
     pub fn reader(&self, key: &str) -> Result<SnapshotReader> {
-        SnapshotReader::open(self, key).map_err(|error| error.at(self.storage.locate(key)))
+        SnapshotReader::open(self.guest()?, key)
     }
 
     /// What a snapshot says of itself, after its digest was checked; reads at
@@ -324,7 +272,7 @@ impl Engine {
 
     /// The snapshots whose keys begin with `prefix`, in the order of their keys.
     pub fn list(&self, prefix: &str) -> Snapshots {
-        Snapshots::new(self.clone(), prefix)
+        Snapshots::new(self.guest(), prefix)
     }
 }
 
@@ -333,13 +281,4 @@ const STORED_CHUNK: u32 = 1 << 20;
 
 fn metadata_sizes(metadata: &SnapshotMetadata) -> (u64, u64) {
     (metadata.uncompressed_size, metadata.stored_size)
-}
-
-/// One line for one operation: what, where, how much, how long.
-pub(crate) fn log(operation: &str, location: &str, began: Instant, sizes: std::result::Result<(u64, u64), &PersistError>) {
-    let ms = began.elapsed().as_millis();
-    match sizes {
-        Ok((state_bytes, stored_bytes)) => tracing::debug!(operation, location, state_bytes, stored_bytes, ms, "done"),
-        Err(error) => tracing::debug!(operation, location, code = error.code().as_str(), %error, ms, "failed"),
-    }
 }

@@ -36,6 +36,7 @@ mod component;
 mod config;
 mod engine;
 mod error;
+mod guest;
 mod list;
 mod location;
 mod metadata;

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use crate::bindings::snapshots as wit;
-use crate::engine::{Engine, Guest};
 use crate::error::{PersistError, Result};
+use crate::guest::Guest;
 use crate::metadata::SnapshotMetadata;
 use crate::sandbox::from_guest;
 
@@ -27,9 +27,8 @@ pub enum ListEntry {
 
 /// The snapshots of a storage, in the order of their keys. Ends after an error.
 pub struct Snapshots {
-    engine: Engine,
+    guest: Result<Guest>,
     prefix: String,
-    guest: Option<Guest>,
     page: VecDeque<ListEntry>,
     /// Where the next page starts; none before the first.
     start_after: Option<String>,
@@ -37,22 +36,19 @@ pub struct Snapshots {
 }
 
 impl Snapshots {
-    pub(crate) fn new(engine: Engine, prefix: &str) -> Self {
-        Self { engine, prefix: prefix.to_owned(), guest: None, page: VecDeque::new(), start_after: None, ended: false }
+    /// What went wrong with the instance is said by the first item.
+    pub(crate) fn new(guest: Result<Guest>, prefix: &str) -> Self {
+        Self { guest, prefix: prefix.to_owned(), page: VecDeque::new(), start_after: None, ended: false }
     }
 
     fn next_page(&mut self) -> Result<()> {
-        let mut guest = match self.guest.take() {
-            Some(guest) => guest,
-            None => self.engine.guest()?,
-        };
+        let guest = self.guest.as_mut().map_err(|error| error.clone())?;
         let (prefix, start_after) = (&self.prefix, self.start_after.as_deref());
         let page =
             guest.call(|persist, store| persist.persist_snapshot_snapshots().call_list_snapshots(store, prefix, start_after, PAGE))?;
-        self.guest = Some(guest);
         self.ended = page.next.is_none();
         self.start_after = page.next;
-        let storage = &**self.engine.storage();
+        let storage = guest.storage();
         self.page.extend(page.entries.into_iter().map(|entry| match entry {
             wit::ListEntry::Snapshot(metadata) => ListEntry::Snapshot(Box::new(metadata.into())),
             wit::ListEntry::Unreadable(unreadable) => {

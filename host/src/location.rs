@@ -3,7 +3,6 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::config::StorageBackend;
 use crate::error::{ErrorCode, PersistError, Result};
 
 /// How often a symlink is followed before it is taken for a circle.
@@ -103,15 +102,6 @@ impl StorageLocation {
     pub fn key(&self) -> &str {
         match self {
             Self::Local { key, .. } | Self::S3 { key, .. } | Self::Memory { key } => key,
-        }
-    }
-
-    /// The kind of storage.
-    pub fn backend(&self) -> StorageBackend {
-        match self {
-            Self::Local { .. } => StorageBackend::Local,
-            Self::S3 { .. } => StorageBackend::S3,
-            Self::Memory { .. } => StorageBackend::Memory,
         }
     }
 }

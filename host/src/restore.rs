@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use wasmtime::component::ResourceAny;
 
-use crate::engine::{Engine, Guest, log};
 use crate::error::{PersistError, Result};
+use crate::guest::{Guest, log};
 use crate::metadata::SnapshotMetadata;
 use crate::storage::MAX_READ;
 
@@ -25,10 +25,9 @@ pub struct SnapshotReader {
 }
 
 impl SnapshotReader {
-    pub(crate) fn open(engine: &Engine, key: &str) -> Result<Self> {
+    pub(crate) fn open(mut guest: Guest, key: &str) -> Result<Self> {
         let began = Instant::now();
-        let location = engine.storage().locate(key);
-        let mut guest = engine.guest()?;
+        let location = guest.storage().locate(key);
         let opened =
             guest.call(|persist, store| persist.persist_snapshot_snapshots().call_open_restorer(store, key)).and_then(|restorer| {
                 let metadata =
@@ -37,7 +36,7 @@ impl SnapshotReader {
             });
         match opened {
             Ok((restorer, metadata)) => Ok(Self { guest, restorer, metadata, location, began, ended: false, chunk: Vec::new(), given: 0 }),
-            Err(error) => Err(error).inspect_err(|error| log("restore", &location, began, Err(error))),
+            Err(error) => Err(error.at(&location)).inspect_err(|error| log("restore", &location, began, Err(error))),
         }
     }
 

@@ -10,9 +10,9 @@ use wasmtime::component::{Resource, ResourceTable};
 use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use crate::bindings::storage as wit;
+use crate::bindings::{ReaderHandle, StorageFailure, WriterHandle, storage as wit};
 use crate::error::{ErrorCode, PersistError};
-use crate::storage::{ByteRange, ObjectInfo, Precondition, ReadOptions, StorageAdapter, StorageReader, StorageWriter, WriteOptions};
+use crate::storage::{ByteRange, ObjectInfo, Precondition, ReadOptions, StorageAdapter, WriteOptions};
 
 /// What the component may import, by the interface's name without version:
 /// its storage, and what Rust's standard library links anyway.
@@ -103,15 +103,6 @@ pub(crate) struct Sandbox {
     in_storage: Duration,
 }
 
-/// What stands behind a guest's writer. Public for the generated bindings
-/// alone; neither they nor this module leave the crate.
-#[allow(unreachable_pub)]
-pub struct WriterHandle(Box<dyn StorageWriter>);
-
-/// What stands behind a guest's reader; public like [`WriterHandle`].
-#[allow(unreachable_pub)]
-pub struct ReaderHandle(Box<dyn StorageReader>);
-
 impl Sandbox {
     /// A store for one guest.
     pub(crate) fn store(engine: &wasmtime::Engine, storage: Arc<dyn StorageAdapter>, limits: Limits) -> Store<Self> {
@@ -182,27 +173,6 @@ impl ResourceLimiter for Sandbox {
 impl WasiView for Sandbox {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
-    }
-}
-
-/// How a call of the guest into storage fails.
-#[derive(Debug)]
-pub(crate) enum StorageFailure {
-    /// The storage says no, and the guest is told.
-    Storage(PersistError),
-    /// The guest broke a rule of the contract, and is stopped.
-    Trap(wasmtime::Error),
-}
-
-impl From<PersistError> for StorageFailure {
-    fn from(error: PersistError) -> Self {
-        Self::Storage(error)
-    }
-}
-
-impl From<wasmtime::component::ResourceTableError> for StorageFailure {
-    fn from(error: wasmtime::component::ResourceTableError) -> Self {
-        Self::Trap(error.into())
     }
 }
 

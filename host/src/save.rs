@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use wasmtime::component::ResourceAny;
 
-use crate::engine::{Engine, Guest, log};
 use crate::error::{PersistError, Result};
+use crate::guest::{Guest, log};
 use crate::metadata::{SnapshotMetadata, SnapshotOptions};
 
 /// State that goes into the component in one call, at most: one block of zstd,
@@ -23,14 +23,13 @@ pub struct SnapshotWriter {
 }
 
 impl SnapshotWriter {
-    pub(crate) fn open(engine: &Engine, key: &str, options: SnapshotOptions) -> Result<Self> {
+    pub(crate) fn open(mut guest: Guest, key: &str, options: SnapshotOptions) -> Result<Self> {
         let began = Instant::now();
         let options = options.into();
-        let location = engine.storage().locate(key);
-        let mut guest = engine.guest()?;
+        let location = guest.storage().locate(key);
         match guest.call(|persist, store| persist.persist_snapshot_snapshots().call_open_saver(store, key, &options)) {
             Ok(saver) => Ok(Self { guest, saver, location, began }),
-            Err(error) => Err(error).inspect_err(|error| log("snapshot", &location, began, Err(error))),
+            Err(error) => Err(error.at(&location)).inspect_err(|error| log("snapshot", &location, began, Err(error))),
         }
     }
 

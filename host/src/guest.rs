@@ -1,0 +1,84 @@
+//! Running instances of the component, and calls into them.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use wasmtime::Store;
+
+use crate::bindings::{Persist, PersistPre, snapshots as wit};
+use crate::clock::Clock;
+use crate::error::{PersistError, Result};
+use crate::sandbox::{self, Limits, Sandbox};
+use crate::storage::StorageAdapter;
+
+/// Compiled code and what all operations share.
+pub(crate) struct Shared {
+    pub(crate) engine: wasmtime::Engine,
+    pub(crate) component: PersistPre<Sandbox>,
+    pub(crate) clock: Arc<Clock>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.clock.close();
+    }
+}
+
+/// A running instance of the component.
+pub(crate) struct Guest {
+    store: Store<Sandbox>,
+    bindings: Persist,
+    shared: Arc<Shared>,
+    storage: Arc<dyn StorageAdapter>,
+    /// After a trap an instance can't be entered again.
+    dead: Option<PersistError>,
+}
+
+impl Guest {
+    /// A fresh instance on this storage.
+    pub(crate) fn start(shared: &Arc<Shared>, storage: &Arc<dyn StorageAdapter>, limits: Limits) -> Result<Self> {
+        let mut store = Sandbox::store(&shared.engine, Arc::clone(storage), limits);
+        Sandbox::begin_call(&mut store);
+        let running = shared.clock.run();
+        let bindings = shared.component.instantiate(&mut store).map_err(|error| sandbox::trapped(&error))?;
+        drop(running);
+        Ok(Self { store, bindings, shared: Arc::clone(shared), storage: Arc::clone(storage), dead: None })
+    }
+
+    /// The storage that the instance uses.
+    pub(crate) fn storage(&self) -> &dyn StorageAdapter {
+        &*self.storage
+    }
+
+    /// Calls into the component.
+    pub(crate) fn call<T>(
+        &mut self,
+        call: impl FnOnce(&Persist, &mut Store<Sandbox>) -> wasmtime::Result<std::result::Result<T, wit::Error>>,
+    ) -> Result<T> {
+        if let Some(error) = &self.dead {
+            return Err(error.clone());
+        }
+        Sandbox::begin_call(&mut self.store);
+        let running = self.shared.clock.run();
+        let outcome = call(&self.bindings, &mut self.store);
+        drop(running);
+        match outcome {
+            Ok(result) => result.map_err(|error| sandbox::from_guest(error, &*self.storage)),
+            Err(trap) => {
+                let error = sandbox::trapped(&trap);
+                tracing::warn!(error = ?trap, "the component was stopped");
+                self.dead = Some(error.clone());
+                Err(error)
+            }
+        }
+    }
+}
+
+/// One line for one operation: what, where, how much, how long.
+pub(crate) fn log(operation: &str, location: &str, began: Instant, sizes: std::result::Result<(u64, u64), &PersistError>) {
+    let ms = began.elapsed().as_millis();
+    match sizes {
+        Ok((state_bytes, stored_bytes)) => tracing::debug!(operation, location, state_bytes, stored_bytes, ms, "done"),
+        Err(error) => tracing::debug!(operation, location, code = error.code().as_str(), %error, ms, "failed"),
+    }
+}
