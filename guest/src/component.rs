@@ -17,6 +17,7 @@ use crate::codec::{BlockRef, Codec, Decoder, EncodedBlock, Encoder};
 use crate::error::{Error, ErrorCode, Result};
 use crate::metadata::{Metadata, SaveOptions};
 use crate::restore::Restorer;
+use crate::salvage::Salvager;
 use crate::save::Saver;
 use crate::snapshots::{self, ListEntry};
 use crate::storage::{ByteRange, ObjectInfo, Precondition, Reader, Storage, WriteOptions, Writer};
@@ -301,10 +302,29 @@ impl wit::GuestVerifier for RefCell<Verifier> {
     }
 }
 
+impl wit::GuestSalvager for RefCell<Salvager<host::Reader>> {
+    fn read(&self, max: u32) -> std::result::Result<Vec<u8>, wit::Error> {
+        Ok(self.borrow_mut().read(max)?)
+    }
+
+    fn report(&self) -> wit::SalvageReport {
+        let report = self.borrow().report();
+        wit::SalvageReport {
+            metadata: report.metadata.map(wit::Metadata::from),
+            codec: report.codec.into(),
+            salvaged_size: report.salvaged_size,
+            checked_size: report.checked_size,
+            break_offset: report.break_offset,
+            reason: report.reason.map(wit::Error::from),
+        }
+    }
+}
+
 impl wit::Guest for Component {
     type Saver = RefCell<Saver<host::Writer>>;
     type Restorer = RefCell<Restorer<host::Reader>>;
     type Verifier = RefCell<Verifier>;
+    type Salvager = RefCell<Salvager<host::Reader>>;
 
     fn open_saver(key: String, options: wit::SaveOptions) -> std::result::Result<wit::Saver, wit::Error> {
         Ok(wit::Saver::new(RefCell::new(Saver::open(&HostStorage, &key, options.into())?)))
@@ -316,6 +336,10 @@ impl wit::Guest for Component {
 
     fn open_verifier(key: String) -> std::result::Result<wit::Verifier, wit::Error> {
         Ok(wit::Verifier::new(RefCell::new(Verifier::open(&HostStorage, &key)?)))
+    }
+
+    fn open_salvager(key: String) -> std::result::Result<wit::Salvager, wit::Error> {
+        Ok(wit::Salvager::new(RefCell::new(Salvager::open(&HostStorage, &key)?)))
     }
 
     fn save(key: String, state: Vec<u8>, options: wit::SaveOptions) -> std::result::Result<wit::Metadata, wit::Error> {

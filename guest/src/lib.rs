@@ -13,6 +13,7 @@ pub mod codec;
 pub mod error;
 pub mod hash;
 pub mod restore;
+pub mod salvage;
 pub mod save;
 pub mod snapshots;
 pub mod storage;

@@ -137,6 +137,11 @@ impl<R: Reader> Restorer<R> {
         Ok(true)
     }
 
+    /// Where in the object the next block's slice begins.
+    pub(crate) fn position(&self) -> u64 {
+        self.blocks.get(self.next_block % BATCH).map_or(0, |block| block.offset)
+    }
+
     /// The whole state, if it has at most `limit` bytes.
     pub fn read_to_end(mut self, limit: u64) -> Result<Vec<u8>> {
         let size = self.snapshot.document().uncompressed_size;

@@ -18,6 +18,9 @@ use crate::sandbox::ALLOWED_IMPORTS;
 /// The component, as it was built: for other hosts of the WIT world `persist`.
 pub const COMPONENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/persist.wasm"));
 
+/// The format that the component writes, and the newest that it reads.
+pub const FORMAT_VERSION: u32 = 1;
+
 /// Bytes of the SHA-256 that stands before compiled code in its file.
 const HASH: usize = 32;
 

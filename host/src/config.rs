@@ -245,6 +245,25 @@ impl StorageConfig {
         }
     }
 
+    /// As [`open_folder`](Self::open_folder), for a folder that need not be
+    /// there yet.
+    ///
+    /// # Errors
+    /// Those of [`open_folder`](Self::open_folder) but `NotFound`.
+    pub fn open_folder_to_write(&self, text: impl AsRef<OsStr>) -> Result<(Arc<dyn StorageAdapter>, String)> {
+        let text = text.as_ref();
+        match self.open_folder(text) {
+            Err(PersistError::NotFound(_)) => {
+                let path = match text.to_str().and_then(|text| text.strip_prefix("file://").map(|rest| file_uri_path(text, rest))) {
+                    Some(path) => path?,
+                    None => PathBuf::from(text),
+                };
+                Ok((Arc::new(LocalFileStorage::new(path).durability(self.durability)), String::new()))
+            }
+            opened => opened,
+        }
+    }
+
     fn open_local_folder(&self, path: &Path) -> Result<(Arc<dyn StorageAdapter>, String)> {
         let wrong = |code, problem: &str, hint: &str| Err(PersistError::new(code, problem).at(path.display()).hint(hint));
         match path.metadata() {

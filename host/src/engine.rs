@@ -14,9 +14,10 @@ use crate::guest::{Guest, Shared, log};
 use crate::list::Snapshots;
 use crate::metadata::{SnapshotMetadata, SnapshotOptions};
 use crate::restore::SnapshotReader;
+use crate::salvage::Salvager;
 use crate::sandbox::{Limits, Sandbox};
 use crate::save::SnapshotWriter;
-use crate::storage::{Precondition, ReadOptions, StorageAdapter};
+use crate::storage::{Precondition, ReadOptions, StorageAdapter, WriteOptions};
 use crate::{ByteRange, MemoryStorage};
 
 /// Enough for every snapshot within the format's limits: blocks of 8 MiB and
@@ -228,26 +229,100 @@ impl Engine {
     /// # Errors
     /// As [`restore`](Self::restore).
     pub fn verify_with(&self, key: &str, mut progress: impl FnMut(u64)) -> Result<SnapshotMetadata> {
+        let mut checked = 0;
         let check = || {
-            let mut guest = self.guest()?;
-            let verifier = guest.call(|persist, store| persist.persist_snapshot_snapshots().call_open_verifier(store, key))?;
-            let metadata =
-                guest.call(|persist, store| persist.persist_snapshot_snapshots().verifier().call_metadata(store, verifier).map(Ok))?;
-            let mut object = self.storage.open_read(key, ReadOptions { range: ByteRange::All, if_match: metadata.etag })?;
-            let mut checked = 0;
-            loop {
-                let chunk = object.read(STORED_CHUNK)?;
-                if chunk.is_empty() {
-                    break;
-                }
-                guest.call(|persist, store| persist.persist_snapshot_snapshots().verifier().call_write(store, verifier, &chunk))?;
+            let each = |(): &mut (), chunk: &[u8]| {
                 checked += chunk.len() as u64;
                 progress(checked);
-            }
-            let metadata = guest.call(|persist, store| persist.persist_snapshot_snapshots().verifier().call_finish(store, verifier))?;
-            Ok(SnapshotMetadata::from(metadata))
+                Ok(())
+            };
+            self.read_verified(key, |_| Ok(()), each).map(|(metadata, ())| metadata)
         };
         self.logged("verify", key, check, metadata_sizes)
+    }
+
+    /// Reads a snapshot's stored bytes from the first to the last, and has
+    /// them checked on the way: `open` gets the metadata, `each` what it gave
+    /// and a chunk that was handed to the verifier. What comes back was whole
+    /// and right.
+    fn read_verified<T>(
+        &self,
+        key: &str,
+        open: impl FnOnce(&SnapshotMetadata) -> Result<T>,
+        mut each: impl FnMut(&mut T, &[u8]) -> Result<()>,
+    ) -> Result<(SnapshotMetadata, T)> {
+        let mut guest = self.guest()?;
+        let verifier = guest.call(|persist, store| persist.persist_snapshot_snapshots().call_open_verifier(store, key))?;
+        let metadata =
+            guest.call(|persist, store| persist.persist_snapshot_snapshots().verifier().call_metadata(store, verifier).map(Ok))?;
+        let metadata = SnapshotMetadata::from(metadata);
+        let mut object = self.storage.open_read(key, ReadOptions { range: ByteRange::All, if_match: metadata.etag.clone() })?;
+        let mut sink = open(&metadata)?;
+        loop {
+            let chunk = object.read(STORED_CHUNK)?;
+            if chunk.is_empty() {
+                break;
+            }
+            guest.call(|persist, store| persist.persist_snapshot_snapshots().verifier().call_write(store, verifier, &chunk))?;
+            each(&mut sink, &chunk)?;
+        }
+        let metadata = guest.call(|persist, store| persist.persist_snapshot_snapshots().verifier().call_finish(store, verifier))?;
+        Ok((SnapshotMetadata::from(metadata), sink))
+    }
+
+    /// Copies a snapshot, byte for byte, to a key of another engine's storage,
+    /// and verifies it on the way: what is damaged does not arrive. A snapshot
+    /// of the same digest that is there already is left as it is. `progress`
+    /// is told now and then how many stored bytes were copied.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify), and what the target's storage says.
+    pub fn copy(
+        &self,
+        key: &str,
+        target: &Self,
+        target_key: &str,
+        precondition: Precondition,
+        mut progress: impl FnMut(u64),
+    ) -> Result<Copied> {
+        let source = self.metadata(key)?;
+        if let Ok(existing) = target.metadata(target_key)
+            && existing.digest == source.digest
+        {
+            return Ok(Copied { metadata: existing, is_new: false });
+        }
+        let mut copied = 0;
+        let copy = || {
+            let open = |metadata: &SnapshotMetadata| {
+                let options = WriteOptions {
+                    precondition,
+                    size_hint: Some(metadata.stored_size),
+                    content_type: Some(metadata.compression_algorithm.media_type().to_owned()),
+                    attributes: Vec::new(),
+                };
+                target.storage.open_write(target_key, options)
+            };
+            let (metadata, writer) = self.read_verified(key, open, |writer, chunk| {
+                writer.write(chunk)?;
+                copied += chunk.len() as u64;
+                progress(copied);
+                Ok(())
+            })?;
+            let info = writer.commit()?;
+            Ok(SnapshotMetadata { key: info.key, etag: info.etag, ..metadata })
+        };
+        self.logged("copy", key, copy, metadata_sizes).map(|metadata| Copied { metadata, is_new: true })
+    }
+
+    /// What can still be had of a damaged snapshot, from its front up to the
+    /// break. It is unverified as a whole; the report says how much of it was
+    /// checked.
+    ///
+    /// # Errors
+    /// `NotFound`, `InvalidFormat` for what has no beginning of a snapshot, and
+    /// what the storage says.
+    pub fn salvage(&self, key: &str) -> Result<Salvager> {
+        Salvager::open(self.guest()?, key)
     }
 
     /// Whether there is an object with this key, whatever it holds. An error
@@ -274,6 +349,15 @@ impl Engine {
     pub fn list(&self, prefix: &str) -> Snapshots {
         Snapshots::new(self.guest(), prefix)
     }
+}
+
+/// What became of a copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copied {
+    /// The snapshot where it was copied to.
+    pub metadata: SnapshotMetadata,
+    /// False if it was there already.
+    pub is_new: bool,
 }
 
 /// Stored bytes that are handed to a verifier at a time.

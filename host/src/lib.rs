@@ -41,18 +41,20 @@ mod list;
 mod location;
 mod metadata;
 mod restore;
+mod salvage;
 mod sandbox;
 mod save;
 mod storage;
 
-pub use component::{COMPONENT, CompileCache, component_hash};
+pub use component::{COMPONENT, CompileCache, FORMAT_VERSION, component_hash};
 pub use config::{StorageBackend, StorageConfig};
-pub use engine::{Engine, EngineBuilder};
+pub use engine::{Copied, Engine, EngineBuilder};
 pub use error::{ErrorCode, ErrorDetail, PersistError, Result};
 pub use list::{ListEntry, Snapshots};
 pub use location::StorageLocation;
 pub use metadata::{Codec, SnapshotMetadata, SnapshotOptions};
 pub use restore::SnapshotReader;
+pub use salvage::{SalvageReport, Salvager};
 pub use save::SnapshotWriter;
 pub use storage::{
     ByteRange, Conditions, Durability, LocalFileStorage, MemoryStorage, ObjectInfo, Precondition, ReadOptions, StorageAdapter,

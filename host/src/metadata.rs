@@ -27,6 +27,14 @@ impl Codec {
             Self::Zstd => "zstd",
         }
     }
+
+    /// The media type of a whole snapshot.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Gzip => "application/gzip",
+            Self::Zstd => "application/zstd",
+        }
+    }
 }
 
 impl From<wit::Codec> for Codec {

@@ -2,7 +2,7 @@
 //! empty window, so that blocks can be worked on in any order, anywhere.
 
 mod gzip;
-mod zstd;
+pub(crate) mod zstd;
 
 use std::ops::RangeInclusive;
 

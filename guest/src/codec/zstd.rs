@@ -36,18 +36,27 @@ impl Encoder {
     }
 }
 
-/// Where a frame with a checksum ends, by the headers of its blocks (RFC 8878,
-/// 3.1.1.2): a bit that marks the last, two of the type, 21 of the size.
-fn frame_length(frame: &[u8], header: usize) -> Option<usize> {
+/// Where the block of a frame ends whose header is at `at`, and whether it is
+/// the last; the frame's checksum then counts as its end (RFC 8878, 3.1.1.2: a
+/// bit that marks the last block, two of the type, 21 of the size).
+pub(crate) fn next_block(frame: &[u8], at: usize) -> Option<(usize, bool)> {
     const RLE: u32 = 1;
+    const CHECKSUM: usize = 4;
+    let &[low, middle, high] = frame.get(at..)?.first_chunk()?;
+    let header = u32::from_le_bytes([low, middle, high, 0]);
+    let size = if (header >> 1) & 3 == RLE { 1 } else { header >> 3 };
+    let is_last = header & 1 == 1;
+    let end = at.checked_add(3 + size as usize + if is_last { CHECKSUM } else { 0 })?;
+    Some((end, is_last))
+}
+
+/// Where a frame with a checksum ends.
+fn frame_length(frame: &[u8], header: usize) -> Option<usize> {
     let mut at = header;
     loop {
-        let &[low, middle, high] = frame.get(at..)?.first_chunk()?;
-        let block = u32::from_le_bytes([low, middle, high, 0]);
-        let size = if (block >> 1) & 3 == RLE { 1 } else { block >> 3 };
-        at = at.checked_add(3 + size as usize)?;
-        if block & 1 == 1 {
-            return at.checked_add(4);
+        match next_block(frame, at)? {
+            (next, false) => at = next,
+            (end, true) => return Some(end),
         }
     }
 }

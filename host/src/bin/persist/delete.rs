@@ -20,6 +20,9 @@ pub(crate) struct Arguments {
     /// Delete without asking.
     #[arg(short, long)]
     yes: bool,
+    /// Delete only the snapshot that has this etag, where the storage can.
+    #[arg(long, value_name = "ETAG")]
+    if_match: Option<String>,
 }
 
 /// Whether whoever sits at the terminal says yes.
@@ -47,10 +50,11 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure>
         output.note("nothing was deleted");
         return Err(Failure::Reported(1));
     }
+    let precondition = arguments.if_match.clone().map_or(Precondition::None, Precondition::IfMatch);
     let engine = Engine::builder().build()?;
     output.for_each(&arguments.src, |src| {
         let location = config.locate(src)?;
-        engine.with_storage(config.open(&location)?).delete(location.key(), Precondition::None)?;
+        engine.with_storage(config.open(&location)?).delete(location.key(), precondition.clone())?;
         output.report(&json!({"location": location.to_string(), "deleted": true}), format_args!("deleted {}", printable(src)))
     })
 }

@@ -1,18 +1,23 @@
 //! The `persist` command: saves the state of an agent and brings it back.
 
 mod completions;
+mod copy;
 mod delete;
 mod exists;
 mod list;
+mod man;
 mod output;
 mod progress;
 mod restore;
+mod salvage;
 mod show;
 mod snapshot;
+mod target;
 mod verify;
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
@@ -32,7 +37,7 @@ use crate::output::{Failure, Output, OutputOptions};
 /// missing or not supported, 8 network or disk, 9 limit of the sandbox, 1
 /// anything else.
 #[derive(Parser)]
-#[command(name = "persist", version, propagate_version = true, max_term_width = 100)]
+#[command(name = "persist", version, long_version = long_version(), propagate_version = true, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -42,25 +47,41 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    Snapshot(snapshot::Arguments),
+    // Much larger than the others.
+    Snapshot(Box<snapshot::Arguments>),
     Restore(restore::Arguments),
     Show(show::Arguments),
     Verify(verify::Arguments),
     Exists(exists::Arguments),
     Delete(delete::Arguments),
     List(list::Arguments),
+    Copy(copy::Arguments),
+    Salvage(salvage::Arguments),
     Completions(completions::Arguments),
+    Man(man::Arguments),
+}
+
+/// The version, and what decides how snapshots look: format and component.
+fn long_version() -> &'static str {
+    static VERSION: LazyLock<String> = LazyLock::new(|| {
+        let hash: String = persist_host::component_hash().iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{}\nformat {}\ncomponent {hash}", env!("CARGO_PKG_VERSION"), persist_host::FORMAT_VERSION)
+    });
+    &VERSION
 }
 
 fn run(command: Command, output: &Output) -> Result<(), Failure> {
     match command {
-        Command::Snapshot(arguments) => snapshot::run(arguments, output),
+        Command::Snapshot(arguments) => snapshot::run(&arguments, output),
         Command::Restore(arguments) => restore::run(&arguments, output),
         Command::Show(arguments) => show::run(&arguments, output),
         Command::Verify(arguments) => verify::run(&arguments, output),
         Command::Exists(arguments) => exists::run(&arguments, output),
         Command::Delete(arguments) => delete::run(&arguments, output),
         Command::List(arguments) => list::run(&arguments, output),
+        Command::Copy(arguments) => copy::run(&arguments, output),
+        Command::Salvage(arguments) => salvage::run(&arguments, output),
+        Command::Man(arguments) => man::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
     }
 }

@@ -90,6 +90,14 @@ impl Output {
         if self.quiet { Ok(()) } else { self.result(object, text) }
     }
 
+    /// Prints what was done on stderr, where stdout is taken.
+    pub(crate) fn note_or_object(&self, object: &impl Serialize, text: impl fmt::Display) -> Result<()> {
+        if !self.quiet {
+            eprint_line(&if self.json { to_json(object)? } else { text.to_string() });
+        }
+        Ok(())
+    }
+
     /// A remark for people, on stderr.
     pub(crate) fn note(&self, text: impl fmt::Display) {
         if !self.quiet && !self.json {

@@ -1,17 +1,13 @@
 //! `persist restore`
 
-use std::fs::File;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use persist_host::{
-    Engine, ErrorCode, LocalFileStorage, PersistError, Result, SnapshotReader, StorageAdapter, StorageConfig, StorageLocation,
-    StorageWriter, WriteOptions,
-};
+use persist_host::{Engine, Result, SnapshotReader, StorageConfig};
 
 use crate::output::{Failure, Output, exact_bytes, printable};
 use crate::progress::Progress;
+use crate::target::Target;
 
 /// Restore the state of a snapshot.
 ///
@@ -27,60 +23,11 @@ pub(crate) struct Arguments {
     output: PathBuf,
 }
 
-/// Where a state goes.
-enum Target {
-    Stdout,
-    /// A file, by the protocol that snapshots are written by.
-    File(Box<dyn StorageWriter>),
-    /// A device or pipe that is there: nothing can be replaced.
-    Stream(File),
-}
-
-impl Target {
-    fn open(path: &Path, size: u64) -> Result<Self> {
-        if path == Path::new("-") {
-            return Ok(Self::Stdout);
-        }
-        if let Ok(metadata) = path.metadata()
-            && !metadata.is_file()
-            && !metadata.is_dir()
-        {
-            return File::options().write(true).open(path).map(Self::Stream).map_err(|error| stream_failed(path, &error));
-        }
-        let location = StorageLocation::from_path_followed(path)?;
-        let StorageLocation::Local { root, key } = &location else {
-            return Err(PersistError::new(ErrorCode::InvalidArgument, "the state can only go to a local file").at(location));
-        };
-        let options = WriteOptions { size_hint: Some(size), ..WriteOptions::default() };
-        Ok(Self::File(LocalFileStorage::new(root).open_write(key, options)?))
-    }
-
-    fn write(&mut self, path: &Path, chunk: &[u8]) -> Result<(), Failure> {
-        match self {
-            Self::Stdout => io::stdout().lock().write_all(chunk).map_err(|error| Failure::stdout(&error)),
-            Self::File(writer) => Ok(writer.write(chunk)?),
-            Self::Stream(file) => file.write_all(chunk).map_err(|error| stream_failed(path, &error).into()),
-        }
-    }
-
-    fn finish(self) -> Result<(), Failure> {
-        match self {
-            Self::Stdout => io::stdout().lock().flush().map_err(|error| Failure::stdout(&error)),
-            Self::File(writer) => Ok(writer.commit().map(drop)?),
-            Self::Stream(_) => Ok(()),
-        }
-    }
-}
-
-fn stream_failed(path: &Path, error: &io::Error) -> PersistError {
-    PersistError::new(ErrorCode::Io, format!("could not write the state: {error}")).at(path.display())
-}
-
 fn copy(mut reader: SnapshotReader, path: &Path, output: &Output) -> Result<(), Failure> {
     let size = reader.metadata().uncompressed_size;
     // Before anything is made: the first block is where most damage shows.
     let mut next = reader.next_chunk()?;
-    let mut target = Target::open(path, size)?;
+    let mut target = Target::open(path, Some(size))?;
     let mut progress = Progress::new(output, "restoring", Some(size));
     while let Some(chunk) = next {
         target.write(path, &chunk)?;

@@ -53,6 +53,10 @@ pub(crate) struct Arguments {
     /// What to do if there is something at DEST.
     #[arg(long, value_enum, default_value = "replace")]
     if_exists: IfExists,
+    /// Replace only the snapshot that has this etag ('persist show --json'
+    /// gives it), where the storage can.
+    #[arg(long, value_name = "ETAG", conflicts_with = "if_exists")]
+    if_match: Option<String>,
     /// Whether to wait until a local snapshot survives a power cut.
     #[arg(long, value_enum, default_value = "fsync")]
     durability: DurabilityChoice,
@@ -72,15 +76,33 @@ enum CodecChoice {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum IfExists {
+pub(crate) enum IfExists {
     Replace,
     Fail,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum DurabilityChoice {
+pub(crate) enum DurabilityChoice {
     Fsync,
     None,
+}
+
+impl From<DurabilityChoice> for Durability {
+    fn from(choice: DurabilityChoice) -> Self {
+        match choice {
+            DurabilityChoice::Fsync => Self::Fsync,
+            DurabilityChoice::None => Self::None,
+        }
+    }
+}
+
+impl IfExists {
+    pub(crate) fn precondition(self) -> Precondition {
+        match self {
+            Self::Replace => Precondition::None,
+            Self::Fail => Precondition::IfAbsent,
+        }
+    }
 }
 
 fn parse_label(text: &str) -> Result<(String, String), String> {
@@ -154,9 +176,9 @@ impl Arguments {
             level: self.level,
             snapshot_id: self.snapshot_id.clone(),
             timestamp: self.timestamp.clone(),
-            precondition: match self.if_exists {
-                IfExists::Replace => Precondition::None,
-                IfExists::Fail => Precondition::IfAbsent,
+            precondition: match &self.if_match {
+                Some(etag) => Precondition::IfMatch(etag.clone()),
+                None => self.if_exists.precondition(),
             },
             size_hint,
             ..SnapshotOptions::default()
@@ -164,12 +186,9 @@ impl Arguments {
     }
 }
 
-pub(crate) fn run(arguments: Arguments, output: &Output) -> Result<(), Failure> {
+pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
     let mut config = StorageConfig::from_env()?;
-    config.durability = match arguments.durability {
-        DurabilityChoice::Fsync => Durability::Fsync,
-        DurabilityChoice::None => Durability::None,
-    };
+    config.durability = arguments.durability.into();
     let location = config.locate_followed(&arguments.dest)?;
     let storage = config.open(&location)?;
     let (mut state, size) = open_state(&arguments.state)?;

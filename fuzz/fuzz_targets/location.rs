@@ -1,0 +1,31 @@
+//! What users write as a location. The host's two files stand alone, so that
+//! its engine need not be built with sanitizers.
+
+#![no_main]
+#![allow(dead_code, reason = "the host's files have more than is used here")]
+
+#[path = "../../host/src/error.rs"]
+mod error;
+#[path = "../../host/src/location.rs"]
+mod location;
+
+use libfuzzer_sys::fuzz_target;
+use location::StorageLocation;
+
+fuzz_target!(|text: &str| {
+    match StorageLocation::parse(text) {
+        Ok(location) => {
+            assert!(!location.key().is_empty());
+            let shown = location.to_string();
+            // What a location shows means the same location; a path that was
+            // written as file:// shows as the path.
+            if !matches!(location, StorageLocation::Local { .. }) {
+                assert_eq!(StorageLocation::parse(&shown).ok(), Some(location));
+            }
+        }
+        Err(error) => {
+            assert!(error.location().is_some() && error.detail().hint.is_some());
+            assert!(!error.location().is_some_and(|location| location.contains(char::is_control)), "a location that steers the terminal");
+        }
+    }
+});

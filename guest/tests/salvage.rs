@@ -1,0 +1,169 @@
+//! What is left of a snapshot that was cut short or damaged comes out, from the
+//! front up to the break, and the report says where that is.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use persist_guest::codec::Codec;
+use persist_guest::error::ErrorCode;
+use persist_guest::memory::MemoryStorage;
+use persist_guest::restore::Restorer;
+use persist_guest::salvage::{Report, Salvager};
+use persist_guest::{SaveOptions, snapshots};
+
+const KEY: &str = "x";
+
+fn state() -> Vec<u8> {
+    (0..600_000_u32).flat_map(|number| format!("{{\"message\": {number}}}\n").into_bytes()).collect()
+}
+
+/// The snapshot, and the offset and first byte of state of each of its blocks.
+fn snapshot(codec: Codec, state: &[u8]) -> (Vec<u8>, Vec<(u64, usize)>) {
+    let storage = MemoryStorage::default();
+    snapshots::save(&storage, KEY, state, SaveOptions { codec: Some(codec), ..SaveOptions::default() }).unwrap();
+    let mut first = 0;
+    let plan = Restorer::open(&storage, KEY).unwrap().plan(0, u32::MAX);
+    let blocks = plan
+        .iter()
+        .map(|block| {
+            first += block.length as usize;
+            (block.offset, first - block.length as usize)
+        })
+        .collect();
+    (storage.get(KEY).unwrap(), blocks)
+}
+
+fn salvage(bytes: Vec<u8>) -> (Vec<u8>, Report) {
+    let storage = MemoryStorage::default();
+    storage.put(KEY, bytes);
+    let mut salvager = Salvager::open(&storage, KEY).unwrap();
+    let mut state = Vec::new();
+    loop {
+        let chunk = salvager.read(100_000).unwrap();
+        assert!(chunk.len() <= 100_000);
+        if chunk.is_empty() {
+            let report = salvager.report();
+            assert_eq!(report.salvaged_size, state.len() as u64);
+            assert!(salvager.read(1).unwrap().is_empty(), "the end stays the end");
+            return (state, report);
+        }
+        state.extend_from_slice(&chunk);
+    }
+}
+
+#[test]
+fn a_whole_snapshot_comes_out_whole_and_checked() {
+    for codec in [Codec::Gzip, Codec::Zstd] {
+        for state in [state(), Vec::new(), b"{}".to_vec()] {
+            let (salvaged, report) = salvage(snapshot(codec, &state).0);
+            assert!(salvaged == state);
+            assert_eq!((report.checked_size, report.break_offset, report.reason), (state.len() as u64, None, None));
+            assert_eq!(report.metadata.unwrap().uncompressed_size, state.len() as u64);
+        }
+    }
+}
+
+#[test]
+fn a_damaged_block_ends_it_and_all_before_is_checked() {
+    let state = state();
+    for codec in [Codec::Gzip, Codec::Zstd] {
+        let (whole, blocks) = snapshot(codec, &state);
+        assert!(blocks.len() >= 4);
+        for (offset, first) in blocks {
+            let mut damaged = whole.clone();
+            damaged[offset as usize + 40] ^= 1;
+            let (salvaged, report) = salvage(damaged);
+            assert!(salvaged == state[..first]);
+            assert_eq!((report.checked_size, report.break_offset), (first as u64, Some(offset)));
+            assert_eq!(report.reason.unwrap().code, ErrorCode::Integrity);
+            assert!(report.metadata.is_some());
+        }
+    }
+}
+
+#[test]
+fn a_file_that_was_cut_gives_what_is_there() {
+    let state = state();
+    for codec in [Codec::Gzip, Codec::Zstd] {
+        let (whole, blocks) = snapshot(codec, &state);
+        let (last, _) = *blocks.last().unwrap();
+        let mut before = 0;
+        for length in (20..last as usize).step_by(170_000) {
+            let (salvaged, report) = salvage(whole[..length].to_vec());
+            assert!(state.starts_with(&salvaged), "{} cut at {length}", codec.name());
+            assert!(salvaged.len() >= before, "more of the file gives more of the state");
+            before = salvaged.len();
+            // At least all whole blocks, and usually more.
+            let (_, complete) = blocks.iter().rev().find(|(offset, _)| *offset as usize <= length).unwrap();
+            assert!(salvaged.len() >= *complete, "{} cut at {length}: {} of {complete}", codec.name(), salvaged.len());
+            assert_eq!((report.checked_size, report.break_offset), (0, Some(length as u64)));
+            assert!(report.metadata.is_none() && report.reason.is_some());
+        }
+        assert!(before > state.len() / 2);
+        // With all data there but no footer, the end is reached.
+        for length in [whole.len() - 1, whole.len() - 200] {
+            let (salvaged, report) = salvage(whole[..length].to_vec());
+            assert!(salvaged == state);
+            assert_eq!(report.break_offset, None, "{} cut at {length}", codec.name());
+        }
+    }
+}
+
+#[test]
+fn damage_without_a_table_ends_it_at_the_frame() {
+    let state = state();
+    let (whole, blocks) = snapshot(Codec::Zstd, &state);
+    let (offset, first) = blocks[2];
+    let mut damaged = whole[..whole.len() - 10].to_vec();
+    damaged[offset as usize + 5000] ^= 1;
+    let (salvaged, report) = salvage(damaged);
+    assert!(salvaged == state[..first], "a zstd frame has a checksum of its own");
+    assert_eq!(report.break_offset, Some(offset));
+
+    // gzip may give wrong bytes behind the damage, and says so at the latest
+    // at the end; never more than there was.
+    let (whole, _) = snapshot(Codec::Gzip, &state);
+    let mut damaged = whole[..whole.len() - 10].to_vec();
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 1;
+    let (salvaged, report) = salvage(damaged);
+    assert!(salvaged[..salvaged.len() / 3] == state[..salvaged.len() / 3]);
+    assert!(report.break_offset.is_some() && report.checked_size == 0);
+}
+
+#[test]
+fn what_is_no_snapshot_is_refused_and_a_missing_one_is_missing() {
+    let storage = MemoryStorage::default();
+    assert_eq!(Salvager::open(&storage, KEY).err().unwrap().code, ErrorCode::NotFound);
+    for bytes in [Vec::new(), b"\x89PNG".to_vec(), vec![0; 100_000], b"\x1f\x8b\x08\x08".to_vec()] {
+        storage.put(KEY, bytes);
+        assert_eq!(Salvager::open(&storage, KEY).err().unwrap().code, ErrorCode::InvalidFormat);
+    }
+}
+
+/// Files that a hostile hand made, without footer: nothing is allocated by
+/// what they declare, and nothing is given out that is not there.
+#[test]
+fn hostile_files_are_bounded() {
+    let magic = 0xFD2F_B528_u32.to_le_bytes();
+    let header = |size: u64| [&magic[..], &[0b1110_0100], &size.to_le_bytes()].concat();
+    for bytes in [
+        magic.to_vec(),
+        header(u64::MAX),
+        header(8 << 20),
+        [header(8 << 20), vec![0xff; 100]].concat(),
+        // A run of 2 MiB - 1 in a frame of 100 bytes.
+        [header(100), vec![0xfb, 0xff, 0xff, 0]].concat(),
+        // A window of terabytes.
+        [&magic[..], &[0b0000_0100, 0xff, 1, 0, 0, 0]].concat(),
+    ] {
+        let (salvaged, report) = salvage(bytes);
+        assert_eq!(salvaged, b"");
+        assert!(report.break_offset.is_some());
+    }
+    let gzip_header = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
+    for rest in [&[][..], &[0xff; 100], &[3, 0], &[0; 50]] {
+        let (salvaged, report) = salvage([&gzip_header[..], rest].concat());
+        assert_eq!(salvaged, b"");
+        assert!(report.break_offset.is_some());
+    }
+}

@@ -1,0 +1,109 @@
+//! `persist salvage`
+
+use std::fmt;
+use std::path::PathBuf;
+
+use clap::Args;
+use persist_host::{Engine, ErrorCode, PersistError, SalvageReport, StorageConfig};
+use serde_json::{Value, json};
+
+use crate::output::{Failure, Output, exact_bytes, printable};
+use crate::progress::Progress;
+use crate::target::Target;
+
+/// What the command exits with if not all of the state came out.
+const INCOMPLETE: u8 = 5;
+
+/// Get what can be had of a snapshot that was cut short or damaged.
+///
+/// Reads from the front up to the break. What comes out is UNVERIFIED: the
+/// report says how many bytes of it were checked against their hashes, and what
+/// is missing. Exit code 5 if the end of the state was not reached.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// The damaged snapshot.
+    src: String,
+    /// Where to put what is left of the state: a file, which is replaced, or -
+    /// for stdout (the report then goes to stderr).
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+}
+
+/// The report for people.
+struct Sheet<'a> {
+    report: &'a SalvageReport,
+    output: &'a str,
+}
+
+impl fmt::Display for Sheet<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let report = self.report;
+        write!(f, "salvaged {}: {} of state, UNVERIFIED", printable(self.output), exact_bytes(report.salvaged_size))?;
+        let mut line = |name: &str, value: &str| write!(f, "\n  {name:<10} {}", printable(value));
+        line("checked", &format!("{} against the hashes in the snapshot", exact_bytes(report.checked_size)))?;
+        match report.break_offset {
+            Some(offset) => line("break", &format!("at byte {offset} of the snapshot"))?,
+            None => line("break", "none: the end of the state was reached")?,
+        }
+        match &report.metadata {
+            Some(metadata) => {
+                let missing = metadata.uncompressed_size.saturating_sub(report.salvaged_size);
+                line("missing", &format!("{} of {}", exact_bytes(missing), exact_bytes(metadata.uncompressed_size)))?;
+            }
+            None => line("missing", "not known: the metadata is lost")?,
+        }
+        if let Some(reason) = &report.reason {
+            line("reason", &reason.to_string())?;
+        }
+        Ok(())
+    }
+}
+
+fn object(report: &SalvageReport) -> Value {
+    json!({
+        "verified": false,
+        "complete": report.break_offset.is_none(),
+        "codec": report.codec,
+        "salvaged_size": report.salvaged_size,
+        "checked_size": report.checked_size,
+        "break_offset": report.break_offset,
+        "missing_size": report.metadata.as_ref().map(|metadata| metadata.uncompressed_size.saturating_sub(report.salvaged_size)),
+        "reason": report.reason.as_ref().map(ToString::to_string),
+        "metadata": report.metadata,
+    })
+}
+
+pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
+    let config = StorageConfig::from_env()?;
+    let location = config.locate_followed(&arguments.src)?;
+    let engine = Engine::builder().shared_storage(config.open(&location)?).build()?;
+    let mut salvager = engine.salvage(location.key())?;
+    let mut next = salvager.next_chunk()?;
+    if next.is_none() {
+        let report = salvager.report()?;
+        if report.break_offset.is_some() {
+            let reason = report.reason.map_or_else(String::new, |reason| format!(": {}", reason.detail().message));
+            let error = PersistError::new(ErrorCode::Integrity, format!("nothing can be salvaged{reason}"));
+            return Err(error.at(location).into());
+        }
+    }
+    let mut target = Target::open(&arguments.output, None)?;
+    let is_stdout = matches!(target, Target::Stdout);
+    let mut progress = Progress::new(output, "salvaging", None);
+    while let Some(chunk) = next {
+        target.write(&arguments.output, &chunk)?;
+        progress.advance(chunk.len() as u64);
+        next = salvager.next_chunk()?;
+    }
+    drop(progress);
+    target.finish()?;
+    let report = salvager.report()?;
+    let name = arguments.output.to_string_lossy();
+    let sheet = Sheet { report: &report, output: if is_stdout { "to stdout" } else { &name } };
+    if is_stdout {
+        output.note_or_object(&object(&report), sheet)?;
+    } else {
+        output.report(&object(&report), sheet)?;
+    }
+    if report.break_offset.is_some() { Err(Failure::Reported(INCOMPLETE)) } else { Ok(()) }
+}

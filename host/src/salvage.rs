@@ -1,0 +1,80 @@
+//! Salvaging what is left of a damaged snapshot.
+
+use std::time::Instant;
+
+use wasmtime::component::ResourceAny;
+
+use crate::error::{PersistError, Result};
+use crate::guest::{Guest, log};
+use crate::metadata::{Codec, SnapshotMetadata};
+use crate::sandbox::from_guest;
+use crate::storage::MAX_READ;
+
+/// What a salvager found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SalvageReport {
+    /// What the snapshot says of itself, where that was readable.
+    pub metadata: Option<SnapshotMetadata>,
+    /// The codec.
+    pub codec: Codec,
+    /// Bytes of state that were given out.
+    pub salvaged_size: u64,
+    /// How many of them were checked against the hash of their frame. The
+    /// others are what the codec made of what was there.
+    pub checked_size: u64,
+    /// Where in the object it breaks; none if the end of the state was reached.
+    pub break_offset: Option<u64>,
+    /// What was wrong there, or with metadata and table.
+    pub reason: Option<PersistError>,
+}
+
+/// A damaged snapshot of which as much is read as there is.
+pub struct Salvager {
+    guest: Guest,
+    salvager: ResourceAny,
+    location: String,
+    began: Instant,
+}
+
+impl Salvager {
+    pub(crate) fn open(mut guest: Guest, key: &str) -> Result<Self> {
+        let began = Instant::now();
+        let location = guest.storage().locate(key);
+        let opened = guest.call(|persist, store| persist.persist_snapshot_snapshots().call_open_salvager(store, key));
+        match opened {
+            Ok(salvager) => Ok(Self { guest, salvager, location, began }),
+            Err(error) => Err(error.at(&location)).inspect_err(|error| log("salvage", &location, began, Err(error))),
+        }
+    }
+
+    /// The next part of the state; none at the break or the end.
+    ///
+    /// # Errors
+    /// What the storage says.
+    pub fn next_chunk(&mut self) -> Result<Option<Vec<u8>>> {
+        let salvager = self.salvager;
+        let chunk = self.guest.call(|persist, store| persist.persist_snapshot_snapshots().salvager().call_read(store, salvager, MAX_READ));
+        let chunk = chunk.map_err(|error| error.at(&self.location))?;
+        Ok((!chunk.is_empty()).then_some(chunk))
+    }
+
+    /// What was found; whole once [`next_chunk`](Self::next_chunk) gave no more.
+    ///
+    /// # Errors
+    /// `ResourceLimit` and `Other` if the component failed.
+    pub fn report(&mut self) -> Result<SalvageReport> {
+        let salvager = self.salvager;
+        let report =
+            self.guest.call(|persist, store| persist.persist_snapshot_snapshots().salvager().call_report(store, salvager).map(Ok))?;
+        log("salvage", &self.location, self.began, Ok((report.salvaged_size, 0)));
+        Ok(SalvageReport {
+            metadata: report.metadata.map(SnapshotMetadata::from),
+            codec: report.codec.into(),
+            salvaged_size: report.salvaged_size,
+            checked_size: report.checked_size,
+            break_offset: report.break_offset,
+            reason: report.reason.map(|error| from_guest(error, self.guest.storage()).at(&self.location)),
+        })
+    }
+}
