@@ -100,7 +100,9 @@ fn json_is_one_flat_object_with_every_field() {
     });
     assert_eq!(shown, expected);
     assert_eq!(shown["digest"].as_str().map(str::len), Some(64));
-    assert_eq!(json(&ok_in(folder, &["verify", "x.json.zst", "--json"])), shown);
+    let mut verified = json(&ok_in(folder, &["verify", "x.json.zst", "--json"]));
+    assert_eq!(verified.as_object_mut().expect("an object").remove("location"), Some("x.json.zst".into()));
+    assert_eq!(verified, shown);
     assert_eq!(json(&ok_in(folder, &["restore", "x.json.zst", "--json", "-o", "out"])), shown);
     assert_eq!(json(&ok_in(folder, &["exists", "x.json.zst", "--json"])), serde_json::json!({"location": "x.json.zst", "exists": true}));
     let missing = run_in(folder, &["exists", "y", "--json"]);
@@ -200,10 +202,10 @@ fn what_is_no_snapshot_is_refused() {
 
     let before = files(folder);
     for (file, exit_code, code, says) in [
-        ("empty", 5, "invalid-format", "the file is empty"),
-        ("plain.gz", 5, "invalid-format", "a gzip file that Persist did not write"),
-        ("image.png", 5, "invalid-format", "neither gzip nor zstd"),
-        ("state.json", 5, "invalid-format", "neither gzip nor zstd"),
+        ("empty", 5, "not-a-snapshot", "the file is empty"),
+        ("plain.gz", 5, "not-a-snapshot", "a gzip file that Persist did not write"),
+        ("image.png", 5, "not-a-snapshot", "neither gzip nor zstd"),
+        ("state.json", 5, "not-a-snapshot", "neither gzip nor zstd"),
         ("cut.gz", 5, "integrity", "does not end with its footer"),
         ("half.gz", 5, "invalid-format", "cut short"),
         ("newer.gz", 5, "unsupported-format", "format 9"),
@@ -235,6 +237,39 @@ fn what_is_no_snapshot_is_refused() {
     for file in ["empty", "plain.gz", "image.png", "cut.gz", "half.gz", "newer.gz"] {
         assert_eq!(run_in(folder, &["show", file]).code, 5, "{file}");
     }
+}
+
+#[test]
+fn a_replaced_file_keeps_who_may_read_it() {
+    let folder = folder();
+    let folder = folder.path();
+    let mode = |name: &str| fs::metadata(folder.join(name)).expect("it is there").permissions().mode() & 0o777;
+    for name in ["x.gz", "secret.json"] {
+        fs::write(folder.join(name), "").expect("a file");
+        fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o600)).expect("permissions");
+    }
+    ok_in(folder, &["snapshot", "state.json", "x.gz"]);
+    ok_in(folder, &["restore", "x.gz", "-o", "secret.json"]);
+    assert_eq!((mode("x.gz"), mode("secret.json")), (0o600, 0o600));
+    assert_eq!(fs::read(folder.join("secret.json")).expect("the state"), STATE);
+}
+
+#[test]
+fn a_state_goes_to_local_files_only() {
+    let folder = folder();
+    let folder = folder.path();
+    ok_in(folder, &["snapshot", "state.json", "x.gz"]);
+    let target = format!("file://{}", folder.join("out.json").display());
+    ok_in(folder, &["restore", "x.gz", "-o", &target]);
+    assert_eq!(fs::read(folder.join("out.json")).expect("the state"), STATE);
+    let before = files(folder);
+    for target in ["s3://bucket/out.json", "memory://out", "ftp://host/out"] {
+        assert_eq!(run_in(folder, &["restore", "x.gz", "-o", target]).code, 2, "{target}");
+    }
+    // Nor is a state replaced by its own snapshot, nor '-' taken for a file.
+    assert_eq!(run_in(folder, &["snapshot", "state.json", "./state.json"]).code, 2);
+    assert_eq!(run_in(folder, &["snapshot", "state.json", "-"]).code, 2);
+    assert_eq!(files(folder), before);
 }
 
 #[test]
@@ -386,6 +421,17 @@ fn a_base_path_confines() {
         assert_eq!(done.code, 2, "{key}: {done:?}");
         assert!(done.stderr.contains("PERSIST_LOCAL_PATH"), "{done:?}");
     }
+    // A path that is given whole has to be below it, too.
+    let inside = base.join("s/x.gz");
+    assert_eq!(run(&["show", &format!("file://{}", inside.display())]).code, 0);
+    assert_eq!(run(&["list", &format!("file://{}", base.join("s").display())]).stdout.lines().count(), 2);
+    for arguments in
+        [&["snapshot", "state.json", &format!("file://{absolute}")][..], &["list", &format!("file://{}", outer.path().display())]]
+    {
+        let done = run(arguments);
+        assert_eq!(done.code, 2, "{done:?}");
+        assert!(done.stderr.contains("not below PERSIST_LOCAL_PATH"), "{done:?}");
+    }
     // A link may not lead out, either.
     fs::create_dir(outer.path().join("outside")).expect("a folder");
     symlink(outer.path().join("outside"), base.join("way-out")).expect("a link");
@@ -406,7 +452,8 @@ fn the_environment_chooses_the_storage() {
             .expect("persist starts")
             .into()
     };
-    assert_eq!(run("PERSIST_STORAGE", "memory").code, 0);
+    let done = run("PERSIST_STORAGE", "memory");
+    assert!(done.code == 0 && done.stderr.contains("nothing is kept"), "{done:?}");
     assert_eq!(files(folder.path()), ["state.json"]);
     let done = run("PERSIST_STORAGE", "tape");
     assert_eq!(done.code, 2);

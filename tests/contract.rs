@@ -1,5 +1,5 @@
 //! The component in another host than ours: bindings generated anew from
-//! `wit/`, and a storage of thirty lines. What the contract promises any host
+//! `wit/`, and a storage of its own. What the contract promises any host
 //! holds here.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
@@ -252,7 +252,7 @@ fn errors_of_the_storage_pass_through() {
     // After an error the instance is as good as before.
     snapshots.call_save(&mut store, "missing", b"{}", &options()).unwrap().unwrap();
     objects.lock().unwrap().insert("other".to_owned(), b"PNG".to_vec());
-    assert_eq!(snapshots.call_get_metadata(&mut store, "other").unwrap().unwrap_err().code, ErrorCode::InvalidFormat);
+    assert_eq!(snapshots.call_get_metadata(&mut store, "other").unwrap().unwrap_err().code, ErrorCode::NotASnapshot);
     let limit = snapshots.call_list_snapshots(&mut store, "", None, 0).unwrap().unwrap_err();
     assert_eq!(limit.code, ErrorCode::InvalidArgument);
 }
@@ -367,6 +367,9 @@ fn wrong_arguments_are_errors_and_no_traps() {
     block.frame_length = 0;
     (block.prefix, block.suffix) = (Vec::new(), Vec::new());
     assert!(blocks.call_decode(&mut store, &block, b"").unwrap().is_err());
+    // A slice's length that would wrap around in 32 bits.
+    (block.prefix, block.frame_length) = (vec![1, 2], u32::MAX);
+    assert!(blocks.call_decode(&mut store, &block, b"x").unwrap().is_err());
     assert_eq!(snapshots.restorer().call_read(&mut store, restorer, 0).unwrap().map_err(code), Err(ErrorCode::InvalidArgument));
     assert!(objects.lock().unwrap().contains_key("x"));
 }

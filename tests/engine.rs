@@ -122,7 +122,7 @@ fn a_listing_goes_over_pages() {
             ListEntry::Snapshot(metadata) => assert_eq!(metadata.key, expected),
             ListEntry::Unreadable { key, error } => {
                 assert_eq!((key.as_str(), number), (expected.as_str(), 100));
-                assert_eq!(error.code(), ErrorCode::InvalidFormat);
+                assert_eq!(error.code(), ErrorCode::NotASnapshot);
             }
         }
     }

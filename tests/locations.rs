@@ -45,6 +45,7 @@ fn what_is_no_location_is_explained() {
         ("a/..", "names a folder"),
         ("a/", "names a folder"),
         ("a\0b", "no NUL"),
+        ("-", "./-"),
         ("s3://", "a bucket and a key"),
         ("s3://bucket", "a bucket and a key"),
         ("s3://bucket/", "a bucket and a key"),
@@ -101,7 +102,6 @@ fn the_environment_sets_the_storage() {
 fn settings_that_do_not_fit_are_explained() {
     for (variables, says) in [
         (&[("PERSIST_STORAGE", "S3")][..], "'S3' is not known"),
-        (&[("PERSIST_STORAGE", "s3")], "needs a bucket"),
         (&[("PERSIST_S3_BUCKET", "a")], "name is not valid"),
         (&[("PERSIST_S3_BUCKET", "has space")], "name is not valid"),
         (&[("PERSIST_S3_ENDPOINT", "127.0.0.1:9000")], "not a URL"),
@@ -110,6 +110,11 @@ fn settings_that_do_not_fit_are_explained() {
         assert!(matches!(error, PersistError::Configuration(_)) && error.to_string().contains(says), "{error}");
         assert!(error.detail().hint.is_some(), "{error}");
     }
+    // Without a bucket, only what needs one is refused.
+    let config = settings(&[("PERSIST_STORAGE", "s3")]).unwrap();
+    assert!(config.locate("x.gz").expect_err("no bucket").to_string().contains("needs a bucket"));
+    assert!(config.validate().is_err());
+    assert_eq!(config.locate("s3://bucket/x.gz").unwrap().to_string(), "s3://bucket/x.gz");
     let error = StorageConfig::from_variables(|name| {
         use std::os::unix::ffi::OsStringExt;
         (name == "PERSIST_S3_BUCKET").then(|| PathBuf::from(std::ffi::OsString::from_vec(vec![0xff])))

@@ -83,8 +83,8 @@ pub fn read(bytes: Vec<u8>) {
     let storage = MemoryStorage::default();
     storage.put(KEY, bytes);
     let expected = |error: &persist_guest::error::Error| {
-        use ErrorCode::{Integrity, InvalidFormat, LimitExceeded, UnsupportedFormat};
-        assert!(matches!(error.code, Integrity | InvalidFormat | LimitExceeded | UnsupportedFormat), "{error:?}");
+        use ErrorCode::{Integrity, InvalidFormat, LimitExceeded, NotASnapshot, UnsupportedFormat};
+        assert!(matches!(error.code, Integrity | NotASnapshot | InvalidFormat | LimitExceeded | UnsupportedFormat), "{error:?}");
     };
     let metadata = snapshots::metadata(&storage, KEY);
     let whole = snapshots::restore(&storage, KEY);

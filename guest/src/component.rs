@@ -61,6 +61,7 @@ impl From<Error> for wit::Error {
             ErrorCode::AlreadyExists => To::AlreadyExists,
             ErrorCode::PreconditionFailed => To::PreconditionFailed,
             ErrorCode::Integrity => To::Integrity,
+            ErrorCode::NotASnapshot => To::NotASnapshot,
             ErrorCode::InvalidFormat => To::InvalidFormat,
             ErrorCode::UnsupportedFormat => To::UnsupportedFormat,
             ErrorCode::LimitExceeded => To::LimitExceeded,

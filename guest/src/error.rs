@@ -12,6 +12,7 @@ pub enum ErrorCode {
     AlreadyExists,
     PreconditionFailed,
     Integrity,
+    NotASnapshot,
     InvalidFormat,
     UnsupportedFormat,
     LimitExceeded,

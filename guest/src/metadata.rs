@@ -240,6 +240,21 @@ fn check_value(name: &str, value: &RawValue) -> std::result::Result<(), String> 
         .map_err(|error| format!("the metadata '{name}' can't be read: {error}"))
 }
 
+/// JSON without the spaces and line ends between its tokens; the digits of its
+/// numbers stay as they are.
+fn compact(json: &str) -> String {
+    let (mut in_string, mut escaped) = (false, false);
+    let keep = |character: &char| {
+        let space = !in_string && character.is_ascii_whitespace();
+        if *character == '"' && !escaped {
+            in_string = !in_string;
+        }
+        escaped = *character == '\\' && !escaped;
+        !space
+    };
+    json.chars().filter(keep).collect()
+}
+
 /// The JSON document of a snapshot.
 #[derive(Clone, Debug)]
 pub(crate) struct Document {
@@ -411,7 +426,14 @@ impl Document {
         if !is_hex_hash(&document.content_hash) {
             return Err(Error::format("the metadata's 'content_hash' is not 64 hexadecimal digits"));
         }
+        if document.snapshot_index > MAX_INDEX {
+            return Err(Error::format(format!("the metadata's 'snapshot_index' {} is larger than 2^53 - 1", document.snapshot_index)));
+        }
         for (name, value) in &document.extra.0 {
+            // What listings add can't come from the file.
+            if STANDARD.contains(&name.as_str()) {
+                return Err(Error::format(format!("the metadata has '{name}', which is not for a file to say")));
+            }
             check_value(name, value).map_err(Error::format)?;
         }
         Ok(document)
@@ -435,7 +457,7 @@ impl Document {
             compression_algorithm: self.codec,
             format_version: FORMAT_VERSION,
             producer: self.producer,
-            extra: serde_json::to_string(&self.extra).unwrap_or_else(|_| "{}".to_owned()),
+            extra: compact(&serde_json::to_string(&self.extra).unwrap_or_else(|_| "{}".to_owned())),
             digest: crate::hash::hex(&digest),
             etag,
             stored_size,

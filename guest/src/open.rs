@@ -133,8 +133,9 @@ impl OpenSnapshot {
 /// Says what an object without a footer is, as far as its first bytes tell.
 fn no_footer<S: Storage>(storage: &S, info: &ObjectInfo, tail: &[u8]) -> Result<Error> {
     const MAGIC: &[u8] = b"PERSIST\0";
+    let other = |what: &str| Error::new(ErrorCode::NotASnapshot, format!("not a snapshot: {what}"));
     if tail.is_empty() {
-        return Ok(Error::format("not a snapshot: the file is empty"));
+        return Ok(other("the file is empty"));
     }
     // The last place where a footer ends, if there is one before the end.
     let footer_end = tail.windows(MAGIC.len()).rposition(|window| window == MAGIC).map(|at| tail.len() - at);
@@ -148,11 +149,13 @@ fn no_footer<S: Storage>(storage: &S, info: &ObjectInfo, tail: &[u8]) -> Result<
     let zstd = head.starts_with(&0xFD2F_B528_u32.to_le_bytes());
     Ok(if (gzip || zstd) && footer_end.is_some() {
         Error::integrity("the file does not end with its footer: its last bytes are missing, changed, or too many")
-    } else if gzip || zstd {
-        Error::format("no footer at the end of the file: the snapshot was cut short, or this was never one")
+    } else if gzip {
+        Error::format("no footer at the end of the file: the snapshot was cut short")
+    } else if zstd {
+        other("no footer at the end of the zstd file, unless it was cut short")
     } else if head.starts_with(&[0x1f, 0x8b]) {
-        Error::format("not a snapshot: a gzip file that Persist did not write")
+        other("a gzip file that Persist did not write")
     } else {
-        Error::format("not a snapshot: the file is neither gzip nor zstd")
+        other("the file is neither gzip nor zstd")
     })
 }

@@ -136,7 +136,7 @@ impl<R: Reader> Salvager<R> {
 
 /// Whether an error tells of the object's bytes, not of reaching them.
 fn is_about_content(code: ErrorCode) -> bool {
-    matches!(code, ErrorCode::Integrity | ErrorCode::InvalidFormat | ErrorCode::LimitExceeded)
+    matches!(code, ErrorCode::Integrity | ErrorCode::NotASnapshot | ErrorCode::InvalidFormat | ErrorCode::LimitExceeded)
 }
 
 /// The object from its front, with bytes that are looked at before they are used.

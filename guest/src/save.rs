@@ -74,7 +74,6 @@ impl<W: Writer> Saver<W> {
             key,
             WriteOptions {
                 precondition: options.precondition,
-                // States compress; what is written is smaller than what is read.
                 size_hint: options.size_hint,
                 content_type: Some(codec.media_type().to_owned()),
                 attributes: options.attributes,

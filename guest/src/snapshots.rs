@@ -71,8 +71,23 @@ pub struct ListPage {
 
 /// Whether an error is about one object rather than about the whole storage.
 fn is_about_object(code: ErrorCode) -> bool {
-    use ErrorCode::{AccessDenied, Integrity, InvalidFormat, InvalidKey, Io, LimitExceeded, PreconditionFailed, UnsupportedFormat};
-    matches!(code, AccessDenied | Integrity | InvalidFormat | InvalidKey | Io | LimitExceeded | PreconditionFailed | UnsupportedFormat)
+    use ErrorCode::{
+        AccessDenied, Integrity, InvalidFormat, InvalidKey, Io, LimitExceeded, NotASnapshot, PreconditionFailed, UnsupportedFormat,
+    };
+    matches!(
+        code,
+        AccessDenied | Integrity | InvalidFormat | InvalidKey | Io | LimitExceeded | NotASnapshot | PreconditionFailed | UnsupportedFormat
+    )
+}
+
+/// About how many bytes of memory an entry takes, here and with the host that
+/// it is handed to.
+fn memory_of(metadata: &Metadata) -> usize {
+    const FIELDS: usize = 1024;
+    const LABEL: usize = 64;
+    let labels: usize = metadata.labels.iter().map(|(name, value)| LABEL + name.len() + value.len()).sum();
+    let texts = [&metadata.key, &metadata.agent_id, &metadata.session_id, &metadata.content_type, &metadata.producer, &metadata.extra];
+    FIELDS + labels + texts.iter().map(|text| text.len()).sum::<usize>() + metadata.description.as_ref().map_or(0, String::len)
 }
 
 /// The objects whose keys begin with `prefix` and come after `start_after`,
@@ -90,8 +105,7 @@ pub fn list<S: Storage>(storage: &S, prefix: &str, start_after: Option<&str>, li
         let key = info.key.clone();
         match metadata(storage, &key) {
             Ok(metadata) => {
-                bytes += metadata.extra.len() + metadata.description.as_ref().map_or(0, String::len);
-                bytes += metadata.labels.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+                bytes += memory_of(&metadata);
                 page.entries.push(ListEntry::Snapshot(Box::new(metadata)));
             }
             // Deleted since it was listed.

@@ -249,11 +249,14 @@ fn the_library_writes_the_same_file() {
 fn unknown_metadata_is_kept_digit_by_digit() {
     for mut parts in both() {
         let known = parts.document.clone();
-        parts.document =
-            known.replacen("\"metadata\":{", "\"later\":[1],\"metadata\":{\"big\":123456789012345678901,\"deep\":{\"a\": [1.50]},", 1);
+        parts.document = known.replacen(
+            "\"metadata\":{",
+            "\"later\":[1],\"metadata\":{\"big\":123456789012345678901,\"deep\":{\"a\": [1.50,\n\"b \\\" c\"]},",
+            1,
+        );
         assert_ne!(parts.document, known);
         let (_, metadata) = read(parts.bytes()).unwrap();
-        assert_eq!(metadata.extra, r#"{"big":123456789012345678901,"deep":{"a": [1.50]}}"#);
+        assert_eq!(metadata.extra, r#"{"big":123456789012345678901,"deep":{"a":[1.50,"b \" c"]}}"#);
     }
 }
 
@@ -408,7 +411,10 @@ fn a_content_hash_that_lies_is_found_by_verify() {
 #[test]
 fn a_document_breaks_no_rule() {
     type Edit = fn(&mut Value);
-    let edits: [(&str, Edit); 18] = [
+    let edits: [(&str, Edit); 21] = [
+        ("digest", |document| document["metadata"]["digest"] = json!("00")),
+        ("stored_size", |document| document["metadata"]["stored_size"] = json!(1)),
+        ("snapshot_index", |document| document["metadata"]["snapshot_index"] = json!(1_u64 << 53)),
         ("codec", |document| document["codec"] = json!("lzma")),
         ("codec", |document| document["codec"] = json!(7)),
         ("codec", |document| drop(document.as_object_mut().unwrap().remove("codec"))),
@@ -486,17 +492,17 @@ fn what_is_no_snapshot_is_named() {
     };
     let cut = Parts::new(true, &state(), 10_000).bytes();
     let cases = [
-        (Vec::new(), "empty"),
-        (gzip(), "a gzip file that Persist did not write"),
-        (b"\x89PNG\r\n\x1a\n and so on".to_vec(), "neither gzip nor zstd"),
-        (b"{\"messages\": []}".to_vec(), "neither gzip nor zstd"),
-        (zstd_frame(b"a log", true, true), "no footer"),
-        (cut[..100].to_vec(), "no footer"),
-        (vec![0; 200_000], "neither gzip nor zstd"),
+        (Vec::new(), ErrorCode::NotASnapshot, "empty"),
+        (gzip(), ErrorCode::NotASnapshot, "a gzip file that Persist did not write"),
+        (b"\x89PNG\r\n\x1a\n and so on".to_vec(), ErrorCode::NotASnapshot, "neither gzip nor zstd"),
+        (b"{\"messages\": []}".to_vec(), ErrorCode::NotASnapshot, "neither gzip nor zstd"),
+        (zstd_frame(b"a log", true, true), ErrorCode::NotASnapshot, "no footer"),
+        (cut[..100].to_vec(), ErrorCode::InvalidFormat, "cut short"),
+        (vec![0; 200_000], ErrorCode::NotASnapshot, "neither gzip nor zstd"),
     ];
-    for (bytes, says) in cases {
+    for (bytes, code, says) in cases {
         let error = read(bytes).unwrap_err();
-        assert_eq!(error.code, ErrorCode::InvalidFormat);
+        assert_eq!(error.code, code);
         assert!(error.message.contains(says), "{error}");
     }
     let mut longer = cut;

@@ -77,7 +77,7 @@ fn extra_metadata_is_one_object_of_new_names() {
     let extra = |text: &str| SaveOptions { extra: Some(text.to_owned()), ..SaveOptions::default() };
     assert_eq!(
         save("x", extra(r#"{"adapter": {"name": "a"}, "n": 10000000000000000000000}"#)).unwrap().extra,
-        r#"{"adapter":{"name": "a"},"n":10000000000000000000000}"#
+        r#"{"adapter":{"name":"a"},"n":10000000000000000000000}"#
     );
     assert_eq!(save("x", SaveOptions::default()).unwrap().extra, "{}");
     for wrong in ["", "[]", "1", "{", r#"{"a":1,"a":2}"#, "{} {}", r#"{"n": 1e999}"#] {

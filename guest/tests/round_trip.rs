@@ -302,7 +302,7 @@ fn a_listing_shows_snapshots_and_what_is_none_page_by_page() {
         }
     }
     let expected: Vec<String> =
-        (0..25).map(|index| if index == 7 { "a/07.json.gz: InvalidFormat".to_owned() } else { format!("a/{index:02}.json.gz") }).collect();
+        (0..25).map(|index| if index == 7 { "a/07.json.gz: NotASnapshot".to_owned() } else { format!("a/{index:02}.json.gz") }).collect();
     assert_eq!(keys, expected);
     for limit in [0, 1001] {
         assert_eq!(snapshots::list(&storage, "", None, limit).unwrap_err().code, ErrorCode::InvalidArgument);
@@ -369,6 +369,43 @@ proptest! {
         prop_assert_eq!(saved.content_hash, hex(&Sha256::digest(&state)));
         prop_assert!(read_in_pieces(&storage, max).unwrap() == state);
         verify::verify(&storage, KEY).unwrap();
+    }
+
+    /// The sections add up to the file, the slices tile the data, and what
+    /// carries table, metadata and footer decompresses to nothing.
+    #[test]
+    fn the_parts_of_a_file_fit(
+        codec in any_codec(),
+        bytes in prop::collection::vec(any::<u8>(), 0..4000),
+        repeat in 0..1200_usize,
+        description in ".{0,4000}",
+    ) {
+        let state = bytes.repeat(repeat);
+        let storage = MemoryStorage::default();
+        let saved = save_in_pieces(&storage, &state, &[100_000], SaveOptions { description: Some(description), ..options(codec) });
+        let file = storage.get(KEY).unwrap();
+        let plan = Restorer::open(&storage, KEY).unwrap().plan(0, u32::MAX);
+        let (mut position, mut size) = (0, 0);
+        for (index, block) in plan.iter().enumerate() {
+            prop_assert_eq!(block.offset, position);
+            position += block.slice_length() as u64;
+            size += u64::from(block.length);
+            let is_last = index + 1 == plan.len();
+            let fits = if is_last { block.length <= codec.block_size() } else { block.length == codec.block_size() };
+            prop_assert!(fits);
+            prop_assert!(block.frame_length <= Codec::max_frame_length(block.length));
+        }
+        prop_assert_eq!((position, size), (saved.compressed_size, state.len() as u64));
+        let carriers = &file[position as usize..];
+        let mut nothing = Vec::new();
+        match codec {
+            Codec::Gzip => drop(flate2::read::MultiGzDecoder::new(carriers).read_to_end(&mut nothing).unwrap()),
+            Codec::Zstd => nothing = zstd::decode_all(carriers).unwrap(),
+        }
+        prop_assert!(nothing.is_empty());
+        let footer = &file[file.len() - if codec == Codec::Gzip { 74 } else { 64 }..][..64];
+        prop_assert!(footer.starts_with(b"PERSIST\0\x01\0\0\0\0\0\0\0"));
+        prop_assert_eq!(hex(&footer[32..]), saved.digest);
     }
 
     #[test]

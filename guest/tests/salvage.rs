@@ -136,7 +136,7 @@ fn what_is_no_snapshot_is_refused_and_a_missing_one_is_missing() {
     assert_eq!(Salvager::open(&storage, KEY).err().unwrap().code, ErrorCode::NotFound);
     for bytes in [Vec::new(), b"\x89PNG".to_vec(), vec![0; 100_000], b"\x1f\x8b\x08\x08".to_vec()] {
         storage.put(KEY, bytes);
-        assert_eq!(Salvager::open(&storage, KEY).err().unwrap().code, ErrorCode::InvalidFormat);
+        assert_eq!(Salvager::open(&storage, KEY).err().unwrap().code, ErrorCode::NotASnapshot);
     }
 }
 

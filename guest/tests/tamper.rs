@@ -45,7 +45,11 @@ fn refuse_all(codec: Codec, what: &str, variants: impl Iterator<Item = (String, 
     for (variant, bytes) in variants {
         for (way, result) in ["stream", "restore", "verify"].into_iter().zip(read(bytes)) {
             match result {
-                Err(error) if matches!(error.code, ErrorCode::Integrity | ErrorCode::InvalidFormat | ErrorCode::UnsupportedFormat) => {}
+                Err(error)
+                    if matches!(
+                        error.code,
+                        ErrorCode::Integrity | ErrorCode::NotASnapshot | ErrorCode::InvalidFormat | ErrorCode::UnsupportedFormat
+                    ) => {}
                 other => panic!("{}, {variant}, {way}: {other:?}", codec.name()),
             }
         }

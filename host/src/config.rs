@@ -57,7 +57,6 @@ impl StorageLocation {
 
 /// Which storage a location without a scheme is in, and how to reach it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct StorageConfig {
     /// The storage of locations without a scheme.
     pub backend: StorageBackend,
@@ -67,8 +66,8 @@ pub struct StorageConfig {
     pub s3_region: Option<String>,
     /// Another server than AWS: `http://127.0.0.1:9000`.
     pub s3_endpoint: Option<String>,
-    /// The folder that local paths are below and confined to; if none, paths
-    /// are as in a shell.
+    /// The folder that local paths, also those written as `file://`, are below
+    /// and confined to; if none, paths are as in a shell.
     pub local_base_path: Option<PathBuf>,
     /// Whether local writes are synced before they are acknowledged.
     pub durability: Durability,
@@ -123,7 +122,9 @@ impl StorageConfig {
             local_base_path: set("PERSIST_LOCAL_PATH"),
             durability: Durability::default(),
         };
-        config.validate()?;
+        // That a bucket is there is asked for where one is needed: a location
+        // may name another storage.
+        config.validate_values()?;
         Ok(config)
     }
 
@@ -132,15 +133,22 @@ impl StorageConfig {
     /// # Errors
     /// `Configuration`.
     pub fn validate(&self) -> Result<()> {
-        let wrong = |problem: &str, hint: &str| Err(PersistError::new(ErrorCode::InvalidArgument, problem).hint(hint));
+        self.validate_values()?;
         if self.backend == StorageBackend::S3 && self.s3_bucket.is_none() {
-            return wrong("S3 storage needs a bucket", "set PERSIST_S3_BUCKET, or write the location as s3://bucket/key");
+            return Err(wrong("S3 storage needs a bucket", "set PERSIST_S3_BUCKET, or write the location as s3://bucket/key"));
         }
+        Ok(())
+    }
+
+    fn validate_values(&self) -> Result<()> {
         if self.s3_bucket.as_deref().is_some_and(|bucket| !is_bucket_name(bucket)) {
-            return wrong("the S3 bucket's name is not valid", "a bucket's name has 3 to 63 letters, digits, dots, hyphens or underscores");
+            return Err(wrong(
+                "the S3 bucket's name is not valid",
+                "a bucket's name has 3 to 63 letters, digits, dots, hyphens or underscores",
+            ));
         }
         if self.s3_endpoint.as_deref().is_some_and(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
-            return wrong("the S3 endpoint is not a URL", "write it with its scheme, as in http://127.0.0.1:9000");
+            return Err(wrong("the S3 endpoint is not a URL", "write it with its scheme, as in http://127.0.0.1:9000"));
         }
         Ok(())
     }
@@ -153,8 +161,10 @@ impl StorageConfig {
     pub fn locate(&self, text: impl AsRef<OsStr>) -> Result<StorageLocation> {
         let path = Path::new(text.as_ref());
         let Some(text) = path.to_str() else { return self.locate_path(path) };
-        if has_scheme(text) {
-            return StorageLocation::parse(text);
+        match (text.split_once("://"), &self.local_base_path) {
+            (Some(("file", rest)), Some(base)) => return Self::locate_below(base, &file_uri_path(text, rest)?),
+            (Some((scheme, _)), _) if is_scheme(scheme) => return StorageLocation::parse(text),
+            _ => {}
         }
         match self.backend {
             StorageBackend::Local => self.locate_path(path),
@@ -176,11 +186,20 @@ impl StorageConfig {
     pub fn locate_followed(&self, text: impl AsRef<OsStr>) -> Result<StorageLocation> {
         let text = text.as_ref();
         match self.locate(text)? {
-            StorageLocation::Local { root, key } if self.local_base_path.is_none() || text.to_str().is_some_and(has_scheme) => {
-                StorageLocation::from_path_followed(&root.join(key))
-            }
+            StorageLocation::Local { root, key } if self.local_base_path.is_none() => StorageLocation::from_path_followed(&root.join(key)),
             location => Ok(location),
         }
+    }
+
+    /// A path that was given whole, which has to be below the base path.
+    fn locate_below(base: &Path, path: &Path) -> Result<StorageLocation> {
+        let key = path
+            .strip_prefix(base)
+            .ok()
+            .and_then(Path::to_str)
+            .ok_or_else(|| PersistError::new(ErrorCode::InvalidKey, "the path is not below PERSIST_LOCAL_PATH").at(path.display()))?;
+        check_key(key)?;
+        Ok(StorageLocation::Local { root: base.to_owned(), key: key.to_owned() })
     }
 
     fn locate_path(&self, path: &Path) -> Result<StorageLocation> {
@@ -223,7 +242,20 @@ impl StorageConfig {
             if matches!(key, "" | ".") { String::new() } else { format!("{key}/") }
         };
         match text.split_once("://") {
-            Some(("file", rest)) => self.open_local_folder(&file_uri_path(&text, rest)?),
+            Some(("file", rest)) => {
+                let path = file_uri_path(&text, rest)?;
+                match &self.local_base_path {
+                    None => self.open_local_folder(&path),
+                    Some(base) => {
+                        // A name below it stands for the folder itself.
+                        let StorageLocation::Local { root, key } = Self::locate_below(base, &path.join("x"))? else {
+                            return Err(wrong("the location is not local", "write it as file:///path"));
+                        };
+                        let prefix = key.strip_suffix('x').unwrap_or(&key).to_owned();
+                        Ok((Arc::new(LocalFileStorage::new(root).durability(self.durability)), prefix))
+                    }
+                }
+            }
             Some(("memory", key)) => Ok((Arc::new(MEMORY.clone()), as_prefix(key))),
             Some(("s3", _)) => Err(s3_is_missing().at(text)),
             // Says what is wrong with it.
@@ -277,8 +309,8 @@ impl StorageConfig {
     }
 }
 
-fn has_scheme(text: &str) -> bool {
-    text.split_once("://").is_some_and(|(scheme, _)| is_scheme(scheme))
+fn wrong(problem: &str, hint: &str) -> PersistError {
+    PersistError::new(ErrorCode::InvalidArgument, problem).hint(hint)
 }
 
 /// The characters that S3-compatible servers allow; AWS itself allows fewer.

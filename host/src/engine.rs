@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wasmtime::Config;
-use wasmtime::component::Linker;
+use wasmtime::component::{Linker, ResourceAny};
 
 use crate::bindings::PersistPre;
 use crate::clock::Clock;
@@ -17,7 +17,7 @@ use crate::restore::SnapshotReader;
 use crate::salvage::Salvager;
 use crate::sandbox::{Limits, Sandbox};
 use crate::save::SnapshotWriter;
-use crate::storage::{Precondition, ReadOptions, StorageAdapter, WriteOptions};
+use crate::storage::{Precondition, ReadOptions, StorageAdapter, StorageReader, WriteOptions};
 use crate::{ByteRange, MemoryStorage};
 
 /// Enough for every snapshot within the format's limits: blocks of 8 MiB and
@@ -103,9 +103,9 @@ impl EngineBuilder {
         let engine = wasmtime::Engine::new(&config).map_err(failed)?;
         let component = component::load(&engine, &self.cache)?;
         let mut linker = Linker::new(&engine);
-        wasmtime_wasi::p2::add_to_linker_sync(&mut linker).map_err(failed)?;
         crate::bindings::storage::add_to_linker::<_, wasmtime::component::HasSelf<_>>(&mut linker, |sandbox: &mut Sandbox| sandbox)
             .map_err(failed)?;
+        crate::wasi::link(&mut linker, &component).map_err(failed)?;
         let component = linker.instantiate_pre(&component).and_then(PersistPre::new).map_err(failed)?;
         let clock = Clock::start(engine.weak())
             .map_err(|error| PersistError::new(ErrorCode::Other, format!("no thread could be started: {error}")))?;
@@ -241,6 +241,17 @@ impl Engine {
         self.logged("verify", key, check, metadata_sizes)
     }
 
+    /// A verifier of a snapshot, and the object that it was made for.
+    fn open_verified(&self, key: &str) -> Result<(Guest, ResourceAny, SnapshotMetadata, Box<dyn StorageReader>)> {
+        let mut guest = self.guest()?;
+        let verifier = guest.call(|persist, store| persist.persist_snapshot_snapshots().call_open_verifier(store, key))?;
+        let metadata =
+            guest.call(|persist, store| persist.persist_snapshot_snapshots().verifier().call_metadata(store, verifier).map(Ok))?;
+        let metadata = SnapshotMetadata::from(metadata);
+        let object = self.storage.open_read(key, ReadOptions { range: ByteRange::All, if_match: metadata.etag.clone() })?;
+        Ok((guest, verifier, metadata, object))
+    }
+
     /// Reads a snapshot's stored bytes from the first to the last, and has
     /// them checked on the way: `open` gets the metadata, `each` what it gave
     /// and a chunk that was handed to the verifier. What comes back was whole
@@ -251,12 +262,14 @@ impl Engine {
         open: impl FnOnce(&SnapshotMetadata) -> Result<T>,
         mut each: impl FnMut(&mut T, &[u8]) -> Result<()>,
     ) -> Result<(SnapshotMetadata, T)> {
-        let mut guest = self.guest()?;
-        let verifier = guest.call(|persist, store| persist.persist_snapshot_snapshots().call_open_verifier(store, key))?;
-        let metadata =
-            guest.call(|persist, store| persist.persist_snapshot_snapshots().verifier().call_metadata(store, verifier).map(Ok))?;
-        let metadata = SnapshotMetadata::from(metadata);
-        let mut object = self.storage.open_read(key, ReadOptions { range: ByteRange::All, if_match: metadata.etag.clone() })?;
+        let mut attempt = 1;
+        let (mut guest, verifier, metadata, mut object) = loop {
+            match self.open_verified(key) {
+                // Replaced between the two reads: what is there now will do.
+                Err(PersistError::Conflict(_)) if attempt < OPEN_ATTEMPTS => attempt += 1,
+                opened => break opened?,
+            }
+        };
         let mut sink = open(&metadata)?;
         loop {
             let chunk = object.read(STORED_CHUNK)?;
@@ -345,7 +358,9 @@ impl Engine {
         self.logged("delete", key, delete, |()| (0, 0))
     }
 
-    /// The snapshots whose keys begin with `prefix`, in the order of their keys.
+    /// The snapshots whose keys begin with `prefix`, in the order of their
+    /// keys. What can't be read is an entry too; an error of the storage is the
+    /// last item.
     pub fn list(&self, prefix: &str) -> Snapshots {
         Snapshots::new(self.guest(), prefix)
     }
@@ -359,6 +374,9 @@ pub struct Copied {
     /// False if it was there already.
     pub is_new: bool,
 }
+
+/// How often a snapshot that is replaced while it is opened is opened anew.
+const OPEN_ATTEMPTS: u32 = 3;
 
 /// Stored bytes that are handed to a verifier at a time.
 const STORED_CHUNK: u32 = 1 << 20;

@@ -19,7 +19,9 @@ pub enum ErrorCode {
     PreconditionFailed,
     /// A snapshot, but not as it was written.
     Integrity,
-    /// Not a snapshot.
+    /// Something else than a snapshot.
+    NotASnapshot,
+    /// A snapshot that breaks the rules of its format, or the beginning of one.
     InvalidFormat,
     /// A snapshot of a newer format.
     UnsupportedFormat,
@@ -59,6 +61,7 @@ impl ErrorCode {
             Self::AlreadyExists => "already-exists",
             Self::PreconditionFailed => "precondition-failed",
             Self::Integrity => "integrity",
+            Self::NotASnapshot => "not-a-snapshot",
             Self::InvalidFormat => "invalid-format",
             Self::UnsupportedFormat => "unsupported-format",
             Self::Credentials => "credentials",
@@ -149,7 +152,7 @@ impl PersistError {
             ErrorCode::AlreadyExists => Self::AlreadyExists(detail),
             ErrorCode::PreconditionFailed => Self::Conflict(detail),
             ErrorCode::Integrity => Self::Integrity(detail),
-            ErrorCode::InvalidFormat | ErrorCode::UnsupportedFormat => Self::InvalidFormat(detail),
+            ErrorCode::NotASnapshot | ErrorCode::InvalidFormat | ErrorCode::UnsupportedFormat => Self::InvalidFormat(detail),
             ErrorCode::Credentials => Self::Credentials(detail),
             ErrorCode::AccessDenied => Self::AccessDenied(detail),
             ErrorCode::NoSuchBucket | ErrorCode::Unsupported => Self::CloudStorage(detail),
@@ -267,7 +270,9 @@ impl From<PersistError> for std::io::Error {
             ErrorCode::AlreadyExists => ErrorKind::AlreadyExists,
             ErrorCode::AccessDenied | ErrorCode::Credentials => ErrorKind::PermissionDenied,
             ErrorCode::Timeout | ErrorCode::Deadline => ErrorKind::TimedOut,
-            ErrorCode::Integrity | ErrorCode::InvalidFormat | ErrorCode::UnsupportedFormat => ErrorKind::InvalidData,
+            ErrorCode::Integrity | ErrorCode::NotASnapshot | ErrorCode::InvalidFormat | ErrorCode::UnsupportedFormat => {
+                ErrorKind::InvalidData
+            }
             ErrorCode::InvalidArgument | ErrorCode::InvalidKey => ErrorKind::InvalidInput,
             ErrorCode::MemoryLimit => ErrorKind::OutOfMemory,
             ErrorCode::NoSpace => ErrorKind::StorageFull,

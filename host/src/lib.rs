@@ -45,6 +45,7 @@ mod salvage;
 mod sandbox;
 mod save;
 mod storage;
+mod wasi;
 
 pub use component::{COMPONENT, CompileCache, FORMAT_VERSION, component_hash};
 pub use config::{StorageBackend, StorageConfig};

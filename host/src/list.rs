@@ -1,6 +1,7 @@
 //! Listing snapshots.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use crate::bindings::snapshots as wit;
 use crate::error::{PersistError, Result};
@@ -16,7 +17,7 @@ const PAGE: u32 = 200;
 pub enum ListEntry {
     /// A snapshot.
     Snapshot(Box<SnapshotMetadata>),
-    /// Something else (`InvalidFormat`), or a snapshot that can't be read.
+    /// Something else (`NotASnapshot`), or a snapshot that can't be read.
     Unreadable {
         /// Its key.
         key: String,
@@ -44,8 +45,11 @@ impl Snapshots {
     fn next_page(&mut self) -> Result<()> {
         let guest = self.guest.as_mut().map_err(|error| error.clone())?;
         let (prefix, start_after) = (&self.prefix, self.start_after.as_deref());
+        let began = Instant::now();
         let page =
             guest.call(|persist, store| persist.persist_snapshot_snapshots().call_list_snapshots(store, prefix, start_after, PAGE))?;
+        let location = guest.storage().locate(&self.prefix);
+        tracing::debug!(operation = "list", location, entries = page.entries.len(), ms = began.elapsed().as_millis(), "done");
         self.ended = page.next.is_none();
         self.start_after = page.next;
         let storage = guest.storage();

@@ -75,6 +75,9 @@ impl StorageLocation {
         if text.is_empty() {
             return Err(invalid(&text, "it is empty"));
         }
+        if text == "-" {
+            return Err(invalid(&text, "- is stdin or stdout, not a place; a file of this name is ./-"));
+        }
         if text.contains('\0') {
             return Err(invalid(&text, "a path has no NUL"));
         }
@@ -85,7 +88,7 @@ impl StorageLocation {
 
     /// The location of the file that a path leads to: where it names a link,
     /// what the link leads to, as in a shell that reads or writes (but not one
-    /// that deletes). A circle is left for the storage to report.
+    /// that deletes). A circle of links means the link itself.
     ///
     /// # Errors
     /// Those of [`from_path`](Self::from_path).

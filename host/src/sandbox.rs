@@ -1,5 +1,4 @@
-//! What a guest lives in: its limits, an empty WASI context, and the storage
-//! that it may use. One [`Sandbox`] an operation, so that no two tenants'
+//! What a guest lives in: its limits, and the storage that it may use. One [`Sandbox`] an operation, so that no two tenants'
 //! bytes are ever in the same memory.
 
 use std::fmt;
@@ -8,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use wasmtime::component::{Resource, ResourceTable};
 use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::bindings::{ReaderHandle, StorageFailure, WriterHandle, storage as wit};
 use crate::error::{ErrorCode, PersistError};
@@ -95,7 +93,6 @@ pub(crate) fn trapped(error: &wasmtime::Error) -> PersistError {
 pub(crate) struct Sandbox {
     storage: Arc<dyn StorageAdapter>,
     limits: Limits,
-    wasi: WasiCtx,
     table: ResourceTable,
     /// When the call into the guest began, and how much of the time since then
     /// was spent in storage, which the deadline does not count.
@@ -108,15 +105,7 @@ impl Sandbox {
     pub(crate) fn store(engine: &wasmtime::Engine, storage: Arc<dyn StorageAdapter>, limits: Limits) -> Store<Self> {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
-        let sandbox = Self {
-            storage,
-            limits,
-            // No environment, no arguments, no folders, no standard streams.
-            wasi: WasiCtx::builder().build(),
-            table,
-            call_began: Instant::now(),
-            in_storage: Duration::ZERO,
-        };
+        let sandbox = Self { storage, limits, table, call_began: Instant::now(), in_storage: Duration::ZERO };
         let mut store = Store::new(engine, sandbox);
         store.limiter(|sandbox| sandbox);
         store.set_hostcall_fuel(MAX_COPY);
@@ -165,14 +154,9 @@ impl ResourceLimiter for Sandbox {
         32
     }
 
+    /// One, so that the limit of a memory is that of the instance.
     fn memories(&self) -> usize {
-        4
-    }
-}
-
-impl WasiView for Sandbox {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        1
     }
 }
 
@@ -214,6 +198,7 @@ pub(crate) fn from_guest(error: crate::bindings::snapshots::Error, storage: &dyn
         From::AlreadyExists => ErrorCode::AlreadyExists,
         From::PreconditionFailed => ErrorCode::PreconditionFailed,
         From::Integrity => ErrorCode::Integrity,
+        From::NotASnapshot => ErrorCode::NotASnapshot,
         From::InvalidFormat => ErrorCode::InvalidFormat,
         From::UnsupportedFormat => ErrorCode::UnsupportedFormat,
         From::LimitExceeded => ErrorCode::LimitExceeded,
@@ -234,7 +219,8 @@ pub(crate) fn from_guest(error: crate::bindings::snapshots::Error, storage: &dyn
     let location = location.or_else(|| error.key.map(|key| storage.locate(&key)));
     let hint = hint.or_else(|| {
         let advice = match code {
-            ErrorCode::Integrity => "take another copy: this one can't be trusted",
+            ErrorCode::Integrity | ErrorCode::InvalidFormat => "take another copy, or see what 'persist salvage' can get",
+            ErrorCode::NotASnapshot => "check the path: this is another kind of file",
             ErrorCode::UnsupportedFormat => "update persist",
             _ => return None,
         };

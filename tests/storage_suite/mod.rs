@@ -341,25 +341,21 @@ pub(crate) fn many_writers_of_one_key_leave_a_whole_object(storage: &Storage) {
 }
 
 pub(crate) fn the_conveniences_work_on_locations(storage: &Storage) {
-    let location = |key: &str| storage.locate(key).parse().map(|location| at_key(location, key)).expect("a location");
-    let here = location("x.bin");
-    assert!(!storage.exists(&here).expect("it can tell"));
-    assert_eq!(storage.load(&here).expect_err("it is not there").code(), ErrorCode::NotFound);
-    storage.save(&here, b"bytes").expect("it is saved");
-    assert!(storage.exists(&here).expect("it can tell"));
-    assert_eq!(storage.load(&here).expect("it is loaded"), b"bytes");
-    storage.delete(&here).expect("it is deleted");
-    assert!(!storage.exists(&here).expect("it can tell"));
+    for key in ["x.bin", "deep/down/x.bin"] {
+        let here = storage.locate(key).parse().expect("a location");
+        assert!(!storage.exists(&here).expect("it can tell"));
+        assert_eq!(storage.load(&here).expect_err("it is not there").code(), ErrorCode::NotFound);
+        storage.save(&here, b"bytes").expect("it is saved");
+        assert_eq!(all_keys(storage), [key]);
+        assert!(storage.exists(&here).expect("it can tell"));
+        assert_eq!(storage.load(&here).expect("it is loaded"), b"bytes");
+        storage.delete(&here).expect("it is deleted");
+        assert!(!storage.exists(&here).expect("it can tell"));
+    }
     let elsewhere = "/another/place/x.bin".parse().expect("a location");
     assert!(matches!(storage.save(&elsewhere, b""), Err(PersistError::Configuration(_))));
     let elsewhere = "s3://another-bucket/x.bin".parse().expect("a location");
     assert!(matches!(storage.exists(&elsewhere), Err(PersistError::Configuration(_))));
-}
-
-/// A location that was parsed has its last part as key; here it is the key.
-fn at_key(location: persist_host::StorageLocation, key: &str) -> persist_host::StorageLocation {
-    assert_eq!(location.key(), key);
-    location
 }
 
 pub(crate) fn messages_name_the_place(storage: &Storage) {

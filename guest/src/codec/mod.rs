@@ -219,7 +219,8 @@ pub struct BlockRef {
 impl BlockRef {
     /// The slice's length in bytes.
     pub fn slice_length(&self) -> usize {
-        self.prefix.len() + self.frame_length as usize + self.suffix.len()
+        // A host may hand in anything.
+        self.prefix.len().saturating_add(self.frame_length as usize).saturating_add(self.suffix.len())
     }
 }
 

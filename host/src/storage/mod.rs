@@ -167,7 +167,7 @@ pub trait StorageAdapter: Send + Sync + fmt::Debug {
     fn save(&self, location: &StorageLocation, data: &[u8]) -> Result<()> {
         let key = own_key(self, location)?;
         let options = WriteOptions { size_hint: Some(data.len() as u64), ..WriteOptions::default() };
-        let mut writer = self.open_write(key, options)?;
+        let mut writer = self.open_write(&key, options)?;
         writer.write(data)?;
         writer.commit().map(drop)
     }
@@ -178,7 +178,7 @@ pub trait StorageAdapter: Send + Sync + fmt::Debug {
     /// Those of [`open_read`](Self::open_read), and `Configuration` for a
     /// location that is not in this storage.
     fn load(&self, location: &StorageLocation) -> Result<Vec<u8>> {
-        let mut reader = self.open_read(own_key(self, location)?, ReadOptions::default())?;
+        let mut reader = self.open_read(&own_key(self, location)?, ReadOptions::default())?;
         let mut data = Vec::new();
         loop {
             let chunk = reader.read(MAX_READ)?;
@@ -195,7 +195,7 @@ pub trait StorageAdapter: Send + Sync + fmt::Debug {
     /// Those of [`stat`](Self::stat) but `NotFound`, and `Configuration` for a
     /// location that is not in this storage.
     fn exists(&self, location: &StorageLocation) -> Result<bool> {
-        match self.stat(own_key(self, location)?) {
+        match self.stat(&own_key(self, location)?) {
             Ok(_) => Ok(true),
             Err(PersistError::NotFound(_)) => Ok(false),
             Err(error) => Err(error),
@@ -208,7 +208,7 @@ pub trait StorageAdapter: Send + Sync + fmt::Debug {
     /// Those of [`delete_object`](Self::delete_object), and `Configuration`
     /// for a location that is not in this storage.
     fn delete(&self, location: &StorageLocation) -> Result<()> {
-        self.delete_object(own_key(self, location)?, Precondition::None)
+        self.delete_object(&own_key(self, location)?, Precondition::None)
     }
 }
 
@@ -216,10 +216,14 @@ pub trait StorageAdapter: Send + Sync + fmt::Debug {
 /// must not decide how much the host allocates.
 pub(crate) const MAX_READ: u32 = 8 << 20;
 
-fn own_key<'a, S: StorageAdapter + ?Sized>(storage: &S, location: &'a StorageLocation) -> Result<&'a str> {
-    let key = location.key();
-    if storage.locate(key) == location.to_string() {
-        return Ok(key);
+/// The key that a location has in this storage, if it is in it.
+fn own_key<S: StorageAdapter + ?Sized>(storage: &S, location: &StorageLocation) -> Result<String> {
+    let plain = |text: String| text.strip_prefix("./").map_or(text.clone(), str::to_owned);
+    let (root, path) = (plain(storage.locate("")), plain(location.to_string()));
+    if let Some(key) = path.strip_prefix(&root)
+        && plain(storage.locate(key)) == path
+    {
+        return Ok(key.to_owned());
     }
     Err(PersistError::new(ErrorCode::InvalidArgument, format!("this location is not in this storage ({})", storage.summary())).at(location))
 }
@@ -235,8 +239,9 @@ pub trait StorageWriter: Send {
     /// Makes the object visible under its key, all of it at once.
     ///
     /// # Errors
-    /// A precondition that does not hold, and what the storage says. Nothing
-    /// was replaced then.
+    /// A precondition that does not hold, and what the storage says. The
+    /// earlier object is there then, unless the message says that this one is:
+    /// visible, but perhaps not durable.
     fn commit(self: Box<Self>) -> Result<ObjectInfo>;
 }
 

@@ -100,7 +100,7 @@ fn copy_all(arguments: &Arguments, config: &StorageConfig, output: &Output) -> R
     for entry in source.list(&prefix) {
         let key = match entry? {
             ListEntry::Snapshot(metadata) => metadata.key,
-            ListEntry::Unreadable { error, .. } if error.code() == ErrorCode::InvalidFormat => {
+            ListEntry::Unreadable { error, .. } if error.code() == ErrorCode::NotASnapshot => {
                 total.others += 1;
                 continue;
             }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use clap::Args;
-use persist_host::{Engine, ListEntry, PersistError, Result, SnapshotMetadata, StorageConfig};
+use persist_host::{Engine, ErrorCode, ListEntry, Result, SnapshotMetadata, StorageConfig};
 use unicode_width::UnicodeWidthStr;
 
 use crate::output::{Failure, Output, printable, ratio, short_bytes};
@@ -73,14 +73,21 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure>
     let (storage, prefix) = config.open_folder(&arguments.location)?;
     let engine = Engine::builder().shared_storage(storage).build()?;
     let (mut rows, mut others, mut exit_code) = (Vec::new(), 0_u64, None);
+    let mut failure = None;
     for entry in engine.list(&prefix) {
-        match entry? {
+        let entry = match entry {
+            Ok(entry) => entry,
+            // What was found so far is shown all the same.
+            Err(error) => {
+                failure = Some(error);
+                break;
+            }
+        };
+        match entry {
             ListEntry::Snapshot(metadata) if output.json => output.result(&*metadata, "")?,
             ListEntry::Snapshot(metadata) => rows.push(row(&metadata)),
-            ListEntry::Unreadable { error: PersistError::InvalidFormat(detail), .. }
-                if detail.code == persist_host::ErrorCode::InvalidFormat =>
-            {
-                tracing::debug!(location = detail.location, reason = detail.message, "not a snapshot");
+            ListEntry::Unreadable { error, .. } if error.code() == ErrorCode::NotASnapshot => {
+                tracing::debug!(location = error.location(), %error, "left out");
                 others += 1;
             }
             ListEntry::Unreadable { error, .. } => {
@@ -91,13 +98,16 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure>
     }
     if !rows.is_empty() {
         output.result(&(), Table(rows))?;
-    } else if exit_code.is_none() {
+    } else if exit_code.is_none() && failure.is_none() {
         output.note(format_args!("no snapshots in {}", printable(&arguments.location)));
     }
     match others {
         0 => {}
         1 => output.note("1 other file is no snapshot; 'persist show' says why"),
         _ => output.note(format_args!("{others} other files are no snapshots; 'persist show' says why")),
+    }
+    if let Some(error) = failure {
+        return Err(error.into());
     }
     exit_code.map_or(Ok(()), |exit_code| Err(Failure::Reported(exit_code)))
 }

@@ -90,7 +90,11 @@ fn run(command: Command, output: &Output) -> Result<(), Failure> {
 /// library's earlier name `persist_core` still works there.
 fn start_logging() {
     let Ok(filter) = std::env::var(EnvFilter::DEFAULT_ENV) else { return };
-    let filter = EnvFilter::builder().parse_lossy(filter.replace("persist_core", "persist_host"));
+    // 'debug' means this program, not how its compiler allocates registers;
+    // a directive of the user's for one of these wins.
+    const QUIET: &str = "cranelift_codegen=warn,cranelift_frontend=warn,regalloc2=warn,wasmtime=warn,wasmtime_environ=warn,\
+        wasmtime_internal_cranelift=warn,wasmtime_internal_cache=warn";
+    let filter = EnvFilter::builder().parse_lossy(format!("{QUIET},{}", filter.replace("persist_core", "persist_host")));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::stderr().is_terminal()).init();
 }
 

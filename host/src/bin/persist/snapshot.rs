@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use persist_host::{
-    Codec, Durability, Engine, ErrorCode, PersistError, Precondition, Result, SnapshotOptions, SnapshotWriter, StorageConfig,
+    Codec, Durability, Engine, ErrorCode, PersistError, Precondition, Result, SnapshotOptions, SnapshotWriter, StorageBackend,
+    StorageConfig, StorageLocation,
 };
 
 use crate::output::{Failure, Output, exact_bytes, printable, ratio};
@@ -47,7 +48,7 @@ pub(crate) struct Arguments {
     /// How to compress; auto goes by the ending of DEST.
     #[arg(long, value_enum, default_value = "auto")]
     codec: CodecChoice,
-    /// How hard to compress: gzip 1 to 9 (6 by default), zstd -7 to 4 (4).
+    /// How hard to compress: gzip 1 to 9 (6 by default), zstd -7 to 4 without 0 (4).
     #[arg(long, allow_negative_numbers = true, value_name = "N")]
     level: Option<i32>,
     /// What to do if there is something at DEST.
@@ -131,6 +132,14 @@ fn open_state(path: &Path) -> Result<(Box<dyn Read>, Option<u64>)> {
     Ok((Box::new(file), size))
 }
 
+/// Whether the state is the file that would be replaced.
+fn is_same_file(state: &Path, location: &StorageLocation) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let StorageLocation::Local { root, key } = location else { return false };
+    let (Ok(state), Ok(dest)) = (state.metadata(), root.join(key).metadata()) else { return false };
+    state.is_file() && (state.dev(), state.ino()) == (dest.dev(), dest.ino())
+}
+
 fn state_failed(path: &Path, error: &io::Error) -> PersistError {
     let (code, message) = match error.kind() {
         io::ErrorKind::NotFound => (ErrorCode::NotFound, "there is no such state file".to_owned()),
@@ -192,6 +201,13 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure>
     let location = config.locate_followed(&arguments.dest)?;
     let storage = config.open(&location)?;
     let (mut state, size) = open_state(&arguments.state)?;
+    if is_same_file(&arguments.state, &location) {
+        let error = PersistError::new(ErrorCode::InvalidArgument, "the state itself is at DEST, and would be replaced").at(&location);
+        return Err(error.hint("save it under another name").into());
+    }
+    if location.backend() == StorageBackend::Memory {
+        output.note("the memory of this command ends with it: nothing is kept");
+    }
     let options = arguments.options(size)?;
     let engine = Engine::builder().shared_storage(storage).build()?;
     let mut writer = engine.writer(location.key(), options)?;

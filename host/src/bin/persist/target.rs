@@ -20,18 +20,22 @@ pub(crate) enum Target {
 impl Target {
     /// Opens the target of `--output`: `-` is stdout. `size` is a hint.
     pub(crate) fn open(path: &Path, size: Option<u64>) -> Result<Self> {
-        if path == Path::new("-") {
+        if path == Path::new("-") || path == Path::new("/dev/stdout") {
             return Ok(Self::Stdout);
         }
-        if let Ok(metadata) = path.metadata()
-            && !metadata.is_file()
-            && !metadata.is_dir()
-        {
-            return File::options().write(true).open(path).map(Self::Stream).map_err(|error| stream_failed(path, &error));
+        // What is open already, as /dev/fd/3, is written to and never replaced.
+        let is_descriptor = path.starts_with("/dev") || path.starts_with("/proc");
+        let is_stream = path.metadata().is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir());
+        if is_descriptor || is_stream {
+            return File::options().append(true).open(path).map(Self::Stream).map_err(|error| stream_failed(path, &error));
         }
-        let location = StorageLocation::from_path_followed(path)?;
+        let location = match path.to_str() {
+            Some(text) if text.contains("://") => StorageLocation::parse(text)?,
+            _ => StorageLocation::from_path_followed(path)?,
+        };
         let StorageLocation::Local { root, key } = &location else {
-            return Err(PersistError::new(ErrorCode::InvalidArgument, "the state can only go to a local file").at(location));
+            let error = PersistError::new(ErrorCode::InvalidArgument, "the state can only go to a local file").at(location);
+            return Err(error.hint("give a path, or - for stdout"));
         };
         let options = WriteOptions { size_hint: size, ..WriteOptions::default() };
         Ok(Self::File(LocalFileStorage::new(root).open_write(key, options)?))

@@ -1,7 +1,8 @@
 //! `persist verify`
 
 use clap::Args;
-use persist_host::{Engine, Result, StorageConfig};
+use persist_host::{Engine, SnapshotMetadata, StorageConfig};
+use serde::Serialize;
 
 use crate::output::{Failure, Output, exact_bytes, printable};
 use crate::progress::Progress;
@@ -16,6 +17,14 @@ pub(crate) struct Arguments {
     /// The snapshots.
     #[arg(required = true)]
     src: Vec<String>,
+}
+
+/// What is printed of a snapshot that is right.
+#[derive(Serialize)]
+struct Verified<'a> {
+    location: String,
+    #[serde(flatten)]
+    metadata: &'a SnapshotMetadata,
 }
 
 pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
@@ -33,6 +42,6 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure>
         drop(progress);
         let text =
             format_args!("{}: ok, {} of state, SHA-256 {}", printable(src), exact_bytes(metadata.uncompressed_size), metadata.content_hash);
-        output.report(&metadata, text)
+        output.report(&Verified { location: location.to_string(), metadata: &metadata }, text)
     })
 }

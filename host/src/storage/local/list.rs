@@ -4,11 +4,13 @@ use std::io;
 
 use cap_std::fs::Dir;
 
+use super::disk::{Disk, Operation};
 use super::{LocalFileStorage, check_local_key, object_info};
 use crate::error::Result;
 use crate::storage::{ObjectInfo, StorageAdapter};
 
 struct Listing<'a> {
+    disk: &'a Disk,
     prefix: &'a str,
     start_after: Option<&'a str>,
     limit: usize,
@@ -24,7 +26,7 @@ pub(super) fn list(storage: &LocalFileStorage, prefix: &str, start_after: Option
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(storage.failed("", "list", &error)),
     };
-    let mut listing = Listing { prefix, start_after, limit: limit as usize, found: Vec::new() };
+    let mut listing = Listing { disk: &storage.disk, prefix, start_after, limit: limit as usize, found: Vec::new() };
     listing.folder(&root, "").map_err(|(at, error)| super::local_error("list", &error).at(storage.locate(&at)))?;
     Ok(listing.found)
 }
@@ -46,6 +48,7 @@ impl Listing<'_> {
     fn folder(&mut self, folder: &Dir, path: &str) -> std::result::Result<(), (String, io::Error)> {
         let failed = |error| (path.to_owned(), error);
         let mut names = Vec::new();
+        self.disk.before(&Operation::List(path)).map_err(failed)?;
         for entry in folder.entries().map_err(failed)? {
             let entry = entry.map_err(failed)?;
             // A name that is not UTF-8 is no key.

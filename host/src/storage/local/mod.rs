@@ -4,6 +4,9 @@
 //! that no key and no symlink leads out of it. `write.rs` holds the protocol
 //! by which a file appears whole, and durable, or not at all.
 
+mod disk;
+#[cfg(test)]
+mod faults;
 mod list;
 mod write;
 
@@ -16,6 +19,8 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, File, Metadata, OpenOptions, OpenOptionsExt as _};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
+
+use self::disk::{Disk, Operation};
 
 use super::{
     Conditions, MAX_READ, ObjectInfo, Precondition, ReadOptions, StorageAdapter, StorageReader, StorageWriter, WriteOptions, check_key,
@@ -35,19 +40,20 @@ pub enum Durability {
 
 /// Objects as files below a root folder, which is created by the first write.
 ///
-/// The etag is made of inode, size and time of change. It lets a reader notice
+/// The etag is made of inode, size and time of change (ctime). It lets a reader notice
 /// that a file was replaced; a file system has no atomic "replace if it is
 /// still this one", so that `IfMatch` on writes and deletes is `Unsupported`.
 #[derive(Clone, Debug)]
 pub struct LocalFileStorage {
     root: PathBuf,
     durability: Durability,
+    disk: Disk,
 }
 
 impl LocalFileStorage {
     /// Files below `root`; an empty path is the current folder.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), durability: Durability::default() }
+        Self { root: root.into(), durability: Durability::default(), disk: Disk::default() }
     }
 
     /// The same storage with this durability.
@@ -62,6 +68,7 @@ impl LocalFileStorage {
     }
 
     fn open_root(&self) -> io::Result<Dir> {
+        self.disk.before(&Operation::OpenRoot)?;
         Dir::open_ambient_dir(self.root(), ambient_authority())
     }
 
@@ -74,6 +81,7 @@ impl LocalFileStorage {
             let mut options = OpenOptions::new();
             // A pipe must not make the open wait for its other end.
             options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+            self.disk.before(&Operation::OpenFile(key))?;
             let file = root.open_with(key, &options)?;
             let metadata = file.metadata()?;
             Ok((file, metadata))
@@ -108,8 +116,9 @@ fn local_error(doing: &str, error: &io::Error) -> PersistError {
         ErrorCode::NotFound => PersistError::new(code, "there is no such file").hint("check the path, or look with 'persist list'"),
         ErrorCode::AccessDenied => PersistError::new(code, format!("access denied: could not {doing} the file ({error})"))
             .hint("check the permissions of file and folder"),
-        ErrorCode::NoSpace => PersistError::new(code, format!("no space is left: could not {doing} the file ({error})"))
-            .hint("free some space and try again; nothing was replaced"),
+        ErrorCode::NoSpace => {
+            PersistError::new(code, format!("no space is left: could not {doing} the file ({error})")).hint("free some space and try again")
+        }
         ErrorCode::InvalidKey => PersistError::new(code, format!("the path can't be used: could not {doing} the file ({error})"))
             .hint("a path stays below its folder, and no symlink leads out"),
         _ => PersistError::new(code, format!("could not {doing} the file ({error})")),
@@ -121,11 +130,11 @@ fn local_error(doing: &str, error: &io::Error) -> PersistError {
 fn object_info(key: &str, metadata: &Metadata) -> ObjectInfo {
     use cap_std::fs::MetadataExt as _;
     let modified = metadata.modified().ok().and_then(|time| time.into_std().duration_since(UNIX_EPOCH).ok());
-    let nanos = metadata.mtime_nsec();
+    let nanos = metadata.ctime_nsec();
     ObjectInfo {
         key: key.to_owned(),
         size: metadata.len(),
-        etag: Some(format!("{:x}-{:x}-{:x}.{nanos:x}", metadata.ino(), metadata.len(), metadata.mtime())),
+        etag: Some(format!("{:x}-{:x}-{:x}.{nanos:x}", metadata.ino(), metadata.len(), metadata.ctime())),
         modified: modified.and_then(|since| u64::try_from(since.as_millis()).ok()),
     }
 }
@@ -160,12 +169,18 @@ impl StorageAdapter for LocalFileStorage {
         }
         let (start, end) = options.range.within(info.size);
         file.seek(SeekFrom::Start(start)).map_err(|error| self.failed(key, "read", &error))?;
-        Ok(Box::new(LocalReader { file, info, left: end.saturating_sub(start), location: self.locate(key) }))
+        Ok(Box::new(LocalReader { disk: self.disk.clone(), file, info, left: end.saturating_sub(start), location: self.locate(key) }))
     }
 
     fn stat(&self, key: &str) -> Result<ObjectInfo> {
         check_local_key(key)?;
-        let metadata = self.open_root().and_then(|root| root.metadata(key)).map_err(|error| self.failed(key, "find", &error))?;
+        let metadata = self
+            .open_root()
+            .and_then(|root| {
+                self.disk.before(&Operation::Stat(key))?;
+                root.metadata(key)
+            })
+            .map_err(|error| self.failed(key, "find", &error))?;
         if metadata.is_file() {
             return Ok(object_info(key, &metadata));
         }
@@ -205,6 +220,7 @@ fn check_local_key(key: &str) -> Result<()> {
 }
 
 struct LocalReader {
+    disk: Disk,
     file: File,
     info: ObjectInfo,
     /// Bytes of the range that were not read yet.
@@ -226,7 +242,7 @@ impl StorageReader for LocalReader {
     fn read(&mut self, max: u32) -> Result<Vec<u8>> {
         let want = u64::from(max.min(MAX_READ)).min(self.left);
         let mut chunk = Vec::with_capacity(usize::try_from(want).unwrap_or_default());
-        let read = Read::by_ref(&mut self.file).take(want).read_to_end(&mut chunk);
+        let read = self.disk.file(&mut self.file).take(want).read_to_end(&mut chunk);
         read.map_err(|error| local_error("read", &error).at(&self.location))?;
         // A file that got shorter ends the range early; who reads notices.
         self.left = if chunk.is_empty() { 0 } else { self.left - chunk.len() as u64 };

@@ -9,10 +9,11 @@ use std::fs::TryLockError;
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
-use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _};
-use rustix::fs::{AtFlags, RenameFlags};
+use cap_std::fs::{Dir, MetadataExt as _, OpenOptions, OpenOptionsExt as _};
+use rustix::fs::{AtFlags, Mode, RenameFlags};
 use rustix::io::Errno;
 
+use super::disk::Operation;
 use super::{Durability, LocalFileStorage, local_error, not_a_file, object_info};
 use crate::error::{ErrorCode, PersistError, Result};
 use crate::storage::{ObjectInfo, Precondition, StorageAdapter, StorageWriter};
@@ -43,12 +44,28 @@ fn split(key: &str) -> (&str, &str) {
     key.rsplit_once('/').unwrap_or(("", key))
 }
 
-fn sync_folder(folder: &Dir, durability: Durability) -> io::Result<()> {
-    match durability {
-        // The handle itself may be one that can only be looked up from.
-        Durability::Fsync => folder.open(".")?.sync_all(),
-        Durability::None => Ok(()),
+/// A handle by which a folder is synced; none where nothing is synced. Opened
+/// before a change, so that a folder that can't be synced is found out while
+/// nothing has happened yet.
+fn sync_handle(storage: &LocalFileStorage, folder: &Dir) -> io::Result<Option<std::fs::File>> {
+    match storage.durability {
+        // The folder's own handle may be one that can only be looked up from.
+        Durability::Fsync => Ok(Some(folder.open(".")?.into_std())),
+        Durability::None => Ok(None),
     }
+}
+
+/// Makes what was named in a folder last. `path` is that of the folder.
+fn sync_folder(storage: &LocalFileStorage, handle: Option<&std::fs::File>, path: &str) -> io::Result<()> {
+    let Some(handle) = handle else { return Ok(()) };
+    storage.disk.before(&Operation::SyncFolder(path))?;
+    handle.sync_all()
+}
+
+/// The last sync failed, after the change was made.
+fn not_durable(change: &str, error: &io::Error) -> PersistError {
+    PersistError::new(ErrorCode::Io, format!("{change}, but may not survive a power cut: the folder could not be synced ({error})"))
+        .hint("check the disk, then do it again")
 }
 
 /// Opens the folder that a key's file is in, making what is missing.
@@ -58,6 +75,7 @@ fn open_or_make_folder(storage: &LocalFileStorage, path: &str) -> io::Result<Dir
     if path.is_empty() {
         return Ok(root);
     }
+    storage.disk.before(&Operation::OpenFolder(path))?;
     match root.open_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         opened => return opened,
@@ -66,11 +84,14 @@ fn open_or_make_folder(storage: &LocalFileStorage, path: &str) -> io::Result<Dir
     let mut parent = root.try_clone()?;
     for end in ends {
         let part = path.get(..end).unwrap_or(path);
+        storage.disk.before(&Operation::MakeFolder(part))?;
         match root.create_dir(part) {
-            Ok(()) => sync_folder(&parent, storage.durability)?,
+            Ok(()) => {}
+            // Perhaps made by another writer a moment ago, and not synced yet.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
+        sync_folder(storage, sync_handle(storage, &parent)?.as_ref(), split(part).0)?;
         parent = root.open_dir(part)?;
     }
     Ok(parent)
@@ -82,6 +103,7 @@ fn make_root(storage: &LocalFileStorage) -> io::Result<()> {
     if root.is_dir() {
         return Ok(());
     }
+    storage.disk.before(&Operation::MakeRoot)?;
     let mut missing: Vec<_> = root.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
     missing.reverse();
     std::fs::create_dir_all(root)?;
@@ -96,7 +118,10 @@ fn make_root(storage: &LocalFileStorage) -> io::Result<()> {
 
 /// Removes the unfinished writes in a folder whose writers are gone. Best
 /// effort: what can't be removed now is left to the next write.
-fn sweep(folder: &Dir) {
+fn sweep(storage: &LocalFileStorage, folder: &Dir, path: &str) {
+    if storage.disk.before(&Operation::List(path)).is_err() {
+        return;
+    }
     let Ok(entries) = folder.entries() else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
@@ -109,25 +134,28 @@ fn sweep(folder: &Dir) {
         // The lock, once it is ours, is kept until the name is gone.
         let locked = metadata.is_file().then(|| entry.open()).and_then(std::result::Result::ok).map(cap_std::fs::File::into_std);
         if abandoned || locked.as_ref().is_some_and(|file| file.try_lock().is_ok()) {
-            let removed = folder.remove_file(&name);
+            let announced = storage.disk.before(&Operation::Remove(path, &name.to_string_lossy()));
+            let removed = announced.and_then(|()| folder.remove_file(&name));
             tracing::debug!(file = %name.display(), ?removed, "swept an unfinished write");
         }
     }
 }
 
 /// A new temporary file with a lock on it.
-fn create_temporary(folder: &Dir) -> io::Result<(String, std::fs::File)> {
+fn create_temporary(storage: &LocalFileStorage, folder: &Dir, path: &str) -> io::Result<(String, std::fs::File)> {
     let mut options = OpenOptions::new();
     // Readable by whom the user's umask lets, as any file the user makes.
     options.write(true).create_new(true).mode(0o666);
     for _ in 0..ATTEMPTS {
         let name = random_name()?;
+        storage.disk.before(&Operation::Create(path, &name))?;
         let file = match folder.open_with(&name, &options) {
             Ok(file) => file.into_std(),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
             Err(error) => return Err(error),
         };
-        match file.try_lock() {
+        let locked = storage.disk.before(&Operation::Lock).map_err(TryLockError::Error).and_then(|()| file.try_lock());
+        match locked {
             // A sweep may have come between making and locking.
             Ok(()) if rustix::fs::fstat(&file)?.st_nlink > 0 => return Ok((name, file)),
             Ok(()) | Err(TryLockError::WouldBlock) => {}
@@ -145,6 +173,7 @@ pub(super) struct LocalWriter {
     folder: Dir,
     temporary: String,
     file: std::fs::File,
+    sync: Option<std::fs::File>,
     /// Whether the temporary name still stands for debris.
     unfinished: bool,
 }
@@ -164,32 +193,41 @@ impl LocalWriter {
         };
         let (path, name) = split(key);
         let folder = open_or_make_folder(storage, path).map_err(|error| failed(&error))?;
-        match folder.symlink_metadata(name) {
-            Ok(existing) if !existing.is_file() && !existing.is_symlink() => return Err(not_a_file(&existing).at(storage.locate(key))),
+        let existing = folder.symlink_metadata(name);
+        match &existing {
+            Ok(existing) if !existing.is_file() && !existing.is_symlink() => return Err(not_a_file(existing).at(storage.locate(key))),
             Ok(_) if precondition == Precondition::IfAbsent => return Err(already_exists().at(storage.locate(key))),
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(&error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
             _ => {}
         }
-        sweep(&folder);
-        let (temporary, file) = create_temporary(&folder).map_err(|error| failed(&error))?;
-        Ok(Self { storage: storage.clone(), key: key.to_owned(), precondition, folder, temporary, file, unfinished: true })
+        let sync = sync_handle(storage, &folder).map_err(|error| failed(&error))?;
+        sweep(storage, &folder, path);
+        let (temporary, file) = create_temporary(storage, &folder, path).map_err(|error| failed(&error))?;
+        // Who could not read the earlier file can't read this one either.
+        if let Ok(existing) = existing
+            && existing.is_file()
+            && let Err(error) = rustix::fs::fchmod(&file, Mode::from_raw_mode(existing.mode() & 0o777))
+        {
+            tracing::debug!(%error, "the earlier file's permissions could not be kept");
+        }
+        Ok(Self { storage: storage.clone(), key: key.to_owned(), precondition, folder, temporary, file, sync, unfinished: true })
     }
 
-    fn publish(&mut self) -> io::Result<ObjectInfo> {
+    fn publish(&mut self) -> io::Result<()> {
         if self.storage.durability == Durability::Fsync {
             // Never tried again: after a failed sync the system may have
             // dropped the data and will report success.
+            self.storage.disk.before(&Operation::SyncFile)?;
             self.file.sync_all()?;
         }
-        let (_, name) = split(&self.key);
+        let (path, name) = split(&self.key);
+        self.storage.disk.before(&Operation::Rename(path, &self.temporary, name))?;
         match self.precondition {
             Precondition::IfAbsent => rename_if_absent(&self.folder, &self.temporary, name)?,
             _ => self.folder.rename(&self.temporary, &self.folder, name)?,
         }
         self.unfinished = false;
-        sync_folder(&self.folder, self.storage.durability)?;
-        let metadata = cap_std::fs::File::from_std(self.file.try_clone()?).metadata()?;
-        Ok(object_info(&self.key, &metadata))
+        Ok(())
     }
 }
 
@@ -211,7 +249,11 @@ fn rename_if_absent(folder: &Dir, from: &str, to: &str) -> io::Result<()> {
 
 impl StorageWriter for LocalWriter {
     fn write(&mut self, chunk: &[u8]) -> Result<()> {
-        self.file.write_all(chunk).map_err(|error| local_error("write", &error).at(self.storage.locate(&self.key)))
+        self.storage
+            .disk
+            .file(&mut self.file)
+            .write_all(chunk)
+            .map_err(|error| local_error("write", &error).at(self.storage.locate(&self.key)))
     }
 
     fn commit(mut self: Box<Self>) -> Result<ObjectInfo> {
@@ -219,15 +261,23 @@ impl StorageWriter for LocalWriter {
             let lost_race = self.precondition == Precondition::IfAbsent && error.kind() == io::ErrorKind::AlreadyExists;
             let error = if lost_race { already_exists() } else { local_error("store", &error) };
             error.at(self.storage.locate(&self.key))
-        })
+        })?;
+        // From here on the object is there, whatever happens.
+        let (path, _) = split(&self.key);
+        let synced = sync_folder(&self.storage, self.sync.as_ref(), path);
+        let info = synced.and_then(|()| cap_std::fs::File::from_std(self.file.try_clone()?).metadata());
+        info.map(|metadata| object_info(&self.key, &metadata))
+            .map_err(|error| not_durable("the file is there", &error).at(self.storage.locate(&self.key)))
     }
 }
 
 impl Drop for LocalWriter {
     fn drop(&mut self) {
-        if self.unfinished
-            && let Err(error) = self.folder.remove_file(&self.temporary)
-        {
+        if !self.unfinished {
+            return;
+        }
+        let announced = self.storage.disk.before(&Operation::Remove(split(&self.key).0, &self.temporary));
+        if let Err(error) = announced.and_then(|()| self.folder.remove_file(&self.temporary)) {
             tracing::warn!(file = self.temporary, %error, "an unfinished write is left to the next sweep");
         }
     }
@@ -238,13 +288,16 @@ pub(super) fn delete(storage: &LocalFileStorage, key: &str) -> Result<()> {
     let (path, name) = split(key);
     let removed = storage.open_root().and_then(|root| {
         let folder = if path.is_empty() { root } else { root.open_dir(path)? };
+        storage.disk.before(&Operation::Stat(key))?;
         let existing = folder.symlink_metadata(name)?;
         if !existing.is_file() && !existing.is_symlink() {
             return Ok(Err(not_a_file(&existing).at(storage.locate(key))));
         }
+        let sync = sync_handle(storage, &folder)?;
+        storage.disk.before(&Operation::Remove(path, name))?;
         folder.remove_file(name)?;
-        sync_folder(&folder, storage.durability)?;
-        Ok(Ok(()))
+        let synced = sync_folder(storage, sync.as_ref(), path);
+        Ok(synced.map_err(|error| not_durable("the file is deleted", &error).at(storage.locate(key))))
     });
     removed.map_err(|error| local_error("delete", &error).at(storage.locate(key)))?
 }
