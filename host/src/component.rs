@@ -61,8 +61,8 @@ fn failed(doing: &str, error: &wasmtime::Error) -> PersistError {
 }
 
 /// The component, ready to be instantiated.
-pub(crate) fn load(engine: &Engine, cache: &CompileCache) -> Result<Component> {
-    let component = compiled(engine, cache)?;
+pub(crate) fn load(engine: &Engine, wasm: &[u8], cache: &CompileCache) -> Result<Component> {
+    let component = compiled(engine, wasm, cache)?;
     // Never more than what the sandbox means to give, whoever built it.
     for (name, _) in component.component_type().imports(engine) {
         let interface = name.split('@').next().unwrap_or(name);
@@ -73,8 +73,8 @@ pub(crate) fn load(engine: &Engine, cache: &CompileCache) -> Result<Component> {
     Ok(component)
 }
 
-fn compiled(engine: &Engine, cache: &CompileCache) -> Result<Component> {
-    let entry = cache.folder().map(|folder| (folder, entry_name(engine)));
+fn compiled(engine: &Engine, wasm: &[u8], cache: &CompileCache) -> Result<Component> {
+    let entry = cache.folder().map(|folder| (folder, entry_name(engine, wasm)));
     if let Some((folder, name)) = &entry {
         match read_entry(folder, name) {
             // SAFETY: the bytes are what `Component::serialize` gave. The file
@@ -91,7 +91,7 @@ fn compiled(engine: &Engine, cache: &CompileCache) -> Result<Component> {
         }
     }
     let began = std::time::Instant::now();
-    let component = Component::new(engine, COMPONENT).map_err(|error| failed("compiled", &error))?;
+    let component = Component::new(engine, wasm).map_err(|error| failed("compiled", &error))?;
     tracing::debug!(ms = began.elapsed().as_millis(), "compiled the component");
     if let Some((folder, name)) = &entry {
         let code = component.serialize().map_err(|error| failed("serialised", &error))?;
@@ -103,10 +103,10 @@ fn compiled(engine: &Engine, cache: &CompileCache) -> Result<Component> {
 }
 
 /// A name for everything that the compiled code depends on.
-fn entry_name(engine: &Engine) -> String {
+fn entry_name(engine: &Engine, wasm: &[u8]) -> String {
     let mut settings = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut settings);
-    let component: String = component_hash().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let component: String = Sha256::digest(wasm).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     format!("{component}-{:016x}.cwasm", settings.finish())
 }
 

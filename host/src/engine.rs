@@ -1,5 +1,6 @@
 //! The engine: one compiled component, its limits and a storage.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -45,11 +46,22 @@ impl std::fmt::Debug for Engine {
 }
 
 /// Sets up an [`Engine`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct EngineBuilder {
+    wasm: Cow<'static, [u8]>,
     storage: Option<Arc<dyn StorageAdapter>>,
     limits: Limits,
     cache: CompileCache,
+}
+
+impl std::fmt::Debug for EngineBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EngineBuilder")
+            .field("storage", &self.storage)
+            .field("limits", &self.limits)
+            .field("cache", &self.cache)
+            .finish_non_exhaustive()
+    }
 }
 
 impl EngineBuilder {
@@ -63,6 +75,14 @@ impl EngineBuilder {
     #[must_use]
     pub fn shared_storage(mut self, storage: Arc<dyn StorageAdapter>) -> Self {
         self.storage = Some(storage);
+        self
+    }
+
+    /// Another component of the world `persist` than the built-in one. It gets
+    /// the same sandbox; what it returns is passed on.
+    #[must_use]
+    pub fn component(mut self, wasm: impl Into<Cow<'static, [u8]>>) -> Self {
+        self.wasm = wasm.into();
         self
     }
 
@@ -101,7 +121,7 @@ impl EngineBuilder {
         let mut config = Config::new();
         config.epoch_interruption(true);
         let engine = wasmtime::Engine::new(&config).map_err(failed)?;
-        let component = component::load(&engine, &self.cache)?;
+        let component = component::load(&engine, &self.wasm, &self.cache)?;
         let mut linker = Linker::new(&engine);
         crate::bindings::storage::add_to_linker::<_, wasmtime::component::HasSelf<_>>(&mut linker, |sandbox: &mut Sandbox| sandbox)
             .map_err(failed)?;
@@ -122,6 +142,7 @@ impl Engine {
     /// An engine to be set up.
     pub fn builder() -> EngineBuilder {
         EngineBuilder {
+            wasm: Cow::Borrowed(component::COMPONENT),
             storage: None,
             limits: Limits { memory: DEFAULT_MEMORY_LIMIT, deadline: DEFAULT_DEADLINE },
             cache: CompileCache::default(),

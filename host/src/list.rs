@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::bindings::snapshots as wit;
-use crate::error::{PersistError, Result};
+use crate::error::{ErrorCode, PersistError, Result};
 use crate::guest::Guest;
 use crate::metadata::SnapshotMetadata;
 use crate::sandbox::from_guest;
@@ -50,6 +50,11 @@ impl Snapshots {
             guest.call(|persist, store| persist.persist_snapshot_snapshots().call_list_snapshots(store, prefix, start_after, PAGE))?;
         let location = guest.storage().locate(&self.prefix);
         tracing::debug!(operation = "list", location, entries = page.entries.len(), ms = began.elapsed().as_millis(), "done");
+        // Whatever the component says, a listing gets on with every page.
+        if page.next.is_some() && page.next <= self.start_after {
+            let error = PersistError::new(ErrorCode::Other, "the component's listing goes in a circle");
+            return Err(error.at(guest.storage().locate(&self.prefix)));
+        }
         self.ended = page.next.is_none();
         self.start_after = page.next;
         let storage = guest.storage();

@@ -49,7 +49,7 @@ impl SnapshotWriter {
     /// Completes the snapshot and makes it visible, all of it at once.
     ///
     /// # Errors
-    /// As [`Engine::snapshot`]. Nothing was stored or replaced then.
+    /// As [`Engine::snapshot`](crate::Engine::snapshot).
     pub fn commit(mut self) -> Result<SnapshotMetadata> {
         let saver = self.saver;
         let committed = self.guest.call(|persist, store| persist.persist_snapshot_snapshots().saver().call_commit(store, saver));

@@ -88,13 +88,18 @@ fn remapped_paths(workspace: &Path) -> Result<OsString, String> {
 /// Builds the component from the workspace, with `target_dir` for everything
 /// that the compiler writes, and says where it is.
 pub(crate) fn build(workspace: &Path, target_dir: &Path) -> Result<PathBuf, String> {
+    build_package(workspace, "persist-guest", target_dir)
+}
+
+/// Builds a package of the workspace as a component.
+pub(crate) fn build_package(workspace: &Path, package: &str, target_dir: &Path) -> Result<PathBuf, String> {
     if !target_is_installed()? {
         return Err(format!("the component is built for {TARGET}, which is not installed; run\n\n    rustup target add {TARGET}\n"));
     }
     let mut cargo = Command::new(tool("CARGO", "cargo"));
     cargo
         .current_dir(workspace)
-        .args(["build", "--package", "persist-guest", "--lib", "--profile", "guest", "--target", TARGET, "--target-dir"])
+        .args(["build", "--package", package, "--lib", "--profile", "guest", "--target", TARGET, "--target-dir"])
         .arg(target_dir);
     for variable in FOREIGN {
         cargo.env_remove(variable);
@@ -104,5 +109,5 @@ pub(crate) fn build(workspace: &Path, target_dir: &Path) -> Result<PathBuf, Stri
     if !status.success() {
         return Err(format!("the component did not build: {cargo:?}: {status}"));
     }
-    Ok(target_dir.join(TARGET).join("guest").join("persist_guest.wasm"))
+    Ok(target_dir.join(TARGET).join("guest").join(format!("{}.wasm", package.replace('-', "_"))))
 }

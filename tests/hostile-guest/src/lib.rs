@@ -1,0 +1,272 @@
+//! A component of the world `persist` that misbehaves as the key tells it to,
+//! in every export. `tests/sandbox.rs` runs it.
+
+#![cfg(target_family = "wasm")]
+#![allow(clippy::panic, clippy::indexing_slicing, reason = "misbehaving is its work")]
+
+#[allow(missing_docs, unreachable_pub, clippy::undocumented_unsafe_blocks, clippy::all)]
+mod generated {
+    wit_bindgen::generate!({ path: "../../wit", world: "persist" });
+}
+
+use generated::exports::persist::snapshot::{blocks, snapshots as wit};
+use generated::persist::snapshot::storage;
+
+struct Hostile;
+
+generated::export!(Hostile with_types_in generated);
+
+fn writer(key: &str) -> Result<storage::Writer, storage::Error> {
+    let options = storage::WriteOptions {
+        precondition: storage::Precondition::None,
+        size_hint: Some(u64::MAX),
+        content_type: None,
+        attributes: Vec::new(),
+    };
+    storage::open_write(key, &options)
+}
+
+/// Does what the first part of a key says.
+fn behave(key: &str) {
+    match key.split('/').next().unwrap_or_default() {
+        "trap" => panic!("a trap"),
+        "overflow" => behave(&format!("overflow/{}", key.len()).repeat(2)),
+        "loop" => loop {
+            std::hint::black_box(());
+        },
+        "bloat" => {
+            let mut bloat: Vec<Vec<u8>> = Vec::new();
+            loop {
+                bloat.push(vec![1; 1 << 20]);
+            }
+        }
+        // Handles that are never given back.
+        "leak" => loop {
+            std::mem::forget(writer("leaked"));
+        },
+        // One write after another into a writer that is never committed.
+        "hold" => {
+            if let Ok(writer) = writer("held") {
+                let _ = writer.write(&[7; 100_000]);
+                std::mem::forget(writer);
+            }
+        }
+        // More in one call than a host may be made to copy.
+        "flood" => {
+            if let Ok(writer) = writer("flooded") {
+                let _ = writer.write(&vec![7; 60 << 20]);
+            }
+        }
+        "escape" => {
+            for key in
+                ["../escaped", "/etc/escaped", "a/../../escaped", "", "a\0b", "a//b", ".persist-00000000000000000000000000000000.tmp"]
+            {
+                assert!(writer(key).is_err());
+                assert!(storage::stat(key).is_err());
+                assert!(storage::delete(key, &storage::Precondition::None).is_err());
+                let options = storage::ReadOptions { range: storage::ByteRange::Suffix(u64::MAX), if_match: None };
+                assert!(storage::open_read(key, &options).is_err());
+            }
+            assert!(storage::list_objects("", None, u32::MAX).is_err());
+            let _ = storage::list_objects("../", Some("\0"), 1000);
+        }
+        // What is not linked.
+        "environment" => drop(std::env::vars().count()),
+        "print" => println!("hello from inside"),
+        "sleep" => std::thread::sleep(std::time::Duration::from_secs(3600)),
+        "exit" => std::process::exit(0),
+        "read" => drop(std::io::stdin().lines().next()),
+        _ => {}
+    }
+}
+
+fn nonsense(key: &str) -> wit::Metadata {
+    wit::Metadata {
+        key: "another\u{0}key".to_owned(),
+        snapshot_id: "\u{202e}".to_owned(),
+        agent_id: key.to_owned(),
+        session_id: String::new(),
+        snapshot_index: u64::MAX,
+        timestamp: "never".to_owned(),
+        description: Some("\u{1b}[2J".repeat(1000)),
+        labels: vec![(String::new(), String::new()); 100],
+        content_type: String::new(),
+        content_hash: "z".to_owned(),
+        uncompressed_size: u64::MAX,
+        compressed_size: 0,
+        compression_algorithm: wit::Codec::Gzip,
+        format_version: 0,
+        producer: String::new(),
+        extra: "this is no JSON".to_owned(),
+        digest: String::new(),
+        etag: Some("\n".to_owned()),
+        stored_size: 0,
+    }
+}
+
+fn refused() -> wit::Error {
+    wit::Error { code: wit::ErrorCode::Other, retryable: true, key: None, message: "\u{1b}[31mno".to_owned(), details: Vec::new() }
+}
+
+struct Handle(String);
+
+impl wit::GuestSaver for Handle {
+    fn encoding(&self) -> wit::Encoding {
+        behave(&self.0);
+        wit::Encoding { codec: wit::Codec::Zstd, level: i32::MIN, block_size: 0 }
+    }
+
+    fn write(&self, _: Vec<u8>) -> Result<(), wit::Error> {
+        behave(&self.0);
+        Ok(())
+    }
+
+    fn hash(&self, _: Vec<u8>) -> Result<(), wit::Error> {
+        Ok(())
+    }
+
+    fn append(&self, _: wit::EncodedBlock) -> Result<(), wit::Error> {
+        Ok(())
+    }
+
+    fn commit(saver: wit::Saver) -> Result<wit::Metadata, wit::Error> {
+        Ok(nonsense(&saver.into_inner::<Self>().0))
+    }
+}
+
+impl wit::GuestRestorer for Handle {
+    fn metadata(&self) -> wit::Metadata {
+        nonsense(&self.0)
+    }
+
+    fn read(&self, _: u32) -> Result<Vec<u8>, wit::Error> {
+        behave(&self.0);
+        // More than was asked for, and then no end.
+        Ok(if self.0 == "endless" { vec![7; 9 << 20] } else { Vec::new() })
+    }
+
+    fn block_count(&self) -> u32 {
+        u32::MAX
+    }
+
+    fn plan(&self, _: u32, _: u32) -> Vec<wit::BlockRef> {
+        Vec::new()
+    }
+}
+
+impl wit::GuestVerifier for Handle {
+    fn metadata(&self) -> wit::Metadata {
+        nonsense(&self.0)
+    }
+
+    fn write(&self, _: Vec<u8>) -> Result<(), wit::Error> {
+        behave(&self.0);
+        Ok(())
+    }
+
+    fn finish(verifier: wit::Verifier) -> Result<wit::Metadata, wit::Error> {
+        Ok(nonsense(&verifier.into_inner::<Self>().0))
+    }
+}
+
+impl wit::GuestSalvager for Handle {
+    fn read(&self, _: u32) -> Result<Vec<u8>, wit::Error> {
+        behave(&self.0);
+        Ok(Vec::new())
+    }
+
+    fn report(&self) -> wit::SalvageReport {
+        wit::SalvageReport {
+            metadata: Some(nonsense(&self.0)),
+            codec: wit::Codec::Gzip,
+            salvaged_size: u64::MAX,
+            checked_size: u64::MAX,
+            break_offset: Some(u64::MAX),
+            reason: Some(refused()),
+        }
+    }
+}
+
+/// Keys that begin with `late-` behave only in the calls that follow.
+fn opened(key: String) -> Handle {
+    if let Some(later) = key.strip_prefix("late-") {
+        return Handle(later.to_owned());
+    }
+    behave(&key);
+    Handle(key)
+}
+
+impl wit::Guest for Hostile {
+    type Saver = Handle;
+    type Restorer = Handle;
+    type Verifier = Handle;
+    type Salvager = Handle;
+
+    fn open_saver(key: String, _: wit::SaveOptions) -> Result<wit::Saver, wit::Error> {
+        Ok(wit::Saver::new(opened(key)))
+    }
+
+    fn open_restorer(key: String) -> Result<wit::Restorer, wit::Error> {
+        Ok(wit::Restorer::new(opened(key)))
+    }
+
+    fn open_verifier(key: String) -> Result<wit::Verifier, wit::Error> {
+        Ok(wit::Verifier::new(opened(key)))
+    }
+
+    fn open_salvager(key: String) -> Result<wit::Salvager, wit::Error> {
+        Ok(wit::Salvager::new(opened(key)))
+    }
+
+    fn save(key: String, _: Vec<u8>, _: wit::SaveOptions) -> Result<wit::Metadata, wit::Error> {
+        Ok(nonsense(&key))
+    }
+
+    fn save_text(key: String, _: String, _: wit::SaveOptions) -> Result<wit::Metadata, wit::Error> {
+        Ok(nonsense(&key))
+    }
+
+    fn restore(_: String) -> Result<Vec<u8>, wit::Error> {
+        Err(refused())
+    }
+
+    fn restore_text(_: String) -> Result<String, wit::Error> {
+        Err(refused())
+    }
+
+    fn get_metadata(key: String) -> Result<wit::Metadata, wit::Error> {
+        behave(&key);
+        Ok(nonsense(&key))
+    }
+
+    fn verify(key: String) -> Result<wit::Metadata, wit::Error> {
+        behave(&key);
+        Ok(nonsense(&key))
+    }
+
+    fn exists(key: String) -> Result<bool, wit::Error> {
+        behave(&key);
+        Ok(true)
+    }
+
+    fn delete(key: String, _: wit::Precondition) -> Result<(), wit::Error> {
+        behave(&key);
+        Err(refused())
+    }
+
+    fn list_snapshots(prefix: String, _: Option<String>, _: u32) -> Result<wit::ListPage, wit::Error> {
+        behave(&prefix);
+        // A listing without an end, of nothing.
+        Ok(wit::ListPage { entries: Vec::new(), next: Some(String::new()) })
+    }
+}
+
+impl blocks::Guest for Hostile {
+    fn encode(_: wit::Codec, _: i32, _: Vec<u8>) -> Result<wit::EncodedBlock, wit::Error> {
+        Err(refused())
+    }
+
+    fn decode(_: wit::BlockRef, _: Vec<u8>) -> Result<Vec<u8>, wit::Error> {
+        Err(refused())
+    }
+}

@@ -1,0 +1,179 @@
+//! A hostile component is contained: the host lives, the caller gets an error
+//! that says why, nothing becomes visible in storage, and the next operation on
+//! the same engine works.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod support;
+
+#[allow(dead_code, reason = "the tests build another package than the host does")]
+#[path = "../xtask/src/component.rs"]
+mod component;
+
+use std::fs;
+use std::path::Path;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use persist_host::{CompileCache, Engine, ErrorCode, LocalFileStorage, PersistError, Precondition, SnapshotOptions};
+use support::{compile_cache, files};
+use tempfile::TempDir;
+
+const MEMORY: usize = 64 << 20;
+const DEADLINE: Duration = Duration::from_millis(300);
+
+static HOSTILE: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hostile");
+    let built = component::build_package(workspace, "hostile-guest", &target).expect("it builds");
+    fs::read(built).expect("the component")
+});
+
+fn engine() -> (Engine, TempDir) {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::create_dir(folder.path().join("root")).expect("a folder");
+    let storage = LocalFileStorage::new(folder.path().join("root"));
+    let cache = CompileCache::Folder(compile_cache());
+    let engine =
+        Engine::builder().component(HOSTILE.as_slice()).storage(storage).compile_cache(cache).memory_limit(MEMORY).deadline(DEADLINE);
+    (engine.build().expect("an engine"), folder)
+}
+
+type Operation = (&'static str, fn(&Engine, &str) -> Result<(), PersistError>);
+
+/// Every way into the component.
+const OPERATIONS: [Operation; 10] = [
+    ("snapshot", |engine, key| engine.snapshot(key, b"state", &SnapshotOptions::default()).map(drop)),
+    ("writer", |engine, key| engine.writer(key, SnapshotOptions::default()).map(drop)),
+    ("restore", |engine, key| engine.restore(key).map(drop)),
+    ("metadata", |engine, key| engine.metadata(key).map(drop)),
+    ("verify", |engine, key| engine.verify(key).map(drop)),
+    ("exists", |engine, key| engine.exists(key).map(drop)),
+    ("delete", |engine, key| engine.delete(key, Precondition::None)),
+    ("list", |engine, key| engine.list(key).next().transpose().map(drop)),
+    ("salvage", |engine, key| engine.salvage(key).and_then(|mut salvager| salvager.next_chunk().map(drop))),
+    ("copy", |engine, key| engine.copy(key, engine, "copied", Precondition::None, |_| {}).map(drop)),
+];
+
+/// Runs every operation with a key that makes the component misbehave.
+fn every_operation(behaviour: &str, check: impl Fn(&str, Result<(), PersistError>)) {
+    let (engine, folder) = engine();
+    let before = files(folder.path());
+    for (name, operation) in OPERATIONS {
+        let began = Instant::now();
+        check(name, operation(&engine, behaviour));
+        assert!(began.elapsed() < Duration::from_secs(20), "{behaviour}, {name}: it was not stopped");
+        assert_eq!(files(folder.path()), before, "{behaviour}, {name}: something became visible");
+        assert_eq!(engine.exists("fine"), Ok(true), "{behaviour}, {name}: the next operation");
+    }
+}
+
+fn stopped_by(code: ErrorCode, exit_code: u8, says: &str) -> impl Fn(&str, Result<(), PersistError>) {
+    move |name, outcome| {
+        let error = outcome.expect_err(name);
+        assert_eq!((error.code(), error.exit_code()), (code, exit_code), "{name}: {error:?}");
+        assert!(error.to_string().contains(says), "{name}: {error}");
+    }
+}
+
+#[test]
+fn a_trap_is_an_error() {
+    every_operation("trap/x", stopped_by(ErrorCode::Other, 1, "the component failed"));
+    every_operation("overflow/x", stopped_by(ErrorCode::Other, 1, "the component failed"));
+}
+
+#[test]
+fn a_loop_ends_at_the_deadline() {
+    every_operation("loop/x", stopped_by(ErrorCode::Deadline, 9, "computed for more than"));
+}
+
+#[test]
+fn a_bloat_ends_at_the_memory_limit() {
+    every_operation("bloat/x", stopped_by(ErrorCode::MemoryLimit, 9, "bytes of memory"));
+}
+
+#[test]
+fn handles_and_copies_are_limited() {
+    every_operation("leak/x", |name, outcome| {
+        assert!(matches!(outcome, Err(PersistError::Other(_) | PersistError::ResourceLimit(_))), "{name}: {outcome:?}");
+    });
+    every_operation("flood/x", |name, outcome| {
+        assert!(matches!(outcome, Err(PersistError::Other(_) | PersistError::ResourceLimit(_))), "{name}: {outcome:?}");
+    });
+}
+
+#[test]
+fn what_is_not_linked_traps() {
+    for behaviour in ["print/x", "sleep/x", "exit/x", "read/x", "environment/x"] {
+        every_operation(behaviour, |name, outcome| {
+            assert!(matches!(outcome, Err(PersistError::Other(_))), "{behaviour}, {name}: {outcome:?}");
+        });
+    }
+}
+
+#[test]
+fn hostile_arguments_reach_nothing() {
+    let outside = |folder: &Path| files(folder).into_iter().filter(|name| !name.starts_with("root")).collect::<Vec<_>>();
+    let (engine, folder) = engine();
+    for (name, operation) in OPERATIONS {
+        // The component itself asserts that each of its tries was refused, and
+        // would trap.
+        if let Err(error) = operation(&engine, "escape/x") {
+            assert!(!error.to_string().contains("the component failed"), "{name}: {error}");
+        }
+    }
+    assert_eq!(outside(folder.path()), Vec::<String>::new());
+    assert_eq!(files(&folder.path().join("root")), Vec::<String>::new());
+}
+
+#[test]
+fn a_writer_that_is_never_committed_leaves_nothing() {
+    let (engine, folder) = engine();
+    for (name, operation) in OPERATIONS {
+        let _ = operation(&engine, "hold/x");
+        assert_eq!(files(folder.path()), ["root"], "{name}");
+    }
+}
+
+#[test]
+fn misbehaving_later_is_the_same() {
+    let (engine, folder) = engine();
+    for (behaviour, code) in [("late-trap", ErrorCode::Other), ("late-loop", ErrorCode::Deadline), ("late-bloat", ErrorCode::MemoryLimit)] {
+        let mut writer = engine.writer(behaviour, SnapshotOptions::default()).expect("it opens");
+        assert_eq!(writer.write_state(b"state").expect_err("it fails").code(), code);
+        // An instance that was stopped stays so, and says why again.
+        assert_eq!(writer.write_state(b"state").expect_err("it fails").code(), code);
+        assert_eq!(writer.commit().expect_err("it fails").code(), code);
+        let mut reader = engine.reader(behaviour).expect("it opens");
+        assert_eq!(reader.next_chunk().expect_err("it fails").code(), code);
+        assert_eq!(engine.exists("fine"), Ok(true));
+    }
+    assert_eq!(files(folder.path()), ["root"]);
+}
+
+#[test]
+fn nonsense_is_passed_on_as_what_it_is() {
+    let (engine, folder) = engine();
+    let metadata = engine.metadata("nonsense").expect("it answers");
+    assert_eq!(metadata.snapshot_index, u64::MAX);
+    // No JSON can be made of it, and that is an error, not a panic.
+    assert!(serde_json::to_string(&metadata).is_err());
+    assert!(metadata.ratio().is_infinite());
+    let mut reader = engine.reader("endless").expect("it opens");
+    for _ in 0..10 {
+        assert!(reader.next_chunk().expect("it reads").is_some_and(|chunk| chunk.len() > 8 << 20));
+    }
+    let saved = engine.snapshot("nonsense", b"state", &SnapshotOptions::default()).expect("it claims so");
+    assert_eq!(saved.uncompressed_size, u64::MAX);
+    assert!(!folder.path().join("root/nonsense").exists(), "nothing was stored");
+}
+
+#[test]
+fn a_component_that_wants_more_is_not_started() {
+    // A component that imports what it is not given.
+    let wat = r#"(component (import "wasi:sockets/tcp@0.2.6" (instance)))"#;
+    let error = Engine::builder().component(wat.as_bytes().to_vec()).compile_cache(CompileCache::None).build().expect_err("it is refused");
+    assert!(error.to_string().contains("wasi:sockets/tcp") || error.to_string().contains("could not be compiled"), "{error}");
+    let error = Engine::builder().component(b"nonsense".to_vec()).compile_cache(CompileCache::None).build().expect_err("it is refused");
+    assert_eq!(error.code(), ErrorCode::Other);
+}
