@@ -4,8 +4,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use persist_fuzz::{one_frame, read};
-use persist_guest::codec::Codec;
+use persist_fuzz::craft::one_frame;
+use persist_fuzz::read;
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((&[low, middle, high], rest)) = bytes.split_first_chunk() else { return };
@@ -13,6 +13,6 @@ fuzz_target!(|bytes: &[u8]| {
     if high & 0x80 != 0 {
         read(rest.to_vec());
     } else {
-        read(one_frame(Codec::Zstd, rest, u32::from_le_bytes([low, middle, high & 0x7f, 0])));
+        read(one_frame(false, rest, u32::from_le_bytes([low, middle, high & 0x7f, 0])));
     }
 });

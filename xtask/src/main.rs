@@ -5,6 +5,7 @@
 
 mod component;
 mod demo;
+mod fuzz;
 mod shell;
 mod test;
 
@@ -17,6 +18,8 @@ Usage: cargo xtask COMMAND
 Commands:
   demo              build, save the state of a sample agent, verify and restore it
   test              build, run every test
+  fuzz [SECONDS]    fuzz every reader of untrusted bytes, each for so long [600];
+                    needs a nightly toolchain and cargo-fuzz
   component [FILE]  build the WebAssembly component, into FILE [persist.wasm]";
 
 /// The root of the workspace.
@@ -39,6 +42,8 @@ fn main() -> ExitCode {
     let done = match arguments[..] {
         ["demo"] => demo::run(),
         ["test"] => test::run(),
+        ["fuzz"] => fuzz::run("600"),
+        ["fuzz", seconds] => fuzz::run(seconds),
         ["component"] => build_component(Path::new("persist.wasm")),
         ["component", file] => build_component(Path::new(file)),
         ["help" | "--help" | "-h"] => {

@@ -1,0 +1,110 @@
+//! A second reader, in Python, written from `docs/format.md` alone: it reads
+//! what we write, and refuses what we refuse.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use support::{chat_bytes, ok_in, run_in};
+
+fn reader() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").join("tests/reader.py")
+}
+
+fn has_python() -> bool {
+    let found = Command::new("python3").arg("--version").output().is_ok();
+    if !found {
+        println!("python3 is not installed here: left out");
+        assert!(std::env::var_os("PERSIST_REQUIRE_TOOLS").is_none(), "python3 is required, but not installed");
+    }
+    found
+}
+
+fn read(folder: &Path, name: &str) -> Output {
+    Command::new("python3").arg(reader()).arg(folder.join(name)).output().expect("python starts")
+}
+
+#[test]
+fn it_is_short() {
+    let lines = fs::read_to_string(reader()).expect("the reader").lines().count();
+    assert!(lines < 150, "{lines} lines");
+}
+
+#[test]
+fn it_reads_every_sample() {
+    if !has_python() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let mut samples = 0;
+    for size in [0, 1, 1000, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 5_000_000] {
+        let state = chat_bytes(size);
+        fs::write(folder.join("state"), &state).expect("a state");
+        for (name, level) in [("x.gz", "1"), ("x.gz", "9"), ("x.zst", "-7"), ("x.zst", "4")] {
+            ok_in(
+                folder,
+                &["snapshot", "state", name, "--level", level, "--label", "é=\"quoted\"", "--description", &"long ".repeat(5000)],
+            );
+            let output = read(folder, name);
+            match output.status.code() {
+                Some(0) => assert!(output.stdout == state, "{name} of {size}"),
+                // Checked, but this Python has no zstd.
+                Some(3) => assert!(name == "x.zst", "{name} of {size}"),
+                other => panic!("{name} of {size}: {other:?}: {}", String::from_utf8_lossy(&output.stderr)),
+            }
+            samples += 1;
+        }
+    }
+    println!("the second reader read {samples} samples");
+}
+
+/// Every flipped bit, truncation and added byte of a small snapshot, in one
+/// Python process.
+const HARNESS: &str = "
+import sys, zlib
+sys.path.insert(0, sys.argv[1])
+import reader
+
+def refuses(file):
+    try:
+        for _ in reader.blocks(file):
+            pass
+        return False
+    except (reader.Refused, KeyError, TypeError, ValueError, zlib.error):
+        return True
+
+whole = open(sys.argv[2], 'rb').read()
+assert not refuses(whole)
+damaged = [whole[: bit // 8] + bytes([whole[bit // 8] ^ 1 << bit % 8]) + whole[bit // 8 + 1 :] for bit in range(len(whole) * 8)]
+damaged += [whole[:length] for length in range(len(whole))]
+damaged += [whole[:at] + bytes([value]) + whole[at:] for at in range(len(whole) + 1) for value in (0, 255)]
+accepted = [number for number, file in enumerate(damaged) if not refuses(file)]
+assert not accepted, accepted
+print(len(damaged))
+";
+
+#[test]
+fn it_refuses_every_damaged_one() {
+    if !has_python() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("state"), chat_bytes(300)).expect("a state");
+    for name in ["x.gz", "x.zst"] {
+        ok_in(folder.path(), &["snapshot", "state", name]);
+        let mut command = Command::new("python3");
+        command.args(["-B", "-c", HARNESS]).arg(reader().parent().expect("a folder")).arg(folder.path().join(name));
+        let output = command.output().expect("python starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        println!("{name}: the second reader refused all {} damaged files", String::from_utf8_lossy(&output.stdout).trim());
+    }
+    // What we refuse, it refuses: a file that is none of ours.
+    fs::write(folder.path().join("other"), b"\x89PNG").expect("a file");
+    assert_eq!(read(folder.path(), "other").status.code(), Some(1));
+    assert_eq!(run_in(folder.path(), &["show", "other"]).code, 5);
+}

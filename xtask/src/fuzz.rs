@@ -1,0 +1,43 @@
+//! `cargo xtask fuzz`: every target for some time, from the seeds that are kept
+//! in the repository.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::shell::{announce, run as run_command, spoken, target_dir};
+use crate::workspace;
+
+/// What reads untrusted bytes, a target each; `fuzz/Cargo.toml` has the same.
+const TARGETS: [&str; 7] = ["document", "gzip_reader", "location", "round_trip", "salvage", "table", "zstd_reader"];
+
+/// The most memory that a target may take, in MiB; reading is bounded far below.
+const MEMORY: u32 = 1024;
+
+pub(crate) fn run(seconds: &str) -> Result<(), String> {
+    let seconds: u64 = seconds.parse().map_err(|_| format!("'{seconds}' is not a number of seconds"))?;
+    let folder = workspace().join("fuzz");
+    let target = target_dir()?.join("fuzz");
+    let build = || {
+        let mut cargo = Command::new("cargo");
+        cargo.current_dir(&folder).env("CARGO_TARGET_DIR", &target).env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN");
+        cargo.args(["+nightly", "fuzz"]);
+        cargo
+    };
+    run_command(build().arg("build"))
+        .map_err(|error| format!("{error}\nFuzzing needs a nightly toolchain and cargo-fuzz: cargo install --locked cargo-fuzz"))?;
+    for name in TARGETS {
+        announce(&format!("{name}, {}", spoken(Duration::from_secs(seconds))));
+        let corpus = folder.join("corpus").join(name);
+        fs::create_dir_all(&corpus).map_err(|error| format!("{}: {error}", corpus.display()))?;
+        let limits = [
+            format!("-max_total_time={seconds}"),
+            format!("-rss_limit_mb={MEMORY}"),
+            "-timeout=25".to_owned(),
+            "-max_len=65536".to_owned(),
+        ];
+        run_command(build().args(["run", name]).arg(&corpus).arg(folder.join("seeds").join(name)).arg("--").args(limits))?;
+    }
+    println!("\n{} targets, {} each, without a find.", TARGETS.len(), spoken(Duration::from_secs(seconds)));
+    Ok(())
+}
