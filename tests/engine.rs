@@ -199,6 +199,30 @@ fn keys_are_confined_to_the_root() {
     assert_eq!(engine.restore("file").expect("it is restored"), b"{}");
 }
 
+/// A folder that is swapped for a link out of the root in the middle of a write
+/// leads nothing out.
+#[test]
+fn a_folder_swapped_for_a_link_leads_nowhere() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (root, outside) = (folder.path().join("root"), folder.path().join("outside"));
+    std::fs::create_dir_all(root.join("keys")).expect("a folder");
+    std::fs::create_dir(&outside).expect("a folder");
+    let engine = Engine::builder().storage(LocalFileStorage::new(&root)).compile_cache(cache()).build().expect("an engine");
+    let mut writer = engine.writer("keys/x.gz", SnapshotOptions::default()).expect("it opens");
+    writer.write_state(&chat_bytes(2_000_000)).expect("it is written");
+    std::fs::rename(root.join("keys"), root.join("moved")).expect("it is moved");
+    std::os::unix::fs::symlink(&outside, root.join("keys")).expect("a link");
+    writer.write_state(&chat_bytes(2_000_000)).expect("it is written");
+    // It may land in the folder that it was opened in, or fail; never outside.
+    let committed = writer.commit();
+    assert_eq!(files(&outside), Vec::<String>::new());
+    assert!(committed.is_err() || root.join("moved/x.gz").exists());
+    for result in [engine.restore("keys/x.gz").map(drop), engine.snapshot("keys/y.gz", b"{}", &SnapshotOptions::default()).map(drop)] {
+        assert_eq!(fails(result).code(), ErrorCode::InvalidKey);
+    }
+    assert_eq!(files(&outside), Vec::<String>::new());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
