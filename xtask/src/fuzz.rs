@@ -35,6 +35,7 @@ pub(crate) fn run(seconds: &str) -> Result<(), String> {
             format!("-rss_limit_mb={MEMORY}"),
             "-timeout=25".to_owned(),
             "-max_len=65536".to_owned(),
+            "-verbosity=0".to_owned(),
         ];
         run_command(build().args(["run", name]).arg(&corpus).arg(folder.join("seeds").join(name)).arg("--").args(limits))?;
     }
