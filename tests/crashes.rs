@@ -11,6 +11,8 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use support::{chat_bytes, files, ok_in, persist, run_in};
 
 const KILLS: u64 = 200;
@@ -77,8 +79,11 @@ fn an_interrupted_save_leaves_the_old_state() {
     while temporary_files(&folder.join("kept")) == 0 {
         std::thread::sleep(Duration::from_millis(5));
     }
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id().cast_signed()), nix::sys::signal::Signal::SIGINT)
-        .expect("it is interrupted");
+    // A shell starts its background jobs with SIGINT ignored, and so may be who
+    // runs the tests; SIGTERM then does the same.
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        kill(Pid::from_raw(child.id().cast_signed()), signal).expect("it is interrupted");
+    }
     let status = child.wait().expect("it ends");
     assert!(!status.success());
     drop(stdin);
