@@ -262,6 +262,13 @@ fn a_state_goes_to_local_files_only() {
     let target = format!("file://{}", folder.join("out.json").display());
     ok_in(folder, &["restore", "x.gz", "-o", &target]);
     assert_eq!(fs::read(folder.join("out.json")).expect("the state"), STATE);
+    // In a folder below /dev a file is a file.
+    if Path::new("/dev/shm").is_dir() {
+        let folder_in_memory = tempfile::tempdir_in("/dev/shm").expect("a folder");
+        let target = folder_in_memory.path().join("out.json");
+        ok_in(folder, &["restore", "x.gz", "-o", target.to_str().expect("a path")]);
+        assert_eq!(fs::read(target).expect("the state"), STATE);
+    }
     let before = files(folder);
     for target in ["s3://bucket/out.json", "memory://out", "ftp://host/out"] {
         assert_eq!(run_in(folder, &["restore", "x.gz", "-o", target]).code, 2, "{target}");
@@ -432,6 +439,11 @@ fn a_base_path_confines() {
         assert_eq!(done.code, 2, "{done:?}");
         assert!(done.stderr.contains("not below PERSIST_LOCAL_PATH"), "{done:?}");
     }
+    // As without a base path, what is missing is no empty folder.
+    assert_eq!(run(&["list", "missing"]).code, 3);
+    assert_eq!(run(&["list", "s/x.gz"]).code, 2);
+    assert_eq!(run(&["copy", "--recursive", "s", "copied"]).code, 0);
+    assert!(base.join("copied/x.gz").exists());
     // A link may not lead out, either.
     fs::create_dir(outer.path().join("outside")).expect("a folder");
     symlink(outer.path().join("outside"), base.join("way-out")).expect("a link");

@@ -3,16 +3,4 @@
 
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use persist_fuzz::craft::one_frame;
-use persist_fuzz::read;
-
-fuzz_target!(|bytes: &[u8]| {
-    let Some((&[low, middle, high], rest)) = bytes.split_first_chunk() else { return };
-    // The whole file is the fuzzer's, or one frame and its length.
-    if high & 0x80 != 0 {
-        read(rest.to_vec());
-    } else {
-        read(one_frame(false, rest, u32::from_le_bytes([low, middle, high & 0x7f, 0])));
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| persist_fuzz::read_as_file_or_frame(false, bytes));

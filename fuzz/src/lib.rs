@@ -12,6 +12,17 @@ use persist_guest::{snapshots, verify};
 
 const KEY: &str = "x";
 
+/// Reads what a fuzzer made as a whole file, or as one frame and its length, by
+/// the first three bytes.
+pub fn read_as_file_or_frame(gzip: bool, bytes: &[u8]) {
+    let Some((&[low, middle, high], rest)) = bytes.split_first_chunk() else { return };
+    if high & 0x80 != 0 {
+        read(rest.to_vec());
+    } else {
+        read(craft::one_frame(gzip, rest, u32::from_le_bytes([low, middle, high & 0x7f, 0])));
+    }
+}
+
 /// Reads a file in every way. Bytes from strangers give bytes or an error about
 /// them, and the ways agree.
 pub fn read(bytes: Vec<u8>) {

@@ -29,7 +29,8 @@ pub struct Report {
     pub salvaged_size: u64,
     /// How many of them were checked against the SHA-256 of their frame.
     pub checked_size: u64,
-    /// Where in the object it breaks; none if the end of the state was reached.
+    /// Where in the object it breaks, in bytes from its beginning; none if the
+    /// end of the state was reached.
     pub break_offset: Option<u64>,
     /// What was wrong there, or with metadata and table.
     pub reason: Option<Error>,
@@ -37,6 +38,7 @@ pub struct Report {
 
 /// A damaged snapshot being salvaged. Its output is unverified as a whole.
 pub struct Salvager<R> {
+    key: String,
     source: SourceKind<R>,
     report: Report,
     ended: bool,
@@ -65,35 +67,37 @@ impl<R: Reader> Salvager<R> {
     }
 
     fn open_inner<S: Storage<Reader = R>>(storage: &S, key: &str) -> Result<Self> {
-        let report = |codec, reason| Report { metadata: None, codec, salvaged_size: 0, checked_size: 0, break_offset: None, reason };
+        let salvager = |source, codec, metadata, reason| {
+            let report = Report { metadata, codec, salvaged_size: 0, checked_size: 0, break_offset: None, reason };
+            Self { key: key.to_owned(), source, report, ended: false }
+        };
         let reason = match Restorer::open(storage, key) {
             Ok(restorer) => {
                 let metadata = restorer.metadata();
-                let report = Report { metadata: Some(metadata.clone()), ..report(metadata.compression_algorithm, None) };
-                return Ok(Self { source: SourceKind::Checked(Box::new(restorer)), report, ended: false });
+                let codec = metadata.compression_algorithm;
+                return Ok(salvager(SourceKind::Checked(Box::new(restorer)), codec, Some(metadata), None));
             }
             Err(error) if is_about_content(error.code) => error,
             Err(error) => return Err(error),
         };
         let mut input = Input::new(storage.open_read(key, ByteRange::All, None)?);
         let head = input.peek(Codec::Gzip.header().len())?;
-        let source = if head == Codec::Gzip.header() {
+        if head == Codec::Gzip.header() {
             input.skip(Codec::Gzip.header().len());
-            SourceKind::Gzip(Box::new(GzipSource { input, inflate: Decompress::new(false), crc32: 0, size: 0 }))
+            let source = GzipSource { input, inflate: Decompress::new(false), crc32: 0, size: 0 };
+            Ok(salvager(SourceKind::Gzip(Box::new(source)), Codec::Gzip, None, Some(reason)))
         } else if head.starts_with(&ZSTD_MAGIC) {
-            SourceKind::Zstd(Box::new(ZstdSource { input, block: Vec::new(), given: 0, broken: None }))
+            let source = ZstdSource { input, block: Vec::new(), given: 0, broken: None };
+            Ok(salvager(SourceKind::Zstd(Box::new(source)), Codec::Zstd, None, Some(reason)))
         } else {
-            return Err(reason);
-        };
-        let codec = if matches!(source, SourceKind::Gzip(_)) { Codec::Gzip } else { Codec::Zstd };
-        Ok(Self { source, report: report(codec, Some(reason)), ended: false })
+            Err(reason)
+        }
     }
 
     /// The next bytes of the state: none at the break or the end. An error is
     /// one of the storage.
     pub fn read(&mut self, max: u32) -> Result<Vec<u8>> {
-        let key = self.report.metadata.as_ref().map(|metadata| metadata.key.clone());
-        self.read_inner(max).map_err(|error| key.map_or(error.clone(), |key| error.at(&key)))
+        self.read_inner(max).map_err(|error| error.at(&self.key))
     }
 
     fn read_inner(&mut self, max: u32) -> Result<Vec<u8>> {

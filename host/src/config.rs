@@ -193,11 +193,7 @@ impl StorageConfig {
 
     /// A path that was given whole, which has to be below the base path.
     fn locate_below(base: &Path, path: &Path) -> Result<StorageLocation> {
-        let key = path
-            .strip_prefix(base)
-            .ok()
-            .and_then(Path::to_str)
-            .ok_or_else(|| PersistError::new(ErrorCode::InvalidKey, "the path is not below PERSIST_LOCAL_PATH").at(path.display()))?;
+        let key = path.strip_prefix(base).ok().and_then(Path::to_str).ok_or_else(|| not_below(path))?;
         check_key(key)?;
         Ok(StorageLocation::Local { root: base.to_owned(), key: key.to_owned() })
     }
@@ -235,46 +231,7 @@ impl StorageConfig {
     /// `NotFound` for a local folder that does not exist, `Configuration` for
     /// what is no folder, and those of [`open`](Self::open).
     pub fn open_folder(&self, text: impl AsRef<OsStr>) -> Result<(Arc<dyn StorageAdapter>, String)> {
-        let path = Path::new(text.as_ref());
-        let text = path.to_string_lossy();
-        let as_prefix = |key: &str| {
-            let key = key.trim_end_matches('/');
-            if matches!(key, "" | ".") { String::new() } else { format!("{key}/") }
-        };
-        match text.split_once("://") {
-            Some(("file", rest)) => {
-                let path = file_uri_path(&text, rest)?;
-                match &self.local_base_path {
-                    None => self.open_local_folder(&path),
-                    Some(base) => {
-                        // A name below it stands for the folder itself.
-                        let StorageLocation::Local { root, key } = Self::locate_below(base, &path.join("x"))? else {
-                            return Err(wrong("the location is not local", "write it as file:///path"));
-                        };
-                        let prefix = key.strip_suffix('x').unwrap_or(&key).to_owned();
-                        Ok((Arc::new(LocalFileStorage::new(root).durability(self.durability)), prefix))
-                    }
-                }
-            }
-            Some(("memory", key)) => Ok((Arc::new(MEMORY.clone()), as_prefix(key))),
-            Some(("s3", _)) => Err(s3_is_missing().at(text)),
-            // Says what is wrong with it.
-            Some((scheme, _)) if is_scheme(scheme) => {
-                StorageLocation::parse(&text).and_then(|location| Ok((self.open(&location)?, String::new())))
-            }
-            _ => match (self.backend, &self.local_base_path) {
-                (StorageBackend::S3, _) => Err(s3_is_missing().at(text)),
-                (StorageBackend::Memory, _) => Ok((Arc::new(MEMORY.clone()), as_prefix(&text))),
-                (StorageBackend::Local, None) => self.open_local_folder(path),
-                (StorageBackend::Local, Some(root)) => {
-                    let prefix = as_prefix(&text);
-                    if !prefix.is_empty() {
-                        check_key(prefix.trim_end_matches('/'))?;
-                    }
-                    Ok((Arc::new(LocalFileStorage::new(root).durability(self.durability)), prefix))
-                }
-            },
-        }
+        self.folder(text.as_ref(), true)
     }
 
     /// As [`open_folder`](Self::open_folder), for a folder that need not be
@@ -283,30 +240,72 @@ impl StorageConfig {
     /// # Errors
     /// Those of [`open_folder`](Self::open_folder) but `NotFound`.
     pub fn open_folder_to_write(&self, text: impl AsRef<OsStr>) -> Result<(Arc<dyn StorageAdapter>, String)> {
-        let text = text.as_ref();
-        match self.open_folder(text) {
-            Err(PersistError::NotFound(_)) => {
-                let path = match text.to_str().and_then(|text| text.strip_prefix("file://").map(|rest| file_uri_path(text, rest))) {
-                    Some(path) => path?,
-                    None => PathBuf::from(text),
-                };
-                Ok((Arc::new(LocalFileStorage::new(path).durability(self.durability)), String::new()))
+        self.folder(text.as_ref(), false)
+    }
+
+    fn folder(&self, text: &OsStr, has_to_exist: bool) -> Result<(Arc<dyn StorageAdapter>, String)> {
+        let path = Path::new(text);
+        let text = path.to_string_lossy();
+        match (text.split_once("://"), self.backend) {
+            (Some(("file", rest)), _) => {
+                let path = file_uri_path(&text, rest)?;
+                let below = self
+                    .local_base_path
+                    .as_ref()
+                    .map_or(Ok(path.as_path()), |base| path.strip_prefix(base).map_err(|_| not_below(&path)))?;
+                self.local_folder(below, has_to_exist)
             }
-            opened => opened,
+            (Some(("memory", key)), _) => Ok((Arc::new(MEMORY.clone()), folder_prefix(key))),
+            (Some(("s3", _)), _) => Err(s3_is_missing().at(text)),
+            // Says what is wrong with it.
+            (Some((scheme, _)), _) if is_scheme(scheme) => {
+                StorageLocation::parse(&text).and_then(|location| Ok((self.open(&location)?, String::new())))
+            }
+            (_, StorageBackend::S3) => Err(s3_is_missing().at(text)),
+            (_, StorageBackend::Memory) => Ok((Arc::new(MEMORY.clone()), folder_prefix(&text))),
+            (_, StorageBackend::Local) => self.local_folder(path, has_to_exist),
         }
     }
 
-    fn open_local_folder(&self, path: &Path) -> Result<(Arc<dyn StorageAdapter>, String)> {
-        let wrong = |code, problem: &str, hint: &str| Err(PersistError::new(code, problem).at(path.display()).hint(hint));
-        match path.metadata() {
-            Ok(metadata) if metadata.is_dir() => Ok((Arc::new(LocalFileStorage::new(path).durability(self.durability)), String::new())),
-            Ok(_) => wrong(ErrorCode::InvalidArgument, "this is a file, not a folder", "look at one snapshot with 'persist show'"),
-            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-                wrong(ErrorCode::AccessDenied, "access denied to the folder", "check its permissions")
+    /// A local folder: its own storage, or a prefix below the base path.
+    fn local_folder(&self, path: &Path, has_to_exist: bool) -> Result<(Arc<dyn StorageAdapter>, String)> {
+        let (root, prefix) = match &self.local_base_path {
+            None => (path, String::new()),
+            Some(base) => {
+                let prefix = folder_prefix(path.to_str().ok_or_else(|| not_below(path))?);
+                if !prefix.is_empty() {
+                    check_key(prefix.trim_end_matches('/'))?;
+                }
+                (base.as_path(), prefix)
             }
-            Err(_) => wrong(ErrorCode::NotFound, "there is no such folder", "check the path"),
+        };
+        let wrong = |code, problem: &str, hint: &str| Err(PersistError::new(code, problem).at(path.display()).hint(hint));
+        // Joined to nothing, a path gets a slash, which a file can't have.
+        let folder = if prefix.is_empty() { root.to_owned() } else { root.join(prefix.trim_end_matches('/')) };
+        match folder.metadata() {
+            Ok(metadata) if !metadata.is_dir() => {
+                return wrong(ErrorCode::InvalidArgument, "this is a file, not a folder", "look at one snapshot with 'persist show'");
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                return wrong(ErrorCode::AccessDenied, "access denied to the folder", "check its permissions");
+            }
+            Err(_) if has_to_exist => return wrong(ErrorCode::NotFound, "there is no such folder", "check the path"),
+            _ => {}
         }
+        Ok((Arc::new(LocalFileStorage::new(root).durability(self.durability)), prefix))
     }
+}
+
+/// What the keys of a folder begin with.
+fn folder_prefix(key: &str) -> String {
+    let key = key.trim_end_matches('/');
+    if matches!(key, "" | ".") { String::new() } else { format!("{key}/") }
+}
+
+fn not_below(path: &Path) -> PersistError {
+    PersistError::new(ErrorCode::InvalidKey, "the path is not below PERSIST_LOCAL_PATH")
+        .at(path.display())
+        .hint("give a path below that folder")
 }
 
 fn wrong(problem: &str, hint: &str) -> PersistError {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wasmtime::Config;
-use wasmtime::component::{Linker, ResourceAny};
+use wasmtime::component::Linker;
 
 use crate::bindings::PersistPre;
 use crate::clock::Clock;
@@ -18,15 +18,15 @@ use crate::restore::SnapshotReader;
 use crate::salvage::Salvager;
 use crate::sandbox::{Limits, Sandbox};
 use crate::save::SnapshotWriter;
-use crate::storage::{Precondition, ReadOptions, StorageAdapter, StorageReader, WriteOptions};
+use crate::storage::{Precondition, ReadOptions, StorageAdapter, WriteOptions};
 use crate::{ByteRange, MemoryStorage};
 
 /// Enough for every snapshot within the format's limits: blocks of 8 MiB and
 /// the largest table, a few times over.
 const DEFAULT_MEMORY_LIMIT: usize = 128 << 20;
 
-/// For one call into the component, which works on one block of at most
-/// 8 MiB: under a second everywhere but on the smallest machines.
+/// For one call into the component, which works on a few megabytes: under a
+/// second everywhere but on the smallest machines.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Saves and restores snapshots in one storage, each operation in a fresh
@@ -95,7 +95,7 @@ impl EngineBuilder {
     }
 
     /// The longest that the component may compute in one call; 30 s unless
-    /// set. A call works on one block, and time in storage does not count, so
+    /// set. A call works on a few megabytes, and time in storage does not count, so
     /// that this bounds a component that hangs, not a large transfer.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
@@ -257,51 +257,49 @@ impl Engine {
                 progress(checked);
                 Ok(())
             };
-            self.read_verified(key, |_| Ok(()), each).map(|(metadata, ())| metadata)
+            self.read_verified(key, |_| Ok(Some(())), each).map(|(metadata, _)| metadata)
         };
         self.logged("verify", key, check, metadata_sizes)
     }
 
-    /// A verifier of a snapshot, and the object that it was made for.
-    fn open_verified(&self, key: &str) -> Result<(Guest, ResourceAny, SnapshotMetadata, Box<dyn StorageReader>)> {
-        let mut guest = self.guest()?;
-        let verifier = guest.call(|persist, store| persist.persist_snapshot_snapshots().call_open_verifier(store, key))?;
-        let metadata =
-            guest.call(|persist, store| persist.persist_snapshot_snapshots().verifier().call_metadata(store, verifier).map(Ok))?;
-        let metadata = SnapshotMetadata::from(metadata);
-        let object = self.storage.open_read(key, ReadOptions { range: ByteRange::All, if_match: metadata.etag.clone() })?;
-        Ok((guest, verifier, metadata, object))
-    }
-
     /// Reads a snapshot's stored bytes from the first to the last, and has
-    /// them checked on the way: `open` gets the metadata, `each` what it gave
-    /// and a chunk that was handed to the verifier. What comes back was whole
-    /// and right.
+    /// them checked on the way: `open` gets the metadata and gives a sink, or
+    /// none if the snapshot need not be read; `each` gets the sink and a chunk
+    /// that was handed to the verifier. A sink that comes back has got all of a
+    /// snapshot that is whole and right.
     fn read_verified<T>(
         &self,
         key: &str,
-        open: impl FnOnce(&SnapshotMetadata) -> Result<T>,
+        mut open: impl FnMut(&SnapshotMetadata) -> Result<Option<T>>,
         mut each: impl FnMut(&mut T, &[u8]) -> Result<()>,
-    ) -> Result<(SnapshotMetadata, T)> {
+    ) -> Result<(SnapshotMetadata, Option<T>)> {
         let mut attempt = 1;
-        let (mut guest, verifier, metadata, mut object) = loop {
-            match self.open_verified(key) {
-                // Replaced between the two reads: what is there now will do.
-                Err(PersistError::Conflict(_)) if attempt < OPEN_ATTEMPTS => attempt += 1,
-                opened => break opened?,
-            }
-        };
-        let mut sink = open(&metadata)?;
         loop {
-            let chunk = object.read(STORED_CHUNK)?;
-            if chunk.is_empty() {
-                break;
+            let mut guest = self.guest()?;
+            let verifier = guest.call(|persist, store| persist.persist_snapshot_snapshots().call_open_verifier(store, key))?;
+            let metadata =
+                guest.call(|persist, store| persist.persist_snapshot_snapshots().verifier().call_metadata(store, verifier).map(Ok))?;
+            let metadata = SnapshotMetadata::from(metadata);
+            let Some(mut sink) = open(&metadata)? else { return Ok((metadata, None)) };
+            let mut object = match self.storage.open_read(key, ReadOptions { range: ByteRange::All, if_match: metadata.etag }) {
+                // Replaced between the two reads: what is there now will do.
+                Err(PersistError::Conflict(_)) if attempt < OPEN_ATTEMPTS => {
+                    attempt += 1;
+                    continue;
+                }
+                opened => opened?,
+            };
+            loop {
+                let chunk = object.read(STORED_CHUNK)?;
+                if chunk.is_empty() {
+                    break;
+                }
+                guest.call(|persist, store| persist.persist_snapshot_snapshots().verifier().call_write(store, verifier, &chunk))?;
+                each(&mut sink, &chunk)?;
             }
-            guest.call(|persist, store| persist.persist_snapshot_snapshots().verifier().call_write(store, verifier, &chunk))?;
-            each(&mut sink, &chunk)?;
+            let metadata = guest.call(|persist, store| persist.persist_snapshot_snapshots().verifier().call_finish(store, verifier))?;
+            return Ok((SnapshotMetadata::from(metadata), Some(sink)));
         }
-        let metadata = guest.call(|persist, store| persist.persist_snapshot_snapshots().verifier().call_finish(store, verifier))?;
-        Ok((SnapshotMetadata::from(metadata), sink))
     }
 
     /// Copies a snapshot, byte for byte, to a key of another engine's storage,
@@ -319,22 +317,21 @@ impl Engine {
         precondition: Precondition,
         mut progress: impl FnMut(u64),
     ) -> Result<Copied> {
-        let source = self.metadata(key)?;
-        if let Ok(existing) = target.metadata(target_key)
-            && existing.digest == source.digest
-        {
-            return Ok(Copied { metadata: existing, is_new: false });
-        }
         let mut copied = 0;
         let copy = || {
+            let mut existing = None;
             let open = |metadata: &SnapshotMetadata| {
+                existing = target.metadata(target_key).ok().filter(|existing| existing.digest == metadata.digest);
+                if existing.is_some() {
+                    return Ok(None);
+                }
                 let options = WriteOptions {
-                    precondition,
+                    precondition: precondition.clone(),
                     size_hint: Some(metadata.stored_size),
                     content_type: Some(metadata.compression_algorithm.media_type().to_owned()),
                     attributes: Vec::new(),
                 };
-                target.storage.open_write(target_key, options)
+                target.storage.open_write(target_key, options).map(Some)
             };
             let (metadata, writer) = self.read_verified(key, open, |writer, chunk| {
                 writer.write(chunk)?;
@@ -342,10 +339,15 @@ impl Engine {
                 progress(copied);
                 Ok(())
             })?;
-            let info = writer.commit()?;
-            Ok(SnapshotMetadata { key: info.key, etag: info.etag, ..metadata })
+            match (existing, writer) {
+                (_, Some(writer)) => {
+                    let info = writer.commit()?;
+                    Ok(Copied { metadata: SnapshotMetadata { key: info.key, etag: info.etag, ..metadata }, is_new: true })
+                }
+                (existing, None) => Ok(Copied { metadata: existing.unwrap_or(metadata), is_new: false }),
+            }
         };
-        self.logged("copy", key, copy, metadata_sizes).map(|metadata| Copied { metadata, is_new: true })
+        self.logged("copy", key, copy, |copied| metadata_sizes(&copied.metadata))
     }
 
     /// What can still be had of a damaged snapshot, from its front up to the

@@ -23,7 +23,8 @@ pub struct SalvageReport {
     /// How many of them were checked against the hash of their frame. The
     /// others are what the codec made of what was there.
     pub checked_size: u64,
-    /// Where in the object it breaks; none if the end of the state was reached.
+    /// Where in the object it breaks, in bytes from its beginning; none if the
+    /// end of the state was reached.
     pub break_offset: Option<u64>,
     /// What was wrong there, or with metadata and table.
     pub reason: Option<PersistError>,
@@ -48,7 +49,8 @@ impl Salvager {
         }
     }
 
-    /// The next part of the state; none at the break or the end.
+    /// The next part of the state, at most a block of 8 MiB; none at the break
+    /// or the end.
     ///
     /// # Errors
     /// What the storage says.

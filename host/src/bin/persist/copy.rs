@@ -98,13 +98,14 @@ fn copy_all(arguments: &Arguments, config: &StorageConfig, output: &Output) -> R
     let target = source.with_storage(target);
     let mut total = Total::default();
     for entry in source.list(&prefix) {
-        let key = match entry? {
-            ListEntry::Snapshot(metadata) => metadata.key,
-            ListEntry::Unreadable { error, .. } if error.code() == ErrorCode::NotASnapshot => {
+        let key = match entry {
+            Ok(ListEntry::Snapshot(metadata)) => metadata.key,
+            Ok(ListEntry::Unreadable { error, .. }) if error.code() == ErrorCode::NotASnapshot => {
                 total.others += 1;
                 continue;
             }
-            ListEntry::Unreadable { error, .. } => {
+            // After an error of the storage the listing ends.
+            Ok(ListEntry::Unreadable { error, .. }) | Err(error) => {
                 total.failed(output, &error);
                 continue;
             }

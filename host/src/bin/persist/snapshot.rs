@@ -167,7 +167,8 @@ impl Arguments {
         let mut labels = BTreeMap::new();
         for (name, value) in &self.labels {
             if labels.insert(name.clone(), value.clone()).is_some() {
-                return Err(PersistError::new(ErrorCode::InvalidArgument, format!("the label '{name}' is given twice")));
+                let error = PersistError::new(ErrorCode::InvalidArgument, format!("the label '{name}' is given twice"));
+                return Err(error.at(&self.dest).hint("give each label once"));
             }
         }
         Ok(SnapshotOptions {

@@ -24,7 +24,7 @@ impl Target {
             return Ok(Self::Stdout);
         }
         // What is open already, as /dev/fd/3, is written to and never replaced.
-        let is_descriptor = path.starts_with("/dev") || path.starts_with("/proc");
+        let is_descriptor = path.starts_with("/dev/fd") || path.starts_with("/proc") || path == Path::new("/dev/stderr");
         let is_stream = path.metadata().is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir());
         if is_descriptor || is_stream {
             return File::options().append(true).open(path).map(Self::Stream).map_err(|error| stream_failed(path, &error));

@@ -241,7 +241,11 @@ fn rename_if_absent(folder: &Dir, from: &str, to: &str) -> io::Result<()> {
         // Not on this file system: a link fails if the name is taken, too.
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
             rustix::fs::linkat(folder, from, folder, to, AtFlags::empty())?;
-            Ok(rustix::fs::unlinkat(folder, from, AtFlags::empty())?)
+            // The object is there; a name that is left over is swept as debris.
+            if let Err(error) = rustix::fs::unlinkat(folder, from, AtFlags::empty()) {
+                tracing::warn!(file = from, %error, "a written file's first name is left to the next sweep");
+            }
+            Ok(())
         }
         Err(error) => Err(error.into()),
     }
