@@ -209,7 +209,7 @@ fn commands_of(folder: &Path) -> Vec<Case> {
             "unfinished writes",
         ),
         ("an unknown scheme", arguments(&["snapshot", "state.json", "gopher://x/y"]), 2, "'gopher' is not known"),
-        ("S3", arguments(&["snapshot", "state.json", "s3://bucket/x.gz"]), 7, "not built in yet"),
+        ("S3 without credentials", arguments(&["snapshot", "state.json", "s3://bucket/x.gz"]), 6, "AWS credentials not found"),
         ("SRC is missing", arguments(&["restore", "missing.gz"]), 3, "no such file"),
         ("SRC is a folder", arguments(&["restore", "folder"]), 2, "this is a folder"),
         ("SRC is a circle", arguments(&["restore", "circle"]), 2, "can't be used"),

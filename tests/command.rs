@@ -218,7 +218,7 @@ fn what_is_no_snapshot_is_refused() {
         ("/dev/null", 2, "invalid-key", "a device"),
         ("", 2, "invalid-argument", "it is empty"),
         ("ftp://host/x", 2, "invalid-argument", "the scheme 'ftp' is not known"),
-        ("s3://bucket/x.gz", 7, "unsupported", "not built in yet"),
+        ("s3://bucket/x.gz", 6, "credentials", "AWS credentials not found"),
     ] {
         for arguments in [&["restore", file, "-o", "out"][..], &["restore", file, "-o", "new/out"], &["verify", file], &["restore", file]] {
             let done = run_in(folder, arguments);

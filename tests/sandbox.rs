@@ -33,11 +33,34 @@ fn engine() -> (Engine, TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
     fs::create_dir(folder.path().join("root")).expect("a folder");
     let storage = LocalFileStorage::new(folder.path().join("root"));
+    // The component is asked what objects are only where there are some.
+    for behaviour in BEHAVIOURS {
+        let below = folder.path().join("root").join(behaviour);
+        fs::create_dir_all(&below).expect("a folder");
+        fs::write(below.join("object"), "an object").expect("a file");
+    }
     let cache = CompileCache::Folder(compile_cache());
     let engine =
         Engine::builder().component(HOSTILE.as_slice()).storage(storage).compile_cache(cache).memory_limit(MEMORY).deadline(DEADLINE);
     (engine.build().expect("an engine"), folder)
 }
+
+/// The keys that make it misbehave.
+const BEHAVIOURS: [&str; 13] = [
+    "trap/x",
+    "overflow/x",
+    "loop/x",
+    "bloat/x",
+    "leak/x",
+    "flood/x",
+    "hold/x",
+    "escape/x",
+    "print/x",
+    "sleep/x",
+    "exit/x",
+    "read/x",
+    "environment/x",
+];
 
 type Operation = (&'static str, fn(&Engine, &str) -> Result<(), PersistError>);
 
@@ -115,6 +138,7 @@ fn what_is_not_linked_traps() {
 fn hostile_arguments_reach_nothing() {
     let outside = |folder: &Path| files(folder).into_iter().filter(|name| !name.starts_with("root")).collect::<Vec<_>>();
     let (engine, folder) = engine();
+    let before = files(folder.path());
     for (name, operation) in OPERATIONS {
         // The component itself asserts that each of its tries was refused, and
         // would trap.
@@ -123,21 +147,23 @@ fn hostile_arguments_reach_nothing() {
         }
     }
     assert_eq!(outside(folder.path()), Vec::<String>::new());
-    assert_eq!(files(&folder.path().join("root")), Vec::<String>::new());
+    assert_eq!(files(folder.path()), before);
 }
 
 #[test]
 fn a_writer_that_is_never_committed_leaves_nothing() {
     let (engine, folder) = engine();
+    let before = files(folder.path());
     for (name, operation) in OPERATIONS {
         let _ = operation(&engine, "hold/x");
-        assert_eq!(files(folder.path()), ["root"], "{name}");
+        assert_eq!(files(folder.path()), before, "{name}");
     }
 }
 
 #[test]
 fn misbehaving_later_is_the_same() {
     let (engine, folder) = engine();
+    let before = files(folder.path());
     for (behaviour, code) in [("late-trap", ErrorCode::Other), ("late-loop", ErrorCode::Deadline), ("late-bloat", ErrorCode::MemoryLimit)] {
         let mut writer = engine.writer(behaviour, SnapshotOptions::default()).expect("it opens");
         assert_eq!(writer.write_state(b"state").expect_err("it fails").code(), code);
@@ -148,7 +174,7 @@ fn misbehaving_later_is_the_same() {
         assert_eq!(reader.next_chunk().expect_err("it fails").code(), code);
         assert_eq!(engine.exists("fine"), Ok(true));
     }
-    assert_eq!(files(folder.path()), ["root"]);
+    assert_eq!(files(folder.path()), before);
 }
 
 #[test]

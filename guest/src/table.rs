@@ -32,6 +32,10 @@ impl Table {
         }
         let frame_length =
             u32::try_from(frame_length).map_err(|_| Error::argument(format!("a frame of {frame_length} bytes is too long")))?;
+        // What readers refuse is not written.
+        if frame_length == 0 || frame_length > Codec::max_frame_length(length) {
+            return Err(Error::argument(format!("a block of {length} bytes can't have a frame of {frame_length}")));
+        }
         self.0.extend_from_slice(&frame_length.to_le_bytes());
         self.0.extend_from_slice(&length.to_le_bytes());
         self.0.extend_from_slice(hash);

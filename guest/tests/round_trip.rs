@@ -193,6 +193,34 @@ fn a_used_encoder_gives_the_bytes_of_a_fresh_one() {
 }
 
 #[test]
+fn what_does_not_compress_is_hardly_longer_and_comes_back_at_every_level() {
+    let awkward = |length: usize| {
+        let high: Vec<u8> = noise(length).iter().map(|byte| byte | 0x90).collect();
+        let rare: Vec<u8> = noise(length).chunks(7).flat_map(|part| part.iter().copied().chain(*b"  ")).take(length).collect();
+        let mixed: Vec<u8> = [text(length / 2, 5), noise(length - length / 2)].concat();
+        [noise(length), high, rare, mixed]
+    };
+    for codec in [Codec::Gzip, Codec::Zstd] {
+        for level in codec.levels().filter(|level| *level != 0) {
+            for length in [1, 2, 100, 65_535, 65_536, 1 << 20, (2 << 20) + 1] {
+                for state in awkward(length) {
+                    let storage = MemoryStorage::default();
+                    let metadata = save_in_pieces(&storage, &state, &[length], SaveOptions { level: Some(level), ..options(codec) });
+                    let most = length as u64 + length as u64 / 64 + 1024;
+                    assert!(
+                        metadata.compressed_size <= most,
+                        "{} level {level}: {length} became {}",
+                        codec.name(),
+                        metadata.compressed_size
+                    );
+                    assert!(read_in_pieces(&storage, 1 << 20).unwrap() == state, "{} level {level}, {length} bytes", codec.name());
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_saver_takes_its_state_in_one_way_only() {
     let storage = MemoryStorage::default();
     let mut saver = Saver::open(&storage, KEY, options(Codec::Gzip)).unwrap();

@@ -1,7 +1,8 @@
 //! The WIT world `persist`, generated, and what its resources and errors are
 //! here; nothing of it leaves the crate.
 
-use crate::error::PersistError;
+use crate::error::{ErrorCode, PersistError};
+use crate::sandbox::Stopped;
 use crate::storage::{StorageReader, StorageWriter};
 
 #[allow(missing_docs, unreachable_pub, clippy::all)]
@@ -44,7 +45,11 @@ pub(crate) enum StorageFailure {
 
 impl From<PersistError> for StorageFailure {
     fn from(error: PersistError) -> Self {
-        Self::Storage(error)
+        match error.code() {
+            // The guest has no say in it.
+            ErrorCode::Cancelled => Self::Trap(Stopped::Cancelled.into()),
+            _ => Self::Storage(error),
+        }
     }
 }
 

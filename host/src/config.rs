@@ -10,6 +10,8 @@ use std::sync::{Arc, LazyLock};
 use crate::error::{ErrorCode, PersistError, Result};
 use crate::location::{StorageLocation, file_uri_path, is_scheme};
 use crate::storage::{Durability, LocalFileStorage, MemoryStorage, StorageAdapter, check_key};
+#[cfg(feature = "s3")]
+use crate::storage::{OPTION_NAMES, S3Options, S3StorageAdapter};
 
 /// The kinds of storage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,6 +68,9 @@ pub struct StorageConfig {
     pub s3_region: Option<String>,
     /// Another server than AWS: `http://127.0.0.1:9000`.
     pub s3_endpoint: Option<String>,
+    /// How to reach a bucket and write to it.
+    #[cfg(feature = "s3")]
+    pub s3: S3Options,
     /// The folder that local paths, also those written as `file://`, are below
     /// and confined to; if none, paths are as in a shell.
     pub local_base_path: Option<PathBuf>,
@@ -90,7 +95,9 @@ impl StorageConfig {
 
     /// The settings that the environment gives: `PERSIST_STORAGE` (local, s3
     /// or memory), `PERSIST_S3_BUCKET`, `PERSIST_S3_REGION`,
-    /// `PERSIST_S3_ENDPOINT` and `PERSIST_LOCAL_PATH`. Empty is unset.
+    /// `PERSIST_S3_ENDPOINT`, `PERSIST_LOCAL_PATH`, and the options of
+    /// [`S3Options`] by their names, as `PERSIST_S3_MAX_ATTEMPTS`. Empty is
+    /// unset.
     ///
     /// # Errors
     /// `Configuration` that names the variable.
@@ -119,10 +126,21 @@ impl StorageConfig {
             s3_bucket: text("PERSIST_S3_BUCKET")?,
             s3_region: text("PERSIST_S3_REGION")?,
             s3_endpoint: text("PERSIST_S3_ENDPOINT")?,
+            #[cfg(feature = "s3")]
+            s3: {
+                let mut options = S3Options::default();
+                for name in OPTION_NAMES {
+                    let variable = format!("PERSIST_S3_{}", name.to_ascii_uppercase().replace('-', "_"));
+                    if let Some(value) = text(&variable)? {
+                        options.set(name, &value).map_err(|error| error.at(&variable))?;
+                    }
+                }
+                options
+            },
             local_base_path: set("PERSIST_LOCAL_PATH"),
             durability: Durability::default(),
         };
-        // That a bucket is there is asked for where one is needed: a location
+        // That a bucket is given is asked for where one is needed: a location
         // may name another storage.
         config.validate_values()?;
         Ok(config)
@@ -142,10 +160,7 @@ impl StorageConfig {
 
     fn validate_values(&self) -> Result<()> {
         if self.s3_bucket.as_deref().is_some_and(|bucket| !is_bucket_name(bucket)) {
-            return Err(wrong(
-                "the S3 bucket's name is not valid",
-                "a bucket's name has 3 to 63 letters, digits, dots, hyphens or underscores",
-            ));
+            return Err(invalid_bucket());
         }
         if self.s3_endpoint.as_deref().is_some_and(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
             return Err(wrong("the S3 endpoint is not a URL", "write it with its scheme, as in http://127.0.0.1:9000"));
@@ -215,13 +230,27 @@ impl StorageConfig {
     /// The storage that a location is in.
     ///
     /// # Errors
-    /// `CloudStorage` for S3, which is not built in yet.
+    /// `Configuration` for settings that are not valid; `CloudStorage` for S3
+    /// where this library was built without it.
     pub fn open(&self, location: &StorageLocation) -> Result<Arc<dyn StorageAdapter>> {
         match location {
             StorageLocation::Local { root, .. } => Ok(Arc::new(LocalFileStorage::new(root).durability(self.durability))),
-            StorageLocation::S3 { .. } => Err(s3_is_missing().at(location)),
+            StorageLocation::S3 { bucket, .. } => self.open_bucket(bucket).map_err(|error| error.at(location)),
             StorageLocation::Memory { .. } => Ok(Arc::new(MEMORY.clone())),
         }
+    }
+
+    #[cfg(feature = "s3")]
+    fn open_bucket(&self, bucket: &str) -> Result<Arc<dyn StorageAdapter>> {
+        self.validate_values()?;
+        let adapter = S3StorageAdapter::new(bucket, self.s3_region.as_deref(), self.s3_endpoint.as_deref(), self.s3.clone())?;
+        Ok(Arc::new(adapter))
+    }
+
+    #[cfg(not(feature = "s3"))]
+    fn open_bucket(&self, _bucket: &str) -> Result<Arc<dyn StorageAdapter>> {
+        let error = PersistError::new(ErrorCode::Unsupported, "S3 bucket storage is not part of this build");
+        Err(error.hint("build it with the feature s3"))
     }
 
     /// The storage of a folder (or of what stands for one in a bucket), and
@@ -256,12 +285,18 @@ impl StorageConfig {
                 self.local_folder(below, has_to_exist)
             }
             (Some(("memory", key)), _) => Ok((Arc::new(MEMORY.clone()), folder_prefix(key))),
-            (Some(("s3", _)), _) => Err(s3_is_missing().at(text)),
+            (Some(("s3", rest)), _) => {
+                let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
+                if !is_bucket_name(bucket) {
+                    return Err(invalid_bucket().at(text));
+                }
+                Ok((self.open_bucket(bucket)?, checked_prefix(key)?))
+            }
             // Says what is wrong with it.
             (Some((scheme, _)), _) if is_scheme(scheme) => {
                 StorageLocation::parse(&text).and_then(|location| Ok((self.open(&location)?, String::new())))
             }
-            (_, StorageBackend::S3) => Err(s3_is_missing().at(text)),
+            (_, StorageBackend::S3) => Ok((self.open_bucket(&self.bucket()?)?, checked_prefix(&text)?)),
             (_, StorageBackend::Memory) => Ok((Arc::new(MEMORY.clone()), folder_prefix(&text))),
             (_, StorageBackend::Local) => self.local_folder(path, has_to_exist),
         }
@@ -308,6 +343,19 @@ fn not_below(path: &Path) -> PersistError {
         .hint("give a path below that folder")
 }
 
+fn invalid_bucket() -> PersistError {
+    wrong("the S3 bucket's name is not valid", "a bucket's name has 3 to 63 letters, digits, dots, hyphens or underscores")
+}
+
+/// As [`folder_prefix`], for what stands for a folder in a bucket.
+fn checked_prefix(key: &str) -> Result<String> {
+    let prefix = folder_prefix(key);
+    if !prefix.is_empty() {
+        check_key(prefix.trim_end_matches('/'))?;
+    }
+    Ok(prefix)
+}
+
 fn wrong(problem: &str, hint: &str) -> PersistError {
     PersistError::new(ErrorCode::InvalidArgument, problem).hint(hint)
 }
@@ -315,8 +363,4 @@ fn wrong(problem: &str, hint: &str) -> PersistError {
 /// The characters that S3-compatible servers allow; AWS itself allows fewer.
 fn is_bucket_name(name: &str) -> bool {
     (3..=63).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
-}
-
-fn s3_is_missing() -> PersistError {
-    PersistError::new(ErrorCode::Unsupported, "S3 bucket storage is not built in yet").hint("use a local path for now")
 }

@@ -8,6 +8,7 @@ use wasmtime::Config;
 use wasmtime::component::Linker;
 
 use crate::bindings::PersistPre;
+use crate::cancel::CancelToken;
 use crate::clock::Clock;
 use crate::component::{self, CompileCache};
 use crate::error::{ErrorCode, PersistError, Result};
@@ -37,6 +38,7 @@ pub struct Engine {
     shared: Arc<Shared>,
     storage: Arc<dyn StorageAdapter>,
     limits: Limits,
+    cancel: CancelToken,
 }
 
 impl std::fmt::Debug for Engine {
@@ -134,6 +136,7 @@ impl EngineBuilder {
             shared: Arc::new(Shared { engine, component, clock }),
             storage: self.storage.unwrap_or_else(|| Arc::new(MemoryStorage::new())),
             limits: self.limits,
+            cancel: CancelToken::new(),
         })
     }
 }
@@ -160,9 +163,16 @@ impl Engine {
         &self.storage
     }
 
+    /// The same engine, whose operations end when the token is cancelled.
+    #[must_use]
+    pub fn with_cancel(&self, cancel: &CancelToken) -> Self {
+        let storage = self.storage.with_cancel(cancel).unwrap_or_else(|| Arc::clone(&self.storage));
+        Self { storage, cancel: cancel.clone(), ..self.clone() }
+    }
+
     /// A fresh instance.
-    fn guest(&self) -> Result<Guest> {
-        Guest::start(&self.shared, &self.storage, self.limits)
+    pub(crate) fn guest(&self) -> Result<Guest> {
+        Guest::start(&self.shared, &self.storage, self.limits, &self.cancel)
     }
 
     /// Runs an operation and logs what became of it; never what is in a state.
@@ -290,6 +300,7 @@ impl Engine {
                 opened => opened?,
             };
             loop {
+                self.cancel.check()?;
                 let chunk = object.read(STORED_CHUNK)?;
                 if chunk.is_empty() {
                     break;
@@ -385,7 +396,7 @@ impl Engine {
     /// keys. What can't be read is an entry too; an error of the storage is the
     /// last item.
     pub fn list(&self, prefix: &str) -> Snapshots {
-        Snapshots::new(self.guest(), prefix)
+        Snapshots::new(self, prefix)
     }
 }
 

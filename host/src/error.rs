@@ -33,6 +33,8 @@ pub enum ErrorCode {
     NoSuchBucket,
     /// The storage cannot do this, ever.
     Unsupported,
+    /// The storage's service refused this; the hint says why.
+    Refused,
     /// The storage could not be reached.
     Unavailable,
     /// The storage took too long.
@@ -47,6 +49,8 @@ pub enum ErrorCode {
     MemoryLimit,
     /// The component computed for longer than it may.
     Deadline,
+    /// A [`CancelToken`](crate::CancelToken) stopped the operation.
+    Cancelled,
     /// Anything else.
     Other,
 }
@@ -68,6 +72,7 @@ impl ErrorCode {
             Self::AccessDenied => "access-denied",
             Self::NoSuchBucket => "no-such-bucket",
             Self::Unsupported => "unsupported",
+            Self::Refused => "refused",
             Self::Unavailable => "unavailable",
             Self::Timeout => "timeout",
             Self::NoSpace => "no-space",
@@ -75,6 +80,7 @@ impl ErrorCode {
             Self::LimitExceeded => "limit-exceeded",
             Self::MemoryLimit => "memory-limit",
             Self::Deadline => "deadline",
+            Self::Cancelled => "cancelled",
             Self::Other => "other",
         }
     }
@@ -85,7 +91,8 @@ impl ErrorCode {
 pub struct ErrorDetail {
     /// The kind of failure.
     pub code: ErrorCode,
-    /// One sentence: what failed. Never a secret, nor a bucket's name.
+    /// One sentence: what failed. Never a secret; a bucket's name only where it
+    /// is the bucket that is missing.
     pub message: String,
     /// Where: a path, `s3://bucket/key`.
     pub location: Option<String>,
@@ -155,10 +162,10 @@ impl PersistError {
             ErrorCode::NotASnapshot | ErrorCode::InvalidFormat | ErrorCode::UnsupportedFormat => Self::InvalidFormat(detail),
             ErrorCode::Credentials => Self::Credentials(detail),
             ErrorCode::AccessDenied => Self::AccessDenied(detail),
-            ErrorCode::NoSuchBucket | ErrorCode::Unsupported => Self::CloudStorage(detail),
+            ErrorCode::NoSuchBucket | ErrorCode::Unsupported | ErrorCode::Refused => Self::CloudStorage(detail),
             ErrorCode::Unavailable | ErrorCode::Timeout | ErrorCode::NoSpace | ErrorCode::Io => Self::StorageIO(detail),
             ErrorCode::LimitExceeded | ErrorCode::MemoryLimit | ErrorCode::Deadline => Self::ResourceLimit(detail),
-            ErrorCode::Other => Self::Other(detail),
+            ErrorCode::Cancelled | ErrorCode::Other => Self::Other(detail),
         }
     }
 
@@ -194,7 +201,7 @@ impl PersistError {
         }
     }
 
-    fn detail_mut(&mut self) -> &mut ErrorDetail {
+    pub(crate) fn detail_mut(&mut self) -> &mut ErrorDetail {
         match self {
             Self::Configuration(detail)
             | Self::NotFound(detail)

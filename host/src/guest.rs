@@ -6,6 +6,7 @@ use std::time::Instant;
 use wasmtime::Store;
 
 use crate::bindings::{Persist, PersistPre, snapshots as wit};
+use crate::cancel::CancelToken;
 use crate::clock::Clock;
 use crate::error::{PersistError, Result};
 use crate::sandbox::{self, Limits, Sandbox};
@@ -36,8 +37,8 @@ pub(crate) struct Guest {
 
 impl Guest {
     /// A fresh instance on this storage.
-    pub(crate) fn start(shared: &Arc<Shared>, storage: &Arc<dyn StorageAdapter>, limits: Limits) -> Result<Self> {
-        let mut store = Sandbox::store(&shared.engine, Arc::clone(storage), limits);
+    pub(crate) fn start(shared: &Arc<Shared>, storage: &Arc<dyn StorageAdapter>, limits: Limits, cancel: &CancelToken) -> Result<Self> {
+        let mut store = Sandbox::store(&shared.engine, Arc::clone(storage), limits, cancel.clone());
         Sandbox::begin_call(&mut store);
         let running = shared.clock.run();
         let bindings = shared.component.instantiate(&mut store).map_err(|error| sandbox::trapped(&error))?;

@@ -31,12 +31,14 @@
 compile_error!("persist-host runs on Linux and macOS: its local files rely on their locks and renames");
 
 mod bindings;
+mod cancel;
 mod clock;
 mod component;
 mod config;
 mod engine;
 mod error;
 mod guest;
+mod health;
 mod list;
 mod location;
 mod metadata;
@@ -47,10 +49,12 @@ mod save;
 mod storage;
 mod wasi;
 
+pub use cancel::CancelToken;
 pub use component::{COMPONENT, CompileCache, FORMAT_VERSION, component_hash};
 pub use config::{StorageBackend, StorageConfig};
 pub use engine::{Copied, Engine, EngineBuilder};
 pub use error::{ErrorCode, ErrorDetail, PersistError, Result};
+pub use health::{HealthCheck, check_health};
 pub use list::{ListEntry, Snapshots};
 pub use location::StorageLocation;
 pub use metadata::{Codec, SnapshotMetadata, SnapshotOptions};
@@ -61,6 +65,8 @@ pub use storage::{
     ByteRange, Conditions, Durability, LocalFileStorage, MemoryStorage, ObjectInfo, Precondition, ReadOptions, StorageAdapter,
     StorageReader, StorageWriter, WriteOptions,
 };
+#[cfg(feature = "s3")]
+pub use storage::{S3Addressing, S3Checksums, S3Credentials, S3Encryption, S3Options, S3StorageAdapter};
 
 /// The example in the README is compiled and run with the others.
 #[cfg(doctest)]

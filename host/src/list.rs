@@ -1,16 +1,26 @@
-//! Listing snapshots.
+//! Listing snapshots: the host lists the objects, the component says what each
+//! of them is, for as many at once as the storage likes.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::bindings::snapshots as wit;
+use crate::cancel::CancelToken;
+use crate::engine::Engine;
 use crate::error::{ErrorCode, PersistError, Result};
-use crate::guest::Guest;
 use crate::metadata::SnapshotMetadata;
 use crate::sandbox::from_guest;
+use crate::storage::{Conditions, ObjectInfo, Precondition, ReadOptions, StorageAdapter, StorageReader, StorageWriter, WriteOptions};
 
-/// Snapshots that the component lists at a time.
-const PAGE: u32 = 200;
+/// Objects that are listed at a time: as many as S3 gives in one answer.
+const PAGE: usize = 1000;
+
+/// Snapshots that the component is asked for at a time.
+const SNAPSHOTS: u32 = 200;
+
+/// Objects that are worth an instance of their own.
+const MIN_SHARE: usize = 4;
 
 /// One object of a listing.
 #[derive(Clone, Debug)]
@@ -28,44 +38,79 @@ pub enum ListEntry {
 
 /// The snapshots of a storage, in the order of their keys. Ends after an error.
 pub struct Snapshots {
-    guest: Result<Guest>,
+    engine: Engine,
     prefix: String,
-    page: VecDeque<ListEntry>,
+    page: VecDeque<Result<ListEntry>>,
     /// Where the next page starts; none before the first.
     start_after: Option<String>,
     ended: bool,
 }
 
 impl Snapshots {
-    /// What went wrong with the instance is said by the first item.
-    pub(crate) fn new(guest: Result<Guest>, prefix: &str) -> Self {
-        Self { guest, prefix: prefix.to_owned(), page: VecDeque::new(), start_after: None, ended: false }
+    pub(crate) fn new(engine: &Engine, prefix: &str) -> Self {
+        Self { engine: engine.clone(), prefix: prefix.to_owned(), page: VecDeque::new(), start_after: None, ended: false }
     }
 
     fn next_page(&mut self) -> Result<()> {
-        let guest = self.guest.as_mut().map_err(|error| error.clone())?;
-        let (prefix, start_after) = (&self.prefix, self.start_after.as_deref());
         let began = Instant::now();
-        let page =
-            guest.call(|persist, store| persist.persist_snapshot_snapshots().call_list_snapshots(store, prefix, start_after, PAGE))?;
-        let location = guest.storage().locate(&self.prefix);
-        tracing::debug!(operation = "list", location, entries = page.entries.len(), ms = began.elapsed().as_millis(), "done");
-        // Whatever the component says, a listing gets on with every page.
-        if page.next.is_some() && page.next <= self.start_after {
-            let error = PersistError::new(ErrorCode::Other, "the component's listing goes in a circle");
-            return Err(error.at(guest.storage().locate(&self.prefix)));
-        }
-        self.ended = page.next.is_none();
-        self.start_after = page.next;
-        let storage = guest.storage();
-        self.page.extend(page.entries.into_iter().map(|entry| match entry {
-            wit::ListEntry::Snapshot(metadata) => ListEntry::Snapshot(Box::new(metadata.into())),
-            wit::ListEntry::Unreadable(unreadable) => {
-                ListEntry::Unreadable { error: from_guest(unreadable.error, storage), key: unreadable.key }
-            }
-        }));
+        let storage = self.engine.storage();
+        let objects = storage.list_objects(&self.prefix, self.start_after.as_deref(), PAGE as u32)?;
+        self.ended = objects.len() < PAGE;
+        self.start_after = objects.last().map(|info| info.key.clone());
+        let share = objects.len().div_ceil(storage.parallelism().max(1)).max(MIN_SHARE);
+        let shares: Vec<&[ObjectInfo]> = objects.chunks(share).collect();
+        let (engine, prefix) = (&self.engine, self.prefix.as_str());
+        let look = |share: &&[ObjectInfo]| look_at(engine, prefix, share);
+        let found: Vec<Vec<Result<ListEntry>>> = match shares.as_slice() {
+            [] => Vec::new(),
+            [only] => vec![look(only)],
+            shares => std::thread::scope(|scope| {
+                let threads: Vec<_> = shares.iter().map(|share| scope.spawn(move || look(share))).collect();
+                let lost = |_| vec![Err(PersistError::new(ErrorCode::Other, "a thread that listed has failed"))];
+                threads.into_iter().map(|thread| thread.join().unwrap_or_else(lost)).collect()
+            }),
+        };
+        let location = storage.locate(&self.prefix);
+        tracing::debug!(operation = "list", location, objects = objects.len(), ms = began.elapsed().as_millis(), "done");
+        self.page.extend(found.into_iter().flatten());
         Ok(())
     }
+}
+
+/// What the component says of these objects. An error of the storage is the
+/// last item.
+fn look_at(engine: &Engine, prefix: &str, objects: &[ObjectInfo]) -> Vec<Result<ListEntry>> {
+    let share: Arc<dyn StorageAdapter> = Arc::new(Share { storage: Arc::clone(engine.storage()), objects: objects.to_vec() });
+    let engine = engine.with_storage(share);
+    let mut entries = Vec::new();
+    let mut look = || {
+        let mut guest = engine.guest()?;
+        let mut start_after: Option<String> = None;
+        loop {
+            let after = start_after.as_deref();
+            let page =
+                guest.call(|persist, store| persist.persist_snapshot_snapshots().call_list_snapshots(store, prefix, after, SNAPSHOTS))?;
+            entries.extend(page.entries.into_iter().map(|entry| match entry {
+                wit::ListEntry::Snapshot(metadata) => Ok(ListEntry::Snapshot(Box::new(metadata.into()))),
+                wit::ListEntry::Unreadable(unreadable) => {
+                    Ok(ListEntry::Unreadable { error: from_guest(unreadable.error, &**engine.storage()), key: unreadable.key })
+                }
+            }));
+            // Whatever the component says, a listing gets on with every page.
+            if page.next.is_some() && page.next <= start_after {
+                return Err(PersistError::new(ErrorCode::Other, "the component's listing goes in a circle"));
+            }
+            start_after = page.next;
+            if start_after.is_none() {
+                return Ok(());
+            }
+        }
+    };
+    if let Err(error) = look() {
+        let place = objects.first().map(|info| engine.storage().locate(&info.key)).unwrap_or_default();
+        entries.push(Err(error.at(place)));
+    }
+    entries
 }
 
 impl Iterator for Snapshots {
@@ -74,10 +119,61 @@ impl Iterator for Snapshots {
     fn next(&mut self) -> Option<Self::Item> {
         while self.page.is_empty() && !self.ended {
             if let Err(error) = self.next_page() {
-                self.ended = true;
-                return Some(Err(error));
+                self.page.push_back(Err(error.at(self.engine.storage().locate(&self.prefix))));
             }
         }
-        self.page.pop_front().map(Ok)
+        let next = self.page.pop_front();
+        if matches!(next, Some(Err(_))) {
+            self.page.clear();
+            self.ended = true;
+        }
+        next
+    }
+}
+
+/// A storage of which only some objects are listed, as they were found before.
+#[derive(Debug)]
+struct Share {
+    storage: Arc<dyn StorageAdapter>,
+    objects: Vec<ObjectInfo>,
+}
+
+impl StorageAdapter for Share {
+    fn summary(&self) -> String {
+        self.storage.summary()
+    }
+
+    fn locate(&self, key: &str) -> String {
+        self.storage.locate(key)
+    }
+
+    fn supported_conditions(&self) -> Conditions {
+        self.storage.supported_conditions()
+    }
+
+    fn open_write(&self, key: &str, options: WriteOptions) -> Result<Box<dyn StorageWriter>> {
+        self.storage.open_write(key, options)
+    }
+
+    fn open_read(&self, key: &str, options: ReadOptions) -> Result<Box<dyn StorageReader>> {
+        self.storage.open_read(key, options)
+    }
+
+    fn stat(&self, key: &str) -> Result<ObjectInfo> {
+        self.storage.stat(key)
+    }
+
+    fn delete_object(&self, key: &str, precondition: Precondition) -> Result<()> {
+        self.storage.delete_object(key, precondition)
+    }
+
+    fn list_objects(&self, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<ObjectInfo>> {
+        let is_wanted = |info: &&ObjectInfo| info.key.starts_with(prefix) && start_after.is_none_or(|after| info.key.as_str() > after);
+        Ok(self.objects.iter().filter(is_wanted).take(limit as usize).cloned().collect())
+    }
+
+    fn with_cancel(&self, cancel: &CancelToken) -> Option<Arc<dyn StorageAdapter>> {
+        let storage = self.storage.with_cancel(cancel)?;
+        Some(Arc::new(Self { storage, objects: self.objects.clone() }))
     }
 }

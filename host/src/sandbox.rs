@@ -1,5 +1,6 @@
-//! What a guest lives in: its limits, and the storage that it may use. One [`Sandbox`] an operation, so that no two tenants'
-//! bytes are ever in the same memory.
+//! What a guest lives in: its limits, and the storage that it may use. One
+//! [`Sandbox`] an operation, so that no two tenants' bytes are ever in the same
+//! memory.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use wasmtime::component::{Resource, ResourceTable};
 use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 
 use crate::bindings::{ReaderHandle, StorageFailure, WriterHandle, storage as wit};
+use crate::cancel::{CancelToken, cancelled};
 use crate::error::{ErrorCode, PersistError};
 use crate::storage::{ByteRange, ObjectInfo, Precondition, ReadOptions, StorageAdapter, WriteOptions};
 
@@ -57,15 +59,17 @@ pub(crate) struct Limits {
 
 /// Why the host stopped a guest.
 #[derive(Clone, Copy, Debug)]
-enum Stopped {
+pub(crate) enum Stopped {
     Memory { wanted: usize, limit: usize },
     Deadline(Duration),
+    Cancelled,
 }
 
 impl fmt::Display for Stopped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory { wanted, limit } => write!(f, "the component wanted {wanted} bytes of memory, it may have {limit}"),
+            Self::Cancelled => f.write_str("cancelled"),
             Self::Deadline(limit) => write!(f, "the component computed for more than {} s in one call", limit.as_secs_f64()),
         }
     }
@@ -82,6 +86,7 @@ pub(crate) fn trapped(error: &wasmtime::Error) -> PersistError {
         Some(stopped @ Stopped::Deadline(_)) => {
             PersistError::new(ErrorCode::Deadline, stopped.to_string()).hint("raise the engine's deadline, or use a faster codec or level")
         }
+        Some(Stopped::Cancelled) => cancelled(),
         None => {
             let cause = error.downcast_ref::<wasmtime::Trap>().map_or_else(|| error.root_cause().to_string(), ToString::to_string);
             PersistError::new(ErrorCode::Other, format!("the component failed: {cause}"))
@@ -93,6 +98,7 @@ pub(crate) fn trapped(error: &wasmtime::Error) -> PersistError {
 pub(crate) struct Sandbox {
     storage: Arc<dyn StorageAdapter>,
     limits: Limits,
+    cancel: CancelToken,
     table: ResourceTable,
     /// When the call into the guest began, and how much of the time since then
     /// was spent in storage, which the deadline does not count.
@@ -102,15 +108,18 @@ pub(crate) struct Sandbox {
 
 impl Sandbox {
     /// A store for one guest.
-    pub(crate) fn store(engine: &wasmtime::Engine, storage: Arc<dyn StorageAdapter>, limits: Limits) -> Store<Self> {
+    pub(crate) fn store(engine: &wasmtime::Engine, storage: Arc<dyn StorageAdapter>, limits: Limits, cancel: CancelToken) -> Store<Self> {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
-        let sandbox = Self { storage, limits, table, call_began: Instant::now(), in_storage: Duration::ZERO };
+        let sandbox = Self { storage, limits, cancel, table, call_began: Instant::now(), in_storage: Duration::ZERO };
         let mut store = Store::new(engine, sandbox);
         store.limiter(|sandbox| sandbox);
         store.set_hostcall_fuel(MAX_COPY);
         store.epoch_deadline_callback(|context| {
             let sandbox = context.data();
+            if sandbox.cancel.is_cancelled() {
+                return Err(Stopped::Cancelled.into());
+            }
             let computed = sandbox.call_began.elapsed().saturating_sub(sandbox.in_storage);
             if computed > sandbox.limits.deadline {
                 return Err(Stopped::Deadline(sandbox.limits.deadline).into());
@@ -130,6 +139,7 @@ impl Sandbox {
 
     /// Does something in storage, on the storage's time.
     fn in_storage<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, StorageFailure>) -> Result<T, StorageFailure> {
+        self.cancel.check()?;
         let began = Instant::now();
         let done = work(self);
         self.in_storage += began.elapsed();
@@ -160,10 +170,15 @@ impl ResourceLimiter for Sandbox {
     }
 }
 
-/// The names under which location and hint pass through the guest, which
-/// knows neither.
+/// The names under which location, hint and a code of the host's alone pass
+/// through the guest, which knows none of them.
 const LOCATION: &str = "location";
 const HINT: &str = "hint";
+const CODE: &str = "code";
+
+/// Codes that a storage may give and the contract has no word for: to the
+/// guest they are `other`.
+const HOST_CODES: [ErrorCode; 3] = [ErrorCode::InvalidArgument, ErrorCode::LimitExceeded, ErrorCode::Refused];
 
 fn to_guest(error: &PersistError) -> wit::Error {
     use wit::ErrorCode as To;
@@ -186,6 +201,7 @@ fn to_guest(error: &PersistError) -> wit::Error {
     let mut details = detail.facts.clone();
     details.extend(detail.location.clone().map(|location| (LOCATION.to_owned(), location)));
     details.extend(detail.hint.clone().map(|hint| (HINT.to_owned(), hint)));
+    details.extend(HOST_CODES.contains(&detail.code).then(|| (CODE.to_owned(), detail.code.as_str().to_owned())));
     wit::Error { code, retryable: detail.retryable, message: detail.message.clone(), details }
 }
 
@@ -215,7 +231,9 @@ pub(crate) fn from_guest(error: crate::bindings::snapshots::Error, storage: &dyn
     };
     let mut facts = error.details;
     let mut take = |name: &str| facts.iter().position(|(found, _)| found == name).map(|index| facts.remove(index).1);
-    let (location, hint) = (take(LOCATION), take(HINT));
+    let (location, hint, host_code) = (take(LOCATION), take(HINT), take(CODE));
+    let host_code = HOST_CODES.into_iter().find(|known| host_code.as_deref() == Some(known.as_str()));
+    let code = host_code.filter(|_| code == ErrorCode::Other).unwrap_or(code);
     let location = location.or_else(|| error.key.map(|key| storage.locate(&key)));
     let hint = hint.or_else(|| {
         let advice = match code {

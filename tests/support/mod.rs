@@ -2,6 +2,11 @@
 
 #![allow(dead_code, reason = "each test uses a part")]
 
+pub(crate) mod bucket;
+pub(crate) mod moto;
+pub(crate) mod proxy;
+pub(crate) mod server;
+
 use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -14,6 +19,14 @@ pub(crate) fn persist() -> Command {
         command.env_remove(name);
     }
     command.env_remove("RUST_LOG").env("XDG_CACHE_HOME", compile_cache());
+    // Nor with those of AWS.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("AWS_")) {
+        command.env_remove(name);
+    }
+    for file in ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"] {
+        command.env(file, "/dev/null");
+    }
+    command.env("AWS_EC2_METADATA_DISABLED", "true");
     command
 }
 
@@ -121,4 +134,14 @@ pub(crate) fn files(folder: &Path) -> Vec<String> {
     }
     found.sort();
     found
+}
+
+/// Bytes that do not compress, the same each time.
+pub(crate) fn noise(length: usize) -> Vec<u8> {
+    let mut random = 7_u64;
+    let next = || {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 56) as u8
+    };
+    std::iter::repeat_with(next).take(length).collect()
 }

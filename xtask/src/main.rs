@@ -3,6 +3,7 @@
 //! Uses the standard library alone, so that the first command in a fresh clone
 //! starts after a second.
 
+mod bench;
 mod component;
 mod demo;
 mod fuzz;
@@ -20,6 +21,7 @@ Commands:
   test              build, run every test
   fuzz [SECONDS]    fuzz every reader of untrusted bytes, each for so long [600];
                     needs a nightly toolchain and cargo-fuzz
+  bench             measure, and print ratios
   component [FILE]  build the WebAssembly component, into FILE [persist.wasm]";
 
 /// The root of the workspace.
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
     let done = match arguments[..] {
         ["demo"] => demo::run(),
         ["test"] => test::run(),
+        ["bench"] => bench::run(),
         ["fuzz"] => fuzz::run("600"),
         ["fuzz", seconds] => fuzz::run(seconds),
         ["component"] => build_component(Path::new("persist.wasm")),

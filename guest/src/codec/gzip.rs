@@ -32,6 +32,29 @@ pub(super) fn trailer(crc32: u32, size: u64) -> Vec<u8> {
     bytes
 }
 
+/// The most bytes in a stored block (RFC 1951, 3.2.4).
+const STORED: usize = 65_535;
+
+/// The empty stored block that a sync flush writes.
+const SYNC_FLUSH: [u8; 5] = [0, 0, 0, 0xff, 0xff];
+
+/// The length of a frame of stored blocks.
+fn stored_length(length: usize) -> usize {
+    length + length.div_ceil(STORED) * SYNC_FLUSH.len() + SYNC_FLUSH.len()
+}
+
+/// Appends the frame of stored blocks: not final, length, its complement, bytes.
+fn store_to(plain: &[u8], out: &mut Vec<u8>) {
+    for block in plain.chunks(STORED) {
+        let length = u16::try_from(block.len()).unwrap_or(u16::MAX);
+        out.push(0);
+        out.extend_from_slice(&length.to_le_bytes());
+        out.extend_from_slice(&(!length).to_le_bytes());
+        out.extend_from_slice(block);
+    }
+    out.extend_from_slice(&SYNC_FLUSH);
+}
+
 pub(super) struct Encoder(Compress);
 
 impl Encoder {
@@ -40,6 +63,18 @@ impl Encoder {
     }
 
     pub(super) fn encode_to(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        let start = out.len();
+        self.deflate_to(plain, out)?;
+        // zlib-rs's level 1 writes fixed codes, which make bytes that do not
+        // compress up to an eighth longer.
+        if out.len() - start > stored_length(plain.len()) {
+            out.truncate(start);
+            store_to(plain, out);
+        }
+        Ok(())
+    }
+
+    fn deflate_to(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<()> {
         self.0.reset();
         loop {
             let consumed = usize::try_from(self.0.total_in()).unwrap_or(usize::MAX);

@@ -3,14 +3,23 @@
 mod key;
 mod local;
 mod memory;
+#[cfg(feature = "s3")]
+mod s3;
 
 use std::fmt;
+use std::sync::Arc;
 
 pub(crate) use self::key::check_key;
 pub use self::local::{Durability, LocalFileStorage};
 pub use self::memory::MemoryStorage;
+#[cfg(feature = "s3")]
+pub(crate) use self::s3::OPTION_NAMES;
+#[cfg(feature = "s3")]
+pub use self::s3::{S3Addressing, S3Checksums, S3Credentials, S3Encryption, S3Options, S3StorageAdapter};
 
+use crate::cancel::CancelToken;
 use crate::error::{ErrorCode, PersistError, Result};
+use crate::health::HealthCheck;
 use crate::location::StorageLocation;
 
 /// What must be true of a key for a write or a delete to happen.
@@ -158,6 +167,26 @@ pub trait StorageAdapter: Send + Sync + fmt::Debug {
     /// # Errors
     /// What the storage says; a place that does not exist yet is empty.
     fn list_objects(&self, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<ObjectInfo>>;
+
+    /// The same storage, whose waits end when the token is cancelled; none
+    /// where nothing takes long.
+    fn with_cancel(&self, cancel: &CancelToken) -> Option<Arc<dyn StorageAdapter>> {
+        let _ = cancel;
+        None
+    }
+
+    /// How many small operations are best done at once by who has many.
+    fn parallelism(&self) -> usize {
+        1
+    }
+
+    /// What [`check_health`](crate::check_health) looks at before it writes:
+    /// credentials, and whether the place can be reached at all. `prefix` is
+    /// what the keys there begin with.
+    fn access_checks(&self, prefix: &str) -> Vec<HealthCheck> {
+        let _ = prefix;
+        Vec::new()
+    }
 
     /// Writes a whole object.
     ///

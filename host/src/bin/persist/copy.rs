@@ -1,14 +1,17 @@
 //! `persist copy`
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use clap::Args;
-use persist_host::{Copied, Durability, Engine, ErrorCode, ListEntry, PersistError, Result, StorageConfig};
+use persist_host::{Copied, Durability, Engine, ErrorCode, ListEntry, PersistError, Result, Snapshots, StorageConfig};
 use serde_json::json;
 
+use crate::interrupt;
 use crate::output::{Failure, Output, exact_bytes, printable, short_bytes};
 use crate::progress::Progress;
 use crate::snapshot::{DurabilityChoice, IfExists};
+use crate::storage::StorageArguments;
 
 /// Copy snapshots from one place to another, from any storage to any other.
 ///
@@ -65,7 +68,20 @@ fn report(output: &Output, from: &str, to: &str, copied: &Copied) -> Result<(), 
     output.report(&object, text)
 }
 
-/// What there is to be told at the end of a recursive copy.
+/// Copies at once: each may hold the parts of two large objects in memory.
+const MAX_WORKERS: usize = 8;
+
+/// What a recursive copy works on, and what there is to be told of it.
+struct Copying<'a> {
+    arguments: &'a Arguments,
+    output: &'a Output,
+    source: Engine,
+    prefix: String,
+    target: Engine,
+    target_prefix: String,
+    total: Mutex<Total>,
+}
+
 #[derive(Default)]
 struct Total {
     copied: u64,
@@ -73,17 +89,66 @@ struct Total {
     bytes: u64,
     others: u64,
     exit_code: Option<u8>,
+    /// Nobody is there any more to be told.
+    failure: Option<Failure>,
 }
 
 impl Total {
-    fn failed(&mut self, output: &Output, error: &PersistError) {
-        output.error(error);
+    fn failed(&mut self, output: &Output, error: PersistError) {
+        if error.code() == ErrorCode::Cancelled {
+            self.failure.get_or_insert(error.into());
+            return;
+        }
+        output.error(&error);
         self.exit_code.get_or_insert(error.exit_code());
     }
 }
 
-fn copy(source: &Engine, key: &str, target: &Engine, target_key: &str, if_exists: IfExists, output: &Output) -> Result<Copied> {
-    let mut progress = Progress::new(output, "copying", None);
+impl Copying<'_> {
+    fn total(&self) -> MutexGuard<'_, Total> {
+        self.total.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Copies what the listing gives, side by side with others.
+    fn work(&self, listing: &Mutex<Snapshots>, shows_progress: bool) {
+        loop {
+            if self.total().failure.is_some() {
+                return;
+            }
+            let entry = listing.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let key = match entry {
+                None => return,
+                Some(Ok(ListEntry::Snapshot(metadata))) => metadata.key,
+                Some(Ok(ListEntry::Unreadable { error, .. })) if error.code() == ErrorCode::NotASnapshot => {
+                    self.total().others += 1;
+                    continue;
+                }
+                // After an error of the storage the listing ends.
+                Some(Ok(ListEntry::Unreadable { error, .. }) | Err(error)) => {
+                    self.total().failed(self.output, error);
+                    continue;
+                }
+            };
+            let target_key = format!("{}{}", self.target_prefix, key.strip_prefix(&self.prefix).unwrap_or(&key));
+            let progress = Progress::new(self.output, "copying", None).shown_if(shows_progress);
+            let copied = copy(&self.source, &key, &self.target, &target_key, self.arguments.if_exists, progress);
+            let mut total = self.total();
+            match copied {
+                Ok(copied) => {
+                    *if copied.is_new { &mut total.copied } else { &mut total.skipped } += 1;
+                    total.bytes += if copied.is_new { copied.metadata.stored_size } else { 0 };
+                    let (from, to) = (self.source.storage().locate(&key), self.target.storage().locate(&target_key));
+                    if let Err(failure) = report(self.output, &from, &to, &copied) {
+                        total.failure.get_or_insert(failure);
+                    }
+                }
+                Err(error) => total.failed(self.output, error),
+            }
+        }
+    }
+}
+
+fn copy(source: &Engine, key: &str, target: &Engine, target_key: &str, if_exists: IfExists, mut progress: Progress) -> Result<Copied> {
     let mut before = 0;
     source.copy(key, target, target_key, if_exists.precondition(), |copied| {
         progress.advance(copied - before);
@@ -94,33 +159,23 @@ fn copy(source: &Engine, key: &str, target: &Engine, target_key: &str, if_exists
 fn copy_all(arguments: &Arguments, config: &StorageConfig, output: &Output) -> Result<(), Failure> {
     let (source, prefix) = config.open_folder(&arguments.src)?;
     let (target, target_prefix) = config.open_folder_to_write(&arguments.dest)?;
+    let workers = source.parallelism().max(target.parallelism()).min(MAX_WORKERS);
     let source = Engine::builder().shared_storage(source).build()?;
-    let target = source.with_storage(target);
-    let mut total = Total::default();
-    for entry in source.list(&prefix) {
-        let key = match entry {
-            Ok(ListEntry::Snapshot(metadata)) => metadata.key,
-            Ok(ListEntry::Unreadable { error, .. }) if error.code() == ErrorCode::NotASnapshot => {
-                total.others += 1;
-                continue;
-            }
-            // After an error of the storage the listing ends.
-            Ok(ListEntry::Unreadable { error, .. }) | Err(error) => {
-                total.failed(output, &error);
-                continue;
-            }
-        };
-        let target_key = format!("{target_prefix}{}", key.strip_prefix(&prefix).unwrap_or(&key));
-        match copy(&source, &key, &target, &target_key, arguments.if_exists, output) {
-            Ok(copied) => {
-                *if copied.is_new { &mut total.copied } else { &mut total.skipped } += 1;
-                total.bytes += if copied.is_new { copied.metadata.stored_size } else { 0 };
-                report(output, &source.storage().locate(&key), &target.storage().locate(&target_key), &copied)?;
-            }
-            Err(error) => total.failed(output, &error),
+    // The cancel token goes to both storages.
+    let target = source.with_storage(target).with_cancel(&interrupt::token());
+    let source = source.with_cancel(&interrupt::token());
+    let listing = Mutex::new(source.list(&prefix));
+    let copying = Copying { arguments, output, source, prefix, target, target_prefix, total: Mutex::default() };
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| copying.work(&listing, workers == 1));
         }
+    });
+    let total = copying.total.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if let Some(failure) = total.failure {
+        return Err(failure);
     }
-    let Total { copied, skipped, bytes, others, exit_code } = total;
+    let Total { copied, skipped, bytes, others, exit_code, .. } = total;
     output.note(format_args!("{copied} copied ({}), {skipped} skipped, {others} other files left out", short_bytes(bytes)));
     exit_code.map_or(Ok(()), |exit_code| Err(Failure::Reported(exit_code)))
 }
@@ -129,13 +184,15 @@ fn copy_one(arguments: &Arguments, config: &StorageConfig, output: &Output) -> R
     let from = config.locate_followed(&arguments.src)?;
     let to = config.locate_followed(target_of(arguments, config, from.key()))?;
     let source = Engine::builder().shared_storage(config.open(&from)?).build()?;
-    let target = source.with_storage(config.open(&to)?);
-    let copied = copy(&source, from.key(), &target, to.key(), arguments.if_exists, output)?;
+    let target = source.with_storage(config.open(&to)?).with_cancel(&interrupt::token());
+    let source = source.with_cancel(&interrupt::token());
+    let progress = Progress::new(output, "copying", None);
+    let copied = copy(&source, from.key(), &target, to.key(), arguments.if_exists, progress)?;
     report(output, &from.to_string(), &to.to_string(), &copied)
 }
 
-pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
-    let mut config = StorageConfig::from_env()?;
+pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
+    let mut config = storage.config()?;
     config.durability = Durability::from(arguments.durability);
     if arguments.recursive { copy_all(arguments, &config, output) } else { copy_one(arguments, &config, output) }
 }

@@ -3,10 +3,11 @@
 use std::io::{self, IsTerminal, Write};
 
 use clap::Args;
-use persist_host::{Engine, ErrorCode, PersistError, Precondition, Result, StorageConfig};
+use persist_host::{Engine, ErrorCode, PersistError, Precondition, Result};
 use serde_json::json;
 
 use crate::output::{Failure, Output, printable};
+use crate::storage::{StorageArguments, Storages};
 
 /// Delete snapshots.
 ///
@@ -44,8 +45,8 @@ fn confirmed(sources: &[String]) -> Result<bool> {
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
-pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
-    let config = StorageConfig::from_env()?;
+pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
+    let storages = Storages::new(storage)?;
     if !arguments.yes && !confirmed(&arguments.src)? {
         output.note("nothing was deleted");
         return Err(Failure::Reported(1));
@@ -53,8 +54,8 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure>
     let precondition = arguments.if_match.clone().map_or(Precondition::None, Precondition::IfMatch);
     let engine = Engine::builder().build()?;
     output.for_each(&arguments.src, |src| {
-        let location = config.locate(src)?;
-        engine.with_storage(config.open(&location)?).delete(location.key(), precondition.clone())?;
+        let location = storages.config.locate(src)?;
+        engine.with_storage(storages.open(&location)?).delete(location.key(), precondition.clone())?;
         output.report(&json!({"location": location.to_string(), "deleted": true}), format_args!("deleted {}", printable(src)))
     })
 }

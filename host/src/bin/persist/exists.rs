@@ -1,10 +1,11 @@
 //! `persist exists`
 
 use clap::Args;
-use persist_host::{Engine, Result, StorageConfig};
+use persist_host::{Engine, Result};
 use serde_json::json;
 
 use crate::output::{Failure, Output, printable};
+use crate::storage::StorageArguments;
 
 /// What the command exits with if there is nothing.
 const NOT_FOUND: u8 = 3;
@@ -19,8 +20,8 @@ pub(crate) struct Arguments {
     src: String,
 }
 
-pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
-    let config = StorageConfig::from_env()?;
+pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
+    let config = storage.config()?;
     let location = config.locate_followed(&arguments.src)?;
     let engine = Engine::builder().shared_storage(config.open(&location)?).build()?;
     let exists = engine.exists(location.key())?;

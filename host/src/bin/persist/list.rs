@@ -3,10 +3,11 @@
 use std::fmt;
 
 use clap::Args;
-use persist_host::{Engine, ErrorCode, ListEntry, Result, SnapshotMetadata, StorageConfig};
+use persist_host::{Engine, ErrorCode, ListEntry, Result, SnapshotMetadata};
 use unicode_width::UnicodeWidthStr;
 
 use crate::output::{Failure, Output, printable, ratio, short_bytes};
+use crate::storage::StorageArguments;
 
 /// List the snapshots in a folder and all below it.
 ///
@@ -68,8 +69,8 @@ impl fmt::Display for Table {
     }
 }
 
-pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
-    let config = StorageConfig::from_env()?;
+pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
+    let config = storage.config()?;
     let (storage, prefix) = config.open_folder(&arguments.location)?;
     let engine = Engine::builder().shared_storage(storage).build()?;
     let (mut rows, mut others, mut exit_code) = (Vec::new(), 0_u64, None);

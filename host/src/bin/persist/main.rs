@@ -3,7 +3,9 @@
 mod completions;
 mod copy;
 mod delete;
+mod doctor;
 mod exists;
+mod interrupt;
 mod list;
 mod man;
 mod output;
@@ -12,6 +14,7 @@ mod restore;
 mod salvage;
 mod show;
 mod snapshot;
+mod storage;
 mod target;
 mod verify;
 
@@ -25,6 +28,7 @@ use persist_host::{ErrorCode, PersistError};
 use tracing_subscriber::EnvFilter;
 
 use crate::output::{Failure, Output, OutputOptions};
+use crate::storage::StorageArguments;
 
 /// Saves the state of an agent and brings it back, byte for byte.
 ///
@@ -42,6 +46,8 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
+    storage: StorageArguments,
+    #[command(flatten)]
     output: OutputOptions,
 }
 
@@ -57,6 +63,7 @@ enum Command {
     List(list::Arguments),
     Copy(copy::Arguments),
     Salvage(salvage::Arguments),
+    Doctor(doctor::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
 }
@@ -70,17 +77,18 @@ fn long_version() -> &'static str {
     &VERSION
 }
 
-fn run(command: Command, output: &Output) -> Result<(), Failure> {
+fn run(command: Command, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
     match command {
-        Command::Snapshot(arguments) => snapshot::run(&arguments, output),
-        Command::Restore(arguments) => restore::run(&arguments, output),
-        Command::Show(arguments) => show::run(&arguments, output),
-        Command::Verify(arguments) => verify::run(&arguments, output),
-        Command::Exists(arguments) => exists::run(&arguments, output),
-        Command::Delete(arguments) => delete::run(&arguments, output),
-        Command::List(arguments) => list::run(&arguments, output),
-        Command::Copy(arguments) => copy::run(&arguments, output),
-        Command::Salvage(arguments) => salvage::run(&arguments, output),
+        Command::Snapshot(arguments) => snapshot::run(&arguments, storage, output),
+        Command::Restore(arguments) => restore::run(&arguments, storage, output),
+        Command::Show(arguments) => show::run(&arguments, storage, output),
+        Command::Verify(arguments) => verify::run(&arguments, storage, output),
+        Command::Exists(arguments) => exists::run(&arguments, storage, output),
+        Command::Delete(arguments) => delete::run(&arguments, storage, output),
+        Command::List(arguments) => list::run(&arguments, storage, output),
+        Command::Copy(arguments) => copy::run(&arguments, storage, output),
+        Command::Salvage(arguments) => salvage::run(&arguments, storage, output),
+        Command::Doctor(arguments) => doctor::run(&arguments, storage, output),
         Command::Man(arguments) => man::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
     }
@@ -124,7 +132,7 @@ fn main() -> ExitCode {
     };
     start_logging();
     let output = Output::new(&cli.output);
-    match run(cli.command, &output) {
+    match run(cli.command, &cli.storage, &output) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(&output),
     }

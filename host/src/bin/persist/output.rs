@@ -46,10 +46,18 @@ pub(crate) enum Failure {
 /// What a shell reports of a program that SIGPIPE ended.
 const BROKEN_PIPE: u8 = 141;
 
+/// What a shell reports of a program that Ctrl-C ended.
+pub(crate) const INTERRUPTED: u8 = 130;
+
 impl From<PersistError> for Failure {
     fn from(error: PersistError) -> Self {
         Self::Error(Box::new(error))
     }
+}
+
+/// What the command exits with for an error.
+fn exit_code(error: &PersistError) -> u8 {
+    if error.code() == ErrorCode::Cancelled { INTERRUPTED } else { error.exit_code() }
 }
 
 impl Failure {
@@ -65,7 +73,7 @@ impl Failure {
         match self {
             Self::Error(error) => {
                 output.error(&error);
-                error.exit_code().into()
+                exit_code(&error).into()
             }
             Self::Reported(exit_code) => exit_code.into(),
             Self::BrokenPipe => BROKEN_PIPE.into(),
@@ -173,7 +181,7 @@ fn error_object(error: &PersistError) -> Value {
         "retryable": detail.retryable,
         "hint": detail.hint,
         "details": facts,
-        "exit_code": error.exit_code(),
+        "exit_code": exit_code(error),
     })
 }
 

@@ -26,6 +26,14 @@ impl Progress {
         Self { bar, began: Instant::now(), total, done: 0, doing }
     }
 
+    /// The same, but silent where several go on at once.
+    pub(crate) fn shown_if(mut self, is_shown: bool) -> Self {
+        if !is_shown {
+            self.bar = None;
+        }
+        self
+    }
+
     /// So many more bytes are done.
     pub(crate) fn advance(&mut self, bytes: u64) {
         self.done += bytes;

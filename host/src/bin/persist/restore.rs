@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use persist_host::{Engine, Result, SnapshotReader, StorageConfig};
+use persist_host::{Engine, Result, SnapshotReader};
 
+use crate::interrupt;
 use crate::output::{Failure, Output, exact_bytes, printable};
 use crate::progress::Progress;
+use crate::storage::StorageArguments;
 use crate::target::Target;
 
 /// Restore the state of a snapshot.
@@ -37,10 +39,13 @@ fn copy(mut reader: SnapshotReader, path: &Path, output: &Output) -> Result<(), 
     target.finish()
 }
 
-pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
-    let config = StorageConfig::from_env()?;
+pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
+    let config = storage.config()?;
     let location = config.locate_followed(&arguments.src)?;
-    let engine = Engine::builder().shared_storage(config.open(&location)?).build()?;
+    let mut engine = Engine::builder().shared_storage(config.open(&location)?).build()?;
+    if arguments.output != Path::new("-") {
+        engine = engine.with_cancel(&interrupt::token());
+    }
     let reader = engine.reader(location.key())?;
     let metadata = reader.metadata().clone();
     copy(reader, &arguments.output, output)?;

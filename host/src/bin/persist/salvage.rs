@@ -1,14 +1,16 @@
 //! `persist salvage`
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use persist_host::{Engine, ErrorCode, PersistError, SalvageReport, StorageConfig};
+use persist_host::{Engine, ErrorCode, PersistError, SalvageReport};
 use serde_json::{Value, json};
 
+use crate::interrupt;
 use crate::output::{Failure, Output, exact_bytes, printable};
 use crate::progress::Progress;
+use crate::storage::StorageArguments;
 use crate::target::Target;
 
 /// What the command exits with if not all of the state came out.
@@ -73,10 +75,13 @@ fn object(report: &SalvageReport) -> Value {
     })
 }
 
-pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
-    let config = StorageConfig::from_env()?;
+pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
+    let config = storage.config()?;
     let location = config.locate_followed(&arguments.src)?;
-    let engine = Engine::builder().shared_storage(config.open(&location)?).build()?;
+    let mut engine = Engine::builder().shared_storage(config.open(&location)?).build()?;
+    if arguments.output != Path::new("-") {
+        engine = engine.with_cancel(&interrupt::token());
+    }
     let mut salvager = engine.salvage(location.key())?;
     let mut next = salvager.next_chunk()?;
     if next.is_none() {

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use clap::Args;
-use persist_host::{Engine, Result, SnapshotMetadata, StorageConfig};
+use persist_host::{Engine, Result, SnapshotMetadata};
 
 use crate::output::{Failure, Output, exact_bytes, printable, ratio};
+use crate::storage::StorageArguments;
 
 /// Show what a snapshot says of itself, without reading its state.
 ///
@@ -47,8 +48,8 @@ impl fmt::Display for Sheet<'_> {
     }
 }
 
-pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
-    let config = StorageConfig::from_env()?;
+pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
+    let config = storage.config()?;
     let location = config.locate_followed(&arguments.src)?;
     let engine = Engine::builder().shared_storage(config.open(&location)?).build()?;
     let metadata = engine.metadata(location.key())?;

@@ -4,18 +4,25 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use persist_host::{
     Codec, Durability, Engine, ErrorCode, PersistError, Precondition, Result, SnapshotOptions, SnapshotWriter, StorageBackend,
-    StorageConfig, StorageLocation,
+    StorageLocation,
 };
 
+use crate::interrupt;
 use crate::output::{Failure, Output, exact_bytes, printable, ratio};
 use crate::progress::Progress;
+use crate::storage::StorageArguments;
 
 /// State that is read at a time.
 const CHUNK: u64 = 2 << 20;
+
+/// How often a wait for the state looks whether Ctrl-C was pressed.
+const CANCEL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Save a state as a snapshot.
 ///
@@ -114,9 +121,9 @@ fn parse_label(text: &str) -> Result<(String, String), String> {
 }
 
 /// Opens the state, and says how large it is if that is known.
-fn open_state(path: &Path) -> Result<(Box<dyn Read>, Option<u64>)> {
+fn open_state(path: &Path) -> Result<(Box<dyn Read + Send>, Option<u64>)> {
     if path == Path::new("-") {
-        return Ok((Box::new(io::stdin().lock()), None));
+        return Ok((Box::new(io::stdin()), None));
     }
     let opened = File::open(path).and_then(|file| {
         let metadata = file.metadata()?;
@@ -149,16 +156,44 @@ fn state_failed(path: &Path, error: &io::Error) -> PersistError {
     PersistError::new(code, message).at(path.display())
 }
 
-fn copy(state: &mut dyn Read, path: &Path, writer: &mut SnapshotWriter, mut progress: Progress) -> Result<()> {
-    let mut chunk = Vec::new();
+/// Reads the state on a thread of its own: a pipe that nothing comes through
+/// does not keep Ctrl-C waiting, and what comes next is read meanwhile.
+fn read_state(mut state: Box<dyn Read + Send>) -> Receiver<io::Result<Vec<u8>>> {
+    let (sender, chunks) = mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        loop {
+            let mut chunk = Vec::new();
+            let read = (&mut state).take(CHUNK).read_to_end(&mut chunk).map(|_| chunk);
+            let is_last = !matches!(&read, Ok(chunk) if !chunk.is_empty());
+            // Nobody may be waiting any more.
+            if sender.send(read).is_err() || is_last {
+                return;
+            }
+        }
+    });
+    chunks
+}
+
+fn copy(state: Box<dyn Read + Send>, path: &Path, writer: &mut SnapshotWriter, mut progress: Progress) -> Result<()> {
+    let chunks = read_state(state);
     loop {
-        chunk.clear();
-        let read = (&mut *state).take(CHUNK).read_to_end(&mut chunk).map_err(|error| state_failed(path, &error))?;
-        if read == 0 {
+        let chunk = match chunks.recv_timeout(CANCEL_INTERVAL) {
+            Ok(chunk) => chunk.map_err(|error| state_failed(path, &error))?,
+            Err(RecvTimeoutError::Timeout) => {
+                if interrupt::token().is_cancelled() {
+                    return Err(PersistError::new(ErrorCode::Cancelled, "cancelled"));
+                }
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(PersistError::new(ErrorCode::Io, "could not read the state: its thread has ended").at(path.display()));
+            }
+        };
+        if chunk.is_empty() {
             return Ok(());
         }
         writer.write_state(&chunk)?;
-        progress.advance(read as u64);
+        progress.advance(chunk.len() as u64);
     }
 }
 
@@ -196,12 +231,12 @@ impl Arguments {
     }
 }
 
-pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
-    let mut config = StorageConfig::from_env()?;
+pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
+    let mut config = storage.config()?;
     config.durability = arguments.durability.into();
     let location = config.locate_followed(&arguments.dest)?;
     let storage = config.open(&location)?;
-    let (mut state, size) = open_state(&arguments.state)?;
+    let (state, size) = open_state(&arguments.state)?;
     if is_same_file(&arguments.state, &location) {
         let error = PersistError::new(ErrorCode::InvalidArgument, "the state itself is at DEST, and would be replaced").at(&location);
         return Err(error.hint("save it under another name").into());
@@ -210,9 +245,9 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure>
         output.note("the memory of this command ends with it: nothing is kept");
     }
     let options = arguments.options(size)?;
-    let engine = Engine::builder().shared_storage(storage).build()?;
+    let engine = Engine::builder().shared_storage(storage).build()?.with_cancel(&interrupt::token());
     let mut writer = engine.writer(location.key(), options)?;
-    copy(&mut state, &arguments.state, &mut writer, Progress::new(output, "saving", size))?;
+    copy(state, &arguments.state, &mut writer, Progress::new(output, "saving", size))?;
     let metadata = writer.commit()?;
     let text = format_args!(
         "saved {}: {} of state in {} ({}, {})",

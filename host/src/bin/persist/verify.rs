@@ -1,11 +1,12 @@
 //! `persist verify`
 
 use clap::Args;
-use persist_host::{Engine, SnapshotMetadata, StorageConfig};
+use persist_host::{Engine, SnapshotMetadata};
 use serde::Serialize;
 
 use crate::output::{Failure, Output, exact_bytes, printable};
 use crate::progress::Progress;
+use crate::storage::{StorageArguments, Storages};
 
 /// Check every byte of snapshots.
 ///
@@ -27,12 +28,12 @@ struct Verified<'a> {
     metadata: &'a SnapshotMetadata,
 }
 
-pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
-    let config = StorageConfig::from_env()?;
+pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
+    let storages = Storages::new(storage)?;
     let engine = Engine::builder().build()?;
     output.for_each(&arguments.src, |src| {
-        let location = config.locate_followed(src)?;
-        let engine = engine.with_storage(config.open(&location)?);
+        let location = storages.config.locate_followed(src)?;
+        let engine = engine.with_storage(storages.open(&location)?);
         let mut progress = Progress::new(output, "verifying", None);
         let mut before = 0;
         let metadata = engine.verify_with(location.key(), |checked| {

@@ -1,0 +1,159 @@
+//! Which storage a command works on: options, over what the environment says.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use clap::Args;
+use persist_host::{Result, StorageAdapter, StorageBackend, StorageConfig, StorageLocation};
+
+#[derive(Args)]
+#[command(next_help_heading = "Storage options")]
+pub(crate) struct StorageArguments {
+    /// Where a location without a scheme is: local, s3 or memory [env:
+    /// PERSIST_STORAGE].
+    #[arg(long, global = true, value_name = "KIND")]
+    storage: Option<StorageBackend>,
+    /// The bucket of locations without a scheme [env: PERSIST_S3_BUCKET].
+    #[arg(long, global = true, value_name = "NAME")]
+    s3_bucket: Option<String>,
+    /// The bucket's region [env: PERSIST_S3_REGION; else as AWS is configured].
+    #[arg(long, global = true, value_name = "REGION")]
+    s3_region: Option<String>,
+    /// Another server than AWS, as http://127.0.0.1:9000 [env:
+    /// PERSIST_S3_ENDPOINT; else as AWS is configured].
+    #[arg(long, global = true, value_name = "URL")]
+    s3_endpoint: Option<String>,
+    #[cfg(feature = "s3")]
+    #[command(flatten)]
+    s3: S3Arguments,
+}
+
+/// The options of `S3Options`, under their names; also as `PERSIST_S3_…`.
+#[cfg(feature = "s3")]
+#[derive(Args)]
+#[command(next_help_heading = "S3 options (each also as PERSIST_S3_…)")]
+struct S3Arguments {
+    /// How the bucket is named in requests: path or virtual [default: path with
+    /// an endpoint, else virtual].
+    #[arg(long, global = true, value_name = "STYLE", hide_short_help = true)]
+    s3_addressing: Option<String>,
+    /// Use Transfer Acceleration.
+    #[arg(long, global = true, hide_short_help = true)]
+    s3_accelerate: bool,
+    /// How often a request is sent before its failure counts [default: 3].
+    #[arg(long, global = true, value_name = "N", hide_short_help = true)]
+    s3_max_attempts: Option<String>,
+    /// The first wait before a request is sent again; each later one is twice
+    /// as long [default: 0.1].
+    #[arg(long, global = true, value_name = "SECONDS", hide_short_help = true)]
+    s3_initial_backoff: Option<String>,
+    /// The longest such wait [default: 20].
+    #[arg(long, global = true, value_name = "SECONDS", hide_short_help = true)]
+    s3_max_backoff: Option<String>,
+    /// How long a connection may take to be made [default: 5].
+    #[arg(long, global = true, value_name = "SECONDS", hide_short_help = true)]
+    s3_connect_timeout: Option<String>,
+    /// How long the server may stay silent [default: 30].
+    #[arg(long, global = true, value_name = "SECONDS", hide_short_help = true)]
+    s3_timeout: Option<String>,
+    /// When requests carry checksums: when-supported, or when-required for
+    /// servers that refuse others [default: as AWS is configured].
+    #[arg(long, global = true, value_name = "WHEN", hide_short_help = true)]
+    s3_checksums: Option<String>,
+    /// How the server is to encrypt: AES256 or aws:kms [default: as the bucket
+    /// is set up].
+    #[arg(long, global = true, value_name = "METHOD", hide_short_help = true)]
+    s3_sse: Option<String>,
+    /// The key for aws:kms.
+    #[arg(long, global = true, value_name = "ID", hide_short_help = true)]
+    s3_kms_key_id: Option<String>,
+    /// The storage class, as STANDARD_IA.
+    #[arg(long, global = true, value_name = "CLASS", hide_short_help = true)]
+    s3_storage_class: Option<String>,
+    /// Tags of the objects that are written.
+    #[arg(long, global = true, value_name = "NAME=VALUE,…", hide_short_help = true)]
+    s3_tags: Option<String>,
+    /// Metadata of the objects that are written, as x-amz-meta-NAME.
+    #[arg(long, global = true, value_name = "NAME=VALUE,…", hide_short_help = true)]
+    s3_metadata: Option<String>,
+    /// The size of the parts that a large object goes in [default: 8388608].
+    #[arg(long, global = true, value_name = "BYTES", hide_short_help = true)]
+    s3_part_size: Option<String>,
+    /// Parts in flight at once [default: 4].
+    #[arg(long, global = true, value_name = "N", hide_short_help = true)]
+    s3_parallel: Option<String>,
+}
+
+#[cfg(feature = "s3")]
+impl S3Arguments {
+    /// The options that were given, by name, in the order in which they apply.
+    fn given(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        [
+            ("addressing", self.s3_addressing.as_deref()),
+            ("accelerate", self.s3_accelerate.then_some("true")),
+            ("max-attempts", self.s3_max_attempts.as_deref()),
+            ("initial-backoff", self.s3_initial_backoff.as_deref()),
+            ("max-backoff", self.s3_max_backoff.as_deref()),
+            ("connect-timeout", self.s3_connect_timeout.as_deref()),
+            ("timeout", self.s3_timeout.as_deref()),
+            ("checksums", self.s3_checksums.as_deref()),
+            ("sse", self.s3_sse.as_deref()),
+            ("kms-key-id", self.s3_kms_key_id.as_deref()),
+            ("storage-class", self.s3_storage_class.as_deref()),
+            ("tags", self.s3_tags.as_deref()),
+            ("metadata", self.s3_metadata.as_deref()),
+            ("part-size", self.s3_part_size.as_deref()),
+            ("parallel", self.s3_parallel.as_deref()),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| value.map(|value| (name, value)))
+    }
+}
+
+impl StorageArguments {
+    /// The settings: the options, and where there is none the environment.
+    pub(crate) fn config(&self) -> Result<StorageConfig> {
+        let mut config = StorageConfig::from_env()?;
+        if let Some(storage) = self.storage {
+            config.backend = storage;
+        }
+        for (setting, argument) in [
+            (&mut config.s3_bucket, &self.s3_bucket),
+            (&mut config.s3_region, &self.s3_region),
+            (&mut config.s3_endpoint, &self.s3_endpoint),
+        ] {
+            if argument.is_some() {
+                setting.clone_from(argument);
+            }
+        }
+        #[cfg(feature = "s3")]
+        for (name, value) in self.s3.given() {
+            config.s3.set(name, value).map_err(|error| error.at(format_args!("--s3-{name}")))?;
+        }
+        Ok(config)
+    }
+}
+
+/// The storages of one command: those of one bucket share its connections.
+pub(crate) struct Storages {
+    pub(crate) config: StorageConfig,
+    buckets: RefCell<Vec<(String, Arc<dyn StorageAdapter>)>>,
+}
+
+impl Storages {
+    pub(crate) fn new(arguments: &StorageArguments) -> Result<Self> {
+        Ok(Self { config: arguments.config()?, buckets: RefCell::default() })
+    }
+
+    /// The storage that a location is in.
+    pub(crate) fn open(&self, location: &StorageLocation) -> Result<Arc<dyn StorageAdapter>> {
+        let StorageLocation::S3 { bucket, .. } = location else { return self.config.open(location) };
+        let mut buckets = self.buckets.borrow_mut();
+        if let Some((_, storage)) = buckets.iter().find(|(known, _)| known == bucket) {
+            return Ok(Arc::clone(storage));
+        }
+        let storage = self.config.open(location)?;
+        buckets.push((bucket.clone(), Arc::clone(&storage)));
+        Ok(storage)
+    }
+}

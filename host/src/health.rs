@@ -1,0 +1,139 @@
+//! Whether a storage works: tried out, not guessed.
+
+use std::time::{Duration, Instant};
+
+use crate::error::{ErrorCode, PersistError, Result};
+use crate::storage::{ByteRange, Precondition, ReadOptions, StorageAdapter, WriteOptions};
+
+/// One thing that was tried out.
+#[derive(Clone, Debug)]
+pub struct HealthCheck {
+    /// What: `write`, `read`.
+    pub name: &'static str,
+    /// What it came to, in a few words.
+    pub outcome: Result<String>,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// Whether snapshots can be kept without it.
+    pub required: bool,
+}
+
+impl HealthCheck {
+    /// Tries something that snapshots can't be kept without.
+    pub fn run(name: &'static str, check: impl FnOnce() -> Result<String>) -> Self {
+        let began = Instant::now();
+        let outcome = check();
+        Self { name, outcome, elapsed: began.elapsed(), required: true }
+    }
+
+    fn optional(name: &'static str, check: impl FnOnce() -> Result<String>) -> Self {
+        Self { required: false, ..Self::run(name, check) }
+    }
+
+    /// Whether snapshots can be kept as far as this is concerned.
+    pub fn is_passed(&self) -> bool {
+        self.outcome.is_ok() || !self.required
+    }
+}
+
+/// Tries out a storage on a throw-away key below `prefix`: access, write, read,
+/// ranged read, list, conditions, delete. What can't work after a failure is
+/// left out; the key is deleted in any case.
+pub fn check_health(storage: &dyn StorageAdapter, prefix: &str) -> Vec<HealthCheck> {
+    let mut checks = storage.access_checks(prefix);
+    if checks.iter().any(|check| !check.is_passed()) {
+        return checks;
+    }
+    let key = match throw_away_key(prefix) {
+        Ok(key) => key,
+        Err(error) => {
+            checks.push(HealthCheck::run("write", || Err(error)));
+            return checks;
+        }
+    };
+    // Different bytes, so that a range shows where it comes from.
+    let content: Vec<u8> = (0..=255).cycle().take(4096).collect();
+    let written = HealthCheck::run("write", || {
+        write(storage, &key, &content, Precondition::None)?;
+        Ok(format!("{} bytes", content.len()))
+    });
+    let is_written = written.is_passed();
+    checks.push(written);
+    if is_written {
+        checks.push(HealthCheck::run("read", || {
+            expect(read(storage, &key, ByteRange::All)? == content, "what was read is not what was written")?;
+            Ok(format!("{} bytes", content.len()))
+        }));
+        checks.push(HealthCheck::run("ranged read", || {
+            let span = read(storage, &key, ByteRange::Span { offset: 1000, length: 24 })?;
+            let suffix = read(storage, &key, ByteRange::Suffix(100))?;
+            let is_right = content.get(1000..1024) == Some(&span[..]) && content.get(3996..) == Some(&suffix[..]);
+            expect(is_right, "a range is not the bytes that were asked for")?;
+            Ok("span and suffix".to_owned())
+        }));
+        checks.push(HealthCheck::run("list", || {
+            let found = storage.list_objects(&key, None, 10)?;
+            expect(found.iter().any(|info| info.key == key), "the listing lacks the object")?;
+            Ok("the object is there".to_owned())
+        }));
+        checks.push(HealthCheck::optional("if-absent", || if_absent(storage, &key)));
+        checks.push(HealthCheck::optional("if-match", || if_match(storage, &key)));
+    }
+    // Also after a write that failed, for one that only seemed to.
+    let deleted = HealthCheck::run("delete", || {
+        storage.delete_object(&key, Precondition::None)?;
+        match storage.stat(&key) {
+            Err(PersistError::NotFound(_)) => Ok("the object is gone".to_owned()),
+            Err(error) => Err(error),
+            Ok(_) => Err(PersistError::new(ErrorCode::Other, "the deleted object is still there")),
+        }
+    });
+    if is_written {
+        checks.push(deleted);
+    }
+    checks
+}
+
+fn throw_away_key(prefix: &str) -> Result<String> {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(|error| PersistError::new(ErrorCode::Other, format!("no random numbers: {error}")))?;
+    Ok(format!("{prefix}persist-doctor-{:016x}", u64::from_le_bytes(random)))
+}
+
+fn expect(is_right: bool, problem: &str) -> Result<()> {
+    if is_right { Ok(()) } else { Err(PersistError::new(ErrorCode::Other, problem)) }
+}
+
+fn write(storage: &dyn StorageAdapter, key: &str, content: &[u8], precondition: Precondition) -> Result<Option<String>> {
+    let options = WriteOptions { precondition, size_hint: Some(content.len() as u64), ..WriteOptions::default() };
+    let mut writer = storage.open_write(key, options)?;
+    writer.write(content)?;
+    writer.commit().map(|info| info.etag)
+}
+
+fn read(storage: &dyn StorageAdapter, key: &str, range: ByteRange) -> Result<Vec<u8>> {
+    let mut reader = storage.open_read(key, ReadOptions { range, if_match: None })?;
+    let mut content = Vec::new();
+    loop {
+        match reader.read(4096)? {
+            chunk if chunk.is_empty() => return Ok(content),
+            chunk => content.extend(chunk),
+        }
+    }
+}
+
+fn if_absent(storage: &dyn StorageAdapter, key: &str) -> Result<String> {
+    match write(storage, key, b"must not be written", Precondition::IfAbsent) {
+        Err(PersistError::AlreadyExists(_)) => Ok("kept: a second write was refused".to_owned()),
+        Err(error) => Err(error),
+        Ok(_) => Err(PersistError::new(ErrorCode::Unsupported, "the condition if-absent is ignored")),
+    }
+}
+
+fn if_match(storage: &dyn StorageAdapter, key: &str) -> Result<String> {
+    match write(storage, key, b"must not be written", Precondition::IfMatch("0".repeat(32))) {
+        Err(PersistError::Conflict(_)) => Ok("kept: a write for another etag was refused".to_owned()),
+        Err(error) => Err(error),
+        Ok(_) => Err(PersistError::new(ErrorCode::Unsupported, "the condition if-match is ignored")),
+    }
+}

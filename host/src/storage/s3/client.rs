@@ -1,0 +1,318 @@
+//! The way to a bucket: settings, credentials, connections, and the threads
+//! that requests run on.
+
+use std::env;
+use std::fmt;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use aws_config::environment::EnvironmentVariableRegionProvider;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileRegionProvider;
+use aws_config::{BehaviorVersion, Region};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient, StalledStreamProtectionConfig};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+use aws_smithy_http_client::{Builder, Connector};
+use aws_types::service_config::ServiceConfigKey;
+use tokio::runtime::Runtime;
+use tokio::sync::OnceCell;
+
+use super::conditions::Probes;
+use super::error::{Failure, Target, failure, no_credentials};
+use super::options::{S3Addressing, S3Checksums, S3Credentials, S3Options};
+use super::retry::Retries;
+use crate::cancel::{CancelToken, cancelled};
+use crate::error::{ErrorCode, PersistError, Result};
+
+/// Requests wait for the network, not for processors.
+const THREADS: usize = 2;
+
+/// How often somebody who waits for a request looks whether to go on.
+const CANCEL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// The slowest upload that is taken for a healthy one, in bytes a second.
+const SLOWEST_UPLOAD: u64 = 32 << 10;
+
+/// AWS has buckets everywhere; who names no region means this one.
+const DEFAULT_REGION: &str = "us-east-1";
+
+/// One bucket and everything that is kept from request to request.
+pub(super) struct Connection {
+    pub(super) bucket: String,
+    region: Option<String>,
+    endpoint: Option<String>,
+    pub(super) options: S3Options,
+    pub(super) probes: Probes,
+    runtime: Threads,
+    service: OnceCell<Service>,
+}
+
+impl fmt::Debug for Connection {
+    /// Never the credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("bucket", &self.bucket).field("region", &self.region).field("endpoint", &self.endpoint).finish()
+    }
+}
+
+/// What the AWS configuration and the settings came to.
+pub(super) struct Service {
+    pub(super) client: Client,
+    pub(super) region: String,
+    pub(super) endpoint: Option<String>,
+    pub(super) retries: Retries,
+    credentials: Option<SharedCredentialsProvider>,
+}
+
+impl Service {
+    /// Whether this is AWS itself, which is known to keep conditions.
+    pub(super) fn is_aws(&self) -> bool {
+        let host = |endpoint: &String| {
+            let rest = endpoint.split_once("://").map_or(endpoint.as_str(), |(_, rest)| rest);
+            rest.split(['/', ':']).next().unwrap_or_default().to_ascii_lowercase()
+        };
+        self.endpoint.as_ref().map(host).is_none_or(|host| host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn"))
+    }
+
+    /// The credentials' access key id and where they come from. Never a secret.
+    pub(super) async fn credentials(&self) -> Result<(String, Option<String>)> {
+        use aws_credential_types::credential_feature::AwsCredentialFeature;
+        let missing = || PersistError::new(ErrorCode::Credentials, "AWS credentials not found");
+        let provider = self.credentials.as_ref().ok_or_else(missing)?;
+        let found = provider.provide_credentials().await.map_err(|error| no_credentials(&error))?;
+        let features = found.get_property::<Vec<AwsCredentialFeature>>();
+        let source = features.and_then(|features| features.iter().rev().find_map(source_name));
+        Ok((found.access_key_id().to_owned(), source.map(str::to_owned)))
+    }
+}
+
+/// What users call the places that credentials come from.
+fn source_name(feature: &aws_credential_types::credential_feature::AwsCredentialFeature) -> Option<&'static str> {
+    use aws_credential_types::credential_feature::AwsCredentialFeature as From;
+    Some(match feature {
+        From::CredentialsCode => "the program",
+        From::CredentialsEnvVars => "the environment",
+        From::CredentialsEnvVarsStsWebIdToken | From::CredentialsStsAssumeRoleWebId | From::CredentialsProfileStsWebIdToken => {
+            "a web identity token"
+        }
+        From::CredentialsProfile | From::CredentialsProfileSourceProfile | From::CredentialsProfileNamedProvider => "a profile",
+        From::CredentialsSso | From::CredentialsProfileSso => "single sign-on",
+        From::CredentialsProcess | From::CredentialsProfileProcess => "a credentials process",
+        From::CredentialsStsAssumeRole => "an assumed role",
+        From::CredentialsHttp => "the container's role",
+        From::CredentialsImds => "the instance's role",
+        _ => return None,
+    })
+}
+
+/// The threads that requests run on.
+struct Threads(Option<Runtime>);
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        // Waiting for them is not allowed on an async thread, and not needed:
+        // whoever had a request under way waited for it.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Connection {
+    pub(super) fn new(bucket: String, region: Option<String>, endpoint: Option<String>, options: S3Options) -> Result<Self> {
+        options.validate()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).thread_name("persist-s3").enable_all().build();
+        let runtime =
+            runtime.map_err(|error| PersistError::new(ErrorCode::Other, format!("no threads could be started for requests: {error}")))?;
+        let (probes, service) = (Probes::default(), OnceCell::new());
+        Ok(Self { bucket, region, endpoint, options, probes, runtime: Threads(Some(runtime)), service })
+    }
+
+    /// The location of a key, as a user would write it.
+    pub(super) fn locate(&self, key: &str) -> String {
+        format!("s3://{}/{key}", self.bucket)
+    }
+
+    /// Starts work on the threads for requests. What it comes to arrives at the
+    /// receiver; if nothing does, the work was aborted.
+    pub(super) fn start<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Work<T> {
+        let (sender, done) = mpsc::sync_channel(1);
+        let task = self.runtime.0.as_ref().map(|runtime| {
+            runtime.spawn(async move {
+                // Nobody may be waiting any more.
+                let _ = sender.send(work.await);
+            })
+        });
+        Work { done, task }
+    }
+
+    /// Client and region, found out when they are first needed.
+    pub(super) async fn service(&self) -> Result<&Service> {
+        self.service.get_or_try_init(|| self.connect()).await
+    }
+
+    async fn connect(&self) -> Result<Service> {
+        let options = &self.options;
+        let http = http_client()?;
+        let timeouts = TimeoutConfig::builder().connect_timeout(options.connect_timeout).build();
+        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http).timeout_config(timeouts);
+        if let Some(region) = &self.region {
+            loader = loader.region(Region::new(region.clone()));
+        } else if self.endpoint.is_some() || is_set("AWS_ENDPOINT_URL_S3") || is_set("AWS_ENDPOINT_URL") {
+            // Another server than AWS may not care for regions; that of the
+            // machine would be asked of the network.
+            let configured = EnvironmentVariableRegionProvider::new();
+            let chain = RegionProviderChain::first_try(configured).or_else(ProfileFileRegionProvider::new());
+            loader = loader.region(chain.or_else(Region::from_static(DEFAULT_REGION)));
+        }
+        if let Some(S3Credentials { access_key_id, secret_access_key, session_token }) = &options.credentials {
+            let given = Credentials::new(access_key_id, secret_access_key, session_token.clone(), None, "the program");
+            loader = loader.credentials_provider(given);
+        }
+        let shared = loader.load().await;
+        let configured = || {
+            let key = ServiceConfigKey::builder().service_id("S3").env("AWS_ENDPOINT_URL").profile("endpoint_url").build().ok()?;
+            shared.service_config()?.load_config(key)
+        };
+        let endpoint = self.endpoint.clone().or_else(configured).or_else(|| shared.endpoint_url().map(str::to_owned));
+        let region = shared.region().map_or(DEFAULT_REGION, Region::as_ref).to_owned();
+        let path_style = match options.addressing {
+            Some(addressing) => addressing == S3Addressing::Path,
+            None => endpoint.is_some() && !options.accelerate,
+        };
+        let retries = Retries {
+            max_attempts: options.max_attempts.map_or_else(|| shared.retry_config().map_or(3, RetryConfig::max_attempts), u32::from),
+            initial_backoff: options.initial_backoff,
+            max_backoff: options.max_backoff,
+        };
+        let mut config = aws_sdk_s3::config::Builder::from(&shared)
+            .region(Region::new(region.clone()))
+            .force_path_style(path_style)
+            .accelerate(options.accelerate)
+            // We send requests again ourselves: what a 412 means depends on it.
+            .retry_config(RetryConfig::disabled())
+            // Every wait has a limit of ours.
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+        config.set_endpoint_url(endpoint.clone());
+        if let Some(checksums) = options.checksums {
+            config = match checksums {
+                S3Checksums::WhenSupported => config
+                    .request_checksum_calculation(RequestChecksumCalculation::WhenSupported)
+                    .response_checksum_validation(ResponseChecksumValidation::WhenSupported),
+                S3Checksums::WhenRequired => config
+                    .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+                    .response_checksum_validation(ResponseChecksumValidation::WhenRequired),
+            };
+        }
+        tracing::debug!(region, endpoint, path_style, "the way to the bucket is set up");
+        let credentials = shared.credentials_provider();
+        Ok(Service { client: Client::from_conf(config.build()), region, endpoint, retries, credentials })
+    }
+
+    /// Sends a request, again if need be. `bytes` is how much it carries.
+    pub(super) async fn request<T, E, F>(&self, operation: &str, bytes: usize, mut send: impl FnMut(Client) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let service = self.service().await?;
+        service.retries.run(operation, || self.attempt(service, bytes, send(service.client.clone()))).await
+    }
+
+    /// Sends a request once.
+    pub(super) async fn attempt<T, E>(
+        &self,
+        service: &Service,
+        bytes: usize,
+        request: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    ) -> Result<T, Failure>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let limit = self.options.timeout.saturating_add(Duration::from_secs(bytes as u64 / SLOWEST_UPLOAD));
+        let target = Target { bucket: &self.bucket, region: &service.region };
+        match tokio::time::timeout(limit, request).await {
+            Ok(answer) => answer.map_err(|error| failure(&error, &target)),
+            Err(_) => Err(Failure::timeout(limit)),
+        }
+    }
+}
+
+fn is_set(variable: &str) -> bool {
+    env::var_os(variable).is_some_and(|value| !value.is_empty())
+}
+
+/// TLS by rustls on ring: it builds with a C compiler alone, for every target
+/// of ours. Proxies are those of the environment, as for other commands.
+fn http_client() -> Result<SharedHttpClient> {
+    let mut trust = TrustStore::default();
+    if let Some(path) = env::var_os("AWS_CA_BUNDLE").filter(|path| !path.is_empty()).map(PathBuf::from) {
+        let pem = std::fs::read(&path).map_err(|error| {
+            PersistError::new(ErrorCode::InvalidArgument, format!("the file of AWS_CA_BUNDLE can't be read: {error}")).at(path.display())
+        })?;
+        trust = trust.with_pem_certificate(pem);
+    }
+    let tls = TlsContext::builder()
+        .with_trust_store(trust)
+        .build()
+        .map_err(|error| PersistError::new(ErrorCode::InvalidArgument, format!("TLS could not be set up: {error}")))?;
+    Ok(Builder::new().build_with_connector_fn(move |settings, components| {
+        let mut connector = Connector::builder()
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .tls_context(tls.clone())
+            .proxy_config(ProxyConfig::from_env());
+        connector.set_connector_settings(settings.cloned());
+        connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
+        connector.build()
+    }))
+}
+
+/// Work that was started, and aborts when it is dropped.
+pub(super) struct Work<T> {
+    done: Receiver<T>,
+    task: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl<T> Work<T> {
+    /// Waits for the work, or until the token says otherwise. This works on
+    /// any thread, also one that runs async tasks.
+    ///
+    /// # Errors
+    /// `Cancelled`, upon which the work is aborted.
+    pub(super) fn wait(&self, cancel: &CancelToken) -> Result<T> {
+        loop {
+            match self.done.recv_timeout(CANCEL_INTERVAL) {
+                Ok(done) => return Ok(done),
+                Err(RecvTimeoutError::Timeout) => cancel.check()?,
+                Err(RecvTimeoutError::Disconnected) => return Err(aborted()),
+            }
+        }
+    }
+
+    /// Waits for the work, come what may: for what has to be cleared away.
+    pub(super) fn finish(&self) -> Result<T> {
+        self.done.recv().map_err(|_| aborted())
+    }
+}
+
+fn aborted() -> PersistError {
+    cancelled().hint("its threads have ended")
+}
+
+impl<T> Drop for Work<T> {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}

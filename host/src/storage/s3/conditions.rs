@@ -1,0 +1,196 @@
+//! Conditions on writes: which a server keeps, and whether a write that was
+//! refused for one had not been carried out before.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+
+use super::client::Connection;
+use super::error::Failure;
+use super::options::WRITE_ID;
+use super::{object_info, quoted};
+use crate::error::{ErrorCode, PersistError, Result};
+use crate::storage::{ObjectInfo, Precondition};
+
+/// The requests that can carry a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Request {
+    Put,
+    Complete,
+    Delete,
+}
+
+/// A condition on a request, without its etag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Kind {
+    request: Request,
+    if_match: bool,
+}
+
+/// An etag that no object has.
+const NO_ETAG: &str = "\"00000000000000000000000000000000\"";
+
+/// What was found out about a bucket's server.
+#[derive(Debug, Default)]
+pub(super) struct Probes(Mutex<HashMap<Kind, bool>>);
+
+impl Probes {
+    fn known(&self, kind: Kind) -> Option<bool> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&kind).copied()
+    }
+
+    fn learn(&self, kind: Kind, is_kept: bool) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(kind, is_kept);
+    }
+
+    /// Whether a condition is known to be ignored.
+    pub(super) fn is_ignored(&self, if_match: bool) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|(kind, is_kept)| kind.if_match == if_match && !is_kept)
+    }
+}
+
+impl Connection {
+    /// Refuses a condition that the server ignores. AWS keeps all of them; of
+    /// another server each kind is tried out once, on a key of its own beside
+    /// `key`.
+    pub(super) async fn require(self: &Arc<Self>, request: Request, precondition: &Precondition, key: &str) -> Result<(), Failure> {
+        let if_match = match precondition {
+            Precondition::None => return Ok(()),
+            Precondition::IfAbsent => false,
+            Precondition::IfMatch(_) => true,
+        };
+        if self.service().await?.is_aws() {
+            return Ok(());
+        }
+        let kind = Kind { request, if_match };
+        let is_kept = match self.probes.known(kind) {
+            Some(is_kept) => is_kept,
+            None => {
+                let is_kept = self.probe(kind, key).await?;
+                self.probes.learn(kind, is_kept);
+                is_kept
+            }
+        };
+        if is_kept {
+            return Ok(());
+        }
+        let condition = if if_match { "if-match" } else { "if-absent" };
+        let message = format!("the bucket's service ignores the condition {condition}, so that nothing could be promised");
+        let error = PersistError::new(ErrorCode::Unsupported, message);
+        Err(error.hint("leave the condition out, or use a service that keeps it: see docs/s3.md").into())
+    }
+
+    /// Whether the server keeps a condition: on a throw-away key, one that can't
+    /// hold must be refused.
+    async fn probe(self: &Arc<Self>, kind: Kind, key: &str) -> Result<bool, Failure> {
+        let folder = key.rfind('/').and_then(|end| key.get(..=end)).unwrap_or_default();
+        let key = format!("{folder}.persist-probe-{}", random_id()?);
+        let kept = self.try_condition(kind, &key).await;
+        // Whatever came of it, nothing stays.
+        let removed = self.request("DeleteObject", 0, |client| client.delete_object().bucket(&self.bucket).key(&key).send()).await;
+        if let Err(failure) = removed {
+            tracing::warn!(location = self.locate(&key), error = %failure.error, "an empty object was left behind");
+        }
+        tracing::debug!(?kind, ?kept, "tried out whether the service keeps a condition");
+        kept
+    }
+
+    async fn try_condition(self: &Arc<Self>, kind: Kind, key: &str) -> Result<bool, Failure> {
+        let put = |if_match: Option<&str>, if_none_match: Option<&str>| {
+            let (if_match, if_none_match) = (if_match.map(str::to_owned), if_none_match.map(str::to_owned));
+            self.request("PutObject", 0, move |client| {
+                let put = client.put_object().bucket(&self.bucket).key(key).body(ByteStream::from_static(b""));
+                put.set_if_match(if_match.clone()).set_if_none_match(if_none_match.clone()).send()
+            })
+        };
+        let outcome = match kind {
+            // Where it is honoured, this leaves nothing.
+            Kind { request: Request::Put, if_match: true } => put(Some(NO_ETAG), None).await.map(drop),
+            Kind { request: Request::Put, if_match: false } => {
+                put(None, None).await?;
+                put(None, Some("*")).await.map(drop)
+            }
+            Kind { request: Request::Delete, .. } => {
+                put(None, None).await?;
+                let delete = |client: aws_sdk_s3::Client| client.delete_object().bucket(&self.bucket).key(key).if_match(NO_ETAG).send();
+                self.request("DeleteObject", 0, delete).await.map(drop)
+            }
+            Kind { request: Request::Complete, if_match } => {
+                put(None, None).await?;
+                self.try_complete(key, if_match).await
+            }
+        };
+        match outcome {
+            Ok(()) => Ok(false),
+            Err(failure) if is_refusal(&failure) => Ok(true),
+            // It says itself that it has no such thing.
+            Err(failure) if failure.error.code() == ErrorCode::Unsupported => Ok(false),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    async fn try_complete(self: &Arc<Self>, key: &str, if_match: bool) -> Result<(), Failure> {
+        let bucket = &self.bucket;
+        let create = |client: aws_sdk_s3::Client| client.create_multipart_upload().bucket(bucket).key(key).send();
+        let created = self.request("CreateMultipartUpload", 0, create).await?;
+        let id = created.upload_id().unwrap_or_default();
+        let part = |client: aws_sdk_s3::Client| {
+            client.upload_part().bucket(bucket).key(key).upload_id(id).part_number(1).body(ByteStream::from_static(b"1")).send()
+        };
+        let outcome = match self.request("UploadPart", 0, part).await {
+            Err(failure) => Err(failure),
+            Ok(part) => {
+                let part = CompletedPart::builder().part_number(1).set_e_tag(part.e_tag).set_checksum_crc32(part.checksum_crc32).build();
+                let parts = CompletedMultipartUpload::builder().parts(part).build();
+                let complete = |client: aws_sdk_s3::Client| {
+                    let complete = client.complete_multipart_upload().bucket(bucket).key(key).upload_id(id).multipart_upload(parts.clone());
+                    if if_match { complete.if_match(NO_ETAG) } else { complete.if_none_match("*") }.send()
+                };
+                self.request("CompleteMultipartUpload", 0, complete).await.map(drop)
+            }
+        };
+        if outcome.is_err() {
+            self.abort_upload(key, id).await?;
+        }
+        outcome
+    }
+
+    /// What a write came to, after the service refused it for its condition or
+    /// an answer was lost: if the object at the key is of this very write, it
+    /// was carried out. `None` says that it is not.
+    pub(super) async fn settle(self: &Arc<Self>, key: &str, write_id: &str) -> Result<Option<ObjectInfo>, Failure> {
+        let head = |client: aws_sdk_s3::Client| client.head_object().bucket(&self.bucket).key(key).send();
+        match self.request("HeadObject", 0, head).await {
+            Ok(found) if found.metadata().and_then(|metadata| metadata.get(WRITE_ID)).is_some_and(|id| id == write_id) => {
+                Ok(Some(object_info(key, found.content_length(), found.e_tag(), found.last_modified())?))
+            }
+            Ok(_) => Ok(None),
+            Err(failure) if failure.error.code() == ErrorCode::NotFound => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+/// Whether the condition was what the server refused.
+pub(super) fn is_refusal(failure: &Failure) -> bool {
+    // If-Match on a missing object is a 404 at AWS.
+    matches!(failure.error.code(), ErrorCode::PreconditionFailed | ErrorCode::NotFound)
+}
+
+/// The headers of a precondition: `If-Match` and `If-None-Match`.
+pub(super) fn headers(precondition: &Precondition) -> (Option<String>, Option<String>) {
+    match precondition {
+        Precondition::None => (None, None),
+        Precondition::IfAbsent => (None, Some("*".to_owned())),
+        Precondition::IfMatch(etag) => (Some(quoted(etag)), None),
+    }
+}
+
+/// 128 random bits as text.
+pub(super) fn random_id() -> Result<String> {
+    let mut bits = [0; 16];
+    getrandom::fill(&mut bits).map_err(|error| PersistError::new(ErrorCode::Other, format!("no random numbers: {error}")))?;
+    Ok(format!("{:032x}", u128::from_le_bytes(bits)))
+}

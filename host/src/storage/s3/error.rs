@@ -1,0 +1,274 @@
+//! What a failed request means, in the words and codes of this library. One
+//! word belongs to one kind of failure, so that callers who look for it in a
+//! message are right: `credentials`, `bucket` or `network`.
+
+use std::error::Error;
+use std::io;
+use std::time::Duration;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+
+use crate::error::{ErrorCode, PersistError};
+
+/// A failed request, before it is decided whether to send it again.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) error: PersistError,
+    /// What the service called it; empty if it named nothing, as for every HEAD.
+    pub(super) service_code: String,
+    /// How long the service asks to wait.
+    pub(super) retry_after: Option<Duration>,
+    /// Whether the request may have been carried out all the same.
+    pub(super) in_doubt: bool,
+}
+
+impl From<PersistError> for Failure {
+    fn from(error: PersistError) -> Self {
+        Self { error, service_code: String::new(), retry_after: None, in_doubt: false }
+    }
+}
+
+impl Failure {
+    /// No answer, or no more of it, within this time.
+    pub(super) fn timeout(limit: Duration) -> Self {
+        let message = format!("Request timeout: nothing came over the network for {} s", limit.as_secs_f64());
+        let error = PersistError::new(ErrorCode::Timeout, message).hint("check the connection, or raise --s3-timeout");
+        Self { in_doubt: true, ..Self::from(error) }
+    }
+
+    /// An answer that is not what the protocol promises: cut short, or made by
+    /// something on the way.
+    pub(super) fn bad_answer(problem: &str) -> Self {
+        let error = PersistError::new(ErrorCode::Unavailable, format!("network error: {problem}"));
+        Self { in_doubt: true, ..Self::from(error) }
+    }
+
+    /// The failure of a body that was coming in.
+    pub(super) fn body(error: &(dyn Error + 'static)) -> Self {
+        Self::bad_answer(&format!("the answer broke off ({})", root_cause(error)))
+    }
+
+    /// Whether another attempt may fare better.
+    pub(super) fn retryable(&self) -> bool {
+        self.error.retryable()
+    }
+
+    /// Whether the service said that no, without saying why: the answer to a
+    /// HEAD has no body.
+    pub(super) fn is_unexplained(&self) -> bool {
+        // The SDK itself makes a 404 of it.
+        matches!(self.service_code.as_str(), "" | "NotFound")
+            && !self.error.retryable()
+            && self.error.detail().facts.iter().any(|(name, _)| name == "status")
+    }
+}
+
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source())
+}
+
+fn root_cause(error: &(dyn Error + 'static)) -> String {
+    chain(error).last().map(ToString::to_string).unwrap_or_default()
+}
+
+/// Which bucket and region the request was for.
+pub(super) struct Target<'a> {
+    pub(super) bucket: &'a str,
+    pub(super) region: &'a str,
+}
+
+/// What the failure of a request means.
+pub(super) fn failure<E>(error: &SdkError<E, HttpResponse>, target: &Target<'_>) -> Failure
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    if let Some(found) = chain(error).find_map(|cause| cause.downcast_ref::<CredentialsError>()) {
+        return no_credentials(found).into();
+    }
+    match error {
+        SdkError::ServiceError(answer) => refused(answer.err().code(), answer.err().message(), answer.raw(), target),
+        SdkError::ResponseError(answer) => {
+            let status = answer.raw().status().as_u16();
+            // A refusal that comes without the words of S3, as from a proxy.
+            if status >= 300 { refused(None, None, answer.raw(), target) } else { Failure::bad_answer("the answer could not be read") }
+        }
+        SdkError::TimeoutError(_) => unreachable_service(error, true),
+        SdkError::DispatchFailure(failure) => unreachable_service(error, failure.is_timeout()),
+        SdkError::ConstructionFailure(_) => {
+            PersistError::new(ErrorCode::InvalidArgument, format!("the request could not be made: {}", root_cause(error)))
+                .hint("check region and endpoint")
+                .into()
+        }
+        _ => PersistError::new(ErrorCode::Other, format!("the request failed: {}", root_cause(error))).into(),
+    }
+}
+
+/// Why there are no credentials.
+pub(super) fn no_credentials(error: &CredentialsError) -> PersistError {
+    const HINT: &str = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, choose a profile with AWS_PROFILE, or run where there is a role";
+    match error {
+        CredentialsError::CredentialsNotLoaded(_) => PersistError::new(ErrorCode::Credentials, "AWS credentials not found").hint(HINT),
+        error => {
+            let cause: String = root_cause(error).chars().take(200).collect();
+            PersistError::new(ErrorCode::Credentials, format!("AWS credentials not found: {cause}"))
+                .hint("log in again, or look at the profile and the provider that it names")
+        }
+    }
+}
+
+/// The service was not reached, or the connection broke.
+fn unreachable_service(error: &(dyn Error + 'static), is_timeout: bool) -> Failure {
+    let io_kind = chain(error).find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
+    let words: Vec<String> = chain(error).map(ToString::to_string).collect();
+    let says = |part: &str| words.iter().any(|word| word.contains(part));
+    let root = words.last().map_or("", String::as_str);
+    let (code, message, hint, in_doubt) = if is_timeout || io_kind == Some(io::ErrorKind::TimedOut) {
+        (
+            ErrorCode::Timeout,
+            "Request timeout: no connection over the network in time".to_owned(),
+            "check the endpoint and the way to it",
+            true,
+        )
+    } else if io_kind == Some(io::ErrorKind::ConnectionRefused) {
+        let message = "network error: the connection was refused".to_owned();
+        (ErrorCode::Unavailable, message, "check the endpoint, and that its server is running", false)
+    } else if says("dns error") || says("lookup address") {
+        let message = "network error: the server's name was not found (DNS)".to_owned();
+        (ErrorCode::Unavailable, message, "check the spelling of endpoint and region, and the name service", false)
+    } else if says("certificate") || says("CertificateRequired") || says("InvalidContentType") || says("tls") || says("TLS") {
+        let message = format!("network error: no secure connection (TLS): {root}");
+        let hint = "check the endpoint's scheme; a certificate authority of your own goes into AWS_CA_BUNDLE";
+        (ErrorCode::Unavailable, message, hint, false)
+    } else {
+        (ErrorCode::Unavailable, format!("network error: the connection broke ({root})"), "try again", true)
+    };
+    let error = PersistError::new(code, message).hint(hint);
+    Failure { in_doubt, ..Failure::from(error) }
+}
+
+/// The service answered with an error.
+fn refused(service_code: Option<&str>, service_message: Option<&str>, answer: &HttpResponse, target: &Target<'_>) -> Failure {
+    let status = answer.status().as_u16();
+    let header = |name: &str| answer.headers().get(name).map(str::to_owned);
+    let service_code = service_code.unwrap_or_default();
+    // The service's own words, within bounds.
+    let said: String = service_message.unwrap_or_default().chars().filter(|letter| !letter.is_control()).take(300).collect();
+    let region = header("x-amz-bucket-region").or_else(|| named_region(&said, answer)).filter(|region| region != target.region);
+    let mut error = meaning(status, service_code, &said, region.as_deref(), target);
+    let mut fact = |name: &str, value: Option<String>| error.detail_mut().facts.extend(value.map(|value| (name.to_owned(), value)));
+    fact("status", Some(status.to_string()));
+    fact("service_code", Some(service_code.to_owned()).filter(|code| !code.is_empty()));
+    fact("service_message", Some(said).filter(|said| !said.is_empty()));
+    fact("request_id", header("x-amz-request-id"));
+    fact("bucket_region", region);
+    Failure {
+        service_code: service_code.to_owned(),
+        retry_after: header("retry-after").and_then(|seconds| seconds.trim().parse().ok()).map(Duration::from_secs),
+        // What the server broke off may have been done.
+        in_doubt: status >= 500 || status == 408 || status < 300,
+        error,
+    }
+}
+
+/// The region that an answer names: `…the region 'us-east-1' is wrong;
+/// expecting 'eu-west-1'`, or `<Region>eu-west-1</Region>`.
+fn named_region(said: &str, answer: &HttpResponse) -> Option<String> {
+    let between = |text: &str, before: &str, behind: &str| {
+        let (_, rest) = text.split_once(before)?;
+        rest.split_once(behind).map(|(region, _)| region.to_owned())
+    };
+    let is_region = |region: &String| !region.is_empty() && region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let body = answer.body().bytes().map(String::from_utf8_lossy).unwrap_or_default();
+    between(said, "expecting '", "'").or_else(|| between(&body, "<Region>", "</Region>")).filter(is_region)
+}
+
+fn meaning(status: u16, code: &str, said: &str, region: Option<&str>, target: &Target<'_>) -> PersistError {
+    let named = if code.is_empty() { status.to_string() } else { format!("{status} {code}") };
+    let new = |code, message: &str| PersistError::new(code, message);
+    let retry = |mut error: PersistError| {
+        error.detail_mut().retryable = true;
+        error
+    };
+    let credentials = |problem: &str, hint: &str| new(ErrorCode::Credentials, &format!("AWS credentials refused: {problem}")).hint(hint);
+    match (status, code) {
+        (_, "NoSuchKey" | "NoSuchVersion") => new(ErrorCode::NotFound, "no object has this key").hint("see 'persist list'"),
+        (_, "NoSuchBucket") => new(ErrorCode::NoSuchBucket, &format!("Bucket '{}' not found", target.bucket))
+            .hint("create it, or check its name, the region and the endpoint"),
+        (_, "InvalidAccessKeyId" | "InvalidClientTokenId" | "UnrecognizedClientException") => {
+            credentials("the access key id is not known", "check AWS_ACCESS_KEY_ID or the profile")
+        }
+        (_, "SignatureDoesNotMatch") => {
+            credentials("the secret access key is not the one of the access key id", "check AWS_SECRET_ACCESS_KEY or the profile")
+        }
+        (_, "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" | "RequestExpired") => {
+            new(ErrorCode::Credentials, "AWS credentials have expired").hint("log in again, or get new ones")
+        }
+        (_, "InvalidToken") => credentials("the session token is not valid", "check AWS_SESSION_TOKEN, or log in again"),
+        (_, "RequestTimeTooSkewed") => {
+            credentials("the clock of this machine differs too much from the service's", "set the clock, best by NTP")
+        }
+        // Where no region is named it is the key's form that is wrong.
+        (_, "AuthorizationHeaderMalformed") if region.is_none() => credentials("their form is not valid", "check the access key id"),
+        (301 | 307 | 308, _)
+        | (_, "PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException") => {
+            wrong_region(region, target)
+        }
+        (400, "") if region.is_some() => wrong_region(region, target),
+        (401, _) | (_, "MissingSecurityHeader" | "CredentialsNotSupported" | "NotSignedUp") => {
+            credentials(&format!("the service answered {named}"), "check the profile or the environment")
+        }
+        (_, "InvalidObjectState") => new(ErrorCode::Refused, "the object is in an archive class of the bucket")
+            .hint("restore it to a class that can be read first, with 'aws s3api restore-object'"),
+        (_, "KeyTooLongError" | "InvalidObjectName" | "XMinioInvalidObjectName") => {
+            new(ErrorCode::InvalidKey, "the key is not valid: the bucket's service refuses it")
+        }
+        (_, "InvalidBucketName") => new(ErrorCode::InvalidArgument, "the S3 bucket's name is not valid"),
+        (412, _) => new(ErrorCode::PreconditionFailed, "the object is not the one expected"),
+        (_, "ConditionalRequestConflict") => {
+            retry(new(ErrorCode::PreconditionFailed, "another write of this object is under way")).hint("try again")
+        }
+        (_, "OperationAborted") => {
+            new(ErrorCode::Unavailable, &format!("network error: the service is busy with another request ({named})"))
+        }
+        (_, "BadDigest" | "InvalidDigest" | "XAmzContentSHA256Mismatch" | "XAmzContentChecksumMismatch" | "IncompleteBody") => {
+            new(ErrorCode::Unavailable, &format!("network error: the request arrived damaged ({named})"))
+        }
+        (507, _) | (_, "QuotaExceeded" | "XMinioStorageFull" | "XMinioAdminBucketQuotaExceeded") => {
+            new(ErrorCode::NoSpace, "the storage is full, or a quota is used up").hint("delete what is not needed, or raise the quota")
+        }
+        (501, _) | (_, "NotImplemented") => new(ErrorCode::Unsupported, &format!("the bucket's service cannot do this ({named})"))
+            .hint("see docs/s3.md for what a service has to support"),
+        (408, _) | (_, "RequestTimeout" | "RequestTimeoutException") => {
+            new(ErrorCode::Timeout, &format!("Request timeout: the network was too slow for the service ({named})"))
+        }
+        (429 | 503, _) | (_, "SlowDown" | "Throttling" | "ThrottlingException" | "RequestLimitExceeded" | "TooManyRequestsException") => {
+            retry(new(ErrorCode::Unavailable, &format!("network error: the service asks to slow down ({named})")))
+                .hint("try again later, or do less at once")
+        }
+        (500.., _) | (_, "InternalError") => {
+            retry(new(ErrorCode::Unavailable, &format!("network error: the service failed ({named})"))).hint("try again later")
+        }
+        (403, _) | (_, "AccessDenied" | "AllAccessDisabled" | "AccountProblem") => new(
+            ErrorCode::AccessDenied,
+            "Access denied to S3 bucket",
+        )
+        .hint("allow s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket, in the policies of the user or role and of the bucket"),
+        (404, _) => new(ErrorCode::NotFound, "no object has this key"),
+        // Not an error's status: the words of one in an answer that said 200.
+        (0..=299, _) => Failure::bad_answer(&format!("the service failed after it had begun to answer ({named})")).error,
+        _ if said.is_empty() => new(ErrorCode::Refused, &format!("the bucket's service refused the request ({named})")),
+        _ => new(ErrorCode::Refused, &format!("the bucket's service refused the request ({named})")).hint(said),
+    }
+}
+
+fn wrong_region(region: Option<&str>, target: &Target<'_>) -> PersistError {
+    let asked = target.region;
+    match region {
+        Some(region) => PersistError::new(ErrorCode::Refused, format!("the bucket is in region {region}, not in {asked}"))
+            .hint(format!("use --s3-region {region}, or set AWS_REGION")),
+        None => PersistError::new(ErrorCode::Refused, format!("the bucket is not in region {asked}"))
+            .hint("give its region with --s3-region, or set AWS_REGION"),
+    }
+}

@@ -1,0 +1,69 @@
+//! Listing a bucket, page by page.
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::types::EncodingType;
+use percent_encoding::percent_decode_str;
+
+use super::client::Connection;
+use super::error::Failure;
+use super::object_info;
+use crate::storage::{ObjectInfo, check_key};
+
+/// The most keys that S3 gives at a time.
+const MAX_PAGE: u32 = 1000;
+
+impl Connection {
+    pub(super) async fn list(&self, prefix: &str, start_after: Option<String>, limit: u32) -> Result<Vec<ObjectInfo>, Failure> {
+        let limit = limit as usize;
+        let mut found: Vec<ObjectInfo> = Vec::new();
+        let mut page_token: Option<String> = None;
+        while found.len() < limit {
+            let page = i32::try_from(limit - found.len()).unwrap_or(i32::MAX).min(MAX_PAGE as i32);
+            let send = |client: Client| {
+                let list = client.list_objects_v2().bucket(&self.bucket).max_keys(page);
+                // Keys may hold what XML can't.
+                list.encoding_type(EncodingType::Url)
+                    .set_prefix(Some(prefix.to_owned()).filter(|prefix| !prefix.is_empty()))
+                    .set_start_after(start_after.clone())
+                    .set_continuation_token(page_token.clone())
+                    .send()
+            };
+            let listed = self.request("ListObjectsV2", 0, send).await?;
+            // Damaged XML may read as a shorter listing.
+            let count = listed.key_count().map(|count| usize::try_from(count).unwrap_or_default());
+            if listed.is_truncated().is_none() || count.is_some_and(|count| count != listed.contents().len()) {
+                return Err(Failure::bad_answer("the answer is not a whole listing"));
+            }
+            let is_encoded = listed.encoding_type() == Some(&EncodingType::Url);
+            for object in listed.contents() {
+                let Some(key) = object.key().and_then(|key| if is_encoded { decoded(key) } else { Some(key.to_owned()) }) else {
+                    tracing::debug!(key = object.key(), "left out: the key is not UTF-8");
+                    continue;
+                };
+                // A folder's marker, or what no key of ours can be.
+                if check_key(&key).is_err() {
+                    tracing::debug!(key, "left out: it can't be the key of a snapshot");
+                    continue;
+                }
+                // Some servers begin with the key itself.
+                if key.starts_with(prefix) && start_after.as_ref().is_none_or(|after| key > *after) {
+                    let etag = object.e_tag();
+                    let info = object_info(&key, object.size(), etag.or(Some("")), object.last_modified())?;
+                    found.push(ObjectInfo { etag: info.etag.filter(|etag| !etag.is_empty()), ..info });
+                }
+            }
+            let next = listed.next_continuation_token().map(str::to_owned);
+            if listed.is_truncated() != Some(true) || next.is_none() || next == page_token {
+                break;
+            }
+            page_token = next;
+        }
+        found.truncate(limit);
+        Ok(found)
+    }
+}
+
+/// A key from a listing, in which `+` stands for a space.
+fn decoded(key: &str) -> Option<String> {
+    percent_decode_str(&key.replace('+', " ")).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+}

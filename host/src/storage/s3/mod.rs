@@ -1,0 +1,207 @@
+//! Objects in an S3-compatible bucket.
+
+mod client;
+mod conditions;
+mod error;
+mod health;
+mod list;
+mod options;
+mod read;
+mod retry;
+mod write;
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::primitives::DateTime;
+
+use self::client::Connection;
+use self::conditions::{Request, headers};
+use self::error::Failure;
+pub(crate) use self::options::OPTION_NAMES;
+pub use self::options::{S3Addressing, S3Checksums, S3Credentials, S3Encryption, S3Options};
+use self::read::S3Reader;
+use self::write::S3Writer;
+use crate::cancel::CancelToken;
+use crate::error::{ErrorCode, PersistError, Result};
+use crate::health::HealthCheck;
+use crate::storage::{
+    Conditions, ObjectInfo, Precondition, ReadOptions, StorageAdapter, StorageReader, StorageWriter, WriteOptions, check_key,
+};
+
+/// Small operations at once that a bucket is asked for by who has many: each
+/// waits for the network most of its time.
+const REQUESTS: usize = 16;
+
+/// Objects in a bucket of Amazon S3 or of a server that speaks its protocol.
+///
+/// Credentials and region are found as by every AWS tool, when they are first
+/// needed. Requests are sent again after what passes by itself, up to
+/// [`S3Options::max_attempts`]. Objects above [`S3Options::part_size`] go in
+/// parts, several at once; a write that fails or is dropped leaves no part
+/// behind. Conditions are kept by the server; one that ignores them is found
+/// out and refused with `Unsupported`.
+///
+/// Clones share connections and what was learnt of the bucket. Requests run on
+/// threads of the adapter's own, so that it can be used on any thread, also on
+/// one that runs async tasks (which it blocks).
+#[derive(Clone)]
+pub struct S3StorageAdapter {
+    connection: Arc<Connection>,
+    cancel: CancelToken,
+}
+
+impl fmt::Debug for S3StorageAdapter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.connection.fmt(f)
+    }
+}
+
+impl S3StorageAdapter {
+    /// The objects in a bucket; nothing is asked of the network yet. Region and
+    /// endpoint are found as by every AWS tool where none is given.
+    ///
+    /// # Errors
+    /// `Configuration` for options that are not valid.
+    pub fn new(bucket: impl Into<String>, region: Option<&str>, endpoint: Option<&str>, options: S3Options) -> Result<Self> {
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        let connection = Connection::new(bucket.into(), owned(region), owned(endpoint), options)?;
+        Ok(Self { connection: Arc::new(connection), cancel: CancelToken::new() })
+    }
+
+    /// Runs requests for a key, and waits for them.
+    fn run<T, F>(&self, key: &str, work: impl FnOnce(Arc<Connection>) -> F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Failure>> + Send + 'static,
+    {
+        self.cancel.check()?;
+        let done = self.connection.start(work(Arc::clone(&self.connection))).wait(&self.cancel);
+        done.and_then(|done| done.map_err(|failure| failure.error)).map_err(|error| error.at(self.connection.locate(key)))
+    }
+}
+
+impl StorageAdapter for S3StorageAdapter {
+    fn summary(&self) -> String {
+        format!("objects in the bucket {}", self.connection.bucket)
+    }
+
+    fn locate(&self, key: &str) -> String {
+        self.connection.locate(key)
+    }
+
+    /// What S3 keeps, without asking: a server that turns out to ignore a
+    /// condition is refused when it is first used.
+    fn supported_conditions(&self) -> Conditions {
+        let probes = &self.connection.probes;
+        Conditions { if_absent: !probes.is_ignored(false), if_match: !probes.is_ignored(true) }
+    }
+
+    fn open_write(&self, key: &str, options: WriteOptions) -> Result<Box<dyn StorageWriter>> {
+        check_key(key)?;
+        self.cancel.check()?;
+        Ok(Box::new(S3Writer::new(&self.connection, &self.cancel, key, options)?))
+    }
+
+    fn open_read(&self, key: &str, options: ReadOptions) -> Result<Box<dyn StorageReader>> {
+        check_key(key)?;
+        self.cancel.check()?;
+        Ok(Box::new(S3Reader::open(&self.connection, &self.cancel, key, options)?))
+    }
+
+    fn stat(&self, key: &str) -> Result<ObjectInfo> {
+        check_key(key)?;
+        let owned = key.to_owned();
+        self.run(key, |connection| async move { connection.stat(&owned).await })
+    }
+
+    fn delete_object(&self, key: &str, precondition: Precondition) -> Result<()> {
+        check_key(key)?;
+        if precondition == Precondition::IfAbsent {
+            return Err(PersistError::new(ErrorCode::Unsupported, "a delete can't ask for an absent object").at(self.locate(key)));
+        }
+        let owned = key.to_owned();
+        self.run(key, |connection| async move { connection.delete(&owned, &precondition).await })
+    }
+
+    fn list_objects(&self, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<ObjectInfo>> {
+        let (owned, start_after) = (prefix.to_owned(), start_after.map(str::to_owned));
+        self.run(prefix, |connection| async move { connection.list(&owned, start_after, limit).await })
+    }
+
+    fn with_cancel(&self, cancel: &CancelToken) -> Option<Arc<dyn StorageAdapter>> {
+        Some(Arc::new(Self { connection: Arc::clone(&self.connection), cancel: cancel.clone() }))
+    }
+
+    fn parallelism(&self) -> usize {
+        REQUESTS
+    }
+
+    fn access_checks(&self, prefix: &str) -> Vec<HealthCheck> {
+        self.checks(prefix)
+    }
+}
+
+impl Connection {
+    /// The facts of an object.
+    async fn stat(&self, key: &str) -> Result<ObjectInfo, Failure> {
+        let head = |client: Client| client.head_object().bucket(&self.bucket).key(key).send();
+        match self.request("HeadObject", 0, head).await {
+            Ok(found) => object_info(key, found.content_length(), found.e_tag(), found.last_modified()),
+            // The answer to a HEAD has no words. A GET of a byte has: is it the
+            // key or the bucket that is missing, the permission or the region?
+            Err(failure) if failure.is_unexplained() => {
+                let get = |client: Client| client.get_object().bucket(&self.bucket).key(key).range("bytes=0-0").send();
+                match self.request("GetObject", 0, get).await {
+                    // It has come since, or HEAD alone is not allowed.
+                    Ok(found) => read::answer_info(key, &found).map(|(info, ..)| info),
+                    // It has come, and is empty.
+                    Err(explained) if explained.service_code == "InvalidRange" => {
+                        Err(Failure::bad_answer("the service contradicts itself about the object"))
+                    }
+                    Err(explained) => Err(explained),
+                }
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Deletes an object that is there: S3 itself does not say whether one was.
+    async fn delete(self: Arc<Self>, key: &str, precondition: &Precondition) -> Result<(), Failure> {
+        let found = self.stat(key).await?;
+        if let Precondition::IfMatch(etag) = precondition
+            && found.etag.as_deref() != Some(unquoted(etag))
+        {
+            return Err(PersistError::new(ErrorCode::PreconditionFailed, "the object is not the one expected").into());
+        }
+        self.require(Request::Delete, precondition, key).await?;
+        let (if_match, _) = headers(precondition);
+        let delete = |client: Client| client.delete_object().bucket(&self.bucket).key(key).set_if_match(if_match.clone()).send();
+        self.request("DeleteObject", 0, delete).await.map(drop)
+    }
+}
+
+/// An etag as users see it.
+fn unquoted(etag: &str) -> &str {
+    etag.strip_prefix('"').and_then(|etag| etag.strip_suffix('"')).unwrap_or(etag)
+}
+
+/// An etag as headers have it.
+fn quoted(etag: &str) -> String {
+    format!("\"{}\"", unquoted(etag))
+}
+
+/// The facts of an object from an answer, which has to hold them.
+fn object_info(key: &str, size: Option<i64>, etag: Option<&str>, modified: Option<&DateTime>) -> Result<ObjectInfo, Failure> {
+    let size = size.and_then(|size| u64::try_from(size).ok()).ok_or_else(|| Failure::bad_answer("the answer lacks the object's size"))?;
+    let etag = etag.ok_or_else(|| Failure::bad_answer("the answer lacks the object's etag"))?;
+    Ok(ObjectInfo {
+        key: key.to_owned(),
+        size,
+        etag: Some(unquoted(etag).to_owned()),
+        // Whole seconds: headers have no more, listings do.
+        modified: modified.and_then(|modified| u64::try_from(modified.secs()).ok()).map(|seconds| seconds * 1000),
+    })
+}

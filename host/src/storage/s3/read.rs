@@ -1,0 +1,266 @@
+//! Reading an object: in ranges that fit in memory, several ahead.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use bytes::{Bytes, BytesMut};
+
+use super::client::{Connection, Work};
+use super::error::Failure;
+use super::{object_info, quoted};
+use crate::cancel::CancelToken;
+use crate::error::{ErrorCode, PersistError, Result};
+use crate::storage::{ByteRange, MAX_READ, ObjectInfo, ReadOptions, StorageReader};
+
+/// No object is as large; offsets up to here fit in the headers of every server.
+const MAX_OFFSET: u64 = 1 << 60;
+
+/// An object on its way out of a bucket.
+pub(super) struct S3Reader {
+    connection: Arc<Connection>,
+    cancel: CancelToken,
+    info: ObjectInfo,
+    /// What has come and was not given out yet.
+    chunk: Bytes,
+    ahead: VecDeque<Work<Result<Fetched, Failure>>>,
+    /// The first byte that was not asked for yet, and the end of the range.
+    next: u64,
+    end: u64,
+}
+
+/// Bytes of an object, and what was learnt of it on the way.
+struct Fetched {
+    info: ObjectInfo,
+    start: u64,
+    bytes: Bytes,
+}
+
+impl S3Reader {
+    pub(super) fn open(connection: &Arc<Connection>, cancel: &CancelToken, key: &str, options: ReadOptions) -> Result<Self> {
+        let work = open(Arc::clone(connection), key.to_owned(), options);
+        let opened = connection.start(work).wait(cancel).and_then(|opened| opened.map_err(|failure| failure.error));
+        let (Fetched { info, start, bytes }, end) = opened.map_err(|error| error.at(connection.locate(key)))?;
+        let next = start + bytes.len() as u64;
+        let (connection, cancel) = (Arc::clone(connection), cancel.clone());
+        Ok(Self { connection, cancel, info, chunk: bytes, ahead: VecDeque::new(), next, end })
+    }
+
+    /// Asks for what comes next, as much as may be in memory.
+    fn fetch_ahead(&mut self) {
+        let options = &self.connection.options;
+        while self.next < self.end && self.ahead.len() < options.parallel.get() {
+            let length = (self.end - self.next).min(options.part_size as u64);
+            let fetch = Fetch::span(&self.connection, &self.info.key, self.next, length, self.info.etag.clone());
+            self.ahead.push_back(self.connection.start(fetch.run()));
+            self.next += length;
+        }
+    }
+}
+
+impl StorageReader for S3Reader {
+    fn info(&self) -> &ObjectInfo {
+        &self.info
+    }
+
+    fn read(&mut self, max: u32) -> Result<Vec<u8>> {
+        self.fetch_ahead();
+        if self.chunk.is_empty()
+            && let Some(work) = self.ahead.pop_front()
+        {
+            let fetched = work.wait(&self.cancel).and_then(|fetched| fetched.map_err(|failure| failure.error));
+            self.chunk = fetched.map_err(|error| error.at(self.connection.locate(&self.info.key)))?.bytes;
+            self.fetch_ahead();
+        }
+        let length = self.chunk.len().min(max.min(MAX_READ) as usize);
+        Ok(self.chunk.split_to(length).to_vec())
+    }
+}
+
+/// The first bytes of a range, and the range's end.
+async fn open(connection: Arc<Connection>, key: String, options: ReadOptions) -> Result<(Fetched, u64), Failure> {
+    let part_size = connection.options.part_size as u64;
+    let first = match options.range {
+        // What does not say which bytes says nothing to a server.
+        ByteRange::Span { length: 0, .. } | ByteRange::Suffix(0) => None,
+        // Past the end of everything that S3 holds.
+        ByteRange::Span { offset, .. } if offset > MAX_OFFSET => None,
+        ByteRange::All => Some(Wanted::Span { offset: 0, length: part_size }),
+        ByteRange::Span { offset, length } => Some(Wanted::Span { offset, length: length.min(part_size) }),
+        ByteRange::Suffix(length) if length <= part_size => Some(Wanted::Suffix(length)),
+        ByteRange::Suffix(_) => None,
+    };
+    if let Some(wanted) = first {
+        let fetch = Fetch { wanted, ..Fetch::span(&connection, &key, 0, 0, options.if_match.clone()) };
+        match fetch.run().await {
+            Ok(fetched) => {
+                let end = options.range.within(fetched.info.size).1;
+                return Ok((fetched, end));
+            }
+            Err(failure) if failure.service_code == "InvalidRange" || has_status(&failure, "416") => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    // An empty object, or a range that is empty or begins at the end: the facts
+    // are all there is to it. Or a long suffix, whose beginning they tell.
+    let info = connection.stat(&key).await?;
+    if options.if_match.is_some() && options.if_match != info.etag {
+        return Err(replaced().into());
+    }
+    let (start, end) = options.range.within(info.size);
+    Ok((Fetched { info, start, bytes: Bytes::new() }, end.max(start)))
+}
+
+fn has_status(failure: &Failure, status: &str) -> bool {
+    failure.error.detail().facts.iter().any(|(name, value)| name == "status" && value == status)
+}
+
+fn replaced() -> PersistError {
+    PersistError::new(ErrorCode::PreconditionFailed, "the object was replaced meanwhile")
+}
+
+/// Which bytes to ask for.
+#[derive(Clone, Copy)]
+enum Wanted {
+    Span { offset: u64, length: u64 },
+    Suffix(u64),
+}
+
+/// Bytes that are being asked for, at most a part; what has come is kept when
+/// the connection breaks, and only the rest is asked for again.
+struct Fetch {
+    connection: Arc<Connection>,
+    key: String,
+    wanted: Wanted,
+    etag: Option<String>,
+    came: Option<(ObjectInfo, u64)>,
+    bytes: BytesMut,
+}
+
+impl Fetch {
+    fn span(connection: &Arc<Connection>, key: &str, offset: u64, length: u64, etag: Option<String>) -> Self {
+        let wanted = Wanted::Span { offset, length };
+        Self { connection: Arc::clone(connection), key: key.to_owned(), wanted, etag, came: None, bytes: BytesMut::new() }
+    }
+
+    async fn run(self) -> Result<Fetched, Failure> {
+        let connection = Arc::clone(&self.connection);
+        let service = connection.service().await?;
+        // Shared by the attempts, one after the other.
+        let fetch = tokio::sync::Mutex::new(self);
+        service.retries.run("GetObject", || async { fetch.lock().await.attempt(service).await }).await?;
+        let Self { came, bytes, .. } = fetch.into_inner();
+        let (info, start) = came.ok_or_else(|| Failure::bad_answer("the answer was empty"))?;
+        Ok(Fetched { info, start, bytes: bytes.freeze() })
+    }
+
+    /// Asks for what is missing, and takes what comes.
+    async fn attempt(&mut self, service: &super::client::Service) -> Result<(), Failure> {
+        let range = match self.missing() {
+            Some(Wanted::Span { length: 0, .. }) => return Ok(()),
+            Some(Wanted::Span { offset, length }) => format!("bytes={offset}-{}", offset + length - 1),
+            Some(Wanted::Suffix(length)) => format!("bytes=-{length}"),
+            None => return Ok(()),
+        };
+        let connection = Arc::clone(&self.connection);
+        let get = service.client.get_object().bucket(&connection.bucket).key(&self.key).range(range);
+        let get = get.set_if_match(self.etag.as_deref().map(quoted)).send();
+        let answer = connection.attempt(service, 0, get).await?;
+        let (start, length) = self.begin(&answer)?;
+        let mut body = answer.body;
+        // What lies before the wanted bytes, where a server gives all of them.
+        let mut position = start;
+        let end = start + length;
+        while position < end {
+            let limit = connection.options.timeout;
+            let came = tokio::time::timeout(limit, body.next()).await.map_err(|_| Failure::timeout(limit))?;
+            let Some(chunk) = came else { return Err(Failure::bad_answer("the answer broke off")) };
+            let chunk = chunk.map_err(|error| Failure::body(&error))?;
+            let from = self.position().saturating_sub(position);
+            position += chunk.len() as u64;
+            let Some(wanted) = usize::try_from(from).ok().and_then(|from| chunk.get(from..)) else { continue };
+            let left = usize::try_from(self.end()?.saturating_sub(self.position())).unwrap_or(usize::MAX);
+            self.bytes.extend_from_slice(wanted.get(..left).unwrap_or(wanted));
+            if self.position() >= self.end()? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// The first byte that is missing.
+    fn position(&self) -> u64 {
+        self.came.as_ref().map_or(0, |(_, start)| *start) + self.bytes.len() as u64
+    }
+
+    /// The end of the wanted bytes; known from the first answer on.
+    fn end(&self) -> Result<u64, Failure> {
+        let (info, _) = self.came.as_ref().ok_or_else(|| Failure::bad_answer("the answer was empty"))?;
+        Ok(self.wanted.range().within(info.size).1)
+    }
+
+    /// What is to be asked for now.
+    fn missing(&self) -> Option<Wanted> {
+        match &self.came {
+            None => Some(self.wanted),
+            Some((info, _)) => {
+                let (offset, end) = (self.position(), self.wanted.range().within(info.size).1);
+                (offset < end).then(|| Wanted::Span { offset, length: end - offset })
+            }
+        }
+    }
+
+    /// Takes the head of an answer: where its bytes begin in the object, and
+    /// how many they are.
+    fn begin(&mut self, answer: &GetObjectOutput) -> Result<(u64, u64), Failure> {
+        let (info, start, length) = answer_info(&self.key, answer)?;
+        let size = info.size;
+        if self.etag.is_some() && self.etag != info.etag {
+            return Err(replaced().into());
+        }
+        // What comes later has to be of the same object.
+        self.etag.clone_from(&info.etag);
+        let wanted = self.wanted.range().within(size).0;
+        let (info, _) = self.came.get_or_insert((info, wanted));
+        if info.size != size || start > self.position() || (length == 0 && self.missing().is_some()) {
+            return Err(Failure::bad_answer("the answer is not the range that was asked for"));
+        }
+        if self.bytes.capacity() == 0 {
+            let expected = self.end()?.saturating_sub(self.position()).min(self.connection.options.part_size as u64);
+            self.bytes.reserve(usize::try_from(expected).unwrap_or_default());
+        }
+        Ok((start, length))
+    }
+}
+
+impl Wanted {
+    fn range(self) -> ByteRange {
+        match self {
+            Self::Span { offset, length } => ByteRange::Span { offset, length },
+            Self::Suffix(length) => ByteRange::Suffix(length),
+        }
+    }
+}
+
+/// The facts of the object from the head of an answer, and where the bytes
+/// begin that follow, and how many they are.
+pub(super) fn answer_info(key: &str, answer: &GetObjectOutput) -> Result<(ObjectInfo, u64, u64), Failure> {
+    let (start, length, size) = match answer.content_range() {
+        Some(range) => content_range(range).ok_or_else(|| Failure::bad_answer("the answer's range can't be read"))?,
+        None => {
+            let length = answer.content_length().and_then(|length| u64::try_from(length).ok());
+            let length = length.ok_or_else(|| Failure::bad_answer("the answer does not say how long it is"))?;
+            (0, length, length)
+        }
+    };
+    let info = object_info(key, i64::try_from(size).ok(), answer.e_tag(), answer.last_modified())?;
+    Ok((info, start, length))
+}
+
+/// Start, length and size of the object from `bytes 0-9/1000`.
+fn content_range(text: &str) -> Option<(u64, u64, u64)> {
+    let (range, size) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let (first, last, size): (u64, u64, u64) = (first.parse().ok()?, last.parse().ok()?, size.parse().ok()?);
+    (first <= last && last < size).then(|| (first, last - first + 1, size))
+}

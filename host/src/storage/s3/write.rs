@@ -1,0 +1,383 @@
+//! Writing an object: in one request while it is small, in parts above that.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::sync::Arc;
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, ServerSideEncryption, StorageClass};
+use bytes::{Bytes, BytesMut};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::client::{Connection, Work};
+use super::conditions::{Request, headers, is_refusal, random_id};
+use super::error::Failure;
+use super::object_info;
+use super::options::{S3Checksums, S3Encryption, S3Options, WRITE_ID, is_metadata};
+use crate::cancel::CancelToken;
+use crate::error::{ErrorCode, PersistError, Result};
+use crate::storage::{ObjectInfo, Precondition, StorageWriter, WriteOptions};
+
+/// The most parts that S3 takes.
+const MAX_PARTS: usize = 10_000;
+
+/// So many parts of one size, then the next are larger by the first one's size:
+/// an object of unknown size may have 10,000 parts and 440 GB.
+const PARTS_OF_A_SIZE: usize = 1000;
+
+/// What a part's size is a multiple of.
+const MIB: u64 = 1 << 20;
+
+/// An object on its way into a bucket.
+pub(super) struct S3Writer {
+    object: Arc<Object>,
+    cancel: CancelToken,
+    /// The size of the first part.
+    part_size: usize,
+    /// What was not sent yet, at most a part.
+    buffer: BytesMut,
+    size: u64,
+    upload: Option<Upload>,
+}
+
+/// What is known of an object before it is written.
+struct Object {
+    connection: Arc<Connection>,
+    key: String,
+    precondition: Precondition,
+    content_type: Option<String>,
+    metadata: Vec<(String, String)>,
+    write_id: String,
+}
+
+/// A multipart upload.
+struct Upload {
+    id: String,
+    sent: usize,
+    in_flight: VecDeque<Work<Result<CompletedPart, Failure>>>,
+    done: Vec<CompletedPart>,
+}
+
+impl S3Writer {
+    pub(super) fn new(connection: &Arc<Connection>, cancel: &CancelToken, key: &str, options: WriteOptions) -> Result<Self> {
+        let write_id = random_id()?;
+        if let Some((name, _)) = options.attributes.iter().find(|(name, value)| !is_metadata(name, value) || name == WRITE_ID) {
+            let message = format!("the attribute '{}' can't be kept as metadata in S3", name.escape_debug());
+            return Err(PersistError::new(ErrorCode::InvalidArgument, message).at(connection.locate(key)));
+        }
+        let own = &connection.options;
+        let mut metadata: Vec<_> = own.metadata.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        metadata.extend(options.attributes);
+        metadata.push((WRITE_ID.to_owned(), write_id.clone()));
+        let object = Object {
+            connection: Arc::clone(connection),
+            key: key.to_owned(),
+            precondition: options.precondition,
+            content_type: options.content_type,
+            metadata,
+            write_id,
+        };
+        let part_size = part_size(own.part_size, options.size_hint);
+        Ok(Self { object: Arc::new(object), cancel: cancel.clone(), part_size, buffer: BytesMut::new(), size: 0, upload: None })
+    }
+
+    fn append(&mut self, mut chunk: &[u8]) -> Result<()> {
+        while !chunk.is_empty() {
+            let sent = self.upload.as_ref().map_or(0, |upload| upload.sent);
+            let part_size = self.part_size * (1 + sent / PARTS_OF_A_SIZE);
+            if self.buffer.len() >= part_size {
+                self.send_part()?;
+                continue;
+            }
+            let (now, later) = chunk.split_at(chunk.len().min(part_size - self.buffer.len()));
+            if self.buffer.capacity() - self.buffer.len() < now.len() {
+                // Doubled as by itself, but never past a part.
+                self.buffer.reserve(now.len().max(self.buffer.len()).min(part_size - self.buffer.len()));
+            }
+            self.buffer.extend_from_slice(now);
+            self.size += now.len() as u64;
+            chunk = later;
+        }
+        Ok(())
+    }
+
+    /// Sends the buffer as a part, once fewer than the allowed number are in
+    /// flight.
+    fn send_part(&mut self) -> Result<()> {
+        let object = &self.object;
+        if self.upload.is_none() {
+            let begin = Arc::clone(object).begin_upload();
+            let id = self.run(begin)?;
+            self.upload = Some(Upload { id, sent: 0, in_flight: VecDeque::new(), done: Vec::new() });
+        }
+        let parallel = self.object.connection.options.parallel.get();
+        let Some(upload) = &mut self.upload else { return Ok(()) };
+        if upload.sent >= MAX_PARTS {
+            return Err(PersistError::new(ErrorCode::LimitExceeded, "the object is too large: S3 takes 10,000 parts")
+                .hint("raise --s3-part-size, or give the size beforehand"));
+        }
+        upload.collect(&self.cancel, parallel - 1)?;
+        let part = self.buffer.split().freeze();
+        let number = i32::try_from(upload.sent + 1).unwrap_or(i32::MAX);
+        let work = Arc::clone(&self.object).upload_part(upload.id.clone(), number, part);
+        upload.in_flight.push_back(self.object.connection.start(work));
+        upload.sent += 1;
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<ObjectInfo> {
+        if self.upload.is_none() {
+            let body = self.buffer.split().freeze();
+            return self.run(Arc::clone(&self.object).put(body));
+        }
+        if !self.buffer.is_empty() {
+            self.send_part()?;
+        }
+        let Some(upload) = &mut self.upload else { return Err(failed_before()) };
+        upload.collect(&self.cancel, 0)?;
+        let parts = CompletedMultipartUpload::builder().set_parts(Some(std::mem::take(&mut upload.done))).build();
+        let complete = Arc::clone(&self.object).complete(upload.id.clone(), parts, self.size);
+        let info = self.run(complete)?;
+        // There is nothing to abort any more.
+        self.upload = None;
+        Ok(info)
+    }
+
+    /// Runs requests and waits for them.
+    fn run<T: Send + 'static>(&self, work: impl Future<Output = Result<T, Failure>> + Send + 'static) -> Result<T> {
+        self.object.connection.start(work).wait(&self.cancel)?.map_err(|failure| failure.error)
+    }
+
+    /// Takes back what was uploaded. An error says which upload is left.
+    fn abort(&mut self) -> Result<()> {
+        let Some(upload) = self.upload.take() else { return Ok(()) };
+        let id = upload.id;
+        // Their requests end here; what still arrives is refused or aborted.
+        drop(upload.in_flight);
+        let object = Arc::clone(&self.object);
+        let abort = {
+            let id = id.clone();
+            self.object.connection.start(async move { object.connection.abort_upload(&object.key, &id).await })
+        };
+        let aborted = abort.finish().and_then(|aborted| aborted.map_err(|failure| failure.error));
+        aborted.map_err(|error| {
+            let mut error = error.at(self.object.location());
+            error.detail_mut().facts.push(("upload_id".to_owned(), id));
+            error
+        })
+    }
+
+    /// The error, after the upload was aborted; if that fails too, it names
+    /// what is left.
+    fn failed(&mut self, error: PersistError) -> PersistError {
+        let mut error = error.at(self.object.location());
+        if let Err(abort) = self.abort()
+            && let Some((name, id)) = abort.detail().facts.last()
+        {
+            let detail = error.detail_mut();
+            detail.hint = Some(format!("the incomplete upload {id} is left: abort it with 'aws s3api abort-multipart-upload'"));
+            detail.facts.push((name.clone(), id.clone()));
+        }
+        error
+    }
+}
+
+impl StorageWriter for S3Writer {
+    fn write(&mut self, chunk: &[u8]) -> Result<()> {
+        self.append(chunk).map_err(|error| self.failed(error))
+    }
+
+    fn commit(mut self: Box<Self>) -> Result<ObjectInfo> {
+        self.finish().map_err(|error| self.failed(error))
+    }
+}
+
+impl Drop for S3Writer {
+    fn drop(&mut self) {
+        if let Err(error) = self.abort() {
+            let upload = error.detail().facts.last().map(|(_, id)| id.as_str());
+            tracing::warn!(location = error.location(), upload, %error, "an incomplete upload is left");
+        }
+    }
+}
+
+/// After an error a writer can only be dropped.
+fn failed_before() -> PersistError {
+    PersistError::new(ErrorCode::Other, "the write has failed before")
+}
+
+/// The size of the first parts: such that the expected size fits in nine tenths
+/// of the parts that S3 takes.
+fn part_size(least: usize, size_hint: Option<u64>) -> usize {
+    let wanted = size_hint.unwrap_or_default().div_ceil(MAX_PARTS as u64 * 9 / 10).next_multiple_of(MIB);
+    least.max(usize::try_from(wanted).unwrap_or(least)).min(5 << 30)
+}
+
+impl Upload {
+    /// Waits until at most so many parts are in flight.
+    fn collect(&mut self, cancel: &CancelToken, at_most: usize) -> Result<()> {
+        while self.in_flight.len() > at_most {
+            let Some(work) = self.in_flight.front() else { break };
+            let part = work.wait(cancel)?.map_err(|failure| failure.error)?;
+            self.done.push(part);
+            self.in_flight.pop_front();
+        }
+        Ok(())
+    }
+}
+
+/// What a query string may hold as it is; the rest is percent-encoded.
+const TAG: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+fn tagging(options: &S3Options) -> Option<String> {
+    let encoded = |text| utf8_percent_encode(text, TAG).to_string();
+    let tags: Vec<_> = options.tags.iter().map(|(name, value)| format!("{}={}", encoded(name), encoded(value))).collect();
+    (!tags.is_empty()).then(|| tags.join("&"))
+}
+
+fn encryption(options: &S3Options) -> (Option<ServerSideEncryption>, Option<String>) {
+    match &options.encryption {
+        None => (None, None),
+        Some(S3Encryption::S3) => (Some(ServerSideEncryption::Aes256), None),
+        Some(S3Encryption::Kms { key_id }) => (Some(ServerSideEncryption::AwsKms), key_id.clone()),
+    }
+}
+
+fn storage_class(options: &S3Options) -> Option<StorageClass> {
+    options.storage_class.as_deref().map(StorageClass::from)
+}
+
+impl Object {
+    fn location(&self) -> String {
+        self.connection.locate(&self.key)
+    }
+
+    /// Stores a small object.
+    async fn put(self: Arc<Self>, body: Bytes) -> Result<ObjectInfo, Failure> {
+        let connection = &self.connection;
+        connection.require(Request::Put, &self.precondition, &self.key).await?;
+        let options = &connection.options;
+        let (if_match, if_none_match) = headers(&self.precondition);
+        let (sse, kms_key_id) = encryption(options);
+        let send = |client: Client| {
+            let put = client.put_object().bucket(&connection.bucket).key(&self.key).body(ByteStream::from(body.clone()));
+            put.set_content_type(self.content_type.clone())
+                .set_metadata(Some(self.metadata.iter().cloned().collect()))
+                .set_tagging(tagging(options))
+                .set_storage_class(storage_class(options))
+                .set_server_side_encryption(sse.clone())
+                .set_ssekms_key_id(kms_key_id.clone())
+                .set_if_match(if_match.clone())
+                .set_if_none_match(if_none_match.clone())
+                .send()
+        };
+        let sent = connection.request("PutObject", body.len(), send).await;
+        self.outcome(sent.and_then(|stored| object_info(&self.key, i64::try_from(body.len()).ok(), stored.e_tag(), None))).await
+    }
+
+    /// Opens a multipart upload, and gives its id.
+    async fn begin_upload(self: Arc<Self>) -> Result<String, Failure> {
+        let connection = &self.connection;
+        connection.require(Request::Complete, &self.precondition, &self.key).await?;
+        if self.precondition == Precondition::IfAbsent {
+            // Better now than after all of it has been sent.
+            let head = |client: Client| client.head_object().bucket(&connection.bucket).key(&self.key).send();
+            if connection.request("HeadObject", 0, head).await.is_ok() {
+                return Err(already_exists().into());
+            }
+        }
+        let options = &connection.options;
+        let (sse, kms_key_id) = encryption(options);
+        // What the parts will carry has to be said now.
+        let checksum = (options.checksums != Some(S3Checksums::WhenRequired)).then_some(ChecksumAlgorithm::Crc32);
+        let send = |client: Client| {
+            let create = client.create_multipart_upload().bucket(&connection.bucket).key(&self.key);
+            create
+                .set_checksum_algorithm(checksum.clone())
+                .set_content_type(self.content_type.clone())
+                .set_metadata(Some(self.metadata.iter().cloned().collect()))
+                .set_tagging(tagging(options))
+                .set_storage_class(storage_class(options))
+                .set_server_side_encryption(sse.clone())
+                .set_ssekms_key_id(kms_key_id.clone())
+                .send()
+        };
+        let created = connection.request("CreateMultipartUpload", 0, send).await?;
+        let id = created.upload_id().filter(|id| !id.is_empty());
+        id.map(str::to_owned).ok_or_else(|| Failure::bad_answer("the service began an upload without an id"))
+    }
+
+    async fn upload_part(self: Arc<Self>, upload: String, number: i32, body: Bytes) -> Result<CompletedPart, Failure> {
+        let connection = &self.connection;
+        let send = |client: Client| {
+            let part = client.upload_part().bucket(&connection.bucket).key(&self.key).upload_id(&upload).part_number(number);
+            part.body(ByteStream::from(body.clone())).send()
+        };
+        let stored = connection.request("UploadPart", body.len(), send).await?;
+        let part = CompletedPart::builder().part_number(number).set_checksum_crc32(stored.checksum_crc32);
+        match stored.e_tag {
+            Some(etag) => Ok(part.e_tag(etag).build()),
+            None => Err(Failure::bad_answer("the service took a part and gave no etag for it")),
+        }
+    }
+
+    /// Makes the parts an object.
+    async fn complete(self: Arc<Self>, upload: String, parts: CompletedMultipartUpload, size: u64) -> Result<ObjectInfo, Failure> {
+        let connection = &self.connection;
+        let (if_match, if_none_match) = headers(&self.precondition);
+        let send = |client: Client| {
+            let complete = client.complete_multipart_upload().bucket(&connection.bucket).key(&self.key).upload_id(&upload);
+            complete.multipart_upload(parts.clone()).set_if_match(if_match.clone()).set_if_none_match(if_none_match.clone()).send()
+        };
+        // The service may have to put gigabytes together before it answers.
+        let allowance = usize::try_from(size).unwrap_or(usize::MAX) / 64;
+        let sent = connection.request("CompleteMultipartUpload", allowance, send).await;
+        self.outcome(sent.and_then(|stored| object_info(&self.key, i64::try_from(size).ok(), stored.e_tag(), None))).await
+    }
+
+    /// What a write came to. Where a request was carried out and its answer
+    /// lost, the next one is refused: the object itself knows.
+    async fn outcome(&self, sent: Result<ObjectInfo, Failure>) -> Result<ObjectInfo, Failure> {
+        let failure = match sent {
+            Ok(info) => return Ok(info),
+            Err(failure) => failure,
+        };
+        let is_refused = self.precondition != Precondition::None && is_refusal(&failure);
+        if failure.in_doubt || failure.service_code == "NoSuchUpload" {
+            match self.connection.settle(&self.key, &self.write_id).await {
+                Ok(Some(info)) => return Ok(info),
+                Ok(None) => {}
+                // Then nobody knows, which is worse than a conflict.
+                Err(unknown) if is_refused => return Err(unknown),
+                Err(_) => {}
+            }
+        }
+        if !is_refused {
+            return Err(failure);
+        }
+        let error = match self.precondition {
+            Precondition::IfAbsent if failure.error.code() == ErrorCode::PreconditionFailed && !failure.retryable() => already_exists(),
+            Precondition::IfMatch(_) if failure.error.code() == ErrorCode::NotFound => {
+                PersistError::new(ErrorCode::PreconditionFailed, "the object is not the one expected: it is gone")
+            }
+            _ => failure.error,
+        };
+        Err(error.into())
+    }
+}
+
+fn already_exists() -> PersistError {
+    PersistError::new(ErrorCode::AlreadyExists, "an object has this key")
+}
+
+impl Connection {
+    /// Aborts an upload; one that is not there is aborted.
+    pub(super) async fn abort_upload(&self, key: &str, upload: &str) -> Result<(), Failure> {
+        let send = |client: Client| client.abort_multipart_upload().bucket(&self.bucket).key(key).upload_id(upload).send();
+        match self.request("AbortMultipartUpload", 0, send).await {
+            Err(failure) if failure.error.code() != ErrorCode::NotFound && failure.service_code != "NoSuchUpload" => Err(failure),
+            _ => Ok(()),
+        }
+    }
+}

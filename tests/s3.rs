@@ -1,0 +1,506 @@
+//! Snapshots in a bucket, as a user of the command has them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use support::moto::{Moto, aws};
+use support::proxy::{Fault, Operation, Proxy, Seen, When};
+use support::server::{ACCESS_KEY, BUCKET, SECRET_KEY, Server};
+use support::{Done, chat_bytes, noise, persist};
+use tempfile::TempDir;
+
+/// The command, on a server, with waits that do not make the tests long.
+fn on(endpoint: &str) -> Command {
+    let mut command = persist();
+    command.env("AWS_ACCESS_KEY_ID", ACCESS_KEY).env("AWS_SECRET_ACCESS_KEY", SECRET_KEY).env("AWS_ENDPOINT_URL", endpoint);
+    command.env("PERSIST_S3_INITIAL_BACKOFF", "0.01").stdin(Stdio::null());
+    command
+}
+
+fn run(command: &mut Command) -> Done {
+    command.output().expect("persist starts").into()
+}
+
+fn ok(command: &mut Command) -> String {
+    let done = run(command);
+    assert!(done.code == 0, "{command:?}: {done:?}");
+    done.stdout
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+fn at(key: &str) -> String {
+    format!("s3://{BUCKET}/{key}")
+}
+
+fn folder() -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("state.json"), chat_bytes(300_000)).expect("a state");
+    folder
+}
+
+fn operations(seen: &[Seen]) -> Vec<Operation> {
+    seen.iter().map(|seen| seen.operation).collect()
+}
+
+#[test]
+fn no_request_is_sent_that_is_not_needed() {
+    let (server, folder) = (Server::start(), folder());
+    let proxy = Proxy::start(server.address);
+    let persist = || on(&proxy.endpoint());
+    let state = folder.path().join("state.json");
+
+    ok(persist().args(["snapshot"]).arg(&state).arg(at("small.json.gz")));
+    assert_eq!(operations(&proxy.seen()), [Operation::PutObject]);
+    proxy.forget();
+    ok(persist().args(["exists", &at("small.json.gz")]));
+    assert_eq!(operations(&proxy.seen()), [Operation::HeadObject]);
+    proxy.forget();
+    ok(persist().args(["show", &at("small.json.gz")]));
+    assert_eq!(operations(&proxy.seen()), [Operation::GetObject]);
+
+    // 20 MB of state, 5 MB of it stored.
+    fs::write(&state, chat_bytes(20_000_000)).expect("a state");
+    ok(persist().args(["snapshot", "--level", "1"]).arg(&state).arg(at("large.json.gz")));
+    proxy.forget();
+    ok(persist().args(["show", &at("large.json.gz")]));
+    let seen = proxy.seen();
+    assert_eq!(operations(&seen), [Operation::GetObject]);
+    assert_eq!((seen[0].range.as_deref(), seen[0].answered <= 65_536), (Some("bytes=-65536"), true), "{seen:?}");
+}
+
+#[test]
+fn what_is_written_carries_what_was_asked_for() {
+    let (server, folder) = (Server::start(), folder());
+    let proxy = Proxy::start(server.address);
+    let state = folder.path().join("state.json");
+    let options = [
+        "--s3-sse",
+        "aws:kms",
+        "--s3-kms-key-id",
+        "alias/snapshots",
+        "--s3-storage-class",
+        "REDUCED_REDUNDANCY",
+        "--s3-tags",
+        "team=agents,purpose=a b",
+        "--s3-metadata",
+        "owner=someone",
+    ];
+    let small = |command: &mut Command| ok(command.arg("snapshot").arg(&state).arg(at("x.json.gz")).args(options));
+    small(&mut on(&proxy.endpoint()));
+    fs::write(&state, chat_bytes(20_000_000)).expect("a state");
+    ok(on(&proxy.endpoint())
+        .args(["snapshot", "--level", "1", "--s3-part-size", "5242880"])
+        .arg(&state)
+        .arg(at("y.json.zst"))
+        .args(options));
+    let seen = proxy.seen();
+    for operation in [Operation::PutObject, Operation::CreateUpload] {
+        let seen = seen.iter().find(|seen| seen.operation == operation).unwrap_or_else(|| panic!("{operation:?}"));
+        for (name, value) in [
+            ("x-amz-server-side-encryption", "aws:kms"),
+            ("x-amz-server-side-encryption-aws-kms-key-id", "alias/snapshots"),
+            ("x-amz-storage-class", "REDUCED_REDUNDANCY"),
+            ("x-amz-tagging", "purpose=a%20b&team=agents"),
+            ("x-amz-meta-owner", "someone"),
+        ] {
+            assert_eq!(seen.headers.get(name).map(String::as_str), Some(value), "{name} in {operation:?}");
+        }
+        assert_eq!(seen.headers.get("x-amz-meta-persist-write").map(String::len), Some(32));
+        assert!(seen.headers["content-type"].starts_with("application/"), "{:?}", seen.headers);
+    }
+    let checksums =
+        |seen: &[Seen]| seen.iter().filter(|seen| seen.headers.keys().any(|name| name.starts_with("x-amz-checksum-crc"))).count();
+    assert!(checksums(&seen) >= 3, "each body has a checksum");
+    proxy.forget();
+    fs::write(&state, chat_bytes(1000)).expect("a state");
+    small(on(&proxy.endpoint()).args(["--s3-checksums", "when-required"]));
+    assert_eq!(checksums(&proxy.seen()), 0);
+    assert_eq!(ok(on(&proxy.endpoint()).args(["restore", &at("x.json.gz")])).as_bytes(), chat_bytes(1000));
+}
+
+#[test]
+fn every_failure_says_what_it_is_and_what_to_do() {
+    let (server, folder) = (Server::start(), folder());
+    let proxy = Proxy::start(server.address);
+    let state = folder.path().join("state.json");
+    ok(on(&proxy.endpoint()).arg("snapshot").arg(&state).arg(at("x.gz")));
+    // What the service answers; by which code and exit code that is known, and
+    // which words have to be in the message.
+    for (answer, code, exit_code, says) in [
+        (Fault::Answer(403, "AccessDenied"), "access-denied", 6, "Access denied to S3 bucket"),
+        (Fault::Answer(403, "InvalidAccessKeyId"), "credentials", 6, "credentials"),
+        (Fault::Answer(403, "SignatureDoesNotMatch"), "credentials", 6, "credentials"),
+        (Fault::Answer(400, "ExpiredToken"), "credentials", 6, "credentials have expired"),
+        (Fault::Answer(403, "RequestTimeTooSkewed"), "credentials", 6, "clock"),
+        (Fault::Answer(404, "NoSuchBucket"), "no-such-bucket", 7, "Bucket 'snapshots' not found"),
+        (Fault::Answer(404, "NoSuchKey"), "not-found", 3, "no object has this key"),
+        (Fault::Answer(301, "PermanentRedirect"), "refused", 7, "the bucket is in region eu-west-1, not in us-east-1"),
+        (Fault::Answer(400, "InvalidRequest"), "refused", 7, "the bucket's service refused"),
+        (Fault::Answer(403, "InvalidObjectState"), "refused", 7, "archive"),
+        (Fault::Answer(503, "SlowDown"), "unavailable", 8, "network error: the service asks to slow down"),
+        (Fault::Answer(500, "InternalError"), "unavailable", 8, "network error: the service failed"),
+        (Fault::Answer(501, "NotImplemented"), "unsupported", 7, "cannot do this"),
+        (Fault::Answer(507, "InsufficientStorage"), "no-space", 8, "full"),
+        (Fault::Delay, "timeout", 8, "Request timeout"),
+    ] {
+        proxy.inject(None, answer, When::Always);
+        for arguments in [&["restore"][..], &["exists"], &["verify"], &["show"]] {
+            let mut command = on(&proxy.endpoint());
+            command.args(arguments).arg(at("x.gz")).args([
+                "--json",
+                "--s3-timeout",
+                "0.5",
+                "--s3-max-attempts",
+                "2",
+                "--s3-max-backoff",
+                "0.01",
+            ]);
+            let done = run(&mut command);
+            if arguments == ["exists"] && code == "not-found" {
+                assert_eq!(done.code, 3, "{done:?}");
+                continue;
+            }
+            let error = json(&done.stderr);
+            assert_eq!((error["code"].as_str(), done.code), (Some(code), exit_code), "{answer}, {arguments:?}: {error}");
+            let message = error["message"].as_str().expect("a message");
+            assert!(message.contains(says), "{message}");
+            assert_eq!(error["location"], at("x.gz"));
+            assert!(error["hint"].is_string(), "what to do: {error}");
+            // Each word is kept for one kind of failure.
+            assert_eq!(message.contains("credentials"), code == "credentials", "{message}");
+            let is_network = matches!(code, "unavailable" | "timeout");
+            assert_eq!(message.contains("network"), is_network, "{message}");
+            assert!(!is_network || !message.contains("bucket"), "{message}");
+        }
+        proxy.heal();
+    }
+    // What never gets as far as an answer.
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    for (endpoint, says) in [
+        (format!("http://{dead}"), "refused"),
+        ("http://no-such-host.invalid".to_owned(), "name was not found (DNS)"),
+        (proxy.endpoint().replace("http:", "https:"), "no secure connection (TLS)"),
+    ] {
+        let done = run(on(&endpoint).args(["exists", &at("x.gz"), "--json"]));
+        let error = json(&done.stderr);
+        assert_eq!((error["code"].as_str(), done.code), (Some("unavailable"), 8), "{error}");
+        let message = error["message"].as_str().expect("a message");
+        assert!(message.contains("network") && message.contains(says), "{message}");
+    }
+    // Nor the secret in what is logged.
+    let done = run(on(&proxy.endpoint()).args(["exists", &at("x.gz")]).env("RUST_LOG", "trace"));
+    assert!(done.stderr.len() > 1000 && !done.stderr.contains(SECRET_KEY), "{}", done.stderr);
+}
+
+#[test]
+fn the_doctor_names_the_cause() {
+    let (server, moto) = (Server::start(), Moto::start());
+    let doctor = |endpoint: &str, location: &str, change: &dyn Fn(&mut Command)| {
+        let mut command = on(endpoint);
+        command.args(["doctor", location, "--json", "--s3-max-attempts", "2"]);
+        change(&mut command);
+        let done = run(&mut command);
+        (json(&done.stdout), done)
+    };
+    let failed = |report: &Value| {
+        let checks = report["checks"].as_array().expect("checks");
+        checks.iter().find(|check| check["status"] == "failed").cloned().unwrap_or_default()
+    };
+    let same = |_: &mut Command| {};
+
+    let (report, done) = doctor(&server.endpoint(), &at("some/prefix/"), &same);
+    assert_eq!((done.code, &report["healthy"]), (0, &Value::Bool(true)), "{report}");
+    let names: Vec<&str> = report["checks"].as_array().expect("checks").iter().filter_map(|check| check["check"].as_str()).collect();
+    let expected = ["credentials", "region", "bucket", "write", "read", "ranged read", "list", "if-absent", "if-match", "delete"];
+    assert_eq!(names, expected);
+    assert!(report["checks"].as_array().expect("checks").iter().all(|check| check["status"] == "ok" && check["ms"].is_number()));
+    assert!(report["checks"][0]["message"].as_str().is_some_and(|message| message.contains("from the environment")), "{report}");
+    assert!(!done.stdout.contains(SECRET_KEY));
+    assert_eq!(fs::read_dir(server.file("")).expect("the bucket").count(), 1, "only the empty folder of the prefix is left");
+
+    // The check that fails, its code, the set-up, the message, the exit code.
+    type Change<'a> = &'a dyn Fn(&mut Command);
+    let cases: [(&str, &str, Change<'_>, &str, &str, i32); 6] = [
+        (
+            "credentials",
+            "credentials",
+            &|command| {
+                command.env_remove("AWS_SECRET_ACCESS_KEY").env_remove("AWS_ACCESS_KEY_ID");
+            },
+            "s3",
+            "not found",
+            6,
+        ),
+        (
+            "bucket",
+            "credentials",
+            &|command| {
+                command.env("AWS_SECRET_ACCESS_KEY", "wrong");
+            },
+            "s3",
+            "secret access key",
+            6,
+        ),
+        ("bucket", "no-such-bucket", &same, "s3://no-such-bucket-here", "Bucket 'no-such-bucket-here' not found", 7),
+        ("bucket", "access-denied", &same, "denied", "Access denied", 6),
+        ("bucket", "refused", &same, "region", "the bucket is in region eu-west-1, not in us-east-1", 7),
+        ("bucket", "unavailable", &same, "dead", "refused", 8),
+    ];
+    for (check, code, change, place, says, exit_code) in cases {
+        let proxy = Proxy::start(server.address);
+        let mut endpoint = proxy.endpoint();
+        match place {
+            "denied" => proxy.inject(None, Fault::Answer(403, "AccessDenied"), When::Always),
+            "region" => proxy.inject(None, Fault::Answer(301, "PermanentRedirect"), When::Always),
+            "dead" => endpoint = "http://127.0.0.1:1".to_owned(),
+            _ => {}
+        }
+        let location = if place.starts_with("s3://") { place.to_owned() } else { at("") };
+        let (report, done) = doctor(&endpoint, &location, change);
+        let failed = failed(&report);
+        assert_eq!((failed["check"].as_str(), failed["code"].as_str()), (Some(check), Some(code)), "{report}");
+        assert!(failed["message"].as_str().is_some_and(|message| message.contains(says)), "{failed}");
+        assert_eq!((done.code, report["exit_code"].as_i64()), (exit_code, Some(exit_code.into())), "{report}");
+    }
+
+    // Conditions that are ignored are a warning: states can be kept there.
+    let proxy = Proxy::start(moto.address());
+    proxy.inject(None, Fault::StripConditions, When::Always);
+    let (report, done) = doctor(&proxy.endpoint(), &at(""), &same);
+    let warned: Vec<&Value> = report["checks"].as_array().expect("checks").iter().filter(|check| check["status"] == "warning").collect();
+    assert_eq!((done.code, warned.len()), (0, 2), "{report}");
+    assert!(warned.iter().all(|check| check["code"] == "unsupported"), "{report}");
+    let text = ok(on(&proxy.endpoint()).args(["doctor", &at("")]));
+    assert!(text.contains("warning  if-absent") && text.contains("ok       write"), "{text}");
+
+    // And of a folder.
+    let folder = folder();
+    let text = ok(on(&proxy.endpoint()).current_dir(folder.path()).args(["doctor", "new/folder"]));
+    assert!(text.contains("ok       delete"), "{text}");
+    assert_eq!(support::files(&folder.path().join("new")), ["folder"]);
+}
+
+#[test]
+fn a_folder_moves_to_a_bucket_and_back() {
+    let (server, folder) = (Server::start(), folder());
+    let persist = || {
+        let mut command = on(&server.endpoint());
+        command.current_dir(folder.path());
+        command
+    };
+    for number in 0..40 {
+        fs::write(folder.path().join("state.json"), chat_bytes(1000 + number)).expect("a state");
+        ok(persist().args(["snapshot", "state.json", &format!("agents/{}/{number:04}.json.gz", number % 3)]));
+    }
+    fs::write(folder.path().join("agents/notes.txt"), "no snapshot").expect("a file");
+    let copied = ok(persist().args(["copy", "--recursive", "agents", &at("moved/")]));
+    assert_eq!(copied.lines().filter(|line| line.starts_with("copied ")).count(), 40, "{copied}");
+    let again = run(persist().args(["copy", "--recursive", "agents", &at("moved/")]));
+    assert!(again.code == 0 && again.stderr.contains("0 copied (0 B), 40 skipped, 1 other files left out"), "{again:?}");
+    let listed = ok(persist().args(["list", &at("moved"), "--json"]));
+    assert_eq!(listed.lines().count(), 40);
+    ok(persist().args(["copy", "--recursive", &at("moved"), "back"]));
+    for file in support::files(&folder.path().join("back")) {
+        let (there, back) = (folder.path().join("agents").join(&file), folder.path().join("back").join(&file));
+        assert!(there.is_dir() || fs::read(there).expect("there") == fs::read(back).expect("back"), "{file}");
+    }
+    assert_eq!(support::files(&folder.path().join("back")).len(), 43);
+}
+
+#[test]
+fn a_listing_has_more_than_a_thousand_snapshots() {
+    let (server, folder) = (Server::start(), folder());
+    ok(on(&server.endpoint()).arg("snapshot").arg(folder.path().join("state.json")).arg(at("many/0000.json.gz")));
+    for number in 1..1234 {
+        fs::copy(server.file("many/0000.json.gz"), server.file(&format!("many/{number:04}.json.gz"))).expect("it is copied");
+    }
+    let listed = ok(on(&server.endpoint()).args(["list", &at("many/"), "--json"]));
+    let keys: Vec<String> = listed.lines().map(|line| json(line)["key"].as_str().expect("a key").to_owned()).collect();
+    let expected: Vec<String> = (0..1234).map(|number| format!("many/{number:04}.json.gz")).collect();
+    assert_eq!(keys, expected);
+}
+
+#[test]
+fn what_another_client_moved_restores_unchanged() {
+    let (moto, folder) = (Moto::start(), folder());
+    let state = fs::read(folder.path().join("state.json")).expect("the state");
+    for name in ["a/1.json.gz", "a/b/2.json.zst"] {
+        ok(on(&moto.endpoint()).current_dir(folder.path()).args(["snapshot", "state.json", &format!("here/{name}")]));
+    }
+    let sync = |from: &str, to: &str| {
+        let done = aws(&moto.endpoint()).current_dir(folder.path()).args(["s3", "sync", from, to]).output().expect("aws runs");
+        assert!(done.status.success(), "{done:?}");
+    };
+    sync("here", &at("synced"));
+    for name in ["a/1.json.gz", "a/b/2.json.zst"] {
+        assert_eq!(ok(on(&moto.endpoint()).args(["restore", &at(&format!("synced/{name}"))])).as_bytes(), state);
+        ok(on(&moto.endpoint()).current_dir(folder.path()).args(["copy", &format!("here/{name}"), &at(&format!("ours/{name}"))]));
+    }
+    sync(&at("ours"), "there");
+    for name in ["a/1.json.gz", "a/b/2.json.zst"] {
+        assert_eq!(ok(on(&moto.endpoint()).current_dir(folder.path()).args(["restore", &format!("there/{name}")])).as_bytes(), state);
+    }
+}
+
+#[test]
+fn an_old_version_can_be_had_from_a_versioned_bucket() {
+    let (moto, folder) = (Moto::start(), folder());
+    let aws = |arguments: &[&str]| {
+        let done = aws(&moto.endpoint()).args(arguments).output().expect("aws runs");
+        assert!(done.status.success(), "{done:?}");
+        String::from_utf8_lossy(&done.stdout).trim().to_owned()
+    };
+    aws(&["s3api", "put-bucket-versioning", "--bucket", BUCKET, "--versioning-configuration", "Status=Enabled"]);
+    let state = folder.path().join("state.json");
+    let first = fs::read(&state).expect("the state");
+    ok(on(&moto.endpoint()).arg("snapshot").arg(&state).arg(at("x.json.gz")));
+    fs::write(&state, "{}").expect("a state");
+    ok(on(&moto.endpoint()).arg("snapshot").arg(&state).arg(at("x.json.gz")));
+    let oldest = ["--query", "Versions[-1].VersionId", "--output", "text"];
+    let version = aws(&[&["s3api", "list-object-versions", "--bucket", BUCKET, "--prefix", "x.json.gz"], &oldest[..]].concat());
+    let old = folder.path().join("old.json.gz");
+    let old = old.to_str().expect("a path");
+    aws(&["s3api", "get-object", "--bucket", BUCKET, "--key", "x.json.gz", "--version-id", &version, old]);
+    assert_eq!(ok(persist().args(["restore", old])).as_bytes(), first);
+}
+
+/// Runs the command to its end, and gives its peak memory in MiB as the system
+/// counts it for the process alone.
+fn peak_of(mut child: Child) -> (Done, u64) {
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    while child.try_wait().expect("it can be asked").is_none() {
+        let text = fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+        peak = line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0).max(peak);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    (child.wait_with_output().expect("it has ended").into(), peak / 1024)
+}
+
+#[test]
+fn a_gibibyte_goes_there_and_back_through_broken_connections() {
+    const COPIES: usize = 64;
+    const MAX_RESIDENT: u64 = 256;
+    let (server, folder) = (Server::start(), tempfile::tempdir().expect("a folder"));
+    let proxy = Proxy::start(server.address);
+    // Longer than the window of any block: what is stored is 1 GiB too.
+    let block = noise(16 << 20);
+    for number in [10, 60, 110] {
+        proxy.inject(Operation::UploadPart, Fault::ResetRequest, When::Nth(number));
+        proxy.inject(Operation::GetObject, Fault::ResetResponse, When::Nth(number));
+    }
+    let mut command = on(&proxy.endpoint());
+    command.args(["snapshot", "-", &at("big.json.zst"), "--level", "-7"]).stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("persist starts");
+    let mut stdin = child.stdin.take().expect("stdin is piped");
+    let (done, peak) = std::thread::scope(|scope| {
+        let block = &block;
+        scope.spawn(move || (0..COPIES).for_each(|_| std::io::Write::write_all(&mut stdin, block).expect("persist reads")));
+        peak_of(child)
+    });
+    let hits = proxy.hits();
+    println!("saved 1 GiB: {peak} MiB resident, {hits} broken connections");
+    assert!(done.code == 0 && peak < MAX_RESIDENT && hits == 3, "{done:?}");
+    assert!(fs::metadata(server.file("big.json.zst")).expect("it is there").len() > 1 << 30);
+    assert_eq!(server.unfinished_uploads(), Vec::<String>::new());
+
+    let target = folder.path().join("state");
+    let mut command = on(&proxy.endpoint());
+    command.args(["restore", &at("big.json.zst"), "-o"]).arg(&target).stderr(Stdio::piped());
+    let (done, peak) = peak_of(command.spawn().expect("persist starts"));
+    let hits = proxy.hits() - hits;
+    println!("restored 1 GiB: {peak} MiB resident, {hits} broken connections");
+    assert!(done.code == 0 && peak < MAX_RESIDENT && hits == 3, "{done:?}");
+    let mut state = fs::File::open(&target).expect("the state");
+    let mut found = vec![0; block.len()];
+    for number in 0..COPIES {
+        std::io::Read::read_exact(&mut state, &mut found).expect("it is long enough");
+        assert!(found == block, "the {number}th part");
+    }
+    assert_eq!(std::io::Read::read(&mut state, &mut [0]).expect("the end"), 0);
+}
+
+#[test]
+fn ctrl_c_leaves_no_upload_and_no_file() {
+    let (server, folder) = (Server::start(), folder());
+    for place in [at("x.json.gz"), folder.path().join("out/x.json.gz").display().to_string()] {
+        // From a pipe that stays open: it would wait for ever.
+        let mut command = on(&server.endpoint());
+        command.args(["snapshot", "-", &place, "--codec", "zstd", "--level", "-7", "--s3-part-size", "5242880"]);
+        let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("persist starts");
+        let mut stdin = child.stdin.take().expect("stdin is piped");
+        std::io::Write::write_all(&mut stdin, &noise(12_000_000)).expect("it reads");
+        let is_begun = || match place.starts_with("s3") {
+            true => !server.unfinished_uploads().is_empty(),
+            false => folder.path().join("out").is_dir(),
+        };
+        let began = Instant::now();
+        while !is_begun() {
+            assert!(began.elapsed() < Duration::from_secs(30), "{place}: nothing is written");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let id = nix::unistd::Pid::from_raw(child.id() as i32);
+        nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGTERM).expect("it runs");
+        let done: Done = child.wait_with_output().expect("it ends").into();
+        assert_eq!((done.code, done.stderr.contains("cancelled")), (130, true), "{place}: {done:?}");
+        assert_eq!(server.unfinished_uploads(), Vec::<String>::new());
+        drop(stdin);
+    }
+    assert_eq!(support::files(&folder.path().join("out")), Vec::<String>::new());
+    assert!(!Path::new(&server.file("x.json.gz")).exists());
+}
+
+#[test]
+fn settings_come_from_options_environment_and_profile() {
+    let (server, folder) = (Server::start(), folder());
+    let state = folder.path().join("state.json");
+    let profile = folder.path().join("credentials");
+    fs::write(&profile, format!("[work]\naws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = {SECRET_KEY}\n")).expect("a file");
+    let persist = || {
+        let mut command = persist();
+        command.env("AWS_SHARED_CREDENTIALS_FILE", &profile).env("AWS_PROFILE", "work").stdin(Stdio::null());
+        command
+    };
+    // The bucket by the option, the endpoint by the environment and the other way round.
+    ok(persist()
+        .args(["snapshot"])
+        .arg(&state)
+        .args(["a/x.json.gz", "--storage", "s3", "--s3-bucket", BUCKET])
+        .env("PERSIST_S3_ENDPOINT", server.endpoint()));
+    let mut command = persist();
+    command.env("PERSIST_STORAGE", "s3").env("PERSIST_S3_BUCKET", BUCKET);
+    let shown = json(&ok(command.args(["show", "a/x.json.gz", "--json", "--s3-endpoint", &server.endpoint()])));
+    assert_eq!(shown["key"], "a/x.json.gz");
+    // The etag of a bucket is good for a condition.
+    let etag = shown["etag"].as_str().expect("an etag").to_owned();
+    let replace = |etag: &str| {
+        run(persist().args(["snapshot"]).arg(&state).args([&at("a/x.json.gz"), "--if-match", etag, "--s3-endpoint", &server.endpoint()]))
+    };
+    fs::write(&state, "{}").expect("a state");
+    assert_eq!(replace(&etag).code, 0);
+    assert_eq!(replace(&etag).code, 4);
+    for (arguments, says) in [
+        (&["--s3-max-attempts", "0"][..], "--s3-max-attempts"),
+        (&["--s3-addressing", "sideways"], "path or virtual"),
+        (&["--s3-part-size", "1000"], "5 MiB"),
+        (&["--s3-tags", "nothing"], "NAME=VALUE"),
+        (&["--s3-sse", "AES256", "--s3-kms-key-id", "x"], "aws:kms"),
+        (&["--s3-metadata", "persist-write=1"], "is taken"),
+        (&["--s3-accelerate", "--s3-addressing", "path"], "virtual"),
+        (&["--s3-endpoint", "127.0.0.1:9000"], "with its scheme"),
+    ] {
+        let done = run(persist().args(["exists", &at("x")]).args(arguments));
+        assert!(done.code == 2 && done.stderr.contains(says), "{done:?}");
+    }
+}

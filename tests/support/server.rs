@@ -1,0 +1,89 @@
+//! An S3 server in this process, with signatures, checksums and conditions.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use persist_host::{S3Credentials, S3Options, S3StorageAdapter};
+use s3s::auth::SimpleAuth;
+use s3s::service::S3ServiceBuilder;
+use s3s_fs::FileSystem;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+
+use super::bucket::Bucket;
+
+pub(crate) const ACCESS_KEY: &str = "AKIAPERSISTTESTSONLY";
+pub(crate) const SECRET_KEY: &str = "a-secret-that-is-never-to-be-printed";
+pub(crate) const BUCKET: &str = "snapshots";
+
+/// A server with one empty bucket. It stops when it is dropped.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    root: TempDir,
+    _runtime: Runtime,
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        let root = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(root.path().join(BUCKET)).expect("a bucket");
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+        let service = {
+            let mut builder = S3ServiceBuilder::new(Bucket(FileSystem::new(root.path()).expect("a folder")));
+            builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+            builder.build()
+        };
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        runtime.spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let service = service.clone();
+                tokio::spawn(async move {
+                    // Whoever breaks a connection off may do so.
+                    let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+                });
+            }
+        });
+        Self { address, root, _runtime: runtime }
+    }
+
+    /// The URL of the server.
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The bucket, by way of this server.
+    pub(crate) fn adapter(&self) -> S3StorageAdapter {
+        adapter(&self.endpoint())
+    }
+
+    /// The file of an object.
+    pub(crate) fn file(&self, key: &str) -> PathBuf {
+        self.root.path().join(BUCKET).join(key)
+    }
+
+    /// Uploads that were neither completed nor aborted, and parts of them.
+    pub(crate) fn unfinished_uploads(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.root.path()).expect("the folder is there").flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names.filter(|name| name.starts_with(".upload")).collect()
+    }
+}
+
+/// How the tests reach a server: with waits that do not make them long.
+pub(crate) fn options() -> S3Options {
+    let mut options = S3Options::default();
+    options.credentials = Some(S3Credentials::new(ACCESS_KEY, SECRET_KEY, None));
+    options.initial_backoff = Duration::from_millis(2);
+    options.max_backoff = Duration::from_millis(10);
+    options
+}
+
+/// The bucket, by way of the server at an endpoint.
+pub(crate) fn adapter(endpoint: &str) -> S3StorageAdapter {
+    S3StorageAdapter::new(BUCKET, None, Some(endpoint), options()).expect("the options are valid")
+}
