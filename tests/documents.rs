@@ -19,6 +19,20 @@ fn document(name: &str) -> String {
     fs::read_to_string(workspace().join(name)).expect("the document")
 }
 
+/// The options that a text names: `--s3-region` and so on.
+fn s3_options(text: &str) -> std::collections::BTreeSet<&str> {
+    let end = |rest: &str| rest.find(|letter: char| !letter.is_ascii_lowercase() && letter != '-' && !letter.is_ascii_digit());
+    let name = |(start, _): (usize, &str)| &text[start..start + end(&text[start..]).unwrap_or(text.len() - start)];
+    text.match_indices("--s3-").map(name).collect()
+}
+
+#[test]
+fn every_option_for_buckets_is_documented_and_there() {
+    let (document, help) = (document("docs/s3.md"), ok_in(workspace(), &["snapshot", "--help"]));
+    assert_eq!(s3_options(&document), s3_options(&help));
+    assert!(s3_options(&help).len() > 15);
+}
+
 /// The contents of the code blocks of one language.
 fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
     let start = format!("```{language}\n");

@@ -1,0 +1,144 @@
+//! The suites of storage and commands against a real bucket, with the
+//! credentials of whoever runs them. Not among the tests that `cargo test`
+//! runs; `RUN_S3_TESTS=1 TEST_S3_BUCKET=name cargo xtask test` adds them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod place_suite;
+mod storage_suite;
+mod support;
+
+use std::process::Command;
+use std::sync::Arc;
+
+use persist_host::{
+    Conditions, ObjectInfo, Precondition, ReadOptions, Result, S3Options, S3StorageAdapter, StorageAdapter, StorageReader, StorageWriter,
+    WriteOptions,
+};
+use place_suite::{Place, every_command_works};
+use storage_suite::Storage;
+
+/// A part of a bucket that no other test uses; emptied when it is dropped.
+#[derive(Debug)]
+struct Part {
+    bucket: S3StorageAdapter,
+    prefix: String,
+}
+
+impl Part {
+    fn new(name: &str) -> Self {
+        let bucket = std::env::var("TEST_S3_BUCKET").expect("TEST_S3_BUCKET names the bucket");
+        let bucket = S3StorageAdapter::new(bucket, None, None, S3Options::default()).expect("the options are valid");
+        Self { bucket, prefix: format!("persist-tests/{}-{name}/", std::process::id()) }
+    }
+
+    fn full(&self, key: &str) -> String {
+        // What is not a key does not become one here.
+        if key.is_empty() || key.starts_with('/') { key.to_owned() } else { format!("{}{key}", self.prefix) }
+    }
+
+    fn own(&self, info: ObjectInfo) -> ObjectInfo {
+        let key = info.key.strip_prefix(&self.prefix).unwrap_or(&info.key).to_owned();
+        ObjectInfo { key, ..info }
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        for info in self.bucket.list_objects(&self.prefix, None, 1000).unwrap_or_default() {
+            let _ = self.bucket.delete_object(&info.key, Precondition::None);
+        }
+    }
+}
+
+struct Writer(Box<dyn StorageWriter>, String);
+struct Reader(Box<dyn StorageReader>, ObjectInfo);
+
+impl StorageWriter for Writer {
+    fn write(&mut self, chunk: &[u8]) -> Result<()> {
+        self.0.write(chunk)
+    }
+
+    fn commit(self: Box<Self>) -> Result<ObjectInfo> {
+        Ok(ObjectInfo { key: self.1, ..self.0.commit()? })
+    }
+}
+
+impl StorageReader for Reader {
+    fn info(&self) -> &ObjectInfo {
+        &self.1
+    }
+
+    fn read(&mut self, max: u32) -> Result<Vec<u8>> {
+        self.0.read(max)
+    }
+}
+
+impl StorageAdapter for Part {
+    fn summary(&self) -> String {
+        self.bucket.summary()
+    }
+
+    fn locate(&self, key: &str) -> String {
+        self.bucket.locate(&format!("{}{key}", self.prefix))
+    }
+
+    fn supported_conditions(&self) -> Conditions {
+        self.bucket.supported_conditions()
+    }
+
+    fn open_write(&self, key: &str, options: WriteOptions) -> Result<Box<dyn StorageWriter>> {
+        Ok(Box::new(Writer(self.bucket.open_write(&self.full(key), options)?, key.to_owned())))
+    }
+
+    fn open_read(&self, key: &str, options: ReadOptions) -> Result<Box<dyn StorageReader>> {
+        let reader = self.bucket.open_read(&self.full(key), options)?;
+        let info = self.own(reader.info().clone());
+        Ok(Box::new(Reader(reader, info)))
+    }
+
+    fn stat(&self, key: &str) -> Result<ObjectInfo> {
+        self.bucket.stat(&self.full(key)).map(|info| self.own(info))
+    }
+
+    fn delete_object(&self, key: &str, precondition: Precondition) -> Result<()> {
+        self.bucket.delete_object(&self.full(key), precondition)
+    }
+
+    fn list_objects(&self, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<ObjectInfo>> {
+        let start_after = start_after.map(|key| format!("{}{key}", self.prefix));
+        let found = self.bucket.list_objects(&format!("{}{prefix}", self.prefix), start_after.as_deref(), limit)?;
+        Ok(found.into_iter().map(|info| self.own(info)).collect())
+    }
+}
+
+macro_rules! conformance {
+    ($($check:ident),* $(,)?) => {
+        $(#[test] fn $check() { let storage: Storage = Arc::new(Part::new(stringify!($check))); storage_suite::$check(&storage); })*
+    };
+}
+
+conformance! {
+    what_is_written_is_read,
+    a_range_is_cut_at_the_end,
+    a_missing_object_is_not_found,
+    a_dropped_writer_leaves_nothing,
+    a_reader_reads_one_version,
+    if_absent_is_kept_or_refused,
+    if_match_is_kept_or_refused,
+    a_deleted_object_is_gone,
+    a_listing_is_in_the_order_of_bytes_and_pages,
+    an_unusual_key_is_kept_as_it_is,
+    many_writers_of_one_key_leave_a_whole_object,
+    the_conveniences_work_on_locations,
+    messages_name_the_place,
+}
+
+#[test]
+fn every_command() {
+    let part = Part::new("commands");
+    let at = part.locate("").trim_end_matches('/').to_owned();
+    // With all that is set here, unlike in the other tests.
+    let command = || Command::new(env!("CARGO_BIN_EXE_persist"));
+    every_command_works(&Place { at, folder: tempfile::tempdir().expect("a folder"), command: &command, storage: &part });
+}
