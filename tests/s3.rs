@@ -145,6 +145,7 @@ fn every_failure_says_what_it_is_and_what_to_do() {
         (Fault::Answer(404, "NoSuchBucket"), "no-such-bucket", 7, "Bucket 'snapshots' not found"),
         (Fault::Answer(404, "NoSuchKey"), "not-found", 3, "no object has this key"),
         (Fault::Answer(301, "PermanentRedirect"), "refused", 7, "the bucket is in region eu-west-1, not in us-east-1"),
+        (Fault::Answer(400, "AuthorizationHeaderMalformed"), "refused", 7, "the bucket is in region eu-west-1, not in us-east-1"),
         (Fault::Answer(400, "InvalidRequest"), "refused", 7, "the bucket's service refused"),
         (Fault::Answer(403, "InvalidObjectState"), "refused", 7, "archive"),
         (Fault::Answer(503, "SlowDown"), "unavailable", 8, "network error: the service asks to slow down"),

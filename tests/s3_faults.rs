@@ -440,6 +440,21 @@ fn a_server_that_ignores_conditions_is_found_out() {
 }
 
 #[test]
+fn connections_are_used_again() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.address);
+    let samples = support::server::adapter(&proxy.endpoint());
+    let engine = Engine::builder().storage(samples).build().expect("it runs");
+    for number in 0..10 {
+        let key = format!("{number}.json.gz");
+        engine.snapshot(&key, b"{}", &SnapshotOptions::default()).expect("it is saved");
+        assert_eq!(engine.restore(&key).expect("it is restored"), b"{}");
+        assert!(engine.exists(&key).expect("it is asked"));
+    }
+    assert!(proxy.seen().len() >= 30 && proxy.connections() == 1, "{} connections", proxy.connections());
+}
+
+#[test]
 fn an_upload_that_can_not_be_aborted_is_named() {
     let server = Server::start();
     let proxy = Proxy::start(server.address);

@@ -109,6 +109,8 @@ struct State {
     seen: Vec<Seen>,
     /// How often a fault was put in.
     hits: u32,
+    /// How many connections were made.
+    connections: u32,
     /// One lock a path: requests for one object go one after the other.
     turns: Option<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -131,6 +133,7 @@ impl Proxy {
         let shared = Arc::clone(&state);
         runtime.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                shared.lock().unwrap().connections += 1;
                 let resets = |rule: &Rule| matches!(rule.fault, Fault::ResetRequest | Fault::ResetResponse);
                 if shared.lock().unwrap().rules.iter().any(resets) {
                     // A connection that is dropped is reset, not ended.
@@ -173,6 +176,10 @@ impl Proxy {
 
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.state.lock().unwrap().seen.clone()
+    }
+
+    pub(crate) fn connections(&self) -> u32 {
+        self.state.lock().unwrap().connections
     }
 
     pub(crate) fn hits(&self) -> u32 {
@@ -234,7 +241,11 @@ fn cut(bytes: Bytes) -> Body {
 }
 
 fn error_body(code: &str) -> String {
-    format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>as asked for</Message></Error>")
+    let message = match code {
+        "AuthorizationHeaderMalformed" => "The authorization header is malformed; the region 'us-east-1' is wrong; expecting 'eu-west-1'",
+        _ => "as asked for",
+    };
+    format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>")
 }
 
 async fn pass(state: Arc<Mutex<State>>, server: SocketAddr, request: Request<Incoming>) -> io::Result<Response<Body>> {

@@ -107,13 +107,13 @@ where
 
 /// Why there are no credentials.
 pub(super) fn no_credentials(error: &CredentialsError) -> PersistError {
-    const HINT: &str = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, choose a profile with AWS_PROFILE, or run where there is a role";
+    const HINT: &str = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, choose a profile that exists with AWS_PROFILE, log in again, \
+        or run where there is a role";
     match error {
         CredentialsError::CredentialsNotLoaded(_) => PersistError::new(ErrorCode::Credentials, "AWS credentials not found").hint(HINT),
         error => {
             let cause: String = root_cause(error).chars().take(200).collect();
-            PersistError::new(ErrorCode::Credentials, format!("AWS credentials not found: {cause}"))
-                .hint("log in again, or look at the profile and the provider that it names")
+            PersistError::new(ErrorCode::Credentials, format!("AWS credentials not found: {cause}")).hint(HINT)
         }
     }
 }
