@@ -201,8 +201,11 @@ impl Connection {
             .accelerate(options.accelerate)
             // We send requests again ourselves: what a 412 means depends on it.
             .retry_config(RetryConfig::disabled())
-            // Every wait has a limit of ours.
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+            // A body that does not get on ends the attempt; what comes in has a
+            // limit of ours for each piece.
+            .stalled_stream_protection(
+                StalledStreamProtectionConfig::enabled().download_enabled(false).grace_period(options.timeout).build(),
+            );
         config.set_endpoint_url(endpoint.clone());
         if let Some(checksums) = options.checksums {
             config = match checksums {

@@ -124,7 +124,14 @@ fn unreachable_service(error: &(dyn Error + 'static), is_timeout: bool) -> Failu
     let words: Vec<String> = chain(error).map(ToString::to_string).collect();
     let says = |part: &str| words.iter().any(|word| word.contains(part));
     let root = words.last().map_or("", String::as_str);
-    let (code, message, hint, in_doubt) = if is_timeout || io_kind == Some(io::ErrorKind::TimedOut) {
+    let (code, message, hint, in_doubt) = if says("minimum throughput") {
+        (
+            ErrorCode::Timeout,
+            "Request timeout: nothing went out over the network".to_owned(),
+            "check the connection, or raise --s3-timeout",
+            true,
+        )
+    } else if is_timeout || io_kind == Some(io::ErrorKind::TimedOut) {
         (
             ErrorCode::Timeout,
             "Request timeout: no connection over the network in time".to_owned(),
