@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+#[macro_use]
 mod storage_suite;
 mod support;
 
@@ -52,30 +53,8 @@ macro_rules! without_the_longest_key {
     };
 }
 
-macro_rules! checks {
-    ($($check:ident),* $(,)?) => {
-        conformance! { $($check),* }
-        without_the_longest_key! { $($check),* }
-    };
-}
-
-checks! {
-    the_longest_key_is_kept,
-    what_is_written_is_read,
-    a_range_is_cut_at_the_end,
-    a_missing_object_is_not_found,
-    a_dropped_writer_leaves_nothing,
-    a_reader_reads_one_version,
-    if_absent_is_kept_or_refused,
-    if_match_is_kept_or_refused,
-    a_deleted_object_is_gone,
-    a_listing_is_in_the_order_of_bytes_and_pages,
-    a_hostile_key_is_refused_everywhere,
-    an_unusual_key_is_kept_as_it_is,
-    many_writers_of_one_key_leave_a_whole_object,
-    the_conveniences_work_on_locations,
-    messages_name_the_place,
-}
+for_each_check!(conformance);
+for_each_check!(without_the_longest_key);
 
 /// A backend that is added has to be listed here, and above.
 #[test]

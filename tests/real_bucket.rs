@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod place_suite;
+#[macro_use]
 mod storage_suite;
 mod support;
 
@@ -112,27 +113,14 @@ impl StorageAdapter for Part {
     }
 }
 
+/// The longest key is too long below a prefix.
 macro_rules! conformance {
-    ($($check:ident),* $(,)?) => {
+    (the_longest_key_is_kept, $($check:ident),* $(,)?) => {
         $(#[test] fn $check() { let storage: Storage = Arc::new(Part::new(stringify!($check))); storage_suite::$check(&storage); })*
     };
 }
 
-conformance! {
-    what_is_written_is_read,
-    a_range_is_cut_at_the_end,
-    a_missing_object_is_not_found,
-    a_dropped_writer_leaves_nothing,
-    a_reader_reads_one_version,
-    if_absent_is_kept_or_refused,
-    if_match_is_kept_or_refused,
-    a_deleted_object_is_gone,
-    a_listing_is_in_the_order_of_bytes_and_pages,
-    an_unusual_key_is_kept_as_it_is,
-    many_writers_of_one_key_leave_a_whole_object,
-    the_conveniences_work_on_locations,
-    messages_name_the_place,
-}
+for_each_check!(conformance);
 
 #[test]
 fn every_command() {

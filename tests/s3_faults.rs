@@ -12,12 +12,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use persist_host::{
-    Engine, ErrorCode, ListEntry, MemoryStorage, PersistError, Precondition, Result, S3StorageAdapter, SnapshotOptions, StorageAdapter,
-    WriteOptions,
+    Engine, ErrorCode, ListEntry, MemoryStorage, PersistError, Precondition, ReadOptions, Result, S3StorageAdapter, SnapshotOptions,
+    StorageAdapter, WriteOptions,
 };
 use support::moto::Moto;
 use support::proxy::{Fault, OPERATIONS, Operation, Proxy, When};
-use support::server::{BUCKET, Server, options};
+use support::server::{Server, adapter_with};
 
 const KEY: &str = "agents/one/0001.json.gz";
 
@@ -161,10 +161,10 @@ impl<'a> Case<'a> {
     fn new(samples: &'a Samples) -> Self {
         let server = Server::start();
         let proxy = Proxy::start(server.address);
-        let mut options = options();
-        options.timeout = Duration::from_millis(1500);
-        options.part_size = 5 << 20;
-        let adapter = S3StorageAdapter::new(BUCKET, None, Some(&proxy.endpoint()), options).expect("the options are valid");
+        let adapter = adapter_with(&proxy.endpoint(), |options| {
+            options.timeout = Duration::from_millis(1500);
+            options.part_size = 5 << 20;
+        });
         Self { samples, server, proxy, adapter }
     }
 
@@ -322,9 +322,8 @@ fn read(adapter: &S3StorageAdapter, key: &str) -> Vec<u8> {
 fn a_lost_reply_is_no_conflict_with_oneself() {
     let server = Server::start();
     let proxy = Proxy::start(server.address);
-    let (direct, mut options) = (server.adapter(), options());
-    options.part_size = 5 << 20;
-    let adapter = S3StorageAdapter::new(BUCKET, None, Some(&proxy.endpoint()), options).expect("the options are valid");
+    let direct = server.adapter();
+    let adapter = adapter_with(&proxy.endpoint(), |options| options.part_size = 5 << 20);
     // What the server keeps is found out before replies get lost.
     for condition in [Precondition::IfAbsent, Precondition::IfMatch("0".to_owned())] {
         for size in [1, 6 << 20] {
@@ -412,9 +411,7 @@ fn a_server_that_ignores_conditions_is_found_out() {
     let server = Moto::start();
     let proxy = Proxy::start(server.address());
     proxy.inject(None, Fault::StripConditions, When::Always);
-    let mut options = options();
-    options.part_size = 5 << 20;
-    let adapter = S3StorageAdapter::new(BUCKET, None, Some(&proxy.endpoint()), options).expect("the options are valid");
+    let adapter = adapter_with(&proxy.endpoint(), |options| options.part_size = 5 << 20);
     put_if(&adapter, "a/x", b"first", Precondition::None).expect("it is written");
     let etag = adapter.stat("a/x").expect("it is there").etag.expect("an etag");
     for size in [1, 6 << 20] {
@@ -437,6 +434,59 @@ fn a_server_that_ignores_conditions_is_found_out() {
     proxy.forget();
     let refused = put_if(&adapter, "a/new", b"1", Precondition::IfAbsent).expect_err("it is refused");
     assert_eq!((refused.code(), proxy.seen().len()), (ErrorCode::Unsupported, 0));
+}
+
+#[test]
+fn a_write_that_failed_can_not_be_committed() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.address);
+    let adapter = adapter_with(&proxy.endpoint(), |options| options.part_size = 5 << 20);
+    adapter.save(&adapter.locate("x").parse().unwrap(), b"before").expect("it is saved");
+    proxy.inject(Operation::CreateUpload, Fault::Answer(403, "AccessDenied"), When::Always);
+    let mut writer = adapter.open_write("x", WriteOptions::default()).expect("it opens");
+    assert_eq!(writer.write(&vec![1; 6 << 20]).expect_err("no upload begins").code(), ErrorCode::AccessDenied);
+    proxy.heal();
+    // Whoever goes on all the same gets no object of what was left.
+    assert!(writer.write(b"more").is_err());
+    assert!(writer.commit().is_err());
+    assert_eq!(read(&adapter, "x"), b"before");
+}
+
+#[test]
+fn nothing_is_read_behind_a_gap() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.address);
+    let adapter = adapter_with(&proxy.endpoint(), |options| options.part_size = 5 << 20);
+    let bytes = support::noise(16 << 20);
+    adapter.save(&adapter.locate("x").parse().unwrap(), &bytes).expect("it is saved");
+    let mut reader = adapter.open_read("x", ReadOptions::default()).expect("it opens");
+    // The first range is there; of the next one every attempt fails.
+    proxy.inject(Operation::GetObject, Fault::Answer(500, "InternalError"), When::Always);
+    let mut found = Vec::new();
+    let error = loop {
+        match reader.read(1 << 20) {
+            Ok(chunk) => found.extend(chunk),
+            Err(error) => break error,
+        }
+    };
+    proxy.heal();
+    assert!(found.len() == 5 << 20 && bytes.starts_with(&found), "{} bytes", found.len());
+    assert_eq!(reader.read(1 << 20).expect_err("it stays so"), error);
+}
+
+#[test]
+fn a_hint_does_not_decide_how_much_memory_is_taken() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.address);
+    let adapter = support::server::adapter(&proxy.endpoint());
+    let options = WriteOptions { size_hint: Some(u64::MAX), ..WriteOptions::default() };
+    let mut writer = adapter.open_write("x", options).expect("it opens");
+    for _ in 0..130 {
+        writer.write(&[7; 1 << 20]).expect("it is written");
+    }
+    // Two parts of 64 MiB are on their way, not one of 5 GiB in memory.
+    writer.commit().expect("it is committed");
+    assert_eq!(proxy.seen().iter().filter(|seen| seen.operation == Operation::UploadPart).count(), 3);
 }
 
 #[test]

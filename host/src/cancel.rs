@@ -30,9 +30,11 @@ impl CancelToken {
         self.0.load(Ordering::Acquire)
     }
 
+    /// For work that goes on for long: fails once it was cancelled.
+    ///
     /// # Errors
-    /// `Cancelled`.
-    pub(crate) fn check(&self) -> Result<()> {
+    /// [`ErrorCode::Cancelled`].
+    pub fn check(&self) -> Result<()> {
         if self.is_cancelled() { Err(cancelled()) } else { Ok(()) }
     }
 }

@@ -10,7 +10,7 @@ use crate::cancel::CancelToken;
 use crate::clock::Clock;
 use crate::error::{PersistError, Result};
 use crate::sandbox::{self, Limits, Sandbox};
-use crate::storage::StorageAdapter;
+use crate::storage::{ObjectInfo, StorageAdapter};
 
 /// Compiled code and what all operations share.
 pub(crate) struct Shared {
@@ -49,6 +49,12 @@ impl Guest {
     /// The storage that the instance uses.
     pub(crate) fn storage(&self) -> &dyn StorageAdapter {
         &*self.storage
+    }
+
+    /// Lets the component list these objects, and no other, without asking the
+    /// storage again.
+    pub(crate) fn list_only(&mut self, objects: Vec<ObjectInfo>) {
+        self.store.data_mut().list_only(objects);
     }
 
     /// Calls into the component.

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::error::{ErrorCode, PersistError, Result};
+use crate::random::random_hex;
 use crate::storage::{ByteRange, Precondition, ReadOptions, StorageAdapter, WriteOptions};
 
 /// One thing that was tried out.
@@ -95,9 +96,7 @@ pub fn check_health(storage: &dyn StorageAdapter, prefix: &str) -> Vec<HealthChe
 }
 
 fn throw_away_key(prefix: &str) -> Result<String> {
-    let mut random = [0; 8];
-    getrandom::fill(&mut random).map_err(|error| PersistError::new(ErrorCode::Other, format!("no random numbers: {error}")))?;
-    Ok(format!("{prefix}persist-doctor-{:016x}", u64::from_le_bytes(random)))
+    Ok(format!("{prefix}persist-doctor-{}", random_hex()?))
 }
 
 fn expect(is_right: bool, problem: &str) -> Result<()> {

@@ -42,6 +42,7 @@ mod health;
 mod list;
 mod location;
 mod metadata;
+mod random;
 mod restore;
 mod salvage;
 mod sandbox;

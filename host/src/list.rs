@@ -2,16 +2,14 @@
 //! of them is, for as many at once as the storage likes.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Instant;
 
 use crate::bindings::snapshots as wit;
-use crate::cancel::CancelToken;
 use crate::engine::Engine;
 use crate::error::{ErrorCode, PersistError, Result};
 use crate::metadata::SnapshotMetadata;
 use crate::sandbox::from_guest;
-use crate::storage::{Conditions, ObjectInfo, Precondition, ReadOptions, StorageAdapter, StorageReader, StorageWriter, WriteOptions};
+use crate::storage::ObjectInfo;
 
 /// Objects that are listed at a time: as many as S3 gives in one answer.
 const PAGE: usize = 1000;
@@ -80,11 +78,10 @@ impl Snapshots {
 /// What the component says of these objects. An error of the storage is the
 /// last item.
 fn look_at(engine: &Engine, prefix: &str, objects: &[ObjectInfo]) -> Vec<Result<ListEntry>> {
-    let share: Arc<dyn StorageAdapter> = Arc::new(Share { storage: Arc::clone(engine.storage()), objects: objects.to_vec() });
-    let engine = engine.with_storage(share);
     let mut entries = Vec::new();
     let mut look = || {
         let mut guest = engine.guest()?;
+        guest.list_only(objects.to_vec());
         let mut start_after: Option<String> = None;
         loop {
             let after = start_after.as_deref();
@@ -128,52 +125,5 @@ impl Iterator for Snapshots {
             self.ended = true;
         }
         next
-    }
-}
-
-/// A storage of which only some objects are listed, as they were found before.
-#[derive(Debug)]
-struct Share {
-    storage: Arc<dyn StorageAdapter>,
-    objects: Vec<ObjectInfo>,
-}
-
-impl StorageAdapter for Share {
-    fn summary(&self) -> String {
-        self.storage.summary()
-    }
-
-    fn locate(&self, key: &str) -> String {
-        self.storage.locate(key)
-    }
-
-    fn supported_conditions(&self) -> Conditions {
-        self.storage.supported_conditions()
-    }
-
-    fn open_write(&self, key: &str, options: WriteOptions) -> Result<Box<dyn StorageWriter>> {
-        self.storage.open_write(key, options)
-    }
-
-    fn open_read(&self, key: &str, options: ReadOptions) -> Result<Box<dyn StorageReader>> {
-        self.storage.open_read(key, options)
-    }
-
-    fn stat(&self, key: &str) -> Result<ObjectInfo> {
-        self.storage.stat(key)
-    }
-
-    fn delete_object(&self, key: &str, precondition: Precondition) -> Result<()> {
-        self.storage.delete_object(key, precondition)
-    }
-
-    fn list_objects(&self, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<ObjectInfo>> {
-        let is_wanted = |info: &&ObjectInfo| info.key.starts_with(prefix) && start_after.is_none_or(|after| info.key.as_str() > after);
-        Ok(self.objects.iter().filter(is_wanted).take(limit as usize).cloned().collect())
-    }
-
-    fn with_cancel(&self, cancel: &CancelToken) -> Option<Arc<dyn StorageAdapter>> {
-        let storage = self.storage.with_cancel(cancel)?;
-        Some(Arc::new(Self { storage, objects: self.objects.clone() }))
     }
 }

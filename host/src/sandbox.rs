@@ -100,6 +100,8 @@ pub(crate) struct Sandbox {
     limits: Limits,
     cancel: CancelToken,
     table: ResourceTable,
+    /// What the guest may list, where that is known already.
+    listing: Option<Vec<ObjectInfo>>,
     /// When the call into the guest began, and how much of the time since then
     /// was spent in storage, which the deadline does not count.
     call_began: Instant,
@@ -111,7 +113,7 @@ impl Sandbox {
     pub(crate) fn store(engine: &wasmtime::Engine, storage: Arc<dyn StorageAdapter>, limits: Limits, cancel: CancelToken) -> Store<Self> {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
-        let sandbox = Self { storage, limits, cancel, table, call_began: Instant::now(), in_storage: Duration::ZERO };
+        let sandbox = Self { storage, limits, cancel, table, listing: None, call_began: Instant::now(), in_storage: Duration::ZERO };
         let mut store = Store::new(engine, sandbox);
         store.limiter(|sandbox| sandbox);
         store.set_hostcall_fuel(MAX_COPY);
@@ -127,6 +129,11 @@ impl Sandbox {
             Ok(UpdateDeadline::Continue(1))
         });
         store
+    }
+
+    /// Answers listings from these objects.
+    pub(crate) fn list_only(&mut self, objects: Vec<ObjectInfo>) {
+        self.listing = Some(objects);
     }
 
     /// Starts the clock of a call into the guest.
@@ -320,6 +327,11 @@ impl wit::Host for Sandbox {
         if limit > MAX_LISTING {
             // More than the contract allows: the host would hold all of it.
             return Err(PersistError::new(ErrorCode::Unsupported, format!("a listing has at most {MAX_LISTING} entries at a time")).into());
+        }
+        if let Some(objects) = &self.listing {
+            let is_wanted =
+                |info: &&ObjectInfo| info.key.starts_with(&prefix) && start_after.as_ref().is_none_or(|after| info.key > *after);
+            return Ok(objects.iter().filter(is_wanted).take(limit as usize).cloned().map(wit::ObjectInfo::from).collect());
         }
         let found = self.in_storage(|sandbox| Ok(sandbox.storage.list_objects(&prefix, start_after.as_deref(), limit)?))?;
         Ok(found.into_iter().map(wit::ObjectInfo::from).collect())

@@ -1,6 +1,30 @@
 //! What the storage contract (`wit/storage.wit`) asks of every storage. Each
 //! check gets an empty storage of its own.
 
+/// Calls a macro with the names of all checks; the first one's key is too long
+/// for some.
+macro_rules! for_each_check {
+    ($callback:ident) => {
+        $callback! {
+            the_longest_key_is_kept,
+            what_is_written_is_read,
+            a_range_is_cut_at_the_end,
+            a_missing_object_is_not_found,
+            a_dropped_writer_leaves_nothing,
+            a_reader_reads_one_version,
+            if_absent_is_kept_or_refused,
+            if_match_is_kept_or_refused,
+            a_deleted_object_is_gone,
+            a_listing_is_in_the_order_of_bytes_and_pages,
+            a_hostile_key_is_refused_everywhere,
+            an_unusual_key_is_kept_as_it_is,
+            many_writers_of_one_key_leave_a_whole_object,
+            the_conveniences_work_on_locations,
+            messages_name_the_place,
+        }
+    };
+}
+
 use std::sync::Arc;
 
 use persist_host::{ByteRange, ErrorCode, ObjectInfo, PersistError, Precondition, ReadOptions, Result, StorageAdapter, WriteOptions};

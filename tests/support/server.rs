@@ -74,16 +74,18 @@ impl Server {
     }
 }
 
-/// How the tests reach a server: with waits that do not make them long.
-pub(crate) fn options() -> S3Options {
-    let mut options = S3Options::default();
-    options.credentials = Some(S3Credentials::new(ACCESS_KEY, SECRET_KEY, None));
-    options.initial_backoff = Duration::from_millis(2);
-    options.max_backoff = Duration::from_millis(10);
-    options
-}
-
 /// The bucket, by way of the server at an endpoint.
 pub(crate) fn adapter(endpoint: &str) -> S3StorageAdapter {
-    S3StorageAdapter::new(BUCKET, None, Some(endpoint), options()).expect("the options are valid")
+    adapter_with(endpoint, |_| {})
+}
+
+/// The same, with some options changed.
+pub(crate) fn adapter_with(endpoint: &str, change: impl FnOnce(&mut S3Options)) -> S3StorageAdapter {
+    let mut options = S3Options::default();
+    options.credentials = Some(S3Credentials::new(ACCESS_KEY, SECRET_KEY, None));
+    // Waits that do not make the tests long.
+    options.initial_backoff = Duration::from_millis(2);
+    options.max_backoff = Duration::from_millis(10);
+    change(&mut options);
+    S3StorageAdapter::new(BUCKET, None, Some(endpoint), options).expect("the options are valid")
 }

@@ -180,9 +180,7 @@ fn copy(state: Box<dyn Read + Send>, path: &Path, writer: &mut SnapshotWriter, m
         let chunk = match chunks.recv_timeout(CANCEL_INTERVAL) {
             Ok(chunk) => chunk.map_err(|error| state_failed(path, &error))?,
             Err(RecvTimeoutError::Timeout) => {
-                if interrupt::token().is_cancelled() {
-                    return Err(PersistError::new(ErrorCode::Cancelled, "cancelled"));
-                }
+                interrupt::token().check()?;
                 continue;
             }
             Err(RecvTimeoutError::Disconnected) => {

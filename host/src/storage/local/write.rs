@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use super::disk::Operation;
 use super::{Durability, LocalFileStorage, local_error, not_a_file, object_info};
 use crate::error::{ErrorCode, PersistError, Result};
+use crate::random::random_hex;
 use crate::storage::{ObjectInfo, Precondition, StorageAdapter, StorageWriter};
 
 const TEMPORARY_PREFIX: &str = ".persist-";
@@ -34,9 +35,7 @@ pub(super) fn is_temporary(name: &str) -> bool {
 }
 
 fn random_name() -> io::Result<String> {
-    let mut random = [0; 16];
-    getrandom::fill(&mut random).map_err(io::Error::other)?;
-    Ok(format!("{TEMPORARY_PREFIX}{:032x}{TEMPORARY_SUFFIX}", u128::from_le_bytes(random)))
+    Ok(format!("{TEMPORARY_PREFIX}{}{TEMPORARY_SUFFIX}", random_hex()?))
 }
 
 /// The folder of a key, and the name in it.

@@ -11,7 +11,8 @@ use super::client::Connection;
 use super::error::Failure;
 use super::options::WRITE_ID;
 use super::{object_info, quoted};
-use crate::error::{ErrorCode, PersistError, Result};
+use crate::error::{ErrorCode, PersistError};
+use crate::random::random_hex;
 use crate::storage::{ObjectInfo, Precondition};
 
 /// The requests that can carry a condition.
@@ -86,7 +87,7 @@ impl Connection {
     /// hold must be refused.
     async fn probe(self: &Arc<Self>, kind: Kind, key: &str) -> Result<bool, Failure> {
         let folder = key.rfind('/').and_then(|end| key.get(..=end)).unwrap_or_default();
-        let key = format!("{folder}.persist-probe-{}", random_id()?);
+        let key = format!("{folder}.persist-probe-{}", random_hex()?);
         let kept = self.try_condition(kind, &key).await;
         // Whatever came of it, nothing stays.
         let removed = self.request("DeleteObject", 0, |client| client.delete_object().bucket(&self.bucket).key(&key).send()).await;
@@ -186,11 +187,4 @@ pub(super) fn headers(precondition: &Precondition) -> (Option<String>, Option<St
         Precondition::IfAbsent => (None, Some("*".to_owned())),
         Precondition::IfMatch(etag) => (Some(quoted(etag)), None),
     }
-}
-
-/// 128 random bits as text.
-pub(super) fn random_id() -> Result<String> {
-    let mut bits = [0; 16];
-    getrandom::fill(&mut bits).map_err(|error| PersistError::new(ErrorCode::Other, format!("no random numbers: {error}")))?;
-    Ok(format!("{:032x}", u128::from_le_bytes(bits)))
 }

@@ -16,6 +16,8 @@ use crate::error::{ErrorCode, PersistError};
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) error: PersistError,
+    /// The status of the answer; 0 if there was none.
+    pub(super) status: u16,
     /// What the service called it; empty if it named nothing, as for every HEAD.
     pub(super) service_code: String,
     /// How long the service asks to wait.
@@ -26,7 +28,7 @@ pub(super) struct Failure {
 
 impl From<PersistError> for Failure {
     fn from(error: PersistError) -> Self {
-        Self { error, service_code: String::new(), retry_after: None, in_doubt: false }
+        Self { error, status: 0, service_code: String::new(), retry_after: None, in_doubt: false }
     }
 }
 
@@ -41,7 +43,8 @@ impl Failure {
     /// An answer that is not what the protocol promises: cut short, or made by
     /// something on the way.
     pub(super) fn bad_answer(problem: &str) -> Self {
-        let error = PersistError::new(ErrorCode::Unavailable, format!("network error: {problem}"));
+        let error = PersistError::new(ErrorCode::Unavailable, format!("network error: {problem}"))
+            .hint("try again; if it stays so, look at what is between here and the service");
         Self { in_doubt: true, ..Self::from(error) }
     }
 
@@ -59,9 +62,7 @@ impl Failure {
     /// HEAD has no body.
     pub(super) fn is_unexplained(&self) -> bool {
         // The SDK itself makes a 404 of it.
-        matches!(self.service_code.as_str(), "" | "NotFound")
-            && !self.error.retryable()
-            && self.error.detail().facts.iter().any(|(name, _)| name == "status")
+        self.status >= 300 && matches!(self.service_code.as_str(), "" | "NotFound") && !self.error.retryable()
     }
 }
 
@@ -171,6 +172,7 @@ fn refused(service_code: Option<&str>, service_message: Option<&str>, answer: &H
     fact("request_id", header("x-amz-request-id"));
     fact("bucket_region", region);
     Failure {
+        status,
         service_code: service_code.to_owned(),
         retry_after: header("retry-after").and_then(|seconds| seconds.trim().parse().ok()).map(Duration::from_secs),
         // What the server broke off may have been done.
@@ -229,18 +231,21 @@ fn meaning(status: u16, code: &str, said: &str, region: Option<&str>, target: &T
         (_, "InvalidObjectState") => new(ErrorCode::Refused, "the object is in an archive class of the bucket")
             .hint("restore it to a class that can be read first, with 'aws s3api restore-object'"),
         (_, "KeyTooLongError" | "InvalidObjectName" | "XMinioInvalidObjectName") => {
-            new(ErrorCode::InvalidKey, "the key is not valid: the bucket's service refuses it")
+            new(ErrorCode::InvalidKey, "the key is not valid: the bucket's service refuses it").hint("choose a shorter or plainer one")
         }
-        (_, "InvalidBucketName") => new(ErrorCode::InvalidArgument, "the S3 bucket's name is not valid"),
-        (412, _) => new(ErrorCode::PreconditionFailed, "the object is not the one expected"),
+        (_, "InvalidBucketName") => new(ErrorCode::InvalidArgument, "the S3 bucket's name is not valid")
+            .hint("a bucket's name has 3 to 63 lower-case letters, digits, dots and hyphens"),
+        (412, _) => new(ErrorCode::PreconditionFailed, "the object is not the one expected")
+            .hint("look at what is there now ('persist show --json' gives its etag), and decide anew"),
         (_, "ConditionalRequestConflict") => {
             retry(new(ErrorCode::PreconditionFailed, "another write of this object is under way")).hint("try again")
         }
         (_, "OperationAborted") => {
-            new(ErrorCode::Unavailable, &format!("network error: the service is busy with another request ({named})"))
+            new(ErrorCode::Unavailable, &format!("network error: the service is busy with another request ({named})")).hint("try again")
         }
         (_, "BadDigest" | "InvalidDigest" | "XAmzContentSHA256Mismatch" | "XAmzContentChecksumMismatch" | "IncompleteBody") => {
             new(ErrorCode::Unavailable, &format!("network error: the request arrived damaged ({named})"))
+                .hint("try again; if it stays so, look at what is between here and the service")
         }
         (507, _) | (_, "QuotaExceeded" | "XMinioStorageFull" | "XMinioAdminBucketQuotaExceeded") => {
             new(ErrorCode::NoSpace, "the storage is full, or a quota is used up").hint("delete what is not needed, or raise the quota")
@@ -249,6 +254,7 @@ fn meaning(status: u16, code: &str, said: &str, region: Option<&str>, target: &T
             .hint("see docs/s3.md for what a service has to support"),
         (408, _) | (_, "RequestTimeout" | "RequestTimeoutException") => {
             new(ErrorCode::Timeout, &format!("Request timeout: the network was too slow for the service ({named})"))
+                .hint("try again, or send less at once with --s3-parallel")
         }
         (429 | 503, _) | (_, "SlowDown" | "Throttling" | "ThrottlingException" | "RequestLimitExceeded" | "TooManyRequestsException") => {
             retry(new(ErrorCode::Unavailable, &format!("network error: the service asks to slow down ({named})")))
@@ -262,7 +268,7 @@ fn meaning(status: u16, code: &str, said: &str, region: Option<&str>, target: &T
             "Access denied to S3 bucket",
         )
         .hint("allow s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket, in the policies of the user or role and of the bucket"),
-        (404, _) => new(ErrorCode::NotFound, "no object has this key"),
+        (404, _) => new(ErrorCode::NotFound, "no object has this key").hint("see 'persist list'"),
         // Not an error's status: the words of one in an answer that said 200.
         (0..=299, _) => Failure::bad_answer(&format!("the service failed after it had begun to answer ({named})")).error,
         _ if said.is_empty() => new(ErrorCode::Refused, &format!("the bucket's service refused the request ({named})")),

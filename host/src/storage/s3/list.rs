@@ -6,19 +6,24 @@ use percent_encoding::percent_decode_str;
 
 use super::client::Connection;
 use super::error::Failure;
-use super::object_info;
+use super::listed_info;
 use crate::storage::{ObjectInfo, check_key};
 
 /// The most keys that S3 gives at a time.
-const MAX_PAGE: u32 = 1000;
+const MAX_PAGE: i32 = 1000;
+
+/// Pages that a server may give without getting on; S3 itself gives hardly any.
+const MAX_IDLE_PAGES: u32 = 100;
 
 impl Connection {
     pub(super) async fn list(&self, prefix: &str, start_after: Option<String>, limit: u32) -> Result<Vec<ObjectInfo>, Failure> {
         let limit = limit as usize;
         let mut found: Vec<ObjectInfo> = Vec::new();
         let mut page_token: Option<String> = None;
+        // The last key of all, and how many pages have brought no later one.
+        let (mut last_key, mut idle_pages) = (String::new(), 0);
         while found.len() < limit {
-            let page = i32::try_from(limit - found.len()).unwrap_or(i32::MAX).min(MAX_PAGE as i32);
+            let page = i32::try_from(limit - found.len()).unwrap_or(MAX_PAGE).min(MAX_PAGE);
             let send = |client: Client| {
                 let list = client.list_objects_v2().bucket(&self.bucket).max_keys(page);
                 // Keys may hold what XML can't.
@@ -34,12 +39,14 @@ impl Connection {
             if listed.is_truncated().is_none() || count.is_some_and(|count| count != listed.contents().len()) {
                 return Err(Failure::bad_answer("the answer is not a whole listing"));
             }
+            let before = last_key.clone();
             let is_encoded = listed.encoding_type() == Some(&EncodingType::Url);
             for object in listed.contents() {
                 let Some(key) = object.key().and_then(|key| if is_encoded { decoded(key) } else { Some(key.to_owned()) }) else {
                     tracing::debug!(key = object.key(), "left out: the key is not UTF-8");
                     continue;
                 };
+                last_key = last_key.max(key.clone());
                 // A folder's marker, or what no key of ours can be.
                 if check_key(&key).is_err() {
                     tracing::debug!(key, "left out: it can't be the key of a snapshot");
@@ -47,14 +54,16 @@ impl Connection {
                 }
                 // Some servers begin with the key itself.
                 if key.starts_with(prefix) && start_after.as_ref().is_none_or(|after| key > *after) {
-                    let etag = object.e_tag();
-                    let info = object_info(&key, object.size(), etag.or(Some("")), object.last_modified())?;
-                    found.push(ObjectInfo { etag: info.etag.filter(|etag| !etag.is_empty()), ..info });
+                    found.push(listed_info(&key, object.size(), object.e_tag(), object.last_modified())?);
                 }
             }
             let next = listed.next_continuation_token().map(str::to_owned);
-            if listed.is_truncated() != Some(true) || next.is_none() || next == page_token {
+            if listed.is_truncated() != Some(true) || next.is_none() {
                 break;
+            }
+            idle_pages = if last_key > before { 0 } else { idle_pages + 1 };
+            if idle_pages > MAX_IDLE_PAGES || next == page_token {
+                return Err(Failure::bad_answer("the service's listing goes in a circle"));
             }
             page_token = next;
         }

@@ -158,7 +158,7 @@ impl Connection {
                     // It has come since, or HEAD alone is not allowed.
                     Ok(found) => read::answer_info(key, &found).map(|(info, ..)| info),
                     // It has come, and is empty.
-                    Err(explained) if explained.service_code == "InvalidRange" => {
+                    Err(explained) if explained.status == 416 => {
                         Err(Failure::bad_answer("the service contradicts itself about the object"))
                     }
                     Err(explained) => Err(explained),
@@ -174,7 +174,9 @@ impl Connection {
         if let Precondition::IfMatch(etag) = precondition
             && found.etag.as_deref() != Some(unquoted(etag))
         {
-            return Err(PersistError::new(ErrorCode::PreconditionFailed, "the object is not the one expected").into());
+            return Err(PersistError::new(ErrorCode::PreconditionFailed, "the object is not the one expected")
+                .hint("look at what is there now ('persist show --json' gives its etag), and decide anew")
+                .into());
         }
         self.require(Request::Delete, precondition, key).await?;
         let (if_match, _) = headers(precondition);
@@ -195,12 +197,17 @@ fn quoted(etag: &str) -> String {
 
 /// The facts of an object from an answer, which has to hold them.
 fn object_info(key: &str, size: Option<i64>, etag: Option<&str>, modified: Option<&DateTime>) -> Result<ObjectInfo, Failure> {
+    let info = listed_info(key, size, etag, modified)?;
+    if info.etag.is_some() { Ok(info) } else { Err(Failure::bad_answer("the answer lacks the object's etag")) }
+}
+
+/// The same from a listing, in which not every server gives an etag.
+fn listed_info(key: &str, size: Option<i64>, etag: Option<&str>, modified: Option<&DateTime>) -> Result<ObjectInfo, Failure> {
     let size = size.and_then(|size| u64::try_from(size).ok()).ok_or_else(|| Failure::bad_answer("the answer lacks the object's size"))?;
-    let etag = etag.ok_or_else(|| Failure::bad_answer("the answer lacks the object's etag"))?;
     Ok(ObjectInfo {
         key: key.to_owned(),
         size,
-        etag: Some(unquoted(etag).to_owned()),
+        etag: etag.map(|etag| unquoted(etag).to_owned()),
         // Whole seconds: headers have no more, listings do.
         modified: modified.and_then(|modified| u64::try_from(modified.secs()).ok()).map(|seconds| seconds * 1000),
     })

@@ -211,7 +211,10 @@ impl S3Options {
             "metadata" => self.metadata = pairs(value).ok_or_else(|| wrong("NAME=VALUE, several of them separated by commas"))?,
             "part-size" => self.part_size = value.parse().map_err(|_| wrong("a number of bytes"))?,
             "parallel" => self.parallel = value.parse().map_err(|_| wrong("a number from 1"))?,
-            _ => return Err(PersistError::new(ErrorCode::InvalidArgument, format!("the S3 option '{name}' is not known"))),
+            _ => {
+                return Err(PersistError::new(ErrorCode::InvalidArgument, format!("the S3 option '{name}' is not known"))
+                    .hint(format!("it is one of {}", OPTION_NAMES.join(", "))));
+            }
         }
         Ok(())
     }
@@ -249,7 +252,8 @@ impl S3Options {
         } else {
             return Ok(());
         };
-        Err(PersistError::new(ErrorCode::InvalidArgument, format!("the S3 options are not valid: {problem}")))
+        Err(PersistError::new(ErrorCode::InvalidArgument, format!("the S3 options are not valid: {problem}"))
+            .hint("change the option --s3-… or the variable PERSIST_S3_…: docs/s3.md lists them"))
     }
 }
 

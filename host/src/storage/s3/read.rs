@@ -27,6 +27,8 @@ pub(super) struct S3Reader {
     /// The first byte that was not asked for yet, and the end of the range.
     next: u64,
     end: u64,
+    /// Why no more is given: what comes behind a gap is not what comes next.
+    failed: Option<PersistError>,
 }
 
 /// Bytes of an object, and what was learnt of it on the way.
@@ -43,7 +45,7 @@ impl S3Reader {
         let (Fetched { info, start, bytes }, end) = opened.map_err(|error| error.at(connection.locate(key)))?;
         let next = start + bytes.len() as u64;
         let (connection, cancel) = (Arc::clone(connection), cancel.clone());
-        Ok(Self { connection, cancel, info, chunk: bytes, ahead: VecDeque::new(), next, end })
+        Ok(Self { connection, cancel, info, chunk: bytes, ahead: VecDeque::new(), next, end, failed: None })
     }
 
     /// Asks for what comes next, as much as may be in memory.
@@ -64,12 +66,21 @@ impl StorageReader for S3Reader {
     }
 
     fn read(&mut self, max: u32) -> Result<Vec<u8>> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
         self.fetch_ahead();
         if self.chunk.is_empty()
             && let Some(work) = self.ahead.pop_front()
         {
-            let fetched = work.wait(&self.cancel).and_then(|fetched| fetched.map_err(|failure| failure.error));
-            self.chunk = fetched.map_err(|error| error.at(self.connection.locate(&self.info.key)))?.bytes;
+            match work.wait(&self.cancel).and_then(|fetched| fetched.map_err(|failure| failure.error)) {
+                Ok(fetched) => self.chunk = fetched.bytes,
+                Err(error) => {
+                    self.ahead.clear();
+                    let error = error.at(self.connection.locate(&self.info.key));
+                    return Err(self.failed.insert(error).clone());
+                }
+            }
             self.fetch_ahead();
         }
         let length = self.chunk.len().min(max.min(MAX_READ) as usize);
@@ -97,7 +108,7 @@ async fn open(connection: Arc<Connection>, key: String, options: ReadOptions) ->
                 let end = options.range.within(fetched.info.size).1;
                 return Ok((fetched, end));
             }
-            Err(failure) if failure.service_code == "InvalidRange" || has_status(&failure, "416") => {}
+            Err(failure) if failure.status == 416 => {}
             Err(failure) => return Err(failure),
         }
     }
@@ -111,12 +122,8 @@ async fn open(connection: Arc<Connection>, key: String, options: ReadOptions) ->
     Ok((Fetched { info, start, bytes: Bytes::new() }, end.max(start)))
 }
 
-fn has_status(failure: &Failure, status: &str) -> bool {
-    failure.error.detail().facts.iter().any(|(name, value)| name == "status" && value == status)
-}
-
 fn replaced() -> PersistError {
-    PersistError::new(ErrorCode::PreconditionFailed, "the object was replaced meanwhile")
+    PersistError::new(ErrorCode::PreconditionFailed, "the object was replaced meanwhile").hint("read it again from the beginning")
 }
 
 /// Which bytes to ask for.
@@ -185,7 +192,8 @@ impl Fetch {
                 return Ok(());
             }
         }
-        Ok(())
+        // A server may give less than it was asked for; the rest is asked for again.
+        if self.missing().is_some() { Err(Failure::bad_answer("the answer is only a part of what was asked for")) } else { Ok(()) }
     }
 
     /// The first byte that is missing.

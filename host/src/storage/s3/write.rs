@@ -11,12 +11,13 @@ use bytes::{Bytes, BytesMut};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::client::{Connection, Work};
-use super::conditions::{Request, headers, is_refusal, random_id};
+use super::conditions::{Request, headers, is_refusal};
 use super::error::Failure;
 use super::object_info;
 use super::options::{S3Checksums, S3Encryption, S3Options, WRITE_ID, is_metadata};
 use crate::cancel::CancelToken;
 use crate::error::{ErrorCode, PersistError, Result};
+use crate::random::random_hex;
 use crate::storage::{ObjectInfo, Precondition, StorageWriter, WriteOptions};
 
 /// The most parts that S3 takes.
@@ -26,6 +27,14 @@ const MAX_PARTS: usize = 10_000;
 /// an object of unknown size may have 10,000 parts and 440 GB.
 const PARTS_OF_A_SIZE: usize = 1000;
 
+/// The same where the size was known beforehand.
+const HINTED_PARTS: usize = 9000;
+
+/// The largest part that a hint asks for: it comes from the component, which
+/// must not decide how much memory the host takes. 9,000 of them hold the
+/// largest snapshot that there is.
+const MAX_HINTED_PART: usize = 64 << 20;
+
 /// What a part's size is a multiple of.
 const MIB: u64 = 1 << 20;
 
@@ -33,12 +42,15 @@ const MIB: u64 = 1 << 20;
 pub(super) struct S3Writer {
     object: Arc<Object>,
     cancel: CancelToken,
-    /// The size of the first part.
+    /// The size of the first parts, and how many they are.
     part_size: usize,
+    parts_of_a_size: usize,
     /// What was not sent yet, at most a part.
     buffer: BytesMut,
     size: u64,
     upload: Option<Upload>,
+    /// After an error a writer can only be dropped.
+    has_failed: bool,
 }
 
 /// What is known of an object before it is written.
@@ -61,10 +73,11 @@ struct Upload {
 
 impl S3Writer {
     pub(super) fn new(connection: &Arc<Connection>, cancel: &CancelToken, key: &str, options: WriteOptions) -> Result<Self> {
-        let write_id = random_id()?;
+        let write_id = random_hex()?;
         if let Some((name, _)) = options.attributes.iter().find(|(name, value)| !is_metadata(name, value) || name == WRITE_ID) {
             let message = format!("the attribute '{}' can't be kept as metadata in S3", name.escape_debug());
-            return Err(PersistError::new(ErrorCode::InvalidArgument, message).at(connection.locate(key)));
+            let error = PersistError::new(ErrorCode::InvalidArgument, message).at(connection.locate(key));
+            return Err(error.hint("a name has letters, digits, hyphens, dots and underscores, a value printable ASCII"));
         }
         let own = &connection.options;
         let mut metadata: Vec<_> = own.metadata.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
@@ -79,13 +92,22 @@ impl S3Writer {
             write_id,
         };
         let part_size = part_size(own.part_size, options.size_hint);
-        Ok(Self { object: Arc::new(object), cancel: cancel.clone(), part_size, buffer: BytesMut::new(), size: 0, upload: None })
+        Ok(Self {
+            object: Arc::new(object),
+            cancel: cancel.clone(),
+            part_size,
+            parts_of_a_size: if part_size > own.part_size { HINTED_PARTS } else { PARTS_OF_A_SIZE },
+            buffer: BytesMut::new(),
+            size: 0,
+            upload: None,
+            has_failed: false,
+        })
     }
 
     fn append(&mut self, mut chunk: &[u8]) -> Result<()> {
         while !chunk.is_empty() {
             let sent = self.upload.as_ref().map_or(0, |upload| upload.sent);
-            let part_size = self.part_size * (1 + sent / PARTS_OF_A_SIZE);
+            let part_size = self.part_size * (1 + sent / self.parts_of_a_size);
             if self.buffer.len() >= part_size {
                 self.send_part()?;
                 continue;
@@ -134,7 +156,7 @@ impl S3Writer {
         if !self.buffer.is_empty() {
             self.send_part()?;
         }
-        let Some(upload) = &mut self.upload else { return Err(failed_before()) };
+        let Some(upload) = &mut self.upload else { return Err(self.failed_before()) };
         upload.collect(&self.cancel, 0)?;
         let parts = CompletedMultipartUpload::builder().set_parts(Some(std::mem::take(&mut upload.done))).build();
         let complete = Arc::clone(&self.object).complete(upload.id.clone(), parts, self.size);
@@ -168,9 +190,23 @@ impl S3Writer {
         })
     }
 
+    fn failed_before(&self) -> PersistError {
+        PersistError::new(ErrorCode::Other, "this write has failed before").at(self.object.location()).hint("begin a new one")
+    }
+
+    /// Does a part of the write, unless an earlier one failed: what is missing
+    /// then must not become an object.
+    fn go_on<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        if self.has_failed {
+            return Err(self.failed_before());
+        }
+        work(self).map_err(|error| self.failed(error))
+    }
+
     /// The error, after the upload was aborted; if that fails too, it names
     /// what is left.
     fn failed(&mut self, error: PersistError) -> PersistError {
+        self.has_failed = true;
         let mut error = error.at(self.object.location());
         if let Err(abort) = self.abort()
             && let Some((name, id)) = abort.detail().facts.last()
@@ -185,11 +221,11 @@ impl S3Writer {
 
 impl StorageWriter for S3Writer {
     fn write(&mut self, chunk: &[u8]) -> Result<()> {
-        self.append(chunk).map_err(|error| self.failed(error))
+        self.go_on(|writer| writer.append(chunk))
     }
 
     fn commit(mut self: Box<Self>) -> Result<ObjectInfo> {
-        self.finish().map_err(|error| self.failed(error))
+        self.go_on(Self::finish)
     }
 }
 
@@ -202,16 +238,11 @@ impl Drop for S3Writer {
     }
 }
 
-/// After an error a writer can only be dropped.
-fn failed_before() -> PersistError {
-    PersistError::new(ErrorCode::Other, "the write has failed before")
-}
-
-/// The size of the first parts: such that the expected size fits in nine tenths
-/// of the parts that S3 takes.
+/// The size of the first parts: such that the expected size fits in the parts
+/// that S3 takes, with room for a hint that is too small.
 fn part_size(least: usize, size_hint: Option<u64>) -> usize {
-    let wanted = size_hint.unwrap_or_default().div_ceil(MAX_PARTS as u64 * 9 / 10).next_multiple_of(MIB);
-    least.max(usize::try_from(wanted).unwrap_or(least)).min(5 << 30)
+    let wanted = size_hint.unwrap_or_default().div_ceil(HINTED_PARTS as u64).div_ceil(MIB).saturating_mul(MIB);
+    least.max(usize::try_from(wanted).unwrap_or(MAX_HINTED_PART).min(MAX_HINTED_PART))
 }
 
 impl Upload {
