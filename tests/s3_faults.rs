@@ -16,7 +16,7 @@ use persist_host::{
     StorageAdapter, WriteOptions,
 };
 use support::moto::Moto;
-use support::proxy::{Fault, OPERATIONS, Operation, Proxy, When};
+use support::proxy::{DELAY, Fault, OPERATIONS, Operation, Proxy, When};
 use support::server::{Server, adapter_with};
 
 const KEY: &str = "agents/one/0001.json.gz";
@@ -158,11 +158,12 @@ struct Case<'a> {
 }
 
 impl<'a> Case<'a> {
-    fn new(samples: &'a Samples) -> Self {
+    fn new(samples: &'a Samples, fault: Fault) -> Self {
         let server = Server::start();
         let proxy = Proxy::start(server.address);
         let adapter = adapter_with(&proxy.endpoint(), |options| {
-            options.timeout = Duration::from_millis(1500);
+            // Shorter than the delay; else such that a busy machine is no fault.
+            options.timeout = if fault == Fault::Delay { DELAY / 2 } else { Duration::from_secs(20) };
             options.part_size = 5 << 20;
         });
         Self { samples, server, proxy, adapter }
@@ -262,7 +263,7 @@ impl<'a> Case<'a> {
 /// One case; gives what came of it, in a word.
 fn check(samples: &Samples, operation: Operation, action: Action, fault: Fault, when: When) -> &'static str {
     let name = format!("{action:?}, {fault:?} in {operation:?}, {when:?}");
-    let case = Case::new(samples);
+    let case = Case::new(samples, fault);
     case.prepare(action);
     let before = case.found();
     case.proxy.forget();
@@ -535,9 +536,9 @@ fn a_stopped_write_is_aborted() {
         writer.write(&vec![1; 100 << 20])
     });
     assert_eq!(outcome.expect_err("it was cancelled").code(), ErrorCode::Cancelled);
-    assert!(began.elapsed() < Duration::from_millis(2500), "before the parts are through: {:?}", began.elapsed());
+    assert!(began.elapsed() < DELAY, "before the parts are through: {:?}", began.elapsed());
     // What was on its way when it was aborted may still arrive, and be refused.
-    std::thread::sleep(Duration::from_secs(4));
+    std::thread::sleep(DELAY + Duration::from_secs(1));
     assert_eq!(server.unfinished_uploads(), Vec::<String>::new());
     assert_eq!(adapter.stat("large").expect_err("cancelled for good").code(), ErrorCode::Cancelled);
 }

@@ -45,6 +45,9 @@ pub(crate) const OPERATIONS: [Operation; 9] = [
     Operation::AbortUpload,
 ];
 
+/// By how much [`Fault::Delay`] makes an answer late.
+pub(crate) const DELAY: Duration = Duration::from_secs(5);
+
 /// What can go wrong with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -268,7 +271,7 @@ async fn pass(state: Arc<Mutex<State>>, server: SocketAddr, request: Request<Inc
             let _ = body.frame().await;
             return Err(io::Error::other("reset"));
         }
-        Some(Fault::Delay) => tokio::time::sleep(Duration::from_secs(3)).await,
+        Some(Fault::Delay) => tokio::time::sleep(DELAY).await,
         Some(Fault::Answer(status, code)) => {
             // As a server does that has read the request.
             let _ = request.into_body().collect().await;

@@ -1,5 +1,8 @@
 //! `cargo xtask test`: everything, in stages.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
 use crate::shell::{self, announce, cargo, install_target};
 
 pub(crate) fn run() -> Result<(), String> {
@@ -11,11 +14,30 @@ pub(crate) fn run() -> Result<(), String> {
 
     // With what the tests print: how much was tried, and how large things are.
     announce("All tests (states of 1 GiB, kills and faults take most of the time: about 10 minutes)");
-    shell::run(cargo().args(["test", "--release", "--locked", "--workspace", "--no-fail-fast", "--", "--show-output"]))?;
+    run_tests(cargo().args(["test", "--release", "--locked", "--workspace", "--no-fail-fast", "--", "--show-output"]))?;
 
     if std::env::var("RUN_S3_TESTS").is_ok_and(|value| value == "1") {
         announce("The bucket that TEST_S3_BUCKET names");
         shell::run(cargo().args(["test", "--release", "--locked", "--package", "persist-host", "--test", "real_bucket"]))?;
     }
     Ok(())
+}
+
+/// Runs tests. What failed is printed once more at the end, where it is found
+/// below some thousand lines of what did not.
+fn run_tests(command: &mut Command) -> Result<(), String> {
+    let mut tests = command.stdout(Stdio::piped()).spawn().map_err(|error| format!("{}: {error}", command.get_program().display()))?;
+    let output = tests.stdout.take().ok_or("the tests have no output")?;
+    let (mut failures, mut is_failure) = (String::new(), false);
+    for line in BufReader::new(output).lines() {
+        let line = line.map_err(|error| format!("reading what the tests print: {error}"))?;
+        println!("{line}");
+        is_failure = (is_failure || line == "failures:") && !line.starts_with("test result:");
+        if is_failure {
+            failures.push_str(&line);
+            failures.push('\n');
+        }
+    }
+    let status = tests.wait().map_err(|error| format!("waiting for the tests: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("{command:?}: {status}\n{failures}")) }
 }
