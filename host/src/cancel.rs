@@ -1,5 +1,6 @@
 //! Stopping an operation from outside.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,7 +13,19 @@ use crate::error::{ErrorCode, PersistError, Result};
 /// a second, and leaves nothing behind: what was stored before is there, and
 /// unfinished uploads are aborted.
 #[derive(Clone, Debug, Default)]
-pub struct CancelToken(Arc<AtomicBool>);
+pub struct CancelToken(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    is_cancelled: AtomicBool,
+    ask: Option<Box<dyn Fn() -> bool + Send + Sync>>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("is_cancelled", &self.is_cancelled).finish_non_exhaustive()
+    }
+}
 
 impl CancelToken {
     /// A token that stops nothing yet.
@@ -20,14 +33,24 @@ impl CancelToken {
         Self::default()
     }
 
+    /// A token that also stops once `ask` says so. Operations ask on the thread
+    /// that runs them, many times a second: for a language that runs its
+    /// handlers of signals on one thread only.
+    pub fn asking(ask: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(Shared { is_cancelled: AtomicBool::new(false), ask: Some(Box::new(ask)) }))
+    }
+
     /// Stops everything that has this token, also what begins later.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::Release);
+        self.0.is_cancelled.store(true, Ordering::Release);
     }
 
     /// Whether it was cancelled.
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        if !self.0.is_cancelled.load(Ordering::Acquire) && self.0.ask.as_ref().is_some_and(|ask| ask()) {
+            self.cancel();
+        }
+        self.0.is_cancelled.load(Ordering::Acquire)
     }
 
     /// For work that goes on for long: fails once it was cancelled.

@@ -129,8 +129,7 @@ impl EngineBuilder {
             .map_err(failed)?;
         crate::wasi::link(&mut linker, &component).map_err(failed)?;
         let component = linker.instantiate_pre(&component).and_then(PersistPre::new).map_err(failed)?;
-        let clock = Clock::start(engine.weak())
-            .map_err(|error| PersistError::new(ErrorCode::Other, format!("no thread could be started: {error}")))?;
+        let clock = start_clock(&engine)?;
         tracing::debug!(ms = began.elapsed().as_millis(), "the engine is ready");
         Ok(Engine {
             shared: Arc::new(Shared { engine, component, clock }),
@@ -168,6 +167,18 @@ impl Engine {
     pub fn with_cancel(&self, cancel: &CancelToken) -> Self {
         let storage = self.storage.with_cancel(cancel).unwrap_or_else(|| Arc::clone(&self.storage));
         Self { storage, cancel: cancel.clone(), ..self.clone() }
+    }
+
+    /// The same engine for a child process that was forked off: of the threads
+    /// of its parent none runs in it. The compiled code is the parent's; a
+    /// storage with threads of its own, as S3, has to be opened anew.
+    ///
+    /// # Errors
+    /// `Other` where no thread can be started.
+    pub fn after_fork(&self) -> Result<Self> {
+        let Shared { engine, component, .. } = &*self.shared;
+        let shared = Shared { engine: engine.clone(), component: component.clone(), clock: start_clock(engine)? };
+        Ok(Self { shared: Arc::new(shared), ..self.clone() })
     }
 
     /// A fresh instance.
@@ -211,17 +222,7 @@ impl Engine {
     /// `NotFound`, `Integrity` for a damaged snapshot, `InvalidFormat` for
     /// what is none, and what the storage says.
     pub fn restore(&self, key: &str) -> Result<Vec<u8>> {
-        let mut reader = self.reader(key)?;
-        let mut state = Vec::new();
-        while let Some(chunk) = reader.next_chunk()? {
-            state.try_reserve(chunk.len()).map_err(|_| {
-                PersistError::new(ErrorCode::MemoryLimit, "the state is too large for this machine's memory")
-                    .at(self.storage.locate(key))
-                    .hint("restore it piece by piece, with Engine::reader")
-            })?;
-            state.extend_from_slice(&chunk);
-        }
-        Ok(state)
+        self.reader(key)?.read_state(|_| Ok(()))
     }
 
     /// Restores a state piece by piece, in bounded memory.
@@ -398,6 +399,10 @@ impl Engine {
     pub fn list(&self, prefix: &str) -> Snapshots {
         Snapshots::new(self, prefix)
     }
+}
+
+fn start_clock(engine: &wasmtime::Engine) -> Result<Arc<Clock>> {
+    Clock::start(engine.weak()).map_err(|error| PersistError::new(ErrorCode::Other, format!("no thread could be started: {error}")))
 }
 
 /// What became of a copy.

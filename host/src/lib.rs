@@ -32,6 +32,8 @@ compile_error!("persist-host runs on Linux and macOS: its local files rely on th
 
 mod bindings;
 mod cancel;
+#[cfg(feature = "cli")]
+pub mod cli;
 mod clock;
 mod component;
 mod config;
@@ -62,6 +64,7 @@ pub use metadata::{Codec, SnapshotMetadata, SnapshotOptions};
 pub use restore::SnapshotReader;
 pub use salvage::{SalvageReport, Salvager};
 pub use save::SnapshotWriter;
+pub use storage::check_key;
 pub use storage::{
     ByteRange, Conditions, Durability, LocalFileStorage, MemoryStorage, ObjectInfo, Precondition, ReadOptions, StorageAdapter,
     StorageReader, StorageWriter, WriteOptions,

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use wasmtime::component::ResourceAny;
 
-use crate::error::{PersistError, Result};
+use crate::error::{ErrorCode, PersistError, Result};
 use crate::guest::{Guest, log};
 use crate::metadata::SnapshotMetadata;
 use crate::storage::MAX_READ;
@@ -65,6 +65,26 @@ impl SnapshotReader {
         self.ended = true;
         log("restore", &self.location, self.began, Ok((self.metadata.uncompressed_size, self.metadata.stored_size)));
         Ok(None)
+    }
+
+    /// The rest of the state, in memory. `progress` is told how many bytes have
+    /// come; an error of its own ends the reading.
+    ///
+    /// # Errors
+    /// As [`next_chunk`](Self::next_chunk), and `ResourceLimit` for a state
+    /// that the machine has no memory for.
+    pub fn read_state(&mut self, mut progress: impl FnMut(u64) -> Result<()>) -> Result<Vec<u8>> {
+        let mut state = Vec::new();
+        while let Some(chunk) = self.next_chunk()? {
+            state.try_reserve(chunk.len()).map_err(|_| {
+                PersistError::new(ErrorCode::MemoryLimit, "the state is too large for this machine's memory")
+                    .at(&self.location)
+                    .hint("restore it piece by piece")
+            })?;
+            state.extend_from_slice(&chunk);
+            progress(state.len() as u64)?;
+        }
+        Ok(state)
     }
 
     fn failed(&self, error: PersistError) -> PersistError {

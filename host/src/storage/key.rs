@@ -5,8 +5,11 @@ use crate::error::{ErrorCode, PersistError, Result};
 /// As in S3, the narrowest of the storages.
 const MAX_KEY_BYTES: usize = 1024;
 
-/// Checks a key by the rules that hold everywhere.
-pub(crate) fn check_key(key: &str) -> Result<()> {
+/// Checks a key by the rules that hold in every storage.
+///
+/// # Errors
+/// `Configuration` that says which rule it breaks.
+pub fn check_key(key: &str) -> Result<()> {
     let problem = if key.is_empty() {
         "a key is not empty"
     } else if key.len() > MAX_KEY_BYTES {

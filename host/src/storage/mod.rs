@@ -9,7 +9,7 @@ mod s3;
 use std::fmt;
 use std::sync::Arc;
 
-pub(crate) use self::key::check_key;
+pub use self::key::check_key;
 pub use self::local::{Durability, LocalFileStorage};
 pub use self::memory::MemoryStorage;
 #[cfg(feature = "s3")]

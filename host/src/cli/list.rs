@@ -2,12 +2,12 @@
 
 use std::fmt;
 
+use crate::{Engine, ErrorCode, ListEntry, Result, SnapshotMetadata};
 use clap::Args;
-use persist_host::{Engine, ErrorCode, ListEntry, Result, SnapshotMetadata};
 use unicode_width::UnicodeWidthStr;
 
-use crate::output::{Failure, Output, printable, ratio, short_bytes};
-use crate::storage::StorageArguments;
+use super::output::{Failure, Output, printable, ratio, short_bytes};
+use super::storage::StorageArguments;
 
 /// List the snapshots in a folder and all below it.
 ///

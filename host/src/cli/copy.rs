@@ -3,15 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::{Copied, Durability, Engine, ErrorCode, ListEntry, PersistError, Result, Snapshots, StorageConfig};
 use clap::Args;
-use persist_host::{Copied, Durability, Engine, ErrorCode, ListEntry, PersistError, Result, Snapshots, StorageConfig};
 use serde_json::json;
 
-use crate::interrupt;
-use crate::output::{Failure, Output, exact_bytes, printable, short_bytes};
-use crate::progress::Progress;
-use crate::snapshot::{DurabilityChoice, IfExists};
-use crate::storage::StorageArguments;
+use super::interrupt;
+use super::output::{Failure, Output, exact_bytes, printable, short_bytes};
+use super::progress::Progress;
+use super::snapshot::{DurabilityChoice, IfExists};
+use super::storage::StorageArguments;
 
 /// Copy snapshots from one place to another, from any storage to any other.
 ///

@@ -4,10 +4,9 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
-use std::process::ExitCode;
 
+use crate::{ErrorCode, PersistError, Result, SnapshotMetadata};
 use clap::Args;
-use persist_host::{ErrorCode, PersistError, Result, SnapshotMetadata};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -69,14 +68,14 @@ impl Failure {
         }
     }
 
-    pub(crate) fn report(self, output: &Output) -> ExitCode {
+    pub(crate) fn report(self, output: &Output) -> u8 {
         match self {
             Self::Error(error) => {
                 output.error(&error);
-                exit_code(&error).into()
+                exit_code(&error)
             }
-            Self::Reported(exit_code) => exit_code.into(),
-            Self::BrokenPipe => BROKEN_PIPE.into(),
+            Self::Reported(exit_code) => exit_code,
+            Self::BrokenPipe => BROKEN_PIPE,
         }
     }
 }

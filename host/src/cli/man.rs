@@ -2,11 +2,11 @@
 
 use std::io::{self, Write};
 
+use crate::{ErrorCode, PersistError};
 use clap::{Args, CommandFactory};
-use persist_host::{ErrorCode, PersistError};
 
-use crate::Cli;
-use crate::output::Failure;
+use super::Cli;
+use super::output::Failure;
 
 /// Print a man page: of this command, or of one of its commands.
 ///

@@ -2,9 +2,9 @@
 
 use std::sync::OnceLock;
 
-use persist_host::CancelToken;
+use crate::CancelToken;
 
-use crate::output::INTERRUPTED;
+use super::output::INTERRUPTED;
 
 static TOKEN: OnceLock<CancelToken> = OnceLock::new();
 

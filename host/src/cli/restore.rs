@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::{Engine, Result, SnapshotReader};
 use clap::Args;
-use persist_host::{Engine, Result, SnapshotReader};
 
-use crate::interrupt;
-use crate::output::{Failure, Output, exact_bytes, printable};
-use crate::progress::Progress;
-use crate::storage::StorageArguments;
-use crate::target::Target;
+use super::interrupt;
+use super::output::{Failure, Output, exact_bytes, printable};
+use super::progress::Progress;
+use super::storage::StorageArguments;
+use super::target::Target;
 
 /// Restore the state of a snapshot.
 ///

@@ -1,11 +1,11 @@
 //! `persist exists`
 
+use crate::{Engine, Result};
 use clap::Args;
-use persist_host::{Engine, Result};
 use serde_json::json;
 
-use crate::output::{Failure, Output, printable};
-use crate::storage::StorageArguments;
+use super::output::{Failure, Output, printable};
+use super::storage::StorageArguments;
 
 /// What the command exits with if there is nothing.
 const NOT_FOUND: u8 = 3;

@@ -3,15 +3,15 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::{Engine, ErrorCode, PersistError, SalvageReport};
 use clap::Args;
-use persist_host::{Engine, ErrorCode, PersistError, SalvageReport};
 use serde_json::{Value, json};
 
-use crate::interrupt;
-use crate::output::{Failure, Output, exact_bytes, printable};
-use crate::progress::Progress;
-use crate::storage::StorageArguments;
-use crate::target::Target;
+use super::interrupt;
+use super::output::{Failure, Output, exact_bytes, printable};
+use super::progress::Progress;
+use super::storage::StorageArguments;
+use super::target::Target;
 
 /// What the command exits with if not all of the state came out.
 const INCOMPLETE: u8 = 5;

@@ -1,12 +1,12 @@
 //! `persist verify`
 
+use crate::{Engine, SnapshotMetadata};
 use clap::Args;
-use persist_host::{Engine, SnapshotMetadata};
 use serde::Serialize;
 
-use crate::output::{Failure, Output, exact_bytes, printable};
-use crate::progress::Progress;
-use crate::storage::{StorageArguments, Storages};
+use super::output::{Failure, Output, exact_bytes, printable};
+use super::progress::Progress;
+use super::storage::{StorageArguments, Storages};
 
 /// Check every byte of snapshots.
 ///

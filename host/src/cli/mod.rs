@@ -18,17 +18,17 @@ mod storage;
 mod target;
 mod verify;
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal};
-use std::process::ExitCode;
 use std::sync::LazyLock;
 
+use crate::{ErrorCode, PersistError};
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
-use persist_host::{ErrorCode, PersistError};
 use tracing_subscriber::EnvFilter;
 
-use crate::output::{Failure, Output, OutputOptions};
-use crate::storage::StorageArguments;
+use self::output::{Failure, Output, OutputOptions};
+use self::storage::StorageArguments;
 
 /// Saves the state of an agent and brings it back, byte for byte.
 ///
@@ -71,8 +71,8 @@ enum Command {
 /// The version, and what decides how snapshots look: format and component.
 fn long_version() -> &'static str {
     static VERSION: LazyLock<String> = LazyLock::new(|| {
-        let hash: String = persist_host::component_hash().iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{}\nformat {}\ncomponent {hash}", env!("CARGO_PKG_VERSION"), persist_host::FORMAT_VERSION)
+        let hash: String = crate::component_hash().iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{}\nformat {}\ncomponent {hash}", env!("CARGO_PKG_VERSION"), crate::FORMAT_VERSION)
     });
     &VERSION
 }
@@ -96,19 +96,20 @@ fn run(command: Command, storage: &StorageArguments, output: &Output) -> Result<
 
 /// Logs go to stderr, as `RUST_LOG` says: `RUST_LOG=persist_host=debug`. The
 /// library's earlier name `persist_core` still works there.
-fn start_logging() {
+pub fn start_logging() {
     let Ok(filter) = std::env::var(EnvFilter::DEFAULT_ENV) else { return };
     // 'debug' means this program, not how its compiler allocates registers;
     // a directive of the user's for one of these wins.
     const QUIET: &str = "cranelift_codegen=warn,cranelift_frontend=warn,regalloc2=warn,wasmtime=warn,wasmtime_environ=warn,\
         wasmtime_internal_cranelift=warn,wasmtime_internal_cache=warn";
     let filter = EnvFilter::builder().parse_lossy(format!("{QUIET},{}", filter.replace("persist_core", "persist_host")));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::stderr().is_terminal()).init();
+    // Where the program has its own, that is who listens.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::stderr().is_terminal()).try_init();
 }
 
-fn parse() -> Result<Cli, ExitCode> {
-    Cli::try_parse().map_err(|error| {
-        let wants_json = std::env::args_os().any(|argument| argument == "--json");
+fn parse(arguments: &[OsString]) -> Result<Cli, u8> {
+    Cli::try_parse_from(arguments).map_err(|error| {
+        let wants_json = arguments.iter().any(|argument| argument == "--json");
         if wants_json && error.use_stderr() && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
             let text = error.to_string();
             // The first paragraph; usage and help follow it.
@@ -117,23 +118,28 @@ fn parse() -> Result<Cli, ExitCode> {
             let message = message.trim_start_matches("error: ");
             let error = PersistError::new(ErrorCode::InvalidArgument, message).hint("see 'persist --help'");
             Output::new(&OutputOptions::json()).error(&error);
-            return ExitCode::from(error.exit_code());
+            return error.exit_code();
         }
         // Fails only where there is nowhere to print.
         let _ = error.print();
-        ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))
+        u8::try_from(error.exit_code()).unwrap_or(1)
     })
 }
 
-fn main() -> ExitCode {
-    let cli = match parse() {
+/// Runs the `persist` command in this process, and gives its exit code.
+///
+/// The arguments begin with the program's name. The command takes over Ctrl-C,
+/// SIGTERM and SIGHUP, and what is logged.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let cli = match parse(&arguments) {
         Ok(cli) => cli,
         Err(exit_code) => return exit_code,
     };
     start_logging();
     let output = Output::new(&cli.output);
     match run(cli.command, &cli.storage, &output) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(failure) => failure.report(&output),
     }
 }

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
+use crate::{Engine, Result, SnapshotMetadata};
 use clap::Args;
-use persist_host::{Engine, Result, SnapshotMetadata};
 
-use crate::output::{Failure, Output, exact_bytes, printable, ratio};
-use crate::storage::StorageArguments;
+use super::output::{Failure, Output, exact_bytes, printable, ratio};
+use super::storage::StorageArguments;
 
 /// Show what a snapshot says of itself, without reading its state.
 ///

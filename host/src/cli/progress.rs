@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::output::Output;
+use super::output::Output;
 
 /// Work that takes less time shows no bar.
 const PATIENCE: Duration = Duration::from_secs(1);

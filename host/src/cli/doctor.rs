@@ -2,12 +2,12 @@
 
 use std::fmt;
 
+use crate::{HealthCheck, Result, StorageConfig, check_health};
 use clap::Args;
-use persist_host::{HealthCheck, Result, StorageConfig, check_health};
 use serde_json::{Value, json};
 
-use crate::output::{Failure, Output, printable};
-use crate::storage::StorageArguments;
+use super::output::{Failure, Output, printable};
+use super::storage::StorageArguments;
 
 /// Try out whether a place works: credentials, region, bucket; write, read,
 /// list and delete on a throw-away key; conditions.
@@ -66,7 +66,7 @@ fn check(config: &StorageConfig, location: &str) -> Result<Vec<HealthCheck>> {
 pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
     let checks = check(&storage.config()?, &arguments.location)?;
     let failed = checks.iter().find(|check| !check.is_passed()).and_then(|check| check.outcome.as_ref().err());
-    let exit_code = failed.map_or(0, persist_host::PersistError::exit_code);
+    let exit_code = failed.map_or(0, crate::PersistError::exit_code);
     let list: Vec<Value> = checks.iter().map(object).collect();
     output.result(
         &json!({"location": arguments.location, "healthy": failed.is_none(), "exit_code": exit_code, "checks": list}),

@@ -7,16 +7,16 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
-use persist_host::{
+use crate::{
     Codec, Durability, Engine, ErrorCode, PersistError, Precondition, Result, SnapshotOptions, SnapshotWriter, StorageBackend,
     StorageLocation,
 };
+use clap::{Args, ValueEnum};
 
-use crate::interrupt;
-use crate::output::{Failure, Output, exact_bytes, printable, ratio};
-use crate::progress::Progress;
-use crate::storage::StorageArguments;
+use super::interrupt;
+use super::output::{Failure, Output, exact_bytes, printable, ratio};
+use super::progress::Progress;
+use super::storage::StorageArguments;
 
 /// State that is read at a time.
 const CHUNK: u64 = 2 << 20;

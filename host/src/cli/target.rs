@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
-use persist_host::{ErrorCode, LocalFileStorage, PersistError, Result, StorageAdapter, StorageLocation, StorageWriter, WriteOptions};
+use crate::{ErrorCode, LocalFileStorage, PersistError, Result, StorageAdapter, StorageLocation, StorageWriter, WriteOptions};
 
-use crate::output::Failure;
+use super::output::Failure;
 
 /// Where a state goes.
 pub(crate) enum Target {

@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
-use crate::Cli;
-use crate::output::Failure;
+use super::Cli;
+use super::output::Failure;
 
 /// Print a script that completes this command in a shell.
 ///

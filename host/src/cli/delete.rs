@@ -2,12 +2,12 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use crate::{Engine, ErrorCode, PersistError, Precondition, Result};
 use clap::Args;
-use persist_host::{Engine, ErrorCode, PersistError, Precondition, Result};
 use serde_json::json;
 
-use crate::output::{Failure, Output, printable};
-use crate::storage::{StorageArguments, Storages};
+use super::output::{Failure, Output, printable};
+use super::storage::{StorageArguments, Storages};
 
 /// Delete snapshots.
 ///

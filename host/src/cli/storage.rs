@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use crate::{Result, StorageAdapter, StorageBackend, StorageConfig, StorageLocation};
 use clap::Args;
-use persist_host::{Result, StorageAdapter, StorageBackend, StorageConfig, StorageLocation};
 
 #[derive(Args)]
 #[command(next_help_heading = "Storage options")]

@@ -1,0 +1,95 @@
+"""Persist saves the state of an AI agent and brings it back, byte for byte, from
+a local folder or any S3-compatible bucket.
+
+    import persist
+
+    persist.snapshot({"messages": ["Hello"]}, "agents/0001.json.gz")
+    persist.restore("agents/0001.json.gz")
+
+:func:`snapshot` and :func:`restore` are all that most programs need;
+:class:`Store` is for those that keep many snapshots at one place.
+"""
+
+from __future__ import annotations
+
+from persist import _persist
+from persist._files import SnapshotReader, SnapshotWriter
+from persist._functions import (
+    adelete_snapshot,
+    aget_metadata,
+    alist_snapshots,
+    arestore,
+    asnapshot,
+    asnapshot_exists,
+    averify_snapshot,
+    delete_snapshot,
+    get_metadata,
+    list_snapshots,
+    restore,
+    snapshot,
+    snapshot_exists,
+    verify_snapshot,
+)
+from persist._metadata import SnapshotMetadata
+from persist._store import AsyncStore, Store
+from persist._values import register
+from persist.errors import (
+    PersistAccessError,
+    PersistConfigurationError,
+    PersistConflictError,
+    PersistConnectionError,
+    PersistDeadlineError,
+    PersistError,
+    PersistIntegrityError,
+    PersistMemoryLimitError,
+    PersistNotFoundError,
+    PersistStorageError,
+    PersistTimeoutError,
+    PersistTypeError,
+    PersistWarning,
+)
+from persist.storage import ObjectInfo, Storage, StorageWriter
+
+__version__: str = _persist.__version__
+
+__all__ = [
+    "AsyncStore",
+    "ObjectInfo",
+    "PersistAccessError",
+    "PersistConfigurationError",
+    "PersistConflictError",
+    "PersistConnectionError",
+    "PersistDeadlineError",
+    "PersistError",
+    "PersistIntegrityError",
+    "PersistMemoryLimitError",
+    "PersistNotFoundError",
+    "PersistStorageError",
+    "PersistTimeoutError",
+    "PersistTypeError",
+    "PersistWarning",
+    "SnapshotMetadata",
+    "SnapshotReader",
+    "SnapshotWriter",
+    "Storage",
+    "StorageWriter",
+    "Store",
+    "__version__",
+    "adelete_snapshot",
+    "aget_metadata",
+    "alist_snapshots",
+    "arestore",
+    "asnapshot",
+    "asnapshot_exists",
+    "averify_snapshot",
+    "delete_snapshot",
+    "get_metadata",
+    "list_snapshots",
+    "register",
+    "restore",
+    "snapshot",
+    "snapshot_exists",
+    "verify_snapshot",
+]
+
+_persist.forward_logs()

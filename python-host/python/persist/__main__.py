@@ -1,0 +1,19 @@
+"""The command: ``python -m persist``."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from persist import _persist
+
+
+def main() -> int:
+    """Runs the command with the arguments of this process."""
+    # The command ends by itself on Ctrl-C, and undoes what is under way.
+    sys.stdout.flush()
+    return _persist.run_command(["persist", *map(os.fspath, sys.argv[1:])])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

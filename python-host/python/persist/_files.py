@@ -1,0 +1,183 @@
+"""States that do not fit in memory: files over snapshots."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, TypeVar
+
+from persist import _persist
+from persist._metadata import SnapshotMetadata
+from persist.errors import PersistConfigurationError
+
+
+F = TypeVar("F")
+Describe = Callable[[str], SnapshotMetadata]
+
+
+class SnapshotWriter(io.BufferedIOBase):
+    """A snapshot that is being written, as a binary file.
+
+    Nothing is stored until it is closed; in a ``with`` block that ends with an
+    exception, and where it is forgotten, nothing is stored at all.
+    """
+
+    metadata: SnapshotMetadata | None = None
+    """What was written down about it, once it is closed."""
+
+    def __init__(self, writer: _persist.Writer, describe: Describe) -> None:
+        super().__init__()
+        self._writer: _persist.Writer | None = writer
+        self._describe = describe
+
+    def writable(self) -> bool:
+        """Always."""
+        return True
+
+    def write(self, data: Any, /) -> int:
+        """Appends to the state.
+
+        Args:
+            data: Bytes, or what gives its bytes, as a ``memoryview``.
+
+        Returns:
+            How many bytes it was: all of them.
+        """
+        if self._writer is None:
+            raise ValueError("the snapshot is closed")
+        data = data if isinstance(data, bytes) else bytes(memoryview(data))
+        self._writer.write(data)
+        return len(data)
+
+    def close(self) -> None:
+        """Makes the snapshot visible, all of it at once."""
+        writer, self._writer = self._writer, None
+        super().close()
+        if writer is not None:
+            self.metadata = self._describe(writer.commit())
+
+    def abort(self) -> None:
+        """Leaves it: nothing is stored."""
+        writer, self._writer = self._writer, None
+        super().close()
+        if writer is not None:
+            writer.abort()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close() if kind is None else self.abort()
+
+    def __del__(self) -> None:
+        # Not closed: whoever wrote it did not come to the end.
+        self.abort()
+
+
+class _Chunks(io.RawIOBase):
+    def __init__(self, reader: _persist.Reader) -> None:
+        super().__init__()
+        self._reader = reader
+        self._chunk = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        if not self._chunk:
+            self._chunk = memoryview(self._reader.read())
+        count = min(len(buffer), len(self._chunk))
+        buffer[:count] = self._chunk[:count]
+        self._chunk = self._chunk[count:]
+        return count
+
+    def close(self) -> None:
+        if not self.closed:
+            self._reader.close()
+        super().close()
+
+
+class SnapshotReader(io.BufferedReader):
+    """A snapshot's state as a binary file. Every byte it gives was checked."""
+
+    metadata: SnapshotMetadata
+    """What the snapshot says of itself."""
+
+    def __init__(self, reader: _persist.Reader, describe: Describe) -> None:
+        super().__init__(_Chunks(reader), 1 << 20)
+        self.metadata = describe(reader.metadata)
+
+
+class AsyncSnapshotWriter:
+    """A :class:`SnapshotWriter` for asyncio; opened by ``async with``."""
+
+    def __init__(self, open_file: Callable[[], SnapshotWriter]) -> None:
+        self._open = open_file
+        self._file: SnapshotWriter | None = None
+
+    @property
+    def metadata(self) -> SnapshotMetadata | None:
+        """What was written down about it, once it is closed."""
+        return None if self._file is None else self._file.metadata
+
+    async def __aenter__(self) -> AsyncSnapshotWriter:
+        import asyncio
+
+        self._file = await asyncio.to_thread(self._open)
+        return self
+
+    async def write(self, data: Any, /) -> int:
+        """Appends to the state."""
+        import asyncio
+
+        return await asyncio.to_thread(_opened(self._file).write, data)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        import asyncio
+
+        await asyncio.to_thread(_opened(self._file).__exit__, kind, error, traceback)
+
+
+class AsyncSnapshotReader:
+    """A :class:`SnapshotReader` for asyncio; opened by ``async with``."""
+
+    def __init__(self, open_file: Callable[[], SnapshotReader]) -> None:
+        self._open = open_file
+        self._file: SnapshotReader | None = None
+
+    @property
+    def metadata(self) -> SnapshotMetadata:
+        """What the snapshot says of itself."""
+        return _opened(self._file).metadata
+
+    async def __aenter__(self) -> AsyncSnapshotReader:
+        import asyncio
+
+        self._file = await asyncio.to_thread(self._open)
+        return self
+
+    async def read(self, size: int = -1, /) -> bytes:
+        """The next bytes: ``size``, or all; fewer only at the end."""
+        import asyncio
+
+        return await asyncio.to_thread(_opened(self._file).read, size)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        _opened(self._file).close()
+
+
+def _opened(file: F | None) -> F:
+    if file is None:
+        raise ValueError("the file is opened by 'async with'")
+    return file
+
+
+def check_mode(mode: str) -> None:
+    """Raises for what is not a mode of these files."""
+    if mode not in ("rb", "wb"):
+        hint = "it is 'rb' or 'wb'; io.TextIOWrapper makes text of it"
+        raise PersistConfigurationError(f"the mode is not {mode!r}", "invalid-argument", hint=hint)

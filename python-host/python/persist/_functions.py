@@ -1,0 +1,504 @@
+"""The functions of the package: one snapshot, wherever it is. Each has a twin
+for asyncio, whose name begins with an ``a``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar, overload
+
+from persist import _operations, _persist
+from persist._metadata import SnapshotMetadata
+from persist._operations import Encoded, Progress, in_thread, settings
+
+T = TypeVar("T")
+
+StorageMode = Literal["local", "s3", "memory"]
+
+
+def snapshot(
+    agent: Any,
+    path: str | os.PathLike[str],
+    *,
+    agent_id: str | None = None,
+    session_id: str | None = None,
+    snapshot_index: int = 0,
+    description: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    codec: Literal["gzip", "zstd"] | None = None,
+    level: int | None = None,
+    if_exists: Literal["replace", "fail"] = "replace",
+    if_match: str | None = None,
+    fsync: bool = True,
+    storage_mode: StorageMode | None = None,
+    s3_bucket: str | None = None,
+    s3_region: str | None = None,
+    s3_endpoint: str | None = None,
+    snapshot_id: str | None = None,
+    timestamp: str | None = None,
+    progress: Progress | None = None,
+) -> SnapshotMetadata:
+    """Saves the state of an agent, all of it at once or not at all.
+
+    Args:
+        agent: A value: what JSON has, bytes, dates and numbers of the standard
+            library, dataclasses, pydantic models, what has
+            ``__persist_state__()``, and lists, tuples, sets and dicts of these.
+            No other thread may change it meanwhile.
+        path: A path, or a location: ``s3://bucket/key``, ``file:///path``,
+            ``memory://key``.
+        agent_id: Whose state it is; ``default_agent`` unless given.
+        session_id: Which conversation, run or thread; ``default_session``
+            unless given.
+        snapshot_index: The place in its session, from 0.
+        description: A note for people.
+        labels: Names and values to find it by.
+        codec: ``gzip`` or ``zstd``; by the path's ending unless given: ``.zst``
+            is zstd, any other gzip.
+        level: 1 to 9 for gzip (6 unless given), -7 to 4 without 0 for zstd (4).
+        if_exists: ``fail`` never replaces a snapshot that is there.
+        if_match: Replace only the object that has this etag, as its metadata
+            gives it. Local files can't do that.
+        fsync: Whether to wait until the disk has it. Without, a power cut may
+            lose the new snapshot.
+        storage_mode: Where a path without a scheme is; ``PERSIST_STORAGE``
+            unless given, else ``local``.
+        s3_bucket: The bucket; ``PERSIST_S3_BUCKET`` unless given.
+        s3_region: Its region; as AWS is configured unless given.
+        s3_endpoint: Another server than AWS: ``http://127.0.0.1:9000``.
+        snapshot_id: A UUID; a new one unless given.
+        timestamp: RFC 3339; the current time unless given.
+        progress: Called now and then with the bytes of state that are done, and
+            with how many there are if that is known, else ``None``.
+
+    Returns:
+        What was written down about it.
+
+    Raises:
+        PersistTypeError: A value in it can't be saved; the error says where.
+        PersistConfigurationError: An argument is wrong.
+        PersistConflictError: ``if_exists`` or ``if_match`` does not hold.
+        PersistAccessError: Credentials are missing, or permissions.
+        PersistStorageError: The storage failed. What was there before is there.
+    """
+    place, key = _persist.locate(path, settings(storage_mode=storage_mode, s3_bucket=s3_bucket, s3_region=s3_region, s3_endpoint=s3_endpoint, fsync=fsync))
+    options = settings(
+        agent_id=agent_id,
+        session_id=session_id,
+        snapshot_index=snapshot_index,
+        description=description,
+        labels=labels,
+        codec=codec,
+        level=level,
+        if_exists=if_exists,
+        if_match=if_match,
+        snapshot_id=snapshot_id,
+        timestamp=timestamp,
+    )
+    return _operations.snapshot(place, key, agent, options, progress)
+
+
+async def asnapshot(
+    agent: Any,
+    path: str | os.PathLike[str],
+    *,
+    agent_id: str | None = None,
+    session_id: str | None = None,
+    snapshot_index: int = 0,
+    description: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    codec: Literal["gzip", "zstd"] | None = None,
+    level: int | None = None,
+    if_exists: Literal["replace", "fail"] = "replace",
+    if_match: str | None = None,
+    fsync: bool = True,
+    storage_mode: StorageMode | None = None,
+    s3_bucket: str | None = None,
+    s3_region: str | None = None,
+    s3_endpoint: str | None = None,
+    snapshot_id: str | None = None,
+    timestamp: str | None = None,
+    progress: Progress | None = None,
+) -> SnapshotMetadata:
+    """As :func:`snapshot`, without blocking other tasks. The value is copied
+    before the first of them runs, so that they may change it. A cancelled task
+    leaves nothing behind."""
+    place, key = _persist.locate(path, settings(storage_mode=storage_mode, s3_bucket=s3_bucket, s3_region=s3_region, s3_endpoint=s3_endpoint, fsync=fsync))
+    options = settings(
+        agent_id=agent_id,
+        session_id=session_id,
+        snapshot_index=snapshot_index,
+        description=description,
+        labels=labels,
+        codec=codec,
+        level=level,
+        if_exists=if_exists,
+        if_match=if_match,
+        snapshot_id=snapshot_id,
+        timestamp=timestamp,
+    )
+    metadata: SnapshotMetadata = await in_thread(_operations.snapshot, place, key, Encoded(agent), options, progress)
+    return metadata
+
+
+@overload
+def restore(
+    path: str | os.PathLike[str],
+    *,
+    into: type[T],
+    storage_mode: StorageMode | None = ...,
+    s3_bucket: str | None = ...,
+    s3_region: str | None = ...,
+    s3_endpoint: str | None = ...,
+    progress: Progress | None = ...,
+) -> T: ...
+@overload
+def restore(
+    path: str | os.PathLike[str],
+    *,
+    into: None = ...,
+    storage_mode: StorageMode | None = ...,
+    s3_bucket: str | None = ...,
+    s3_region: str | None = ...,
+    s3_endpoint: str | None = ...,
+    progress: Progress | None = ...,
+) -> Any: ...
+@overload
+def restore(
+    path: str | os.PathLike[str],
+    *,
+    into: T,
+    storage_mode: StorageMode | None = ...,
+    s3_bucket: str | None = ...,
+    s3_region: str | None = ...,
+    s3_endpoint: str | None = ...,
+    progress: Progress | None = ...,
+) -> T: ...
+def restore(
+    path: str | os.PathLike[str],
+    *,
+    into: Any = None,
+    storage_mode: StorageMode | None = None,
+    s3_bucket: str | None = None,
+    s3_region: str | None = None,
+    s3_endpoint: str | None = None,
+    progress: Progress | None = None,
+) -> Any:
+    """Restores what was saved. Every byte is checked before it is used.
+
+    Args:
+        path: Where it is, as for :func:`snapshot`.
+        into: The class of the value that comes back, or an instance that gets
+            the state. Without it, classes that were registered come back as
+            such, and others as plain data. A snapshot itself never decides
+            which code runs.
+        storage_mode: Where a path without a scheme is; ``PERSIST_STORAGE``
+            unless given, else ``local``.
+        s3_bucket: The bucket; ``PERSIST_S3_BUCKET`` unless given.
+        s3_region: Its region; as AWS is configured unless given.
+        s3_endpoint: Another server than AWS: ``http://127.0.0.1:9000``.
+        progress: Called now and then with the bytes of state that are done, and
+            with how many there are.
+
+    Returns:
+        The value, or ``into`` if that is an instance.
+
+    Raises:
+        PersistNotFoundError: There is no such snapshot.
+        PersistIntegrityError: It is damaged, or is none.
+        PersistTypeError: It does not fit ``into``.
+        PersistAccessError, PersistStorageError: As for :func:`snapshot`.
+    """
+    place, key = _persist.locate(path, settings(storage_mode=storage_mode, s3_bucket=s3_bucket, s3_region=s3_region, s3_endpoint=s3_endpoint))
+    return _operations.restore(place, key, into, progress)
+
+
+@overload
+async def arestore(
+    path: str | os.PathLike[str],
+    *,
+    into: type[T],
+    storage_mode: StorageMode | None = ...,
+    s3_bucket: str | None = ...,
+    s3_region: str | None = ...,
+    s3_endpoint: str | None = ...,
+    progress: Progress | None = ...,
+) -> T: ...
+@overload
+async def arestore(
+    path: str | os.PathLike[str],
+    *,
+    into: None = ...,
+    storage_mode: StorageMode | None = ...,
+    s3_bucket: str | None = ...,
+    s3_region: str | None = ...,
+    s3_endpoint: str | None = ...,
+    progress: Progress | None = ...,
+) -> Any: ...
+@overload
+async def arestore(
+    path: str | os.PathLike[str],
+    *,
+    into: T,
+    storage_mode: StorageMode | None = ...,
+    s3_bucket: str | None = ...,
+    s3_region: str | None = ...,
+    s3_endpoint: str | None = ...,
+    progress: Progress | None = ...,
+) -> T: ...
+async def arestore(
+    path: str | os.PathLike[str],
+    *,
+    into: Any = None,
+    storage_mode: StorageMode | None = None,
+    s3_bucket: str | None = None,
+    s3_region: str | None = None,
+    s3_endpoint: str | None = None,
+    progress: Progress | None = None,
+) -> Any:
+    """As :func:`restore`, without blocking other tasks."""
+    place, key = _persist.locate(path, settings(storage_mode=storage_mode, s3_bucket=s3_bucket, s3_region=s3_region, s3_endpoint=s3_endpoint))
+    state, text = await in_thread(place.load, key, progress)
+    return _operations.value_of(state, text, into)
+
+
+def verify_snapshot(
+    path: str | os.PathLike[str],
+    *,
+    progress: Progress | None = None,
+    storage_mode: StorageMode | None = None,
+    s3_bucket: str | None = None,
+    s3_region: str | None = None,
+    s3_endpoint: str | None = None,
+) -> bool:
+    """Checks every byte of a snapshot and the hash of its state.
+
+    Returns:
+        ``True``: what is not right raises.
+
+    Args:
+        path: Where it is, as for :func:`snapshot`.
+        progress: Called now and then with the stored bytes that are done, and
+            with how many there are.
+        storage_mode: Where a path without a scheme is; ``PERSIST_STORAGE``
+            unless given, else ``local``.
+        s3_bucket: The bucket; ``PERSIST_S3_BUCKET`` unless given.
+        s3_region: Its region; as AWS is configured unless given.
+        s3_endpoint: Another server than AWS: ``http://127.0.0.1:9000``.
+
+    Raises:
+        PersistNotFoundError: There is no such snapshot.
+        PersistIntegrityError: It is damaged, or is none.
+        PersistAccessError, PersistStorageError: As for :func:`snapshot`.
+    """
+    place, key = _persist.locate(path, settings(storage_mode=storage_mode, s3_bucket=s3_bucket, s3_region=s3_region, s3_endpoint=s3_endpoint))
+    return _operations.verify(place, key, progress)
+
+
+async def averify_snapshot(
+    path: str | os.PathLike[str],
+    *,
+    progress: Progress | None = None,
+    storage_mode: StorageMode | None = None,
+    s3_bucket: str | None = None,
+    s3_region: str | None = None,
+    s3_endpoint: str | None = None,
+) -> bool:
+    """As :func:`verify_snapshot`, without blocking other tasks."""
+    place, key = _persist.locate(path, settings(storage_mode=storage_mode, s3_bucket=s3_bucket, s3_region=s3_region, s3_endpoint=s3_endpoint))
+    verified: bool = await in_thread(_operations.verify, place, key, progress)
+    return verified
+
+
+def get_metadata(
+    path: str | os.PathLike[str],
+    *,
+    storage_mode: StorageMode | None = None,
+    s3_bucket: str | None = None,
+    s3_region: str | None = None,
+    s3_endpoint: str | None = None,
+) -> SnapshotMetadata:
+    """What a snapshot says of itself; its state is not read.
+
+    Returns:
+        A typed object that is also a mapping.
+
+    Args:
+        path: Where it is, as for :func:`snapshot`.
+        storage_mode: Where a path without a scheme is; ``PERSIST_STORAGE``
+            unless given, else ``local``.
+        s3_bucket: The bucket; ``PERSIST_S3_BUCKET`` unless given.
+        s3_region: Its region; as AWS is configured unless given.
+        s3_endpoint: Another server than AWS: ``http://127.0.0.1:9000``.
+
+    Raises:
+        PersistNotFoundError: There is no such snapshot.
+        PersistIntegrityError: It is damaged, or is none.
+        PersistAccessError, PersistStorageError: As for :func:`snapshot`.
+    """
+    place, key = _persist.locate(path, settings(storage_mode=storage_mode, s3_bucket=s3_bucket, s3_region=s3_region, s3_endpoint=s3_endpoint))
+    return _operations.metadata(place, key)
+
+
+async def aget_metadata(
+    path: str | os.PathLike[str],
+    *,
+    storage_mode: StorageMode | None = None,
+    s3_bucket: str | None = None,
+    s3_region: str | None = None,
+    s3_endpoint: str | None = None,
+) -> SnapshotMetadata:
+    """As :func:`get_metadata`, without blocking other tasks."""
+    place, key = _persist.locate(path, settings(storage_mode=storage_mode, s3_bucket=s3_bucket, s3_region=s3_region, s3_endpoint=s3_endpoint))
+    metadata: SnapshotMetadata = await in_thread(_operations.metadata, place, key)
+    return metadata
+
+
+def snapshot_exists(
+    path: str | os.PathLike[str],
+    *,
+    storage_mode: StorageMode | None = None,
+    s3_bucket: str | None = None,
+    s3_region: str | None = None,
+    s3_endpoint: str | None = None,
+) -> bool:
+    """Whether there is anything at a location.
+
+    Returns:
+        ``False`` only if it is certain that there is nothing.
+
+    Args:
+        path: Where it is, as for :func:`snapshot`.
+        storage_mode: Where a path without a scheme is; ``PERSIST_STORAGE``
+            unless given, else ``local``.
+        s3_bucket: The bucket; ``PERSIST_S3_BUCKET`` unless given.
+        s3_region: Its region; as AWS is configured unless given.
+        s3_endpoint: Another server than AWS: ``http://127.0.0.1:9000``.
+
+    Raises:
+        PersistAccessError, PersistStorageError: As for :func:`snapshot`.
+    """
+    place, key = _persist.locate(path, settings(storage_mode=storage_mode, s3_bucket=s3_bucket, s3_region=s3_region, s3_endpoint=s3_endpoint))
+    return place.exists(key)
+
+
+async def asnapshot_exists(
+    path: str | os.PathLike[str],
+    *,
+    storage_mode: StorageMode | None = None,
+    s3_bucket: str | None = None,
+    s3_region: str | None = None,
+    s3_endpoint: str | None = None,
+) -> bool:
+    """As :func:`snapshot_exists`, without blocking other tasks."""
+    place, key = _persist.locate(path, settings(storage_mode=storage_mode, s3_bucket=s3_bucket, s3_region=s3_region, s3_endpoint=s3_endpoint))
+    exists: bool = await in_thread(place.exists, key)
+    return exists
+
+
+def delete_snapshot(
+    path: str | os.PathLike[str],
+    *,
+    if_match: str | None = None,
+    storage_mode: StorageMode | None = None,
+    s3_bucket: str | None = None,
+    s3_region: str | None = None,
+    s3_endpoint: str | None = None,
+) -> None:
+    """Deletes a snapshot, or whatever else is at the location.
+
+    Args:
+        path: Where it is, as for :func:`snapshot`.
+        if_match: Delete only the object that has this etag. Local files can't
+            do that.
+        storage_mode: Where a path without a scheme is; ``PERSIST_STORAGE``
+            unless given, else ``local``.
+        s3_bucket: The bucket; ``PERSIST_S3_BUCKET`` unless given.
+        s3_region: Its region; as AWS is configured unless given.
+        s3_endpoint: Another server than AWS: ``http://127.0.0.1:9000``.
+
+    Raises:
+        PersistNotFoundError: There is no such snapshot.
+        PersistConflictError: ``if_match`` does not hold.
+        PersistAccessError, PersistStorageError: As for :func:`snapshot`.
+    """
+    place, key = _persist.locate(path, settings(storage_mode=storage_mode, s3_bucket=s3_bucket, s3_region=s3_region, s3_endpoint=s3_endpoint))
+    place.delete(key, if_match)
+
+
+async def adelete_snapshot(
+    path: str | os.PathLike[str],
+    *,
+    if_match: str | None = None,
+    storage_mode: StorageMode | None = None,
+    s3_bucket: str | None = None,
+    s3_region: str | None = None,
+    s3_endpoint: str | None = None,
+) -> None:
+    """As :func:`delete_snapshot`, without blocking other tasks."""
+    place, key = _persist.locate(path, settings(storage_mode=storage_mode, s3_bucket=s3_bucket, s3_region=s3_region, s3_endpoint=s3_endpoint))
+    await in_thread(place.delete, key, if_match)
+
+
+def list_snapshots(
+    prefix: str | os.PathLike[str] = "",
+    *,
+    errors: Literal["warn", "raise", "ignore"] = "warn",
+    storage_mode: StorageMode | None = None,
+    s3_bucket: str | None = None,
+    s3_region: str | None = None,
+    s3_endpoint: str | None = None,
+) -> list[SnapshotMetadata]:
+    """The snapshots whose locations begin with a prefix, in the order of their
+    keys.
+
+    Args:
+        prefix: A folder, or the beginning of locations in one: ``agents/`` has
+            all below it, ``agents/a`` those whose names begin with ``a``. The
+            current folder, or the whole bucket, unless given.
+        errors: What to do about a snapshot that can't be read: ``warn`` and
+            leave it out, ``raise``, or ``ignore`` it. Files that are no
+            snapshots are left out.
+        storage_mode: Where a path without a scheme is; ``PERSIST_STORAGE``
+            unless given, else ``local``.
+        s3_bucket: The bucket; ``PERSIST_S3_BUCKET`` unless given.
+        s3_region: Its region; as AWS is configured unless given.
+        s3_endpoint: Another server than AWS: ``http://127.0.0.1:9000``.
+
+    Returns:
+        Their metadata; ``location`` is what the other functions take.
+
+    Raises:
+        PersistAccessError, PersistStorageError: As for :func:`snapshot`.
+    """
+    place, start = _folder(prefix, settings(storage_mode=storage_mode, s3_bucket=s3_bucket, s3_region=s3_region, s3_endpoint=s3_endpoint))
+    return _operations.listed(place, start, errors)
+
+
+async def alist_snapshots(
+    prefix: str | os.PathLike[str] = "",
+    *,
+    errors: Literal["warn", "raise", "ignore"] = "warn",
+    storage_mode: StorageMode | None = None,
+    s3_bucket: str | None = None,
+    s3_region: str | None = None,
+    s3_endpoint: str | None = None,
+) -> list[SnapshotMetadata]:
+    """As :func:`list_snapshots`, without blocking other tasks."""
+    place, start = _folder(prefix, settings(storage_mode=storage_mode, s3_bucket=s3_bucket, s3_region=s3_region, s3_endpoint=s3_endpoint))
+    found: list[SnapshotMetadata] = await in_thread(_operations.listed, place, start, errors)
+    return found
+
+
+def _folder(prefix: str | os.PathLike[str], arguments: dict[str, Any]) -> tuple[_persist.Place, str]:
+    """The storage of a prefix, and what the keys there begin with."""
+    text = os.fspath(prefix)
+    folder, _, start = text.rpartition("/")
+    if text.endswith("/") or not isinstance(prefix, str) or os.path.isdir(text) or text in ("", "."):
+        folder, start = text, ""
+    elif not folder:
+        folder = "/" if text.startswith("/") else "."
+    if "://" in text and "://" not in folder + "/":
+        folder, start = text, ""
+    place, below = _persist.open_folder(folder or ".", arguments)
+    return place, below + start

@@ -1,0 +1,140 @@
+"""What a snapshot says of itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+
+class SnapshotMetadata(Mapping[str, Any]):
+    """What a snapshot says of itself, and what its storage says of it.
+
+    The fields are attributes and also the entries of a mapping::
+
+        metadata.agent_id == metadata["agent_id"]
+        dict(metadata)
+
+    Metadata of other names, as other programs may have written it, is there
+    only as entries of the mapping.
+    """
+
+    __slots__ = ("_fields",)
+    _fields: dict[str, Any]
+
+    _NAMES: Final = (
+        "location",
+        "key",
+        "snapshot_id",
+        "agent_id",
+        "session_id",
+        "snapshot_index",
+        "timestamp",
+        "description",
+        "labels",
+        "content_type",
+        "content_hash",
+        "uncompressed_size",
+        "compressed_size",
+        "compression_algorithm",
+        "format_version",
+        "producer",
+        "digest",
+        "etag",
+        "stored_size",
+    )
+
+    location: str
+    """Where it is: a path or a URI that the functions of this package take."""
+    key: str
+    """Its name in its storage."""
+    snapshot_id: str
+    """A UUID, unique to this snapshot."""
+    agent_id: str
+    """Whose state it is."""
+    session_id: str
+    """Which conversation, run or thread of that agent."""
+    snapshot_index: int
+    """The place in its session."""
+    timestamp: str
+    """When it was taken: RFC 3339, UTC, microseconds."""
+    description: str | None
+    """A note for people."""
+    labels: dict[str, str]
+    """Names and values."""
+    content_type: str
+    """The state's media type."""
+    content_hash: str
+    """SHA-256 of the state, 64 hexadecimal digits."""
+    uncompressed_size: int
+    """The state's size in bytes."""
+    compressed_size: int
+    """The compressed data's size in bytes, without table and metadata."""
+    compression_algorithm: str
+    """``gzip`` or ``zstd``."""
+    format_version: int
+    """The format's number."""
+    producer: str
+    """What wrote it, as name and version."""
+    digest: str
+    """One SHA-256 that stands for every byte of the snapshot."""
+    etag: str | None
+    """Changes when the object is replaced; what ``if_match`` takes. Local files have one for reading only."""
+    stored_size: int
+    """The object's whole size in bytes."""
+
+    def __init__(self, fields: Mapping[str, Any]) -> None:
+        object.__setattr__(self, "_fields", dict(fields))
+
+    @classmethod
+    def _from_json(cls, text: str, location: str) -> SnapshotMetadata:
+        # First, and not what a file may say of itself.
+        return cls({"location": location} | json.loads(text) | {"location": location})
+
+    def _with_key(self, key: str) -> SnapshotMetadata:
+        return SnapshotMetadata({**self._fields, "key": key})
+
+    @property
+    def ratio(self) -> float:
+        """How many times smaller than the state the stored object is."""
+        size: int = self._fields["stored_size"]
+        return float("inf") if size == 0 else self._fields["uncompressed_size"] / size
+
+    def __getattr__(self, name: str) -> Any:
+        if name in SnapshotMetadata._NAMES:
+            return self._fields[name]
+        raise AttributeError(f"snapshots have no metadata {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError("metadata can't be changed: it says what is stored")
+
+    def __getitem__(self, name: str) -> Any:
+        return self._fields[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def __eq__(self, other: object) -> bool:
+        return self._fields == other._fields if isinstance(other, SnapshotMetadata) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((self._fields["location"], self._fields["digest"]))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SnapshotMetadata, (self._fields,)
+
+    def __repr__(self) -> str:
+        shown = ("location", "agent_id", "session_id", "snapshot_index", "timestamp", "uncompressed_size", "stored_size")
+        return f"SnapshotMetadata({', '.join(f'{name}={self._fields.get(name)!r}' for name in shown)})"
+
+    def _repr_html_(self) -> str:
+        import html
+
+        rows = (
+            f"<tr><th style='text-align:left'>{html.escape(str(name))}</th><td>{html.escape(str(value))}</td></tr>"
+            for name, value in self._fields.items()
+        )
+        return f"<table>{''.join(rows)}</table>"

@@ -1,0 +1,111 @@
+"""Native parts of the package ``persist``."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from persist.errors import PersistError
+from persist.storage import Storage
+
+__version__: str
+FORMAT_VERSION: int
+COMPONENT_HASH: str
+
+_Progress = Callable[[int, int | None], object]
+
+class CancelToken:
+    """Stops operations from another thread."""
+
+    def __init__(self) -> None: ...
+    def cancel(self) -> None:
+        """Stops everything that has this token."""
+
+class Place:
+    """A storage, for the length of one operation or a few."""
+
+    def summary(self) -> str:
+        """What and where it is, for people."""
+    def location(self, key: str) -> str:
+        """The location of a key, as a user would write it."""
+    def save(
+        self,
+        key: str,
+        value: Any,
+        arguments: dict[str, Any],
+        progress: _Progress | None = None,
+        token: CancelToken | None = None,
+    ) -> str:
+        """Saves a value; gives the metadata as JSON."""
+    def save_bytes(
+        self,
+        key: str,
+        state: bytes,
+        arguments: dict[str, Any],
+        progress: _Progress | None = None,
+        token: CancelToken | None = None,
+    ) -> str:
+        """Saves bytes; gives the metadata as JSON."""
+    def writer(self, key: str, arguments: dict[str, Any]) -> Writer:
+        """Begins a snapshot that is written piece by piece."""
+    def load(
+        self, key: str, progress: _Progress | None = None, token: CancelToken | None = None
+    ) -> tuple[bytes, str]:
+        """A state, and the metadata as JSON."""
+    def reader(self, key: str) -> Reader:
+        """Begins to read a state piece by piece."""
+    def metadata(self, key: str, token: CancelToken | None = None) -> str:
+        """The metadata of a snapshot as JSON."""
+    def verify(self, key: str, progress: _Progress | None = None, token: CancelToken | None = None) -> str:
+        """Checks every byte of a snapshot; gives its metadata as JSON."""
+    def exists(self, key: str, token: CancelToken | None = None) -> bool:
+        """Whether there is an object with this key."""
+    def delete(self, key: str, if_match: str | None = None, token: CancelToken | None = None) -> None:
+        """Deletes an object."""
+    def list(self, prefix: str, token: CancelToken | None = None) -> Listing:
+        """The snapshots whose keys begin with the prefix."""
+
+class Listing:
+    """The entries of a listing: key, metadata as JSON, and what is wrong."""
+
+    def __iter__(self) -> Listing: ...
+    def __next__(self) -> tuple[str, str, PersistError | None]: ...
+
+class Writer:
+    """A snapshot that is being written. Without ``commit`` nothing is stored."""
+
+    def write(self, state: bytes) -> None:
+        """Appends to the state."""
+    def commit(self) -> str:
+        """Makes the snapshot visible; gives its metadata as JSON."""
+    def abort(self) -> None:
+        """Leaves it: nothing is stored."""
+
+class Reader:
+    """A snapshot that is being read."""
+
+    metadata: str
+    def read(self) -> bytes:
+        """The next piece of the state, at most 8 MiB; empty only at the end."""
+    def close(self) -> None:
+        """Gives back what the reading holds."""
+
+def locate(path: str | os.PathLike[str], settings: dict[str, Any]) -> tuple[Place, str]:
+    """The place of one snapshot, and its key."""
+
+def open_folder(path: str | os.PathLike[str], settings: dict[str, Any]) -> tuple[Place, str]:
+    """A folder, and what keys in it begin with."""
+
+def open_object(storage: Storage) -> Place:
+    """The place that an object of Python's is."""
+
+def encode(value: Any) -> bytes:
+    """A value as JSON."""
+
+def decode(json: bytes, rebuild: Callable[[str, dict[str, Any]], Any] | None = None) -> Any:
+    """The value that JSON stands for."""
+
+def forward_logs() -> None:
+    """Has what the host logs arrive in ``logging``."""
+
+def run_command(arguments: list[str]) -> int:
+    """Runs the command ``persist``, and gives its exit code."""

@@ -1,0 +1,341 @@
+//! Python values as JSON. What JSON has is written as JSON has it; what it
+//! would change is written as an object whose first name is `$persist`, and
+//! what can't be kept is refused. docs/python.md has the forms.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyString, PyTuple};
+
+use crate::error::wrong_type;
+
+/// The name that begins what is not plain JSON.
+pub(crate) const MARK: &str = "$persist";
+
+/// How deep values may nest, also in themselves.
+pub(crate) const MAX_DEPTH: usize = 1000;
+
+/// Longer integers are written in base 16: Python reads no decimal number of
+/// more than 640 digits where that limit is set as low as it goes.
+const MAX_DECIMAL_BITS: u64 = 2048;
+
+/// JSON is handed over in pieces of about so many bytes, between which other
+/// threads of Python run. Encoding one takes about a millisecond.
+const PIECE: usize = 256 << 10;
+
+/// Who takes the JSON.
+pub(crate) trait Sink {
+    /// Takes the next piece; the last one may be empty.
+    fn take(&mut self, py: Python<'_>, piece: &[u8], is_last: bool) -> PyResult<()>;
+}
+
+impl Sink for Vec<u8> {
+    fn take(&mut self, _py: Python<'_>, piece: &[u8], _is_last: bool) -> PyResult<()> {
+        self.extend_from_slice(piece);
+        Ok(())
+    }
+}
+
+/// A value as JSON, all of it at one moment: no other thread of Python runs
+/// meanwhile.
+#[pyfunction]
+pub(crate) fn encode<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+    let mut json = Vec::new();
+    to_sink(value, &mut json)?;
+    Ok(PyBytes::new(value.py(), &json))
+}
+
+/// Writes a value into a sink.
+pub(crate) fn to_sink(value: &Bound<'_, PyAny>, sink: &mut dyn Sink) -> PyResult<()> {
+    let py = value.py();
+    let mut encoder = Encoder { json: Vec::new(), scratch: Vec::new(), sink, reducer: None, path: Vec::new() };
+    encoder.value(value, 0).map_err(|error| encoder.explain(py, error))?;
+    let rest = std::mem::take(&mut encoder.json);
+    encoder.sink.take(py, &rest, true)
+}
+
+struct Encoder<'a, 'py> {
+    json: Vec<u8>,
+    scratch: Vec<u8>,
+    sink: &'a mut dyn Sink,
+    /// A `persist._values.Reducer`, once it is needed: it says what to write
+    /// for a value of another type.
+    reducer: Option<Bound<'py, PyAny>>,
+    /// Where a value is that can't be saved, from the inside out.
+    path: Vec<String>,
+}
+
+impl<'py> Encoder<'_, 'py> {
+    fn value(&mut self, value: &Bound<'py, PyAny>, depth: usize) -> PyResult<()> {
+        if let Ok(text) = value.cast_exact::<PyString>() {
+            return self.text(text);
+        }
+        if let Ok(number) = value.cast_exact::<PyInt>() {
+            return self.integer(number);
+        }
+        if value.is_none() {
+            self.json.extend_from_slice(b"null");
+            return Ok(());
+        }
+        if let Ok(truth) = value.cast_exact::<PyBool>() {
+            self.json.extend_from_slice(if truth.is_true() { b"true" } else { b"false" });
+            return Ok(());
+        }
+        if let Ok(number) = value.cast_exact::<PyFloat>() {
+            self.float(number.value());
+            return Ok(());
+        }
+        if depth >= MAX_DEPTH {
+            let message = format!("the state is nested more than {MAX_DEPTH} levels deep, or contains itself");
+            return Err(wrong_type(value.py(), &message, "save flatter data, for example a list with references by number"));
+        }
+        if let Ok(list) = value.cast_exact::<PyList>() {
+            return self.list(list, depth);
+        }
+        if let Ok(dict) = value.cast_exact::<PyDict>() {
+            return self.dict(dict, depth);
+        }
+        if let Ok(tuple) = value.cast_exact::<PyTuple>() {
+            self.open("tuple");
+            self.json.push(b'[');
+            for (index, item) in tuple.iter().enumerate() {
+                self.item(index, &item, depth)?;
+            }
+            self.json.extend_from_slice(b"]}");
+            return Ok(());
+        }
+        if let Ok(bytes) = value.cast_exact::<PyBytes>() {
+            return self.bytes(value.py(), "bytes", bytes.as_bytes());
+        }
+        if let Ok(bytes) = value.cast_exact::<PyByteArray>() {
+            return self.bytes(value.py(), "bytearray", &bytes.to_vec());
+        }
+        if let Ok(set) = value.cast_exact::<PySet>() {
+            return self.set("set", set.iter().collect(), depth);
+        }
+        if let Ok(set) = value.cast_exact::<PyFrozenSet>() {
+            return self.set("frozenset", set.iter().collect(), depth);
+        }
+        // What `reduce` gives is a kind, and what belongs to it.
+        let (kind, fields): (String, Bound<'py, PyDict>) = self.reducer(value.py())?.call1((value,))?.extract()?;
+        self.json.extend_from_slice(b"{\"");
+        self.json.extend_from_slice(MARK.as_bytes());
+        self.json.extend_from_slice(b"\":\"");
+        self.json.extend_from_slice(kind.as_bytes());
+        self.json.push(b'"');
+        for (name, field) in fields.iter() {
+            self.json.push(b',');
+            self.text(name.cast::<PyString>()?)?;
+            self.json.push(b':');
+            self.value(&field, depth + 1)?;
+        }
+        self.json.push(b'}');
+        Ok(())
+    }
+
+    fn reducer(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        if let Some(known) = &self.reducer {
+            return Ok(known.clone());
+        }
+        let new = py.import("persist._values")?.getattr("Reducer")?.call0()?;
+        Ok(self.reducer.insert(new).clone())
+    }
+
+    /// The beginning of what is not plain JSON, up to its value.
+    fn open(&mut self, kind: &str) {
+        self.json.extend_from_slice(b"{\"");
+        self.json.extend_from_slice(MARK.as_bytes());
+        self.json.extend_from_slice(b"\":\"");
+        self.json.extend_from_slice(kind.as_bytes());
+        self.json.extend_from_slice(b"\",\"value\":");
+    }
+
+    /// Hands over what there is, if it is enough.
+    fn give(&mut self, py: Python<'py>) -> PyResult<()> {
+        if self.json.len() >= PIECE {
+            self.sink.take(py, &self.json, false)?;
+            self.json.clear();
+        }
+        Ok(())
+    }
+
+    fn item(&mut self, index: usize, item: &Bound<'py, PyAny>, depth: usize) -> PyResult<()> {
+        if index > 0 {
+            self.json.push(b',');
+        }
+        self.value(item, depth + 1).inspect_err(|_| self.path.push(format!("[{index}]")))?;
+        self.give(item.py())
+    }
+
+    fn list(&mut self, list: &Bound<'py, PyList>, depth: usize) -> PyResult<()> {
+        self.json.push(b'[');
+        let length = list.len();
+        for index in 0..length {
+            let item = list.get_item(index).map_err(|_| changed())?;
+            self.item(index, &item, depth)?;
+        }
+        if list.len() != length {
+            return Err(changed());
+        }
+        self.json.push(b']');
+        Ok(())
+    }
+
+    fn dict(&mut self, dict: &Bound<'py, PyDict>, depth: usize) -> PyResult<()> {
+        // All at once: other threads may change it later.
+        let entries = dict.items();
+        let mut is_plain = true;
+        for entry in entries.iter() {
+            let key = entry.cast::<PyTuple>()?.get_borrowed_item(0)?.to_owned();
+            is_plain &= key.cast_exact::<PyString>().is_ok_and(|key| key.to_str().is_ok_and(|key| key != MARK));
+            if !is_plain {
+                break;
+            }
+        }
+        if !is_plain {
+            self.open("dict");
+            self.json.push(b'[');
+            for (index, entry) in entries.iter().enumerate() {
+                let (key, value) = entry.extract::<(Bound<'py, PyAny>, Bound<'py, PyAny>)>()?;
+                self.json.extend_from_slice(if index > 0 { b",[" } else { b"[" });
+                self.value(&key, depth + 1).inspect_err(|_| self.path.push(format!(" (a key: {})", shown(&key))))?;
+                self.json.push(b',');
+                self.value(&value, depth + 1).inspect_err(|_| self.path.push(format!("[{}]", shown(&key))))?;
+                self.json.push(b']');
+                self.give(key.py())?;
+            }
+            self.json.extend_from_slice(b"]}");
+            return Ok(());
+        }
+        self.json.push(b'{');
+        for (index, entry) in entries.iter().enumerate() {
+            let (key, value) = entry.extract::<(Bound<'py, PyString>, Bound<'py, PyAny>)>()?;
+            if index > 0 {
+                self.json.push(b',');
+            }
+            self.text(&key)?;
+            self.json.push(b':');
+            self.value(&value, depth + 1).inspect_err(|_| self.path.push(format!("[{}]", shown(&key))))?;
+            self.give(key.py())?;
+        }
+        self.json.push(b'}');
+        Ok(())
+    }
+
+    /// In the order of their JSON, so that equal sets give equal bytes.
+    fn set(&mut self, kind: &str, items: Vec<Bound<'py, PyAny>>, depth: usize) -> PyResult<()> {
+        let mut encoded = Vec::with_capacity(items.len());
+        for item in &items {
+            let mut whole = Vec::new();
+            let reducer = Some(self.reducer(item.py())?);
+            let mut encoder = Encoder { json: Vec::new(), scratch: Vec::new(), sink: &mut whole, reducer, path: Vec::new() };
+            let done = encoder.value(item, depth + 1);
+            let (rest, path) = (std::mem::take(&mut encoder.json), std::mem::take(&mut encoder.path));
+            if let Err(error) = done {
+                self.path.extend(path);
+                self.path.push(format!(" (in a {kind})"));
+                return Err(error);
+            }
+            whole.extend_from_slice(&rest);
+            encoded.push(whole);
+        }
+        encoded.sort_unstable();
+        self.open(kind);
+        self.json.push(b'[');
+        self.json.extend_from_slice(&encoded.join(&b','));
+        self.json.extend_from_slice(b"]}");
+        Ok(())
+    }
+
+    fn text(&mut self, text: &Bound<'py, PyString>) -> PyResult<()> {
+        let Ok(characters) = text.to_str() else {
+            // Lone surrogates: no Unicode text, and JSON joins two of them.
+            let bytes = text.call_method1("encode", ("utf-8", "surrogatepass"))?;
+            return self.bytes(text.py(), "str", bytes.cast::<PyBytes>()?.as_bytes());
+        };
+        if characters.len() <= PIECE {
+            return write(&mut self.json, characters);
+        }
+        self.json.push(b'"');
+        let mut rest = characters;
+        while !rest.is_empty() {
+            let (piece, behind) = rest.split_at(rest.floor_char_boundary(PIECE));
+            self.scratch.clear();
+            write(&mut self.scratch, piece)?;
+            // Without the quotation marks.
+            self.json.extend_from_slice(self.scratch.get(1..self.scratch.len() - 1).unwrap_or_default());
+            self.give(text.py())?;
+            rest = behind;
+        }
+        self.json.push(b'"');
+        Ok(())
+    }
+
+    fn bytes(&mut self, py: Python<'py>, kind: &str, bytes: &[u8]) -> PyResult<()> {
+        self.open(kind);
+        self.json.push(b'"');
+        // Three bytes are four characters.
+        for piece in bytes.chunks(PIECE / 4 * 3) {
+            self.json.extend_from_slice(BASE64.encode(piece).as_bytes());
+            self.give(py)?;
+        }
+        self.json.extend_from_slice(b"\"}");
+        Ok(())
+    }
+
+    fn integer(&mut self, number: &Bound<'py, PyInt>) -> PyResult<()> {
+        if let Ok(number) = number.extract::<i64>() {
+            return write(&mut self.json, &number);
+        }
+        let bits: u64 = number.call_method0("bit_length")?.extract()?;
+        if bits <= MAX_DECIMAL_BITS {
+            let digits = number.str()?;
+            self.json.extend_from_slice(digits.to_str()?.as_bytes());
+            return Ok(());
+        }
+        let digits: String = number.call_method1("__format__", ("x",))?.extract()?;
+        self.open("int");
+        write(&mut self.json, &digits)?;
+        self.json.push(b'}');
+        Ok(())
+    }
+
+    /// Infinities and what is not a number by their bits: 0x7ff8000000000000.
+    fn float(&mut self, number: f64) {
+        if number.is_finite() {
+            // The shortest text that is read as the same number. A vector takes
+            // all that is written to it.
+            let _ = serde_json::to_writer(&mut self.json, &number);
+            return;
+        }
+        self.open("float");
+        self.json.extend_from_slice(format!("\"{:016x}\"}}", number.to_bits()).as_bytes());
+    }
+
+    /// Says where in the state the value is that can't be saved.
+    fn explain(&mut self, py: Python<'py>, error: PyErr) -> PyErr {
+        if self.path.is_empty() {
+            return error;
+        }
+        let path: String = self.path.iter().rev().map(String::as_str).collect();
+        let explained = error.value(py).call_method1("_within", (format!("state{path}"),));
+        explained.map_or(error, PyErr::from_value)
+    }
+}
+
+fn write<T: serde::Serialize + ?Sized>(json: &mut Vec<u8>, value: &T) -> PyResult<()> {
+    serde_json::to_writer(json, value).map_err(|error| PyRuntimeError::new_err(error.to_string()))
+}
+
+/// A key as Python shows it, if it is short.
+fn shown(key: &Bound<'_, PyAny>) -> String {
+    let text = key.repr().map_or_else(|_| "…".to_owned(), |repr| repr.to_string());
+    let mut characters = text.chars();
+    let short: String = characters.by_ref().take(60).collect();
+    if characters.next().is_some() { format!("{short}…") } else { short }
+}
+
+fn changed() -> PyErr {
+    PyRuntimeError::new_err("the state was changed while it was being saved: save a copy, or use asnapshot, which copies first")
+}

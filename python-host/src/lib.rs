@@ -1,0 +1,66 @@
+//! The extension module behind the Python package `persist`: it runs the host's
+//! operations without the interpreter's lock, and turns Python values into
+//! states and back.
+
+mod decode;
+mod encode;
+mod error;
+mod operation;
+mod options;
+mod place;
+mod process;
+mod storage;
+mod stream;
+
+use std::ffi::OsString;
+
+use pyo3::prelude::*;
+use pyo3_log::{Caching, Logger};
+
+/// Native parts of the package `persist`.
+#[pymodule]
+mod _persist {
+    #[pymodule_export]
+    use super::decode::decode;
+    #[pymodule_export]
+    use super::encode::encode;
+    #[pymodule_export]
+    use super::operation::CancelToken;
+    #[pymodule_export]
+    use super::place::{Listing, Place, locate, open_folder, open_object};
+    #[pymodule_export]
+    use super::stream::{Reader, Writer};
+    #[pymodule_export]
+    use super::{forward_logs, run_command};
+
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        module.add("FORMAT_VERSION", persist_host::FORMAT_VERSION)?;
+        let hash: String = persist_host::component_hash().iter().map(|byte| format!("{byte:02x}")).collect();
+        module.add("COMPONENT_HASH", hash)
+    }
+}
+
+/// Has what the host logs arrive in `logging`, under `persist_host`; with
+/// RUST_LOG set, on stderr as that says, as the command does it.
+#[pyfunction]
+fn forward_logs(py: Python<'_>) -> PyResult<()> {
+    if std::env::var_os("RUST_LOG").is_some() {
+        persist_host::cli::start_logging();
+        return Ok(());
+    }
+    // What the libraries below log is theirs, and much.
+    let logger = Logger::new(py, Caching::Loggers)?.filter(log::LevelFilter::Off);
+    // Fails where another extension has set up its own logging in Rust.
+    let _ = logger.filter_target("persist_host".to_owned(), log::LevelFilter::Debug).install();
+    Ok(())
+}
+
+/// Runs the command `persist`, and gives its exit code.
+#[pyfunction]
+fn run_command(py: Python<'_>, arguments: Vec<OsString>) -> u8 {
+    py.detach(|| persist_host::cli::main(arguments))
+}

@@ -1,0 +1,103 @@
+//! Running an operation of the host without the interpreter's lock, so that it
+//! can be stopped, and tells how far it is.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use persist_host::{ErrorCode, PersistError};
+use pyo3::prelude::*;
+
+use crate::error::exception;
+
+/// How often a running operation lets Python's handlers of signals run, and
+/// how often it calls back.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// Stops operations from another thread.
+#[pyclass(frozen, module = "persist._persist")]
+pub(crate) struct CancelToken(persist_host::CancelToken);
+
+#[pymethods]
+impl CancelToken {
+    #[new]
+    fn new() -> Self {
+        Self(persist_host::CancelToken::new())
+    }
+
+    /// Stops everything that has this token.
+    fn cancel(&self) {
+        self.0.cancel();
+    }
+}
+
+/// What Python code that ran within an operation has raised.
+#[derive(Clone, Default)]
+pub(crate) struct Raised(Arc<Mutex<Option<PyErr>>>);
+
+impl Raised {
+    /// Keeps an exception, unless one is kept already.
+    pub(crate) fn keep(&self, error: PyErr) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
+
+    fn take(&self) -> Option<PyErr> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// One operation: how it is stopped, and whom it tells.
+pub(crate) struct Operation {
+    pub(crate) token: persist_host::CancelToken,
+    raised: Raised,
+    progress: Option<Py<PyAny>>,
+    told: Instant,
+}
+
+impl Operation {
+    /// An operation that ends with the token; without one, with a signal whose
+    /// handler raises, as that of Ctrl-C.
+    pub(crate) fn new(token: Option<&Bound<'_, CancelToken>>, progress: Option<Py<PyAny>>) -> Self {
+        let raised = Raised::default();
+        let token = token.map_or_else(|| interrupted_by_signals(raised.clone()), |token| token.get().0.clone());
+        Self { token, raised, progress, told: Instant::now() }
+    }
+
+    /// Runs a part of the operation without the interpreter's lock.
+    pub(crate) fn run<T: Send>(&self, py: Python<'_>, work: impl FnOnce() -> Result<T, PersistError> + Send) -> PyResult<T> {
+        let done = py.detach(work);
+        done.map_err(|error| self.raised.take().unwrap_or_else(|| exception(py, &error)))
+    }
+
+    /// Says how far it is, not too often: `done` of `total` bytes of state.
+    ///
+    /// # Errors
+    /// `Cancelled` if the callback raised.
+    pub(crate) fn tell(&mut self, done: u64, total: Option<u64>) -> Result<(), PersistError> {
+        let Some(progress) = &self.progress else { return Ok(()) };
+        if Some(done) != total && self.told.elapsed() < INTERVAL {
+            return Ok(());
+        }
+        self.told = Instant::now();
+        let called = Python::attach(|py| progress.call1(py, (done, total)));
+        called.map(drop).map_err(|error| {
+            self.raised.keep(error);
+            PersistError::new(ErrorCode::Cancelled, "cancelled")
+        })
+    }
+}
+
+/// A token that runs Python's handlers of signals, where they can run: on the
+/// main thread.
+fn interrupted_by_signals(raised: Raised) -> persist_host::CancelToken {
+    let looked = Mutex::new(Instant::now());
+    persist_host::CancelToken::asking(move || {
+        {
+            let mut looked = looked.lock().unwrap_or_else(PoisonError::into_inner);
+            if looked.elapsed() < INTERVAL {
+                return false;
+            }
+            *looked = Instant::now();
+        }
+        Python::attach(|py| py.check_signals()).map_err(|error| raised.keep(error)).is_err()
+    })
+}

@@ -1,0 +1,188 @@
+//! Arguments of Python functions, checked one by one, so that an error names
+//! the argument.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use persist_host::{Codec, Durability, ErrorCode, PersistError, Precondition, SnapshotOptions, StorageBackend, StorageConfig};
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyDict, PyInt, PyMapping, PyString};
+
+use crate::error::{exception, wrong_type};
+
+/// The error for a value that an argument can't have.
+fn wrong_value(py: Python<'_>, message: String, hint: &str) -> PyErr {
+    exception(py, &PersistError::new(ErrorCode::InvalidArgument, message).hint(hint))
+}
+
+fn unexpected(name: &str, wanted: &str, value: &Bound<'_, PyAny>) -> PyErr {
+    let class = value.get_type().qualname().map_or_else(|_| "?".to_owned(), |name| name.to_string());
+    wrong_type(value.py(), &format!("{name} is {wanted}, not {class}"), &format!("pass {wanted} as {name}"))
+}
+
+/// An argument that is text.
+pub(crate) fn text(name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
+    let text = value.cast::<PyString>().map_err(|_| unexpected(name, "a str", value))?;
+    text.to_str()
+        .map(str::to_owned)
+        .map_err(|_| wrong_value(value.py(), format!("{name} has characters that are no Unicode text"), "leave out lone surrogates"))
+}
+
+fn integer<'py, T: FromPyObject<'py, 'py>>(name: &str, value: &'py Bound<'py, PyAny>) -> PyResult<T> {
+    if !value.is_instance_of::<PyInt>() || value.is_instance_of::<PyBool>() {
+        return Err(unexpected(name, "an int", value));
+    }
+    value.extract().map_err(|_| wrong_value(value.py(), format!("{name} is out of range"), "pass a smaller number, not below 0"))
+}
+
+/// An argument that is a mapping of text to text.
+fn texts(name: &str, value: &Bound<'_, PyAny>) -> PyResult<BTreeMap<String, String>> {
+    let entries = value.cast::<PyMapping>().map_err(|_| unexpected(name, "a mapping of str to str", value))?.items()?;
+    let entry = |entry: Bound<'_, PyAny>| {
+        let (key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = entry.extract()?;
+        Ok((text(&format!("each name in {name}"), &key)?, text(&format!("each value in {name}"), &value)?))
+    };
+    entries.iter().map(entry).collect()
+}
+
+/// The arguments of a save, by name; what is `None` is as if it were not there.
+pub(crate) fn snapshot_options(arguments: &Bound<'_, PyDict>) -> PyResult<SnapshotOptions> {
+    let py = arguments.py();
+    let mut options = SnapshotOptions::default();
+    let (mut must_be_absent, mut etag) = (false, None);
+    for (name, value) in arguments.iter() {
+        if value.is_none() {
+            continue;
+        }
+        let name = text("an argument's name", &name)?;
+        match name.as_str() {
+            "agent_id" => options.agent_id = text(&name, &value)?,
+            "session_id" => options.session_id = text(&name, &value)?,
+            "snapshot_index" => options.snapshot_index = integer(&name, &value)?,
+            "description" => options.description = Some(text(&name, &value)?),
+            "labels" => options.labels = texts(&name, &value)?,
+            "content_type" => options.content_type = Some(text(&name, &value)?),
+            "extra" => options.extra = Some(text(&name, &value)?),
+            "codec" => {
+                options.codec = Some(match text(&name, &value)?.as_str() {
+                    "gzip" => Codec::Gzip,
+                    "zstd" => Codec::Zstd,
+                    other => {
+                        return Err(wrong_value(py, format!("the codec '{}' is not known", other.escape_debug()), "it is gzip or zstd"));
+                    }
+                });
+            }
+            "level" => options.level = Some(integer(&name, &value)?),
+            "snapshot_id" => options.snapshot_id = Some(text(&name, &value)?),
+            "timestamp" => options.timestamp = Some(text(&name, &value)?),
+            "if_exists" => {
+                must_be_absent = match text(&name, &value)?.as_str() {
+                    "replace" => false,
+                    "fail" => true,
+                    other => return Err(wrong_value(py, format!("if_exists is not '{}'", other.escape_debug()), "it is replace or fail")),
+                }
+            }
+            "if_match" => etag = Some(text(&name, &value)?),
+            _ => return Err(wrong_value(py, format!("the argument {name} is not known"), "leave it out")),
+        }
+    }
+    options.precondition = match (must_be_absent, etag) {
+        (true, Some(_)) => {
+            return Err(wrong_value(py, "if_exists=\"fail\" and if_match contradict each other".to_owned(), "pass one of them"));
+        }
+        (true, None) => Precondition::IfAbsent,
+        (false, Some(etag)) => Precondition::IfMatch(etag),
+        (false, None) => Precondition::None,
+    };
+    Ok(options)
+}
+
+/// Which storage is meant, as the arguments of Python functions say it.
+pub(crate) struct Settings {
+    pub(crate) config: StorageConfig,
+    /// Whether the storage was named by an argument.
+    mode: Option<StorageBackend>,
+    bucket: Option<String>,
+}
+
+/// The arguments that say which storage is meant, over the environment.
+pub(crate) fn settings(arguments: &Bound<'_, PyDict>) -> PyResult<Settings> {
+    let py = arguments.py();
+    let mut config = StorageConfig::from_env().map_err(|error| exception(py, &error))?;
+    let (mut mode, mut bucket) = (None, None);
+    for (name, value) in arguments.iter() {
+        if value.is_none() {
+            continue;
+        }
+        let name = text("an argument's name", &name)?;
+        match name.as_str() {
+            "storage_mode" => {
+                let parsed = text(&name, &value)?.parse().map_err(|error: PersistError| exception(py, &error.at("storage_mode")))?;
+                config.backend = parsed;
+                mode = Some(parsed);
+            }
+            "s3_bucket" => {
+                bucket = Some(text(&name, &value)?);
+                config.s3_bucket.clone_from(&bucket);
+            }
+            "s3_region" => config.s3_region = Some(text(&name, &value)?),
+            "s3_endpoint" => config.s3_endpoint = Some(text(&name, &value)?),
+            "s3_options" => {
+                for (option, value) in texts(&name, &value)? {
+                    config.s3.set(&option.replace('_', "-"), &value).map_err(|error| exception(py, &error.at("s3_options")))?;
+                }
+            }
+            "fsync" => {
+                let fsync = value.cast::<PyBool>().map_err(|_| unexpected(&name, "a bool", &value))?;
+                config.durability = if fsync.is_true() { Durability::Fsync } else { Durability::None };
+            }
+            _ => return Err(wrong_value(py, format!("the argument {name} is not known"), "leave it out")),
+        }
+    }
+    Ok(Settings { config, mode, bucket })
+}
+
+impl Settings {
+    /// Checks that the arguments and a location with a scheme do not
+    /// contradict each other.
+    pub(crate) fn check_uri(&self, py: Python<'_>, path: &str) -> PyResult<()> {
+        let Some((scheme, rest)) = path.split_once("://") else { return Ok(()) };
+        let backend = match scheme {
+            "s3" => StorageBackend::S3,
+            "memory" => StorageBackend::Memory,
+            "file" => StorageBackend::Local,
+            // Refused by who reads the location.
+            _ => return Ok(()),
+        };
+        let contradiction = |argument: String| {
+            let error = PersistError::new(ErrorCode::InvalidArgument, format!("the location and {argument} contradict each other"));
+            Err(exception(py, &error.at(path).hint("leave out one of them")))
+        };
+        if let Some(mode) = self.mode.filter(|mode| *mode != backend) {
+            return contradiction(format!("storage_mode=\"{mode}\""));
+        }
+        let bucket = rest.split('/').next().unwrap_or_default();
+        match &self.bucket {
+            Some(wanted) if backend == StorageBackend::S3 && wanted != bucket => contradiction("s3_bucket".to_owned()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A path or a location, from a `str` or an `os.PathLike`.
+pub(crate) fn path(value: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
+    let py = value.py();
+    let is_text = value.is_instance_of::<PyString>();
+    let plain = if is_text { Ok(value.clone()) } else { py.import("os")?.call_method1("fspath", (value,)) };
+    let plain = plain.ok().filter(|plain| plain.is_instance_of::<PyString>());
+    let plain = plain.ok_or_else(|| unexpected("the path", "a str or an os.PathLike of str", value))?;
+    let path: PathBuf = plain.extract()?;
+    // What pathlib makes of a URI: a folder called 's3:'.
+    let is_folded =
+        !is_text && path.to_str().is_some_and(|text| ["s3:/", "memory:/", "file:/"].iter().any(|start| text.starts_with(start)));
+    if is_folded {
+        let message = "a pathlib.Path can't hold a URI: it folds the slashes".to_owned();
+        return Err(wrong_value(py, message, "pass the location as a str, as in \"s3://bucket/key\""));
+    }
+    Ok(path)
+}

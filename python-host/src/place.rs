@@ -1,0 +1,348 @@
+//! Storages as Python sees them, and the operations on them.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use persist_host::{
+    Engine, ErrorCode, ListEntry, PersistError, Precondition, SnapshotMetadata, SnapshotOptions, Snapshots, StorageAdapter, StorageBackend,
+};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+
+use crate::encode::{self, Sink};
+use crate::error::exception;
+use crate::operation::{CancelToken, Operation};
+use crate::options::{self, Settings};
+use crate::process;
+use crate::storage::PyStorage;
+use crate::stream::{Reader, Writer};
+
+/// A storage, for the length of one operation or a few.
+#[pyclass(frozen, module = "persist._persist")]
+pub(crate) struct Place {
+    storage: Arc<dyn StorageAdapter>,
+}
+
+/// The place of one snapshot: the storage, its key, and the location as text.
+#[pyfunction]
+pub(crate) fn locate(path: &Bound<'_, PyAny>, settings: &Bound<'_, PyDict>) -> PyResult<(Place, String)> {
+    let py = path.py();
+    let (path, settings) = (options::path(path)?, options::settings(settings)?);
+    let Settings { config, .. } = &settings;
+    if let Some(text) = path.to_str() {
+        settings.check_uri(py, text)?;
+    }
+    let find = || {
+        let location = config.locate_followed(path.as_os_str())?;
+        Ok((Place { storage: process::storage(config, &location)? }, location.key().to_owned()))
+    };
+    find().map_err(|error: PersistError| exception(py, &with_arguments(error)))
+}
+
+/// The same advice in terms of Python.
+fn with_arguments(mut error: PersistError) -> PersistError {
+    if error.detail().message == "S3 storage needs a bucket" {
+        let detail = persist_host::ErrorDetail {
+            hint: Some("pass s3_bucket, set PERSIST_S3_BUCKET, or write the location as s3://bucket/key".to_owned()),
+            ..error.detail().clone()
+        };
+        error = PersistError::from_detail(detail);
+    }
+    error
+}
+
+/// A folder, or what stands for one: the storage, and what keys in it begin
+/// with. A local one need not be there yet.
+#[pyfunction]
+pub(crate) fn open_folder(path: &Bound<'_, PyAny>, settings: &Bound<'_, PyDict>) -> PyResult<(Place, String)> {
+    let py = path.py();
+    let (path, settings) = (options::path(path)?, options::settings(settings)?);
+    let Settings { config, .. } = &settings;
+    if let Some(text) = path.to_str() {
+        settings.check_uri(py, text)?;
+    }
+    let find = || {
+        let text = path.to_string_lossy();
+        let uri_bucket = text.strip_prefix("s3://").map(|rest| rest.split('/').next().unwrap_or_default().to_owned());
+        let is_s3 = uri_bucket.is_some() || (config.backend == StorageBackend::S3 && !text.contains("://"));
+        let (storage, prefix) = if is_s3 {
+            let name = uri_bucket.or_else(|| config.s3_bucket.clone()).unwrap_or_default();
+            // Settles what is right of it and what its prefix is, without connecting.
+            let (storage, prefix) = config.open_folder_to_write(path.as_os_str())?;
+            (process::connected(config, &name, || Ok(storage))?, prefix)
+        } else {
+            config.open_folder_to_write(path.as_os_str())?
+        };
+        Ok((Place { storage }, prefix))
+    };
+    find().map_err(|error: PersistError| exception(py, &with_arguments(error)))
+}
+
+/// The place that an object of Python's is, by the protocol `persist.Storage`.
+#[pyfunction]
+pub(crate) fn open_object(storage: Py<PyAny>) -> Place {
+    Place { storage: Arc::new(PyStorage::new(storage)) }
+}
+
+pub(crate) fn metadata_json(py: Python<'_>, metadata: &SnapshotMetadata) -> PyResult<String> {
+    serde_json::to_string(metadata).map_err(|error| {
+        exception(py, &PersistError::new(ErrorCode::InvalidFormat, format!("the snapshot's metadata is not valid: {error}")))
+    })
+}
+
+impl Place {
+    fn engine(&self, token: &persist_host::CancelToken) -> Result<Engine, PersistError> {
+        Ok(process::engine(Arc::clone(&self.storage))?.with_cancel(token))
+    }
+
+    /// Runs one operation on an engine that it can stop.
+    fn run<T: Send>(
+        &self,
+        py: Python<'_>,
+        operation: &Operation,
+        work: impl FnOnce(&Engine) -> Result<T, PersistError> + Send,
+    ) -> PyResult<T> {
+        operation.run(py, || work(&self.engine(&operation.token)?))
+    }
+}
+
+#[pymethods]
+impl Place {
+    /// What and where it is, for people.
+    fn summary(&self) -> String {
+        self.storage.summary()
+    }
+
+    /// The location of a key, as a user would write it.
+    fn location(&self, key: &str) -> String {
+        self.storage.locate(key)
+    }
+
+    /// Saves a value; gives the metadata as JSON.
+    #[pyo3(signature = (key, value, arguments, progress=None, token=None))]
+    fn save(
+        &self,
+        key: &str,
+        value: &Bound<'_, PyAny>,
+        arguments: &Bound<'_, PyDict>,
+        progress: Option<Py<PyAny>>,
+        token: Option<&Bound<'_, CancelToken>>,
+    ) -> PyResult<String> {
+        let py = value.py();
+        let options = options::snapshot_options(arguments)?;
+        let mut operation = Operation::new(token, progress);
+        let mut writing = Writing { place: self, key, options: Some(options), writer: None, written: 0, operation: &mut operation };
+        encode::to_sink(value, &mut writing)?;
+        let (writer, written) = (writing.writer.take(), writing.written);
+        let metadata = operation
+            .run(py, || writer.map_or_else(|| Err(PersistError::new(ErrorCode::Other, "nothing was written")), |writer| writer.commit()))?;
+        operation.tell(written, Some(written)).or_else(|_| operation.run(py, || Ok(())))?;
+        metadata_json(py, &metadata)
+    }
+
+    /// Saves bytes; gives the metadata as JSON.
+    #[pyo3(signature = (key, state, arguments, progress=None, token=None))]
+    fn save_bytes(
+        &self,
+        py: Python<'_>,
+        key: &str,
+        state: &[u8],
+        arguments: &Bound<'_, PyDict>,
+        progress: Option<Py<PyAny>>,
+        token: Option<&Bound<'_, CancelToken>>,
+    ) -> PyResult<String> {
+        let total = state.len() as u64;
+        let options = SnapshotOptions { size_hint: Some(total), ..options::snapshot_options(arguments)? };
+        let mut operation = Operation::new(token, progress);
+        let token = operation.token.clone();
+        let metadata = {
+            let operation = &mut operation;
+            let work = || {
+                let mut writer = self.engine(&token)?.writer(key, options)?;
+                let mut written = 0;
+                for chunk in state.chunks(CHUNK) {
+                    writer.write_state(chunk)?;
+                    written += chunk.len() as u64;
+                    operation.tell(written, Some(total))?;
+                }
+                writer.commit()
+            };
+            py.detach(work)
+        };
+        let metadata = operation.run(py, || metadata)?;
+        metadata_json(py, &metadata)
+    }
+
+    /// Begins a snapshot that is written piece by piece.
+    fn writer(&self, py: Python<'_>, key: &str, arguments: &Bound<'_, PyDict>) -> PyResult<Writer> {
+        let options = options::snapshot_options(arguments)?;
+        let operation = Operation::new(None, None);
+        let writer = self.run(py, &operation, |engine| engine.writer(key, options))?;
+        Ok(Writer::new(writer, operation))
+    }
+
+    /// A state, and the metadata as JSON.
+    #[pyo3(signature = (key, progress=None, token=None))]
+    fn load<'py>(
+        &self,
+        py: Python<'py>,
+        key: &str,
+        progress: Option<Py<PyAny>>,
+        token: Option<&Bound<'py, CancelToken>>,
+    ) -> PyResult<(Bound<'py, PyBytes>, String)> {
+        let mut operation = Operation::new(token, progress);
+        let token = operation.token.clone();
+        let loaded = {
+            let operation = &mut operation;
+            py.detach(|| self.load_state(key, &token, operation))
+        };
+        let (state, metadata) = operation.run(py, || loaded)?;
+        Ok((PyBytes::new(py, &state), metadata_json(py, &metadata)?))
+    }
+
+    /// Begins to read a state piece by piece.
+    fn reader(&self, py: Python<'_>, key: &str) -> PyResult<Reader> {
+        let operation = Operation::new(None, None);
+        let reader = self.run(py, &operation, |engine| engine.reader(key))?;
+        let metadata = metadata_json(py, reader.metadata())?;
+        Ok(Reader::new(reader, operation, metadata))
+    }
+
+    /// The metadata of a snapshot as JSON.
+    #[pyo3(signature = (key, token=None))]
+    fn metadata(&self, py: Python<'_>, key: &str, token: Option<&Bound<'_, CancelToken>>) -> PyResult<String> {
+        let metadata = self.run(py, &Operation::new(token, None), |engine| engine.metadata(key))?;
+        metadata_json(py, &metadata)
+    }
+
+    /// Checks every byte of a snapshot; gives its metadata as JSON.
+    #[pyo3(signature = (key, progress=None, token=None))]
+    fn verify(&self, py: Python<'_>, key: &str, progress: Option<Py<PyAny>>, token: Option<&Bound<'_, CancelToken>>) -> PyResult<String> {
+        let mut operation = Operation::new(token, progress);
+        let token = operation.token.clone();
+        let verified = {
+            let operation = &mut operation;
+            py.detach(|| {
+                let engine = self.engine(&token)?;
+                let total = engine.metadata(key)?.stored_size;
+                let mut told = Ok(());
+                let verified = engine.verify_with(key, |done| {
+                    if told.is_ok() {
+                        told = operation.tell(done, Some(total));
+                        if told.is_err() {
+                            token.cancel();
+                        }
+                    }
+                });
+                told.and(verified)
+            })
+        };
+        let metadata = operation.run(py, || verified)?;
+        metadata_json(py, &metadata)
+    }
+
+    /// Whether there is an object with this key.
+    #[pyo3(signature = (key, token=None))]
+    fn exists(&self, py: Python<'_>, key: &str, token: Option<&Bound<'_, CancelToken>>) -> PyResult<bool> {
+        self.run(py, &Operation::new(token, None), |engine| engine.exists(key))
+    }
+
+    /// Deletes an object.
+    #[pyo3(signature = (key, if_match=None, token=None))]
+    fn delete(
+        &self,
+        py: Python<'_>,
+        key: &str,
+        if_match: Option<&Bound<'_, PyAny>>,
+        token: Option<&Bound<'_, CancelToken>>,
+    ) -> PyResult<()> {
+        let precondition = match if_match {
+            Some(etag) => Precondition::IfMatch(options::text("if_match", etag)?),
+            None => Precondition::None,
+        };
+        self.run(py, &Operation::new(token, None), |engine| engine.delete(key, precondition))
+    }
+
+    /// The snapshots whose keys begin with the prefix.
+    #[pyo3(signature = (prefix, token=None))]
+    fn list(&self, py: Python<'_>, prefix: &str, token: Option<&Bound<'_, CancelToken>>) -> PyResult<Listing> {
+        let operation = Operation::new(token, None);
+        let snapshots = self.run(py, &operation, |engine| Ok(engine.list(prefix)))?;
+        Ok(Listing { snapshots: Mutex::new(snapshots), operation })
+    }
+}
+
+/// State that is handed over at a time, between two looks at signals.
+pub(crate) const CHUNK: usize = 1 << 20;
+
+impl Place {
+    fn load_state(
+        &self,
+        key: &str,
+        token: &persist_host::CancelToken,
+        operation: &mut Operation,
+    ) -> Result<(Vec<u8>, SnapshotMetadata), PersistError> {
+        let mut reader = self.engine(token)?.reader(key)?;
+        let metadata = reader.metadata().clone();
+        let total = metadata.uncompressed_size;
+        let state = reader.read_state(|done| operation.tell(done, Some(total)))?;
+        Ok((state, metadata))
+    }
+}
+
+/// A value on its way into a snapshot, which is begun with its first bytes: by
+/// then most of what can't be saved was found.
+struct Writing<'a> {
+    place: &'a Place,
+    key: &'a str,
+    options: Option<SnapshotOptions>,
+    writer: Option<persist_host::SnapshotWriter>,
+    written: u64,
+    operation: &'a mut Operation,
+}
+
+impl Sink for Writing<'_> {
+    fn take(&mut self, py: Python<'_>, state: &[u8], is_last: bool) -> PyResult<()> {
+        let (place, key, token) = (self.place, self.key, self.operation.token.clone());
+        let (writer, options) = (&mut self.writer, self.options.take());
+        self.operation.run(py, || {
+            if let Some(options) = options {
+                let size_hint = is_last.then_some(state.len() as u64);
+                *writer = Some(place.engine(&token)?.writer(key, SnapshotOptions { size_hint, ..options })?);
+            }
+            writer.as_mut().map_or(Ok(()), |writer| writer.write_state(state))
+        })?;
+        self.written += state.len() as u64;
+        let told = self.operation.tell(self.written, None);
+        self.operation.run(py, || told)
+    }
+}
+
+/// A key, its metadata as JSON, and the exception if it can't be read.
+type Entry = (String, String, Option<Py<PyAny>>);
+
+/// The entries of a listing: metadata as JSON, or an exception with the key of
+/// what can't be read.
+#[pyclass(frozen, module = "persist._persist")]
+pub(crate) struct Listing {
+    snapshots: Mutex<Snapshots>,
+    operation: Operation,
+}
+
+#[pymethods]
+impl Listing {
+    fn __iter__(this: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        this
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Entry>> {
+        let next = self.operation.run(py, || self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).next().transpose())?;
+        Ok(match next {
+            None => None,
+            Some(ListEntry::Snapshot(metadata)) => Some((metadata.key.clone(), metadata_json(py, &metadata)?, None)),
+            Some(ListEntry::Unreadable { key, error }) => {
+                let raised = exception(py, &error);
+                Some((key, String::new(), Some(raised.into_value(py).into_any())))
+            }
+        })
+    }
+}

@@ -1,0 +1,125 @@
+//! What lives once in a process: the engine, and the ways to buckets.
+
+use std::collections::VecDeque;
+use std::env;
+use std::ffi::OsString;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use arc_swap::ArcSwapOption;
+use persist_host::{Engine, Result, StorageAdapter, StorageConfig, StorageLocation};
+
+/// Buckets, settings or credentials that are used in turn without connecting
+/// anew.
+const MAX_BUCKETS: usize = 32;
+
+#[derive(Default)]
+struct Process {
+    id: u32,
+    engine: OnceLock<Engine>,
+    /// Held while the engine is made, so that it is made once.
+    starting: Mutex<()>,
+    buckets: Mutex<VecDeque<Bucket>>,
+}
+
+struct Bucket {
+    name: String,
+    config: StorageConfig,
+    environment: Vec<(OsString, OsString)>,
+    storage: Arc<dyn StorageAdapter>,
+}
+
+static CURRENT: ArcSwapOption<Process> = ArcSwapOption::const_empty();
+
+/// This process's; a child that was forked off has its own, since of its
+/// parent's threads none runs in it.
+fn current() -> Result<Arc<Process>> {
+    let id = std::process::id();
+    let known = CURRENT.load_full();
+    if let Some(process) = &known
+        && process.id == id
+    {
+        return Ok(Arc::clone(process));
+    }
+    let process = Process { id, ..Process::default() };
+    if let Some(engine) = known.as_ref().and_then(|parents| parents.engine.get()) {
+        let _ = process.engine.set(engine.after_fork()?);
+    }
+    let process = Arc::new(process);
+    let replaced = CURRENT.compare_and_swap(&known, Some(Arc::clone(&process)));
+    if !same(replaced.as_ref(), known.as_ref()) {
+        // Another thread was faster.
+        return current();
+    }
+    // Never dropped: that would wait for threads that are not here.
+    std::mem::forget(known);
+    Ok(process)
+}
+
+fn same(one: Option<&Arc<Process>>, other: Option<&Arc<Process>>) -> bool {
+    one.map(Arc::as_ptr) == other.map(Arc::as_ptr)
+}
+
+/// The engine, on this storage. Called without the interpreter's lock, since
+/// the first call takes a while.
+pub(crate) fn engine(storage: Arc<dyn StorageAdapter>) -> Result<Engine> {
+    let process = current()?;
+    if let Some(engine) = process.engine.get() {
+        return Ok(engine.with_storage(storage));
+    }
+    let _starting = process.starting.lock().unwrap_or_else(PoisonError::into_inner);
+    let engine = match process.engine.get() {
+        Some(engine) => engine.clone(),
+        None => {
+            let engine = Engine::builder().build()?;
+            process.engine.get_or_init(|| engine).clone()
+        }
+    };
+    Ok(engine.with_storage(storage))
+}
+
+/// The storage of a location. Buckets stay connected for as long as settings
+/// and the environment that AWS reads are the same.
+pub(crate) fn storage(config: &StorageConfig, location: &StorageLocation) -> Result<Arc<dyn StorageAdapter>> {
+    match location {
+        StorageLocation::S3 { bucket, .. } => connected(config, bucket, || config.open(location)),
+        _ => config.open(location),
+    }
+}
+
+/// The bucket, if it is connected already, else what `connect` gives.
+pub(crate) fn connected(
+    config: &StorageConfig,
+    name: &str,
+    connect: impl FnOnce() -> Result<Arc<dyn StorageAdapter>>,
+) -> Result<Arc<dyn StorageAdapter>> {
+    let process = current()?;
+    let environment = aws_environment();
+    let buckets = || process.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_wanted = |bucket: &&Bucket| bucket.name == name && bucket.environment == environment && bucket.config == *config;
+    if let Some(bucket) = buckets().iter().find(is_wanted) {
+        return Ok(Arc::clone(&bucket.storage));
+    }
+    // Not under the lock: what is logged meanwhile may run Python.
+    let storage = connect()?;
+    let mut buckets = buckets();
+    if buckets.len() >= MAX_BUCKETS {
+        buckets.pop_front();
+    }
+    buckets.push_back(Bucket { name: name.to_owned(), config: config.clone(), environment, storage: Arc::clone(&storage) });
+    Ok(storage)
+}
+
+/// The variables that decide how AWS is reached and by whom. Read with the
+/// interpreter's lock held, under which `os.environ` writes them.
+fn aws_environment() -> Vec<(OsString, OsString)> {
+    let counts = |name: &str| {
+        name.starts_with("AWS_")
+            || matches!(
+                name.to_ascii_uppercase().as_str(),
+                "HOME" | "HTTP_PROXY" | "HTTPS_PROXY" | "ALL_PROXY" | "NO_PROXY" | "SSL_CERT_FILE" | "SSL_CERT_DIR"
+            )
+    };
+    let mut environment: Vec<_> = env::vars_os().filter(|(name, _)| name.to_str().is_some_and(counts)).collect();
+    environment.sort();
+    environment
+}

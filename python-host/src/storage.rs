@@ -1,0 +1,225 @@
+//! Storages that are written in Python: objects by the protocol
+//! `persist.Storage`.
+
+use std::fmt;
+use std::sync::Arc;
+
+use persist_host::{
+    ByteRange, Conditions, ErrorCode, ObjectInfo, PersistError, Precondition, ReadOptions, Result, StorageAdapter, StorageReader,
+    StorageWriter, WriteOptions,
+};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+
+use crate::error::from_exception;
+
+/// The most that is asked of Python at a time, in bytes.
+const MAX_READ: u32 = 8 << 20;
+
+/// A storage that is written in Python.
+pub(crate) struct PyStorage {
+    object: Arc<Py<PyAny>>,
+}
+
+impl fmt::Debug for PyStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.summary())
+    }
+}
+
+impl PyStorage {
+    pub(crate) fn new(object: Py<PyAny>) -> Self {
+        Self { object: Arc::new(object) }
+    }
+
+    /// Calls Python; what it raises is an error at this key.
+    fn call<T>(&self, key: &str, work: impl FnOnce(Python<'_>, &Bound<'_, PyAny>) -> PyResult<T>) -> Result<T> {
+        attached(|py| work(py, self.object.bind(py))).map_err(|error| error.at(self.locate(key)))
+    }
+
+    fn check_key(&self, key: &str) -> Result<()> {
+        persist_host::check_key(key).map_err(|error| error.at(self.locate(key)))
+    }
+}
+
+/// Runs Python; an exception becomes an error, and is kept in the log.
+fn attached<T>(work: impl FnOnce(Python<'_>) -> PyResult<T>) -> Result<T> {
+    Python::attach(|py| {
+        work(py).map_err(|raised| {
+            let error = from_exception(py, &raised);
+            if error.code() == ErrorCode::Other {
+                log::debug!(target: "persist_host::storage", "a storage in Python raised {raised}");
+            }
+            error
+        })
+    })
+}
+
+/// What a storage says of an object: anything with `size` and `etag`.
+fn info(key: &str, found: &Bound<'_, PyAny>) -> PyResult<ObjectInfo> {
+    let size = found.getattr("size")?.extract()?;
+    let etag = match found.getattr_opt("etag")? {
+        Some(etag) => etag.extract()?,
+        None => None,
+    };
+    Ok(ObjectInfo { key: key.to_owned(), size, etag, modified: None })
+}
+
+impl StorageAdapter for PyStorage {
+    fn summary(&self) -> String {
+        let name = attached(|py| Ok(self.object.bind(py).repr()?.to_string()));
+        format!("objects in {}", name.unwrap_or_else(|_| "a Python storage".to_owned()))
+    }
+
+    fn locate(&self, key: &str) -> String {
+        key.to_owned()
+    }
+
+    fn supported_conditions(&self) -> Conditions {
+        // Python has no way to make a check and a write one step.
+        Conditions::default()
+    }
+
+    fn open_write(&self, key: &str, options: WriteOptions) -> Result<Box<dyn StorageWriter>> {
+        self.check_key(key)?;
+        if options.precondition != Precondition::None {
+            return Err(unsupported().at(self.locate(key)));
+        }
+        let writer = self.call(key, |_, storage| Ok(storage.call_method1("open_write", (key,))?.unbind()))?;
+        Ok(Box::new(PyWriter { storage: Self { object: Arc::clone(&self.object) }, key: key.to_owned(), writer: Some(writer), size: 0 }))
+    }
+
+    fn open_read(&self, key: &str, options: ReadOptions) -> Result<Box<dyn StorageReader>> {
+        let found = self.stat(key)?;
+        if options.if_match.is_some() && options.if_match != found.etag {
+            return Err(PersistError::new(ErrorCode::PreconditionFailed, "the object was replaced meanwhile").at(self.locate(key)));
+        }
+        let (start, end) = options.range.within(found.size);
+        let file = self.call(key, |_, storage| {
+            let file = storage.call_method1("open_read", (key,))?;
+            if start > 0 {
+                file.call_method1("seek", (start,))?;
+            }
+            Ok(file.unbind())
+        })?;
+        let is_whole = options.range == ByteRange::All;
+        Ok(Box::new(PyReader { info: found, file, left: end - start, is_whole }))
+    }
+
+    fn stat(&self, key: &str) -> Result<ObjectInfo> {
+        self.check_key(key)?;
+        self.call(key, |_, storage| info(key, &storage.call_method1("stat", (key,))?))
+    }
+
+    fn delete_object(&self, key: &str, precondition: Precondition) -> Result<()> {
+        self.check_key(key)?;
+        if precondition != Precondition::None {
+            return Err(unsupported().at(self.locate(key)));
+        }
+        self.call(key, |_, storage| storage.call_method1("delete", (key,)).map(drop))
+    }
+
+    fn list_objects(&self, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<ObjectInfo>> {
+        let mut found: Vec<ObjectInfo> = self.call(prefix, |_, storage| {
+            let mut found = Vec::new();
+            for entry in storage.call_method1("list", (prefix,))?.try_iter()? {
+                let entry = entry?;
+                let key: String = entry.getattr("key")?.extract()?;
+                if key.starts_with(prefix) && start_after.is_none_or(|after| key.as_str() > after) {
+                    found.push(info(&key, &entry)?);
+                }
+            }
+            Ok(found)
+        })?;
+        found.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+        found.truncate(limit as usize);
+        Ok(found)
+    }
+}
+
+fn unsupported() -> PersistError {
+    PersistError::new(ErrorCode::Unsupported, "a storage in Python keeps no conditions against concurrent writers")
+        .hint("leave out if_exists and if_match, or use a local folder or S3")
+}
+
+struct PyWriter {
+    storage: PyStorage,
+    key: String,
+    writer: Option<Py<PyAny>>,
+    size: u64,
+}
+
+impl StorageWriter for PyWriter {
+    fn write(&mut self, chunk: &[u8]) -> Result<()> {
+        let Some(writer) = &self.writer else { return Err(PersistError::new(ErrorCode::Other, "this write has failed before")) };
+        let written = self.storage.call(&self.key, |py, _| writer.call_method1(py, "write", (PyBytes::new(py, chunk),)).map(drop));
+        self.size += chunk.len() as u64;
+        written.inspect_err(|_| self.abort())
+    }
+
+    fn commit(mut self: Box<Self>) -> Result<ObjectInfo> {
+        let Some(writer) = &self.writer else { return Err(PersistError::new(ErrorCode::Other, "this write has failed before")) };
+        let committed = self.storage.call(&self.key, |py, _| writer.call_method0(py, "commit").map(drop));
+        committed.inspect_err(|_| self.abort())?;
+        self.writer = None;
+        Ok(ObjectInfo { key: self.key.clone(), size: self.size, etag: None, modified: None })
+    }
+}
+
+impl PyWriter {
+    fn abort(&mut self) {
+        let Some(writer) = self.writer.take() else { return };
+        if let Err(error) = attached(|py| writer.call_method0(py, "abort").map(drop)) {
+            log::warn!(target: "persist_host::storage", "an unfinished object was left behind: {error}");
+        }
+    }
+}
+
+impl Drop for PyWriter {
+    fn drop(&mut self) {
+        self.abort();
+    }
+}
+
+struct PyReader {
+    info: ObjectInfo,
+    file: Py<PyAny>,
+    left: u64,
+    is_whole: bool,
+}
+
+impl StorageReader for PyReader {
+    fn info(&self) -> &ObjectInfo {
+        &self.info
+    }
+
+    fn read(&mut self, max: u32) -> Result<Vec<u8>> {
+        let wanted = u64::from(max.min(MAX_READ)).min(if self.is_whole { u64::MAX } else { self.left });
+        if wanted == 0 {
+            return Ok(Vec::new());
+        }
+        let chunk = attached(|py| {
+            let chunk = self.file.call_method1(py, "read", (wanted,))?;
+            Ok(chunk.bind(py).cast::<PyBytes>()?.as_bytes().to_vec())
+        });
+        let chunk = chunk.map_err(|error| error.at(&self.info.key))?;
+        if chunk.len() as u64 > wanted {
+            return Err(PersistError::new(ErrorCode::Other, "the storage read more than it was asked for").at(&self.info.key));
+        }
+        self.left = self.left.saturating_sub(chunk.len() as u64);
+        Ok(chunk)
+    }
+}
+
+impl Drop for PyReader {
+    fn drop(&mut self) {
+        // A file that can't be closed was read all the same.
+        let _ = attached(|py| {
+            let file = self.file.bind(py);
+            if file.hasattr("close")? {
+                file.call_method("close", (), None::<&Bound<'_, PyDict>>)?;
+            }
+            Ok(())
+        });
+    }
+}

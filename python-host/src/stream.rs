@@ -1,0 +1,123 @@
+//! States that are written and read piece by piece.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use persist_host::{ErrorCode, PersistError, SnapshotReader, SnapshotWriter};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::operation::Operation;
+use crate::place::{CHUNK, metadata_json};
+
+/// Small writes are gathered up to this.
+const BUFFER: usize = 256 << 10;
+
+/// A snapshot that is being written. Without `commit` nothing is stored.
+#[pyclass(frozen, module = "persist._persist")]
+pub(crate) struct Writer {
+    open: Mutex<Option<Open>>,
+    operation: Operation,
+}
+
+struct Open {
+    writer: SnapshotWriter,
+    buffer: Vec<u8>,
+}
+
+fn closed() -> PersistError {
+    PersistError::new(ErrorCode::InvalidArgument, "the snapshot is not open for writing any more").hint("open it anew")
+}
+
+impl Open {
+    fn write(&mut self, state: &[u8]) -> Result<(), PersistError> {
+        if self.buffer.len() + state.len() >= BUFFER {
+            self.flush()?;
+        }
+        if state.len() >= BUFFER {
+            return state.chunks(CHUNK).try_for_each(|chunk| self.writer.write_state(chunk));
+        }
+        self.buffer.extend_from_slice(state);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), PersistError> {
+        let written = self.writer.write_state(&self.buffer);
+        self.buffer.clear();
+        written
+    }
+}
+
+impl Writer {
+    pub(crate) fn new(writer: SnapshotWriter, operation: Operation) -> Self {
+        Self { open: Mutex::new(Some(Open { writer, buffer: Vec::new() })), operation }
+    }
+
+    /// Locked only while the interpreter's lock is not held.
+    fn open(&self) -> MutexGuard<'_, Option<Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[pymethods]
+impl Writer {
+    /// Appends to the state.
+    fn write(&self, py: Python<'_>, state: &[u8]) -> PyResult<()> {
+        self.operation.run(py, || {
+            let mut open = self.open();
+            let written = open.as_mut().ok_or_else(closed)?.write(state);
+            if written.is_err() {
+                // What is missing must not become a snapshot.
+                *open = None;
+            }
+            written
+        })
+    }
+
+    /// Makes the snapshot visible; gives its metadata as JSON.
+    fn commit(&self, py: Python<'_>) -> PyResult<String> {
+        let metadata = self.operation.run(py, || {
+            let mut open = self.open().take().ok_or_else(closed)?;
+            open.flush()?;
+            open.writer.commit()
+        })?;
+        metadata_json(py, &metadata)
+    }
+
+    /// Leaves it: nothing is stored.
+    fn abort(&self, py: Python<'_>) {
+        py.detach(|| drop(self.open().take()));
+    }
+}
+
+/// A snapshot that is being read.
+#[pyclass(frozen, module = "persist._persist")]
+pub(crate) struct Reader {
+    reader: Mutex<Option<SnapshotReader>>,
+    operation: Operation,
+    /// The metadata as JSON.
+    #[pyo3(get)]
+    metadata: String,
+}
+
+impl Reader {
+    pub(crate) fn new(reader: SnapshotReader, operation: Operation, metadata: String) -> Self {
+        Self { reader: Mutex::new(Some(reader)), operation, metadata }
+    }
+}
+
+#[pymethods]
+impl Reader {
+    /// The next piece of the state, at most 8 MiB; empty only at the end.
+    fn read<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let chunk = self.operation.run(py, || {
+            let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+            reader.as_mut().map_or(Ok(None), SnapshotReader::next_chunk)
+        })?;
+        Ok(PyBytes::new(py, &chunk.unwrap_or_default()))
+    }
+
+    /// Gives back what the reading holds.
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| drop(self.reader.lock().unwrap_or_else(PoisonError::into_inner).take()));
+    }
+}
