@@ -153,7 +153,10 @@ impl StorageConfig {
     pub fn validate(&self) -> Result<()> {
         self.validate_values()?;
         if self.backend == StorageBackend::S3 && self.s3_bucket.is_none() {
-            return Err(wrong("S3 storage needs a bucket", "set PERSIST_S3_BUCKET, or write the location as s3://bucket/key"));
+            return Err(wrong(
+                "S3 storage needs a bucket",
+                "name it with s3_bucket, --s3-bucket or PERSIST_S3_BUCKET, or write the location as s3://bucket/key",
+            ));
         }
         Ok(())
     }
@@ -260,7 +263,7 @@ impl StorageConfig {
     /// `NotFound` for a local folder that does not exist, `Configuration` for
     /// what is no folder, and those of [`open`](Self::open).
     pub fn open_folder(&self, text: impl AsRef<OsStr>) -> Result<(Arc<dyn StorageAdapter>, String)> {
-        self.folder(text.as_ref(), true)
+        self.open_located(&self.folder(text.as_ref(), true)?)
     }
 
     /// As [`open_folder`](Self::open_folder), for a folder that need not be
@@ -269,12 +272,27 @@ impl StorageConfig {
     /// # Errors
     /// Those of [`open_folder`](Self::open_folder) but `NotFound`.
     pub fn open_folder_to_write(&self, text: impl AsRef<OsStr>) -> Result<(Arc<dyn StorageAdapter>, String)> {
+        self.open_located(&self.locate_folder(text)?)
+    }
+
+    fn open_located(&self, folder: &StorageLocation) -> Result<(Arc<dyn StorageAdapter>, String)> {
+        Ok((self.open(folder)?, folder.key().to_owned()))
+    }
+
+    /// The location of a folder, or of what stands for one in a bucket: its
+    /// "key" is what the keys in it begin with, empty or ending with `/`. It
+    /// need not be there yet.
+    ///
+    /// # Errors
+    /// `Configuration` for what is no folder.
+    pub fn locate_folder(&self, text: impl AsRef<OsStr>) -> Result<StorageLocation> {
         self.folder(text.as_ref(), false)
     }
 
-    fn folder(&self, text: &OsStr, has_to_exist: bool) -> Result<(Arc<dyn StorageAdapter>, String)> {
+    fn folder(&self, text: &OsStr, has_to_exist: bool) -> Result<StorageLocation> {
         let path = Path::new(text);
         let text = path.to_string_lossy();
+        let in_bucket = |bucket: &str, key| Ok(StorageLocation::S3 { bucket: bucket.to_owned(), key: checked_prefix(key)? });
         match (text.split_once("://"), self.backend) {
             (Some(("file", rest)), _) => {
                 let path = file_uri_path(&text, rest)?;
@@ -284,26 +302,24 @@ impl StorageConfig {
                     .map_or(Ok(path.as_path()), |base| path.strip_prefix(base).map_err(|_| not_below(&path)))?;
                 self.local_folder(below, has_to_exist)
             }
-            (Some(("memory", key)), _) => Ok((Arc::new(MEMORY.clone()), folder_prefix(key))),
+            (Some(("memory", key)), _) => Ok(StorageLocation::Memory { key: folder_prefix(key) }),
             (Some(("s3", rest)), _) => {
                 let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
                 if !is_bucket_name(bucket) {
                     return Err(invalid_bucket().at(text));
                 }
-                Ok((self.open_bucket(bucket)?, checked_prefix(key)?))
+                in_bucket(bucket, key)
             }
             // Says what is wrong with it.
-            (Some((scheme, _)), _) if is_scheme(scheme) => {
-                StorageLocation::parse(&text).and_then(|location| Ok((self.open(&location)?, String::new())))
-            }
-            (_, StorageBackend::S3) => Ok((self.open_bucket(&self.bucket()?)?, checked_prefix(&text)?)),
-            (_, StorageBackend::Memory) => Ok((Arc::new(MEMORY.clone()), folder_prefix(&text))),
+            (Some((scheme, _)), _) if is_scheme(scheme) => StorageLocation::parse(&text),
+            (_, StorageBackend::S3) => in_bucket(&self.bucket()?, &text),
+            (_, StorageBackend::Memory) => Ok(StorageLocation::Memory { key: folder_prefix(&text) }),
             (_, StorageBackend::Local) => self.local_folder(path, has_to_exist),
         }
     }
 
     /// A local folder: its own storage, or a prefix below the base path.
-    fn local_folder(&self, path: &Path, has_to_exist: bool) -> Result<(Arc<dyn StorageAdapter>, String)> {
+    fn local_folder(&self, path: &Path, has_to_exist: bool) -> Result<StorageLocation> {
         let (root, prefix) = match &self.local_base_path {
             None => (path, String::new()),
             Some(base) => {
@@ -327,7 +343,7 @@ impl StorageConfig {
             Err(_) if has_to_exist => return wrong(ErrorCode::NotFound, "there is no such folder", "check the path"),
             _ => {}
         }
-        Ok((Arc::new(LocalFileStorage::new(root).durability(self.durability)), prefix))
+        Ok(StorageLocation::Local { root: root.to_owned(), key: prefix })
     }
 }
 

@@ -83,7 +83,7 @@ pub(crate) fn snapshot_options(arguments: &Bound<'_, PyDict>) -> PyResult<Snapsh
                 }
             }
             "if_match" => etag = Some(text(&name, &value)?),
-            _ => return Err(wrong_value(py, format!("the argument {name} is not known"), "leave it out")),
+            _ => return Err(wrong_type(py, &format!("the argument {name} is not known"), "leave it out")),
         }
     }
     options.precondition = match (must_be_absent, etag) {
@@ -98,15 +98,24 @@ pub(crate) fn snapshot_options(arguments: &Bound<'_, PyDict>) -> PyResult<Snapsh
 }
 
 /// Which storage is meant, as the arguments of Python functions say it.
-pub(crate) struct Settings {
-    pub(crate) config: StorageConfig,
+struct Settings {
+    config: StorageConfig,
     /// Whether the storage was named by an argument.
     mode: Option<StorageBackend>,
     bucket: Option<String>,
 }
 
+/// A path or a location, and the settings that say what it means.
+pub(crate) fn place(path: &Bound<'_, PyAny>, arguments: &Bound<'_, PyDict>) -> PyResult<(PathBuf, StorageConfig)> {
+    let (found, settings) = (self::path(path)?, settings(arguments)?);
+    if let Some(text) = found.to_str() {
+        settings.check_uri(path.py(), text)?;
+    }
+    Ok((found, settings.config))
+}
+
 /// The arguments that say which storage is meant, over the environment.
-pub(crate) fn settings(arguments: &Bound<'_, PyDict>) -> PyResult<Settings> {
+fn settings(arguments: &Bound<'_, PyDict>) -> PyResult<Settings> {
     let py = arguments.py();
     let mut config = StorageConfig::from_env().map_err(|error| exception(py, &error))?;
     let (mut mode, mut bucket) = (None, None);
@@ -136,7 +145,7 @@ pub(crate) fn settings(arguments: &Bound<'_, PyDict>) -> PyResult<Settings> {
                 let fsync = value.cast::<PyBool>().map_err(|_| unexpected(&name, "a bool", &value))?;
                 config.durability = if fsync.is_true() { Durability::Fsync } else { Durability::None };
             }
-            _ => return Err(wrong_value(py, format!("the argument {name} is not known"), "leave it out")),
+            _ => return Err(wrong_type(py, &format!("the argument {name} is not known"), "leave it out")),
         }
     }
     Ok(Settings { config, mode, bucket })
@@ -145,7 +154,7 @@ pub(crate) fn settings(arguments: &Bound<'_, PyDict>) -> PyResult<Settings> {
 impl Settings {
     /// Checks that the arguments and a location with a scheme do not
     /// contradict each other.
-    pub(crate) fn check_uri(&self, py: Python<'_>, path: &str) -> PyResult<()> {
+    fn check_uri(&self, py: Python<'_>, path: &str) -> PyResult<()> {
         let Some((scheme, rest)) = path.split_once("://") else { return Ok(()) };
         let backend = match scheme {
             "s3" => StorageBackend::S3,
@@ -170,7 +179,7 @@ impl Settings {
 }
 
 /// A path or a location, from a `str` or an `os.PathLike`.
-pub(crate) fn path(value: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
+fn path(value: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
     let py = value.py();
     let is_text = value.is_instance_of::<PyString>();
     let plain = if is_text { Ok(value.clone()) } else { py.import("os")?.call_method1("fspath", (value,)) };

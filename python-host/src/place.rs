@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use persist_host::{
-    Engine, ErrorCode, ListEntry, PersistError, Precondition, SnapshotMetadata, SnapshotOptions, Snapshots, StorageAdapter, StorageBackend,
+    Engine, ErrorCode, ListEntry, PersistError, Precondition, SnapshotMetadata, SnapshotOptions, Snapshots, StorageAdapter, StorageConfig,
+    StorageLocation,
 };
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -11,7 +12,7 @@ use pyo3::types::{PyBytes, PyDict};
 use crate::encode::{self, Sink};
 use crate::error::exception;
 use crate::operation::{CancelToken, Operation};
-use crate::options::{self, Settings};
+use crate::options;
 use crate::process;
 use crate::storage::PyStorage;
 use crate::stream::{Reader, Writer};
@@ -25,56 +26,16 @@ pub(crate) struct Place {
 /// The place of one snapshot: the storage, its key, and the location as text.
 #[pyfunction]
 pub(crate) fn locate(path: &Bound<'_, PyAny>, settings: &Bound<'_, PyDict>) -> PyResult<(Place, String)> {
-    let py = path.py();
-    let (path, settings) = (options::path(path)?, options::settings(settings)?);
-    let Settings { config, .. } = &settings;
-    if let Some(text) = path.to_str() {
-        settings.check_uri(py, text)?;
-    }
-    let find = || {
-        let location = config.locate_followed(path.as_os_str())?;
-        Ok((Place { storage: process::storage(config, &location)? }, location.key().to_owned()))
-    };
-    find().map_err(|error: PersistError| exception(py, &with_arguments(error)))
-}
-
-/// The same advice in terms of Python.
-fn with_arguments(mut error: PersistError) -> PersistError {
-    if error.detail().message == "S3 storage needs a bucket" {
-        let detail = persist_host::ErrorDetail {
-            hint: Some("pass s3_bucket, set PERSIST_S3_BUCKET, or write the location as s3://bucket/key".to_owned()),
-            ..error.detail().clone()
-        };
-        error = PersistError::from_detail(detail);
-    }
-    error
+    let (text, config) = options::place(path, settings)?;
+    Place::open(path.py(), &config, config.locate_followed(text.as_os_str()))
 }
 
 /// A folder, or what stands for one: the storage, and what keys in it begin
 /// with. A local one need not be there yet.
 #[pyfunction]
 pub(crate) fn open_folder(path: &Bound<'_, PyAny>, settings: &Bound<'_, PyDict>) -> PyResult<(Place, String)> {
-    let py = path.py();
-    let (path, settings) = (options::path(path)?, options::settings(settings)?);
-    let Settings { config, .. } = &settings;
-    if let Some(text) = path.to_str() {
-        settings.check_uri(py, text)?;
-    }
-    let find = || {
-        let text = path.to_string_lossy();
-        let uri_bucket = text.strip_prefix("s3://").map(|rest| rest.split('/').next().unwrap_or_default().to_owned());
-        let is_s3 = uri_bucket.is_some() || (config.backend == StorageBackend::S3 && !text.contains("://"));
-        let (storage, prefix) = if is_s3 {
-            let name = uri_bucket.or_else(|| config.s3_bucket.clone()).unwrap_or_default();
-            // Settles what is right of it and what its prefix is, without connecting.
-            let (storage, prefix) = config.open_folder_to_write(path.as_os_str())?;
-            (process::connected(config, &name, || Ok(storage))?, prefix)
-        } else {
-            config.open_folder_to_write(path.as_os_str())?
-        };
-        Ok((Place { storage }, prefix))
-    };
-    find().map_err(|error: PersistError| exception(py, &with_arguments(error)))
+    let (text, config) = options::place(path, settings)?;
+    Place::open(path.py(), &config, config.locate_folder(text.as_os_str()))
 }
 
 /// The place that an object of Python's is, by the protocol `persist.Storage`.
@@ -90,6 +51,12 @@ pub(crate) fn metadata_json(py: Python<'_>, metadata: &SnapshotMetadata) -> PyRe
 }
 
 impl Place {
+    /// The storage of a location, and the location's key.
+    fn open(py: Python<'_>, config: &StorageConfig, location: Result<StorageLocation, PersistError>) -> PyResult<(Self, String)> {
+        let open = |location: StorageLocation| Ok((Self { storage: process::storage(config, &location)? }, location.key().to_owned()));
+        location.and_then(open).map_err(|error| exception(py, &error))
+    }
+
     fn engine(&self, token: &persist_host::CancelToken) -> Result<Engine, PersistError> {
         Ok(process::engine(Arc::clone(&self.storage))?.with_cancel(token))
     }
@@ -131,8 +98,14 @@ impl Place {
         let options = options::snapshot_options(arguments)?;
         let mut operation = Operation::new(token, progress);
         let mut writing = Writing { place: self, key, options: Some(options), writer: None, written: 0, operation: &mut operation };
-        encode::to_sink(value, &mut writing)?;
+        let encoded = encode::to_sink(value, &mut writing);
         let (writer, written) = (writing.writer.take(), writing.written);
+        if let Err(error) = encoded {
+            // Clearing away may wait for a storage that logs, which takes the
+            // interpreter's lock.
+            py.detach(|| drop(writer));
+            return Err(error);
+        }
         let metadata = operation
             .run(py, || writer.map_or_else(|| Err(PersistError::new(ErrorCode::Other, "nothing was written")), |writer| writer.commit()))?;
         operation.tell(written, Some(written)).or_else(|_| operation.run(py, || Ok(())))?;

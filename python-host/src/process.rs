@@ -80,32 +80,21 @@ pub(crate) fn engine(storage: Arc<dyn StorageAdapter>) -> Result<Engine> {
 /// The storage of a location. Buckets stay connected for as long as settings
 /// and the environment that AWS reads are the same.
 pub(crate) fn storage(config: &StorageConfig, location: &StorageLocation) -> Result<Arc<dyn StorageAdapter>> {
-    match location {
-        StorageLocation::S3 { bucket, .. } => connected(config, bucket, || config.open(location)),
-        _ => config.open(location),
-    }
-}
-
-/// The bucket, if it is connected already, else what `connect` gives.
-pub(crate) fn connected(
-    config: &StorageConfig,
-    name: &str,
-    connect: impl FnOnce() -> Result<Arc<dyn StorageAdapter>>,
-) -> Result<Arc<dyn StorageAdapter>> {
+    let StorageLocation::S3 { bucket: name, .. } = location else { return config.open(location) };
     let process = current()?;
     let environment = aws_environment();
     let buckets = || process.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-    let is_wanted = |bucket: &&Bucket| bucket.name == name && bucket.environment == environment && bucket.config == *config;
+    let is_wanted = |bucket: &&Bucket| bucket.name == *name && bucket.environment == environment && bucket.config == *config;
     if let Some(bucket) = buckets().iter().find(is_wanted) {
         return Ok(Arc::clone(&bucket.storage));
     }
     // Not under the lock: what is logged meanwhile may run Python.
-    let storage = connect()?;
+    let storage = config.open(location)?;
     let mut buckets = buckets();
     if buckets.len() >= MAX_BUCKETS {
         buckets.pop_front();
     }
-    buckets.push_back(Bucket { name: name.to_owned(), config: config.clone(), environment, storage: Arc::clone(&storage) });
+    buckets.push_back(Bucket { name: name.clone(), config: config.clone(), environment, storage: Arc::clone(&storage) });
     Ok(storage)
 }
 

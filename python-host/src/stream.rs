@@ -58,6 +58,13 @@ impl Writer {
     }
 }
 
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // As in `abort`: clearing away may wait for who takes that lock.
+        Python::attach(|py| self.abort(py));
+    }
+}
+
 #[pymethods]
 impl Writer {
     /// Appends to the state.
@@ -102,6 +109,12 @@ pub(crate) struct Reader {
 impl Reader {
     pub(crate) fn new(reader: SnapshotReader, operation: Operation, metadata: String) -> Self {
         Self { reader: Mutex::new(Some(reader)), operation, metadata }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        Python::attach(|py| self.close(py));
     }
 }
 

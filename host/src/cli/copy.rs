@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::{Copied, Durability, Engine, ErrorCode, ListEntry, PersistError, Result, Snapshots, StorageConfig};
 use clap::Args;
 use serde_json::json;
 
@@ -12,6 +11,7 @@ use super::output::{Failure, Output, exact_bytes, printable, short_bytes};
 use super::progress::Progress;
 use super::snapshot::{DurabilityChoice, IfExists};
 use super::storage::StorageArguments;
+use crate::{Copied, Durability, Engine, ErrorCode, ListEntry, PersistError, Result, Snapshots, StorageConfig};
 
 /// Copy snapshots from one place to another, from any storage to any other.
 ///

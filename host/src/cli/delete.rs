@@ -2,12 +2,12 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use crate::{Engine, ErrorCode, PersistError, Precondition, Result};
 use clap::Args;
 use serde_json::json;
 
 use super::output::{Failure, Output, printable};
 use super::storage::{StorageArguments, Storages};
+use crate::{Engine, ErrorCode, PersistError, Precondition, Result};
 
 /// Delete snapshots.
 ///

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use crate::{HealthCheck, Result, StorageConfig, check_health};
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::output::{Failure, Output, printable};
 use super::storage::StorageArguments;
+use crate::{HealthCheck, Result, StorageConfig, check_health};
 
 /// Try out whether a place works: credentials, region, bucket; write, read,
 /// list and delete on a throw-away key; conditions.

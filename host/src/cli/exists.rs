@@ -1,11 +1,11 @@
 //! `persist exists`
 
-use crate::{Engine, Result};
 use clap::Args;
 use serde_json::json;
 
 use super::output::{Failure, Output, printable};
 use super::storage::StorageArguments;
+use crate::{Engine, Result};
 
 /// What the command exits with if there is nothing.
 const NOT_FOUND: u8 = 3;

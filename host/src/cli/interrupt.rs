@@ -2,9 +2,8 @@
 
 use std::sync::OnceLock;
 
-use crate::CancelToken;
-
 use super::output::INTERRUPTED;
+use crate::CancelToken;
 
 static TOKEN: OnceLock<CancelToken> = OnceLock::new();
 

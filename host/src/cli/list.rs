@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use crate::{Engine, ErrorCode, ListEntry, Result, SnapshotMetadata};
 use clap::Args;
 use unicode_width::UnicodeWidthStr;
 
 use super::output::{Failure, Output, printable, ratio, short_bytes};
 use super::storage::StorageArguments;
+use crate::{Engine, ErrorCode, ListEntry, Result, SnapshotMetadata};
 
 /// List the snapshots in a folder and all below it.
 ///

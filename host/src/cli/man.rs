@@ -2,11 +2,11 @@
 
 use std::io::{self, Write};
 
-use crate::{ErrorCode, PersistError};
 use clap::{Args, CommandFactory};
 
 use super::Cli;
 use super::output::Failure;
+use crate::{ErrorCode, PersistError};
 
 /// Print a man page: of this command, or of one of its commands.
 ///

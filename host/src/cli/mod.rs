@@ -22,13 +22,13 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::sync::LazyLock;
 
-use crate::{ErrorCode, PersistError};
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use self::output::{Failure, Output, OutputOptions};
 use self::storage::StorageArguments;
+use crate::{ErrorCode, PersistError};
 
 /// Saves the state of an agent and brings it back, byte for byte.
 ///

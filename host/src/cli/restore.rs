@@ -2,14 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{Engine, Result, SnapshotReader};
 use clap::Args;
 
-use super::interrupt;
 use super::output::{Failure, Output, exact_bytes, printable};
 use super::progress::Progress;
 use super::storage::StorageArguments;
 use super::target::Target;
+use crate::{Result, SnapshotReader};
 
 /// Restore the state of a snapshot.
 ///
@@ -40,12 +39,7 @@ fn copy(mut reader: SnapshotReader, path: &Path, output: &Output) -> Result<(), 
 }
 
 pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
-    let config = storage.config()?;
-    let location = config.locate_followed(&arguments.src)?;
-    let mut engine = Engine::builder().shared_storage(config.open(&location)?).build()?;
-    if arguments.output != Path::new("-") {
-        engine = engine.with_cancel(&interrupt::token());
-    }
+    let (engine, location) = storage.open_source(&arguments.src, &arguments.output)?;
     let reader = engine.reader(location.key())?;
     let metadata = reader.metadata().clone();
     copy(reader, &arguments.output, output)?;

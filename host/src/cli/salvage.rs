@@ -1,17 +1,16 @@
 //! `persist salvage`
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use crate::{Engine, ErrorCode, PersistError, SalvageReport};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::interrupt;
 use super::output::{Failure, Output, exact_bytes, printable};
 use super::progress::Progress;
 use super::storage::StorageArguments;
 use super::target::Target;
+use crate::{ErrorCode, PersistError, SalvageReport};
 
 /// What the command exits with if not all of the state came out.
 const INCOMPLETE: u8 = 5;
@@ -76,12 +75,7 @@ fn object(report: &SalvageReport) -> Value {
 }
 
 pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
-    let config = storage.config()?;
-    let location = config.locate_followed(&arguments.src)?;
-    let mut engine = Engine::builder().shared_storage(config.open(&location)?).build()?;
-    if arguments.output != Path::new("-") {
-        engine = engine.with_cancel(&interrupt::token());
-    }
+    let (engine, location) = storage.open_source(&arguments.src, &arguments.output)?;
     let mut salvager = engine.salvage(location.key())?;
     let mut next = salvager.next_chunk()?;
     if next.is_none() {

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use crate::{Engine, Result, SnapshotMetadata};
 use clap::Args;
 
 use super::output::{Failure, Output, exact_bytes, printable, ratio};
 use super::storage::StorageArguments;
+use crate::{Engine, Result, SnapshotMetadata};
 
 /// Show what a snapshot says of itself, without reading its state.
 ///

@@ -7,16 +7,16 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use crate::{
-    Codec, Durability, Engine, ErrorCode, PersistError, Precondition, Result, SnapshotOptions, SnapshotWriter, StorageBackend,
-    StorageLocation,
-};
 use clap::{Args, ValueEnum};
 
 use super::interrupt;
 use super::output::{Failure, Output, exact_bytes, printable, ratio};
 use super::progress::Progress;
 use super::storage::StorageArguments;
+use crate::{
+    Codec, Durability, Engine, ErrorCode, PersistError, Precondition, Result, SnapshotOptions, SnapshotWriter, StorageBackend,
+    StorageLocation,
+};
 
 /// State that is read at a time.
 const CHUNK: u64 = 2 << 20;

@@ -1,10 +1,13 @@
 //! Which storage a command works on: options, over what the environment says.
 
 use std::cell::RefCell;
+use std::path::Path;
 use std::sync::Arc;
 
-use crate::{Result, StorageAdapter, StorageBackend, StorageConfig, StorageLocation};
 use clap::Args;
+
+use super::interrupt;
+use crate::{Engine, Result, StorageAdapter, StorageBackend, StorageConfig, StorageLocation};
 
 #[derive(Args)]
 #[command(next_help_heading = "Storage options")]
@@ -131,6 +134,18 @@ impl StorageArguments {
             config.s3.set(name, value).map_err(|error| error.at(format_args!("--s3-{name}")))?;
         }
         Ok(config)
+    }
+}
+
+impl StorageArguments {
+    /// The engine of a snapshot that is read, and where it is. What goes into a
+    /// file is undone by Ctrl-C; nothing is left of what goes to stdout.
+    pub(crate) fn open_source(&self, source: &str, output: &Path) -> Result<(Engine, StorageLocation)> {
+        let config = self.config()?;
+        let location = config.locate_followed(source)?;
+        let engine = Engine::builder().shared_storage(config.open(&location)?).build()?;
+        let engine = if output == Path::new("-") { engine } else { engine.with_cancel(&interrupt::token()) };
+        Ok((engine, location))
     }
 }
 

@@ -4,9 +4,8 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::{ErrorCode, LocalFileStorage, PersistError, Result, StorageAdapter, StorageLocation, StorageWriter, WriteOptions};
-
 use super::output::Failure;
+use crate::{ErrorCode, LocalFileStorage, PersistError, Result, StorageAdapter, StorageLocation, StorageWriter, WriteOptions};
 
 /// Where a state goes.
 pub(crate) enum Target {

@@ -1,12 +1,12 @@
 //! `persist verify`
 
-use crate::{Engine, SnapshotMetadata};
 use clap::Args;
 use serde::Serialize;
 
 use super::output::{Failure, Output, exact_bytes, printable};
 use super::progress::Progress;
 use super::storage::{StorageArguments, Storages};
+use crate::{Engine, SnapshotMetadata};
 
 /// Check every byte of snapshots.
 ///

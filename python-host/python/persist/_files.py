@@ -11,7 +11,6 @@ from persist import _persist
 from persist._metadata import SnapshotMetadata
 from persist.errors import PersistConfigurationError
 
-
 F = TypeVar("F")
 Describe = Callable[[str], SnapshotMetadata]
 

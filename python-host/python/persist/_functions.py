@@ -1,19 +1,25 @@
 """The functions of the package: one snapshot, wherever it is. Each has a twin
-for asyncio, whose name begins with an ``a``."""
+for asyncio, whose name begins with an ``a``.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from persist import _operations, _persist
+from persist._arguments import Errors, SnapshotArguments, StorageArguments, StorageMode, locate
 from persist._metadata import SnapshotMetadata
-from persist._operations import Encoded, Progress, in_thread, settings
+from persist._operations import Encoded, Progress, in_thread
+
+if sys.version_info >= (3, 11):
+    from typing import Unpack
+elif TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 T = TypeVar("T")
-
-StorageMode = Literal["local", "s3", "memory"]
 
 
 def snapshot(
@@ -81,62 +87,21 @@ def snapshot(
         PersistAccessError: Credentials are missing, or permissions.
         PersistStorageError: The storage failed. What was there before is there.
     """
-    place, key = _persist.locate(path, settings(storage_mode=storage_mode, s3_bucket=s3_bucket, s3_region=s3_region, s3_endpoint=s3_endpoint, fsync=fsync))
-    options = settings(
-        agent_id=agent_id,
-        session_id=session_id,
-        snapshot_index=snapshot_index,
-        description=description,
-        labels=labels,
-        codec=codec,
-        level=level,
-        if_exists=if_exists,
-        if_match=if_match,
-        snapshot_id=snapshot_id,
-        timestamp=timestamp,
-    )
+    arguments = dict(locals())
+    del arguments["agent"], arguments["path"], arguments["progress"]
+    place, key, options = locate(path, arguments)
     return _operations.snapshot(place, key, agent, options, progress)
 
 
 async def asnapshot(
-    agent: Any,
-    path: str | os.PathLike[str],
-    *,
-    agent_id: str | None = None,
-    session_id: str | None = None,
-    snapshot_index: int = 0,
-    description: str | None = None,
-    labels: Mapping[str, str] | None = None,
-    codec: Literal["gzip", "zstd"] | None = None,
-    level: int | None = None,
-    if_exists: Literal["replace", "fail"] = "replace",
-    if_match: str | None = None,
-    fsync: bool = True,
-    storage_mode: StorageMode | None = None,
-    s3_bucket: str | None = None,
-    s3_region: str | None = None,
-    s3_endpoint: str | None = None,
-    snapshot_id: str | None = None,
-    timestamp: str | None = None,
-    progress: Progress | None = None,
+    agent: Any, path: str | os.PathLike[str], **arguments: Unpack[SnapshotArguments]
 ) -> SnapshotMetadata:
     """As :func:`snapshot`, without blocking other tasks. The value is copied
     before the first of them runs, so that they may change it. A cancelled task
-    leaves nothing behind."""
-    place, key = _persist.locate(path, settings(storage_mode=storage_mode, s3_bucket=s3_bucket, s3_region=s3_region, s3_endpoint=s3_endpoint, fsync=fsync))
-    options = settings(
-        agent_id=agent_id,
-        session_id=session_id,
-        snapshot_index=snapshot_index,
-        description=description,
-        labels=labels,
-        codec=codec,
-        level=level,
-        if_exists=if_exists,
-        if_match=if_match,
-        snapshot_id=snapshot_id,
-        timestamp=timestamp,
-    )
+    leaves nothing behind.
+    """
+    place, key, options = locate(path, arguments)
+    progress = options.pop("progress", None)
     metadata: SnapshotMetadata = await in_thread(_operations.snapshot, place, key, Encoded(agent), options, progress)
     return metadata
 
@@ -146,33 +111,28 @@ def restore(
     path: str | os.PathLike[str],
     *,
     into: type[T],
-    storage_mode: StorageMode | None = ...,
-    s3_bucket: str | None = ...,
-    s3_region: str | None = ...,
-    s3_endpoint: str | None = ...,
     progress: Progress | None = ...,
+    **storage: Unpack[StorageArguments],
 ) -> T: ...
+
+
 @overload
 def restore(
     path: str | os.PathLike[str],
     *,
     into: None = ...,
-    storage_mode: StorageMode | None = ...,
-    s3_bucket: str | None = ...,
-    s3_region: str | None = ...,
-    s3_endpoint: str | None = ...,
     progress: Progress | None = ...,
+    **storage: Unpack[StorageArguments],
 ) -> Any: ...
+
+
 @overload
 def restore(
     path: str | os.PathLike[str],
     *,
     into: T,
-    storage_mode: StorageMode | None = ...,
-    s3_bucket: str | None = ...,
-    s3_region: str | None = ...,
-    s3_endpoint: str | None = ...,
     progress: Progress | None = ...,
+    **storage: Unpack[StorageArguments],
 ) -> T: ...
 def restore(
     path: str | os.PathLike[str],
@@ -192,11 +152,7 @@ def restore(
             the state. Without it, classes that were registered come back as
             such, and others as plain data. A snapshot itself never decides
             which code runs.
-        storage_mode: Where a path without a scheme is; ``PERSIST_STORAGE``
-            unless given, else ``local``.
-        s3_bucket: The bucket; ``PERSIST_S3_BUCKET`` unless given.
-        s3_region: Its region; as AWS is configured unless given.
-        s3_endpoint: Another server than AWS: ``http://127.0.0.1:9000``.
+        storage_mode, s3_bucket, s3_region, s3_endpoint: As for :func:`snapshot`.
         progress: Called now and then with the bytes of state that are done, and
             with how many there are.
 
@@ -209,7 +165,13 @@ def restore(
         PersistTypeError: It does not fit ``into``.
         PersistAccessError, PersistStorageError: As for :func:`snapshot`.
     """
-    place, key = _persist.locate(path, settings(storage_mode=storage_mode, s3_bucket=s3_bucket, s3_region=s3_region, s3_endpoint=s3_endpoint))
+    storage: StorageArguments = {
+        "storage_mode": storage_mode,
+        "s3_bucket": s3_bucket,
+        "s3_region": s3_region,
+        "s3_endpoint": s3_endpoint,
+    }
+    place, key, _ = locate(path, storage)
     return _operations.restore(place, key, into, progress)
 
 
@@ -218,46 +180,38 @@ async def arestore(
     path: str | os.PathLike[str],
     *,
     into: type[T],
-    storage_mode: StorageMode | None = ...,
-    s3_bucket: str | None = ...,
-    s3_region: str | None = ...,
-    s3_endpoint: str | None = ...,
     progress: Progress | None = ...,
+    **storage: Unpack[StorageArguments],
 ) -> T: ...
+
+
 @overload
 async def arestore(
     path: str | os.PathLike[str],
     *,
     into: None = ...,
-    storage_mode: StorageMode | None = ...,
-    s3_bucket: str | None = ...,
-    s3_region: str | None = ...,
-    s3_endpoint: str | None = ...,
     progress: Progress | None = ...,
+    **storage: Unpack[StorageArguments],
 ) -> Any: ...
+
+
 @overload
 async def arestore(
     path: str | os.PathLike[str],
     *,
     into: T,
-    storage_mode: StorageMode | None = ...,
-    s3_bucket: str | None = ...,
-    s3_region: str | None = ...,
-    s3_endpoint: str | None = ...,
     progress: Progress | None = ...,
+    **storage: Unpack[StorageArguments],
 ) -> T: ...
 async def arestore(
     path: str | os.PathLike[str],
     *,
     into: Any = None,
-    storage_mode: StorageMode | None = None,
-    s3_bucket: str | None = None,
-    s3_region: str | None = None,
-    s3_endpoint: str | None = None,
     progress: Progress | None = None,
+    **storage: Unpack[StorageArguments],
 ) -> Any:
     """As :func:`restore`, without blocking other tasks."""
-    place, key = _persist.locate(path, settings(storage_mode=storage_mode, s3_bucket=s3_bucket, s3_region=s3_region, s3_endpoint=s3_endpoint))
+    place, key, _ = locate(path, storage)
     state, text = await in_thread(place.load, key, progress)
     return _operations.value_of(state, text, into)
 
@@ -280,32 +234,28 @@ def verify_snapshot(
         path: Where it is, as for :func:`snapshot`.
         progress: Called now and then with the stored bytes that are done, and
             with how many there are.
-        storage_mode: Where a path without a scheme is; ``PERSIST_STORAGE``
-            unless given, else ``local``.
-        s3_bucket: The bucket; ``PERSIST_S3_BUCKET`` unless given.
-        s3_region: Its region; as AWS is configured unless given.
-        s3_endpoint: Another server than AWS: ``http://127.0.0.1:9000``.
+        storage_mode, s3_bucket, s3_region, s3_endpoint: As for :func:`snapshot`.
 
     Raises:
         PersistNotFoundError: There is no such snapshot.
         PersistIntegrityError: It is damaged, or is none.
         PersistAccessError, PersistStorageError: As for :func:`snapshot`.
     """
-    place, key = _persist.locate(path, settings(storage_mode=storage_mode, s3_bucket=s3_bucket, s3_region=s3_region, s3_endpoint=s3_endpoint))
+    storage: StorageArguments = {
+        "storage_mode": storage_mode,
+        "s3_bucket": s3_bucket,
+        "s3_region": s3_region,
+        "s3_endpoint": s3_endpoint,
+    }
+    place, key, _ = locate(path, storage)
     return _operations.verify(place, key, progress)
 
 
 async def averify_snapshot(
-    path: str | os.PathLike[str],
-    *,
-    progress: Progress | None = None,
-    storage_mode: StorageMode | None = None,
-    s3_bucket: str | None = None,
-    s3_region: str | None = None,
-    s3_endpoint: str | None = None,
+    path: str | os.PathLike[str], *, progress: Progress | None = None, **storage: Unpack[StorageArguments]
 ) -> bool:
     """As :func:`verify_snapshot`, without blocking other tasks."""
-    place, key = _persist.locate(path, settings(storage_mode=storage_mode, s3_bucket=s3_bucket, s3_region=s3_region, s3_endpoint=s3_endpoint))
+    place, key, _ = locate(path, storage)
     verified: bool = await in_thread(_operations.verify, place, key, progress)
     return verified
 
@@ -325,31 +275,26 @@ def get_metadata(
 
     Args:
         path: Where it is, as for :func:`snapshot`.
-        storage_mode: Where a path without a scheme is; ``PERSIST_STORAGE``
-            unless given, else ``local``.
-        s3_bucket: The bucket; ``PERSIST_S3_BUCKET`` unless given.
-        s3_region: Its region; as AWS is configured unless given.
-        s3_endpoint: Another server than AWS: ``http://127.0.0.1:9000``.
+        storage_mode, s3_bucket, s3_region, s3_endpoint: As for :func:`snapshot`.
 
     Raises:
         PersistNotFoundError: There is no such snapshot.
         PersistIntegrityError: It is damaged, or is none.
         PersistAccessError, PersistStorageError: As for :func:`snapshot`.
     """
-    place, key = _persist.locate(path, settings(storage_mode=storage_mode, s3_bucket=s3_bucket, s3_region=s3_region, s3_endpoint=s3_endpoint))
+    storage: StorageArguments = {
+        "storage_mode": storage_mode,
+        "s3_bucket": s3_bucket,
+        "s3_region": s3_region,
+        "s3_endpoint": s3_endpoint,
+    }
+    place, key, _ = locate(path, storage)
     return _operations.metadata(place, key)
 
 
-async def aget_metadata(
-    path: str | os.PathLike[str],
-    *,
-    storage_mode: StorageMode | None = None,
-    s3_bucket: str | None = None,
-    s3_region: str | None = None,
-    s3_endpoint: str | None = None,
-) -> SnapshotMetadata:
+async def aget_metadata(path: str | os.PathLike[str], **storage: Unpack[StorageArguments]) -> SnapshotMetadata:
     """As :func:`get_metadata`, without blocking other tasks."""
-    place, key = _persist.locate(path, settings(storage_mode=storage_mode, s3_bucket=s3_bucket, s3_region=s3_region, s3_endpoint=s3_endpoint))
+    place, key, _ = locate(path, storage)
     metadata: SnapshotMetadata = await in_thread(_operations.metadata, place, key)
     return metadata
 
@@ -369,29 +314,24 @@ def snapshot_exists(
 
     Args:
         path: Where it is, as for :func:`snapshot`.
-        storage_mode: Where a path without a scheme is; ``PERSIST_STORAGE``
-            unless given, else ``local``.
-        s3_bucket: The bucket; ``PERSIST_S3_BUCKET`` unless given.
-        s3_region: Its region; as AWS is configured unless given.
-        s3_endpoint: Another server than AWS: ``http://127.0.0.1:9000``.
+        storage_mode, s3_bucket, s3_region, s3_endpoint: As for :func:`snapshot`.
 
     Raises:
         PersistAccessError, PersistStorageError: As for :func:`snapshot`.
     """
-    place, key = _persist.locate(path, settings(storage_mode=storage_mode, s3_bucket=s3_bucket, s3_region=s3_region, s3_endpoint=s3_endpoint))
+    storage: StorageArguments = {
+        "storage_mode": storage_mode,
+        "s3_bucket": s3_bucket,
+        "s3_region": s3_region,
+        "s3_endpoint": s3_endpoint,
+    }
+    place, key, _ = locate(path, storage)
     return place.exists(key)
 
 
-async def asnapshot_exists(
-    path: str | os.PathLike[str],
-    *,
-    storage_mode: StorageMode | None = None,
-    s3_bucket: str | None = None,
-    s3_region: str | None = None,
-    s3_endpoint: str | None = None,
-) -> bool:
+async def asnapshot_exists(path: str | os.PathLike[str], **storage: Unpack[StorageArguments]) -> bool:
     """As :func:`snapshot_exists`, without blocking other tasks."""
-    place, key = _persist.locate(path, settings(storage_mode=storage_mode, s3_bucket=s3_bucket, s3_region=s3_region, s3_endpoint=s3_endpoint))
+    place, key, _ = locate(path, storage)
     exists: bool = await in_thread(place.exists, key)
     return exists
 
@@ -411,39 +351,35 @@ def delete_snapshot(
         path: Where it is, as for :func:`snapshot`.
         if_match: Delete only the object that has this etag. Local files can't
             do that.
-        storage_mode: Where a path without a scheme is; ``PERSIST_STORAGE``
-            unless given, else ``local``.
-        s3_bucket: The bucket; ``PERSIST_S3_BUCKET`` unless given.
-        s3_region: Its region; as AWS is configured unless given.
-        s3_endpoint: Another server than AWS: ``http://127.0.0.1:9000``.
+        storage_mode, s3_bucket, s3_region, s3_endpoint: As for :func:`snapshot`.
 
     Raises:
         PersistNotFoundError: There is no such snapshot.
         PersistConflictError: ``if_match`` does not hold.
         PersistAccessError, PersistStorageError: As for :func:`snapshot`.
     """
-    place, key = _persist.locate(path, settings(storage_mode=storage_mode, s3_bucket=s3_bucket, s3_region=s3_region, s3_endpoint=s3_endpoint))
+    storage: StorageArguments = {
+        "storage_mode": storage_mode,
+        "s3_bucket": s3_bucket,
+        "s3_region": s3_region,
+        "s3_endpoint": s3_endpoint,
+    }
+    place, key, _ = locate(path, storage)
     place.delete(key, if_match)
 
 
 async def adelete_snapshot(
-    path: str | os.PathLike[str],
-    *,
-    if_match: str | None = None,
-    storage_mode: StorageMode | None = None,
-    s3_bucket: str | None = None,
-    s3_region: str | None = None,
-    s3_endpoint: str | None = None,
+    path: str | os.PathLike[str], *, if_match: str | None = None, **storage: Unpack[StorageArguments]
 ) -> None:
     """As :func:`delete_snapshot`, without blocking other tasks."""
-    place, key = _persist.locate(path, settings(storage_mode=storage_mode, s3_bucket=s3_bucket, s3_region=s3_region, s3_endpoint=s3_endpoint))
+    place, key, _ = locate(path, storage)
     await in_thread(place.delete, key, if_match)
 
 
 def list_snapshots(
     prefix: str | os.PathLike[str] = "",
     *,
-    errors: Literal["warn", "raise", "ignore"] = "warn",
+    errors: Errors = "warn",
     storage_mode: StorageMode | None = None,
     s3_bucket: str | None = None,
     s3_region: str | None = None,
@@ -459,11 +395,7 @@ def list_snapshots(
         errors: What to do about a snapshot that can't be read: ``warn`` and
             leave it out, ``raise``, or ``ignore`` it. Files that are no
             snapshots are left out.
-        storage_mode: Where a path without a scheme is; ``PERSIST_STORAGE``
-            unless given, else ``local``.
-        s3_bucket: The bucket; ``PERSIST_S3_BUCKET`` unless given.
-        s3_region: Its region; as AWS is configured unless given.
-        s3_endpoint: Another server than AWS: ``http://127.0.0.1:9000``.
+        storage_mode, s3_bucket, s3_region, s3_endpoint: As for :func:`snapshot`.
 
     Returns:
         Their metadata; ``location`` is what the other functions take.
@@ -471,34 +403,33 @@ def list_snapshots(
     Raises:
         PersistAccessError, PersistStorageError: As for :func:`snapshot`.
     """
-    place, start = _folder(prefix, settings(storage_mode=storage_mode, s3_bucket=s3_bucket, s3_region=s3_region, s3_endpoint=s3_endpoint))
+    storage: StorageArguments = {
+        "storage_mode": storage_mode,
+        "s3_bucket": s3_bucket,
+        "s3_region": s3_region,
+        "s3_endpoint": s3_endpoint,
+    }
+    place, start = _folder(prefix, storage)
     return _operations.listed(place, start, errors)
 
 
 async def alist_snapshots(
-    prefix: str | os.PathLike[str] = "",
-    *,
-    errors: Literal["warn", "raise", "ignore"] = "warn",
-    storage_mode: StorageMode | None = None,
-    s3_bucket: str | None = None,
-    s3_region: str | None = None,
-    s3_endpoint: str | None = None,
+    prefix: str | os.PathLike[str] = "", *, errors: Errors = "warn", **storage: Unpack[StorageArguments]
 ) -> list[SnapshotMetadata]:
     """As :func:`list_snapshots`, without blocking other tasks."""
-    place, start = _folder(prefix, settings(storage_mode=storage_mode, s3_bucket=s3_bucket, s3_region=s3_region, s3_endpoint=s3_endpoint))
+    place, start = _folder(prefix, storage)
     found: list[SnapshotMetadata] = await in_thread(_operations.listed, place, start, errors)
     return found
 
 
-def _folder(prefix: str | os.PathLike[str], arguments: dict[str, Any]) -> tuple[_persist.Place, str]:
+def _folder(prefix: str | os.PathLike[str], storage: StorageArguments) -> tuple[_persist.Place, str]:
     """The storage of a prefix, and what the keys there begin with."""
-    text = os.fspath(prefix)
-    folder, _, start = text.rpartition("/")
-    if text.endswith("/") or not isinstance(prefix, str) or os.path.isdir(text) or text in ("", "."):
-        folder, start = text, ""
-    elif not folder:
-        folder = "/" if text.startswith("/") else "."
-    if "://" in text and "://" not in folder + "/":
-        folder, start = text, ""
-    place, below = _persist.open_folder(folder or ".", arguments)
+    folder, start = prefix, ""
+    if isinstance(prefix, str) and not os.path.isdir(prefix):
+        before, slash, start = prefix.rpartition("/")
+        if before.endswith(":/"):
+            # The slash belongs to the scheme: all of the bucket.
+            before, slash, start = prefix, "", ""
+        folder = before + slash or "."
+    place, below = _persist.open_folder(folder, dict(storage))
     return place, below + start

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any
 
 
 class SnapshotMetadata(Mapping[str, Any]):
@@ -21,28 +21,6 @@ class SnapshotMetadata(Mapping[str, Any]):
 
     __slots__ = ("_fields",)
     _fields: dict[str, Any]
-
-    _NAMES: Final = (
-        "location",
-        "key",
-        "snapshot_id",
-        "agent_id",
-        "session_id",
-        "snapshot_index",
-        "timestamp",
-        "description",
-        "labels",
-        "content_type",
-        "content_hash",
-        "uncompressed_size",
-        "compressed_size",
-        "compression_algorithm",
-        "format_version",
-        "producer",
-        "digest",
-        "etag",
-        "stored_size",
-    )
 
     location: str
     """Where it is: a path or a URI that the functions of this package take."""
@@ -101,7 +79,7 @@ class SnapshotMetadata(Mapping[str, Any]):
         return float("inf") if size == 0 else self._fields["uncompressed_size"] / size
 
     def __getattr__(self, name: str) -> Any:
-        if name in SnapshotMetadata._NAMES:
+        if name in _NAMES:
             return self._fields[name]
         raise AttributeError(f"snapshots have no metadata {name!r}")
 
@@ -127,7 +105,15 @@ class SnapshotMetadata(Mapping[str, Any]):
         return SnapshotMetadata, (self._fields,)
 
     def __repr__(self) -> str:
-        shown = ("location", "agent_id", "session_id", "snapshot_index", "timestamp", "uncompressed_size", "stored_size")
+        shown = (
+            "location",
+            "agent_id",
+            "session_id",
+            "snapshot_index",
+            "timestamp",
+            "uncompressed_size",
+            "stored_size",
+        )
         return f"SnapshotMetadata({', '.join(f'{name}={self._fields.get(name)!r}' for name in shown)})"
 
     def _repr_html_(self) -> str:
@@ -138,3 +124,6 @@ class SnapshotMetadata(Mapping[str, Any]):
             for name, value in self._fields.items()
         )
         return f"<table>{''.join(rows)}</table>"
+
+
+_NAMES = frozenset(name for name in SnapshotMetadata.__annotations__ if not name.startswith("_"))

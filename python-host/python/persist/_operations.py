@@ -1,5 +1,6 @@
 """What is done at one place: the functions of the package and both kinds of
-store are made of these."""
+store are made of these.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +22,6 @@ _EXTRA = json.dumps({"value_encoding": VALUE_ENCODING})
 
 Progress = Callable[[int, "int | None"], object]
 """Called with the bytes of state done, and of how many if that is known."""
-
-
-def settings(**arguments: Any) -> dict[str, Any]:
-    """The arguments that were given."""
-    return {name: value for name, value in arguments.items() if value is not None}
 
 
 class Encoded:
@@ -165,12 +161,14 @@ def listed(
 async def in_thread(work: Callable[..., Any], *arguments: Any) -> Any:
     """Runs blocking work in a thread, with a token as its last argument; when
     the task is cancelled, so is the work, and what it left is cleared away
-    before the task ends."""
+    before the task ends.
+    """
     import asyncio
     import contextvars
 
     token = _persist.CancelToken()
-    running = asyncio.get_running_loop().run_in_executor(None, contextvars.copy_context().run, work, *arguments, token)
+    context = contextvars.copy_context()
+    running = asyncio.get_running_loop().run_in_executor(None, lambda: context.run(work, *arguments, token))
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:

@@ -47,9 +47,7 @@ class Place:
         """Saves bytes; gives the metadata as JSON."""
     def writer(self, key: str, arguments: dict[str, Any]) -> Writer:
         """Begins a snapshot that is written piece by piece."""
-    def load(
-        self, key: str, progress: _Progress | None = None, token: CancelToken | None = None
-    ) -> tuple[bytes, str]:
+    def load(self, key: str, progress: _Progress | None = None, token: CancelToken | None = None) -> tuple[bytes, str]:
         """A state, and the metadata as JSON."""
     def reader(self, key: str) -> Reader:
         """Begins to read a state piece by piece."""

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from persist import _operations, _persist
+from persist._arguments import Errors, SaveArguments, SaveBytesArguments
 from persist._files import AsyncSnapshotReader, AsyncSnapshotWriter, SnapshotReader, SnapshotWriter, check_mode
 from persist._metadata import SnapshotMetadata
-from persist._operations import Encoded, Progress, in_thread, settings
+from persist._operations import Encoded, Progress, in_thread
 from persist.errors import PersistTypeError
 from persist.storage import Storage
+
+if sys.version_info >= (3, 11):
+    from typing import Unpack
+elif TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 T = TypeVar("T")
 
@@ -31,7 +38,8 @@ class _Base:
     ) -> None:
         self._location = location
         options = None if s3_options is None else {name: _text(value) for name, value in s3_options.items()}
-        self._settings = settings(s3_region=s3_region, s3_endpoint=s3_endpoint, s3_options=options, fsync=fsync)
+        given = {"s3_region": s3_region, "s3_endpoint": s3_endpoint, "s3_options": options, "fsync": fsync}
+        self._settings = {name: value for name, value in given.items() if value is not None}
         # So that what is wrong is said here, and not at the first use.
         self._place("")
 
@@ -43,7 +51,8 @@ class _Base:
 
     def _place(self, key: str) -> tuple[_persist.Place, str]:
         """The storage, anew at each use, so that a change of the environment
-        counts; and a key in it."""
+        counts; and a key in it.
+        """
         if not isinstance(key, str):
             name = type(key).__qualname__
             raise PersistTypeError(f"the key is a str, not {name}", "invalid-argument", hint="pass a str as key")
@@ -137,35 +146,12 @@ class Store(_Base):
         agent: Any,
         key: str,
         *,
-        agent_id: str | None = None,
-        session_id: str | None = None,
-        snapshot_index: int = 0,
-        description: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        codec: Literal["gzip", "zstd"] | None = None,
-        level: int | None = None,
-        if_exists: Literal["replace", "fail"] = "replace",
-        if_match: str | None = None,
-        snapshot_id: str | None = None,
-        timestamp: str | None = None,
         progress: Progress | None = None,
+        **options: Unpack[SaveArguments],
     ) -> SnapshotMetadata:
         """Saves a value; see :func:`persist.snapshot`."""
         place, full_key = self._place(key)
-        options = settings(
-            agent_id=agent_id,
-            session_id=session_id,
-            snapshot_index=snapshot_index,
-            description=description,
-            labels=labels,
-            codec=codec,
-            level=level,
-            if_exists=if_exists,
-            if_match=if_match,
-            snapshot_id=snapshot_id,
-            timestamp=timestamp,
-        )
-        return self._own(_operations.snapshot(place, full_key, agent, options, progress), key, full_key)
+        return self._own(_operations.snapshot(place, full_key, agent, dict(options), progress), key, full_key)
 
     @overload
     def restore(self, key: str, *, into: type[T], progress: Progress | None = ...) -> T: ...
@@ -198,7 +184,7 @@ class Store(_Base):
         place, full_key = self._place(key)
         place.delete(full_key, if_match)
 
-    def list(self, prefix: str = "", *, errors: Literal["warn", "raise", "ignore"] = "warn") -> list[SnapshotMetadata]:
+    def list(self, prefix: str = "", *, errors: Errors = "warn") -> list[SnapshotMetadata]:
         """The snapshots whose keys begin with ``prefix``; see :func:`persist.list_snapshots`."""
         place, full_prefix = self._place(prefix)
         return [self._own(found, prefix, full_prefix) for found in _operations.listed(place, full_prefix, errors)]
@@ -208,46 +194,27 @@ class Store(_Base):
         data: bytes | bytearray | memoryview,
         key: str,
         *,
-        agent_id: str | None = None,
-        session_id: str | None = None,
-        snapshot_index: int = 0,
-        description: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        codec: Literal["gzip", "zstd"] | None = None,
-        level: int | None = None,
-        if_exists: Literal["replace", "fail"] = "replace",
-        if_match: str | None = None,
-        snapshot_id: str | None = None,
-        timestamp: str | None = None,
-        content_type: str = _operations.BYTES,
         progress: Progress | None = None,
+        **options: Unpack[SaveBytesArguments],
     ) -> SnapshotMetadata:
         """Saves bytes as they are.
 
         Args:
             data: The state.
             key: Its key.
-            content_type: Its media type. What is ``application/json`` can be
-                restored as a value.
-
-        The others are those of :func:`persist.snapshot`.
+            progress: As for :func:`persist.snapshot`.
+            options: Those of :func:`persist.snapshot`, and ``content_type``,
+                the media type: ``application/octet-stream`` unless given. What
+                is ``application/json`` can be restored as a value.
         """
         place, full_key = self._place(key)
-        options = settings(
-            agent_id=agent_id,
-            session_id=session_id,
-            snapshot_index=snapshot_index,
-            description=description,
-            labels=labels,
-            codec=codec,
-            level=level,
-            if_exists=if_exists,
-            if_match=if_match,
-            snapshot_id=snapshot_id,
-            timestamp=timestamp,
-            content_type=content_type,
+        return self._own(
+            _operations.save_bytes(
+                place, full_key, _bytes(data), {"content_type": _operations.BYTES, **options}, progress
+            ),
+            key,
+            full_key,
         )
-        return self._own(_operations.save_bytes(place, full_key, _bytes(data), options, progress), key, full_key)
 
     def load_bytes(self, key: str, *, progress: Progress | None = None) -> bytes:
         """The state as the bytes that were saved, whatever they are."""
@@ -257,7 +224,7 @@ class Store(_Base):
     @overload
     def open(self, key: str, mode: Literal["rb"] = ...) -> SnapshotReader: ...
     @overload
-    def open(self, key: str, mode: Literal["wb"], **options: Any) -> SnapshotWriter: ...
+    def open(self, key: str, mode: Literal["wb"], **options: Unpack[SaveBytesArguments]) -> SnapshotWriter: ...
     def open(self, key: str, mode: str = "rb", **options: Any) -> SnapshotReader | SnapshotWriter:
         """A state that does not fit in memory, as a binary file.
 
@@ -323,35 +290,12 @@ class AsyncStore(_Base):
         agent: Any,
         key: str,
         *,
-        agent_id: str | None = None,
-        session_id: str | None = None,
-        snapshot_index: int = 0,
-        description: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        codec: Literal["gzip", "zstd"] | None = None,
-        level: int | None = None,
-        if_exists: Literal["replace", "fail"] = "replace",
-        if_match: str | None = None,
-        snapshot_id: str | None = None,
-        timestamp: str | None = None,
         progress: Progress | None = None,
+        **options: Unpack[SaveArguments],
     ) -> SnapshotMetadata:
         """Saves a value; see :func:`persist.asnapshot`."""
         place, full_key = self._place(key)
-        options = settings(
-            agent_id=agent_id,
-            session_id=session_id,
-            snapshot_index=snapshot_index,
-            description=description,
-            labels=labels,
-            codec=codec,
-            level=level,
-            if_exists=if_exists,
-            if_match=if_match,
-            snapshot_id=snapshot_id,
-            timestamp=timestamp,
-        )
-        saved = await in_thread(_operations.snapshot, place, full_key, Encoded(agent), options, progress)
+        saved = await in_thread(_operations.snapshot, place, full_key, Encoded(agent), dict(options), progress)
         return self._own(saved, key, full_key)
 
     @overload
@@ -388,9 +332,7 @@ class AsyncStore(_Base):
         place, full_key = self._place(key)
         await in_thread(place.delete, full_key, if_match)
 
-    async def list(
-        self, prefix: str = "", *, errors: Literal["warn", "raise", "ignore"] = "warn"
-    ) -> list[SnapshotMetadata]:
+    async def list(self, prefix: str = "", *, errors: Errors = "warn") -> list[SnapshotMetadata]:
         """The snapshots whose keys begin with ``prefix``; see :func:`persist.list_snapshots`."""
         place, full_prefix = self._place(prefix)
         found = await in_thread(_operations.listed, place, full_prefix, errors)
@@ -401,37 +343,19 @@ class AsyncStore(_Base):
         data: bytes | bytearray | memoryview,
         key: str,
         *,
-        agent_id: str | None = None,
-        session_id: str | None = None,
-        snapshot_index: int = 0,
-        description: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        codec: Literal["gzip", "zstd"] | None = None,
-        level: int | None = None,
-        if_exists: Literal["replace", "fail"] = "replace",
-        if_match: str | None = None,
-        snapshot_id: str | None = None,
-        timestamp: str | None = None,
-        content_type: str = _operations.BYTES,
         progress: Progress | None = None,
+        **options: Unpack[SaveBytesArguments],
     ) -> SnapshotMetadata:
         """Saves bytes as they are; see :meth:`Store.save_bytes`."""
         place, full_key = self._place(key)
-        options = settings(
-            agent_id=agent_id,
-            session_id=session_id,
-            snapshot_index=snapshot_index,
-            description=description,
-            labels=labels,
-            codec=codec,
-            level=level,
-            if_exists=if_exists,
-            if_match=if_match,
-            snapshot_id=snapshot_id,
-            timestamp=timestamp,
-            content_type=content_type,
+        saved = await in_thread(
+            _operations.save_bytes,
+            place,
+            full_key,
+            _bytes(data),
+            {"content_type": _operations.BYTES, **options},
+            progress,
         )
-        saved = await in_thread(_operations.save_bytes, place, full_key, _bytes(data), options, progress)
         return self._own(saved, key, full_key)
 
     async def load_bytes(self, key: str, *, progress: Progress | None = None) -> bytes:
@@ -444,10 +368,11 @@ class AsyncStore(_Base):
     @overload
     def open(self, key: str, mode: Literal["rb"] = ...) -> AsyncSnapshotReader: ...
     @overload
-    def open(self, key: str, mode: Literal["wb"], **options: Any) -> AsyncSnapshotWriter: ...
+    def open(self, key: str, mode: Literal["wb"], **options: Unpack[SaveBytesArguments]) -> AsyncSnapshotWriter: ...
     def open(self, key: str, mode: str = "rb", **options: Any) -> AsyncSnapshotReader | AsyncSnapshotWriter:
         """A state that does not fit in memory, as a file for ``async with``; see
-        :meth:`Store.open`."""
+        :meth:`Store.open`.
+        """
         check_mode(mode)
         store = self._store()
         if mode == "rb":

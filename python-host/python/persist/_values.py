@@ -73,9 +73,7 @@ def register(
     if cls is None:
         return lambda cls: register(cls, name=name)
     if not isinstance(cls, type) or cls in _BUILT_IN or cls in (bool, type(None), object):
-        raise PersistTypeError(
-            f"{cls!r} can't be registered", "invalid-argument", hint="register a class of your own"
-        )
+        raise PersistTypeError(f"{cls!r} can't be registered", "invalid-argument", hint="register a class of your own")
     if (save is None) != (restore is None):
         raise PersistTypeError(
             "save and restore belong together", "invalid-argument", hint="pass both of them, or none"
@@ -132,7 +130,11 @@ def _parts(cls: type) -> dict[str, type]:
     while waiting:
         candidate = waiting.pop()
         waiting.extend(typing.get_args(candidate))
-        if not isinstance(candidate, type) or _kind_of(candidate) is None or found.get(_name_of(candidate)) is candidate:
+        if (
+            not isinstance(candidate, type)
+            or _kind_of(candidate) is None
+            or found.get(_name_of(candidate)) is candidate
+        ):
             continue
         found[_name_of(candidate)] = candidate
         try:
@@ -230,7 +232,8 @@ def _refused(value: Any, cls: type) -> PersistTypeError:
 
 def _simple(value: Any, cls: type) -> tuple[str, dict[str, Any]] | None:
     """The values of the standard library. A class that was never imported has
-    no instance."""
+    no instance.
+    """
     datetime = sys.modules.get("datetime")
     if datetime is not None:
         if cls is datetime.datetime:
@@ -319,7 +322,9 @@ def _not_a_value(problem: str, hint: str = "get its bytes with Store.load_bytes(
 def _decoded(fields: dict[str, Any]) -> bytes:
     import binascii
 
-    return binascii.a2b_base64(fields["value"], strict_mode=True) if sys.version_info >= (3, 11) else binascii.a2b_base64(fields["value"])
+    if sys.version_info >= (3, 11):
+        return binascii.a2b_base64(fields["value"], strict_mode=True)
+    return binascii.a2b_base64(fields["value"])
 
 
 def _float(fields: dict[str, Any]) -> float:
@@ -386,7 +391,7 @@ def _uuid(fields: dict[str, Any]) -> Any:
 
 
 _KINDS: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "dict": lambda fields: {key: value for key, value in fields["value"]},
+    "dict": lambda fields: dict(fields["value"]),
     "set": lambda fields: set(fields["value"]),
     "frozenset": lambda fields: frozenset(fields["value"]),
     "str": lambda fields: _decoded(fields).decode("utf-8", "surrogatepass"),
@@ -439,7 +444,10 @@ def _to_dataclass(cls: Any, value: Any) -> Any:
     missing = [
         name
         for name, field in fields.items()
-        if name not in value and field.init and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if name not in value
+        and field.init
+        and field.default is dataclasses.MISSING
+        and field.default_factory is dataclasses.MISSING
     ]
     if missing:
         raise _misfit(cls, f"it lacks {', '.join(map(repr, missing))}")
@@ -487,7 +495,8 @@ def _misfit(cls: type, problem: str) -> PersistTypeError:
 
 def put_into(value: Any, into: Any) -> Any:
     """Gives a restored value the class, or puts it into the instance, that the
-    caller passed."""
+    caller passed.
+    """
     if isinstance(into, type):
         return _as(value, into)
     cls = type(into)
@@ -508,7 +517,9 @@ def put_into(value: Any, into: Any) -> Any:
         into.__dict__.update(new.__dict__)
     else:
         raise PersistTypeError(
-            f"a {cls.__qualname__} can't be changed", "invalid-argument", hint=f"pass the class: into={cls.__qualname__}"
+            f"a {cls.__qualname__} can't be changed",
+            "invalid-argument",
+            hint=f"pass the class: into={cls.__qualname__}",
         )
     return into
 

@@ -74,7 +74,9 @@ class PersistError(Exception):
 
     def _within(self, place: str) -> PersistError:
         """The same error, which says where in a state it is."""
-        return type(self)(f"{self.message}, at {place}", self.code, self.location, self.retryable, self.hint, self.facts)
+        return type(self)(
+            f"{self.message}, at {place}", self.code, self.location, self.retryable, self.hint, self.facts
+        )
 
 
 class PersistConfigurationError(PersistError, ValueError):

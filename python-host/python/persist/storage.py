@@ -24,14 +24,19 @@ class StorageWriter(Protocol):
 
     def write(self, data: bytes, /) -> Any:
         """Appends bytes."""
+        ...
 
     def commit(self) -> Any:
         """Makes the object visible under its key, all of it at once; what was
-        there before is replaced."""
+        there before is replaced.
+        """
+        ...
 
     def abort(self) -> Any:
         """Leaves the object: nothing becomes visible. Called at most once, and
-        not after a ``commit`` that succeeded."""
+        not after a ``commit`` that succeeded.
+        """
+        ...
 
 
 @runtime_checkable
@@ -51,17 +56,23 @@ class Storage(Protocol):
 
     def open_write(self, key: str) -> StorageWriter:
         """Begins to write an object."""
+        ...
 
     def open_read(self, key: str) -> Any:
         """Opens an object for reading: a binary file with ``read(size)``,
         ``seek(offset)`` and ``close()``. ``read`` gives fewer bytes than asked
-        for only at the end or if more would block, and none only at the end."""
+        for only at the end or if more would block, and none only at the end.
+        """
+        ...
 
     def stat(self, key: str) -> ObjectInfo:
         """What is known of an object."""
+        ...
 
     def delete(self, key: str) -> Any:
         """Deletes an object."""
+        ...
 
     def list(self, prefix: str) -> Iterable[ObjectInfo]:
         """The objects whose keys begin with ``prefix``, in any order."""
+        ...

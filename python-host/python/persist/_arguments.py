@@ -1,0 +1,63 @@
+"""The arguments that many functions share, so that each is described once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Literal, TypedDict
+
+from persist import _persist
+from persist._operations import Progress
+
+StorageMode = Literal["local", "s3", "memory"]
+Errors = Literal["warn", "raise", "ignore"]
+
+
+class StorageArguments(TypedDict, total=False):
+    """Where a path without a scheme is; see :func:`persist.snapshot`."""
+
+    storage_mode: StorageMode | None
+    s3_bucket: str | None
+    s3_region: str | None
+    s3_endpoint: str | None
+
+
+class SaveArguments(TypedDict, total=False):
+    """What is written down, and how; see :func:`persist.snapshot`."""
+
+    agent_id: str | None
+    session_id: str | None
+    snapshot_index: int
+    description: str | None
+    labels: Mapping[str, str] | None
+    codec: Literal["gzip", "zstd"] | None
+    level: int | None
+    if_exists: Literal["replace", "fail"]
+    if_match: str | None
+    snapshot_id: str | None
+    timestamp: str | None
+
+
+class SaveBytesArguments(SaveArguments, total=False):
+    """As :class:`SaveArguments`, for bytes of any media type."""
+
+    content_type: str
+
+
+class SnapshotArguments(SaveArguments, StorageArguments, total=False):
+    """All that :func:`persist.snapshot` takes."""
+
+    fsync: bool
+    progress: Progress | None
+
+
+_STORAGE = ("storage_mode", "s3_bucket", "s3_region", "s3_endpoint", "fsync")
+
+
+def locate(path: str | os.PathLike[str], arguments: Any) -> tuple[_persist.Place, str, dict[str, Any]]:
+    """The place of a snapshot and its key; and the arguments that say nothing
+    of it.
+    """
+    storage = {name: arguments[name] for name in _STORAGE if name in arguments}
+    place, key = _persist.locate(path, storage)
+    return place, key, {name: value for name, value in arguments.items() if name not in _STORAGE}
