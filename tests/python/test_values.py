@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 floats = st.integers(0, 2**64 - 1).map(lambda bits: struct.unpack(">d", bits.to_bytes(8, "big"))[0])
 texts = st.text(st.characters(codec=None))
-zones = st.one_of(st.none(), st.timedeltas(-datetime.timedelta(hours=23), datetime.timedelta(hours=23)).map(datetime.timezone))
+zones = st.one_of(
+    st.none(), st.timedeltas(-datetime.timedelta(hours=23), datetime.timedelta(hours=23)).map(datetime.timezone)
+)
 keys = st.one_of(
     st.none(),
     st.booleans(),
@@ -79,7 +81,9 @@ def test_every_value_comes_back(value: Any) -> None:
     assert same(value, restored), restored
 
 
-@pytest.mark.parametrize("wrap", [lambda value: [value], lambda value: {"a": value}, lambda value: (value,), lambda value: {1: value}])
+@pytest.mark.parametrize(
+    "wrap", [lambda value: [value], lambda value: {"a": value}, lambda value: (value,), lambda value: {1: value}]
+)
 def test_deep_values_come_back(wrap: Any) -> None:
     value: Any = None
     for _ in range(500):

@@ -7,6 +7,7 @@ mod bench;
 mod component;
 mod demo;
 mod fuzz;
+mod python;
 mod shell;
 mod test;
 

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
+use crate::python;
 use crate::shell::{self, announce, cargo, install_target};
 
 pub(crate) fn run() -> Result<(), String> {
@@ -15,6 +16,8 @@ pub(crate) fn run() -> Result<(), String> {
     // With what the tests print: how much was tried, and how large things are.
     announce("All tests (states of 1 GiB, kills and faults take most of the time: about 10 minutes)");
     run_tests(cargo().args(["test", "--release", "--locked", "--workspace", "--no-fail-fast", "--", "--show-output"]))?;
+
+    python::test()?;
 
     if std::env::var("RUN_S3_TESTS").is_ok_and(|value| value == "1") {
         announce("The bucket that TEST_S3_BUCKET names");

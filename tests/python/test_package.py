@@ -1,0 +1,280 @@
+"""The package as its users see it, on local files and in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import io
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import persist
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in [name for name in os.environ if name.startswith(("PERSIST_", "AWS_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@dataclasses.dataclass
+class Step:
+    number: int
+    parts: list[Step] = dataclasses.field(default_factory=list)
+
+
+class Counter:
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __persist_state__(self) -> dict[str, int]:
+        return {"count": self.count}
+
+    @classmethod
+    def __persist_restore__(cls, state: dict[str, int]) -> Counter:
+        return cls(state["count"])
+
+
+def test_one_snapshot_from_end_to_end(folder: Path) -> None:
+    agent = {"messages": ["Hello", "\u00e9"], "score": 0.1}
+    saved = persist.snapshot(agent, Path("agents/1.json.gz"), agent_id="a", snapshot_index=2, labels={"env": "prod"})
+    assert (saved.agent_id, saved["snapshot_index"], saved.labels) == ("a", 2, {"env": "prod"})
+    assert persist.restore("agents/1.json.gz") == agent
+    assert persist.verify_snapshot("agents/1.json.gz") is True
+    found = persist.get_metadata("agents/1.json.gz")
+    assert dict(found) == {**saved, "etag": found.etag}
+    assert [metadata.location for metadata in persist.list_snapshots("agents")] == ["agents/1.json.gz"]
+    assert [metadata.key for metadata in persist.list_snapshots("agents/1")] == ["1.json.gz"]
+    assert persist.list_snapshots("agents/2") == []
+    # To every other program it is the state.
+    zcat = subprocess.run(["gzip", "-dc", "agents/1.json.gz"], capture_output=True, check=True)
+    assert zcat.stdout.decode() == '{"messages":["Hello","\u00e9"],"score":0.1}'
+    persist.delete_snapshot("agents/1.json.gz")
+    assert persist.snapshot_exists("agents/1.json.gz") is False
+    with pytest.raises(FileNotFoundError) as missing:
+        persist.restore("agents/1.json.gz")
+    assert isinstance(missing.value, persist.PersistNotFoundError)
+    assert (missing.value.code, missing.value.location) == ("not-found", "agents/1.json.gz")
+    assert pickle.loads(pickle.dumps(missing.value)).__dict__ == missing.value.__dict__
+
+
+def test_classes_come_from_the_caller() -> None:
+    step = Step(1, [Step(2)])
+    persist.snapshot(step, "step")
+    assert persist.restore("step") == {"number": 1, "parts": [{"number": 2, "parts": []}]}
+    assert persist.restore("step", into=Step) == step
+    into = Step(0)
+    assert persist.restore("step", into=into) is into
+    assert into == step
+    persist.snapshot([Counter(3)], "counter")
+    assert persist.restore("counter") == [{"count": 3}]
+    persist.register(Counter)
+    assert persist.restore("counter")[0].count == 3
+    with pytest.raises(persist.PersistTypeError, match="does not fit"):
+        persist.restore("counter", into=Step)
+
+
+def test_what_is_wrong_is_said_at_once() -> None:
+    for arguments, says in [
+        ({"storage_mode": "ftp"}, "the storage 'ftp' is not known"),
+        ({"storage_mode": "s3"}, "needs a bucket"),
+        ({"if_exists": "skip"}, "if_exists is not 'skip'"),
+        ({"if_exists": "fail", "if_match": "x"}, "contradict"),
+        ({"codec": "bzip2"}, "the codec 'bzip2' is not known"),
+        ({"snapshot_index": -1}, "snapshot_index is out of range"),
+    ]:
+        with pytest.raises(persist.PersistConfigurationError, match=says) as wrong:
+            persist.snapshot({}, "x", **arguments)  # type: ignore[arg-type]
+        assert wrong.value.hint
+    for path, arguments in [
+        ("s3://one/x", {"s3_bucket": "two"}),
+        ("s3://one/x", {"storage_mode": "local"}),
+        (Path("s3://one/x"), {}),
+    ]:
+        with pytest.raises(persist.PersistConfigurationError):
+            persist.snapshot({}, path, **arguments)  # type: ignore[arg-type]
+    for path, arguments in [(1, {}), (b"x", {}), ("x", {"agent_id": 1}), ("x", {"fsync": 1}), ("x", {"labels": ["a"]})]:
+        with pytest.raises(persist.PersistTypeError):
+            persist.snapshot({}, path, **arguments)  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        persist.Store(".").snapshot({}, "x", agent="a")  # type: ignore[call-arg]
+    assert os.listdir() == []
+    persist.snapshot({}, "x", storage_mode="local", s3_bucket="a-bucket")
+    with pytest.raises(FileExistsError):
+        persist.snapshot({}, "x", if_exists="fail")
+
+
+def test_a_damaged_snapshot_is_an_error_and_left_out_of_lists(folder: Path) -> None:
+    persist.snapshot({"a": 1}, "good.gz")
+    persist.snapshot({"a": 1}, "bad.gz")
+    damaged = bytearray((folder / "bad.gz").read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    (folder / "bad.gz").write_bytes(damaged)
+    (folder / "other.txt").write_text("no snapshot")
+    for call in [persist.restore, persist.verify_snapshot]:
+        with pytest.raises(ValueError, match="Integrity error") as wrong:
+            call("bad.gz")
+        assert isinstance(wrong.value, persist.PersistIntegrityError)
+    with pytest.warns(persist.PersistWarning, match="bad.gz"):
+        assert [found.key for found in persist.list_snapshots()] == ["good.gz"]
+    with pytest.raises(persist.PersistIntegrityError):
+        persist.list_snapshots(errors="raise")
+
+
+def test_a_store_streams_and_pickles() -> None:
+    store = persist.Store("agents", fsync=False)
+    with store.open("big.zst", "wb", agent_id="a") as file:
+        for _ in range(100):
+            file.write(b"line\n" * 10_000)
+    assert file.metadata is not None
+    assert (file.metadata.uncompressed_size, file.metadata.key) == (5_000_000, "big.zst")
+    with store.open("big.zst") as reader:
+        assert reader.metadata.agent_id == "a"
+        assert io.TextIOWrapper(reader).readline() == "line\n"
+    with pytest.raises(ZeroDivisionError), store.open("none", "wb") as file:
+        file.write(b"x")
+        raise ZeroDivisionError
+    forgotten = store.open("none", "wb")
+    forgotten.write(b"x")
+    del forgotten
+    assert not store.exists("none")
+    assert store.save_bytes(b'{"a": 1}', "foreign", content_type="application/json").key == "foreign"
+    assert store.restore("foreign") == {"a": 1}
+    again = pickle.loads(pickle.dumps(store))
+    assert again == store
+    assert again.load_bytes("foreign") == b'{"a": 1}'
+    assert repr(again) == "Store('agents', fsync=False)"
+    assert "agents" in again._repr_html_()
+    assert sorted(found.key for found in store.list()) == ["big.zst", "foreign"]
+    with pytest.raises(persist.PersistConfigurationError):
+        store.restore("../x")
+
+
+def test_progress_is_told_and_may_stop() -> None:
+    told: list[tuple[int, int | None]] = []
+    store = persist.Store("memory://progress")
+    store.save_bytes(bytes(3_000_000), "x", progress=lambda done, total: told.append((done, total)))
+    assert told[-1] == (3_000_000, 3_000_000)
+
+    def stop(done: int, total: int | None) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.save_bytes(bytes(3_000_000), "y", progress=stop)
+    assert not store.exists("y")
+
+
+def test_the_twins_for_asyncio() -> None:
+    async def run() -> None:
+        state = {"a": [1]}
+        saving = asyncio.ensure_future(persist.asnapshot(state, "x", agent_id="a"))
+        await asyncio.sleep(0)
+        state["a"].append(2)
+        assert (await saving).agent_id == "a"
+        assert await persist.arestore("x") == {"a": [1]}
+        assert await persist.averify_snapshot("x")
+        assert (await persist.aget_metadata("x")).agent_id == "a"
+        assert [found.key for found in await persist.alist_snapshots()] == ["x"]
+        await persist.adelete_snapshot("x")
+        assert not await persist.asnapshot_exists("x")
+        store = persist.AsyncStore("agents")
+        async with store.open("x", "wb") as file:
+            await file.write(b"state")
+        async with store.open("x") as reader:
+            assert await reader.read() == b"state"
+        noise = os.urandom(1 << 20) * 200
+        task = asyncio.ensure_future(store.save_bytes(noise, "cancelled"))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert os.listdir("agents") == ["x"]
+
+    asyncio.run(run())
+
+
+class Places:
+    """A storage in Python: a dict."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+
+    def open_write(self, key: str) -> Any:
+        storage = self
+
+        class Writer(io.BytesIO):
+            def commit(self) -> None:
+                storage.objects[key] = self.getvalue()
+
+            def abort(self) -> None:
+                pass
+
+        return Writer()
+
+    def open_read(self, key: str) -> Any:
+        return io.BytesIO(self.objects[key])
+
+    def stat(self, key: str) -> persist.ObjectInfo:
+        if key not in self.objects:
+            raise FileNotFoundError(key)
+        return persist.ObjectInfo(key, len(self.objects[key]))
+
+    def delete(self, key: str) -> None:
+        del self.objects[key]
+
+    def list(self, prefix: str) -> list[persist.ObjectInfo]:
+        return [self.stat(key) for key in self.objects if key.startswith(prefix)]
+
+
+def test_a_storage_in_python() -> None:
+    store = persist.Store(Places())
+    store.snapshot({"a": 1}, "x/1.gz")
+    store.snapshot({"a": 2}, "x/0.gz")
+    assert store.restore("x/1.gz") == {"a": 1}
+    assert [found.key for found in store.list("x/")] == ["x/0.gz", "x/1.gz"]
+    assert store.verify("x/1.gz")
+    with pytest.raises(persist.PersistNotFoundError):
+        store.restore("x/2.gz")
+    with pytest.raises(persist.PersistStorageError, match="no conditions"):
+        store.snapshot({}, "x/2.gz", if_exists="fail")
+    with pytest.raises(persist.PersistTypeError):
+        persist.Store(object())  # type: ignore[arg-type]
+
+
+def test_threads_and_forks_go_on() -> None:
+    store = persist.Store("agents", fsync=False)
+    threads = [threading.Thread(target=store.snapshot, args=({"n": n}, f"{n}")) for n in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    child = os.fork()
+    if child == 0:
+        restored = [store.restore(f"{n}")["n"] for n in range(16)]
+        os._exit(0 if restored == list(range(16)) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_the_command_is_there() -> None:
+    persist.snapshot({"a": 1}, "x.json.gz")
+    for command in [[sys.executable, "-m", "persist"], [str(Path(sys.executable).with_name("persist"))]]:
+        done = subprocess.run([*command, "restore", "x.json.gz"], capture_output=True, text=True, check=True)
+        assert done.stdout == '{"a":1}'
+        assert subprocess.run([*command, "restore", "none"], capture_output=True).returncode == 3
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/python.md", "python-host/README.md"])
+def test_the_examples_in_documents_run(document: str) -> None:
+    text = (Path(__file__).parents[2] / document).read_text()
+    blocks = [block.split("```")[0] for block in text.split("```python\n")[1:]]
+    assert blocks
+    for number, block in enumerate(blocks):
+        exec(compile(block, f"{document}, block {number + 1}", "exec", dont_inherit=True), {"__name__": "__main__"})

@@ -1,0 +1,84 @@
+//! The Python package: built as a wheel, installed as a user would, tested.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::shell::{announce, run, target_dir};
+use crate::workspace;
+
+const REQUIREMENTS: &str = "tests/python/requirements.txt";
+
+/// Builds the package and runs its checks and tests.
+pub(crate) fn test() -> Result<(), String> {
+    let target = target_dir()?;
+    announce("A virtual environment for Python");
+    let programs = environment(&target.join("python"))?;
+    let tool = |name: &str| {
+        let mut command = Command::new(programs.join(name));
+        command.current_dir(workspace());
+        command
+    };
+
+    announce("Checking the Python package");
+    let sources = ["python-host/python", "tests/python"];
+    let settings = "python-host/pyproject.toml";
+    run(tool("ruff").args(["check", "--config", settings]).args(sources))?;
+    run(tool("ruff").args(["format", "--check", "--config", settings]).args(sources))?;
+    run(tool("mypy").args(["--config-file", settings, "python-host/python/persist"]))?;
+
+    announce("Building the wheel (the first time, 5 to 10 minutes on two cores)");
+    let wheels = target.join("wheels");
+    if wheels.exists() {
+        fs::remove_dir_all(&wheels).map_err(|error| format!("{}: {error}", wheels.display()))?;
+    }
+    run(tool("maturin")
+        .args(["build", "--release", "--locked", "--manifest-path", "python-host/Cargo.toml", "--out"])
+        .arg(&wheels)
+        .env("CARGO_TARGET_DIR", &target))?;
+    let wheel = only_file(&wheels)?;
+    run(tool("pip").args(["install", "--quiet", "--disable-pip-version-check", "--no-index", "--force-reinstall"]).arg(wheel))?;
+
+    // With the system's own programs alone: what runs here needs no Rust.
+    announce("The tests in Python");
+    run(tool("python").args(["-m", "pytest", "tests/python", "-p", "no:cacheprovider"]).env("PATH", plain_path(&programs)))
+}
+
+/// The folder of programs of a virtual environment with the requirements. Made
+/// anew when they change.
+fn environment(folder: &Path) -> Result<PathBuf, String> {
+    let requirements = workspace().join(REQUIREMENTS);
+    let wanted = fs::read_to_string(&requirements).map_err(|error| format!("{}: {error}", requirements.display()))?;
+    let (programs, done) = (folder.join("bin"), folder.join("requirements.txt"));
+    if fs::read_to_string(&done).ok().as_ref() == Some(&wanted) {
+        return Ok(programs);
+    }
+    // Not to be had is one thing, and has one line that helps.
+    let python = Command::new("python3").args(["-c", "import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 10))"]).output();
+    if !python.is_ok_and(|output| output.status.success()) {
+        return Err(
+            "Python 3.10 or newer with venv is needed; install it, on Debian and Ubuntu with\n  apt install python3-venv".to_owned()
+        );
+    }
+    let _ = fs::remove_dir_all(folder);
+    run(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
+    run(Command::new(programs.join("pip")).args(["install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&requirements))?;
+    fs::write(&done, wanted).map_err(|error| format!("{}: {error}", done.display()))?;
+    Ok(programs)
+}
+
+fn only_file(folder: &Path) -> Result<PathBuf, String> {
+    let failed = |error| format!("{}: {error}", folder.display());
+    let mut entries = fs::read_dir(folder).map_err(failed)?;
+    let entry = entries.next().ok_or_else(|| format!("{} is empty: no wheel was built", folder.display()))?;
+    entry.map(|entry| entry.path()).map_err(failed)
+}
+
+/// The search path without folders that hold cargo.
+fn plain_path(programs: &Path) -> std::ffi::OsString {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let without = env::split_paths(&path).filter(|folder| !folder.join("cargo").exists());
+    // Joins what it has split.
+    env::join_paths(std::iter::once(programs.to_owned()).chain(without)).unwrap_or_default()
+}
