@@ -435,9 +435,22 @@ fn a_gibibyte_goes_there_and_back_through_broken_connections() {
 #[test]
 fn ctrl_c_leaves_no_upload_and_no_file() {
     let (server, folder) = (Server::start(), folder());
-    for place in [at("x.json.gz"), folder.path().join("out/x.json.gz").display().to_string()] {
+    let local = folder.path().join("out/x.json.gz").display().to_string();
+    // Also where Ctrl-C is ignored, as for the background jobs of a shell.
+    for (place, ignores_sigint) in [(at("x.json.gz"), false), (local, false), (at("x.json.gz"), true)] {
         // From a pipe that stays open: it would wait for ever.
         let mut command = on(&server.endpoint());
+        if ignores_sigint {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", "trap '' INT; exec \"$0\" \"$@\""]).arg(command.get_program());
+            for (name, value) in command.get_envs() {
+                match value {
+                    Some(value) => shell.env(name, value),
+                    None => shell.env_remove(name),
+                };
+            }
+            command = shell;
+        }
         command.args(["snapshot", "-", &place, "--codec", "zstd", "--level", "-7", "--s3-part-size", "5242880"]);
         let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("persist starts");
         let mut stdin = child.stdin.take().expect("stdin is piped");
@@ -452,6 +465,11 @@ fn ctrl_c_leaves_no_upload_and_no_file() {
             std::thread::sleep(Duration::from_millis(20));
         }
         let id = nix::unistd::Pid::from_raw(child.id() as i32);
+        if ignores_sigint {
+            nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGINT).expect("it runs");
+            std::thread::sleep(Duration::from_millis(200));
+            assert!(child.try_wait().expect("it is asked").is_none(), "it goes on");
+        }
         nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGTERM).expect("it runs");
         let done: Done = child.wait_with_output().expect("it ends").into();
         assert_eq!((done.code, done.stderr.contains("cancelled")), (130, true), "{place}: {done:?}");

@@ -1,6 +1,11 @@
 //! Ctrl-C: what is under way is undone before the command ends.
 
+use std::io;
 use std::sync::OnceLock;
+use std::thread;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use super::output::INTERRUPTED;
 use crate::CancelToken;
@@ -14,29 +19,36 @@ pub(crate) fn token() -> CancelToken {
     TOKEN
         .get_or_init(|| {
             let token = CancelToken::new();
-            // Whoever started us with Ctrl-C ignored, as shells do for
-            // background jobs, wants it so.
-            if !is_ignored() {
-                let cancelled = token.clone();
-                let handler = move || {
-                    if cancelled.is_cancelled() {
-                        std::process::exit(INTERRUPTED.into());
-                    }
-                    cancelled.cancel();
-                };
-                if let Err(error) = ctrlc::set_handler(handler) {
-                    tracing::warn!(%error, "Ctrl-C will leave an unfinished write");
-                }
+            if let Err(error) = listen(token.clone()) {
+                tracing::warn!(%error, "Ctrl-C will leave an unfinished write");
             }
             token
         })
         .clone()
 }
 
-/// Whether SIGINT is ignored. Where the kernel does not say, it is not.
-fn is_ignored() -> bool {
-    const SIGINT: u32 = 2;
+/// Cancels the token at the first signal. Whoever started us with one of them
+/// ignored, as shells do with SIGINT for background jobs and nohup with SIGHUP,
+/// wants it so.
+fn listen(token: CancelToken) -> io::Result<()> {
+    let ignored = ignored_signals();
+    let wanted = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
+    let mut signals = Signals::new(wanted)?;
+    thread::Builder::new().name("persist-signals".to_owned()).spawn(move || {
+        for _ in signals.forever() {
+            if token.is_cancelled() {
+                std::process::exit(INTERRUPTED.into());
+            }
+            token.cancel();
+        }
+    })?;
+    Ok(())
+}
+
+/// The signals that are ignored, a bit each from SIGHUP on. Where the kernel
+/// does not say, none is.
+fn ignored_signals() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & (1 << (SIGINT - 1)) != 0)
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
 }
