@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import enum
 import io
 import os
 import pickle
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import persist
+import pydantic
 import pytest
 
 
@@ -80,6 +82,40 @@ def test_classes_come_from_the_caller() -> None:
     assert persist.restore("counter")[0].count == 3
     with pytest.raises(persist.PersistTypeError, match="does not fit"):
         persist.restore("counter", into=Step)
+
+
+class Role(enum.Enum):
+    USER = "user"
+    AGENT = "agent"
+
+
+class Message(pydantic.BaseModel):
+    role: Role
+    text: str = pydantic.Field(alias="content", default="")
+    score: float = float("inf")
+
+
+class Agent(pydantic.BaseModel):
+    messages: list[Message]
+    client: Any = pydantic.Field(default=None, exclude=True)
+
+
+def test_pydantic_models_come_back() -> None:
+    agent = Agent(messages=[Message(role=Role.AGENT, content="Hello"), Message(role=Role.USER)], client=object())
+    persist.snapshot(agent, "agent")
+    restored = persist.restore("agent", into=Agent)
+    assert restored.messages == agent.messages
+    assert restored.client is None
+    assert restored.messages[1].model_fields_set == {"role"}
+    plain = persist.restore("agent")
+    assert plain["messages"][0] == {"role": "agent", "text": "Hello", "score": float("inf")}
+    # Outside of a class that tells of it, an enum would come back as text.
+    with pytest.raises(persist.PersistTypeError, match="Role") as refused:
+        persist.snapshot([Role.USER], "enum")
+    assert refused.value.hint == "register its class: persist.register(Role)"
+    persist.register(Role)
+    persist.snapshot([Role.USER], "enum")
+    assert persist.restore("enum") == [Role.USER]
 
 
 def test_what_is_wrong_is_said_at_once() -> None:
