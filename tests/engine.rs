@@ -139,6 +139,29 @@ fn memory_is_limited_and_the_engine_lives_on() {
 }
 
 #[test]
+fn a_larger_limit_than_the_pool_has_is_kept_too() {
+    let large = Engine::builder().compile_cache(cache()).memory_limit(5 << 30).build().expect("an engine");
+    large.snapshot("x", &chat_bytes(3_000_000), &SnapshotOptions::default()).expect("it is saved");
+    assert_eq!(large.restore("x").expect("it is restored"), chat_bytes(3_000_000));
+}
+
+#[test]
+fn operations_at_once_are_limited_and_the_next_one_works() {
+    let engine = on_memory();
+    let open = |number: usize| engine.writer(&format!("{number}"), SnapshotOptions::default());
+    let mut writers: Vec<_> = (0..1000).map(|number| open(number).expect("a writer")).collect();
+    let error = fails(open(1000).map(drop));
+    assert_eq!((error.code(), error.exit_code()), (ErrorCode::LimitExceeded, 9), "{error:?}");
+    assert!(error.to_string().contains("1000 snapshots") && error.detail().hint.is_some(), "{error:?}");
+    writers.pop();
+    let mut last = open(1000).expect("there is room again");
+    last.write_state(b"state").expect("it is written");
+    last.commit().expect("it is saved");
+    drop(writers);
+    assert_eq!(engine.restore("1000").expect("it is restored"), b"state");
+}
+
+#[test]
 fn time_is_limited_and_storage_does_not_count() {
     let hasty = Engine::builder().compile_cache(cache()).deadline(Duration::from_millis(1)).build().expect("an engine");
     let options = SnapshotOptions { codec: Some(Codec::Gzip), level: Some(9), ..SnapshotOptions::default() };

@@ -195,6 +195,22 @@ fn nonsense_is_passed_on_as_what_it_is() {
 }
 
 #[test]
+fn no_instance_finds_what_another_left() {
+    let (engine, _folder) = engine();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    engine.metadata("stain/x").expect("memory is filled");
+                    let _ = engine.metadata("trap/x");
+                    engine.metadata("look/x").expect("and is empty to the next one");
+                }
+            });
+        }
+    });
+}
+
+#[test]
 fn a_component_that_wants_more_is_not_started() {
     // A component that imports what it is not given.
     let wat = r#"(component (import "wasi:sockets/tcp@0.2.6" (instance)))"#;

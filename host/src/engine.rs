@@ -15,6 +15,7 @@ use crate::error::{ErrorCode, PersistError, Result};
 use crate::guest::{Guest, Shared, log};
 use crate::list::Snapshots;
 use crate::metadata::{SnapshotMetadata, SnapshotOptions};
+use crate::pool;
 use crate::restore::SnapshotReader;
 use crate::salvage::Salvager;
 use crate::sandbox::{Limits, Sandbox};
@@ -119,24 +120,29 @@ impl EngineBuilder {
     /// `Other` where the machine can't run it.
     pub fn build(self) -> Result<Engine> {
         let began = Instant::now();
+        let (engine, component) = self.load(pool::config(self.limits.memory)).or_else(|error| {
+            tracing::debug!(%error, "memory can't be reserved for many instances: each gets its own");
+            self.load(pool::config_without())
+        })?;
+        let clock = Clock::start(engine.weak())
+            .map_err(|error| PersistError::new(ErrorCode::Other, format!("no thread could be started: {error}")))?;
+        tracing::debug!(ms = began.elapsed().as_millis(), "the engine is ready");
+        let storage = self.storage.clone().unwrap_or_else(|| Arc::new(MemoryStorage::new()));
+        let limits = self.limits;
+        Ok(Engine { shared: Arc::new(Shared { engine, component, clock, builder: self }), storage, limits, cancel: CancelToken::new() })
+    }
+
+    /// The component under these settings, ready to be instantiated.
+    fn load(&self, config: wasmtime::Result<Config>) -> Result<(wasmtime::Engine, PersistPre<Sandbox>)> {
         let failed = |error: wasmtime::Error| PersistError::new(ErrorCode::Other, format!("the component can't run here: {error:#}"));
-        let mut config = Config::new();
-        config.epoch_interruption(true);
-        let engine = wasmtime::Engine::new(&config).map_err(failed)?;
+        let engine = config.and_then(|config| wasmtime::Engine::new(&config)).map_err(failed)?;
         let component = component::load(&engine, &self.wasm, &self.cache)?;
         let mut linker = Linker::new(&engine);
         crate::bindings::storage::add_to_linker::<_, wasmtime::component::HasSelf<_>>(&mut linker, |sandbox: &mut Sandbox| sandbox)
             .map_err(failed)?;
         crate::wasi::link(&mut linker, &component).map_err(failed)?;
         let component = linker.instantiate_pre(&component).and_then(PersistPre::new).map_err(failed)?;
-        let clock = start_clock(&engine)?;
-        tracing::debug!(ms = began.elapsed().as_millis(), "the engine is ready");
-        Ok(Engine {
-            shared: Arc::new(Shared { engine, component, clock }),
-            storage: self.storage.unwrap_or_else(|| Arc::new(MemoryStorage::new())),
-            limits: self.limits,
-            cancel: CancelToken::new(),
-        })
+        Ok((engine, component))
     }
 }
 
@@ -169,16 +175,15 @@ impl Engine {
         Self { storage, cancel: cancel.clone(), ..self.clone() }
     }
 
-    /// The same engine for a child process that was forked off: of the threads
-    /// of its parent none runs in it. The compiled code is the parent's; a
-    /// storage with threads of its own, as S3, has to be opened anew.
+    /// An engine like this one for a child process that was forked off: of the
+    /// threads of its parent none runs in it, and what they were holding is held
+    /// for ever. A storage with threads of its own, as S3, has to be opened anew.
     ///
     /// # Errors
-    /// `Other` where no thread can be started.
+    /// As [`EngineBuilder::build`].
     pub fn after_fork(&self) -> Result<Self> {
-        let Shared { engine, component, .. } = &*self.shared;
-        let shared = Shared { engine: engine.clone(), component: component.clone(), clock: start_clock(engine)? };
-        Ok(Self { shared: Arc::new(shared), ..self.clone() })
+        let fresh = self.shared.builder.clone().build()?;
+        Ok(Self { shared: fresh.shared, ..self.clone() })
     }
 
     /// A fresh instance.
@@ -399,10 +404,6 @@ impl Engine {
     pub fn list(&self, prefix: &str) -> Snapshots {
         Snapshots::new(self, prefix)
     }
-}
-
-fn start_clock(engine: &wasmtime::Engine) -> Result<Arc<Clock>> {
-    Clock::start(engine.weak()).map_err(|error| PersistError::new(ErrorCode::Other, format!("no thread could be started: {error}")))
 }
 
 /// What became of a copy.

@@ -8,7 +8,8 @@ use wasmtime::Store;
 use crate::bindings::{Persist, PersistPre, snapshots as wit};
 use crate::cancel::CancelToken;
 use crate::clock::Clock;
-use crate::error::{PersistError, Result};
+use crate::engine::EngineBuilder;
+use crate::error::{ErrorCode, PersistError, Result};
 use crate::sandbox::{self, Limits, Sandbox};
 use crate::storage::{ObjectInfo, StorageAdapter};
 
@@ -17,6 +18,8 @@ pub(crate) struct Shared {
     pub(crate) engine: wasmtime::Engine,
     pub(crate) component: PersistPre<Sandbox>,
     pub(crate) clock: Arc<Clock>,
+    /// What this was built from.
+    pub(crate) builder: EngineBuilder,
 }
 
 impl Drop for Shared {
@@ -73,7 +76,9 @@ impl Guest {
             Ok(result) => result.map_err(|error| sandbox::from_guest(error, &*self.storage)),
             Err(trap) => {
                 let error = sandbox::trapped(&trap);
-                tracing::warn!(error = ?trap, "the component was stopped");
+                if error.code() != ErrorCode::Cancelled {
+                    tracing::warn!(error = ?trap, "the component was stopped");
+                }
                 self.dead = Some(error.clone());
                 Err(error)
             }

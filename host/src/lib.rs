@@ -44,6 +44,7 @@ mod health;
 mod list;
 mod location;
 mod metadata;
+mod pool;
 mod random;
 mod restore;
 mod salvage;

@@ -87,6 +87,10 @@ pub(crate) fn trapped(error: &wasmtime::Error) -> PersistError {
             PersistError::new(ErrorCode::Deadline, stopped.to_string()).hint("raise the engine's deadline, or use a faster codec or level")
         }
         Some(Stopped::Cancelled) => cancelled(),
+        None if error.is::<wasmtime::PoolConcurrencyLimitError>() => {
+            let message = format!("{} snapshots are being written or read at once, and no more can be", crate::pool::MAX_INSTANCES);
+            PersistError::new(ErrorCode::LimitExceeded, message).hint("finish or close some of them first")
+        }
         None => {
             let cause = error.downcast_ref::<wasmtime::Trap>().map_or_else(|| error.root_cause().to_string(), ToString::to_string);
             PersistError::new(ErrorCode::Other, format!("the component failed: {cause}"))

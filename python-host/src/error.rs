@@ -1,20 +1,71 @@
 //! Errors of the host as exceptions, and exceptions of a Python storage as
 //! errors of the host.
 
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
 use persist_host::{ErrorCode, PersistError};
 use pyo3::exceptions::{
     PyConnectionError, PyFileExistsError, PyFileNotFoundError, PyMemoryError, PyOSError, PyPermissionError, PyTimeoutError,
 };
 use pyo3::prelude::*;
 
+/// The fact of an error by which the exception is found that it came from.
+const CAUSE: &str = "python_exception";
+
+/// Exceptions that are kept until the errors that they caused come back. More
+/// are under way only if as many threads fail at once.
+const MAX_CAUSES: usize = 64;
+
+/// Exceptions of storages that are written in Python, by number. They outlive
+/// their way through the component, to which an error is text.
+static CAUSES: Mutex<Causes> = Mutex::new(Causes { next: 0, kept: VecDeque::new() });
+
+struct Causes {
+    next: u64,
+    kept: VecDeque<(u64, PyErr)>,
+}
+
+impl Causes {
+    fn with<T>(work: impl FnOnce(&mut Self) -> T) -> T {
+        work(&mut CAUSES.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Keeps an exception, under a number.
+    fn keep(raised: PyErr) -> String {
+        let (number, forgotten) = Self::with(|causes| {
+            let number = causes.next;
+            causes.next += 1;
+            causes.kept.push_back((number, raised));
+            (number, if causes.kept.len() > MAX_CAUSES { causes.kept.pop_front() } else { None })
+        });
+        // Not under the lock: it may run Python.
+        drop(forgotten);
+        number.to_string()
+    }
+
+    fn take(number: &str) -> Option<PyErr> {
+        let number: u64 = number.parse().ok()?;
+        Self::with(|causes| {
+            let index = causes.kept.iter().position(|(kept, _)| *kept == number)?;
+            causes.kept.remove(index).map(|(_, raised)| raised)
+        })
+    }
+}
+
 /// The exception for an error of the host: its class is by the error's code.
 pub(crate) fn exception(py: Python<'_>, error: &PersistError) -> PyErr {
     let detail = error.detail();
+    let (causes, facts): (Vec<_>, Vec<_>) = detail.facts.iter().cloned().partition(|(name, _)| name == CAUSE);
     let make = || {
-        let arguments = (error.code().as_str(), error.to_string(), &detail.location, detail.retryable, &detail.hint, detail.facts.clone());
+        let arguments = (error.code().as_str(), error.to_string(), &detail.location, detail.retryable, &detail.hint, facts);
         py.import("persist.errors")?.getattr("_from_host")?.call1(arguments)
     };
-    make().map_or_else(|failed| failed, PyErr::from_value)
+    let exception = make().map_or_else(|failed| failed, PyErr::from_value);
+    if let Some(cause) = causes.first().and_then(|(_, number)| Causes::take(number)) {
+        exception.set_cause(py, Some(cause));
+    }
+    exception
 }
 
 /// An argument of the wrong type.
@@ -51,5 +102,10 @@ pub(crate) fn from_exception(py: Python<'_>, raised: &PyErr) -> PersistError {
         ErrorCode::Unavailable | ErrorCode::Timeout => format!("network error: {}", raised.value(py)),
         _ => format!("the storage failed: {raised}"),
     };
-    PersistError::new(code, message)
+    let mut detail = PersistError::new(code, message).detail().clone();
+    // What is not there is asked for all the time, and seldom becomes an exception.
+    if code != ErrorCode::NotFound {
+        detail.facts.push((CAUSE.to_owned(), Causes::keep(raised.clone_ref(py))));
+    }
+    PersistError::from_detail(detail)
 }

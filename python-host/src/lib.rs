@@ -5,6 +5,7 @@
 mod decode;
 mod encode;
 mod error;
+mod logs;
 mod operation;
 mod options;
 mod place;
@@ -15,7 +16,6 @@ mod stream;
 use std::ffi::OsString;
 
 use pyo3::prelude::*;
-use pyo3_log::{Caching, Logger};
 
 /// Native parts of the package `persist`.
 #[pymodule]
@@ -25,13 +25,15 @@ mod _persist {
     #[pymodule_export]
     use super::encode::encode;
     #[pymodule_export]
+    use super::logs::forward_logs;
+    #[pymodule_export]
     use super::operation::CancelToken;
     #[pymodule_export]
     use super::place::{Listing, Place, locate, open_folder, open_object};
     #[pymodule_export]
-    use super::stream::{Reader, Writer};
+    use super::run_command;
     #[pymodule_export]
-    use super::{forward_logs, run_command};
+    use super::stream::{Reader, Writer};
 
     use pyo3::prelude::*;
 
@@ -42,21 +44,6 @@ mod _persist {
         let hash: String = persist_host::component_hash().iter().map(|byte| format!("{byte:02x}")).collect();
         module.add("COMPONENT_HASH", hash)
     }
-}
-
-/// Has what the host logs arrive in `logging`, under `persist_host`; with
-/// RUST_LOG set, on stderr as that says, as the command does it.
-#[pyfunction]
-fn forward_logs(py: Python<'_>) -> PyResult<()> {
-    if std::env::var_os("RUST_LOG").is_some() {
-        persist_host::cli::start_logging();
-        return Ok(());
-    }
-    // What the libraries below log is theirs, and much.
-    let logger = Logger::new(py, Caching::Loggers)?.filter(log::LevelFilter::Off);
-    // Fails where another extension has set up its own logging in Rust.
-    let _ = logger.filter_target("persist_host".to_owned(), log::LevelFilter::Debug).install();
-    Ok(())
 }
 
 /// Runs the command `persist`, and gives its exit code.

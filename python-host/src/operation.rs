@@ -1,6 +1,7 @@
 //! Running an operation of the host without the interpreter's lock, so that it
 //! can be stopped, and tells how far it is.
 
+use std::cell::RefCell;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -45,6 +46,17 @@ impl Raised {
     }
 }
 
+thread_local! {
+    /// What Python code of a log raised on this thread, as Ctrl-C does.
+    static IN_LOG: RefCell<Option<PyErr>> = const { RefCell::new(None) };
+}
+
+/// Leaves an exception to the operation that runs on this thread: it stops, and
+/// raises it.
+pub(crate) fn interrupt(raised: PyErr) {
+    IN_LOG.set(Some(raised));
+}
+
 /// One operation: how it is stopped, and whom it tells.
 pub(crate) struct Operation {
     pub(crate) token: persist_host::CancelToken,
@@ -65,7 +77,11 @@ impl Operation {
     /// Runs a part of the operation without the interpreter's lock.
     pub(crate) fn run<T: Send>(&self, py: Python<'_>, work: impl FnOnce() -> Result<T, PersistError> + Send) -> PyResult<T> {
         let done = py.detach(work);
-        done.map_err(|error| self.raised.take().unwrap_or_else(|| exception(py, &error)))
+        // Also where it came too late to stop anything.
+        if let Some(raised) = IN_LOG.take().or_else(|| self.raised.take()) {
+            return Err(raised);
+        }
+        done.map_err(|error| exception(py, &error))
     }
 
     /// Says how far it is, not too often: `done` of `total` bytes of state.
@@ -97,6 +113,10 @@ fn interrupted_by_signals(raised: Raised) -> persist_host::CancelToken {
                 return false;
             }
             *looked = Instant::now();
+        }
+        if let Some(error) = IN_LOG.take() {
+            raised.keep(error);
+            return true;
         }
         Python::attach(|py| py.check_signals()).map_err(|error| raised.keep(error)).is_err()
     })

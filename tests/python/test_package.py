@@ -6,25 +6,19 @@ import asyncio
 import dataclasses
 import enum
 import io
+import logging
 import os
 import pickle
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import persist
 import pydantic
 import pytest
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in [name for name in os.environ if name.startswith(("PERSIST_", "AWS_"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @dataclasses.dataclass
@@ -118,6 +112,45 @@ def test_pydantic_models_come_back() -> None:
     assert persist.restore("enum") == [Role.USER]
 
 
+class Pair:
+    def __init__(self, left: int, right: int) -> None:
+        self.left, self.right = left, right
+
+
+def test_any_class_can_be_registered() -> None:
+    with pytest.raises(persist.PersistTypeError, match="Pair"):
+        persist.snapshot({"pairs": [Pair(1, 2)]}, "pairs")
+    persist.register(
+        Pair,
+        save=lambda pair: (pair.left, {"right": pair.right}),
+        restore=lambda state: Pair(state[0], state[1]["right"]),
+    )
+    persist.snapshot({"pairs": [Pair(1, 2)]}, "pairs")
+    (restored,) = persist.restore("pairs")["pairs"]
+    assert type(restored) is Pair
+    assert (restored.left, restored.right) == (1, 2)
+    # Where nobody has registered it, it is data.
+    code = "import persist; print(persist.restore('pairs'))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "{'pairs': [(1, {'right': 2})]}\n"
+    persist.snapshot(Pair(3, 4), "pair")
+    assert persist.restore("pair", into=Pair).right == 4
+
+
+def test_logs_arrive_in_logging(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, logger="persist_host"):
+        persist.snapshot({"a-secret": 1}, "x.json.gz", agent_id="a")
+        with pytest.raises(persist.PersistNotFoundError):
+            persist.restore("none")
+    assert {record.name.partition(".")[0] for record in caplog.records} == {"persist_host"}
+    saved = [record.getMessage() for record in caplog.records if 'operation="snapshot"' in record.getMessage()]
+    assert len(saved) == 1
+    assert "x.json.gz" in saved[0]
+    assert "state_bytes=14" in saved[0]
+    assert any('code="not-found"' in record.getMessage() for record in caplog.records)
+    assert "a-secret" not in caplog.text
+
+
 def test_what_is_wrong_is_said_at_once() -> None:
     for arguments, says in [
         ({"storage_mode": "ftp"}, "the storage 'ftp' is not known"),
@@ -141,7 +174,7 @@ def test_what_is_wrong_is_said_at_once() -> None:
         with pytest.raises(persist.PersistTypeError):
             persist.snapshot({}, path, **arguments)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
-        persist.Store(".").snapshot({}, "x", agent="a")  # type: ignore[call-arg]
+        persist.Store(".").snapshot({}, "x", agent="a")  # type: ignore[misc]
     assert os.listdir() == []
     persist.snapshot({}, "x", storage_mode="local", s3_bucket="a-bucket")
     with pytest.raises(FileExistsError):
@@ -155,7 +188,8 @@ def test_a_damaged_snapshot_is_an_error_and_left_out_of_lists(folder: Path) -> N
     damaged[len(damaged) // 2] ^= 1
     (folder / "bad.gz").write_bytes(damaged)
     (folder / "other.txt").write_text("no snapshot")
-    for call in [persist.restore, persist.verify_snapshot]:
+    calls: list[Callable[[str], Any]] = [persist.restore, persist.verify_snapshot]
+    for call in calls:
         with pytest.raises(ValueError, match="Integrity error") as wrong:
             call("bad.gz")
         assert isinstance(wrong.value, persist.PersistIntegrityError)
@@ -270,6 +304,33 @@ class Places:
         return [self.stat(key) for key in self.objects if key.startswith(prefix)]
 
 
+class Broken(Places):
+    """Every call raises an exception of its own."""
+
+    def open_write(self, key: str) -> Any:
+        raise ZeroDivisionError("while writing")
+
+    def open_read(self, key: str) -> Any:
+        raise ConnectionResetError("while reading")
+
+
+def test_what_a_storage_in_python_raises_is_the_cause() -> None:
+    places = Broken()
+    places.objects["x"] = b""
+    store = persist.Store(places)
+    with pytest.raises(persist.PersistError, match="while writing") as raised:
+        store.snapshot({"a": 1}, "x")
+    assert type(raised.value.__cause__) is ZeroDivisionError
+    assert raised.value.location == "x"
+    assert raised.value.facts == {}
+    with pytest.raises(persist.PersistConnectionError, match="while reading") as raised:
+        store.restore("x")
+    assert type(raised.value.__cause__) is ConnectionResetError
+    with pytest.raises(persist.PersistConnectionError) as raised:
+        store.list()
+    assert type(raised.value.__cause__) is ConnectionResetError
+
+
 def test_a_storage_in_python() -> None:
     store = persist.Store(Places())
     store.snapshot({"a": 1}, "x/1.gz")
@@ -308,7 +369,7 @@ def test_the_command_is_there() -> None:
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/python.md", "python-host/README.md"])
-def test_the_examples_in_documents_run(document: str) -> None:
+def test_the_examples_in_documents_run(document: str, s3: Any) -> None:
     text = (Path(__file__).parents[2] / document).read_text()
     blocks = [block.split("```")[0] for block in text.split("```python\n")[1:]]
     assert blocks

@@ -64,11 +64,11 @@ def same(one: Any, other: Any) -> bool:
     if isinstance(one, dict):
         return same(list(one.items()), list(other.items()))
     if isinstance(one, (set, frozenset)):
-        return one == other and sorted(map(repr, map(type, one))) == sorted(map(repr, map(type, other)))
+        return bool(one == other) and sorted(map(repr, map(type, one))) == sorted(map(repr, map(type, other)))
     if isinstance(one, decimal.Decimal):
-        return one.as_tuple() == other.as_tuple()
+        return bool(one.as_tuple() == other.as_tuple())
     if isinstance(one, (datetime.datetime, datetime.time)):
-        return one == other and one.utcoffset() == other.utcoffset() and one.fold == other.fold
+        return bool(one == other) and one.utcoffset() == other.utcoffset() and one.fold == other.fold
     return bool(one == other)
 
 

@@ -10,39 +10,72 @@ use crate::workspace;
 
 const REQUIREMENTS: &str = "tests/python/requirements.txt";
 
+/// What of Python there is to check.
+const SOURCES: [&str; 4] = ["python-host/python", "tests/python", "tests/conftest.py", "tests/test_s3_integration.py"];
+const SETTINGS: &str = "python-host/pyproject.toml";
+
 /// Builds the package and runs its checks and tests.
 pub(crate) fn test() -> Result<(), String> {
-    let target = target_dir()?;
-    announce("A virtual environment for Python");
-    let programs = environment(&target.join("python"))?;
-    let tool = |name: &str| {
-        let mut command = Command::new(programs.join(name));
-        command.current_dir(workspace());
-        command
-    };
+    let package = Package::prepare()?;
 
     announce("Checking the Python package");
-    let sources = ["python-host/python", "tests/python"];
-    let settings = "python-host/pyproject.toml";
-    run(tool("ruff").args(["check", "--config", settings]).args(sources))?;
-    run(tool("ruff").args(["format", "--check", "--config", settings]).args(sources))?;
-    run(tool("mypy").args(["--config-file", settings, "python-host/python/persist"]))?;
+    run(package.tool("ruff").args(["check", "--config", SETTINGS]).args(SOURCES))?;
+    run(package.tool("ruff").args(["format", "--check", "--config", SETTINGS]).args(SOURCES))?;
+    run(package.tool("mypy").args(["--config-file", SETTINGS]).args(SOURCES))?;
 
-    announce("Building the wheel (the first time, 5 to 10 minutes on two cores)");
-    let wheels = target.join("wheels");
-    if wheels.exists() {
-        fs::remove_dir_all(&wheels).map_err(|error| format!("{}: {error}", wheels.display()))?;
-    }
-    run(tool("maturin")
-        .args(["build", "--release", "--locked", "--manifest-path", "python-host/Cargo.toml", "--out"])
-        .arg(&wheels)
-        .env("CARGO_TARGET_DIR", &target))?;
-    let wheel = only_file(&wheels)?;
-    run(tool("pip").args(["install", "--quiet", "--disable-pip-version-check", "--no-index", "--force-reinstall"]).arg(wheel))?;
+    package.install()?;
+    // As users' editors see it: all that the wheel exports has a type.
+    run(package.tool("pyright").args(["--project", "python-host"]))?;
+    run(package.tool("pyright").args(["--verifytypes", "persist", "--ignoreexternal"]))?;
 
     // With the system's own programs alone: what runs here needs no Rust.
     announce("The tests in Python");
-    run(tool("python").args(["-m", "pytest", "tests/python", "-p", "no:cacheprovider"]).env("PATH", plain_path(&programs)))
+    let tests = ["-m", "pytest", "tests/python", "tests/test_s3_integration.py", "-p", "no:cacheprovider"];
+    run(package.tool("python").args(tests))
+}
+
+/// Measures what the package costs.
+pub(crate) fn bench() -> Result<(), String> {
+    let package = Package::prepare()?;
+    package.install()?;
+    announce("The Python package");
+    run(package.tool("python").arg("tests/python/bench_package.py"))
+}
+
+/// A virtual environment, and the wheel that goes into it.
+struct Package {
+    target: PathBuf,
+    programs: PathBuf,
+}
+
+impl Package {
+    fn prepare() -> Result<Self, String> {
+        let target = target_dir()?;
+        announce("A virtual environment for Python");
+        let programs = environment(&target.join("python"))?;
+        Ok(Self { target, programs })
+    }
+
+    /// A program of the environment, which finds no Rust.
+    fn tool(&self, name: &str) -> Command {
+        let mut command = Command::new(self.programs.join(name));
+        command.current_dir(workspace()).env("PATH", plain_path(&self.programs));
+        command
+    }
+
+    /// Builds the wheel as it is published, and installs it.
+    fn install(&self) -> Result<(), String> {
+        announce("Building the wheel (the first time, 5 to 10 minutes on two cores)");
+        let wheels = self.target.join("wheels");
+        if wheels.exists() {
+            fs::remove_dir_all(&wheels).map_err(|error| format!("{}: {error}", wheels.display()))?;
+        }
+        let mut maturin = Command::new(self.programs.join("maturin"));
+        maturin.args(["build", "--release", "--locked", "--manifest-path", "python-host/Cargo.toml", "--out"]).arg(&wheels);
+        run(maturin.current_dir(workspace()).env("CARGO_TARGET_DIR", &self.target))?;
+        let wheel = only_file(&wheels)?;
+        run(self.tool("pip").args(["install", "--quiet", "--disable-pip-version-check", "--no-index", "--force-reinstall"]).arg(wheel))
+    }
 }
 
 /// The folder of programs of a virtual environment with the requirements. Made

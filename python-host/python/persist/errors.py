@@ -4,6 +4,7 @@ people already catch: a missing snapshot is also a :class:`FileNotFoundError`.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 __all__ = [
@@ -59,7 +60,7 @@ class PersistError(Exception):
         self.retryable = retryable
         self.hint = hint
         self.facts = dict(facts)
-        if hasattr(self, "add_note"):  # Python 3.11
+        if sys.version_info >= (3, 11):
             if location is not None:
                 self.add_note(f"location: {location}")
             if hint is not None:

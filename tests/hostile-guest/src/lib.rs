@@ -4,6 +4,8 @@
 #![cfg(target_family = "wasm")]
 #![allow(clippy::panic, clippy::indexing_slicing, reason = "misbehaving is its work")]
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 #[allow(missing_docs, unreachable_pub, clippy::undocumented_unsafe_blocks, clippy::all)]
 mod generated {
     wit_bindgen::generate!({ path: "../../wit", world: "persist" });
@@ -13,6 +15,12 @@ use generated::exports::persist::snapshot::{blocks, snapshots as wit};
 use generated::persist::snapshot::storage;
 
 struct Hostile;
+
+/// How much memory an instance leaves behind full of its own, in bytes.
+const STAIN: usize = 24 << 20;
+const STAIN_BYTE: u8 = 0xa5;
+
+static STAINED: AtomicU32 = AtomicU32::new(0);
 
 generated::export!(Hostile with_types_in generated);
 
@@ -69,6 +77,21 @@ fn behave(key: &str) {
             }
             assert!(storage::list_objects("", None, u32::MAX).is_err());
             let _ = storage::list_objects("../", Some("\0"), 1000);
+        }
+        // What another instance might find.
+        "stain" => {
+            STAINED.store(1, Ordering::Relaxed);
+            std::mem::forget(vec![STAIN_BYTE; STAIN]);
+        }
+        "look" => {
+            assert_eq!(STAINED.load(Ordering::Relaxed), 0, "another's static");
+            let mut room: Vec<u8> = Vec::with_capacity(STAIN);
+            for byte in room.spare_capacity_mut() {
+                // SAFETY: the pointer is to a byte of this vector's, and memory
+                // of WebAssembly always holds some value.
+                let found = unsafe { byte.as_mut_ptr().read_volatile() };
+                assert_ne!(found, STAIN_BYTE, "another's memory");
+            }
         }
         // What is not linked.
         "environment" => drop(std::env::vars().count()),

@@ -1,0 +1,81 @@
+"""What type checkers make of the package: this file is checked with mypy and
+pyright, and runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from typing import Any
+
+import persist
+
+if sys.version_info >= (3, 11):
+    from typing import assert_type
+else:
+    from typing_extensions import assert_type
+
+
+@dataclasses.dataclass
+class Agent:
+    name: str = "a"
+
+
+def test_what_restore_gives_is_known() -> None:
+    assert_type(persist.snapshot(Agent(), "x"), persist.SnapshotMetadata)
+    assert_type(persist.restore("x"), Any)
+    assert_type(persist.restore("x", into=Agent), Agent)
+    assert_type(persist.restore("x", into=Agent("b")), Agent)
+    assert_type(persist.verify_snapshot("x"), bool)
+    assert_type(persist.get_metadata("x").labels, dict[str, str])
+    assert_type(persist.list_snapshots(), list[persist.SnapshotMetadata])
+    store = persist.Store(".")
+    assert_type(store.restore("x", into=Agent), Agent)
+    assert_type(store.restore("x", into=Agent()), Agent)
+    assert_type(store.restore("x"), Any)
+    assert_type(store.load_bytes("x"), bytes)
+    with store.open("y", "wb") as writer:
+        assert_type(writer, persist.SnapshotWriter)
+        writer.write(b"state")
+    with store.open("y") as reader:
+        assert_type(reader, persist.SnapshotReader)
+        assert_type(reader.read(), bytes)
+
+
+async def awaited() -> None:
+    assert_type(await persist.asnapshot(Agent(), "x", agent_id="a"), persist.SnapshotMetadata)
+    assert_type(await persist.arestore("x", into=Agent), Agent)
+    assert_type(await persist.arestore("x"), Any)
+    store = persist.AsyncStore(".")
+    assert_type(await store.restore("x", into=Agent), Agent)
+    assert_type(await store.metadata("x"), persist.SnapshotMetadata)
+
+
+def test_the_twins_are_typed_too() -> None:
+    import asyncio
+
+    asyncio.run(awaited())
+
+
+class Folder:
+    """A storage by its methods alone."""
+
+    def open_write(self, key: str) -> persist.StorageWriter:
+        raise NotImplementedError
+
+    def open_read(self, key: str) -> Any:
+        raise NotImplementedError
+
+    def stat(self, key: str) -> persist.ObjectInfo:
+        raise FileNotFoundError(key)
+
+    def delete(self, key: str) -> None:
+        raise FileNotFoundError(key)
+
+    def list(self, prefix: str) -> list[persist.ObjectInfo]:
+        return []
+
+
+def test_a_storage_needs_no_base_class() -> None:
+    storage: persist.Storage = Folder()
+    assert persist.Store(storage).list() == []
