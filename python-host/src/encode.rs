@@ -40,16 +40,18 @@ impl Sink for Vec<u8> {
 /// A value as JSON, all of it at one moment: no other thread of Python runs
 /// meanwhile.
 #[pyfunction]
-pub(crate) fn encode<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+#[pyo3(signature = (value, reducer=None))]
+pub(crate) fn encode<'py>(value: &Bound<'py, PyAny>, reducer: Option<Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyBytes>> {
     let mut json = Vec::new();
-    to_sink(value, &mut json)?;
+    to_sink(value, reducer, &mut json)?;
     Ok(PyBytes::new(value.py(), &json))
 }
 
-/// Writes a value into a sink.
-pub(crate) fn to_sink(value: &Bound<'_, PyAny>, sink: &mut dyn Sink) -> PyResult<()> {
+/// Writes a value into a sink; with this reducer, where it is to be looked at
+/// afterwards.
+pub(crate) fn to_sink<'py>(value: &Bound<'py, PyAny>, reducer: Option<Bound<'py, PyAny>>, sink: &mut dyn Sink) -> PyResult<()> {
     let py = value.py();
-    let mut encoder = Encoder { json: Vec::new(), scratch: Vec::new(), sink, reducer: None, path: Vec::new() };
+    let mut encoder = Encoder { json: Vec::new(), scratch: Vec::new(), sink, reducer, path: Vec::new() };
     encoder.value(value, 0).map_err(|error| encoder.explain(py, error))?;
     let rest = std::mem::take(&mut encoder.json);
     encoder.sink.take(py, &rest, true)

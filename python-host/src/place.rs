@@ -98,7 +98,7 @@ impl Place {
         let options = options::snapshot_options(arguments)?;
         let mut operation = Operation::new(token, progress);
         let mut writing = Writing { place: self, key, options: Some(options), writer: None, written: 0, operation: &mut operation };
-        let encoded = encode::to_sink(value, &mut writing);
+        let encoded = encode::to_sink(value, None, &mut writing);
         let (writer, written) = (writing.writer.take(), writing.written);
         if let Err(error) = encoded {
             // Clearing away may wait for a storage that logs, which takes the

@@ -12,6 +12,8 @@ a local folder or any S3-compatible bucket.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from persist import _persist
 from persist._files import SnapshotReader, SnapshotWriter
 from persist._functions import (
@@ -50,9 +52,13 @@ from persist.errors import (
 )
 from persist.storage import ObjectInfo, Storage, StorageWriter
 
+if TYPE_CHECKING:
+    from persist.adapters import Adapter, register_adapter
+
 __version__: str = _persist.__version__
 
 __all__ = [
+    "Adapter",
     "AsyncStore",
     "ObjectInfo",
     "PersistAccessError",
@@ -86,10 +92,21 @@ __all__ = [
     "get_metadata",
     "list_snapshots",
     "register",
+    "register_adapter",
     "restore",
     "snapshot",
     "snapshot_exists",
     "verify_snapshot",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Most programs need none of it.
+    if name in ("Adapter", "register_adapter"):
+        from persist import adapters
+
+        return getattr(adapters, name)
+    raise AttributeError(f"module 'persist' has no attribute {name!r}")
+
 
 _persist.forward_logs()

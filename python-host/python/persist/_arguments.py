@@ -38,17 +38,37 @@ class SaveArguments(TypedDict, total=False):
     timestamp: str | None
 
 
+class AgentArguments(SaveArguments, total=False):
+    """As :class:`SaveArguments`, for values and agents."""
+
+    config: Mapping[str, Any] | None
+    check: bool
+
+
 class SaveBytesArguments(SaveArguments, total=False):
     """As :class:`SaveArguments`, for bytes of any media type."""
 
     content_type: str
 
 
-class SnapshotArguments(SaveArguments, StorageArguments, total=False):
+class SnapshotArguments(AgentArguments, StorageArguments, total=False):
     """All that :func:`persist.snapshot` takes."""
 
     fsync: bool
     progress: Progress | None
+
+
+class RestoreOptions(TypedDict, total=False):
+    """How agents come back; see :func:`persist.restore`."""
+
+    plain: bool
+    config: Mapping[str, Any] | None
+    allowed_objects: Any
+    secrets: Mapping[str, str] | None
+
+
+class RestoreArguments(RestoreOptions, StorageArguments, total=False):
+    """All that :func:`persist.restore` takes."""
 
 
 _STORAGE = ("storage_mode", "s3_bucket", "s3_region", "s3_endpoint", "fsync")

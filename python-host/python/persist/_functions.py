@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from persist import _operations, _persist
-from persist._arguments import Errors, SnapshotArguments, StorageArguments, StorageMode, locate
+from persist._arguments import Errors, RestoreArguments, SnapshotArguments, StorageArguments, StorageMode, locate
 from persist._metadata import SnapshotMetadata
-from persist._operations import Encoded, Progress, in_thread
+from persist._operations import Progress, encoded, in_thread
 
 if sys.version_info >= (3, 11):
     from typing import Unpack
@@ -42,6 +42,8 @@ def snapshot(
     s3_endpoint: str | None = None,
     snapshot_id: str | None = None,
     timestamp: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    check: bool = False,
     progress: Progress | None = None,
 ) -> SnapshotMetadata:
     """Saves the state of an agent, all of it at once or not at all.
@@ -49,8 +51,9 @@ def snapshot(
     Args:
         agent: A value: what JSON has, bytes, dates and numbers of the standard
             library, dataclasses, pydantic models, what has
-            ``__persist_state__()``, and lists, tuples, sets and dicts of these.
-            No other thread may change it meanwhile.
+            ``__persist_state__()``, and lists, tuples, sets and dicts of these;
+            or an agent, a session or messages of a framework, as
+            docs/frameworks.md says. No other thread may change it meanwhile.
         path: A path, or a location: ``s3://bucket/key``, ``file:///path``,
             ``memory://key``.
         agent_id: Whose state it is; ``default_agent`` unless given.
@@ -74,6 +77,9 @@ def snapshot(
         s3_endpoint: Another server than AWS: ``http://127.0.0.1:9000``.
         snapshot_id: A UUID; a new one unless given.
         timestamp: RFC 3339; the current time unless given.
+        config: For graphs of LangGraph: which thread, as ``graph.invoke`` takes it.
+        check: Prove before anything is stored that the state comes back:
+            decode it, encode that again, and compare.
         progress: Called now and then with the bytes of state that are done, and
             with how many there are if that is known, else ``None``.
 
@@ -102,7 +108,8 @@ async def asnapshot(
     """
     place, key, options = locate(path, arguments)
     progress = options.pop("progress", None)
-    metadata: SnapshotMetadata = await in_thread(_operations.snapshot, place, key, Encoded(agent), options, progress)
+    state = await encoded(agent, options)
+    metadata: SnapshotMetadata = await in_thread(_operations.snapshot, place, key, state, options, progress)
     return metadata
 
 
@@ -112,7 +119,7 @@ def restore(
     *,
     into: type[T],
     progress: Progress | None = ...,
-    **storage: Unpack[StorageArguments],
+    **arguments: Unpack[RestoreArguments],
 ) -> T: ...
 
 
@@ -122,7 +129,7 @@ def restore(
     *,
     into: None = ...,
     progress: Progress | None = ...,
-    **storage: Unpack[StorageArguments],
+    **arguments: Unpack[RestoreArguments],
 ) -> Any: ...
 
 
@@ -132,7 +139,7 @@ def restore(
     *,
     into: T,
     progress: Progress | None = ...,
-    **storage: Unpack[StorageArguments],
+    **arguments: Unpack[RestoreArguments],
 ) -> T: ...
 def restore(
     path: str | os.PathLike[str],
@@ -142,17 +149,28 @@ def restore(
     s3_bucket: str | None = None,
     s3_region: str | None = None,
     s3_endpoint: str | None = None,
+    plain: bool = False,
+    config: Mapping[str, Any] | None = None,
+    allowed_objects: Any = None,
+    secrets: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> Any:
     """Restores what was saved. Every byte is checked before it is used.
 
     Args:
         path: Where it is, as for :func:`snapshot`.
-        into: The class of the value that comes back, or an instance that gets
-            the state. Without it, classes that were registered come back as
-            such, and others as plain data. A snapshot itself never decides
-            which code runs.
+        into: The class of the value that comes back, or an instance or agent
+            that gets the state. Without it, classes that were registered come
+            back as such, and others as plain data. A snapshot itself never
+            decides which code runs.
         storage_mode, s3_bucket, s3_region, s3_endpoint: As for :func:`snapshot`.
+        plain: Give plain data where there would be agents or instances.
+        config: For graphs of LangGraph: the thread that gets the state; the one
+            it was saved from unless given.
+        allowed_objects: Classes of LangChain that may come back; the classes
+            of messages unless given.
+        secrets: Values for the secrets that LangChain's objects name, which are
+            never in a snapshot.
         progress: Called now and then with the bytes of state that are done, and
             with how many there are.
 
@@ -172,7 +190,8 @@ def restore(
         "s3_endpoint": s3_endpoint,
     }
     place, key, _ = locate(path, storage)
-    return _operations.restore(place, key, into, progress)
+    options = {"plain": plain, "config": config, "allowed_objects": allowed_objects, "secrets": secrets}
+    return _operations.restore(place, key, into, progress, options)
 
 
 @overload
@@ -181,7 +200,7 @@ async def arestore(
     *,
     into: type[T],
     progress: Progress | None = ...,
-    **storage: Unpack[StorageArguments],
+    **arguments: Unpack[RestoreArguments],
 ) -> T: ...
 
 
@@ -191,7 +210,7 @@ async def arestore(
     *,
     into: None = ...,
     progress: Progress | None = ...,
-    **storage: Unpack[StorageArguments],
+    **arguments: Unpack[RestoreArguments],
 ) -> Any: ...
 
 
@@ -201,19 +220,18 @@ async def arestore(
     *,
     into: T,
     progress: Progress | None = ...,
-    **storage: Unpack[StorageArguments],
+    **arguments: Unpack[RestoreArguments],
 ) -> T: ...
 async def arestore(
     path: str | os.PathLike[str],
     *,
     into: Any = None,
     progress: Progress | None = None,
-    **storage: Unpack[StorageArguments],
+    **arguments: Unpack[RestoreArguments],
 ) -> Any:
     """As :func:`restore`, without blocking other tasks."""
-    place, key, _ = locate(path, storage)
-    state, text = await in_thread(place.load, key, progress)
-    return _operations.value_of(state, text, into)
+    place, key, options = locate(path, arguments)
+    return await _operations.arestore(place, key, into, progress, options)
 
 
 def verify_snapshot(

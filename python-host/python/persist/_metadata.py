@@ -56,6 +56,8 @@ class SnapshotMetadata(Mapping[str, Any]):
     """What wrote it, as name and version."""
     digest: str
     """One SHA-256 that stands for every byte of the snapshot."""
+    adapter: dict[str, Any] | None
+    """What made it of an agent of a framework: name, version and type; ``None`` of plain values."""
     etag: str | None
     """Changes when the object is replaced; what ``if_match`` takes. Local files have one for reading only."""
     stored_size: int
@@ -80,7 +82,7 @@ class SnapshotMetadata(Mapping[str, Any]):
 
     def __getattr__(self, name: str) -> Any:
         if name in _NAMES:
-            return self._fields[name]
+            return self._fields.get(name) if name == "adapter" else self._fields[name]
         raise AttributeError(f"snapshots have no metadata {name!r}")
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from persist import _persist
+from persist import _agents, _persist
 from persist._metadata import SnapshotMetadata
 from persist.errors import PersistIntegrityError, PersistTypeError, PersistWarning
 
@@ -18,41 +18,81 @@ JSON = "application/json"
 VALUE_ENCODING = 1
 """The number of the way in which values are written as JSON."""
 
-_EXTRA = json.dumps({"value_encoding": VALUE_ENCODING})
-
 Progress = Callable[[int, "int | None"], object]
 """Called with the bytes of state done, and of how many if that is known."""
 
+_ADAPTER_OPTIONS = ("config",)
+
+
+def _extra(info: _agents.Info | None) -> str:
+    """What the metadata says beyond what it always does."""
+    fields: dict[str, Any] = {"value_encoding": VALUE_ENCODING}
+    if info is not None:
+        fields["adapter"] = info
+    return json.dumps(fields)
+
 
 class Encoded:
-    """A value as it was at one moment, ready to be saved."""
+    """A state as it was at one moment, ready to be saved."""
 
     __slots__ = ("content_type", "extra", "state")
 
-    def __init__(self, value: Any) -> None:
-        if type(value) is bytes:
-            self.state, self.content_type, self.extra = value, BYTES, None
-        else:
-            self.state, self.content_type, self.extra = _persist.encode(value), JSON, _EXTRA
+    def __init__(self, state: bytes, content_type: str, extra: str | None) -> None:
+        self.state, self.content_type, self.extra = state, content_type, extra
+
+
+def _take(options: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    """Takes those of the arguments that are for adapters; and whether to check."""
+    given = {name: options.pop(name) for name in _ADAPTER_OPTIONS if name in options}
+    check = options.pop("check", False)
+    if not isinstance(check, bool):
+        raise PersistTypeError("check is a bool", "invalid-argument", hint="pass True or False as check")
+    return given, check
+
+
+async def encoded(agent: Any, options: dict[str, Any], is_async: bool = True) -> Encoded:
+    """An agent as it is now. Takes its arguments out of the options."""
+    given, check = _take(options)
+    if type(agent) is bytes:
+        return Encoded(agent, BYTES, None)
+    adapter = _agents.adapter_of(agent)
+    value, info = await _agents.to_state(adapter, agent, given, is_async)
+    if not check:
+        return Encoded(_persist.encode(value), JSON, _extra(info))
+    from persist._values import Reducer
+
+    reducer = Reducer()
+    state = _persist.encode(value, reducer)
+    await _agents.check(adapter, state, reducer, info, is_async)
+    return Encoded(state, JSON, _extra(info))
 
 
 def snapshot(
     place: _persist.Place,
     key: str,
-    value: Any,
+    agent: Any,
     options: dict[str, Any],
     progress: Progress | None = None,
     token: _persist.CancelToken | None = None,
 ) -> SnapshotMetadata:
-    """Saves a value."""
+    """Saves an agent, or what was encoded of one."""
     if progress is not None and not callable(progress):
         raise PersistTypeError("progress is not callable", "invalid-argument", hint="pass a function of (done, total)")
-    if type(value) is bytes:
-        return save_bytes(place, key, value, {**options, "content_type": BYTES}, progress, token)
-    if isinstance(value, Encoded):
-        options = {**options, "content_type": value.content_type, "extra": value.extra}
-        return save_bytes(place, key, value.state, options, progress, token)
-    text = place.save(key, value, {**options, "content_type": JSON, "extra": _EXTRA}, progress, token)
+    if type(agent) is bytes:
+        _take(options)
+        return save_bytes(place, key, agent, {**options, "content_type": BYTES}, progress, token)
+    if options.get("check"):
+        adapter = _agents.adapter_of(agent)
+        waits = _agents.waits(adapter, "save") or _agents.waits(adapter, "restore")
+        agent = _agents.run(encoded(agent, options, is_async=False), waits, "asnapshot")
+    if isinstance(agent, Encoded):
+        options = {**options, "content_type": agent.content_type, "extra": agent.extra}
+        return save_bytes(place, key, agent.state, options, progress, token)
+    given, _ = _take(options)
+    adapter = _agents.adapter_of(agent)
+    work = _agents.to_state(adapter, agent, given, is_async=False)
+    value, info = _agents.run(work, _agents.waits(adapter, "save"), "asnapshot")
+    text = place.save(key, value, {**options, "content_type": JSON, "extra": _extra(info)}, progress, token)
     return SnapshotMetadata._from_json(text, place.location(key))
 
 
@@ -73,37 +113,66 @@ def restore(
     key: str,
     into: Any = None,
     progress: Progress | None = None,
-    token: _persist.CancelToken | None = None,
+    options: dict[str, Any] | None = None,
 ) -> Any:
-    """Restores a value."""
-    state, text = place.load(key, progress, token)
-    return value_of(state, text, into)
+    """Restores an agent."""
+    state, text = place.load(key, progress)
+    value, adapter, info, given = _value_of(state, text, into, options or {})
+    if adapter is None:
+        return _put(value, into)
+    work = _agents.from_state(adapter, info, value, into, given, is_async=False)
+    return _agents.run(work, _agents.waits(adapter, "restore"), "arestore")
 
 
-def value_of(state: bytes, text: str, into: Any = None) -> Any:
-    """The value that was saved as this state, with this metadata."""
-    metadata = json.loads(text)
-    content_type = metadata["content_type"]
-    value: Any = state
-    if content_type == JSON or content_type.endswith("+json"):
-        encoding = metadata.get("value_encoding")
-        if encoding is None:
-            value = _persist.decode(state)
-        elif encoding == VALUE_ENCODING:
-            from persist._values import Rebuilder
+async def arestore(
+    place: _persist.Place,
+    key: str,
+    into: Any = None,
+    progress: Progress | None = None,
+    options: dict[str, Any] | None = None,
+) -> Any:
+    """As :func:`restore`, without blocking other tasks."""
+    state, text = await in_thread(place.load, key, progress)
+    value, adapter, info, given = _value_of(state, text, into, options or {})
+    if adapter is None:
+        return _put(value, into)
+    return await _agents.from_state(adapter, info, value, into, given, is_async=True)
 
-            value = _persist.decode(state, Rebuilder(into))
-        else:
-            raise PersistIntegrityError(
-                f"Format error: the values are encoded in way {encoding}, and this version knows {VALUE_ENCODING}",
-                "unsupported-format",
-                hint="restore it with the version that saved it, or a newer one",
-            )
+
+def _put(value: Any, into: Any) -> Any:
     if into is None:
         return value
     from persist._values import put_into
 
     return put_into(value, into)
+
+
+def _value_of(state: bytes, text: str, into: Any, options: dict[str, Any]) -> tuple[Any, Any, Any, dict[str, Any]]:
+    """The value of a state with this metadata; the adapter that it is for and
+    what the metadata says of it; and the adapter's arguments.
+    """
+    metadata = json.loads(text)
+    content_type = metadata["content_type"]
+    given = {name: value for name, value in options.items() if value is not None}
+    plain = given.pop("plain", False)
+    if content_type != JSON and not content_type.endswith("+json"):
+        return state, None, None, given
+    encoding = metadata.get("value_encoding")
+    if encoding is None:
+        return _persist.decode(state), None, None, given
+    if encoding != VALUE_ENCODING:
+        raise PersistIntegrityError(
+            f"Format error: the values are encoded in way {encoding}, and this version knows {VALUE_ENCODING}",
+            "unsupported-format",
+            hint="restore it with the version that saved it, or a newer one",
+        )
+    from persist._values import Rebuilder
+
+    info = metadata.get("adapter")
+    # Before the state is looked at: what is missing is said at once.
+    adapter = _agents.from_state_adapter(info, into, plain)
+    value = _persist.decode(state, Rebuilder(into if adapter is None else None, given, plain))
+    return value, adapter, info, given
 
 
 def metadata(place: _persist.Place, key: str, token: _persist.CancelToken | None = None) -> SnapshotMetadata:

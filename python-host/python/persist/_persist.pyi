@@ -96,7 +96,7 @@ def open_folder(path: str | os.PathLike[str], settings: dict[str, Any]) -> tuple
 def open_object(storage: Storage) -> Place:
     """The place that an object of Python's is."""
 
-def encode(value: Any) -> bytes:
+def encode(value: Any, reducer: Any = None) -> bytes:
     """A value as JSON."""
 
 def decode(json: bytes, rebuild: Callable[[str, dict[str, Any]], Any] | None = None) -> Any:

@@ -9,10 +9,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from persist import _operations, _persist
-from persist._arguments import Errors, SaveArguments, SaveBytesArguments
+from persist._arguments import AgentArguments, Errors, RestoreOptions, SaveBytesArguments
 from persist._files import AsyncSnapshotReader, AsyncSnapshotWriter, SnapshotReader, SnapshotWriter, check_mode
 from persist._metadata import SnapshotMetadata
-from persist._operations import Encoded, Progress, in_thread
+from persist._operations import Progress, encoded, in_thread
 from persist.errors import PersistTypeError
 from persist.storage import Storage
 
@@ -147,22 +147,30 @@ class Store(_Base):
         key: str,
         *,
         progress: Progress | None = None,
-        **options: Unpack[SaveArguments],
+        **options: Unpack[AgentArguments],
     ) -> SnapshotMetadata:
         """Saves a value; see :func:`persist.snapshot`."""
         place, full_key = self._place(key)
         return self._own(_operations.snapshot(place, full_key, agent, dict(options), progress), key, full_key)
 
     @overload
-    def restore(self, key: str, *, into: type[T], progress: Progress | None = ...) -> T: ...
+    def restore(
+        self, key: str, *, into: type[T], progress: Progress | None = ..., **options: Unpack[RestoreOptions]
+    ) -> T: ...
     @overload
-    def restore(self, key: str, *, into: None = ..., progress: Progress | None = ...) -> Any: ...
+    def restore(
+        self, key: str, *, into: None = ..., progress: Progress | None = ..., **options: Unpack[RestoreOptions]
+    ) -> Any: ...
     @overload
-    def restore(self, key: str, *, into: T, progress: Progress | None = ...) -> T: ...
-    def restore(self, key: str, *, into: Any = None, progress: Progress | None = None) -> Any:
+    def restore(
+        self, key: str, *, into: T, progress: Progress | None = ..., **options: Unpack[RestoreOptions]
+    ) -> T: ...
+    def restore(
+        self, key: str, *, into: Any = None, progress: Progress | None = None, **options: Unpack[RestoreOptions]
+    ) -> Any:
         """Restores a value; see :func:`persist.restore`."""
         place, full_key = self._place(key)
-        return _operations.restore(place, full_key, into, progress)
+        return _operations.restore(place, full_key, into, progress, dict(options))
 
     def verify(self, key: str, *, progress: Progress | None = None) -> bool:
         """Checks every byte; see :func:`persist.verify_snapshot`."""
@@ -291,24 +299,33 @@ class AsyncStore(_Base):
         key: str,
         *,
         progress: Progress | None = None,
-        **options: Unpack[SaveArguments],
+        **options: Unpack[AgentArguments],
     ) -> SnapshotMetadata:
         """Saves a value; see :func:`persist.asnapshot`."""
         place, full_key = self._place(key)
-        saved = await in_thread(_operations.snapshot, place, full_key, Encoded(agent), dict(options), progress)
+        given = dict(options)
+        state = await encoded(agent, given)
+        saved = await in_thread(_operations.snapshot, place, full_key, state, given, progress)
         return self._own(saved, key, full_key)
 
     @overload
-    async def restore(self, key: str, *, into: type[T], progress: Progress | None = ...) -> T: ...
+    async def restore(
+        self, key: str, *, into: type[T], progress: Progress | None = ..., **options: Unpack[RestoreOptions]
+    ) -> T: ...
     @overload
-    async def restore(self, key: str, *, into: None = ..., progress: Progress | None = ...) -> Any: ...
+    async def restore(
+        self, key: str, *, into: None = ..., progress: Progress | None = ..., **options: Unpack[RestoreOptions]
+    ) -> Any: ...
     @overload
-    async def restore(self, key: str, *, into: T, progress: Progress | None = ...) -> T: ...
-    async def restore(self, key: str, *, into: Any = None, progress: Progress | None = None) -> Any:
+    async def restore(
+        self, key: str, *, into: T, progress: Progress | None = ..., **options: Unpack[RestoreOptions]
+    ) -> T: ...
+    async def restore(
+        self, key: str, *, into: Any = None, progress: Progress | None = None, **options: Unpack[RestoreOptions]
+    ) -> Any:
         """Restores a value; see :func:`persist.restore`."""
         place, full_key = self._place(key)
-        state, text = await in_thread(place.load, full_key, progress)
-        return _operations.value_of(state, text, into)
+        return await _operations.arestore(place, full_key, into, progress, dict(options))
 
     async def verify(self, key: str, *, progress: Progress | None = None) -> bool:
         """Checks every byte; see :func:`persist.verify_snapshot`."""

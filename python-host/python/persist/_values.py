@@ -8,7 +8,7 @@ up among the classes that the caller registered or passed, and nowhere else.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, overload
 
 from persist.errors import PersistConfigurationError, PersistError, PersistIntegrityError, PersistTypeError
@@ -157,8 +157,17 @@ class Reducer:
         # Enums and named tuples of classes that are saved, whose annotations
         # tell what they are.
         self.known: set[type] = set()
+        # The classes of what was written, by name; and those of frameworks.
+        self.seen: dict[str, type] = {}
+        self.framework_classes: set[type] = set()
 
     def __call__(self, value: Any) -> tuple[str, dict[str, Any]]:
+        kind, fields = self._reduce(value)
+        if kind == "object":
+            self.seen[fields["type"]] = type(value)
+        return kind, fields
+
+    def _reduce(self, value: Any) -> tuple[str, dict[str, Any]]:
         cls = type(value)
         entry = _classes.get(cls)
         if entry is not None and entry.save is not None:
@@ -166,6 +175,13 @@ class Reducer:
         simple = _simple(value, cls)
         if simple is not None:
             return simple
+        if entry is None:
+            from persist import adapters
+
+            adapter = adapters.for_part(value)
+            if adapter is not None:
+                self.framework_classes.add(cls)
+                return "part", {"adapter": adapter.name, **adapter.save_part(value)}
         kind = _kind_of(cls)
         name = _name_of(cls) if entry is None else entry.name
         if kind == "protocol":
@@ -284,13 +300,17 @@ class Rebuilder:
     Classes come from :func:`register` and from the one that the caller passes.
     """
 
-    def __init__(self, into: Any = None) -> None:
+    def __init__(self, into: Any = None, options: Mapping[str, Any] | None = None, plain: bool = False) -> None:
         cls = into if isinstance(into, type) or into is None else type(into)
         self.parts: dict[str, type] = {} if cls is None or cls in _BUILT_IN else _parts(cls)
+        self.options = options or {}
+        self.plain = plain
 
     def __call__(self, kind: str, fields: dict[str, Any]) -> Any:
         if kind == "object":
             return self._object(fields)
+        if kind == "part":
+            return self._part(fields)
         try:
             return _KINDS[kind](fields)
         except PersistError:
@@ -307,11 +327,32 @@ class Rebuilder:
         name = fields.get("type")
         if not isinstance(name, str) or "value" not in fields:
             raise _not_a_value("an object in it is not valid")
+        if self.plain:
+            return fields["value"]
         entry = _names.get(name)
         if entry is not None:
             return entry.restore(fields["value"]) if entry.restore is not None else build(entry.cls, fields)
         cls = self.parts.get(name)
         return fields["value"] if cls is None else build(cls, fields)
+
+    def _part(self, fields: dict[str, Any]) -> Any:
+        """A value of a framework."""
+        from persist import adapters
+
+        name = fields.get("adapter")
+        if not isinstance(name, str) or "value" not in fields:
+            raise _not_a_value("a value of a framework in it is not valid")
+        if self.plain:
+            return fields["value"]
+        adapter = adapters.by_name(name)
+        if not isinstance(adapter, adapters.PartAdapter):
+            raise _not_a_value(f"the adapter {name!r} makes no values")
+        try:
+            return adapter.restore_part(fields, self.options)
+        except PersistError:
+            raise
+        except Exception as error:
+            raise adapters.explained(error, adapter, {"version": adapter.version()}) from error
 
 
 def _not_a_value(problem: str, hint: str = "get its bytes with Store.load_bytes(key)") -> PersistIntegrityError:

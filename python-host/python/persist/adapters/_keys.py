@@ -1,0 +1,45 @@
+"""Names that frameworks give things, as keys of a store."""
+
+from __future__ import annotations
+
+from urllib.parse import quote, unquote
+
+import persist
+
+_EMPTY = "%"
+"""Stands for an empty part; percent-encoding never gives a percent sign alone."""
+
+
+_SUFFIX = ".gz"
+"""What every key ends with, and no part of a name does: dots are encoded. A file
+that is called as a folder is so never in its way.
+"""
+
+
+def key_of(name: str) -> str:
+    """The key for any text: percent-encoded but for its slashes."""
+    return "/".join(_part(part) or _EMPTY for part in name.split("/")) + _SUFFIX
+
+
+def prefix_of(start: str) -> str:
+    """What the keys of names begin with that begin with this text."""
+    *parts, last = start.split("/")
+    return "/".join([*(_part(part) or _EMPTY for part in parts), _part(last)])
+
+
+def name_of(key: str) -> str:
+    """The text that a key is for."""
+    parts = key.removesuffix(_SUFFIX).split("/")
+    return "/".join("" if part == _EMPTY else unquote(part, errors="surrogatepass") for part in parts)
+
+
+def _part(part: str) -> str:
+    return quote(part, safe=" @:+=,", errors="surrogatepass").replace(".", "%2E")
+
+
+def both_stores(store: persist.Store | str) -> tuple[persist.Store, persist.AsyncStore]:
+    """A store, or a location, for code of both kinds."""
+    plain = store if isinstance(store, persist.Store) else persist.Store(store)
+    twin = persist.AsyncStore.__new__(persist.AsyncStore)
+    twin.__setstate__(plain.__getstate__())
+    return plain, twin

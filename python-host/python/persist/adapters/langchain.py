@@ -1,0 +1,204 @@
+"""LangChain: messages, prompts and everything that is ``Serializable``, anywhere
+in a state; and a store of bytes.
+
+Each value is written where it stands, with its class and its arguments; what is
+in the arguments is written as any value is, so that nothing in them is ever
+taken for an object of LangChain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Any
+
+from langchain_core.load.load import Reviver
+from langchain_core.load.serializable import Serializable
+from langchain_core.stores import BaseStore
+
+import persist
+from persist.adapters import PartAdapter
+from persist.adapters._keys import both_stores, key_of, name_of, prefix_of
+from persist.errors import PersistConfigurationError, PersistIntegrityError, PersistNotFoundError, PersistTypeError
+
+_MINIMUM = (1, 2, 5)
+"""Older versions can be made to run what is injected."""
+
+
+class LangChainAdapter(PartAdapter):
+    """Values of LangChain."""
+
+    name = "langchain"
+    package = "langchain-core"
+    module = "langchain_core"
+    stands_alone = True
+
+    def __init__(self) -> None:
+        found = self.version() or "0"
+        if tuple(int(part) for part in found.split(".")[:3] if part.isdigit()) < _MINIMUM:
+            raise PersistConfigurationError(
+                f"langchain-core {found} can be made to run what is in a snapshot",
+                "invalid-argument",
+                hint="pip install 'langchain-core>=1.2.5'",
+            )
+
+    def accepts(self, agent: Any) -> bool:
+        """Whether it is one of LangChain's own, or a list that begins with one."""
+        if type(agent) in (list, tuple) and agent:
+            agent = agent[0]
+        return isinstance(agent, Serializable)
+
+    def save_part(self, value: Any) -> dict[str, Any]:
+        """The class, the arguments, and the names of secrets."""
+        cls = type(value)
+        if not value.is_lc_serializable():
+            raise PersistTypeError(
+                f"a value of type {cls.__module__}.{cls.__qualname__} can't be saved: LangChain says so",
+                "invalid-argument",
+                hint="save its arguments, and make it anew of them",
+            )
+        made = value.to_json()
+        arguments, secrets = dict(made["kwargs"]), {}
+        for path, secret in value.lc_secrets.items():
+            *parents, last = path.split(".")
+            holder: Any = arguments
+            for name in parents:
+                copied = holder[name] = dict(holder.get(name) or {})
+                holder = copied
+            if holder.pop(last, None) is not None:
+                secrets[path] = secret
+        _refuse_secrets(arguments, cls)
+        fields = {"class": list(made["id"]), "value": {name: _plain(item) for name, item in arguments.items()}}
+        return {**fields, "secrets": secrets} if secrets else fields
+
+    def restore_part(self, fields: dict[str, Any], options: Mapping[str, Any]) -> Any:
+        """The object, made by LangChain of a class that the caller allows."""
+        path, arguments = fields.get("class"), fields["value"]
+        if not isinstance(path, list) or not isinstance(arguments, dict) or not all(isinstance(p, str) for p in path):
+            raise PersistIntegrityError("Format error: an object of LangChain in it is not valid", "invalid-format")
+        secrets, given = fields.get("secrets", {}), options.get("secrets", {})
+        arguments = dict(arguments)
+        for place, secret in secrets.items():
+            if secret not in given:
+                raise PersistConfigurationError(
+                    f"{path[-1]} needs the secret {secret}, which is never in a snapshot",
+                    "invalid-argument",
+                    hint=f'pass secrets={{"{secret}": …}}',
+                )
+            *parents, last = place.split(".")
+            holder = arguments
+            for name in parents:
+                holder = holder.setdefault(name, {})
+            holder[last] = given[secret]
+        allowed = options.get("allowed_objects", "messages")
+        # A class that was named may be one of the caller's own.
+        own = [] if isinstance(allowed, str) else [cls.lc_id()[0] for cls in allowed]
+        # Looks at this object alone: what is in its arguments was made before,
+        # or is data.
+        revive = Reviver(allowed, secrets_from_env=False, valid_namespaces=own)
+        try:
+            made = revive({"lc": 1, "type": "constructor", "id": path, "kwargs": arguments})
+        except ValueError as error:
+            if "not allowed" not in str(error):
+                raise
+            name = path[-1] if path else ""
+            raise PersistTypeError(
+                f"the state has an object of LangChain of the class {'.'.join(path)}, which is not allowed",
+                "invalid-argument",
+                hint=f"pass allowed_objects=[{name}] if you trust who wrote it, or plain=True to get its data",
+            ) from error
+        # A secret goes where its class keeps it, and not into what is shown.
+        if any(made.lc_secrets.get(place) != secret for place, secret in secrets.items()):
+            raise PersistIntegrityError(
+                f"Format error: a {path[-1]} in it has secrets where there are none", "invalid-format"
+            )
+        return made
+
+
+def _plain(value: Any) -> Any:
+    """Text that LangChain gives attributes of its own, as text."""
+    return str(value) if isinstance(value, str) and type(value).__module__.startswith("langchain_core") else value
+
+
+def _refuse_secrets(arguments: dict[str, Any], cls: type) -> None:
+    """Secrets that LangChain does not know to be such."""
+    from pydantic import SecretStr
+
+    for name, value in arguments.items():
+        if isinstance(value, SecretStr):
+            raise PersistTypeError(
+                f"{cls.__qualname__}.{name} is a secret, and secrets are not saved",
+                "invalid-argument",
+                hint="save it without, and pass the secret when it is made anew",
+            )
+
+
+ADAPTERS = (LangChainAdapter(),)
+
+
+class ByteStore(BaseStore[str, bytes]):
+    """A store of bytes for LangChain, as for its caches: each key is a snapshot.
+
+    Args:
+        store: A :class:`persist.Store`, or a location.
+
+    Keys are any text; in the store they are percent-encoded.
+    """
+
+    def __init__(self, store: persist.Store | str) -> None:
+        self._store, self._async = both_stores(store)
+
+    def mget(self, keys: Sequence[str]) -> list[bytes | None]:
+        """The values of keys, in their order; ``None`` where there is none."""
+        return [self._get(key) for key in keys]
+
+    def _get(self, key: str) -> bytes | None:
+        try:
+            return self._store.load_bytes(key_of(key))
+        except PersistNotFoundError:
+            return None
+
+    async def amget(self, keys: Sequence[str]) -> list[bytes | None]:
+        """As :meth:`mget`."""
+        found: list[bytes | None] = []
+        for key in keys:
+            try:
+                found.append(await self._async.load_bytes(key_of(key)))
+            except PersistNotFoundError:
+                found.append(None)
+        return found
+
+    def mset(self, key_value_pairs: Sequence[tuple[str, bytes]]) -> None:
+        """Sets values, one after the other."""
+        for key, value in key_value_pairs:
+            self._store.save_bytes(value, key_of(key))
+
+    async def amset(self, key_value_pairs: Sequence[tuple[str, bytes]]) -> None:
+        """As :meth:`mset`."""
+        for key, value in key_value_pairs:
+            await self._async.save_bytes(value, key_of(key))
+
+    def mdelete(self, keys: Sequence[str]) -> None:
+        """Deletes keys; those that are not there are none."""
+        for key in keys:
+            try:
+                self._store.delete(key_of(key))
+            except PersistNotFoundError:
+                continue
+
+    async def amdelete(self, keys: Sequence[str]) -> None:
+        """As :meth:`mdelete`."""
+        for key in keys:
+            try:
+                await self._async.delete(key_of(key))
+            except PersistNotFoundError:
+                continue
+
+    def yield_keys(self, *, prefix: str | None = None) -> Iterator[str]:
+        """The keys that begin with a prefix, in order."""
+        for found in self._store.list(prefix_of(prefix or "")):
+            yield name_of(found.key)
+
+    async def ayield_keys(self, *, prefix: str | None = None) -> AsyncIterator[str]:
+        """As :meth:`yield_keys`."""
+        for found in await self._async.list(prefix_of(prefix or "")):
+            yield name_of(found.key)

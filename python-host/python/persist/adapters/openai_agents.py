@@ -1,0 +1,145 @@
+"""The OpenAI Agents SDK: sessions, and runs that wait for an approval; and a
+session that keeps its items in a store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from agents import Agent, SQLiteSession
+from agents.memory import Session
+from agents.run_state import RunState
+
+import persist
+from persist.adapters import Adapter
+from persist.adapters._keys import both_stores, key_of
+from persist.errors import PersistConfigurationError, PersistConflictError, PersistNotFoundError
+
+_RUN = "run"
+_SESSION = "session"
+
+
+class OpenAIAgentsAdapter(Adapter):
+    """Sessions and run states."""
+
+    name = "openai-agents"
+    package = "openai-agents"
+    module = "agents"
+
+    def accepts(self, agent: Any) -> bool:
+        """Whether it is a session or the state of a run."""
+        return isinstance(agent, RunState) or (isinstance(agent, Session) and not isinstance(agent, type))
+
+    def takes(self, into: Any) -> bool:
+        """Whether it is a session; or for the state of a run, its agent."""
+        return self.accepts(into) or isinstance(into, Agent)
+
+    async def save(self, agent: Any) -> Any:
+        """The items of a session, or a run as the SDK writes it."""
+        if isinstance(agent, RunState):
+            # Refuses a context that would not come back.
+            return {"kind": _RUN, "run": agent.to_json(strict_context=True)}
+        return {"kind": _SESSION, "session_id": agent.session_id, "items": await agent.get_items()}
+
+    async def restore(self, state: Any, into: Any = None) -> Any:
+        """A session; or the state of a run, for which ``into`` is its agent."""
+        if state["kind"] == _RUN:
+            if not isinstance(into, Agent):
+                raise PersistConfigurationError(
+                    "the state of a run is restored for its agent",
+                    "invalid-argument",
+                    hint="pass the agent: into=agent",
+                )
+            return await RunState.from_json(into, state["run"], strict_context=True)
+        if isinstance(into, Agent):
+            raise PersistConfigurationError(
+                "the state is a session's", "invalid-argument", hint="pass a session as into, or none"
+            )
+        if into is None or isinstance(into, type):
+            into = SQLiteSession(state["session_id"])
+        before = await into.get_items()
+        await into.clear_session()
+        try:
+            await into.add_items(state["items"])
+        except BaseException:
+            await into.add_items(before)
+            raise
+        return into
+
+
+ADAPTERS = (OpenAIAgentsAdapter(),)
+
+
+class StoredSession:
+    """A session whose items are a snapshot in a store, under its name.
+
+    Args:
+        session_id: The name of the session, and of its snapshot.
+        store: A :class:`persist.Store`, or a location.
+
+    Where the storage keeps conditions, as S3 does, items of several processes
+    are all kept; elsewhere only those of one process.
+    """
+
+    session_settings = None
+
+    def __init__(self, session_id: str, store: persist.Store | str) -> None:
+        self.session_id = session_id
+        _, self._store = both_stores(store)
+        self._key = key_of(session_id)
+        self._lock = asyncio.Lock()
+
+    async def _load(self) -> tuple[list[Any], str | None]:
+        try:
+            found = await self._store.metadata(self._key)
+            return list(await self._store.restore(self._key)), found.etag
+        except PersistNotFoundError:
+            return [], None
+
+    async def _change(self, change: Any) -> Any:
+        """Changes the items, again where another process was faster."""
+        async with self._lock:
+            for _ in range(20):
+                items, etag = await self._load()
+                result = change(items)
+                try:
+                    await self._save(items, etag)
+                except PersistConflictError:
+                    continue
+                return result
+        raise PersistConflictError(
+            "others change the session all the time", "precondition-failed", hint="try it again later"
+        )
+
+    async def _save(self, items: list[Any], etag: str | None) -> None:
+        try:
+            if etag is None:
+                await self._store.snapshot(items, self._key, session_id=self.session_id, if_exists="fail")
+            else:
+                await self._store.snapshot(items, self._key, session_id=self.session_id, if_match=etag)
+        except persist.PersistStorageError as error:
+            if error.code != "unsupported":
+                raise
+            await self._store.snapshot(items, self._key, session_id=self.session_id)
+
+    async def get_items(self, limit: int | None = None) -> list[Any]:
+        """The items, or the last so many of them, the oldest first."""
+        items, _ = await self._load()
+        return items if limit is None else items[len(items) - min(limit, len(items)) :] if limit > 0 else []
+
+    async def add_items(self, items: list[Any]) -> None:
+        """Adds items at the end."""
+        if items:
+            await self._change(lambda known: known.extend(items))
+
+    async def pop_item(self) -> Any:
+        """Takes the last item away; ``None`` if there is none."""
+        return await self._change(lambda known: known.pop() if known else None)
+
+    async def clear_session(self) -> None:
+        """Takes all items away."""
+        try:
+            await self._store.delete(self._key)
+        except PersistNotFoundError:
+            return

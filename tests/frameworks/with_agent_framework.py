@@ -1,0 +1,51 @@
+"""Microsoft Agent Framework: a session."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import persist
+from agent_framework import Agent, AgentSession, BaseChatClient, ChatResponse, InMemoryHistoryProvider, Message
+from turns import FIRST, SECOND, THIRD, answer, check, main
+
+
+class Told(BaseChatClient[Any]):
+    """Answers with what it was told."""
+
+    def _inner_get_response(self, *, messages: Any, stream: bool = False, options: Any = None, **others: Any) -> Any:
+        told = answer(message.text for message in messages if message.role == "user")
+
+        async def respond() -> ChatResponse:
+            return ChatResponse(messages=[Message("assistant", [told])])
+
+        return respond()
+
+
+def agent() -> Any:
+    return Agent(Told(), context_providers=[InMemoryHistoryProvider()])
+
+
+async def ask(session: AgentSession, text: str) -> str:
+    return str((await agent().run(text, session=session)).text)
+
+
+async def save(location: str) -> None:
+    session = AgentSession(session_id="a-session")
+    await ask(session, FIRST)
+    await ask(session, SECOND)
+    saved = persist.snapshot(session, location, check=True)
+    assert saved.adapter is not None
+    assert saved.adapter["name"] == "agent-framework"
+
+
+async def restore(location: str) -> None:
+    session = persist.restore(location)
+    assert session.session_id == "a-session"
+    check(await ask(session, THIRD))
+    into = AgentSession()
+    assert persist.restore(location, into=into) is into
+    check(await ask(into, THIRD))
+
+
+if __name__ == "__main__":
+    main(save, restore)

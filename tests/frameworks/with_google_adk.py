@@ -1,0 +1,72 @@
+"""Google ADK: a session, into a service."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import persist
+from google.adk.agents import LlmAgent
+from google.adk.models import BaseLlm, LlmRequest, LlmResponse
+from google.adk.runners import Runner
+from google.adk.sessions import InMemorySessionService
+from google.genai import types
+from turns import FIRST, SECOND, THIRD, answer, check, main
+
+
+class Told(BaseLlm):
+    """Answers with what it was told."""
+
+    async def generate_content_async(
+        self, llm_request: LlmRequest, stream: bool = False
+    ) -> AsyncGenerator[LlmResponse, None]:
+        users = [content for content in llm_request.contents if content.role == "user"]
+        told = answer(part.text for content in users for part in content.parts or [] if part.text)
+        yield LlmResponse(content=types.Content(role="model", parts=[types.Part(text=told)]))
+
+
+async def ask(service: Any, session_id: str, text: str) -> str:
+    agent = LlmAgent(name="a", model=Told(model="told"), output_key="last")
+    runner = Runner(app_name="app", agent=agent, session_service=service)
+    said = types.Content(role="user", parts=[types.Part(text=text)])
+    last = ""
+    async for event in runner.run_async(user_id="u", session_id=session_id, new_message=said):
+        if event.is_final_response() and event.content:
+            last = event.content.parts[0].text
+    return last
+
+
+async def save(location: str) -> None:
+    service = InMemorySessionService()
+    session = await service.create_session(app_name="app", user_id="u", session_id="s", state={"user:name": "Ada"})
+    await ask(service, session.id, FIRST)
+    await ask(service, session.id, SECOND)
+    session = await service.get_session(app_name="app", user_id="u", session_id="s")
+    saved = await persist.asnapshot(session, location, check=True)
+    assert saved.adapter is not None
+    assert saved.adapter["name"] == "google-adk"
+
+
+async def restore(location: str) -> None:
+    service = InMemorySessionService()
+    session = await persist.arestore(location, into=service)
+    assert session.state["user:name"] == "Ada"
+    assert session.state["last"] == answer([FIRST, SECOND])
+    check(await ask(service, "s", THIRD))
+    assert await persist.arestore(location) == persist_of(session, await persist.arestore(location))
+    try:
+        await persist.arestore(location, into=service)
+    except persist.PersistError as error:
+        assert "exist" in str(error)
+    else:
+        raise AssertionError("there is such a session already")
+
+
+def persist_of(kept: Any, alone: Any) -> Any:
+    """A session alone has the events of the one that was kept."""
+    assert [event.id for event in alone.events] == [event.id for event in kept.events]
+    return alone
+
+
+if __name__ == "__main__":
+    main(save, restore)

@@ -1,0 +1,121 @@
+"""LangChain: the messages of a conversation with a model."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import persist
+from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
+from langchain_core.load.serializable import Serializable
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder, PromptTemplate, SystemMessagePromptTemplate
+from persist import _persist
+from turns import FIRST, SECOND, THIRD, answer, check, main
+
+
+class Told(Iterator[AIMessage]):
+    """Answers of a fake model that are made of what it was told."""
+
+    def __init__(self) -> None:
+        self.messages: list[BaseMessage] = []
+
+    def __next__(self) -> AIMessage:
+        return AIMessage(answer(str(message.content) for message in self.messages if message.type == "human"))
+
+
+def ask(messages: list[BaseMessage], text: str) -> str:
+    told = Told()
+    model = GenericFakeChatModel(messages=told)
+    messages.append(HumanMessage(text))
+    told.messages = messages
+    messages.append(model.invoke(messages))
+    return str(messages[-1].content)
+
+
+def save(location: str) -> None:
+    messages: list[BaseMessage] = []
+    ask(messages, FIRST)
+    ask(messages, SECOND)
+    saved = persist.snapshot(messages, location, check=True)
+    assert saved.adapter is not None
+    assert saved.adapter["name"] == "langchain"
+    # Nested anywhere.
+    nested: dict[str, Any] = {"runs": [(messages, {"last": messages[-1]})]}
+    persist.snapshot(nested, location + ".nested", check=True)
+    # What LangChain itself would store as a text, or change.
+    persist.snapshot([odd()], location + ".odd", check=True)
+    persist.snapshot({"prompt": prompt(), "client": Client(api_key="very secret")}, location + ".made", check=True)
+
+
+def odd() -> HumanMessage:
+    extras = {
+        "raw": bytes(range(256)),
+        "score": float("-inf"),
+        "seen": {1, 2},
+        "lc": 1,
+        "type": "secret",
+        "id": ["PATH"],
+    }
+    return HumanMessage([{"type": "text", "text": "x", "extras": extras}], additional_kwargs=extras, id="1")
+
+
+def prompt() -> ChatPromptTemplate:
+    return ChatPromptTemplate([("system", "You are {name}"), MessagesPlaceholder("history")])
+
+
+class Client(Serializable):
+    """What has a secret."""
+
+    api_key: str
+    model: str = "a"
+
+    @property
+    def lc_secrets(self) -> dict[str, str]:
+        return {"api_key": "CLIENT_KEY"}
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        return True
+
+
+def refused(says: str, location: str, **arguments: Any) -> None:
+    try:
+        persist.restore(location, **arguments)
+    except persist.PersistError as error:
+        assert says in str(error), error
+        assert error.hint or error.code == "invalid-format"
+    else:
+        raise AssertionError(says)
+
+
+def restore(location: str) -> None:
+    messages = persist.restore(location)
+    nested = persist.restore(location + ".nested")
+    assert nested == {"runs": [(messages, {"last": messages[-1]})]}
+    check(ask(messages, THIRD))
+    assert persist.restore(location + ".odd") == [odd()]
+    made = location + ".made"
+    refused("which is not allowed", made)
+    refused("needs the secret CLIENT_KEY", made, allowed_objects="all")
+    os.environ["CLIENT_KEY"] = "not to be asked"
+    classes = [ChatPromptTemplate, MessagesPlaceholder, SystemMessagePromptTemplate, PromptTemplate, Client]
+    refused("needs the secret CLIENT_KEY", made, allowed_objects=classes)
+    restored = persist.restore(made, allowed_objects=classes, secrets={"CLIENT_KEY": "given"})
+    assert restored == {"prompt": prompt(), "client": Client(api_key="given")}
+    assert b"very secret" not in persist.Store(os.path.dirname(made)).load_bytes(os.path.basename(made))
+    # A message that would say a secret.
+    human = {"$persist": "part", "adapter": "langchain", "class": list(HumanMessage("").lc_id()), "value": {}}
+    place, key = _persist.locate(location + ".says", {})
+    extra = json.dumps({"value_encoding": 1})
+    says = json.dumps({**human, "secrets": {"content": "CLIENT_KEY"}}).encode()
+    place.save_bytes(key, says, {"content_type": "application/json", "extra": extra})
+    refused("secrets where there are none", location + ".says", secrets={"CLIENT_KEY": "given"})
+    plain = persist.restore(location, plain=True)
+    assert [message["type"] for message in plain[:2]] == ["human", "ai"]
+
+
+if __name__ == "__main__":
+    main(save, restore)

@@ -1,0 +1,116 @@
+"""LangGraph: an agent of ``create_agent``, a graph that waits in the middle of a
+step, and one with a graph in it.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Annotated, Any, TypedDict
+
+import persist
+from langchain.agents import create_agent
+from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import END, START, StateGraph
+from langgraph.types import Command, Send, interrupt
+from turns import FIRST, SECOND, THIRD, answer, check, main
+
+CONFIG: Any = {"configurable": {"thread_id": "a-thread"}}
+
+
+class Model(GenericFakeChatModel):
+    """Answers with what it was told."""
+
+    def _generate(self, messages: list[BaseMessage], *rest: Any, **others: Any) -> Any:
+        told = answer(str(message.content) for message in messages if message.type == "human")
+        self.messages = iter([AIMessage(told)])
+        return super()._generate(messages, *rest, **others)
+
+
+def agent() -> Any:
+    return create_agent(Model(messages=iter([])), tools=[], checkpointer=InMemorySaver())
+
+
+def ask(graph: Any, text: str) -> str:
+    return str(graph.invoke({"messages": [("user", text)]}, CONFIG)["messages"][-1].content)
+
+
+class State(TypedDict):
+    seen: Annotated[list[str], operator.add]
+
+
+def waiting(runs: list[str]) -> Any:
+    """Two nodes side by side: one finishes, one waits for a person; then tasks
+    are sent out.
+    """
+
+    def finishes(state: State) -> State:
+        runs.append("finishes")
+        return {"seen": ["finished"]}
+
+    def waits(state: State) -> State:
+        return {"seen": [interrupt("may I?")]}
+
+    def each(state: Any) -> State:
+        return {"seen": [f"sent {state['number']}"]}
+
+    inner = StateGraph(State)
+    inner.add_node("waits", waits)
+    inner.add_edge(START, "waits")
+    builder = StateGraph(State)
+    builder.add_node("finishes", finishes)
+    builder.add_node("inner", inner.compile())
+    builder.add_node("each", each)
+    builder.add_edge(START, "finishes")
+    builder.add_edge(START, "inner")
+    builder.add_conditional_edges("inner", lambda _: [Send("each", {"number": n}) for n in range(2)], ["each"])
+    builder.add_edge("each", END)
+    return builder.compile(checkpointer=InMemorySaver())
+
+
+def save(location: str) -> None:
+    graph = agent()
+    ask(graph, FIRST)
+    ask(graph, SECOND)
+    saved = persist.snapshot(graph, location, config=CONFIG, check=True)
+    assert saved.adapter is not None
+    assert saved.adapter["name"] == "langgraph"
+    runs: list[str] = []
+    stopped = waiting(runs)
+    stopped.invoke({"seen": []}, CONFIG)
+    assert runs == ["finishes"]
+    persist.snapshot(stopped, location + ".waiting", config=CONFIG, check=True)
+    for wrong, arguments, says in [
+        (graph, {}, "none is named"),
+        (create_agent(Model(messages=iter([])), tools=[]), {"config": CONFIG}, "no checkpointer"),
+        (graph, {"config": {"configurable": {"thread_id": "another"}}}, "no checkpoint"),
+        ({}, {"config": CONFIG}, "for agents of frameworks"),
+    ]:
+        try:
+            persist.snapshot(wrong, location + ".wrong", **arguments)
+        except persist.PersistError as error:
+            assert says in str(error), error
+            assert error.hint
+        else:
+            raise AssertionError(says)
+
+
+def restore(location: str) -> None:
+    graph = persist.restore(location, into=agent())
+    check(ask(graph, THIRD))
+    runs: list[str] = []
+    stopped = persist.restore(location + ".waiting", into=waiting(runs))
+    done = stopped.invoke(Command(resume="you may"), CONFIG)
+    assert done["seen"] == ["finished", "you may", "sent 0", "sent 1"], done
+    assert runs == [], "a finished node ran again"
+    # In another thread.
+    other: Any = {"configurable": {"thread_id": "another"}}
+    persist.restore(location, into=graph, config=other)
+    assert len(graph.get_state(other).values["messages"]) == 4
+    plain = persist.restore(location, plain=True)
+    assert plain["thread_id"] == "a-thread"
+
+
+if __name__ == "__main__":
+    main(save, restore)

@@ -1,0 +1,107 @@
+"""The OpenAI Agents SDK: a session, a run that waits for an approval, and a
+session that is kept in a store.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from typing import Any
+
+import persist
+from agents import Agent, Model, ModelResponse, Runner, SQLiteSession, Usage, function_tool, set_tracing_disabled
+from openai.types.responses import ResponseFunctionToolCall, ResponseOutputMessage, ResponseOutputText
+from persist.adapters.openai_agents import StoredSession
+from turns import FIRST, SECOND, THIRD, answer, check, main
+
+set_tracing_disabled(True)
+
+
+class Told(Model):
+    """Answers with what it was told, or calls a tool first."""
+
+    def __init__(self, tool: str | None = None) -> None:
+        self.tool = tool
+
+    async def get_response(self, *rest: Any, **others: Any) -> ModelResponse:
+        told: Any = others["input"] if "input" in others else rest[1]
+        items = [{"role": "user", "content": told}] if isinstance(told, str) else told
+        called = any(item.get("type") == "function_call_output" for item in items)
+        output: Any
+        if self.tool is not None and not called:
+            output = ResponseFunctionToolCall(arguments="{}", call_id="1", name=self.tool, type="function_call")
+        else:
+            told = answer(item["content"] for item in items if item.get("role") == "user")
+            text = ResponseOutputText(text=told, type="output_text", annotations=[])
+            output = ResponseOutputMessage(id="1", content=[text], role="assistant", status="completed", type="message")
+        return ModelResponse(output=[output], usage=Usage(), response_id=None)
+
+    def stream_response(self, *rest: Any, **others: Any) -> AsyncIterator[Any]:
+        raise NotImplementedError
+
+
+async def ask(session: Any, text: str) -> str:
+    result = await Runner.run(Agent(name="a", model=Told()), text, session=session)
+    return str(result.final_output)
+
+
+def waiting(done: list[str]) -> Agent[Any]:
+    @function_tool(needs_approval=True)
+    def work() -> str:
+        """Works."""
+        done.append("work")
+        return "worked"
+
+    return Agent(name="waits", model=Told("work"), tools=[work])
+
+
+async def save(location: str) -> None:
+    session = SQLiteSession("a-session")
+    await ask(session, FIRST)
+    await ask(session, SECOND)
+    saved = await persist.asnapshot(session, location, check=True)
+    assert saved.adapter is not None
+    assert saved.adapter["name"] == "openai-agents"
+    try:
+        persist.snapshot(session, location)
+    except persist.PersistConfigurationError as error:
+        assert error.hint is not None
+        assert "asnapshot" in error.hint
+    else:
+        raise AssertionError("a loop was running")
+    done: list[str] = []
+    result = await Runner.run(waiting(done), "work!")
+    assert result.interruptions
+    await persist.asnapshot(result.to_state(), location + ".run")
+    assert done == []
+    folder = os.path.dirname(location)
+    stored = StoredSession("in a store", folder)
+    await ask(stored, FIRST)
+    await ask(stored, SECOND)
+
+
+async def restore(location: str) -> None:
+    session = await persist.arestore(location)
+    check(await ask(session, THIRD))
+    into = SQLiteSession("another")
+    assert await persist.arestore(location, into=into) is into
+    assert len(await into.get_items()) == 4
+    done: list[str] = []
+    agent = waiting(done)
+    state = await persist.arestore(location + ".run", into=agent)
+    state.approve(state.get_interruptions()[0])
+    result = await Runner.run(agent, state)
+    assert done == ["work"]
+    assert result.final_output == answer(["work!"])
+    stored = StoredSession("in a store", os.path.dirname(location))
+    check(await ask(stored, THIRD))
+    assert len(await stored.get_items(2)) == 2
+    assert (await stored.pop_item()) is not None
+    assert len(await stored.get_items()) == 5
+    await stored.clear_session()
+    assert await stored.get_items() == []
+    assert await stored.pop_item() is None
+
+
+if __name__ == "__main__":
+    main(save, restore)

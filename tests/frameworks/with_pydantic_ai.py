@@ -1,0 +1,55 @@
+"""Pydantic AI: the messages of runs."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from typing import Any
+
+import persist
+from pydantic_ai import Agent, BinaryContent
+from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, ToolReturnPart, UserPromptPart
+from pydantic_ai.models.function import AgentInfo, FunctionModel
+from pydantic_ai.models.test import TestModel
+from turns import FIRST, SECOND, THIRD, answer, check, main
+
+
+def told(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+    parts = [part for message in messages for part in message.parts if isinstance(part, UserPromptPart)]
+    return ModelResponse(parts=[TextPart(answer(str(part.content) for part in parts))])
+
+
+AGENT = Agent(FunctionModel(told))
+
+
+def save(location: str) -> None:
+    first = AGENT.run_sync(FIRST)
+    second = AGENT.run_sync(SECOND, message_history=first.all_messages())
+    saved = persist.snapshot(second, location, check=True)
+    assert saved.adapter is not None
+    assert saved.adapter["name"] == "pydantic-ai"
+    persist.snapshot(second.all_messages(), location + ".list", check=True)
+    # What JSON would change stays as it is.
+    odd: list[ModelMessage] = [
+        ModelRequest(parts=[UserPromptPart([BinaryContent(bytes(range(256)), media_type="image/png")])]),
+        ModelRequest(parts=[ToolReturnPart("a", {"a": math.inf, "at": datetime.datetime(2026, 1, 31)}, "1")]),
+    ]
+    persist.snapshot(odd, location + ".odd", check=True)
+    # With its own model for tests.
+    tested = Agent(TestModel(custom_output_text="tested")).run_sync("test")
+    persist.snapshot(tested, location + ".tested", check=True)
+
+
+def restore(location: str) -> None:
+    messages = persist.restore(location)
+    assert messages == persist.restore(location + ".list")
+    check(AGENT.run_sync(THIRD, message_history=messages).output)
+    odd: Any = persist.restore(location + ".odd")
+    assert odd[0].parts[0].content[0].data == bytes(range(256))
+    assert odd[1].parts[0].content["a"] == math.inf
+    (tested,) = persist.restore(location + ".tested")[-1].parts
+    assert tested.content == "tested"
+
+
+if __name__ == "__main__":
+    main(save, restore)

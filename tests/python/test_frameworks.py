@@ -1,0 +1,207 @@
+"""Agents of frameworks, each in a virtual environment of its own: saved to S3 by
+one process, restored by another. The programs are in tests/frameworks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import persist
+import pytest
+
+TESTS = Path(__file__).parents[1]
+PROGRAMS = TESTS / "frameworks"
+GUIDE = TESTS.parent / "docs" / "frameworks.md"
+MODULES = {
+    "langchain": ["langchain_core"],
+    "langgraph": ["langchain_core", "langgraph"],
+    "openai_agents": ["agents"],
+    "autogen": ["autogen_agentchat"],
+    "agent_framework": ["agent_framework"],
+    "pydantic_ai": ["pydantic_ai"],
+    "google_adk": ["google.adk"],
+    "strands": ["strands"],
+    "crewai": ["crewai"],
+    "smolagents": ["smolagents"],
+}
+
+PRELUDES = {
+    "LangChain": (
+        "langchain",
+        "from langchain_core.language_models.fake_chat_models import GenericFakeChatModel as Fake\n"
+        "model = Fake(messages=iter(['Hello']))",
+    ),
+    "LangGraph": ("langgraph", "from with_langgraph import Model\nmodel = Model(messages=iter([]))"),
+    "OpenAI Agents SDK": ("openai_agents", "from with_openai_agents import Told\nmodel = Told()"),
+    "AutoGen": ("autogen", "from with_autogen import Told\nmodel = Told([])"),
+    "Microsoft Agent Framework": ("agent_framework", "from with_agent_framework import Told\nmodel = Told()"),
+    "Pydantic AI": ("pydantic_ai", "from pydantic_ai.models.test import TestModel\nmodel = TestModel()"),
+    "Google ADK": ("google_adk", ""),
+    "Strands Agents": ("strands", "from with_strands import Told\nmodel = Told()"),
+    "CrewAI": ("crewai", ""),
+    "smolagents": ("smolagents", "from with_smolagents import Told\nmodel = Told()"),
+}
+
+
+def environment(name: str) -> Path:
+    """The Python of a virtual environment with a framework, and with the package
+    as it is installed here. Environments are kept outside of the project.
+    """
+    requirements = PROGRAMS / f"with_{name}.txt"
+    key = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()[:12]
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    folder = Path(os.environ.get("PERSIST_TEST_ENVIRONMENTS") or f"{cache}/persist-build/frameworks") / f"{name}-{key}"
+    python, done = folder / "bin" / "python", folder / "done"
+    if not done.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        uv = [sys.executable, "-m", "uv", "--quiet"]
+        subprocess.run([*uv, "venv", "--python", sys.executable, folder], check=True)
+        subprocess.run([*uv, "pip", "install", "--python", python, "-r", requirements], check=True)
+        done.touch()
+    packages = next((folder / "lib").glob("python*")) / "site-packages" / "persist"
+    shutil.rmtree(packages, ignore_errors=True)
+    shutil.copytree(Path(persist.__file__).parent, packages)
+    return python
+
+
+def run(python: Path, *arguments: str | Path, **variables: str) -> str:
+    """Runs Python, which has to succeed; what it printed."""
+    quiet = {"CREWAI_DISABLE_TELEMETRY": "true", "OTEL_SDK_DISABLED": "true", "PYTHONPATH": str(PROGRAMS)}
+    done = subprocess.run(
+        [python, *arguments], capture_output=True, text=True, timeout=300, env={**os.environ, **quiet, **variables}
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_an_agent_goes_on_in_another_process(name: str, s3: Any) -> None:
+    python = environment(name)
+    program = PROGRAMS / f"with_{name}.py"
+    location = "s3://my-bucket/agents/a.json.gz"
+    run(python, program, "save", location)
+    assert persist.get_metadata(location).adapter is not None
+    assert "knows the first two" in run(python, program, "restore", location)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_nothing_in_a_hostile_state_is_imported_or_run(name: str) -> None:
+    printed = run(environment(name), PROGRAMS / "hostile.py", *MODULES[name])
+    assert "hostile snapshots" in printed
+
+
+@pytest.mark.parametrize("place", ["local", "s3"])
+def test_the_suites_of_langchain_for_stores(place: str, folder: Path, s3: Any) -> None:
+    location = "s3://my-bucket/suite" if place == "s3" else str(folder / "suite")
+    suites = [str(PROGRAMS / "suites_langchain.py"), "-o", "asyncio_mode=auto", "-p", "no:cacheprovider", "-q"]
+    printed = run(environment("langchain"), "-m", "pytest", *suites, PERSIST_TEST_LOCATION=location)
+    assert " passed" in printed
+
+
+def examples() -> dict[str, str]:
+    """The examples of the guide, by their headings."""
+    found = {}
+    for section in GUIDE.read_text().split("\n## ")[1:]:
+        heading, _, text = section.partition("\n")
+        found[heading] = text.partition("```python\n")[2].partition("```")[0]
+    return found
+
+
+def test_every_framework_has_an_example() -> None:
+    assert list(examples()) == [*PRELUDES, "Another framework"]
+    assert {name for name, _ in PRELUDES.values()} == set(MODULES)
+
+
+@pytest.mark.parametrize("heading", PRELUDES)
+def test_an_example_runs_as_printed(heading: str, folder: Path) -> None:
+    name, prelude = PRELUDES[heading]
+    example = examples()[heading]
+    code = f"{prelude}\n{example}"
+    if "async def main" in example:
+        code += "\nimport asyncio\nasyncio.run(main())\n"
+    run(environment(name), "-c", code)
+    assert list(folder.glob("*.json.gz"))
+
+
+def test_the_adapter_for_another_framework() -> None:
+    scope: dict[str, Any] = {"__name__": "__main__"}
+    exec(compile(examples()["Another framework"], str(GUIDE), "exec", dont_inherit=True), scope)
+    assert persist.get_metadata("bot.json.gz").adapter == {"name": "bot", "version": None, "type": "__main__.Bot"}
+    assert persist.restore("bot.json.gz", plain=True) == {"history": ["Hello"]}
+    into = scope["Bot"]()
+    assert persist.restore("bot.json.gz", into=into) is into
+    with pytest.raises(persist.PersistTypeError, match="takes none"):
+        persist.restore("bot.json.gz", into=persist.Store("."))
+    with pytest.raises(persist.PersistTypeError, match="no use for config"):
+        persist.snapshot(into, "x", config={})
+    persist.snapshot(into, "x", check=True)
+    with pytest.raises(persist.PersistTypeError, match="is no adapter"):
+        persist.register_adapter(object())  # type: ignore[arg-type]
+
+
+def test_a_framework_that_is_missing_is_named(folder: Path) -> None:
+    python = environment("smolagents")
+    code = "from with_smolagents import *; import persist; persist.snapshot(agent(), 'x')"
+    run(python, "-c", code)
+    with pytest.raises(persist.PersistConfigurationError, match="not installed") as missing:
+        persist.restore("x")
+    assert missing.value.hint is not None
+    assert missing.value.hint.startswith("pip install smolagents")
+    assert persist.restore("x", plain=True)["steps"] == []
+    # Where it is installed and not imported, it is not imported either.
+    restore = "import sys, persist\ntry: persist.restore('x')\nexcept persist.PersistError as e: print(e, e.hint)\n"
+    printed = run(python, "-c", restore + "assert 'smolagents' not in sys.modules")
+    assert "has not imported" in printed
+    assert "import smolagents first" in printed
+
+
+def test_another_version_is_tried_and_explained() -> None:
+    class Picky(persist.Adapter):
+        name = "picky"
+        package = "pytest"
+        module = "pytest"
+
+        def accepts(self, agent: Any) -> bool:
+            return isinstance(agent, Picky)
+
+        def save(self, agent: Any) -> Any:
+            return {"a": 1}
+
+        def restore(self, state: Any, into: Any = None) -> Any:
+            return state["b"]
+
+        def version(self) -> str:
+            return versions.pop(0) if versions else "2"
+
+    versions = ["1"]
+    persist.register_adapter(Picky())
+    persist.snapshot(Picky(), "x")
+    with pytest.raises(persist.PersistTypeError, match=r"pytest 2 does not take the state: KeyError: 'b'") as wrong:
+        persist.restore("x")
+    assert wrong.value.hint is not None
+    assert "it was written with pytest 1: install that" in wrong.value.hint
+
+
+def test_check_finds_what_does_not_come_back() -> None:
+    class Lossy:
+        def __init__(self, value: object) -> None:
+            self.value = value
+
+        def __persist_state__(self) -> object:
+            return self.value
+
+        @classmethod
+        def __persist_restore__(cls, state: object) -> Lossy:
+            return cls(None)
+
+    with pytest.raises(persist.PersistTypeError, match="does not come back") as lost:
+        persist.snapshot({"a": [Lossy(1)]}, "x", check=True)
+    assert lost.value.hint
+    assert not persist.snapshot_exists("x")
+    persist.snapshot({"a": [Lossy(None)], "b": (1, {2}, b"3")}, "x", check=True)
