@@ -201,9 +201,11 @@ class TestErrorChain:
 
 
 INTERRUPTED = """
-import os, sys
+import os, signal, sys
 import persist
 
+# Also where whoever runs the tests has it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 noise = os.urandom(1 << 20) * 1000
 try:
     print("ready", flush=True)

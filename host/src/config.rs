@@ -218,6 +218,10 @@ impl StorageConfig {
 
     fn locate_path(&self, path: &Path) -> Result<StorageLocation> {
         let Some(root) = &self.local_base_path else { return StorageLocation::from_path(path) };
+        if path.is_absolute() {
+            // As the location of a snapshot says it.
+            return Self::locate_below(root, path);
+        }
         let key = path.to_str().ok_or_else(|| {
             PersistError::new(ErrorCode::InvalidKey, "a path below PERSIST_LOCAL_PATH has to be UTF-8").at(path.display())
         })?;
@@ -323,6 +327,7 @@ impl StorageConfig {
         let (root, prefix) = match &self.local_base_path {
             None => (path, String::new()),
             Some(base) => {
+                let path = path.strip_prefix(base).unwrap_or(path);
                 let prefix = folder_prefix(path.to_str().ok_or_else(|| not_below(path))?);
                 if !prefix.is_empty() {
                     check_key(prefix.trim_end_matches('/'))?;

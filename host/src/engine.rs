@@ -15,6 +15,7 @@ use crate::error::{ErrorCode, PersistError, Result};
 use crate::guest::{Guest, Shared, log};
 use crate::list::Snapshots;
 use crate::metadata::{SnapshotMetadata, SnapshotOptions};
+use crate::parallel::Permits;
 use crate::pool;
 use crate::restore::SnapshotReader;
 use crate::salvage::Salvager;
@@ -26,6 +27,9 @@ use crate::{ByteRange, MemoryStorage};
 /// Enough for every snapshot within the format's limits: blocks of 8 MiB and
 /// the largest table, a few times over.
 const DEFAULT_MEMORY_LIMIT: usize = 128 << 20;
+
+/// More would wait for each other, and for the disk.
+const MAX_WORKERS: usize = 64;
 
 /// For one call into the component, which works on a few megabytes: under a
 /// second everywhere but on the smallest machines.
@@ -55,6 +59,7 @@ pub struct EngineBuilder {
     storage: Option<Arc<dyn StorageAdapter>>,
     limits: Limits,
     cache: CompileCache,
+    workers: Option<usize>,
 }
 
 impl std::fmt::Debug for EngineBuilder {
@@ -63,6 +68,7 @@ impl std::fmt::Debug for EngineBuilder {
             .field("storage", &self.storage)
             .field("limits", &self.limits)
             .field("cache", &self.cache)
+            .field("workers", &self.workers)
             .finish_non_exhaustive()
     }
 }
@@ -106,6 +112,17 @@ impl EngineBuilder {
         self
     }
 
+    /// How many instances may work on the blocks of snapshots at once, over all
+    /// operations of the engine: one for each processor unless set. With 1 each
+    /// operation does its work itself. What is stored does not depend on it.
+    ///
+    /// Each takes up to 25 MB, and two blocks on their way to it and from it.
+    #[must_use]
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = Some(workers);
+        self
+    }
+
     /// Where compiled code is kept between runs; the user's cache folder
     /// unless set.
     #[must_use]
@@ -129,7 +146,14 @@ impl EngineBuilder {
         tracing::debug!(ms = began.elapsed().as_millis(), "the engine is ready");
         let storage = self.storage.clone().unwrap_or_else(|| Arc::new(MemoryStorage::new()));
         let limits = self.limits;
-        Ok(Engine { shared: Arc::new(Shared { engine, component, clock, builder: self }), storage, limits, cancel: CancelToken::new() })
+        let workers = self.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).min(MAX_WORKERS);
+        let permits = Arc::new(Permits::new(workers));
+        Ok(Engine {
+            shared: Arc::new(Shared { engine, component, clock, builder: self, permits }),
+            storage,
+            limits,
+            cancel: CancelToken::new(),
+        })
     }
 
     /// The component under these settings, ready to be instantiated.
@@ -154,6 +178,7 @@ impl Engine {
             storage: None,
             limits: Limits { memory: DEFAULT_MEMORY_LIMIT, deadline: DEFAULT_DEADLINE },
             cache: CompileCache::default(),
+            workers: None,
         }
     }
 

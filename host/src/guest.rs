@@ -10,8 +10,9 @@ use crate::cancel::CancelToken;
 use crate::clock::Clock;
 use crate::engine::EngineBuilder;
 use crate::error::{ErrorCode, PersistError, Result};
+use crate::parallel::{Permits, Workers};
 use crate::sandbox::{self, Limits, Sandbox};
-use crate::storage::{ObjectInfo, StorageAdapter};
+use crate::storage::{ObjectInfo, StorageAdapter, StorageReader};
 
 /// Compiled code and what all operations share.
 pub(crate) struct Shared {
@@ -20,6 +21,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<Clock>,
     /// What this was built from.
     pub(crate) builder: EngineBuilder,
+    /// For the workers of all operations.
+    pub(crate) permits: Arc<Permits>,
 }
 
 impl Drop for Shared {
@@ -34,6 +37,8 @@ pub(crate) struct Guest {
     bindings: Persist,
     shared: Arc<Shared>,
     storage: Arc<dyn StorageAdapter>,
+    limits: Limits,
+    cancel: CancelToken,
     /// After a trap an instance can't be entered again.
     dead: Option<PersistError>,
 }
@@ -46,7 +51,20 @@ impl Guest {
         let running = shared.clock.run();
         let bindings = shared.component.instantiate(&mut store).map_err(|error| sandbox::trapped(&error))?;
         drop(running);
-        Ok(Self { store, bindings, shared: Arc::clone(shared), storage: Arc::clone(storage), dead: None })
+        let (shared, storage, cancel) = (Arc::clone(shared), Arc::clone(storage), cancel.clone());
+        Ok(Self { store, bindings, shared, storage, limits, cancel, dead: None })
+    }
+
+    /// Workers for the operation of this instance; none if the engine has none
+    /// left.
+    pub(crate) fn workers<I: Send + 'static, O: Send + 'static>(&self, work: fn(&mut Self, I) -> Result<O>) -> Option<Workers<I, O>> {
+        Workers::start(&self.shared, self.limits, &self.cancel, work)
+    }
+
+    /// Takes over the reader that the component has opened of these first bytes
+    /// of an object, if it has; the component's own is at its end then.
+    pub(crate) fn take_reader(&mut self, length: u64) -> Option<Box<dyn StorageReader>> {
+        self.store.data_mut().take_reader(length)
     }
 
     /// The storage that the instance uses.

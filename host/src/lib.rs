@@ -44,6 +44,7 @@ mod health;
 mod list;
 mod location;
 mod metadata;
+mod parallel;
 mod pool;
 mod random;
 mod restore;

@@ -1,14 +1,20 @@
 //! Restoring a state piece by piece.
 
+use std::collections::VecDeque;
 use std::io;
 use std::time::Instant;
 
 use wasmtime::component::ResourceAny;
 
+use crate::bindings::snapshots as wit;
 use crate::error::{ErrorCode, PersistError, Result};
 use crate::guest::{Guest, log};
 use crate::metadata::SnapshotMetadata;
-use crate::storage::MAX_READ;
+use crate::parallel::Workers;
+use crate::storage::{MAX_READ, StorageReader};
+
+/// How many blocks are asked for at a time.
+const BATCH: u32 = 256;
 
 /// A snapshot being read. Every byte it gives was checked; the state is whole
 /// only when the end was reached without an error.
@@ -18,25 +24,120 @@ pub struct SnapshotReader {
     metadata: SnapshotMetadata,
     location: String,
     began: Instant,
-    ended: bool,
+    output: Output,
     /// For `io::Read`: a chunk, and how much of it was given out.
     chunk: Vec<u8>,
     given: usize,
 }
 
+/// How the state gets out of the component.
+enum Output {
+    /// As it is: the component reads and decodes it.
+    Inline,
+    /// In blocks that workers decode.
+    Blocks(Box<Blocks>),
+    Ended,
+    Failed(PersistError),
+}
+
+struct Blocks {
+    workers: Workers<Slice, Vec<u8>>,
+    /// The snapshot's data, from its first byte on.
+    data: Box<dyn StorageReader>,
+    planned: VecDeque<wit::BlockRef>,
+    /// How many blocks were planned, and how many there are.
+    next: u32,
+    count: u32,
+}
+
+/// A block to be decoded, and what the storage has of it.
+struct Slice {
+    block: wit::BlockRef,
+    bytes: Vec<u8>,
+}
+
+fn decode(guest: &mut Guest, slice: Slice) -> Result<Vec<u8>> {
+    guest.call(|persist, store| persist.persist_snapshot_blocks().call_decode(store, &slice.block, &slice.bytes))
+}
+
+impl Blocks {
+    /// Blocks for workers, if there are some and it is worth it.
+    fn start(guest: &mut Guest, restorer: ResourceAny, data_length: u64) -> Result<Option<Box<Self>>> {
+        let count =
+            guest.call(|persist, store| persist.persist_snapshot_snapshots().restorer().call_block_count(store, restorer).map(Ok))?;
+        if count < 2 {
+            return Ok(None);
+        }
+        let Some(workers) = guest.workers(decode) else { return Ok(None) };
+        // A small object is in the component already.
+        let Some(data) = guest.take_reader(data_length) else { return Ok(None) };
+        Ok(Some(Box::new(Self { workers, data, planned: VecDeque::new(), next: 0, count })))
+    }
+
+    /// The next block, after the workers have got what they can take.
+    fn next(&mut self, guest: &mut Guest, restorer: ResourceAny) -> Result<Option<Vec<u8>>> {
+        while !self.workers.is_full()
+            && let Some(block) = self.plan(guest, restorer)?
+        {
+            let bytes = self.read(&block)?;
+            self.workers.submit(Slice { block, bytes });
+        }
+        self.workers.next().transpose()
+    }
+
+    fn plan(&mut self, guest: &mut Guest, restorer: ResourceAny) -> Result<Option<wit::BlockRef>> {
+        if self.planned.is_empty() && self.next < self.count {
+            let first = self.next;
+            let planned = guest
+                .call(|persist, store| persist.persist_snapshot_snapshots().restorer().call_plan(store, restorer, first, BATCH).map(Ok))?;
+            if planned.is_empty() {
+                return Err(PersistError::new(ErrorCode::Other, "the component knows no more blocks"));
+            }
+            self.next = first.saturating_add(u32::try_from(planned.len()).unwrap_or(u32::MAX));
+            self.planned = planned.into();
+        }
+        Ok(self.planned.pop_front())
+    }
+
+    /// The bytes of a block; fewer where the object ends early, which its worker
+    /// finds out.
+    fn read(&mut self, block: &wit::BlockRef) -> Result<Vec<u8>> {
+        let wanted = block.prefix.len().saturating_add(block.frame_length as usize).saturating_add(block.suffix.len());
+        if wanted > MAX_SLICE {
+            return Err(PersistError::new(ErrorCode::InvalidFormat, "Format error: a frame is longer than any may be"));
+        }
+        let mut bytes = Vec::with_capacity(wanted);
+        while bytes.len() < wanted {
+            let chunk = self.data.read(u32::try_from(wanted - bytes.len()).unwrap_or(u32::MAX))?;
+            if chunk.is_empty() {
+                break;
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(bytes)
+    }
+}
+
+/// More than the frame of the largest block has, with what is around it.
+const MAX_SLICE: usize = 16 << 20;
+
 impl SnapshotReader {
     pub(crate) fn open(mut guest: Guest, key: &str) -> Result<Self> {
         let began = Instant::now();
         let location = guest.storage().locate(key);
-        let opened =
-            guest.call(|persist, store| persist.persist_snapshot_snapshots().call_open_restorer(store, key)).and_then(|restorer| {
-                let metadata =
-                    guest.call(|persist, store| persist.persist_snapshot_snapshots().restorer().call_metadata(store, restorer).map(Ok))?;
-                Ok((restorer, metadata.into()))
-            });
-        match opened {
-            Ok((restorer, metadata)) => Ok(Self { guest, restorer, metadata, location, began, ended: false, chunk: Vec::new(), given: 0 }),
-            Err(error) => Err(error.at(&location)).inspect_err(|error| log("restore", &location, began, Err(error))),
+        let mut open = || {
+            let restorer = guest.call(|persist, store| persist.persist_snapshot_snapshots().call_open_restorer(store, key))?;
+            let metadata =
+                guest.call(|persist, store| persist.persist_snapshot_snapshots().restorer().call_metadata(store, restorer).map(Ok))?;
+            let metadata = SnapshotMetadata::from(metadata);
+            let blocks = Blocks::start(&mut guest, restorer, metadata.compressed_size)?;
+            Ok((restorer, metadata, blocks.map_or(Output::Inline, Output::Blocks)))
+        };
+        match open() {
+            Ok((restorer, metadata, output)) => {
+                Ok(Self { guest, restorer, metadata, location, began, output, chunk: Vec::new(), given: 0 })
+            }
+            Err(error) => Err(PersistError::at(error, &location)).inspect_err(|error| log("restore", &location, began, Err(error))),
         }
     }
 
@@ -51,20 +152,24 @@ impl SnapshotReader {
     /// `Integrity` and `InvalidFormat` for a damaged snapshot, and what the
     /// storage says.
     pub fn next_chunk(&mut self) -> Result<Option<Vec<u8>>> {
-        if self.ended {
-            return Ok(None);
-        }
         let restorer = self.restorer;
-        let chunk = self
-            .guest
-            .call(|persist, store| persist.persist_snapshot_snapshots().restorer().call_read(store, restorer, MAX_READ))
-            .map_err(|error| self.failed(error))?;
-        if !chunk.is_empty() {
-            return Ok(Some(chunk));
+        let chunk = match &mut self.output {
+            Output::Ended => return Ok(None),
+            Output::Failed(error) => return Err(error.clone()),
+            Output::Inline => {
+                let read = |persist: &crate::bindings::Persist, store: &mut _| {
+                    persist.persist_snapshot_snapshots().restorer().call_read(store, restorer, MAX_READ)
+                };
+                self.guest.call(read).map(|chunk| Some(chunk).filter(|chunk| !chunk.is_empty()))
+            }
+            Output::Blocks(blocks) => blocks.next(&mut self.guest, restorer),
+        };
+        let chunk = chunk.map_err(|error| self.failed(error))?;
+        if chunk.is_none() {
+            self.output = Output::Ended;
+            log("restore", &self.location, self.began, Ok((self.metadata.uncompressed_size, self.metadata.stored_size)));
         }
-        self.ended = true;
-        log("restore", &self.location, self.began, Ok((self.metadata.uncompressed_size, self.metadata.stored_size)));
-        Ok(None)
+        Ok(chunk)
     }
 
     /// The rest of the state, in memory. `progress` is told how many bytes have
@@ -87,8 +192,9 @@ impl SnapshotReader {
         Ok(state)
     }
 
-    fn failed(&self, error: PersistError) -> PersistError {
+    fn failed(&mut self, error: PersistError) -> PersistError {
         let error = error.at(&self.location);
+        self.output = Output::Failed(error.clone());
         log("restore", &self.location, self.began, Err(&error));
         error
     }

@@ -12,7 +12,7 @@ use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 use crate::bindings::{ReaderHandle, StorageFailure, WriterHandle, storage as wit};
 use crate::cancel::{CancelToken, cancelled};
 use crate::error::{ErrorCode, PersistError};
-use crate::storage::{ByteRange, ObjectInfo, Precondition, ReadOptions, StorageAdapter, WriteOptions};
+use crate::storage::{ByteRange, ObjectInfo, Precondition, ReadOptions, StorageAdapter, StorageReader, WriteOptions};
 
 /// What the component may import, by the interface's name without version:
 /// its storage, and what Rust's standard library links anyway.
@@ -106,6 +106,8 @@ pub(crate) struct Sandbox {
     table: ResourceTable,
     /// What the guest may list, where that is known already.
     listing: Option<Vec<ObjectInfo>>,
+    /// The reader that was opened last, and of what.
+    opened: Option<(u32, ByteRange)>,
     /// When the call into the guest began, and how much of the time since then
     /// was spent in storage, which the deadline does not count.
     call_began: Instant,
@@ -117,7 +119,8 @@ impl Sandbox {
     pub(crate) fn store(engine: &wasmtime::Engine, storage: Arc<dyn StorageAdapter>, limits: Limits, cancel: CancelToken) -> Store<Self> {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
-        let sandbox = Self { storage, limits, cancel, table, listing: None, call_began: Instant::now(), in_storage: Duration::ZERO };
+        let sandbox =
+            Self { storage, limits, cancel, table, listing: None, opened: None, call_began: Instant::now(), in_storage: Duration::ZERO };
         let mut store = Store::new(engine, sandbox);
         store.limiter(|sandbox| sandbox);
         store.set_hostcall_fuel(MAX_COPY);
@@ -140,6 +143,18 @@ impl Sandbox {
         self.listing = Some(objects);
     }
 
+    /// Takes over the reader that was opened last, if it is of these first bytes
+    /// of an object and was not given back.
+    pub(crate) fn take_reader(&mut self, length: u64) -> Option<Box<dyn StorageReader>> {
+        let (handle, range) = self.opened.take()?;
+        if range != (ByteRange::Span { offset: 0, length }) {
+            return None;
+        }
+        let reader = self.table.get_mut(&Resource::<ReaderHandle>::new_own(handle)).ok()?;
+        let ended = Ended(reader.0.info().clone());
+        Some(std::mem::replace(&mut reader.0, Box::new(ended)))
+    }
+
     /// Starts the clock of a call into the guest.
     pub(crate) fn begin_call(store: &mut Store<Self>) {
         let sandbox = store.data_mut();
@@ -155,6 +170,19 @@ impl Sandbox {
         let done = work(self);
         self.in_storage += began.elapsed();
         done
+    }
+}
+
+/// A reader that has nothing to give: its bytes go another way.
+struct Ended(ObjectInfo);
+
+impl StorageReader for Ended {
+    fn info(&self) -> &ObjectInfo {
+        &self.0
+    }
+
+    fn read(&mut self, _: u32) -> crate::Result<Vec<u8>> {
+        Ok(Vec::new())
     }
 }
 
@@ -316,7 +344,9 @@ impl wit::Host for Sandbox {
         };
         let options = ReadOptions { range, if_match: options.if_match };
         let reader = self.in_storage(|sandbox| Ok(sandbox.storage.open_read(&key, options)?))?;
-        Ok(self.table.push(ReaderHandle(reader))?)
+        let handle = self.table.push(ReaderHandle(reader))?;
+        self.opened = Some((handle.rep(), range));
+        Ok(handle)
     }
 
     fn stat(&mut self, key: String) -> Result<wit::ObjectInfo, StorageFailure> {
@@ -375,6 +405,7 @@ impl wit::HostReader for Sandbox {
     }
 
     fn drop(&mut self, handle: Resource<ReaderHandle>) -> wasmtime::Result<()> {
+        self.opened = self.opened.filter(|(opened, _)| *opened != handle.rep());
         self.table.delete(handle)?;
         Ok(())
     }

@@ -5,9 +5,11 @@ use std::time::Instant;
 
 use wasmtime::component::ResourceAny;
 
+use crate::bindings::snapshots as wit;
 use crate::error::{PersistError, Result};
 use crate::guest::{Guest, log};
 use crate::metadata::{SnapshotMetadata, SnapshotOptions};
+use crate::parallel::Workers;
 
 /// State that goes into the component in one call, at most: one block of zstd,
 /// two of gzip.
@@ -16,21 +18,143 @@ const CHUNK: usize = 2 << 20;
 /// A snapshot being written. Dropped without [`commit`](Self::commit), it
 /// leaves nothing behind.
 pub struct SnapshotWriter {
+    input: Input,
+    saver: Saver,
+}
+
+/// How the state gets into the component.
+enum Input {
+    /// The first block is not full yet.
+    Undecided(Vec<u8>),
+    /// As it is: the component cuts and encodes it.
+    Inline,
+    /// In blocks that workers have encoded.
+    Blocks(Blocks),
+    Failed(PersistError),
+}
+
+struct Blocks {
+    workers: Workers<Block, wit::EncodedBlock>,
+    block: Vec<u8>,
+}
+
+/// A block to be encoded.
+struct Block {
+    encoding: wit::Encoding,
+    plain: Vec<u8>,
+}
+
+fn encode(guest: &mut Guest, block: Block) -> Result<wit::EncodedBlock> {
+    let wit::Encoding { codec, level, .. } = block.encoding;
+    guest.call(|persist, store| persist.persist_snapshot_blocks().call_encode(store, codec, level, &block.plain))
+}
+
+/// The component's side of a save.
+struct Saver {
     guest: Guest,
-    saver: ResourceAny,
+    handle: ResourceAny,
+    encoding: wit::Encoding,
     location: String,
     began: Instant,
+}
+
+impl Saver {
+    fn block_size(&self) -> usize {
+        (self.encoding.block_size as usize).max(1)
+    }
+
+    fn write(&mut self, state: &[u8]) -> Result<()> {
+        let handle = self.handle;
+        state.chunks(CHUNK).try_for_each(|chunk| {
+            self.guest.call(|persist, store| persist.persist_snapshot_snapshots().saver().call_write(store, handle, chunk))
+        })
+    }
+
+    fn hash(&mut self, state: &[u8]) -> Result<()> {
+        let handle = self.handle;
+        state.chunks(CHUNK).try_for_each(|chunk| {
+            self.guest.call(|persist, store| persist.persist_snapshot_snapshots().saver().call_hash(store, handle, chunk))
+        })
+    }
+
+    fn append(&mut self, block: &wit::EncodedBlock) -> Result<()> {
+        let handle = self.handle;
+        self.guest.call(|persist, store| persist.persist_snapshot_snapshots().saver().call_append(store, handle, block))
+    }
+
+    fn commit(&mut self) -> Result<SnapshotMetadata> {
+        let handle = self.handle;
+        let committed = self.guest.call(|persist, store| persist.persist_snapshot_snapshots().saver().call_commit(store, handle));
+        committed.map(SnapshotMetadata::from)
+    }
+}
+
+impl Blocks {
+    /// Takes state; what is full goes to the workers, and what they have done
+    /// into the snapshot.
+    fn write(&mut self, mut state: &[u8], saver: &mut Saver) -> Result<()> {
+        let size = saver.block_size();
+        while !state.is_empty() {
+            let (now, rest) = state.split_at(state.len().min(size - self.block.len()));
+            self.block.extend_from_slice(now);
+            if self.block.len() == size {
+                let plain = std::mem::replace(&mut self.block, Vec::with_capacity(size));
+                self.submit(plain, saver)?;
+            }
+            // While they encode it.
+            saver.hash(now)?;
+            state = rest;
+        }
+        Ok(())
+    }
+
+    fn submit(&mut self, plain: Vec<u8>, saver: &mut Saver) -> Result<()> {
+        while self.workers.is_full() {
+            self.take(saver)?;
+        }
+        self.workers.submit(Block { encoding: saver.encoding, plain });
+        while let Some(encoded) = self.workers.next_if_ready() {
+            saver.append(&encoded?)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the next block and appends it; false if there is none.
+    fn take(&mut self, saver: &mut Saver) -> Result<bool> {
+        let Some(encoded) = self.workers.next() else { return Ok(false) };
+        saver.append(&encoded?)?;
+        Ok(true)
+    }
+
+    fn finish(mut self, saver: &mut Saver) -> Result<()> {
+        let last = std::mem::take(&mut self.block);
+        if !last.is_empty() {
+            self.submit(last, saver)?;
+        }
+        while self.take(saver)? {}
+        Ok(())
+    }
 }
 
 impl SnapshotWriter {
     pub(crate) fn open(mut guest: Guest, key: &str, options: SnapshotOptions) -> Result<Self> {
         let began = Instant::now();
+        let size_hint = options.size_hint;
         let options = options.into();
         let location = guest.storage().locate(key);
-        match guest.call(|persist, store| persist.persist_snapshot_snapshots().call_open_saver(store, key, &options)) {
-            Ok(saver) => Ok(Self { guest, saver, location, began }),
-            Err(error) => Err(error.at(&location)).inspect_err(|error| log("snapshot", &location, began, Err(error))),
-        }
+        let opened = guest.call(|persist, store| persist.persist_snapshot_snapshots().call_open_saver(store, key, &options));
+        let opened = opened.and_then(|handle| {
+            let encoding =
+                guest.call(|persist, store| persist.persist_snapshot_snapshots().saver().call_encoding(store, handle).map(Ok))?;
+            Ok((handle, encoding))
+        });
+        let (handle, encoding) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return Err(error.at(&location)).inspect_err(|error| log("snapshot", &location, began, Err(error))),
+        };
+        let saver = Saver { guest, handle, encoding, location, began };
+        let is_small = size_hint.is_some_and(|size| size <= saver.block_size() as u64);
+        Ok(Self { input: if is_small { Input::Inline } else { Input::Undecided(Vec::new()) }, saver })
     }
 
     /// Appends to the state. After an error the writer can only be dropped.
@@ -38,12 +162,27 @@ impl SnapshotWriter {
     /// # Errors
     /// What the storage says.
     pub fn write_state(&mut self, state: &[u8]) -> Result<()> {
-        for chunk in state.chunks(CHUNK) {
-            let saver = self.saver;
-            let written = self.guest.call(|persist, store| persist.persist_snapshot_snapshots().saver().call_write(store, saver, chunk));
-            written.map_err(|error| self.failed(error))?;
+        self.write(state).map_err(|error| self.failed(error))
+    }
+
+    fn write(&mut self, state: &[u8]) -> Result<()> {
+        if let Input::Undecided(first) = &mut self.input {
+            if first.len() + state.len() <= self.saver.block_size() {
+                first.extend_from_slice(state);
+                return Ok(());
+            }
+            let first = std::mem::take(first);
+            self.input = match self.saver.guest.workers(encode) {
+                Some(workers) => Input::Blocks(Blocks { workers, block: Vec::new() }),
+                None => Input::Inline,
+            };
+            self.write(&first)?;
         }
-        Ok(())
+        match &mut self.input {
+            Input::Inline | Input::Undecided(_) => self.saver.write(state),
+            Input::Blocks(blocks) => blocks.write(state, &mut self.saver),
+            Input::Failed(error) => Err(error.clone()),
+        }
     }
 
     /// Completes the snapshot and makes it visible, all of it at once.
@@ -51,16 +190,23 @@ impl SnapshotWriter {
     /// # Errors
     /// As [`Engine::snapshot`](crate::Engine::snapshot).
     pub fn commit(mut self) -> Result<SnapshotMetadata> {
-        let saver = self.saver;
-        let committed = self.guest.call(|persist, store| persist.persist_snapshot_snapshots().saver().call_commit(store, saver));
-        let metadata = SnapshotMetadata::from(committed.map_err(|error| self.failed(error))?);
-        log("snapshot", &self.location, self.began, Ok((metadata.uncompressed_size, metadata.stored_size)));
+        let input = std::mem::replace(&mut self.input, Input::Inline);
+        let written = match input {
+            Input::Undecided(all) => self.saver.write(&all),
+            Input::Inline => Ok(()),
+            Input::Blocks(blocks) => blocks.finish(&mut self.saver),
+            Input::Failed(error) => Err(error),
+        };
+        let metadata = written.and_then(|()| self.saver.commit()).map_err(|error| self.failed(error))?;
+        log("snapshot", &self.saver.location, self.saver.began, Ok((metadata.uncompressed_size, metadata.stored_size)));
         Ok(metadata)
     }
 
-    fn failed(&self, error: PersistError) -> PersistError {
-        let error = error.at(&self.location);
-        log("snapshot", &self.location, self.began, Err(&error));
+    /// From here on nothing can be stored. The workers end.
+    fn failed(&mut self, error: PersistError) -> PersistError {
+        let error = error.at(&self.saver.location);
+        self.input = Input::Failed(error.clone());
+        log("snapshot", &self.saver.location, self.saver.began, Err(&error));
         error
     }
 }

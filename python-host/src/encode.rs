@@ -16,6 +16,9 @@ pub(crate) const MARK: &str = "$persist";
 /// How deep values may nest, also in themselves.
 pub(crate) const MAX_DEPTH: usize = 1000;
 
+/// How many steps into a state an error shows.
+const MAX_SHOWN: usize = 20;
+
 /// Longer integers are written in base 16: Python reads no decimal number of
 /// more than 640 digits where that limit is set as low as it goes.
 const MAX_DECIMAL_BITS: u64 = 2048;
@@ -320,7 +323,10 @@ impl<'py> Encoder<'_, 'py> {
         if self.path.is_empty() {
             return error;
         }
-        let path: String = self.path.iter().rev().map(String::as_str).collect();
+        let mut path: String = self.path.iter().rev().map(String::as_str).take(MAX_SHOWN).collect();
+        if self.path.len() > MAX_SHOWN {
+            path.push('…');
+        }
         let explained = error.value(py).call_method1("_within", (format!("state{path}"),));
         explained.map_or(error, PyErr::from_value)
     }

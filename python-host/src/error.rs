@@ -6,9 +6,11 @@ use std::sync::{Mutex, PoisonError};
 
 use persist_host::{ErrorCode, PersistError};
 use pyo3::exceptions::{
-    PyConnectionError, PyFileExistsError, PyFileNotFoundError, PyMemoryError, PyOSError, PyPermissionError, PyTimeoutError,
+    PyConnectionError, PyException, PyFileExistsError, PyFileNotFoundError, PyMemoryError, PyOSError, PyPermissionError, PyTimeoutError,
 };
 use pyo3::prelude::*;
+
+use crate::operation;
 
 /// The fact of an error by which the exception is found that it came from.
 const CAUSE: &str = "python_exception";
@@ -77,6 +79,11 @@ pub(crate) fn wrong_type(py: Python<'_>, message: &str, hint: &str) -> PyErr {
 
 /// What an exception of a storage that is written in Python means.
 pub(crate) fn from_exception(py: Python<'_>, raised: &PyErr) -> PersistError {
+    if !raised.is_instance_of::<PyException>(py) {
+        // Ctrl-C and the end of the program are no errors: the operation stops.
+        operation::interrupt(raised.clone_ref(py));
+        return PersistError::new(ErrorCode::Cancelled, "cancelled");
+    }
     let is = |class: &Bound<'_, pyo3::types::PyType>| raised.is_instance(py, class.as_any());
     let code = if is(&py.get_type::<PyFileNotFoundError>()) {
         ErrorCode::NotFound

@@ -187,11 +187,14 @@ fn path(value: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
     let plain = plain.ok_or_else(|| unexpected("the path", "a str or an os.PathLike of str", value))?;
     let path: PathBuf = plain.extract()?;
     // What pathlib makes of a URI: a folder called 's3:'.
-    let is_folded =
-        !is_text && path.to_str().is_some_and(|text| ["s3:/", "memory:/", "file:/"].iter().any(|start| text.starts_with(start)));
+    let is_folded = path.to_str().is_some_and(|text| {
+        ["s3:", "memory:", "file:"]
+            .iter()
+            .any(|scheme| text.strip_prefix(scheme).is_some_and(|rest| rest.starts_with('/') && !rest.starts_with("//")))
+    });
     if is_folded {
-        let message = "a pathlib.Path can't hold a URI: it folds the slashes".to_owned();
-        return Err(wrong_value(py, message, "pass the location as a str, as in \"s3://bucket/key\""));
+        let message = "this is neither a path nor a location: a scheme is followed by two slashes".to_owned();
+        return Err(wrong_value(py, message, "pass the location as a str, since a pathlib.Path folds the slashes: \"s3://bucket/key\""));
     }
     Ok(path)
 }

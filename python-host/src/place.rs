@@ -106,9 +106,12 @@ impl Place {
             py.detach(|| drop(writer));
             return Err(error);
         }
-        let metadata = operation
-            .run(py, || writer.map_or_else(|| Err(PersistError::new(ErrorCode::Other, "nothing was written")), |writer| writer.commit()))?;
-        operation.tell(written, Some(written)).or_else(|_| operation.run(py, || Ok(())))?;
+        // Before the commit: what the callback raises leaves nothing stored.
+        let told = operation.tell(written, Some(written));
+        let metadata = operation.run(py, || {
+            told?;
+            writer.map_or_else(|| Err(PersistError::new(ErrorCode::Other, "nothing was written")), |writer| writer.commit())
+        })?;
         metadata_json(py, &metadata)
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import persist
@@ -36,6 +37,22 @@ async def save(location: str) -> None:
     saved = persist.snapshot(session, location, check=True)
     assert saved.adapter is not None
     assert saved.adapter["name"] == "agent-framework"
+
+    for odd in (Odd(1), (1, 2), {1: 2}):
+        session.state["odd"] = odd
+        try:
+            persist.snapshot(session, location + ".odd")
+        except persist.PersistTypeError as error:
+            assert error.hint
+        else:
+            raise AssertionError(odd)
+
+
+@dataclasses.dataclass
+class Odd:
+    """What the framework does not know."""
+
+    a: int
 
 
 async def restore(location: str) -> None:

@@ -9,14 +9,23 @@ os.environ["CREWAI_DISABLE_TELEMETRY"] = os.environ["OTEL_SDK_DISABLED"] = "true
 import persist
 from crewai.flow.flow import Flow, FlowState, start
 from persist.adapters.crewai import StoredFlows
-from pydantic import Field
+from pydantic import BaseModel, Field
 from turns import FIRST, SECOND, THIRD, answer, check, main
+
+
+class Less(BaseModel):
+    a: int = 0
+
+
+class More(Less):
+    b: int = 0
 
 
 class Told(FlowState):
     """What a flow was told."""
 
     heard: list[str] = Field(default_factory=list)
+    odd: Less = Less()
     said: str = ""
 
 
@@ -49,6 +58,14 @@ def save(location: str) -> None:
         saved = persist.snapshot(flow, name, check=True)
         assert saved.adapter is not None
         assert saved.adapter["name"] == "crewai"
+    talk = Talk()
+    talk.state.odd = More(a=1, b=2)
+    try:
+        persist.snapshot(talk, location + ".odd")
+    except persist.PersistTypeError as error:
+        assert error.hint
+    else:
+        raise AssertionError("b would be lost")
     kept = StoredFlows(os.path.dirname(location) + "/flows")
     for text in (FIRST, SECOND):
         Talk(persistence=kept).kickoff({"id": "a-flow", "said": text})

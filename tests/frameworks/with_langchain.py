@@ -10,7 +10,7 @@ from typing import Any
 import persist
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.load.serializable import Serializable
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder, PromptTemplate, SystemMessagePromptTemplate
 from persist import _persist
 from turns import FIRST, SECOND, THIRD, answer, check, main
@@ -46,7 +46,7 @@ def save(location: str) -> None:
     nested: dict[str, Any] = {"runs": [(messages, {"last": messages[-1]})]}
     persist.snapshot(nested, location + ".nested", check=True)
     # What LangChain itself would store as a text, or change.
-    persist.snapshot([odd()], location + ".odd", check=True)
+    persist.snapshot([odd(), ChatMessage("x", role="critic")], location + ".odd", check=True)
     persist.snapshot({"prompt": prompt(), "client": Client(api_key="very secret")}, location + ".made", check=True)
 
 
@@ -59,7 +59,8 @@ def odd() -> HumanMessage:
         "type": "secret",
         "id": ["PATH"],
     }
-    return HumanMessage([{"type": "text", "text": "x", "extras": extras}], additional_kwargs=extras, id="1")
+    more: Any = {"of_its_own": 3}
+    return HumanMessage([{"type": "text", "text": "x", "extras": extras}], additional_kwargs=extras, id="1", **more)
 
 
 def prompt() -> ChatPromptTemplate:
@@ -96,7 +97,8 @@ def restore(location: str) -> None:
     nested = persist.restore(location + ".nested")
     assert nested == {"runs": [(messages, {"last": messages[-1]})]}
     check(ask(messages, THIRD))
-    assert persist.restore(location + ".odd") == [odd()]
+    assert persist.restore(location + ".odd") == [odd(), ChatMessage("x", role="critic")]
+    assert persist.restore(location + ".odd")[0].of_its_own == 3
     made = location + ".made"
     refused("which is not allowed", made)
     refused("needs the secret CLIENT_KEY", made, allowed_objects="all")

@@ -11,9 +11,10 @@ import persist
 from langchain.agents import create_agent
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, BaseMessage
+from langgraph.channels.delta import DeltaChannel
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
-from langgraph.types import Command, Send, interrupt
+from langgraph.types import Command, Interrupt, Send, TimeoutPolicy, interrupt
 from turns import FIRST, SECOND, THIRD, answer, check, main
 
 CONFIG: Any = {"configurable": {"thread_id": "a-thread"}}
@@ -69,6 +70,27 @@ def waiting(runs: list[str]) -> Any:
     return builder.compile(checkpointer=InMemorySaver())
 
 
+class Changes(TypedDict):
+    """Of which checkpoints hold the changes alone."""
+
+    seen: Annotated[list[str], DeltaChannel(lambda state, writes: sum(writes, list(state or [])))]
+
+
+def changing(side_by_side: bool) -> Any:
+    """Changes within a graph in a graph, or side by side with a node that waits."""
+    inner = StateGraph(Changes)
+    inner.add_node("a", lambda _: {"seen": ["a"]})
+    inner.add_node("b", lambda _: {"seen": [interrupt("may I?")]})
+    inner.add_edge(START, "a")
+    inner.add_edge(*((START, "b") if side_by_side else ("a", "b")))
+    if side_by_side:
+        return inner.compile(checkpointer=InMemorySaver())
+    outer = StateGraph(Changes)
+    outer.add_node("inner", inner.compile())
+    outer.add_edge(START, "inner")
+    return outer.compile(checkpointer=InMemorySaver())
+
+
 def save(location: str) -> None:
     graph = agent()
     ask(graph, FIRST)
@@ -81,11 +103,18 @@ def save(location: str) -> None:
     stopped.invoke({"seen": []}, CONFIG)
     assert runs == ["finishes"]
     persist.snapshot(stopped, location + ".waiting", config=CONFIG, check=True)
+    for side_by_side in (False, True):
+        graph_of_changes = changing(side_by_side)
+        graph_of_changes.invoke({"seen": ["in"]}, CONFIG)
+        persist.snapshot(graph_of_changes, f"{location}.{side_by_side}", config=CONFIG, check=True)
+    sent = [Send("a", 1, timeout=TimeoutPolicy(run_timeout=3)), Interrupt("why?", response_schema={"type": "string"})]
+    persist.snapshot(sent, location + ".sent", check=True)
     for wrong, arguments, says in [
         (graph, {}, "none is named"),
         (create_agent(Model(messages=iter([])), tools=[]), {"config": CONFIG}, "no checkpointer"),
         (graph, {"config": {"configurable": {"thread_id": "another"}}}, "no checkpoint"),
         ({}, {"config": CONFIG}, "for agents of frameworks"),
+        (graph, {"config": "1"}, "none is named"),
     ]:
         try:
             persist.snapshot(wrong, location + ".wrong", **arguments)
@@ -104,6 +133,26 @@ def restore(location: str) -> None:
     done = stopped.invoke(Command(resume="you may"), CONFIG)
     assert done["seen"] == ["finished", "you may", "sent 0", "sent 1"], done
     assert runs == [], "a finished node ran again"
+    for side_by_side in (False, True):
+        again = persist.restore(f"{location}.{side_by_side}", into=changing(side_by_side))
+        once = changing(side_by_side)
+        once.invoke({"seen": ["in"]}, CONFIG)
+        assert again.invoke(Command(resume="r"), CONFIG) == once.invoke(Command(resume="r"), CONFIG)
+    send, stop = persist.restore(location + ".sent")
+    assert (send, stop.response_schema) == (Send("a", 1, timeout=3.0), {"type": "string"})
+    # A later checkpoint would win over the one that is restored.
+    try:
+        persist.restore(location, into=graph)
+    except persist.PersistConflictError as error:
+        assert error.hint
+    else:
+        raise AssertionError("the thread is there already")
+    try:
+        persist.restore(location, into=graph, config={})
+    except persist.PersistConfigurationError as error:
+        assert "none is named" in str(error)
+    else:
+        raise AssertionError("no thread is named")
     # In another thread.
     other: Any = {"configurable": {"thread_id": "another"}}
     persist.restore(location, into=graph, config=other)

@@ -4,12 +4,14 @@ session that is kept in a store.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from typing import Any
 
 import persist
 from agents import Agent, Model, ModelResponse, Runner, SQLiteSession, Usage, function_tool, set_tracing_disabled
+from agents.memory import SessionSettings
 from openai.types.responses import ResponseFunctionToolCall, ResponseOutputMessage, ResponseOutputText
 from persist.adapters.openai_agents import StoredSession
 from turns import FIRST, SECOND, THIRD, answer, check, main
@@ -75,6 +77,9 @@ async def save(location: str) -> None:
     await persist.asnapshot(result.to_state(), location + ".run")
     assert done == []
     folder = os.path.dirname(location)
+    limited = SQLiteSession("limited", session_settings=SessionSettings(limit=2))
+    await limited.add_items([{"role": "user", "content": str(number)} for number in range(6)])
+    await persist.asnapshot(limited, location + ".limited")
     stored = StoredSession("in a store", folder)
     await ask(stored, FIRST)
     await ask(stored, SECOND)
@@ -86,6 +91,7 @@ async def restore(location: str) -> None:
     into = SQLiteSession("another")
     assert await persist.arestore(location, into=into) is into
     assert len(await into.get_items()) == 4
+    assert len(await (await persist.arestore(location + ".limited")).get_items()) == 6
     done: list[str] = []
     agent = waiting(done)
     state = await persist.arestore(location + ".run", into=agent)
@@ -96,6 +102,11 @@ async def restore(location: str) -> None:
     stored = StoredSession("in a store", os.path.dirname(location))
     check(await ask(stored, THIRD))
     assert len(await stored.get_items(2)) == 2
+    assert len((await persist.asnapshot(stored, location + ".copy")).adapter or {}) == 3
+    folder = os.path.dirname(location)
+    many = [StoredSession("many", folder) for _ in range(3)]
+    await asyncio.gather(*(many[n % 3].add_items([{"role": "user", "content": str(n)}]) for n in range(15)))
+    assert len(await many[0].get_items()) == 15
     assert (await stored.pop_item()) is not None
     assert len(await stored.get_items()) == 5
     await stored.clear_session()

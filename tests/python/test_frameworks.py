@@ -161,6 +161,23 @@ def test_a_framework_that_is_missing_is_named(folder: Path) -> None:
     assert "import smolagents first" in printed
 
 
+def test_a_module_that_is_only_called_as_a_framework_is_none(folder: Path) -> None:
+    (folder / "agents.py").write_text("import dataclasses\n\n@dataclasses.dataclass\nclass State:\n    a: int = 1\n")
+    code = """
+import sys; sys.path.insert(0, '.')
+import agents, persist
+persist.snapshot(agents.State(2), 'x')
+persist.snapshot([agents.State(2)], 'y')
+assert persist.restore('x', into=agents.State) == agents.State(2)
+place, key = persist._persist.locate('z', {})
+extra = '{"value_encoding": 1, "adapter": {"name": "openai-agents", "version": "1", "type": "x"}}'
+place.save_bytes(key, b'{}', {'content_type': 'application/json', 'extra': extra})
+try: persist.restore('z')
+except persist.PersistConfigurationError as e: print(e.hint)
+"""
+    assert "openai-agents" in run(Path(sys.executable), "-c", code)
+
+
 def test_another_version_is_tried_and_explained() -> None:
     class Picky(persist.Adapter):
         name = "picky"
@@ -204,4 +221,9 @@ def test_check_finds_what_does_not_come_back() -> None:
         persist.snapshot({"a": [Lossy(1)]}, "x", check=True)
     assert lost.value.hint
     assert not persist.snapshot_exists("x")
+    with pytest.raises(persist.PersistTypeError, match="does not come back"):
+        persist.snapshot({"a": [Lossy(None)]}, "x", check=True)
+    persist.register(Lossy)
     persist.snapshot({"a": [Lossy(None)], "b": (1, {2}, b"3")}, "x", check=True)
+    with pytest.raises(persist.PersistTypeError, match="does not come back"):
+        persist.snapshot({"a": [Lossy(1)]}, "x", check=True)

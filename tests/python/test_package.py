@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import enum
+import errno
 import io
 import logging
 import os
@@ -47,8 +48,11 @@ def test_one_snapshot_from_end_to_end(folder: Path) -> None:
     assert persist.verify_snapshot("agents/1.json.gz") is True
     found = persist.get_metadata("agents/1.json.gz")
     assert dict(found) == {**saved, "etag": found.etag}
-    assert [metadata.location for metadata in persist.list_snapshots("agents")] == ["agents/1.json.gz"]
+    assert [metadata.location for metadata in persist.list_snapshots("agents/")] == ["agents/1.json.gz"]
     assert [metadata.key for metadata in persist.list_snapshots("agents/1")] == ["1.json.gz"]
+    assert [metadata.key for metadata in persist.list_snapshots(Path("agents"))] == ["1.json.gz"]
+    (listed,) = persist.list_snapshots("age")
+    assert persist.restore(listed.location) == agent
     assert persist.list_snapshots("agents/2") == []
     # To every other program it is the state.
     zcat = subprocess.run(["gzip", "-dc", "agents/1.json.gz"], capture_output=True, check=True)
@@ -58,6 +62,8 @@ def test_one_snapshot_from_end_to_end(folder: Path) -> None:
     with pytest.raises(FileNotFoundError) as missing:
         persist.restore("agents/1.json.gz")
     assert isinstance(missing.value, persist.PersistNotFoundError)
+    found_by_others: OSError = missing.value
+    assert (found_by_others.errno, found_by_others.filename) == (errno.ENOENT, "agents/1.json.gz")
     assert (missing.value.code, missing.value.location) == ("not-found", "agents/1.json.gz")
     assert pickle.loads(pickle.dumps(missing.value)).__dict__ == missing.value.__dict__
 
@@ -181,6 +187,60 @@ def test_what_is_wrong_is_said_at_once() -> None:
         persist.snapshot({}, "x", if_exists="fail")
 
 
+def test_a_misspelt_argument_is_refused(folder: Path) -> None:
+    persist.snapshot({"a": 1}, "x")
+    store, twin = persist.Store("."), persist.AsyncStore(".")
+    wrong: dict[str, Any] = {"storage_mod": "s3"}
+    for call in (
+        lambda: persist.asnapshot({}, "x", **wrong),
+        lambda: persist.arestore("x", **wrong),
+        lambda: persist.averify_snapshot("x", **wrong),
+        lambda: persist.aget_metadata("x", **wrong),
+        lambda: persist.asnapshot_exists("x", **wrong),
+        lambda: persist.adelete_snapshot("x", **wrong),
+        lambda: persist.alist_snapshots(**wrong),
+        lambda: persist.averify_snapshot("x", fsync=True),  # type: ignore[call-arg]
+        lambda: twin.snapshot({}, "x", **wrong),
+        lambda: twin.restore("x", **wrong),
+        lambda: twin.save_bytes(b"", "x", **wrong),
+    ):
+        with pytest.raises(persist.PersistTypeError, match="no argument") as refused:
+            asyncio.run(call())
+        assert refused.value.hint
+    for at_once in (
+        lambda: persist.restore("x", **wrong),
+        lambda: store.restore("x", **wrong),
+        lambda: store.snapshot({}, "x", **wrong),
+        lambda: store.snapshot({}, "x", content_type="a/b"),  # type: ignore[call-arg]
+        lambda: store.save_bytes(b"", "x", extra="{}"),  # type: ignore[call-arg]
+        lambda: store.open("x", "rb", agent_id="a"),  # type: ignore[call-overload]
+    ):
+        with pytest.raises(TypeError):
+            at_once()
+    for odd in (
+        lambda: persist.restore("x", progress=3),  # type: ignore[call-overload]
+        lambda: persist.restore("x", plain="no"),  # type: ignore[call-overload]
+        lambda: persist.Store("s3://abc", s3_options=["a"]),  # type: ignore[arg-type]
+        lambda: persist.register(Step, name=3),  # type: ignore[call-overload]
+    ):
+        with pytest.raises(persist.PersistTypeError):
+            odd()
+    for place in ("s3:/bucket/x", "file:/x"):
+        with pytest.raises(persist.PersistConfigurationError, match="two slashes"):
+            persist.snapshot({}, place)
+    assert os.listdir() == ["x"]
+
+
+def test_locations_below_a_base_path_are_what_functions_take(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERSIST_LOCAL_PATH", str(folder / "base"))
+    saved = persist.snapshot({"a": 1}, "x/y.gz")
+    assert persist.restore(saved.location) == {"a": 1}
+    assert [found.location for found in persist.list_snapshots("x/")] == [saved.location]
+    with pytest.raises(persist.PersistConfigurationError):
+        persist.restore(str(folder / "elsewhere"))
+    persist.delete_snapshot(saved.location)
+
+
 def test_a_damaged_snapshot_is_an_error_and_left_out_of_lists(folder: Path) -> None:
     persist.snapshot({"a": 1}, "good.gz")
     persist.snapshot({"a": 1}, "bad.gz")
@@ -239,6 +299,8 @@ def test_progress_is_told_and_may_stop() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         store.save_bytes(bytes(3_000_000), "y", progress=stop)
+    with pytest.raises(KeyboardInterrupt):
+        store.snapshot({"a": "x" * 1_000_000}, "y", progress=stop)
     assert not store.exists("y")
 
 
@@ -329,6 +391,21 @@ def test_what_a_storage_in_python_raises_is_the_cause() -> None:
     with pytest.raises(persist.PersistConnectionError) as raised:
         store.list()
     assert type(raised.value.__cause__) is ConnectionResetError
+
+
+def test_the_end_of_the_program_is_no_error_of_a_storage() -> None:
+    class Ending(Places):
+        def open_write(self, key: str) -> Any:
+            raise SystemExit(3)
+
+        def list(self, prefix: str) -> Any:
+            raise KeyboardInterrupt
+
+    store = persist.Store(Ending())
+    with pytest.raises(SystemExit):
+        store.snapshot({}, "x")
+    with pytest.raises(KeyboardInterrupt):
+        store.list()
 
 
 def test_a_storage_in_python() -> None:

@@ -102,11 +102,16 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # Most programs need none of it.
-    if name in ("Adapter", "register_adapter"):
-        from persist import adapters
+    if name in ("Adapter", "adapters", "register_adapter"):
+        import importlib
 
-        return getattr(adapters, name)
+        adapters = importlib.import_module("persist.adapters")
+        return adapters if name == "adapters" else getattr(adapters, name)
     raise AttributeError(f"module 'persist' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 _persist.forward_logs()

@@ -28,8 +28,9 @@ def adapter_of(agent: Any) -> Any:
     if cls in _PLAIN:
         return None
     from persist import adapters
+    from persist._values import is_registered
 
-    return adapters.for_agent(agent)
+    return None if is_registered(cls) else adapters.for_agent(agent)
 
 
 def run(work: Coroutine[Any, Any, Any], waits: bool, twin: str) -> Any:
@@ -78,9 +79,14 @@ async def to_state(adapter: Any, agent: Any, options: Mapping[str, Any], is_asyn
         return agent, None
     from persist import adapters
 
-    state = adapters.call(_method(adapter, "save", is_async), agent, options=options)
-    if inspect.isawaitable(state):
-        state = await state
+    try:
+        state = adapters.call(_method(adapter, "save", is_async), agent, options=options)
+        if inspect.isawaitable(state):
+            state = await state
+    except PersistError:
+        raise
+    except Exception as error:
+        raise adapters.refused(error, adapter) from error
     return state, adapters.described(adapter, agent)
 
 
@@ -135,16 +141,19 @@ async def from_state(adapter: Any, info: Any, state: Any, into: Any, options: Ma
         raise adapters.explained(error, adapter, info) from error
 
 
-async def check(adapter: Any, state: bytes, reducer: Any, info: Info | None, is_async: bool) -> None:
-    """Proves that a state comes back: it is decoded, and encoded again.
+async def check(adapter: Any, state: bytes, reducer: Any, cls: type | None, info: Info | None, is_async: bool) -> None:
+    """Proves that a state of this class comes back: it is decoded, and encoded
+    again.
 
     Raises:
         PersistTypeError: It does not.
     """
     from persist._values import Rebuilder, Reducer
 
-    rebuilder = Rebuilder(options={"allowed_objects": list(reducer.framework_classes), "secrets": _AnySecret()})
-    rebuilder.parts.update(reducer.seen)
+    # With what a restore would have: what was registered, and the class of the
+    # whole; and of frameworks what the caller can allow.
+    allowed = [known for known in reducer.framework_classes if hasattr(known, "lc_id")]
+    rebuilder = Rebuilder(cls, {"allowed_objects": allowed, "secrets": _AnySecret()})
     value = _persist.decode(state, rebuilder)
     if adapter is not None and adapter.stands_alone:
         agent = await from_state(adapter, info, value, None, {}, is_async)
@@ -158,7 +167,7 @@ async def check(adapter: Any, state: bytes, reducer: Any, info: Info | None, is_
         raise PersistTypeError(
             f"the state does not come back as it is: at byte {at} of {len(state)} of its JSON",
             "invalid-argument",
-            hint="save it without check=True to see what is restored, or give its classes save and restore",
+            hint="register the classes in it with persist.register(…); without check=True it would come back as data",
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypedDict
 
 from persist import _persist
 from persist._operations import Progress
+from persist.errors import PersistTypeError
 
 StorageMode = Literal["local", "s3", "memory"]
 Errors = Literal["warn", "raise", "ignore"]
@@ -74,10 +75,32 @@ class RestoreArguments(RestoreOptions, StorageArguments, total=False):
 _STORAGE = ("storage_mode", "s3_bucket", "s3_region", "s3_endpoint", "fsync")
 
 
-def locate(path: str | os.PathLike[str], arguments: Any) -> tuple[_persist.Place, str, dict[str, Any]]:
+SAVES = tuple(SnapshotArguments.__annotations__)
+RESTORES = tuple(RestoreArguments.__annotations__)
+PLACES = tuple(StorageArguments.__annotations__)
+
+
+def locate(
+    path: str | os.PathLike[str], arguments: Any, known: tuple[str, ...] = PLACES
+) -> tuple[_persist.Place, str, dict[str, Any]]:
     """The place of a snapshot and its key; and the arguments that say nothing
     of it.
     """
+    check_names(arguments, known)
     storage = {name: arguments[name] for name in _STORAGE if name in arguments}
     place, key = _persist.locate(path, storage)
     return place, key, {name: value for name, value in arguments.items() if name not in _STORAGE}
+
+
+def check_names(arguments: Any, known: tuple[str, ...]) -> None:
+    """Refuses an argument that is not known, as Python does."""
+    for name in arguments:
+        if name not in known:
+            import difflib
+
+            near = difflib.get_close_matches(name, known, 1)
+            raise PersistTypeError(
+                f"there is no argument {name!r}",
+                "invalid-argument",
+                hint=f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}",
+            )

@@ -19,7 +19,9 @@ class SnapshotWriter(io.BufferedIOBase):
     """A snapshot that is being written, as a binary file.
 
     Nothing is stored until it is closed; in a ``with`` block that ends with an
-    exception, and where it is forgotten, nothing is stored at all.
+    exception, and where it is forgotten, nothing is stored at all. Do not wrap
+    it: what closes it, as ``io.TextIOWrapper`` does at an exception and when it
+    is forgotten, stores it. For text, write ``text.encode()``.
     """
 
     metadata: SnapshotMetadata | None = None
@@ -178,5 +180,5 @@ def _opened(file: F | None) -> F:
 def check_mode(mode: str) -> None:
     """Raises for what is not a mode of these files."""
     if mode not in ("rb", "wb"):
-        hint = "it is 'rb' or 'wb'; io.TextIOWrapper makes text of it"
+        hint = "it is 'rb' or 'wb': write text.encode(), and read with io.TextIOWrapper"
         raise PersistConfigurationError(f"the mode is not {mode!r}", "invalid-argument", hint=hint)

@@ -10,7 +10,18 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from persist import _operations, _persist
-from persist._arguments import Errors, RestoreArguments, SnapshotArguments, StorageArguments, StorageMode, locate
+from persist._arguments import (
+    PLACES,
+    RESTORES,
+    SAVES,
+    Errors,
+    RestoreArguments,
+    SnapshotArguments,
+    StorageArguments,
+    StorageMode,
+    check_names,
+    locate,
+)
 from persist._metadata import SnapshotMetadata
 from persist._operations import Progress, encoded, in_thread
 
@@ -95,7 +106,7 @@ def snapshot(
     """
     arguments = dict(locals())
     del arguments["agent"], arguments["path"], arguments["progress"]
-    place, key, options = locate(path, arguments)
+    place, key, options = locate(path, arguments, SAVES)
     return _operations.snapshot(place, key, agent, options, progress)
 
 
@@ -106,7 +117,7 @@ async def asnapshot(
     before the first of them runs, so that they may change it. A cancelled task
     leaves nothing behind.
     """
-    place, key, options = locate(path, arguments)
+    place, key, options = locate(path, arguments, SAVES)
     progress = options.pop("progress", None)
     state = await encoded(agent, options)
     metadata: SnapshotMetadata = await in_thread(_operations.snapshot, place, key, state, options, progress)
@@ -230,7 +241,7 @@ async def arestore(
     **arguments: Unpack[RestoreArguments],
 ) -> Any:
     """As :func:`restore`, without blocking other tasks."""
-    place, key, options = locate(path, arguments)
+    place, key, options = locate(path, arguments, RESTORES)
     return await _operations.arestore(place, key, into, progress, options)
 
 
@@ -407,9 +418,10 @@ def list_snapshots(
     keys.
 
     Args:
-        prefix: A folder, or the beginning of locations in one: ``agents/`` has
-            all below it, ``agents/a`` those whose names begin with ``a``. The
-            current folder, or the whole bucket, unless given.
+        prefix: What locations begin with: ``agents/`` has all below that
+            folder, ``agents/a`` those in it whose names begin with ``a``, and
+            ``agents`` also what is in ``agents-old/``. An ``os.PathLike`` is a
+            folder. The current folder, or the whole bucket, unless given.
         errors: What to do about a snapshot that can't be read: ``warn`` and
             leave it out, ``raise``, or ``ignore`` it. Files that are no
             snapshots are left out.
@@ -435,6 +447,7 @@ async def alist_snapshots(
     prefix: str | os.PathLike[str] = "", *, errors: Errors = "warn", **storage: Unpack[StorageArguments]
 ) -> list[SnapshotMetadata]:
     """As :func:`list_snapshots`, without blocking other tasks."""
+    check_names(storage, PLACES)
     place, start = _folder(prefix, storage)
     found: list[SnapshotMetadata] = await in_thread(_operations.listed, place, start, errors)
     return found
@@ -443,7 +456,7 @@ async def alist_snapshots(
 def _folder(prefix: str | os.PathLike[str], storage: StorageArguments) -> tuple[_persist.Place, str]:
     """The storage of a prefix, and what the keys there begin with."""
     folder, start = prefix, ""
-    if isinstance(prefix, str) and not os.path.isdir(prefix):
+    if isinstance(prefix, str):
         before, slash, start = prefix.rpartition("/")
         if before.endswith(":/"):
             # The slash belongs to the scheme: all of the bucket.

@@ -85,6 +85,9 @@ class SnapshotMetadata(Mapping[str, Any]):
             return self._fields.get(name) if name == "adapter" else self._fields[name]
         raise AttributeError(f"snapshots have no metadata {name!r}")
 
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *_NAMES})
+
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError("metadata can't be changed: it says what is stored")
 

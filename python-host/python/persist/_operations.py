@@ -10,7 +10,7 @@ from typing import Any
 
 from persist import _agents, _persist
 from persist._metadata import SnapshotMetadata
-from persist.errors import PersistIntegrityError, PersistTypeError, PersistWarning
+from persist.errors import PersistError, PersistIntegrityError, PersistTypeError, PersistWarning
 
 BYTES = "application/octet-stream"
 JSON = "application/json"
@@ -41,6 +41,12 @@ class Encoded:
         self.state, self.content_type, self.extra = state, content_type, extra
 
 
+def check_progress(progress: Any) -> None:
+    """Refuses what can't be called, before anything is done."""
+    if progress is not None and not callable(progress):
+        raise PersistTypeError("progress is not callable", "invalid-argument", hint="pass a function of (done, total)")
+
+
 def _take(options: dict[str, Any]) -> tuple[dict[str, Any], bool]:
     """Takes those of the arguments that are for adapters; and whether to check."""
     given = {name: options.pop(name) for name in _ADAPTER_OPTIONS if name in options}
@@ -63,7 +69,7 @@ async def encoded(agent: Any, options: dict[str, Any], is_async: bool = True) ->
 
     reducer = Reducer()
     state = _persist.encode(value, reducer)
-    await _agents.check(adapter, state, reducer, info, is_async)
+    await _agents.check(adapter, state, reducer, type(agent) if adapter is None else None, info, is_async)
     return Encoded(state, JSON, _extra(info))
 
 
@@ -76,8 +82,7 @@ def snapshot(
     token: _persist.CancelToken | None = None,
 ) -> SnapshotMetadata:
     """Saves an agent, or what was encoded of one."""
-    if progress is not None and not callable(progress):
-        raise PersistTypeError("progress is not callable", "invalid-argument", hint="pass a function of (done, total)")
+    check_progress(progress)
     if type(agent) is bytes:
         _take(options)
         return save_bytes(place, key, agent, {**options, "content_type": BYTES}, progress, token)
@@ -105,6 +110,7 @@ def save_bytes(
     token: _persist.CancelToken | None = None,
 ) -> SnapshotMetadata:
     """Saves bytes as they are."""
+    check_progress(progress)
     return SnapshotMetadata._from_json(place.save_bytes(key, state, options, progress, token), place.location(key))
 
 
@@ -116,8 +122,7 @@ def restore(
     options: dict[str, Any] | None = None,
 ) -> Any:
     """Restores an agent."""
-    state, text = place.load(key, progress)
-    value, adapter, info, given = _value_of(state, text, into, options or {})
+    value, adapter, info, given = _loaded(place, key, into, progress, options)
     if adapter is None:
         return _put(value, into)
     work = _agents.from_state(adapter, info, value, into, given, is_async=False)
@@ -132,11 +137,28 @@ async def arestore(
     options: dict[str, Any] | None = None,
 ) -> Any:
     """As :func:`restore`, without blocking other tasks."""
-    state, text = await in_thread(place.load, key, progress)
-    value, adapter, info, given = _value_of(state, text, into, options or {})
+    value, adapter, info, given = await in_thread(_loaded, place, key, into, progress, options)
     if adapter is None:
         return _put(value, into)
     return await _agents.from_state(adapter, info, value, into, given, is_async=True)
+
+
+def _loaded(
+    place: _persist.Place,
+    key: str,
+    into: Any,
+    progress: Progress | None,
+    options: dict[str, Any] | None,
+    token: _persist.CancelToken | None = None,
+) -> tuple[Any, Any, Any, dict[str, Any]]:
+    """What :func:`_value_of` makes of a snapshot; its errors say of which."""
+    check_progress(progress)
+    state, text = place.load(key, progress, token)
+    try:
+        return _value_of(state, text, into, options or {})
+    except PersistError as error:
+        error.location = error.location or place.location(key)
+        raise
 
 
 def _put(value: Any, into: Any) -> Any:
@@ -155,7 +177,10 @@ def _value_of(state: bytes, text: str, into: Any, options: dict[str, Any]) -> tu
     content_type = metadata["content_type"]
     given = {name: value for name, value in options.items() if value is not None}
     plain = given.pop("plain", False)
-    if content_type != JSON and not content_type.endswith("+json"):
+    if not isinstance(plain, bool):
+        raise PersistTypeError("plain is a bool", "invalid-argument", hint="pass True or False as plain")
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind != JSON and not kind.endswith("+json"):
         return state, None, None, given
     encoding = metadata.get("value_encoding")
     if encoding is None:
@@ -187,6 +212,7 @@ def verify(
     token: _persist.CancelToken | None = None,
 ) -> bool:
     """Checks every byte."""
+    check_progress(progress)
     place.verify(key, progress, token)
     return True
 
@@ -217,7 +243,7 @@ def _entries(
         else:
             import warnings
 
-            warnings.warn(f"left out of the list: {place.location(key)}: {error}", PersistWarning, stacklevel=3)
+            warnings.warn(f"left out of the list: {place.location(key)}: {error}", PersistWarning, stacklevel=4)
 
 
 def listed(

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from persist import _operations, _persist
-from persist._arguments import AgentArguments, Errors, RestoreOptions, SaveBytesArguments
+from persist._arguments import AgentArguments, Errors, RestoreOptions, SaveBytesArguments, check_names
 from persist._files import AsyncSnapshotReader, AsyncSnapshotWriter, SnapshotReader, SnapshotWriter, check_mode
 from persist._metadata import SnapshotMetadata
 from persist._operations import Progress, encoded, in_thread
@@ -22,6 +22,10 @@ elif TYPE_CHECKING:
     from typing_extensions import Unpack
 
 T = TypeVar("T")
+
+_SAVES = tuple(AgentArguments.__annotations__)
+_RESTORES = tuple(RestoreOptions.__annotations__)
+_BYTES = tuple(SaveBytesArguments.__annotations__)
 
 
 class _Base:
@@ -37,6 +41,10 @@ class _Base:
         fsync: bool = True,
     ) -> None:
         self._location = location
+        if s3_options is not None and not isinstance(s3_options, Mapping):
+            raise PersistTypeError(
+                "s3_options is a mapping", "invalid-argument", hint='pass a dict: {"max_attempts": 5}'
+            )
         options = None if s3_options is None else {name: _text(value) for name, value in s3_options.items()}
         given = {"s3_region": s3_region, "s3_endpoint": s3_endpoint, "s3_options": options, "fsync": fsync}
         self._settings = {name: value for name, value in given.items() if value is not None}
@@ -150,6 +158,7 @@ class Store(_Base):
         **options: Unpack[AgentArguments],
     ) -> SnapshotMetadata:
         """Saves a value; see :func:`persist.snapshot`."""
+        check_names(options, _SAVES)
         place, full_key = self._place(key)
         return self._own(_operations.snapshot(place, full_key, agent, dict(options), progress), key, full_key)
 
@@ -169,6 +178,7 @@ class Store(_Base):
         self, key: str, *, into: Any = None, progress: Progress | None = None, **options: Unpack[RestoreOptions]
     ) -> Any:
         """Restores a value; see :func:`persist.restore`."""
+        check_names(options, _RESTORES)
         place, full_key = self._place(key)
         return _operations.restore(place, full_key, into, progress, dict(options))
 
@@ -215,6 +225,7 @@ class Store(_Base):
                 the media type: ``application/octet-stream`` unless given. What
                 is ``application/json`` can be restored as a value.
         """
+        check_names(options, _BYTES)
         place, full_key = self._place(key)
         return self._own(
             _operations.save_bytes(
@@ -251,9 +262,8 @@ class Store(_Base):
         def describe(text: str) -> SnapshotMetadata:
             return self._own(SnapshotMetadata._from_json(text, place.location(full_key)), key, full_key)
 
+        check_names(options, _BYTES if mode == "wb" else ())
         if mode == "rb":
-            if options:
-                raise TypeError(f"a snapshot that is read has no {', '.join(options)}")
             return SnapshotReader(place.reader(full_key), describe)
         options.setdefault("content_type", _operations.BYTES)
         return SnapshotWriter(place.writer(full_key, options), describe)
@@ -302,6 +312,7 @@ class AsyncStore(_Base):
         **options: Unpack[AgentArguments],
     ) -> SnapshotMetadata:
         """Saves a value; see :func:`persist.asnapshot`."""
+        check_names(options, _SAVES)
         place, full_key = self._place(key)
         given = dict(options)
         state = await encoded(agent, given)
@@ -324,6 +335,7 @@ class AsyncStore(_Base):
         self, key: str, *, into: Any = None, progress: Progress | None = None, **options: Unpack[RestoreOptions]
     ) -> Any:
         """Restores a value; see :func:`persist.restore`."""
+        check_names(options, _RESTORES)
         place, full_key = self._place(key)
         return await _operations.arestore(place, full_key, into, progress, dict(options))
 
@@ -364,6 +376,7 @@ class AsyncStore(_Base):
         **options: Unpack[SaveBytesArguments],
     ) -> SnapshotMetadata:
         """Saves bytes as they are; see :meth:`Store.save_bytes`."""
+        check_names(options, _BYTES)
         place, full_key = self._place(key)
         saved = await in_thread(
             _operations.save_bytes,

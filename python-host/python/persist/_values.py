@@ -71,7 +71,10 @@ def register(
         PersistConfigurationError: The name is another class's.
     """
     if cls is None:
-        return lambda cls: register(cls, name=name)
+        options: dict[str, Any] = {"name": name, "save": save, "restore": restore}
+        return lambda cls: register(cls, **options)
+    if name is not None and (not isinstance(name, str) or not name):
+        raise PersistTypeError(f"{name!r} is no name", "invalid-argument", hint="pass a str that is not empty as name")
     if not isinstance(cls, type) or cls in _BUILT_IN or cls in (bool, type(None), object):
         raise PersistTypeError(f"{cls!r} can't be registered", "invalid-argument", hint="register a class of your own")
     if (save is None) != (restore is None):
@@ -113,6 +116,16 @@ def _kind_of(cls: type) -> str | None:
     if hasattr(cls, "__dataclass_fields__") and not issubclass(cls, _BUILT_IN):
         return "dataclass"
     return None
+
+
+def can_be_saved(cls: type) -> bool:
+    """Whether instances of a class can be saved without an adapter."""
+    return cls in _classes or cls in _BUILT_IN or _kind_of(cls) is not None
+
+
+def is_registered(cls: type) -> bool:
+    """Whether a class was registered."""
+    return cls in _classes
 
 
 def _is_pydantic(cls: type) -> bool:
@@ -157,17 +170,10 @@ class Reducer:
         # Enums and named tuples of classes that are saved, whose annotations
         # tell what they are.
         self.known: set[type] = set()
-        # The classes of what was written, by name; and those of frameworks.
-        self.seen: dict[str, type] = {}
+        # Those of frameworks that were written.
         self.framework_classes: set[type] = set()
 
     def __call__(self, value: Any) -> tuple[str, dict[str, Any]]:
-        kind, fields = self._reduce(value)
-        if kind == "object":
-            self.seen[fields["type"]] = type(value)
-        return kind, fields
-
-    def _reduce(self, value: Any) -> tuple[str, dict[str, Any]]:
         cls = type(value)
         entry = _classes.get(cls)
         if entry is not None and entry.save is not None:

@@ -4,6 +4,7 @@ people already catch: a missing snapshot is also a :class:`FileNotFoundError`.
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import Any
 
@@ -24,11 +25,22 @@ __all__ = [
 ]
 
 
+_ERRNO = {
+    "not-found": errno.ENOENT,
+    "already-exists": errno.EEXIST,
+    "precondition-failed": errno.EEXIST,
+    "access-denied": errno.EACCES,
+    "credentials": errno.EACCES,
+    "no-space": errno.ENOSPC,
+    "timeout": errno.ETIMEDOUT,
+}
+
+
 class PersistError(Exception):
     """What every operation of this package fails with.
 
     ``str(error)`` is one sentence. Location and advice are attributes, and are
-    shown below a traceback.
+    shown below a traceback (from Python 3.11 on).
     """
 
     message: str
@@ -60,6 +72,10 @@ class PersistError(Exception):
         self.retryable = retryable
         self.hint = hint
         self.facts = dict(facts)
+        if isinstance(self, OSError):
+            # What others look at; ``str(error)`` stays one sentence.
+            for name, value in (("filename", location), ("errno", _ERRNO.get(code))):
+                setattr(self, name, value)
         if sys.version_info >= (3, 11):
             if location is not None:
                 self.add_note(f"location: {location}")

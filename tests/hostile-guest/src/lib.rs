@@ -134,9 +134,9 @@ fn refused() -> wit::Error {
 struct Handle(String);
 
 impl wit::GuestSaver for Handle {
+    /// Asked for while the saver is opened.
     fn encoding(&self) -> wit::Encoding {
-        behave(&self.0);
-        wit::Encoding { codec: wit::Codec::Zstd, level: i32::MIN, block_size: 0 }
+        wit::Encoding { codec: wit::Codec::Zstd, level: i32::MIN, block_size: if self.0.starts_with("blocks/") { 64 } else { 0 } }
     }
 
     fn write(&self, _: Vec<u8>) -> Result<(), wit::Error> {
@@ -145,10 +145,12 @@ impl wit::GuestSaver for Handle {
     }
 
     fn hash(&self, _: Vec<u8>) -> Result<(), wit::Error> {
+        behave(&self.0);
         Ok(())
     }
 
     fn append(&self, _: wit::EncodedBlock) -> Result<(), wit::Error> {
+        behave(&self.0);
         Ok(())
     }
 
@@ -285,8 +287,9 @@ impl wit::Guest for Hostile {
 }
 
 impl blocks::Guest for Hostile {
-    fn encode(_: wit::Codec, _: i32, _: Vec<u8>) -> Result<wit::EncodedBlock, wit::Error> {
-        Err(refused())
+    fn encode(_: wit::Codec, _: i32, plain: Vec<u8>) -> Result<wit::EncodedBlock, wit::Error> {
+        behave(&String::from_utf8_lossy(&plain));
+        Ok(wit::EncodedBlock { frame: Vec::new(), length: u32::MAX, crc32: 0, hash: vec![0; 1000] })
     }
 
     fn decode(_: wit::BlockRef, _: Vec<u8>) -> Result<Vec<u8>, wit::Error> {

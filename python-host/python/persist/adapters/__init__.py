@@ -125,6 +125,10 @@ _known: dict[str, Adapter] = {}
 """Adapters that were registered, and those below that were used, by name."""
 
 
+_strangers: dict[str, Exception] = {}
+"""Modules that are called as frameworks, and are not what the adapter needs; why."""
+
+
 def register_adapter(adapter: Adapter) -> Adapter:
     """Has snapshots of agents of a framework made and restored by an adapter.
 
@@ -153,11 +157,17 @@ def register_adapter(adapter: Adapter) -> Adapter:
 
 def _load(framework: _Framework) -> list[Adapter]:
     """The adapters of a framework that is imported."""
-    name = framework.adapters[0]
-    if name not in _known:
-        module = importlib.import_module(f"persist.adapters.{name.replace('-', '_')}")
-        for adapter in module.ADAPTERS:
-            _known.setdefault(adapter.name, adapter)
+    if any(name not in _known for name in framework.adapters) and framework.module not in _strangers:
+        name = framework.adapters[0].replace("-", "_")
+        try:
+            module = importlib.import_module(f"persist.adapters.{name}")
+        except (ImportError, AttributeError) as error:
+            # Another module of this name, as one's own agents.py; or a version
+            # that is not known here.
+            _strangers[framework.module] = error
+        else:
+            for adapter in module.ADAPTERS:
+                _known.setdefault(adapter.name, adapter)
     return [_known[name] for name in framework.adapters if name in _known]
 
 
@@ -168,7 +178,12 @@ def _candidates(value: Any) -> list[Adapter]:
     found: list[Adapter] = []
     of: Any = value[0] if type(value) in (list, tuple) and len(value) > 0 else value
     for cls in (of if isinstance(of, type) else type(of)).__mro__:
-        framework = _BY_TOP.get(cls.__module__.partition(".")[0])
+        module = cls.__module__
+        if module.startswith(f"{__name__}."):
+            # What comes with an adapter, as a session that is kept in a store.
+            framework = _BY_NAME.get(module.rpartition(".")[2].replace("_", "-"))
+        else:
+            framework = _BY_TOP.get(module.partition(".")[0])
         if framework is None or framework.module not in sys.modules:
             continue
         found.extend(adapter for adapter in _load(framework) if adapter not in found)
@@ -181,6 +196,16 @@ def for_agent(agent: Any) -> Adapter | None:
     for adapter in _candidates(agent):
         if adapter.accepts(agent):
             return adapter
+    from persist._values import can_be_saved
+
+    if can_be_saved(type(agent)):
+        return None
+    # One's own class that does as those of a framework do, without being one.
+    for framework in _FRAMEWORKS:
+        if framework.module in sys.modules:
+            for adapter in _load(framework):
+                if not isinstance(adapter, PartAdapter) and adapter.accepts(agent):
+                    return adapter
     return None
 
 
@@ -212,6 +237,13 @@ def by_name(name: str) -> Adapter:
         _load(framework)
     if name in _known:
         return _known[name]
+    stranger = None if framework is None else _strangers.get(framework.module)
+    if framework is not None and stranger is not None:
+        raise PersistConfigurationError(
+            f"the module {framework.module} here is not what the adapter needs of {framework.package}: {stranger}",
+            "invalid-argument",
+            hint=f"pip install --upgrade {framework.package}; or restore it with plain=True to get its data",
+        ) from stranger
     if framework is None:
         raise PersistConfigurationError(
             f"the snapshot was made by the adapter {name!r}, which is not known here",
@@ -254,6 +286,14 @@ def call(method: Any, *arguments: Any, options: Mapping[str, Any]) -> Any:
             f"agents of {adapter} have no use for {', '.join(unknown)}", "invalid-argument", hint="leave it out"
         )
     return method(*arguments, **given)
+
+
+def refused(error: Exception, adapter: Adapter) -> PersistError:
+    """What it means that a framework does not give its state."""
+    if isinstance(error, PersistError):
+        return error
+    message = f"{adapter.package} {adapter.version()} does not give the state: {type(error).__name__}: {error}"
+    return PersistTypeError(message, "invalid-argument", hint="the cause above says what the framework wants")
 
 
 def explained(error: Exception, adapter: Adapter, info: Mapping[str, Any]) -> PersistError:

@@ -34,7 +34,12 @@ def name_of(key: str) -> str:
 
 
 def _part(part: str) -> str:
-    return quote(part, safe=" @:+=,", errors="surrogatepass").replace(".", "%2E")
+    # Letters of all languages stay, as far as a file may be called so.
+    encoded = "".join(
+        char if char.isalnum() and ord(char) > 127 else quote(char, safe=" @:+=,", errors="surrogatepass")
+        for char in part
+    )
+    return encoded.replace(".", "%2E")
 
 
 def both_stores(store: persist.Store | str) -> tuple[persist.Store, persist.AsyncStore]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from agent_framework import AgentSession
 
 from persist.adapters import Adapter
+from persist.adapters._compare import is_data, same
 from persist.errors import PersistTypeError
 
 
@@ -26,7 +28,8 @@ class AgentFrameworkAdapter(Adapter):
         """What it says of itself."""
         state = agent.to_dict()
         # What the framework has no way to write stays as it is, or loses its type.
-        if type(agent).from_dict(state).to_dict() != state:
+        again = type(agent).from_dict(copy.deepcopy(state))
+        if not is_data(state) or again.to_dict() != state or not same(again.state, agent.state):
             raise PersistTypeError(
                 "the session's state does not come back from the framework's own to_dict and from_dict",
                 "invalid-argument",

@@ -10,6 +10,7 @@ from pydantic import BaseModel, PrivateAttr
 
 import persist
 from persist.adapters import Adapter
+from persist.adapters._compare import same
 from persist.adapters._keys import both_stores, key_of
 from persist.errors import PersistConfigurationError, PersistNotFoundError, PersistTypeError
 
@@ -43,8 +44,9 @@ class CrewAIAdapter(Adapter):
             for name in type(here).model_fields:
                 setattr(here, name, getattr(fresh, name))
         else:
+            new = dict(state)
             here.clear()
-            here.update(state)
+            here.update(new)
         return into
 
 
@@ -53,14 +55,15 @@ ADAPTERS = (CrewAIAdapter(),)
 
 def _state(state: Any) -> dict[str, Any]:
     if not isinstance(state, BaseModel):
+        # As it is: what can't be saved is refused, and where it is is said.
         return dict(state)
     fields = state.model_dump()
     again = type(state).model_validate(fields).model_dump()
-    if again != fields:
+    if again != fields or not same(type(state).model_validate(fields), state):
         raise PersistTypeError(
             f"a {type(state).__qualname__} does not come back as it is from its own model_dump",
             "invalid-argument",
-            hint="give its fields types that pydantic validates from what it dumps",
+            hint="keep its fields to values of exactly the classes that their types name",
         )
     return again
 

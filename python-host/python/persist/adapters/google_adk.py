@@ -8,6 +8,7 @@ from typing import Any
 from google.adk.sessions import BaseSessionService, Session
 
 from persist.adapters import Adapter
+from persist.adapters._compare import same
 from persist.errors import PersistTypeError
 
 
@@ -29,8 +30,9 @@ class GoogleADKAdapter(Adapter):
     def save(self, agent: Any) -> Any:
         """Its fields, with bytes, times and sets as they are."""
         state = _plain(agent.model_dump())
-        again = _plain(Session.model_validate(state).model_dump())
-        if again != state:
+        session = Session.model_validate(state)
+        again = _plain(session.model_dump())
+        if again != state or not same(session, agent):
             raise PersistTypeError(
                 "the session does not come back as it is from its own model",
                 "invalid-argument",

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
-from langchain_core.load.load import Reviver
+from langchain_core import messages
+from langchain_core.load.load import Reviver, default_init_validator
 from langchain_core.load.serializable import Serializable
 from langchain_core.stores import BaseStore
 
@@ -19,6 +20,15 @@ import persist
 from persist.adapters import PartAdapter
 from persist.adapters._keys import both_stores, key_of, name_of, prefix_of
 from persist.errors import PersistConfigurationError, PersistIntegrityError, PersistNotFoundError, PersistTypeError
+
+
+def _message_classes() -> dict[tuple[str, ...], Any]:
+    found: list[Any] = [getattr(messages, name) for name in messages.__all__ if not name.startswith("Base")]
+    kinds: list[Any] = [cls for cls in found if isinstance(cls, type) and issubclass(cls, messages.BaseMessage)]
+    return {tuple(cls.lc_id()): cls for cls in kinds}
+
+
+_MESSAGES = _message_classes()
 
 _MINIMUM = (1, 2, 5)
 """Older versions can be made to run what is injected."""
@@ -57,7 +67,7 @@ class LangChainAdapter(PartAdapter):
                 hint="save its arguments, and make it anew of them",
             )
         made = value.to_json()
-        arguments, secrets = dict(made["kwargs"]), {}
+        arguments, secrets = {**(value.__pydantic_extra__ or {}), **made["kwargs"]}, {}
         for path, secret in value.lc_secrets.items():
             *parents, last = path.split(".")
             holder: Any = arguments
@@ -89,14 +99,17 @@ class LangChainAdapter(PartAdapter):
             for name in parents:
                 holder = holder.setdefault(name, {})
             holder[last] = given[secret]
-        allowed = options.get("allowed_objects", "messages")
-        # A class that was named may be one of the caller's own.
-        own = [] if isinstance(allowed, str) else [cls.lc_id()[0] for cls in allowed]
-        # Looks at this object alone: what is in its arguments was made before,
-        # or is data.
-        revive = Reviver(allowed, secrets_from_env=False, valid_namespaces=own)
+        mode, classes = _allowed(options.get("allowed_objects"))
         try:
-            made = revive({"lc": 1, "type": "constructor", "id": path, "kwargs": arguments})
+            known = classes.get(tuple(path))
+            if known is not None:
+                default_init_validator(tuple(path), arguments)
+                made = known(**arguments)
+            else:
+                # Looks at this object alone: what is in its arguments was made
+                # before, or is data.
+                revive = Reviver(mode, secrets_from_env=False)
+                made = revive({"lc": 1, "type": "constructor", "id": path, "kwargs": arguments})
         except ValueError as error:
             if "not allowed" not in str(error):
                 raise
@@ -104,7 +117,7 @@ class LangChainAdapter(PartAdapter):
             raise PersistTypeError(
                 f"the state has an object of LangChain of the class {'.'.join(path)}, which is not allowed",
                 "invalid-argument",
-                hint=f"pass allowed_objects=[{name}] if you trust who wrote it, or plain=True to get its data",
+                hint=f"add {name} to allowed_objects=[…] if you trust who wrote it, or pass plain=True to get its data",
             ) from error
         # A secret goes where its class keeps it, and not into what is shown.
         if any(made.lc_secrets.get(place) != secret for place, secret in secrets.items()):
@@ -112,6 +125,24 @@ class LangChainAdapter(PartAdapter):
                 f"Format error: a {path[-1]} in it has secrets where there are none", "invalid-format"
             )
         return made
+
+
+def _allowed(given: Any) -> tuple[Any, dict[tuple[str, ...], Any]]:
+    """What may come back: LangChain's name for a set of its classes, and classes
+    by what LangChain calls them; those of messages always.
+    """
+    if given is None or isinstance(given, str):
+        return given or "messages", _MESSAGES
+    classes = [given] if isinstance(given, type) else given
+    if not isinstance(classes, (list, tuple, set, frozenset)) or not all(
+        isinstance(cls, type) and issubclass(cls, Serializable) for cls in classes
+    ):
+        raise PersistTypeError(
+            "allowed_objects is a list of classes of LangChain",
+            "invalid-argument",
+            hint='pass classes, or one of "messages", "core" and "all"',
+        )
+    return "messages", {**_MESSAGES, **{tuple(cls.lc_id()): cls for cls in classes}}
 
 
 def _plain(value: Any) -> Any:

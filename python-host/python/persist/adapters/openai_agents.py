@@ -5,6 +5,10 @@ session that keeps its items in a store.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
+import weakref
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from agents import Agent, SQLiteSession
@@ -14,10 +18,20 @@ from agents.run_state import RunState
 import persist
 from persist.adapters import Adapter
 from persist.adapters._keys import both_stores, key_of
-from persist.errors import PersistConfigurationError, PersistConflictError, PersistNotFoundError
+from persist.errors import (
+    PersistConfigurationError,
+    PersistConflictError,
+    PersistIntegrityError,
+    PersistNotFoundError,
+)
 
 _RUN = "run"
 _SESSION = "session"
+
+_ALL = 2**31 - 1
+"""More items than any session has: without a number, some give the last few."""
+
+_locks: weakref.WeakValueDictionary[tuple[str, str], threading.Lock] = weakref.WeakValueDictionary()
 
 
 class OpenAIAgentsAdapter(Adapter):
@@ -40,7 +54,7 @@ class OpenAIAgentsAdapter(Adapter):
         if isinstance(agent, RunState):
             # Refuses a context that would not come back.
             return {"kind": _RUN, "run": agent.to_json(strict_context=True)}
-        return {"kind": _SESSION, "session_id": agent.session_id, "items": await agent.get_items()}
+        return {"kind": _SESSION, "session_id": agent.session_id, "items": await agent.get_items(_ALL)}
 
     async def restore(self, state: Any, into: Any = None) -> Any:
         """A session; or the state of a run, for which ``into`` is its agent."""
@@ -58,7 +72,7 @@ class OpenAIAgentsAdapter(Adapter):
             )
         if into is None or isinstance(into, type):
             into = SQLiteSession(state["session_id"])
-        before = await into.get_items()
+        before = await into.get_items(_ALL)
         await into.clear_session()
         try:
             await into.add_items(state["items"])
@@ -78,28 +92,46 @@ class StoredSession:
         session_id: The name of the session, and of its snapshot.
         store: A :class:`persist.Store`, or a location.
 
-    Where the storage keeps conditions, as S3 does, items of several processes
-    are all kept; elsewhere only those of one process.
+    Several of them, also on several threads, may be the same session. Where the
+    storage keeps conditions, as S3 does, so may those of several processes;
+    elsewhere one process at a time.
     """
 
     session_settings = None
 
     def __init__(self, session_id: str, store: persist.Store | str) -> None:
         self.session_id = session_id
-        _, self._store = both_stores(store)
+        plain, self._store = both_stores(store)
         self._key = key_of(session_id)
-        self._lock = asyncio.Lock()
+        self._lock = _locks.setdefault((plain.location, self._key), threading.Lock())
+
+    @contextlib.asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """No other session of this name in this process changes meanwhile."""
+        while not self._lock.acquire(blocking=False):
+            await asyncio.sleep(0.005)
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     async def _load(self) -> tuple[list[Any], str | None]:
         try:
             found = await self._store.metadata(self._key)
-            return list(await self._store.restore(self._key)), found.etag
+            items = await self._store.restore(self._key)
         except PersistNotFoundError:
             return [], None
+        if not isinstance(items, list):
+            raise PersistIntegrityError(
+                f"Format error: the session {self.session_id!r} is no list of items",
+                "invalid-format",
+                hint="give the session another name",
+            )
+        return items, found.etag
 
-    async def _change(self, change: Any) -> Any:
+    async def _change(self, change: Callable[[list[Any]], Any]) -> Any:
         """Changes the items, again where another process was faster."""
-        async with self._lock:
+        async with self._alone():
             for _ in range(20):
                 items, etag = await self._load()
                 result = change(items)
@@ -139,7 +171,8 @@ class StoredSession:
 
     async def clear_session(self) -> None:
         """Takes all items away."""
-        try:
-            await self._store.delete(self._key)
-        except PersistNotFoundError:
-            return
+        async with self._alone():
+            try:
+                await self._store.delete(self._key)
+            except PersistNotFoundError:
+                return

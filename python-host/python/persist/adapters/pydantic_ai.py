@@ -8,6 +8,7 @@ from pydantic_ai.messages import ModelMessage, ModelMessagesTypeAdapter, ModelRe
 from pydantic_ai.run import AgentRunResult
 
 from persist.adapters import Adapter
+from persist.adapters._compare import same
 from persist.errors import PersistTypeError
 
 _MESSAGES = (ModelRequest, ModelResponse)
@@ -37,8 +38,9 @@ class PydanticAIAdapter(Adapter):
             agent if isinstance(agent, list) else [agent] if isinstance(agent, _MESSAGES) else agent.all_messages()
         )
         state = _plain(ModelMessagesTypeAdapter.dump_python(messages))
-        again = _plain(ModelMessagesTypeAdapter.dump_python(ModelMessagesTypeAdapter.validate_python(state)))
-        if again != state:
+        made = ModelMessagesTypeAdapter.validate_python(state)
+        again = _plain(ModelMessagesTypeAdapter.dump_python(made))
+        if again != state or not same(made, messages):
             raise PersistTypeError(
                 "the messages do not come back as they are from Pydantic AI's own type adapter",
                 "invalid-argument",

@@ -63,6 +63,9 @@ class SmolagentsAdapter(Adapter):
             return state["steps"]
         kept = into if isinstance(into, memory.AgentMemory) else into.memory
         kept.steps[:] = steps
+        if kept is into:
+            # An agent's own prompt is made of its tools, and stays.
+            kept.system_prompt = memory.SystemPromptStep(system_prompt=str(state["system_prompt"]))
         return into
 
 
@@ -78,21 +81,30 @@ def _data(value: Any) -> Any:
         return {_CLASS: type(value).__name__, **{name: _data(getattr(value, name)) for name in fields}}
     if isinstance(value, list):
         return [_data(item) for item in value]
+    if type(value) is tuple:
+        return tuple(_data(item) for item in value)
     if type(value) is dict:
         if _CLASS in value:
             return {_CLASS: "dict", "items": [[key, _data(item)] for key, item in value.items()]}
         return {key: _data(item) for key, item in value.items()}
     if callable(getattr(value, "save", None)) and hasattr(value, "tobytes"):
         file = io.BytesIO()
-        value.save(file, "PNG")
+        try:
+            value.save(file, "PNG")
+        except (OSError, ValueError) as error:
+            raise PersistTypeError(
+                f"a picture of the mode {getattr(value, 'mode', '?')} can't be saved as PNG",
+                "invalid-argument",
+                hint='convert it first: image.convert("RGB")',
+            ) from error
         return {_CLASS: "image", "png": file.getvalue()}
     return value
 
 
 def _made(data: Any) -> Any:
     """The way back from :func:`_data`, by the classes that are known here."""
-    if isinstance(data, list):
-        return [_made(item) for item in data]
+    if isinstance(data, (list, tuple)):
+        return type(data)(_made(item) for item in data)
     if not isinstance(data, dict):
         return data
     if _CLASS not in data:

@@ -15,7 +15,7 @@ from strands.types.exceptions import StorageError
 import persist
 from persist.adapters import Adapter
 from persist.adapters._keys import both_stores, key_of, name_of, prefix_of
-from persist.errors import PersistConfigurationError, PersistError, PersistNotFoundError
+from persist.errors import PersistConfigurationError, PersistError, PersistIntegrityError, PersistNotFoundError
 
 
 class StrandsAdapter(Adapter):
@@ -43,7 +43,17 @@ class StrandsAdapter(Adapter):
                 "invalid-argument",
                 hint="make the agent as before, and pass it: into=agent",
             )
-        into.load_snapshot(Snapshot.from_dict(state))
+        snapshot = Snapshot.from_dict(state)
+        data = snapshot.data
+        wrong = [name for name, item in data.items() if not isinstance(item, list if name == "messages" else dict)]
+        if wrong:
+            raise PersistIntegrityError(f"Format error: {wrong[0]} of the agent is not valid", "invalid-format")
+        before = into.take_snapshot(preset="session", include=["model_state"])
+        try:
+            into.load_snapshot(snapshot)
+        except Exception:
+            into.load_snapshot(before)
+            raise
         return into
 
 
