@@ -99,7 +99,9 @@ def test_nothing_in_a_hostile_state_is_imported_or_run(name: str) -> None:
 @pytest.mark.parametrize("place", ["local", "s3"])
 def test_the_suites_of_langchain_for_stores(place: str, folder: Path, s3: Any) -> None:
     location = "s3://my-bucket/suite" if place == "s3" else str(folder / "suite")
-    suites = [str(PROGRAMS / "suites_langchain.py"), "-o", "asyncio_mode=auto", "-p", "no:cacheprovider", "-q"]
+    # Without the fixtures of these tests, which take settings away.
+    options = ["--noconftest", "-o", "asyncio_mode=auto", "-p", "no:cacheprovider", "-q"]
+    suites = [str(PROGRAMS / "suites_langchain.py"), *options]
     printed = run(environment("langchain"), "-m", "pytest", *suites, PERSIST_TEST_LOCATION=location)
     assert " passed" in printed
 
