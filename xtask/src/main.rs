@@ -22,7 +22,8 @@ Commands:
   test              build, run every test
   fuzz [SECONDS]    fuzz every reader of untrusted bytes, each for so long [600];
                     needs a nightly toolchain and cargo-fuzz
-  bench             measure, and print ratios
+  bench [OPTION]…   measure, and print ratios; --check fails on one that is
+                    missed, --quick leaves out what takes minutes
   component [FILE]  build the WebAssembly component, into FILE [persist.wasm]";
 
 /// The root of the workspace.
@@ -45,7 +46,7 @@ fn main() -> ExitCode {
     let done = match arguments[..] {
         ["demo"] => demo::run(),
         ["test"] => test::run(),
-        ["bench"] => bench::run(),
+        ["bench", ref options @ ..] => bench::run(options),
         ["fuzz"] => fuzz::run("600"),
         ["fuzz", seconds] => fuzz::run(seconds),
         ["component"] => build_component(Path::new("persist.wasm")),
