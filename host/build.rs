@@ -21,8 +21,10 @@ fn component(out: &Path) -> Result<PathBuf, String> {
     }
     let manifest = folder("CARGO_MANIFEST_DIR")?;
     let workspace = manifest.parent().ok_or("the package is not in a workspace")?;
+    // Not in full: clones that share a target folder are one package to cargo,
+    // and each has to look at its own sources.
     for source in ["guest/src", "guest/Cargo.toml", "wit", "Cargo.toml", "Cargo.lock", "xtask/src/component.rs"] {
-        println!("cargo::rerun-if-changed={}", workspace.join(source).display());
+        println!("cargo::rerun-if-changed=../{source}");
     }
     // OUT_DIR is target/PROFILE/build/PACKAGE-HASH/out; what the nested build
     // compiles is kept beside, for every later build of the profile.
