@@ -8,6 +8,7 @@ framework the program has imported itself: it never imports anything.
 
 from __future__ import annotations
 
+import abc
 import importlib
 import importlib.metadata
 import importlib.util
@@ -21,7 +22,7 @@ from persist.errors import PersistConfigurationError, PersistError, PersistTypeE
 __all__ = ["Adapter", "register_adapter"]
 
 
-class Adapter:
+class Adapter(abc.ABC):
     """How the agents of one framework are saved and brought back. Subclass it
     and pass an instance to :func:`persist.register_adapter`.
 
@@ -38,9 +39,9 @@ class Adapter:
     stands_alone: ClassVar[bool] = False
     """Whether ``restore`` makes an agent also without ``into``."""
 
+    @abc.abstractmethod
     def accepts(self, agent: Any) -> bool:
         """Whether this adapter saves such a value."""
-        raise NotImplementedError
 
     def takes(self, into: Any) -> bool:
         """Whether this adapter restores into such a value; what it saves, unless
@@ -48,19 +49,19 @@ class Adapter:
         """
         return self.accepts(into)
 
+    @abc.abstractmethod
     def save(self, agent: Any) -> Any:
         """The state of an agent, as a value that can be saved. May have keyword
         arguments, which are those of :func:`persist.snapshot`.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def restore(self, state: Any, into: Any = None) -> Any:
         """The agent of a state, or ``into`` after it got the state. May have
         keyword arguments, which are those of :func:`persist.restore`.
 
         The state may be one that somebody else wrote: check it.
         """
-        raise NotImplementedError
 
     def version(self) -> str | None:
         """The framework's version."""
@@ -75,13 +76,13 @@ class PartAdapter(Adapter):
     where they stand.
     """
 
+    @abc.abstractmethod
     def save_part(self, value: Any) -> dict[str, Any]:
         """The fields that are written for a value."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def restore_part(self, fields: dict[str, Any], options: Mapping[str, Any]) -> Any:
         """The value of such fields."""
-        raise NotImplementedError
 
     def save(self, agent: Any) -> Any:
         """The value as it is: its parts are written where they stand."""
