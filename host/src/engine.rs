@@ -11,6 +11,7 @@ use crate::bindings::PersistPre;
 use crate::cancel::CancelToken;
 use crate::clock::Clock;
 use crate::component::{self, CompileCache};
+use crate::crew::Crew;
 use crate::error::{ErrorCode, PersistError, Result};
 use crate::guest::{Guest, Shared, log};
 use crate::list::Snapshots;
@@ -112,9 +113,10 @@ impl EngineBuilder {
         self
     }
 
-    /// How many instances may work on the blocks of snapshots at once, over all
-    /// operations of the engine: one for each processor unless set. With 1 each
-    /// operation does its work itself. What is stored does not depend on it.
+    /// How many instances work on the blocks of a snapshot at once: one for each
+    /// processor unless set, at most 64. One is the operation's own, on the
+    /// caller's thread; the others are shared by all operations of the engine.
+    /// What is stored does not depend on it.
     ///
     /// Each takes up to 25 MB, and two blocks on their way to it and from it.
     #[must_use]
@@ -149,7 +151,7 @@ impl EngineBuilder {
         let workers = self.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).min(MAX_WORKERS);
         let permits = Arc::new(Permits::new(workers));
         Ok(Engine {
-            shared: Arc::new(Shared { engine, component, clock, builder: self, permits }),
+            shared: Arc::new(Shared { engine, component, clock, builder: self, permits, crew: Crew::new(workers.saturating_sub(1)) }),
             storage,
             limits,
             cancel: CancelToken::new(),

@@ -8,6 +8,7 @@ use wasmtime::Store;
 use crate::bindings::{Persist, PersistPre, snapshots as wit};
 use crate::cancel::CancelToken;
 use crate::clock::Clock;
+use crate::crew::Crew;
 use crate::engine::EngineBuilder;
 use crate::error::{ErrorCode, PersistError, Result};
 use crate::parallel::{Permits, Workers};
@@ -21,13 +22,15 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<Clock>,
     /// What this was built from.
     pub(crate) builder: EngineBuilder,
-    /// For the workers of all operations.
+    /// For the workers of all operations, and their threads.
     pub(crate) permits: Arc<Permits>,
+    pub(crate) crew: Arc<Crew>,
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
         self.clock.close();
+        self.crew.close();
     }
 }
 
@@ -55,10 +58,14 @@ impl Guest {
         Ok(Self { store, bindings, shared, storage, limits, cancel, dead: None })
     }
 
-    /// Workers for the operation of this instance; none if the engine has none
-    /// left.
-    pub(crate) fn workers<I: Send + 'static, O: Send + 'static>(&self, work: fn(&mut Self, I) -> Result<O>) -> Option<Workers<I, O>> {
-        Workers::start(&self.shared, self.limits, &self.cancel, work)
+    /// Workers for the operation of this instance, at most so many; none if the
+    /// engine has none left.
+    pub(crate) fn workers<I: Send + 'static, O: Send + 'static>(
+        &self,
+        most: usize,
+        work: fn(&mut Self, I) -> Result<O>,
+    ) -> Option<Workers<I, O>> {
+        Workers::start(&self.shared, self.limits, &self.cancel, most, work)
     }
 
     /// Takes over the reader that the component has opened of these first bytes

@@ -37,6 +37,7 @@ pub mod cli;
 mod clock;
 mod component;
 mod config;
+mod crew;
 mod engine;
 mod error;
 mod guest;

@@ -1,12 +1,13 @@
 //! The blocks of one snapshot on several instances at once. What comes out is
 //! in the order in which it went in, and the same as if one instance had done
-//! all of it.
+//! all of it. Who asks for a result works too while there is none, so that an
+//! operation with one more thread has two instances, and not three that share
+//! two processors.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::MemoryStorage;
@@ -18,20 +19,21 @@ use crate::sandbox::Limits;
 /// How often who waits for a worker looks whether it was cancelled.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-/// The workers that an engine may have at once, over all its operations: so
-/// many operations at once take no more memory than one.
+/// The threads that an engine may have at once beside those of its operations:
+/// many operations at once take little more memory than one.
 #[derive(Debug)]
 pub(crate) struct Permits(AtomicUsize);
 
 impl Permits {
     pub(crate) fn new(workers: usize) -> Self {
         // One worker is the operation itself.
-        Self(AtomicUsize::new(if workers > 1 { workers } else { 0 }))
+        Self(AtomicUsize::new(workers.saturating_sub(1)))
     }
 
-    /// All that are to be had at this moment, perhaps none.
-    fn take(self: &Arc<Self>) -> Taken {
-        Taken { count: self.0.swap(0, Ordering::AcqRel), permits: Arc::clone(self) }
+    /// All that are to be had at this moment, up to so many; perhaps none.
+    fn take(self: &Arc<Self>, most: usize) -> Taken {
+        let free = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, |free| Some(free.saturating_sub(most))).unwrap_or(0);
+        Taken { count: free.min(most), permits: Arc::clone(self) }
     }
 }
 
@@ -54,13 +56,49 @@ struct Task<I, O> {
     done: SyncSender<Result<O>>,
 }
 
+/// The tasks of one operation that nobody has begun.
+struct Queue<I, O> {
+    state: Mutex<(VecDeque<Task<I, O>>, IsClosed)>,
+    changed: Condvar,
+}
+
+type IsClosed = bool;
+
+impl<I, O> Queue<I, O> {
+    fn lock(&self) -> MutexGuard<'_, (VecDeque<Task<I, O>>, IsClosed)> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, task: Task<I, O>) {
+        self.lock().0.push_back(task);
+        self.changed.notify_one();
+    }
+
+    fn next_if_any(&self) -> Option<Task<I, O>> {
+        self.lock().0.pop_front()
+    }
+
+    /// Waits for a task; none once the queue is closed.
+    fn next(&self) -> Option<Task<I, O>> {
+        let waiting = self.changed.wait_while(self.lock(), |(tasks, is_closed)| tasks.is_empty() && !*is_closed);
+        let mut state = waiting.unwrap_or_else(PoisonError::into_inner);
+        if state.1 { None } else { state.0.pop_front() }
+    }
+
+    fn close(&self) {
+        self.lock().1 = true;
+        self.changed.notify_all();
+    }
+}
+
 /// Workers of one operation. Dropped, they end before the drop returns.
 pub(crate) struct Workers<I, O> {
-    /// None once they are to end.
-    tasks: Option<Sender<Task<I, O>>>,
+    tasks: Arc<Queue<I, O>>,
+    work: Work<I, O>,
     /// Of the tasks that are under way, in the order of their input.
     results: VecDeque<Receiver<Result<O>>>,
-    threads: Vec<JoinHandle<()>>,
+    /// Ends when the last of them has.
+    ended: Receiver<()>,
     /// The operation's; asked on the thread that waits.
     cancel: CancelToken,
     /// The workers' own: the operation's may run code that is for one thread.
@@ -70,32 +108,40 @@ pub(crate) struct Workers<I, O> {
 }
 
 impl<I: Send + 'static, O: Send + 'static> Workers<I, O> {
-    /// Starts workers, as many as the engine has left; none if it has none.
-    pub(crate) fn start(shared: &Arc<Shared>, limits: Limits, cancel: &CancelToken, work: Work<I, O>) -> Option<Self> {
-        let taken = shared.permits.take();
-        if taken.count == 0 {
-            return None;
-        }
-        let (sender, receiver) = mpsc::channel::<Task<I, O>>();
-        let receiver = Arc::new(Mutex::new(receiver));
+    /// Starts workers, at most so many and as many as the engine has left; none
+    /// if it has none.
+    pub(crate) fn start(shared: &Arc<Shared>, limits: Limits, cancel: &CancelToken, most: usize, work: Work<I, O>) -> Option<Self> {
+        let taken = shared.permits.take(most);
+        let tasks = Arc::new(Queue { state: Mutex::default(), changed: Condvar::new() });
         let stop = CancelToken::new();
-        let mut threads = Vec::new();
+        let (ending, ended) = mpsc::channel();
+        let mut started = 0;
         for _ in 0..taken.count {
-            let (shared, receiver, stop) = (Arc::clone(shared), Arc::clone(&receiver), stop.clone());
-            let started = std::thread::Builder::new()
-                .name("persist-worker".to_owned())
-                .spawn(move || run(&shared, limits, &stop, &receiver, work))
-                .inspect_err(|error| tracing::debug!(%error, "no thread for a worker"));
-            threads.extend(started.ok());
+            let (own, tasks, stop, ending) = (Arc::clone(shared), Arc::clone(&tasks), stop.clone(), ending.clone());
+            let job = move || {
+                run(&own, limits, &stop, &tasks, work);
+                drop(own);
+                drop(ending);
+            };
+            match shared.crew.run(job) {
+                Ok(()) => started += 1,
+                Err(error) => tracing::debug!(%error, "no thread for a worker"),
+            }
         }
-        if threads.is_empty() {
+        if started == 0 {
             return None;
         }
-        let most = 2 * threads.len();
-        Some(Self { tasks: Some(sender), results: VecDeque::new(), threads, cancel: cancel.clone(), stop, most, _taken: taken })
+        // For each instance, this thread's too: what it has, and what comes next.
+        let most = 2 * (started + 1);
+        Some(Self { tasks, work, results: VecDeque::new(), ended, cancel: cancel.clone(), stop, most, _taken: taken })
     }
 
-    /// Whether there is work enough for now: more would only take memory.
+    /// The pieces of work that may be under way: more would only take memory.
+    pub(crate) fn most(&self) -> usize {
+        self.most
+    }
+
+    /// Whether there is work enough for now.
     pub(crate) fn is_full(&self) -> bool {
         self.results.len() >= self.most
     }
@@ -103,26 +149,33 @@ impl<I: Send + 'static, O: Send + 'static> Workers<I, O> {
     /// Hands over the next piece of work.
     pub(crate) fn submit(&mut self, input: I) {
         let (done, result) = mpsc::sync_channel(1);
-        if let Some(tasks) = &self.tasks {
-            // If no worker is left, waiting for the result says so.
-            let _ = tasks.send(Task { input, done });
-        }
+        self.tasks.push(Task { input, done });
         self.results.push_back(result);
     }
 
-    /// The next result, in the order of the input; waits for it. None once all
-    /// that was handed over was given back.
-    pub(crate) fn next(&mut self) -> Option<Result<O>> {
+    /// The next result, in the order of the input. Until it is there, does what
+    /// nobody has begun, in the operation's own instance; then waits. None once
+    /// all that was handed over was given back.
+    pub(crate) fn next(&mut self, guest: &mut Guest) -> Option<Result<O>> {
         let result = self.results.front()?;
         let received = loop {
-            match result.recv_timeout(INTERVAL) {
-                Err(RecvTimeoutError::Timeout) => {
-                    if let Err(cancelled) = self.cancel.check() {
-                        break Err(cancelled);
-                    }
-                }
+            match result.try_recv() {
                 Ok(done) => break done,
-                Err(RecvTimeoutError::Disconnected) => break Err(PersistError::new(ErrorCode::Other, "a worker ended early")),
+                Err(mpsc::TryRecvError::Disconnected) => break Err(ended_early()),
+                Err(mpsc::TryRecvError::Empty) => {}
+            }
+            if let Err(cancelled) = self.cancel.check() {
+                break Err(cancelled);
+            }
+            if let Some(Task { input, done }) = self.tasks.next_if_any() {
+                // Its receiver is among the results.
+                let _ = done.send((self.work)(guest, input));
+                continue;
+            }
+            match result.recv_timeout(INTERVAL) {
+                Ok(done) => break done,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break Err(ended_early()),
             }
         };
         self.results.pop_front();
@@ -137,27 +190,24 @@ impl<I: Send + 'static, O: Send + 'static> Workers<I, O> {
     }
 }
 
+fn ended_early() -> PersistError {
+    PersistError::new(ErrorCode::Other, "a worker ended early")
+}
+
 impl<I, O> Drop for Workers<I, O> {
     fn drop(&mut self) {
-        self.tasks = None;
+        self.tasks.close();
         self.stop.cancel();
-        for thread in self.threads.drain(..) {
-            // What it had to say is with its last result.
-            let _ = thread.join();
-        }
+        // Nothing is sent: this waits until nobody is left who could.
+        let _ = self.ended.recv();
     }
 }
 
-fn run<I, O>(shared: &Arc<Shared>, limits: Limits, stop: &CancelToken, tasks: &Mutex<Receiver<Task<I, O>>>, work: Work<I, O>) {
+fn run<I, O>(shared: &Arc<Shared>, limits: Limits, stop: &CancelToken, tasks: &Queue<I, O>, work: Work<I, O>) {
     // It works on bytes that it is handed, and reaches no storage.
     let nowhere: Arc<dyn crate::StorageAdapter> = Arc::new(MemoryStorage::new());
     let mut guest = None;
-    loop {
-        let task = tasks.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Task { input, done }) = task else { return };
-        if stop.is_cancelled() {
-            return;
-        }
+    while let Some(Task { input, done }) = tasks.next() {
         let started = match &mut guest {
             Some(guest) => Ok(guest),
             None => Guest::start(shared, &nowhere, limits, stop).map(|started| guest.insert(started)),

@@ -68,7 +68,7 @@ impl Blocks {
         if count < 2 {
             return Ok(None);
         }
-        let Some(workers) = guest.workers(decode) else { return Ok(None) };
+        let Some(workers) = guest.workers(count as usize - 1, decode) else { return Ok(None) };
         // A small object is in the component already.
         let Some(data) = guest.take_reader(data_length) else { return Ok(None) };
         Ok(Some(Box::new(Self { workers, data, planned: VecDeque::new(), next: 0, count })))
@@ -82,7 +82,7 @@ impl Blocks {
             let bytes = self.read(&block)?;
             self.workers.submit(Slice { block, bytes });
         }
-        self.workers.next().transpose()
+        self.workers.next(guest).transpose()
     }
 
     fn plan(&mut self, guest: &mut Guest, restorer: ResourceAny) -> Result<Option<wit::BlockRef>> {

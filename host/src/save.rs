@@ -1,6 +1,8 @@
 //! Saving a state piece by piece.
 
+use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
 use wasmtime::component::ResourceAny;
@@ -11,9 +13,13 @@ use crate::guest::{Guest, log};
 use crate::metadata::{SnapshotMetadata, SnapshotOptions};
 use crate::parallel::Workers;
 
-/// State that goes into the component in one call, at most: one block of zstd,
-/// two of gzip.
-const CHUNK: usize = 2 << 20;
+/// State that goes into the component in one call, at most: a block.
+const CHUNK: usize = 1 << 20;
+
+/// A state of more bytes than these is encoded by workers while this thread
+/// hashes it, even if it is a single block. By measurement: below it, a thread
+/// and an instance more cost what they save.
+const WORTH_WORKERS: usize = 256 << 10;
 
 /// A snapshot being written. Dropped without [`commit`](Self::commit), it
 /// leaves nothing behind.
@@ -24,8 +30,9 @@ pub struct SnapshotWriter {
 
 /// How the state gets into the component.
 enum Input {
-    /// The first block is not full yet.
-    Undecided(Vec<u8>),
+    /// The first block is not full yet. Holds it, and what the whole state has
+    /// at most, if that is known.
+    Undecided(Vec<u8>, Option<u64>),
     /// As it is: the component cuts and encodes it.
     Inline,
     /// In blocks that workers have encoded.
@@ -36,12 +43,14 @@ enum Input {
 struct Blocks {
     workers: Workers<Block, wit::EncodedBlock>,
     block: Vec<u8>,
+    /// What the workers have, or had, and is not hashed yet.
+    unhashed: VecDeque<Arc<Vec<u8>>>,
 }
 
-/// A block to be encoded.
+/// A block to be encoded. Its bytes are hashed meanwhile.
 struct Block {
     encoding: wit::Encoding,
-    plain: Vec<u8>,
+    plain: Arc<Vec<u8>>,
 }
 
 fn encode(guest: &mut Guest, block: Block) -> Result<wit::EncodedBlock> {
@@ -101,27 +110,38 @@ impl Blocks {
                 let plain = std::mem::replace(&mut self.block, Vec::with_capacity(size));
                 self.submit(plain, saver)?;
             }
-            // While they encode it.
-            saver.hash(now)?;
             state = rest;
         }
         Ok(())
     }
 
+    /// Hands a block over. Before that, while the workers have enough to do,
+    /// what they have is hashed.
     fn submit(&mut self, plain: Vec<u8>, saver: &mut Saver) -> Result<()> {
-        while self.workers.is_full() {
-            self.take(saver)?;
+        while self.workers.is_full() || self.unhashed.len() >= self.workers.most() {
+            while let Some(encoded) = self.workers.next_if_ready() {
+                saver.append(&encoded?)?;
+            }
+            if !self.hash(saver)? {
+                self.take(saver)?;
+            }
         }
-        self.workers.submit(Block { encoding: saver.encoding, plain });
-        while let Some(encoded) = self.workers.next_if_ready() {
-            saver.append(&encoded?)?;
-        }
+        let plain = Arc::new(plain);
+        self.workers.submit(Block { encoding: saver.encoding, plain: Arc::clone(&plain) });
+        self.unhashed.push_back(plain);
         Ok(())
+    }
+
+    /// Hashes the next block; false if there is none.
+    fn hash(&mut self, saver: &mut Saver) -> Result<bool> {
+        let Some(plain) = self.unhashed.pop_front() else { return Ok(false) };
+        saver.hash(&plain)?;
+        Ok(true)
     }
 
     /// Waits for the next block and appends it; false if there is none.
     fn take(&mut self, saver: &mut Saver) -> Result<bool> {
-        let Some(encoded) = self.workers.next() else { return Ok(false) };
+        let Some(encoded) = self.workers.next(&mut saver.guest) else { return Ok(false) };
         saver.append(&encoded?)?;
         Ok(true)
     }
@@ -131,6 +151,7 @@ impl Blocks {
         if !last.is_empty() {
             self.submit(last, saver)?;
         }
+        while self.hash(saver)? {}
         while self.take(saver)? {}
         Ok(())
     }
@@ -153,8 +174,8 @@ impl SnapshotWriter {
             Err(error) => return Err(error.at(&location)).inspect_err(|error| log("snapshot", &location, began, Err(error))),
         };
         let saver = Saver { guest, handle, encoding, location, began };
-        let is_small = size_hint.is_some_and(|size| size <= saver.block_size() as u64);
-        Ok(Self { input: if is_small { Input::Inline } else { Input::Undecided(Vec::new()) }, saver })
+        let is_small = size_hint.is_some_and(|size| size <= WORTH_WORKERS as u64);
+        Ok(Self { input: if is_small { Input::Inline } else { Input::Undecided(Vec::new(), size_hint) }, saver })
     }
 
     /// Appends to the state. After an error the writer can only be dropped.
@@ -166,23 +187,29 @@ impl SnapshotWriter {
     }
 
     fn write(&mut self, state: &[u8]) -> Result<()> {
-        if let Input::Undecided(first) = &mut self.input {
+        if let Input::Undecided(first, size) = &mut self.input {
             if first.len() + state.len() <= self.saver.block_size() {
                 first.extend_from_slice(state);
                 return Ok(());
             }
-            let first = std::mem::take(first);
-            self.input = match self.saver.guest.workers(encode) {
-                Some(workers) => Input::Blocks(Blocks { workers, block: Vec::new() }),
-                None => Input::Inline,
-            };
-            self.write(&first)?;
+            let (first, size) = (std::mem::take(first), *size);
+            self.decide(&first, size)?;
         }
         match &mut self.input {
-            Input::Inline | Input::Undecided(_) => self.saver.write(state),
+            Input::Inline | Input::Undecided(..) => self.saver.write(state),
             Input::Blocks(blocks) => blocks.write(state, &mut self.saver),
             Input::Failed(error) => Err(error.clone()),
         }
+    }
+
+    /// Gets workers for a state that begins like this, or goes on without.
+    fn decide(&mut self, first: &[u8], size: Option<u64>) -> Result<()> {
+        let blocks = size.map_or(usize::MAX, |size| usize::try_from(size).unwrap_or(usize::MAX).div_ceil(self.saver.block_size()));
+        self.input = match self.saver.guest.workers(blocks, encode) {
+            Some(workers) => Input::Blocks(Blocks { workers, block: Vec::new(), unhashed: VecDeque::new() }),
+            None => Input::Inline,
+        };
+        self.write(first)
     }
 
     /// Completes the snapshot and makes it visible, all of it at once.
@@ -190,13 +217,16 @@ impl SnapshotWriter {
     /// # Errors
     /// As [`Engine::snapshot`](crate::Engine::snapshot).
     pub fn commit(mut self) -> Result<SnapshotMetadata> {
-        let input = std::mem::replace(&mut self.input, Input::Inline);
-        let written = match input {
-            Input::Undecided(all) => self.saver.write(&all),
-            Input::Inline => Ok(()),
+        let mut written = Ok(());
+        if let Input::Undecided(all, _) = &mut self.input {
+            let all = std::mem::take(all);
+            written = if all.len() > WORTH_WORKERS { self.decide(&all, Some(all.len() as u64)) } else { self.saver.write(&all) };
+        }
+        let written = written.and_then(|()| match std::mem::replace(&mut self.input, Input::Inline) {
+            Input::Undecided(..) | Input::Inline => Ok(()),
             Input::Blocks(blocks) => blocks.finish(&mut self.saver),
             Input::Failed(error) => Err(error),
-        };
+        });
         let metadata = written.and_then(|()| self.saver.commit()).map_err(|error| self.failed(error))?;
         log("snapshot", &self.saver.location, self.saver.began, Ok((metadata.uncompressed_size, metadata.stored_size)));
         Ok(metadata)
