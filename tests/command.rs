@@ -477,6 +477,37 @@ fn the_environment_chooses_the_storage() {
     assert_eq!(files(folder.path()), ["state.json", "x.gz"]);
 }
 
+#[test]
+fn the_engine_is_set_by_options_and_by_the_environment() {
+    let folder = folder();
+    let folder = folder.path();
+    fs::write(folder.join("large.json"), chat_bytes(3_000_000)).unwrap();
+    let with = |variable: &str, value: &str, arguments: &[&str]| -> support::Done {
+        persist().current_dir(folder).env(variable, value).args(arguments).output().expect("persist starts").into()
+    };
+    let save = ["snapshot", "large.json", "x.json.zst"];
+    for (option, variable, right, wrong, expected) in [
+        ("--workers", "PERSIST_WORKERS", "3", &["0", "65", "-1", "many"][..], "a number from 1 to 64"),
+        ("--memory-limit", "PERSIST_MEMORY_LIMIT", "64000000", &["0", "-1", "lots"], "a number of bytes"),
+        ("--deadline", "PERSIST_DEADLINE", "2.5", &["0", "-1", "nan", "soon"], "a number of seconds"),
+    ] {
+        assert_eq!(with(variable, right, &save).code, 0);
+        assert_eq!(with(variable, "", &save).code, 0);
+        assert_eq!(run_in(folder, &[&save[..], &[&format!("{option}={right}")]].concat()).code, 0);
+        for value in wrong {
+            let done = with(variable, value, &["show", "x.json.zst"]);
+            assert!(done.code == 2 && done.stderr.contains(variable) && done.stderr.contains(expected), "{done:?}");
+            let done = run_in(folder, &["show", "x.json.zst", &format!("{option}={value}")]);
+            assert!(done.code == 2 && done.stderr.contains(option) && done.stderr.contains(expected), "{done:?}");
+        }
+        // An option says more than the environment.
+        assert_eq!(with(variable, right, &["show", "x.json.zst", &format!("{option}={right}")]).code, 0);
+    }
+    let done = with("PERSIST_MEMORY_LIMIT", "2000000", &save);
+    assert!(done.code == 9 && done.stderr.contains("PERSIST_MEMORY_LIMIT"), "{done:?}");
+    assert_eq!(run_in(folder, &["verify", "x.json.zst"]).code, 0);
+}
+
 /// Root may read everything, so that a test that runs as root lets the command
 /// run as nobody.
 #[test]

@@ -1,159 +1,76 @@
-//! The component: the bytes that are built in, compiled once and kept on disk.
+//! The component that is built in: as it was built, or as code for this kind of
+//! processor.
 
-use std::env;
-use std::fs::{self, DirBuilder, File};
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+#[cfg(feature = "compiler")]
+use std::borrow::Cow;
 
-use rustix::fs::OFlags;
-use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+#[cfg(feature = "compiler")]
+use crate::compile::{CompileCache, compiled};
 use crate::error::{ErrorCode, PersistError, Result};
 use crate::sandbox::ALLOWED_IMPORTS;
 
+#[cfg(not(any(feature = "compiler", feature = "edge")))]
+compile_error!("to run its component, persist-host needs the feature 'compiler', or 'edge' for one that was compiled when it was built");
+
 /// The component, as it was built: for other hosts of the WIT world `persist`.
+#[cfg(feature = "compiler")]
 pub const COMPONENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/persist.wasm"));
+
+/// The component, compiled when this library was built.
+#[cfg(feature = "edge")]
+const COMPILED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/persist.cwasm"));
 
 /// The format that the component writes, and the newest that it reads.
 pub const FORMAT_VERSION: u32 = 1;
 
-/// Bytes of the SHA-256 that stands before compiled code in its file.
-const HASH: usize = 32;
-
-/// Where compiled code is kept between runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum CompileCache {
-    /// `$XDG_CACHE_HOME/persist`, else `~/.cache/persist`; nowhere if neither
-    /// is known, or if others can write there.
-    #[default]
-    User,
-    /// This folder, on the same condition.
-    Folder(PathBuf),
-    /// Nowhere: each engine compiles anew, which takes about a second.
-    None,
-}
-
-impl CompileCache {
-    fn folder(&self) -> Option<PathBuf> {
-        match self {
-            Self::None => None,
-            Self::Folder(folder) => Some(folder.clone()),
-            Self::User => env::var_os("XDG_CACHE_HOME")
-                .map(PathBuf::from)
-                .filter(|folder| folder.is_absolute())
-                .or_else(|| env::home_dir().filter(|home| home.is_absolute()).map(|home| home.join(".cache")))
-                .map(|folder| folder.join("persist")),
-        }
-    }
-}
-
 /// The SHA-256 of the component's bytes: which component this is.
 pub fn component_hash() -> [u8; 32] {
-    Sha256::digest(COMPONENT).into()
+    *include_bytes!(concat!(env!("OUT_DIR"), "/persist.wasm.sha256"))
 }
 
-fn failed(doing: &str, error: &wasmtime::Error) -> PersistError {
+/// What an engine runs.
+#[derive(Clone)]
+pub(crate) enum Code {
+    BuiltIn,
+    #[cfg(feature = "compiler")]
+    Wasm(Cow<'static, [u8]>),
+}
+
+pub(crate) fn failed(doing: &str, error: &wasmtime::Error) -> PersistError {
     PersistError::new(ErrorCode::Other, format!("the component could not be {doing}: {error:#}"))
 }
 
-/// The component, ready to be instantiated.
-pub(crate) fn load(engine: &Engine, wasm: &[u8], cache: &CompileCache) -> Result<Component> {
-    let component = compiled(engine, wasm, cache)?;
-    // Never more than what the sandbox means to give, whoever built it.
-    for (name, _) in component.component_type().imports(engine) {
-        let interface = name.split('@').next().unwrap_or(name);
-        if !ALLOWED_IMPORTS.contains(&interface) {
-            return Err(PersistError::new(ErrorCode::Other, format!("the component imports {name}, which it is not given")));
+impl Code {
+    /// The component, ready to be instantiated.
+    pub(crate) fn load(&self, engine: &Engine, #[cfg(feature = "compiler")] cache: &CompileCache) -> Result<Component> {
+        let component = match self {
+            #[cfg(feature = "edge")]
+            Self::BuiltIn => precompiled(engine),
+            #[cfg(not(feature = "edge"))]
+            Self::BuiltIn => compiled(engine, COMPONENT, cache),
+            #[cfg(feature = "compiler")]
+            Self::Wasm(wasm) => compiled(engine, wasm, cache),
+        }?;
+        // Never more than what the sandbox means to give, whoever built it.
+        for (name, _) in component.component_type().imports(engine) {
+            let interface = name.split('@').next().unwrap_or(name);
+            if !ALLOWED_IMPORTS.contains(&interface) {
+                return Err(PersistError::new(ErrorCode::Other, format!("the component imports {name}, which it is not given")));
+            }
         }
+        Ok(component)
     }
-    Ok(component)
 }
 
-fn compiled(engine: &Engine, wasm: &[u8], cache: &CompileCache) -> Result<Component> {
-    let entry = cache.folder().map(|folder| (folder, entry_name(engine, wasm)));
-    if let Some((folder, name)) = &entry {
-        match read_entry(folder, name) {
-            // SAFETY: the bytes are what `Component::serialize` gave. The file
-            // and its folder belong to this user and only this user can write
-            // them, as `read_entry` checked on the open handles; whoever runs
-            // as this user can change this process anyway. The SHA-256 in
-            // front shows accidents. That compiler, settings and processor fit
-            // is checked by wasmtime itself.
-            Ok(code) => match unsafe { Component::deserialize(engine, &code) } {
-                Ok(component) => return Ok(component),
-                Err(error) => tracing::debug!(%error, "compiled code does not fit, compiling anew"),
-            },
-            Err(error) => tracing::debug!(%error, folder = %folder.display(), "no compiled code"),
-        }
-    }
-    let began = std::time::Instant::now();
-    let component = Component::new(engine, wasm).map_err(|error| failed("compiled", &error))?;
-    tracing::debug!(ms = began.elapsed().as_millis(), "compiled the component");
-    if let Some((folder, name)) = &entry {
-        let code = component.serialize().map_err(|error| failed("serialised", &error))?;
-        if let Err(error) = write_entry(folder, name, &code) {
-            tracing::debug!(%error, folder = %folder.display(), "compiled code is not kept");
-        }
-    }
-    Ok(component)
-}
-
-/// A name for everything that the compiled code depends on.
-fn entry_name(engine: &Engine, wasm: &[u8]) -> String {
-    let mut settings = DefaultHasher::new();
-    engine.precompile_compatibility_hash().hash(&mut settings);
-    let component: String = Sha256::digest(wasm).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    format!("{component}-{:016x}.cwasm", settings.finish())
-}
-
-/// Whether a file or folder is this user's, and nobody else can write it.
-fn is_private(metadata: &fs::Metadata) -> bool {
-    metadata.uid() == rustix::process::geteuid().as_raw() && metadata.mode() & 0o022 == 0
-}
-
-fn refused(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::PermissionDenied, format!("the {what} belongs to somebody else, or others can write it"))
-}
-
-fn open_private_folder(folder: &Path) -> io::Result<File> {
-    let handle = File::options().read(true).custom_flags((OFlags::DIRECTORY | OFlags::NOFOLLOW).bits().cast_signed()).open(folder)?;
-    if is_private(&handle.metadata()?) { Ok(handle) } else { Err(refused("folder")) }
-}
-
-fn read_entry(folder: &Path, name: &str) -> io::Result<Vec<u8>> {
-    let handle = open_private_folder(folder)?;
-    let mut file = File::from(rustix::fs::openat(&handle, name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, 0.into())?);
-    let metadata = file.metadata()?;
-    if !metadata.is_file() || !is_private(&metadata) {
-        return Err(refused("file"));
-    }
-    let mut hash = [0; HASH];
-    file.read_exact(&mut hash)?;
-    let mut code = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
-    file.read_to_end(&mut code)?;
-    if <[u8; HASH]>::from(Sha256::digest(&code)) != hash {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the compiled code was damaged"));
-    }
-    Ok(code)
-}
-
-fn write_entry(folder: &Path, name: &str, code: &[u8]) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let handle = open_private_folder(folder)?;
-    let temporary = format!("{name}.{}", std::process::id());
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let written = rustix::fs::openat(&handle, &temporary, flags, 0o600.into()).map_err(io::Error::from).and_then(|file| {
-        let mut file = File::from(file);
-        file.write_all(&Sha256::digest(code))?;
-        file.write_all(code)?;
-        Ok(rustix::fs::renameat(&handle, &temporary, &handle, name)?)
-    });
-    if written.is_err() {
-        let _ = rustix::fs::unlinkat(&handle, &temporary, rustix::fs::AtFlags::empty());
-    }
-    written
+#[cfg(feature = "edge")]
+fn precompiled(engine: &Engine) -> Result<Component> {
+    // SAFETY: the bytes are what `Engine::precompile_component` gave when this
+    // library was built, and a part of it. That wasmtime, settings and this
+    // machine's processor fit is checked by wasmtime itself.
+    unsafe { Component::deserialize(engine, COMPILED) }.map_err(|error| {
+        failed("loaded", &error).hint("build it for the features of this machine's processor, as with RUSTFLAGS=-Ctarget-cpu=…")
+    })
 }

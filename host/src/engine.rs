@@ -1,40 +1,20 @@
 //! The engine: one compiled component, its limits and a storage.
 
-use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use wasmtime::Config;
-use wasmtime::component::Linker;
-
-use crate::bindings::PersistPre;
+use crate::ByteRange;
+use crate::builder::EngineBuilder;
 use crate::cancel::CancelToken;
-use crate::clock::Clock;
-use crate::component::{self, CompileCache};
-use crate::crew::Crew;
-use crate::error::{ErrorCode, PersistError, Result};
+use crate::error::{PersistError, Result};
 use crate::guest::{Guest, Shared, log};
 use crate::list::Snapshots;
 use crate::metadata::{SnapshotMetadata, SnapshotOptions};
-use crate::parallel::Permits;
-use crate::pool;
 use crate::restore::SnapshotReader;
 use crate::salvage::Salvager;
-use crate::sandbox::{Limits, Sandbox};
+use crate::sandbox::Limits;
 use crate::save::SnapshotWriter;
 use crate::storage::{Precondition, ReadOptions, StorageAdapter, WriteOptions};
-use crate::{ByteRange, MemoryStorage};
-
-/// Enough for every snapshot within the format's limits: blocks of 8 MiB and
-/// the largest table, a few times over.
-const DEFAULT_MEMORY_LIMIT: usize = 128 << 20;
-
-/// More would wait for each other, and for the disk.
-const MAX_WORKERS: usize = 64;
-
-/// For one call into the component, which works on a few megabytes: under a
-/// second everywhere but on the smallest machines.
-const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Saves and restores snapshots in one storage, each operation in a fresh
 /// instance of the component. Clones are cheap and share the compiled code;
@@ -53,135 +33,15 @@ impl std::fmt::Debug for Engine {
     }
 }
 
-/// Sets up an [`Engine`].
-#[derive(Clone)]
-pub struct EngineBuilder {
-    wasm: Cow<'static, [u8]>,
-    storage: Option<Arc<dyn StorageAdapter>>,
-    limits: Limits,
-    cache: CompileCache,
-    workers: Option<usize>,
-}
-
-impl std::fmt::Debug for EngineBuilder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EngineBuilder")
-            .field("storage", &self.storage)
-            .field("limits", &self.limits)
-            .field("cache", &self.cache)
-            .field("workers", &self.workers)
-            .finish_non_exhaustive()
-    }
-}
-
-impl EngineBuilder {
-    /// Where snapshots are; an empty memory of its own unless set.
-    #[must_use]
-    pub fn storage(self, storage: impl StorageAdapter + 'static) -> Self {
-        self.shared_storage(Arc::new(storage))
-    }
-
-    /// Where snapshots are, shared with others.
-    #[must_use]
-    pub fn shared_storage(mut self, storage: Arc<dyn StorageAdapter>) -> Self {
-        self.storage = Some(storage);
-        self
-    }
-
-    /// Another component of the world `persist` than the built-in one. It gets
-    /// the same sandbox; what it returns is passed on.
-    #[must_use]
-    pub fn component(mut self, wasm: impl Into<Cow<'static, [u8]>>) -> Self {
-        self.wasm = wasm.into();
-        self
-    }
-
-    /// The most memory that one instance of the component may have, in bytes;
-    /// 128 MiB unless set. Usual is 5 to 25 MB.
-    #[must_use]
-    pub fn memory_limit(mut self, bytes: usize) -> Self {
-        self.limits.memory = bytes;
-        self
-    }
-
-    /// The longest that the component may compute in one call; 30 s unless
-    /// set. A call works on a few megabytes, and time in storage does not count, so
-    /// that this bounds a component that hangs, not a large transfer.
-    #[must_use]
-    pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.limits.deadline = deadline;
-        self
-    }
-
-    /// How many instances work on the blocks of a snapshot at once: one for each
-    /// processor unless set, at most 64. One is the operation's own, on the
-    /// caller's thread; the others are shared by all operations of the engine.
-    /// What is stored does not depend on it.
-    ///
-    /// Each takes up to 25 MB, and two blocks on their way to it and from it.
-    #[must_use]
-    pub fn workers(mut self, workers: usize) -> Self {
-        self.workers = Some(workers);
-        self
-    }
-
-    /// Where compiled code is kept between runs; the user's cache folder
-    /// unless set.
-    #[must_use]
-    pub fn compile_cache(mut self, cache: CompileCache) -> Self {
-        self.cache = cache;
-        self
-    }
-
-    /// Loads the component, compiling it if no compiled code is kept.
-    ///
-    /// # Errors
-    /// `Other` where the machine can't run it.
-    pub fn build(self) -> Result<Engine> {
-        let began = Instant::now();
-        let (engine, component) = self.load(pool::config(self.limits.memory)).or_else(|error| {
-            tracing::debug!(%error, "memory can't be reserved for many instances: each gets its own");
-            self.load(pool::config_without())
-        })?;
-        let clock = Clock::start(engine.weak())
-            .map_err(|error| PersistError::new(ErrorCode::Other, format!("no thread could be started: {error}")))?;
-        tracing::debug!(ms = began.elapsed().as_millis(), "the engine is ready");
-        let storage = self.storage.clone().unwrap_or_else(|| Arc::new(MemoryStorage::new()));
-        let limits = self.limits;
-        let workers = self.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).min(MAX_WORKERS);
-        let permits = Arc::new(Permits::new(workers));
-        Ok(Engine {
-            shared: Arc::new(Shared { engine, component, clock, builder: self, permits, crew: Crew::new(workers.saturating_sub(1)) }),
-            storage,
-            limits,
-            cancel: CancelToken::new(),
-        })
-    }
-
-    /// The component under these settings, ready to be instantiated.
-    fn load(&self, config: wasmtime::Result<Config>) -> Result<(wasmtime::Engine, PersistPre<Sandbox>)> {
-        let failed = |error: wasmtime::Error| PersistError::new(ErrorCode::Other, format!("the component can't run here: {error:#}"));
-        let engine = config.and_then(|config| wasmtime::Engine::new(&config)).map_err(failed)?;
-        let component = component::load(&engine, &self.wasm, &self.cache)?;
-        let mut linker = Linker::new(&engine);
-        crate::bindings::storage::add_to_linker::<_, wasmtime::component::HasSelf<_>>(&mut linker, |sandbox: &mut Sandbox| sandbox)
-            .map_err(failed)?;
-        crate::wasi::link(&mut linker, &component).map_err(failed)?;
-        let component = linker.instantiate_pre(&component).and_then(PersistPre::new).map_err(failed)?;
-        Ok((engine, component))
-    }
-}
-
 impl Engine {
     /// An engine to be set up.
     pub fn builder() -> EngineBuilder {
-        EngineBuilder {
-            wasm: Cow::Borrowed(component::COMPONENT),
-            storage: None,
-            limits: Limits { memory: DEFAULT_MEMORY_LIMIT, deadline: DEFAULT_DEADLINE },
-            cache: CompileCache::default(),
-            workers: None,
-        }
+        EngineBuilder::default()
+    }
+
+    /// An engine of its own parts.
+    pub(crate) fn new(shared: Arc<Shared>, storage: Arc<dyn StorageAdapter>, limits: Limits) -> Self {
+        Self { shared, storage, limits, cancel: CancelToken::new() }
     }
 
     /// The same engine on another storage.

@@ -6,10 +6,10 @@ use std::time::Instant;
 use wasmtime::Store;
 
 use crate::bindings::{Persist, PersistPre, snapshots as wit};
+use crate::builder::EngineBuilder;
 use crate::cancel::CancelToken;
 use crate::clock::Clock;
 use crate::crew::Crew;
-use crate::engine::EngineBuilder;
 use crate::error::{ErrorCode, PersistError, Result};
 use crate::parallel::{Permits, Workers};
 use crate::sandbox::{self, Limits, Sandbox};

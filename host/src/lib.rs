@@ -31,10 +31,14 @@
 compile_error!("persist-host runs on Linux and macOS: its local files rely on their locks and renames");
 
 mod bindings;
+mod builder;
 mod cancel;
 #[cfg(feature = "cli")]
 pub mod cli;
 mod clock;
+mod code;
+#[cfg(feature = "compiler")]
+mod compile;
 mod component;
 mod config;
 mod crew;
@@ -55,10 +59,15 @@ mod save;
 mod storage;
 mod wasi;
 
+pub use builder::EngineBuilder;
 pub use cancel::CancelToken;
-pub use component::{COMPONENT, CompileCache, FORMAT_VERSION, component_hash};
+#[cfg(feature = "compiler")]
+pub use compile::CompileCache;
+#[cfg(feature = "compiler")]
+pub use component::COMPONENT;
+pub use component::{FORMAT_VERSION, component_hash};
 pub use config::{StorageBackend, StorageConfig};
-pub use engine::{Copied, Engine, EngineBuilder};
+pub use engine::{Copied, Engine};
 pub use error::{ErrorCode, ErrorDetail, PersistError, Result};
 pub use health::{HealthCheck, check_health};
 pub use list::{ListEntry, Snapshots};

@@ -25,9 +25,9 @@ const INTERVAL: Duration = Duration::from_millis(20);
 pub(crate) struct Permits(AtomicUsize);
 
 impl Permits {
-    pub(crate) fn new(workers: usize) -> Self {
+    pub(crate) fn new(workers: usize) -> Arc<Self> {
         // One worker is the operation itself.
-        Self(AtomicUsize::new(workers.saturating_sub(1)))
+        Arc::new(Self(AtomicUsize::new(workers.saturating_sub(1))))
     }
 
     /// All that are to be had at this moment, up to so many; perhaps none.

@@ -26,9 +26,7 @@ const PAGE: usize = 64 << 10;
 
 /// Settings for an engine whose instances each get memory of their own.
 pub(crate) fn config_without() -> Result<Config> {
-    let mut config = Config::new();
-    config.epoch_interruption(true);
-    Ok(config)
+    Ok(crate::code::config())
 }
 
 /// Settings for an engine with memory for many instances, of at most so many
@@ -53,7 +51,7 @@ pub(crate) fn config(memory_limit: usize) -> Result<Config> {
         .table_keep_resident(KEPT)
         .max_unused_warm_slots(WARM_PLACES)
         .pagemap_scan(Enabled::Auto);
-    let mut config = config_without()?;
+    let mut config = crate::code::config();
     config.allocation_strategy(places);
     Ok(config)
 }

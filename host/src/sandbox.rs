@@ -80,12 +80,10 @@ impl std::error::Error for Stopped {}
 /// What the error of a call into the guest means.
 pub(crate) fn trapped(error: &wasmtime::Error) -> PersistError {
     match error.downcast_ref::<Stopped>() {
-        Some(stopped @ Stopped::Memory { .. }) => {
-            PersistError::new(ErrorCode::MemoryLimit, stopped.to_string()).hint("raise the engine's memory limit")
-        }
-        Some(stopped @ Stopped::Deadline(_)) => {
-            PersistError::new(ErrorCode::Deadline, stopped.to_string()).hint("raise the engine's deadline, or use a faster codec or level")
-        }
+        Some(stopped @ Stopped::Memory { .. }) => PersistError::new(ErrorCode::MemoryLimit, stopped.to_string())
+            .hint("raise the engine's memory limit, as with PERSIST_MEMORY_LIMIT"),
+        Some(stopped @ Stopped::Deadline(_)) => PersistError::new(ErrorCode::Deadline, stopped.to_string())
+            .hint("raise the engine's deadline, as with PERSIST_DEADLINE, or use a faster codec or level"),
         Some(Stopped::Cancelled) => cancelled(),
         None if error.is::<wasmtime::PoolConcurrencyLimitError>() => {
             let message = format!("{} snapshots are being written or read at once, and no more can be", crate::pool::MAX_INSTANCES);

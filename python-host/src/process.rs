@@ -70,7 +70,7 @@ pub(crate) fn engine(storage: Arc<dyn StorageAdapter>) -> Result<Engine> {
     let engine = match process.engine.get() {
         Some(engine) => engine.clone(),
         None => {
-            let engine = Engine::builder().build()?;
+            let engine = Engine::builder().environment()?.build()?;
             process.engine.get_or_init(|| engine).clone()
         }
     };

@@ -6,6 +6,7 @@
 mod bench;
 mod component;
 mod demo;
+mod edge;
 mod fuzz;
 mod python;
 mod shell;
@@ -24,7 +25,8 @@ Commands:
                     needs a nightly toolchain and cargo-fuzz
   bench [OPTION]…   measure, and print ratios; --check fails on one that is
                     missed, --quick leaves out what takes minutes
-  component [FILE]  build the WebAssembly component, into FILE [persist.wasm]";
+  component [FILE]  build the WebAssembly component, into FILE [persist.wasm]
+  edge              build the command for small machines: no compiler, no S3";
 
 /// The root of the workspace.
 fn workspace() -> PathBuf {
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         ["bench", ref options @ ..] => bench::run(options),
         ["fuzz"] => fuzz::run("600"),
         ["fuzz", seconds] => fuzz::run(seconds),
+        ["edge"] => edge::build().map(|built| println!("{}", built.display())),
         ["component"] => build_component(Path::new("persist.wasm")),
         ["component", file] => build_component(Path::new(file)),
         ["help" | "--help" | "-h"] => {

@@ -3,8 +3,8 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-use crate::python;
 use crate::shell::{self, announce, cargo, install_target};
+use crate::{edge, python};
 
 pub(crate) fn run() -> Result<(), String> {
     announce("Setting up");
@@ -16,6 +16,12 @@ pub(crate) fn run() -> Result<(), String> {
     // With what the tests print: how much was tried, and how large things are.
     announce("All tests (states of 1 GiB, kills and faults take most of the time: about 10 minutes)");
     run_tests(cargo().args(["test", "--release", "--locked", "--workspace", "--no-fail-fast", "--", "--show-output"]))?;
+
+    announce("The build for small machines (the first time, 5 minutes on two cores)");
+    let edge = edge::build()?;
+    let mut tests = cargo();
+    tests.args(["test", "--release", "--locked", "--package", "persist-host", "--test", "edge", "--", "--show-output"]);
+    run_tests(tests.env("PERSIST_EDGE", edge))?;
 
     python::test()?;
 

@@ -156,11 +156,11 @@ fn copy(source: &Engine, key: &str, target: &Engine, target_key: &str, if_exists
     })
 }
 
-fn copy_all(arguments: &Arguments, config: &StorageConfig, output: &Output) -> Result<(), Failure> {
+fn copy_all(arguments: &Arguments, storage: &StorageArguments, config: &StorageConfig, output: &Output) -> Result<(), Failure> {
     let (source, prefix) = config.open_folder(&arguments.src)?;
     let (target, target_prefix) = config.open_folder_to_write(&arguments.dest)?;
     let workers = source.parallelism().max(target.parallelism()).min(MAX_WORKERS);
-    let source = Engine::builder().shared_storage(source).build()?;
+    let source = storage.engine()?.with_storage(source);
     // The cancel token goes to both storages.
     let target = source.with_storage(target).with_cancel(&interrupt::token());
     let source = source.with_cancel(&interrupt::token());
@@ -180,10 +180,10 @@ fn copy_all(arguments: &Arguments, config: &StorageConfig, output: &Output) -> R
     exit_code.map_or(Ok(()), |exit_code| Err(Failure::Reported(exit_code)))
 }
 
-fn copy_one(arguments: &Arguments, config: &StorageConfig, output: &Output) -> Result<(), Failure> {
+fn copy_one(arguments: &Arguments, storage: &StorageArguments, config: &StorageConfig, output: &Output) -> Result<(), Failure> {
     let from = config.locate_followed(&arguments.src)?;
     let to = config.locate_followed(target_of(arguments, config, from.key()))?;
-    let source = Engine::builder().shared_storage(config.open(&from)?).build()?;
+    let source = storage.engine()?.with_storage(config.open(&from)?);
     let target = source.with_storage(config.open(&to)?).with_cancel(&interrupt::token());
     let source = source.with_cancel(&interrupt::token());
     let progress = Progress::new(output, "copying", None);
@@ -194,5 +194,5 @@ fn copy_one(arguments: &Arguments, config: &StorageConfig, output: &Output) -> R
 pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
     let mut config = storage.config()?;
     config.durability = Durability::from(arguments.durability);
-    if arguments.recursive { copy_all(arguments, &config, output) } else { copy_one(arguments, &config, output) }
+    if arguments.recursive { copy_all(arguments, storage, &config, output) } else { copy_one(arguments, storage, &config, output) }
 }

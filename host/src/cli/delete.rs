@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::output::{Failure, Output, printable};
 use super::storage::{StorageArguments, Storages};
-use crate::{Engine, ErrorCode, PersistError, Precondition, Result};
+use crate::{ErrorCode, PersistError, Precondition, Result};
 
 /// Delete snapshots.
 ///
@@ -52,7 +52,7 @@ pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Ou
         return Err(Failure::Reported(1));
     }
     let precondition = arguments.if_match.clone().map_or(Precondition::None, Precondition::IfMatch);
-    let engine = Engine::builder().build()?;
+    let engine = storage.engine()?;
     output.for_each(&arguments.src, |src| {
         let location = storages.config.locate(src)?;
         engine.with_storage(storages.open(&location)?).delete(location.key(), precondition.clone())?;

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::output::{Failure, Output, printable};
 use super::storage::StorageArguments;
-use crate::{Engine, Result};
+use crate::Result;
 
 /// What the command exits with if there is nothing.
 const NOT_FOUND: u8 = 3;
@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
     let config = storage.config()?;
     let location = config.locate_followed(&arguments.src)?;
-    let engine = Engine::builder().shared_storage(config.open(&location)?).build()?;
+    let engine = storage.engine()?.with_storage(config.open(&location)?);
     let exists = engine.exists(location.key())?;
     let src = printable(&arguments.src);
     output.report(

@@ -7,7 +7,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::output::{Failure, Output, printable, ratio, short_bytes};
 use super::storage::StorageArguments;
-use crate::{Engine, ErrorCode, ListEntry, Result, SnapshotMetadata};
+use crate::{ErrorCode, ListEntry, Result, SnapshotMetadata};
 
 /// List the snapshots in a folder and all below it.
 ///
@@ -70,9 +70,8 @@ impl fmt::Display for Table {
 }
 
 pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
-    let config = storage.config()?;
-    let (storage, prefix) = config.open_folder(&arguments.location)?;
-    let engine = Engine::builder().shared_storage(storage).build()?;
+    let (folder, prefix) = storage.config()?.open_folder(&arguments.location)?;
+    let engine = storage.engine()?.with_storage(folder);
     let (mut rows, mut others, mut exit_code) = (Vec::new(), 0_u64, None);
     let mut failure = None;
     for entry in engine.list(&prefix) {

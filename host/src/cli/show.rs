@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::output::{Failure, Output, exact_bytes, printable, ratio};
 use super::storage::StorageArguments;
-use crate::{Engine, Result, SnapshotMetadata};
+use crate::{Result, SnapshotMetadata};
 
 /// Show what a snapshot says of itself, without reading its state.
 ///
@@ -51,7 +51,7 @@ impl fmt::Display for Sheet<'_> {
 pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
     let config = storage.config()?;
     let location = config.locate_followed(&arguments.src)?;
-    let engine = Engine::builder().shared_storage(config.open(&location)?).build()?;
+    let engine = storage.engine()?.with_storage(config.open(&location)?);
     let metadata = engine.metadata(location.key())?;
     output.result(&metadata, Sheet(&metadata))
 }

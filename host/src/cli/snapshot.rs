@@ -14,8 +14,7 @@ use super::output::{Failure, Output, exact_bytes, printable, ratio};
 use super::progress::Progress;
 use super::storage::StorageArguments;
 use crate::{
-    Codec, Durability, Engine, ErrorCode, PersistError, Precondition, Result, SnapshotOptions, SnapshotWriter, StorageBackend,
-    StorageLocation,
+    Codec, Durability, ErrorCode, PersistError, Precondition, Result, SnapshotOptions, SnapshotWriter, StorageBackend, StorageLocation,
 };
 
 /// State that is read at a time.
@@ -233,7 +232,7 @@ pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Ou
     let mut config = storage.config()?;
     config.durability = arguments.durability.into();
     let location = config.locate_followed(&arguments.dest)?;
-    let storage = config.open(&location)?;
+    let place = config.open(&location)?;
     let (state, size) = open_state(&arguments.state)?;
     if is_same_file(&arguments.state, &location) {
         let error = PersistError::new(ErrorCode::InvalidArgument, "the state itself is at DEST, and would be replaced").at(&location);
@@ -243,7 +242,7 @@ pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Ou
         output.note("the memory of this command ends with it: nothing is kept");
     }
     let options = arguments.options(size)?;
-    let engine = Engine::builder().shared_storage(storage).build()?.with_cancel(&interrupt::token());
+    let engine = storage.engine()?.with_storage(place).with_cancel(&interrupt::token());
     let mut writer = engine.writer(location.key(), options)?;
     copy(state, &arguments.state, &mut writer, Progress::new(output, "saving", size))?;
     let metadata = writer.commit()?;

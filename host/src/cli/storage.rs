@@ -1,4 +1,5 @@
-//! Which storage a command works on: options, over what the environment says.
+//! Which storage a command works on, and with which engine: options, over what
+//! the environment says.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -29,6 +30,26 @@ pub(crate) struct StorageArguments {
     #[cfg(feature = "s3")]
     #[command(flatten)]
     s3: S3Arguments,
+    #[command(flatten)]
+    engine: EngineArguments,
+}
+
+/// The options of `EngineBuilder`, under their names.
+#[derive(Args)]
+#[command(next_help_heading = "Engine options")]
+struct EngineArguments {
+    /// How many instances of the component work on a snapshot at once [env:
+    /// PERSIST_WORKERS; else one for each processor].
+    #[arg(long, global = true, value_name = "N", hide_short_help = true)]
+    workers: Option<String>,
+    /// The most memory of an instance [env: PERSIST_MEMORY_LIMIT; else
+    /// 134217728].
+    #[arg(long, global = true, value_name = "BYTES", hide_short_help = true)]
+    memory_limit: Option<String>,
+    /// The longest that the component may compute on a few megabytes [env:
+    /// PERSIST_DEADLINE; else 30].
+    #[arg(long, global = true, value_name = "SECONDS", hide_short_help = true)]
+    deadline: Option<String>,
 }
 
 /// The options of `S3Options`, under their names; also as `PERSIST_S3_…`.
@@ -138,12 +159,24 @@ impl StorageArguments {
 }
 
 impl StorageArguments {
+    /// An engine with these settings; its storage is still to be given.
+    pub(crate) fn engine(&self) -> Result<Engine> {
+        let EngineArguments { workers, memory_limit, deadline } = &self.engine;
+        let mut builder = Engine::builder().environment()?;
+        for (name, value) in [("workers", workers), ("memory-limit", memory_limit), ("deadline", deadline)] {
+            if let Some(value) = value {
+                builder = builder.option(name, value).map_err(|error| error.at(format_args!("--{name}")))?;
+            }
+        }
+        builder.build()
+    }
+
     /// The engine of a snapshot that is read, and where it is. What goes into a
     /// file is undone by Ctrl-C; nothing is left of what goes to stdout.
     pub(crate) fn open_source(&self, source: &str, output: &Path) -> Result<(Engine, StorageLocation)> {
         let config = self.config()?;
         let location = config.locate_followed(source)?;
-        let engine = Engine::builder().shared_storage(config.open(&location)?).build()?;
+        let engine = self.engine()?.with_storage(config.open(&location)?);
         let engine = if output == Path::new("-") { engine } else { engine.with_cancel(&interrupt::token()) };
         Ok((engine, location))
     }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::output::{Failure, Output, exact_bytes, printable};
 use super::progress::Progress;
 use super::storage::{StorageArguments, Storages};
-use crate::{Engine, SnapshotMetadata};
+use crate::SnapshotMetadata;
 
 /// Check every byte of snapshots.
 ///
@@ -30,7 +30,7 @@ struct Verified<'a> {
 
 pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
     let storages = Storages::new(storage)?;
-    let engine = Engine::builder().build()?;
+    let engine = storage.engine()?;
     output.for_each(&arguments.src, |src| {
         let location = storages.config.locate_followed(src)?;
         let engine = engine.with_storage(storages.open(&location)?);

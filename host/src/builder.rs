@@ -1,0 +1,212 @@
+//! Setting up an engine.
+
+#[cfg(feature = "compiler")]
+use std::borrow::Cow;
+use std::env;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use wasmtime::Config;
+use wasmtime::component::Linker;
+
+use crate::bindings::PersistPre;
+use crate::clock::Clock;
+#[cfg(feature = "compiler")]
+use crate::compile::CompileCache;
+use crate::component::Code;
+use crate::crew::Crew;
+use crate::engine::Engine;
+use crate::error::{ErrorCode, PersistError, Result};
+use crate::guest::Shared;
+use crate::parallel::Permits;
+use crate::pool;
+use crate::sandbox::{Limits, Sandbox};
+use crate::storage::{MemoryStorage, StorageAdapter};
+
+/// Enough for every snapshot within the format's limits: blocks of 8 MiB and
+/// the largest table, a few times over.
+const DEFAULT_MEMORY_LIMIT: usize = 128 << 20;
+
+/// More would wait for each other, and for the disk.
+const MAX_WORKERS: usize = 64;
+
+/// For one call into the component, which works on a few megabytes: under a
+/// second everywhere but on the smallest machines.
+const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
+
+/// The options that text can set.
+const OPTION_NAMES: [&str; 3] = ["workers", "memory-limit", "deadline"];
+
+/// Sets up an [`Engine`].
+#[derive(Clone)]
+pub struct EngineBuilder {
+    code: Code,
+    storage: Option<Arc<dyn StorageAdapter>>,
+    limits: Limits,
+    #[cfg(feature = "compiler")]
+    cache: CompileCache,
+    workers: Option<usize>,
+}
+
+impl std::fmt::Debug for EngineBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EngineBuilder")
+            .field("storage", &self.storage)
+            .field("limits", &self.limits)
+            .field("workers", &self.workers)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for EngineBuilder {
+    fn default() -> Self {
+        Self {
+            code: Code::BuiltIn,
+            storage: None,
+            limits: Limits { memory: DEFAULT_MEMORY_LIMIT, deadline: DEFAULT_DEADLINE },
+            #[cfg(feature = "compiler")]
+            cache: CompileCache::default(),
+            workers: None,
+        }
+    }
+}
+
+impl EngineBuilder {
+    /// Where snapshots are; an empty memory of its own unless set.
+    #[must_use]
+    pub fn storage(self, storage: impl StorageAdapter + 'static) -> Self {
+        self.shared_storage(Arc::new(storage))
+    }
+
+    /// Where snapshots are, shared with others.
+    #[must_use]
+    pub fn shared_storage(mut self, storage: Arc<dyn StorageAdapter>) -> Self {
+        self.storage = Some(storage);
+        self
+    }
+
+    /// Another component of the world `persist` than the built-in one. It gets
+    /// the same sandbox; what it returns is passed on.
+    #[cfg(feature = "compiler")]
+    #[must_use]
+    pub fn component(mut self, wasm: impl Into<Cow<'static, [u8]>>) -> Self {
+        self.code = Code::Wasm(wasm.into());
+        self
+    }
+
+    /// The most memory that one instance of the component may have, in bytes;
+    /// 128 MiB unless set. Usual is 5 to 25 MB.
+    #[must_use]
+    pub fn memory_limit(mut self, bytes: usize) -> Self {
+        self.limits.memory = bytes;
+        self
+    }
+
+    /// The longest that the component may compute in one call; 30 s unless
+    /// set. A call works on a few megabytes, and time in storage does not count, so
+    /// that this bounds a component that hangs, not a large transfer.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.limits.deadline = deadline;
+        self
+    }
+
+    /// How many instances work on the blocks of a snapshot at once: one for each
+    /// processor unless set, at most 64. One is the operation's own, on the
+    /// caller's thread; the others are shared by all operations of the engine.
+    /// What is stored does not depend on it.
+    ///
+    /// Each takes up to 25 MB, and two blocks on their way to it and from it.
+    #[must_use]
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = Some(workers);
+        self
+    }
+
+    /// Sets an option by its name: `workers` (1 to 64), `memory-limit` (bytes) or
+    /// `deadline` (seconds).
+    ///
+    /// # Errors
+    /// `Configuration` for another name, or a value that it can't have.
+    pub fn option(self, name: &str, value: &str) -> Result<Self> {
+        let wrong = |problem: String, hint: String| Err(PersistError::new(ErrorCode::InvalidArgument, problem).hint(hint));
+        let expected = match name {
+            "workers" => match value.parse() {
+                Ok(workers @ 1..=MAX_WORKERS) => return Ok(self.workers(workers)),
+                _ => format!("a number from 1 to {MAX_WORKERS}"),
+            },
+            "memory-limit" => match value.parse() {
+                Ok(bytes @ 1..) => return Ok(self.memory_limit(bytes)),
+                _ => "a number of bytes".to_owned(),
+            },
+            "deadline" => match value.parse().map(Duration::try_from_secs_f64) {
+                Ok(Ok(deadline)) if !deadline.is_zero() => return Ok(self.deadline(deadline)),
+                _ => "a number of seconds".to_owned(),
+            },
+            _ => return wrong(format!("the engine's option '{name}' is not known"), format!("it is one of {}", OPTION_NAMES.join(", "))),
+        };
+        wrong(format!("'{}' is no value for the engine's option {name}", value.escape_debug()), format!("it is {expected}"))
+    }
+
+    /// Sets what the environment gives: `PERSIST_WORKERS`,
+    /// `PERSIST_MEMORY_LIMIT` and `PERSIST_DEADLINE`, as
+    /// [`option`](Self::option) does. Empty is unset.
+    ///
+    /// # Errors
+    /// `Configuration` that names the variable.
+    pub fn environment(mut self) -> Result<Self> {
+        for name in OPTION_NAMES {
+            let variable = format!("PERSIST_{}", name.to_ascii_uppercase().replace('-', "_"));
+            if let Some(value) = env::var_os(&variable).filter(|value| !value.is_empty()) {
+                self = self.option(name, &value.to_string_lossy()).map_err(|error| error.at(&variable))?;
+            }
+        }
+        Ok(self)
+    }
+
+    /// Where compiled code is kept between runs; the user's cache folder
+    /// unless set.
+    #[cfg(feature = "compiler")]
+    #[must_use]
+    pub fn compile_cache(mut self, cache: CompileCache) -> Self {
+        self.cache = cache;
+        self
+    }
+
+    /// Loads the component, compiling it if no compiled code is kept.
+    ///
+    /// # Errors
+    /// `Other` where the machine can't run it.
+    pub fn build(self) -> Result<Engine> {
+        let began = Instant::now();
+        let (engine, component) = self.load(pool::config(self.limits.memory)).or_else(|error| {
+            tracing::debug!(%error, "memory can't be reserved for many instances: each gets its own");
+            self.load(pool::config_without())
+        })?;
+        let clock = Clock::start(engine.weak())
+            .map_err(|error| PersistError::new(ErrorCode::Other, format!("no thread could be started: {error}")))?;
+        tracing::debug!(ms = began.elapsed().as_millis(), "the engine is ready");
+        let storage = self.storage.clone().unwrap_or_else(|| Arc::new(MemoryStorage::new()));
+        let limits = self.limits;
+        let workers = self.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).clamp(1, MAX_WORKERS);
+        let shared = Shared { engine, component, clock, builder: self, permits: Permits::new(workers), crew: Crew::new(workers - 1) };
+        Ok(Engine::new(Arc::new(shared), storage, limits))
+    }
+
+    /// The component under these settings, ready to be instantiated.
+    fn load(&self, config: wasmtime::Result<Config>) -> Result<(wasmtime::Engine, PersistPre<Sandbox>)> {
+        let failed = |error: wasmtime::Error| PersistError::new(ErrorCode::Other, format!("the component can't run here: {error:#}"));
+        let engine = config.and_then(|config| wasmtime::Engine::new(&config)).map_err(failed)?;
+        let component = self.code.load(
+            &engine,
+            #[cfg(feature = "compiler")]
+            &self.cache,
+        )?;
+        let mut linker = Linker::new(&engine);
+        crate::bindings::storage::add_to_linker::<_, wasmtime::component::HasSelf<_>>(&mut linker, |sandbox: &mut Sandbox| sandbox)
+            .map_err(failed)?;
+        crate::wasi::link(&mut linker, &component).map_err(failed)?;
+        let component = linker.instantiate_pre(&component).and_then(PersistPre::new).map_err(failed)?;
+        Ok((engine, component))
+    }
+}
