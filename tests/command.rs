@@ -489,6 +489,7 @@ fn the_engine_is_set_by_options_and_by_the_environment() {
     for (option, variable, right, wrong, expected) in [
         ("--workers", "PERSIST_WORKERS", "3", &["0", "65", "-1", "many"][..], "a number from 1 to 64"),
         ("--memory-limit", "PERSIST_MEMORY_LIMIT", "64000000", &["0", "-1", "lots"], "a number of bytes"),
+        ("--total-memory-limit", "PERSIST_TOTAL_MEMORY_LIMIT", "200000000", &["0", "-1", "lots"], "a number of bytes"),
         ("--deadline", "PERSIST_DEADLINE", "2.5", &["0", "-1", "nan", "soon"], "a number of seconds"),
     ] {
         assert_eq!(with(variable, right, &save).code, 0);

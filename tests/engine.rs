@@ -162,6 +162,35 @@ fn operations_at_once_are_limited_and_the_next_one_works() {
 }
 
 #[test]
+fn memory_of_all_operations_together_is_limited() {
+    let engine = Engine::builder().compile_cache(cache()).total_memory_limit(30 << 20).workers(1).build().expect("an engine");
+    let state = chat_bytes(3_000_000);
+    let mut writers = Vec::new();
+    let error = loop {
+        let opened = engine.writer(&format!("{}", writers.len()), SnapshotOptions::default()).and_then(|mut writer| {
+            writer.write_state(&state)?;
+            Ok(writer)
+        });
+        match opened {
+            Ok(writer) => writers.push(writer),
+            Err(error) => break error,
+        }
+        assert!(writers.len() < 100, "nothing limits them");
+    };
+    assert!(writers.len() > 1, "there is room for several");
+    assert_eq!((error.code(), error.exit_code()), (ErrorCode::LimitExceeded, 9), "{error:?}");
+    assert!(error.to_string().contains("at once") && error.detail().hint.is_some(), "{error:?}");
+    // The others go on, and what they had is there again.
+    let count = writers.len();
+    for writer in writers.drain(..) {
+        writer.commit().expect("it is saved");
+    }
+    for _ in 0..3 * count {
+        assert!(engine.restore("0").expect("it is restored") == state);
+    }
+}
+
+#[test]
 fn time_is_limited_and_storage_does_not_count() {
     let hasty = Engine::builder().compile_cache(cache()).deadline(Duration::from_millis(1)).build().expect("an engine");
     let options = SnapshotOptions { codec: Some(Codec::Gzip), level: Some(9), ..SnapshotOptions::default() };

@@ -10,6 +10,7 @@ use wasmtime::Config;
 use wasmtime::component::Linker;
 
 use crate::bindings::PersistPre;
+use crate::budget::Budget;
 use crate::clock::Clock;
 #[cfg(feature = "compiler")]
 use crate::compile::CompileCache;
@@ -27,6 +28,9 @@ use crate::storage::{MemoryStorage, StorageAdapter};
 /// the largest table, a few times over.
 const DEFAULT_MEMORY_LIMIT: usize = 128 << 20;
 
+/// Enough for some hundred operations at once.
+const DEFAULT_TOTAL_MEMORY_LIMIT: u64 = 4 << 30;
+
 /// More would wait for each other, and for the disk.
 const MAX_WORKERS: usize = 64;
 
@@ -35,7 +39,7 @@ const MAX_WORKERS: usize = 64;
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The options that text can set.
-const OPTION_NAMES: [&str; 3] = ["workers", "memory-limit", "deadline"];
+const OPTION_NAMES: [&str; 4] = ["workers", "memory-limit", "total-memory-limit", "deadline"];
 
 /// Sets up an [`Engine`].
 #[derive(Clone)]
@@ -43,6 +47,7 @@ pub struct EngineBuilder {
     code: Code,
     storage: Option<Arc<dyn StorageAdapter>>,
     limits: Limits,
+    total_memory: u64,
     #[cfg(feature = "compiler")]
     cache: CompileCache,
     workers: Option<usize>,
@@ -53,6 +58,7 @@ impl std::fmt::Debug for EngineBuilder {
         f.debug_struct("EngineBuilder")
             .field("storage", &self.storage)
             .field("limits", &self.limits)
+            .field("total_memory", &self.total_memory)
             .field("workers", &self.workers)
             .finish_non_exhaustive()
     }
@@ -64,6 +70,7 @@ impl Default for EngineBuilder {
             code: Code::BuiltIn,
             storage: None,
             limits: Limits { memory: DEFAULT_MEMORY_LIMIT, deadline: DEFAULT_DEADLINE },
+            total_memory: DEFAULT_TOTAL_MEMORY_LIMIT,
             #[cfg(feature = "compiler")]
             cache: CompileCache::default(),
             workers: None,
@@ -102,6 +109,14 @@ impl EngineBuilder {
         self
     }
 
+    /// The most memory that all instances together may have, in bytes; 4 GiB
+    /// unless set. An operation that would need more fails, and the others go on.
+    #[must_use]
+    pub fn total_memory_limit(mut self, bytes: u64) -> Self {
+        self.total_memory = bytes;
+        self
+    }
+
     /// The longest that the component may compute in one call; 30 s unless
     /// set. A call works on a few megabytes, and time in storage does not count, so
     /// that this bounds a component that hangs, not a large transfer.
@@ -123,8 +138,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Sets an option by its name: `workers` (1 to 64), `memory-limit` (bytes) or
-    /// `deadline` (seconds).
+    /// Sets an option by its name: `workers` (1 to 64), `memory-limit`,
+    /// `total-memory-limit` (bytes) or `deadline` (seconds).
     ///
     /// # Errors
     /// `Configuration` for another name, or a value that it can't have.
@@ -139,6 +154,10 @@ impl EngineBuilder {
                 Ok(bytes @ 1..) => return Ok(self.memory_limit(bytes)),
                 _ => "a number of bytes".to_owned(),
             },
+            "total-memory-limit" => match value.parse() {
+                Ok(bytes @ 1..) => return Ok(self.total_memory_limit(bytes)),
+                _ => "a number of bytes".to_owned(),
+            },
             "deadline" => match value.parse().map(Duration::try_from_secs_f64) {
                 Ok(Ok(deadline)) if !deadline.is_zero() => return Ok(self.deadline(deadline)),
                 _ => "a number of seconds".to_owned(),
@@ -149,8 +168,8 @@ impl EngineBuilder {
     }
 
     /// Sets what the environment gives: `PERSIST_WORKERS`,
-    /// `PERSIST_MEMORY_LIMIT` and `PERSIST_DEADLINE`, as
-    /// [`option`](Self::option) does. Empty is unset.
+    /// `PERSIST_MEMORY_LIMIT`, `PERSIST_TOTAL_MEMORY_LIMIT` and
+    /// `PERSIST_DEADLINE`, as [`option`](Self::option) does. Empty is unset.
     ///
     /// # Errors
     /// `Configuration` that names the variable.
@@ -189,7 +208,9 @@ impl EngineBuilder {
         let storage = self.storage.clone().unwrap_or_else(|| Arc::new(MemoryStorage::new()));
         let limits = self.limits;
         let workers = self.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).clamp(1, MAX_WORKERS);
-        let shared = Shared { engine, component, clock, builder: self, permits: Permits::new(workers), crew: Crew::new(workers - 1) };
+        let budget = Budget::new(self.total_memory);
+        let (permits, crew) = (Permits::new(workers), Crew::new(workers - 1));
+        let shared = Shared { engine, component, clock, builder: self, permits, crew, budget };
         Ok(Engine::new(Arc::new(shared), storage, limits))
     }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 use wasmtime::Store;
 
 use crate::bindings::{Persist, PersistPre, snapshots as wit};
+use crate::budget::{Budget, Share};
 use crate::builder::EngineBuilder;
 use crate::cancel::CancelToken;
 use crate::clock::Clock;
@@ -25,6 +26,8 @@ pub(crate) struct Shared {
     /// For the workers of all operations, and their threads.
     pub(crate) permits: Arc<Permits>,
     pub(crate) crew: Arc<Crew>,
+    /// The memory of all instances.
+    pub(crate) budget: Arc<Budget>,
 }
 
 impl Drop for Shared {
@@ -49,7 +52,8 @@ pub(crate) struct Guest {
 impl Guest {
     /// A fresh instance on this storage.
     pub(crate) fn start(shared: &Arc<Shared>, storage: &Arc<dyn StorageAdapter>, limits: Limits, cancel: &CancelToken) -> Result<Self> {
-        let mut store = Sandbox::store(&shared.engine, Arc::clone(storage), limits, cancel.clone());
+        let memory = Share::new(&shared.budget);
+        let mut store = Sandbox::store(&shared.engine, Arc::clone(storage), limits, memory, cancel.clone());
         Sandbox::begin_call(&mut store);
         let running = shared.clock.run();
         let bindings = shared.component.instantiate(&mut store).map_err(|error| sandbox::trapped(&error))?;

@@ -31,6 +31,7 @@
 compile_error!("persist-host runs on Linux and macOS: its local files rely on their locks and renames");
 
 mod bindings;
+mod budget;
 mod builder;
 mod cancel;
 #[cfg(feature = "cli")]

@@ -10,6 +10,7 @@ use wasmtime::component::{Resource, ResourceTable};
 use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 
 use crate::bindings::{ReaderHandle, StorageFailure, WriterHandle, storage as wit};
+use crate::budget::Share;
 use crate::cancel::{CancelToken, cancelled};
 use crate::error::{ErrorCode, PersistError};
 use crate::storage::{ByteRange, ObjectInfo, Precondition, ReadOptions, StorageAdapter, StorageReader, WriteOptions};
@@ -61,6 +62,7 @@ pub(crate) struct Limits {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Stopped {
     Memory { wanted: usize, limit: usize },
+    TotalMemory { limit: u64 },
     Deadline(Duration),
     Cancelled,
 }
@@ -69,6 +71,7 @@ impl fmt::Display for Stopped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory { wanted, limit } => write!(f, "the component wanted {wanted} bytes of memory, it may have {limit}"),
+            Self::TotalMemory { limit } => write!(f, "all that is being written and read at once wanted more than {limit} bytes of memory"),
             Self::Cancelled => f.write_str("cancelled"),
             Self::Deadline(limit) => write!(f, "the component computed for more than {} s in one call", limit.as_secs_f64()),
         }
@@ -82,6 +85,8 @@ pub(crate) fn trapped(error: &wasmtime::Error) -> PersistError {
     match error.downcast_ref::<Stopped>() {
         Some(stopped @ Stopped::Memory { .. }) => PersistError::new(ErrorCode::MemoryLimit, stopped.to_string())
             .hint("raise the engine's memory limit, as with PERSIST_MEMORY_LIMIT"),
+        Some(stopped @ Stopped::TotalMemory { .. }) => PersistError::new(ErrorCode::LimitExceeded, stopped.to_string())
+            .hint("finish or close some of it first, or raise the engine's total memory limit, as with PERSIST_TOTAL_MEMORY_LIMIT"),
         Some(stopped @ Stopped::Deadline(_)) => PersistError::new(ErrorCode::Deadline, stopped.to_string())
             .hint("raise the engine's deadline, as with PERSIST_DEADLINE, or use a faster codec or level"),
         Some(Stopped::Cancelled) => cancelled(),
@@ -100,6 +105,7 @@ pub(crate) fn trapped(error: &wasmtime::Error) -> PersistError {
 pub(crate) struct Sandbox {
     storage: Arc<dyn StorageAdapter>,
     limits: Limits,
+    memory: Share,
     cancel: CancelToken,
     table: ResourceTable,
     /// What the guest may list, where that is known already.
@@ -114,11 +120,26 @@ pub(crate) struct Sandbox {
 
 impl Sandbox {
     /// A store for one guest.
-    pub(crate) fn store(engine: &wasmtime::Engine, storage: Arc<dyn StorageAdapter>, limits: Limits, cancel: CancelToken) -> Store<Self> {
+    pub(crate) fn store(
+        engine: &wasmtime::Engine,
+        storage: Arc<dyn StorageAdapter>,
+        limits: Limits,
+        memory: Share,
+        cancel: CancelToken,
+    ) -> Store<Self> {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
-        let sandbox =
-            Self { storage, limits, cancel, table, listing: None, opened: None, call_began: Instant::now(), in_storage: Duration::ZERO };
+        let sandbox = Self {
+            storage,
+            limits,
+            memory,
+            cancel,
+            table,
+            listing: None,
+            opened: None,
+            call_began: Instant::now(),
+            in_storage: Duration::ZERO,
+        };
         let mut store = Store::new(engine, sandbox);
         store.limiter(|sandbox| sandbox);
         store.set_hostcall_fuel(MAX_COPY);
@@ -185,11 +206,19 @@ impl StorageReader for Ended {
 }
 
 impl ResourceLimiter for Sandbox {
-    fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         if desired > self.limits.memory {
             return Err(Stopped::Memory { wanted: desired, limit: self.limits.memory }.into());
         }
+        if !self.memory.take(desired.saturating_sub(current) as u64) {
+            return Err(Stopped::TotalMemory { limit: self.memory.budget().limit() }.into());
+        }
         Ok(true)
+    }
+
+    fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.memory.undo();
+        Ok(())
     }
 
     fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {

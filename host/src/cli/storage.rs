@@ -46,6 +46,10 @@ struct EngineArguments {
     /// 134217728].
     #[arg(long, global = true, value_name = "BYTES", hide_short_help = true)]
     memory_limit: Option<String>,
+    /// The most memory of all instances together [env:
+    /// PERSIST_TOTAL_MEMORY_LIMIT; else 4294967296].
+    #[arg(long, global = true, value_name = "BYTES", hide_short_help = true)]
+    total_memory_limit: Option<String>,
     /// The longest that the component may compute on a few megabytes [env:
     /// PERSIST_DEADLINE; else 30].
     #[arg(long, global = true, value_name = "SECONDS", hide_short_help = true)]
@@ -161,9 +165,11 @@ impl StorageArguments {
 impl StorageArguments {
     /// An engine with these settings; its storage is still to be given.
     pub(crate) fn engine(&self) -> Result<Engine> {
-        let EngineArguments { workers, memory_limit, deadline } = &self.engine;
+        let EngineArguments { workers, memory_limit, total_memory_limit, deadline } = &self.engine;
         let mut builder = Engine::builder().environment()?;
-        for (name, value) in [("workers", workers), ("memory-limit", memory_limit), ("deadline", deadline)] {
+        for (name, value) in
+            [("workers", workers), ("memory-limit", memory_limit), ("total-memory-limit", total_memory_limit), ("deadline", deadline)]
+        {
             if let Some(value) = value {
                 builder = builder.option(name, value).map_err(|error| error.at(format_args!("--{name}")))?;
             }

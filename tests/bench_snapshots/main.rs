@@ -1,0 +1,240 @@
+//! Speed, as ratios within one run: the component in its sandbox against its own
+//! code compiled natively, workers against one, Python and other programs, and
+//! how it grows. `cargo xtask bench` runs it; `-- --check` fails on a ratio that
+//! is missed, `-- --quick` leaves out what takes minutes.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a benchmark fails by panicking")]
+
+#[allow(dead_code, reason = "the tests of the contract use more of it")]
+#[path = "../support/other_host.rs"]
+mod other_host;
+mod peers;
+mod phases;
+mod state;
+mod table;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use persist_guest::{SaveOptions, memory, snapshots};
+use persist_host::{Codec, CompileCache, Engine, LocalFileStorage, MemoryStorage, SnapshotOptions};
+
+use state::{prose, state};
+use table::{Goal, Ratio, Table, in_turn};
+
+const KB: usize = 1000;
+const MB: usize = 1000 * KB;
+
+fn options(codec: Codec) -> SnapshotOptions {
+    SnapshotOptions { codec: Some(codec), ..SnapshotOptions::default() }
+}
+
+fn engine(workers: usize) -> Engine {
+    Engine::builder().storage(MemoryStorage::new()).workers(workers).build().expect("an engine")
+}
+
+fn name(codec: Codec) -> &'static str {
+    match codec {
+        Codec::Gzip => "gzip",
+        Codec::Zstd => "zstd",
+    }
+}
+
+fn rate(bytes: usize, seconds: f64) -> String {
+    format!("{:.0} MB/s", bytes as f64 / 1e6 / seconds)
+}
+
+/// In the sandbox, against the same code compiled natively.
+fn against_native(table: &mut Table, state: &[u8]) {
+    let engine = engine(1);
+    for (codec, save_goal, restore_goal) in [(Codec::Gzip, 0.55, 0.50), (Codec::Zstd, 0.50, 0.45)] {
+        let native = memory::MemoryStorage::default();
+        let inner = match codec {
+            Codec::Gzip => persist_guest::codec::Codec::Gzip,
+            Codec::Zstd => persist_guest::codec::Codec::Zstd,
+        };
+        let save = || SaveOptions { codec: Some(inner), ..SaveOptions::default() };
+        let [sandboxed, plain] = in_turn(
+            5,
+            [&mut || drop(engine.snapshot("x", state, &options(codec)).unwrap()), &mut || {
+                drop(snapshots::save(&native, "x", state, save()).unwrap());
+            }],
+        );
+        let detail = format!("{} in the sandbox, {} natively", rate(state.len(), sandboxed), rate(state.len(), plain));
+        table.add(format!("{}: save in the sandbox / natively", name(codec)), plain / sandboxed, Goal::AtLeast(save_goal), detail);
+        let [sandboxed, plain] =
+            in_turn(9, [&mut || drop(engine.restore("x").unwrap()), &mut || drop(snapshots::restore(&native, "x").unwrap())]);
+        let detail = format!("{} in the sandbox, {} natively", rate(state.len(), sandboxed), rate(state.len(), plain));
+        table.add(format!("{}: restore in the sandbox / natively", name(codec)), plain / sandboxed, Goal::AtLeast(restore_goal), detail);
+    }
+}
+
+/// Two workers, against one.
+fn workers(table: &mut Table, state: &[u8]) {
+    let (one, two) = (engine(1), engine(2));
+    for codec in [Codec::Gzip, Codec::Zstd] {
+        let goals = if codec == Codec::Gzip { (Some(Goal::AtLeast(1.7)), Some(Goal::AtLeast(1.5))) } else { (None, None) };
+        let [alone, both] = in_turn(
+            3,
+            [&mut || drop(one.snapshot("x", state, &options(codec)).unwrap()), &mut || {
+                drop(two.snapshot("x", state, &options(codec)).unwrap());
+            }],
+        );
+        let detail = format!("{} with one, {} with two", rate(state.len(), alone), rate(state.len(), both));
+        table.add(format!("{}: save with two workers / one", name(codec)), alone / both, goals.0, detail);
+        let [alone, both] = in_turn(5, [&mut || drop(one.restore("x").unwrap()), &mut || drop(two.restore("x").unwrap())]);
+        let detail = format!("{} with one, {} with two", rate(state.len(), alone), rate(state.len(), both));
+        table.add(format!("{}: restore with two workers / one", name(codec)), alone / both, goals.1, detail);
+    }
+}
+
+/// Small states, a fresh instance each, on one thread.
+fn small(table: &mut Table, state: &[u8]) {
+    let engine = engine(1);
+    for (codec, goal) in [(Codec::Zstd, 2500.0), (Codec::Gzip, 1500.0)] {
+        let count = 2000;
+        let [all] = in_turn(3, [&mut || (0..count).for_each(|_| drop(engine.snapshot("x", state, &options(codec)).unwrap()))]);
+        let detail = format!("{} bytes each, {:.0} us", state.len(), all / f64::from(count) * 1e6);
+        table.add(format!("{}: small snapshots a second", name(codec)), f64::from(count) / all, Goal::AtLeast(goal), detail);
+    }
+    let [all] = in_turn(3, [&mut || (0..2000).for_each(|_| drop(engine.metadata("x").unwrap()))]);
+    table.add("metadata reads a second", 2000.0 / all, None, "");
+}
+
+/// Whole processes: how long until the command has done something.
+fn cold(table: &mut Table, state: &[u8]) {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = folder.path().join("cache");
+    let run = |arguments: &[&str], cache: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_persist"));
+        command.args(arguments).current_dir(folder.path()).env("XDG_CACHE_HOME", cache);
+        assert!(command.stdout(Stdio::null()).status().unwrap().success());
+    };
+    fs::write(folder.path().join("state.json"), state).unwrap();
+    run(&["snapshot", "state.json", "x.json.gz"], &cache);
+    let [version, show] = in_turn(20, [&mut || run(&["--version"], &cache), &mut || run(&["show", "x.json.gz"], &cache)]);
+    let detail = format!("{:.1} ms, --version {:.1} ms", show * 1e3, version * 1e3);
+    table.add("persist show, warm: ms more than --version", (show - version) * 1e3, Goal::AtMost(15.0), detail);
+    let mut number = 0;
+    let mut first = || {
+        number += 1;
+        let cache = folder.path().join(format!("cache-{number}"));
+        run(&["show", "x.json.gz"], &cache);
+    };
+    let [first] = in_turn(3, [&mut first]);
+    table.add("the first run ever: s", first, Goal::AtMost(1.0), "compiles the component");
+    if let Some(edge) = std::env::var_os("PERSIST_EDGE") {
+        let run = |arguments: &[&str]| {
+            let mut command = Command::new(&edge);
+            let done = command.args(arguments).current_dir(folder.path()).env_clear().stdout(Stdio::null()).status();
+            assert!(done.unwrap().success());
+        };
+        let [show, save] = in_turn(20, [&mut || run(&["show", "x.json.gz"]), &mut || run(&["snapshot", "state.json", "y.json.gz"])]);
+        let detail = format!("without any cache; a save of {} MB {:.0} ms", state.len() / MB, save * 1e3);
+        table.add("persist show, built for small machines: ms", show * 1e3, Goal::AtMost(30.0), detail);
+    }
+    let [build] = in_turn(
+        5,
+        [&mut || {
+            let builder = Engine::builder().compile_cache(CompileCache::Folder(cache.join("persist")));
+            drop(builder.build().unwrap());
+        }],
+    );
+    table.add("an engine, warm: ms", build * 1e3, None, "");
+}
+
+/// How time grows with size, and with the number of snapshots.
+fn growth(table: &mut Table, prose: &[String], is_quick: bool) {
+    let engine = engine(2);
+    let per_mb = |size: usize, rounds: usize| {
+        let state = state(prose, size);
+        let [save, restore] = in_turn(
+            rounds,
+            [&mut || drop(engine.snapshot("x", &state, &options(Codec::Zstd)).unwrap()), &mut || drop(engine.restore("x").unwrap())],
+        );
+        (save / state.len() as f64 * 1e9, restore / state.len() as f64 * 1e9)
+    };
+    let sizes: &[(usize, usize)] = if is_quick {
+        &[(10 * KB, 50), (MB, 20), (10 * MB, 5)]
+    } else {
+        &[(10 * KB, 50), (MB, 20), (10 * MB, 5), (100 * MB, 2), (1 << 30, 1)]
+    };
+    let base = per_mb(10 * MB, 5);
+    for &(size, rounds) in sizes {
+        let (save, restore) = per_mb(size, rounds);
+        let goal = (size > 100 * MB).then_some(Goal::AtMost(1.25));
+        let label = format!("zstd, {:.2} MB: time per MB / that of 10 MB", size as f64 / 1e6);
+        table.add(format!("{label}, save"), save / base.0, goal, format!("{save:.2} ms per MB"));
+        table.add(format!("{label}, restore"), restore / base.1, goal, format!("{restore:.2} ms per MB"));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let local = LocalFileStorage::new(folder.path()).durability(persist_host::Durability::None);
+    let engine = Engine::builder().storage(local).build().unwrap();
+    let mut before = 0;
+    for count in [10, 100, 1000, 10_000] {
+        if is_quick && count > 1000 {
+            continue;
+        }
+        for number in before..count {
+            // Folders of a hundred, as agents and sessions make them.
+            engine.snapshot(&format!("{:03}/{number}.json.zst", number / 100), b"{}", &options(Codec::Zstd)).unwrap();
+        }
+        before = count;
+        let [list] = in_turn(2, [&mut || assert_eq!(engine.list("").count(), count)]);
+        table.add(format!("list of {count} snapshots: us for each"), list / count as f64 * 1e6, None, format!("{:.1} ms", list * 1e3));
+    }
+}
+
+/// The most memory that the command takes for a state that does not fit in it.
+fn peak(table: &mut Table, prose: &[String]) {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("state.json"), state(prose, 1 << 30)).unwrap();
+    let cache = folder.path().join("cache");
+    for key in ["x.json.gz", "x.json.zst"] {
+        for (what, arguments) in [("save", ["snapshot", "state.json", key]), ("restore", ["restore", key, "--output=restored"])] {
+            let mut child = Command::new(env!("CARGO_BIN_EXE_persist"));
+            child.args(arguments).args(["--workers=2", "--quiet"]).current_dir(folder.path()).env("XDG_CACHE_HOME", &cache);
+            let mut child = child.stdout(Stdio::null()).spawn().unwrap();
+            let status = format!("/proc/{}/status", child.id());
+            let mut peak = 0.0_f64;
+            while child.try_wait().unwrap().is_none() {
+                // Its own peak, so that it need not be asked at the right moment.
+                let text = fs::read_to_string(&status).unwrap_or_default();
+                let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+                let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok());
+                peak = peak.max(kib.unwrap_or(0.0) / 1024.0);
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            table.add(format!("{key}: {what} of 1 GiB with two workers, peak MiB"), peak, Goal::AtMost(192.0), "");
+        }
+    }
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let (is_check, is_quick) = (arguments.iter().any(|one| one == "--check"), arguments.iter().any(|one| one == "--quick"));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    println!("{cores} processors, {} {}\n", std::env::consts::ARCH, std::env::consts::OS);
+    let prose = prose(8 * MB);
+    let (ten_kb, ten_mb, hundred_mb) = (state(&prose, 10 * KB), state(&prose, 10 * MB), state(&prose, 100 * MB));
+    let mut table = Table::default();
+    phases::phases(&mut table, &ten_mb);
+    against_native(&mut table, &ten_mb);
+    workers(&mut table, if is_quick { &ten_mb } else { &hundred_mb });
+    peers::against_python(&mut table, &ten_mb);
+    small(&mut table, &ten_kb);
+    cold(&mut table, &ten_mb);
+    growth(&mut table, &prose, is_quick);
+    if !is_quick {
+        peak(&mut table, &prose);
+        phases::choices(&mut table, &ten_mb);
+    }
+
+    let rows: Vec<String> = table.0.iter().map(Ratio::json).collect();
+    let json = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench_snapshots.json");
+    fs::write(&json, format!("[\n{}\n]\n", rows.join(",\n"))).unwrap();
+    let missed = table.0.iter().filter(|ratio| !ratio.is_met()).count();
+    println!("\n{missed} of {} goals missed; as JSON: {}", table.0.iter().filter(|ratio| ratio.goal.is_some()).count(), json.display());
+    assert!(!is_check || missed == 0, "{missed} goals were missed");
+}

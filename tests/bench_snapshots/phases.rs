@@ -1,0 +1,174 @@
+//! Where the time goes: the parts of a save and of a restore, each on its own.
+
+use persist_guest::codec::{self, BlockRef, Decoder, Encoder};
+use persist_host::{Codec, Durability, LocalFileStorage};
+use sha2::{Digest, Sha256};
+
+use crate::other_host::{Objects, snapshots, start};
+use crate::table::{Table, in_turn};
+use crate::{engine, name, options};
+
+/// Bytes of state in a block, for both codecs.
+const BLOCK: usize = 1 << 20;
+
+/// A part, in seconds: in the sandbox, and natively.
+type Part = (f64, f64);
+
+fn row(table: &mut Table, what: String, (sandboxed, native): Part, bytes: usize) {
+    let rate = |seconds: f64| bytes as f64 / 1e6 / seconds;
+    let detail = format!("{:.0} MB/s; natively {:.1} ms, {:.0} MB/s", rate(sandboxed), native * 1e3, rate(native));
+    table.add(format!("  {what}: ms"), sandboxed * 1e3, None, detail);
+}
+
+/// The SHA-256 of a state, which is one chain.
+fn hashing(state: &[u8]) -> Part {
+    let (mut store, persist) = start(&Objects::default());
+    let snapshots = persist.persist_snapshot_snapshots();
+    let wanted = snapshots::SaveOptions {
+        agent_id: String::new(),
+        session_id: String::new(),
+        snapshot_index: 0,
+        description: None,
+        labels: Vec::new(),
+        content_type: None,
+        extra: None,
+        codec: None,
+        level: None,
+        snapshot_id: None,
+        timestamp: None,
+        precondition: snapshots::Precondition::None,
+        size_hint: None,
+        attributes: Vec::new(),
+    };
+    let saver = snapshots.call_open_saver(&mut store, "x", &wanted).unwrap().unwrap();
+    let mut sandboxed = || {
+        for block in state.chunks(BLOCK) {
+            snapshots.saver().call_hash(&mut store, saver, block).unwrap().unwrap();
+        }
+    };
+    let [sandboxed, native] = in_turn(5, [&mut sandboxed, &mut || assert!(Sha256::digest(state).len() == 32)]);
+    (sandboxed, native)
+}
+
+/// The parts that all blocks take, one after the other.
+fn blocks(table: &mut Table, codec: Codec, state: &[u8], hash_of_state: Part) {
+    let (mut store, persist) = start(&Objects::default());
+    let blocks = persist.persist_snapshot_blocks();
+    let (theirs, ours) = match codec {
+        Codec::Gzip => (snapshots::Codec::Gzip, codec::Codec::Gzip),
+        Codec::Zstd => (snapshots::Codec::Zstd, codec::Codec::Zstd),
+    };
+    let level = ours.default_level();
+    let mut encoder = Encoder::new(ours, level).unwrap();
+    let encoded: Vec<_> = state.chunks(BLOCK).map(|block| encoder.encode(block).unwrap()).collect();
+    let stored = encoded.iter().map(|block| block.frame.len()).sum::<usize>();
+    let share = stored as f64 / state.len() as f64;
+    let hash_of_frames = (hash_of_state.0 * share, hash_of_state.1 * share);
+    let mut sandboxed = || {
+        for block in state.chunks(BLOCK) {
+            drop(blocks.call_encode(&mut store, theirs, level, block).unwrap().unwrap());
+        }
+    };
+    let mut natively = || state.chunks(BLOCK).for_each(|block| drop(encoder.encode(block).unwrap()));
+    let [sandboxed, native] = in_turn(3, [&mut sandboxed, &mut natively]);
+    let compressing = (sandboxed - hash_of_frames.0, native - hash_of_frames.1);
+
+    let refs: Vec<_> = encoded
+        .iter()
+        .map(|block| BlockRef {
+            codec: ours,
+            offset: 0,
+            prefix: Vec::new(),
+            frame_length: block.frame.len() as u32,
+            suffix: Vec::new(),
+            length: block.length,
+            hash: block.hash,
+        })
+        .collect();
+    let their_refs: Vec<_> = refs
+        .iter()
+        .map(|block| snapshots::BlockRef {
+            codec: theirs,
+            offset: 0,
+            prefix: Vec::new(),
+            frame_length: block.frame_length,
+            suffix: Vec::new(),
+            length: block.length,
+            hash: block.hash.to_vec(),
+        })
+        .collect();
+    let mut sandboxed = || {
+        for (block, encoded) in their_refs.iter().zip(&encoded) {
+            drop(blocks.call_decode(&mut store, block, &encoded.frame).unwrap().unwrap());
+        }
+    };
+    let (mut decoder, mut out) = (Decoder::default(), Vec::new());
+    let mut natively = || refs.iter().zip(&encoded).for_each(|(block, encoded)| decoder.decode(block, &encoded.frame, &mut out).unwrap());
+    let [sandboxed, native] = in_turn(5, [&mut sandboxed, &mut natively]);
+    let decompressing = (sandboxed - hash_of_frames.0, native - hash_of_frames.1);
+
+    let whole = engine(1);
+    let folder = tempfile::tempdir().unwrap();
+    let on_disk = |durability| {
+        let storage = LocalFileStorage::new(folder.path()).durability(durability);
+        whole.with_storage(std::sync::Arc::new(storage))
+    };
+    let (synced, unsynced) = (on_disk(Durability::default()), on_disk(Durability::None));
+    let save = |engine: &persist_host::Engine| drop(engine.snapshot("x", state, &options(codec)).unwrap());
+    let [in_memory, without_sync, with_sync] = in_turn(5, [&mut || save(&whole), &mut || save(&unsynced), &mut || save(&synced)]);
+    let [restore] = in_turn(9, [&mut || drop(whole.restore("x").unwrap())]);
+
+    let codec = name(codec);
+    row(table, format!("{codec} save, SHA-256 of the state"), hash_of_state, state.len());
+    row(table, format!("{codec} save, compressing"), compressing, state.len());
+    row(table, format!("{codec} save, SHA-256 of the frames"), hash_of_frames, stored);
+    let parts = hash_of_state.0 + compressing.0 + hash_of_frames.0;
+    let mut add = |what: &str, seconds: f64, detail: String| table.add(format!("  {codec} {what}: ms"), seconds * 1e3, None, detail);
+    add("save, the rest (copies, instance, table)", in_memory - parts, format!("{:.1} ms in all, into memory", in_memory * 1e3));
+    add("save, writing a file", without_sync - in_memory, String::new());
+    add("save, fsync of file and folder", with_sync - without_sync, String::new());
+    row(table, format!("{codec} restore, SHA-256 of the frames"), hash_of_frames, stored);
+    row(table, format!("{codec} restore, decompressing"), decompressing, state.len());
+    let rest = restore - hash_of_frames.0 - decompressing.0;
+    table.add(format!("  {codec} restore, the rest: ms"), rest * 1e3, None, format!("{:.1} ms in all, from memory", restore * 1e3));
+}
+
+/// Everything that a save and a restore do, with one worker.
+pub(crate) fn phases(table: &mut Table, state: &[u8]) {
+    let hash = hashing(state);
+    for codec in [Codec::Gzip, Codec::Zstd] {
+        blocks(table, codec, state, hash);
+    }
+}
+
+/// Levels in the sandbox and block sizes natively: what they cost, and give.
+pub(crate) fn choices(table: &mut Table, state: &[u8]) {
+    for codec in [Codec::Gzip, Codec::Zstd] {
+        let engine = engine(1);
+        let ours = match codec {
+            Codec::Gzip => codec::Codec::Gzip,
+            Codec::Zstd => codec::Codec::Zstd,
+        };
+        for level in ours.levels().filter(|level| *level != 0) {
+            let options = persist_host::SnapshotOptions { level: Some(level), ..options(codec) };
+            let [save] = in_turn(2, [&mut || drop(engine.snapshot("x", state, &options).unwrap())]);
+            let [restore] = in_turn(3, [&mut || drop(engine.restore("x").unwrap())]);
+            let smaller = state.len() as f64 / engine.metadata("x").unwrap().stored_size as f64;
+            let mark = if level == ours.default_level() { ", the default" } else { "" };
+            let rate = |seconds: f64| state.len() as f64 / 1e6 / seconds;
+            let detail = format!("save {:.0} MB/s, restore {:.0} MB/s{mark}", rate(save), rate(restore));
+            table.add(format!("  {} level {level}: times smaller", name(codec)), smaller, None, detail);
+        }
+        for size in [256 << 10, 512 << 10, 1 << 20, 2 << 20, 4 << 20, 8 << 20] {
+            let mut encoder = Encoder::new(ours, ours.default_level()).unwrap();
+            let mut stored = 0;
+            let mut encode = || {
+                stored = state.chunks(size).map(|block| encoder.encode(block).unwrap().frame.len()).sum();
+            };
+            let [save] = in_turn(2, [&mut encode]);
+            let detail = format!("{:.0} MB/s natively", state.len() as f64 / 1e6 / save);
+            let smaller = state.len() as f64 / stored as f64;
+            table.add(format!("  {} blocks of {} KiB: times smaller", name(codec), size >> 10), smaller, None, detail);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What was found, and how it is timed.
+
+use std::time::Instant;
+
+/// One row of the table.
+pub(crate) struct Ratio {
+    what: String,
+    found: f64,
+    /// What it has to be at least, or at most.
+    pub(crate) goal: Option<Goal>,
+    detail: String,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum Goal {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+impl Ratio {
+    pub(crate) fn is_met(&self) -> bool {
+        match self.goal {
+            None => true,
+            Some(Goal::AtLeast(goal)) => self.found >= goal,
+            Some(Goal::AtMost(goal)) => self.found <= goal,
+        }
+    }
+
+    fn row(&self) -> String {
+        let goal = match self.goal {
+            None => String::new(),
+            Some(Goal::AtLeast(goal)) => format!("at least {goal}"),
+            Some(Goal::AtMost(goal)) => format!("at most {goal}"),
+        };
+        let mark = if self.is_met() { "" } else { "MISSED" };
+        format!("{:<62} {:>8.2}  {:<14} {:<7} {}", self.what, self.found, goal, mark, self.detail)
+    }
+
+    pub(crate) fn json(&self) -> String {
+        let (least, most) = match self.goal {
+            Some(Goal::AtLeast(goal)) => (goal.to_string(), "null".to_owned()),
+            Some(Goal::AtMost(goal)) => ("null".to_owned(), goal.to_string()),
+            None => ("null".to_owned(), "null".to_owned()),
+        };
+        format!(
+            r#"{{"what":{:?},"found":{},"at_least":{least},"at_most":{most},"met":{},"detail":{:?}}}"#,
+            self.what,
+            self.found,
+            self.is_met(),
+            self.detail
+        )
+    }
+}
+
+/// Everything that was found so far.
+#[derive(Default)]
+pub(crate) struct Table(pub(crate) Vec<Ratio>);
+
+impl Table {
+    pub(crate) fn add(&mut self, what: impl Into<String>, found: f64, goal: impl Into<Option<Goal>>, detail: impl Into<String>) {
+        let ratio = Ratio { what: what.into(), found, goal: goal.into(), detail: detail.into() };
+        println!("{}", ratio.row());
+        self.0.push(ratio);
+    }
+}
+
+pub(crate) fn seconds(work: impl FnOnce()) -> f64 {
+    let began = Instant::now();
+    work();
+    began.elapsed().as_secs_f64()
+}
+
+pub(crate) fn median(mut taken: Vec<f64>) -> f64 {
+    taken.sort_by(f64::total_cmp);
+    taken[taken.len() / 2]
+}
+
+/// Several ways to do the same, in turn; the median of each, in seconds.
+pub(crate) fn in_turn<const N: usize>(rounds: usize, mut ways: [&mut dyn FnMut(); N]) -> [f64; N] {
+    let mut taken = [const { Vec::new() }; N];
+    for round in 0..=rounds {
+        for (way, taken) in ways.iter_mut().zip(&mut taken) {
+            let took = seconds(&mut **way);
+            if round > 0 {
+                taken.push(took);
+            }
+        }
+    }
+    taken.map(median)
+}

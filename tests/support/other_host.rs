@@ -1,0 +1,185 @@
+//! A host of the component that shares nothing with ours: bindings generated anew
+//! from `wit/`, and objects in memory.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use wasmtime::component::{Component, HasSelf, Linker, Resource, ResourceTable};
+use wasmtime::{Config, Engine, Store};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "persist",
+        with: {
+            "persist:snapshot/storage.writer": super::Writer,
+            "persist:snapshot/storage.reader": super::Reader,
+        },
+    });
+}
+
+pub(crate) use bindings::Persist;
+pub(crate) use bindings::exports::persist::snapshot::snapshots;
+use bindings::persist::snapshot::storage;
+
+/// What is stored.
+pub(crate) type Objects = Arc<Mutex<BTreeMap<String, Vec<u8>>>>;
+
+/// An object being written.
+#[allow(unreachable_pub, reason = "the generated bindings name it")]
+pub struct Writer {
+    key: String,
+    bytes: Vec<u8>,
+}
+
+/// An object being read.
+#[allow(unreachable_pub, reason = "the generated bindings name it")]
+pub struct Reader {
+    info: storage::ObjectInfo,
+    rest: Vec<u8>,
+}
+
+/// A host: objects in memory, and a note of what was asked of them.
+pub(crate) struct Host {
+    objects: Objects,
+    table: ResourceTable,
+    wasi: WasiCtx,
+    /// Bytes that the guest wrote before it committed, to see that memory is bounded.
+    pub(crate) largest_write: usize,
+    pub(crate) dropped_writers: usize,
+}
+
+impl WasiView for Host {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+fn missing() -> storage::Error {
+    storage::Error {
+        code: storage::ErrorCode::NotFound,
+        retryable: false,
+        message: "it is not there".to_owned(),
+        details: vec![("where".to_owned(), "here".to_owned())],
+    }
+}
+
+impl Host {
+    fn info(&self, key: &str) -> Result<storage::ObjectInfo, storage::Error> {
+        let size = self.objects.lock().unwrap().get(key).map(|bytes| bytes.len() as u64).ok_or_else(missing)?;
+        Ok(storage::ObjectInfo { key: key.to_owned(), size, etag: None, modified: None })
+    }
+}
+
+impl storage::Host for Host {
+    fn supported_conditions(&mut self) -> storage::Conditions {
+        storage::Conditions::empty()
+    }
+
+    fn open_write(&mut self, key: String, _: storage::WriteOptions) -> Result<Resource<Writer>, storage::Error> {
+        Ok(self.table.push(Writer { key, bytes: Vec::new() }).unwrap())
+    }
+
+    fn open_read(&mut self, key: String, options: storage::ReadOptions) -> Result<Resource<Reader>, storage::Error> {
+        let info = self.info(&key)?;
+        let (start, end) = match options.range {
+            storage::ByteRange::All => (0, info.size),
+            storage::ByteRange::Span(span) => (span.offset.min(info.size), span.offset.saturating_add(span.length).min(info.size)),
+            storage::ByteRange::Suffix(length) => (info.size.saturating_sub(length), info.size),
+        };
+        let rest = self.objects.lock().unwrap()[&key][start as usize..end as usize].to_vec();
+        Ok(self.table.push(Reader { info, rest }).unwrap())
+    }
+
+    fn stat(&mut self, key: String) -> Result<storage::ObjectInfo, storage::Error> {
+        self.info(&key)
+    }
+
+    fn delete(&mut self, key: String, _: storage::Precondition) -> Result<(), storage::Error> {
+        self.objects.lock().unwrap().remove(&key).map(drop).ok_or_else(missing)
+    }
+
+    fn list_objects(
+        &mut self,
+        prefix: String,
+        start_after: Option<String>,
+        limit: u32,
+    ) -> Result<Vec<storage::ObjectInfo>, storage::Error> {
+        let keys: Vec<String> = self.objects.lock().unwrap().keys().cloned().collect();
+        let wanted = keys.iter().filter(|key| key.starts_with(&prefix) && start_after.as_ref().is_none_or(|after| *key > after));
+        wanted.take(limit as usize).map(|key| self.info(key)).collect()
+    }
+}
+
+impl storage::HostWriter for Host {
+    fn write(&mut self, writer: Resource<Writer>, chunk: Vec<u8>) -> Result<(), storage::Error> {
+        self.largest_write = self.largest_write.max(chunk.len());
+        self.table.get_mut(&writer).unwrap().bytes.extend_from_slice(&chunk);
+        Ok(())
+    }
+
+    fn commit(&mut self, writer: Resource<Writer>) -> Result<storage::ObjectInfo, storage::Error> {
+        let writer = self.table.delete(writer).unwrap();
+        self.objects.lock().unwrap().insert(writer.key.clone(), writer.bytes);
+        self.info(&writer.key)
+    }
+
+    fn drop(&mut self, writer: Resource<Writer>) -> wasmtime::Result<()> {
+        self.dropped_writers += 1;
+        self.table.delete(writer)?;
+        Ok(())
+    }
+}
+
+impl storage::HostReader for Host {
+    fn info(&mut self, reader: Resource<Reader>) -> storage::ObjectInfo {
+        self.table.get(&reader).unwrap().info.clone()
+    }
+
+    fn read(&mut self, reader: Resource<Reader>, max: u32) -> Result<Vec<u8>, storage::Error> {
+        let rest = &mut self.table.get_mut(&reader).unwrap().rest;
+        // Shorter than asked for, as a storage may.
+        let now = rest.len().min(max as usize).min(50_000);
+        Ok(rest.drain(..now).collect())
+    }
+
+    fn drop(&mut self, reader: Resource<Reader>) -> wasmtime::Result<()> {
+        self.table.delete(reader)?;
+        Ok(())
+    }
+}
+
+/// The compiled component, once for a process. Epochs are looked at, as in our
+/// own host, so that it is as fast.
+fn engine() -> (&'static Engine, &'static Component) {
+    static COMPILED: std::sync::LazyLock<(Engine, Component)> = std::sync::LazyLock::new(|| {
+        let mut config = Config::new();
+        config.epoch_interruption(true);
+        let engine = Engine::new(&config).unwrap();
+        let component = Component::new(&engine, persist_host::COMPONENT).unwrap();
+        (engine, component)
+    });
+    (&COMPILED.0, &COMPILED.1)
+}
+
+/// An instance of the component, and what it lives in.
+pub(crate) fn start(objects: &Objects) -> (Store<Host>, Persist) {
+    let (engine, component) = engine();
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_sync(&mut linker).unwrap();
+    storage::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host).unwrap();
+    let host = Host {
+        objects: Arc::clone(objects),
+        table: ResourceTable::new(),
+        wasi: WasiCtx::builder().build(),
+        largest_write: 0,
+        dropped_writers: 0,
+    };
+    let mut store = Store::new(engine, host);
+    // Nobody makes epochs.
+    store.set_epoch_deadline(1);
+    let persist = Persist::instantiate(&mut store, component, &linker).unwrap();
+    (store, persist)
+}
