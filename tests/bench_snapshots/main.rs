@@ -149,10 +149,13 @@ fn growth(table: &mut Table, prose: &[String], is_quick: bool) {
     let engine = engine(2);
     let per_mb = |size: usize, rounds: usize| {
         let state = state(prose, size);
-        let [save, restore] = in_turn(
-            rounds,
-            [&mut || drop(engine.snapshot("x", &state, &options(Codec::Zstd)).unwrap()), &mut || drop(engine.restore("x").unwrap())],
-        );
+        // In pieces, as what is so large is read.
+        let stream = || {
+            let mut reader = engine.reader("x").unwrap();
+            while reader.next_chunk().unwrap().is_some() {}
+        };
+        let [save, restore] =
+            in_turn(rounds, [&mut || drop(engine.snapshot("x", &state, &options(Codec::Zstd)).unwrap()), &mut || stream()]);
         (save / state.len() as f64 * 1e9, restore / state.len() as f64 * 1e9)
     };
     let sizes: &[(usize, usize)] = if is_quick {
