@@ -5,6 +5,8 @@
 #[macro_use]
 mod storage_suite;
 mod support;
+#[path = "support/wasi_storage.rs"]
+mod wasi_storage;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -42,6 +44,8 @@ macro_rules! conformance {
     ($($check:ident),* $(,)?) => {
         mod moto { $(#[test] fn $check() { let (storage, _server) = super::moto(); super::storage_suite::$check(&storage); })* }
         mod local { $(#[test] fn $check() { let (storage, _folder) = super::local(); super::storage_suite::$check(&storage); })* }
+        // Not ours: a component, in a host that knows WASI alone.
+        mod wasi { $(#[test] fn $check() { let (storage, _folder) = super::wasi_storage::fresh(); super::storage_suite::$check(&storage); })* }
         mod memory { $(#[test] fn $check() { let (storage, _folder) = super::memory(); super::storage_suite::$check(&storage); })* }
     };
 }

@@ -1,0 +1,32 @@
+//! What a failed file operation means.
+
+use wasip2::filesystem::types::ErrorCode as Os;
+
+use crate::component::wit::{Error, ErrorCode};
+
+pub(crate) fn error(code: ErrorCode, message: impl Into<String>) -> Error {
+    Error { code, retryable: false, message: message.into(), details: Vec::new() }
+}
+
+/// The error of a file operation that was to do this.
+pub(crate) fn failed(doing: &str, os: Os) -> Error {
+    let code = match os {
+        Os::NoEntry | Os::NotDirectory => ErrorCode::NotFound,
+        Os::Access | Os::NotPermitted | Os::ReadOnly => ErrorCode::AccessDenied,
+        Os::InsufficientSpace | Os::Quota | Os::FileTooLarge => ErrorCode::NoSpace,
+        Os::IsDirectory | Os::NameTooLong | Os::Loop | Os::Invalid | Os::IllegalByteSequence | Os::CrossDevice => ErrorCode::InvalidKey,
+        Os::Exist => ErrorCode::AlreadyExists,
+        Os::Unsupported => ErrorCode::Unsupported,
+        _ => ErrorCode::Io,
+    };
+    let message = match code {
+        ErrorCode::NotFound => "there is no such file".to_owned(),
+        ErrorCode::AlreadyExists => "there is such a file already".to_owned(),
+        ErrorCode::AccessDenied => format!("access denied: could not {doing} the file ({})", os.name()),
+        ErrorCode::NoSpace => format!("no space is left: could not {doing} the file ({})", os.name()),
+        ErrorCode::InvalidKey => format!("the path can't be used: could not {doing} the file ({})", os.name()),
+        ErrorCode::Unsupported => format!("this host's files can't do it: could not {doing} the file ({})", os.name()),
+        _ => format!("could not {doing} the file ({})", os.name()),
+    };
+    error(code, message)
+}

@@ -1,0 +1,105 @@
+//! The folder, and what is known of a file in it.
+
+use wasip2::filesystem::preopens::get_directories;
+use wasip2::filesystem::types::{Descriptor, DescriptorFlags, DescriptorStat, DescriptorType, ErrorCode as Os, OpenFlags, PathFlags};
+
+use crate::component::wit::{Error, ErrorCode, ObjectInfo};
+use crate::failure::{error, failed};
+
+/// Says which folder, where the first that the host gives will not do.
+const VARIABLE: &str = "PERSIST_LOCAL_PATH";
+
+/// The folder that keys are below, for who reads.
+pub(crate) fn root() -> Result<Descriptor, Error> {
+    let (given, path) = located()?;
+    if path.is_empty() { Ok(given) } else { open_folder(&given, &path).map_err(|os| failed("open", os)) }
+}
+
+/// The folder that keys are below, for who writes: made if it is missing.
+pub(crate) fn made_root() -> Result<Descriptor, Error> {
+    let (given, path) = located()?;
+    if path.is_empty() { Ok(given) } else { make_folder(&given, &path) }
+}
+
+/// A folder that the host gives, and the path below it, empty for the folder.
+fn located() -> Result<(Descriptor, String), Error> {
+    let mut folders = get_directories();
+    let wanted = wasip2::cli::environment::get_environment().into_iter().find(|(name, value)| name == VARIABLE && !value.is_empty());
+    let Some((_, wanted)) = wanted else {
+        if folders.is_empty() {
+            let message = "the host gives no folder: give one, as with 'wasmtime run --dir FOLDER'";
+            return Err(error(ErrorCode::AccessDenied, message));
+        }
+        return Ok((folders.swap_remove(0).0, String::new()));
+    };
+    // The longest name that the path begins with.
+    let rest_in = |name: &str| {
+        let rest = if name == "." { Some(wanted.trim_start_matches("./")) } else { wanted.strip_prefix(name.trim_end_matches('/')) };
+        rest.filter(|rest| name == "." || rest.is_empty() || rest.starts_with('/')).map(|rest| rest.trim_matches('/').to_owned())
+    };
+    let found = folders.iter().enumerate().filter_map(|(number, (_, name))| rest_in(name).map(|rest| (name.len(), number, rest))).max();
+    let Some((_, number, rest)) = found else {
+        let message = format!("{VARIABLE} is not in a folder that the host gives: give it, as with 'wasmtime run --dir FOLDER'");
+        return Err(error(ErrorCode::AccessDenied, message));
+    };
+    let path = if rest == "." { String::new() } else { rest };
+    Ok((folders.swap_remove(number).0, path))
+}
+
+/// Opens a folder below another.
+pub(crate) fn open_folder(root: &Descriptor, path: &str) -> Result<Descriptor, Os> {
+    let path = if path.is_empty() { "." } else { path };
+    root.open_at(PathFlags::SYMLINK_FOLLOW, path, OpenFlags::DIRECTORY, DescriptorFlags::READ | DescriptorFlags::MUTATE_DIRECTORY)
+}
+
+/// Opens a folder below another, making what is missing, each part durably.
+pub(crate) fn make_folder(root: &Descriptor, path: &str) -> Result<Descriptor, Error> {
+    let failed = |os| failed("create", os);
+    match open_folder(root, path) {
+        Ok(folder) => return Ok(folder),
+        Err(Os::NoEntry) => {}
+        Err(os) => return Err(failed(os)),
+    }
+    let ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
+    let mut parent = open_folder(root, "").map_err(failed)?;
+    for end in ends {
+        let part = path.get(..end).unwrap_or(path);
+        match root.create_directory_at(part) {
+            Ok(()) | Err(Os::Exist) => {}
+            Err(os) => return Err(failed(os)),
+        }
+        sync_folder(&parent).map_err(failed)?;
+        parent = open_folder(root, part).map_err(failed)?;
+    }
+    Ok(parent)
+}
+
+/// Makes durable what was named in a folder last, where the host can.
+pub(crate) fn sync_folder(folder: &Descriptor) -> Result<(), Os> {
+    match folder.sync() {
+        // No such thing here, or not for folders.
+        Err(Os::Unsupported | Os::BadDescriptor | Os::Invalid | Os::IsDirectory | Os::NotPermitted) => Ok(()),
+        synced => synced,
+    }
+}
+
+/// The facts of a file. The etag changes with every replacement as far as the
+/// host tells: by its own hash of what identifies a file, size and times.
+pub(crate) fn info(key: &str, file: &Descriptor, stat: &DescriptorStat) -> ObjectInfo {
+    let identity = file.metadata_hash().map(|hash| format!("{:x}{:016x}", hash.upper, hash.lower)).unwrap_or_default();
+    let time = |time: Option<wasip2::clocks::wall_clock::Datetime>| time.map(|time| format!("{:x}.{:x}", time.seconds, time.nanoseconds));
+    let times = time(stat.status_change_timestamp).or(time(stat.data_modification_timestamp)).unwrap_or_default();
+    let modified = stat.data_modification_timestamp.map(|time| time.seconds * 1000 + u64::from(time.nanoseconds / 1_000_000));
+    ObjectInfo { key: key.to_owned(), size: stat.size, etag: Some(format!("{identity}-{:x}-{times}", stat.size)), modified }
+}
+
+/// Opens a file to be read.
+pub(crate) fn open(root: &Descriptor, key: &str) -> Result<(Descriptor, DescriptorStat), Error> {
+    let file = root.open_at(PathFlags::SYMLINK_FOLLOW, key, OpenFlags::empty(), DescriptorFlags::READ).map_err(|os| failed("open", os))?;
+    let stat = file.stat().map_err(|os| failed("open", os))?;
+    if stat.type_ != DescriptorType::RegularFile {
+        let what = if stat.type_ == DescriptorType::Directory { "a folder" } else { "a device, pipe or socket" };
+        return Err(error(ErrorCode::InvalidKey, format!("this is {what}, not a file")));
+    }
+    Ok((file, stat))
+}

@@ -1,0 +1,76 @@
+//! Listing files as keys, in the order of the keys' bytes.
+
+use wasip2::filesystem::types::{Descriptor, DescriptorType, ErrorCode as Os, PathFlags};
+
+use crate::component::wit::{Error, ObjectInfo};
+use crate::failure::failed;
+use crate::{files, key};
+
+struct Listing<'a> {
+    root: &'a Descriptor,
+    prefix: &'a str,
+    start_after: Option<&'a str>,
+    limit: usize,
+    found: Vec<ObjectInfo>,
+}
+
+/// The files whose keys begin with `prefix`. Folders behind symlinks are left
+/// out: they may lead in a circle, and give a file two keys.
+pub(crate) fn list(root: &Descriptor, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<ObjectInfo>, Error> {
+    let mut listing = Listing { root, prefix, start_after, limit: limit as usize, found: Vec::new() };
+    listing.folder("").map_err(|os| failed("list", os))?;
+    Ok(listing.found)
+}
+
+impl Listing<'_> {
+    /// Whether a key in the folder whose keys begin with `path` can be wanted.
+    fn may_hold(&self, path: &str) -> bool {
+        let in_prefix = path.starts_with(self.prefix) || self.prefix.starts_with(path);
+        let not_before = self.start_after.is_none_or(|after| path > after || after.starts_with(path));
+        in_prefix && not_before
+    }
+
+    fn wants(&self, key: &str) -> bool {
+        key.starts_with(self.prefix) && self.start_after.is_none_or(|after| key > after) && key::check(key).is_ok()
+    }
+
+    /// Lists a folder whose keys all begin with `path`, which is empty or ends
+    /// with a slash.
+    fn folder(&mut self, path: &str) -> Result<(), Os> {
+        let entries = files::open_folder(self.root, path.trim_end_matches('/'))?.read_directory()?;
+        let mut keys = Vec::new();
+        while let Some(entry) = entries.read_directory_entry()? {
+            if matches!(entry.name.as_str(), "." | "..") {
+                continue;
+            }
+            // With its slash a folder sorts where its keys do.
+            let is_folder = entry.type_ == DescriptorType::Directory;
+            let key = if is_folder { format!("{path}{}/", entry.name) } else { format!("{path}{}", entry.name) };
+            if if is_folder { self.may_hold(&key) } else { self.wants(&key) } {
+                keys.push((key, is_folder));
+            }
+        }
+        keys.sort_unstable();
+        for (key, is_folder) in keys {
+            if self.found.len() == self.limit {
+                break;
+            }
+            if is_folder {
+                match self.folder(&key) {
+                    // Gone since.
+                    Ok(()) | Err(Os::NoEntry) => {}
+                    Err(os) => return Err(os),
+                }
+                continue;
+            }
+            // Gone since, a dangling link, or a link out of the folder.
+            let Ok(stat) = self.root.stat_at(PathFlags::SYMLINK_FOLLOW, &key) else { continue };
+            if stat.type_ == DescriptorType::RegularFile
+                && let Ok((file, stat)) = files::open(self.root, &key)
+            {
+                self.found.push(files::info(&key, &file, &stat));
+            }
+        }
+        Ok(())
+    }
+}

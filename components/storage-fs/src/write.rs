@@ -1,0 +1,169 @@
+//! How a file appears under its name: whole and durable, or not at all.
+//!
+//! A temporary file in the same folder is written and synced, then renamed to its
+//! name, then the folder is synced; only then is the write acknowledged. WASI has
+//! no locks: a temporary file is debris once it has not been written for a day.
+
+use wasip2::filesystem::types::{Descriptor, DescriptorFlags, DescriptorType, ErrorCode as Os, OpenFlags, PathFlags};
+
+use crate::component::wit::{Error, ErrorCode, ObjectInfo, Precondition};
+use crate::failure::{error, failed};
+use crate::{files, key};
+
+/// After this long, in seconds, a temporary file is debris.
+const ABANDONED: u64 = 24 * 60 * 60;
+
+/// How many names are tried; a clash of two random ones never happens by chance.
+const ATTEMPTS: u32 = 16;
+
+/// An object being written.
+pub(crate) struct Unfinished {
+    key: String,
+    if_absent: bool,
+    folder: Descriptor,
+    temporary: String,
+    file: Descriptor,
+    written: u64,
+    is_published: bool,
+}
+
+fn already_exists() -> Error {
+    error(ErrorCode::AlreadyExists, "there is such a file already: choose another name, or allow it to be replaced")
+}
+
+/// Removes the unfinished writes in a folder whose writers are gone. Best
+/// effort: what can't be removed now is left to the next write.
+fn sweep(folder: &Descriptor) {
+    let now = wasip2::clocks::wall_clock::now().seconds;
+    let Ok(entries) = folder.read_directory() else { return };
+    let mut debris = Vec::new();
+    while let Ok(Some(entry)) = entries.read_directory_entry() {
+        if key::is_temporary(&entry.name) {
+            debris.push(entry.name);
+        }
+    }
+    for name in debris {
+        let written = folder.stat_at(PathFlags::empty(), &name).ok().and_then(|stat| stat.data_modification_timestamp);
+        if written.is_some_and(|written| now.saturating_sub(written.seconds) > ABANDONED) {
+            let _ = folder.unlink_file_at(&name);
+        }
+    }
+}
+
+fn create_temporary(folder: &Descriptor) -> Result<(String, Descriptor), Os> {
+    for _ in 0..ATTEMPTS {
+        let name = key::temporary_name();
+        let flags = OpenFlags::CREATE | OpenFlags::EXCLUSIVE;
+        match folder.open_at(PathFlags::empty(), &name, flags, DescriptorFlags::READ | DescriptorFlags::WRITE) {
+            Ok(file) => return Ok((name, file)),
+            Err(Os::Exist) => {}
+            Err(os) => return Err(os),
+        }
+    }
+    Err(Os::Exist)
+}
+
+impl Unfinished {
+    pub(crate) fn open(root: &Descriptor, key: &str, precondition: &Precondition) -> Result<Self, Error> {
+        let if_absent = match precondition {
+            Precondition::None => false,
+            Precondition::IfAbsent => true,
+            Precondition::IfMatch(_) => return Err(if_match_unsupported()),
+        };
+        let (path, name) = key::split(key);
+        let folder = files::make_folder(root, path).map_err(|error| match error.code {
+            // A file stands where the key needs a folder.
+            ErrorCode::NotFound | ErrorCode::AlreadyExists => {
+                crate::failure::error(ErrorCode::InvalidKey, "a file stands where the path needs a folder")
+            }
+            _ => error,
+        })?;
+        match folder.stat_at(PathFlags::empty(), name) {
+            Ok(stat) if !matches!(stat.type_, DescriptorType::RegularFile | DescriptorType::SymbolicLink) => {
+                return Err(error(ErrorCode::InvalidKey, "this is a folder or a device, not a file"));
+            }
+            Ok(_) if if_absent => return Err(already_exists()),
+            Ok(_) | Err(Os::NoEntry) => {}
+            Err(os) => return Err(failed("create", os)),
+        }
+        sweep(&folder);
+        let (temporary, file) = create_temporary(&folder).map_err(|os| failed("create", os))?;
+        Ok(Self { key: key.to_owned(), if_absent, folder, temporary, file, written: 0, is_published: false })
+    }
+
+    pub(crate) fn write(&mut self, mut chunk: &[u8]) -> Result<(), Error> {
+        while !chunk.is_empty() {
+            let count = self.file.write(chunk, self.written).map_err(|os| failed("write", os))?;
+            let taken = usize::try_from(count).unwrap_or(usize::MAX);
+            if taken == 0 || taken > chunk.len() {
+                return Err(error(ErrorCode::Io, "the host takes no more bytes of the file"));
+            }
+            chunk = chunk.get(taken..).unwrap_or_default();
+            self.written += count;
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self) -> Result<(), Os> {
+        // Never tried again: after a failed sync the system may have dropped the
+        // data and will report success.
+        self.file.sync()?;
+        let (_, name) = key::split(&self.key);
+        if self.if_absent {
+            // A link fails if the name is taken; a rename does not.
+            self.folder.link_at(PathFlags::empty(), &self.temporary, &self.folder, name)?;
+            // The object is there; a name that is left over is swept as debris.
+            let _ = self.folder.unlink_file_at(&self.temporary);
+        } else {
+            self.folder.rename_at(&self.temporary, &self.folder, name)?;
+        }
+        self.is_published = true;
+        Ok(())
+    }
+
+    pub(crate) fn commit(mut self) -> Result<ObjectInfo, Error> {
+        self.publish().map_err(|os| if self.if_absent && os == Os::Exist { already_exists() } else { failed("store", os) })?;
+        // From here on the object is there, whatever happens.
+        files::sync_folder(&self.folder)
+            .and_then(|()| self.file.stat())
+            .map(|stat| files::info(&self.key, &self.file, &stat))
+            .map_err(|os| not_durable("the file is there", os))
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if !self.is_published {
+            let _ = self.folder.unlink_file_at(&self.temporary);
+        }
+    }
+}
+
+pub(crate) fn if_match_unsupported() -> Error {
+    error(
+        ErrorCode::Unsupported,
+        "local files can't be replaced or deleted on the condition of an etag: use a storage that keeps it, such as S3",
+    )
+}
+
+/// The last sync failed, after the change was made.
+fn not_durable(change: &str, os: Os) -> Error {
+    let message = format!(
+        "{change}, but may not survive a power cut: the folder could not be synced ({}); check the disk, then do it again",
+        os.name()
+    );
+    error(ErrorCode::Io, message)
+}
+
+/// Deletes a file, durably.
+pub(crate) fn delete(root: &Descriptor, key: &str) -> Result<(), Error> {
+    let (path, name) = key::split(key);
+    let failed = |os| failed("delete", os);
+    let folder = files::open_folder(root, path).map_err(failed)?;
+    let stat = folder.stat_at(PathFlags::empty(), name).map_err(failed)?;
+    if !matches!(stat.type_, DescriptorType::RegularFile | DescriptorType::SymbolicLink) {
+        return Err(error(ErrorCode::InvalidKey, "this is a folder or a device, not a file"));
+    }
+    folder.unlink_file_at(name).map_err(failed)?;
+    files::sync_folder(&folder).map_err(|os| not_durable("the file is deleted", os))
+}
