@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use persist_host::S3StorageAdapter;
 
-use super::server::{ACCESS_KEY, BUCKET, SECRET_KEY, adapter};
+use super::server::{ACCESS_KEY, BUCKET, SECRET_KEY, adapter_with};
 
 const REQUIREMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/requirements.txt");
 
@@ -93,9 +93,10 @@ impl Moto {
         String::from_utf8_lossy(&listed.stdout).trim().replace("None", "")
     }
 
-    /// The bucket, by way of this server.
+    /// The bucket, by way of this server. It answers 500 now and then where one
+    /// key is written and read at once: that is asked again for longer than usual.
     pub(crate) fn adapter(&self) -> S3StorageAdapter {
-        adapter(&self.endpoint())
+        adapter_with(&self.endpoint(), |options| options.max_attempts = std::num::NonZeroU32::new(10))
     }
 }
 
