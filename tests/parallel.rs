@@ -184,6 +184,14 @@ fn cancelling_ends_the_workers_too() {
     let token = CancelToken::new();
     token.cancel();
     assert_eq!(engine.with_cancel(&token).restore("x").expect_err("it was cancelled").code(), ErrorCode::Cancelled);
+
+    // Who reads slowly finds the next blocks ready, and is told all the same.
+    let token = CancelToken::new();
+    let mut reader = engine.with_cancel(&token).reader("x").expect("it opens");
+    reader.next_chunk().expect("it is read");
+    std::thread::sleep(Duration::from_millis(300));
+    token.cancel();
+    assert_eq!(reader.next_chunk().map(drop).expect_err("it was cancelled").code(), ErrorCode::Cancelled);
 }
 
 /// Workers that run in this process.

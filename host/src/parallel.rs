@@ -159,13 +159,14 @@ impl<I: Send + 'static, O: Send + 'static> Workers<I, O> {
     pub(crate) fn next(&mut self, guest: &mut Guest) -> Option<Result<O>> {
         let result = self.results.front()?;
         let received = loop {
+            // First: who takes results slowly finds one ready each time.
+            if let Err(cancelled) = self.cancel.check() {
+                break Err(cancelled);
+            }
             match result.try_recv() {
                 Ok(done) => break done,
                 Err(mpsc::TryRecvError::Disconnected) => break Err(ended_early()),
                 Err(mpsc::TryRecvError::Empty) => {}
-            }
-            if let Err(cancelled) = self.cancel.check() {
-                break Err(cancelled);
             }
             if let Some(Task { input, done }) = self.tasks.next_if_any() {
                 // Its receiver is among the results.
