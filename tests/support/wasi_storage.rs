@@ -67,7 +67,7 @@ impl WasiStorage {
         wasmtime_wasi::p2::add_to_linker_sync(&mut linker).unwrap();
         let mut ctx = WasiCtx::builder();
         // Not there yet: the first write makes it.
-        ctx.env("PERSIST_LOCAL_PATH", "/files/root/of/all");
+        ctx.env("PERSIST_LOCAL_PATH", "/files/new/folder");
         ctx.preopened_dir(folder, "/files", FsPerms::ReadWrite).unwrap();
         let mut store = Store::new(engine, Wasi { table: ResourceTable::new(), ctx: ctx.build() });
         let provider = bindings::StorageProvider::instantiate(&mut store, component, &linker).unwrap();
@@ -123,7 +123,7 @@ impl StorageAdapter for WasiStorage {
     }
 
     fn locate(&self, key: &str) -> String {
-        format!("/files/root/of/all/{key}")
+        format!("/files/new/folder/{key}")
     }
 
     fn supported_conditions(&self) -> Conditions {
