@@ -502,10 +502,12 @@ fn the_engine_is_set_by_options_and_by_the_environment() {
             assert!(done.code == 2 && done.stderr.contains(option) && done.stderr.contains(expected), "{done:?}");
         }
         // An option says more than the environment.
-        assert_eq!(with(variable, right, &["show", "x.json.zst", &format!("{option}={right}")]).code, 0);
+        assert_eq!(with(variable, wrong[0], &["show", "x.json.zst", &format!("{option}={right}")]).code, 0);
     }
     let done = with("PERSIST_MEMORY_LIMIT", "2000000", &save);
     assert!(done.code == 9 && done.stderr.contains("PERSIST_MEMORY_LIMIT"), "{done:?}");
+    let done = with("PERSIST_MEMORY_LIMIT", "2000000", &[&save[..], &["--memory-limit", "64000000"]].concat());
+    assert_eq!(done.code, 0, "{done:?}");
     assert_eq!(run_in(folder, &["verify", "x.json.zst"]).code, 0);
 }
 

@@ -11,10 +11,14 @@ mod component;
 
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use persist_host::{CancelToken, Codec, CompileCache, Engine, ErrorCode, LocalFileStorage, PersistError, SnapshotOptions};
+use persist_host::{
+    ByteRange, CancelToken, Codec, CompileCache, Conditions, Engine, ErrorCode, LocalFileStorage, MemoryStorage, ObjectInfo, PersistError,
+    Precondition, ReadOptions, SnapshotOptions, StorageAdapter, StorageReader, StorageWriter, WriteOptions,
+};
 use support::{chat_bytes, compile_cache, files, noise};
 
 fn engine(root: &Path, workers: usize) -> Engine {
@@ -108,29 +112,47 @@ fn errors_are_the_same() {
     }
 }
 
-#[test]
-fn a_fault_in_a_worker_is_one_clean_error() {
+/// An engine of a component whose blocks have 64 bytes, and do what the state
+/// says: as they are encoded, and as they are decoded.
+fn hostile(root: &Path) -> Engine {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hostile");
     let hostile = fs::read(component::build_package(workspace, "hostile-guest", &target).expect("it builds")).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let engine = Engine::builder()
+    Engine::builder()
         .component(hostile)
-        .storage(LocalFileStorage::new(folder.path()))
+        .storage(LocalFileStorage::new(root))
         .compile_cache(CompileCache::Folder(compile_cache()))
         .memory_limit(64 << 20)
         .deadline(Duration::from_millis(300))
         .workers(3)
         .build()
-        .expect("an engine");
-    // Its blocks have 64 bytes, and do what the state says.
-    for (says, code) in [("trap/", ErrorCode::Other), ("loop/", ErrorCode::Deadline), ("bloat/", ErrorCode::MemoryLimit)] {
-        for at in [0, 2, 9] {
-            let mut state = vec![b'.'; 640];
-            state[at * 64..at * 64 + says.len()].copy_from_slice(says.as_bytes());
+        .expect("an engine")
+}
+
+const FAULTS: [(&str, ErrorCode); 3] = [("trap/", ErrorCode::Other), ("loop/", ErrorCode::Deadline), ("bloat/", ErrorCode::MemoryLimit)];
+
+/// Ten blocks, of which one does this.
+fn faulty(says: &str, at: usize) -> Vec<u8> {
+    let mut state = vec![b'.'; 640];
+    state[at * 64..at * 64 + says.len()].copy_from_slice(says.as_bytes());
+    state
+}
+
+#[test]
+fn a_fault_in_a_block_is_one_clean_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = hostile(folder.path());
+    for (says, code) in FAULTS {
+        // All at once, where the operation's own instance works too, and slowly,
+        // where the workers do all of it.
+        for (at, pause) in [(0, 0), (2, 0), (9, 0), (0, 20), (2, 20), (8, 20)] {
+            let state = faulty(says, at);
             let mut writer = engine.writer("blocks/x", SnapshotOptions::default()).expect("a writer");
             let began = Instant::now();
-            let written = writer.write_state(&state);
+            let written = state.chunks(64).try_for_each(|block| {
+                std::thread::sleep(Duration::from_millis(pause));
+                writer.write_state(block)
+            });
             let error = written.and_then(|()| writer.commit().map(drop)).expect_err("a worker failed");
             assert_eq!(error.code(), code, "{says} in block {at}: {error:?}");
             assert!(error.location().is_some_and(|location| location.ends_with("blocks/x")), "{error:?}");
@@ -142,6 +164,212 @@ fn a_fault_in_a_worker_is_one_clean_error() {
     let mut writer = engine.writer("blocks/x", SnapshotOptions::default()).expect("a writer");
     writer.write_state(&[b'.'; 640]).expect("ten blocks");
     writer.commit().expect("nonsense is passed on");
+}
+
+#[test]
+fn a_fault_in_a_block_that_is_read_is_one_clean_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = hostile(folder.path());
+    fs::create_dir(folder.path().join("blocks")).unwrap();
+    let path = folder.path().join("blocks/x");
+    for (says, code) in FAULTS.into_iter().chain([("no", ErrorCode::Other)]) {
+        for (at, pause) in [(0, 0), (2, 0), (9, 0), (0, 20), (2, 20), (9, 20)] {
+            fs::write(&path, faulty(says, at)).unwrap();
+            let began = Instant::now();
+            let mut reader = engine.reader("blocks/x").expect("it opens");
+            for number in 0..at {
+                std::thread::sleep(Duration::from_millis(pause));
+                assert_eq!(reader.next_chunk().expect("it is before the fault").map(|block| block.len()), Some(64), "block {number}");
+            }
+            let error = reader.next_chunk().map(drop).expect_err("a worker failed");
+            assert_eq!(error.code(), code, "{says} in block {at}: {error:?}");
+            assert!(error.location().is_some_and(|location| location.ends_with("blocks/x")), "{error:?}");
+            assert_eq!(reader.next_chunk().map(drop), Err(error));
+            assert!(began.elapsed() < Duration::from_secs(10));
+        }
+    }
+    fs::write(&path, [b'.'; 640]).unwrap();
+    assert_eq!(engine.restore("blocks/x").expect("it is read"), [b'.'; 640]);
+}
+
+#[test]
+fn blocks_of_no_size_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = hostile(folder.path());
+    for key in ["none/x", "huge/x"] {
+        let error = engine.writer(key, SnapshotOptions::default()).map(drop).expect_err("no snapshot has such blocks");
+        assert!(error.to_string().contains("blocks of"), "{error:?}");
+        assert!(error.location().is_some_and(|location| location.ends_with(key)), "{error:?}");
+    }
+}
+
+/// A storage in memory that fails to read beyond an offset, and counts what is
+/// written.
+#[derive(Debug)]
+struct Broken {
+    memory: MemoryStorage,
+    breaks_at: AtomicU64,
+    written: Arc<AtomicU64>,
+}
+
+impl Broken {
+    fn new() -> Self {
+        Self { memory: MemoryStorage::new(), breaks_at: AtomicU64::new(u64::MAX), written: Arc::default() }
+    }
+}
+
+struct BrokenReader {
+    reader: Box<dyn StorageReader>,
+    left: u64,
+}
+
+impl StorageReader for BrokenReader {
+    fn info(&self) -> &ObjectInfo {
+        self.reader.info()
+    }
+
+    fn read(&mut self, max: u32) -> Result<Vec<u8>, PersistError> {
+        if self.left == 0 {
+            return Err(PersistError::new(ErrorCode::Io, "the disk is broken here"));
+        }
+        let max = u32::try_from(self.left).unwrap_or(u32::MAX).min(max);
+        let chunk = self.reader.read(max)?;
+        self.left -= chunk.len() as u64;
+        Ok(chunk)
+    }
+}
+
+struct CountingWriter {
+    writer: Box<dyn StorageWriter>,
+    written: Arc<AtomicU64>,
+}
+
+impl StorageWriter for CountingWriter {
+    fn write(&mut self, chunk: &[u8]) -> Result<(), PersistError> {
+        self.written.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+        self.writer.write(chunk)
+    }
+
+    fn commit(self: Box<Self>) -> Result<ObjectInfo, PersistError> {
+        self.writer.commit()
+    }
+}
+
+impl StorageAdapter for Broken {
+    fn summary(&self) -> String {
+        self.memory.summary()
+    }
+
+    fn locate(&self, key: &str) -> String {
+        self.memory.locate(key)
+    }
+
+    fn supported_conditions(&self) -> Conditions {
+        self.memory.supported_conditions()
+    }
+
+    fn open_write(&self, key: &str, options: WriteOptions) -> Result<Box<dyn StorageWriter>, PersistError> {
+        let writer = self.memory.open_write(key, options)?;
+        Ok(Box::new(CountingWriter { writer, written: Arc::clone(&self.written) }))
+    }
+
+    fn open_read(&self, key: &str, options: ReadOptions) -> Result<Box<dyn StorageReader>, PersistError> {
+        let breaks_at = self.breaks_at.load(Ordering::Relaxed);
+        // What is at the end is good.
+        let left = if matches!(options.range, ByteRange::Suffix(_)) { u64::MAX } else { breaks_at };
+        Ok(Box::new(BrokenReader { reader: self.memory.open_read(key, options)?, left }))
+    }
+
+    fn stat(&self, key: &str) -> Result<ObjectInfo, PersistError> {
+        self.memory.stat(key)
+    }
+
+    fn delete_object(&self, key: &str, precondition: Precondition) -> Result<(), PersistError> {
+        self.memory.delete_object(key, precondition)
+    }
+
+    fn list_objects(&self, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<ObjectInfo>, PersistError> {
+        self.memory.list_objects(prefix, start_after, limit)
+    }
+}
+
+#[test]
+fn what_was_read_before_a_broken_place_is_given_out() {
+    let storage = Arc::new(Broken::new());
+    let engines = [1, 3].map(|workers| {
+        let cache = CompileCache::Folder(compile_cache());
+        let shared: Arc<dyn StorageAdapter> = Arc::clone(&storage) as _;
+        Engine::builder().shared_storage(shared).compile_cache(cache).workers(workers).build().expect("an engine")
+    });
+    let state = noise(8 * MIB);
+    engines[0].snapshot("x", &state, &options(Codec::Zstd)).expect("it is saved");
+    for megabytes in 0..8 {
+        storage.breaks_at.store(megabytes * MIB as u64 + 500_000, Ordering::Relaxed);
+        let [one, three] = engines.each_ref().map(|engine| {
+            let mut given = Vec::new();
+            let mut reader = engine.reader("x").expect("its end is good");
+            let error = loop {
+                match reader.next_chunk() {
+                    Ok(chunk) => given.extend(chunk.expect("it does not end")),
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(error.code(), ErrorCode::Io, "{error:?}");
+            assert!(given == state[..given.len()]);
+            (given.len() as u64, error)
+        });
+        assert_eq!(one, three);
+        assert_eq!(one.0, megabytes * MIB as u64);
+    }
+}
+
+#[test]
+fn what_is_encoded_goes_out_while_the_state_is_long_in_coming() {
+    let storage = Broken::new();
+    let written = Arc::clone(&storage.written);
+    let engine = Engine::builder().storage(storage).compile_cache(CompileCache::Folder(compile_cache())).workers(8).build().unwrap();
+    let mut writer = engine.writer("x", options(Codec::Zstd)).expect("a writer");
+    let state = noise(10 * MIB);
+    let began = Instant::now();
+    for (number, piece) in state.chunks(MIB).enumerate() {
+        // Some time later, all but the first, which may be all there is, and
+        // the last two are out.
+        let wanted = (number.saturating_sub(2) * MIB) as u64;
+        while written.load(Ordering::Relaxed) < wanted {
+            assert!(began.elapsed() < Duration::from_secs(60), "{number}: {written:?} bytes are out");
+            writer.write_state(&[]).expect("nothing is written");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        writer.write_state(piece).expect("it is written");
+    }
+    writer.commit().expect("it is saved");
+    assert!(engine.restore("x").expect("it is restored") == state);
+}
+
+#[test]
+fn workers_that_get_no_memory_leave_the_work_to_the_operation() {
+    let state = chat_bytes(6_000_000);
+    let cache = || CompileCache::Folder(compile_cache());
+    // As much as one instance needs, and no more.
+    let engines = [1, 2]
+        .map(|workers| Engine::builder().compile_cache(cache()).total_memory_limit(12 << 20).workers(workers).build().expect("an engine"));
+    for engine in &engines {
+        for _ in 0..5 {
+            engine.snapshot("x", &state, &options(Codec::Zstd)).expect("it is saved");
+            assert!(engine.restore("x").expect("it is restored") == state);
+        }
+    }
+    // The last place but one for an instance.
+    let engine = Engine::builder().compile_cache(cache()).workers(3).build().expect("an engine");
+    let mut writers: Vec<_> = (0..999).map(|_| engine.writer("open", options(Codec::Gzip)).expect("a writer")).collect();
+    engine.snapshot("x", &state, &options(Codec::Zstd)).expect("it is saved");
+    assert!(engine.restore("x").expect("it is restored") == state);
+    // And one of those that were open all the time.
+    writers.push(engine.writer("open", options(Codec::Gzip)).expect("a writer"));
+    let mut last = writers.pop().expect("a writer");
+    last.write_state(&state).expect("it is written");
+    last.commit().expect("it is saved");
+    assert!(engine.restore("open").expect("it is restored") == state);
 }
 
 #[test]
@@ -192,64 +420,4 @@ fn cancelling_ends_the_workers_too() {
     std::thread::sleep(Duration::from_millis(300));
     token.cancel();
     assert_eq!(reader.next_chunk().map(drop).expect_err("it was cancelled").code(), ErrorCode::Cancelled);
-}
-
-/// Workers that run in this process.
-fn workers() -> usize {
-    let tasks = fs::read_dir("/proc/self/task").map(|tasks| tasks.flatten().collect()).unwrap_or_else(|_| Vec::new());
-    let names = tasks.iter().filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
-    names.filter(|name| name.starts_with("persist-worker")).count()
-}
-
-/// Alone in its process, so that all workers are its own: it runs itself.
-#[test]
-fn many_operations_share_the_workers_of_an_engine() {
-    const INSIDE: &str = "PERSIST_TEST_INSIDE";
-    if std::env::var_os(INSIDE).is_none() {
-        let inside = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["many_operations_share", "--nocapture"])
-            .env(INSIDE, "1")
-            .status()
-            .unwrap();
-        assert!(inside.success());
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let engine = engine(folder.path(), 3);
-    let state = chat_bytes(12_000_000);
-    let done = AtomicBool::new(false);
-    let most = std::thread::scope(|scope| {
-        let watching = scope.spawn(|| {
-            let mut most = 0;
-            while !done.load(Ordering::Relaxed) {
-                most = most.max(workers());
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            most
-        });
-        std::thread::scope(|scope| {
-            for thread in 0..6 {
-                let (engine, state) = (&engine, &state);
-                scope.spawn(move || {
-                    for _ in 0..2 {
-                        let key = thread.to_string();
-                        engine.snapshot(&key, state, &options(Codec::Zstd)).expect("it is saved");
-                        assert!(engine.restore(&key).expect("it is restored") == *state);
-                    }
-                });
-            }
-        });
-        done.store(true, Ordering::Relaxed);
-        watching.join().unwrap()
-    });
-    // Beside those of the operations.
-    assert_eq!(most, 2);
-    // They wait for more, until the engine is dropped.
-    assert_eq!(workers(), 2);
-    drop(engine);
-    let began = Instant::now();
-    while workers() > 0 {
-        assert!(began.elapsed() < Duration::from_secs(10), "{} threads are left", workers());
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }

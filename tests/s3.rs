@@ -451,11 +451,11 @@ fn ctrl_c_leaves_no_upload_and_no_file() {
             }
             command = shell;
         }
-        command.args(["snapshot", "-", &place, "--codec", "zstd", "--level", "-7", "--s3-part-size", "5242880"]);
+        command.args(["snapshot", "-", &place, "--codec", "zstd", "--level", "-7", "--s3-part-size", "5242880", "--workers", "2"]);
         let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("persist starts");
         let mut stdin = child.stdin.take().expect("stdin is piped");
-        // More than workers may hold on their way to the bucket.
-        std::io::Write::write_all(&mut stdin, &noise(100_000_000)).expect("it reads");
+        // A part, and what two workers may hold on its way to the bucket.
+        std::io::Write::write_all(&mut stdin, &noise(16_000_000)).expect("it reads");
         let is_begun = || match place.starts_with("s3") {
             true => !server.unfinished_uploads().is_empty(),
             false => folder.path().join("out").is_dir(),

@@ -24,14 +24,17 @@ impl Budget {
 #[derive(Debug)]
 pub(crate) struct Share {
     budget: Arc<Budget>,
+    /// What it leaves to others.
+    reserve: u64,
     taken: u64,
     /// By the growth that was allowed last, which may still fail.
     last: u64,
 }
 
 impl Share {
-    pub(crate) fn new(budget: &Arc<Budget>) -> Self {
-        Self { budget: Arc::clone(budget), taken: 0, last: 0 }
+    /// A share that never takes the last `reserve` bytes.
+    pub(crate) fn new(budget: &Arc<Budget>, reserve: u64) -> Self {
+        Self { budget: Arc::clone(budget), reserve, taken: 0, last: 0 }
     }
 
     pub(crate) fn budget(&self) -> &Budget {
@@ -40,7 +43,8 @@ impl Share {
 
     /// Takes so many bytes more, if they are left.
     pub(crate) fn take(&mut self, bytes: u64) -> bool {
-        let taken = self.budget.left.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(bytes)).is_ok();
+        let rest = |left: u64| left.checked_sub(bytes).filter(|rest| *rest >= self.reserve);
+        let taken = self.budget.left.fetch_update(Ordering::AcqRel, Ordering::Acquire, rest).is_ok();
         if taken {
             self.taken += bytes;
             self.last = bytes;

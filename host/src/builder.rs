@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wasmtime::Config;
-use wasmtime::component::Linker;
+use wasmtime::component::{Component, Linker};
 
 use crate::bindings::PersistPre;
 use crate::budget::Budget;
@@ -21,6 +21,7 @@ use crate::error::{ErrorCode, PersistError, Result};
 use crate::guest::Shared;
 use crate::parallel::Permits;
 use crate::pool;
+use crate::process::Process;
 use crate::sandbox::{Limits, Sandbox};
 use crate::storage::{MemoryStorage, StorageAdapter};
 
@@ -46,8 +47,9 @@ const OPTION_NAMES: [&str; 4] = ["workers", "memory-limit", "total-memory-limit"
 pub struct EngineBuilder {
     code: Code,
     storage: Option<Arc<dyn StorageAdapter>>,
-    limits: Limits,
-    total_memory: u64,
+    memory_limit: Option<usize>,
+    total_memory_limit: Option<u64>,
+    deadline: Option<Duration>,
     #[cfg(feature = "compiler")]
     cache: CompileCache,
     workers: Option<usize>,
@@ -57,8 +59,9 @@ impl std::fmt::Debug for EngineBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("EngineBuilder")
             .field("storage", &self.storage)
-            .field("limits", &self.limits)
-            .field("total_memory", &self.total_memory)
+            .field("memory_limit", &self.memory_limit)
+            .field("total_memory_limit", &self.total_memory_limit)
+            .field("deadline", &self.deadline)
             .field("workers", &self.workers)
             .finish_non_exhaustive()
     }
@@ -69,8 +72,9 @@ impl Default for EngineBuilder {
         Self {
             code: Code::BuiltIn,
             storage: None,
-            limits: Limits { memory: DEFAULT_MEMORY_LIMIT, deadline: DEFAULT_DEADLINE },
-            total_memory: DEFAULT_TOTAL_MEMORY_LIMIT,
+            memory_limit: None,
+            total_memory_limit: None,
+            deadline: None,
             #[cfg(feature = "compiler")]
             cache: CompileCache::default(),
             workers: None,
@@ -105,15 +109,16 @@ impl EngineBuilder {
     /// 128 MiB unless set. Usual is 5 to 25 MB.
     #[must_use]
     pub fn memory_limit(mut self, bytes: usize) -> Self {
-        self.limits.memory = bytes;
+        self.memory_limit = Some(bytes);
         self
     }
 
     /// The most memory that all instances together may have, in bytes; 4 GiB
     /// unless set. An operation that would need more fails, and the others go on.
+    /// The workers leave as much of it as one instance may have.
     #[must_use]
     pub fn total_memory_limit(mut self, bytes: u64) -> Self {
-        self.total_memory = bytes;
+        self.total_memory_limit = Some(bytes);
         self
     }
 
@@ -122,14 +127,15 @@ impl EngineBuilder {
     /// that this bounds a component that hangs, not a large transfer.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.limits.deadline = deadline;
+        self.deadline = Some(deadline);
         self
     }
 
     /// How many instances work on the blocks of a snapshot at once: one for each
     /// processor unless set, at most 64. One is the operation's own, on the
     /// caller's thread; the others are shared by all operations of the engine.
-    /// What is stored does not depend on it.
+    /// What is stored does not depend on it. A reader or writer that has nothing
+    /// for them leaves them to others after a second.
     ///
     /// Each takes up to 25 MB, and two blocks on their way to it and from it.
     #[must_use]
@@ -169,12 +175,14 @@ impl EngineBuilder {
 
     /// Sets what the environment gives: `PERSIST_WORKERS`,
     /// `PERSIST_MEMORY_LIMIT`, `PERSIST_TOTAL_MEMORY_LIMIT` and
-    /// `PERSIST_DEADLINE`, as [`option`](Self::option) does. Empty is unset.
+    /// `PERSIST_DEADLINE`, as [`option`](Self::option) does. Empty is unset, and
+    /// what was set before says more.
     ///
     /// # Errors
     /// `Configuration` that names the variable.
     pub fn environment(mut self) -> Result<Self> {
-        for name in OPTION_NAMES {
+        let known = [self.workers.is_some(), self.memory_limit.is_some(), self.total_memory_limit.is_some(), self.deadline.is_some()];
+        for (name, _) in OPTION_NAMES.into_iter().zip(known).filter(|(_, is_known)| !is_known) {
             let variable = format!("PERSIST_{}", name.to_ascii_uppercase().replace('-', "_"));
             if let Some(value) = env::var_os(&variable).filter(|value| !value.is_empty()) {
                 self = self.option(name, &value.to_string_lossy()).map_err(|error| error.at(&variable))?;
@@ -197,32 +205,43 @@ impl EngineBuilder {
     /// # Errors
     /// `Other` where the machine can't run it.
     pub fn build(self) -> Result<Engine> {
+        self.build_from(None)
+    }
+
+    /// Builds it with the component of another engine, which may be that of the
+    /// process that this one was forked off.
+    pub(crate) fn build_from(self, other: Option<&Component>) -> Result<Engine> {
         let began = Instant::now();
-        let (engine, component) = self.load(pool::config(self.limits.memory)).or_else(|error| {
+        let limits =
+            Limits { memory: self.memory_limit.unwrap_or(DEFAULT_MEMORY_LIMIT), deadline: self.deadline.unwrap_or(DEFAULT_DEADLINE) };
+        let (engine, component) = self.load(pool::config(limits.memory), other).or_else(|error| {
             tracing::debug!(%error, "memory can't be reserved for many instances: each gets its own");
-            self.load(pool::config_without())
+            self.load(pool::config_without(), other)
         })?;
         let clock = Clock::start(engine.weak())
             .map_err(|error| PersistError::new(ErrorCode::Other, format!("no thread could be started: {error}")))?;
         tracing::debug!(ms = began.elapsed().as_millis(), "the engine is ready");
         let storage = self.storage.clone().unwrap_or_else(|| Arc::new(MemoryStorage::new()));
-        let limits = self.limits;
         let workers = self.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).clamp(1, MAX_WORKERS);
-        let budget = Budget::new(self.total_memory);
+        let budget = Budget::new(self.total_memory_limit.unwrap_or(DEFAULT_TOTAL_MEMORY_LIMIT));
         let (permits, crew) = (Permits::new(workers), Crew::new(workers - 1));
-        let shared = Shared { engine, component, clock, builder: self, permits, crew, budget };
+        let shared = Shared { engine, component, clock, builder: self, permits, crew, budget, process: Process::this() };
         Ok(Engine::new(Arc::new(shared), storage, limits))
     }
 
     /// The component under these settings, ready to be instantiated.
-    fn load(&self, config: wasmtime::Result<Config>) -> Result<(wasmtime::Engine, PersistPre<Sandbox>)> {
+    fn load(&self, config: wasmtime::Result<Config>, other: Option<&Component>) -> Result<(wasmtime::Engine, PersistPre<Sandbox>)> {
         let failed = |error: wasmtime::Error| PersistError::new(ErrorCode::Other, format!("the component can't run here: {error:#}"));
         let engine = config.and_then(|config| wasmtime::Engine::new(&config)).map_err(failed)?;
-        let component = self.code.load(
-            &engine,
+        let component = match other {
             #[cfg(feature = "compiler")]
-            &self.cache,
-        )?;
+            Some(other) => crate::compile::compiled_before(&engine, other)?,
+            _ => self.code.load(
+                &engine,
+                #[cfg(feature = "compiler")]
+                &self.cache,
+            )?,
+        };
         let mut linker = Linker::new(&engine);
         crate::bindings::storage::add_to_linker::<_, wasmtime::component::HasSelf<_>>(&mut linker, |sandbox: &mut Sandbox| sandbox)
             .map_err(failed)?;

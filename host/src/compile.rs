@@ -75,6 +75,16 @@ pub(crate) fn compiled(engine: &Engine, wasm: &[u8], cache: &CompileCache) -> Re
     Ok(component)
 }
 
+/// A component that this process, or the one that it was forked off, has
+/// compiled for another engine. Nothing is compiled: the threads for it may not
+/// be there.
+pub(crate) fn compiled_before(engine: &Engine, component: &Component) -> Result<Component> {
+    let code = component.serialize().map_err(|error| failed("serialised", &error))?;
+    // SAFETY: the bytes are what `Component::serialize` gave just now. That
+    // settings fit is checked by wasmtime itself.
+    unsafe { Component::deserialize(engine, code) }.map_err(|error| failed("loaded", &error))
+}
+
 /// A name for everything that the compiled code depends on.
 fn entry_name(engine: &Engine, wasm: &[u8]) -> String {
     let mut settings = DefaultHasher::new();

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -54,28 +55,54 @@ impl Crew {
 
     /// What a thread does.
     fn work(&self) {
-        // However it ends: a job may panic.
-        struct Leaving<'a>(&'a Crew);
-        impl Drop for Leaving<'_> {
-            fn drop(&mut self) {
-                self.0.lock().threads -= 1;
-            }
-        }
-        let _leaving = Leaving(self);
         loop {
             let mut state = self.lock();
             state.waiting += 1;
             state = self.changed.wait_while(state, |state| state.jobs.is_empty() && !state.closed).unwrap_or_else(PoisonError::into_inner);
             state.waiting -= 1;
-            let Some(job) = state.jobs.pop_front() else { return };
+            let Some(job) = state.jobs.pop_front() else {
+                state.threads -= 1;
+                return;
+            };
             drop(state);
-            job();
+            // Its caller finds out by what did not come; the next job finds a
+            // thread all the same.
+            if panic::catch_unwind(AssertUnwindSafe(job)).is_err() {
+                tracing::error!("a worker has failed");
+            }
         }
+    }
+
+    /// Its threads, at this moment.
+    #[cfg(test)]
+    pub(crate) fn threads(&self) -> usize {
+        self.lock().threads
     }
 
     /// Lets the threads end, once there is nothing more to do.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn a_job_that_panics_leaves_its_thread_to_the_next() {
+        let crew = Crew::new(1);
+        let (done, doing) = mpsc::channel();
+        for number in 0..3 {
+            let done = done.clone();
+            crew.run(|| panic!("as it should")).unwrap();
+            crew.run(move || done.send(number).unwrap()).unwrap();
+        }
+        assert_eq!([doing.recv(), doing.recv(), doing.recv()], [Ok(0), Ok(1), Ok(2)]);
+        crew.close();
     }
 }

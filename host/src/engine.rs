@@ -64,13 +64,24 @@ impl Engine {
 
     /// An engine like this one for a child process that was forked off: of the
     /// threads of its parent none runs in it, and what they were holding is held
-    /// for ever. A storage with threads of its own, as S3, has to be opened anew.
+    /// for ever. Nothing is compiled anew. A storage with threads of its own, as
+    /// S3, has to be opened anew.
+    ///
+    /// The parent's engine, its writers and its readers refuse to work in the
+    /// child, with `Configuration`. Dropped there, they leave what they have to
+    /// the parent, which goes on with it.
     ///
     /// # Errors
     /// As [`EngineBuilder::build`].
     pub fn after_fork(&self) -> Result<Self> {
-        let fresh = self.shared.builder.clone().build()?;
+        let component = self.shared.component.instance_pre().component();
+        let fresh = self.shared.builder.clone().build_from(Some(component))?;
         Ok(Self { shared: fresh.shared, ..self.clone() })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn crew(&self) -> &Arc<crate::crew::Crew> {
+        &self.shared.crew
     }
 
     /// A fresh instance.

@@ -13,8 +13,9 @@ use crate::clock::Clock;
 use crate::crew::Crew;
 use crate::error::{ErrorCode, PersistError, Result};
 use crate::parallel::{Permits, Workers};
+use crate::process::Process;
 use crate::sandbox::{self, Limits, Sandbox};
-use crate::storage::{ObjectInfo, StorageAdapter, StorageReader};
+use crate::storage::{MemoryStorage, ObjectInfo, StorageAdapter, StorageReader};
 
 /// Compiled code and what all operations share.
 pub(crate) struct Shared {
@@ -28,12 +29,15 @@ pub(crate) struct Shared {
     pub(crate) crew: Arc<Crew>,
     /// The memory of all instances.
     pub(crate) budget: Arc<Budget>,
+    pub(crate) process: Process,
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.clock.close();
-        self.crew.close();
+        if self.process.is_this() {
+            self.clock.close();
+            self.crew.close();
+        }
     }
 }
 
@@ -52,7 +56,24 @@ pub(crate) struct Guest {
 impl Guest {
     /// A fresh instance on this storage.
     pub(crate) fn start(shared: &Arc<Shared>, storage: &Arc<dyn StorageAdapter>, limits: Limits, cancel: &CancelToken) -> Result<Self> {
-        let memory = Share::new(&shared.budget);
+        Self::start_with(shared, storage, limits, Share::new(&shared.budget, 0), cancel)
+    }
+
+    /// A fresh instance for a worker, which works on bytes that it is handed and
+    /// reaches no storage. It leaves memory for an operation.
+    pub(crate) fn for_worker(shared: &Arc<Shared>, limits: Limits, stop: &CancelToken) -> Result<Self> {
+        let nowhere: Arc<dyn StorageAdapter> = Arc::new(MemoryStorage::new());
+        Self::start_with(shared, &nowhere, limits, Share::new(&shared.budget, limits.memory as u64), stop)
+    }
+
+    fn start_with(
+        shared: &Arc<Shared>,
+        storage: &Arc<dyn StorageAdapter>,
+        limits: Limits,
+        memory: Share,
+        cancel: &CancelToken,
+    ) -> Result<Self> {
+        shared.process.check()?;
         let mut store = Sandbox::store(&shared.engine, Arc::clone(storage), limits, memory, cancel.clone());
         Sandbox::begin_call(&mut store);
         let running = shared.clock.run();
@@ -67,7 +88,7 @@ impl Guest {
     pub(crate) fn workers<I: Send + 'static, O: Send + 'static>(
         &self,
         most: usize,
-        work: fn(&mut Self, I) -> Result<O>,
+        work: fn(&mut Self, &I) -> Result<O>,
     ) -> Option<Workers<I, O>> {
         Workers::start(&self.shared, self.limits, &self.cancel, most, work)
     }
@@ -76,6 +97,11 @@ impl Guest {
     /// of an object, if it has; the component's own is at its end then.
     pub(crate) fn take_reader(&mut self, length: u64) -> Option<Box<dyn StorageReader>> {
         self.store.data_mut().take_reader(length)
+    }
+
+    /// Fails once the operation was cancelled.
+    pub(crate) fn check_cancel(&self) -> Result<()> {
+        self.cancel.check()
     }
 
     /// The storage that the instance uses.

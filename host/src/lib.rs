@@ -52,6 +52,7 @@ mod location;
 mod metadata;
 mod parallel;
 mod pool;
+mod process;
 mod random;
 mod restore;
 mod salvage;

@@ -11,6 +11,7 @@ use crate::error::{ErrorCode, PersistError, Result};
 use crate::guest::{Guest, log};
 use crate::metadata::SnapshotMetadata;
 use crate::parallel::Workers;
+use crate::process::OfProcess;
 use crate::storage::{MAX_READ, StorageReader};
 
 /// How many blocks are asked for at a time.
@@ -19,15 +20,19 @@ const BATCH: u32 = 256;
 /// A snapshot being read. Every byte it gives was checked; the state is whole
 /// only when the end was reached without an error.
 pub struct SnapshotReader {
-    guest: Guest,
-    restorer: ResourceAny,
+    reading: OfProcess<Reading>,
     metadata: SnapshotMetadata,
     location: String,
     began: Instant,
-    output: Output,
     /// For `io::Read`: a chunk, and how much of it was given out.
     chunk: Vec<u8>,
     given: usize,
+}
+
+struct Reading {
+    guest: Guest,
+    restorer: ResourceAny,
+    output: Output,
 }
 
 /// How the state gets out of the component.
@@ -48,6 +53,8 @@ struct Blocks {
     /// How many blocks were planned, and how many there are.
     next: u32,
     count: u32,
+    /// Why no more could be read. What was read before is given out first.
+    failed: Option<PersistError>,
 }
 
 /// A block to be decoded, and what the storage has of it.
@@ -56,7 +63,7 @@ struct Slice {
     bytes: Vec<u8>,
 }
 
-fn decode(guest: &mut Guest, slice: Slice) -> Result<Vec<u8>> {
+fn decode(guest: &mut Guest, slice: &Slice) -> Result<Vec<u8>> {
     guest.call(|persist, store| persist.persist_snapshot_blocks().call_decode(store, &slice.block, &slice.bytes))
 }
 
@@ -71,18 +78,30 @@ impl Blocks {
         let Some(workers) = guest.workers(count as usize - 1, decode) else { return Ok(None) };
         // A small object is in the component already.
         let Some(data) = guest.take_reader(data_length) else { return Ok(None) };
-        Ok(Some(Box::new(Self { workers, data, planned: VecDeque::new(), next: 0, count })))
+        Ok(Some(Box::new(Self { workers, data, planned: VecDeque::new(), next: 0, count, failed: None })))
     }
 
     /// The next block, after the workers have got what they can take.
     fn next(&mut self, guest: &mut Guest, restorer: ResourceAny) -> Result<Option<Vec<u8>>> {
-        while !self.workers.is_full()
-            && let Some(block) = self.plan(guest, restorer)?
-        {
-            let bytes = self.read(&block)?;
-            self.workers.submit(Slice { block, bytes });
+        while self.failed.is_none() && !self.workers.is_full() {
+            guest.check_cancel()?;
+            match self.read_ahead(guest, restorer) {
+                Ok(Some(slice)) => self.workers.submit(slice),
+                Ok(None) => break,
+                Err(error) => self.failed = Some(error),
+            }
         }
-        self.workers.next(guest).transpose()
+        match (self.workers.next(guest), &self.failed) {
+            (Some(block), _) => block.map(Some),
+            (None, Some(error)) => Err(error.clone()),
+            (None, None) => Ok(None),
+        }
+    }
+
+    fn read_ahead(&mut self, guest: &mut Guest, restorer: ResourceAny) -> Result<Option<Slice>> {
+        let Some(block) = self.plan(guest, restorer)? else { return Ok(None) };
+        let bytes = self.read(&block)?;
+        Ok(Some(Slice { block, bytes }))
     }
 
     fn plan(&mut self, guest: &mut Guest, restorer: ResourceAny) -> Result<Option<wit::BlockRef>> {
@@ -135,7 +154,8 @@ impl SnapshotReader {
         };
         match open() {
             Ok((restorer, metadata, output)) => {
-                Ok(Self { guest, restorer, metadata, location, began, output, chunk: Vec::new(), given: 0 })
+                let reading = OfProcess::new(Reading { guest, restorer, output });
+                Ok(Self { reading, metadata, location, began, chunk: Vec::new(), given: 0 })
             }
             Err(error) => Err(PersistError::at(error, &location)).inspect_err(|error| log("restore", &location, began, Err(error))),
         }
@@ -149,27 +169,27 @@ impl SnapshotReader {
     /// The next part of the state, at most a block of 8 MiB; none at the end.
     ///
     /// # Errors
-    /// `Integrity` and `InvalidFormat` for a damaged snapshot, and what the
-    /// storage says.
+    /// `Integrity` and `InvalidFormat` for a damaged snapshot, what the storage
+    /// says, and `Configuration` in a process that was forked off since the
+    /// reader was opened.
     pub fn next_chunk(&mut self) -> Result<Option<Vec<u8>>> {
-        let restorer = self.restorer;
-        let chunk = match &mut self.output {
-            Output::Ended => return Ok(None),
-            Output::Failed(error) => return Err(error.clone()),
-            Output::Inline => {
-                let read = |persist: &crate::bindings::Persist, store: &mut _| {
-                    persist.persist_snapshot_snapshots().restorer().call_read(store, restorer, MAX_READ)
-                };
-                self.guest.call(read).map(|chunk| Some(chunk).filter(|chunk| !chunk.is_empty()))
-            }
-            Output::Blocks(blocks) => blocks.next(&mut self.guest, restorer),
-        };
-        let chunk = chunk.map_err(|error| self.failed(error))?;
-        if chunk.is_none() {
-            self.output = Output::Ended;
-            log("restore", &self.location, self.began, Ok((self.metadata.uncompressed_size, self.metadata.stored_size)));
+        let reading = self.reading.get()?;
+        if let Some(known) = reading.output.known() {
+            return known;
         }
-        Ok(chunk)
+        let chunk = reading.next_chunk().map_err(|error| error.at(&self.location));
+        match &chunk {
+            Ok(Some(_)) => {}
+            Ok(None) => {
+                reading.output = Output::Ended;
+                log("restore", &self.location, self.began, Ok((self.metadata.uncompressed_size, self.metadata.stored_size)));
+            }
+            Err(error) => {
+                reading.output = Output::Failed(error.clone());
+                log("restore", &self.location, self.began, Err(error));
+            }
+        }
+        chunk
     }
 
     /// The rest of the state, in memory. `progress` is told how many bytes have
@@ -191,12 +211,27 @@ impl SnapshotReader {
         }
         Ok(state)
     }
+}
 
-    fn failed(&mut self, error: PersistError) -> PersistError {
-        let error = error.at(&self.location);
-        self.output = Output::Failed(error.clone());
-        log("restore", &self.location, self.began, Err(&error));
-        error
+impl Output {
+    /// What there is to say after the end.
+    fn known(&self) -> Option<Result<Option<Vec<u8>>>> {
+        match self {
+            Self::Ended => Some(Ok(None)),
+            Self::Failed(error) => Some(Err(error.clone())),
+            Self::Inline | Self::Blocks(_) => None,
+        }
+    }
+}
+
+impl Reading {
+    fn next_chunk(&mut self) -> Result<Option<Vec<u8>>> {
+        let Self { guest, restorer, output } = self;
+        if let Output::Blocks(blocks) = output {
+            return blocks.next(guest, *restorer);
+        }
+        let chunk = guest.call(|persist, store| persist.persist_snapshot_snapshots().restorer().call_read(store, *restorer, MAX_READ))?;
+        Ok((!chunk.is_empty()).then_some(chunk))
     }
 }
 

@@ -7,6 +7,7 @@ use wasmtime::component::ResourceAny;
 use crate::error::{PersistError, Result};
 use crate::guest::{Guest, log};
 use crate::metadata::{Codec, SnapshotMetadata};
+use crate::process::OfProcess;
 use crate::sandbox::from_guest;
 use crate::storage::MAX_READ;
 
@@ -32,7 +33,7 @@ pub struct SalvageReport {
 
 /// A damaged snapshot of which as much is read as there is.
 pub struct Salvager {
-    guest: Guest,
+    guest: OfProcess<Guest>,
     salvager: ResourceAny,
     location: String,
     began: Instant,
@@ -44,7 +45,7 @@ impl Salvager {
         let location = guest.storage().locate(key);
         let opened = guest.call(|persist, store| persist.persist_snapshot_snapshots().call_open_salvager(store, key));
         match opened {
-            Ok(salvager) => Ok(Self { guest, salvager, location, began }),
+            Ok(salvager) => Ok(Self { guest: OfProcess::new(guest), salvager, location, began }),
             Err(error) => Err(error.at(&location)).inspect_err(|error| log("salvage", &location, began, Err(error))),
         }
     }
@@ -56,7 +57,8 @@ impl Salvager {
     /// What the storage says.
     pub fn next_chunk(&mut self) -> Result<Option<Vec<u8>>> {
         let salvager = self.salvager;
-        let chunk = self.guest.call(|persist, store| persist.persist_snapshot_snapshots().salvager().call_read(store, salvager, MAX_READ));
+        let chunk =
+            self.guest.get()?.call(|persist, store| persist.persist_snapshot_snapshots().salvager().call_read(store, salvager, MAX_READ));
         let chunk = chunk.map_err(|error| error.at(&self.location))?;
         Ok((!chunk.is_empty()).then_some(chunk))
     }
@@ -67,8 +69,8 @@ impl Salvager {
     /// `ResourceLimit` and `Other` if the component failed.
     pub fn report(&mut self) -> Result<SalvageReport> {
         let salvager = self.salvager;
-        let report =
-            self.guest.call(|persist, store| persist.persist_snapshot_snapshots().salvager().call_report(store, salvager).map(Ok))?;
+        let guest = self.guest.get()?;
+        let report = guest.call(|persist, store| persist.persist_snapshot_snapshots().salvager().call_report(store, salvager).map(Ok))?;
         log("salvage", &self.location, self.began, Ok((report.salvaged_size, 0)));
         Ok(SalvageReport {
             metadata: report.metadata.map(SnapshotMetadata::from),
@@ -76,7 +78,7 @@ impl Salvager {
             salvaged_size: report.salvaged_size,
             checked_size: report.checked_size,
             break_offset: report.break_offset,
-            reason: report.reason.map(|error| from_guest(error, self.guest.storage()).at(&self.location)),
+            reason: report.reason.map(|error| from_guest(error, guest.storage()).at(&self.location)),
         })
     }
 }

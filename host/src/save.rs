@@ -8,10 +8,11 @@ use std::time::Instant;
 use wasmtime::component::ResourceAny;
 
 use crate::bindings::snapshots as wit;
-use crate::error::{PersistError, Result};
+use crate::error::{ErrorCode, PersistError, Result};
 use crate::guest::{Guest, log};
 use crate::metadata::{SnapshotMetadata, SnapshotOptions};
 use crate::parallel::Workers;
+use crate::process::OfProcess;
 
 /// State that goes into the component in one call, at most: a block.
 const CHUNK: usize = 1 << 20;
@@ -23,7 +24,9 @@ const WORTH_WORKERS: usize = 256 << 10;
 
 /// A snapshot being written. Dropped without [`commit`](Self::commit), it
 /// leaves nothing behind.
-pub struct SnapshotWriter {
+pub struct SnapshotWriter(OfProcess<Writing>);
+
+struct Writing {
     input: Input,
     saver: Saver,
 }
@@ -53,7 +56,7 @@ struct Block {
     plain: Arc<Vec<u8>>,
 }
 
-fn encode(guest: &mut Guest, block: Block) -> Result<wit::EncodedBlock> {
+fn encode(guest: &mut Guest, block: &Block) -> Result<wit::EncodedBlock> {
     let wit::Encoding { codec, level, .. } = block.encoding;
     guest.call(|persist, store| persist.persist_snapshot_blocks().call_encode(store, codec, level, &block.plain))
 }
@@ -69,7 +72,7 @@ struct Saver {
 
 impl Saver {
     fn block_size(&self) -> usize {
-        (self.encoding.block_size as usize).max(1)
+        self.encoding.block_size as usize
     }
 
     fn write(&mut self, state: &[u8]) -> Result<()> {
@@ -100,7 +103,7 @@ impl Saver {
 
 impl Blocks {
     /// Takes state; what is full goes to the workers, and what they have done
-    /// into the snapshot.
+    /// into the snapshot, also while the next state is long in coming.
     fn write(&mut self, mut state: &[u8], saver: &mut Saver) -> Result<()> {
         let size = saver.block_size();
         while !state.is_empty() {
@@ -112,23 +115,31 @@ impl Blocks {
             }
             state = rest;
         }
-        Ok(())
+        while self.hash(saver)? {}
+        self.append_ready(saver)
     }
 
     /// Hands a block over. Before that, while the workers have enough to do,
     /// what they have is hashed.
     fn submit(&mut self, plain: Vec<u8>, saver: &mut Saver) -> Result<()> {
+        self.append_ready(saver)?;
         while self.workers.is_full() || self.unhashed.len() >= self.workers.most() {
-            while let Some(encoded) = self.workers.next_if_ready() {
-                saver.append(&encoded?)?;
-            }
             if !self.hash(saver)? {
                 self.take(saver)?;
             }
+            self.append_ready(saver)?;
         }
         let plain = Arc::new(plain);
         self.workers.submit(Block { encoding: saver.encoding, plain: Arc::clone(&plain) });
         self.unhashed.push_back(plain);
+        Ok(())
+    }
+
+    /// Appends what is encoded already.
+    fn append_ready(&mut self, saver: &mut Saver) -> Result<()> {
+        while let Some(encoded) = self.workers.next_if_ready() {
+            saver.append(&encoded?)?;
+        }
         Ok(())
     }
 
@@ -157,35 +168,57 @@ impl Blocks {
     }
 }
 
+/// The most bytes that a block may have, by the format.
+const MAX_BLOCK: u32 = 8 << 20;
+
 impl SnapshotWriter {
     pub(crate) fn open(mut guest: Guest, key: &str, options: SnapshotOptions) -> Result<Self> {
         let began = Instant::now();
         let size_hint = options.size_hint;
         let options = options.into();
         let location = guest.storage().locate(key);
-        let opened = guest.call(|persist, store| persist.persist_snapshot_snapshots().call_open_saver(store, key, &options));
-        let opened = opened.and_then(|handle| {
+        let mut open = || {
+            let handle = guest.call(|persist, store| persist.persist_snapshot_snapshots().call_open_saver(store, key, &options))?;
             let encoding =
                 guest.call(|persist, store| persist.persist_snapshot_snapshots().saver().call_encoding(store, handle).map(Ok))?;
+            if !(1..=MAX_BLOCK).contains(&encoding.block_size) {
+                let wrong = format!("the component asks for blocks of {} bytes, which no snapshot has", encoding.block_size);
+                return Err(PersistError::new(ErrorCode::Other, wrong));
+            }
             Ok((handle, encoding))
-        });
-        let (handle, encoding) = match opened {
+        };
+        let (handle, encoding) = match open() {
             Ok(opened) => opened,
-            Err(error) => return Err(error.at(&location)).inspect_err(|error| log("snapshot", &location, began, Err(error))),
+            Err(error) => {
+                return Err(PersistError::at(error, &location)).inspect_err(|error| log("snapshot", &location, began, Err(error)));
+            }
         };
         let saver = Saver { guest, handle, encoding, location, began };
         let is_small = size_hint.is_some_and(|size| size <= WORTH_WORKERS as u64);
-        Ok(Self { input: if is_small { Input::Inline } else { Input::Undecided(Vec::new(), size_hint) }, saver })
+        let input = if is_small { Input::Inline } else { Input::Undecided(Vec::new(), size_hint) };
+        Ok(Self(OfProcess::new(Writing { input, saver })))
     }
 
     /// Appends to the state. After an error the writer can only be dropped.
     ///
     /// # Errors
-    /// What the storage says.
+    /// What the storage says, and `Configuration` in a process that was forked
+    /// off since the writer was opened.
     pub fn write_state(&mut self, state: &[u8]) -> Result<()> {
-        self.write(state).map_err(|error| self.failed(error))
+        let writing = self.0.get()?;
+        writing.write(state).map_err(|error| writing.failed(error))
     }
 
+    /// Completes the snapshot and makes it visible, all of it at once.
+    ///
+    /// # Errors
+    /// As [`Engine::snapshot`](crate::Engine::snapshot).
+    pub fn commit(self) -> Result<SnapshotMetadata> {
+        self.0.take()?.commit()
+    }
+}
+
+impl Writing {
     fn write(&mut self, state: &[u8]) -> Result<()> {
         if let Input::Undecided(first, size) = &mut self.input {
             if first.len() + state.len() <= self.saver.block_size() {
@@ -212,11 +245,7 @@ impl SnapshotWriter {
         self.write(first)
     }
 
-    /// Completes the snapshot and makes it visible, all of it at once.
-    ///
-    /// # Errors
-    /// As [`Engine::snapshot`](crate::Engine::snapshot).
-    pub fn commit(mut self) -> Result<SnapshotMetadata> {
+    fn commit(mut self) -> Result<SnapshotMetadata> {
         let mut written = Ok(());
         if let Input::Undecided(all, _) = &mut self.input {
             let all = std::mem::take(all);

@@ -81,7 +81,7 @@ pub(crate) fn wrong_type(py: Python<'_>, message: &str, hint: &str) -> PyErr {
 pub(crate) fn from_exception(py: Python<'_>, raised: &PyErr) -> PersistError {
     if !raised.is_instance_of::<PyException>(py) {
         // Ctrl-C and the end of the program are no errors: the operation stops.
-        operation::interrupt(raised.clone_ref(py));
+        operation::interrupt(py, raised.clone_ref(py));
         return PersistError::new(ErrorCode::Cancelled, "cancelled");
     }
     let is = |class: &Bound<'_, pyo3::types::PyType>| raised.is_instance(py, class.as_any());

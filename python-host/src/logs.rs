@@ -40,7 +40,7 @@ impl Log for Forwarded {
         Python::attach(|py| {
             self.0.log(record);
             if let Some(raised) = PyErr::take(py) {
-                operation::interrupt(raised);
+                operation::interrupt(py, raised);
             }
         });
     }

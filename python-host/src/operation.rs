@@ -1,7 +1,7 @@
 //! Running an operation of the host without the interpreter's lock, so that it
 //! can be stopped, and tells how far it is.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -47,14 +47,37 @@ impl Raised {
 }
 
 thread_local! {
+    /// How many operations run on this thread, one within another.
+    static RUNNING: Cell<usize> = const { Cell::new(0) };
     /// What Python code of a log raised on this thread, as Ctrl-C does.
     static IN_LOG: RefCell<Option<PyErr>> = const { RefCell::new(None) };
 }
 
+/// An operation that runs on this thread, until it is dropped.
+struct Running;
+
+impl Running {
+    fn begin() -> Self {
+        RUNNING.set(RUNNING.get() + 1);
+        Self
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        RUNNING.set(RUNNING.get() - 1);
+    }
+}
+
 /// Leaves an exception to the operation that runs on this thread: it stops, and
-/// raises it.
-pub(crate) fn interrupt(raised: PyErr) {
-    IN_LOG.set(Some(raised));
+/// raises it. Where none does, as on a worker's thread, `sys.unraisablehook`
+/// gets it.
+pub(crate) fn interrupt(py: Python<'_>, raised: PyErr) {
+    if RUNNING.get() > 0 {
+        IN_LOG.set(Some(raised));
+    } else {
+        raised.write_unraisable(py, None);
+    }
 }
 
 /// One operation: how it is stopped, and whom it tells.
@@ -63,6 +86,8 @@ pub(crate) struct Operation {
     raised: Raised,
     progress: Option<Py<PyAny>>,
     told: Instant,
+    /// The process that it belongs to.
+    process: u32,
 }
 
 impl Operation {
@@ -71,12 +96,26 @@ impl Operation {
     pub(crate) fn new(token: Option<&Bound<'_, CancelToken>>, progress: Option<Py<PyAny>>) -> Self {
         let raised = Raised::default();
         let token = token.map_or_else(|| interrupted_by_signals(raised.clone()), |token| token.get().0.clone());
-        Self { token, raised, progress, told: Instant::now() }
+        Self { token, raised, progress, told: Instant::now(), process: std::process::id() }
+    }
+
+    /// Whether it was begun in this process, and not in one that this was forked
+    /// off: that one's threads may hold what is asked for.
+    pub(crate) fn is_here(&self) -> bool {
+        self.process == std::process::id()
     }
 
     /// Runs a part of the operation without the interpreter's lock.
     pub(crate) fn run<T: Send>(&self, py: Python<'_>, work: impl FnOnce() -> Result<T, PersistError> + Send) -> PyResult<T> {
-        let done = py.detach(work);
+        if !self.is_here() {
+            let error =
+                PersistError::new(ErrorCode::InvalidArgument, "it was opened before this process was forked off, and is its parent's");
+            return Err(exception(py, &error.hint("open it anew in this process")));
+        }
+        let done = py.detach(|| {
+            let _running = Running::begin();
+            work()
+        });
         // Also where it came too late to stop anything.
         if let Some(raised) = IN_LOG.take().or_else(|| self.raised.take()) {
             return Err(raised);

@@ -90,8 +90,11 @@ impl Writer {
         metadata_json(py, &metadata)
     }
 
-    /// Leaves it: nothing is stored.
+    /// Leaves it: nothing is stored. In another process it is that one's still.
     fn abort(&self, py: Python<'_>) {
+        if !self.operation.is_here() {
+            return;
+        }
         py.detach(|| drop(self.open().take()));
     }
 }
@@ -129,8 +132,11 @@ impl Reader {
         Ok(PyBytes::new(py, &chunk.unwrap_or_default()))
     }
 
-    /// Gives back what the reading holds.
+    /// Gives back what the reading holds, if it is this process's.
     fn close(&self, py: Python<'_>) {
+        if !self.operation.is_here() {
+            return;
+        }
         py.detach(|| drop(self.reader.lock().unwrap_or_else(PoisonError::into_inner).take()));
     }
 }

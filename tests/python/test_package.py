@@ -423,18 +423,86 @@ def test_a_storage_in_python() -> None:
         persist.Store(object())  # type: ignore[arg-type]
 
 
-def test_threads_and_forks_go_on() -> None:
+def test_threads_go_on() -> None:
     store = persist.Store("agents", fsync=False)
     threads = [threading.Thread(target=store.snapshot, args=({"n": n}, f"{n}")) for n in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    assert [store.restore(f"{n}")["n"] for n in range(16)] == list(range(16))
+
+
+FORKS = """
+import os, signal, persist
+
+def in_child(work):
     child = os.fork()
     if child == 0:
-        restored = [store.restore(f"{n}")["n"] for n in range(16)]
-        os._exit(0 if restored == list(range(16)) else 1)
-    assert os.waitpid(child, 0)[1] == 0
+        signal.alarm(60)
+        status = 1
+        try:
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0, work
+
+state = os.urandom(3_000_000)
+store = persist.Store("agents", fsync=False)
+store.save_bytes(state, "before")
+assert store.load_bytes("before") == state
+reader = store.open("before")
+assert reader.read(1_500_000) == state[:1_500_000]
+writer = store.open("during", "wb")
+writer.write(state[:2_500_000])
+
+def goes_on():
+    assert store.load_bytes("before") == state
+    store.save_bytes(state, "in a child")
+    assert store.load_bytes("in a child") == state
+    # And its own child.
+    in_child(lambda: store.verify("in a child"))
+
+def refuses(use):
+    def child():
+        try:
+            use()
+        except persist.PersistConfigurationError as error:
+            assert "parent" in str(error), error
+        else:
+            raise AssertionError("it worked")
+    return child
+
+def leaves():
+    global reader, writer
+    reader.close()
+    writer.abort()
+    del reader, writer
+
+in_child(goes_on)
+in_child(refuses(lambda: [reader.read(1_000_000) for _ in range(4)]))
+in_child(refuses(lambda: writer.write(state)))
+in_child(refuses(lambda: writer.close()))
+in_child(leaves)
+# Here nothing has happened to them.
+assert reader.read() == state[1_500_000:]
+writer.write(state[2_500_000:])
+writer.close()
+assert store.load_bytes("during") == state
+print("all went on")
+"""
+
+
+@pytest.mark.parametrize("workers", ["1", "3"])
+@pytest.mark.parametrize("cached", [True, False])
+def test_forks_go_on_and_leave_what_is_open(workers: str, cached: bool, tmp_path: Path) -> None:
+    environment = {**os.environ, "PERSIST_WORKERS": workers}
+    if not cached:
+        (tmp_path / "file").touch()
+        environment["XDG_CACHE_HOME"] = str(tmp_path / "file" / "cache")
+    done = subprocess.run([sys.executable, "-c", FORKS], env=environment, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "all went on\n"), done.stderr
 
 
 def test_the_command_is_there() -> None:

@@ -166,7 +166,7 @@ impl StorageArguments {
     /// An engine with these settings; its storage is still to be given.
     pub(crate) fn engine(&self) -> Result<Engine> {
         let EngineArguments { workers, memory_limit, total_memory_limit, deadline } = &self.engine;
-        let mut builder = Engine::builder().environment()?;
+        let mut builder = Engine::builder();
         for (name, value) in
             [("workers", workers), ("memory-limit", memory_limit), ("total-memory-limit", total_memory_limit), ("deadline", deadline)]
         {
@@ -174,7 +174,7 @@ impl StorageArguments {
                 builder = builder.option(name, value).map_err(|error| error.at(format_args!("--{name}")))?;
             }
         }
-        builder.build()
+        builder.environment()?.build()
     }
 
     /// The engine of a snapshot that is read, and where it is. What goes into a

@@ -116,7 +116,7 @@ fn nonsense(key: &str) -> wit::Metadata {
         content_type: String::new(),
         content_hash: "z".to_owned(),
         uncompressed_size: u64::MAX,
-        compressed_size: 0,
+        compressed_size: u64::from(BLOCKS * BLOCK),
         compression_algorithm: wit::Codec::Gzip,
         format_version: 0,
         producer: String::new(),
@@ -131,78 +131,105 @@ fn refused() -> wit::Error {
     wit::Error { code: wit::ErrorCode::Other, retryable: true, key: None, message: "\u{1b}[31mno".to_owned(), details: Vec::new() }
 }
 
-struct Handle(String);
+/// How many blocks a restorer of a key that begins with `blocks/` has, and how
+/// many bytes each.
+const BLOCKS: u32 = 10;
+const BLOCK: u32 = 64;
+
+struct Handle {
+    key: String,
+    /// What the host may take over.
+    _object: Option<storage::Reader>,
+}
+
+fn block(number: u32) -> wit::BlockRef {
+    wit::BlockRef {
+        codec: wit::Codec::Gzip,
+        offset: u64::from(number * BLOCK),
+        prefix: Vec::new(),
+        frame_length: BLOCK,
+        suffix: Vec::new(),
+        length: u32::MAX,
+        hash: Vec::new(),
+    }
+}
 
 impl wit::GuestSaver for Handle {
     /// Asked for while the saver is opened.
     fn encoding(&self) -> wit::Encoding {
-        wit::Encoding { codec: wit::Codec::Zstd, level: i32::MIN, block_size: if self.0.starts_with("blocks/") { 64 } else { 0 } }
+        let block_size = match self.key.split('/').next().unwrap_or_default() {
+            "blocks" => BLOCK,
+            "none" => 0,
+            "huge" => u32::MAX,
+            _ => 1,
+        };
+        wit::Encoding { codec: wit::Codec::Zstd, level: i32::MIN, block_size }
     }
 
     fn write(&self, _: Vec<u8>) -> Result<(), wit::Error> {
-        behave(&self.0);
+        behave(&self.key);
         Ok(())
     }
 
     fn hash(&self, _: Vec<u8>) -> Result<(), wit::Error> {
-        behave(&self.0);
+        behave(&self.key);
         Ok(())
     }
 
     fn append(&self, _: wit::EncodedBlock) -> Result<(), wit::Error> {
-        behave(&self.0);
+        behave(&self.key);
         Ok(())
     }
 
     fn commit(saver: wit::Saver) -> Result<wit::Metadata, wit::Error> {
-        Ok(nonsense(&saver.into_inner::<Self>().0))
+        Ok(nonsense(&saver.into_inner::<Self>().key))
     }
 }
 
 impl wit::GuestRestorer for Handle {
     fn metadata(&self) -> wit::Metadata {
-        nonsense(&self.0)
+        nonsense(&self.key)
     }
 
     fn read(&self, _: u32) -> Result<Vec<u8>, wit::Error> {
-        behave(&self.0);
+        behave(&self.key);
         // More than was asked for, and then no end.
-        Ok(if self.0 == "endless" { vec![7; 9 << 20] } else { Vec::new() })
+        Ok(if self.key == "endless" { vec![7; 9 << 20] } else { Vec::new() })
     }
 
     fn block_count(&self) -> u32 {
-        u32::MAX
+        if self.key.starts_with("blocks/") { BLOCKS } else { u32::MAX }
     }
 
-    fn plan(&self, _: u32, _: u32) -> Vec<wit::BlockRef> {
-        Vec::new()
+    fn plan(&self, first: u32, _: u32) -> Vec<wit::BlockRef> {
+        if self.key.starts_with("blocks/") { (first..BLOCKS).map(block).collect() } else { Vec::new() }
     }
 }
 
 impl wit::GuestVerifier for Handle {
     fn metadata(&self) -> wit::Metadata {
-        nonsense(&self.0)
+        nonsense(&self.key)
     }
 
     fn write(&self, _: Vec<u8>) -> Result<(), wit::Error> {
-        behave(&self.0);
+        behave(&self.key);
         Ok(())
     }
 
     fn finish(verifier: wit::Verifier) -> Result<wit::Metadata, wit::Error> {
-        Ok(nonsense(&verifier.into_inner::<Self>().0))
+        Ok(nonsense(&verifier.into_inner::<Self>().key))
     }
 }
 
 impl wit::GuestSalvager for Handle {
     fn read(&self, _: u32) -> Result<Vec<u8>, wit::Error> {
-        behave(&self.0);
+        behave(&self.key);
         Ok(Vec::new())
     }
 
     fn report(&self) -> wit::SalvageReport {
         wit::SalvageReport {
-            metadata: Some(nonsense(&self.0)),
+            metadata: Some(nonsense(&self.key)),
             codec: wit::Codec::Gzip,
             salvaged_size: u64::MAX,
             checked_size: u64::MAX,
@@ -215,10 +242,12 @@ impl wit::GuestSalvager for Handle {
 /// Keys that begin with `late-` behave only in the calls that follow.
 fn opened(key: String) -> Handle {
     if let Some(later) = key.strip_prefix("late-") {
-        return Handle(later.to_owned());
+        return Handle { key: later.to_owned(), _object: None };
     }
     behave(&key);
-    Handle(key)
+    let range = storage::ByteRange::Span(storage::Span { offset: 0, length: u64::from(BLOCKS * BLOCK) });
+    let object = storage::open_read(&key, &storage::ReadOptions { range, if_match: None });
+    Handle { key, _object: object.ok() }
 }
 
 impl wit::Guest for Hostile {
@@ -292,7 +321,8 @@ impl blocks::Guest for Hostile {
         Ok(wit::EncodedBlock { frame: Vec::new(), length: u32::MAX, crc32: 0, hash: vec![0; 1000] })
     }
 
-    fn decode(_: wit::BlockRef, _: Vec<u8>) -> Result<Vec<u8>, wit::Error> {
-        Err(refused())
+    fn decode(_: wit::BlockRef, slice: Vec<u8>) -> Result<Vec<u8>, wit::Error> {
+        behave(&String::from_utf8_lossy(&slice));
+        if slice.starts_with(b".") { Ok(slice) } else { Err(refused()) }
     }
 }

@@ -1,0 +1,67 @@
+//! What belongs to the process that made it. A child that is forked off gets a
+//! copy of the memory, but none of the threads: what they were holding is held
+//! for ever, and files that are being written are the parent's.
+
+use crate::error::{ErrorCode, PersistError, Result};
+
+/// A process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Process(u32);
+
+impl Process {
+    /// The one that runs.
+    pub(crate) fn this() -> Self {
+        Self(std::process::id())
+    }
+
+    /// Whether it is the one that runs.
+    pub(crate) fn is_this(self) -> bool {
+        self == Self::this()
+    }
+
+    /// # Errors
+    /// `Configuration` in another process.
+    pub(crate) fn check(self) -> Result<()> {
+        if self.is_this() {
+            return Ok(());
+        }
+        Err(PersistError::new(ErrorCode::InvalidArgument, "it was opened before this process was forked off, and is its parent's")
+            .hint("open it anew in this process; an engine, with after_fork"))
+    }
+}
+
+/// A value that only the process that made it uses and drops. Elsewhere it is
+/// left as it is.
+pub(crate) struct OfProcess<T> {
+    process: Process,
+    /// None only once it is taken out.
+    value: Option<T>,
+}
+
+impl<T> OfProcess<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self { process: Process::this(), value: Some(value) }
+    }
+
+    /// # Errors
+    /// `Configuration` in another process.
+    pub(crate) fn get(&mut self) -> Result<&mut T> {
+        self.process.check()?;
+        self.value.as_mut().ok_or_else(|| PersistError::new(ErrorCode::Other, "it is not there any more"))
+    }
+
+    /// # Errors
+    /// `Configuration` in another process.
+    pub(crate) fn take(mut self) -> Result<T> {
+        self.process.check()?;
+        self.value.take().ok_or_else(|| PersistError::new(ErrorCode::Other, "it is not there any more"))
+    }
+}
+
+impl<T> Drop for OfProcess<T> {
+    fn drop(&mut self) {
+        if !self.process.is_this() {
+            std::mem::forget(self.value.take());
+        }
+    }
+}
