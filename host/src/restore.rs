@@ -201,6 +201,12 @@ impl SnapshotReader {
     pub fn read_state(&mut self, mut progress: impl FnMut(u64) -> Result<()>) -> Result<Vec<u8>> {
         let mut state = Vec::new();
         while let Some(chunk) = self.next_chunk()? {
+            if state.is_empty() {
+                // Often all of it.
+                state = chunk;
+                progress(state.len() as u64)?;
+                continue;
+            }
             state.try_reserve(chunk.len()).map_err(|_| {
                 PersistError::new(ErrorCode::MemoryLimit, "the state is too large for this machine's memory")
                     .at(&self.location)

@@ -1,7 +1,8 @@
 //! Speed, as ratios within one run: the component in its sandbox against its own
 //! code compiled natively, workers against one, Python and other programs, and
 //! how it grows. `cargo xtask bench` runs it; `-- --check` fails on a ratio that
-//! is missed, `-- --quick` leaves out what takes minutes.
+//! is missed, `-- --quick` leaves out what takes minutes, and `-- python peak`
+//! measures these parts alone.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a benchmark fails by panicking")]
 
@@ -102,14 +103,19 @@ fn small(table: &mut Table, state: &[u8]) {
     table.add("metadata reads a second", 2000.0 / all, None, "");
 }
 
+/// The command, with its compiled code in this folder.
+fn command(folder: &Path, cache: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_persist"));
+    command.current_dir(folder).env("XDG_CACHE_HOME", cache);
+    command
+}
+
 /// Whole processes: how long until the command has done something.
 fn cold(table: &mut Table, state: &[u8]) {
     let folder = tempfile::tempdir().unwrap();
     let cache = folder.path().join("cache");
     let run = |arguments: &[&str], cache: &Path| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_persist"));
-        command.args(arguments).current_dir(folder.path()).env("XDG_CACHE_HOME", cache);
-        assert!(command.stdout(Stdio::null()).status().unwrap().success());
+        assert!(command(folder.path(), cache).args(arguments).stdout(Stdio::null()).status().unwrap().success());
     };
     fs::write(folder.path().join("state.json"), state).unwrap();
     run(&["snapshot", "state.json", "x.json.gz"], &cache);
@@ -133,6 +139,8 @@ fn cold(table: &mut Table, state: &[u8]) {
         let [show, save] = in_turn(20, [&mut || run(&["show", "x.json.gz"]), &mut || run(&["snapshot", "state.json", "y.json.gz"])]);
         let detail = format!("without any cache; a save of {} MB {:.0} ms", state.len() / MB, save * 1e3);
         table.add("persist show, built for small machines: ms", show * 1e3, Goal::AtMost(30.0), detail);
+    } else {
+        table.add("persist show, built for small machines: ms", f64::NAN, Goal::AtMost(30.0), "PERSIST_EDGE does not say where it is");
     }
     let [build] = in_turn(
         5,
@@ -144,33 +152,48 @@ fn cold(table: &mut Table, state: &[u8]) {
     table.add("an engine, warm: ms", build * 1e3, None, "");
 }
 
-/// How time grows with size, and with the number of snapshots.
+/// The time for each MB, of a state of this size, as it is saved and restored in
+/// pieces.
+fn per_mb(engine: &Engine, codec: Codec, state: &[u8], rounds: usize) -> [f64; 2] {
+    let mut stream = || {
+        let mut reader = engine.reader("x").unwrap();
+        while reader.next_chunk().unwrap().is_some() {}
+    };
+    let taken = in_turn(rounds, [&mut || drop(engine.snapshot("x", state, &options(codec)).unwrap()), &mut stream]);
+    taken.map(|seconds| seconds / state.len() as f64 * 1e9)
+}
+
+/// How time grows with size.
 fn growth(table: &mut Table, prose: &[String], is_quick: bool) {
-    let engine = engine(2);
-    let per_mb = |size: usize, rounds: usize| {
-        let state = state(prose, size);
-        // In pieces, as what is so large is read.
-        let stream = || {
-            let mut reader = engine.reader("x").unwrap();
-            while reader.next_chunk().unwrap().is_some() {}
-        };
-        let [save, restore] =
-            in_turn(rounds, [&mut || drop(engine.snapshot("x", &state, &options(Codec::Zstd)).unwrap()), &mut || stream()]);
-        (save / state.len() as f64 * 1e9, restore / state.len() as f64 * 1e9)
-    };
-    let sizes: &[(usize, usize)] = if is_quick {
-        &[(10 * KB, 50), (MB, 20), (10 * MB, 5)]
-    } else {
-        &[(10 * KB, 50), (MB, 20), (10 * MB, 5), (100 * MB, 2), (1 << 30, 1)]
-    };
-    let base = per_mb(10 * MB, 5);
-    for &(size, rounds) in sizes {
-        let (save, restore) = per_mb(size, rounds);
-        let goal = (size > 100 * MB).then_some(Goal::AtMost(1.25));
-        let label = format!("zstd, {:.2} MB: time per MB / that of 10 MB", size as f64 / 1e6);
-        table.add(format!("{label}, save"), save / base.0, goal, format!("{save:.2} ms per MB"));
-        table.add(format!("{label}, restore"), restore / base.1, goal, format!("{restore:.2} ms per MB"));
+    let mut sizes = vec![(10 * KB, 50), (MB, 20), (10 * MB, 5)];
+    if !is_quick {
+        sizes.extend([(100 * MB, 2), (1 << 30, 1)]);
     }
+    let ten_mb = state(prose, 10 * MB);
+    let mut ways = Vec::new();
+    for workers in [1, 2] {
+        for codec in [Codec::Gzip, Codec::Zstd] {
+            let engine = engine(workers);
+            let base = per_mb(&engine, codec, &ten_mb, 5);
+            ways.push((engine, codec, workers, base));
+        }
+    }
+    for (size, rounds) in sizes {
+        let state = state(prose, size);
+        let goal = (size > 100 * MB).then_some(Goal::AtMost(1.25));
+        for (engine, codec, workers, base) in &ways {
+            let taken = per_mb(engine, *codec, &state, rounds);
+            let by = if *workers == 1 { "one worker" } else { "two workers" };
+            for (what, taken, base) in [("save", taken[0], base[0]), ("restore", taken[1], base[1])] {
+                let label = format!("{}, {by}, {:.2} MB: {what}, per MB / of 10 MB", name(*codec), size as f64 / 1e6);
+                table.add(label, taken / base, goal, format!("{taken:.2} ms per MB"));
+            }
+        }
+    }
+}
+
+/// How a listing grows with what there is.
+fn listing(table: &mut Table, is_quick: bool) {
     let folder = tempfile::tempdir().unwrap();
     let local = LocalFileStorage::new(folder.path()).durability(persist_host::Durability::None);
     let engine = Engine::builder().storage(local).build().unwrap();
@@ -194,11 +217,12 @@ fn peak(table: &mut Table, prose: &[String]) {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("state.json"), state(prose, 1 << 30)).unwrap();
     let cache = folder.path().join("cache");
+    // Compiling takes more than either.
+    assert!(command(folder.path(), &cache).args(["list", "."]).stdout(Stdio::null()).status().unwrap().success());
     for key in ["x.json.gz", "x.json.zst"] {
         for (what, arguments) in [("save", ["snapshot", "state.json", key]), ("restore", ["restore", key, "--output=restored"])] {
-            let mut child = Command::new(env!("CARGO_BIN_EXE_persist"));
-            child.args(arguments).args(["--workers=2", "--quiet"]).current_dir(folder.path()).env("XDG_CACHE_HOME", &cache);
-            let mut child = child.stdout(Stdio::null()).spawn().unwrap();
+            let mut child = command(folder.path(), &cache);
+            let mut child = child.args(arguments).args(["--workers=2", "--quiet"]).stdout(Stdio::null()).spawn().unwrap();
             let status = format!("/proc/{}/status", child.id());
             let mut peak = 0.0_f64;
             while child.try_wait().unwrap().is_none() {
@@ -215,23 +239,32 @@ fn peak(table: &mut Table, prose: &[String]) {
 }
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().collect();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (is_check, is_quick) = (arguments.iter().any(|one| one == "--check"), arguments.iter().any(|one| one == "--quick"));
+    // The parts that were named; all, if none was.
+    let named: Vec<&String> = arguments.iter().filter(|one| !one.starts_with('-')).collect();
+    let is_wanted = |part: &str| named.is_empty() || named.iter().any(|one| *one == part);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    println!("{cores} processors, {} {}\n", std::env::consts::ARCH, std::env::consts::OS);
-    let prose = prose(8 * MB);
+    let (prose, source) = prose(8 * MB);
+    println!("{cores} processors, {} {}; states of {source}\n", std::env::consts::ARCH, std::env::consts::OS);
     let (ten_kb, ten_mb, hundred_mb) = (state(&prose, 10 * KB), state(&prose, 10 * MB), state(&prose, 100 * MB));
     let mut table = Table::default();
-    phases::phases(&mut table, &ten_mb);
-    against_native(&mut table, &ten_mb);
-    workers(&mut table, if is_quick { &ten_mb } else { &hundred_mb });
-    peers::against_python(&mut table, &ten_mb);
-    small(&mut table, &ten_kb);
-    cold(&mut table, &ten_mb);
-    growth(&mut table, &prose, is_quick);
+    let mut part = |name: &str, measure: &mut dyn FnMut(&mut Table)| {
+        if is_wanted(name) {
+            measure(&mut table);
+        }
+    };
+    part("phases", &mut |table| phases::phases(table, &ten_mb));
+    part("native", &mut |table| against_native(table, &ten_mb));
+    part("workers", &mut |table| workers(table, if is_quick { &ten_mb } else { &hundred_mb }));
+    part("python", &mut |table| peers::against_python(table, &ten_mb));
+    part("small", &mut |table| small(table, &ten_kb));
+    part("cold", &mut |table| cold(table, &ten_mb));
+    part("growth", &mut |table| growth(table, &prose, is_quick));
+    part("list", &mut |table| listing(table, is_quick));
     if !is_quick {
-        peak(&mut table, &prose);
-        phases::choices(&mut table, &ten_mb);
+        part("peak", &mut |table| peak(table, &prose));
+        part("choices", &mut |table| phases::choices(table, &ten_mb));
     }
 
     let rows: Vec<String> = table.0.iter().map(Ratio::json).collect();

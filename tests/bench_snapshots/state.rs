@@ -2,34 +2,82 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-/// Prose that people wrote: the documentation and comments of the libraries that
-/// this build uses, as the toolchain has them.
-pub(crate) fn prose(bytes: usize) -> Vec<String> {
+/// The books that come with the toolchain's documentation.
+const BOOKS: [&str; 10] =
+    ["book", "cargo", "clippy", "edition-guide", "embedded-book", "nomicon", "reference", "rust-by-example", "rustc", "rustdoc"];
+
+/// Text that people wrote, code among it, in parts as long as a message, and
+/// where it is from: the books of the toolchain, or where those are not
+/// installed the comments of the libraries that this build uses.
+pub(crate) fn prose(bytes: usize) -> (Vec<String>, String) {
+    let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output().ok().filter(|done| done.status.success());
+    let sysroot = sysroot.map(|done| PathBuf::from(String::from_utf8_lossy(&done.stdout).trim()));
+    let html = sysroot.unwrap_or_default().join("share/doc/rust/html");
+    let books: Vec<PathBuf> = BOOKS.iter().map(|book| html.join(book)).filter(|book| book.is_dir()).collect();
     let home = std::env::var_os("CARGO_HOME").map_or_else(|| std::env::home_dir().unwrap().join(".cargo"), PathBuf::from);
-    let mut folders = vec![home.join("registry/src")];
-    let (mut found, mut size) = (Vec::new(), 0);
-    while let Some(folder) = folders.pop() {
-        let mut entries: Vec<_> = fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
-        entries.sort();
-        for path in entries {
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "md" || extension == "rs") && size < bytes {
-                let text = fs::read_to_string(&path).unwrap_or_default();
-                let is_prose = |line: &&str| line.starts_with("//!") || line.trim_start().starts_with("///") || path.ends_with("md");
-                let text: Vec<&str> = text.lines().filter(is_prose).map(|line| line.trim_start_matches(['/', '!', ' '])).collect();
-                for part in text.chunks(12) {
-                    let part = part.join("\n");
-                    size += part.len();
-                    found.push(part);
-                }
-            }
+    let (folders, source) = if books.is_empty() {
+        (vec![home.join("registry/src")], "the comments of libraries")
+    } else {
+        (books, "the books of the toolchain")
+    };
+    let (mut parts, mut size) = (Vec::new(), 0);
+    let mut files = Vec::new();
+    folders.iter().for_each(|folder| find(folder, &mut files));
+    for file in files {
+        if size >= bytes {
+            break;
+        }
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        let lines = match file.extension().and_then(|extension| extension.to_str()) {
+            Some("html") => page(&text),
+            Some("md") => text.lines().map(str::to_owned).collect(),
+            Some("rs") => text.lines().filter_map(comment).collect(),
+            _ => Vec::new(),
+        };
+        for part in lines.chunks(12) {
+            let part = part.join("\n");
+            size += part.len();
+            parts.push(part);
         }
     }
-    assert!(!found.is_empty(), "{}: no text", home.display());
-    found
+    assert!(!parts.is_empty(), "no text in {folders:?}");
+    (parts, format!("{:.1} MB of {source}", size as f64 / 1e6))
+}
+
+/// The files in a folder and below, in the order of their names.
+fn find(folder: &Path, files: &mut Vec<PathBuf>) {
+    let mut entries: Vec<_> = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    entries.sort();
+    for path in entries {
+        let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+        // Translations, and a whole book once more on one page.
+        if path.is_dir() && name.len() > 2 {
+            find(&path, files);
+        } else if path.is_file() && name != "print" {
+            files.push(path);
+        }
+    }
+}
+
+fn comment(line: &str) -> Option<String> {
+    let text = line.trim_start();
+    (text.starts_with("//!") || text.starts_with("///")).then(|| text.trim_start_matches(['/', '!', ' ']).to_owned())
+}
+
+/// The lines of text on a page of a book.
+fn page(html: &str) -> Vec<String> {
+    let main = html.split_once("<main>").and_then(|(_, rest)| rest.split_once("</main>")).map_or("", |(main, _)| main);
+    let mut text = String::new();
+    for piece in main.split('<') {
+        text.push_str(piece.split_once('>').map_or(piece, |(_, text)| text));
+    }
+    for (entity, character) in [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&#x27;", "'"), ("&amp;", "&")] {
+        text = text.replace(entity, character);
+    }
+    text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect()
 }
 
 /// An agent's state of about so many bytes: a conversation as JSON.

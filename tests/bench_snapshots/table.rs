@@ -45,7 +45,7 @@ impl Ratio {
         format!(
             r#"{{"what":{:?},"found":{},"at_least":{least},"at_most":{most},"met":{},"detail":{:?}}}"#,
             self.what,
-            self.found,
+            if self.found.is_nan() { "null".to_owned() } else { self.found.to_string() },
             self.is_met(),
             self.detail
         )

@@ -505,6 +505,33 @@ def test_forks_go_on_and_leave_what_is_open(workers: str, cached: bool, tmp_path
     assert (done.returncode, done.stdout) == (0, "all went on\n"), done.stderr
 
 
+LOGS = """
+import logging, sys, persist
+
+class Handler(logging.Handler):
+    def emit(self, record):
+        if "stopped" in record.getMessage():
+            raise LookupError("from a handler")
+
+raised = []
+sys.unraisablehook = lambda found: raised.append(found.exc_value)
+logging.getLogger("persist_host").addHandler(Handler())
+try:
+    persist.Store("agents").save_bytes(b"0123456789abcdef" * 1_000_000, "x.zst")
+except Exception as error:
+    raised.append(error)
+assert any(isinstance(error, LookupError) for error in raised), raised
+print("it is told")
+"""
+
+
+@pytest.mark.parametrize("workers", ["1", "3"])
+def test_what_a_log_handler_raises_is_told(workers: str) -> None:
+    environment = {**os.environ, "PERSIST_WORKERS": workers, "PERSIST_MEMORY_LIMIT": "4000000"}
+    done = subprocess.run([sys.executable, "-c", LOGS], env=environment, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "it is told\n"), done.stderr
+
+
 def test_the_command_is_there() -> None:
     persist.snapshot({"a": 1}, "x.json.gz")
     for command in [[sys.executable, "-m", "persist"], [str(Path(sys.executable).with_name("persist"))]]:
