@@ -71,7 +71,9 @@ fn it_holds_no_path_of_this_machine() {
 }
 
 fn copy_sources(from: &Path, to: &Path) {
-    for part in ["Cargo.toml", "Cargo.lock", "components", "wit", "guest", "host", "python-host", "xtask", "tests", "examples"] {
+    for part in
+        ["Cargo.toml", "Cargo.lock", "cli", "components", "wit", "guest", "host", "model", "python-host", "xtask", "tests", "examples"]
+    {
         let status = Command::new("cp").arg("-R").arg(from.join(part)).arg(to).status().expect("cp starts");
         assert!(status.success(), "{part}");
     }

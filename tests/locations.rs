@@ -30,7 +30,7 @@ fn a_location_has_a_storage_and_a_key() {
         ("memory://a/b", StorageBackend::Memory, "a/b", "memory://a/b"),
     ] {
         let location = parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
-        assert_eq!((location.backend(), location.key()), (backend, key), "{text}");
+        assert_eq!((StorageBackend::from(&location), location.key()), (backend, key), "{text}");
         assert_eq!(location.to_string().replace("1://", "1:/"), shown, "{text}");
         assert_eq!(text.parse::<StorageLocation>().unwrap(), location);
     }
@@ -158,7 +158,7 @@ proptest! {
         match parse(&text) {
             Ok(location) => {
                 prop_assert!(!location.key().is_empty());
-                if location.backend() != StorageBackend::Local {
+                if StorageBackend::from(&location) != StorageBackend::Local {
                     prop_assert_eq!(parse(&location.to_string()).unwrap(), location);
                 }
             }

@@ -8,8 +8,9 @@ use std::str::FromStr;
 use std::sync::{Arc, LazyLock};
 
 use crate::error::{ErrorCode, PersistError, Result};
-use crate::location::{StorageLocation, file_uri_path, is_scheme};
-use crate::storage::{Durability, LocalFileStorage, MemoryStorage, StorageAdapter, check_key};
+use crate::key::check_key;
+use crate::location::{LocalPaths, StorageLocation, file_uri_path, folder_prefix, is_scheme};
+use crate::storage::{Durability, LocalFileStorage, MemoryStorage, StorageAdapter};
 #[cfg(feature = "s3")]
 use crate::storage::{OPTION_NAMES, S3Options, S3StorageAdapter};
 
@@ -46,13 +47,12 @@ impl FromStr for StorageBackend {
     }
 }
 
-impl StorageLocation {
-    /// The kind of storage.
-    pub fn backend(&self) -> StorageBackend {
-        match self {
-            Self::Local { .. } => StorageBackend::Local,
-            Self::S3 { .. } => StorageBackend::S3,
-            Self::Memory { .. } => StorageBackend::Memory,
+impl From<&StorageLocation> for StorageBackend {
+    fn from(location: &StorageLocation) -> Self {
+        match location {
+            StorageLocation::Local { .. } => Self::Local,
+            StorageLocation::S3 { .. } => Self::S3,
+            StorageLocation::Memory { .. } => Self::Memory,
         }
     }
 }
@@ -178,14 +178,14 @@ impl StorageConfig {
     /// `Configuration` for what is not a location.
     pub fn locate(&self, text: impl AsRef<OsStr>) -> Result<StorageLocation> {
         let path = Path::new(text.as_ref());
-        let Some(text) = path.to_str() else { return self.locate_path(path) };
-        match (text.split_once("://"), &self.local_base_path) {
-            (Some(("file", rest)), Some(base)) => return Self::locate_below(base, &file_uri_path(text, rest)?),
-            (Some((scheme, _)), _) if is_scheme(scheme) => return StorageLocation::parse(text),
+        let Some(text) = path.to_str() else { return self.paths().locate(path) };
+        match text.split_once("://") {
+            Some(("file", rest)) => return self.paths().locate_whole(&file_uri_path(text, rest)?),
+            Some((scheme, _)) if is_scheme(scheme) => return StorageLocation::parse(text),
             _ => {}
         }
         match self.backend {
-            StorageBackend::Local => self.locate_path(path),
+            StorageBackend::Local => self.paths().locate(path),
             StorageBackend::S3 => {
                 let bucket = self.bucket()?;
                 check_key(text)?;
@@ -202,31 +202,11 @@ impl StorageConfig {
     /// # Errors
     /// Those of [`locate`](Self::locate).
     pub fn locate_followed(&self, text: impl AsRef<OsStr>) -> Result<StorageLocation> {
-        let text = text.as_ref();
-        match self.locate(text)? {
-            StorageLocation::Local { root, key } if self.local_base_path.is_none() => StorageLocation::from_path_followed(&root.join(key)),
-            location => Ok(location),
-        }
+        self.paths().followed(self.locate(text)?)
     }
 
-    /// A path that was given whole, which has to be below the base path.
-    fn locate_below(base: &Path, path: &Path) -> Result<StorageLocation> {
-        let key = path.strip_prefix(base).ok().and_then(Path::to_str).ok_or_else(|| not_below(path))?;
-        check_key(key)?;
-        Ok(StorageLocation::Local { root: base.to_owned(), key: key.to_owned() })
-    }
-
-    fn locate_path(&self, path: &Path) -> Result<StorageLocation> {
-        let Some(root) = &self.local_base_path else { return StorageLocation::from_path(path) };
-        if path.is_absolute() {
-            // As the location of a snapshot says it.
-            return Self::locate_below(root, path);
-        }
-        let key = path.to_str().ok_or_else(|| {
-            PersistError::new(ErrorCode::InvalidKey, "a path below PERSIST_LOCAL_PATH has to be UTF-8").at(path.display())
-        })?;
-        check_key(key).map_err(|error| error.hint("with PERSIST_LOCAL_PATH set, a location is a path below that folder"))?;
-        Ok(StorageLocation::Local { root: root.clone(), key: key.to_owned() })
+    fn paths(&self) -> LocalPaths<'_> {
+        LocalPaths::below(self.local_base_path.as_deref())
     }
 
     fn bucket(&self) -> Result<String> {
@@ -298,14 +278,7 @@ impl StorageConfig {
         let text = path.to_string_lossy();
         let in_bucket = |bucket: &str, key| Ok(StorageLocation::S3 { bucket: bucket.to_owned(), key: checked_prefix(key)? });
         match (text.split_once("://"), self.backend) {
-            (Some(("file", rest)), _) => {
-                let path = file_uri_path(&text, rest)?;
-                let below = self
-                    .local_base_path
-                    .as_ref()
-                    .map_or(Ok(path.as_path()), |base| path.strip_prefix(base).map_err(|_| not_below(&path)))?;
-                self.local_folder(below, has_to_exist)
-            }
+            (Some(("file", rest)), _) => self.paths().whole_folder(&file_uri_path(&text, rest)?, has_to_exist),
             (Some(("memory", key)), _) => Ok(StorageLocation::Memory { key: folder_prefix(key) }),
             (Some(("s3", rest)), _) => {
                 let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
@@ -318,50 +291,9 @@ impl StorageConfig {
             (Some((scheme, _)), _) if is_scheme(scheme) => StorageLocation::parse(&text),
             (_, StorageBackend::S3) => in_bucket(&self.bucket()?, &text),
             (_, StorageBackend::Memory) => Ok(StorageLocation::Memory { key: folder_prefix(&text) }),
-            (_, StorageBackend::Local) => self.local_folder(path, has_to_exist),
+            (_, StorageBackend::Local) => self.paths().folder(path, has_to_exist),
         }
     }
-
-    /// A local folder: its own storage, or a prefix below the base path.
-    fn local_folder(&self, path: &Path, has_to_exist: bool) -> Result<StorageLocation> {
-        let (root, prefix) = match &self.local_base_path {
-            None => (path, String::new()),
-            Some(base) => {
-                let path = path.strip_prefix(base).unwrap_or(path);
-                let prefix = folder_prefix(path.to_str().ok_or_else(|| not_below(path))?);
-                if !prefix.is_empty() {
-                    check_key(prefix.trim_end_matches('/'))?;
-                }
-                (base.as_path(), prefix)
-            }
-        };
-        let wrong = |code, problem: &str, hint: &str| Err(PersistError::new(code, problem).at(path.display()).hint(hint));
-        // Joined to nothing, a path gets a slash, which a file can't have.
-        let folder = if prefix.is_empty() { root.to_owned() } else { root.join(prefix.trim_end_matches('/')) };
-        match folder.metadata() {
-            Ok(metadata) if !metadata.is_dir() => {
-                return wrong(ErrorCode::InvalidArgument, "this is a file, not a folder", "look at one snapshot with 'persist show'");
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-                return wrong(ErrorCode::AccessDenied, "access denied to the folder", "check its permissions");
-            }
-            Err(_) if has_to_exist => return wrong(ErrorCode::NotFound, "there is no such folder", "check the path"),
-            _ => {}
-        }
-        Ok(StorageLocation::Local { root: root.to_owned(), key: prefix })
-    }
-}
-
-/// What the keys of a folder begin with.
-fn folder_prefix(key: &str) -> String {
-    let key = key.trim_end_matches('/');
-    if matches!(key, "" | ".") { String::new() } else { format!("{key}/") }
-}
-
-fn not_below(path: &Path) -> PersistError {
-    PersistError::new(ErrorCode::InvalidKey, "the path is not below PERSIST_LOCAL_PATH")
-        .at(path.display())
-        .hint("give a path below that folder")
 }
 
 fn invalid_bucket() -> PersistError {

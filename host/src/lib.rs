@@ -44,11 +44,9 @@ mod component;
 mod config;
 mod crew;
 mod engine;
-mod error;
 mod guest;
 mod health;
 mod list;
-mod location;
 mod metadata;
 mod parallel;
 mod pool;
@@ -61,6 +59,8 @@ mod save;
 mod storage;
 mod wasi;
 
+use persist_model::{error, key, location};
+
 pub use builder::EngineBuilder;
 pub use cancel::CancelToken;
 #[cfg(feature = "compiler")]
@@ -72,16 +72,16 @@ pub use config::{StorageBackend, StorageConfig};
 pub use engine::{Copied, Engine};
 pub use error::{ErrorCode, ErrorDetail, PersistError, Result};
 pub use health::{HealthCheck, check_health};
-pub use list::{ListEntry, Snapshots};
+pub use key::check_key;
+pub use list::Snapshots;
 pub use location::StorageLocation;
-pub use metadata::{Codec, SnapshotMetadata, SnapshotOptions};
+pub use metadata::{Codec, ListEntry, Precondition, SnapshotMetadata, SnapshotOptions};
 pub use restore::SnapshotReader;
 pub use salvage::{SalvageReport, Salvager};
 pub use save::SnapshotWriter;
-pub use storage::check_key;
 pub use storage::{
-    ByteRange, Conditions, Durability, LocalFileStorage, MemoryStorage, ObjectInfo, Precondition, ReadOptions, StorageAdapter,
-    StorageReader, StorageWriter, WriteOptions,
+    ByteRange, Conditions, Durability, LocalFileStorage, MemoryStorage, ObjectInfo, ReadOptions, StorageAdapter, StorageReader,
+    StorageWriter, WriteOptions,
 };
 #[cfg(feature = "s3")]
 pub use storage::{S3Addressing, S3Checksums, S3Credentials, S3Encryption, S3Options, S3StorageAdapter};

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::bindings::snapshots as wit;
 use crate::engine::Engine;
 use crate::error::{ErrorCode, PersistError, Result};
-use crate::metadata::SnapshotMetadata;
+use crate::metadata::ListEntry;
 use crate::sandbox::from_guest;
 use crate::storage::ObjectInfo;
 
@@ -19,20 +19,6 @@ const SNAPSHOTS: u32 = 200;
 
 /// Objects that are worth an instance of their own.
 const MIN_SHARE: usize = 4;
-
-/// One object of a listing.
-#[derive(Clone, Debug)]
-pub enum ListEntry {
-    /// A snapshot.
-    Snapshot(Box<SnapshotMetadata>),
-    /// Something else (`NotASnapshot`), or a snapshot that can't be read.
-    Unreadable {
-        /// Its key.
-        key: String,
-        /// Why.
-        error: PersistError,
-    },
-}
 
 /// The snapshots of a storage, in the order of their keys. Ends after an error.
 pub struct Snapshots {

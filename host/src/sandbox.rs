@@ -301,15 +301,7 @@ pub(crate) fn from_guest(error: crate::bindings::snapshots::Error, storage: &dyn
     let host_code = HOST_CODES.into_iter().find(|known| host_code.as_deref() == Some(known.as_str()));
     let code = host_code.filter(|_| code == ErrorCode::Other).unwrap_or(code);
     let location = location.or_else(|| error.key.map(|key| storage.locate(&key)));
-    let hint = hint.or_else(|| {
-        let advice = match code {
-            ErrorCode::Integrity | ErrorCode::InvalidFormat => "take another copy, or see what 'persist salvage' can get",
-            ErrorCode::NotASnapshot => "check the path: this is another kind of file",
-            ErrorCode::UnsupportedFormat => "update persist",
-            _ => return None,
-        };
-        Some(advice.to_owned())
-    });
+    let hint = hint.or_else(|| code.advice().map(str::to_owned));
     PersistError::from_detail(crate::error::ErrorDetail { code, message: error.message, location, retryable: error.retryable, hint, facts })
 }
 

@@ -92,15 +92,26 @@ pub(crate) fn build(workspace: &Path, target_dir: &Path) -> Result<PathBuf, Stri
     build_package(workspace, "persist-guest", target_dir)
 }
 
-/// Builds a package of the workspace as a component.
+/// Builds a library of the workspace as a component.
 pub(crate) fn build_package(workspace: &Path, package: &str, target_dir: &Path) -> Result<PathBuf, String> {
+    build_part(workspace, package, "--lib", target_dir).map(|folder| folder.join(format!("{}.wasm", package.replace('-', "_"))))
+}
+
+/// Builds a program of the workspace as a component that is a command.
+#[allow(dead_code, reason = "not every user of this file has a command")]
+pub(crate) fn build_command(workspace: &Path, package: &str, target_dir: &Path) -> Result<PathBuf, String> {
+    build_part(workspace, package, "--bins", target_dir).map(|folder| folder.join(format!("{package}.wasm")))
+}
+
+/// Builds a part of a package, and says in which folder it is.
+fn build_part(workspace: &Path, package: &str, part: &str, target_dir: &Path) -> Result<PathBuf, String> {
     if !target_is_installed()? {
         return Err(format!("the component is built for {TARGET}, which is not installed; run\n\n    rustup target add {TARGET}\n"));
     }
     let mut cargo = Command::new(tool("CARGO", "cargo"));
     cargo
         .current_dir(workspace)
-        .args(["build", "--package", package, "--lib", "--profile", "guest", "--target", TARGET, "--target-dir"])
+        .args(["build", "--package", package, part, "--profile", "guest", "--target", TARGET, "--target-dir"])
         .arg(target_dir);
     for variable in FOREIGN {
         cargo.env_remove(variable);
@@ -110,5 +121,5 @@ pub(crate) fn build_package(workspace: &Path, package: &str, target_dir: &Path) 
     if !status.success() {
         return Err(format!("the component did not build: {cargo:?}: {status}"));
     }
-    Ok(target_dir.join(TARGET).join("guest").join(format!("{}.wasm", package.replace('-', "_"))))
+    Ok(target_dir.join(TARGET).join("guest"))
 }

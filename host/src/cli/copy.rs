@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use clap::Args;
+use persist_cli::IfExists;
 use serde_json::json;
 
 use super::interrupt;
 use super::output::{Failure, Output, exact_bytes, printable, short_bytes};
 use super::progress::Progress;
-use super::snapshot::{DurabilityChoice, IfExists};
 use super::storage::StorageArguments;
 use crate::{Copied, Durability, Engine, ErrorCode, ListEntry, PersistError, Result, Snapshots, StorageConfig};
 
@@ -34,7 +34,7 @@ pub(crate) struct Arguments {
     if_exists: IfExists,
     /// Whether to wait until a local copy survives a power cut.
     #[arg(long, value_enum, default_value = "fsync")]
-    durability: DurabilityChoice,
+    durability: persist_cli::Durability,
 }
 
 /// DEST, with the snapshot's own name where it is a folder.

@@ -4,12 +4,12 @@ use std::fmt;
 use std::path::PathBuf;
 
 use clap::Args;
+use persist_cli::{Host, Target};
 use serde_json::{Value, json};
 
+use super::host::Native;
 use super::output::{Failure, Output, exact_bytes, printable};
-use super::progress::Progress;
 use super::storage::StorageArguments;
-use super::target::Target;
 use crate::{ErrorCode, PersistError, SalvageReport};
 
 /// What the command exits with if not all of the state came out.
@@ -75,8 +75,9 @@ fn object(report: &SalvageReport) -> Value {
 }
 
 pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
-    let (engine, location) = storage.open_source(&arguments.src, &arguments.output)?;
-    let mut salvager = engine.salvage(location.key())?;
+    let host = Native::new(storage)?;
+    let location = host.locate_followed(&arguments.src)?;
+    let mut salvager = host.engine_to(&location, &arguments.output)?.salvage(location.key())?;
     let mut next = salvager.next_chunk()?;
     if next.is_none() {
         let report = salvager.report()?;
@@ -86,12 +87,12 @@ pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Ou
             return Err(error.at(location).into());
         }
     }
-    let mut target = Target::open(&arguments.output, None)?;
+    let mut target = Target::open(&host, &arguments.output, None)?;
     let is_stdout = matches!(target, Target::Stdout);
-    let mut progress = Progress::new(output, "salvaging", None);
+    let mut progress = host.progress(output, "salvaging", None);
     while let Some(chunk) = next {
         target.write(&arguments.output, &chunk)?;
-        progress.advance(chunk.len() as u64);
+        progress(chunk.len() as u64);
         next = salvager.next_chunk()?;
     }
     drop(progress);

@@ -1,14 +1,9 @@
 //! Which storage a command works on, and with which engine: options, over what
 //! the environment says.
 
-use std::cell::RefCell;
-use std::path::Path;
-use std::sync::Arc;
-
 use clap::Args;
 
-use super::interrupt;
-use crate::{Engine, Result, StorageAdapter, StorageBackend, StorageConfig, StorageLocation};
+use crate::{Engine, Result, StorageBackend, StorageConfig};
 
 #[derive(Args)]
 #[command(next_help_heading = "Storage options")]
@@ -175,39 +170,5 @@ impl StorageArguments {
             }
         }
         builder.environment()?.build()
-    }
-
-    /// The engine of a snapshot that is read, and where it is. What goes into a
-    /// file is undone by Ctrl-C; nothing is left of what goes to stdout.
-    pub(crate) fn open_source(&self, source: &str, output: &Path) -> Result<(Engine, StorageLocation)> {
-        let config = self.config()?;
-        let location = config.locate_followed(source)?;
-        let engine = self.engine()?.with_storage(config.open(&location)?);
-        let engine = if output == Path::new("-") { engine } else { engine.with_cancel(&interrupt::token()) };
-        Ok((engine, location))
-    }
-}
-
-/// The storages of one command: those of one bucket share its connections.
-pub(crate) struct Storages {
-    pub(crate) config: StorageConfig,
-    buckets: RefCell<Vec<(String, Arc<dyn StorageAdapter>)>>,
-}
-
-impl Storages {
-    pub(crate) fn new(arguments: &StorageArguments) -> Result<Self> {
-        Ok(Self { config: arguments.config()?, buckets: RefCell::default() })
-    }
-
-    /// The storage that a location is in.
-    pub(crate) fn open(&self, location: &StorageLocation) -> Result<Arc<dyn StorageAdapter>> {
-        let StorageLocation::S3 { bucket, .. } = location else { return self.config.open(location) };
-        let mut buckets = self.buckets.borrow_mut();
-        if let Some((_, storage)) = buckets.iter().find(|(known, _)| known == bucket) {
-            return Ok(Arc::clone(storage));
-        }
-        let storage = self.config.open(location)?;
-        buckets.push((bucket.clone(), Arc::clone(&storage)));
-        Ok(storage)
     }
 }

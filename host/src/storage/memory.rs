@@ -6,10 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::{
-    Conditions, MAX_READ, ObjectInfo, Precondition, ReadOptions, StorageAdapter, StorageReader, StorageWriter, WriteOptions, check_key,
-};
+use super::{Conditions, MAX_READ, ObjectInfo, Precondition, ReadOptions, StorageAdapter, StorageReader, StorageWriter, WriteOptions};
 use crate::error::{ErrorCode, PersistError, Result};
+use crate::key::check_key;
 
 /// Objects in memory. Clones share them.
 #[derive(Clone, Debug, Default)]

@@ -1,6 +1,5 @@
 //! Places that keep objects, each behind [`StorageAdapter`].
 
-mod key;
 mod local;
 mod memory;
 #[cfg(feature = "s3")]
@@ -9,7 +8,6 @@ mod s3;
 use std::fmt;
 use std::sync::Arc;
 
-pub use self::key::check_key;
 pub use self::local::{Durability, LocalFileStorage};
 pub use self::memory::MemoryStorage;
 #[cfg(feature = "s3")]
@@ -21,18 +19,7 @@ use crate::cancel::CancelToken;
 use crate::error::{ErrorCode, PersistError, Result};
 use crate::health::HealthCheck;
 use crate::location::StorageLocation;
-
-/// What must be true of a key for a write or a delete to happen.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Precondition {
-    /// Nothing.
-    #[default]
-    None,
-    /// No object has the key.
-    IfAbsent,
-    /// The object's etag is this one.
-    IfMatch(String),
-}
+pub(crate) use crate::metadata::Precondition;
 
 /// Conditions that a storage keeps against concurrent writers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

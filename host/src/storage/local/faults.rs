@@ -64,7 +64,7 @@ fn debris(root: &Path) -> Vec<String> {
             let name = entry.file_name().into_string().unwrap();
             if entry.path().is_dir() {
                 folders.push(entry.path());
-            } else if super::write::is_temporary(&name) {
+            } else if crate::key::is_temporary(&name) {
                 found.push(name);
             }
         }

@@ -22,10 +22,9 @@ use rustix::io::Errno;
 
 use self::disk::{Disk, Operation};
 
-use super::{
-    Conditions, MAX_READ, ObjectInfo, Precondition, ReadOptions, StorageAdapter, StorageReader, StorageWriter, WriteOptions, check_key,
-};
+use super::{Conditions, MAX_READ, ObjectInfo, Precondition, ReadOptions, StorageAdapter, StorageReader, StorageWriter, WriteOptions};
 use crate::error::{ErrorCode, PersistError, Result};
+use crate::key::{check_key, file_problem};
 
 /// Whether a committed object survives a power cut.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -213,10 +212,10 @@ fn if_match_unsupported() -> PersistError {
 /// files have, since these come and go.
 fn check_local_key(key: &str) -> Result<()> {
     check_key(key)?;
-    if key.split('/').any(write::is_temporary) {
-        return Err(PersistError::new(ErrorCode::InvalidKey, "names like this are kept for unfinished writes").at(key));
+    match file_problem(key) {
+        None => Ok(()),
+        Some(problem) => Err(PersistError::new(ErrorCode::InvalidKey, problem).at(key)),
     }
-    Ok(())
 }
 
 struct LocalReader {

@@ -16,11 +16,9 @@ use rustix::io::Errno;
 use super::disk::Operation;
 use super::{Durability, LocalFileStorage, local_error, not_a_file, object_info};
 use crate::error::{ErrorCode, PersistError, Result};
+use crate::key::{is_temporary, split, temporary_name};
 use crate::random::random_hex;
 use crate::storage::{ObjectInfo, Precondition, StorageAdapter, StorageWriter};
-
-const TEMPORARY_PREFIX: &str = ".persist-";
-const TEMPORARY_SUFFIX: &str = ".tmp";
 
 /// After this long a temporary file is debris even where locks don't work,
 /// as on some network file systems.
@@ -29,18 +27,8 @@ const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 /// How many names are tried; a clash of two random ones never happens by chance.
 const ATTEMPTS: u32 = 16;
 
-/// Whether a file name is that of an unfinished write.
-pub(super) fn is_temporary(name: &str) -> bool {
-    name.starts_with(TEMPORARY_PREFIX) && name.ends_with(TEMPORARY_SUFFIX)
-}
-
 fn random_name() -> io::Result<String> {
-    Ok(format!("{TEMPORARY_PREFIX}{}{TEMPORARY_SUFFIX}", random_hex()?))
-}
-
-/// The folder of a key, and the name in it.
-fn split(key: &str) -> (&str, &str) {
-    key.rsplit_once('/').unwrap_or(("", key))
+    Ok(temporary_name(&random_hex()?))
 }
 
 /// A handle by which a folder is synced; none where nothing is synced. Opened

@@ -7,7 +7,8 @@ use percent_encoding::percent_decode_str;
 use super::client::Connection;
 use super::error::Failure;
 use super::listed_info;
-use crate::storage::{ObjectInfo, check_key};
+use crate::key::check_key;
+use crate::storage::ObjectInfo;
 
 /// The most keys that S3 gives at a time.
 const MAX_PAGE: i32 = 1000;

@@ -27,9 +27,8 @@ use self::write::S3Writer;
 use crate::cancel::CancelToken;
 use crate::error::{ErrorCode, PersistError, Result};
 use crate::health::HealthCheck;
-use crate::storage::{
-    Conditions, ObjectInfo, Precondition, ReadOptions, StorageAdapter, StorageReader, StorageWriter, WriteOptions, check_key,
-};
+use crate::key::check_key;
+use crate::storage::{Conditions, ObjectInfo, Precondition, ReadOptions, StorageAdapter, StorageReader, StorageWriter, WriteOptions};
 
 /// Small operations at once that a bucket is asked for by who has many: each
 /// waits for the network most of its time.

@@ -1,12 +1,11 @@
 //! `persist verify`
 
 use clap::Args;
+use persist_model::SnapshotMetadata;
 use serde::Serialize;
 
-use super::output::{Failure, Output, exact_bytes, printable};
-use super::progress::Progress;
-use super::storage::{StorageArguments, Storages};
-use crate::SnapshotMetadata;
+use crate::host::Host;
+use crate::output::{Failure, Output, exact_bytes, printable};
 
 /// Check every byte of snapshots.
 ///
@@ -14,7 +13,7 @@ use crate::SnapshotMetadata;
 /// block and the hash of the whole state. Goes on after an error; the first one
 /// decides the exit code.
 #[derive(Args)]
-pub(crate) struct Arguments {
+pub struct Arguments {
     /// The snapshots.
     #[arg(required = true)]
     src: Vec<String>,
@@ -28,19 +27,10 @@ struct Verified<'a> {
     metadata: &'a SnapshotMetadata,
 }
 
-pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
-    let storages = Storages::new(storage)?;
-    let engine = storage.engine()?;
+pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Failure> {
     output.for_each(&arguments.src, |src| {
-        let location = storages.config.locate_followed(src)?;
-        let engine = engine.with_storage(storages.open(&location)?);
-        let mut progress = Progress::new(output, "verifying", None);
-        let mut before = 0;
-        let metadata = engine.verify_with(location.key(), |checked| {
-            progress.advance(checked - before);
-            before = checked;
-        })?;
-        drop(progress);
+        let location = host.locate_followed(src)?;
+        let metadata = host.verify(&location, host.progress(output, "verifying", None))?;
         let text =
             format_args!("{}: ok, {} of state, SHA-256 {}", printable(src), exact_bytes(metadata.uncompressed_size), metadata.content_hash);
         output.report(&Verified { location: location.to_string(), metadata: &metadata }, text)

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{ErrorCode, PersistError, Result};
+use crate::key::check_key;
 
 /// How often a symlink is followed before it is taken for a circle.
 const MAX_LINKS: usize = 40;
@@ -14,7 +15,6 @@ const MAX_LINKS: usize = 40;
 /// its name the key, and links on the way are the user's own business. Only
 /// keys inside a root are confined to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum StorageLocation {
     /// A file.
     Local {
@@ -109,15 +109,128 @@ impl StorageLocation {
     }
 }
 
+/// How paths of local files are read: as in a shell, or below a base folder that
+/// they are confined to.
+#[derive(Clone, Copy, Debug)]
+pub struct LocalPaths<'a> {
+    base: Option<&'a Path>,
+}
+
+impl<'a> LocalPaths<'a> {
+    /// Paths below a base folder, or as in a shell if there is none.
+    pub fn below(base: Option<&'a Path>) -> Self {
+        Self { base }
+    }
+
+    /// The location of a file.
+    ///
+    /// # Errors
+    /// `Configuration` for what names no file, or is not below the base.
+    pub fn locate(self, path: &Path) -> Result<StorageLocation> {
+        let Some(base) = self.base else { return StorageLocation::from_path(path) };
+        if path.is_absolute() {
+            // As the location of a snapshot says it.
+            return self.locate_whole(path);
+        }
+        let key = path.to_str().ok_or_else(|| {
+            PersistError::new(ErrorCode::InvalidKey, "a path below PERSIST_LOCAL_PATH has to be UTF-8").at(path.display())
+        })?;
+        check_key(key).map_err(|error| error.hint("with PERSIST_LOCAL_PATH set, a location is a path below that folder"))?;
+        Ok(StorageLocation::Local { root: base.to_owned(), key: key.to_owned() })
+    }
+
+    /// The location of a file whose path was given whole.
+    ///
+    /// # Errors
+    /// As [`locate`](Self::locate).
+    pub fn locate_whole(self, path: &Path) -> Result<StorageLocation> {
+        let Some(base) = self.base else { return StorageLocation::from_path(path) };
+        let key = path.strip_prefix(base).ok().and_then(Path::to_str).ok_or_else(|| not_below(path))?;
+        check_key(key)?;
+        Ok(StorageLocation::Local { root: base.to_owned(), key: key.to_owned() })
+    }
+
+    /// The location for who reads or writes: a path that names a link means what
+    /// the link leads to. Keys below a base stay as they are, since no link leads
+    /// out of it.
+    ///
+    /// # Errors
+    /// As [`locate`](Self::locate).
+    pub fn followed(self, location: StorageLocation) -> Result<StorageLocation> {
+        match location {
+            StorageLocation::Local { root, key } if self.base.is_none() => StorageLocation::from_path_followed(&root.join(key)),
+            location => Ok(location),
+        }
+    }
+
+    /// A folder that was given whole; see [`folder`](Self::folder).
+    ///
+    /// # Errors
+    /// As [`folder`](Self::folder).
+    pub fn whole_folder(self, path: &Path, has_to_exist: bool) -> Result<StorageLocation> {
+        let below = self.base.map_or(Ok(path), |base| path.strip_prefix(base).map_err(|_| not_below(path)))?;
+        self.folder(below, has_to_exist)
+    }
+
+    /// A folder: its own root, or what keys in it begin with below the base.
+    ///
+    /// # Errors
+    /// `Configuration` for what is no folder, `NotFound` for one that has to exist
+    /// and does not.
+    pub fn folder(self, path: &Path, has_to_exist: bool) -> Result<StorageLocation> {
+        let (root, prefix) = match self.base {
+            None => (path, String::new()),
+            Some(base) => {
+                let path = path.strip_prefix(base).unwrap_or(path);
+                let prefix = folder_prefix(path.to_str().ok_or_else(|| not_below(path))?);
+                if !prefix.is_empty() {
+                    check_key(prefix.trim_end_matches('/'))?;
+                }
+                (base, prefix)
+            }
+        };
+        let wrong = |code, problem: &str, hint: &str| Err(PersistError::new(code, problem).at(path.display()).hint(hint));
+        // Joined to nothing, a path gets a slash, which a file can't have.
+        let folder = if prefix.is_empty() { root.to_owned() } else { root.join(prefix.trim_end_matches('/')) };
+        match folder.metadata() {
+            Ok(metadata) if !metadata.is_dir() => {
+                return wrong(ErrorCode::InvalidArgument, "this is a file, not a folder", "look at one snapshot with 'persist show'");
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                return wrong(ErrorCode::AccessDenied, "access denied to the folder", "check its permissions");
+            }
+            Err(_) if has_to_exist => return wrong(ErrorCode::NotFound, "there is no such folder", "check the path"),
+            _ => {}
+        }
+        Ok(StorageLocation::Local { root: root.to_owned(), key: prefix })
+    }
+}
+
+/// What the keys of a folder begin with: nothing, or a text that ends with `/`.
+pub fn folder_prefix(key: &str) -> String {
+    let key = key.trim_end_matches('/');
+    if matches!(key, "" | ".") { String::new() } else { format!("{key}/") }
+}
+
+fn not_below(path: &Path) -> PersistError {
+    PersistError::new(ErrorCode::InvalidKey, "the path is not below PERSIST_LOCAL_PATH")
+        .at(path.display())
+        .hint("give a path below that folder")
+}
+
 /// RFC 3986: a letter, then letters, digits, `+`, `-` and `.`.
-pub(crate) fn is_scheme(text: &str) -> bool {
+pub fn is_scheme(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_alphabetic())
         && text.chars().all(|next| next.is_ascii_alphanumeric() || matches!(next, '+' | '-' | '.'))
 }
 
 /// The path of `file://` and what follows: an absolute path on this machine,
-/// in which `%20` stands for a space and so on.
-pub(crate) fn file_uri_path(text: &str, rest: &str) -> Result<PathBuf> {
+/// in which `%20` stands for a space and so on. `text` is the whole, for errors.
+///
+/// # Errors
+/// `Configuration` for another machine, a path that is not absolute, and what is
+/// no UTF-8.
+pub fn file_uri_path(text: &str, rest: &str) -> Result<PathBuf> {
     let path = rest.strip_prefix("localhost").unwrap_or(rest);
     if !path.starts_with('/') {
         return Err(invalid(text, "after file:// comes an absolute path, as in file:///srv/x.json.gz"));

@@ -4,31 +4,19 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use persist_model::{Codec, ErrorCode, PersistError, Precondition, Result, SnapshotOptions, StorageLocation};
 
-use super::interrupt;
-use super::output::{Failure, Output, exact_bytes, printable, ratio};
-use super::progress::Progress;
-use super::storage::StorageArguments;
-use crate::{
-    Codec, Durability, ErrorCode, PersistError, Precondition, Result, SnapshotOptions, SnapshotWriter, StorageBackend, StorageLocation,
-};
-
-/// State that is read at a time.
-const CHUNK: u64 = 2 << 20;
-
-/// How often a wait for the state looks whether Ctrl-C was pressed.
-const CANCEL_INTERVAL: Duration = Duration::from_millis(50);
+use crate::host::{Host, Progress, Writer};
+use crate::output::{Failure, Output, exact_bytes, printable, ratio};
 
 /// Save a state as a snapshot.
 ///
 /// The ending of DEST decides the codec: .gz is gzip, .zst is zstd, any other
 /// is gzip. The snapshot appears whole or not at all.
 #[derive(Args)]
-pub(crate) struct Arguments {
+pub struct Arguments {
     /// The file that holds the state, or - for stdin.
     state: PathBuf,
     /// Where to save it.
@@ -66,7 +54,7 @@ pub(crate) struct Arguments {
     if_match: Option<String>,
     /// Whether to wait until a local snapshot survives a power cut.
     #[arg(long, value_enum, default_value = "fsync")]
-    durability: DurabilityChoice,
+    durability: Durability,
     /// The snapshot's id, a UUID [default: a new one].
     #[arg(long, value_name = "UUID")]
     snapshot_id: Option<String>,
@@ -82,29 +70,27 @@ enum CodecChoice {
     Zstd,
 }
 
+/// What to do if there is something already.
 #[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum IfExists {
+pub enum IfExists {
+    /// It is replaced.
     Replace,
+    /// Nothing is written.
     Fail,
 }
 
+/// When a local write is done.
 #[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum DurabilityChoice {
+pub enum Durability {
+    /// Once it survives a power cut.
     Fsync,
+    /// Once the system has it.
     None,
 }
 
-impl From<DurabilityChoice> for Durability {
-    fn from(choice: DurabilityChoice) -> Self {
-        match choice {
-            DurabilityChoice::Fsync => Self::Fsync,
-            DurabilityChoice::None => Self::None,
-        }
-    }
-}
-
 impl IfExists {
-    pub(crate) fn precondition(self) -> Precondition {
+    /// The condition to write on.
+    pub fn precondition(self) -> Precondition {
         match self {
             Self::Replace => Precondition::None,
             Self::Fail => Precondition::IfAbsent,
@@ -138,14 +124,6 @@ fn open_state(path: &Path) -> Result<(Box<dyn Read + Send>, Option<u64>)> {
     Ok((Box::new(file), size))
 }
 
-/// Whether the state is the file that would be replaced.
-fn is_same_file(state: &Path, location: &StorageLocation) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let StorageLocation::Local { root, key } = location else { return false };
-    let (Ok(state), Ok(dest)) = (state.metadata(), root.join(key).metadata()) else { return false };
-    state.is_file() && (state.dev(), state.ino()) == (dest.dev(), dest.ino())
-}
-
 fn state_failed(path: &Path, error: &io::Error) -> PersistError {
     let (code, message) = match error.kind() {
         io::ErrorKind::NotFound => (ErrorCode::NotFound, "there is no such state file".to_owned()),
@@ -155,42 +133,15 @@ fn state_failed(path: &Path, error: &io::Error) -> PersistError {
     PersistError::new(code, message).at(path.display())
 }
 
-/// Reads the state on a thread of its own: a pipe that nothing comes through
-/// does not keep Ctrl-C waiting, and what comes next is read meanwhile.
-fn read_state(mut state: Box<dyn Read + Send>) -> Receiver<io::Result<Vec<u8>>> {
-    let (sender, chunks) = mpsc::sync_channel(1);
-    std::thread::spawn(move || {
-        loop {
-            let mut chunk = Vec::new();
-            let read = (&mut state).take(CHUNK).read_to_end(&mut chunk).map(|_| chunk);
-            let is_last = !matches!(&read, Ok(chunk) if !chunk.is_empty());
-            // Nobody may be waiting any more.
-            if sender.send(read).is_err() || is_last {
-                return;
-            }
-        }
-    });
-    chunks
-}
-
-fn copy(state: Box<dyn Read + Send>, path: &Path, writer: &mut SnapshotWriter, mut progress: Progress) -> Result<()> {
-    let chunks = read_state(state);
+fn copy(host: &impl Host, state: Box<dyn Read + Send>, path: &Path, writer: &mut dyn Writer, mut progress: Progress) -> Result<()> {
+    let mut next = host.parts(state);
     loop {
-        let chunk = match chunks.recv_timeout(CANCEL_INTERVAL) {
-            Ok(chunk) => chunk.map_err(|error| state_failed(path, &error))?,
-            Err(RecvTimeoutError::Timeout) => {
-                interrupt::token().check()?;
-                continue;
-            }
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(PersistError::new(ErrorCode::Io, "could not read the state: its thread has ended").at(path.display()));
-            }
-        };
+        let chunk = next().map_err(|error| error.at(path.display()))?.map_err(|error| state_failed(path, &error))?;
         if chunk.is_empty() {
             return Ok(());
         }
-        writer.write_state(&chunk)?;
-        progress.advance(chunk.len() as u64);
+        writer.write(&chunk)?;
+        progress(chunk.len() as u64);
     }
 }
 
@@ -228,23 +179,18 @@ impl Arguments {
     }
 }
 
-pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
-    let mut config = storage.config()?;
-    config.durability = arguments.durability.into();
-    let location = config.locate_followed(&arguments.dest)?;
-    let place = config.open(&location)?;
+pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Failure> {
+    let location = host.locate_followed(&arguments.dest)?;
     let (state, size) = open_state(&arguments.state)?;
-    if is_same_file(&arguments.state, &location) {
+    if host.is_same_file(&arguments.state, &location) {
         let error = PersistError::new(ErrorCode::InvalidArgument, "the state itself is at DEST, and would be replaced").at(&location);
         return Err(error.hint("save it under another name").into());
     }
-    if location.backend() == StorageBackend::Memory {
+    if matches!(location, StorageLocation::Memory { .. }) {
         output.note("the memory of this command ends with it: nothing is kept");
     }
-    let options = arguments.options(size)?;
-    let engine = storage.engine()?.with_storage(place).with_cancel(&interrupt::token());
-    let mut writer = engine.writer(location.key(), options)?;
-    copy(state, &arguments.state, &mut writer, Progress::new(output, "saving", size))?;
+    let mut writer = host.writer(&location, arguments.options(size)?, arguments.durability)?;
+    copy(host, state, &arguments.state, &mut *writer, host.progress(output, "saving", size))?;
     let metadata = writer.commit()?;
     let text = format_args!(
         "saved {}: {} of state in {} ({}, {})",

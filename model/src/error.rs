@@ -49,7 +49,7 @@ pub enum ErrorCode {
     MemoryLimit,
     /// The component computed for longer than it may.
     Deadline,
-    /// A [`CancelToken`](crate::CancelToken) stopped the operation.
+    /// The operation was stopped from outside.
     Cancelled,
     /// Anything else.
     Other,
@@ -82,6 +82,18 @@ impl ErrorCode {
             Self::Deadline => "deadline",
             Self::Cancelled => "cancelled",
             Self::Other => "other",
+        }
+    }
+}
+
+impl ErrorCode {
+    /// What to do about a snapshot that can't be read.
+    pub fn advice(self) -> Option<&'static str> {
+        match self {
+            Self::Integrity | Self::InvalidFormat => Some("take another copy, or see what 'persist salvage' can get"),
+            Self::NotASnapshot => Some("check the path: this is another kind of file"),
+            Self::UnsupportedFormat => Some("update persist"),
+            _ => None,
         }
     }
 }
@@ -201,7 +213,8 @@ impl PersistError {
         }
     }
 
-    pub(crate) fn detail_mut(&mut self) -> &mut ErrorDetail {
+    /// All facts of the failure, to add to them.
+    pub fn detail_mut(&mut self) -> &mut ErrorDetail {
         match self {
             Self::Configuration(detail)
             | Self::NotFound(detail)

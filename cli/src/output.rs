@@ -5,13 +5,15 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
-use crate::{ErrorCode, PersistError, Result, SnapshotMetadata};
 use clap::Args;
+use persist_model::{ErrorCode, PersistError, Result, SnapshotMetadata};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use unit_prefix::NumberPrefix;
 
+/// How a command prints.
 #[derive(Args)]
-pub(crate) struct OutputOptions {
+pub struct OutputOptions {
     /// Print JSON: results on stdout, one object a line; errors on stderr.
     #[arg(long, global = true)]
     json: bool,
@@ -21,19 +23,22 @@ pub(crate) struct OutputOptions {
 }
 
 impl OutputOptions {
-    pub(crate) fn json() -> Self {
+    /// As JSON.
+    pub fn json() -> Self {
         Self { json: true, quiet: false }
     }
 }
 
 /// Where results and errors go, and in which form.
-pub(crate) struct Output {
-    pub(crate) json: bool,
-    pub(crate) quiet: bool,
+pub struct Output {
+    /// As JSON.
+    pub json: bool,
+    /// Nothing but what was asked for, and errors.
+    pub quiet: bool,
 }
 
 /// Why the command ends early.
-pub(crate) enum Failure {
+pub enum Failure {
     /// To be reported.
     Error(Box<PersistError>),
     /// Reported already; this is the exit code.
@@ -46,7 +51,7 @@ pub(crate) enum Failure {
 const BROKEN_PIPE: u8 = 141;
 
 /// What a shell reports of a program that Ctrl-C ended.
-pub(crate) const INTERRUPTED: u8 = 130;
+pub const INTERRUPTED: u8 = 130;
 
 impl From<PersistError> for Failure {
     fn from(error: PersistError) -> Self {
@@ -61,14 +66,15 @@ fn exit_code(error: &PersistError) -> u8 {
 
 impl Failure {
     /// What a failed write to stdout means.
-    pub(crate) fn stdout(error: &io::Error) -> Self {
+    pub fn stdout(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::BrokenPipe,
             _ => PersistError::new(ErrorCode::Io, format!("could not write to standard output: {error}")).into(),
         }
     }
 
-    pub(crate) fn report(self, output: &Output) -> u8 {
+    /// Reports what is still to be reported, and gives the exit code.
+    pub fn report(self, output: &Output) -> u8 {
         match self {
             Self::Error(error) => {
                 output.error(&error);
@@ -81,24 +87,34 @@ impl Failure {
 }
 
 impl Output {
-    pub(crate) fn new(options: &OutputOptions) -> Self {
+    /// Output as these options say.
+    pub fn new(options: &OutputOptions) -> Self {
         Self { json: options.json, quiet: options.quiet }
     }
 
     /// Prints a result: the object with `--json`, else the text, which may
     /// have several lines.
-    pub(crate) fn result(&self, object: &impl Serialize, text: impl fmt::Display) -> Result<(), Failure> {
+    ///
+    /// # Errors
+    /// If stdout takes no more, or the object is no JSON.
+    pub fn result(&self, object: &impl Serialize, text: impl fmt::Display) -> Result<(), Failure> {
         let line = if self.json { to_json(object)? } else { text.to_string() };
         print_line(&line)
     }
 
     /// Prints what was done, for who wants to know.
-    pub(crate) fn report(&self, object: &impl Serialize, text: impl fmt::Display) -> Result<(), Failure> {
+    ///
+    /// # Errors
+    /// As [`result`](Self::result).
+    pub fn report(&self, object: &impl Serialize, text: impl fmt::Display) -> Result<(), Failure> {
         if self.quiet { Ok(()) } else { self.result(object, text) }
     }
 
     /// Prints what was done on stderr, where stdout is taken.
-    pub(crate) fn note_or_object(&self, object: &impl Serialize, text: impl fmt::Display) -> Result<()> {
+    ///
+    /// # Errors
+    /// If the object is no JSON.
+    pub fn note_or_object(&self, object: &impl Serialize, text: impl fmt::Display) -> Result<()> {
         if !self.quiet {
             eprint_line(&if self.json { to_json(object)? } else { text.to_string() });
         }
@@ -106,26 +122,29 @@ impl Output {
     }
 
     /// A remark for people, on stderr.
-    pub(crate) fn note(&self, text: impl fmt::Display) {
+    pub fn note(&self, text: impl fmt::Display) {
         if !self.quiet && !self.json {
             eprint_line(&text.to_string());
         }
     }
 
     /// An error: one line, or an object with `--json`.
-    pub(crate) fn error(&self, error: &PersistError) {
+    pub fn error(&self, error: &PersistError) {
         let line = if self.json { error_object(error).to_string() } else { error_line(error) };
         eprint_line(&line);
     }
 
     /// Whether somebody is watching who likes to see progress.
-    pub(crate) fn shows_progress(&self) -> bool {
+    pub fn shows_progress(&self) -> bool {
         !self.quiet && !self.json && io::stderr().is_terminal()
     }
 
     /// Runs for each location; an error is reported and the next one follows.
     /// The first error decides the exit code.
-    pub(crate) fn for_each<T: AsRef<str>>(&self, locations: &[T], mut run: impl FnMut(&str) -> Result<(), Failure>) -> Result<(), Failure> {
+    ///
+    /// # Errors
+    /// That exit code, or what ends all of it.
+    pub fn for_each<T: AsRef<str>>(&self, locations: &[T], mut run: impl FnMut(&str) -> Result<(), Failure>) -> Result<(), Failure> {
         let mut exit_code = None;
         for location in locations {
             match run(location.as_ref()) {
@@ -186,7 +205,7 @@ fn error_object(error: &PersistError) -> Value {
 
 /// A text from elsewhere, fit for a terminal: what would move the cursor,
 /// change colours or turn the writing direction is shown as an escape.
-pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+pub fn printable(text: &str) -> Cow<'_, str> {
     let turns_direction = |character| matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let harmful = |character: char| character.is_control() || turns_direction(character);
     if !text.contains(harmful) {
@@ -197,16 +216,29 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
 }
 
 /// A number of bytes with all its digits: `1,234,567 bytes`.
-pub(crate) fn exact_bytes(bytes: u64) -> String {
-    format!("{} {}", indicatif::HumanCount(bytes), if bytes == 1 { "byte" } else { "bytes" })
+pub fn exact_bytes(bytes: u64) -> String {
+    let digits = bytes.to_string();
+    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in (1..=digits.len()).rev().zip(digits.chars()) {
+        grouped.push(digit);
+        if place > 1 && place % 3 == 1 {
+            grouped.push(',');
+        }
+    }
+    format!("{grouped} {}", if bytes == 1 { "byte" } else { "bytes" })
 }
 
 /// A number of bytes to read at a glance: `1.23 MB`.
-pub(crate) fn short_bytes(bytes: u64) -> String {
-    indicatif::DecimalBytes(bytes).to_string()
+pub fn short_bytes(bytes: u64) -> String {
+    // Of numbers beyond 2^53 only the first digits are shown.
+    #[allow(clippy::cast_precision_loss)]
+    match NumberPrefix::decimal(bytes as f64) {
+        NumberPrefix::Standalone(number) => format!("{number:.0} B"),
+        NumberPrefix::Prefixed(prefix, number) => format!("{number:.2} {prefix}B"),
+    }
 }
 
 /// How many times smaller a snapshot is than its state.
-pub(crate) fn ratio(metadata: &SnapshotMetadata) -> String {
+pub fn ratio(metadata: &SnapshotMetadata) -> String {
     if metadata.uncompressed_size == 0 { "-".to_owned() } else { format!("{:.1}x", metadata.ratio()) }
 }

@@ -3,18 +3,18 @@
 use std::io::{self, IsTerminal, Write};
 
 use clap::Args;
+use persist_model::{ErrorCode, PersistError, Precondition, Result};
 use serde_json::json;
 
-use super::output::{Failure, Output, printable};
-use super::storage::{StorageArguments, Storages};
-use crate::{ErrorCode, PersistError, Precondition, Result};
+use crate::host::Host;
+use crate::output::{Failure, Output, printable};
 
 /// Delete snapshots.
 ///
 /// Asks first; without a terminal to ask on, nothing is deleted unless --yes is
 /// given. Goes on after an error; the first one decides the exit code.
 #[derive(Args)]
-pub(crate) struct Arguments {
+pub struct Arguments {
     /// The snapshots.
     #[arg(required = true)]
     src: Vec<String>,
@@ -45,17 +45,15 @@ fn confirmed(sources: &[String]) -> Result<bool> {
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
-pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
-    let storages = Storages::new(storage)?;
+pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Failure> {
     if !arguments.yes && !confirmed(&arguments.src)? {
         output.note("nothing was deleted");
         return Err(Failure::Reported(1));
     }
     let precondition = arguments.if_match.clone().map_or(Precondition::None, Precondition::IfMatch);
-    let engine = storage.engine()?;
     output.for_each(&arguments.src, |src| {
-        let location = storages.config.locate(src)?;
-        engine.with_storage(storages.open(&location)?).delete(location.key(), precondition.clone())?;
+        let location = host.locate(src)?;
+        host.delete(&location, precondition.clone())?;
         output.report(&json!({"location": location.to_string(), "deleted": true}), format_args!("deleted {}", printable(src)))
     })
 }

@@ -3,18 +3,18 @@
 use std::fmt;
 
 use clap::Args;
+use persist_model::{ErrorCode, ListEntry, SnapshotMetadata};
 use unicode_width::UnicodeWidthStr;
 
-use super::output::{Failure, Output, printable, ratio, short_bytes};
-use super::storage::StorageArguments;
-use crate::{ErrorCode, ListEntry, Result, SnapshotMetadata};
+use crate::host::Host;
+use crate::output::{Failure, Output, printable, ratio, short_bytes};
 
 /// List the snapshots in a folder and all below it.
 ///
 /// Sorted by key. Files that are no snapshots are counted and left out;
 /// snapshots that are damaged are reported as errors.
 #[derive(Args)]
-pub(crate) struct Arguments {
+pub struct Arguments {
     /// The folder.
     #[arg(default_value = ".")]
     location: String,
@@ -69,12 +69,10 @@ impl fmt::Display for Table {
     }
 }
 
-pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
-    let (folder, prefix) = storage.config()?.open_folder(&arguments.location)?;
-    let engine = storage.engine()?.with_storage(folder);
+pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Failure> {
     let (mut rows, mut others, mut exit_code) = (Vec::new(), 0_u64, None);
     let mut failure = None;
-    for entry in engine.list(&prefix) {
+    for entry in host.list(&arguments.location)? {
         let entry = match entry {
             Ok(entry) => entry,
             // What was found so far is shown all the same.

@@ -4,11 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::output::{Failure, Output, exact_bytes, printable};
-use super::progress::Progress;
-use super::storage::StorageArguments;
-use super::target::Target;
-use crate::{Result, SnapshotReader};
+use crate::host::{Host, Reader};
+use crate::output::{Failure, Output, exact_bytes, printable};
+use crate::target::Target;
 
 /// Restore the state of a snapshot.
 ///
@@ -16,7 +14,7 @@ use crate::{Result, SnapshotReader};
 /// checked, so that a damaged snapshot may give its beginning before the error;
 /// a file appears whole or not at all.
 #[derive(Args)]
-pub(crate) struct Arguments {
+pub struct Arguments {
     /// The snapshot.
     src: String,
     /// Where to put the state: a file, which is replaced, or - for stdout.
@@ -24,25 +22,25 @@ pub(crate) struct Arguments {
     output: PathBuf,
 }
 
-fn copy(mut reader: SnapshotReader, path: &Path, output: &Output) -> Result<(), Failure> {
+fn copy(host: &impl Host, mut reader: Box<dyn Reader>, path: &Path, output: &Output) -> Result<(), Failure> {
     let size = reader.metadata().uncompressed_size;
     // Before anything is made: the first block is where most damage shows.
     let mut next = reader.next_chunk()?;
-    let mut target = Target::open(path, Some(size))?;
-    let mut progress = Progress::new(output, "restoring", Some(size));
+    let mut target = Target::open(host, path, Some(size))?;
+    let mut progress = host.progress(output, "restoring", Some(size));
     while let Some(chunk) = next {
         target.write(path, &chunk)?;
-        progress.advance(chunk.len() as u64);
+        progress(chunk.len() as u64);
         next = reader.next_chunk()?;
     }
     target.finish()
 }
 
-pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
-    let (engine, location) = storage.open_source(&arguments.src, &arguments.output)?;
-    let reader = engine.reader(location.key())?;
+pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Failure> {
+    let location = host.locate_followed(&arguments.src)?;
+    let reader = host.reader(&location, &arguments.output)?;
     let metadata = reader.metadata().clone();
-    copy(reader, &arguments.output, output)?;
+    copy(host, reader, &arguments.output, output)?;
     if arguments.output == Path::new("-") {
         // Stdout has the state, and nothing else.
         return Ok(());

@@ -4,21 +4,27 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::output::Failure;
-use crate::{ErrorCode, LocalFileStorage, PersistError, Result, StorageAdapter, StorageLocation, StorageWriter, WriteOptions};
+use persist_model::{ErrorCode, PersistError, Result};
+
+use crate::host::{FileWriter, Host};
+use crate::output::Failure;
 
 /// Where a state goes.
-pub(crate) enum Target {
+pub enum Target {
+    /// Standard output.
     Stdout,
     /// A file, by the protocol that snapshots are written by.
-    File(Box<dyn StorageWriter>),
+    File(Box<dyn FileWriter>),
     /// A device or pipe that is there: nothing can be replaced.
     Stream(File),
 }
 
 impl Target {
     /// Opens the target of `--output`: `-` is stdout. `size` is a hint.
-    pub(crate) fn open(path: &Path, size: Option<u64>) -> Result<Self> {
+    ///
+    /// # Errors
+    /// As [`Host::create_file`].
+    pub fn open(host: &impl Host, path: &Path, size: Option<u64>) -> Result<Self> {
         if path == Path::new("-") || path == Path::new("/dev/stdout") {
             return Ok(Self::Stdout);
         }
@@ -28,20 +34,14 @@ impl Target {
         if is_descriptor || is_stream {
             return File::options().append(true).open(path).map(Self::Stream).map_err(|error| stream_failed(path, &error));
         }
-        let location = match path.to_str() {
-            Some(text) if text.contains("://") => StorageLocation::parse(text)?,
-            _ => StorageLocation::from_path_followed(path)?,
-        };
-        let StorageLocation::Local { root, key } = &location else {
-            let error = PersistError::new(ErrorCode::InvalidArgument, "the state can only go to a local file").at(location);
-            return Err(error.hint("give a path, or - for stdout"));
-        };
-        let options = WriteOptions { size_hint: size, ..WriteOptions::default() };
-        Ok(Self::File(LocalFileStorage::new(root).open_write(key, options)?))
+        Ok(Self::File(host.create_file(path, size)?))
     }
 
     /// Appends to the state.
-    pub(crate) fn write(&mut self, path: &Path, chunk: &[u8]) -> Result<(), Failure> {
+    ///
+    /// # Errors
+    /// If the target takes no more.
+    pub fn write(&mut self, path: &Path, chunk: &[u8]) -> Result<(), Failure> {
         match self {
             Self::Stdout => io::stdout().lock().write_all(chunk).map_err(|error| Failure::stdout(&error)),
             Self::File(writer) => Ok(writer.write(chunk)?),
@@ -50,10 +50,13 @@ impl Target {
     }
 
     /// Makes the file visible.
-    pub(crate) fn finish(self) -> Result<(), Failure> {
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn finish(self) -> Result<(), Failure> {
         match self {
             Self::Stdout => io::stdout().lock().flush().map_err(|error| Failure::stdout(&error)),
-            Self::File(writer) => Ok(writer.commit().map(drop)?),
+            Self::File(writer) => Ok(writer.commit()?),
             Self::Stream(_) => Ok(()),
         }
     }

@@ -3,9 +3,8 @@
 use clap::Args;
 use serde_json::json;
 
-use super::output::{Failure, Output, printable};
-use super::storage::StorageArguments;
-use crate::Result;
+use crate::host::Host;
+use crate::output::{Failure, Output, printable};
 
 /// What the command exits with if there is nothing.
 const NOT_FOUND: u8 = 3;
@@ -15,16 +14,14 @@ const NOT_FOUND: u8 = 3;
 /// Any other exit code is an error: a place that can't be asked is not taken
 /// for an empty one. What is there is not looked at; 'persist show' does.
 #[derive(Args)]
-pub(crate) struct Arguments {
+pub struct Arguments {
     /// The snapshot.
     src: String,
 }
 
-pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
-    let config = storage.config()?;
-    let location = config.locate_followed(&arguments.src)?;
-    let engine = storage.engine()?.with_storage(config.open(&location)?);
-    let exists = engine.exists(location.key())?;
+pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Failure> {
+    let location = host.locate_followed(&arguments.src)?;
+    let exists = host.exists(&location)?;
     let src = printable(&arguments.src);
     output.report(
         &json!({"location": location.to_string(), "exists": exists}),

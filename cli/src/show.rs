@@ -3,17 +3,17 @@
 use std::fmt;
 
 use clap::Args;
+use persist_model::SnapshotMetadata;
 
-use super::output::{Failure, Output, exact_bytes, printable, ratio};
-use super::storage::StorageArguments;
-use crate::{Result, SnapshotMetadata};
+use crate::host::Host;
+use crate::output::{Failure, Output, exact_bytes, printable, ratio};
 
 /// Show what a snapshot says of itself, without reading its state.
 ///
 /// Metadata and block table are checked against the snapshot's digest; 'persist
 /// verify' checks the state too.
 #[derive(Args)]
-pub(crate) struct Arguments {
+pub struct Arguments {
     /// The snapshot.
     src: String,
 }
@@ -48,10 +48,7 @@ impl fmt::Display for Sheet<'_> {
     }
 }
 
-pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
-    let config = storage.config()?;
-    let location = config.locate_followed(&arguments.src)?;
-    let engine = storage.engine()?.with_storage(config.open(&location)?);
-    let metadata = engine.metadata(location.key())?;
+pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Failure> {
+    let metadata = host.metadata(&host.locate_followed(&arguments.src)?)?;
     output.result(&metadata, Sheet(&metadata))
 }

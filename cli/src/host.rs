@@ -1,0 +1,135 @@
+//! What does a command's work.
+
+use std::io::{self, Read};
+use std::path::Path;
+
+use persist_model::{ListEntry, Precondition, Result, SnapshotMetadata, SnapshotOptions, StorageLocation};
+
+use crate::Durability;
+use crate::output::Output;
+
+/// A snapshot being written. Dropped without commit, it leaves nothing.
+pub trait Writer {
+    /// Appends to the state.
+    ///
+    /// # Errors
+    /// What the storage says.
+    fn write(&mut self, state: &[u8]) -> Result<()>;
+
+    /// Makes the snapshot visible.
+    ///
+    /// # Errors
+    /// What the storage says, and what the precondition does.
+    fn commit(self: Box<Self>) -> Result<SnapshotMetadata>;
+}
+
+/// A snapshot being read.
+pub trait Reader {
+    /// What the snapshot says of itself.
+    fn metadata(&self) -> &SnapshotMetadata;
+
+    /// The next part of the state, every byte of it checked; none at the end.
+    ///
+    /// # Errors
+    /// What is wrong with the snapshot, and what the storage says.
+    fn next_chunk(&mut self) -> Result<Option<Vec<u8>>>;
+}
+
+/// A file being written, which appears whole or not at all.
+pub trait FileWriter {
+    /// Appends to the file.
+    ///
+    /// # Errors
+    /// What the disk says.
+    fn write(&mut self, chunk: &[u8]) -> Result<()>;
+
+    /// Makes the file visible.
+    ///
+    /// # Errors
+    /// What the disk says.
+    fn commit(self: Box<Self>) -> Result<()>;
+}
+
+/// Is told how many more bytes are done. Dropped, it is told that all is over.
+pub type Progress = Box<dyn FnMut(u64)>;
+
+/// The objects of a listing; it ends after an error.
+pub type Entries = Box<dyn Iterator<Item = Result<ListEntry>>>;
+
+/// What a command runs on: natively an engine and the storages that it can
+/// reach, as a component what it was composed with.
+pub trait Host {
+    /// The location that a text means.
+    ///
+    /// # Errors
+    /// `Configuration` for what is none.
+    fn locate(&self, text: &str) -> Result<StorageLocation>;
+
+    /// The same for who reads or writes, who follows a link.
+    ///
+    /// # Errors
+    /// As [`locate`](Self::locate).
+    fn locate_followed(&self, text: &str) -> Result<StorageLocation>;
+
+    /// Whether a state's file is the one at a location.
+    fn is_same_file(&self, state: &Path, location: &StorageLocation) -> bool;
+
+    /// The state in parts, the last of them empty. Whoever waits for one can be
+    /// interrupted, where the host can do that.
+    ///
+    /// # Errors
+    /// Each part may fail to be read, and the waiting for it be cancelled.
+    fn parts(&self, state: Box<dyn Read + Send>) -> Box<dyn FnMut() -> Result<io::Result<Vec<u8>>>>;
+
+    /// Begins to write a snapshot.
+    ///
+    /// # Errors
+    /// What the storage says, and `Configuration` for options that are not valid.
+    fn writer(&self, location: &StorageLocation, options: SnapshotOptions, durability: Durability) -> Result<Box<dyn Writer>>;
+
+    /// Begins to read a snapshot, whose state goes to `output` (`-` is stdout).
+    ///
+    /// # Errors
+    /// What is wrong with the snapshot, and what the storage says.
+    fn reader(&self, location: &StorageLocation, output: &Path) -> Result<Box<dyn Reader>>;
+
+    /// What a snapshot says of itself.
+    ///
+    /// # Errors
+    /// What is wrong with the snapshot, and what the storage says.
+    fn metadata(&self, location: &StorageLocation) -> Result<SnapshotMetadata>;
+
+    /// Checks all of a snapshot.
+    ///
+    /// # Errors
+    /// What is wrong with the snapshot, and what the storage says.
+    fn verify(&self, location: &StorageLocation, progress: Progress) -> Result<SnapshotMetadata>;
+
+    /// Whether there is something.
+    ///
+    /// # Errors
+    /// What the storage says.
+    fn exists(&self, location: &StorageLocation) -> Result<bool>;
+
+    /// Deletes what is there.
+    ///
+    /// # Errors
+    /// What the storage says, and what the precondition does.
+    fn delete(&self, location: &StorageLocation, precondition: Precondition) -> Result<()>;
+
+    /// The objects in a folder and below it.
+    ///
+    /// # Errors
+    /// `NotFound` for a folder that is not there, `Configuration` for what is none.
+    fn list(&self, folder: &str) -> Result<Entries>;
+
+    /// A file of the user's that is written.
+    ///
+    /// # Errors
+    /// `Configuration` for what is no path, and what the disk says.
+    fn create_file(&self, path: &Path, size: Option<u64>) -> Result<Box<dyn FileWriter>>;
+
+    /// Shows how far the work on so many bytes is, where somebody is watching;
+    /// `doing` is one word.
+    fn progress(&self, output: &Output, doing: &'static str, total: Option<u64>) -> Progress;
+}

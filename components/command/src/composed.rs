@@ -1,0 +1,269 @@
+//! What the commands run on: the component that this one is composed with.
+
+// The macro writes unsafe code for the canonical ABI, and items without
+// documentation; both are its own business.
+#[allow(missing_docs, unreachable_pub, clippy::undocumented_unsafe_blocks, clippy::all)]
+mod generated {
+    wit_bindgen::generate!({ path: "../../wit", world: "command" });
+}
+
+use std::env;
+use std::ffi::OsString;
+use std::io::{self, Read, Write as _};
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+use persist_cli::output::{Output, OutputOptions};
+use persist_cli::{Command, Durability, Entries, FileWriter, Host, Progress, Reader, Writer};
+use persist_model::location::{file_uri_path, is_scheme};
+use persist_model::{
+    ErrorCode, ListEntry, LocalPaths, PersistError, Precondition, Result, SnapshotMetadata, SnapshotOptions, StorageLocation,
+};
+
+use crate::convert;
+use crate::file::StateFile;
+use crate::folder::Folder;
+pub(crate) use generated::persist::snapshot::{snapshots as wit, storage};
+
+/// State that is read and given out at a time.
+const CHUNK: u32 = 2 << 20;
+
+/// Snapshots that are listed at a time.
+const PAGE: u32 = 200;
+
+/// Saves the state of an agent and brings it back, byte for byte.
+///
+/// A location is a path, or file:///path, in the first folder that the host gives
+/// (as with 'wasmtime run --dir FOLDER'), or below PERSIST_LOCAL_PATH if that is
+/// set.
+#[derive(Parser)]
+#[command(name = "persist", version, propagate_version = true, max_term_width = 100, after_long_help = persist_cli::EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    output: OutputOptions,
+}
+
+fn out_of_reach(location: &StorageLocation) -> PersistError {
+    PersistError::new(ErrorCode::Unsupported, "only files can be reached from here")
+        .at(location)
+        .hint("use the persist command that is built for this machine")
+}
+
+struct Composed {
+    /// What `PERSIST_LOCAL_PATH` says.
+    base: Option<PathBuf>,
+    folder: Folder,
+}
+
+impl Composed {
+    fn new() -> Self {
+        let base = env::var_os("PERSIST_LOCAL_PATH").filter(|base| !base.is_empty()).map(PathBuf::from);
+        let folder = Folder::new(base.as_deref());
+        Self { base, folder }
+    }
+
+    fn paths(&self) -> LocalPaths<'_> {
+        LocalPaths::below(self.base.as_deref())
+    }
+
+    /// The key that the storage has for a location.
+    fn key(&self, location: &StorageLocation) -> Result<String> {
+        match location {
+            StorageLocation::Local { root, key } => self.folder.key(&root.join(key)),
+            elsewhere => Err(out_of_reach(elsewhere)),
+        }
+    }
+
+    /// What a call into the component said, about a location.
+    fn at<T>(&self, location: &StorageLocation, done: Result<T, wit::Error>) -> Result<T> {
+        done.map_err(|error| convert::error(error).at(location))
+    }
+
+    /// Metadata whose key is the location's, as everywhere else.
+    fn described(&self, location: &StorageLocation, done: Result<wit::Metadata, wit::Error>) -> Result<SnapshotMetadata> {
+        let metadata = self.at(location, done)?;
+        Ok(SnapshotMetadata { key: location.key().to_owned(), ..convert::metadata(metadata) })
+    }
+}
+
+struct Saver {
+    saver: wit::Saver,
+    location: StorageLocation,
+}
+
+impl Writer for Saver {
+    fn write(&mut self, state: &[u8]) -> Result<()> {
+        self.saver.write(state).map_err(|error| convert::error(error).at(&self.location))
+    }
+
+    fn commit(self: Box<Self>) -> Result<SnapshotMetadata> {
+        let metadata = wit::Saver::commit(self.saver).map_err(|error| convert::error(error).at(&self.location))?;
+        Ok(SnapshotMetadata { key: self.location.key().to_owned(), ..convert::metadata(metadata) })
+    }
+}
+
+struct Restorer {
+    restorer: wit::Restorer,
+    metadata: SnapshotMetadata,
+    location: StorageLocation,
+}
+
+impl Reader for Restorer {
+    fn metadata(&self) -> &SnapshotMetadata {
+        &self.metadata
+    }
+
+    fn next_chunk(&mut self) -> Result<Option<Vec<u8>>> {
+        let chunk = self.restorer.read(CHUNK).map_err(|error| convert::error(error).at(&self.location))?;
+        Ok((!chunk.is_empty()).then_some(chunk))
+    }
+}
+
+/// A listing, page by page.
+struct Listing {
+    /// What the folder's keys begin with in the storage, and what of it is not
+    /// in the keys as they are shown.
+    prefix: String,
+    hidden: String,
+    root: PathBuf,
+    page: std::vec::IntoIter<wit::ListEntry>,
+    next: Option<String>,
+    ended: bool,
+}
+
+impl Listing {
+    fn next_page(&mut self) -> Result<()> {
+        let page = wit::list_snapshots(&self.prefix, self.next.as_deref(), PAGE);
+        let page = page.map_err(|error| convert::error(error).at(self.root.display()))?;
+        self.ended = page.next.is_none();
+        self.next = page.next;
+        self.page = page.entries.into_iter();
+        Ok(())
+    }
+
+    fn shown(&self, key: &str) -> String {
+        key.strip_prefix(&self.hidden).unwrap_or(key).to_owned()
+    }
+}
+
+impl Iterator for Listing {
+    type Item = Result<ListEntry>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(entry) = self.page.next() {
+                return Some(Ok(match entry {
+                    wit::ListEntry::Snapshot(metadata) => {
+                        let metadata = convert::metadata(metadata);
+                        ListEntry::Snapshot(Box::new(SnapshotMetadata { key: self.shown(&metadata.key), ..metadata }))
+                    }
+                    wit::ListEntry::Unreadable(found) => {
+                        let key = self.shown(&found.key);
+                        ListEntry::Unreadable { error: convert::error(found.error).at(self.root.join(&key).display()), key }
+                    }
+                }));
+            }
+            if self.ended {
+                return None;
+            }
+            if let Err(error) = self.next_page() {
+                self.ended = true;
+                return Some(Err(error));
+            }
+        }
+    }
+}
+
+impl Host for Composed {
+    fn locate(&self, text: &str) -> Result<StorageLocation> {
+        match text.split_once("://") {
+            Some(("file", rest)) => self.paths().locate_whole(&file_uri_path(text, rest)?),
+            Some((scheme, _)) if is_scheme(scheme) => StorageLocation::parse(text),
+            _ => self.paths().locate(Path::new(text)),
+        }
+    }
+
+    fn locate_followed(&self, text: &str) -> Result<StorageLocation> {
+        self.paths().followed(self.locate(text)?)
+    }
+
+    fn is_same_file(&self, state: &Path, location: &StorageLocation) -> bool {
+        let state = StorageLocation::from_path_followed(state).and_then(|state| self.key(&state));
+        state.is_ok_and(|state| self.key(location).is_ok_and(|key| key == state))
+    }
+
+    fn parts(&self, mut state: Box<dyn Read + Send>) -> Box<dyn FnMut() -> Result<io::Result<Vec<u8>>>> {
+        Box::new(move || {
+            let mut part = Vec::new();
+            Ok((&mut state).take(CHUNK.into()).read_to_end(&mut part).map(|_| part))
+        })
+    }
+
+    /// Always waits until the file survives a power cut, as far as the host can:
+    /// there is no way to tell the storage otherwise.
+    fn writer(&self, location: &StorageLocation, options: SnapshotOptions, _: Durability) -> Result<Box<dyn Writer>> {
+        let saver = self.at(location, wit::open_saver(&self.key(location)?, &convert::options(options)))?;
+        Ok(Box::new(Saver { saver, location: location.clone() }))
+    }
+
+    fn reader(&self, location: &StorageLocation, _: &Path) -> Result<Box<dyn Reader>> {
+        let restorer = self.at(location, wit::open_restorer(&self.key(location)?))?;
+        let metadata = self.described(location, Ok(restorer.metadata()))?;
+        Ok(Box::new(Restorer { restorer, metadata, location: location.clone() }))
+    }
+
+    fn metadata(&self, location: &StorageLocation) -> Result<SnapshotMetadata> {
+        self.described(location, wit::get_metadata(&self.key(location)?))
+    }
+
+    fn verify(&self, location: &StorageLocation, _: Progress) -> Result<SnapshotMetadata> {
+        self.described(location, wit::verify(&self.key(location)?))
+    }
+
+    fn exists(&self, location: &StorageLocation) -> Result<bool> {
+        self.at(location, wit::exists(&self.key(location)?))
+    }
+
+    fn delete(&self, location: &StorageLocation, precondition: Precondition) -> Result<()> {
+        self.at(location, wit::delete(&self.key(location)?, &convert::precondition(precondition)))
+    }
+
+    fn list(&self, folder: &str) -> Result<Entries> {
+        let located = match folder.split_once("://") {
+            Some(("file", rest)) => self.paths().whole_folder(&file_uri_path(folder, rest)?, true)?,
+            Some((scheme, _)) if is_scheme(scheme) => StorageLocation::parse(folder)?,
+            _ => self.paths().folder(Path::new(folder), true)?,
+        };
+        let StorageLocation::Local { root, key } = &located else { return Err(out_of_reach(&located)) };
+        let hidden = self.folder.prefix(root)?;
+        let prefix = format!("{hidden}{key}");
+        let listing = Listing { prefix, hidden, root: root.clone(), page: Vec::new().into_iter(), next: None, ended: false };
+        Ok(Box::new(listing))
+    }
+
+    fn create_file(&self, path: &Path, _: Option<u64>) -> Result<Box<dyn FileWriter>> {
+        Ok(Box::new(StateFile::create(path)?))
+    }
+
+    /// Nobody can be told while a component works.
+    fn progress(&self, _: &Output, _: &'static str, _: Option<u64>) -> Progress {
+        Box::new(|_| {})
+    }
+}
+
+pub(crate) fn main() {
+    let arguments: Vec<OsString> = env::args_os().collect();
+    let exit_code = match persist_cli::parse::<Cli>(&arguments) {
+        Err(exit_code) => exit_code,
+        Ok(cli) => {
+            let output = Output::new(&cli.output);
+            cli.command.run(&Composed::new(), &output).map_or_else(|failure| failure.report(&output), |()| 0)
+        }
+    };
+    let _ = io::stdout().flush();
+    if exit_code != 0 {
+        wasip2::cli::exit::exit_with_code(exit_code);
+    }
+}

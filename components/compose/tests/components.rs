@@ -1,0 +1,192 @@
+//! What the components import, and what a runtime shows of the tools.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+#[path = "../../../xtask/src/component.rs"]
+mod component;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::sync::LazyLock;
+
+use persist_compose::{Composed, Parts};
+use serde_json::{Map, Value, json};
+use wit_component::DecodedWasm;
+use wit_parser::{Function, Resolve, Type, TypeDefKind, WorldId, WorldItem, WorldKey};
+
+static BUILT: LazyLock<(Parts, Composed)> = LazyLock::new(|| {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("components");
+    let library = |package: &str| fs::read(component::build_package(workspace, package, &target).expect("it builds")).unwrap();
+    let parts = Parts {
+        persist: fs::read(component::build(workspace, &target).expect("it builds")).unwrap(),
+        storage_fs: library("persist-storage-fs"),
+        tools: library("persist-tools"),
+        command: fs::read(component::build_command(workspace, "persist-command", &target).expect("it builds")).unwrap(),
+    };
+    let composed = parts.compose(&workspace.join("wit")).expect("they fit together");
+    (parts, composed)
+});
+
+fn decode(wasm: &[u8]) -> (Resolve, WorldId) {
+    match wit_component::decode(wasm).expect("a component") {
+        DecodedWasm::Component(resolve, world) => (resolve, world),
+        DecodedWasm::WitPackage(..) => panic!("no component"),
+    }
+}
+
+/// The names of what a component imports, or exports.
+fn interfaces(wasm: &[u8], is_import: bool) -> BTreeSet<String> {
+    let (resolve, world) = decode(wasm);
+    let world = &resolve.worlds[world];
+    let items = if is_import { &world.imports } else { &world.exports };
+    let name = |key: &WorldKey| resolve.name_world_key(key).split('@').next().unwrap().to_owned();
+    // Types of the world's own stand among its imports, and ask for nothing.
+    items.iter().filter(|(_, item)| !matches!(item, WorldItem::Type { .. })).map(|(key, _)| name(key)).collect()
+}
+
+/// What Rust's standard library imports, whether it is used or not.
+const STANDARD: [&str; 17] = [
+    "wasi:cli/environment",
+    "wasi:cli/exit",
+    "wasi:cli/stderr",
+    "wasi:cli/stdin",
+    "wasi:cli/stdout",
+    "wasi:cli/terminal-input",
+    "wasi:cli/terminal-output",
+    "wasi:cli/terminal-stderr",
+    "wasi:cli/terminal-stdin",
+    "wasi:cli/terminal-stdout",
+    "wasi:clocks/monotonic-clock",
+    "wasi:clocks/wall-clock",
+    "wasi:io/error",
+    "wasi:io/poll",
+    "wasi:io/streams",
+    "wasi:random/insecure-seed",
+    "wasi:random/random",
+];
+
+/// What the storage needs beside, for its files.
+const FILES: [&str; 2] = ["wasi:filesystem/preopens", "wasi:filesystem/types"];
+
+#[test]
+fn each_component_imports_what_it_may_and_no_more() {
+    let (parts, composed) = &*BUILT;
+    let files = || STANDARD.into_iter().chain(FILES);
+    for (name, wasm, allowed, exported) in [
+        (
+            "persist.wasm",
+            &parts.persist,
+            STANDARD.into_iter().chain(["persist:snapshot/storage"]).collect::<BTreeSet<_>>(),
+            &["persist:snapshot/blocks", "persist:snapshot/snapshots"][..],
+        ),
+        ("storage-fs.wasm", &parts.storage_fs, files().collect(), &["persist:snapshot/storage"]),
+        ("persist-fs.wasm", &composed.fs, files().collect(), &["persist:snapshot/blocks", "persist:snapshot/snapshots"]),
+        ("persist-tools.wasm", &composed.tools, files().collect(), &["delete", "get-metadata", "list", "restore", "snapshot", "verify"]),
+        ("persist-cli.wasm", &composed.cli, files().collect(), &["wasi:cli/run"]),
+    ] {
+        let imports = interfaces(wasm, true);
+        println!("{name}, {} bytes: {}", wasm.len(), imports.iter().map(String::as_str).collect::<Vec<_>>().join(", "));
+        let extra: Vec<_> = imports.iter().filter(|import| !allowed.contains(import.as_str())).collect();
+        assert_eq!(extra, Vec::<&String>::new(), "{name} imports what it may not");
+        let exports: Vec<String> = interfaces(wasm, false).into_iter().collect();
+        // Types alone are exported with what uses them.
+        let exports: Vec<_> =
+            exports.iter().map(String::as_str).filter(|export| !export.ends_with("/storage") || exported.contains(export)).collect();
+        assert_eq!(exports, exported, "{name}");
+    }
+}
+
+#[test]
+fn the_same_parts_give_the_same_compositions() {
+    let (parts, composed) = &*BUILT;
+    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
+    let again = parts.compose(&wit).expect("they fit together");
+    assert!(again.fs == composed.fs && again.tools == composed.tools && again.cli == composed.cli);
+}
+
+/// The documentation that a component carries, read as runtimes do.
+fn docs(wasm: &[u8]) -> Value {
+    let sections = wasmparser::Parser::new(0).parse_all(wasm).filter_map(|payload| match payload.unwrap() {
+        wasmparser::Payload::CustomSection(section) if section.name() == "package-docs" => Some(section.data().to_vec()),
+        _ => None,
+    });
+    let found: Vec<Vec<u8>> = sections.collect();
+    assert_eq!(found.len(), 1);
+    serde_json::from_slice(&found[0][1..]).unwrap()
+}
+
+/// The JSON schema of a type, as runtimes make it for the arguments of tools:
+/// nothing may be left out, and an option may be null.
+fn schema(resolve: &Resolve, wanted: &Type) -> Value {
+    let id = match wanted {
+        Type::Bool => return json!({"type": "boolean"}),
+        Type::String => return json!({"type": "string"}),
+        Type::U8 | Type::U16 | Type::U32 | Type::U64 | Type::S8 | Type::S16 | Type::S32 | Type::S64 => return json!({"type": "number"}),
+        Type::Id(id) => *id,
+        other => panic!("no argument is a {other:?}"),
+    };
+    match &resolve.types[id].kind {
+        TypeDefKind::Type(other) => schema(resolve, other),
+        TypeDefKind::Option(some) => json!({"anyOf": [{"type": "null"}, schema(resolve, some)]}),
+        TypeDefKind::List(item) => json!({"type": "array", "items": schema(resolve, item)}),
+        TypeDefKind::Enum(cases) => json!({"type": "string", "enum": cases.cases.iter().map(|case| &case.name).collect::<Vec<_>>()}),
+        TypeDefKind::Record(record) => object(resolve, record.fields.iter().map(|field| (&field.name, &field.ty))),
+        TypeDefKind::Result(result) => {
+            let part = |part: &Option<Type>| part.as_ref().map_or(Value::Null, |part| schema(resolve, part));
+            json!({"oneOf": [{"ok": part(&result.ok)}, {"err": part(&result.err)}]})
+        }
+        // Nobody can write a resource or a handle in JSON.
+        other => panic!("no JSON stands for a {}", other.as_str()),
+    }
+}
+
+fn object<'a>(resolve: &Resolve, fields: impl Iterator<Item = (&'a String, &'a Type)>) -> Value {
+    let properties: Map<String, Value> = fields.map(|(name, wanted)| (name.clone(), schema(resolve, wanted))).collect();
+    let names: Vec<String> = properties.keys().cloned().collect();
+    json!({"type": "object", "properties": properties, "required": names})
+}
+
+fn tool(resolve: &Resolve, docs: &Value, function: &Function) -> Value {
+    json!({
+        "name": function.name,
+        "description": docs["worlds"]["root"]["func_exports"][&function.name]["docs"],
+        "inputSchema": object(resolve, function.params.iter().map(|parameter| (&parameter.name, &parameter.ty))),
+        "outputSchema": function.result.as_ref().map(|result| schema(resolve, result)),
+    })
+}
+
+#[test]
+fn tools_are_listed_with_descriptions_and_schemas() {
+    let (resolve, world) = decode(&BUILT.1.tools);
+    let docs = docs(&BUILT.1.tools);
+    let functions = resolve.worlds[world].exports.values().filter_map(|item| match item {
+        WorldItem::Function(function) => Some(function),
+        _ => None,
+    });
+    let tools: Vec<Value> = functions.map(|function| tool(&resolve, &docs, function)).collect();
+    for tool in &tools {
+        let description = tool["description"].as_str().unwrap();
+        println!("{}\n    {}", tool["name"].as_str().unwrap(), description.replace('\n', "\n    "));
+        println!("  {}\n", tool["inputSchema"]);
+        assert!(description.len() > 50, "{}: a tool is chosen by its description", tool["name"]);
+        assert!(description.ends_with('.'), "{description}");
+        assert!(tool["outputSchema"]["oneOf"][1]["err"]["properties"]["code"]["enum"].as_array().unwrap().contains(&json!("integrity")));
+    }
+    let names: Vec<_> = tools.iter().map(|tool| tool["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["snapshot", "restore", "verify", "get-metadata", "list", "delete"]);
+    let snapshot = &tools[0]["inputSchema"];
+    assert_eq!(snapshot["required"], json!(["key", "options", "state"]));
+    assert_eq!(snapshot["properties"]["state"], json!({"type": "string"}));
+    let options = &snapshot["properties"]["options"]["anyOf"];
+    assert_eq!(options[0], json!({"type": "null"}), "the options may be left out");
+    assert_eq!(options[1]["properties"]["codec"]["anyOf"][1]["enum"], json!(["gzip", "zstd"]));
+    assert_eq!(tools[1]["outputSchema"]["oneOf"][0]["ok"], json!({"type": "string"}));
+    // Tools for WIT read the same.
+    let restore = resolve.worlds[world].exports.values().find_map(|item| match item {
+        WorldItem::Function(function) if function.name == "restore" => function.docs.contents.as_deref(),
+        _ => None,
+    });
+    assert!(restore.is_some_and(|text| text.starts_with("Bring back the state")), "{restore:?}");
+}

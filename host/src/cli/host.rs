@@ -1,0 +1,222 @@
+//! What the commands run on here: an engine, and the storages that it reaches.
+
+use std::cell::{OnceCell, RefCell};
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use persist_cli::{Entries, FileWriter, Host, Progress, Reader, Writer};
+
+use super::interrupt;
+use super::output::Output;
+use super::progress;
+use super::storage::StorageArguments;
+use crate::{
+    CancelToken, Durability, Engine, ErrorCode, LocalFileStorage, PersistError, Precondition, Result, SnapshotMetadata, SnapshotOptions,
+    SnapshotReader, SnapshotWriter, StorageAdapter, StorageConfig, StorageLocation, StorageWriter, WriteOptions,
+};
+
+/// State that is read at a time.
+const CHUNK: u64 = 2 << 20;
+
+/// How often a wait for the state looks whether Ctrl-C was pressed.
+const CANCEL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// The engine of one command, and its storages: those of one bucket share its
+/// connections.
+pub(crate) struct Native<'a> {
+    arguments: &'a StorageArguments,
+    config: StorageConfig,
+    engine: OnceCell<Engine>,
+    buckets: RefCell<Vec<(String, Arc<dyn StorageAdapter>)>>,
+}
+
+impl<'a> Native<'a> {
+    pub(crate) fn new(arguments: &'a StorageArguments) -> Result<Self> {
+        Ok(Self { arguments, config: arguments.config()?, engine: OnceCell::new(), buckets: RefCell::default() })
+    }
+
+    /// The storage that a location is in.
+    fn open(&self, location: &StorageLocation) -> Result<Arc<dyn StorageAdapter>> {
+        let StorageLocation::S3 { bucket, .. } = location else { return self.config.open(location) };
+        let mut buckets = self.buckets.borrow_mut();
+        if let Some((_, storage)) = buckets.iter().find(|(known, _)| known == bucket) {
+            return Ok(Arc::clone(storage));
+        }
+        let storage = self.config.open(location)?;
+        buckets.push((bucket.clone(), Arc::clone(&storage)));
+        Ok(storage)
+    }
+
+    /// The engine, made when it is needed.
+    fn engine(&self) -> Result<&Engine> {
+        if let Some(engine) = self.engine.get() {
+            return Ok(engine);
+        }
+        let engine = self.arguments.engine()?;
+        Ok(self.engine.get_or_init(|| engine))
+    }
+
+    /// The engine on the storage of a location.
+    fn engine_at(&self, location: &StorageLocation) -> Result<Engine> {
+        let storage = self.open(location)?;
+        Ok(self.engine()?.with_storage(storage))
+    }
+
+    /// The same for what is read and goes to `output`. What goes into a file is
+    /// undone by Ctrl-C; nothing is left of what goes to stdout.
+    pub(crate) fn engine_to(&self, location: &StorageLocation, output: &Path) -> Result<Engine> {
+        let engine = self.engine_at(location)?;
+        Ok(if output == Path::new("-") { engine } else { engine.with_cancel(&interrupt::token()) })
+    }
+}
+
+impl Writer for SnapshotWriter {
+    fn write(&mut self, state: &[u8]) -> Result<()> {
+        self.write_state(state)
+    }
+
+    fn commit(self: Box<Self>) -> Result<SnapshotMetadata> {
+        SnapshotWriter::commit(*self)
+    }
+}
+
+impl Reader for SnapshotReader {
+    fn metadata(&self) -> &SnapshotMetadata {
+        self.metadata()
+    }
+
+    fn next_chunk(&mut self) -> Result<Option<Vec<u8>>> {
+        self.next_chunk()
+    }
+}
+
+/// A file that a state goes to.
+struct StateFile(Box<dyn StorageWriter>);
+
+impl FileWriter for StateFile {
+    fn write(&mut self, chunk: &[u8]) -> Result<()> {
+        self.0.write(chunk)
+    }
+
+    fn commit(self: Box<Self>) -> Result<()> {
+        self.0.commit().map(drop)
+    }
+}
+
+/// Reads the state on a thread of its own: a pipe that nothing comes through
+/// does not keep Ctrl-C waiting, and what comes next is read meanwhile.
+fn read_ahead(mut state: Box<dyn Read + Send>) -> Receiver<io::Result<Vec<u8>>> {
+    let (sender, parts) = mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        loop {
+            let mut part = Vec::new();
+            let read = (&mut state).take(CHUNK).read_to_end(&mut part).map(|_| part);
+            let is_last = !matches!(&read, Ok(part) if !part.is_empty());
+            // Nobody may be waiting any more.
+            if sender.send(read).is_err() || is_last {
+                return;
+            }
+        }
+    });
+    parts
+}
+
+fn next_part(parts: &Receiver<io::Result<Vec<u8>>>, token: &CancelToken) -> Result<io::Result<Vec<u8>>> {
+    loop {
+        match parts.recv_timeout(CANCEL_INTERVAL) {
+            Ok(part) => return Ok(part),
+            Err(RecvTimeoutError::Timeout) => token.check()?,
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(PersistError::new(ErrorCode::Io, "could not read the state: its thread has ended"));
+            }
+        }
+    }
+}
+
+impl Host for Native<'_> {
+    fn locate(&self, text: &str) -> Result<StorageLocation> {
+        self.config.locate(text)
+    }
+
+    fn locate_followed(&self, text: &str) -> Result<StorageLocation> {
+        self.config.locate_followed(text)
+    }
+
+    fn is_same_file(&self, state: &Path, location: &StorageLocation) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        let StorageLocation::Local { root, key } = location else { return false };
+        let (Ok(state), Ok(dest)) = (state.metadata(), root.join(key).metadata()) else { return false };
+        state.is_file() && (state.dev(), state.ino()) == (dest.dev(), dest.ino())
+    }
+
+    fn parts(&self, state: Box<dyn Read + Send>) -> Box<dyn FnMut() -> Result<io::Result<Vec<u8>>>> {
+        let (parts, token) = (read_ahead(state), interrupt::token());
+        Box::new(move || next_part(&parts, &token))
+    }
+
+    fn writer(&self, location: &StorageLocation, options: SnapshotOptions, durability: persist_cli::Durability) -> Result<Box<dyn Writer>> {
+        let config = StorageConfig { durability: durability.into(), ..self.config.clone() };
+        let storage = config.open(location)?;
+        let engine = self.engine()?.with_storage(storage).with_cancel(&interrupt::token());
+        Ok(Box::new(engine.writer(location.key(), options)?))
+    }
+
+    fn reader(&self, location: &StorageLocation, output: &Path) -> Result<Box<dyn Reader>> {
+        Ok(Box::new(self.engine_to(location, output)?.reader(location.key())?))
+    }
+
+    fn metadata(&self, location: &StorageLocation) -> Result<SnapshotMetadata> {
+        self.engine_at(location)?.metadata(location.key())
+    }
+
+    fn verify(&self, location: &StorageLocation, mut progress: Progress) -> Result<SnapshotMetadata> {
+        let mut before = 0;
+        self.engine_at(location)?.verify_with(location.key(), |checked| {
+            progress(checked - before);
+            before = checked;
+        })
+    }
+
+    fn exists(&self, location: &StorageLocation) -> Result<bool> {
+        self.engine_at(location)?.exists(location.key())
+    }
+
+    fn delete(&self, location: &StorageLocation, precondition: Precondition) -> Result<()> {
+        self.engine_at(location)?.delete(location.key(), precondition)
+    }
+
+    fn list(&self, folder: &str) -> Result<Entries> {
+        let (folder, prefix) = self.config.open_folder(folder)?;
+        Ok(Box::new(self.engine()?.with_storage(folder).list(&prefix)))
+    }
+
+    fn create_file(&self, path: &Path, size: Option<u64>) -> Result<Box<dyn FileWriter>> {
+        let location = match path.to_str() {
+            Some(text) if text.contains("://") => StorageLocation::parse(text)?,
+            _ => StorageLocation::from_path_followed(path)?,
+        };
+        let StorageLocation::Local { root, key } = &location else {
+            let error = PersistError::new(ErrorCode::InvalidArgument, "the state can only go to a local file").at(location);
+            return Err(error.hint("give a path, or - for stdout"));
+        };
+        let options = WriteOptions { size_hint: size, ..WriteOptions::default() };
+        Ok(Box::new(StateFile(LocalFileStorage::new(root).open_write(key, options)?)))
+    }
+
+    fn progress(&self, output: &Output, doing: &'static str, total: Option<u64>) -> Progress {
+        let mut bar = progress::Progress::new(output, doing, total);
+        Box::new(move |bytes| bar.advance(bytes))
+    }
+}
+
+impl From<persist_cli::Durability> for Durability {
+    fn from(durability: persist_cli::Durability) -> Self {
+        match durability {
+            persist_cli::Durability::Fsync => Self::Fsync,
+            persist_cli::Durability::None => Self::None,
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! The rules for keys, the same in every storage, and the names of files that
+//! hold no object yet.
+
+use crate::error::{ErrorCode, PersistError, Result};
+
+/// As in S3, the narrowest of the storages.
+const MAX_KEY_BYTES: usize = 1024;
+
+const TEMPORARY_PREFIX: &str = ".persist-";
+const TEMPORARY_SUFFIX: &str = ".tmp";
+
+/// Whether a file name is that of an unfinished write, of any host.
+pub fn is_temporary(name: &str) -> bool {
+    name.starts_with(TEMPORARY_PREFIX) && name.ends_with(TEMPORARY_SUFFIX)
+}
+
+/// The name of a file that is being written: `random` is text for a file name
+/// that no other has.
+pub fn temporary_name(random: &str) -> String {
+    format!("{TEMPORARY_PREFIX}{random}{TEMPORARY_SUFFIX}")
+}
+
+/// The folder of a key, empty if it has none, and the name in it.
+pub fn split(key: &str) -> (&str, &str) {
+    key.rsplit_once('/').unwrap_or(("", key))
+}
+
+/// The rule that a key breaks, if it breaks one.
+pub fn problem(key: &str) -> Option<&'static str> {
+    if key.is_empty() {
+        Some("a key is not empty")
+    } else if key.len() > MAX_KEY_BYTES {
+        Some("a key has at most 1,024 bytes")
+    } else if key.chars().any(char::is_control) {
+        Some("a key has no control characters")
+    } else if key.starts_with('/') {
+        Some("a key is not an absolute path")
+    } else if key.split('/').any(|part| matches!(part, "." | "..")) {
+        Some("no part of a key is '.' or '..'")
+    } else if key.split('/').any(str::is_empty) {
+        Some("no part of a key is empty")
+    } else {
+        None
+    }
+}
+
+/// The rule that a key breaks where objects are files.
+pub fn file_problem(key: &str) -> Option<&'static str> {
+    problem(key).or_else(|| key.split('/').any(is_temporary).then_some("names like this are kept for unfinished writes"))
+}
+
+/// Checks a key by the rules that hold in every storage.
+///
+/// # Errors
+/// `Configuration` that says which rule it breaks.
+pub fn check_key(key: &str) -> Result<()> {
+    match problem(key) {
+        None => Ok(()),
+        Some(problem) => Err(PersistError::new(ErrorCode::InvalidKey, format!("the key is not valid: {problem}")).at(key.escape_debug())),
+    }
+}

@@ -1,0 +1,11 @@
+//! What the hosts and commands of Persist share, wherever they run: errors,
+//! metadata, locations and the rules for keys.
+
+pub mod error;
+pub mod key;
+pub mod location;
+pub mod metadata;
+
+pub use error::{ErrorCode, ErrorDetail, PersistError, Result};
+pub use location::{LocalPaths, StorageLocation};
+pub use metadata::{Codec, ListEntry, Precondition, SnapshotMetadata, SnapshotOptions};
