@@ -475,6 +475,16 @@ fn the_environment_chooses_the_storage() {
     assert!(done.stderr.contains("PERSIST_S3_BUCKET"), "{done:?}");
     assert_eq!(run("PERSIST_STORAGE", "").code, 0);
     assert_eq!(files(folder.path()), ["state.json", "x.gz"]);
+    // An option is enough, whatever the environment says.
+    let with = |variable: &str, value: &str, option: &str| -> support::Done {
+        let mut command = persist();
+        command.current_dir(folder.path()).env(variable, value).args(["exists", "x.gz", option]);
+        command.output().expect("persist starts").into()
+    };
+    assert_eq!(with("PERSIST_STORAGE", "tape", "--storage=local").code, 0);
+    assert_eq!(with("PERSIST_S3_BUCKET", "?", "--s3-bucket=agents").code, 0);
+    assert_eq!(with("PERSIST_S3_MAX_ATTEMPTS", "many", "--s3-max-attempts=3").code, 0);
+    assert_eq!(with("PERSIST_S3_MAX_ATTEMPTS", "many", "--s3-parallel=3").code, 2);
 }
 
 #[test]
@@ -509,6 +519,21 @@ fn the_engine_is_set_by_options_and_by_the_environment() {
     let done = with("PERSIST_MEMORY_LIMIT", "2000000", &[&save[..], &["--memory-limit", "64000000"]].concat());
     assert_eq!(done.code, 0, "{done:?}");
     assert_eq!(run_in(folder, &["verify", "x.json.zst"]).code, 0);
+}
+
+/// Where addresses are few, a worker may get no instance while the operation has
+/// one: then it does all of it.
+#[cfg(target_os = "linux")]
+#[test]
+fn few_addresses_are_enough_for_one_instance() {
+    let folder = folder();
+    fs::write(folder.path().join("large.json"), chat_bytes(5_000_000)).unwrap();
+    let mut shell = Command::new("sh");
+    let saves = "ulimit -v 7000000 && exec \"$0\" snapshot large.json x.json.zst --workers 3";
+    shell.current_dir(folder.path()).args(["-c", saves, env!("CARGO_BIN_EXE_persist")]).env("XDG_CACHE_HOME", support::compile_cache());
+    let done = support::Done::from(shell.output().expect("a shell"));
+    assert_eq!(done.code, 0, "{done:?}");
+    assert_eq!(run_in(folder.path(), &["verify", "x.json.zst"]).code, 0);
 }
 
 /// Root may read everything, so that a test that runs as root lets the command

@@ -90,6 +90,7 @@ impl Crew {
 #[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 mod tests {
     use std::sync::mpsc;
+    use std::time::Duration;
 
     use super::*;
 
@@ -102,7 +103,8 @@ mod tests {
             crew.run(|| panic!("as it should")).unwrap();
             crew.run(move || done.send(number).unwrap()).unwrap();
         }
-        assert_eq!([doing.recv(), doing.recv(), doing.recv()], [Ok(0), Ok(1), Ok(2)]);
+        let next = || doing.recv_timeout(Duration::from_secs(30));
+        assert_eq!([next(), next(), next()], [Ok(0), Ok(1), Ok(2)]);
         crew.close();
     }
 }

@@ -69,7 +69,8 @@ impl Engine {
     ///
     /// The parent's engine, its writers and its readers refuse to work in the
     /// child, with `Configuration`. Dropped there, they leave what they have to
-    /// the parent, which goes on with it.
+    /// the parent, which goes on with it. A fork at the very moment in which
+    /// another thread loads or drops code may find wasmtime's own lock held.
     ///
     /// # Errors
     /// As [`EngineBuilder::build`].
@@ -77,6 +78,11 @@ impl Engine {
         let component = self.shared.component.instance_pre().component();
         let fresh = self.shared.builder.clone().build_from(Some(component))?;
         Ok(Self { shared: fresh.shared, ..self.clone() })
+    }
+
+    /// Fails in a process that was forked off since the engine was made.
+    pub(crate) fn check_process(&self) -> Result<()> {
+        self.shared.process.check()
     }
 
     #[cfg(test)]

@@ -37,6 +37,10 @@ impl Drop for Shared {
         if self.process.is_this() {
             self.clock.close();
             self.crew.close();
+        } else {
+            // Dropped, they would take locks that threads may hold which are not
+            // here. One more owner, and they stay.
+            std::mem::forget((self.engine.clone(), self.component.clone()));
         }
     }
 }
@@ -97,6 +101,11 @@ impl Guest {
     /// of an object, if it has; the component's own is at its end then.
     pub(crate) fn take_reader(&mut self, length: u64) -> Option<Box<dyn StorageReader>> {
         self.store.data_mut().take_reader(length)
+    }
+
+    /// Whether it was stopped, and can't be entered again.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.dead.is_some()
     }
 
     /// Fails once the operation was cancelled.

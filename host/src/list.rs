@@ -37,6 +37,7 @@ impl Snapshots {
 
     fn next_page(&mut self) -> Result<()> {
         let began = Instant::now();
+        self.engine.check_process()?;
         let storage = self.engine.storage();
         let objects = storage.list_objects(&self.prefix, self.start_after.as_deref(), PAGE as u32)?;
         self.ended = objects.len() < PAGE;

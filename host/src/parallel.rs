@@ -221,16 +221,19 @@ impl<I: Send + 'static, O: Send + 'static> Workers<I, O> {
     pub(crate) fn next(&mut self, guest: &mut Guest) -> Option<Result<O>> {
         let result = self.results.front()?;
         let received = loop {
-            // First: who takes results slowly finds one ready each time.
-            if let Err(cancelled) = self.cancel.check() {
-                break Err(cancelled);
+            // First: who takes results slowly finds one ready each time. And in a
+            // process that was forked off meanwhile nobody works.
+            if let Err(ended) = self.shared.process.check().and_then(|()| self.cancel.check()) {
+                break Err(ended);
             }
             match result.try_recv() {
                 Ok(done) => break done,
                 Err(mpsc::TryRecvError::Disconnected) => break Err(ended_early()),
                 Err(mpsc::TryRecvError::Empty) => {}
             }
-            if let Some(Task { input, done }) = self.tasks.next_if_any() {
+            // A dead instance does nothing any more; what it can't do fails others.
+            let helps = !guest.is_dead() || self.count() == 0;
+            if helps && let Some(Task { input, done }) = self.tasks.next_if_any() {
                 // Its receiver is among the results.
                 let _ = done.send((self.work)(guest, &input));
                 continue;
@@ -259,6 +262,11 @@ fn ended_early() -> PersistError {
 
 impl<I, O> Drop for Workers<I, O> {
     fn drop(&mut self) {
+        if !self.shared.process.is_this() {
+            // What others hold there is never given up.
+            std::mem::forget(std::mem::take(&mut self.results));
+            return;
+        }
         self.tasks.close();
         self.stop.cancel();
         self.ending = None;
@@ -276,7 +284,10 @@ fn run<I, O>(shared: &Arc<Shared>, limits: Limits, stop: &CancelToken, tasks: &Q
         };
         let done = match started {
             Ok(guest) => work(guest, &task.input),
-            Err(error) => Err(error),
+            Err(error) => {
+                tracing::debug!(%error, "no instance for a worker");
+                return tasks.give_up(task);
+            }
         };
         match done {
             // One instance less would have done, and does.
@@ -308,12 +319,21 @@ mod tests {
     fn workers_with_nothing_to_do_are_there_for_others() {
         let engine = Engine::builder().workers(2).build().unwrap();
         let mut guest = engine.guest().unwrap();
+        let began = Instant::now();
         let mut workers = guest.workers(1, twice).unwrap();
         workers.submit(1);
         assert_eq!(workers.next(&mut guest), Some(Ok(2)));
-        assert!(guest.workers(1, twice).is_none(), "the only one is taken");
-        thread::sleep(IDLE + IDLE / 2);
-        let mut others = guest.workers(1, twice).unwrap();
+        if began.elapsed() < IDLE / 2 {
+            assert!(guest.workers(1, twice).is_none(), "the only one is taken");
+        }
+        let mut others = loop {
+            if let Some(others) = guest.workers(1, twice) {
+                break others;
+            }
+            assert!(began.elapsed() < 20 * IDLE, "it is not given back");
+            thread::sleep(IDLE / 20);
+        };
+        assert!(began.elapsed() > IDLE / 2);
         // Who lent it goes on without.
         workers.submit(2);
         others.submit(3);

@@ -3,6 +3,8 @@
 //! ten microseconds, not some hundred. Each begins with the memory that the
 //! component was built with, and has nothing of what was there before.
 
+#[cfg(feature = "compiler")]
+use crate::process::Process;
 use wasmtime::{Config, Enabled, PoolingAllocationConfig, Result, format_err};
 
 /// Instances that can exist at once. Each has 4 GiB of addresses, which cost
@@ -26,7 +28,17 @@ const PAGE: usize = 64 << 10;
 
 /// Settings for an engine whose instances each get memory of their own.
 pub(crate) fn config_without() -> Result<Config> {
-    Ok(crate::code::config())
+    Ok(settings())
+}
+
+/// Settings for any engine.
+fn settings() -> Config {
+    #[allow(unused_mut, reason = "without a compiler nothing is set")]
+    let mut config = crate::code::config();
+    // Its threads are those of the process that compiled first.
+    #[cfg(feature = "compiler")]
+    config.parallel_compilation(Process::of_first_engine().is_this());
+    config
 }
 
 /// Settings for an engine with memory for many instances, of at most so many
@@ -51,7 +63,7 @@ pub(crate) fn config(memory_limit: usize) -> Result<Config> {
         .table_keep_resident(KEPT)
         .max_unused_warm_slots(WARM_PLACES)
         .pagemap_scan(Enabled::Auto);
-    let mut config = crate::code::config();
+    let mut config = settings();
     config.allocation_strategy(places);
     Ok(config)
 }

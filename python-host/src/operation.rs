@@ -107,15 +107,37 @@ impl Operation {
 
     /// Runs a part of the operation without the interpreter's lock.
     pub(crate) fn run<T: Send>(&self, py: Python<'_>, work: impl FnOnce() -> Result<T, PersistError> + Send) -> PyResult<T> {
-        if !self.is_here() {
-            let error =
-                PersistError::new(ErrorCode::InvalidArgument, "it was opened before this process was forked off, and is its parent's");
-            return Err(exception(py, &error.hint("open it anew in this process")));
-        }
+        self.check_process(py)?;
         let done = py.detach(|| {
             let _running = Running::begin();
             work()
         });
+        self.end(py, done)
+    }
+
+    /// The same for work that tells how far it is.
+    pub(crate) fn run_telling<T: Send>(
+        &mut self,
+        py: Python<'_>,
+        work: impl FnOnce(&mut Self) -> Result<T, PersistError> + Send,
+    ) -> PyResult<T> {
+        self.check_process(py)?;
+        let done = py.detach(|| {
+            let _running = Running::begin();
+            work(self)
+        });
+        self.end(py, done)
+    }
+
+    fn check_process(&self, py: Python<'_>) -> PyResult<()> {
+        if self.is_here() {
+            return Ok(());
+        }
+        let error = PersistError::new(ErrorCode::InvalidArgument, "it was opened before this process was forked off, and is its parent's");
+        Err(exception(py, &error.hint("open it anew in this process")))
+    }
+
+    fn end<T>(&self, py: Python<'_>, done: Result<T, PersistError>) -> PyResult<T> {
         // Also where it came too late to stop anything.
         if let Some(raised) = IN_LOG.take().or_else(|| self.raised.take()) {
             return Err(raised);

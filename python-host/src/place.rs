@@ -130,21 +130,16 @@ impl Place {
         let options = SnapshotOptions { size_hint: Some(total), ..options::snapshot_options(arguments)? };
         let mut operation = Operation::new(token, progress);
         let token = operation.token.clone();
-        let metadata = {
-            let operation = &mut operation;
-            let work = || {
-                let mut writer = self.engine(&token)?.writer(key, options)?;
-                let mut written = 0;
-                for chunk in state.chunks(CHUNK) {
-                    writer.write_state(chunk)?;
-                    written += chunk.len() as u64;
-                    operation.tell(written, Some(total))?;
-                }
-                writer.commit()
-            };
-            py.detach(work)
-        };
-        let metadata = operation.run(py, || metadata)?;
+        let metadata = operation.run_telling(py, |operation| {
+            let mut writer = self.engine(&token)?.writer(key, options)?;
+            let mut written = 0;
+            for chunk in state.chunks(CHUNK) {
+                writer.write_state(chunk)?;
+                written += chunk.len() as u64;
+                operation.tell(written, Some(total))?;
+            }
+            writer.commit()
+        })?;
         metadata_json(py, &metadata)
     }
 
@@ -167,11 +162,7 @@ impl Place {
     ) -> PyResult<(Bound<'py, PyBytes>, String)> {
         let mut operation = Operation::new(token, progress);
         let token = operation.token.clone();
-        let loaded = {
-            let operation = &mut operation;
-            py.detach(|| self.load_state(key, &token, operation))
-        };
-        let (state, metadata) = operation.run(py, || loaded)?;
+        let (state, metadata) = operation.run_telling(py, |operation| self.load_state(key, &token, operation))?;
         Ok((PyBytes::new(py, &state), metadata_json(py, &metadata)?))
     }
 
@@ -195,24 +186,20 @@ impl Place {
     fn verify(&self, py: Python<'_>, key: &str, progress: Option<Py<PyAny>>, token: Option<&Bound<'_, CancelToken>>) -> PyResult<String> {
         let mut operation = Operation::new(token, progress);
         let token = operation.token.clone();
-        let verified = {
-            let operation = &mut operation;
-            py.detach(|| {
-                let engine = self.engine(&token)?;
-                let total = engine.metadata(key)?.stored_size;
-                let mut told = Ok(());
-                let verified = engine.verify_with(key, |done| {
-                    if told.is_ok() {
-                        told = operation.tell(done, Some(total));
-                        if told.is_err() {
-                            token.cancel();
-                        }
+        let metadata = operation.run_telling(py, |operation| {
+            let engine = self.engine(&token)?;
+            let total = engine.metadata(key)?.stored_size;
+            let mut told = Ok(());
+            let verified = engine.verify_with(key, |done| {
+                if told.is_ok() {
+                    told = operation.tell(done, Some(total));
+                    if told.is_err() {
+                        token.cancel();
                     }
-                });
-                told.and(verified)
-            })
-        };
-        let metadata = operation.run(py, || verified)?;
+                }
+            });
+            told.and(verified)
+        })?;
         metadata_json(py, &metadata)
     }
 

@@ -136,7 +136,21 @@ impl S3Arguments {
 impl StorageArguments {
     /// The settings: the options, and where there is none the environment.
     pub(crate) fn config(&self) -> Result<StorageConfig> {
-        let mut config = StorageConfig::from_env()?;
+        // What an option says is not asked of the environment.
+        let mut given = Vec::new();
+        for (name, is_given) in [
+            ("PERSIST_STORAGE", self.storage.is_some()),
+            ("PERSIST_S3_BUCKET", self.s3_bucket.is_some()),
+            ("PERSIST_S3_REGION", self.s3_region.is_some()),
+            ("PERSIST_S3_ENDPOINT", self.s3_endpoint.is_some()),
+        ] {
+            given.extend(is_given.then(|| name.to_owned()));
+        }
+        #[cfg(feature = "s3")]
+        given.extend(self.s3.given().map(|(name, _)| format!("PERSIST_S3_{}", name.to_ascii_uppercase().replace('-', "_"))));
+        let mut config = StorageConfig::from_variables(|name| {
+            std::env::var_os(name).filter(|_| !given.iter().any(|given| given == name)).map(std::path::PathBuf::from)
+        })?;
         if let Some(storage) = self.storage {
             config.backend = storage;
         }

@@ -1,0 +1,54 @@
+"""Persist in Python by wasmtime's own package and one component, without any native
+code of ours: for platforms that have no wheel. States are text.
+
+    python composed.py persist-fs.wasm FOLDER
+"""
+
+import sys
+
+from wasmtime import Config, Engine, Store, WasiConfig
+from wasmtime.component import Component, Linker, Record, Variant
+
+
+class Persist:
+    """Snapshots in a folder. Each call has an instance of its own: after a trap an instance can't be entered again."""
+
+    def __init__(self, component: str, folder: str) -> None:
+        config = Config()
+        config.cache = True
+        self.engine = Engine(config)
+        self.component = Component.from_file(self.engine, component)
+        self.linker = Linker(self.engine)
+        self.linker.add_wasip2()
+        self.folder = folder
+
+    def call(self, name: str, *arguments: object) -> object:
+        store = Store(self.engine)
+        store.set_limits(memory_size=128 << 20)
+        wasi = WasiConfig()
+        wasi.preopen_dir(self.folder, ".")
+        store.set_wasi(wasi)
+        instance = self.linker.instantiate(store, self.component)
+        snapshots = instance.get_export_index(store, "persist:snapshot/snapshots@0.1.0")
+        found = instance.get_func(store, instance.get_export_index(store, name, snapshots))(store, *arguments)
+        found = found.payload if isinstance(found, Variant) else found
+        if hasattr(found, "retryable"):
+            raise OSError(f"{found.code}: {found.message}")
+        return found
+
+    def save(self, state: str, key: str, **options: object) -> Record:
+        named = {"agent-id": "default_agent", "session-id": "default_session", "snapshot-index": 0, "labels": []}
+        named |= dict.fromkeys(("description", "content-type", "extra", "codec", "level", "snapshot-id", "timestamp"))
+        named |= {"precondition": Variant("none"), "size-hint": len(state), "attributes": []}
+        record = Record()
+        vars(record).update(named | {name.replace("_", "-"): value for name, value in options.items()})
+        return self.call("save-text", key, state, record)
+
+    def restore(self, key: str) -> str:
+        return self.call("restore-text", key)
+
+
+if __name__ == "__main__":
+    persist = Persist(*sys.argv[1:])
+    persist.save('{"messages": ["Hello"]}', "session-1/0001.json.gz", agent_id="support")
+    print(persist.restore("session-1/0001.json.gz"), vars(persist.call("verify", "session-1/0001.json.gz")))
