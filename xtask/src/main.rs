@@ -5,6 +5,7 @@
 
 mod bench;
 mod component;
+mod components;
 mod demo;
 mod edge;
 mod fuzz;
@@ -26,6 +27,8 @@ Commands:
   bench [OPTION]…   measure, and print ratios; --check fails on one that is
                     missed, --quick leaves out what takes minutes
   component [FILE]  build the WebAssembly component, into FILE [persist.wasm]
+  components [DIR]  build it and those for hosts that know WASI alone, into DIR
+                    [components]
   edge              build the command for small machines: no compiler, no S3";
 
 /// The root of the workspace.
@@ -53,6 +56,8 @@ fn main() -> ExitCode {
         ["fuzz", seconds] => fuzz::run(seconds),
         ["edge"] => edge::build().map(|built| println!("{}", built.display())),
         ["component"] => build_component(Path::new("persist.wasm")),
+        ["components"] => components::build(Path::new("components")),
+        ["components", folder] => components::build(Path::new(folder)),
         ["component", file] => build_component(Path::new(file)),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");

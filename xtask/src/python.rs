@@ -5,13 +5,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::shell::{announce, run, target_dir};
-use crate::workspace;
+use crate::shell::{announce, cargo, run, target_dir};
+use crate::{components, workspace};
 
 const REQUIREMENTS: &str = "tests/python/requirements.txt";
 
 /// What of Python there is to check.
-const SOURCES: [&str; 5] = ["python-host/python", "tests/python", "tests/frameworks", "tests/conftest.py", "tests/test_s3_integration.py"];
+const SOURCES: [&str; 7] = [
+    "examples/python",
+    "python-host/python",
+    "tests/python",
+    "tests/frameworks",
+    "tests/portability",
+    "tests/conftest.py",
+    "tests/test_s3_integration.py",
+];
 const SETTINGS: &str = "python-host/pyproject.toml";
 
 /// Builds the package and runs its checks and tests.
@@ -21,8 +29,9 @@ pub(crate) fn test() -> Result<(), String> {
     announce("Checking the Python package");
     run(package.tool("ruff").args(["check", "--config", SETTINGS]).args(SOURCES))?;
     run(package.tool("ruff").args(["format", "--check", "--config", SETTINGS]).args(SOURCES))?;
-    // The programs in tests/frameworks have environments of their own.
-    let typed = SOURCES.into_iter().filter(|source| *source != "tests/frameworks");
+    // The programs in tests/frameworks have environments of their own, and the
+    // examples are to be read.
+    let typed = SOURCES.into_iter().filter(|source| !matches!(*source, "examples/python" | "tests/frameworks"));
     run(package.tool("mypy").args(["--config-file", SETTINGS]).args(typed))?;
 
     package.install()?;
@@ -31,7 +40,38 @@ pub(crate) fn test() -> Result<(), String> {
     // With the system's own programs alone: what runs here needs no Rust.
     announce("The tests in Python");
     let tests = ["-m", "pytest", "tests/python", "tests/test_s3_integration.py", "-p", "no:cacheprovider"];
-    run(package.tool("python").args(tests))
+    run(package.tool("python").args(tests))?;
+
+    portability(&package)
+}
+
+/// The component in hosts of other kinds, each as it is installed from its
+/// registry: wasmtime's command and its package for Python, jco for Node.
+fn portability(package: &Package) -> Result<(), String> {
+    announce("The components, and the hosts to run them in");
+    let folder = package.target.join("portability");
+    let (components, node) = (folder.join("components"), folder.join("node"));
+    components::build_for_tests(&components)?;
+    run(cargo().args(["build", "--release", "--locked", "--package", "persist-example-host", "--package", "persist-host"]))?;
+    let failed = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
+    fs::create_dir_all(&node).map_err(|error| failed(&node, error))?;
+    let wanted = workspace().join("tests/portability/package-lock.json");
+    let (lock, done) = (fs::read(&wanted).map_err(|error| failed(&wanted, error))?, node.join("installed.json"));
+    if fs::read(&done).ok().as_ref() != Some(&lock) {
+        for name in ["package.json", "package-lock.json"] {
+            let from = workspace().join("tests/portability").join(name);
+            fs::copy(&from, node.join(name)).map_err(|error| failed(&from, error))?;
+        }
+        run(package.tool("npm").args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(&node))?;
+        fs::write(&done, lock).map_err(|error| failed(&done, error))?;
+    }
+
+    announce("Every host reads what every other wrote");
+    let release = package.target.join("release");
+    let mut tests = package.tool("python");
+    tests.args(["-m", "pytest", "tests/portability", "-p", "no:cacheprovider"]).env("PERSIST_COMPONENTS", components);
+    tests.env("PERSIST_COMMAND", release.join("persist")).env("PERSIST_EXAMPLE_HOST", release.join("persist-example-host"));
+    run(tests.env("PERSIST_NODE", node))
 }
 
 /// Measures what the package costs.

@@ -46,10 +46,11 @@ fn located() -> Result<(Descriptor, String), Error> {
     Ok((folders.swap_remove(number).0, path))
 }
 
-/// Opens a folder below another.
+/// Opens a folder below another. That it may be changed is not asked for: hosts
+/// let it be as the one above may be, and Node's refuses to be asked.
 pub(crate) fn open_folder(root: &Descriptor, path: &str) -> Result<Descriptor, Os> {
     let path = if path.is_empty() { "." } else { path };
-    root.open_at(PathFlags::SYMLINK_FOLLOW, path, OpenFlags::DIRECTORY, DescriptorFlags::READ | DescriptorFlags::MUTATE_DIRECTORY)
+    root.open_at(PathFlags::SYMLINK_FOLLOW, path, OpenFlags::DIRECTORY, DescriptorFlags::READ)
 }
 
 /// Opens a folder below another, making what is missing, each part durably.

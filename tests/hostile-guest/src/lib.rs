@@ -273,18 +273,22 @@ impl wit::Guest for Hostile {
     }
 
     fn save(key: String, _: Vec<u8>, _: wit::SaveOptions) -> Result<wit::Metadata, wit::Error> {
+        behave(&key);
         Ok(nonsense(&key))
     }
 
     fn save_text(key: String, _: String, _: wit::SaveOptions) -> Result<wit::Metadata, wit::Error> {
+        behave(&key);
         Ok(nonsense(&key))
     }
 
-    fn restore(_: String) -> Result<Vec<u8>, wit::Error> {
+    fn restore(key: String) -> Result<Vec<u8>, wit::Error> {
+        behave(&key);
         Err(refused())
     }
 
-    fn restore_text(_: String) -> Result<String, wit::Error> {
+    fn restore_text(key: String) -> Result<String, wit::Error> {
+        behave(&key);
         Err(refused())
     }
 

@@ -1,0 +1,378 @@
+"""The same component in hosts of several kinds: what one writes, byte for byte what
+the native host writes, every other restores and verifies.
+
+``cargo xtask test`` runs this and says where things are: PERSIST_COMPONENTS is the
+folder of the components, PERSIST_COMMAND the native command, PERSIST_EXAMPLE_HOST the
+example in Rust, PERSIST_NODE the folder where jco is installed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+COMPONENTS = Path(os.environ["PERSIST_COMPONENTS"])
+NODE = Path(os.environ["PERSIST_NODE"])
+PROGRAMS = Path(sys.executable).parent
+
+IDENTITY = {"SNAPSHOT_ID": "01890a5d-ac96-774b-bcce-b302099a8057", "TIMESTAMP": "2026-01-31T12:00:00.000000Z"}
+NAMED = ["--snapshot-id", IDENTITY["SNAPSHOT_ID"], "--timestamp", IDENTITY["TIMESTAMP"]]
+
+OPERATIONS = ["save", "restore", "verify", "show", "exists", "list", "delete"]
+
+
+def example(name: str) -> Any:
+    """A module of examples/python."""
+    spec = importlib.util.spec_from_file_location(f"example_{name}", ROOT / "examples/python" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(command: list[str], folder: Path, **environment: str) -> str:
+    wanted = {**os.environ, **environment}
+    done = subprocess.run(command, cwd=folder, env=wanted, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, (command, done.returncode, done.stdout, done.stderr)
+    return done.stdout
+
+
+class Host:
+    """One way to run the component, on the snapshots in a folder."""
+
+    name: str
+
+    def save(self, folder: Path, state: Path, key: str) -> None:
+        raise NotImplementedError
+
+    def restore(self, folder: Path, keys: list[str]) -> list[bytes]:
+        raise NotImplementedError
+
+    def verify(self, folder: Path, keys: list[str]) -> list[str]:
+        raise NotImplementedError
+
+    def show(self, folder: Path, keys: list[str]) -> list[str]:
+        raise NotImplementedError
+
+    def exists(self, folder: Path, key: str) -> bool:
+        raise NotImplementedError
+
+    def list(self, folder: Path) -> list[str]:
+        raise NotImplementedError
+
+    def delete(self, folder: Path, key: str) -> None:
+        raise NotImplementedError
+
+
+class Command(Host):
+    """The command: the native one, and the component in wasmtime's."""
+
+    def __init__(self, name: str, command: list[str]) -> None:
+        self.name = name
+        self.command = command
+
+    def run(self, folder: Path, *arguments: str) -> str:
+        return run([*self.command, *arguments], folder)
+
+    def json(self, folder: Path, *arguments: str) -> Iterator[Any]:
+        return map(json.loads, self.run(folder, *arguments, "--json").splitlines())
+
+    def save(self, folder: Path, state: Path, key: str) -> None:
+        # A state comes by a pipe: the folder is all that the component sees.
+        command = [*self.command, "snapshot", "-", key, "--quiet", *NAMED]
+        done = subprocess.run(command, cwd=folder, input=state.read_bytes(), capture_output=True, timeout=300)
+        assert done.returncode == 0, done
+
+    def restore(self, folder: Path, keys: list[str]) -> list[bytes]:
+        for key in keys:
+            self.run(folder, "restore", key, "--output", f"{key}.restored", "--quiet")
+        return [(folder / f"{key}.restored").read_bytes() for key in keys]
+
+    def verify(self, folder: Path, keys: list[str]) -> list[str]:
+        return [found["content_hash"] for found in self.json(folder, "verify", *keys)]
+
+    def show(self, folder: Path, keys: list[str]) -> list[str]:
+        return [found["content_hash"] for key in keys for found in self.json(folder, "show", key)]
+
+    def exists(self, folder: Path, key: str) -> bool:
+        done = subprocess.run([*self.command, "exists", key], cwd=folder, capture_output=True)
+        assert done.returncode in (0, 3), done
+        return done.returncode == 0
+
+    def list(self, folder: Path) -> list[str]:
+        return [found["key"] for found in self.json(folder, "list")]
+
+    def delete(self, folder: Path, key: str) -> None:
+        self.run(folder, "delete", "--yes", key)
+
+
+class Driven(Host):
+    """A program that takes an operation and keys, and prints a line for each."""
+
+    def __init__(self, name: str, command: list[str]) -> None:
+        self.name = name
+        self.command = command
+
+    def run(self, folder: Path, *arguments: str) -> list[str]:
+        return run([*self.command, str(folder), *arguments], folder, **IDENTITY).splitlines()
+
+    def save(self, folder: Path, state: Path, key: str) -> None:
+        self.run(folder, "save", str(state), key)
+
+    def restore(self, folder: Path, keys: list[str]) -> list[bytes]:
+        assert self.run(folder, "restore", *keys) == ["restored"] * len(keys)
+        return [(folder / f"{key}.restored").read_bytes() for key in keys]
+
+    def verify(self, folder: Path, keys: list[str]) -> list[str]:
+        return self.run(folder, "verify", *keys)
+
+    def show(self, folder: Path, keys: list[str]) -> list[str]:
+        return self.run(folder, "show", *keys)
+
+    def exists(self, folder: Path, key: str) -> bool:
+        return self.run(folder, "exists", key) == ["true"]
+
+    def list(self, folder: Path) -> list[str]:
+        return self.run(folder, "list")
+
+    def delete(self, folder: Path, key: str) -> None:
+        assert self.run(folder, "delete", key) == ["deleted"]
+
+
+class Composed(Host):
+    """wasmtime's package for Python, and the component that WASI is enough for."""
+
+    name = "wasmtime-py, composed"
+
+    def __init__(self) -> None:
+        self.module = example("composed")
+
+    def call(self, folder: Path, name: str, *arguments: object) -> Any:
+        return self.module.Persist(str(COMPONENTS / "persist-fs.wasm"), str(folder)).call(name, *arguments)
+
+    def save(self, folder: Path, state: Path, key: str) -> None:
+        persist = self.module.Persist(str(COMPONENTS / "persist-fs.wasm"), str(folder))
+        persist.save(state.read_text(), key, snapshot_id=IDENTITY["SNAPSHOT_ID"], timestamp=IDENTITY["TIMESTAMP"])
+
+    def restore(self, folder: Path, keys: list[str]) -> list[bytes]:
+        return [self.call(folder, "restore-text", key).encode() for key in keys]
+
+    def verify(self, folder: Path, keys: list[str]) -> list[str]:
+        return [vars(self.call(folder, "verify", key))["content-hash"] for key in keys]
+
+    def show(self, folder: Path, keys: list[str]) -> list[str]:
+        return [vars(self.call(folder, "get-metadata", key))["content-hash"] for key in keys]
+
+    def exists(self, folder: Path, key: str) -> bool:
+        return bool(self.call(folder, "exists", key))
+
+    def list(self, folder: Path) -> list[str]:
+        return [entry.payload.key for entry in self.call(folder, "list-snapshots", "", None, 1000).entries]
+
+    def delete(self, folder: Path, key: str) -> None:
+        from wasmtime.component import Variant
+
+        self.call(folder, "delete", key, Variant("none"))
+
+
+class Bare(Composed):
+    """wasmtime's package for Python, the bare component, and a storage in a dict."""
+
+    name = "wasmtime-py, bare"
+
+    def __init__(self) -> None:
+        self.host = example("host").Host(str(COMPONENTS / "persist.wasm"))
+
+    def call(self, folder: Path, name: str, *arguments: object) -> Any:
+        files = [path for path in folder.iterdir() if not path.name.endswith(".restored")]
+        self.host.objects = {path.name: path.read_bytes() for path in files}
+        before = dict(self.host.objects)
+        found = self.host.call(name, *arguments)
+        for path in files:
+            if path.name not in self.host.objects:
+                path.unlink()
+        for key, data in self.host.objects.items():
+            if before.get(key) != data:
+                (folder / key).write_bytes(data)
+        return found
+
+    def save(self, folder: Path, state: Path, key: str) -> None:
+        identity = {"snapshot-id": IDENTITY["SNAPSHOT_ID"], "timestamp": IDENTITY["TIMESTAMP"]}
+        self.host.objects = {}
+        self.host.save(key, state.read_text(), **identity)
+        (folder / key).write_bytes(self.host.objects[key])
+
+
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> list[Host]:
+    transpiled = tmp_path_factory.mktemp("transpiled")
+    for name in ("drive.mjs", "composed.mjs", "host.mjs"):
+        folder = ROOT / ("tests/portability" if name == "drive.mjs" else "examples/node")
+        # Beside the packages that they import.
+        shutil.copy(folder / name, NODE)
+    node, jco = str(PROGRAMS / "node"), str(NODE / "node_modules/@bytecodealliance/jco/dist/jco.js")
+    for component in ("persist", "persist-fs"):
+        wasm = str(COMPONENTS / f"{component}.wasm")
+        out = str(transpiled / component)
+        run([node, jco, "transpile", wasm, "--instantiation", "async", "--quiet", "-o", out, "--name", component], NODE)
+        # Where the core modules are told from plain scripts.
+        (transpiled / component / "package.json").write_text('{"type": "module"}')
+    import wasmtime_cli  # type: ignore[import-untyped]
+
+    wasmtime = Path(wasmtime_cli.__file__).with_name("wasmtime")
+    wasmtime.chmod(0o755)
+    drive = [node, str(NODE / "drive.mjs")]
+    cli = [str(wasmtime), "run", "--dir", ".", str(COMPONENTS / "persist-cli.wasm")]
+    return [
+        Command("native", [str(PROGRAMS / "persist")]),
+        Command("wasmtime command", cli),
+        Composed(),
+        Driven("node, composed", [*drive, "composed", str(transpiled / "persist-fs/persist-fs.js")]),
+        Driven("rust, bare", [os.environ["PERSIST_EXAMPLE_HOST"], str(COMPONENTS / "persist.wasm")]),
+        Bare(),
+        Driven("node, bare", [*drive, "bare", str(transpiled / "persist/persist.js")]),
+    ]
+
+
+STATE = (ROOT / "examples/agent-state.json").read_text()
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Several blocks, as text: the sample agent's state, many times over."""
+    path = tmp_path_factory.mktemp("state") / "state.json"
+    parts = (STATE.replace("0", str(number % 10)) for number in range(1 + 2_200_000 // len(STATE)))
+    path.write_text("[" + ",\n".join(parts) + "]")
+    return path
+
+
+def test_every_host_reads_what_every_other_wrote(
+    hosts: list[Host], state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = state.read_bytes()
+    content_hash = hashlib.sha256(content).hexdigest()
+    done: dict[str, dict[str, bool]] = {host.name: {} for host in hosts}
+    (tmp_path / "all").mkdir()
+    written: dict[str, bytes] = {}
+    for host in hosts:
+        for ending in ("gz", "zst"):
+            folder = tmp_path / host.name / ending
+            folder.mkdir(parents=True)
+            host.save(folder, state, f"x.json.{ending}")
+            data = (folder / f"x.json.{ending}").read_bytes()
+            # The first is the native one.
+            assert data == written.setdefault(ending, data), f"{host.name}: other bytes than the native host's"
+            (tmp_path / "all" / f"{hosts.index(host)}.json.{ending}").write_bytes(data)
+        done[host.name]["save"] = True
+    keys = sorted(path.name for path in (tmp_path / "all").iterdir())
+    for host in hosts:
+        folder = tmp_path / host.name / "read"
+        shutil.copytree(tmp_path / "all", folder)
+        done[host.name]["restore"] = host.restore(folder, keys) == [content] * len(keys)
+        done[host.name]["verify"] = host.verify(folder, keys) == [content_hash] * len(keys)
+        done[host.name]["show"] = host.show(folder, keys) == [content_hash] * len(keys)
+        done[host.name]["exists"] = host.exists(folder, keys[0]) and not host.exists(folder, "none")
+        for path in folder.glob("*.restored"):
+            path.unlink()
+        done[host.name]["list"] = host.list(folder) == keys
+        host.delete(folder, keys[0])
+        done[host.name]["delete"] = host.list(folder) == keys[1:] and not (folder / keys[0]).exists()
+    with capsys.disabled():
+        width = max(len(host.name) for host in hosts)
+        print(f"\n\n{'':{width}}  " + "  ".join(OPERATIONS))
+        for host in hosts:
+            cells = (("ok" if done[host.name][name] else "FAILS").ljust(len(name)) for name in OPERATIONS)
+            print(f"{host.name:{width}}  " + "  ".join(cells))
+        print(f"each on {len(keys)} snapshots of {len(content)} bytes of state, the same bytes from every host")
+    assert all(done[host.name][name] for host in hosts for name in OPERATIONS)
+
+
+def test_the_command_says_the_same_in_both(hosts: list[Host], tmp_path: Path) -> None:
+    """Output and exit codes of the native command and of the component."""
+    native, wasm = (host for host in hosts if isinstance(host, Command))
+    (tmp_path / "state.json").write_text(STATE)
+    (tmp_path / "plain.json.gz").write_text("no snapshot")
+    for arguments in [
+        ["snapshot", "state.json", "out/x.json.zst", "--agent-id", "a", "--label", "b=c", *NAMED],
+        ["snapshot", "state.json", "out/x.json.zst", "--if-exists", "fail", *NAMED],
+        ["snapshot", "state.json", "state.json"],
+        ["snapshot", "none.json", "out/y.json"],
+        ["snapshot", "state.json", "out/y.json", "--level", "99"],
+        ["snapshot", "state.json", "out/y.json", "--snapshot-id", "x"],
+        ["show", "out/x.json.zst"],
+        ["show", "./out/../out/x.json.zst"],
+        ["verify", "out/x.json.zst", "none"],
+        ["restore", "out/x.json.zst"],
+        ["restore", "out/x.json.zst", "--output", "out/restored.json"],
+        ["exists", "out/x.json.zst"],
+        ["exists", "none"],
+        ["list", "out"],
+        ["list", "none"],
+        ["show", "plain.json.gz"],
+        ["show", "none"],
+        ["show", "out"],
+        ["delete", "none", "--yes"],
+        ["delete", "out/x.json.zst"],
+        ["delete", "out/x.json.zst", "--yes"],
+        ["list", "out"],
+        ["wrong"],
+        [],
+    ]:
+        answers = []
+        for host in (native, wasm):
+            done = subprocess.run(
+                [*host.command, *arguments], cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL
+            )
+            answers.append((done.returncode, done.stdout))
+            if arguments[:1] == ["delete"] and "--yes" in arguments and host is native and done.returncode == 0:
+                # For the other one.
+                again = subprocess.run([*native.command, "snapshot", "state.json", arguments[1], *NAMED], cwd=tmp_path)
+                assert again.returncode == 0
+        if "--if-exists" not in arguments:
+            assert answers[0] == answers[1], arguments
+        assert answers[0][0] == answers[1][0], arguments
+
+
+def test_a_plugin_that_misbehaves_leaves_the_host_running(tmp_path: Path) -> None:
+    """In the host of examples/python, and in this process."""
+    from wasmtime import WasmtimeError
+
+    module = example("host")
+    hostile = module.Host(str(COMPONENTS / "hostile.wasm"), deadline=2.0)
+    good = module.Host(str(COMPONENTS / "persist.wasm"))
+    good.save("kept.gz", STATE)
+    for key, says in [
+        ("trap/x", "unreachable"),
+        ("bloat/x", "unreachable|memory"),
+        ("loop/x", "interrupt"),
+        ("overflow/x", "stack"),
+    ]:
+        began = time.monotonic()
+        for operation in ("verify", "get-metadata", "restore-text"):
+            with pytest.raises(WasmtimeError, match=says):
+                hostile.call(operation, key)
+        assert time.monotonic() - began < 60
+        assert good.call("restore-text", "kept.gz") == STATE
+
+
+def test_the_bare_component_is_the_same_everywhere() -> None:
+    """The one in the folder, in the native command, and in the wheel."""
+    from persist._persist import COMPONENT_HASH
+
+    component = hashlib.sha256((COMPONENTS / "persist.wasm").read_bytes()).hexdigest()
+    assert component == COMPONENT_HASH
+    for command in (os.environ["PERSIST_COMMAND"], str(PROGRAMS / "persist")):
+        assert f"component {component}" in run([command, "--version"], ROOT)
