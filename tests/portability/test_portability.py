@@ -2,8 +2,9 @@
 the native host writes, every other restores and verifies.
 
 ``cargo xtask test`` runs this and says where things are: PERSIST_COMPONENTS is the
-folder of the components, PERSIST_COMMAND the native command, PERSIST_EXAMPLE_HOST the
-example in Rust, PERSIST_NODE the folder where jco is installed.
+folder that is published, PERSIST_HOSTILE a component that misbehaves, PERSIST_COMMAND
+the native command, PERSIST_EXAMPLE_HOST the example in Rust, PERSIST_NODE the folder
+where jco is installed.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 COMPONENTS = Path(os.environ["PERSIST_COMPONENTS"])
+HOSTILE = os.environ["PERSIST_HOSTILE"]
+COMMAND = os.environ["PERSIST_COMMAND"]
+EXAMPLE_HOST = os.environ["PERSIST_EXAMPLE_HOST"]
 NODE = Path(os.environ["PERSIST_NODE"])
 PROGRAMS = Path(sys.executable).parent
 
@@ -216,6 +220,64 @@ class Bare(Composed):
         (folder / key).write_bytes(self.host.objects[key])
 
 
+class Tools(Composed):
+    """The tools, called as a runtime calls them: with strings, records and lists."""
+
+    name = "tools"
+
+    def __init__(self) -> None:
+        from wasmtime import Engine
+        from wasmtime.component import Component, Linker
+
+        engine = Engine()
+        self.linker = Linker(engine)
+        self.linker.add_wasip2()
+        self.component = Component.from_file(engine, str(COMPONENTS / "persist-tools.wasm"))
+
+    def call(self, folder: Path, name: str, *arguments: object) -> Any:
+        from wasmtime import Store, WasiConfig
+        from wasmtime.component import Variant
+
+        store, wasi = Store(self.linker.engine), WasiConfig()
+        wasi.preopen_dir(str(folder), "/srv/agents")
+        store.set_wasi(wasi)
+        instance = self.linker.instantiate(store, self.component)
+        function = instance.get_func(store, name)
+        assert function is not None
+        found = function(store, *arguments)
+        return found.payload if isinstance(found, Variant) else found
+
+    def save(self, folder: Path, state: Path, key: str) -> None:
+        from wasmtime.component import Record
+
+        options = Record()
+        names = (
+            "agent-id",
+            "session-id",
+            "snapshot-index",
+            "description",
+            "labels",
+            "codec",
+            "level",
+            "fail-if-exists",
+        )
+        named = {"snapshot-id": IDENTITY["SNAPSHOT_ID"], "timestamp": IDENTITY["TIMESTAMP"]}
+        vars(options).update({**dict.fromkeys(names), **named})
+        assert self.call(folder, "snapshot", key, state.read_text(), options).key == key
+
+    def restore(self, folder: Path, keys: list[str]) -> list[bytes]:
+        return [self.call(folder, "restore", key).encode() for key in keys]
+
+    def exists(self, folder: Path, key: str) -> bool:
+        return getattr(self.call(folder, "get-metadata", key), "code", None) != "not-found"
+
+    def list(self, folder: Path) -> list[str]:
+        return [found.key for found in self.call(folder, "list", "", None, None).snapshots]
+
+    def delete(self, folder: Path, key: str) -> None:
+        assert self.call(folder, "delete", key) is None
+
+
 @pytest.fixture(scope="module")
 def hosts(tmp_path_factory: pytest.TempPathFactory) -> list[Host]:
     transpiled = tmp_path_factory.mktemp("transpiled")
@@ -240,8 +302,9 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> list[Host]:
         Command("native", [str(PROGRAMS / "persist")]),
         Command("wasmtime command", cli),
         Composed(),
+        Tools(),
         Driven("node, composed", [*drive, "composed", str(transpiled / "persist-fs/persist-fs.js")]),
-        Driven("rust, bare", [os.environ["PERSIST_EXAMPLE_HOST"], str(COMPONENTS / "persist.wasm")]),
+        Driven("rust, bare", [EXAMPLE_HOST, str(COMPONENTS / "persist.wasm")]),
         Bare(),
         Driven("node, bare", [*drive, "bare", str(transpiled / "persist/persist.js")]),
     ]
@@ -351,7 +414,7 @@ def test_a_plugin_that_misbehaves_leaves_the_host_running(tmp_path: Path) -> Non
     from wasmtime import WasmtimeError
 
     module = example("host")
-    hostile = module.Host(str(COMPONENTS / "hostile.wasm"), deadline=2.0)
+    hostile = module.Host(HOSTILE, deadline=2.0)
     good = module.Host(str(COMPONENTS / "persist.wasm"))
     good.save("kept.gz", STATE)
     for key, says in [
@@ -374,5 +437,20 @@ def test_the_bare_component_is_the_same_everywhere() -> None:
 
     component = hashlib.sha256((COMPONENTS / "persist.wasm").read_bytes()).hexdigest()
     assert component == COMPONENT_HASH
-    for command in (os.environ["PERSIST_COMMAND"], str(PROGRAMS / "persist")):
+    for command in (COMMAND, str(PROGRAMS / "persist")):
         assert f"component {component}" in run([command, "--version"], ROOT)
+
+
+def test_what_is_published_is_whole() -> None:
+    """Checksums, licences and the WIT package."""
+    lines = (COMPONENTS / "SHA256SUMS").read_text().splitlines()
+    listed = {name: checksum for checksum, name in (line.split("  ", 1) for line in lines)}
+    files = {str(path.relative_to(COMPONENTS)): path for path in COMPONENTS.rglob("*") if path.is_file()}
+    del files["SHA256SUMS"]
+    assert {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()} == listed
+    assert {"persist.wasm", "persist-fs.wasm", "persist-tools.wasm", "persist-cli.wasm", "policy.yaml"} <= files.keys()
+    assert {"wit/snapshots.wit", "wit/storage.wit", "wit/tools.wit", "persist-snapshot.wit.wasm"} <= files.keys()
+    inside = (COMPONENTS / "CONTENTS.txt").read_text().splitlines()
+    packages = [line for line in inside if line.startswith("  ")]
+    assert any(line.startswith("  zlib-rs ") for line in packages)
+    assert all(line.split(": ", 1)[1] for line in packages), "a package without a licence"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib
 import json
 import os
 import random
@@ -14,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import persist
@@ -136,10 +138,53 @@ def ticking() -> None:
     print(f"    {bytes_saving:.0f} ms while its bytes are, {idle:.0f} ms while nothing is")
 
 
+def composed() -> None:
+    """10 MB as text by wasmtime's package and persist-fs.wasm, and by the native host with one worker."""
+    component = os.environ.get("PERSIST_COMPONENTS")
+    if component is None:
+        print("the composed component: PERSIST_COMPONENTS does not say where it is")
+        return
+    sys.path.insert(0, str(Path(__file__).parents[2] / "examples/python"))
+    persist_class = importlib.import_module("composed").Persist
+    text = json.dumps(agent(10_000_000))
+    foreign = persist_class(str(Path(component) / "persist-fs.wasm"), ".")
+    for ending in ("gz", "zst"):
+        Path("native").mkdir(exist_ok=True)
+        times: dict[str, list[float]] = {"native": [], "composed": []}
+        native = [sys.executable, "-c", NATIVE, f"native/x.json.{ending}"]
+        with subprocess.Popen(
+            native, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "PERSIST_WORKERS": "1"}
+        ) as child:
+            assert child.stdin is not None
+            assert child.stdout is not None
+            child.stdin.write(json.dumps(text) + "\n")
+            for _ in range(5):
+                child.stdin.write("save\n")
+                child.stdin.flush()
+                times["native"].append(float(child.stdout.readline()))
+                times["composed"].append(seconds(partial(foreign.save, text, f"x.json.{ending}")))
+            child.stdin.close()
+        one, other = (statistics.median(taken) for taken in times.values())
+        print(
+            f".json.{ending} of {len(text) / 1e6:.0f} MB by wasmtime's package: {one / other:.2f} of the native host's "
+            f"speed with one worker (at least 0.33; {other * 1000:.0f} and {one * 1000:.0f} ms)"
+        )
+
+
+NATIVE = """
+import json, sys, time, persist
+text, store = json.loads(sys.stdin.readline()), persist.Store(".")
+for _ in sys.stdin:
+    began = time.perf_counter()
+    store.save_bytes(text.encode(), sys.argv[1])
+    print(time.perf_counter() - began, flush=True)
+"""
+
+
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        for part in (importing, small, threads, ticking):
+        for part in (importing, small, threads, ticking, composed):
             part()
             sys.stdout.flush()
         os.chdir("/")

@@ -558,7 +558,9 @@ print("both went on")
 def test_a_fork_while_another_thread_compiles(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "file" / "cache")}
-    done = subprocess.run([sys.executable, "-c", EARLY_FORK], env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", EARLY_FORK], env=environment, capture_output=True, text=True, timeout=120
+    )
     assert (done.returncode, done.stdout) == (0, "both went on\n"), done.stderr
 
 

@@ -1,24 +1,107 @@
-//! All components: the bare one, and those for hosts that know WASI alone.
+//! All components: the bare one, and those for hosts that know WASI alone; and
+//! the folder from which they are published.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::component;
 use crate::shell::{cargo, install_target, run, target_dir};
 use crate::workspace;
 
+/// Which package each file is built from, for the list of what is inside.
+const CONTENTS: [(&str, &[&str]); 5] = [
+    ("persist.wasm", &["persist-guest"]),
+    ("storage-fs.wasm", &["persist-storage-fs"]),
+    ("persist-fs.wasm", &["persist-guest", "persist-storage-fs"]),
+    ("persist-tools.wasm", &["persist-guest", "persist-storage-fs", "persist-tools"]),
+    ("persist-cli.wasm", &["persist-guest", "persist-storage-fs", "persist-command"]),
+];
+
+/// What is published beside the components.
+const COPIED: [(&str, &str); 3] =
+    [("components/tools/policy.yaml", "policy.yaml"), ("LICENSE-APACHE", "LICENSE-APACHE"), ("LICENSE-MIT", "LICENSE-MIT")];
+
+fn failed(path: &Path, error: &std::io::Error) -> String {
+    format!("{}: {error}", path.display())
+}
+
+fn compose(arguments: &[&Path]) -> Result<(), String> {
+    let mut compose = cargo();
+    compose.args(["run", "--release", "--locked", "--quiet", "--package", "persist-compose", "--"]).args(arguments);
+    run(&mut compose)
+}
+
 /// Builds them into a folder.
 pub(crate) fn build(out: &Path) -> Result<(), String> {
     install_target()?;
-    let mut compose = cargo();
-    compose.args(["run", "--release", "--locked", "--quiet", "--package", "persist-compose", "--"]);
-    run(compose.arg(target_dir()?.join("component")).arg(out))
+    compose(&[Path::new("build"), &target_dir()?.join("component"), out])
 }
 
-/// Builds them, and one that misbehaves, for tests.
-pub(crate) fn build_for_tests(out: &Path) -> Result<(), String> {
+/// The component that misbehaves, for tests.
+pub(crate) fn hostile() -> Result<PathBuf, String> {
+    component::build_package(&workspace(), "hostile-guest", &target_dir()?.join("tmp").join("hostile"))
+}
+
+/// The packages that a component is made of, each with version and licence.
+fn contents(packages: &[&str]) -> Result<Vec<String>, String> {
+    let mut tree = cargo();
+    tree.args([
+        "tree",
+        "--locked",
+        "--quiet",
+        "--target",
+        component::TARGET,
+        "--edges",
+        "normal",
+        "--prefix",
+        "none",
+        "--format",
+        "{p}|{l}",
+    ]);
+    for package in packages {
+        tree.args(["--package", package]);
+    }
+    let output = tree.output().map_err(|error| format!("cargo tree: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("cargo tree: {}", String::from_utf8_lossy(&output.stderr)));
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let described = text.lines().filter_map(|line| {
+        let (package, licence) = line.split_once('|')?;
+        // Without the folder that a package of the workspace is in.
+        let name: Vec<&str> = package.split(' ').take(2).collect();
+        Some(format!("{}: {}", name.join(" "), licence.trim_end_matches(" (*)")))
+    });
+    let mut described: Vec<String> = described.collect();
+    described.sort();
+    described.dedup();
+    Ok(described)
+}
+
+/// Writes the folder that is published, anew.
+pub(crate) fn dist(out: &Path) -> Result<(), String> {
+    if out.exists() {
+        fs::remove_dir_all(out).map_err(|error| failed(out, &error))?;
+    }
     build(out)?;
-    let hostile = component::build_package(&workspace(), "hostile-guest", &target_dir()?.join("tmp").join("hostile"))?;
-    let copy = out.join("hostile.wasm");
-    fs::copy(&hostile, &copy).map(drop).map_err(|error| format!("{}: {error}", copy.display()))
+    let copy = |from: &Path, to: &Path| fs::copy(from, to).map(drop).map_err(|error| failed(from, &error));
+    for (from, to) in COPIED {
+        copy(&workspace().join(from), &out.join(to))?;
+    }
+    let (from, to) = (workspace().join("wit"), out.join("wit"));
+    fs::create_dir_all(&to).map_err(|error| failed(&to, &error))?;
+    for entry in fs::read_dir(&from).map_err(|error| failed(&from, &error))? {
+        let path = entry.map_err(|error| failed(&from, &error))?.path();
+        copy(&path, &to.join(path.file_name().unwrap_or_default()))?;
+    }
+    let mut text = String::from("What is inside the components: packages, versions, licences.\n");
+    for (file, packages) in CONTENTS {
+        text.push_str(&format!("\n{file}\n"));
+        for line in contents(packages)? {
+            text.push_str(&format!("  {line}\n"));
+        }
+    }
+    let list = out.join("CONTENTS.txt");
+    fs::write(&list, text).map_err(|error| failed(&list, &error))?;
+    compose(&[Path::new("checksums"), out])
 }

@@ -50,8 +50,9 @@ pub(crate) fn test() -> Result<(), String> {
 fn portability(package: &Package) -> Result<(), String> {
     announce("The components, and the hosts to run them in");
     let folder = package.target.join("portability");
-    let (components, node) = (folder.join("components"), folder.join("node"));
-    components::build_for_tests(&components)?;
+    let (published, node) = (folder.join("dist"), folder.join("node"));
+    components::dist(&published)?;
+    let hostile = components::hostile()?;
     run(cargo().args(["build", "--release", "--locked", "--package", "persist-example-host", "--package", "persist-host"]))?;
     let failed = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
     fs::create_dir_all(&node).map_err(|error| failed(&node, error))?;
@@ -69,7 +70,8 @@ fn portability(package: &Package) -> Result<(), String> {
     announce("Every host reads what every other wrote");
     let release = package.target.join("release");
     let mut tests = package.tool("python");
-    tests.args(["-m", "pytest", "tests/portability", "-p", "no:cacheprovider"]).env("PERSIST_COMPONENTS", components);
+    tests.args(["-m", "pytest", "tests/portability", "-p", "no:cacheprovider"]).env("PERSIST_COMPONENTS", published);
+    tests.env("PERSIST_HOSTILE", hostile);
     tests.env("PERSIST_COMMAND", release.join("persist")).env("PERSIST_EXAMPLE_HOST", release.join("persist-example-host"));
     run(tests.env("PERSIST_NODE", node))
 }
@@ -78,8 +80,10 @@ fn portability(package: &Package) -> Result<(), String> {
 pub(crate) fn bench() -> Result<(), String> {
     let package = Package::prepare()?;
     package.install()?;
+    let built = package.target.join("portability").join("components");
+    components::build(&built)?;
     announce("The Python package");
-    run(package.tool("python").arg("tests/python/bench_package.py"))
+    run(package.tool("python").arg("tests/python/bench_package.py").env("PERSIST_COMPONENTS", built))
 }
 
 /// A virtual environment, and the wheel that goes into it.

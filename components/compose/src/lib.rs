@@ -79,6 +79,17 @@ impl Composition {
     }
 }
 
+/// The WIT package in a folder as one binary file, as registries keep it.
+///
+/// # Errors
+/// One sentence, if the folder holds no package that resolves by itself.
+pub fn wit_package(wit: &Path) -> Result<Vec<u8>, String> {
+    let failed = |error: &dyn std::fmt::Display| format!("{}: {error:#}", wit.display());
+    let mut resolve = Resolve::default();
+    let (package, _) = resolve.push_dir(wit).map_err(|error| failed(&error))?;
+    wit_component::encode(&resolve, package).map_err(|error| failed(&error))
+}
+
 /// The documentation of a world's own functions and types, as tools and runtimes
 /// read it in a component: one byte for the version, then JSON, which calls the
 /// world of a component `root`.

@@ -1,20 +1,33 @@
-//! Builds all components into a folder: the bare ones, and those for hosts that
-//! know WASI alone.
+//! Builds all components into a folder: the bare one, those for hosts that know
+//! WASI alone, and the WIT package in binary form; or writes the checksums of a
+//! folder's files into it.
 
 #[path = "../../../xtask/src/component.rs"]
 mod component;
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use persist_compose::Parts;
+use persist_compose::{Parts, wit_package};
+use sha2::{Digest, Sha256};
 
-fn run() -> Result<(), String> {
-    let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
-    let [target, out] = &arguments[..] else { return Err("usage: persist-compose BUILD-FOLDER OUTPUT-FOLDER".to_owned()) };
+const USAGE: &str = "usage: persist-compose build BUILD-FOLDER OUTPUT-FOLDER
+       persist-compose checksums FOLDER";
+
+const CHECKSUMS: &str = "SHA256SUMS";
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
+    fs::write(path, bytes).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn build(target: &Path, out: &Path) -> Result<(), String> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).ok_or("the package is not in a workspace")?;
-    let read = |path: &Path| fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
     let library = |package: &str| component::build_package(workspace, package, target).and_then(|built| read(&built));
     let parts = Parts {
         persist: component::build(workspace, target).and_then(|built| read(&built))?,
@@ -22,7 +35,8 @@ fn run() -> Result<(), String> {
         tools: library("persist-tools")?,
         command: component::build_command(workspace, "persist-command", target).and_then(|built| read(&built))?,
     };
-    let composed = parts.compose(&workspace.join("wit"))?;
+    let wit = workspace.join("wit");
+    let (composed, package) = (parts.compose(&wit)?, wit_package(&wit)?);
     fs::create_dir_all(out).map_err(|error| format!("{}: {error}", out.display()))?;
     for (name, wasm) in [
         ("persist.wasm", &parts.persist),
@@ -30,12 +44,51 @@ fn run() -> Result<(), String> {
         ("persist-fs.wasm", &composed.fs),
         ("persist-tools.wasm", &composed.tools),
         ("persist-cli.wasm", &composed.cli),
+        ("persist-snapshot.wit.wasm", &package),
     ] {
         let path = out.join(name);
-        fs::write(&path, wasm).map_err(|error| format!("{}: {error}", path.display()))?;
+        write(&path, wasm)?;
         println!("{} {} bytes", path.display(), wasm.len());
     }
     Ok(())
+}
+
+/// The files in a folder and below, sorted.
+fn files(folder: &Path) -> Result<Vec<PathBuf>, String> {
+    let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.is_dir() {
+            found.extend(files(&path)?);
+        } else {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Writes what `sha256sum --check` reads.
+fn checksums(folder: &Path) -> Result<(), String> {
+    let mut lines = String::new();
+    for path in files(folder)? {
+        let name = path.strip_prefix(folder).unwrap_or(&path);
+        if name != Path::new(CHECKSUMS) {
+            let hash: String = Sha256::digest(read(&path)?).iter().map(|byte| format!("{byte:02x}")).collect();
+            writeln!(lines, "{hash}  {}", name.display()).map_err(|error| error.to_string())?;
+        }
+    }
+    write(&folder.join(CHECKSUMS), lines.as_bytes())
+}
+
+fn run() -> Result<(), String> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["build", target, out] => build(Path::new(target), Path::new(out)),
+        ["checksums", folder] => checksums(Path::new(folder)),
+        _ => Err(USAGE.to_owned()),
+    }
 }
 
 fn main() -> ExitCode {

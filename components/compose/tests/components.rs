@@ -190,3 +190,17 @@ fn tools_are_listed_with_descriptions_and_schemas() {
     });
     assert!(restore.is_some_and(|text| text.starts_with("Bring back the state")), "{restore:?}");
 }
+
+#[test]
+fn the_wit_package_needs_no_other() {
+    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
+    let package = persist_compose::wit_package(&wit).expect("it resolves");
+    let DecodedWasm::WitPackage(resolve, id) = wit_component::decode(&package).expect("a package") else { panic!("no package") };
+    assert_eq!(resolve.packages.len(), 1);
+    let package = &resolve.packages[id];
+    assert_eq!(package.name.to_string(), "persist:snapshot@0.1.0");
+    let interfaces: BTreeSet<&str> = package.interfaces.keys().map(String::as_str).collect();
+    assert_eq!(interfaces, BTreeSet::from(["blocks", "snapshots", "storage"]));
+    let worlds: BTreeSet<&str> = package.worlds.keys().map(String::as_str).collect();
+    assert_eq!(worlds, BTreeSet::from(["command", "persist", "storage-provider", "tool-provider"]));
+}
