@@ -3,34 +3,33 @@
 //     npx jco transpile persist-fs.wasm --instantiation async -o transpiled
 //     node composed.mjs ./transpiled/persist-fs.js FOLDER
 //
-// A call has an instance of its own: after a trap an instance can't be entered again.
+// A call has an instance of its own, since after a trap an instance can't be entered again, and a thread
+// of its own, which is ended if it takes too long.
 
-import { readFile } from "node:fs/promises";
-import { pathToFileURL } from "node:url";
 import { WASIShim } from "@bytecodealliance/preview2-shim/instantiation";
+import { compiled, limited } from "./limited.mjs";
 
-export async function open(transpiled, folder) {
-  const url = pathToFileURL(transpiled);
+/** What a thread does. */
+export default async function call({ url, modules, folder, name, given }) {
   const { instantiate } = await import(url);
-  const modules = new Map();
-  const load = async (name) => {
-    if (!modules.has(name)) modules.set(name, await WebAssembly.compile(await readFile(new URL(name, url))));
-    return modules.get(name);
-  };
-  const call = async (name, ...given) => {
-    const wasi = new WASIShim({ sandbox: { preopens: { "/": folder }, env: {}, args: [], enableNetwork: false } });
-    const instance = await instantiate(load, wasi.getImportObject());
-    return instance.snapshots[name](...given);
-  };
-  const options = { agentId: "default_agent", sessionId: "default_session", snapshotIndex: 0n, labels: [], attributes: [], precondition: { tag: "none" } };
+  const wasi = new WASIShim({ sandbox: { preopens: { "/": folder }, env: {}, args: [], enableNetwork: false } });
+  const instance = await instantiate((core) => modules.get(core), wasi.getImportObject());
+  return instance.snapshots[name](...given);
+}
+
+const nothing = { agentId: "default_agent", sessionId: "default_session", snapshotIndex: 0n, labels: [], attributes: [], precondition: { tag: "none" } };
+
+export async function open(transpiled, folder, deadline = 60_000) {
+  const code = await compiled(transpiled);
+  const run = (name, ...given) => limited(import.meta.url, { ...code, folder, name, given }, deadline);
   return {
-    call,
-    save: (key, state, given = {}) => call("save", key, state, { ...options, ...given }),
-    restore: (key) => call("restore", key),
+    call: run,
+    save: (key, state, options = {}) => run("save", key, state, { ...nothing, ...options }),
+    restore: (key) => run("restore", key),
   };
 }
 
-if (process.argv[1]?.endsWith("composed.mjs")) {
+if (process.argv[1]?.endsWith("composed.mjs") && process.argv.length > 3) {
   const persist = await open(process.argv[2], process.argv[3]);
   const key = "session-1/0001.json.gz";
   await persist.save(key, new TextEncoder().encode('{"messages": ["Hello"]}'), { agentId: "support" });

@@ -3,14 +3,17 @@
 //     npx jco transpile persist.wasm --instantiation async -o transpiled
 //     node host.mjs ./transpiled/persist.js
 //
-// A component that traps is stopped, and the host goes on. Limits on time and memory are for a worker
-// thread to keep, which can be ended from outside: new Worker(…, { resourceLimits }), worker.terminate().
+// A component that traps or does not end is stopped, and the host goes on: each call has a thread of its
+// own, which works on a copy of the map. What it has stored counts once the call has come to its end.
 
-import { readFile } from "node:fs/promises";
-import { pathToFileURL } from "node:url";
 import { WASIShim } from "@bytecodealliance/preview2-shim/instantiation";
+import { compiled, limited } from "./limited.mjs";
 
-const missing = () => ({ code: "not-found", retryable: false, message: "there is no such object", details: [] });
+const error = (code, message) => ({ code, retryable: false, message, details: [] });
+const missing = () => error("not-found", "there is no such object");
+const unconditional = ({ tag }) => {
+  if (tag !== "none") throw error("unsupported", "no conditions here");
+};
 
 /** The contract of persist:snapshot/storage, on a map of keys to bytes. */
 export function memory(objects) {
@@ -50,32 +53,44 @@ export function memory(objects) {
     Writer,
     Reader,
     supportedConditions: () => ({}),
-    openWrite: (key) => new Writer(key),
+    openWrite(key, { precondition }) {
+      unconditional(precondition);
+      return new Writer(key);
+    },
     openRead(key, { range }) {
       const bytes = found(key);
       if (range.tag === "span") return new Reader(key, bytes.subarray(Number(range.val.offset), Number(range.val.offset + range.val.length)));
       return new Reader(key, range.tag === "suffix" ? bytes.subarray(Math.max(0, bytes.length - Number(range.val))) : bytes);
     },
     stat: (key) => found(key) && info(key),
-    delete: (key) => void (found(key) && objects.delete(key)),
-    listObjects: (prefix, after, limit) =>
-      [...objects.keys()].filter((key) => key.startsWith(prefix) && (after === undefined || key > after)).sort().slice(0, limit).map(info),
+    delete(key, precondition) {
+      unconditional(precondition);
+      objects.delete(found(key) && key);
+    },
+    listObjects(prefix, after, limit) {
+      const order = (one, other) => Buffer.compare(Buffer.from(one), Buffer.from(other));
+      const wanted = [...objects.keys()].filter((key) => key.startsWith(prefix) && (after === undefined || order(key, after) > 0));
+      return wanted.sort(order).slice(0, limit).map(info);
+    },
   };
 }
 
-/** Calls of the component, each into a fresh instance: after a trap one can't be entered again. */
-export async function load(transpiled, objects) {
-  const url = pathToFileURL(transpiled);
+/** What a thread does. */
+export default async function call({ url, modules, objects, name, given }) {
   const { instantiate } = await import(url);
-  const modules = new Map();
-  const core = async (name) => {
-    if (!modules.has(name)) modules.set(name, await WebAssembly.compile(await readFile(new URL(name, url))));
-    return modules.get(name);
-  };
+  const wasi = new WASIShim({ sandbox: { preopens: {}, env: {}, args: [], enableNetwork: false } }).getImportObject();
+  const instance = await instantiate((core) => modules.get(core), { ...wasi, "persist:snapshot/storage": memory(objects) });
+  return { found: instance.snapshots[name](...given), objects };
+}
+
+/** Calls of the component, each into a fresh instance: after a trap one can't be entered again. */
+export async function load(transpiled, objects, deadline = 60_000) {
+  const code = await compiled(transpiled);
   return async (name, ...given) => {
-    const wasi = new WASIShim({ sandbox: { preopens: {}, env: {}, args: [], enableNetwork: false } }).getImportObject();
-    const instance = await instantiate(core, { ...wasi, "persist:snapshot/storage": memory(objects) });
-    return instance.snapshots[name](...given);
+    const { found, objects: after } = await limited(import.meta.url, { ...code, objects, name, given }, deadline);
+    objects.clear();
+    for (const [key, bytes] of after) objects.set(key, Buffer.from(bytes));
+    return found;
   };
 }
 
@@ -83,7 +98,7 @@ export const options = {
   agentId: "default_agent", sessionId: "default_session", snapshotIndex: 0n, labels: [], attributes: [], precondition: { tag: "none" },
 };
 
-if (process.argv[1]?.endsWith("host.mjs")) {
+if (process.argv[1]?.endsWith("host.mjs") && process.argv.length > 2) {
   const objects = new Map();
   const call = await load(process.argv[2], objects);
   console.log(await call("save", "greeting.json.gz", new TextEncoder().encode('{"messages": ["Hello"]}'), options));

@@ -5,6 +5,8 @@ code of ours: for platforms that have no wheel. States are text.
 """
 
 import sys
+import threading
+import time
 
 from wasmtime import Config, Engine, Store, WasiConfig
 from wasmtime.component import Component, Linker, Record, Variant
@@ -13,18 +15,27 @@ from wasmtime.component import Component, Linker, Record, Variant
 class Persist:
     """Snapshots in a folder. Each call has an instance of its own: after a trap an instance can't be entered again."""
 
-    def __init__(self, component: str, folder: str) -> None:
+    def __init__(self, component: str, folder: str, deadline: float = 60.0) -> None:
         config = Config()
         config.cache = True
+        config.epoch_interruption = True
         self.engine = Engine(config)
+        self.tenths = round(deadline * 10)  # Of a second that a call may take.
+        threading.Thread(target=self.tick, daemon=True).start()
         self.component = Component.from_file(self.engine, component)
         self.linker = Linker(self.engine)
         self.linker.add_wasip2()
         self.folder = folder
 
+    def tick(self) -> None:
+        while True:
+            time.sleep(0.1)
+            self.engine.increment_epoch()
+
     def call(self, name: str, *arguments: object) -> object:
         store = Store(self.engine)
         store.set_limits(memory_size=128 << 20)
+        store.set_epoch_deadline(self.tenths)
         wasi = WasiConfig()
         wasi.preopen_dir(self.folder, ".")
         store.set_wasi(wasi)

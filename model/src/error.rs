@@ -98,6 +98,19 @@ impl ErrorCode {
     }
 }
 
+impl ErrorCode {
+    /// What to do where a file is not there, or can't be read or written.
+    pub fn file_advice(self) -> Option<&'static str> {
+        match self {
+            Self::NotFound => Some("check the path, or look with 'persist list'"),
+            Self::AccessDenied => Some("check the permissions of file and folder"),
+            Self::NoSpace => Some("free some space and try again"),
+            Self::AlreadyExists => Some("choose another name, or allow it to be replaced"),
+            _ => None,
+        }
+    }
+}
+
 /// The facts of a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErrorDetail {

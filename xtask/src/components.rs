@@ -80,7 +80,13 @@ fn contents(packages: &[&str]) -> Result<Vec<String>, String> {
 
 /// Writes the folder that is published, anew.
 pub(crate) fn dist(out: &Path) -> Result<(), String> {
+    // What is run for it has another current folder.
+    let out = &std::path::absolute(out).map_err(|error| failed(out, &error))?;
     if out.exists() {
+        let is_empty = fs::read_dir(out).map_err(|error| failed(out, &error))?.next().is_none();
+        if !is_empty && !out.join("SHA256SUMS").is_file() {
+            return Err(format!("{}: this was not written by 'cargo xtask dist', and is left as it is", out.display()));
+        }
         fs::remove_dir_all(out).map_err(|error| failed(out, &error))?;
     }
     build(out)?;
@@ -97,6 +103,7 @@ pub(crate) fn dist(out: &Path) -> Result<(), String> {
     let mut text = String::from("What is inside the components: packages, versions, licences.\n");
     for (file, packages) in CONTENTS {
         text.push_str(&format!("\n{file}\n"));
+        text.push_str("  Rust's standard library and its libc for WASI: MIT OR Apache-2.0, Apache-2.0 WITH LLVM-exception, MIT\n");
         for line in contents(packages)? {
             text.push_str(&format!("  {line}\n"));
         }

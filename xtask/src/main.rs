@@ -27,8 +27,6 @@ Commands:
   bench [OPTION]…   measure, and print ratios; --check fails on one that is
                     missed, --quick leaves out what takes minutes
   component [FILE]  build the WebAssembly component, into FILE [persist.wasm]
-  components [DIR]  build it and those for hosts that know WASI alone, into DIR
-                    [components]
   dist [DIR]        write what is published into DIR [dist]: the components, the
                     WIT package, checksums, a list of what is inside
   edge              build the command for small machines: no compiler, no S3";
@@ -58,8 +56,6 @@ fn main() -> ExitCode {
         ["fuzz", seconds] => fuzz::run(seconds),
         ["edge"] => edge::build().map(|built| println!("{}", built.display())),
         ["component"] => build_component(Path::new("persist.wasm")),
-        ["components"] => components::build(Path::new("components")),
-        ["components", folder] => components::build(Path::new(folder)),
         ["dist"] => components::dist(Path::new("dist")),
         ["dist", folder] => components::dist(Path::new(folder)),
         ["component", file] => build_component(Path::new(file)),

@@ -13,7 +13,7 @@ use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use persist_cli::output::{Output, OutputOptions};
+use persist_cli::output::{Failure, Output, OutputOptions};
 use persist_cli::{Command, Durability, Entries, FileWriter, Host, Progress, Reader, Writer};
 use persist_model::location::{file_uri_path, is_scheme};
 use persist_model::{
@@ -58,10 +58,16 @@ struct Composed {
 }
 
 impl Composed {
-    fn new() -> Self {
+    /// # Errors
+    /// `Unsupported` where the environment names another kind of storage.
+    fn new() -> Result<Self> {
+        if let Some(kind) = env::var_os("PERSIST_STORAGE").filter(|kind| !kind.is_empty() && kind != "local") {
+            let error = PersistError::new(ErrorCode::Unsupported, format!("the storage '{}' can't be reached from here", kind.display()));
+            return Err(error.at("PERSIST_STORAGE").hint("use the persist command that is built for this machine"));
+        }
         let base = env::var_os("PERSIST_LOCAL_PATH").filter(|base| !base.is_empty()).map(PathBuf::from);
         let folder = Folder::new(base.as_deref());
-        Self { base, folder }
+        Ok(Self { base, folder })
     }
 
     fn paths(&self) -> LocalPaths<'_> {
@@ -190,8 +196,8 @@ impl Host for Composed {
     }
 
     fn is_same_file(&self, state: &Path, location: &StorageLocation) -> bool {
-        let state = StorageLocation::from_path_followed(state).and_then(|state| self.key(&state));
-        state.is_ok_and(|state| self.key(location).is_ok_and(|key| key == state))
+        let StorageLocation::Local { root, key } = location else { return false };
+        Folder::identity(state).is_some_and(|state| Folder::identity(&root.join(key)) == Some(state))
     }
 
     fn parts(&self, mut state: Box<dyn Read + Send>) -> Box<dyn FnMut() -> Result<io::Result<Vec<u8>>>> {
@@ -259,7 +265,8 @@ pub(crate) fn main() {
         Err(exit_code) => exit_code,
         Ok(cli) => {
             let output = Output::new(&cli.output);
-            cli.command.run(&Composed::new(), &output).map_or_else(|failure| failure.report(&output), |()| 0)
+            let done = Composed::new().map_err(Failure::from).and_then(|host| cli.command.run(&host, &output));
+            done.map_or_else(|failure| failure.report(&output), |()| 0)
         }
     };
     let _ = io::stdout().flush();

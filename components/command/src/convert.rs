@@ -28,7 +28,7 @@ pub(crate) fn error(error: wit::Error) -> PersistError {
         From::Io => ErrorCode::Io,
         From::Other => ErrorCode::Other,
     };
-    let hint = code.advice().map(str::to_owned);
+    let hint = code.advice().or_else(|| code.file_advice()).map(str::to_owned);
     PersistError::from_detail(ErrorDetail {
         code,
         message: error.message,

@@ -32,10 +32,15 @@ fn located() -> Result<(Descriptor, String), Error> {
         }
         return Ok((folders.swap_remove(0).0, String::new()));
     };
-    // The longest name that the path begins with.
+    // The longest name that the path begins with. What is relative is below the
+    // folder that stands for the current one, or for everything.
     let rest_in = |name: &str| {
-        let rest = if name == "." { Some(wanted.trim_start_matches("./")) } else { wanted.strip_prefix(name.trim_end_matches('/')) };
-        rest.filter(|rest| name == "." || rest.is_empty() || rest.starts_with('/')).map(|rest| rest.trim_matches('/').to_owned())
+        let rest = match name {
+            "." => (!wanted.starts_with('/')).then(|| wanted.trim_start_matches("./")),
+            "/" => Some(wanted.as_str()),
+            name => wanted.strip_prefix(name.trim_end_matches('/')).filter(|rest| rest.is_empty() || rest.starts_with('/')),
+        };
+        rest.map(|rest| rest.trim_matches('/').to_owned())
     };
     let found = folders.iter().enumerate().filter_map(|(number, (_, name))| rest_in(name).map(|rest| (name.len(), number, rest))).max();
     let Some((_, number, rest)) = found else {
@@ -46,11 +51,15 @@ fn located() -> Result<(Descriptor, String), Error> {
     Ok((folders.swap_remove(number).0, path))
 }
 
-/// Opens a folder below another. That it may be changed is not asked for: hosts
-/// let it be as the one above may be, and Node's refuses to be asked.
+/// Opens a folder below another, to change what is in it where the host wants to
+/// be asked for that; Node's refuses to be.
 pub(crate) fn open_folder(root: &Descriptor, path: &str) -> Result<Descriptor, Os> {
     let path = if path.is_empty() { "." } else { path };
-    root.open_at(PathFlags::SYMLINK_FOLLOW, path, OpenFlags::DIRECTORY, DescriptorFlags::READ)
+    let open = |flags| root.open_at(PathFlags::SYMLINK_FOLLOW, path, OpenFlags::DIRECTORY, flags);
+    match open(DescriptorFlags::READ | DescriptorFlags::MUTATE_DIRECTORY) {
+        Err(Os::Unsupported | Os::NotPermitted | Os::ReadOnly) => open(DescriptorFlags::READ),
+        opened => opened,
+    }
 }
 
 /// Opens a folder below another, making what is missing, each part durably.

@@ -15,11 +15,18 @@ struct Listing<'a> {
 }
 
 /// The files whose keys begin with `prefix`. Folders behind symlinks are left
-/// out: they may lead in a circle, and give a file two keys.
+/// out: they may lead in a circle, and give a file two keys. One that the prefix
+/// itself names is asked for, and followed.
 pub(crate) fn list(root: &Descriptor, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<ObjectInfo>, Error> {
     let mut listing = Listing { root, prefix, start_after, limit: limit as usize, found: Vec::new() };
-    listing.folder("").map_err(|os| failed("list", os))?;
-    Ok(listing.found)
+    let (path, _) = key::split(prefix);
+    let path = if path.is_empty() { String::new() } else { format!("{path}/") };
+    match listing.folder(&path) {
+        Ok(()) => Ok(listing.found),
+        // There is no such folder, and so nothing in it.
+        Err(Os::NoEntry | Os::NotDirectory) if !path.is_empty() => Ok(Vec::new()),
+        Err(os) => Err(failed("list", os)),
+    }
 }
 
 impl Listing<'_> {

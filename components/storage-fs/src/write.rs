@@ -28,7 +28,7 @@ pub(crate) struct Unfinished {
 }
 
 fn already_exists() -> Error {
-    error(ErrorCode::AlreadyExists, "there is such a file already: choose another name, or allow it to be replaced")
+    error(ErrorCode::AlreadyExists, "there is such a file already")
 }
 
 /// Removes the unfinished writes in a folder whose writers are gone. Best

@@ -25,9 +25,9 @@ pub struct Object(String, Vec<u8>);
 #[derive(Default)]
 pub struct Host(Objects, ResourceTable, WasiCtx, StoreLimits);
 type Answer<T> = Result<Result<T, storage::Error>>;
-fn missing() -> storage::Error {
-    storage::Error { code: storage::ErrorCode::NotFound, retryable: false, message: "no such object".into(), details: vec![] }
-}
+fn error(code: storage::ErrorCode, message: &str) -> storage::Error { storage::Error { code, retryable: false, message: message.to_owned(), details: vec![] } }
+fn missing() -> storage::Error { error(storage::ErrorCode::NotFound, "there is no such object") }
+fn unsupported<T>() -> Answer<T> { Ok(Err(error(storage::ErrorCode::Unsupported, "no conditions here"))) }
 fn info(key: &str, object: &[u8]) -> storage::ObjectInfo {
     storage::ObjectInfo { key: key.to_owned(), size: object.len() as u64, etag: None, modified: None }
 }
@@ -36,7 +36,10 @@ impl WasiView for Host {
 }
 impl storage::Host for Host {
     fn supported_conditions(&mut self) -> Result<storage::Conditions> { Ok(storage::Conditions::empty()) }
-    fn open_write(&mut self, key: String, _: storage::WriteOptions) -> Answer<Resource<Object>> { Ok(Ok(self.1.push(Object(key, Vec::new()))?)) }
+    fn open_write(&mut self, key: String, options: storage::WriteOptions) -> Answer<Resource<Object>> {
+        if !matches!(options.precondition, storage::Precondition::None) { return unsupported() }
+        Ok(Ok(self.1.push(Object(key, Vec::new()))?))
+    }
     fn open_read(&mut self, key: String, options: storage::ReadOptions) -> Answer<Resource<Object>> {
         let Some(object) = self.0.get(&key) else { return Ok(Err(missing())) };
         let (skip, most) = match options.range {
@@ -48,14 +51,21 @@ impl storage::Host for Host {
         Ok(Ok(self.1.push(Object(key, wanted))?))
     }
     fn stat(&mut self, key: String) -> Answer<storage::ObjectInfo> { Ok(self.0.get(&key).map(|object| info(&key, object)).ok_or_else(missing)) }
-    fn delete(&mut self, key: String, _: storage::Precondition) -> Answer<()> { Ok(self.0.remove(&key).map(drop).ok_or_else(missing)) }
+    fn delete(&mut self, key: String, precondition: storage::Precondition) -> Answer<()> {
+        if !matches!(precondition, storage::Precondition::None) { return unsupported() }
+        Ok(self.0.remove(&key).map(drop).ok_or_else(missing))
+    }
     fn list_objects(&mut self, prefix: String, after: Option<String>, limit: u32) -> Answer<Vec<storage::ObjectInfo>> {
         let wanted = self.0.iter().filter(|(key, _)| key.starts_with(&prefix) && Some(*key) > after.as_ref());
         Ok(Ok(wanted.take(limit as usize).map(|(key, object)| info(key, object)).collect()))
     }
 }
 impl storage::HostWriter for Host {
-    fn write(&mut self, writer: Resource<Object>, chunk: Vec<u8>) -> Answer<()> { self.1.get_mut(&writer)?.1.extend(chunk); Ok(Ok(())) }
+    fn write(&mut self, writer: Resource<Object>, chunk: Vec<u8>) -> Answer<()> {
+        let object = &mut self.1.get_mut(&writer)?.1;
+        if object.len() + chunk.len() > 1 << 30 { return Ok(Err(error(storage::ErrorCode::NoSpace, "an object has at most 1 GiB here"))) }
+        object.extend(chunk); Ok(Ok(()))
+    }
     fn commit(&mut self, writer: Resource<Object>) -> Answer<storage::ObjectInfo> {
         let Object(key, object) = self.1.delete(writer)?;
         self.0.insert(key.clone(), object);
@@ -79,19 +89,19 @@ pub struct Plugin(Component, Linker<Host>);
 impl Plugin {
     pub fn new(wasm: &[u8]) -> Result<Self> {
         let engine = Engine::new(Config::new().epoch_interruption(true))?;
-        let (mut linker, clock) = (Linker::new(&engine), engine.clone());
+        let (mut linker, clock) = (Linker::new(&engine), engine.weak());
         wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
         storage::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
-        thread::spawn(move || loop { thread::sleep(Duration::from_millis(100)); clock.increment_epoch() });
+        thread::spawn(move || while let Some(engine) = clock.upgrade() { engine.increment_epoch(); drop(engine); thread::sleep(Duration::from_millis(100)) });
         Ok(Self(Component::new(&engine, wasm)?, linker))
     }
     /// Calls into a fresh instance (after a trap one can't be entered again), which may have
     /// 128 MiB, and compute for so many tenths of a second.
     pub fn call<T>(&self, objects: &mut Objects, tenths: u64, call: impl FnOnce(&Persist, &mut Store<Host>) -> Result<T>) -> Result<T> {
-        let limits = StoreLimitsBuilder::new().memory_size(128 << 20).trap_on_grow_failure(true).build();
+        let limits = StoreLimitsBuilder::new().memory_size(128 << 20).memories(1).instances(32).table_elements(100_000).trap_on_grow_failure(true).build();
         let mut store = Store::new(self.0.engine(), Host(take(objects), ResourceTable::new(), WasiCtx::default(), limits));
-        store.limiter(|host| &mut host.3);
-        store.set_epoch_deadline(tenths);
+        store.data_mut().1.set_max_capacity(64); // Handles.
+        store.limiter(|host| &mut host.3); store.set_epoch_deadline(tenths);
         let called = Persist::instantiate(&mut store, &self.0, &self.1).and_then(|persist| call(&persist, &mut store));
         *objects = take(&mut store.data_mut().0);
         called

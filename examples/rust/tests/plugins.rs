@@ -20,7 +20,8 @@ fn a_plugin_that_misbehaves_is_stopped() {
     let good = fs::read(component::build(workspace, &target("components")).expect("it builds")).unwrap();
     let (hostile, good) = (Plugin::new(&hostile).unwrap(), Plugin::new(&good).unwrap());
     let mut objects = Objects::from([("kept".to_owned(), b"as it was".to_vec())]);
-    for (key, says) in [("trap/x", "unreachable"), ("bloat/x", "memory"), ("loop/x", "interrupt"), ("overflow/x", "stack")] {
+    for (key, says) in [("trap/x", "unreachable"), ("bloat/x", "memory"), ("loop/x", "interrupt"), ("overflow/x", "stack"), ("leak/x", "")]
+    {
         let began = Instant::now();
         let stopped = hostile.call(&mut objects, 20, |persist, store| persist.persist_snapshot_snapshots().call_verify(store, key));
         let error = format!("{:?}", stopped.map(drop).expect_err("it misbehaves"));

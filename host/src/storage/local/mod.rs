@@ -111,16 +111,20 @@ fn local_error(doing: &str, error: &io::Error) -> PersistError {
         None if error.kind() == io::ErrorKind::PermissionDenied => ErrorCode::InvalidKey,
         _ => ErrorCode::Io,
     };
-    match code {
-        ErrorCode::NotFound => PersistError::new(code, "there is no such file").hint("check the path, or look with 'persist list'"),
-        ErrorCode::AccessDenied => PersistError::new(code, format!("access denied: could not {doing} the file ({error})"))
-            .hint("check the permissions of file and folder"),
-        ErrorCode::NoSpace => {
-            PersistError::new(code, format!("no space is left: could not {doing} the file ({error})")).hint("free some space and try again")
+    let failed = format!("could not {doing} the file ({error})");
+    let (message, hint) = match code {
+        ErrorCode::NotFound => ("there is no such file".to_owned(), code.file_advice()),
+        ErrorCode::AccessDenied => (format!("access denied: {failed}"), code.file_advice()),
+        ErrorCode::NoSpace => (format!("no space is left: {failed}"), code.file_advice()),
+        ErrorCode::InvalidKey => {
+            (format!("the path can't be used: {failed}"), Some("a path stays below its folder, and no symlink leads out"))
         }
-        ErrorCode::InvalidKey => PersistError::new(code, format!("the path can't be used: could not {doing} the file ({error})"))
-            .hint("a path stays below its folder, and no symlink leads out"),
-        _ => PersistError::new(code, format!("could not {doing} the file ({error})")),
+        _ => (failed, None),
+    };
+    let error = PersistError::new(code, message);
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
     }
 }
 

@@ -219,7 +219,8 @@ impl LocalWriter {
 }
 
 fn already_exists() -> PersistError {
-    PersistError::new(ErrorCode::AlreadyExists, "there is such a file already").hint("choose another name, or allow it to be replaced")
+    let code = ErrorCode::AlreadyExists;
+    PersistError::new(code, "there is such a file already").hint(code.file_advice().unwrap_or_default())
 }
 
 fn rename_if_absent(folder: &Dir, from: &str, to: &str) -> io::Result<()> {
