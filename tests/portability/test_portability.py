@@ -9,6 +9,7 @@ where jco is installed.
 
 from __future__ import annotations
 
+import abc
 import hashlib
 import importlib.util
 import json
@@ -55,31 +56,38 @@ def run(command: list[str], folder: Path, **environment: str) -> str:
     return done.stdout
 
 
-class Host:
+class Host(abc.ABC):
     """One way to run the component, on the snapshots in a folder."""
 
     name: str
 
+    @abc.abstractmethod
     def save(self, folder: Path, state: Path, key: str) -> None:
-        raise NotImplementedError
+        """Saves a state under a key."""
 
+    @abc.abstractmethod
     def restore(self, folder: Path, keys: list[str]) -> list[bytes]:
-        raise NotImplementedError
+        """The states of snapshots."""
 
+    @abc.abstractmethod
     def verify(self, folder: Path, keys: list[str]) -> list[str]:
-        raise NotImplementedError
+        """Checks snapshots; gives the SHA-256 of each state."""
 
+    @abc.abstractmethod
     def show(self, folder: Path, keys: list[str]) -> list[str]:
-        raise NotImplementedError
+        """The SHA-256 of each state, by the metadata."""
 
+    @abc.abstractmethod
     def exists(self, folder: Path, key: str) -> bool:
-        raise NotImplementedError
+        """Whether there is something."""
 
+    @abc.abstractmethod
     def list(self, folder: Path) -> list[str]:
-        raise NotImplementedError
+        """The keys of all snapshots."""
 
+    @abc.abstractmethod
     def delete(self, folder: Path, key: str) -> None:
-        raise NotImplementedError
+        """Deletes one."""
 
 
 class Command(Host):
