@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::shell::{announce, cargo, run, target_dir};
+use crate::shell::{announce, run, target_dir};
 use crate::{components, workspace};
 
 const REQUIREMENTS: &str = "tests/python/requirements.txt";
@@ -53,7 +53,6 @@ fn portability(package: &Package) -> Result<(), String> {
     let (published, node) = (folder.join("dist"), folder.join("node"));
     components::dist(&published)?;
     let hostile = components::hostile()?;
-    run(cargo().args(["build", "--release", "--locked", "--package", "persist-example-host", "--package", "persist-host"]))?;
     let failed = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
     fs::create_dir_all(&node).map_err(|error| failed(&node, error))?;
     let wanted = workspace().join("tests/portability/package-lock.json");
@@ -68,6 +67,7 @@ fn portability(package: &Package) -> Result<(), String> {
     }
 
     announce("Every host reads what every other wrote");
+    // Built with the tests in Rust, which came before.
     let release = package.target.join("release");
     let mut tests = package.tool("python");
     tests.args(["-m", "pytest", "tests/portability", "-p", "no:cacheprovider"]).env("PERSIST_COMPONENTS", published);
