@@ -75,10 +75,9 @@ pub(crate) fn against_python(table: &mut Table, state: &[u8]) {
     fs::write(&file, state).unwrap();
     let mut python = Python::start(folder.path(), &file);
     let engine = Engine::builder().storage(LocalFileStorage::new(folder.path())).build().unwrap();
-    // The level that compresses as Python's 6 does: on some texts a little more,
-    // on others a few hundredths of a percent less.
+    // The level that comes closest to Python's 6: on some texts it compresses a
+    // little more, on others a few hundredths of a percent less.
     let as_small = SnapshotOptions { level: Some(7), ..options(Codec::Gzip) };
-    let as_small_as = Goal::AtLeast(0.999);
     let mut taken = [const { Vec::new() }; 7];
     for _ in 0..7 {
         taken[0].push(python.ask("save"));
@@ -98,7 +97,7 @@ pub(crate) fn against_python(table: &mut Table, state: &[u8]) {
     };
     for (what, key, took, goal, ratio) in [
         (".json.gz", "x.json.gz", save_gz, 1.8, None),
-        (".json.gz of level 7", "7.json.gz", save_7, 1.8, Some(as_small_as)),
+        (".json.gz of level 7", "7.json.gz", save_7, 1.8, Some(Goal::AtLeast(1.0))),
         (".json.zst", "x.json.zst", save_zst, 4.0, Some(Goal::AtLeast(1.0))),
     ] {
         table.add(format!("{what}: save / Python's gzip + sha256 + fsync + rename"), save / took, Goal::AtLeast(goal), speed(took));
