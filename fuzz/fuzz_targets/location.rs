@@ -1,16 +1,9 @@
-//! What users write as a location. The host's two files stand alone, so that
-//! its engine need not be built with sanitizers.
+//! What users write as a location.
 
 #![no_main]
-#![allow(dead_code, reason = "the host's files have more than is used here")]
-
-#[path = "../../host/src/error.rs"]
-mod error;
-#[path = "../../host/src/location.rs"]
-mod location;
 
 use libfuzzer_sys::fuzz_target;
-use location::StorageLocation;
+use persist_model::StorageLocation;
 
 fuzz_target!(|text: &str| {
     match StorageLocation::parse(text) {

@@ -31,10 +31,12 @@ Commands:
                     WIT package, checksums, a list of what is inside
   edge              build the command for small machines: no compiler, no S3";
 
-/// The root of the workspace.
+/// The root of the workspace. Cargo says it when it runs this: what it said when
+/// it built this may be another clone's, where clones share a target folder.
 fn workspace() -> PathBuf {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     // The package is one level below it.
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(1).unwrap_or(Path::new(".")).to_owned()
+    package.ancestors().nth(1).unwrap_or(Path::new(".")).to_owned()
 }
 
 fn build_component(file: &Path) -> Result<(), String> {

@@ -27,7 +27,9 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
 }
 
 fn build(target: &Path, out: &Path) -> Result<(), String> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).ok_or("the package is not in a workspace")?;
+    // As it runs, not as it was built: clones may share a target folder.
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").ok_or("cargo run says which workspace to build, and it is not what runs this")?;
+    let workspace = Path::new(&package).ancestors().nth(2).ok_or("the package is not in a workspace")?;
     let library = |package: &str| component::build_package(workspace, package, target).and_then(|built| read(&built));
     let parts = Parts {
         persist: component::build(workspace, target).and_then(|built| read(&built))?,
