@@ -42,9 +42,10 @@ const MIB: usize = 1 << 20;
 fn any_number_of_workers_gives_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let engines = [1, 2, 3, 8].map(|workers| (workers, engine(folder.path(), workers)));
-    let sizes = [0, 1, MIB / 4, MIB / 4 + 1, MIB - 1, MIB, MIB + 1, 2 * MIB, 2 * MIB + 1, 4 * MIB, 13_000_001];
     let mut compared = 0;
-    for codec in [Codec::Gzip, Codec::Zstd] {
+    // With the length of a codec's blocks.
+    for (codec, block) in [(Codec::Gzip, 5 * MIB / 4), (Codec::Zstd, MIB)] {
+        let sizes = [0, 1, MIB / 4, MIB / 4 + 1, block - 1, block, block + 1, 2 * block, 2 * block + 1, 4 * block, 13_000_001];
         for size in sizes {
             for state in [chat_bytes(size as u64), noise(size)] {
                 let mut expected = None;

@@ -42,7 +42,7 @@ fn it_reads_every_sample() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
     let mut samples = 0;
-    for size in [0, 1, 1000, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 5_000_000] {
+    for size in [0, 1, 1000, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, (5 << 18) + 1, 5_000_000] {
         let state = chat_bytes(size);
         fs::write(folder.join("state"), &state).expect("a state");
         for (name, level) in [("x.gz", "1"), ("x.gz", "9"), ("x.zst", "-7"), ("x.zst", "4")] {

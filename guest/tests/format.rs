@@ -217,7 +217,7 @@ fn files_of_another_writer_are_read() {
 /// may cut otherwise, what the library makes of it.
 #[test]
 fn the_library_writes_the_same_file() {
-    for size in [0, 1, 25_000, 1 << 20, (1 << 20) + 1] {
+    for size in [0, 1, 25_000, 1 << 20, (1 << 20) + 1, 5 << 18, (5 << 18) + 1] {
         let state: Vec<u8> = state().into_iter().cycle().take(size).collect();
         let storage = MemoryStorage::default();
         let options = SaveOptions {
@@ -230,7 +230,7 @@ fn the_library_writes_the_same_file() {
             ..SaveOptions::default()
         };
         let saved = snapshots::save(&storage, KEY, &state, options).unwrap();
-        let mut parts = Parts::new(true, &state, 1 << 20);
+        let mut parts = Parts::new(true, &state, 5 << 18);
         let stored = storage.get(KEY).unwrap();
         // serde_json's map sorts its names; the library writes them in the
         // documented order. That document is taken from the file.

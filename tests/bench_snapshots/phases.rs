@@ -8,8 +8,8 @@ use crate::other_host::{Objects, snapshots, start};
 use crate::table::{Table, in_turn};
 use crate::{engine, name, options};
 
-/// Bytes of state in a block, for both codecs.
-const BLOCK: usize = 1 << 20;
+/// Bytes of state that are hashed in one call.
+const CHUNK: usize = 1 << 20;
 
 /// A part, in seconds: in the sandbox, and natively.
 type Part = (f64, f64);
@@ -42,8 +42,8 @@ fn hashing(state: &[u8]) -> Part {
     };
     let saver = snapshots.call_open_saver(&mut store, "x", &wanted).unwrap().unwrap();
     let mut sandboxed = || {
-        for block in state.chunks(BLOCK) {
-            snapshots.saver().call_hash(&mut store, saver, block).unwrap().unwrap();
+        for chunk in state.chunks(CHUNK) {
+            snapshots.saver().call_hash(&mut store, saver, chunk).unwrap().unwrap();
         }
     };
     let [sandboxed, native] = in_turn(5, [&mut sandboxed, &mut || assert!(Sha256::digest(state).len() == 32)]);
@@ -59,17 +59,18 @@ fn blocks(table: &mut Table, codec: Codec, state: &[u8], hash_of_state: Part) {
         Codec::Zstd => (snapshots::Codec::Zstd, codec::Codec::Zstd),
     };
     let level = ours.default_level();
+    let block_size = ours.block_size() as usize;
     let mut encoder = Encoder::new(ours, level).unwrap();
-    let encoded: Vec<_> = state.chunks(BLOCK).map(|block| encoder.encode(block).unwrap()).collect();
+    let encoded: Vec<_> = state.chunks(block_size).map(|block| encoder.encode(block).unwrap()).collect();
     let stored = encoded.iter().map(|block| block.frame.len()).sum::<usize>();
     let share = stored as f64 / state.len() as f64;
     let hash_of_frames = (hash_of_state.0 * share, hash_of_state.1 * share);
     let mut sandboxed = || {
-        for block in state.chunks(BLOCK) {
+        for block in state.chunks(block_size) {
             drop(blocks.call_encode(&mut store, theirs, level, block).unwrap().unwrap());
         }
     };
-    let mut natively = || state.chunks(BLOCK).for_each(|block| drop(encoder.encode(block).unwrap()));
+    let mut natively = || state.chunks(block_size).for_each(|block| drop(encoder.encode(block).unwrap()));
     let [sandboxed, native] = in_turn(3, [&mut sandboxed, &mut natively]);
     let compressing = (sandboxed - hash_of_frames.0, native - hash_of_frames.1);
 
@@ -159,7 +160,7 @@ pub(crate) fn choices(table: &mut Table, state: &[u8]) {
             let detail = format!("save {:.0} MB/s, restore {:.0} MB/s{mark}", rate(save), rate(restore));
             table.add(format!("  {} level {level}: times smaller", name(codec)), smaller, None, detail);
         }
-        for size in [256 << 10, 512 << 10, 1 << 20, 2 << 20, 4 << 20, 8 << 20] {
+        for size in [256 << 10, 512 << 10, 1 << 20, 5 << 18, 2 << 20, 4 << 20, 8 << 20] {
             let mut encoder = Encoder::new(ours, ours.default_level()).unwrap();
             let mut stored = 0;
             let mut encode = || {

@@ -8,9 +8,9 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 
 use crate::error::{Error, ErrorCode, Result};
 
-/// By measurement: below it the ratio suffers from empty windows, above it
-/// memory and the time to the first byte grow and the ratio hardly does.
-pub(super) const BLOCK_SIZE: u32 = 1 << 20;
+/// 1.25 MiB, by measurement: below it the ratio suffers from empty windows, above
+/// it memory and the time to the first byte grow and the ratio hardly does.
+pub(super) const BLOCK_SIZE: u32 = 5 << 18;
 
 /// zlib's own default.
 pub(super) const DEFAULT_LEVEL: i32 = 6;
