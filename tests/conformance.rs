@@ -58,6 +58,28 @@ macro_rules! without_the_longest_key {
 }
 
 for_each_check!(conformance);
+
+/// The storages of files, each with the folder that its keys are below.
+#[cfg(unix)]
+fn in_a_folder(check: fn(&Storage, &std::path::Path)) {
+    let folder = tempfile::tempdir().expect("a folder");
+    check(&(Arc::new(LocalFileStorage::new(folder.path())) as Storage), folder.path());
+    let folder = tempfile::tempdir().expect("a folder");
+    check(&wasi_storage::below(folder.path()), &folder.path().join(wasi_storage::ROOT));
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_left_out() {
+    in_a_folder(storage_suite::files::what_is_no_file_is_left_out);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_listing_has_all_while_others_save() {
+    in_a_folder(storage_suite::files::a_listing_has_all_while_others_save);
+}
+
 for_each_check!(without_the_longest_key);
 
 /// A backend that is added has to be listed here, and above.

@@ -25,6 +25,9 @@ macro_rules! for_each_check {
     };
 }
 
+#[cfg(unix)]
+pub(crate) mod files;
+
 use std::sync::Arc;
 
 use persist_host::{ByteRange, ErrorCode, ObjectInfo, PersistError, Precondition, ReadOptions, Result, StorageAdapter, WriteOptions};

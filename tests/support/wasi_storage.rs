@@ -67,7 +67,7 @@ impl WasiStorage {
         wasmtime_wasi::p2::add_to_linker_sync(&mut linker).unwrap();
         let mut ctx = WasiCtx::builder();
         // Not there yet: the first write makes it.
-        ctx.env("PERSIST_LOCAL_PATH", "/files/new/folder");
+        ctx.env("PERSIST_LOCAL_PATH", format!("/files/{ROOT}"));
         ctx.preopened_dir(folder, "/files", FsPerms::ReadWrite).unwrap();
         let mut store = Store::new(engine, Wasi { table: ResourceTable::new(), ctx: ctx.build() });
         let provider = bindings::StorageProvider::instantiate(&mut store, component, &linker).unwrap();
@@ -220,7 +220,14 @@ impl Drop for Reader {
 }
 
 /// An empty storage, and what has to live as long as it.
+/// Where keys are in the folder that the component is given.
+pub(crate) const ROOT: &str = "new/folder";
+
+pub(crate) fn below(folder: &Path) -> Arc<dyn StorageAdapter> {
+    Arc::new(WasiStorage::new(folder))
+}
+
 pub(crate) fn fresh() -> (Arc<dyn StorageAdapter>, Box<dyn Any>) {
     let folder = tempfile::tempdir().expect("a folder");
-    (Arc::new(WasiStorage::new(folder.path())), Box::new(folder))
+    (below(folder.path()), Box::new(folder))
 }

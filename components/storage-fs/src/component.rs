@@ -65,11 +65,10 @@ impl wit::Guest for Component {
 
     fn stat(key: String) -> Result<wit::ObjectInfo, wit::Error> {
         key::check(&key)?;
-        let (file, stat) = files::open(&files::root()?, &key).map_err(|failure| match failure.code {
+        files::info_at(&files::root()?, &key).map_err(|failure| match failure.code {
             wit::ErrorCode::InvalidKey => error(wit::ErrorCode::NotFound, "there is no such file: this is a folder or a device"),
             _ => failure,
-        })?;
-        Ok(files::info(&key, &file, &stat))
+        })
     }
 
     fn delete(key: String, precondition: wit::Precondition) -> Result<(), wit::Error> {

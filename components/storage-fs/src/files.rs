@@ -1,7 +1,9 @@
 //! The folder, and what is known of a file in it.
 
 use wasip2::filesystem::preopens::get_directories;
-use wasip2::filesystem::types::{Descriptor, DescriptorFlags, DescriptorStat, DescriptorType, ErrorCode as Os, OpenFlags, PathFlags};
+use wasip2::filesystem::types::{
+    Descriptor, DescriptorFlags, DescriptorStat, DescriptorType, ErrorCode as Os, MetadataHashValue, OpenFlags, PathFlags,
+};
 
 use crate::component::wit::{Error, ErrorCode, ObjectInfo};
 use crate::failure::{error, failed};
@@ -34,10 +36,11 @@ fn located() -> Result<(Descriptor, String), Error> {
     };
     // The longest name that the path begins with. What is relative is below the
     // folder that stands for the current one, or for everything.
+    let wanted = wanted.trim_start_matches("./");
     let rest_in = |name: &str| {
         let rest = match name {
-            "." => (!wanted.starts_with('/')).then(|| wanted.trim_start_matches("./")),
-            "/" => Some(wanted.as_str()),
+            "." => (!wanted.starts_with('/')).then_some(wanted),
+            "/" => Some(wanted),
             name => wanted.strip_prefix(name.trim_end_matches('/')).filter(|rest| rest.is_empty() || rest.starts_with('/')),
         };
         rest.map(|rest| rest.trim_matches('/').to_owned())
@@ -95,21 +98,40 @@ pub(crate) fn sync_folder(folder: &Descriptor) -> Result<(), Os> {
 
 /// The facts of a file. The etag changes with every replacement as far as the
 /// host tells: by its own hash of what identifies a file, size and times.
-pub(crate) fn info(key: &str, file: &Descriptor, stat: &DescriptorStat) -> ObjectInfo {
-    let identity = file.metadata_hash().map(|hash| format!("{:x}{:016x}", hash.upper, hash.lower)).unwrap_or_default();
+fn facts(key: &str, stat: &DescriptorStat, identity: Result<MetadataHashValue, Os>) -> ObjectInfo {
+    let identity = identity.map(|hash| format!("{:x}{:016x}", hash.upper, hash.lower)).unwrap_or_default();
     let time = |time: Option<wasip2::clocks::wall_clock::Datetime>| time.map(|time| format!("{:x}.{:x}", time.seconds, time.nanoseconds));
     let times = time(stat.status_change_timestamp).or(time(stat.data_modification_timestamp)).unwrap_or_default();
     let modified = stat.data_modification_timestamp.map(|time| time.seconds * 1000 + u64::from(time.nanoseconds / 1_000_000));
     ObjectInfo { key: key.to_owned(), size: stat.size, etag: Some(format!("{identity}-{:x}-{times}", stat.size)), modified }
 }
 
-/// Opens a file to be read.
+/// The facts of a file that is open.
+pub(crate) fn info(key: &str, file: &Descriptor, stat: &DescriptorStat) -> ObjectInfo {
+    facts(key, stat, file.metadata_hash())
+}
+
+/// The facts of what has a name, if it is a file. It need not be readable.
+pub(crate) fn info_at(root: &Descriptor, key: &str) -> Result<ObjectInfo, Error> {
+    let stat = only_file(root.stat_at(PathFlags::SYMLINK_FOLLOW, key))?;
+    Ok(facts(key, &stat, root.metadata_hash_at(PathFlags::SYMLINK_FOLLOW, key)))
+}
+
+/// Opens a file to be read. It is looked at first: to open a pipe waits for who
+/// writes to it, which no deadline of a host need end.
 pub(crate) fn open(root: &Descriptor, key: &str) -> Result<(Descriptor, DescriptorStat), Error> {
+    only_file(root.stat_at(PathFlags::SYMLINK_FOLLOW, key))?;
     let file = root.open_at(PathFlags::SYMLINK_FOLLOW, key, OpenFlags::empty(), DescriptorFlags::READ).map_err(|os| failed("open", os))?;
-    let stat = file.stat().map_err(|os| failed("open", os))?;
-    if stat.type_ != DescriptorType::RegularFile {
-        let what = if stat.type_ == DescriptorType::Directory { "a folder" } else { "a device, pipe or socket" };
-        return Err(error(ErrorCode::InvalidKey, format!("this is {what}, not a file")));
-    }
+    let stat = only_file(file.stat())?;
     Ok((file, stat))
+}
+
+fn only_file(stat: Result<DescriptorStat, Os>) -> Result<DescriptorStat, Error> {
+    let stat = stat.map_err(|os| failed("open", os))?;
+    let what = match stat.type_ {
+        DescriptorType::RegularFile => return Ok(stat),
+        DescriptorType::Directory => "a folder",
+        _ => "a device, pipe or socket",
+    };
+    Err(error(ErrorCode::InvalidKey, format!("this is {what}, not a file")))
 }

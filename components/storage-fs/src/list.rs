@@ -1,6 +1,6 @@
 //! Listing files as keys, in the order of the keys' bytes.
 
-use wasip2::filesystem::types::{Descriptor, DescriptorType, ErrorCode as Os, PathFlags};
+use wasip2::filesystem::types::{Descriptor, DescriptorType, ErrorCode as Os};
 
 use crate::component::wit::{Error, ObjectInfo};
 use crate::failure::failed;
@@ -46,7 +46,15 @@ impl Listing<'_> {
     fn folder(&mut self, path: &str) -> Result<(), Os> {
         let entries = files::open_folder(self.root, path.trim_end_matches('/'))?.read_directory()?;
         let mut keys = Vec::new();
-        while let Some(entry) = entries.read_directory_entry()? {
+        loop {
+            let entry = match entries.read_directory_entry() {
+                Ok(Some(entry)) => entry,
+                Ok(None) => break,
+                // Gone since, as what is being written is once it is complete;
+                // and a name that is not UTF-8 is no key.
+                Err(Os::NoEntry | Os::IllegalByteSequence) => continue,
+                Err(os) => return Err(os),
+            };
             if matches!(entry.name.as_str(), "." | "..") {
                 continue;
             }
@@ -71,12 +79,8 @@ impl Listing<'_> {
                 continue;
             }
             // Gone since, a dangling link, or a link out of the folder.
-            let Ok(stat) = self.root.stat_at(PathFlags::SYMLINK_FOLLOW, &key) else { continue };
-            if stat.type_ == DescriptorType::RegularFile
-                && let Ok((file, stat)) = files::open(self.root, &key)
-            {
-                self.found.push(files::info(&key, &file, &stat));
-            }
+            let Ok(info) = files::info_at(self.root, &key) else { continue };
+            self.found.push(info);
         }
         Ok(())
     }

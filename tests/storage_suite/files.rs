@@ -1,0 +1,62 @@
+//! What a folder may hold beside the objects of a storage of files: made by
+//! other programs, or on its way.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use persist_host::{ErrorCode, ReadOptions};
+
+use super::{Storage, code, keys, opened, write};
+
+/// `root` is the folder that keys are below.
+pub(crate) fn what_is_no_file_is_left_out(storage: &Storage, root: &Path) {
+    write(storage, "agents/one", b"1");
+    let folder = root.join("agents");
+    fs::write(folder.join(OsStr::from_bytes(b"no text \xff")), "2").expect("a file");
+    symlink("nowhere", folder.join("dangling")).expect("a link");
+    let made = Command::new("mkfifo").arg(folder.join("pipe")).status().expect("mkfifo runs");
+    assert!(made.success());
+
+    assert_eq!(keys(storage, "", None, 1000), ["agents/one"]);
+    assert_eq!(keys(storage, "agents/", None, 1000), ["agents/one"]);
+    // Who opens a pipe waits for the other end, if nothing is done about it.
+    assert_eq!(code(opened(storage.open_read("agents/pipe", ReadOptions::default()))), ErrorCode::InvalidKey);
+    assert_eq!(code(storage.stat("agents/pipe")), ErrorCode::NotFound);
+}
+
+pub(crate) fn a_listing_has_all_while_others_save(storage: &Storage, root: &Path) {
+    let kept: Vec<String> = (0..20).map(|number| format!("agents/kept-{number:02}")).collect();
+    for key in &kept {
+        write(storage, key, b"kept");
+    }
+    let folder = root.join("agents");
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // As others save: a name for the time being, then the key.
+        scope.spawn(|| {
+            let names: Vec<_> = (0..40).map(|number| folder.join(format!(".persist-{number}.tmp"))).collect();
+            while !ended.load(Ordering::Relaxed) {
+                names.iter().for_each(|name| fs::write(name, "new").expect("a file"));
+                names.iter().for_each(|name| fs::rename(name, folder.join("new")).expect("it is renamed"));
+            }
+        });
+        let began = Instant::now();
+        let mut listings = 0;
+        while listings < 300 || began.elapsed() < Duration::from_millis(500) {
+            let mut listed = keys(storage, if listings % 2 == 0 { "" } else { "agents/" }, None, 1000);
+            listed.retain(|key| key != "agents/new");
+            if listed != kept {
+                ended.store(true, Ordering::Relaxed);
+                panic!("listing {listings} has {listed:?}");
+            }
+            listings += 1;
+        }
+        ended.store(true, Ordering::Relaxed);
+    });
+}
