@@ -15,8 +15,12 @@ const unconditional = ({ tag }) => {
   if (tag !== "none") throw error("unsupported", "no conditions here");
 };
 
+/** The most bytes that one call may write: buffers are no part of what a thread of V8 may have. */
+const MOST_BYTES = 1 << 30;
+
 /** The contract of persist:snapshot/storage, on a map of keys to bytes. */
 export function memory(objects) {
+  let room = MOST_BYTES;
   const info = (key) => ({ key, size: BigInt(objects.get(key).length), etag: undefined, modified: undefined });
   const found = (key) => {
     if (!objects.has(key)) throw missing();
@@ -28,6 +32,8 @@ export function memory(objects) {
       this.chunks = [];
     }
     write(chunk) {
+      room -= chunk.length;
+      if (room < 0) throw error("no-space", "a call may write 1 GiB");
       this.chunks.push(Buffer.from(chunk));
     }
     static commit(writer) {

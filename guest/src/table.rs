@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorCode, Result};
 pub(crate) const ROW: usize = 40;
 
 /// More blocks are neither written nor read: it bounds the table in memory to
-/// 10 MiB, and a state to 256 GiB.
+/// 10 MiB, and a state to 256 GiB in blocks of 1 MiB.
 pub const MAX_BLOCKS: u32 = 262_144;
 
 /// The rows, as they are stored.
