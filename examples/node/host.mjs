@@ -15,12 +15,18 @@ const unconditional = ({ tag }) => {
   if (tag !== "none") throw error("unsupported", "no conditions here");
 };
 
-/** The most bytes that one call may write: buffers are no part of what a thread of V8 may have. */
+/** The most bytes that one call may write in all: buffers are no part of what a thread of V8 may have. */
 const MOST_BYTES = 1 << 30;
 
+/** What an object takes besides its key and its bytes. */
+const ENTRY = 256;
+
 /** The contract of persist:snapshot/storage, on a map of keys to bytes. */
-export function memory(objects) {
-  let room = MOST_BYTES;
+export function memory(objects, room) {
+  const spend = (bytes) => {
+    if (bytes > room) throw error("no-space", "this call may write no more");
+    room -= bytes;
+  };
   const info = (key) => ({ key, size: BigInt(objects.get(key).length), etag: undefined, modified: undefined });
   const found = (key) => {
     if (!objects.has(key)) throw missing();
@@ -32,8 +38,7 @@ export function memory(objects) {
       this.chunks = [];
     }
     write(chunk) {
-      room -= chunk.length;
-      if (room < 0) throw error("no-space", "a call may write 1 GiB");
+      spend(chunk.length);
       this.chunks.push(Buffer.from(chunk));
     }
     static commit(writer) {
@@ -43,11 +48,11 @@ export function memory(objects) {
   }
   class Reader {
     constructor(key, bytes) {
-      this.key = key;
+      this.opened = info(key);
       this.rest = bytes;
     }
     info() {
-      return info(this.key);
+      return this.opened;
     }
     read(max) {
       const chunk = this.rest.subarray(0, max);
@@ -61,6 +66,7 @@ export function memory(objects) {
     supportedConditions: () => ({}),
     openWrite(key, { precondition }) {
       unconditional(precondition);
+      spend(key.length + ENTRY);
       return new Writer(key);
     },
     openRead(key, { range }) {
@@ -82,18 +88,18 @@ export function memory(objects) {
 }
 
 /** What a thread does. */
-export default async function call({ url, modules, objects, name, given }) {
+export default async function call({ url, modules, objects, most, name, given }) {
   const { instantiate } = await import(url);
   const wasi = new WASIShim({ sandbox: { preopens: {}, env: {}, args: [], enableNetwork: false } }).getImportObject();
-  const instance = await instantiate((core) => modules.get(core), { ...wasi, "persist:snapshot/storage": memory(objects) });
+  const instance = await instantiate((core) => modules.get(core), { ...wasi, "persist:snapshot/storage": memory(objects, most) });
   return { found: instance.snapshots[name](...given), objects };
 }
 
 /** Calls of the component, each into a fresh instance: after a trap one can't be entered again. */
-export async function load(transpiled, objects, deadline = 60_000) {
+export async function load(transpiled, objects, { deadline = 60_000, most = MOST_BYTES } = {}) {
   const code = await compiled(transpiled);
   return async (name, ...given) => {
-    const { found, objects: after } = await limited(import.meta.url, { ...code, objects, name, given }, deadline);
+    const { found, objects: after } = await limited(import.meta.url, { ...code, objects, most, name, given }, deadline);
     objects.clear();
     for (const [key, bytes] of after) objects.set(key, Buffer.from(bytes));
     return found;

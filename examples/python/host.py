@@ -22,16 +22,18 @@ def _error(code, message):
 
 
 MISSING, UNSUPPORTED = _error("not-found", "there is no such object"), _error("unsupported", "no conditions here")
-MOST_HANDLES, MOST_BYTES = 64, 1 << 30  # Of one call, and of an object that is being written.
+NO_SPACE = _error("no-space", "this call may write no more")
+# Of one call: what it holds at once, and what it writes in all; an object counts with its key, and this much.
+MOST_HANDLES, MOST_BYTES, ENTRY = 64, 1 << 30, 256
 
 
 class Host:
     """Calls of a component, each in a fresh instance: after a trap one can't be entered again."""
 
-    def __init__(self, component, deadline=30.0):
+    def __init__(self, component, deadline=30.0, most=MOST_BYTES):
         config = Config()
         config.epoch_interruption = True
-        self.engine, self.objects, self.handles, self.tenths = Engine(config), {}, {}, round(deadline * 10)
+        self.engine, self.objects, self.tenths, self.most = Engine(config), {}, round(deadline * 10), most
         self.component, self.linker = Component.from_file(self.engine, component), Linker(self.engine)
         threading.Thread(target=self.tick, daemon=True).start()
         self.linker.add_wasip2()
@@ -39,18 +41,11 @@ class Host:
             for kind, name in enumerate(("writer", "reader")):
                 storage.add_resource(name, ResourceType.host(kind), lambda _, rep: self.handles.pop(rep, None))
             storage.add_func("supported-conditions", lambda store: set())
-            storage.add_func("open-write", self.open_write)
-            storage.add_func("open-read", self.open_read)
-            storage.add_func(
-                "stat", lambda _, key: Variant(*("ok", self.info(key)) if key in self.objects else ("err", MISSING))
-            )
-            storage.add_func("delete", self.delete)
-            storage.add_func("list-objects", self.list_objects)
+            for name in ("open-write", "open-read", "stat", "delete", "list-objects"):
+                storage.add_func(name, getattr(self, name.replace("-", "_")))
             storage.add_func("[method]writer.write", self.write)
             storage.add_func("[static]writer.commit", self.commit)
-            storage.add_func(
-                "[method]reader.info", lambda store, own: self.info(self.handles[own.to_host(store).rep][0])
-            )
+            storage.add_func("[method]reader.info", lambda store, own: self.handles[own.to_host(store).rep][0])
             storage.add_func("[method]reader.read", self.read)
 
     def tick(self):
@@ -58,24 +53,31 @@ class Host:
             time.sleep(0.1)
             self.engine.increment_epoch()
 
-    def handle(self, store, kind, key, data):
+    def handle(self, store, kind, *opened):
         if len(self.handles) >= MOST_HANDLES:
             raise RuntimeError("the component holds too many handles")
         self.rep += 1
-        self.handles[self.rep] = (key, data)
+        self.handles[self.rep] = list(opened)
         return ResourceHost.own(self.rep, kind).to_any(store)
 
+    def spend(self, size):
+        self.room -= min(size, self.room + 1)
+        return self.room >= 0
+
     def open_write(self, store, key, options):
-        return self.handle(store, 0, key, bytearray()) if options.precondition.tag == "none" else UNSUPPORTED
+        if options.precondition.tag != "none":
+            return UNSUPPORTED
+        return self.handle(store, 0, key, bytearray()) if self.spend(len(key) + ENTRY) else NO_SPACE
 
     def write(self, store, writer, chunk):
         data = self.handles[writer.to_host(store).rep][1]
-        if len(data) + len(chunk) > MOST_BYTES:
-            return _error("no-space", "an object has at most 1 GiB here")
-        return data.extend(chunk)
+        return data.extend(chunk) if self.spend(len(chunk)) else NO_SPACE
 
     def info(self, key):
         return _record(key=key, size=len(self.objects[key]), etag=None, modified=None)
+
+    def stat(self, store, key):
+        return Variant("ok", self.info(key)) if key in self.objects else Variant("err", MISSING)
 
     def delete(self, store, key, precondition):
         if precondition.tag != "none":
@@ -83,31 +85,30 @@ class Host:
         return MISSING if self.objects.pop(key, None) is None else None
 
     def open_read(self, store, key, options):
-        data, wanted = self.objects.get(key), options.range
-        if data is None:
-            return MISSING
+        # No copy, however often it is opened.
+        data, wanted = memoryview(self.objects.get(key, b"")), options.range
         if isinstance(wanted, Record):  # A span.
             data = data[wanted.offset :][: wanted.length]
         elif isinstance(wanted, int):  # The last so many.
             data = data[max(0, len(data) - wanted) :]
-        return self.handle(store, 1, key, bytearray(data))
+        return self.handle(store, 1, self.info(key), data) if key in self.objects else MISSING
 
     def read(self, store, reader, most):
-        data = self.handles[reader.to_host(store).rep][1]
-        chunk, data[:most] = bytes(data[:most]), b""
+        opened = self.handles[reader.to_host(store).rep]
+        chunk, opened[1] = bytes(opened[1][:most]), opened[1][most:]
         return chunk
 
     def commit(self, store, writer):
         key, data = self.handles.pop(writer.to_host(store).rep)
         self.objects[key] = bytes(data)
-        return Variant("ok", self.info(key))
+        return self.stat(store, key)
 
     def list_objects(self, store, prefix, after, limit):
         keys = [key for key in sorted(self.objects) if key.startswith(prefix) and key > (after or "")]
         return [self.info(key) for key in keys[:limit]]
 
     def call(self, name, *arguments):
-        self.handles, self.rep, store = {}, 0, Store(self.engine)
+        self.handles, self.rep, self.room, store = {}, 0, self.most, Store(self.engine)
         store.set_limits(memory_size=128 << 20, memories=1, instances=32, tables=32, table_elements=100_000)
         store.set_epoch_deadline(self.tenths)
         store.set_wasi(WasiConfig())

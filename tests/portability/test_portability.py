@@ -281,35 +281,48 @@ class Tools(Composed):
         assert self.call(folder, "delete", key) is None
 
 
+NODE_PROGRAM = str(PROGRAMS / "node")
+
+
 @pytest.fixture(scope="module")
-def hosts(tmp_path_factory: pytest.TempPathFactory) -> list[Host]:
-    transpiled = tmp_path_factory.mktemp("transpiled")
-    for name in ("drive.mjs", "composed.mjs", "host.mjs", "limited.mjs"):
-        folder = ROOT / ("tests/portability" if name == "drive.mjs" else "examples/node")
+def transpiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Components as jco makes modules of JavaScript of them; what loads these lies in NODE."""
+    for source in (*(ROOT / "tests/portability").glob("*.mjs"), *(ROOT / "examples/node").glob("*.mjs")):
         # Beside the packages that they import.
-        shutil.copy(folder / name, NODE)
-    node, jco = str(PROGRAMS / "node"), str(NODE / "node_modules/@bytecodealliance/jco/dist/jco.js")
-    for component in ("persist", "persist-fs"):
-        wasm = str(COMPONENTS / f"{component}.wasm")
-        out = str(transpiled / component)
-        run([node, jco, "transpile", wasm, "--instantiation", "async", "--quiet", "-o", out, "--name", component], NODE)
+        shutil.copy(source, NODE)
+    jco = str(NODE / "node_modules/@bytecodealliance/jco/dist/jco.js")
+    modules = {}
+    for name, wasm in {
+        "persist": str(COMPONENTS / "persist.wasm"),
+        "persist-fs": str(COMPONENTS / "persist-fs.wasm"),
+        "hostile": HOSTILE,
+    }.items():
+        out = tmp_path_factory.mktemp(name)
+        arguments = ["--instantiation", "async", "--quiet", "-o", str(out), "--name", name]
+        run([NODE_PROGRAM, jco, "transpile", wasm, *arguments], NODE)
         # Where the core modules are told from plain scripts.
-        (transpiled / component / "package.json").write_text('{"type": "module"}')
+        (out / "package.json").write_text('{"type": "module"}')
+        modules[name] = str(out / f"{name}.js")
+    return modules
+
+
+@pytest.fixture(scope="module")
+def hosts(transpiled: dict[str, str]) -> list[Host]:
     import wasmtime_cli  # type: ignore[import-untyped]
 
     wasmtime = Path(wasmtime_cli.__file__).with_name("wasmtime")
     wasmtime.chmod(0o755)
-    drive = [node, str(NODE / "drive.mjs")]
+    drive = [NODE_PROGRAM, str(NODE / "drive.mjs")]
     cli = [str(wasmtime), "run", "--dir", ".", str(COMPONENTS / "persist-cli.wasm")]
     return [
         Command("native", [str(PROGRAMS / "persist")]),
         Command("wasmtime command", cli),
         Composed(),
         Tools(),
-        Driven("node, composed", [*drive, "composed", str(transpiled / "persist-fs/persist-fs.js")]),
+        Driven("node, composed", [*drive, "composed", transpiled["persist-fs"]]),
         Driven("rust, bare", [EXAMPLE_HOST, str(COMPONENTS / "persist.wasm")]),
         Bare(),
-        Driven("node, bare", [*drive, "bare", str(transpiled / "persist/persist.js")]),
+        Driven("node, bare", [*drive, "bare", transpiled["persist"]]),
     ]
 
 
@@ -482,6 +495,47 @@ def test_a_plugin_that_misbehaves_leaves_the_host_running(tmp_path: Path) -> Non
                 hostile.call(operation, key)
         assert time.monotonic() - began < 60
         assert good.call("restore-text", "kept.gz") == STATE
+
+
+def test_a_plugin_that_writes_for_ever_is_refused() -> None:
+    """Into one writer, and in ever new objects: no more than a call may write."""
+    most = 100_000
+    for key, prefix in [("fill/x", "filled"), ("scatter/x", "scattered-")]:
+        hostile = example("host").Host(HOSTILE, most=most)
+        hostile.objects = {"kept": b"as it was"}
+        # A refusal to write is the plugin's to handle; it has nothing to say of it.
+        assert vars(hostile.call("verify", key))["snapshot-index"] == 2**64 - 1
+        assert hostile.objects.pop("kept") == b"as it was"
+        assert all(name.startswith(prefix) for name in hostile.objects)
+        assert len(hostile.objects) < most / 100
+        assert sum(len(name) + len(data) for name, data in hostile.objects.items()) <= most
+        # What is not committed is not stored.
+        assert bool(hostile.objects) == (key == "scatter/x")
+
+
+def test_a_plugin_that_misbehaves_in_node_leaves_the_host_running(transpiled: dict[str, str]) -> None:
+    """In the host of examples/node, of which each call has a thread."""
+    most = 1_000_000
+    expected = {
+        "trap/x": "unreachable",
+        "loop/x": "stopped after 5000 ms",
+        "overflow/x": "stack|unreachable|bounds",
+        "leak/x": "",
+        "fill/x": "returned",
+        "scatter/x": "returned",
+    }
+    command = [NODE_PROGRAM, str(NODE / "misbehave.mjs"), transpiled["hostile"], transpiled["persist"], str(most)]
+    said = [json.loads(line) for line in run([*command, *expected], NODE).splitlines()]
+    assert [found["key"] for found in said] == list(expected)
+    for found in said:
+        key, stored = found["key"], found["stored"]
+        print(found["key"], found["ended"])
+        assert found["kept"], key
+        assert re.search(expected[key], found["ended"]), found["ended"]
+        assert (found["ended"] == "returned") == (expected[key] == "returned"), found["ended"]
+        assert bool(stored) == (key == "scatter/x")
+        assert len(stored) < most / 100
+        assert sum(stored) <= most
 
 
 def test_the_bare_component_is_the_same_everywhere() -> None:

@@ -14,10 +14,7 @@ use std::error::Error;
 use std::path::Path;
 use std::{env, fs};
 
-use persist_example_host::{Objects, Plugin, snapshots, storage};
-
-/// Tenths of a second that a call may compute.
-const DEADLINE: u64 = 300;
+use persist_example_host::{LIMITS, Objects, Plugin, snapshots, storage};
 
 const RESTORED: &str = ".restored";
 
@@ -48,7 +45,7 @@ fn read(folder: &Path) -> Result<Objects, Box<dyn Error>> {
         if let (Ok(name), Ok(path)) = (name, path)
             && let Some(name) = name.to_str().filter(|name| !name.ends_with(RESTORED))
         {
-            objects.insert(name.to_owned(), fs::read(path)?);
+            objects.insert(name.to_owned(), fs::read(path)?.into());
         }
     }
     Ok(objects)
@@ -78,7 +75,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let call = |persist: &persist_example_host::Persist, store: &mut _| {
             persist.persist_snapshot_snapshots().call_list_snapshots(store, "", None, 1000)
         };
-        for entry in plugin.call(&mut objects, DEADLINE, call)?.map_err(refused)?.entries {
+        for entry in plugin.call(&mut objects, LIMITS, call)?.map_err(refused)?.entries {
             match entry {
                 snapshots::ListEntry::Snapshot(metadata) => println!("{}", metadata.key),
                 snapshots::ListEntry::Unreadable(found) => println!("{} is no snapshot", found.key),
@@ -91,7 +88,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         _ => (Vec::new(), rest),
     };
     for key in keys {
-        let says = plugin.call(&mut objects, DEADLINE, |persist, store| {
+        let says = plugin.call(&mut objects, LIMITS, |persist, store| {
             let api = persist.persist_snapshot_snapshots();
             Ok(match &operation[..] {
                 "save" => api.call_save(store, key, &state, &options())?.map(|saved| saved.content_hash),

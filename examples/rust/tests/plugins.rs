@@ -10,27 +10,52 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use persist_example_host::{Objects, Plugin};
+use persist_example_host::{LIMITS, Limits, Objects, Plugin};
 
-#[test]
-fn a_plugin_that_misbehaves_is_stopped() {
+/// The component that misbehaves, and the real one.
+fn plugins() -> (Plugin, Plugin) {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
     let target = |name: &str| Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let hostile = fs::read(component::build_package(workspace, "hostile-guest", &target("hostile")).expect("it builds")).unwrap();
     let good = fs::read(component::build(workspace, &target("components")).expect("it builds")).unwrap();
-    let (hostile, good) = (Plugin::new(&hostile).unwrap(), Plugin::new(&good).unwrap());
-    let mut objects = Objects::from([("kept".to_owned(), b"as it was".to_vec())]);
+    (Plugin::new(&hostile).unwrap(), Plugin::new(&good).unwrap())
+}
+
+#[test]
+fn a_plugin_that_misbehaves_is_stopped() {
+    let (hostile, good) = plugins();
+    let mut objects = Objects::from([("kept".to_owned(), b"as it was"[..].into())]);
     for (key, says) in [("trap/x", "unreachable"), ("bloat/x", "memory"), ("loop/x", "interrupt"), ("overflow/x", "stack"), ("leak/x", "")]
     {
         let began = Instant::now();
-        let stopped = hostile.call(&mut objects, 20, |persist, store| persist.persist_snapshot_snapshots().call_verify(store, key));
+        let limits = Limits { tenths: 20, ..LIMITS };
+        let stopped = hostile.call(&mut objects, limits, |persist, store| persist.persist_snapshot_snapshots().call_verify(store, key));
         let error = format!("{:?}", stopped.map(drop).expect_err("it misbehaves"));
         assert!(error.contains(says), "{key}: {error}");
         assert!(began.elapsed() < Duration::from_secs(30));
         println!("{key}: {}", error.lines().last().unwrap());
         // The next plugin finds everything as it was.
-        assert_eq!(objects.get("kept").map(Vec::as_slice), Some(&b"as it was"[..]));
-        let exists = good.call(&mut objects, 300, |persist, store| persist.persist_snapshot_snapshots().call_exists(store, "kept"));
+        assert_eq!(objects.get("kept").map(|kept| &kept[..]), Some(&b"as it was"[..]));
+        let exists = good.call(&mut objects, LIMITS, |persist, store| persist.persist_snapshot_snapshots().call_exists(store, "kept"));
         assert!(exists.unwrap().unwrap());
+    }
+}
+
+/// Into one writer, and in ever new objects: no more than a call may write.
+#[test]
+fn a_plugin_that_writes_for_ever_is_refused() {
+    let (hostile, _) = plugins();
+    let bytes = 1_000_000;
+    for (key, prefix) in [("fill/x", "filled"), ("scatter/x", "scattered-")] {
+        let mut objects = Objects::from([("kept".to_owned(), b"as it was"[..].into())]);
+        let limits = Limits { bytes, ..LIMITS };
+        let called = hostile.call(&mut objects, limits, |persist, store| persist.persist_snapshot_snapshots().call_verify(store, key));
+        called.unwrap().expect("a refusal to write is the plugin's to handle");
+        assert_eq!(objects.remove("kept").as_deref(), Some(&b"as it was"[..]));
+        assert!(objects.keys().all(|key| key.starts_with(prefix)));
+        let stored: usize = objects.iter().map(|(key, object)| key.len() + object.len()).sum();
+        assert!(stored <= bytes && objects.len() < bytes / 100, "{key}: {} objects of {stored} bytes", objects.len());
+        // What is not committed is not stored.
+        assert_eq!(objects.is_empty(), key == "fill/x");
     }
 }

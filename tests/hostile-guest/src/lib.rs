@@ -34,6 +34,17 @@ fn writer(key: &str) -> Result<storage::Writer, storage::Error> {
     storage::open_write(key, &options)
 }
 
+/// Whether a host took something; that it has no room is the one reason not to.
+fn accepted<T>(answer: Result<T, storage::Error>) -> bool {
+    match answer {
+        Ok(_) => true,
+        Err(error) => {
+            assert_eq!(error.code, storage::ErrorCode::NoSpace, "{}", error.message);
+            false
+        }
+    }
+}
+
 /// Does what the first part of a key says.
 fn behave(key: &str) {
     match key.split('/').next().unwrap_or_default() {
@@ -64,6 +75,17 @@ fn behave(key: &str) {
             if let Ok(writer) = writer("flooded") {
                 let _ = writer.write(&vec![7; 60 << 20]);
             }
+        }
+        // Into one writer, until that is refused.
+        "fill" => {
+            let writer = writer("filled").expect("one writer");
+            while accepted(writer.write(&[7; 10_000])) {}
+            std::mem::forget(writer);
+        }
+        // Under one key after another, with nothing in them.
+        "scatter" => {
+            let stored = |number: u64| writer(&format!("scattered-{number}")).and_then(storage::Writer::commit);
+            (0..).take_while(|number| accepted(stored(*number))).for_each(drop);
         }
         "escape" => {
             for key in
