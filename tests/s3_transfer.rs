@@ -4,29 +4,21 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a benchmark fails by panicking")]
 
 mod support;
+#[allow(dead_code, reason = "the other benchmark uses more of it")]
+#[path = "support/table.rs"]
+mod table;
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::Path;
-use std::time::Instant;
 
 use persist_host::{ReadOptions, StorageAdapter, WriteOptions};
 use support::moto::aws;
 use support::server::{BUCKET, Server};
+use table::{Goal, Table, in_turn};
 
 const SIZE: usize = 256_000_000;
 const ROUNDS: usize = 5;
-
-fn timed(work: impl FnOnce()) -> f64 {
-    let began = Instant::now();
-    work();
-    began.elapsed().as_secs_f64()
-}
-
-fn median(mut seconds: Vec<f64>) -> f64 {
-    seconds.sort_by(f64::total_cmp);
-    seconds[seconds.len() / 2]
-}
 
 fn upload(server: &Server, from: &Path) {
     let (adapter, mut file) = (server.adapter(), File::open(from).expect("the file"));
@@ -57,7 +49,7 @@ fn download(server: &Server, to: &Path) {
 
 fn main() {
     let (server, folder) = (Server::start(), tempfile::tempdir().expect("a folder"));
-    let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+    let (from, to, copied) = (folder.path().join("from"), folder.path().join("to"), folder.path().join("copied"));
     let content = support::noise(SIZE);
     fs::write(&from, &content).expect("a file");
     let copy = |from: &str, to: &str| {
@@ -65,20 +57,23 @@ fn main() {
         assert!(done.status.success(), "{done:?}");
     };
     let object = format!("s3://{BUCKET}/theirs");
-    let (from_text, to_text) = (from.to_str().expect("a path"), to.to_str().expect("a path"));
-    let check = || assert!(fs::read(&to).expect("the file") == content);
-    let mut seconds = [const { Vec::new() }; 4];
-    for _ in 0..ROUNDS {
-        seconds[0].push(timed(|| upload(&server, &from)));
-        seconds[1].push(timed(|| copy(from_text, &object)));
-        seconds[2].push(timed(|| download(&server, &to)));
-        check();
-        seconds[3].push(timed(|| copy(&object, to_text)));
-        check();
+    let (from_text, copied_text) = (from.to_str().expect("a path"), copied.to_str().expect("a path"));
+    let [up, their_up, down, their_down] = in_turn(
+        ROUNDS,
+        [&mut || upload(&server, &from), &mut || copy(from_text, &object), &mut || download(&server, &to), &mut || {
+            copy(&object, copied_text)
+        }],
+    );
+    for file in [to, copied] {
+        assert!(fs::read(file).expect("the file") == content);
     }
-    let [up, their_up, down, their_down] = seconds.map(median);
+    println!("256 MB to the same server and back, in turn, median of {ROUNDS}");
     let rate = |seconds: f64| SIZE as f64 / 1e6 / seconds;
-    println!("256 MB, median of {ROUNDS}, the same server, in turn; a ratio is time of the adapter / time of aws s3 cp");
-    println!("up    {up:.2} s ({:.0} MB/s), aws s3 cp {their_up:.2} s, ratio {:.2}", rate(up), up / their_up);
-    println!("down  {down:.2} s ({:.0} MB/s), aws s3 cp {their_down:.2} s, ratio {:.2}", rate(down), down / their_down);
+    let mut table = Table::default();
+    for (what, ours, theirs) in [("upload", up, their_up), ("download", down, their_down)] {
+        let detail = format!("{:.0} and {:.0} MB/s", rate(ours), rate(theirs));
+        table.add(format!("S3: {what} by the adapter / by aws s3 cp, speed"), theirs / ours, Goal::AtLeast(1.0), detail);
+    }
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    table.finish("s3", &arguments);
 }

@@ -14,10 +14,11 @@ mod target;
 mod verify;
 
 use std::ffi::OsString;
+use std::sync::OnceLock;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
-use persist_model::{ErrorCode, PersistError};
+use persist_model::{ErrorCode, FORMAT_VERSION, PersistError};
 
 pub use self::host::{Entries, FileWriter, Host, Progress, Reader, Writer};
 use self::output::{Failure, Output, OutputOptions};
@@ -29,6 +30,14 @@ pub const EXIT_CODES: &str = "\
 Exit codes: 0 done, 2 wrong argument, 3 not found, 4 exists already or changed meanwhile,
 5 damaged or not a snapshot, 6 not allowed, 7 bucket missing or not supported, 8 network or
 disk, 9 limit of the sandbox, 1 anything else.";
+
+/// What `--version` says: the version, and what decides how snapshots look, the
+/// format and the component, by the SHA-256 of its bytes in hexadecimal. A command
+/// runs on one component, so that the first call is the one that counts.
+pub fn long_version(component_hash: &str) -> &'static str {
+    static VERSION: OnceLock<String> = OnceLock::new();
+    VERSION.get_or_init(|| format!("{}\nformat {FORMAT_VERSION}\ncomponent {component_hash}", env!("CARGO_PKG_VERSION")))
+}
 
 /// The commands that are there on every host.
 #[derive(Subcommand)]

@@ -23,9 +23,6 @@ pub const COMPONENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/persist.w
 #[cfg(feature = "edge")]
 const COMPILED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/persist.cwasm"));
 
-/// The format that the component writes, and the newest that it reads.
-pub const FORMAT_VERSION: u32 = 1;
-
 /// The SHA-256 of the component's bytes: which component this is.
 pub fn component_hash() -> [u8; 32] {
     *include_bytes!(concat!(env!("OUT_DIR"), "/persist.wasm.sha256"))

@@ -67,7 +67,7 @@ pub use cancel::CancelToken;
 pub use compile::CompileCache;
 #[cfg(feature = "compiler")]
 pub use component::COMPONENT;
-pub use component::{FORMAT_VERSION, component_hash};
+pub use component::component_hash;
 pub use config::{StorageBackend, StorageConfig};
 pub use engine::{Copied, Engine};
 pub use error::{ErrorCode, ErrorDetail, PersistError, Result};
@@ -75,7 +75,7 @@ pub use health::{HealthCheck, check_health};
 pub use key::check_key;
 pub use list::Snapshots;
 pub use location::StorageLocation;
-pub use metadata::{Codec, ListEntry, Precondition, SnapshotMetadata, SnapshotOptions};
+pub use metadata::{Codec, FORMAT_VERSION, ListEntry, Precondition, SnapshotMetadata, SnapshotOptions};
 pub use restore::SnapshotReader;
 pub use salvage::{SalvageReport, Salvager};
 pub use save::SnapshotWriter;

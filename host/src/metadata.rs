@@ -1,6 +1,6 @@
 //! Metadata as it crosses the border of the component.
 
-pub use persist_model::metadata::{Codec, ListEntry, Precondition, SnapshotMetadata, SnapshotOptions};
+pub use persist_model::metadata::{Codec, FORMAT_VERSION, ListEntry, Precondition, SnapshotMetadata, SnapshotOptions};
 
 use crate::bindings::snapshots as wit;
 

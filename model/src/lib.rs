@@ -8,4 +8,4 @@ pub mod metadata;
 
 pub use error::{ErrorCode, ErrorDetail, PersistError, Result};
 pub use location::{LocalPaths, StorageLocation};
-pub use metadata::{Codec, ListEntry, Precondition, SnapshotMetadata, SnapshotOptions};
+pub use metadata::{Codec, FORMAT_VERSION, ListEntry, Precondition, SnapshotMetadata, SnapshotOptions};

@@ -8,6 +8,9 @@ use serde_json::value::RawValue;
 
 use crate::error::PersistError;
 
+/// The format that the component writes, and the newest that it reads.
+pub const FORMAT_VERSION: u32 = 1;
+
 /// How blocks are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]

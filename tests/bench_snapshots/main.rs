@@ -12,6 +12,7 @@ mod other_host;
 mod peers;
 mod phases;
 mod state;
+#[path = "../support/table.rs"]
 mod table;
 
 use std::fs;
@@ -22,7 +23,7 @@ use persist_guest::{SaveOptions, memory, snapshots};
 use persist_host::{Codec, CompileCache, Engine, LocalFileStorage, MemoryStorage, SnapshotOptions};
 
 use state::{prose, state};
-use table::{Goal, Ratio, Table, in_turn};
+use table::{Goal, Table, in_turn};
 
 const KB: usize = 1000;
 const MB: usize = 1000 * KB;
@@ -240,16 +241,18 @@ fn peak(table: &mut Table, prose: &[String]) {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let (is_check, is_quick) = (arguments.iter().any(|one| one == "--check"), arguments.iter().any(|one| one == "--quick"));
+    let is_quick = arguments.iter().any(|one| one == "--quick");
     // The parts that were named; all, if none was.
     let named: Vec<&String> = arguments.iter().filter(|one| !one.starts_with('-')).collect();
     let is_wanted = |part: &str| named.is_empty() || named.iter().any(|one| *one == part);
+    let mut parts = Vec::new();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let (prose, source) = prose(8 * MB);
     println!("{cores} processors, {} {}; states of {source}\n", std::env::consts::ARCH, std::env::consts::OS);
     let (ten_kb, ten_mb, hundred_mb) = (state(&prose, 10 * KB), state(&prose, 10 * MB), state(&prose, 100 * MB));
     let mut table = Table::default();
-    let mut part = |name: &str, measure: &mut dyn FnMut(&mut Table)| {
+    let mut part = |name: &'static str, measure: &mut dyn FnMut(&mut Table)| {
+        parts.push(name);
         if is_wanted(name) {
             measure(&mut table);
         }
@@ -267,10 +270,8 @@ fn main() {
         part("choices", &mut |table| phases::choices(table, &ten_mb));
     }
 
-    let rows: Vec<String> = table.0.iter().map(Ratio::json).collect();
-    let json = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench_snapshots.json");
-    fs::write(&json, format!("[\n{}\n]\n", rows.join(",\n"))).unwrap();
-    let missed = table.0.iter().filter(|ratio| !ratio.is_met()).count();
-    println!("\n{missed} of {} goals missed; as JSON: {}", table.0.iter().filter(|ratio| ratio.goal.is_some()).count(), json.display());
-    assert!(!is_check || missed == 0, "{missed} goals were missed");
+    for name in named {
+        assert!(parts.contains(&name.as_str()), "there is no part '{name}' of these: {}", parts.join(", "));
+    }
+    table.finish("snapshots", &arguments);
 }

@@ -410,6 +410,8 @@ COMMANDS = [
     ["list", "out"],
     ["wrong"],
     ["show"],
+    ["-V"],
+    ["--version"],
 ]
 
 
@@ -539,7 +541,8 @@ def test_a_plugin_that_misbehaves_in_node_leaves_the_host_running(transpiled: di
 
 
 def test_the_bare_component_is_the_same_everywhere() -> None:
-    """The one in the folder, in the native command, and in the wheel."""
+    """The one in the folder, in the native command, and in the wheel; the command of
+    the other test says the same of the one that it is composed with."""
     from persist._persist import COMPONENT_HASH
 
     component = hashlib.sha256((COMPONENTS / "persist.wasm").read_bytes()).hexdigest()

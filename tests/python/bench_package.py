@@ -1,7 +1,12 @@
-"""What the package costs, as ratios within this run: ``cargo xtask bench``."""
+"""What the package costs, as ratios within this run: ``cargo xtask bench package``.
+
+``--check`` fails on a goal that is missed, ``--json FILE`` writes the rows as the
+benchmarks in Rust write theirs.
+"""
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import importlib
 import json
@@ -38,23 +43,43 @@ def agent(size: int) -> dict[str, Any]:
     return {"messages": messages}
 
 
+class Table:
+    """What was found so far, and what it has to be at least, or at most."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+
+    def add(
+        self, what: str, found: float, detail: str, *, at_least: float | None = None, at_most: float | None = None
+    ) -> None:
+        met = (at_least is None or found >= at_least) and (at_most is None or found <= at_most)
+        goal = f"at least {at_least}" if at_least is not None else f"at most {at_most}" if at_most is not None else ""
+        print(f"{what:<62} {found:>8.2f}  {goal:<14} {'' if met else 'MISSED':<7} {detail}", flush=True)
+        row = {"what": what, "found": found, "at_least": at_least, "at_most": at_most, "met": met, "detail": detail}
+        self.rows.append(row)
+
+    def missed(self) -> int:
+        return sum(not row["met"] for row in self.rows)
+
+
 def seconds(work: Callable[[], object]) -> float:
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
 
 
-def importing() -> None:
+def importing(table: Table) -> None:
     """A process that imports the package, and one that does not, in turn."""
     times: dict[str, list[float]] = {"pass": [], "import persist": []}
     for _ in range(20):
         for code, taken in times.items():
             taken.append(seconds(partial(subprocess.run, [sys.executable, "-c", code], check=True)))
     plain, imported = (statistics.median(taken) * 1000 for taken in times.values())
-    print(f"import persist: {imported - plain:.0f} ms more than pass, which takes {plain:.0f} ms (at most 60)")
+    detail = f"{plain:.0f} ms for pass"
+    table.add("Python: import persist, ms more than pass", imported - plain, detail, at_most=60)
 
 
-def small() -> None:
+def small(table: Table) -> None:
     """A snapshot of 10 KB without fsync, and what people write by hand."""
     value = agent(10_000)
 
@@ -76,14 +101,12 @@ def small() -> None:
                 taken.append(took)
     hand, gz, zst = (statistics.median(taken) * 1e6 for taken in ways.values())
     size = len(json.dumps(value))
-    print(
-        f"snapshot of {size} bytes without fsync: {gz / hand:.2f} times "
-        "json.dumps + gzip.compress + write + rename (at most 2)"
-    )
-    print(f"    {gz:.0f} us as .json.gz, {zst:.0f} us as .json.zst, {hand:.0f} us by hand")
+    for ending, ours, goal in (("gz", gz, 2), ("zst", zst, None)):
+        what = f"Python: 10 KB as .json.{ending} / json, gzip, write, rename, time"
+        table.add(what, ours / hand, f"{ours:.0f} and {hand:.0f} us, {size} bytes", at_most=goal)
 
 
-def threads() -> None:
+def threads(table: Table) -> None:
     """As many snapshots on one thread, and on eight."""
     data = json.dumps(agent(1_000_000)).encode()[:1_000_000]
     store = persist.Store("threads", fsync=False)
@@ -101,11 +124,11 @@ def threads() -> None:
 
     save(0, 20)
     one, eight = seconds(lambda: save(0, 1600)), seconds(on_eight)
-    print(f"1600 snapshots of 1 MB: {one / eight:.2f} times as fast on 8 threads as on one (at least 1.7 on two cores)")
-    print(f"    {one:.1f} s on one, {eight:.1f} s on eight, on {os.cpu_count()} cores")
+    detail = f"{one:.1f} and {eight:.1f} s, {os.cpu_count()} cores"
+    table.add("Python: 1600 states of 1 MB on eight threads / on one, speed", one / eight, detail, at_least=1.7)
 
 
-def ticking() -> None:
+def ticking(table: Table) -> None:
     """The longest that another thread waits while 100 MB are saved."""
     value = agent(100_000_000)
     data = json.dumps(value).encode()
@@ -132,18 +155,14 @@ def ticking() -> None:
     idle = during(lambda: time.sleep(5))
     saving = during(lambda: persist.snapshot(value, "large.json.gz"))
     bytes_saving = during(lambda: persist.Store(".").save_bytes(data, "large-bytes.json.gz"))
-    print(
-        f"longest gap of another thread while a value of {len(data) / 1e6:.0f} MB is saved: {saving:.0f} ms (under 50)"
-    )
-    print(f"    {bytes_saving:.0f} ms while its bytes are, {idle:.0f} ms while nothing is")
+    detail = f"{bytes_saving:.0f} while its bytes are saved, {idle:.0f} while nothing is"
+    what = f"Python: longest wait of a thread while {len(data) / 1e6:.0f} MB are saved, ms"
+    table.add(what, saving, detail, at_most=50)
 
 
-def composed() -> None:
+def composed(table: Table) -> None:
     """10 MB as text by wasmtime's package and persist-fs.wasm, and by the native host with one worker."""
-    component = os.environ.get("PERSIST_COMPONENTS")
-    if component is None:
-        print("the composed component: PERSIST_COMPONENTS does not say where it is")
-        return
+    component = os.environ["PERSIST_COMPONENTS"]
     sys.path.insert(0, str(Path(__file__).parents[2] / "examples/python"))
     persist_class = importlib.import_module("composed").Persist
     text = json.dumps(agent(10_000_000))
@@ -165,10 +184,8 @@ def composed() -> None:
                 times["composed"].append(seconds(partial(foreign.save, text, f"x.json.{ending}")))
             child.stdin.close()
         one, other = (statistics.median(taken) for taken in times.values())
-        print(
-            f".json.{ending} of {len(text) / 1e6:.0f} MB by wasmtime's package: {one / other:.2f} of the native host's "
-            f"speed with one worker (at least 0.33; {other * 1000:.0f} and {one * 1000:.0f} ms)"
-        )
+        what = f"Python: {len(text) / 1e6:.0f} MB as .json.{ending} by wasmtime / natively, speed"
+        table.add(what, one / other, f"{other * 1000:.0f} and {one * 1000:.0f} ms, one worker", at_least=0.33)
 
 
 NATIVE = """
@@ -181,10 +198,27 @@ for _ in sys.stdin:
 """
 
 
-if __name__ == "__main__":
+def main() -> None:
+    parser = argparse.ArgumentParser(description="what the package costs")
+    parser.add_argument("--json", type=Path, help="where the rows go")
+    parser.add_argument("--check", action="store_true", help="fail if a goal is missed")
+    parser.add_argument("--quick", action="store_true", help="leave out what takes minutes")
+    options = parser.parse_args()
+    table, here = Table(), Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        for part in (importing, small, threads, ticking, composed):
-            part()
-            sys.stdout.flush()
-        os.chdir("/")
+        for part in (importing, small, ticking, composed):
+            part(table)
+        if not options.quick:
+            threads(table)
+        os.chdir(here)
+    if options.json is not None:
+        options.json.write_text("[\n" + ",\n".join(map(json.dumps, table.rows)) + "\n]\n")
+    goals = sum(row["at_least"] is not None or row["at_most"] is not None for row in table.rows)
+    print(f"\n{table.missed()} of {goals} goals missed" + (f"; as JSON: {options.json}" if options.json else ""))
+    if options.check and table.missed():
+        sys.exit(f"{table.missed()} goals were missed")
+
+
+if __name__ == "__main__":
+    main()

@@ -3,15 +3,40 @@
 use crate::shell::{announce, cargo, install_target, run as run_command};
 use crate::{edge, python};
 
-pub(crate) fn run(options: &[&str]) -> Result<(), String> {
+/// Parts that are programs of their own; every other one is of the snapshots'.
+const S3: &str = "s3";
+const PACKAGE: &str = "package";
+
+/// Measures everything, or the parts that are named. What misses a goal does not
+/// keep the rest from being measured.
+pub(crate) fn run(arguments: &[&str]) -> Result<(), String> {
+    let (options, parts): (Vec<&str>, Vec<&str>) = arguments.iter().partition(|argument| argument.starts_with('-'));
+    if let Some(unknown) = options.iter().find(|option| !["--check", "--quick"].contains(option)) {
+        return Err(format!("there is no option {unknown}: --check and --quick there are"));
+    }
+    let of_snapshots: Vec<&str> = parts.iter().copied().filter(|part| ![S3, PACKAGE].contains(part)).collect();
+    let is_wanted = |part: &str| parts.is_empty() || parts.contains(&part);
     install_target()?;
-    announce("The build for small machines");
-    let edge = edge::build()?;
-    announce("Snapshots");
-    let mut snapshots = cargo();
-    snapshots.args(["bench", "--locked", "--package", "persist-host", "--bench", "snapshots", "--"]).args(options);
-    run_command(snapshots.env("PERSIST_EDGE", edge))?;
-    announce("The S3 adapter and aws s3 cp");
-    run_command(cargo().args(["bench", "--locked", "--package", "persist-host", "--bench", "s3_transfer"]))?;
-    python::bench()
+    let mut done = Vec::new();
+    if parts.is_empty() || !of_snapshots.is_empty() {
+        announce("The build for small machines");
+        let edge = edge::build()?;
+        announce("Snapshots");
+        let mut snapshots = benchmark("snapshots");
+        done.push(run_command(snapshots.args(&options).args(of_snapshots).env("PERSIST_EDGE", edge)));
+    }
+    if is_wanted(S3) {
+        announce("The S3 adapter and aws s3 cp");
+        done.push(run_command(benchmark("s3_transfer").args(&options)));
+    }
+    if is_wanted(PACKAGE) {
+        done.push(python::bench(&options));
+    }
+    done.into_iter().collect()
+}
+
+fn benchmark(name: &str) -> std::process::Command {
+    let mut command = cargo();
+    command.args(["bench", "--locked", "--package", "persist-host", "--bench", name, "--"]);
+    command
 }

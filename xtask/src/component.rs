@@ -94,17 +94,19 @@ pub(crate) fn build(workspace: &Path, target_dir: &Path) -> Result<PathBuf, Stri
 
 /// Builds a library of the workspace as a component.
 pub(crate) fn build_package(workspace: &Path, package: &str, target_dir: &Path) -> Result<PathBuf, String> {
-    build_part(workspace, package, "--lib", target_dir).map(|folder| folder.join(format!("{}.wasm", package.replace('-', "_"))))
+    build_part(workspace, package, "--lib", target_dir, &[]).map(|folder| folder.join(format!("{}.wasm", package.replace('-', "_"))))
 }
 
-/// Builds a program of the workspace as a component that is a command.
+/// Builds a program of the workspace as a component that is a command, which says
+/// that it runs on the component with this SHA-256.
 #[allow(dead_code, reason = "not every user of this file has a command")]
-pub(crate) fn build_command(workspace: &Path, package: &str, target_dir: &Path) -> Result<PathBuf, String> {
-    build_part(workspace, package, "--bins", target_dir).map(|folder| folder.join(format!("{package}.wasm")))
+pub(crate) fn build_command(workspace: &Path, package: &str, target_dir: &Path, hash: &str) -> Result<PathBuf, String> {
+    let built = build_part(workspace, package, "--bins", target_dir, &[("PERSIST_COMPONENT_HASH", hash)]);
+    built.map(|folder| folder.join(format!("{package}.wasm")))
 }
 
 /// Builds a part of a package, and says in which folder it is.
-fn build_part(workspace: &Path, package: &str, part: &str, target_dir: &Path) -> Result<PathBuf, String> {
+fn build_part(workspace: &Path, package: &str, part: &str, target_dir: &Path, variables: &[(&str, &str)]) -> Result<PathBuf, String> {
     if !target_is_installed()? {
         return Err(format!("the component is built for {TARGET}, which is not installed; run\n\n    rustup target add {TARGET}\n"));
     }
@@ -116,7 +118,7 @@ fn build_part(workspace: &Path, package: &str, part: &str, target_dir: &Path) ->
     for variable in FOREIGN {
         cargo.env_remove(variable);
     }
-    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags(workspace)?);
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags(workspace)?).envs(variables.iter().copied());
     let status = cargo.status().map_err(|error| format!("{cargo:?}: {error}"))?;
     if !status.success() {
         return Err(format!("the component did not build: {cargo:?}: {status}"));

@@ -24,8 +24,10 @@ Commands:
   test              build, run every test
   fuzz [SECONDS]    fuzz every reader of untrusted bytes, each for so long [600];
                     needs a nightly toolchain and cargo-fuzz
-  bench [OPTION]…   measure, and print ratios; --check fails on one that is
-                    missed, --quick leaves out what takes minutes
+  bench [OPTION]… [PART]…
+                    measure, and print ratios; --check fails on one that is
+                    missed, --quick leaves out what takes minutes; PART is s3,
+                    package (of Python), or one of the snapshots' [all]
   component [FILE]  build the WebAssembly component, into FILE [persist.wasm]
   dist [DIR]        write what is published into DIR [dist]: the components, the
                     WIT package, checksums, a list of what is inside

@@ -77,13 +77,16 @@ fn portability(package: &Package) -> Result<(), String> {
 }
 
 /// Measures what the package costs.
-pub(crate) fn bench() -> Result<(), String> {
+pub(crate) fn bench(options: &[&str]) -> Result<(), String> {
     let package = Package::prepare()?;
     package.install()?;
     let built = package.target.join("portability").join("components");
     components::build(&built)?;
     announce("The Python package");
-    run(package.tool("python").arg("tests/python/bench_package.py").env("PERSIST_COMPONENTS", built))
+    let json = package.target.join("tmp").join("bench_package.json");
+    let mut measured = package.tool("python");
+    measured.arg("tests/python/bench_package.py").arg("--json").arg(json).args(options);
+    run(measured.env("PERSIST_COMPONENTS", built))
 }
 
 /// A virtual environment, and the wheel that goes into it.

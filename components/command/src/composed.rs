@@ -25,6 +25,12 @@ use crate::file::StateFile;
 use crate::folder::Folder;
 pub(crate) use generated::persist::snapshot::{snapshots as wit, storage};
 
+/// Which component this one is composed with, as who composes them says.
+const COMPONENT_HASH: &str = match option_env!("PERSIST_COMPONENT_HASH") {
+    Some(hash) => hash,
+    None => "that it is composed with",
+};
+
 /// State that is read and given out at a time.
 const CHUNK: u32 = 2 << 20;
 
@@ -37,7 +43,14 @@ const PAGE: u32 = 200;
 /// (as with 'wasmtime run --dir FOLDER'), or below PERSIST_LOCAL_PATH if that is
 /// set.
 #[derive(Parser)]
-#[command(name = "persist", version, propagate_version = true, max_term_width = 100, after_long_help = persist_cli::EXIT_CODES)]
+#[command(
+    name = "persist",
+    version,
+    long_version = persist_cli::long_version(COMPONENT_HASH),
+    propagate_version = true,
+    max_term_width = 100,
+    after_long_help = persist_cli::EXIT_CODES
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

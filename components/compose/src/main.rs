@@ -26,17 +26,18 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
     fs::write(path, bytes).map_err(|error| format!("{}: {error}", path.display()))
 }
 
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn build(target: &Path, out: &Path) -> Result<(), String> {
     // As it runs, not as it was built: clones may share a target folder.
     let package = std::env::var_os("CARGO_MANIFEST_DIR").ok_or("cargo run says which workspace to build, and it is not what runs this")?;
     let workspace = Path::new(&package).ancestors().nth(2).ok_or("the package is not in a workspace")?;
     let library = |package: &str| component::build_package(workspace, package, target).and_then(|built| read(&built));
-    let parts = Parts {
-        persist: component::build(workspace, target).and_then(|built| read(&built))?,
-        storage_fs: library("persist-storage-fs")?,
-        tools: library("persist-tools")?,
-        command: component::build_command(workspace, "persist-command", target).and_then(|built| read(&built))?,
-    };
+    let persist = component::build(workspace, target).and_then(|built| read(&built))?;
+    let command = component::build_command(workspace, "persist-command", target, &sha256(&persist))?;
+    let parts = Parts { persist, storage_fs: library("persist-storage-fs")?, tools: library("persist-tools")?, command: read(&command)? };
     let wit = workspace.join("wit");
     let (composed, package) = (parts.compose(&wit)?, wit_package(&wit)?);
     fs::create_dir_all(out).map_err(|error| format!("{}: {error}", out.display()))?;
@@ -77,8 +78,7 @@ fn checksums(folder: &Path) -> Result<(), String> {
     for path in files(folder)? {
         let name = path.strip_prefix(folder).unwrap_or(&path);
         if name != Path::new(CHECKSUMS) {
-            let hash: String = Sha256::digest(read(&path)?).iter().map(|byte| format!("{byte:02x}")).collect();
-            writeln!(lines, "{hash}  {}", name.display()).map_err(|error| error.to_string())?;
+            writeln!(lines, "{}  {}", sha256(&read(&path)?), name.display()).map_err(|error| error.to_string())?;
         }
     }
     write(&folder.join(CHECKSUMS), lines.as_bytes())

@@ -12,7 +12,6 @@ mod storage;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
-use std::sync::LazyLock;
 
 use clap::{Parser, Subcommand};
 use persist_cli::output;
@@ -56,13 +55,9 @@ enum Command {
     Man(man::Arguments),
 }
 
-/// The version, and what decides how snapshots look: format and component.
 fn long_version() -> &'static str {
-    static VERSION: LazyLock<String> = LazyLock::new(|| {
-        let hash: String = crate::component_hash().iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{}\nformat {}\ncomponent {hash}", env!("CARGO_PKG_VERSION"), crate::FORMAT_VERSION)
-    });
-    &VERSION
+    let hash: String = crate::component_hash().iter().map(|byte| format!("{byte:02x}")).collect();
+    persist_cli::long_version(&hash)
 }
 
 fn run(command: Command, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {

@@ -1,5 +1,7 @@
-//! What was found, and how it is timed.
+//! What a benchmark found, and how it is timed.
 
+use std::fs;
+use std::path::Path;
 use std::time::Instant;
 
 /// One row of the table.
@@ -7,7 +9,7 @@ pub(crate) struct Ratio {
     what: String,
     found: f64,
     /// What it has to be at least, or at most.
-    pub(crate) goal: Option<Goal>,
+    goal: Option<Goal>,
     detail: String,
 }
 
@@ -18,7 +20,7 @@ pub(crate) enum Goal {
 }
 
 impl Ratio {
-    pub(crate) fn is_met(&self) -> bool {
+    fn is_met(&self) -> bool {
         match self.goal {
             None => true,
             Some(Goal::AtLeast(goal)) => self.found >= goal,
@@ -36,7 +38,7 @@ impl Ratio {
         format!("{:<62} {:>8.2}  {:<14} {:<7} {}", self.what, self.found, goal, mark, self.detail)
     }
 
-    pub(crate) fn json(&self) -> String {
+    fn json(&self) -> String {
         let (least, most) = match self.goal {
             Some(Goal::AtLeast(goal)) => (goal.to_string(), "null".to_owned()),
             Some(Goal::AtMost(goal)) => ("null".to_owned(), goal.to_string()),
@@ -54,13 +56,24 @@ impl Ratio {
 
 /// Everything that was found so far.
 #[derive(Default)]
-pub(crate) struct Table(pub(crate) Vec<Ratio>);
+pub(crate) struct Table(Vec<Ratio>);
 
 impl Table {
     pub(crate) fn add(&mut self, what: impl Into<String>, found: f64, goal: impl Into<Option<Goal>>, detail: impl Into<String>) {
         let ratio = Ratio { what: what.into(), found, goal: goal.into(), detail: detail.into() };
         println!("{}", ratio.row());
         self.0.push(ratio);
+    }
+
+    /// Writes all rows down as JSON, and says how many goals were missed; with
+    /// `--check` among the arguments, fails if one was.
+    pub(crate) fn finish(self, name: &str, arguments: &[String]) {
+        let rows: Vec<String> = self.0.iter().map(Ratio::json).collect();
+        let json = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bench_{name}.json"));
+        fs::write(&json, format!("[\n{}\n]\n", rows.join(",\n"))).unwrap();
+        let missed = self.0.iter().filter(|ratio| !ratio.is_met()).count();
+        println!("\n{missed} of {} goals missed; as JSON: {}", self.0.iter().filter(|ratio| ratio.goal.is_some()).count(), json.display());
+        assert!(missed == 0 || arguments.iter().all(|argument| argument != "--check"), "{missed} goals were missed");
     }
 }
 
