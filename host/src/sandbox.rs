@@ -273,28 +273,7 @@ fn to_guest(error: &PersistError) -> wit::Error {
 
 /// The error that the guest reports, with what passed through it taken out again.
 pub(crate) fn from_guest(error: crate::bindings::snapshots::Error, storage: &dyn StorageAdapter) -> PersistError {
-    use crate::bindings::snapshots::ErrorCode as From;
-    let code = match error.code {
-        From::InvalidArgument => ErrorCode::InvalidArgument,
-        From::NotFound => ErrorCode::NotFound,
-        From::AlreadyExists => ErrorCode::AlreadyExists,
-        From::PreconditionFailed => ErrorCode::PreconditionFailed,
-        From::Integrity => ErrorCode::Integrity,
-        From::NotASnapshot => ErrorCode::NotASnapshot,
-        From::InvalidFormat => ErrorCode::InvalidFormat,
-        From::UnsupportedFormat => ErrorCode::UnsupportedFormat,
-        From::LimitExceeded => ErrorCode::LimitExceeded,
-        From::AccessDenied => ErrorCode::AccessDenied,
-        From::Credentials => ErrorCode::Credentials,
-        From::NoSuchBucket => ErrorCode::NoSuchBucket,
-        From::InvalidKey => ErrorCode::InvalidKey,
-        From::Unavailable => ErrorCode::Unavailable,
-        From::Timeout => ErrorCode::Timeout,
-        From::NoSpace => ErrorCode::NoSpace,
-        From::Unsupported => ErrorCode::Unsupported,
-        From::Io => ErrorCode::Io,
-        From::Other => ErrorCode::Other,
-    };
+    let code = ErrorCode::from(error.code);
     let mut facts = error.details;
     let mut take = |name: &str| facts.iter().position(|(found, _)| found == name).map(|index| facts.remove(index).1);
     let (location, hint, host_code) = (take(LOCATION), take(HINT), take(CODE));
@@ -317,16 +296,6 @@ impl From<wit::Precondition> for Precondition {
             wit::Precondition::None => Self::None,
             wit::Precondition::IfAbsent => Self::IfAbsent,
             wit::Precondition::IfMatch(etag) => Self::IfMatch(etag),
-        }
-    }
-}
-
-impl From<Precondition> for wit::Precondition {
-    fn from(precondition: Precondition) -> Self {
-        match precondition {
-            Precondition::None => Self::None,
-            Precondition::IfAbsent => Self::IfAbsent,
-            Precondition::IfMatch(etag) => Self::IfMatch(etag),
         }
     }
 }

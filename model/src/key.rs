@@ -49,6 +49,28 @@ pub fn file_problem(key: &str) -> Option<&'static str> {
     problem(key).or_else(|| key.split('/').any(is_temporary).then_some("names like this are kept for unfinished writes"))
 }
 
+/// Which keys of files a listing wants.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// What they begin with.
+    pub prefix: &'a str,
+    /// What they come after, in the order of their bytes.
+    pub start_after: Option<&'a str>,
+}
+
+impl Wanted<'_> {
+    /// Whether this is one.
+    pub fn has(&self, key: &str) -> bool {
+        key.starts_with(self.prefix) && self.start_after.is_none_or(|after| key > after) && file_problem(key).is_none()
+    }
+
+    /// Whether one may be among those that begin with `path`, a folder and a slash.
+    pub fn may_be_below(&self, path: &str) -> bool {
+        let in_prefix = path.starts_with(self.prefix) || self.prefix.starts_with(path);
+        in_prefix && self.start_after.is_none_or(|after| path > after || after.starts_with(path))
+    }
+}
+
 /// Checks a key by the rules that hold in every storage.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! What the hosts and commands of Persist share, wherever they run: errors,
 //! metadata, locations and the rules for keys.
 
+mod conversions;
 pub mod error;
 pub mod key;
 pub mod location;

@@ -23,7 +23,7 @@ use persist_model::{
 use crate::convert;
 use crate::file::StateFile;
 use crate::folder::Folder;
-pub(crate) use generated::persist::snapshot::{snapshots as wit, storage};
+pub(crate) use generated::persist::snapshot::snapshots as wit;
 
 /// Which component this one is composed with, as who composes them says.
 const COMPONENT_HASH: &str = match option_env!("PERSIST_COMPONENT_HASH") {
@@ -103,7 +103,7 @@ impl Composed {
     /// Metadata whose key is the location's, as everywhere else.
     fn described(&self, location: &StorageLocation, done: Result<wit::Metadata, wit::Error>) -> Result<SnapshotMetadata> {
         let metadata = self.at(location, done)?;
-        Ok(SnapshotMetadata { key: location.key().to_owned(), ..convert::metadata(metadata) })
+        Ok(SnapshotMetadata { key: location.key().to_owned(), ..metadata.into() })
     }
 }
 
@@ -119,7 +119,7 @@ impl Writer for Saver {
 
     fn commit(self: Box<Self>) -> Result<SnapshotMetadata> {
         let metadata = wit::Saver::commit(self.saver).map_err(|error| convert::error(error).at(&self.location))?;
-        Ok(SnapshotMetadata { key: self.location.key().to_owned(), ..convert::metadata(metadata) })
+        Ok(SnapshotMetadata { key: self.location.key().to_owned(), ..metadata.into() })
     }
 }
 
@@ -175,7 +175,7 @@ impl Iterator for Listing {
             if let Some(entry) = self.page.next() {
                 return Some(Ok(match entry {
                     wit::ListEntry::Snapshot(metadata) => {
-                        let metadata = convert::metadata(metadata);
+                        let metadata = SnapshotMetadata::from(metadata);
                         ListEntry::Snapshot(Box::new(SnapshotMetadata { key: self.shown(&metadata.key), ..metadata }))
                     }
                     wit::ListEntry::Unreadable(found) => {
@@ -223,7 +223,7 @@ impl Host for Composed {
     /// Always waits until the file survives a power cut, as far as the host can:
     /// there is no way to tell the storage otherwise.
     fn writer(&self, location: &StorageLocation, options: SnapshotOptions, _: Durability) -> Result<Box<dyn Writer>> {
-        let saver = self.at(location, wit::open_saver(&self.key(location)?, &convert::options(options)))?;
+        let saver = self.at(location, wit::open_saver(&self.key(location)?, &options.into()))?;
         Ok(Box::new(Saver { saver, location: location.clone() }))
     }
 
@@ -246,7 +246,7 @@ impl Host for Composed {
     }
 
     fn delete(&self, location: &StorageLocation, precondition: Precondition) -> Result<()> {
-        self.at(location, wit::delete(&self.key(location)?, &convert::precondition(precondition)))
+        self.at(location, wit::delete(&self.key(location)?, &precondition.into()))
     }
 
     fn list(&self, folder: &str) -> Result<Entries> {

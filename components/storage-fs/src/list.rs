@@ -1,5 +1,6 @@
 //! Listing files as keys, in the order of the keys' bytes.
 
+use persist_model::key::Wanted;
 use wasip2::filesystem::types::{Descriptor, DescriptorType, ErrorCode as Os};
 
 use crate::component::wit::{Error, ObjectInfo};
@@ -8,8 +9,7 @@ use crate::{files, key};
 
 struct Listing<'a> {
     root: &'a Descriptor,
-    prefix: &'a str,
-    start_after: Option<&'a str>,
+    wanted: Wanted<'a>,
     limit: usize,
     found: Vec<ObjectInfo>,
 }
@@ -18,7 +18,7 @@ struct Listing<'a> {
 /// out: they may lead in a circle, and give a file two keys. One that the prefix
 /// itself names is asked for, and followed.
 pub(crate) fn list(root: &Descriptor, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<ObjectInfo>, Error> {
-    let mut listing = Listing { root, prefix, start_after, limit: limit as usize, found: Vec::new() };
+    let mut listing = Listing { root, wanted: Wanted { prefix, start_after }, limit: limit as usize, found: Vec::new() };
     let (path, _) = key::split(prefix);
     let path = if path.is_empty() { String::new() } else { format!("{path}/") };
     match listing.folder(&path) {
@@ -30,17 +30,6 @@ pub(crate) fn list(root: &Descriptor, prefix: &str, start_after: Option<&str>, l
 }
 
 impl Listing<'_> {
-    /// Whether a key in the folder whose keys begin with `path` can be wanted.
-    fn may_hold(&self, path: &str) -> bool {
-        let in_prefix = path.starts_with(self.prefix) || self.prefix.starts_with(path);
-        let not_before = self.start_after.is_none_or(|after| path > after || after.starts_with(path));
-        in_prefix && not_before
-    }
-
-    fn wants(&self, key: &str) -> bool {
-        key.starts_with(self.prefix) && self.start_after.is_none_or(|after| key > after) && key::check(key).is_ok()
-    }
-
     /// Lists a folder whose keys all begin with `path`, which is empty or ends
     /// with a slash.
     fn folder(&mut self, path: &str) -> Result<(), Os> {
@@ -61,7 +50,7 @@ impl Listing<'_> {
             // With its slash a folder sorts where its keys do.
             let is_folder = entry.type_ == DescriptorType::Directory;
             let key = if is_folder { format!("{path}{}/", entry.name) } else { format!("{path}{}", entry.name) };
-            if if is_folder { self.may_hold(&key) } else { self.wants(&key) } {
+            if if is_folder { self.wanted.may_be_below(&key) } else { self.wanted.has(&key) } {
                 keys.push((key, is_folder));
             }
         }

@@ -5,14 +5,14 @@ use std::io;
 use cap_std::fs::Dir;
 
 use super::disk::{Disk, Operation};
-use super::{LocalFileStorage, check_local_key, object_info};
+use super::{LocalFileStorage, object_info};
 use crate::error::Result;
+use crate::key::Wanted;
 use crate::storage::{ObjectInfo, StorageAdapter};
 
 struct Listing<'a> {
     disk: &'a Disk,
-    prefix: &'a str,
-    start_after: Option<&'a str>,
+    wanted: Wanted<'a>,
     limit: usize,
     found: Vec<ObjectInfo>,
 }
@@ -26,23 +26,12 @@ pub(super) fn list(storage: &LocalFileStorage, prefix: &str, start_after: Option
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(storage.failed("", "list", &error)),
     };
-    let mut listing = Listing { disk: &storage.disk, prefix, start_after, limit: limit as usize, found: Vec::new() };
+    let mut listing = Listing { disk: &storage.disk, wanted: Wanted { prefix, start_after }, limit: limit as usize, found: Vec::new() };
     listing.folder(&root, "").map_err(|(at, error)| super::local_error("list", &error).at(storage.locate(&at)))?;
     Ok(listing.found)
 }
 
 impl Listing<'_> {
-    /// Whether a key in the folder whose keys begin with `path` can be wanted.
-    fn may_hold(&self, path: &str) -> bool {
-        let in_prefix = path.starts_with(self.prefix) || self.prefix.starts_with(path);
-        let not_before = self.start_after.is_none_or(|after| path > after || after.starts_with(path));
-        in_prefix && not_before
-    }
-
-    fn wants(&self, key: &str) -> bool {
-        key.starts_with(self.prefix) && self.start_after.is_none_or(|after| key > after) && check_local_key(key).is_ok()
-    }
-
     /// Lists a folder whose keys all begin with `path`. An error comes with
     /// the path it is about.
     fn folder(&mut self, folder: &Dir, path: &str) -> std::result::Result<(), (String, io::Error)> {
@@ -57,8 +46,7 @@ impl Listing<'_> {
             // With its slash a folder sorts where its keys do.
             let is_folder = file_type.is_dir();
             let key = if is_folder { format!("{path}{name}/") } else { format!("{path}{name}") };
-            let wanted = if is_folder { self.may_hold(&key) } else { self.wants(&key) };
-            if wanted {
+            if if is_folder { self.wanted.may_be_below(&key) } else { self.wanted.has(&key) } {
                 names.push((key, name, is_folder));
             }
         }
