@@ -1,12 +1,5 @@
 //! What the commands run on: the component that this one is composed with.
 
-// The macro writes unsafe code for the canonical ABI, and items without
-// documentation; both are its own business.
-#[allow(missing_docs, unreachable_pub, clippy::undocumented_unsafe_blocks, clippy::all)]
-mod generated {
-    wit_bindgen::generate!({ path: "../../wit", world: "command" });
-}
-
 use std::env;
 use std::ffi::OsString;
 use std::io::{self, Read, Write as _};
@@ -20,10 +13,10 @@ use persist_model::{
     ErrorCode, ListEntry, LocalPaths, PersistError, Precondition, Result, SnapshotMetadata, SnapshotOptions, StorageLocation,
 };
 
+use crate::bindings::wit;
 use crate::convert;
 use crate::file::StateFile;
 use crate::folder::Folder;
-pub(crate) use generated::persist::snapshot::snapshots as wit;
 
 /// Which component this one is composed with, as who composes them says.
 const COMPONENT_HASH: &str = match option_env!("PERSIST_COMPONENT_HASH") {

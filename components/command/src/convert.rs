@@ -3,9 +3,9 @@
 use persist_model::error::ErrorDetail;
 use persist_model::{ErrorCode, PersistError};
 
-use crate::composed::wit;
+use crate::bindings::wit;
 
-persist_model::conversions!(crate::composed::wit);
+persist_model::conversions!(crate::bindings::wit);
 
 pub(crate) fn error(error: wit::Error) -> PersistError {
     let code = ErrorCode::from(error.code);

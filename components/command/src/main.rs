@@ -3,6 +3,8 @@
 //! with.
 
 #[cfg(target_family = "wasm")]
+mod bindings;
+#[cfg(target_family = "wasm")]
 mod composed;
 #[cfg(target_family = "wasm")]
 mod convert;

@@ -1,17 +1,10 @@
 //! Where the files meet the WIT interface `storage`.
 
-// The macro writes unsafe code for the canonical ABI, and items without
-// documentation; both are its own business.
-#[allow(missing_docs, unreachable_pub, clippy::undocumented_unsafe_blocks, clippy::all)]
-mod generated {
-    wit_bindgen::generate!({ path: "../../wit", world: "storage-provider" });
-}
-
 use std::cell::RefCell;
 
-pub(crate) use generated::exports::persist::snapshot::storage as wit;
 use wasip2::filesystem::types::{Descriptor, ErrorCode as Os};
 
+use crate::bindings::wit;
 use crate::failure::{error, failed};
 use crate::write::Unfinished;
 use crate::{files, key, list, write};
@@ -24,7 +17,7 @@ const MAX_LISTED: u32 = 1000;
 
 struct Component;
 
-generated::export!(Component with_types_in generated);
+crate::bindings::export!(Component with_types_in crate::bindings::generated);
 
 struct Reader {
     file: Descriptor,

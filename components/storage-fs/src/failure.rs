@@ -2,7 +2,7 @@
 
 use wasip2::filesystem::types::ErrorCode as Os;
 
-use crate::component::wit::{Error, ErrorCode};
+use crate::bindings::wit::{Error, ErrorCode};
 
 pub(crate) fn error(code: ErrorCode, message: impl Into<String>) -> Error {
     Error { code, retryable: false, message: message.into(), details: Vec::new() }

@@ -5,7 +5,7 @@ use wasip2::filesystem::types::{
     Descriptor, DescriptorFlags, DescriptorStat, DescriptorType, ErrorCode as Os, MetadataHashValue, OpenFlags, PathFlags,
 };
 
-use crate::component::wit::{Error, ErrorCode, ObjectInfo};
+use crate::bindings::wit::{Error, ErrorCode, ObjectInfo};
 use crate::failure::{error, failed};
 
 /// Says which folder, where the first that the host gives will not do.

@@ -2,7 +2,7 @@
 
 pub(crate) use persist_model::key::{is_temporary, split};
 
-use crate::component::wit::{Error, ErrorCode};
+use crate::bindings::wit::{Error, ErrorCode};
 use crate::failure::error;
 
 /// A name for a file that is being written.

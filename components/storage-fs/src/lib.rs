@@ -8,6 +8,8 @@
 //! `std::fs` is not used: it asks for flags that some hosts refuse.
 
 #[cfg(target_family = "wasm")]
+mod bindings;
+#[cfg(target_family = "wasm")]
 mod component;
 #[cfg(target_family = "wasm")]
 mod failure;

@@ -3,7 +3,7 @@
 use persist_model::key::Wanted;
 use wasip2::filesystem::types::{Descriptor, DescriptorType, ErrorCode as Os};
 
-use crate::component::wit::{Error, ObjectInfo};
+use crate::bindings::wit::{Error, ObjectInfo};
 use crate::failure::failed;
 use crate::{files, key};
 

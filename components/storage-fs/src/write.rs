@@ -6,7 +6,7 @@
 
 use wasip2::filesystem::types::{Descriptor, DescriptorFlags, DescriptorType, ErrorCode as Os, OpenFlags, PathFlags};
 
-use crate::component::wit::{Error, ErrorCode, ObjectInfo, Precondition};
+use crate::bindings::wit::{Error, ErrorCode, ObjectInfo, Precondition};
 use crate::failure::{error, failed};
 use crate::{files, key};
 
@@ -71,12 +71,10 @@ impl Unfinished {
             Precondition::IfMatch(_) => return Err(if_match_unsupported()),
         };
         let (path, name) = key::split(key);
-        let folder = files::make_folder(root, path).map_err(|error| match error.code {
+        let folder = files::make_folder(root, path).map_err(|failed| match failed.code {
             // A file stands where the key needs a folder.
-            ErrorCode::NotFound | ErrorCode::AlreadyExists => {
-                crate::failure::error(ErrorCode::InvalidKey, "a file stands where the path needs a folder")
-            }
-            _ => error,
+            ErrorCode::NotFound | ErrorCode::AlreadyExists => error(ErrorCode::InvalidKey, "a file stands where the path needs a folder"),
+            _ => failed,
         })?;
         match folder.stat_at(PathFlags::empty(), name) {
             Ok(stat) if !matches!(stat.type_, DescriptorType::RegularFile | DescriptorType::SymbolicLink) => {

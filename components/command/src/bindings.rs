@@ -1,0 +1,10 @@
+//! The WIT world `command`, generated.
+
+// The macro writes unsafe code for the canonical ABI, and items without
+// documentation; both are its own business.
+#[allow(missing_docs, unreachable_pub, clippy::undocumented_unsafe_blocks, clippy::all)]
+mod generated {
+    wit_bindgen::generate!({ path: "../../wit", world: "command" });
+}
+
+pub(crate) use generated::persist::snapshot::snapshots as wit;
