@@ -46,7 +46,7 @@ fn engine() -> (Engine, TempDir) {
 }
 
 /// The keys that make it misbehave.
-const BEHAVIOURS: [&str; 13] = [
+const BEHAVIOURS: [&str; 14] = [
     "trap/x",
     "overflow/x",
     "loop/x",
@@ -55,6 +55,7 @@ const BEHAVIOURS: [&str; 13] = [
     "flood/x",
     "hold/x",
     "escape/x",
+    "reserved/x",
     "print/x",
     "sleep/x",
     "exit/x",
@@ -142,8 +143,10 @@ fn hostile_arguments_reach_nothing() {
     for (name, operation) in OPERATIONS {
         // The component itself asserts that each of its tries was refused, and
         // would trap.
-        if let Err(error) = operation(&engine, "escape/x") {
-            assert!(!error.to_string().contains("the component failed"), "{name}: {error}");
+        for behaviour in ["escape/x", "reserved/x"] {
+            if let Err(error) = operation(&engine, behaviour) {
+                assert!(!error.to_string().contains("the component failed"), "{name}, {behaviour}: {error}");
+            }
         }
     }
     assert_eq!(outside(folder.path()), Vec::<String>::new());

@@ -10,16 +10,15 @@ import { WASIShim } from "@bytecodealliance/preview2-shim/instantiation";
 import { compiled, limited } from "./limited.mjs";
 
 const error = (code, message) => ({ code, retryable: false, message, details: [] });
-const missing = () => error("not-found", "there is no such object");
-const unconditional = ({ tag }) => {
-  if (tag !== "none") throw error("unsupported", "no conditions here");
+const check = (key, isSupported = true) => {
+  if (!isSupported) throw error("unsupported", "no conditions here, and 1,000 at a time");
+  const isOdd = key.split("/").some((part) => ["", ".", ".."].includes(part)) || Buffer.byteLength(key) > 1024;
+  if (isOdd || /\p{Cc}/u.test(key)) throw error("invalid-key", "a key is a path of up to 1,024 bytes, without '.' and '..'");
 };
 
-/** The most bytes that one call may write in all: buffers are no part of what a thread of V8 may have. */
-const MOST_BYTES = 1 << 30;
-
-/** What an object takes besides its key and its bytes. */
-const ENTRY = 256;
+/** The most bytes that one call may write in all (buffers are no part of what a thread may have), and what an
+ *  object takes besides its key and its bytes. */
+const [MOST_BYTES, ENTRY] = [1 << 30, 256];
 
 /** The contract of persist:snapshot/storage, on a map of keys to bytes. */
 export function memory(objects, room) {
@@ -29,7 +28,8 @@ export function memory(objects, room) {
   };
   const info = (key) => ({ key, size: BigInt(objects.get(key).length), etag: undefined, modified: undefined });
   const found = (key) => {
-    if (!objects.has(key)) throw missing();
+    check(key);
+    if (!objects.has(key)) throw error("not-found", "there is no such object");
     return objects.get(key);
   };
   class Writer {
@@ -55,31 +55,31 @@ export function memory(objects, room) {
       return this.opened;
     }
     read(max) {
-      const chunk = this.rest.subarray(0, max);
-      this.rest = this.rest.subarray(max);
+      const chunk = this.rest.subarray(0, Math.min(max, 1 << 20));
+      this.rest = this.rest.subarray(chunk.length);
       return new Uint8Array(chunk);
     }
   }
   return {
-    Writer,
-    Reader,
-    supportedConditions: () => ({}),
+    Writer, Reader, supportedConditions: () => ({}),
     openWrite(key, { precondition }) {
-      unconditional(precondition);
-      spend(key.length + ENTRY);
+      check(key, precondition.tag === "none");
+      spend(Buffer.byteLength(key) + ENTRY);
       return new Writer(key);
     },
-    openRead(key, { range }) {
+    openRead(key, { range, ifMatch }) {
+      check(key, ifMatch === undefined);
       const bytes = found(key);
       if (range.tag === "span") return new Reader(key, bytes.subarray(Number(range.val.offset), Number(range.val.offset + range.val.length)));
       return new Reader(key, range.tag === "suffix" ? bytes.subarray(Math.max(0, bytes.length - Number(range.val))) : bytes);
     },
     stat: (key) => found(key) && info(key),
     delete(key, precondition) {
-      unconditional(precondition);
+      check(key, precondition.tag === "none");
       objects.delete(found(key) && key);
     },
     listObjects(prefix, after, limit) {
+      check("any", limit <= 1000);
       const order = (one, other) => Buffer.compare(Buffer.from(one), Buffer.from(other));
       const wanted = [...objects.keys()].filter((key) => key.startsWith(prefix) && (after === undefined || order(key, after) > 0));
       return wanted.sort(order).slice(0, limit).map(info);
@@ -98,17 +98,19 @@ export default async function call({ url, modules, objects, most, name, given })
 /** Calls of the component, each into a fresh instance: after a trap one can't be entered again. */
 export async function load(transpiled, objects, { deadline = 60_000, most = MOST_BYTES } = {}) {
   const code = await compiled(transpiled);
-  return async (name, ...given) => {
+  const run = async (name, given) => {
     const { found, objects: after } = await limited(import.meta.url, { ...code, objects, most, name, given }, deadline);
     objects.clear();
     for (const [key, bytes] of after) objects.set(key, Buffer.from(bytes));
     return found;
   };
+  let last = Promise.resolve();
+  // One after the other: each begins with what the one before has stored.
+  return (name, ...given) => (last = last.catch(() => {}).then(() => run(name, given)));
 }
 
-export const options = {
-  agentId: "default_agent", sessionId: "default_session", snapshotIndex: 0n, labels: [], attributes: [], precondition: { tag: "none" },
-};
+const identity = { agentId: "default_agent", sessionId: "default_session", snapshotIndex: 0n };
+export const options = { ...identity, labels: [], attributes: [], precondition: { tag: "none" } };
 
 if (process.argv[1]?.endsWith("host.mjs") && process.argv.length > 2) {
   const objects = new Map();

@@ -1,10 +1,17 @@
-// Calls with a limit on time: each runs in a worker thread of its own, which is ended from outside if it
-// takes too long. What a worker dies of is an error of the call, and the host goes on.
+// Calls with limits on time and memory: each runs in a worker thread of its own, which is ended from outside
+// if it takes too long. What a worker dies of is an error of the call, and the host goes on.
 
 import { readdir, readFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
+import { setFlagsFromString } from "node:v8";
 import { Worker, workerData, parentPort, isMainThread } from "node:worker_threads";
+
+/** What each memory of WebAssembly may have in this process: 128 MiB, in pages of 64 KiB. */
+setFlagsFromString("--wasm-max-mem-pages=2048");
+
+/** What else a thread may have. */
+const resourceLimits = { maxOldGenerationSizeMb: 256, maxYoungGenerationSizeMb: 32 };
 
 /** The core modules of a transpiled component, compiled once: threads share the code. */
 export async function compiled(transpiled) {
@@ -17,7 +24,7 @@ export async function compiled(transpiled) {
 /** Runs the default function of a module with this argument, for at most so many milliseconds. */
 export function limited(module, argument, deadline) {
   return new Promise((resolve, reject) => {
-    const worker = new Worker(new URL(import.meta.url), { workerData: { module: module.toString(), argument }, env: {} });
+    const worker = new Worker(new URL(import.meta.url), { workerData: { module: module.toString(), argument }, resourceLimits, env: {} });
     const timer = setTimeout(() => {
       reject(new Error(`stopped after ${deadline} ms`));
       worker.terminate();

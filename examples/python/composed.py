@@ -7,9 +7,17 @@ code of ours: for platforms that have no wheel. States are text.
 import sys
 import threading
 import time
+import weakref
 
 from wasmtime import Config, Engine, Store, WasiConfig
 from wasmtime.component import Component, Linker, Record, Variant
+
+
+def _tick(engine: "weakref.ref[Engine]") -> None:
+    while (alive := engine()) is not None:
+        alive.increment_epoch()
+        del alive
+        time.sleep(0.1)
 
 
 class Persist:
@@ -21,16 +29,11 @@ class Persist:
         config.epoch_interruption = True
         self.engine = Engine(config)
         self.tenths = round(deadline * 10)  # Of a second that a call may take.
-        threading.Thread(target=self.tick, daemon=True).start()
+        threading.Thread(target=_tick, args=(weakref.ref(self.engine),), daemon=True).start()
         self.component = Component.from_file(self.engine, component)
         self.linker = Linker(self.engine)
         self.linker.add_wasip2()
         self.folder = folder
-
-    def tick(self) -> None:
-        while True:
-            time.sleep(0.1)
-            self.engine.increment_epoch()
 
     def call(self, name: str, *arguments: object) -> object:
         store = Store(self.engine)

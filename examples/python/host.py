@@ -1,14 +1,18 @@
-"""A host of the bare component, whose storage is a dictionary; it outlives what a component does wrong."""
+"""A host of the bare component, whose storage is a dictionary; it outlives what a component does wrong.
+
+python host.py persist.wasm
+"""
 
 import sys
-import threading
-import time
 
-from wasmtime import Config, Engine, Store, WasiConfig
-from wasmtime.component import Component, Linker, Record, ResourceHost, ResourceType, Variant
+from limits import Sandbox
+from wasmtime.component import Record, ResourceHost, ResourceType, Variant
 
 STORAGE, SNAPSHOTS = "persist:snapshot/storage@0.1.0", "persist:snapshot/snapshots@0.1.0"
 UNSET = ("description", "content-type", "extra", "codec", "level", "snapshot-id", "timestamp", "size-hint")
+# Of one call: what it holds at once, what it writes in all, and what it reads at a time. An object counts with
+# its key, and so much.
+MOST_HANDLES, MOST_BYTES, MOST_READ, ENTRY = 64, 1 << 30, 1 << 20, 256
 
 
 def _record(**fields):
@@ -17,105 +21,113 @@ def _record(**fields):
     return made
 
 
-def _error(code, message):
-    return _record(code=code, retryable=False, message=message, details=[])
+class RefusedError(Exception):
+    """An answer to the component: code and message. Any other exception stops it."""
 
 
-MISSING, UNSUPPORTED = _error("not-found", "there is no such object"), _error("unsupported", "no conditions here")
-NO_SPACE = _error("no-space", "this call may write no more")
-# Of one call: what it holds at once, and what it writes in all; an object counts with its key, and this much.
-MOST_HANDLES, MOST_BYTES, ENTRY = 64, 1 << 30, 256
+class Storage:
+    """The objects, what a call holds, and how much it may still write; below, what the contract asks for."""
 
-
-class Host:
-    """Calls of a component, each in a fresh instance: after a trap one can't be entered again."""
-
-    def __init__(self, component, deadline=30.0, most=MOST_BYTES):
-        config = Config()
-        config.epoch_interruption = True
-        self.engine, self.objects, self.tenths, self.most = Engine(config), {}, round(deadline * 10), most
-        self.component, self.linker = Component.from_file(self.engine, component), Linker(self.engine)
-        threading.Thread(target=self.tick, daemon=True).start()
-        self.linker.add_wasip2()
-        with self.linker.root() as root, root.add_instance(STORAGE) as storage:
-            for kind, name in enumerate(("writer", "reader")):
-                storage.add_resource(name, ResourceType.host(kind), lambda _, rep: self.handles.pop(rep, None))
-            storage.add_func("supported-conditions", lambda store: set())
-            for name in ("open-write", "open-read", "stat", "delete", "list-objects"):
-                storage.add_func(name, getattr(self, name.replace("-", "_")))
-            storage.add_func("[method]writer.write", self.write)
-            storage.add_func("[static]writer.commit", self.commit)
-            storage.add_func("[method]reader.info", lambda store, own: self.handles[own.to_host(store).rep][0])
-            storage.add_func("[method]reader.read", self.read)
-
-    def tick(self):
-        while True:
-            time.sleep(0.1)
-            self.engine.increment_epoch()
+    def __init__(self):
+        self.objects, self.handles, self.rep, self.room = {}, {}, 0, 0
 
     def handle(self, store, kind, *opened):
         if len(self.handles) >= MOST_HANDLES:
             raise RuntimeError("the component holds too many handles")
-        self.rep += 1
-        self.handles[self.rep] = list(opened)
+        self.handles[self.rep + 1], self.rep = list(opened), self.rep + 1
         return ResourceHost.own(self.rep, kind).to_any(store)
 
     def spend(self, size):
-        self.room -= min(size, self.room + 1)
-        return self.room >= 0
+        if size > self.room:
+            raise RefusedError("no-space", "this call may write no more")
+        self.room -= size
+
+    def check(self, key, is_supported=True):
+        if not is_supported:
+            raise RefusedError("unsupported", "no conditions here, and 1,000 at a time")
+        is_odd = any(part in ("", ".", "..") for part in key.split("/")) or len(key.encode()) > 1024
+        if is_odd or any(ord(one) < 32 or 127 <= ord(one) < 160 for one in key):
+            raise RefusedError("invalid-key", "a key is a path of up to 1,024 bytes, without '.' and '..'")
+
+    def stat(self, store, key):
+        self.check(key)
+        if key not in self.objects:
+            raise RefusedError("not-found", "there is no such object")
+        return _record(key=key, size=len(self.objects[key]), etag=None, modified=None)
+
+    def delete(self, store, key, precondition):
+        self.check(key, precondition.tag == "none")
+        del self.objects[self.stat(store, key).key]
+
+    def list_objects(self, store, prefix, after, limit):
+        self.check("any", limit <= 1000)
+        keys = [key for key in sorted(self.objects) if key.startswith(prefix) and key > (after or "")]
+        return [self.stat(store, key) for key in keys[:limit]]
 
     def open_write(self, store, key, options):
-        if options.precondition.tag != "none":
-            return UNSUPPORTED
-        return self.handle(store, 0, key, bytearray()) if self.spend(len(key) + ENTRY) else NO_SPACE
+        self.check(key, options.precondition.tag == "none")
+        self.spend(len(key.encode()) + ENTRY)
+        return self.handle(store, 0, key, bytearray())
 
     def write(self, store, writer, chunk):
         data = self.handles[writer.to_host(store).rep][1]
-        return data.extend(chunk) if self.spend(len(chunk)) else NO_SPACE
-
-    def info(self, key):
-        return _record(key=key, size=len(self.objects[key]), etag=None, modified=None)
-
-    def stat(self, store, key):
-        return Variant("ok", self.info(key)) if key in self.objects else Variant("err", MISSING)
-
-    def delete(self, store, key, precondition):
-        if precondition.tag != "none":
-            return UNSUPPORTED
-        return MISSING if self.objects.pop(key, None) is None else None
-
-    def open_read(self, store, key, options):
-        # No copy, however often it is opened.
-        data, wanted = memoryview(self.objects.get(key, b"")), options.range
-        if isinstance(wanted, Record):  # A span.
-            data = data[wanted.offset :][: wanted.length]
-        elif isinstance(wanted, int):  # The last so many.
-            data = data[max(0, len(data) - wanted) :]
-        return self.handle(store, 1, self.info(key), data) if key in self.objects else MISSING
-
-    def read(self, store, reader, most):
-        opened = self.handles[reader.to_host(store).rep]
-        chunk, opened[1] = bytes(opened[1][:most]), opened[1][most:]
-        return chunk
+        self.spend(len(chunk))
+        data.extend(chunk)
 
     def commit(self, store, writer):
         key, data = self.handles.pop(writer.to_host(store).rep)
         self.objects[key] = bytes(data)
         return self.stat(store, key)
 
-    def list_objects(self, store, prefix, after, limit):
-        keys = [key for key in sorted(self.objects) if key.startswith(prefix) and key > (after or "")]
-        return [self.info(key) for key in keys[:limit]]
+    def open_read(self, store, key, options):
+        self.check(key, vars(options)["if-match"] is None)
+        info, data, wanted = self.stat(store, key), memoryview(self.objects[key]), options.range
+        if isinstance(wanted, Record):  # A span.
+            data = data[wanted.offset :][: wanted.length]
+        elif isinstance(wanted, int):  # The last so many.
+            data = data[max(0, len(data) - wanted) :]
+        return self.handle(store, 1, info, data)
+
+    def read(self, store, reader, most):
+        opened = self.handles[reader.to_host(store).rep]
+        chunk, opened[1] = opened[1][: min(most, MOST_READ)], opened[1][min(most, MOST_READ) :]
+        return bytes(chunk)
+
+
+def _answering(method):
+    def answer(*arguments):
+        try:
+            tag, found = "ok", method(*arguments)
+        except RefusedError as refused:
+            tag, found = "err", _record(code=refused.args[0], message=refused.args[1], retryable=False, details=[])
+        # Where both are records, the answer says which it is.
+        return Variant(tag, found) if method.__name__ in ("stat", "commit") else found
+
+    return answer
+
+
+class Host:
+    """Calls of a component, each in a fresh instance: after a trap one can't be entered again."""
+
+    def __init__(self, component, deadline=30.0, most=MOST_BYTES):
+        self.sandbox, self.storage, self.most = Sandbox(component, deadline), Storage(), most
+        storage = self.storage
+        with self.sandbox.linker.root() as root, root.add_instance(STORAGE) as linked:
+            for kind, name in enumerate(("writer", "reader")):
+                linked.add_resource(name, ResourceType.host(kind), lambda _, rep: storage.handles.pop(rep, None))
+            linked.add_func("supported-conditions", lambda store: set())
+            linked.add_func("[method]reader.info", lambda store, reader: storage.handles[reader.to_host(store).rep][0])
+            for name in ("open-write", "open-read", "stat", "delete", "list-objects"):
+                linked.add_func(name, _answering(getattr(storage, name.replace("-", "_"))))
+            for name in ("[method]writer.write", "[static]writer.commit", "[method]reader.read"):
+                linked.add_func(name, _answering(getattr(storage, name.split(".")[1])))
 
     def call(self, name, *arguments):
-        self.handles, self.rep, self.room, store = {}, 0, self.most, Store(self.engine)
-        store.set_limits(memory_size=128 << 20, memories=1, instances=32, tables=32, table_elements=100_000)
-        store.set_epoch_deadline(self.tenths)
-        store.set_wasi(WasiConfig())
-        instance = self.linker.instantiate(store, self.component)
-        function = instance.get_export_index(store, name, instance.get_export_index(store, SNAPSHOTS))
-        found = instance.get_func(store, function)(store, *arguments)
-        return found.payload if isinstance(found, Variant) else found
+        self.storage.handles, self.storage.room = {}, self.most
+        found = self.sandbox.call(SNAPSHOTS, name, *arguments)
+        if hasattr(found, "retryable"):
+            raise OSError(f"{found.code}: {found.message}")
+        return found
 
     def save(self, key, text, **options):
         named = {"agent-id": "default_agent", "session-id": "default_session", "snapshot-index": 0, "labels": []}

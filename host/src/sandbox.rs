@@ -12,7 +12,7 @@ use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 use crate::bindings::{ReaderHandle, StorageFailure, WriterHandle, storage as wit};
 use crate::budget::Share;
 use crate::cancel::{CancelToken, cancelled};
-use crate::error::{ErrorCode, PersistError};
+use crate::error::{ErrorCode, HINT, PersistError};
 use crate::storage::{ByteRange, ObjectInfo, Precondition, ReadOptions, StorageAdapter, StorageReader, WriteOptions};
 
 /// What the component may import, by the interface's name without version:
@@ -236,10 +236,9 @@ impl ResourceLimiter for Sandbox {
     }
 }
 
-/// The names under which location, hint and a code of the host's alone pass
-/// through the guest, which knows none of them.
+/// The names under which location and a code of the host's alone pass through the
+/// guest, as a hint does under [`HINT`].
 const LOCATION: &str = "location";
-const HINT: &str = "hint";
 const CODE: &str = "code";
 
 /// Codes that a storage may give and the contract has no word for: to the

@@ -111,6 +111,10 @@ impl ErrorCode {
     }
 }
 
+/// The name of the detail in which a storage says what to do: the contract has no
+/// word for it, and the component passes details on.
+pub const HINT: &str = "hint";
+
 /// The facts of a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErrorDetail {

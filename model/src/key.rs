@@ -76,7 +76,19 @@ impl Wanted<'_> {
 /// # Errors
 /// `Configuration` that says which rule it breaks.
 pub fn check_key(key: &str) -> Result<()> {
-    match problem(key) {
+    checked(key, problem(key))
+}
+
+/// Checks a key by the rules that hold where objects are files.
+///
+/// # Errors
+/// `Configuration` that says which rule it breaks.
+pub fn check_file_key(key: &str) -> Result<()> {
+    checked(key, file_problem(key))
+}
+
+fn checked(key: &str, problem: Option<&str>) -> Result<()> {
+    match problem {
         None => Ok(()),
         Some(problem) => Err(PersistError::new(ErrorCode::InvalidKey, format!("the key is not valid: {problem}")).at(key.escape_debug())),
     }

@@ -25,6 +25,14 @@ use persist_host::{Codec, CompileCache, Engine, LocalFileStorage, MemoryStorage,
 use state::{prose, state};
 use table::{Goal, Table, in_turn};
 
+/// What there is to measure, each by itself if it is named; the last two take
+/// minutes.
+const PARTS: [&str; 10] = ["phases", "native", "workers", "python", "small", "cold", "growth", "list", "peak", "choices"];
+const SLOW: [&str; 2] = ["peak", "choices"];
+
+/// Adds what it finds.
+type Measure<'a> = &'a dyn Fn(&mut Table);
+
 const KB: usize = 1000;
 const MB: usize = 1000 * KB;
 
@@ -242,36 +250,31 @@ fn peak(table: &mut Table, prose: &[String]) {
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let is_quick = arguments.iter().any(|one| one == "--quick");
-    // The parts that were named; all, if none was.
-    let named: Vec<&String> = arguments.iter().filter(|one| !one.starts_with('-')).collect();
-    let is_wanted = |part: &str| named.is_empty() || named.iter().any(|one| *one == part);
-    let mut parts = Vec::new();
+    // The parts that were named; if none was, all, or all that are quick.
+    let named: Vec<&str> = arguments.iter().map(String::as_str).filter(|one| !one.starts_with('-')).collect();
+    for name in &named {
+        assert!(PARTS.contains(name), "there is no part '{name}' of these: {}, s3, package", PARTS.join(", "));
+    }
+    let is_wanted = |part| named.contains(&part) || named.is_empty() && !(is_quick && SLOW.contains(&part));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let (prose, source) = prose(8 * MB);
     println!("{cores} processors, {} {}; states of {source}\n", std::env::consts::ARCH, std::env::consts::OS);
     let (ten_kb, ten_mb, hundred_mb) = (state(&prose, 10 * KB), state(&prose, 10 * MB), state(&prose, 100 * MB));
     let mut table = Table::default();
-    let mut part = |name: &'static str, measure: &mut dyn FnMut(&mut Table)| {
-        parts.push(name);
-        if is_wanted(name) {
-            measure(&mut table);
-        }
-    };
-    part("phases", &mut |table| phases::phases(table, &ten_mb));
-    part("native", &mut |table| against_native(table, &ten_mb));
-    part("workers", &mut |table| workers(table, if is_quick { &ten_mb } else { &hundred_mb }));
-    part("python", &mut |table| peers::against_python(table, &ten_mb));
-    part("small", &mut |table| small(table, &ten_kb));
-    part("cold", &mut |table| cold(table, &ten_mb));
-    part("growth", &mut |table| growth(table, &prose, is_quick));
-    part("list", &mut |table| listing(table, is_quick));
-    if !is_quick {
-        part("peak", &mut |table| peak(table, &prose));
-        part("choices", &mut |table| phases::choices(table, &ten_mb));
-    }
-
-    for name in named {
-        assert!(parts.contains(&name.as_str()), "there is no part '{name}' of these: {}", parts.join(", "));
+    let measures: [(&str, Measure<'_>); PARTS.len()] = [
+        ("phases", &|table| phases::phases(table, &ten_mb)),
+        ("native", &|table| against_native(table, &ten_mb)),
+        ("workers", &|table| workers(table, if is_quick { &ten_mb } else { &hundred_mb })),
+        ("python", &|table| peers::against_python(table, &ten_mb)),
+        ("small", &|table| small(table, &ten_kb)),
+        ("cold", &|table| cold(table, &ten_mb)),
+        ("growth", &|table| growth(table, &prose, is_quick)),
+        ("list", &|table| listing(table, is_quick)),
+        ("peak", &|table| peak(table, &prose)),
+        ("choices", &|table| phases::choices(table, &ten_mb)),
+    ];
+    for (_, measure) in measures.into_iter().filter(|(part, _)| is_wanted(*part)) {
+        measure(&mut table);
     }
     table.finish("snapshots", &arguments);
 }

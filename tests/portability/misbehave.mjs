@@ -16,7 +16,9 @@ for (const key of keys) {
   objects.clear();
   await call("save", "kept.gz", new TextEncoder().encode("as it was"), options);
   const ended = await misbehave("verify", key).then(() => "returned", (error) => error.message);
-  const stored = [...objects].filter(([name]) => name !== "kept.gz").map(([name, bytes]) => name.length + bytes.length);
+  const stored = [...objects].filter(([name]) => name !== "kept.gz").map(([name, bytes]) => Buffer.byteLength(name) + bytes.length);
   const kept = new TextDecoder().decode(await call("restore", "kept.gz")) === "as it was";
-  console.log(JSON.stringify({ key, ended, stored, kept }));
+  // Of the process, so far, in MiB.
+  const peak = process.resourceUsage().maxRSS / 1024;
+  console.log(JSON.stringify({ key, ended, stored, kept, peak }));
 }

@@ -10,14 +10,16 @@ where jco is installed.
 from __future__ import annotations
 
 import abc
+import gc
 import hashlib
-import importlib.util
+import importlib
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,12 +43,10 @@ OPERATIONS = ["save", "restore", "verify", "show", "exists", "list", "delete"]
 
 def example(name: str) -> Any:
     """A module of examples/python."""
-    spec = importlib.util.spec_from_file_location(f"example_{name}", ROOT / "examples/python" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    folder = str(ROOT / "examples/python")
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    return importlib.import_module(name)
 
 
 def run(command: list[str], folder: Path, **environment: str) -> str:
@@ -211,22 +211,22 @@ class Bare(Composed):
 
     def call(self, folder: Path, name: str, *arguments: object) -> Any:
         files = [path for path in folder.iterdir() if not path.name.endswith(".restored")]
-        self.host.objects = {path.name: path.read_bytes() for path in files}
-        before = dict(self.host.objects)
+        objects = self.host.storage.objects = {path.name: path.read_bytes() for path in files}
+        before = dict(objects)
         found = self.host.call(name, *arguments)
         for path in files:
-            if path.name not in self.host.objects:
+            if path.name not in objects:
                 path.unlink()
-        for key, data in self.host.objects.items():
+        for key, data in objects.items():
             if before.get(key) != data:
                 (folder / key).write_bytes(data)
         return found
 
     def save(self, folder: Path, state: Path, key: str) -> None:
         identity = {"snapshot-id": IDENTITY["SNAPSHOT_ID"], "timestamp": IDENTITY["TIMESTAMP"]}
-        self.host.objects = {}
+        objects = self.host.storage.objects = {}
         self.host.save(key, state.read_text(), **identity)
-        (folder / key).write_bytes(self.host.objects[key])
+        (folder / key).write_bytes(objects[key])
 
 
 class Tools(Composed):
@@ -388,6 +388,15 @@ COMMANDS = [
     ["snapshot", "none.json", "out/y.json"],
     ["snapshot", "state.json", "out/y.json", "--level", "99"],
     ["snapshot", "state.json", "out/y.json", "--snapshot-id", "x"],
+    ["snapshot", "state.json", "out/y.json", "--if-match", "x"],
+    ["snapshot", "state.json", "out"],
+    ["snapshot", "state.json", "pipe"],
+    ["snapshot", "state.json", "a\nb.gz"],
+    ["snapshot", "state.json", "a\u202eb.gz/"],
+    ["snapshot", "state.json", ".persist-abc.tmp"],
+    ["delete", "out", "--yes"],
+    ["delete", "pipe", "--yes"],
+    ["show", "pipe"],
     ["show", "out/x.json.zst"],
     ["show", "out/x.json.zst", "--json"],
     ["show", "./out/../out/x.json.zst"],
@@ -424,6 +433,7 @@ def test_the_command_says_the_same_in_both(hosts: list[Host], tmp_path: Path) ->
         (folder / "state.json").write_text(STATE)
         (folder / "plain.json.gz").write_text("no snapshot")
         (folder / "link").symlink_to(".")
+        os.mkfifo(folder / "pipe")
         (folder / "latest").symlink_to("out")
         said = []
         for arguments in COMMANDS:
@@ -476,6 +486,27 @@ def test_the_command_is_confined_to_its_folder(hosts: list[Host], tmp_path: Path
     assert written == ["data/" + name + ".json.gz" for name in ("1", "2", "3", "4", "agents/6", "agents/7")]
 
 
+def test_the_example_in_rust_keeps_what_it_did(tmp_path: Path) -> None:
+    """Keys before one that fails; and it says that it failed."""
+    (tmp_path / "state.json").write_text(STATE)
+    (tmp_path / "stored/folder").mkdir(parents=True)
+
+    def ended(*arguments: str) -> tuple[int, str]:
+        command = [EXAMPLE_HOST, str(COMPONENTS / "persist.wasm"), "stored", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        return done.returncode, done.stdout + done.stderr
+
+    code, said = ended("save", "state.json", "1.gz", "2.gz", "sub/3.gz")
+    assert code == 1
+    assert "'sub/3.gz' is no name for a file here" in said
+    assert ended("delete", "1.gz", "none", "2.gz")[0] == 1
+    assert ended("list") == (0, "2.gz\n")
+    assert ended("forget", "2.gz")[0] == 1
+    (tmp_path / "stored/2.gz.restored").mkdir()
+    assert ended("restore", "2.gz")[0] == 1
+    assert sorted(path.name for path in tmp_path.rglob("*.gz")) == ["2.gz"]
+
+
 def test_a_plugin_that_misbehaves_leaves_the_host_running(tmp_path: Path) -> None:
     """In the host of examples/python, and in this process."""
     from wasmtime import WasmtimeError
@@ -488,11 +519,13 @@ def test_a_plugin_that_misbehaves_leaves_the_host_running(tmp_path: Path) -> Non
         ("trap/x", "unreachable"),
         ("bloat/x", "unreachable|memory"),
         ("loop/x", "interrupt"),
+        ("sleep/x", "nothing to wait for"),
         ("overflow/x", "stack"),
         ("leak/x", "handles"),
     ]:
         began = time.monotonic()
         for operation in ("verify", "get-metadata", "restore-text"):
+            # An OSError is what the component answers.
             with pytest.raises((WasmtimeError, RuntimeError), match=says):
                 hostile.call(operation, key)
         assert time.monotonic() - began < 60
@@ -504,40 +537,81 @@ def test_a_plugin_that_writes_for_ever_is_refused() -> None:
     most = 100_000
     for key, prefix in [("fill/x", "filled"), ("scatter/x", "scattered-")]:
         hostile = example("host").Host(HOSTILE, most=most)
-        hostile.objects = {"kept": b"as it was"}
+        objects = hostile.storage.objects = {"kept": b"as it was"}
         # A refusal to write is the plugin's to handle; it has nothing to say of it.
         assert vars(hostile.call("verify", key))["snapshot-index"] == 2**64 - 1
-        assert hostile.objects.pop("kept") == b"as it was"
-        assert all(name.startswith(prefix) for name in hostile.objects)
-        assert len(hostile.objects) < most / 100
-        assert sum(len(name) + len(data) for name, data in hostile.objects.items()) <= most
+        assert objects.pop("kept") == b"as it was"
+        assert all(name.startswith(prefix) for name in objects)
+        assert len(objects) < most / 100
+        assert sum(len(name) + len(data) for name, data in objects.items()) <= most
         # What is not committed is not stored.
-        assert bool(hostile.objects) == (key == "scatter/x")
+        assert bool(objects) == (key == "scatter/x")
+
+
+def test_the_example_says_what_went_wrong() -> None:
+    """As an exception, and nothing is stored then."""
+    host = example("host").Host(str(COMPONENTS / "persist.wasm"), most=500)
+    with pytest.raises(OSError, match=r"no-space: this call may write no more"):
+        host.save("large.gz", STATE)
+    with pytest.raises(OSError, match="not-found"):
+        host.call("restore-text", "none.gz")
+    for key in ("", "../x", "/etc/x", "a//b", "a/./b", "a\nb", "\u00e9" * 513):
+        with pytest.raises(OSError, match="invalid-key"):
+            host.save(key, "{}")
+    assert host.storage.objects == {}
+
+
+def test_examples_give_back_what_they_took() -> None:
+    """Neither a thread nor a compiled component stays behind."""
+    before = threading.active_count()
+    for _ in range(3):
+        example("composed").Persist(str(COMPONENTS / "persist-fs.wasm"), ".")
+        example("host").Host(str(COMPONENTS / "persist.wasm")).save("x.gz", "{}")
+    gc.collect()
+    ended = time.monotonic() + 10
+    while threading.active_count() > before and time.monotonic() < ended:
+        time.sleep(0.05)
+    assert threading.active_count() <= before
 
 
 def test_a_plugin_that_misbehaves_in_node_leaves_the_host_running(transpiled: dict[str, str]) -> None:
     """In the host of examples/node, of which each call has a thread."""
     most = 1_000_000
+    late = "stopped after 5000 ms"
     expected = {
         "trap/x": "unreachable",
-        "loop/x": "stopped after 5000 ms",
+        # No memory of WebAssembly may have more than 128 MiB.
+        "bloat/x": "unreachable",
+        "loop/x": late,
+        "sleep/x": late,
         "overflow/x": "stack|unreachable|bounds",
-        "leak/x": "",
+        # It has no room for more, and asks for ever.
+        "leak/x": late,
+        "escape/x": "returned",
         "fill/x": "returned",
         "scatter/x": "returned",
     }
     command = [NODE_PROGRAM, str(NODE / "misbehave.mjs"), transpiled["hostile"], transpiled["persist"], str(most)]
-    said = [json.loads(line) for line in run([*command, *expected], NODE).splitlines()]
+    done = subprocess.run([*command, *expected], cwd=NODE, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done
+    said = [json.loads(line) for line in done.stdout.splitlines()]
     assert [found["key"] for found in said] == list(expected)
     for found in said:
         key, stored = found["key"], found["stored"]
-        print(found["key"], found["ended"])
         assert found["kept"], key
         assert re.search(expected[key], found["ended"]), found["ended"]
         assert (found["ended"] == "returned") == (expected[key] == "returned"), found["ended"]
         assert bool(stored) == (key == "scatter/x")
         assert len(stored) < most / 100
         assert sum(stored) <= most
+        assert found["peak"] < 700, "MiB of the whole process"
+
+
+def test_calls_in_node_do_not_lose_each_others_work(transpiled: dict[str, str]) -> None:
+    """Calls that are made at once happen one after the other."""
+    keys = [f"{number}.gz" for number in range(4)]
+    done = run([NODE_PROGRAM, str(NODE / "at_once.mjs"), transpiled["persist"], *keys], NODE)
+    assert json.loads(done) == keys
 
 
 def test_the_bare_component_is_the_same_everywhere() -> None:

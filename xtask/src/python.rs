@@ -83,7 +83,9 @@ pub(crate) fn bench(options: &[&str]) -> Result<(), String> {
     let built = package.target.join("portability").join("components");
     components::build(&built)?;
     announce("The Python package");
-    let json = package.target.join("tmp").join("bench_package.json");
+    let folder = package.target.join("tmp");
+    fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let json = folder.join("bench_package.json");
     let mut measured = package.tool("python");
     measured.arg("tests/python/bench_package.py").arg("--json").arg(json).args(options);
     run(measured.env("PERSIST_COMPONENTS", built))

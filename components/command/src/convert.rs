@@ -1,6 +1,6 @@
 //! What crosses the border to the component, in the terms of the command.
 
-use persist_model::error::ErrorDetail;
+use persist_model::error::{ErrorDetail, HINT};
 use persist_model::{ErrorCode, PersistError};
 
 use crate::bindings::wit;
@@ -9,13 +9,8 @@ persist_model::conversions!(crate::bindings::wit);
 
 pub(crate) fn error(error: wit::Error) -> PersistError {
     let code = ErrorCode::from(error.code);
-    let hint = code.advice().or_else(|| code.file_advice()).map(str::to_owned);
-    PersistError::from_detail(ErrorDetail {
-        code,
-        message: error.message,
-        location: None,
-        retryable: error.retryable,
-        hint,
-        facts: error.details,
-    })
+    let mut facts = error.details;
+    let told = facts.iter().position(|(name, _)| name == HINT).map(|index| facts.remove(index).1);
+    let hint = told.or_else(|| code.advice().or_else(|| code.file_advice()).map(str::to_owned));
+    PersistError::from_detail(ErrorDetail { code, message: error.message, location: None, retryable: error.retryable, hint, facts })
 }

@@ -4,7 +4,8 @@
 //! name, then the folder is synced; only then is the write acknowledged. WASI has
 //! no locks: a temporary file is debris once it has not been written for a day.
 
-use wasip2::filesystem::types::{Descriptor, DescriptorFlags, DescriptorType, ErrorCode as Os, OpenFlags, PathFlags};
+use persist_model::error::HINT;
+use wasip2::filesystem::types::{Descriptor, DescriptorFlags, DescriptorStat, DescriptorType, ErrorCode as Os, OpenFlags, PathFlags};
 
 use crate::bindings::wit::{Error, ErrorCode, ObjectInfo, Precondition};
 use crate::failure::{error, failed};
@@ -77,9 +78,7 @@ impl Unfinished {
             _ => failed,
         })?;
         match folder.stat_at(PathFlags::empty(), name) {
-            Ok(stat) if !matches!(stat.type_, DescriptorType::RegularFile | DescriptorType::SymbolicLink) => {
-                return Err(error(ErrorCode::InvalidKey, "this is a folder or a device, not a file"));
-            }
+            Ok(stat) if !matches!(stat.type_, DescriptorType::RegularFile | DescriptorType::SymbolicLink) => return Err(not_a_file(&stat)),
             Ok(_) if if_absent => return Err(already_exists()),
             Ok(_) | Err(Os::NoEntry) => {}
             Err(os) => return Err(failed("create", os)),
@@ -138,10 +137,13 @@ impl Drop for Unfinished {
 }
 
 pub(crate) fn if_match_unsupported() -> Error {
-    error(
-        ErrorCode::Unsupported,
-        "local files can't be replaced or deleted on the condition of an etag: use a storage that keeps it, such as S3",
-    )
+    let hint = (HINT.to_owned(), "use a storage that keeps this condition, such as S3".to_owned());
+    Error { details: vec![hint], ..error(ErrorCode::Unsupported, "local files can't be replaced or deleted on the condition of an etag") }
+}
+
+fn not_a_file(stat: &DescriptorStat) -> Error {
+    let what = if stat.type_ == DescriptorType::Directory { "a folder" } else { "a device, pipe or socket" };
+    error(ErrorCode::InvalidKey, format!("this is {what}, not a file"))
 }
 
 /// The last sync failed, after the change was made.
@@ -160,7 +162,7 @@ pub(crate) fn delete(root: &Descriptor, key: &str) -> Result<(), Error> {
     let folder = files::open_folder(root, path).map_err(failed)?;
     let stat = folder.stat_at(PathFlags::empty(), name).map_err(failed)?;
     if !matches!(stat.type_, DescriptorType::RegularFile | DescriptorType::SymbolicLink) {
-        return Err(error(ErrorCode::InvalidKey, "this is a folder or a device, not a file"));
+        return Err(not_a_file(&stat));
     }
     folder.unlink_file_at(name).map_err(failed)?;
     files::sync_folder(&folder).map_err(|os| not_durable("the file is deleted", os))

@@ -1,18 +1,18 @@
 //! A host of the bare component, whose storage is a map in memory. A component that traps, wants
 //! too much memory or does not end is stopped, and the host goes on. Dense, to be seen whole.
 #![cfg_attr(rustfmt, rustfmt_skip)]
-#![allow(missing_docs)]
 
 use bytes::Bytes;
 use std::{collections::BTreeMap, mem::take, thread, time::Duration};
+use wasmtime::{Config, Engine, Result, Store, StoreLimits, StoreLimitsBuilder, bail};
 use wasmtime::component::{Component, HasSelf, Linker, Resource, ResourceTable};
-use wasmtime::{Config, Engine, Result, Store, StoreLimits, StoreLimitsBuilder};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-#[allow(unreachable_pub, clippy::all)]
+#[allow(missing_docs, unreachable_pub, clippy::all)]
 mod bindings {
     wasmtime::component::bindgen!({
         path: "../../wit", world: "persist", imports: { default: trappable },
+        trappable_error_type: { "persist:snapshot/storage.error" => wasmtime::Error },
         with: { "persist:snapshot/storage.writer": super::Writer, "persist:snapshot/storage.reader": super::Reader },
     });
 }
@@ -26,85 +26,88 @@ pub struct Writer(String, Vec<u8>);
 pub struct Reader(storage::ObjectInfo, Bytes);
 /// What one instance of the component lives in; the last is how many bytes it may still write.
 pub struct Host(Objects, ResourceTable, WasiCtx, StoreLimits, usize);
-/// How long a call may compute, in tenths of a second, and how many bytes it may write in all.
-pub struct Limits { pub tenths: u64, pub bytes: usize }
-pub const LIMITS: Limits = Limits { tenths: 300, bytes: 1 << 30 };
 /// What an object takes besides its key and its bytes.
 const ENTRY: usize = 256;
-type Answer<T> = Result<Result<T, storage::Error>>;
-fn error(code: storage::ErrorCode, message: &str) -> storage::Error { storage::Error { code, retryable: false, message: message.to_owned(), details: vec![] } }
-fn missing() -> storage::Error { error(storage::ErrorCode::NotFound, "there is no such object") }
-fn unsupported<T>() -> Answer<T> { Ok(Err(error(storage::ErrorCode::Unsupported, "no conditions here"))) }
+/// An answer to the component; any other error stops it.
+fn refuse<T>(code: storage::ErrorCode, message: &str) -> Result<T> { Err(storage::Error { code, retryable: false, message: message.to_owned(), details: vec![] }.into()) }
+fn supported(is_so: bool) -> Result<()> { if is_so { Ok(()) } else { refuse(storage::ErrorCode::Unsupported, "no conditions here, and 1,000 at a time") } }
+fn valid(key: &str) -> Result<()> {
+    if key.len() <= 1024 && !key.contains(char::is_control) && key.split('/').all(|part| !["", ".", ".."].contains(&part)) { return Ok(()) }
+    refuse(storage::ErrorCode::InvalidKey, "a key is a path of up to 1,024 bytes, without '.' and '..'")
+}
 fn info(key: &str, object: &[u8]) -> storage::ObjectInfo { storage::ObjectInfo { key: key.to_owned(), size: object.len() as u64, etag: None, modified: None } }
-fn spend(room: &mut usize, bytes: usize) -> Result<(), storage::Error> {
-    *room = room.checked_sub(bytes).ok_or_else(|| error(storage::ErrorCode::NoSpace, "this call may write no more"))?; Ok(())
+impl Host {
+    fn object(&self, key: &str) -> Result<&Bytes> { valid(key)?; self.0.get(key).map_or_else(|| refuse(storage::ErrorCode::NotFound, "there is no such object"), Ok) }
+    fn spend(&mut self, bytes: usize) -> Result<()> {
+        self.4 = self.4.checked_sub(bytes).map_or_else(|| refuse(storage::ErrorCode::NoSpace, "this call may write no more"), Ok)?; Ok(())
+    }
 }
 impl WasiView for Host { fn ctx(&mut self) -> WasiCtxView<'_> { WasiCtxView { ctx: &mut self.2, table: &mut self.1 } } }
 impl storage::Host for Host {
+    fn convert_error(&mut self, error: wasmtime::Error) -> Result<storage::Error> { error.downcast() }
     fn supported_conditions(&mut self) -> Result<storage::Conditions> { Ok(storage::Conditions::empty()) }
-    fn open_write(&mut self, key: String, options: storage::WriteOptions) -> Answer<Resource<Writer>> {
-        if !matches!(options.precondition, storage::Precondition::None) { return unsupported() }
-        if let Err(error) = spend(&mut self.4, key.len() + ENTRY) { return Ok(Err(error)) }
-        Ok(Ok(self.1.push(Writer(key, Vec::new()))?))
+    fn open_write(&mut self, key: String, options: storage::WriteOptions) -> Result<Resource<Writer>> {
+        supported(matches!(options.precondition, storage::Precondition::None))?; valid(&key)?; self.spend(key.len() + ENTRY)?; Ok(self.1.push(Writer(key, Vec::new()))?)
     }
-    fn open_read(&mut self, key: String, options: storage::ReadOptions) -> Answer<Resource<Reader>> {
-        let Some(object) = self.0.get(&key) else { return Ok(Err(missing())) };
-        let size = object.len() as u64;
+    fn open_read(&mut self, key: String, options: storage::ReadOptions) -> Result<Resource<Reader>> {
+        supported(options.if_match.is_none())?;
+        let (object, size) = self.object(&key).map(|object| (object, object.len() as u64))?;
         let (start, end) = match options.range {
             storage::ByteRange::All => (0, size),
             storage::ByteRange::Span(span) => (span.offset.min(size), span.offset.saturating_add(span.length).min(size)),
             storage::ByteRange::Suffix(last) => (size.saturating_sub(last), size),
         };
-        let (info, wanted) = (info(&key, object), object.slice(usize::try_from(start)?..usize::try_from(end)?));
-        Ok(Ok(self.1.push(Reader(info, wanted))?))
+        let opened = Reader(info(&key, object), object.slice(usize::try_from(start)?..usize::try_from(end)?));
+        Ok(self.1.push(opened)?)
     }
-    fn stat(&mut self, key: String) -> Answer<storage::ObjectInfo> { Ok(self.0.get(&key).map(|object| info(&key, object)).ok_or_else(missing)) }
-    fn delete(&mut self, key: String, precondition: storage::Precondition) -> Answer<()> {
-        if !matches!(precondition, storage::Precondition::None) { return unsupported() }
-        Ok(self.0.remove(&key).map(drop).ok_or_else(missing))
+    fn stat(&mut self, key: String) -> Result<storage::ObjectInfo> { Ok(info(&key, self.object(&key)?)) }
+    fn delete(&mut self, key: String, precondition: storage::Precondition) -> Result<()> {
+        supported(matches!(precondition, storage::Precondition::None))?; self.object(&key)?; self.0.remove(&key); Ok(())
     }
-    fn list_objects(&mut self, prefix: String, after: Option<String>, limit: u32) -> Answer<Vec<storage::ObjectInfo>> {
+    fn list_objects(&mut self, prefix: String, after: Option<String>, limit: u32) -> Result<Vec<storage::ObjectInfo>> {
+        supported(limit <= 1000)?;
         let wanted = self.0.iter().filter(|(key, _)| key.starts_with(&prefix) && Some(*key) > after.as_ref());
-        Ok(Ok(wanted.take(limit as usize).map(|(key, object)| info(key, object)).collect()))
+        Ok(wanted.take(limit as usize).map(|(key, object)| info(key, object)).collect())
     }
 }
 impl storage::HostWriter for Host {
-    fn write(&mut self, writer: Resource<Writer>, chunk: Vec<u8>) -> Answer<()> {
-        if let Err(error) = spend(&mut self.4, chunk.len()) { return Ok(Err(error)) }
-        self.1.get_mut(&writer)?.1.extend(chunk); Ok(Ok(()))
-    }
-    fn commit(&mut self, writer: Resource<Writer>) -> Answer<storage::ObjectInfo> {
+    fn write(&mut self, writer: Resource<Writer>, chunk: Vec<u8>) -> Result<()> { self.spend(chunk.len())?; self.1.get_mut(&writer)?.1.extend(chunk); Ok(()) }
+    fn commit(&mut self, writer: Resource<Writer>) -> Result<storage::ObjectInfo> {
         let Writer(key, object) = self.1.delete(writer)?;
-        self.0.insert(key.clone(), object.into_boxed_slice().into());
-        storage::Host::stat(self, key)
+        let info = info(&key, &object); self.0.insert(key, object.into_boxed_slice().into()); Ok(info)
     }
     fn drop(&mut self, writer: Resource<Writer>) -> Result<()> { self.1.delete(writer)?; Ok(()) }
 }
 impl storage::HostReader for Host {
     fn info(&mut self, reader: Resource<Reader>) -> Result<storage::ObjectInfo> { Ok(self.1.get(&reader)?.0.clone()) }
-    fn read(&mut self, reader: Resource<Reader>, max: u32) -> Answer<Vec<u8>> {
+    fn read(&mut self, reader: Resource<Reader>, max: u32) -> Result<Vec<u8>> {
         let rest = &mut self.1.get_mut(&reader)?.1;
-        Ok(Ok(rest.split_to(rest.len().min(max as usize)).into()))
+        Ok(rest.split_to(rest.len().min(max as usize).min(1 << 20)).into())
     }
     fn drop(&mut self, reader: Resource<Reader>) -> Result<()> { self.1.delete(reader)?; Ok(()) }
 }
 /// A compiled component, and what its instances are linked with.
 pub struct Plugin(Component, Linker<Host>);
 impl Plugin {
+    /// Compiles a component.
     pub fn new(wasm: &[u8]) -> Result<Self> {
         let engine = Engine::new(Config::new().epoch_interruption(true))?;
         let (mut linker, clock) = (Linker::new(&engine), engine.weak());
         wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
+        // Who waits does not compute, and would outwait the clock.
+        let mut poll = linker.allow_shadowing(true).instance("wasi:io/poll@0.2.12")?;
+        for wait in ["poll", "[method]pollable.block"] { poll.func_new(wait, |_, _, _, _| bail!("there is nothing to wait for here"))? }
         storage::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
         thread::spawn(move || while let Some(engine) = clock.upgrade() { engine.increment_epoch(); drop(engine); thread::sleep(Duration::from_millis(100)) });
         Ok(Self(Component::new(&engine, wasm)?, linker))
     }
-    /// Calls into a fresh instance: after a trap one can't be entered again. It may have 128 MiB.
-    pub fn call<T>(&self, objects: &mut Objects, most: Limits, call: impl FnOnce(&Persist, &mut Store<Host>) -> Result<T>) -> Result<T> {
-        let limits = StoreLimitsBuilder::new().memory_size(128 << 20).memories(1).instances(32).table_elements(100_000).trap_on_grow_failure(true).build();
-        let mut store = Store::new(self.0.engine(), Host(take(objects), ResourceTable::new(), WasiCtx::default(), limits, most.bytes));
+    /// Calls into a fresh instance: after a trap one can't be entered again. It may have 128 MiB,
+    /// compute for so many tenths of a second, and write so many bytes, keys among them.
+    pub fn call<T>(&self, objects: &mut Objects, tenths: u64, bytes: usize, call: impl FnOnce(&Persist, &mut Store<Host>) -> Result<T>) -> Result<T> {
+        let limits = StoreLimitsBuilder::new().memory_size(128 << 20).memories(1).instances(32).tables(32).table_elements(100_000).trap_on_grow_failure(true).build();
+        let mut store = Store::new(self.0.engine(), Host(take(objects), ResourceTable::new(), WasiCtx::default(), limits, bytes));
         store.data_mut().1.set_max_capacity(64); // Handles.
-        store.limiter(|host| &mut host.3); store.set_epoch_deadline(most.tenths);
+        store.limiter(|host| &mut host.3); store.set_epoch_deadline(tenths);
         let called = Persist::instantiate(&mut store, &self.0, &self.1).and_then(|persist| call(&persist, &mut store));
         *objects = take(&mut store.data_mut().0);
         called

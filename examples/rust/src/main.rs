@@ -11,10 +11,15 @@
 //! folder's, with `.restored` at its end.
 
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use persist_example_host::{LIMITS, Objects, Plugin, snapshots, storage};
+use persist_example_host::{Host, Objects, Persist, Plugin, snapshots, storage};
+use wasmtime::Store;
+
+/// Tenths of a second that a call may compute, and bytes that it may write.
+const TENTHS: u64 = 300;
+const BYTES: usize = 1 << 30;
 
 const RESTORED: &str = ".restored";
 
@@ -37,73 +42,105 @@ fn options() -> snapshots::SaveOptions {
     }
 }
 
-/// The objects in a folder, by the names of their files.
+/// The files of a folder, by name, as what a plugin stores.
+struct Folder {
+    plugin: Plugin,
+    path: PathBuf,
+    objects: Objects,
+}
+
 fn read(folder: &Path) -> Result<Objects, Box<dyn Error>> {
     let mut objects = Objects::new();
     for entry in fs::read_dir(folder)? {
-        let (name, path) = (entry.as_ref().map(fs::DirEntry::file_name), entry.as_ref().map(fs::DirEntry::path));
-        if let (Ok(name), Ok(path)) = (name, path)
-            && let Some(name) = name.to_str().filter(|name| !name.ends_with(RESTORED))
+        let entry = entry?;
+        if let Some(name) = entry.file_name().to_str().filter(|name| !name.ends_with(RESTORED))
+            && entry.file_type()?.is_file()
         {
-            objects.insert(name.to_owned(), fs::read(path)?.into());
+            objects.insert(name.to_owned(), fs::read(entry.path())?.into());
         }
     }
     Ok(objects)
 }
 
-fn write(folder: &Path, before: &Objects, after: &Objects) -> Result<(), Box<dyn Error>> {
-    for key in before.keys().filter(|key| !after.contains_key(*key)) {
-        fs::remove_file(folder.join(key))?;
+impl Folder {
+    /// Calls the plugin, and writes what it changed.
+    fn call<T>(&mut self, call: impl FnOnce(&Persist, &mut Store<Host>) -> wasmtime::Result<T>) -> Result<T, Box<dyn Error>> {
+        let before = self.objects.clone();
+        let found = self.plugin.call(&mut self.objects, TENTHS, BYTES, call)?;
+        // Keys may have folders in them; here they may not.
+        if let Some(key) = self.objects.keys().find(|key| key.contains('/')) {
+            return Err(format!("'{}' is no name for a file here", key.escape_debug()).into());
+        }
+        for key in before.keys().filter(|key| !self.objects.contains_key(*key)) {
+            fs::remove_file(self.path.join(key))?;
+        }
+        for (key, object) in self.objects.iter().filter(|(key, object)| before.get(*key) != Some(*object)) {
+            fs::write(self.path.join(key), object)?;
+        }
+        Ok(found)
     }
-    for (key, object) in after.iter().filter(|(key, object)| before.get(*key) != Some(*object)) {
-        fs::write(folder.join(key), object)?;
-    }
-    Ok(())
 }
 
 fn refused(error: snapshots::Error) -> Box<dyn Error> {
     format!("{:?}: {}", error.code, error.message.escape_debug()).into()
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let arguments: Vec<String> = env::args().skip(1).collect();
-    let [component, folder, operation, rest @ ..] = &arguments[..] else { return Err("COMPONENT FOLDER OPERATION KEY…".into()) };
-    let (plugin, folder) = (Plugin::new(&fs::read(component)?)?, Path::new(folder));
-    let before = read(folder)?;
-    let mut objects = before.clone();
-    if operation == "list" {
-        let call = |persist: &persist_example_host::Persist, store: &mut _| {
-            persist.persist_snapshot_snapshots().call_list_snapshots(store, "", None, 1000)
-        };
-        for entry in plugin.call(&mut objects, LIMITS, call)?.map_err(refused)?.entries {
+/// Does one thing to one key, and says what came of it.
+fn work(host: &mut Folder, operation: &str, key: &str, state: &[u8]) -> Result<String, Box<dyn Error>> {
+    let restored = host.path.join(format!("{key}{RESTORED}"));
+    host.call(|persist, store| {
+        let api = persist.persist_snapshot_snapshots();
+        Ok(match operation {
+            "save" => api.call_save(store, key, state, &options())?.map(|saved| Ok(saved.content_hash)),
+            "restore" => api.call_restore(store, key)?.map(|state| {
+                fs::write(&restored, state).map_err(|error| format!("{}: {error}", restored.display()))?;
+                Ok("restored".to_owned())
+            }),
+            "verify" => api.call_verify(store, key)?.map(|verified| Ok(verified.content_hash)),
+            "show" => api.call_get_metadata(store, key)?.map(|shown| Ok(shown.content_hash)),
+            "exists" => api.call_exists(store, key)?.map(|exists| Ok(exists.to_string())),
+            "delete" => api.call_delete(store, key, &storage::Precondition::None)?.map(|()| Ok("deleted".to_owned())),
+            other => Ok(Err(format!("there is no operation '{other}'"))),
+        })
+    })?
+    .map_err(refused)?
+    .map_err(Into::into)
+}
+
+/// Prints the keys of all snapshots, a page at a time.
+fn list(host: &mut Folder) -> Result<(), Box<dyn Error>> {
+    let mut after: Option<String> = None;
+    loop {
+        let page = host
+            .call(|persist, store| persist.persist_snapshot_snapshots().call_list_snapshots(store, "", after.as_deref(), 1000))?
+            .map_err(refused)?;
+        for entry in page.entries {
             match entry {
                 snapshots::ListEntry::Snapshot(metadata) => println!("{}", metadata.key),
                 snapshots::ListEntry::Unreadable(found) => println!("{} is no snapshot", found.key),
             }
         }
-        return Ok(());
+        after = page.next;
+        if after.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let [component, folder, operation, rest @ ..] = &arguments[..] else { return Err("COMPONENT FOLDER OPERATION KEY…".into()) };
+    let path = PathBuf::from(folder);
+    let mut host = Folder { plugin: Plugin::new(&fs::read(component)?)?, objects: read(&path)?, path };
+    if operation == "list" {
+        return list(&mut host);
     }
     let (state, keys) = match (&operation[..], rest) {
         ("save", [state, keys @ ..]) => (fs::read(state)?, keys),
         _ => (Vec::new(), rest),
     };
     for key in keys {
-        let says = plugin.call(&mut objects, LIMITS, |persist, store| {
-            let api = persist.persist_snapshot_snapshots();
-            Ok(match &operation[..] {
-                "save" => api.call_save(store, key, &state, &options())?.map(|saved| saved.content_hash),
-                "restore" => api.call_restore(store, key)?.map(|state| {
-                    let written = fs::write(folder.join(format!("{key}{RESTORED}")), state);
-                    written.map_or_else(|error| error.to_string(), |()| "restored".to_owned())
-                }),
-                "verify" => api.call_verify(store, key)?.map(|verified| verified.content_hash),
-                "show" => api.call_get_metadata(store, key)?.map(|shown| shown.content_hash),
-                "exists" => api.call_exists(store, key)?.map(|exists| exists.to_string()),
-                "delete" => api.call_delete(store, key, &storage::Precondition::None)?.map(|()| "deleted".to_owned()),
-                other => Ok(format!("what is '{other}'?")),
-            })
-        })?;
-        println!("{}", says.map_err(refused)?);
+        println!("{}", work(&mut host, operation, key, &state)?);
     }
-    write(folder, &before, &objects)
+    Ok(())
 }

@@ -10,7 +10,10 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use persist_example_host::{LIMITS, Limits, Objects, Plugin};
+use persist_example_host::{Objects, Plugin};
+
+/// What a call may write where that is not what is tested.
+const BYTES: usize = 1 << 30;
 
 /// The component that misbehaves, and the real one.
 fn plugins() -> (Plugin, Plugin) {
@@ -25,20 +28,36 @@ fn plugins() -> (Plugin, Plugin) {
 fn a_plugin_that_misbehaves_is_stopped() {
     let (hostile, good) = plugins();
     let mut objects = Objects::from([("kept".to_owned(), b"as it was"[..].into())]);
-    for (key, says) in [("trap/x", "unreachable"), ("bloat/x", "memory"), ("loop/x", "interrupt"), ("overflow/x", "stack"), ("leak/x", "")]
-    {
+    for (key, says) in [
+        ("trap/x", "unreachable"),
+        ("bloat/x", "memory"),
+        ("loop/x", "interrupt"),
+        ("sleep/x", "nothing to wait for"),
+        ("overflow/x", "stack"),
+        ("leak/x", "table"),
+    ] {
         let began = Instant::now();
-        let limits = Limits { tenths: 20, ..LIMITS };
-        let stopped = hostile.call(&mut objects, limits, |persist, store| persist.persist_snapshot_snapshots().call_verify(store, key));
+        let stopped = hostile.call(&mut objects, 20, BYTES, |persist, store| persist.persist_snapshot_snapshots().call_verify(store, key));
         let error = format!("{:?}", stopped.map(drop).expect_err("it misbehaves"));
         assert!(error.contains(says), "{key}: {error}");
         assert!(began.elapsed() < Duration::from_secs(30));
         println!("{key}: {}", error.lines().last().unwrap());
         // The next plugin finds everything as it was.
         assert_eq!(objects.get("kept").map(|kept| &kept[..]), Some(&b"as it was"[..]));
-        let exists = good.call(&mut objects, LIMITS, |persist, store| persist.persist_snapshot_snapshots().call_exists(store, "kept"));
+        let exists = good.call(&mut objects, 300, BYTES, |persist, store| persist.persist_snapshot_snapshots().call_exists(store, "kept"));
         assert!(exists.unwrap().unwrap());
     }
+}
+
+/// The hostile component asks for such keys, and traps if one is taken.
+#[test]
+fn a_plugin_gets_no_key_that_leads_out() {
+    let (hostile, _) = plugins();
+    let mut objects = Objects::from([("kept".to_owned(), b"as it was"[..].into())]);
+    let called =
+        hostile.call(&mut objects, 300, BYTES, |persist, store| persist.persist_snapshot_snapshots().call_verify(store, "escape/x"));
+    called.unwrap().expect("each is refused");
+    assert_eq!(objects.into_keys().collect::<Vec<_>>(), ["kept"]);
 }
 
 /// Into one writer, and in ever new objects: no more than a call may write.
@@ -48,8 +67,7 @@ fn a_plugin_that_writes_for_ever_is_refused() {
     let bytes = 1_000_000;
     for (key, prefix) in [("fill/x", "filled"), ("scatter/x", "scattered-")] {
         let mut objects = Objects::from([("kept".to_owned(), b"as it was"[..].into())]);
-        let limits = Limits { bytes, ..LIMITS };
-        let called = hostile.call(&mut objects, limits, |persist, store| persist.persist_snapshot_snapshots().call_verify(store, key));
+        let called = hostile.call(&mut objects, 300, bytes, |persist, store| persist.persist_snapshot_snapshots().call_verify(store, key));
         called.unwrap().expect("a refusal to write is the plugin's to handle");
         assert_eq!(objects.remove("kept").as_deref(), Some(&b"as it was"[..]));
         assert!(objects.keys().all(|key| key.starts_with(prefix)));

@@ -45,6 +45,15 @@ fn accepted<T>(answer: Result<T, storage::Error>) -> bool {
     }
 }
 
+/// No storage may take such a key, whatever it is asked for.
+fn assert_refused(key: &str) {
+    assert!(writer(key).is_err());
+    assert!(storage::stat(key).is_err());
+    assert!(storage::delete(key, &storage::Precondition::None).is_err());
+    let options = storage::ReadOptions { range: storage::ByteRange::Suffix(u64::MAX), if_match: None };
+    assert!(storage::open_read(key, &options).is_err());
+}
+
 /// Does what the first part of a key says.
 fn behave(key: &str) {
     match key.split('/').next().unwrap_or_default() {
@@ -88,18 +97,15 @@ fn behave(key: &str) {
             (0..).take_while(|number| accepted(stored(*number))).for_each(drop);
         }
         "escape" => {
-            for key in
-                ["../escaped", "/etc/escaped", "a/../../escaped", "", "a\0b", "a//b", ".persist-00000000000000000000000000000000.tmp"]
-            {
-                assert!(writer(key).is_err());
-                assert!(storage::stat(key).is_err());
-                assert!(storage::delete(key, &storage::Precondition::None).is_err());
-                let options = storage::ReadOptions { range: storage::ByteRange::Suffix(u64::MAX), if_match: None };
-                assert!(storage::open_read(key, &options).is_err());
+            let long = "long".repeat(300);
+            for key in ["../escaped", "/etc/escaped", "a/../../escaped", "", "a\0b", "a//b", &long] {
+                assert_refused(key);
             }
             assert!(storage::list_objects("", None, u32::MAX).is_err());
             let _ = storage::list_objects("../", Some("\0"), 1000);
         }
+        // Where objects are files.
+        "reserved" => assert_refused(".persist-00000000000000000000000000000000.tmp"),
         // What another instance might find.
         "stain" => {
             STAINED.store(1, Ordering::Relaxed);

@@ -24,7 +24,7 @@ use self::disk::{Disk, Operation};
 
 use super::{Conditions, MAX_READ, ObjectInfo, Precondition, ReadOptions, StorageAdapter, StorageReader, StorageWriter, WriteOptions};
 use crate::error::{ErrorCode, PersistError, Result};
-use crate::key::{check_key, file_problem};
+use crate::key::check_file_key;
 
 /// Whether a committed object survives a power cut.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -156,7 +156,7 @@ impl StorageAdapter for LocalFileStorage {
     }
 
     fn open_write(&self, key: &str, options: WriteOptions) -> Result<Box<dyn StorageWriter>> {
-        check_local_key(key)?;
+        check_file_key(key)?;
         if let Precondition::IfMatch(_) = options.precondition {
             return Err(if_match_unsupported().at(self.locate(key)));
         }
@@ -164,7 +164,7 @@ impl StorageAdapter for LocalFileStorage {
     }
 
     fn open_read(&self, key: &str, options: ReadOptions) -> Result<Box<dyn StorageReader>> {
-        check_local_key(key)?;
+        check_file_key(key)?;
         let (mut file, metadata) = self.open_file(key)?;
         let info = object_info(key, &metadata);
         if options.if_match.is_some() && options.if_match != info.etag {
@@ -176,7 +176,7 @@ impl StorageAdapter for LocalFileStorage {
     }
 
     fn stat(&self, key: &str) -> Result<ObjectInfo> {
-        check_local_key(key)?;
+        check_file_key(key)?;
         let metadata = self
             .open_root()
             .and_then(|root| {
@@ -191,7 +191,7 @@ impl StorageAdapter for LocalFileStorage {
     }
 
     fn delete_object(&self, key: &str, precondition: Precondition) -> Result<()> {
-        check_local_key(key)?;
+        check_file_key(key)?;
         match precondition {
             Precondition::None => {}
             Precondition::IfAbsent => {
@@ -210,16 +210,6 @@ impl StorageAdapter for LocalFileStorage {
 fn if_match_unsupported() -> PersistError {
     PersistError::new(ErrorCode::Unsupported, "local files can't be replaced or deleted on the condition of an etag")
         .hint("use a storage that keeps this condition, such as S3")
-}
-
-/// The rules for keys here: those of every storage, and no name that temporary
-/// files have, since these come and go.
-fn check_local_key(key: &str) -> Result<()> {
-    check_key(key)?;
-    match file_problem(key) {
-        None => Ok(()),
-        Some(problem) => Err(PersistError::new(ErrorCode::InvalidKey, problem).at(key)),
-    }
 }
 
 struct LocalReader {
