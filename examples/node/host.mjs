@@ -3,11 +3,12 @@
 //     npx jco transpile persist.wasm --instantiation async -o transpiled
 //     node host.mjs ./transpiled/persist.js
 //
-// A component that traps or does not end is stopped, and the host goes on: each call has a thread of its
-// own, which works on a copy of the map. What it has stored counts once the call has come to its end.
+// A component that traps, wants too much or does not end is stopped, and the host goes on: each call has a
+// process of its own, which works on a copy of the map. What it has stored counts once the call has ended.
 
+import { pathToFileURL } from "node:url";
 import { WASIShim } from "@bytecodealliance/preview2-shim/instantiation";
-import { compiled, limited } from "./limited.mjs";
+import { inTurn, limited, modules } from "./limited.mjs";
 
 const error = (code, message) => ({ code, retryable: false, message, details: [] });
 const check = (key, isSupported = true) => {
@@ -16,9 +17,8 @@ const check = (key, isSupported = true) => {
   if (isOdd || /\p{Cc}/u.test(key)) throw error("invalid-key", "a key is a path of up to 1,024 bytes, without '.' and '..'");
 };
 
-/** The most bytes that one call may write in all (buffers are no part of what a thread may have), and what an
- *  object takes besides its key and its bytes. */
-const [MOST_BYTES, ENTRY] = [1 << 30, 256];
+/** The most bytes that one call may write in all, and what an object counts besides its key and its bytes. */
+const [MOST_BYTES, ENTRY] = [1 << 28, 4096];
 
 /** The contract of persist:snapshot/storage, on a map of keys to bytes. */
 export function memory(objects, room) {
@@ -33,9 +33,9 @@ export function memory(objects, room) {
     return objects.get(key);
   };
   class Writer {
+    chunks = [];
     constructor(key) {
       this.key = key;
-      this.chunks = [];
     }
     write(chunk) {
       spend(chunk.length);
@@ -87,26 +87,24 @@ export function memory(objects, room) {
   };
 }
 
-/** What a thread does. */
-export default async function call({ url, modules, objects, most, name, given }) {
+/** What the process of a call does. */
+export default async function call({ url, objects, most, name, given }) {
   const { instantiate } = await import(url);
   const wasi = new WASIShim({ sandbox: { preopens: {}, env: {}, args: [], enableNetwork: false } }).getImportObject();
-  const instance = await instantiate((core) => modules.get(core), { ...wasi, "persist:snapshot/storage": memory(objects, most) });
+  const instance = await instantiate(modules(url), { ...wasi, "persist:snapshot/storage": memory(objects, most) });
   return { found: instance.snapshots[name](...given), objects };
 }
 
 /** Calls of the component, each into a fresh instance: after a trap one can't be entered again. */
-export async function load(transpiled, objects, { deadline = 60_000, most = MOST_BYTES } = {}) {
-  const code = await compiled(transpiled);
-  const run = async (name, given) => {
-    const { found, objects: after } = await limited(import.meta.url, { ...code, objects, most, name, given }, deadline);
-    objects.clear();
-    for (const [key, bytes] of after) objects.set(key, Buffer.from(bytes));
+export function load(transpiled, objects, { deadline = 60_000, most = MOST_BYTES } = {}) {
+  // Each begins with what the one before has stored.
+  return (name, ...given) => inTurn(objects, async () => {
+    const [before, argument] = [new Map(objects), { url: pathToFileURL(transpiled).href, objects, most, name, given }];
+    const { found, objects: after } = await limited(import.meta.url, argument, deadline);
+    for (const key of before.keys()) if (!after.has(key)) objects.delete(key);
+    for (const [key, bytes] of after) if (!before.get(key)?.equals(bytes)) objects.set(key, Buffer.from(bytes));
     return found;
-  };
-  let last = Promise.resolve();
-  // One after the other: each begins with what the one before has stored.
-  return (name, ...given) => (last = last.catch(() => {}).then(() => run(name, given)));
+  });
 }
 
 const identity = { agentId: "default_agent", sessionId: "default_session", snapshotIndex: 0n };
@@ -114,7 +112,7 @@ export const options = { ...identity, labels: [], attributes: [], precondition: 
 
 if (process.argv[1]?.endsWith("host.mjs") && process.argv.length > 2) {
   const objects = new Map();
-  const call = await load(process.argv[2], objects);
+  const call = load(process.argv[2], objects);
   console.log(await call("save", "greeting.json.gz", new TextEncoder().encode('{"messages": ["Hello"]}'), options));
   console.log(new TextDecoder().decode(await call("restore", "greeting.json.gz")), objects.get("greeting.json.gz").length, "bytes stored");
 }

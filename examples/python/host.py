@@ -8,17 +8,15 @@ import sys
 from limits import Sandbox
 from wasmtime.component import Record, ResourceHost, ResourceType, Variant
 
-STORAGE, SNAPSHOTS = "persist:snapshot/storage@0.1.0", "persist:snapshot/snapshots@0.1.0"
 UNSET = ("description", "content-type", "extra", "codec", "level", "snapshot-id", "timestamp", "size-hint")
 # Of one call: what it holds at once, what it writes in all, and what it reads at a time. An object counts with
 # its key, and so much.
-MOST_HANDLES, MOST_BYTES, MOST_READ, ENTRY = 64, 1 << 30, 1 << 20, 256
+MOST_HANDLES, MOST_BYTES, MOST_READ, ENTRY = 64, 1 << 28, 1 << 20, 4096
 
 
-def _record(**fields):
-    made = Record()
-    vars(made).update(fields)
-    return made
+class _Record(Record):
+    def __init__(self, **fields):
+        vars(self).update(fields)
 
 
 class RefusedError(Exception):
@@ -28,8 +26,12 @@ class RefusedError(Exception):
 class Storage:
     """The objects, what a call holds, and how much it may still write; below, what the contract asks for."""
 
-    def __init__(self):
-        self.objects, self.handles, self.rep, self.room = {}, {}, 0, 0
+    def __init__(self, most):
+        self.objects, self.rep, self.most = {}, 0, most
+        self.reset()
+
+    def reset(self):
+        self.handles, self.room = {}, self.most
 
     def handle(self, store, kind, *opened):
         if len(self.handles) >= MOST_HANDLES:
@@ -53,7 +55,7 @@ class Storage:
         self.check(key)
         if key not in self.objects:
             raise RefusedError("not-found", "there is no such object")
-        return _record(key=key, size=len(self.objects[key]), etag=None, modified=None)
+        return _Record(key=key, size=len(self.objects[key]), etag=None, modified=None)
 
     def delete(self, store, key, precondition):
         self.check(key, precondition.tag == "none")
@@ -99,7 +101,7 @@ def _answering(method):
         try:
             tag, found = "ok", method(*arguments)
         except RefusedError as refused:
-            tag, found = "err", _record(code=refused.args[0], message=refused.args[1], retryable=False, details=[])
+            tag, found = "err", _Record(code=refused.args[0], message=refused.args[1], retryable=False, details=[])
         # Where both are records, the answer says which it is.
         return Variant(tag, found) if method.__name__ in ("stat", "commit") else found
 
@@ -110,9 +112,9 @@ class Host:
     """Calls of a component, each in a fresh instance: after a trap one can't be entered again."""
 
     def __init__(self, component, deadline=30.0, most=MOST_BYTES):
-        self.sandbox, self.storage, self.most = Sandbox(component, deadline), Storage(), most
-        storage = self.storage
-        with self.sandbox.linker.root() as root, root.add_instance(STORAGE) as linked:
+        self.storage = storage = Storage(most)
+        self.sandbox = Sandbox(component, deadline, ended=storage.reset)
+        with self.sandbox.linker.root() as root, root.add_instance("persist:snapshot/storage@0.1.0") as linked:
             for kind, name in enumerate(("writer", "reader")):
                 linked.add_resource(name, ResourceType.host(kind), lambda _, rep: storage.handles.pop(rep, None))
             linked.add_func("supported-conditions", lambda store: set())
@@ -123,8 +125,7 @@ class Host:
                 linked.add_func(name, _answering(getattr(storage, name.split(".")[1])))
 
     def call(self, name, *arguments):
-        self.storage.handles, self.storage.room = {}, self.most
-        found = self.sandbox.call(SNAPSHOTS, name, *arguments)
+        found = self.sandbox.call("persist:snapshot/snapshots@0.1.0", name, *arguments)
         if hasattr(found, "retryable"):
             raise OSError(f"{found.code}: {found.message}")
         return found
@@ -132,7 +133,7 @@ class Host:
     def save(self, key, text, **options):
         named = {"agent-id": "default_agent", "session-id": "default_session", "snapshot-index": 0, "labels": []}
         named |= {"attributes": [], "precondition": Variant("none")} | dict.fromkeys(UNSET)
-        return self.call("save-text", key, text, _record(**named | options))
+        return self.call("save-text", key, text, _Record(**named | options))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-// The host of examples/node, asked for several saves at once:
+// Two hosts of examples/node on one map, asked for several saves at once:
 //
 //     node at_once.mjs TRANSPILED KEY …
 //
@@ -8,6 +8,9 @@ import { load, options } from "./host.mjs";
 
 const [transpiled, ...keys] = process.argv.slice(2);
 const objects = new Map();
-const call = await load(transpiled, objects);
-await Promise.all(keys.map((key) => call("save", key, new TextEncoder().encode(key), options)));
+const calls = [load(transpiled, objects), load(transpiled, objects)];
+const save = (key, index) => calls[index % 2]("save", key, new TextEncoder().encode(key), options);
+const saving = Promise.all(keys.map(save));
+objects.set("by hand", Buffer.from("while they are under way"));
+await saving;
 console.log(JSON.stringify([...objects.keys()].sort()));

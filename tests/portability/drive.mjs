@@ -15,7 +15,7 @@ const [kind, transpiled, folder, operation, ...rest] = process.argv.slice(2);
 const keys = operation === "save" ? rest.slice(1) : rest;
 const files = () => readdirSync(folder).filter((name) => !name.endsWith(".restored"));
 const objects = new Map(kind === "bare" ? files().map((name) => [name, readFileSync(join(folder, name))]) : []);
-const call = kind === "bare" ? await load(transpiled, objects) : (await open(transpiled, folder)).call;
+const call = kind === "bare" ? load(transpiled, objects) : open(transpiled, folder).call;
 const given = { ...options, snapshotId: process.env.SNAPSHOT_ID, timestamp: process.env.TIMESTAMP };
 
 const operations = {

@@ -9,8 +9,8 @@ import { load, options } from "./host.mjs";
 
 const [hostile, good, most, ...keys] = process.argv.slice(2);
 const objects = new Map();
-const misbehave = await load(hostile, objects, { deadline: 5_000, most: Number(most) });
-const call = await load(good, objects);
+const misbehave = load(hostile, objects, { deadline: 5_000, most: Number(most) });
+const call = load(good, objects);
 
 for (const key of keys) {
   objects.clear();

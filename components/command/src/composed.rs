@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use persist_cli::output::{Failure, Output, OutputOptions};
 use persist_cli::{Command, Durability, Entries, FileWriter, Host, Progress, Reader, Writer};
+use persist_model::key::check_file_key;
 use persist_model::location::{file_uri_path, is_scheme};
 use persist_model::{
     ErrorCode, ListEntry, LocalPaths, PersistError, Precondition, Result, SnapshotMetadata, SnapshotOptions, StorageLocation,
@@ -83,7 +84,10 @@ impl Composed {
     /// The key that the storage has for a location.
     fn key(&self, location: &StorageLocation) -> Result<String> {
         match location {
-            StorageLocation::Local { root, key } => self.folder.key(&root.join(key)),
+            StorageLocation::Local { root, key } => {
+                check_file_key(key)?;
+                self.folder.key(&root.join(key))
+            }
             elsewhere => Err(out_of_reach(elsewhere)),
         }
     }

@@ -26,8 +26,8 @@ pub struct Writer(String, Vec<u8>);
 pub struct Reader(storage::ObjectInfo, Bytes);
 /// What one instance of the component lives in; the last is how many bytes it may still write.
 pub struct Host(Objects, ResourceTable, WasiCtx, StoreLimits, usize);
-/// What an object takes besides its key and its bytes.
-const ENTRY: usize = 256;
+/// What an object counts besides its key and its bytes.
+const ENTRY: usize = 4096;
 /// An answer to the component; any other error stops it.
 fn refuse<T>(code: storage::ErrorCode, message: &str) -> Result<T> { Err(storage::Error { code, retryable: false, message: message.to_owned(), details: vec![] }.into()) }
 fn supported(is_so: bool) -> Result<()> { if is_so { Ok(()) } else { refuse(storage::ErrorCode::Unsupported, "no conditions here, and 1,000 at a time") } }

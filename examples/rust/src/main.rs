@@ -10,16 +10,18 @@
 //! Prints one line for each key. What is restored goes to a file beside the
 //! folder's, with `.restored` at its end.
 
+use std::env;
 use std::error::Error;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::{env, fs};
 
 use persist_example_host::{Host, Objects, Persist, Plugin, snapshots, storage};
 use wasmtime::Store;
 
 /// Tenths of a second that a call may compute, and bytes that it may write.
 const TENTHS: u64 = 300;
-const BYTES: usize = 1 << 30;
+const BYTES: usize = 1 << 28;
 
 const RESTORED: &str = ".restored";
 
@@ -67,15 +69,19 @@ impl Folder {
     fn call<T>(&mut self, call: impl FnOnce(&Persist, &mut Store<Host>) -> wasmtime::Result<T>) -> Result<T, Box<dyn Error>> {
         let before = self.objects.clone();
         let found = self.plugin.call(&mut self.objects, TENTHS, BYTES, call)?;
-        // Keys may have folders in them; here they may not.
-        if let Some(key) = self.objects.keys().find(|key| key.contains('/')) {
+        // Keys may have folders in them; here they may not, nor the ending of what is no object.
+        if let Some(key) = self.objects.keys().find(|key| key.contains('/') || key.ends_with(RESTORED)) {
             return Err(format!("'{}' is no name for a file here", key.escape_debug()).into());
         }
         for key in before.keys().filter(|key| !self.objects.contains_key(*key)) {
             fs::remove_file(self.path.join(key))?;
         }
         for (key, object) in self.objects.iter().filter(|(key, object)| before.get(*key) != Some(*object)) {
-            fs::write(self.path.join(key), object)?;
+            // What was not read is no file: a folder, or a link to somewhere else.
+            let mut options = File::options();
+            options.write(true).truncate(true).create_new(!before.contains_key(key));
+            let failed = |error: io::Error| format!("{}: {error}", self.path.join(key).display());
+            options.open(self.path.join(key)).and_then(|mut file| file.write_all(object)).map_err(failed)?;
         }
         Ok(found)
     }
