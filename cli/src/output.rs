@@ -211,7 +211,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     if !text.contains(harmful) {
         return Cow::Borrowed(text);
     }
-    let show = |character: char| if harmful(character) { character.escape_debug().to_string() } else { character.to_string() };
+    let show = |character: char| if harmful(character) { character.escape_unicode().to_string() } else { character.to_string() };
     Cow::Owned(text.chars().map(show).collect())
 }
 
