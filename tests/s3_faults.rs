@@ -70,7 +70,7 @@ fn is_right(fault: Fault, error: &PersistError) -> bool {
         Fault::Answer(408, _) => &[E::Timeout],
         Fault::Answer(412, _) => &[E::PreconditionFailed, E::AlreadyExists],
         Fault::Answer(..) => &[E::Unavailable],
-        Fault::StripConditions => &[],
+        Fault::StripConditions | Fault::LateReply => &[],
     };
     allowed.contains(&error.code()) && error.location().is_some_and(|location| location.starts_with("s3://"))
 }
@@ -517,6 +517,51 @@ fn an_upload_that_can_not_be_aborted_is_named() {
     let id = error.detail().facts.iter().find(|(name, _)| name == "upload_id").map(|(_, id)| id.clone()).expect("the id is a fact");
     assert!(left.iter().any(|name| name.contains(&id)), "{id}: {left:?}");
     assert!(error.detail().hint.as_ref().is_some_and(|hint| hint.contains(&id)), "{error:?}");
+}
+
+#[test]
+fn parts_that_are_under_way_end_before_their_upload_is_aborted() {
+    // A service may store a part whose upload is aborted meanwhile, and keep it.
+    let server = Server::start();
+    let proxy = Proxy::start(server.address);
+    let adapter = adapter_with(&proxy.endpoint(), |options| options.part_size = 5 << 20);
+    proxy.inject(Operation::UploadPart, Fault::Answer(403, "AccessDenied"), When::First);
+    proxy.inject(Operation::UploadPart, Fault::LateReply, When::Always);
+    let mut writer = adapter.open_write("large", WriteOptions::default()).expect("it opens");
+    writer.write(&vec![1; 6 << 20]).expect("its first part is sent");
+    while proxy.hits() == 0 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    writer.write(&vec![1; 10 << 20]).expect("two more are");
+    assert_eq!(writer.commit().expect_err("the first was refused").code(), ErrorCode::AccessDenied);
+    let seen = proxy.seen();
+    let aborted = seen.iter().find(|seen| seen.operation == Operation::AbortUpload).expect("it is aborted").arrived;
+    let parts: Vec<_> = seen.iter().filter(|seen| seen.operation == Operation::UploadPart).collect();
+    let ended = parts.iter().filter(|part| part.ended.is_some_and(|ended| ended <= aborted)).count();
+    // All but the one that was refused.
+    assert!(parts.len() > 1 && ended == parts.len() - 1, "{ended} of {} parts: {seen:?}", parts.len());
+}
+
+#[test]
+fn an_upload_that_begins_while_its_write_is_stopped_is_aborted() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.address);
+    let cancel = persist_host::CancelToken::new();
+    let adapter = support::server::adapter(&proxy.endpoint()).with_cancel(&cancel).expect("it can be cancelled");
+    proxy.inject(Operation::CreateUpload, Fault::LateReply, When::Always);
+    let mut writer = adapter.open_write("large", WriteOptions::default()).expect("it opens");
+    let outcome = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while server.unfinished_uploads().is_empty() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            cancel.cancel();
+        });
+        writer.write(&vec![1; 20 << 20])
+    });
+    assert_eq!(outcome.expect_err("it was cancelled").code(), ErrorCode::Cancelled);
+    assert_eq!(server.unfinished_uploads(), Vec::<String>::new());
+    assert!(proxy.seen().iter().all(|seen| seen.operation != Operation::UploadPart), "no part is sent any more");
 }
 
 #[test]

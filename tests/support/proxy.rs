@@ -7,7 +7,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
@@ -48,6 +48,9 @@ pub(crate) const OPERATIONS: [Operation; 9] = [
 /// By how much [`Fault::Delay`] makes an answer late.
 pub(crate) const DELAY: Duration = Duration::from_secs(5);
 
+/// By how much [`Fault::LateReply`] makes an answer late.
+const LATE: Duration = Duration::from_millis(500);
+
 /// What can go wrong with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -69,6 +72,8 @@ pub(crate) enum Fault {
     FlipResponse,
     /// The request is carried out, its answer is lost.
     LoseReply,
+    /// The request is carried out, its answer comes a moment later.
+    LateReply,
     /// The conditions are taken out of the request.
     StripConditions,
     /// The service answers with this, and does nothing.
@@ -97,6 +102,9 @@ pub(crate) struct Seen {
     pub(crate) range: Option<String>,
     pub(crate) headers: HashMap<String, String>,
     pub(crate) answered: usize,
+    pub(crate) arrived: Instant,
+    /// When all of its answer was there; never if nobody waited for it.
+    pub(crate) ended: Option<Instant>,
 }
 
 struct Rule {
@@ -256,7 +264,15 @@ async fn pass(state: Arc<Mutex<State>>, server: SocketAddr, request: Request<Inc
     let path = request.uri().path().to_owned();
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let headers = request.headers().iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned()));
-    let seen = Seen { operation, path: path.clone(), range: header("range"), headers: headers.collect(), answered: 0 };
+    let seen = Seen {
+        operation,
+        path: path.clone(),
+        range: header("range"),
+        headers: headers.collect(),
+        answered: 0,
+        arrived: Instant::now(),
+        ended: None,
+    };
     let index = {
         let mut state = state.lock().unwrap();
         state.seen.push(seen);
@@ -309,8 +325,12 @@ async fn pass(state: Arc<Mutex<State>>, server: SocketAddr, request: Request<Inc
         parts.headers.remove("if-none-match");
     }
     let (parts, answer) = forward(server, Request::from_parts(parts, Full::new(Bytes::from(body)))).await?;
+    if fault == Some(Fault::LateReply) {
+        tokio::time::sleep(LATE).await;
+    }
     if let Some(seen) = state.lock().unwrap().seen.get_mut(index) {
         seen.answered = answer.len();
+        seen.ended = Some(Instant::now());
     }
     let half = answer.slice(..answer.len() / 2);
     let mut response = Response::from_parts(parts, full(answer.clone()));

@@ -6,7 +6,7 @@ use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
@@ -305,6 +305,11 @@ impl<T> Work<T> {
     /// Waits for the work, come what may: for what has to be cleared away.
     pub(super) fn finish(&self) -> Result<T> {
         self.done.recv().map_err(|_| aborted())
+    }
+
+    /// What the work comes to by then, if anything.
+    pub(super) fn finish_until(&self, until: Instant) -> Option<T> {
+        self.done.recv_timeout(until.saturating_duration_since(Instant::now())).ok()
     }
 }
 

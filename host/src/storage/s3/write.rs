@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
@@ -34,6 +35,12 @@ const HINTED_PARTS: usize = 9000;
 /// must not decide how much memory the host takes. 9,000 of them hold the
 /// largest snapshot that there is.
 const MAX_HINTED_PART: usize = 64 << 20;
+
+/// How long requests that are under way may take to end, before what they are
+/// for is taken back: a service may carry out one that it has received whole,
+/// also when its connection is closed, and keep a part of an upload that was
+/// aborted meanwhile. What is still being sent by then never arrives whole.
+const WINDING_DOWN: Duration = Duration::from_secs(3);
 
 /// What a part's size is a multiple of.
 const MIB: u64 = 1 << 20;
@@ -129,9 +136,17 @@ impl S3Writer {
     fn send_part(&mut self) -> Result<()> {
         let object = &self.object;
         if self.upload.is_none() {
-            let begin = Arc::clone(object).begin_upload();
-            let id = self.run(begin)?;
-            self.upload = Some(Upload { id, sent: 0, in_flight: VecDeque::new(), done: Vec::new() });
+            let begin = object.connection.start(Arc::clone(object).begin_upload());
+            let id = match begin.wait(&self.cancel) {
+                Ok(begun) => begun.map_err(|failure| failure.error)?,
+                Err(cancelled) => {
+                    // If it begins all the same, it has to be aborted.
+                    let begun = begin.finish_until(Instant::now() + WINDING_DOWN);
+                    self.upload = begun.and_then(|begun| begun.ok()).map(Upload::new);
+                    return Err(cancelled);
+                }
+            };
+            self.upload = Some(Upload::new(id));
         }
         let parallel = self.object.connection.options.parallel.get();
         let Some(upload) = &mut self.upload else { return Ok(()) };
@@ -175,8 +190,11 @@ impl S3Writer {
     fn abort(&mut self) -> Result<()> {
         let Some(upload) = self.upload.take() else { return Ok(()) };
         let id = upload.id;
-        // Their requests end here; what still arrives is refused or aborted.
-        drop(upload.in_flight);
+        let until = Instant::now() + WINDING_DOWN;
+        for part in upload.in_flight {
+            // What it came to is of no use any more.
+            let _ = part.finish_until(until);
+        }
         let object = Arc::clone(&self.object);
         let abort = {
             let id = id.clone();
@@ -246,6 +264,10 @@ fn part_size(least: usize, size_hint: Option<u64>) -> usize {
 }
 
 impl Upload {
+    fn new(id: String) -> Self {
+        Self { id, sent: 0, in_flight: VecDeque::new(), done: Vec::new() }
+    }
+
     /// Waits until at most so many parts are in flight.
     fn collect(&mut self, cancel: &CancelToken, at_most: usize) -> Result<()> {
         while self.in_flight.len() > at_most {
