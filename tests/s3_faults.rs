@@ -565,6 +565,38 @@ fn an_upload_that_begins_while_its_write_is_stopped_is_aborted() {
 }
 
 #[test]
+fn what_a_cancelled_commit_came_to_is_said() {
+    let (samples, server) = (Samples::new(), Server::start());
+    let proxy = Proxy::start(server.address);
+    for (fault, is_known) in [(Fault::LateReply, true), (Fault::Delay, false)] {
+        for (size, operation) in [(1, Operation::PutObject), (9 << 20, Operation::CompleteUpload)] {
+            let cancel = persist_host::CancelToken::new();
+            let engine = samples.on(support::server::adapter(&proxy.endpoint())).with_cancel(&cancel);
+            let key = format!("{fault}-{size}.zst");
+            let met = proxy.hits();
+            proxy.inject(operation, fault, When::Always);
+            let outcome = std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    while proxy.hits() == met {
+                        std::thread::sleep(Duration::from_millis(5));
+                    }
+                    cancel.cancel();
+                });
+                engine.snapshot(&key, &support::noise(size), &SnapshotOptions::default())
+            });
+            proxy.heal();
+            match outcome {
+                Ok(_) => assert!(is_known && read(&server.adapter(), &key).len() > size, "{key}"),
+                Err(error) => {
+                    assert!(!is_known && error.code() == ErrorCode::Cancelled, "{key}: {error:?}");
+                    assert!(error.detail().hint.as_ref().is_some_and(|hint| hint.contains("not known")), "{key}: {error:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_stopped_write_is_aborted() {
     let server = Server::start();
     let proxy = Proxy::start(server.address);

@@ -2,7 +2,6 @@
 //! here; nothing of it leaves the crate.
 
 use crate::error::{ErrorCode, PersistError};
-use crate::sandbox::Stopped;
 use crate::storage::{StorageReader, StorageWriter};
 
 #[allow(missing_docs, unreachable_pub, clippy::all)]
@@ -47,7 +46,7 @@ impl From<PersistError> for StorageFailure {
     fn from(error: PersistError) -> Self {
         match error.code() {
             // The guest has no say in it.
-            ErrorCode::Cancelled => Self::Trap(Stopped::Cancelled.into()),
+            ErrorCode::Cancelled => Self::Trap(wasmtime::Error::new(error)),
             _ => Self::Storage(error),
         }
     }

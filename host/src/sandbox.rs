@@ -82,6 +82,10 @@ impl std::error::Error for Stopped {}
 
 /// What the error of a call into the guest means.
 pub(crate) fn trapped(error: &wasmtime::Error) -> PersistError {
+    // What the storage said and the guest is not told.
+    if let Some(told) = error.downcast_ref::<PersistError>() {
+        return told.clone();
+    }
     match error.downcast_ref::<Stopped>() {
         Some(stopped @ Stopped::Memory { .. }) => PersistError::new(ErrorCode::MemoryLimit, stopped.to_string())
             .hint("raise the engine's memory limit, as with PERSIST_MEMORY_LIMIT"),
@@ -112,6 +116,9 @@ pub(crate) struct Sandbox {
     listing: Option<Vec<ObjectInfo>>,
     /// The reader that was opened last, and of what.
     opened: Option<(u32, ByteRange)>,
+    /// Whether an object was stored in this call into the guest: the rest of it only
+    /// says so, and is not cancelled any more.
+    has_stored: bool,
     /// When the call into the guest began, and how much of the time since then
     /// was spent in storage, which the deadline does not count.
     call_began: Instant,
@@ -137,6 +144,7 @@ impl Sandbox {
             table,
             listing: None,
             opened: None,
+            has_stored: false,
             call_began: Instant::now(),
             in_storage: Duration::ZERO,
         };
@@ -145,7 +153,7 @@ impl Sandbox {
         store.set_hostcall_fuel(MAX_COPY);
         store.epoch_deadline_callback(|context| {
             let sandbox = context.data();
-            if sandbox.cancel.is_cancelled() {
+            if !sandbox.has_stored && sandbox.cancel.is_cancelled() {
                 return Err(Stopped::Cancelled.into());
             }
             let computed = sandbox.call_began.elapsed().saturating_sub(sandbox.in_storage);
@@ -177,6 +185,7 @@ impl Sandbox {
     /// Starts the clock of a call into the guest.
     pub(crate) fn begin_call(store: &mut Store<Self>) {
         let sandbox = store.data_mut();
+        sandbox.has_stored = false;
         sandbox.call_began = Instant::now();
         sandbox.in_storage = Duration::ZERO;
         store.set_epoch_deadline(1);
@@ -373,7 +382,9 @@ impl wit::HostWriter for Sandbox {
 
     fn commit(&mut self, handle: Resource<WriterHandle>) -> Result<wit::ObjectInfo, StorageFailure> {
         let writer = self.table.delete(handle)?;
-        self.in_storage(|_| Ok(writer.0.commit()?)).map(wit::ObjectInfo::from)
+        let stored = self.in_storage(|_| Ok(writer.0.commit()?))?;
+        self.has_stored = true;
+        Ok(stored.into())
     }
 
     fn drop(&mut self, handle: Resource<WriterHandle>) -> wasmtime::Result<()> {

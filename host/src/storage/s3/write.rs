@@ -166,7 +166,7 @@ impl S3Writer {
     fn finish(&mut self) -> Result<ObjectInfo> {
         if self.upload.is_none() {
             let body = self.buffer.split().freeze();
-            return self.run(Arc::clone(&self.object).put(body));
+            return self.store(Arc::clone(&self.object).put(body));
         }
         if !self.buffer.is_empty() {
             self.send_part()?;
@@ -175,15 +175,26 @@ impl S3Writer {
         upload.collect(&self.cancel, 0)?;
         let parts = CompletedMultipartUpload::builder().set_parts(Some(std::mem::take(&mut upload.done))).build();
         let complete = Arc::clone(&self.object).complete(upload.id.clone(), parts, self.size);
-        let info = self.run(complete)?;
+        let info = self.store(complete)?;
         // There is nothing to abort any more.
         self.upload = None;
         Ok(info)
     }
 
-    /// Runs requests and waits for them.
-    fn run<T: Send + 'static>(&self, work: impl Future<Output = Result<T, Failure>> + Send + 'static) -> Result<T> {
-        self.object.connection.start(work).wait(&self.cancel)?.map_err(|failure| failure.error)
+    /// Sends what makes the object visible, and waits for it. Whoever cancels that
+    /// is told of an object that is there all the same.
+    fn store(&self, work: impl Future<Output = Result<ObjectInfo, Failure>> + Send + 'static) -> Result<ObjectInfo> {
+        self.cancel.check()?;
+        let work = self.object.connection.start(work);
+        let cancelled = match work.wait(&self.cancel) {
+            Ok(stored) => return stored.map_err(|failure| failure.error),
+            Err(cancelled) => cancelled,
+        };
+        match work.finish_until(Instant::now() + WINDING_DOWN) {
+            Some(Ok(info)) => Ok(info),
+            Some(Err(failure)) if !failure.in_doubt => Err(cancelled),
+            _ => Err(cancelled.hint("whether the object was stored is not known: look before you go on")),
+        }
     }
 
     /// Takes back what was uploaded. An error says which upload is left.
