@@ -21,6 +21,9 @@ const CONTENTS: [(&str, &[&str]); 5] = [
 const COPIED: [(&str, &str); 3] =
     [("components/tools/policy.yaml", "policy.yaml"), ("LICENSE-APACHE", "LICENSE-APACHE"), ("LICENSE-MIT", "LICENSE-MIT")];
 
+/// The list of checksums, which names every other file in the folder.
+const SUMS: &str = "SHA256SUMS";
+
 fn failed(path: &Path, error: &std::io::Error) -> String {
     format!("{}: {error}", path.display())
 }
@@ -78,17 +81,57 @@ fn contents(packages: &[&str]) -> Result<Vec<String>, String> {
     Ok(described)
 }
 
-/// Writes the folder that is published, anew.
+/// The files in a folder and below, as its list of checksums names them.
+fn files(folder: &Path) -> Result<Vec<String>, String> {
+    let (mut files, mut left) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(next) = left.pop() {
+        for entry in fs::read_dir(&next).map_err(|error| failed(&next, &error))? {
+            let entry = entry.map_err(|error| failed(&next, &error))?;
+            // A link is not followed: it is removed itself, with what has it.
+            if entry.file_type().map_err(|error| failed(&next, &error))?.is_dir() {
+                left.push(entry.path());
+            } else if let Ok(path) = entry.path().strip_prefix(folder) {
+                files.push(path.to_string_lossy().into_owned());
+            }
+        }
+    }
+    Ok(files)
+}
+
+/// Whether a folder holds what an earlier run wrote, and nothing else.
+fn check_earlier(out: &Path) -> Result<(), String> {
+    let sums = fs::read_to_string(out.join(SUMS)).unwrap_or_default();
+    let listed: Vec<&str> = sums.lines().filter_map(|line| Some(line.split_once("  ")?.1)).collect();
+    let files = files(out)?;
+    match files.iter().find(|file| *file != SUMS && !listed.contains(&file.as_str())) {
+        Some(foreign) => {
+            Err(format!("{}: 'cargo xtask dist' did not write {foreign}: move it away, or name another folder", out.display()))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Writes the folder that is published, anew: beside it, then in its place.
 pub(crate) fn dist(out: &Path) -> Result<(), String> {
     // What is run for it has another current folder.
     let out = &std::path::absolute(out).map_err(|error| failed(out, &error))?;
-    if out.exists() {
-        let is_empty = fs::read_dir(out).map_err(|error| failed(out, &error))?.next().is_none();
-        if !is_empty && !out.join("SHA256SUMS").is_file() {
-            return Err(format!("{}: this was not written by 'cargo xtask dist', and is left as it is", out.display()));
-        }
+    let name = out.file_name().ok_or_else(|| format!("{}: this is no name for a folder", out.display()))?;
+    let unfinished = &out.with_file_name(format!(".{}.persist-dist", name.to_string_lossy()));
+    let is_there = out.exists();
+    if is_there {
+        check_earlier(out)?;
+    }
+    if unfinished.exists() {
+        fs::remove_dir_all(unfinished).map_err(|error| failed(unfinished, &error))?;
+    }
+    write(unfinished)?;
+    if is_there {
         fs::remove_dir_all(out).map_err(|error| failed(out, &error))?;
     }
+    fs::rename(unfinished, out).map_err(|error| failed(out, &error))
+}
+
+fn write(out: &Path) -> Result<(), String> {
     build(out)?;
     let copy = |from: &Path, to: &Path| fs::copy(from, to).map(drop).map_err(|error| failed(from, &error));
     for (from, to) in COPIED {
@@ -111,4 +154,27 @@ pub(crate) fn dist(out: &Path) -> Result<(), String> {
     let list = out.join("CONTENTS.txt");
     fs::write(&list, text).map_err(|error| failed(&list, &error))?;
     compose(&[Path::new("checksums"), out])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_an_earlier_run_wrote_is_replaced() {
+        let folder = std::env::temp_dir().join(format!("persist-dist-{}", std::process::id()));
+        let file = |name: &str, text: &str| {
+            let path = folder.join(name);
+            fs::create_dir_all(path.parent().unwrap_or(&folder)).and_then(|()| fs::write(path, text)).map_err(|error| error.to_string())
+        };
+        let checked = file("wit/world.wit", "")
+            .and_then(|()| file(SUMS, "0123  wit/world.wit\n"))
+            .map(|()| check_earlier(&folder))
+            // Somebody else's, beside it and by itself.
+            .and_then(|first| file("wit/other.wit", "").map(|()| (first, check_earlier(&folder))))
+            .and_then(|(first, second)| file(SUMS, "").map(|()| (first, second, check_earlier(&folder))));
+        let removed = fs::remove_dir_all(&folder);
+        assert!(matches!(&checked, Ok((Ok(()), Err(foreign), Err(_))) if foreign.contains("wit/other.wit")), "{checked:?}");
+        assert!(removed.is_ok());
+    }
 }
