@@ -5,6 +5,7 @@
 #[macro_use]
 mod storage_suite;
 mod support;
+#[allow(dead_code, reason = "other tests need more of it")]
 #[path = "support/wasi_storage.rs"]
 mod wasi_storage;
 
@@ -72,6 +73,12 @@ fn in_a_folder(check: fn(&Storage, &std::path::Path)) {
 #[test]
 fn what_is_no_file_is_left_out() {
     in_a_folder(storage_suite::files::what_is_no_file_is_left_out);
+}
+
+#[cfg(unix)]
+#[test]
+fn what_can_not_be_told_is_no_absence() {
+    in_a_folder(storage_suite::files::what_can_not_be_told_is_no_absence);
 }
 
 #[cfg(unix)]

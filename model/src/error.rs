@@ -111,6 +111,9 @@ impl ErrorCode {
     }
 }
 
+/// What to do where a system says that a path can't be used.
+pub const PATH_ADVICE: &str = "a path stays below its folder, and no symlink leads out";
+
 /// The name of the detail in which a storage says what to do: the contract has no
 /// word for it, and the component passes details on.
 pub const HINT: &str = "hint";

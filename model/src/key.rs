@@ -9,6 +9,9 @@ const MAX_KEY_BYTES: usize = 1024;
 const TEMPORARY_PREFIX: &str = ".persist-";
 const TEMPORARY_SUFFIX: &str = ".tmp";
 
+/// What follows the prefix in the name of a file whose writer holds no lock on it.
+const UNLOCKED: &str = "unlocked-";
+
 /// Whether a file name is that of an unfinished write, of any host.
 pub fn is_temporary(name: &str) -> bool {
     name.starts_with(TEMPORARY_PREFIX) && name.ends_with(TEMPORARY_SUFFIX)
@@ -18,6 +21,18 @@ pub fn is_temporary(name: &str) -> bool {
 /// that no other has.
 pub fn temporary_name(random: &str) -> String {
     format!("{TEMPORARY_PREFIX}{random}{TEMPORARY_SUFFIX}")
+}
+
+/// The same where files can't be locked: whether the writer is gone, only the
+/// age of such a file can tell.
+pub fn unlocked_temporary_name(random: &str) -> String {
+    temporary_name(&format!("{UNLOCKED}{random}"))
+}
+
+/// Whether a file name is that of an unfinished write on which its writer holds
+/// no lock.
+pub fn is_unlocked_temporary(name: &str) -> bool {
+    is_temporary(name) && name.strip_prefix(TEMPORARY_PREFIX).is_some_and(|rest| rest.starts_with(UNLOCKED))
 }
 
 /// The folder of a key, empty if it has none, and the name in it.
@@ -59,6 +74,13 @@ pub struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
+    /// Whether a key may begin with the prefix. It may not be handed to a file
+    /// system before that is known.
+    pub fn is_possible(&self) -> bool {
+        let (path, _) = split(self.prefix);
+        path.is_empty() || file_problem(path).is_none()
+    }
+
     /// Whether this is one.
     pub fn has(&self, key: &str) -> bool {
         key.starts_with(self.prefix) && self.start_after.is_none_or(|after| key > after) && file_problem(key).is_none()

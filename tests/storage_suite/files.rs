@@ -30,6 +30,15 @@ pub(crate) fn what_is_no_file_is_left_out(storage: &Storage, root: &Path) {
     assert_eq!(code(storage.stat("agents/pipe")), ErrorCode::NotFound);
 }
 
+pub(crate) fn what_can_not_be_told_is_no_absence(storage: &Storage, root: &Path) {
+    write(storage, "agents/one", b"1");
+    symlink("loop", root.join("agents/loop")).expect("a link");
+    for key in ["agents/loop", &format!("agents/{}", "n".repeat(300))] {
+        assert_eq!(code(storage.stat(key)), ErrorCode::InvalidKey, "{key}");
+    }
+    assert_eq!(code(storage.stat("agents")), ErrorCode::NotFound, "a folder is no object");
+}
+
 pub(crate) fn a_listing_has_all_while_others_save(storage: &Storage, root: &Path) {
     let kept: Vec<String> = (0..20).map(|number| format!("agents/kept-{number:02}")).collect();
     for key in &kept {

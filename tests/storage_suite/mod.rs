@@ -272,6 +272,11 @@ pub(crate) fn a_listing_is_in_the_order_of_bytes_and_pages(storage: &Storage) {
         assert_eq!(found.len(), count, "{prefix}: {found:?}");
         assert!(found.iter().all(|key| key.starts_with(prefix)));
     }
+    // What no key begins with.
+    let too_long = format!("{}/", "x".repeat(300));
+    for prefix in ["/", "/etc/", "../", "a/../", "a//", "./", "a\nb/", &too_long] {
+        assert_eq!(keys(storage, prefix, None, 1000), Vec::<String>::new(), "{prefix:?}");
+    }
     for limit in 1..=12 {
         let (mut pages, mut after) = (Vec::new(), None::<String>);
         loop {

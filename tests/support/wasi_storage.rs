@@ -9,9 +9,14 @@ use persist_host::{
     ByteRange, Conditions, ErrorCode, ObjectInfo, PersistError, Precondition, ReadOptions, Result, StorageAdapter, StorageReader,
     StorageWriter, WriteOptions,
 };
-use wasmtime::component::{Component, Linker, ResourceAny, ResourceTable};
-use wasmtime::{Config, Engine, Store};
+use wasmtime::component::{Component, Linker, Resource, ResourceAny, ResourceTable};
+use wasmtime::{Config, Engine, Store, StoreContextMut};
+use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemView as _};
+use wasmtime_wasi::p2::FsError;
+use wasmtime_wasi::p2::bindings::sync::filesystem::types::{HostDescriptor as _, PathFlags};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+
+pub(crate) use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode as Os;
 
 #[allow(dead_code, reason = "the tests build another package than the host does")]
 #[path = "../../xtask/src/component.rs"]
@@ -27,7 +32,56 @@ use bindings::exports::persist::snapshot::storage as wit;
 struct Wasi {
     table: ResourceTable,
     ctx: WasiCtx,
+    /// What was asked of the host since it was last looked at, of what the
+    /// protocol of a write is made of.
+    calls: Vec<&'static str>,
+    /// The call that fails, and how.
+    fault: Option<(&'static str, Os)>,
 }
+
+impl Wasi {
+    /// Does a call, unless it is to fail.
+    fn noted(
+        &mut self,
+        call: &'static str,
+        work: impl FnOnce(&mut Self) -> std::result::Result<(), FsError>,
+    ) -> wasmtime::Result<(std::result::Result<(), Os>,)> {
+        self.calls.push(call);
+        match self.fault {
+            Some((faulty, os)) if faulty == call => Ok((Err(os),)),
+            _ => Ok((match work(self) {
+                Ok(()) => Ok(()),
+                Err(error) => Err(error.downcast()?),
+            },)),
+        }
+    }
+}
+
+/// The calls that a write is made of, noted before they are done.
+fn note_calls(linker: &mut Linker<Wasi>) -> wasmtime::Result<()> {
+    type Fd = Resource<Descriptor>;
+    let mut types = linker.allow_shadowing(true).instance("wasi:filesystem/types@0.2.12")?;
+    types.func_wrap("[method]descriptor.sync", |mut store: StoreContextMut<'_, Wasi>, (fd,): (Fd,)| {
+        let wasi = store.data_mut();
+        let call = if matches!(wasi.table.get(&fd)?, Descriptor::File(_)) { SYNC_FILE } else { SYNC_FOLDER };
+        wasi.noted(call, |wasi| wasi.filesystem().sync(fd))
+    })?;
+    types.func_wrap(
+        "[method]descriptor.rename-at",
+        |mut store: StoreContextMut<'_, Wasi>, (from, old, to, new): (Fd, String, Fd, String)| {
+            store.data_mut().noted(RENAME, |wasi| wasi.filesystem().rename_at(from, old, to, new))
+        },
+    )?;
+    type Link = (Fd, PathFlags, String, Fd, String);
+    types.func_wrap("[method]descriptor.link-at", |mut store: StoreContextMut<'_, Wasi>, (from, flags, old, to, new): Link| {
+        store.data_mut().noted(LINK, |wasi| wasi.filesystem().link_at(from, flags, old, to, new))
+    })
+}
+
+pub(crate) const SYNC_FILE: &str = "sync file";
+pub(crate) const SYNC_FOLDER: &str = "sync folder";
+pub(crate) const RENAME: &str = "rename";
+pub(crate) const LINK: &str = "link";
 
 impl WasiView for Wasi {
     fn ctx(&mut self) -> WasiCtxView<'_> {
@@ -65,13 +119,25 @@ impl WasiStorage {
         let (engine, component) = &*COMPILED;
         let mut linker = Linker::new(engine);
         wasmtime_wasi::p2::add_to_linker_sync(&mut linker).unwrap();
+        note_calls(&mut linker).unwrap();
         let mut ctx = WasiCtx::builder();
         // Not there yet: the first write makes it.
         ctx.env("PERSIST_LOCAL_PATH", format!("/files/{ROOT}"));
         ctx.preopened_dir(folder, "/files", FsPerms::ReadWrite).unwrap();
-        let mut store = Store::new(engine, Wasi { table: ResourceTable::new(), ctx: ctx.build() });
+        let mut store = Store::new(engine, Wasi { table: ResourceTable::new(), ctx: ctx.build(), calls: Vec::new(), fault: None });
         let provider = bindings::StorageProvider::instantiate(&mut store, component, &linker).unwrap();
         Self(Arc::new(Mutex::new(Instance { store, provider })))
+    }
+
+    /// What was asked of the host since the last time.
+    pub(crate) fn take_calls(&self) -> Vec<&'static str> {
+        let mut instance = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut instance.store.data_mut().calls)
+    }
+
+    /// From now on, this call fails like this.
+    pub(crate) fn inject(&self, fault: Option<(&'static str, Os)>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).store.data_mut().fault = fault;
     }
 
     fn call<T>(

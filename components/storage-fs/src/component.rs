@@ -58,10 +58,10 @@ impl wit::Guest for Component {
 
     fn stat(key: String) -> Result<wit::ObjectInfo, wit::Error> {
         key::check(&key)?;
-        files::info_at(&files::root()?, &key).map_err(|failure| match failure.code {
-            wit::ErrorCode::InvalidKey => error(wit::ErrorCode::NotFound, "there is no such file: this is a folder or a device"),
-            _ => failure,
-        })
+        match files::info_at(&files::root()?, &key)? {
+            Some(info) => Ok(info),
+            None => Err(error(wit::ErrorCode::NotFound, "there is no such file: this is a folder or a device")),
+        }
     }
 
     fn delete(key: String, precondition: wit::Precondition) -> Result<(), wit::Error> {

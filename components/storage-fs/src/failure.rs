@@ -1,5 +1,6 @@
 //! What a failed file operation means.
 
+use persist_model::error::{HINT, PATH_ADVICE};
 use wasip2::filesystem::types::ErrorCode as Os;
 
 use crate::bindings::wit::{Error, ErrorCode};
@@ -28,5 +29,9 @@ pub(crate) fn failed(doing: &str, os: Os) -> Error {
         ErrorCode::Unsupported => format!("this host's files can't do it: could not {doing} the file ({})", os.name()),
         _ => format!("could not {doing} the file ({})", os.name()),
     };
-    error(code, message)
+    let error = error(code, message);
+    match code {
+        ErrorCode::InvalidKey => Error { details: vec![(HINT.to_owned(), PATH_ADVICE.to_owned())], ..error },
+        _ => error,
+    }
 }

@@ -1,5 +1,6 @@
 //! The folder, and what is known of a file in it.
 
+use persist_model::error::HINT;
 use wasip2::filesystem::preopens::get_directories;
 use wasip2::filesystem::types::{
     Descriptor, DescriptorFlags, DescriptorStat, DescriptorType, ErrorCode as Os, MetadataHashValue, OpenFlags, PathFlags,
@@ -29,8 +30,7 @@ fn located() -> Result<(Descriptor, String), Error> {
     let wanted = wasip2::cli::environment::get_environment().into_iter().find(|(name, value)| name == VARIABLE && !value.is_empty());
     let Some((_, wanted)) = wanted else {
         if folders.is_empty() {
-            let message = "the host gives no folder: give one, as with 'wasmtime run --dir FOLDER'";
-            return Err(error(ErrorCode::AccessDenied, message));
+            return Err(not_given("the host gives no folder".to_owned(), "give one"));
         }
         return Ok((folders.swap_remove(0).0, String::new()));
     };
@@ -38,6 +38,7 @@ fn located() -> Result<(Descriptor, String), Error> {
     // folder that stands for the current one, or for everything.
     let wanted = wanted.trim_start_matches("./");
     let rest_in = |name: &str| {
+        let name = if name == "./" { "." } else { name.trim_start_matches("./") };
         let rest = match name {
             "." => (!wanted.starts_with('/')).then_some(wanted),
             "/" => Some(wanted),
@@ -47,11 +48,15 @@ fn located() -> Result<(Descriptor, String), Error> {
     };
     let found = folders.iter().enumerate().filter_map(|(number, (_, name))| rest_in(name).map(|rest| (name.len(), number, rest))).max();
     let Some((_, number, rest)) = found else {
-        let message = format!("{VARIABLE} is not in a folder that the host gives: give it, as with 'wasmtime run --dir FOLDER'");
-        return Err(error(ErrorCode::AccessDenied, message));
+        return Err(not_given(format!("{VARIABLE} is not in a folder that the host gives"), "give it"));
     };
     let path = if rest == "." { String::new() } else { rest };
     Ok((folders.swap_remove(number).0, path))
+}
+
+fn not_given(message: String, give: &str) -> Error {
+    let hint = (HINT.to_owned(), format!("{give}, as with 'wasmtime run --dir FOLDER'"));
+    Error { details: vec![hint], ..error(ErrorCode::AccessDenied, message) }
 }
 
 /// Opens a folder below another, to change what is in it where the host wants to
@@ -67,14 +72,20 @@ pub(crate) fn open_folder(root: &Descriptor, path: &str) -> Result<Descriptor, O
 
 /// Opens a folder below another, making what is missing, each part durably.
 pub(crate) fn make_folder(root: &Descriptor, path: &str) -> Result<Descriptor, Error> {
-    let failed = |os| failed("create", os);
+    let failed = |os| match os {
+        Os::NotDirectory | Os::Exist => error(ErrorCode::InvalidKey, "a file stands where the path needs a folder"),
+        os => failed("create", os),
+    };
     match open_folder(root, path) {
         Ok(folder) => return Ok(folder),
         Err(Os::NoEntry) => {}
         Err(os) => return Err(failed(os)),
     }
     let ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
-    let mut parent = open_folder(root, "").map_err(failed)?;
+    let mut parent = open_folder(root, "").map_err(|os| match os {
+        Os::NoEntry => error(ErrorCode::NotFound, "the folder that the host gives is not there"),
+        os => failed(os),
+    })?;
     for end in ends {
         let part = path.get(..end).unwrap_or(path);
         match root.create_directory_at(part) {
@@ -101,7 +112,8 @@ pub(crate) fn sync_folder(folder: &Descriptor) -> Result<(), Os> {
 fn facts(key: &str, stat: &DescriptorStat, identity: Result<MetadataHashValue, Os>) -> ObjectInfo {
     let identity = identity.map(|hash| format!("{:x}{:016x}", hash.upper, hash.lower)).unwrap_or_default();
     let time = |time: Option<wasip2::clocks::wall_clock::Datetime>| time.map(|time| format!("{:x}.{:x}", time.seconds, time.nanoseconds));
-    let times = time(stat.status_change_timestamp).or(time(stat.data_modification_timestamp)).unwrap_or_default();
+    // Not every host keeps the first, and not every change in place the second.
+    let times = [stat.status_change_timestamp, stat.data_modification_timestamp].map(|at| time(at).unwrap_or_default()).join("-");
     let modified = stat.data_modification_timestamp.map(|time| time.seconds * 1000 + u64::from(time.nanoseconds / 1_000_000));
     ObjectInfo { key: key.to_owned(), size: stat.size, etag: Some(format!("{identity}-{:x}-{times}", stat.size)), modified }
 }
@@ -111,10 +123,11 @@ pub(crate) fn info(key: &str, file: &Descriptor, stat: &DescriptorStat) -> Objec
     facts(key, stat, file.metadata_hash())
 }
 
-/// The facts of what has a name, if it is a file. It need not be readable.
-pub(crate) fn info_at(root: &Descriptor, key: &str) -> Result<ObjectInfo, Error> {
-    let stat = only_file(root.stat_at(PathFlags::SYMLINK_FOLLOW, key))?;
-    Ok(facts(key, &stat, root.metadata_hash_at(PathFlags::SYMLINK_FOLLOW, key)))
+/// The facts of what has a name, none if it is no file. It need not be readable.
+pub(crate) fn info_at(root: &Descriptor, key: &str) -> Result<Option<ObjectInfo>, Error> {
+    let stat = root.stat_at(PathFlags::SYMLINK_FOLLOW, key).map_err(|os| failed("find", os))?;
+    let is_file = stat.type_ == DescriptorType::RegularFile;
+    Ok(is_file.then(|| facts(key, &stat, root.metadata_hash_at(PathFlags::SYMLINK_FOLLOW, key))))
 }
 
 /// Opens a file to be read. It is looked at first: to open a pipe waits for who

@@ -7,7 +7,7 @@ use crate::failure::error;
 
 /// A name for a file that is being written.
 pub(crate) fn temporary_name() -> String {
-    persist_model::key::temporary_name(&format!("{:016x}", wasip2::random::random::get_random_u64()))
+    persist_model::key::unlocked_temporary_name(&format!("{:016x}", wasip2::random::random::get_random_u64()))
 }
 
 /// Checks a key by the rules of the contract.

@@ -4,7 +4,7 @@ use persist_model::key::Wanted;
 use wasip2::filesystem::types::{Descriptor, DescriptorType, ErrorCode as Os};
 
 use crate::bindings::wit::{Error, ObjectInfo};
-use crate::failure::failed;
+use crate::failure::{error, failed};
 use crate::{files, key};
 
 struct Listing<'a> {
@@ -19,21 +19,30 @@ struct Listing<'a> {
 /// itself names is asked for, and followed.
 pub(crate) fn list(root: &Descriptor, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<ObjectInfo>, Error> {
     let mut listing = Listing { root, wanted: Wanted { prefix, start_after }, limit: limit as usize, found: Vec::new() };
+    if !listing.wanted.is_possible() {
+        return Ok(Vec::new());
+    }
     let (path, _) = key::split(prefix);
     let path = if path.is_empty() { String::new() } else { format!("{path}/") };
     match listing.folder(&path) {
         Ok(()) => Ok(listing.found),
         // There is no such folder, and so nothing in it.
-        Err(Os::NoEntry | Os::NotDirectory) if !path.is_empty() => Ok(Vec::new()),
-        Err(os) => Err(failed("list", os)),
+        Err((at, Os::NoEntry | Os::NotDirectory | Os::NameTooLong)) if at == path && !path.is_empty() => Ok(Vec::new()),
+        Err((at, os)) => {
+            let failed = failed("list", os);
+            let at = if at.is_empty() { "the folder" } else { &at };
+            Err(error(failed.code, format!("{at}: {}", failed.message)))
+        }
     }
 }
 
 impl Listing<'_> {
     /// Lists a folder whose keys all begin with `path`, which is empty or ends
-    /// with a slash.
-    fn folder(&mut self, path: &str) -> Result<(), Os> {
-        let entries = files::open_folder(self.root, path.trim_end_matches('/'))?.read_directory()?;
+    /// with a slash. An error comes with the path it is about.
+    fn folder(&mut self, path: &str) -> Result<(), (String, Os)> {
+        let at = |os| (path.to_owned(), os);
+        let folder = files::open_folder(self.root, path.trim_end_matches('/')).map_err(at)?;
+        let entries = folder.read_directory().map_err(at)?;
         let mut keys = Vec::new();
         loop {
             let entry = match entries.read_directory_entry() {
@@ -42,7 +51,7 @@ impl Listing<'_> {
                 // Gone since, as what is being written is once it is complete;
                 // and a name that is not UTF-8 is no key.
                 Err(Os::NoEntry | Os::IllegalByteSequence) => continue,
-                Err(os) => return Err(os),
+                Err(os) => return Err(at(os)),
             };
             if matches!(entry.name.as_str(), "." | "..") {
                 continue;
@@ -62,13 +71,14 @@ impl Listing<'_> {
             if is_folder {
                 match self.folder(&key) {
                     // Gone since.
-                    Ok(()) | Err(Os::NoEntry) => {}
-                    Err(os) => return Err(os),
+                    Ok(()) => {}
+                    Err((gone, Os::NoEntry)) if gone == key => {}
+                    Err(failed) => return Err(failed),
                 }
                 continue;
             }
             // Gone since, a dangling link, or a link out of the folder.
-            let Ok(info) = files::info_at(self.root, &key) else { continue };
+            let Ok(Some(info)) = files::info_at(self.root, &key) else { continue };
             self.found.push(info);
         }
         Ok(())

@@ -72,11 +72,7 @@ impl Unfinished {
             Precondition::IfMatch(_) => return Err(if_match_unsupported()),
         };
         let (path, name) = key::split(key);
-        let folder = files::make_folder(root, path).map_err(|failed| match failed.code {
-            // A file stands where the key needs a folder.
-            ErrorCode::NotFound | ErrorCode::AlreadyExists => error(ErrorCode::InvalidKey, "a file stands where the path needs a folder"),
-            _ => failed,
-        })?;
+        let folder = files::make_folder(root, path)?;
         match folder.stat_at(PathFlags::empty(), name) {
             Ok(stat) if !matches!(stat.type_, DescriptorType::RegularFile | DescriptorType::SymbolicLink) => return Err(not_a_file(&stat)),
             Ok(_) if if_absent => return Err(already_exists()),

@@ -23,7 +23,7 @@ use rustix::io::Errno;
 use self::disk::{Disk, Operation};
 
 use super::{Conditions, MAX_READ, ObjectInfo, Precondition, ReadOptions, StorageAdapter, StorageReader, StorageWriter, WriteOptions};
-use crate::error::{ErrorCode, PersistError, Result};
+use crate::error::{ErrorCode, PATH_ADVICE, PersistError, Result};
 use crate::key::check_file_key;
 
 /// Whether a committed object survives a power cut.
@@ -116,9 +116,7 @@ fn local_error(doing: &str, error: &io::Error) -> PersistError {
         ErrorCode::NotFound => ("there is no such file".to_owned(), code.file_advice()),
         ErrorCode::AccessDenied => (format!("access denied: {failed}"), code.file_advice()),
         ErrorCode::NoSpace => (format!("no space is left: {failed}"), code.file_advice()),
-        ErrorCode::InvalidKey => {
-            (format!("the path can't be used: {failed}"), Some("a path stays below its folder, and no symlink leads out"))
-        }
+        ErrorCode::InvalidKey => (format!("the path can't be used: {failed}"), Some(PATH_ADVICE)),
         _ => (failed, None),
     };
     let error = PersistError::new(code, message);

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use super::disk::Operation;
 use super::{Durability, LocalFileStorage, local_error, not_a_file, object_info};
 use crate::error::{ErrorCode, PersistError, Result};
-use crate::key::{is_temporary, split, temporary_name};
+use crate::key::{is_temporary, is_unlocked_temporary, split, temporary_name};
 use crate::random::random_hex;
 use crate::storage::{ObjectInfo, Precondition, StorageAdapter, StorageWriter};
 
@@ -112,14 +112,14 @@ fn sweep(storage: &LocalFileStorage, folder: &Dir, path: &str) {
     let Ok(entries) = folder.entries() else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        if !name.to_str().is_some_and(is_temporary) {
-            continue;
-        }
+        let Some(text) = name.to_str().filter(|text| is_temporary(text)) else { continue };
         let Ok(metadata) = entry.metadata() else { continue };
         let age = metadata.modified().ok().and_then(|time| SystemTime::now().duration_since(time.into_std()).ok());
         let abandoned = age.is_some_and(|age| age > ABANDONED);
-        // The lock, once it is ours, is kept until the name is gone.
-        let locked = metadata.is_file().then(|| entry.open()).and_then(std::result::Result::ok).map(cap_std::fs::File::into_std);
+        // The lock, once it is ours, is kept until the name is gone. That it can
+        // be had says nothing where the writer knows no locks.
+        let may_be_locked = metadata.is_file() && !is_unlocked_temporary(text);
+        let locked = may_be_locked.then(|| entry.open()).and_then(std::result::Result::ok).map(cap_std::fs::File::into_std);
         if abandoned || locked.as_ref().is_some_and(|file| file.try_lock().is_ok()) {
             let announced = storage.disk.before(&Operation::Remove(path, &name.to_string_lossy()));
             let removed = announced.and_then(|()| folder.remove_file(&name));

@@ -1,0 +1,120 @@
+//! What the component `storage-fs` asks of a host's files, and that it gets on with
+//! the native host in one folder.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+#[allow(dead_code, reason = "other tests need more of it")]
+mod support;
+#[allow(dead_code, reason = "other tests need more of it")]
+#[path = "support/wasi_storage.rs"]
+mod wasi_storage;
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::time::{Duration, SystemTime};
+
+use persist_host::{ErrorCode, LocalFileStorage, Precondition, ReadOptions, Result, StorageAdapter, WriteOptions};
+use wasi_storage::{LINK, Os, RENAME, ROOT, SYNC_FILE, SYNC_FOLDER, WasiStorage};
+
+fn write_if(storage: &impl StorageAdapter, key: &str, bytes: &[u8], precondition: Precondition) -> Result<()> {
+    let mut writer = storage.open_write(key, WriteOptions { precondition, ..WriteOptions::default() })?;
+    writer.write(bytes)?;
+    writer.commit().map(drop)
+}
+
+fn write(storage: &impl StorageAdapter, key: &str, bytes: &[u8]) -> Result<()> {
+    write_if(storage, key, bytes, Precondition::None)
+}
+
+#[test]
+fn a_write_is_synced_before_and_after_it_gets_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = WasiStorage::new(folder.path());
+    write(&storage, "a/b/x", b"1").unwrap();
+    // The folders new, folder, a and b, each in the one above it.
+    let made = [[SYNC_FOLDER; 4].as_slice(), &[SYNC_FILE, RENAME, SYNC_FOLDER]].concat();
+    assert_eq!(storage.take_calls(), made);
+    write(&storage, "a/b/x", b"2").unwrap();
+    assert_eq!(storage.take_calls(), [SYNC_FILE, RENAME, SYNC_FOLDER]);
+    write_if(&storage, "a/b/y", b"1", Precondition::IfAbsent).unwrap();
+    assert_eq!(storage.take_calls(), [SYNC_FILE, LINK, SYNC_FOLDER]);
+    storage.delete_object("a/b/y", Precondition::None).unwrap();
+    assert_eq!(storage.take_calls(), [SYNC_FOLDER]);
+}
+
+#[test]
+fn a_failed_sync_stores_nothing_and_is_not_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = WasiStorage::new(folder.path());
+    write(&storage, "x", b"before").unwrap();
+    for (call, os, code) in [(SYNC_FILE, Os::Io, ErrorCode::Io), (RENAME, Os::InsufficientSpace, ErrorCode::NoSpace)] {
+        storage.take_calls();
+        storage.inject(Some((call, os)));
+        assert_eq!(write(&storage, "x", b"after").expect_err("it fails").code(), code);
+        assert_eq!(storage.take_calls().iter().filter(|made| **made == call).count(), 1);
+        assert_eq!(support::files(&folder.path().join(ROOT)), ["x"], "nothing unfinished is left");
+        assert_eq!(fs::read(folder.path().join(ROOT).join("x")).unwrap(), b"before");
+    }
+}
+
+#[test]
+fn a_folder_that_can_not_be_synced_is_said_or_let_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = WasiStorage::new(folder.path());
+    write(&storage, "x", b"1").unwrap();
+    // A host that has no such thing is let be, one whose disk fails is not.
+    storage.inject(Some((SYNC_FOLDER, Os::Unsupported)));
+    write(&storage, "x", b"2").unwrap();
+    storage.inject(Some((SYNC_FOLDER, Os::Io)));
+    let error = write(&storage, "x", b"3").expect_err("it may not last");
+    assert!(error.code() == ErrorCode::Io && error.to_string().contains("the file is there, but"), "{error}");
+    assert_eq!(fs::read(folder.path().join(ROOT).join("x")).unwrap(), b"3");
+}
+
+#[test]
+fn writers_that_know_locks_and_that_do_not_share_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let (wasi, native) = (WasiStorage::new(folder.path()), LocalFileStorage::new(folder.path().join(ROOT)));
+    let mut slow = wasi.open_write("a/slow", WriteOptions::default()).unwrap();
+    slow.write(b"by the component").unwrap();
+    let mut locked = native.open_write("a/locked", WriteOptions::default()).unwrap();
+    locked.write(b"by the native host").unwrap();
+    // Each sweeps the folder when it begins.
+    write(&native, "a/between", b"1").unwrap();
+    write(&wasi, "a/between", b"2").unwrap();
+    slow.commit().expect("nobody took it away");
+    locked.commit().expect("nor this one");
+    assert_eq!(support::files(&folder.path().join(ROOT)), ["a", "a/between", "a/locked", "a/slow"]);
+}
+
+#[test]
+fn what_was_left_unfinished_goes_after_a_day() {
+    let long_ago = SystemTime::now() - Duration::from_secs(25 * 60 * 60);
+    for is_native in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join(ROOT);
+        fs::create_dir_all(&root).unwrap();
+        for (name, modified) in [(".persist-unlocked-old.tmp", long_ago), (".persist-unlocked-new.tmp", SystemTime::now())] {
+            File::create(root.join(name)).unwrap().set_modified(modified).unwrap();
+        }
+        match is_native {
+            true => write(&LocalFileStorage::new(&root), "x", b"1").unwrap(),
+            false => write(&WasiStorage::new(folder.path()), "x", b"1").unwrap(),
+        }
+        assert_eq!(support::files(&root), [".persist-unlocked-new.tmp", "x"], "native: {is_native}");
+    }
+}
+
+#[test]
+fn a_file_that_is_changed_in_its_place_has_another_etag() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = WasiStorage::new(folder.path());
+    write(&storage, "x", b"before").unwrap();
+    let etag = storage.stat("x").unwrap().etag;
+    let mut file = File::options().write(true).open(folder.path().join(ROOT).join("x")).unwrap();
+    file.write_all(b"after.").unwrap();
+    file.set_modified(SystemTime::now() + Duration::from_secs(1)).unwrap();
+    assert_ne!(storage.stat("x").unwrap().etag, etag);
+    let matching = ReadOptions { if_match: etag, ..ReadOptions::default() };
+    assert_eq!(storage.open_read("x", matching).map(drop).expect_err("it is another").code(), ErrorCode::PreconditionFailed);
+}
