@@ -71,6 +71,11 @@ pub trait Host {
     /// As [`locate`](Self::locate).
     fn locate_followed(&self, text: &str) -> Result<StorageLocation>;
 
+    /// What to do where a state's file is not there.
+    fn missing_advice(&self, _state: &Path) -> &'static str {
+        "check the path"
+    }
+
     /// Whether a state's file is the one at a location.
     fn is_same_file(&self, state: &Path, location: &StorageLocation) -> bool;
 

@@ -181,7 +181,10 @@ impl Arguments {
 
 pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Failure> {
     let location = host.locate_followed(&arguments.dest)?;
-    let (state, size) = open_state(&arguments.state)?;
+    let (state, size) = open_state(&arguments.state).map_err(|error| match error.code() {
+        ErrorCode::NotFound => error.hint(host.missing_advice(&arguments.state)),
+        _ => error,
+    })?;
     if host.is_same_file(&arguments.state, &location) {
         let error = PersistError::new(ErrorCode::InvalidArgument, "the state itself is at DEST, and would be replaced").at(&location);
         return Err(error.hint("save it under another name").into());

@@ -17,7 +17,7 @@ use persist_model::{
 use crate::bindings::wit;
 use crate::convert;
 use crate::file::StateFile;
-use crate::folder::Folder;
+use crate::folder::{self, Folder};
 
 /// Which component this one is composed with, as who composes them says.
 const COMPONENT_HASH: &str = match option_env!("PERSIST_COMPONENT_HASH") {
@@ -56,6 +56,12 @@ fn out_of_reach(location: &StorageLocation) -> PersistError {
     PersistError::new(ErrorCode::Unsupported, "only files can be reached from here")
         .at(location)
         .hint("use the persist command that is built for this machine")
+}
+
+/// An error with other advice than it has.
+fn advised(mut error: PersistError, advice: &str) -> PersistError {
+    error.detail_mut().hint = Some(advice.to_owned());
+    error
 }
 
 struct Composed {
@@ -205,6 +211,10 @@ impl Host for Composed {
         self.paths().followed(self.locate(text)?)
     }
 
+    fn missing_advice(&self, state: &Path) -> &'static str {
+        if folder::is_given(state) { "check the path" } else { folder::GIVE }
+    }
+
     fn is_same_file(&self, state: &Path, location: &StorageLocation) -> bool {
         let StorageLocation::Local { root, key } = location else { return false };
         Folder::identity(state).is_some_and(|state| Folder::identity(&root.join(key)) == Some(state))
@@ -248,10 +258,13 @@ impl Host for Composed {
 
     fn list(&self, folder: &str) -> Result<Entries> {
         let located = match folder.split_once("://") {
-            Some(("file", rest)) => self.paths().whole_folder(&file_uri_path(folder, rest)?, true)?,
-            Some((scheme, _)) if is_scheme(scheme) => StorageLocation::parse(folder)?,
-            _ => self.paths().folder(Path::new(folder), true)?,
-        };
+            Some(("file", rest)) => self.paths().whole_folder(&file_uri_path(folder, rest)?, true),
+            Some((scheme, _)) if is_scheme(scheme) => StorageLocation::parse(folder),
+            _ => self.paths().folder(Path::new(folder), true).map_err(|error| match error.code() {
+                ErrorCode::NotFound => advised(error, self.missing_advice(Path::new(folder))),
+                _ => error,
+            }),
+        }?;
         let StorageLocation::Local { root, key } = &located else { return Err(out_of_reach(&located)) };
         let hidden = self.folder.prefix(root)?;
         let prefix = format!("{hidden}{key}");

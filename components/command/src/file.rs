@@ -4,10 +4,13 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use persist_cli::FileWriter;
-use persist_model::key::temporary_name;
+use persist_model::key::{check_file_key, is_temporary, unlocked_temporary_name};
 use persist_model::{ErrorCode, PersistError, Result, StorageLocation};
+
+use crate::folder;
 
 pub(crate) struct StateFile {
     path: PathBuf,
@@ -16,20 +19,49 @@ pub(crate) struct StateFile {
     is_there: bool,
 }
 
+/// After this long a temporary file is debris.
+const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
+
 fn failed(doing: &str, path: &Path, error: &io::Error) -> PersistError {
-    let code = match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ErrorCode::NotFound,
-        io::ErrorKind::PermissionDenied => ErrorCode::AccessDenied,
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorCode::NoSpace,
-        _ => ErrorCode::Io,
+    use io::ErrorKind as Kind;
+    let (code, message) = match error.kind() {
+        Kind::NotFound => (ErrorCode::NotFound, format!("could not {doing} the file: {error}")),
+        Kind::NotADirectory | Kind::AlreadyExists => (ErrorCode::InvalidKey, "a file stands where the path needs a folder".to_owned()),
+        Kind::PermissionDenied | Kind::ReadOnlyFilesystem => {
+            (ErrorCode::AccessDenied, format!("access denied: could not {doing} the file ({error})"))
+        }
+        Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge => {
+            (ErrorCode::NoSpace, format!("no space is left: could not {doing} the file ({error})"))
+        }
+        _ => (ErrorCode::Io, format!("could not {doing} the file ({error})")),
     };
-    PersistError::new(code, format!("could not {doing} the file: {error}")).at(path.display())
+    let failed = PersistError::new(code, message).at(path.display());
+    match code.file_advice() {
+        _ if !folder::is_given(path) => failed.hint(folder::GIVE),
+        Some(advice) => failed.hint(advice),
+        None => failed,
+    }
+}
+
+/// Removes what others left unfinished in a folder, as the storage does. Best
+/// effort: what can't be removed now is left to the next write.
+fn sweep(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten().filter(|entry| entry.file_name().to_str().is_some_and(is_temporary)) {
+        let written = entry.metadata().and_then(|metadata| metadata.modified());
+        if written.is_ok_and(|written| written.elapsed().is_ok_and(|age| age > ABANDONED)) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Makes durable what was named in a folder, where the host can.
 fn sync_folder(path: &Path) {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let _ = File::open(folder).and_then(|folder| folder.sync_all());
+    let _ = File::open(folder_of(path)).and_then(|folder| folder.sync_all());
 }
 
 impl StateFile {
@@ -42,6 +74,7 @@ impl StateFile {
             let error = PersistError::new(ErrorCode::InvalidArgument, "the state can only go to a local file").at(location);
             return Err(error.hint("give a path, or - for stdout"));
         };
+        check_file_key(key)?;
         let path = root.join(key);
         if path.is_dir() {
             return Err(PersistError::new(ErrorCode::InvalidKey, "this is a folder, not a file").at(path.display()));
@@ -49,7 +82,8 @@ impl StateFile {
         if !root.as_os_str().is_empty() {
             fs::create_dir_all(root).map_err(|error| failed("create", &path, &error))?;
         }
-        let name = temporary_name(&format!("{:016x}", wasip2::random::random::get_random_u64()));
+        sweep(folder_of(&path));
+        let name = unlocked_temporary_name(&format!("{:016x}", wasip2::random::random::get_random_u64()));
         let temporary = path.with_file_name(name);
         let file = File::create_new(&temporary).map_err(|error| failed("create", &path, &error))?;
         Ok(Self { path, temporary, file, is_there: false })

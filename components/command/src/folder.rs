@@ -1,7 +1,10 @@
 //! Which key of the storage a path is.
 
+use std::ffi::OsString;
+use std::fs;
 use std::path::{Component, Path, PathBuf};
 
+use persist_model::error::PATH_ADVICE;
 use persist_model::location::folder_prefix;
 use persist_model::{ErrorCode, PersistError, Result};
 use wasip2::filesystem::preopens::get_directories;
@@ -25,6 +28,44 @@ fn plain(path: &Path) -> PathBuf {
     plain
 }
 
+/// How many links a path may lead over, as on Linux.
+const MAX_LINKS: u32 = 40;
+
+/// The same where `..` follows a symlink: it leads to the folder above that of the
+/// link's target. What is not there is taken by its text.
+fn resolved(path: &Path) -> Result<PathBuf> {
+    let parts = |path: &Path| path.components().rev().map(|part| part.as_os_str().to_owned()).collect::<Vec<OsString>>();
+    let (mut left, mut resolved, mut links) = (parts(path), PathBuf::new(), 0);
+    while let Some(part) = left.pop() {
+        let is_link = part == ".." && fs::symlink_metadata(&resolved).is_ok_and(|metadata| metadata.is_symlink());
+        if !is_link {
+            resolved = plain(&resolved.join(part));
+            continue;
+        }
+        links += 1;
+        let target = fs::read_link(&resolved).ok().filter(|_| links <= MAX_LINKS).ok_or_else(|| {
+            PersistError::new(
+                ErrorCode::InvalidKey,
+                "the path can't be used: could not open the file (a symlink in it can't be followed here)",
+            )
+            .at(path.display())
+            .hint(PATH_ADVICE)
+        })?;
+        resolved.pop();
+        left.push(part);
+        left.extend(parts(&target));
+    }
+    Ok(resolved)
+}
+
+/// Whether a path is in a folder that the host gives.
+pub(crate) fn is_given(path: &Path) -> bool {
+    get_directories().iter().any(|(_, name)| Folder(plain(Path::new(name))).key(path).is_ok())
+}
+
+/// What to do where it is not.
+pub(crate) const GIVE: &str = "give its folder, as with 'wasmtime run --dir FOLDER'";
+
 impl Folder {
     /// The folder that the storage takes: `PERSIST_LOCAL_PATH`, else the first that
     /// the host gives.
@@ -35,7 +76,7 @@ impl Folder {
 
     /// The key of a file.
     pub(crate) fn key(&self, path: &Path) -> Result<String> {
-        let path = plain(path);
+        let path = resolved(path)?;
         // To a host that gives everything, the current folder is that.
         let is_all = self.0 == Path::new("/");
         let below = path.strip_prefix(&self.0).ok().or((is_all && path.is_relative()).then_some(path.as_path()));
@@ -43,7 +84,7 @@ impl Folder {
         below.and_then(Path::to_str).map(str::to_owned).ok_or_else(|| {
             PersistError::new(ErrorCode::InvalidKey, "the path is not in the folder that the host gives first")
                 .at(path.display())
-                .hint("give that folder, as with 'wasmtime run --dir FOLDER'")
+                .hint(GIVE)
         })
     }
 
