@@ -1,4 +1,4 @@
-//! The WIT interface `tools`.
+//! The functions of the WIT world `tool-provider`.
 
 // The macro writes unsafe code for the canonical ABI, and items without
 // documentation; both are its own business.
@@ -6,6 +6,8 @@
 mod generated {
     wit_bindgen::generate!({ path: "../../wit", world: "tool-provider" });
 }
+
+use persist_model::error::HINT;
 
 use generated as tools;
 use generated::persist::snapshot::{snapshots, storage};
@@ -49,6 +51,10 @@ impl From<snapshots::Error> for tools::Error {
         let message = match &error.key {
             Some(key) => format!("{}: {}", error.message, key.escape_debug()),
             None => error.message,
+        };
+        let message = match error.details.into_iter().find(|(name, _)| name == HINT) {
+            Some((_, hint)) => format!("{message} ({hint})"),
+            None => message,
         };
         Self { code, message, retryable: error.retryable }
     }
