@@ -23,12 +23,13 @@ def _tick(engine: "weakref.ref[Engine]") -> None:
 class Persist:
     """Snapshots in a folder. Each call has an instance of its own: after a trap an instance can't be entered again."""
 
-    def __init__(self, component: str, folder: str, deadline: float = 60.0) -> None:
+    def __init__(self, component: str, folder: str, deadline: float = 60.0, memory: int = 128 << 20) -> None:
         config = Config()
         config.cache = True
         config.epoch_interruption = True
         self.engine = Engine(config)
         self.tenths = round(deadline * 10)  # Of a second that a call may take.
+        self.memory = memory  # Bytes of an instance; a call holds the whole state.
         threading.Thread(target=_tick, args=(weakref.ref(self.engine),), daemon=True).start()
         self.component = Component.from_file(self.engine, component)
         self.linker = Linker(self.engine)
@@ -37,7 +38,7 @@ class Persist:
 
     def call(self, name: str, *arguments: object) -> object:
         store = Store(self.engine)
-        store.set_limits(memory_size=128 << 20)
+        store.set_limits(memory_size=self.memory)
         store.set_epoch_deadline(self.tenths)
         wasi = WasiConfig()
         wasi.preopen_dir(self.folder, ".")

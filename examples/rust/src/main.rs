@@ -68,7 +68,8 @@ impl Folder {
     /// Calls the plugin, and writes what it changed.
     fn call<T>(&mut self, call: impl FnOnce(&Persist, &mut Store<Host>) -> wasmtime::Result<T>) -> Result<T, Box<dyn Error>> {
         let before = self.objects.clone();
-        let found = self.plugin.call(&mut self.objects, TENTHS, BYTES, call)?;
+        // With what led to it: where it was stopped alone says little.
+        let found = self.plugin.call(&mut self.objects, TENTHS, BYTES, call).map_err(|error| format!("{error:#}"))?;
         // Keys may have folders in them; here they may not, nor the ending of what is no object.
         if let Some(key) = self.objects.keys().find(|key| key.contains('/') || key.ends_with(RESTORED)) {
             return Err(format!("'{}' is no name for a file here", key.escape_debug()).into());
