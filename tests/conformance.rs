@@ -5,7 +5,6 @@
 #[macro_use]
 mod storage_suite;
 mod support;
-#[allow(dead_code, reason = "other tests need more of it")]
 #[path = "support/wasi_storage.rs"]
 mod wasi_storage;
 

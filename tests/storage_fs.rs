@@ -3,9 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-#[allow(dead_code, reason = "other tests need more of it")]
 mod support;
-#[allow(dead_code, reason = "other tests need more of it")]
 #[path = "support/wasi_storage.rs"]
 mod wasi_storage;
 

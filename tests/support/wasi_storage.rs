@@ -1,5 +1,7 @@
 //! The component `storage-fs` as a storage: what a host that knows WASI alone has.
 
+#![allow(dead_code, reason = "each test uses a part")]
+
 use std::any::Any;
 use std::fmt;
 use std::path::Path;
@@ -18,7 +20,6 @@ use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 
 pub(crate) use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode as Os;
 
-#[allow(dead_code, reason = "the tests build another package than the host does")]
 #[path = "../../xtask/src/component.rs"]
 mod component;
 
