@@ -448,10 +448,21 @@ COMMANDS = [
     ["delete", "deep/../y.json.gz", "--yes"],
     ["show", "sub/y.json.gz"],
     ["show", "loop/../x.json.gz"],
+    ["show", "state.json/../plain.json.gz"],
+    ["exists", "state.json/../plain.json.gz"],
+    ["delete", "state.json/../plain.json.gz", "--yes"],
+    ["snapshot", "state.json", "state.json/../z.json.gz", *NAMED],
+    ["show", "missing/../plain.json.gz"],
+    ["snapshot", "state.json", "missing/../z.json.gz", *NAMED],
+    ["list", "loop/.."],
     ["restore", "out/x.json.zst", "--output", ".persist-abc.tmp"],
     ["restore", "out/x.json.zst", "--output", "a\nb"],
     ["restore", "out/x.json.zst", "--output", "state.json/y"],
     ["restore", "out/x.json.zst", "--output", "sub"],
+    ["restore", "out/x.json.zst", "--output", "n" * 300],
+    ["restore", "out/x.json.zst", "--output", "n" * 300 + "/y"],
+    ["restore", "out/x.json.zst", "--output", "loop/y"],
+    ["restore", "out/x.json.zst", "--output", "loop/../y"],
     ["exists", "loop"],
     ["exists", "n" * 300],
     ["show", "plain.json.gz"],
@@ -508,6 +519,8 @@ def test_the_command_is_confined_to_its_folder(hosts: list[Host], tmp_path: Path
     assert isinstance(wasmtime, Command)
     program, component = wasmtime.command[0], wasmtime.command[-1]
     (tmp_path / "data/agents").mkdir(parents=True)
+    (tmp_path / "data/deep/folder").mkdir(parents=True)
+    (tmp_path / "data/link").symlink_to("deep/folder")
 
     def said(directory: str, *arguments: str, **environment: str) -> tuple[int, str]:
         given = [f"--env={name}={value}" for name, value in environment.items()]
@@ -525,6 +538,7 @@ def test_the_command_is_confined_to_its_folder(hosts: list[Host], tmp_path: Path
         ("data::/", "7.json.gz", {"PERSIST_LOCAL_PATH": "agents"}),
         ("./data", "12.json.gz", {"PERSIST_LOCAL_PATH": "./data/agents"}),
         ("./data", "13.json.gz", {"PERSIST_LOCAL_PATH": "data/agents"}),
+        (".", "14.json.gz", {"PERSIST_LOCAL_PATH": "data/link/../agents"}),
         (".", "8.json.gz", {"PERSIST_LOCAL_PATH": "/srv/agents"}),
         ("data", "9.json.gz", {}),
         ("data", "data/../../10.json.gz", {}),
@@ -532,9 +546,9 @@ def test_the_command_is_confined_to_its_folder(hosts: list[Host], tmp_path: Path
     ]:
         code, text = said(directory, "snapshot", "-", path, **environment)
         number = path.split(".json")[0].rsplit("/", 1)[-1]
-        assert (code == 0) == (number in ["1", "2", "3", "4", "6", "7", "12", "13"]), (path, text)
+        assert (code == 0) == (number in ["1", "2", "3", "4", "6", "7", "12", "13", "14"]), (path, text)
     written = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
-    names = ("1", "2", "3", "4", "agents/12", "agents/13", "agents/6", "agents/7")
+    names = ("1", "2", "3", "4", "agents/12", "agents/13", "agents/6", "agents/7", "deep/agents/14")
     assert written == ["data/" + name + ".json.gz" for name in names]
     # What is not in the folder may well be there: it was not given.
     (tmp_path / "state.json").write_text("{}")
@@ -542,6 +556,7 @@ def test_the_command_is_confined_to_its_folder(hosts: list[Host], tmp_path: Path
         ("snapshot", "state.json", "data/x.json.gz"),
         ("restore", "data/1.json.gz", "--output", "restored.json"),
         ("list", "."),
+        ("list", "file:///nowhere"),
     ]:
         code, text = said("data", *arguments)
         assert code != 0

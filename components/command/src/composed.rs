@@ -17,7 +17,7 @@ use persist_model::{
 use crate::bindings::wit;
 use crate::convert;
 use crate::file::StateFile;
-use crate::folder::{self, Folder};
+use crate::folder::{self, Folder, Use};
 
 /// Which component this one is composed with, as who composes them says.
 const COMPONENT_HASH: &str = match option_env!("PERSIST_COMPONENT_HASH") {
@@ -88,11 +88,11 @@ impl Composed {
     }
 
     /// The key that the storage has for a location.
-    fn key(&self, location: &StorageLocation) -> Result<String> {
+    fn key(&self, location: &StorageLocation, usage: Use) -> Result<String> {
         match location {
             StorageLocation::Local { root, key } => {
                 check_file_key(key)?;
-                self.folder.key(&root.join(key))
+                self.folder.key(&root.join(key), usage)
             }
             elsewhere => Err(out_of_reach(elsewhere)),
         }
@@ -230,41 +230,51 @@ impl Host for Composed {
     /// Always waits until the file survives a power cut, as far as the host can:
     /// there is no way to tell the storage otherwise.
     fn writer(&self, location: &StorageLocation, options: SnapshotOptions, _: Durability) -> Result<Box<dyn Writer>> {
-        let saver = self.at(location, wit::open_saver(&self.key(location)?, &options.into()))?;
+        let saver = self.at(location, wit::open_saver(&self.key(location, Use::Write)?, &options.into()))?;
         Ok(Box::new(Saver { saver, location: location.clone() }))
     }
 
     fn reader(&self, location: &StorageLocation, _: &Path) -> Result<Box<dyn Reader>> {
-        let restorer = self.at(location, wit::open_restorer(&self.key(location)?))?;
+        let restorer = self.at(location, wit::open_restorer(&self.key(location, Use::Read)?))?;
         let metadata = self.described(location, Ok(restorer.metadata()))?;
         Ok(Box::new(Restorer { restorer, metadata, location: location.clone() }))
     }
 
     fn metadata(&self, location: &StorageLocation) -> Result<SnapshotMetadata> {
-        self.described(location, wit::get_metadata(&self.key(location)?))
+        self.described(location, wit::get_metadata(&self.key(location, Use::Read)?))
     }
 
     fn verify(&self, location: &StorageLocation, _: Progress) -> Result<SnapshotMetadata> {
-        self.described(location, wit::verify(&self.key(location)?))
+        self.described(location, wit::verify(&self.key(location, Use::Read)?))
     }
 
     fn exists(&self, location: &StorageLocation) -> Result<bool> {
-        self.at(location, wit::exists(&self.key(location)?))
+        match self.key(location, Use::Read) {
+            Ok(key) => self.at(location, wit::exists(&key)),
+            Err(error) if error.code() == ErrorCode::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn delete(&self, location: &StorageLocation, precondition: Precondition) -> Result<()> {
-        self.at(location, wit::delete(&self.key(location)?, &precondition.into()))
+        self.at(location, wit::delete(&self.key(location, Use::Read)?, &precondition.into()))
     }
 
     fn list(&self, folder: &str) -> Result<Entries> {
-        let located = match folder.split_once("://") {
-            Some(("file", rest)) => self.paths().whole_folder(&file_uri_path(folder, rest)?, true),
-            Some((scheme, _)) if is_scheme(scheme) => StorageLocation::parse(folder),
-            _ => self.paths().folder(Path::new(folder), true).map_err(|error| match error.code() {
-                ErrorCode::NotFound => advised(error, self.missing_advice(Path::new(folder))),
+        let found = |path: &Path, found: Result<StorageLocation>| {
+            found.map_err(|error| match error.code() {
+                ErrorCode::NotFound => advised(error, self.missing_advice(path)),
                 _ => error,
-            }),
-        }?;
+            })
+        };
+        let located = match folder.split_once("://") {
+            Some(("file", rest)) => {
+                let path = file_uri_path(folder, rest)?;
+                found(&path, self.paths().whole_folder(&path, true))?
+            }
+            Some((scheme, _)) if is_scheme(scheme) => StorageLocation::parse(folder)?,
+            _ => found(Path::new(folder), self.paths().folder(Path::new(folder), true))?,
+        };
         let StorageLocation::Local { root, key } = &located else { return Err(out_of_reach(&located)) };
         let hidden = self.folder.prefix(root)?;
         let prefix = format!("{hidden}{key}");

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use persist_cli::FileWriter;
+use persist_model::error::PATH_ADVICE;
 use persist_model::key::{check_file_key, is_temporary, unlocked_temporary_name};
 use persist_model::{ErrorCode, PersistError, Result, StorageLocation};
 
@@ -22,22 +23,32 @@ pub(crate) struct StateFile {
 /// After this long a temporary file is debris.
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// What WASI's libc calls a loop of symlinks; the standard library has no stable
+/// name for it.
+const ELOOP: i32 = 32;
+
 fn failed(doing: &str, path: &Path, error: &io::Error) -> PersistError {
     use io::ErrorKind as Kind;
-    let (code, message) = match error.kind() {
-        Kind::NotFound => (ErrorCode::NotFound, format!("could not {doing} the file: {error}")),
-        Kind::NotADirectory | Kind::AlreadyExists => (ErrorCode::InvalidKey, "a file stands where the path needs a folder".to_owned()),
+    let failed = format!("could not {doing} the file ({error})");
+    let (code, message, advice) = match error.kind() {
+        Kind::NotADirectory | Kind::AlreadyExists => {
+            (ErrorCode::InvalidKey, "a file stands where the path needs a folder".to_owned(), None)
+        }
+        kind if kind == Kind::InvalidFilename || error.raw_os_error() == Some(ELOOP) => {
+            (ErrorCode::InvalidKey, format!("the path can't be used: {failed}"), Some(PATH_ADVICE))
+        }
+        Kind::NotFound => (ErrorCode::NotFound, failed, ErrorCode::NotFound.file_advice()),
         Kind::PermissionDenied | Kind::ReadOnlyFilesystem => {
-            (ErrorCode::AccessDenied, format!("access denied: could not {doing} the file ({error})"))
+            (ErrorCode::AccessDenied, format!("access denied: {failed}"), ErrorCode::AccessDenied.file_advice())
         }
         Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge => {
-            (ErrorCode::NoSpace, format!("no space is left: could not {doing} the file ({error})"))
+            (ErrorCode::NoSpace, format!("no space is left: {failed}"), ErrorCode::NoSpace.file_advice())
         }
-        _ => (ErrorCode::Io, format!("could not {doing} the file ({error})")),
+        _ => (ErrorCode::Io, failed, None),
     };
+    let advice = if folder::is_given(path) { advice } else { Some(folder::GIVE) };
     let failed = PersistError::new(code, message).at(path.display());
-    match code.file_advice() {
-        _ if !folder::is_given(path) => failed.hint(folder::GIVE),
+    match advice {
         Some(advice) => failed.hint(advice),
         None => failed,
     }
@@ -81,6 +92,12 @@ impl StateFile {
         }
         if !root.as_os_str().is_empty() {
             fs::create_dir_all(root).map_err(|error| failed("create", &path, &error))?;
+        }
+        // A name that can't be used is found out before all of the state is written.
+        if let Err(error) = fs::symlink_metadata(&path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(failed("create", &path, &error));
         }
         sweep(folder_of(&path));
         let name = unlocked_temporary_name(&format!("{:016x}", wasip2::random::random::get_random_u64()));

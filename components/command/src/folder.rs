@@ -31,36 +31,55 @@ fn plain(path: &Path) -> PathBuf {
 /// How many links a path may lead over, as on Linux.
 const MAX_LINKS: u32 = 40;
 
-/// The same where `..` follows a symlink: it leads to the folder above that of the
-/// link's target. What is not there is taken by its text.
-fn resolved(path: &Path) -> Result<PathBuf> {
+/// What is done with the file at a path.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// It has to be there.
+    Read,
+    /// Folders that are missing are made.
+    Write,
+}
+
+/// The same as the system sees it: `..` after a symlink leads to the folder above
+/// its target, and after what is no folder nowhere.
+fn resolved(path: &Path, usage: Use) -> Result<PathBuf> {
     let parts = |path: &Path| path.components().rev().map(|part| part.as_os_str().to_owned()).collect::<Vec<OsString>>();
+    let failed = |code, message: &str| PersistError::new(code, message).at(path.display());
     let (mut left, mut resolved, mut links) = (parts(path), PathBuf::new(), 0);
     while let Some(part) = left.pop() {
-        let is_link = part == ".." && fs::symlink_metadata(&resolved).is_ok_and(|metadata| metadata.is_symlink());
-        if !is_link {
-            resolved = plain(&resolved.join(part));
-            continue;
+        let is_above_name = part == ".." && matches!(resolved.components().next_back(), Some(Component::Normal(_)));
+        let before = is_above_name.then(|| fs::symlink_metadata(&resolved));
+        match before {
+            Some(Ok(before)) if before.is_symlink() => {
+                links += 1;
+                let target = fs::read_link(&resolved).ok().filter(|_| links <= MAX_LINKS).ok_or_else(|| {
+                    let message = "the path can't be used: could not open the file (a symlink in it can't be followed here)";
+                    failed(ErrorCode::InvalidKey, message).hint(PATH_ADVICE)
+                })?;
+                resolved.pop();
+                left.push(part);
+                left.extend(parts(&target));
+                continue;
+            }
+            Some(Ok(before)) if !before.is_dir() && usage == Use::Write => {
+                return Err(failed(ErrorCode::InvalidKey, "a file stands where the path needs a folder"));
+            }
+            Some(Ok(before)) if before.is_dir() => {}
+            Some(_) if usage == Use::Read && is_given(&resolved) => {
+                let code = ErrorCode::NotFound;
+                return Err(failed(code, "there is no such file").hint(code.file_advice().unwrap_or_default()));
+            }
+            _ => {}
         }
-        links += 1;
-        let target = fs::read_link(&resolved).ok().filter(|_| links <= MAX_LINKS).ok_or_else(|| {
-            PersistError::new(
-                ErrorCode::InvalidKey,
-                "the path can't be used: could not open the file (a symlink in it can't be followed here)",
-            )
-            .at(path.display())
-            .hint(PATH_ADVICE)
-        })?;
-        resolved.pop();
-        left.push(part);
-        left.extend(parts(&target));
+        resolved = plain(&resolved.join(part));
     }
     Ok(resolved)
 }
 
 /// Whether a path is in a folder that the host gives.
 pub(crate) fn is_given(path: &Path) -> bool {
-    get_directories().iter().any(|(_, name)| Folder(plain(Path::new(name))).key(path).is_ok())
+    let path = resolved(path, Use::Write).unwrap_or_else(|_| plain(path));
+    get_directories().iter().any(|(_, name)| Folder(plain(Path::new(name))).below(&path).is_some())
 }
 
 /// What to do where it is not.
@@ -70,18 +89,25 @@ impl Folder {
     /// The folder that the storage takes: `PERSIST_LOCAL_PATH`, else the first that
     /// the host gives.
     pub(crate) fn new(base: Option<&Path>) -> Self {
-        let first = || get_directories().into_iter().next().map(|(_, name)| PathBuf::from(name));
-        Self(plain(&base.map(Path::to_owned).or_else(first).unwrap_or_default()))
+        if let Some(base) = base {
+            return Self(resolved(base, Use::Write).unwrap_or_else(|_| plain(base)));
+        }
+        let first = get_directories().into_iter().next().map(|(_, name)| PathBuf::from(name));
+        Self(plain(&first.unwrap_or_default()))
+    }
+
+    /// The rest of a path that is resolved, if it is in the folder.
+    fn below(&self, path: &Path) -> Option<String> {
+        // To a host that gives everything, the current folder is that.
+        let is_all = self.0 == Path::new("/");
+        let below = path.strip_prefix(&self.0).ok().or((is_all && path.is_relative()).then_some(path))?;
+        let is_below = below.is_relative() && !below.starts_with("..");
+        below.to_str().filter(|_| is_below).map(str::to_owned)
     }
 
     /// The key of a file.
-    pub(crate) fn key(&self, path: &Path) -> Result<String> {
-        let path = resolved(path)?;
-        // To a host that gives everything, the current folder is that.
-        let is_all = self.0 == Path::new("/");
-        let below = path.strip_prefix(&self.0).ok().or((is_all && path.is_relative()).then_some(path.as_path()));
-        let below = below.filter(|below| below.is_relative() && !below.starts_with(".."));
-        below.and_then(Path::to_str).map(str::to_owned).ok_or_else(|| {
+    pub(crate) fn key(&self, path: &Path, usage: Use) -> Result<String> {
+        self.below(&resolved(path, usage)?).ok_or_else(|| {
             PersistError::new(ErrorCode::InvalidKey, "the path is not in the folder that the host gives first")
                 .at(path.display())
                 .hint(GIVE)
@@ -91,7 +117,7 @@ impl Folder {
     /// What tells a file from every other, whatever it is called.
     pub(crate) fn identity(path: &Path) -> Option<(u64, u64)> {
         get_directories().into_iter().find_map(|(folder, name)| {
-            let key = Self(plain(Path::new(&name))).key(path).ok()?;
+            let key = Self(plain(Path::new(&name))).key(path, Use::Read).ok()?;
             let hash = folder.metadata_hash_at(PathFlags::SYMLINK_FOLLOW, &key).ok()?;
             Some((hash.upper, hash.lower))
         })
@@ -99,6 +125,6 @@ impl Folder {
 
     /// What the keys of the files in a folder begin with.
     pub(crate) fn prefix(&self, path: &Path) -> Result<String> {
-        self.key(path).map(|key| folder_prefix(&key))
+        self.key(path, Use::Read).map(|key| folder_prefix(&key))
     }
 }

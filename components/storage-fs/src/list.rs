@@ -4,7 +4,7 @@ use persist_model::key::Wanted;
 use wasip2::filesystem::types::{Descriptor, DescriptorType, ErrorCode as Os};
 
 use crate::bindings::wit::{Error, ObjectInfo};
-use crate::failure::{error, failed};
+use crate::failure::failed;
 use crate::{files, key};
 
 struct Listing<'a> {
@@ -31,7 +31,7 @@ pub(crate) fn list(root: &Descriptor, prefix: &str, start_after: Option<&str>, l
         Err((at, os)) => {
             let failed = failed("list", os);
             let at = if at.is_empty() { "the folder" } else { &at };
-            Err(error(failed.code, format!("{at}: {}", failed.message)))
+            Err(Error { message: format!("{at}: {}", failed.message), ..failed })
         }
     }
 }
