@@ -116,9 +116,9 @@ pub(crate) struct Sandbox {
     listing: Option<Vec<ObjectInfo>>,
     /// The reader that was opened last, and of what.
     opened: Option<(u32, ByteRange)>,
-    /// Whether an object was stored in this call into the guest: the rest of it only
-    /// says so, and is not cancelled any more.
-    has_stored: bool,
+    /// Whether a write was committed in this call into the guest: the rest of it only
+    /// says what came of that, and is not cancelled any more.
+    has_committed: bool,
     /// When the call into the guest began, and how much of the time since then
     /// was spent in storage, which the deadline does not count.
     call_began: Instant,
@@ -144,7 +144,7 @@ impl Sandbox {
             table,
             listing: None,
             opened: None,
-            has_stored: false,
+            has_committed: false,
             call_began: Instant::now(),
             in_storage: Duration::ZERO,
         };
@@ -153,7 +153,7 @@ impl Sandbox {
         store.set_hostcall_fuel(MAX_COPY);
         store.epoch_deadline_callback(|context| {
             let sandbox = context.data();
-            if !sandbox.has_stored && sandbox.cancel.is_cancelled() {
+            if !sandbox.has_committed && sandbox.cancel.is_cancelled() {
                 return Err(Stopped::Cancelled.into());
             }
             let computed = sandbox.call_began.elapsed().saturating_sub(sandbox.in_storage);
@@ -185,7 +185,7 @@ impl Sandbox {
     /// Starts the clock of a call into the guest.
     pub(crate) fn begin_call(store: &mut Store<Self>) {
         let sandbox = store.data_mut();
-        sandbox.has_stored = false;
+        sandbox.has_committed = false;
         sandbox.call_began = Instant::now();
         sandbox.in_storage = Duration::ZERO;
         store.set_epoch_deadline(1);
@@ -382,9 +382,9 @@ impl wit::HostWriter for Sandbox {
 
     fn commit(&mut self, handle: Resource<WriterHandle>) -> Result<wit::ObjectInfo, StorageFailure> {
         let writer = self.table.delete(handle)?;
-        let stored = self.in_storage(|_| Ok(writer.0.commit()?))?;
-        self.has_stored = true;
-        Ok(stored.into())
+        let committed = self.in_storage(|_| Ok(writer.0.commit()?));
+        self.has_committed = true;
+        committed.map(wit::ObjectInfo::from)
     }
 
     fn drop(&mut self, handle: Resource<WriterHandle>) -> wasmtime::Result<()> {

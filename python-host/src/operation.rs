@@ -140,6 +140,13 @@ impl Operation {
     fn end<T>(&self, py: Python<'_>, done: Result<T, PersistError>) -> PyResult<T> {
         // Also where it came too late to stop anything.
         if let Some(raised) = IN_LOG.take().or_else(|| self.raised.take()) {
+            // What the operation came to all the same, where there is more to say.
+            if let Err(error) = &done
+                && error.detail().hint.is_some()
+                && raised.cause(py).is_none()
+            {
+                raised.set_cause(py, Some(exception(py, error)));
+            }
             return Err(raised);
         }
         done.map_err(|error| exception(py, &error))

@@ -49,7 +49,7 @@ pub(crate) const OPERATIONS: [Operation; 9] = [
 pub(crate) const DELAY: Duration = Duration::from_secs(5);
 
 /// By how much [`Fault::LateReply`] makes an answer late.
-const LATE: Duration = Duration::from_millis(500);
+const LATE: Duration = Duration::from_secs(1);
 
 /// What can go wrong with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

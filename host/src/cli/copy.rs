@@ -96,6 +96,11 @@ struct Total {
 impl Total {
     fn failed(&mut self, output: &Output, error: PersistError) {
         if error.code() == ErrorCode::Cancelled {
+            // What is left behind, or not known, has to be said of each.
+            let has_more = error.detail().hint.is_some() || !error.detail().facts.is_empty();
+            if has_more && self.failure.is_some() {
+                output.error(&error);
+            }
             self.failure.get_or_insert(error.into());
             return;
         }

@@ -115,7 +115,7 @@ async def asnapshot(
 ) -> SnapshotMetadata:
     """As :func:`snapshot`, without blocking other tasks. The value is copied
     before the first of them runs, so that they may change it. A cancelled task
-    leaves nothing behind.
+    leaves nothing behind, unless its snapshot was being stored already.
     """
     place, key, options = locate(path, arguments, SAVES)
     progress = options.pop("progress", None)

@@ -266,13 +266,15 @@ async def in_thread(work: Callable[..., Any], *arguments: Any) -> Any:
     running = asyncio.get_running_loop().run_in_executor(None, lambda: context.run(work, *arguments, token))
     try:
         return await asyncio.shield(running)
-    except asyncio.CancelledError:
+    except asyncio.CancelledError as cancelled:
         token.cancel()
         while not running.done():
             try:
                 await asyncio.wait([running])
             except asyncio.CancelledError:
                 continue
-        if not running.cancelled():
-            running.exception()  # Seen: it was cancelled.
+        error = None if running.cancelled() else running.exception()
+        if getattr(error, "hint", None) is not None:
+            # There is more to say than that it was cancelled.
+            raise cancelled from error
         raise

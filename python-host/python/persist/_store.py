@@ -280,7 +280,7 @@ def _bytes(data: Any) -> bytes:
 
 class AsyncStore(_Base):
     """A :class:`Store` for asyncio: the same methods, to be awaited. A cancelled
-    task leaves nothing behind.
+    task leaves nothing behind, unless its object was being stored already.
 
     Example::
 

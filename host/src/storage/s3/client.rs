@@ -291,7 +291,7 @@ impl<T> Work<T> {
     /// any thread, also one that runs async tasks.
     ///
     /// # Errors
-    /// `Cancelled`, upon which the work is aborted.
+    /// `Cancelled`; the work goes on until it is dropped.
     pub(super) fn wait(&self, cancel: &CancelToken) -> Result<T> {
         loop {
             match self.done.recv_timeout(CANCEL_INTERVAL) {

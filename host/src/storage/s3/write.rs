@@ -241,7 +241,8 @@ impl S3Writer {
             && let Some((name, id)) = abort.detail().facts.last()
         {
             let detail = error.detail_mut();
-            detail.hint = Some(format!("the incomplete upload {id} is left: abort it with 'aws s3api abort-multipart-upload'"));
+            let left = format!("the incomplete upload {id} may be left: abort it with 'aws s3api abort-multipart-upload'");
+            detail.hint = Some(detail.hint.take().map_or(left.clone(), |hint| format!("{hint}; {left}")));
             detail.facts.push((name.clone(), id.clone()));
         }
         error
@@ -413,7 +414,7 @@ impl Object {
                 Ok(Some(info)) => return Ok(info),
                 Ok(None) => {}
                 // Then nobody knows, which is worse than a conflict.
-                Err(unknown) if is_refused => return Err(unknown),
+                Err(unknown) if is_refused => return Err(Failure { in_doubt: true, ..unknown }),
                 Err(_) => {}
             }
         }
