@@ -363,8 +363,12 @@ def test_what_is_not_known_of_a_cancelled_save_is_its_cause(monkeypatch: pytest.
             return error.__cause__
         return None
 
+    def interrupt() -> None:
+        asked.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+
     def interrupted() -> BaseException | None:
-        threading.Thread(target=lambda: asked.wait() and os.kill(os.getpid(), signal.SIGINT)).start()
+        threading.Thread(target=interrupt).start()
         try:
             persist.snapshot({"a": 1}, "s3://my-bucket/x.json.gz")
         except KeyboardInterrupt as error:
@@ -374,9 +378,9 @@ def test_what_is_not_known_of_a_cancelled_save_is_its_cause(monkeypatch: pytest.
     with socket.create_server(("127.0.0.1", 0)) as listener:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{listener.getsockname()[1]}")
         threading.Thread(target=take, args=(listener,), daemon=True).start()
-        for stopped in (lambda: asyncio.run(cancelled()), interrupted):
+        for is_task in (True, False):
             asked.clear()
-            cause = stopped()
+            cause = asyncio.run(cancelled()) if is_task else interrupted()
             assert isinstance(cause, persist.PersistError)
             assert cause.code == "cancelled"
             assert "not known" in (cause.hint or "")
