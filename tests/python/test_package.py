@@ -342,9 +342,8 @@ def test_what_is_not_known_of_a_cancelled_save_is_its_cause(monkeypatch: pytest.
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("AWS_REGION", "us-east-1")
     held = []
-    asked = threading.Event()
 
-    def take(listener: socket.socket) -> None:
+    def take(listener: socket.socket, asked: threading.Event) -> None:
         with contextlib.suppress(OSError):
             while True:
                 connection, _ = listener.accept()
@@ -352,7 +351,7 @@ def test_what_is_not_known_of_a_cancelled_save_is_its_cause(monkeypatch: pytest.
                 if connection.recv(1):
                     asked.set()
 
-    async def cancelled() -> BaseException | None:
+    async def cancelled(asked: threading.Event) -> BaseException | None:
         task = asyncio.current_task()
         assert task is not None
         loop = asyncio.get_running_loop()
@@ -363,29 +362,34 @@ def test_what_is_not_known_of_a_cancelled_save_is_its_cause(monkeypatch: pytest.
             return error.__cause__
         return None
 
-    def interrupt() -> None:
+    def interrupt(asked: threading.Event) -> None:
         asked.wait()
         os.kill(os.getpid(), signal.SIGINT)
 
-    def interrupted() -> BaseException | None:
-        threading.Thread(target=interrupt).start()
+    def interrupted(asked: threading.Event) -> BaseException | None:
+        # Who started the tests may have had it ignored.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        threading.Thread(target=interrupt, args=(asked,)).start()
         try:
             persist.snapshot({"a": 1}, "s3://my-bucket/x.json.gz")
         except KeyboardInterrupt as error:
             return error.__cause__
+        finally:
+            signal.signal(signal.SIGINT, before)
         return None
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{listener.getsockname()[1]}")
-        threading.Thread(target=take, args=(listener,), daemon=True).start()
-        for is_task in (True, False):
-            asked.clear()
-            cause = asyncio.run(cancelled()) if is_task else interrupted()
-            assert isinstance(cause, persist.PersistError)
-            assert cause.code == "cancelled"
-            assert "not known" in (cause.hint or "")
-        # Wakes who waits for the next connection.
-        listener.shutdown(socket.SHUT_RDWR)
+    for is_task in (True, False):
+        # A server for each, which hears of no other's requests.
+        asked = threading.Event()
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{listener.getsockname()[1]}")
+            threading.Thread(target=take, args=(listener, asked), daemon=True).start()
+            cause = asyncio.run(cancelled(asked)) if is_task else interrupted(asked)
+            # Wakes who waits for the next connection.
+            listener.shutdown(socket.SHUT_RDWR)
+        assert isinstance(cause, persist.PersistError)
+        assert cause.code == "cancelled"
+        assert "not known" in (cause.hint or "")
     for connection in held:
         connection.close()
 
