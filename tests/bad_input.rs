@@ -13,7 +13,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use craft::{carried, document, file, footer, one_frame, row, row_of};
+use craft::{Lengths, carried, document, file, row, row_of};
 use nix::sys::resource::{UsageWho, getrusage};
 use support::{Done, files, ok_in, persist};
 
@@ -42,6 +42,16 @@ fn zstd_runs(blocks: usize, content_size: u64) -> Vec<u8> {
     }
     frame.extend_from_slice(&[0; 4]);
     frame
+}
+
+/// A file of one frame that is what the table says, whatever it holds.
+fn one_frame(gzip: bool, frame: &[u8], length: u32) -> Vec<u8> {
+    craft::frames(gzip, &[(frame.to_vec(), length)], &[0; 32], 0)
+}
+
+/// A footer of a file without a seal.
+fn footer(format: u32, data: u64, table: u32, length: u32, document: &[u8]) -> Vec<u8> {
+    Lengths { format, seal: 0, data, table, document: length }.footer(document, &[])
 }
 
 /// A file of which only the end is written; the rest are zeros that take no room.
@@ -80,7 +90,8 @@ fn files_of(folder: &Path) -> Vec<Case> {
     case("a state", b"{\"messages\": []}", 5, "neither gzip nor zstd");
     case("zeros", &[0; 100_000], 5, "neither gzip nor zstd");
     case("another gzip", b"\x1f\x8b\x08\x08\0\0\0\0\0\x03name\0\x03\0\0\0\0\0\0\0\0\0", 5, "Persist did not write");
-    case("another zstd", &zstd_runs(1, 128 << 10), 5, "no footer");
+    case("another zstd", b"\x28\xb5\x2f\xfd\x24\x00\x01\x00\x00\x99\xe9\xd8\x51", 5, "a zstd file that Persist did not write");
+    case("the beginning of a zstd one", &zstd_runs(1, 128 << 10), 5, "cut short");
     case("cut in the header", &good[..5], 5, "not a snapshot");
     case("cut in the data", &good[..40], 5, "cut short");
     case("cut in the table", &good[..good.len() - 700], 5, "cut short");
@@ -93,20 +104,21 @@ fn files_of(folder: &Path) -> Vec<Case> {
     case("a future format", &changed(fields + 8, &2_u32.to_le_bytes()), 5, "format 2");
     case("a far future format", &changed(fields + 8, &u32::MAX.to_le_bytes()), 5, "format 4294967295");
     case("format 0", &changed(fields + 8, &[0; 4]), 5, "format 0");
-    case("a reserved word", &changed(fields + 12, &[1]), 5, "the footer was changed");
+    case("a seal that is not there", &changed(fields + 12, &[1]), 5, "its footer declares");
+    case("a seal of 2^32 - 1", &changed(fields + 12, &u32::MAX.to_le_bytes()), 5, "the footer declares");
     case("data length 0", &changed(fields + 16, &[0; 8]), 5, "its footer declares");
     case("data length 2^64 - 1", &changed(fields + 16, &u64::MAX.to_le_bytes()), 5, "its footer declares");
     case("table length 0", &changed(fields + 24, &[0; 4]), 5, "its footer declares");
-    case("table length 2^32 - 1", &changed(fields + 24, &u32::MAX.to_le_bytes()), 5, "its footer declares");
-    case("metadata length 2^32 - 1", &changed(fields + 28, &u32::MAX.to_le_bytes()), 5, "its footer declares");
+    case("table length 2^32 - 1", &changed(fields + 24, &u32::MAX.to_le_bytes()), 5, "the footer declares");
+    case("metadata length 2^32 - 1", &changed(fields + 28, &u32::MAX.to_le_bytes()), 5, "the footer declares");
     case("a wrong digest", &changed(fields + 32, &[0; 32]), 5, "do not match the digest");
     case("a changed carrier", &changed(fields - 4, b"PX"), 5, "the footer was changed");
     case("a changed header", &changed(4, &[1]), 5, "the header before the first frame");
     case("a changed frame", &changed(12, &[0xff]), 5, "a frame was changed");
 
     let frame = deflate(b"state");
-    let data = craft::data(true, &frame, 5);
-    let with_row = |row: Vec<u8>| file(true, &data, &row, document(true, 5, data.len() as u64).as_bytes());
+    let data = craft::data(true, &frame, 5, 0);
+    let with_row = |row: Vec<u8>| file(true, &data, &row, document(true, 5, data.len() as u64, &row).as_bytes());
     let hash = [0; 32];
     case("a frame of 2^32 - 1", &with_row(row_of(u32::MAX, 5, &hash)), 5, "block 0");
     case("a frame of nothing", &with_row(row_of(0, 5, &hash)), 5, "block 0");
@@ -127,15 +139,20 @@ fn files_of(folder: &Path) -> Vec<Case> {
     case("a zstd bomb that lies", &one_frame(false, &zstd_runs(76_000, 8 << 20), 8 << 20), 5, "breaks the rules of zstd");
     let rows = row_of(1, 8 << 20, &hash).repeat(200_000);
     let huge = (8_u64 << 20) * 200_000;
-    case("a table that declares 1.6 TB", &file(true, &data, &rows, document(true, huge, data.len() as u64).as_bytes()), 5, "do not agree");
+    case(
+        "a table that declares 1.6 TB",
+        &file(true, &data, &rows, document(true, huge, data.len() as u64, &rows).as_bytes()),
+        5,
+        "do not agree",
+    );
 
     let with_document = |text: &str| file(true, &data, &row(&frame, 5), text.as_bytes());
-    let right = document(true, 5, data.len() as u64);
+    let right = document(true, 5, data.len() as u64, &row(&frame, 5));
     let edited = |from: &str, to: &str| with_document(&right.replacen(from, to, 1));
     let deep = format!("\"metadata\":{{\"x\":{}{},", "[".repeat(10_000), "]".repeat(10_000));
     case("a document of 10,000 levels", &edited("\"metadata\":{", &deep), 5, "can't be read");
-    case("a name twice", &edited("{", "{\"codec\":\"gzip\","), 5, "stands twice");
-    case("a name twice inside", &edited("\"agent_id\"", "\"agent_id\":\"\",\"agent_id\""), 5, "stands twice");
+    case("a name twice", &edited("{", "{\"codec\":\"gzip\","), 5, "not unique");
+    case("a name twice inside", &edited("\"agent_id\"", "\"agent_id\":\"\",\"agent_id\""), 5, "not unique");
     case(
         "invalid UTF-8",
         &file(
@@ -156,26 +173,31 @@ fn files_of(folder: &Path) -> Vec<Case> {
     case("no JSON", &with_document("{"), 5, "not one JSON object");
     case("a list", &with_document("[]"), 5, "not one JSON object");
     case("an unknown codec", &edited("gzip", "lzma"), 5, "'lzma' is not known");
-    case("the other codec", &with_document(&document(false, 5, data.len() as u64)), 5, "another codec");
+    case("the other codec", &with_document(&document(false, 5, data.len() as u64, &row(&frame, 5))), 5, "another codec");
     case("no blocks", &edited("8388608", "0"), 5, "block size of 0");
     case("huge blocks", &edited("8388608", "4294967295"), 5, "block size of 4294967295");
     case("blocks below zero", &edited("8388608", "-1"), 5, "'block_size' is wrong");
     case("no agent", &edited("\"agent_id\":\"\",", ""), 5, "no 'agent_id'");
     case("a number for a text", &edited("\"agent_id\":\"\"", "\"agent_id\":7"), 5, "'agent_id' is wrong");
-    case("no hash", &edited(&"0".repeat(64), "x"), 5, "64 hexadecimal digits");
+    case("no hash", &edited("\"content_hash\":\"", "\"content_hash\":\"x"), 5, "64 hexadecimal digits");
+    case("no hash of the table", &edited("\"table_hash\":\"", "\"table_hash\":\"x"), 5, "64 hexadecimal digits");
+    case("another table", &with_document(&document(true, 5, data.len() as u64, b"another")), 5, "the block table was changed");
+    case("another kind", &edited("{", "{\"kind\":\"step\","), 5, "of the kind 'step'");
+    case("an id that is none", &edited("01890a5d", "01890A5D"), 5, "not a UUID");
+    case("a time that is none", &edited("12:00:00.000000Z", "12:00:00Z"), 5, "not RFC 3339 in UTC");
     case("another hash", &with_document(&right), 5, "not the one whose hash");
     case("a digest of its own", &edited("\"agent_id\"", "\"digest\":\"\",\"agent_id\""), 5, "not for a file to say");
     case("an index beyond 2^53", &edited("\"snapshot_index\":0", "\"snapshot_index\":9007199254740992"), 5, "2^53");
 
     // Files of hundreds of megabytes, of which only the ends exist.
     let tiny = 10_000_000_u64 * 40;
-    let end = zstd_footer(&footer(1, 0, tiny as u32, 2, &[], b"{}"));
+    let end = zstd_footer(&footer(1, 0, tiny as u32, 2, b"{}"));
     sparse(&folder.join("10,000,000 tiny blocks"), tiny + 8 + 2 + 8 + 72, &end);
     cases.push(("10,000,000 tiny blocks", vec!["verify".to_owned(), "10,000,000 tiny blocks".to_owned()], 9, "at most 262144 blocks"));
-    let end = zstd_footer(&footer(1, 0, 40, 1_000_000_000, &[], &[]));
+    let end = zstd_footer(&footer(1, 0, 40, 1_000_000_000, &[]));
     sparse(&folder.join("a document of 1 GB"), 48 + 8 + 1_000_000_000 + 72, &end);
-    cases.push(("a document of 1 GB", vec!["verify".to_owned(), "a document of 1 GB".to_owned()], 5, "1000000000 bytes of metadata"));
-    let end = carried(false, &[0; 40], b"{}", &footer(1, (1 << 40) - 200, 40, 2, &[0; 40], b"{}"));
+    cases.push(("a document of 1 GB", vec!["verify".to_owned(), "a document of 1 GB".to_owned()], 5, "metadata of 1000000000 bytes"));
+    let end = carried(false, &[0; 40], b"{}", &[], &footer(1, (1 << 40) - 200, 40, 2, b"{}"));
     sparse(&folder.join("a terabyte of nothing"), (1 << 40) - 200 + end.len() as u64, &end);
     cases.push(("a terabyte of nothing", vec!["verify".to_owned(), "a terabyte of nothing".to_owned()], 5, "no 'codec'"));
     cases

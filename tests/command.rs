@@ -91,7 +91,8 @@ fn json_is_one_flat_object_with_every_field() {
     let shown = json(&ok_in(folder, &["show", "x.json.zst", "--json"]));
     assert_eq!(saved, shown);
     let expected = serde_json::json!({
-        "key": "x.json.zst", "snapshot_id": "01890a5d-ac96-774b-bcce-b302099a8057", "agent_id": "support", "session_id": "s-1",
+        "key": "x.json.zst", "kind": "snapshot", "seal": "none", "encryption": "none",
+        "snapshot_id": "01890a5d-ac96-774b-bcce-b302099a8057", "agent_id": "support", "session_id": "s-1",
         "snapshot_index": 7, "timestamp": "2026-01-31T11:00:00.000000Z", "description": "before the update",
         "labels": {"a": "b=c", "env": "prod"}, "content_type": "text/plain", "content_hash": sha256(STATE), "uncompressed_size": 52,
         "compression_algorithm": "zstd", "format_version": 1, "producer": concat!("persist/", env!("CARGO_PKG_VERSION")),

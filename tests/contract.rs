@@ -8,7 +8,7 @@
 mod other_host;
 mod support;
 
-use other_host::snapshots::{Codec, Error, ErrorCode, ListEntry, Precondition, SaveOptions};
+use other_host::snapshots::{Codec, Error, ErrorCode, ListEntry, ListFilter, Precondition, RestoreOptions, SaveOptions};
 use other_host::{Host, Objects, start};
 use support::chat_bytes;
 use wasmtime::Store;
@@ -27,8 +27,9 @@ fn options() -> SaveOptions {
         snapshot_id: Some("01890a5d-ac96-774b-bcce-b302099a8057".to_owned()),
         timestamp: Some("2026-01-31T12:00:00Z".to_owned()),
         precondition: Precondition::None,
-        size_hint: None,
+        state_size_hint: None,
         attributes: Vec::new(),
+        host_hashes: false,
     }
 }
 
@@ -49,9 +50,9 @@ fn a_state_goes_out_and_comes_back() {
         assert!(snapshots.call_exists(&mut store, key).unwrap().unwrap());
         assert!(store.data().largest_write <= 1 << 20, "{}", store.data().largest_write);
     }
-    let page = snapshots.call_list_snapshots(&mut store, "a", None, 1).unwrap().unwrap();
+    let page = snapshots.call_list_snapshots(&mut store, "a", None, 1, None).unwrap().unwrap();
     assert!(matches!(&page.entries[..], [ListEntry::Snapshot(metadata)] if metadata.key == "a.json.gz"));
-    let page = snapshots.call_list_snapshots(&mut store, "a", page.next.as_deref(), 10).unwrap().unwrap();
+    let page = snapshots.call_list_snapshots(&mut store, "a", page.next.as_deref(), 10, None).unwrap().unwrap();
     assert!(matches!(&page.entries[..], [ListEntry::Snapshot(metadata)] if metadata.key == "a.json.zst"));
     assert_eq!(page.next, None);
     snapshots.call_delete(&mut store, "a.json.gz", &Precondition::None).unwrap().unwrap();
@@ -83,7 +84,7 @@ fn errors_of_the_storage_pass_through() {
     snapshots.call_save(&mut store, "missing", b"{}", &options()).unwrap().unwrap();
     objects.lock().unwrap().insert("other".to_owned(), b"PNG".to_vec());
     assert_eq!(snapshots.call_get_metadata(&mut store, "other").unwrap().unwrap_err().code, ErrorCode::NotASnapshot);
-    let limit = snapshots.call_list_snapshots(&mut store, "", None, 0).unwrap().unwrap_err();
+    let limit = snapshots.call_list_snapshots(&mut store, "", None, 0, None).unwrap().unwrap_err();
     assert_eq!(limit.code, ErrorCode::InvalidArgument);
 }
 
@@ -111,7 +112,7 @@ fn blocks_are_worked_on_by_other_instances() {
         snapshots.saver().call_commit(&mut store, saver).unwrap().unwrap();
         assert!(objects.lock().unwrap()[key] == whole, "the same bytes as inline");
 
-        let restorer = snapshots.call_open_restorer(&mut store, key).unwrap().unwrap();
+        let restorer = snapshots.call_open_restorer(&mut store, key, RestoreOptions { check_content_hash: false }).unwrap().unwrap();
         let count = snapshots.restorer().call_block_count(&mut store, restorer).unwrap();
         let plan = snapshots.restorer().call_plan(&mut store, restorer, 0, u32::MAX).unwrap();
         assert_eq!(plan.len(), count as usize);
@@ -187,7 +188,7 @@ fn wrong_arguments_are_errors_and_no_traps() {
     let huge = vec![0; (8 << 20) + 1];
     assert_eq!(blocks.call_encode(&mut store, Codec::Gzip, 6, &huge).unwrap().map(drop).map_err(code), Err(ErrorCode::InvalidArgument));
     snapshots.call_save(&mut store, "x", b"state", &options()).unwrap().unwrap();
-    let restorer = snapshots.call_open_restorer(&mut store, "x").unwrap().unwrap();
+    let restorer = snapshots.call_open_restorer(&mut store, "x", RestoreOptions { check_content_hash: true }).unwrap().unwrap();
     assert_eq!(snapshots.restorer().call_plan(&mut store, restorer, 5, 5).unwrap().len(), 0);
     let mut block = snapshots.restorer().call_plan(&mut store, restorer, 0, 1).unwrap().remove(0);
     block.hash = vec![1, 2, 3];
@@ -200,6 +201,10 @@ fn wrong_arguments_are_errors_and_no_traps() {
     // A slice's length that would wrap around in 32 bits.
     (block.prefix, block.frame_length) = (vec![1, 2], u32::MAX);
     assert!(blocks.call_decode(&mut store, &block, b"x").unwrap().is_err());
-    assert_eq!(snapshots.restorer().call_read(&mut store, restorer, 0).unwrap().map_err(code), Err(ErrorCode::InvalidArgument));
+    assert!(snapshots.restorer().call_read(&mut store, restorer, 0).unwrap().unwrap().is_empty(), "nothing, and no harm");
+    assert_eq!(snapshots.restorer().call_read(&mut store, restorer, 100).unwrap().unwrap(), b"state");
+    assert!(snapshots.restorer().call_read(&mut store, restorer, 100).unwrap().unwrap().is_empty());
+    assert_eq!(snapshots.restorer().call_check(&mut store, restorer, b"short", 0).unwrap().map_err(code), Err(ErrorCode::InvalidArgument));
+    assert_eq!(snapshots.restorer().call_check(&mut store, restorer, &[7; 32], 0).unwrap().map_err(code), Err(ErrorCode::Integrity));
     assert!(objects.lock().unwrap().contains_key("x"));
 }

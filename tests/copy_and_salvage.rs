@@ -132,11 +132,16 @@ fn salvage_gives_what_is_there_and_labels_it() {
         }
         let salvaged = read(folder, "out.json");
         assert!(salvaged.len() > state.len() / 4 && state.starts_with(&salvaged), "{name}: {}", salvaged.len());
-        // Damaged in the middle: what comes out was checked.
+        // Damaged in the middle: all but that block comes out, and was checked.
         flip(folder, name, whole.len() / 2);
         let report = json(&run_in(folder, &["salvage", name, "-o", "out.json", "--json"]).stdout);
         let salvaged = read(folder, "out.json");
-        assert!(!salvaged.is_empty() && state.starts_with(&salvaged));
+        let hole = &report["holes"][0];
+        let (at, length) = (hole["state_offset"].as_u64().expect("a place") as usize, hole["length"].as_u64().expect("a length") as usize);
+        assert!(salvaged == [&state[..at], &state[at + length..]].concat(), "{report}");
+        assert_eq!(report["holes"].as_array().map(Vec::len), Some(1));
+        let done = run_in(folder, &["salvage", name, "-o", "out.json"]);
+        assert!(done.stdout.contains(&format!(" at byte {at} of the state")), "{done:?}");
         assert_eq!((report["verified"].as_bool(), report["complete"].as_bool()), (Some(false), Some(false)));
         assert_eq!(
             (report["salvaged_size"].as_u64(), report["checked_size"].as_u64()),
@@ -151,6 +156,27 @@ fn salvage_gives_what_is_there_and_labels_it() {
         assert!(done.stdout.as_bytes() == state);
         let done = run_in(folder, &["salvage", "cut", "-o", "-"]);
         assert!(done.stderr.contains("UNVERIFIED") && done.stdout.as_bytes() == state);
+    }
+    // The first 4 KiB are gone, as with a page that was never written.
+    for name in ["x.gz", "x.zst"] {
+        ok_in(folder, &["snapshot", "large.json", name]);
+        let mut whole = read(folder, name);
+        whole[..4096].fill(0);
+        fs::write(folder.join("cut"), &whole).expect("a file");
+        assert_eq!(run_in(folder, &["salvage", "cut", "-o", "out.json"]).code, 5);
+        let salvaged = read(folder, "out.json");
+        assert!(salvaged.len() > state.len() / 2 && state.ends_with(&salvaged), "{name}: {}", salvaged.len());
+        // Its end is zeros, as after a crash: nothing is invented.
+        let mut whole = fs::read(folder.join(name)).expect("a file");
+        let kept = whole.len() / 3;
+        whole[kept..].fill(0);
+        fs::write(folder.join("cut"), &whole).expect("a file");
+        let done = run_in(folder, &["salvage", "cut", "-o", "out.json"]);
+        assert_eq!(done.code, 5, "{done:?}");
+        let salvaged = read(folder, "out.json");
+        assert!(salvaged.len() > state.len() / 6 && state.starts_with(&salvaged), "{name}: {}", salvaged.len());
+        let shown = run_in(folder, &["show", "cut"]);
+        assert!(shown.stderr.contains("the snapshot was cut short"), "{shown:?}");
     }
     fs::remove_file(folder.join("out.json")).expect("it was there");
     for (name, exit_code) in [("state.json", 5), ("missing", 3), (".", 2)] {

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+#[path = "support/craft.rs"]
+mod craft;
 mod support;
 
 use std::fs;
@@ -133,7 +135,7 @@ fn the_example_of_the_format_is_a_snapshot() {
     let command = blocks(&format, "console").into_iter().find_map(|block| block.trim().strip_prefix("$ printf")).expect("the command");
     assert_eq!(shell(folder.path(), &format!("printf{command}")), "");
     let made = fs::read(folder.path().join("example.json.gz")).expect("the file");
-    assert_eq!(made.len(), 692);
+    assert_eq!(made.len(), 772);
     assert!(made == example_bytes(&format), "the bytes on the page are not those of the file");
     assert_eq!(ok_in(folder.path(), &["restore", "example.json.gz"]), "{}");
 }
@@ -178,6 +180,16 @@ fn the_python_reader_reads_and_refuses() {
         damaged[at] ^= 4;
         fs::write(folder.join("damaged.gz"), damaged).expect("the damage");
         assert!(!read("damaged.gz").status.success(), "byte {at}");
+    }
+    fs::write(folder.join("two-states.gz"), craft::two_states()).expect("a file");
+    let refused = read("two-states.gz");
+    assert!(!refused.status.success() && refused.stdout.is_empty());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("does not end with a block"), "{refused:?}");
+    for golden in ["empty", "sealed", "blocks"] {
+        let golden = workspace().join(format!("tests/golden/persist-{}/{golden}.json.gz", env!("CARGO_PKG_VERSION")));
+        let output = read(golden.to_str().expect("text"));
+        let expected = persist().arg("restore").arg(&golden).output().expect("persist starts");
+        assert!(output.status.success() && expected.status.success() && output.stdout == expected.stdout, "{output:?}");
     }
     fs::write(folder.join("damaged.gz"), &good[..good.len() - 1]).expect("the damage");
     assert!(!read("damaged.gz").status.success());

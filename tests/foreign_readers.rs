@@ -28,7 +28,7 @@ const NODE: &str = "require('fs').createReadStream(process.argv[1]).pipe(require
 /// Each prints what is in the file that is its last argument.
 const GZIP_READERS: [&[&str]; 6] =
     [&["zcat"], &["gzip", "-dc"], &["pigz", "-dc"], &["busybox", "zcat"], &["python3", "-c", PYTHON], &["node", "-e", NODE]];
-const ZSTD_READERS: [&[&str]; 2] = [&["zstd", "-dcq"], &["zstdcat"]];
+const ZSTD_READERS: [&[&str]; 3] = [&["zstd", "-dcq"], &["zstdcat"], &["bsdcat"]];
 
 /// Each only checks the file that is its last argument.
 const GZIP_CHECKERS: [&[&str]; 2] = [&["gzip", "-t"], &["pigz", "-t"]];

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use nix::sys::resource::{UsageWho, getrusage};
 use persist_host::{
-    Conditions, Engine, LocalFileStorage, ObjectInfo, Precondition, ReadOptions, Result, StorageAdapter, StorageReader, StorageWriter,
+    Capabilities, Engine, LocalFileStorage, ObjectInfo, Precondition, ReadOptions, Result, StorageAdapter, StorageReader, StorageWriter,
     WriteOptions,
 };
 use support::{chat_state, persist};
@@ -85,8 +85,8 @@ impl StorageAdapter for CountingStorage {
         self.storage.locate(key)
     }
 
-    fn supported_conditions(&self) -> Conditions {
-        self.storage.supported_conditions()
+    fn capabilities(&self) -> Capabilities {
+        self.storage.capabilities()
     }
 
     fn open_write(&self, key: &str, options: WriteOptions) -> Result<Box<dyn StorageWriter>> {

@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use persist_host::{
-    ByteRange, CancelToken, Codec, CompileCache, Conditions, Engine, ErrorCode, LocalFileStorage, MemoryStorage, ObjectInfo, PersistError,
-    Precondition, ReadOptions, SnapshotOptions, StorageAdapter, StorageReader, StorageWriter, WriteOptions,
+    ByteRange, CancelToken, Capabilities, Codec, CompileCache, Engine, ErrorCode, LocalFileStorage, MemoryStorage, ObjectInfo,
+    PersistError, Precondition, ReadOptions, SnapshotOptions, StorageAdapter, StorageReader, StorageWriter, WriteOptions,
 };
 use support::{chat_bytes, compile_cache, files, noise};
 
@@ -197,6 +197,29 @@ fn a_fault_in_a_block_that_is_read_is_one_clean_error() {
 }
 
 #[test]
+fn blocks_of_another_object_are_read_from_there() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("blocks")).unwrap();
+    fs::write(folder.path().join("blocks/elsewhere"), [b'.'; 640]).unwrap();
+    let other: Vec<u8> = (0..10).flat_map(|number| [&b"."[..], &[b'0' + number; 63]].concat()).collect();
+    fs::write(folder.path().join("blocks/other"), &other).unwrap();
+    let engine = hostile(folder.path(), "no");
+    assert_eq!(engine.restore("blocks/elsewhere").expect("it is read"), other);
+    // Of the version that was meant, or not at all; and what is gone is gone.
+    let mut reader = engine.reader("blocks/elsewhere").expect("it opens");
+    assert!(reader.next_chunk().expect("the first").is_some());
+    fs::remove_file(folder.path().join("blocks/other")).unwrap();
+    let error = loop {
+        match reader.next_chunk() {
+            Ok(chunk) => assert!(chunk.is_some(), "the end was reached"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.code(), ErrorCode::NotFound, "{error:?}");
+    assert!(error.location().is_some_and(|location| location.ends_with("blocks/other")), "{error:?}");
+}
+
+#[test]
 fn blocks_of_no_size_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let engine = hostile(folder.path(), "");
@@ -268,8 +291,8 @@ impl StorageAdapter for Broken {
         self.memory.locate(key)
     }
 
-    fn supported_conditions(&self) -> Conditions {
-        self.memory.supported_conditions()
+    fn capabilities(&self) -> Capabilities {
+        self.memory.capabilities()
     }
 
     fn open_write(&self, key: &str, options: WriteOptions) -> Result<Box<dyn StorageWriter>, PersistError> {

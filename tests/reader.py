@@ -2,11 +2,13 @@
 standard library of Python 3.10 or newer. Usage: reader.py FILE > STATE
 
 Checks everything that the page asks of a reader. zstd frames are checked by
-their hashes; to decompress them it needs Python 3.14's compression.zstd, and
-says so where that is missing (exit code 3)."""
+their hashes and headers; to decompress them it needs Python 3.14's
+compression.zstd, and says so where that is missing (exit code 3)."""
 
+import datetime
 import hashlib
 import json
+import re
 import struct
 import sys
 import zlib
@@ -16,9 +18,12 @@ try:
 except ImportError:
     zstd = None
 
-MAX_BLOCK, MAX_BLOCKS, MAX_METADATA = 8 << 20, 262_144, 48_000
+MAX_BLOCK, MAX_BLOCKS, MAX_METADATA, MAX_SEAL = 8 << 20, 262_144, 48_000, 4096
 GZIP_HEADER = bytes.fromhex("1f8b08000000000000ff")
-SECTIONS = {"T": 0x184D2A51, "M": 0x184D2A52, "F": 0x184D2A53}
+FOOTER = struct.Struct("<8sIIQII")
+SECTIONS = {"T": 0x184D2A51, "M": 0x184D2A52, "F": 0x184D2A53, "S": 0x184D2A54}
+UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 
 
 class Refused(Exception):
@@ -32,14 +37,18 @@ def require(condition, what):
 
 def unique(pairs):
     names = [name for name, _ in pairs]
-    require(len(set(names)) == len(names), "a name stands twice in the metadata")
+    require(len(set(names)) == len(names), "a name in the metadata is not unique")
     return dict(pairs)
+
+
+def sha256(*parts):
+    return hashlib.sha256(b"".join(parts)).digest()
 
 
 def carry(codec, section, payload):
     """What carries a payload, byte for byte."""
     if codec == "zstd":
-        return struct.pack("<II", SECTIONS[section], len(payload)) + payload
+        return struct.pack("<II", SECTIONS[section], len(payload)) + payload if payload else b""
     members = []
     for at in range(0, len(payload), 16_000):
         part = payload[at : at + 16_000]
@@ -49,7 +58,7 @@ def carry(codec, section, payload):
 
 
 def carried_length(codec, length):
-    return length + 8 if codec == "zstd" else length + -(-length // 16_000) * 26
+    return length + (8 if length else 0) if codec == "zstd" else length + -(-length // 16_000) * 26
 
 
 def uncarry(codec, section, carriers):
@@ -70,73 +79,89 @@ def sections(file):
     else:
         raise Refused("this is no snapshot")
     footer = file[start : start + 64]
-    _, version, zero, data, table, metadata = struct.unpack("<8sIIQII", footer[:32])
+    magic, version, seal, data, table, metadata = FOOTER.unpack(footer[:32])
     require(version == 1, f"format {version} is not known")
-    require(uncarry(codec, "F", file[-size:]) == footer and zero == 0, "the footer was changed")
+    require(uncarry(codec, "F", file[-size:]) == footer, "the footer was changed")
+    require(metadata <= MAX_METADATA and seal <= MAX_SEAL, "metadata or seal are too long")
     table_end = data + carried_length(codec, table)
-    total = table_end + carried_length(codec, metadata) + size
+    metadata_end = table_end + carried_length(codec, metadata)
+    total = metadata_end + carried_length(codec, seal) + size
     require(total == len(file), "bytes are missing, or too many")
+    text = uncarry(codec, "M", file[table_end:metadata_end])
+    root = sha256(b"persist.root.v1\0", FOOTER.pack(magic, version, 0, data, table, metadata), text)
+    digest = sha256(root, uncarry(codec, "S", file[metadata_end : len(file) - size]))
+    require(digest == footer[32:], "metadata, seal or footer do not match the digest")
+    document = json.loads(text, object_pairs_hook=unique)
+    require(document.get("kind", "snapshot") == "snapshot", "this is another kind of object")
     require(table and table % 40 == 0 and table // 40 <= MAX_BLOCKS, "the table is not a number of rows")
-    require(metadata <= MAX_METADATA, "the metadata is too long")
     rows = uncarry(codec, "T", file[data:table_end])
-    document = uncarry(codec, "M", file[table_end : len(file) - size])
-    digest = hashlib.sha256(footer[:32] + rows + document).digest()
-    require(digest == footer[32:], "table, metadata or footer do not match the digest")
-    return codec, data, list(struct.iter_unpack("<II32s", rows)), json.loads(document, object_pairs_hook=unique)
+    require(sha256(rows).hex() == document["table_hash"], "the table does not match its hash")
+    return codec, data, list(struct.iter_unpack("<II32s", rows)), document
 
 
-def decompress(codec, frame, length):
+def decompress(codec, frame, length, member):
     """A block of exactly so many bytes, from a frame that ends with it; None
     where there is nothing here to decompress it with."""
-    if codec == "zstd" and zstd is None:
-        return None
-    if codec == "gzip":
+    if codec == "zstd":
+        require(frame[:13] == struct.pack("<IBQ", 0xFD2FB528, 0xE4, length), "a frame has another header")
+        if zstd is None:
+            return None
+        inflate = zstd.ZstdDecompressor()
+        block = inflate.decompress(frame, length + 1)
+    else:
+        require(frame.endswith(b"\0\0\xff\xff"), "a frame does not end with a sync flush")
         inflate = zlib.decompressobj(wbits=-15)
         # The end mark of the stream has to be the one that is added here.
         block = inflate.decompress(frame + b"\x03\x00", length + 1)
-    else:
-        inflate = zstd.ZstdDecompressor()
-        block = inflate.decompress(frame, length + 1)
+        # And the frame has to mean the same alone as behind those before it.
+        again = member.decompress(frame, length + 1)
+        require(again == block and not member.unconsumed_tail and not member.eof, "a frame does not end with a block")
     require(inflate.eof and not inflate.unused_data and len(block) == length, "a frame is not its block")
     return block
 
 
 def blocks(file):
-    """The blocks of the state, each checked before it is given out."""
+    """The blocks of the state, each checked before it is given out; the state as
+    a whole is right only if none is missing at the end."""
     codec, data, rows, document = sections(file)
     metadata, block_size = document["metadata"], document["block_size"]
     require(document["codec"] == metadata["compression_algorithm"] == codec, "the codec is not the file's")
     require(0 < block_size <= MAX_BLOCK and metadata["format_version"] == 1, "the document breaks the format's rules")
+    require(UUID.fullmatch(metadata["snapshot_id"]) and TIME.fullmatch(metadata["timestamp"]), "not an id, or not a time")
+    datetime.datetime.fromisoformat(metadata["timestamp"].rstrip("Z"))
     size = sum(length for _, length, _ in rows)
     require((size, data) == (metadata["uncompressed_size"], metadata["compressed_size"]), "the sizes do not agree")
     for encoded, length, _ in rows:
-        empty_state = len(rows) == 1 and length == 0
-        require(0 < length <= block_size or empty_state, "a block is too large, or empty")
+        require(0 < length <= block_size or len(rows) == 1 and length == 0, "a block is too large, or empty")
         require(0 < encoded <= length + length // 64 + 1024, "a frame is too long for its block")
     header, trailer = b"", b""
     if codec == "gzip":
         header = GZIP_HEADER
         trailer = b"\x03\x00" + struct.pack("<II", document["crc32"], size & 0xFFFFFFFF)
     require(file[: len(header)] == header, "the header was changed")
-    position = len(header)
+    position, state, crc32, member = len(header), hashlib.sha256(), 0, zlib.decompressobj(wbits=-15)
     for encoded, length, digest in rows:
         frame = file[position : position + encoded]
-        require(hashlib.sha256(frame).digest() == digest, f"the frame at byte {position} was changed")
-        yield decompress(codec, frame, length)
+        require(sha256(frame) == digest, f"the frame at byte {position} was changed")
+        block = decompress(codec, frame, length, member)
+        state.update(block or b"")
+        crc32 = zlib.crc32(block or b"", crc32)
+        yield block
         position += encoded
     require(file[position:data] == trailer, "the trailer was changed")
+    require(codec == "zstd" or crc32 == document["crc32"], "the state's CRC-32 is another one")
+    is_read = codec == "gzip" or zstd is not None
+    require(not is_read or state.hexdigest() == metadata["content_hash"], "the state is not the one that was saved")
 
 
 def main():
     with open(sys.argv[1], "rb") as opened:
         file = opened.read()
     try:
-        unreadable = False
-        for block in blocks(file):
-            unreadable |= block is None
-            sys.stdout.buffer.write(block or b"")
-        sys.exit(3 if unreadable else 0)
-    except (Refused, KeyError, TypeError, ValueError, zlib.error) as error:
+        state = list(blocks(file))
+        sys.stdout.buffer.writelines(block or b"" for block in state)
+        sys.exit(3 if None in state else 0)
+    except (Refused, AttributeError, KeyError, TypeError, ValueError, zlib.error) as error:
         print(f"refused: {error}", file=sys.stderr)
         sys.exit(1)
 

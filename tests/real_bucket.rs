@@ -13,7 +13,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use persist_host::{
-    Conditions, ObjectInfo, Precondition, ReadOptions, Result, S3Options, S3StorageAdapter, StorageAdapter, StorageReader, StorageWriter,
+    Capabilities, ObjectInfo, Precondition, ReadOptions, Result, S3Options, S3StorageAdapter, StorageAdapter, StorageReader, StorageWriter,
     WriteOptions,
 };
 use place_suite::{Place, every_command_works};
@@ -84,8 +84,8 @@ impl StorageAdapter for Part {
         self.bucket.locate(&format!("{}{key}", self.prefix))
     }
 
-    fn supported_conditions(&self) -> Conditions {
-        self.bucket.supported_conditions()
+    fn capabilities(&self) -> Capabilities {
+        self.bucket.capabilities()
     }
 
     fn open_write(&self, key: &str, options: WriteOptions) -> Result<Box<dyn StorageWriter>> {

@@ -425,7 +425,7 @@ fn a_server_that_ignores_conditions_is_found_out() {
     }
     let error = adapter.delete_object("a/x", Precondition::IfMatch(etag)).expect_err("it is refused");
     assert_eq!(error.code(), ErrorCode::Unsupported, "{error:?}");
-    assert!(!adapter.supported_conditions().if_absent && !adapter.supported_conditions().if_match);
+    assert!(!adapter.capabilities().if_absent && !adapter.capabilities().if_match);
     // Nothing was written, and nothing is left of finding out.
     assert_eq!(read(&adapter, "a/x"), b"first");
     let keys: Vec<String> = adapter.list_objects("", None, 100).expect("it is listed").into_iter().map(|info| info.key).collect();
@@ -480,7 +480,7 @@ fn a_hint_does_not_decide_how_much_memory_is_taken() {
     let server = Server::start();
     let proxy = Proxy::start(server.address);
     let adapter = support::server::adapter(&proxy.endpoint());
-    let options = WriteOptions { size_hint: Some(u64::MAX), ..WriteOptions::default() };
+    let options = WriteOptions { object_size_hint: Some(u64::MAX), ..WriteOptions::default() };
     let mut writer = adapter.open_write("x", options).expect("it opens");
     for _ in 0..130 {
         writer.write(&[7; 1 << 20]).expect("it is written");

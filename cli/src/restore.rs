@@ -10,9 +10,10 @@ use crate::target::Target;
 
 /// Restore the state of a snapshot.
 ///
-/// Every byte is checked before it is given out. To stdout it goes as it is
-/// checked, so that a damaged snapshot may give its beginning before the error;
-/// a file appears whole or not at all.
+/// Every byte is checked before it is given out, and the state as a whole at its
+/// end. A file appears whole and right or not at all. To stdout the state goes as
+/// it is checked, so that a damaged snapshot may give its beginning before the
+/// error and exit code 5.
 #[derive(Args)]
 pub struct Arguments {
     /// The snapshot.

@@ -3,15 +3,15 @@
 use std::fmt;
 
 use clap::Args;
-use persist_model::SnapshotMetadata;
+use persist_model::{Encryption, SealState, SnapshotMetadata};
 
 use crate::host::Host;
 use crate::output::{Failure, Output, exact_bytes, printable, ratio};
 
 /// Show what a snapshot says of itself, without reading its state.
 ///
-/// Metadata and block table are checked against the snapshot's digest; 'persist
-/// verify' checks the state too.
+/// Metadata is checked against the snapshot's digest; 'persist verify' checks
+/// the state too.
 #[derive(Args)]
 pub struct Arguments {
     /// The snapshot.
@@ -40,6 +40,15 @@ impl fmt::Display for Sheet<'_> {
         line("stored", &format!("{}, {}, {}", exact_bytes(metadata.stored_size), metadata.compression_algorithm.name(), ratio(metadata)))?;
         line("content hash", &metadata.content_hash)?;
         line("digest", &metadata.digest)?;
+        match metadata.seal {
+            SealState::None => {}
+            SealState::Checked => line("seal", "checked")?,
+            SealState::NotChecked => line("seal", "sealed, not checked")?,
+            SealState::Wrong => line("seal", "WRONG")?,
+        }
+        if metadata.encryption != Encryption::None {
+            line("encrypted", metadata.encryption.name())?;
+        }
         line("snapshot id", &metadata.snapshot_id)?;
         if metadata.extra != "{}" {
             line("extra", &metadata.extra)?;

@@ -18,7 +18,8 @@ export default async function call({ url, folder, name, given }) {
   return instance.snapshots[name](...given);
 }
 
-const nothing = { agentId: "default_agent", sessionId: "default_session", snapshotIndex: 0n, labels: [], attributes: [], precondition: { tag: "none" } };
+const identity = { agentId: "default_agent", sessionId: "default_session", snapshotIndex: 0n };
+const nothing = { ...identity, labels: [], attributes: [], precondition: { tag: "none" }, hostHashes: false };
 
 export function open(transpiled, folder, deadline = 60_000) {
   const url = pathToFileURL(transpiled).href;

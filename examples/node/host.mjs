@@ -11,8 +11,8 @@ import { WASIShim } from "@bytecodealliance/preview2-shim/instantiation";
 import { inTurn, limited, modules } from "./limited.mjs";
 
 const error = (code, message) => ({ code, retryable: false, message, details: [] });
-const check = (key, isSupported = true) => {
-  if (!isSupported) throw error("unsupported", "no conditions here, and 1,000 at a time");
+const check = (key, isClaimed = true) => {
+  if (!isClaimed) throw error("unsupported", "not here: one object at a time, and no conditions");
   const isOdd = key.split("/").some((part) => ["", ".", ".."].includes(part)) || Buffer.byteLength(key) > 1024;
   if (isOdd || /\p{Cc}/u.test(key)) throw error("invalid-key", "a key is a path of up to 1,024 bytes, without '.' and '..'");
 };
@@ -26,7 +26,9 @@ export function memory(objects, room) {
     if (bytes > room) throw error("no-space", "this call may write no more");
     room -= bytes;
   };
-  const info = (key) => ({ key, size: BigInt(objects.get(key).length), etag: undefined, modified: undefined });
+  // What else there is to say of an object is not known, and left out.
+  const info = (key) => ({ key, size: BigInt(objects.get(key).length), attributes: [] });
+  const refuse = () => check("any", false);
   const found = (key) => {
     check(key);
     if (!objects.has(key)) throw error("not-found", "there is no such object");
@@ -41,6 +43,7 @@ export function memory(objects, room) {
       spend(chunk.length);
       this.chunks.push(Buffer.from(chunk));
     }
+    copyRange = refuse;
     static commit(writer) {
       objects.set(writer.key, Buffer.concat(writer.chunks));
       return info(writer.key);
@@ -51,9 +54,7 @@ export function memory(objects, room) {
       this.opened = info(key);
       this.rest = bytes;
     }
-    info() {
-      return this.opened;
-    }
+    info = () => this.opened;
     read(max) {
       const chunk = this.rest.subarray(0, Math.min(max, 1 << 20));
       this.rest = this.rest.subarray(chunk.length);
@@ -61,7 +62,7 @@ export function memory(objects, room) {
     }
   }
   return {
-    Writer, Reader, supportedConditions: () => ({}),
+    Writer, Reader, capabilities: () => ({}), readMany: refuse, deleteMany: refuse, listLevel: refuse,
     openWrite(key, { precondition }) {
       check(key, precondition.tag === "none");
       spend(Buffer.byteLength(key) + ENTRY);
@@ -75,11 +76,12 @@ export function memory(objects, room) {
     },
     stat: (key) => found(key) && info(key),
     delete(key, precondition) {
+      if (precondition.tag === "if-absent") throw error("invalid-argument", "a delete can't ask for an absent object");
       check(key, precondition.tag === "none");
       objects.delete(found(key) && key);
     },
     listObjects(prefix, after, limit) {
-      check("any", limit <= 1000);
+      if (limit < 1 || limit > 1000) throw error("invalid-argument", "a listing has 1 to 1,000 entries");
       const order = (one, other) => Buffer.compare(Buffer.from(one), Buffer.from(other));
       const wanted = [...objects.keys()].filter((key) => key.startsWith(prefix) && (after === undefined || order(key, after) > 0));
       return wanted.sort(order).slice(0, limit).map(info);
@@ -108,7 +110,7 @@ export function load(transpiled, objects, { deadline = 60_000, most = MOST_BYTES
 }
 
 const identity = { agentId: "default_agent", sessionId: "default_session", snapshotIndex: 0n };
-export const options = { ...identity, labels: [], attributes: [], precondition: { tag: "none" } };
+export const options = { ...identity, labels: [], attributes: [], precondition: { tag: "none" }, hostHashes: false };
 
 if (process.argv[1]?.endsWith("host.mjs") && process.argv.length > 2) {
   const objects = new Map();

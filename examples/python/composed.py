@@ -54,7 +54,8 @@ class Persist:
     def save(self, state: str, key: str, **options: object) -> Record:
         named = {"agent-id": "default_agent", "session-id": "default_session", "snapshot-index": 0, "labels": []}
         named |= dict.fromkeys(("description", "content-type", "extra", "codec", "level", "snapshot-id", "timestamp"))
-        named |= {"precondition": Variant("none"), "size-hint": len(state), "attributes": []}
+        named |= {"precondition": Variant("none"), "attributes": [], "host-hashes": False}
+        named["state-size-hint"] = len(state)
         record = Record()
         vars(record).update(named | {name.replace("_", "-"): value for name, value in options.items()})
         return self.call("save-text", key, state, record)

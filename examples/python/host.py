@@ -6,9 +6,10 @@ python host.py persist.wasm
 import sys
 
 from limits import Sandbox
-from wasmtime.component import Record, ResourceHost, ResourceType, Variant
+from wasmtime.component import Record, ResourceAny, ResourceHost, ResourceType, Variant
 
-UNSET = ("description", "content-type", "extra", "codec", "level", "snapshot-id", "timestamp", "size-hint")
+UNSET = ("description", "content-type", "extra", "codec", "level", "snapshot-id", "timestamp", "state-size-hint")
+CLAIMED = "open-write open-read stat delete list-objects [method]writer.write [static]writer.commit [method]reader.read"
 # Of one call: what it holds at once, what it writes in all, and what it reads at a time. An object counts with
 # its key, and so much.
 MOST_HANDLES, MOST_BYTES, MOST_READ, ENTRY = 64, 1 << 28, 1 << 20, 4096
@@ -21,6 +22,11 @@ class _Record(Record):
 
 class RefusedError(Exception):
     """An answer to the component: code and message. Any other exception stops it."""
+
+
+def _require(is_so, code, message):
+    if not is_so:
+        raise RefusedError({"code": code, "message": message})
 
 
 class Storage:
@@ -40,29 +46,28 @@ class Storage:
         return ResourceHost.own(self.rep, kind).to_any(store)
 
     def spend(self, size):
-        if size > self.room:
-            raise RefusedError("no-space", "this call may write no more")
+        _require(size <= self.room, "no-space", "this call may write no more")
         self.room -= size
 
-    def check(self, key, is_supported=True):
-        if not is_supported:
-            raise RefusedError("unsupported", "no conditions here, and 1,000 at a time")
-        is_odd = any(part in ("", ".", "..") for part in key.split("/")) or len(key.encode()) > 1024
-        if is_odd or any(ord(one) < 32 or 127 <= ord(one) < 160 for one in key):
-            raise RefusedError("invalid-key", "a key is a path of up to 1,024 bytes, without '.' and '..'")
+    def check(self, key, is_claimed=True):
+        _require(is_claimed, "unsupported", "not here: one object at a time, and no conditions")
+        is_path = all(part not in ("", ".", "..") for part in key.split("/")) and len(key.encode()) <= 1024
+        is_plain = not any(ord(one) < 32 or 127 <= ord(one) < 160 for one in key)
+        _require(is_path and is_plain, "invalid-key", "a key is a path of up to 1,024 bytes, without '.' and '..'")
 
     def stat(self, store, key):
         self.check(key)
-        if key not in self.objects:
-            raise RefusedError("not-found", "there is no such object")
-        return _Record(key=key, size=len(self.objects[key]), etag=None, modified=None)
+        _require(key in self.objects, "not-found", "there is no such object")
+        unknown = dict.fromkeys(("etag", "modified", "content-type", "storage-time"))
+        return _Record(key=key, size=len(self.objects[key]), attributes=[], **unknown)
 
     def delete(self, store, key, precondition):
+        _require(precondition.tag != "if-absent", "invalid-argument", "a delete can't ask for an absent object")
         self.check(key, precondition.tag == "none")
         del self.objects[self.stat(store, key).key]
 
     def list_objects(self, store, prefix, after, limit):
-        self.check("any", limit <= 1000)
+        _require(1 <= limit <= 1000, "invalid-argument", "a listing has 1 to 1,000 entries")
         keys = [key for key in sorted(self.objects) if key.startswith(prefix) and key > (after or "")]
         return [self.stat(store, key) for key in keys[:limit]]
 
@@ -72,36 +77,36 @@ class Storage:
         return self.handle(store, 0, key, bytearray())
 
     def write(self, store, writer, chunk):
-        data = self.handles[writer.to_host(store).rep][1]
         self.spend(len(chunk))
-        data.extend(chunk)
+        self.handles[writer][1].extend(chunk)
 
     def commit(self, store, writer):
-        key, data = self.handles.pop(writer.to_host(store).rep)
+        key, data = self.handles.pop(writer)
         self.objects[key] = bytes(data)
         return self.stat(store, key)
 
     def open_read(self, store, key, options):
         self.check(key, vars(options)["if-match"] is None)
         info, data, wanted = self.stat(store, key), memoryview(self.objects[key]), options.range
-        if isinstance(wanted, Record):  # A span.
-            data = data[wanted.offset :][: wanted.length]
-        elif isinstance(wanted, int):  # The last so many.
-            data = data[max(0, len(data) - wanted) :]
+        # A span is a record, and a number the last so many.
+        data = data[wanted.offset :][: wanted.length] if isinstance(wanted, Record) else data
+        data = data[max(0, len(data) - wanted) :] if isinstance(wanted, int) else data
         return self.handle(store, 1, info, data)
 
     def read(self, store, reader, most):
-        opened = self.handles[reader.to_host(store).rep]
+        opened = self.handles[reader]
         chunk, opened[1] = opened[1][: min(most, MOST_READ)], opened[1][min(most, MOST_READ) :]
         return bytes(chunk)
 
 
 def _answering(method):
-    def answer(*arguments):
+    def answer(store, *arguments):
+        # A handle that was lent has to be given back, and is so by being looked at.
+        given = (one.to_host(store).rep if isinstance(one, ResourceAny) else one for one in arguments)
         try:
-            tag, found = "ok", method(*arguments)
+            tag, found = "ok", method(store, *given)
         except RefusedError as refused:
-            tag, found = "err", _Record(code=refused.args[0], message=refused.args[1], retryable=False, details=[])
+            tag, found = "err", _Record(retryable=False, key=None, details=[], **refused.args[0])
         # Where both are records, the answer says which it is.
         return Variant(tag, found) if method.__name__ in ("stat", "commit") else found
 
@@ -117,12 +122,11 @@ class Host:
         with self.sandbox.linker.root() as root, root.add_instance("persist:snapshot/storage@0.1.0") as linked:
             for kind, name in enumerate(("writer", "reader")):
                 linked.add_resource(name, ResourceType.host(kind), lambda _, rep: storage.handles.pop(rep, None))
-            linked.add_func("supported-conditions", lambda store: set())
+            linked.add_func("capabilities", lambda store: set())
             linked.add_func("[method]reader.info", lambda store, reader: storage.handles[reader.to_host(store).rep][0])
-            for name in ("open-write", "open-read", "stat", "delete", "list-objects"):
-                linked.add_func(name, _answering(getattr(storage, name.replace("-", "_"))))
-            for name in ("[method]writer.write", "[static]writer.commit", "[method]reader.read"):
-                linked.add_func(name, _answering(getattr(storage, name.split(".")[1])))
+            for name in (*CLAIMED.split(), "read-many", "delete-many", "list-level", "[method]writer.copy-range"):
+                method = name.split(".")[-1].replace("-", "_")
+                linked.add_func(name, _answering(getattr(storage, method, lambda *_: storage.check("any", False))))
 
     def call(self, name, *arguments):
         found = self.sandbox.call("persist:snapshot/snapshots@0.1.0", name, *arguments)
@@ -132,7 +136,7 @@ class Host:
 
     def save(self, key, text, **options):
         named = {"agent-id": "default_agent", "session-id": "default_session", "snapshot-index": 0, "labels": []}
-        named |= {"attributes": [], "precondition": Variant("none")} | dict.fromkeys(UNSET)
+        named |= {"attributes": [], "precondition": Variant("none"), "host-hashes": False} | dict.fromkeys(UNSET)
         return self.call("save-text", key, text, _Record(**named | options))
 
 

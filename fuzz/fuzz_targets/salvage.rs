@@ -11,7 +11,7 @@ fuzz_target!(|bytes: &[u8]| {
     match kind % 3 {
         0 => read(rest.to_vec()),
         1 => read([Codec::Gzip.header(), rest].concat()),
-        // The magic number, and a header with content size and checksum.
-        _ => read([&[0x28, 0xb5, 0x2f, 0xfd, 0b1010_0100][..], rest].concat()),
+        // The magic number, and the byte that says what the header has.
+        _ => read([&[0x28, 0xb5, 0x2f, 0xfd, 0xe4][..], rest].concat()),
     }
 });

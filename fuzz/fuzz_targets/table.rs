@@ -12,7 +12,7 @@ fuzz_target!(|bytes: &[u8]| {
     // The state's size as the table has it, so that only the rest can be wrong.
     let size = table.chunks_exact(40).map(|row| u64::from(u32::from_le_bytes([row[4], row[5], row[6], row[7]]))).sum();
     for gzip in [true, false] {
-        let data = data(gzip, frames, size);
-        read(file(gzip, &data, table, document(gzip, size, data.len() as u64).as_bytes()));
+        let data = data(gzip, frames, size, 0);
+        read(file(gzip, &data, table, document(gzip, size, data.len() as u64, table).as_bytes()));
     }
 });

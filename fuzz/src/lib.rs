@@ -3,12 +3,15 @@
 
 #[path = "../../tests/support/craft.rs"]
 pub mod craft;
+mod oracle;
 
+use persist_guest::codec::{BlockRef, Codec, Decoder, crc32};
 use persist_guest::error::ErrorCode;
 use persist_guest::memory::MemoryStorage;
 use persist_guest::restore::Restorer;
 use persist_guest::salvage::Salvager;
 use persist_guest::{snapshots, verify};
+use sha2::{Digest, Sha256};
 
 const KEY: &str = "x";
 
@@ -19,18 +22,63 @@ pub fn read_as_file_or_frame(gzip: bool, bytes: &[u8]) {
     if high & 0x80 != 0 {
         read(rest.to_vec());
     } else {
-        read(craft::one_frame(gzip, rest, u32::from_le_bytes([low, middle, high & 0x7f, 0])));
+        read_frame(gzip, rest, u32::from_le_bytes([low, middle, high & 0x7f, 0]));
     }
+}
+
+/// Reads a frame in files of which all else is right, before another frame and
+/// behind it.
+pub fn read_frame(gzip: bool, frame: &[u8], length: u32) {
+    let codec = if gzip { Codec::Gzip } else { Codec::Zstd };
+    let Some(block) = decode(codec, frame, length) else {
+        // Refused alone: refused in a file.
+        return read(craft::frames(gzip, &[(frame.to_vec(), length)], &[0; 32], 0));
+    };
+    let plain = b"a block of text, and another block of text";
+    let good = persist_guest::codec::Encoder::new(codec, 1).and_then(|mut encoder| encoder.encode(plain)).expect("it is encoded");
+    let good = (good.frame, plain.len() as u32);
+    let this = (frame.to_vec(), length);
+    for (frames, state) in [
+        (vec![this.clone()], block.clone()),
+        (vec![this.clone(), good.clone()], [&block[..], plain].concat()),
+        (vec![good, this], [&plain[..], &block].concat()),
+    ] {
+        // An empty block is only that of an empty state.
+        if frames.len() == 1 || length > 0 {
+            let crc = if gzip { crc32(0, &state) } else { 0 };
+            let file = craft::frames(gzip, &frames, &Sha256::digest(&state), crc);
+            let storage = MemoryStorage::default();
+            storage.put(KEY, file.clone());
+            assert!(snapshots::restore(&storage, KEY).expect("each of its frames is good") == state);
+            read(file);
+        }
+    }
+}
+
+/// The block of a frame, if it is one of this length.
+pub fn decode(codec: Codec, frame: &[u8], length: u32) -> Option<Vec<u8>> {
+    let frame_length = u32::try_from(frame.len()).ok()?;
+    let hash = Sha256::digest(frame).into();
+    let (prefix, suffix) = (Vec::new(), Vec::new());
+    let block = BlockRef { key: None, etag: None, codec, offset: 0, prefix, frame_length, suffix, length, hash };
+    let mut out = Vec::new();
+    // An empty frame is in no table.
+    let decoded = Decoder::default().decode(&block, frame, &mut out);
+    (decoded.is_ok() && !frame.is_empty() && frame_length <= Codec::max_frame_length(length)).then_some(out)
 }
 
 /// Reads a file in every way. Bytes from strangers give bytes or an error about
 /// them, and the ways agree.
 pub fn read(bytes: Vec<u8>) {
     let storage = MemoryStorage::default();
-    storage.put(KEY, bytes);
+    storage.put(KEY, bytes.clone());
     let expected = |error: &persist_guest::error::Error| {
-        use ErrorCode::{Integrity, InvalidFormat, LimitExceeded, NotASnapshot, UnsupportedFormat};
-        assert!(matches!(error.code, Integrity | NotASnapshot | InvalidFormat | LimitExceeded | UnsupportedFormat), "{error:?}");
+        use ErrorCode::{Integrity, InvalidFormat, LimitExceeded, NotASnapshot, UnsupportedFormat, WrongKind};
+        assert!(
+            matches!(error.code, Integrity | NotASnapshot | InvalidFormat | LimitExceeded | UnsupportedFormat | WrongKind),
+            "{error:?}"
+        );
+        assert!(error.message.chars().count() < 2500 && !error.message.contains(char::is_control), "{error:?}");
     };
     let metadata = snapshots::metadata(&storage, KEY);
     let whole = snapshots::restore(&storage, KEY);
@@ -38,10 +86,16 @@ pub fn read(bytes: Vec<u8>) {
     for error in [metadata.as_ref().err(), whole.as_ref().err(), verified.as_ref().err()].into_iter().flatten() {
         expected(error);
     }
-    if verified.is_ok() {
-        assert!(whole.is_ok());
+    assert_eq!(verified.is_ok(), whole.is_ok());
+    if let (Ok(state), Ok(metadata)) = (&whole, &metadata) {
+        // One file, one state: what every other tool reads.
+        let theirs = match metadata.compression_algorithm {
+            Codec::Gzip => oracle::gunzip(&bytes, state.len()),
+            Codec::Zstd => oracle::unzstd(&bytes, state.len()),
+        };
+        assert!(theirs.as_ref() == Some(state), "other tools read {:?} bytes, not the {} of ours", theirs.map(|bytes| bytes.len()), state.len());
     }
-    if let Ok(mut restorer) = Restorer::open(&storage, KEY) {
+    if let Ok(mut restorer) = Restorer::open(&storage, KEY, true) {
         let mut streamed = Vec::new();
         let ended = loop {
             match restorer.read(1000) {
@@ -59,6 +113,7 @@ pub fn read(bytes: Vec<u8>) {
         Err(error) => expected(&error),
         Ok(mut salvager) => {
             let mut salvaged = Vec::new();
+            assert!(salvager.read(0).expect("memory does not fail").is_empty());
             // A bomb is cut off: what inflates to much more is no find.
             while salvaged.len() < 32 << 20 {
                 let chunk = salvager.read(1 << 16).expect("memory does not fail");

@@ -1,4 +1,4 @@
-//! Carriers: what takes table, metadata and footer along in a file that every
+//! Carriers: what takes table, metadata, seal and footer along in a file that every
 //! other tool reads as plain gzip or zstd. They decompress to nothing.
 //!
 //! gzip: empty members with one extra field of at most [`GZIP_PAYLOAD`] bytes.
@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 pub(crate) enum Section {
     Table,
     Metadata,
+    Seal,
     Footer,
 }
 
@@ -30,6 +31,7 @@ impl Section {
         match self {
             Self::Table => "block table",
             Self::Metadata => "metadata",
+            Self::Seal => "seal",
             Self::Footer => "footer",
         }
     }
@@ -39,6 +41,7 @@ impl Section {
         match self {
             Self::Table => *b"PT",
             Self::Metadata => *b"PM",
+            Self::Seal => *b"PS",
             Self::Footer => *b"PF",
         }
     }
@@ -49,20 +52,22 @@ impl Section {
             Self::Table => 0x184D_2A51,
             Self::Metadata => 0x184D_2A52,
             Self::Footer => 0x184D_2A53,
+            Self::Seal => 0x184D_2A54,
         }
     }
 }
 
-/// How long the carriers of a payload of this many bytes are.
+/// How long the carriers of a payload of this many bytes are; an empty one has none.
 pub(crate) fn carried_length(codec: Codec, payload: usize) -> usize {
     payload
         + match codec {
             Codec::Gzip => payload.div_ceil(GZIP_PAYLOAD) * GZIP_OVERHEAD,
+            Codec::Zstd if payload == 0 => 0,
             Codec::Zstd => ZSTD_OVERHEAD,
         }
 }
 
-/// Appends the carriers of `payload`, which is not empty.
+/// Appends the carriers of `payload`; an empty one has none.
 #[allow(clippy::cast_possible_truncation, reason = "a gzip payload is at most 16,000, a zstd one at most a table of MAX_BLOCKS")]
 pub(crate) fn carry(codec: Codec, section: Section, payload: &[u8], out: &mut Vec<u8>) {
     match codec {
@@ -79,6 +84,7 @@ pub(crate) fn carry(codec: Codec, section: Section, payload: &[u8], out: &mut Ve
                 out.extend_from_slice(&[0x03, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
             }
         }
+        Codec::Zstd if payload.is_empty() => {}
         Codec::Zstd => {
             out.extend_from_slice(&section.zstd_magic().to_le_bytes());
             out.extend_from_slice(&(payload.len() as u32).to_le_bytes());

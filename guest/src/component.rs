@@ -1,11 +1,11 @@
-//! The one place where the library meets the WIT world `persist`: every item
+//! The one place where the library meets the WIT world `core`: every item
 //! here passes a call on, in the other side's types.
 
 // The macro writes unsafe code for the canonical ABI, and items without
 // documentation; both are its own business.
 #[allow(missing_docs, unreachable_pub, clippy::undocumented_unsafe_blocks, clippy::all)]
 mod generated {
-    wit_bindgen::generate!({ path: "../wit", world: "persist" });
+    wit_bindgen::generate!({ path: "../wit", world: "core" });
 }
 
 use std::cell::RefCell;
@@ -17,9 +17,9 @@ use crate::codec::{BlockRef, Codec, Decoder, EncodedBlock, Encoder};
 use crate::error::{Error, ErrorCode, Result};
 use crate::metadata::{Metadata, SaveOptions};
 use crate::restore::Restorer;
-use crate::salvage::Salvager;
+use crate::salvage::{Hole, Salvager};
 use crate::save::Saver;
-use crate::snapshots::{self, ListEntry};
+use crate::snapshots::{self, ListEntry, ListFilter};
 use crate::storage::{ByteRange, ObjectInfo, Precondition, Reader, Storage, WriteOptions, Writer};
 use crate::verify::{self, Verifier};
 
@@ -27,56 +27,23 @@ struct Component;
 
 generated::export!(Component with_types_in generated);
 
+persist_model::code_conversions!(generated::persist::snapshot::storage);
+
 /// The storage that the host provides.
+#[derive(Clone, Copy)]
 struct HostStorage;
 
 impl From<host::Error> for Error {
     fn from(error: host::Error) -> Self {
-        use host::ErrorCode as From;
-        let code = match error.code {
-            From::NotFound => ErrorCode::NotFound,
-            From::AlreadyExists => ErrorCode::AlreadyExists,
-            From::PreconditionFailed => ErrorCode::PreconditionFailed,
-            From::AccessDenied => ErrorCode::AccessDenied,
-            From::Credentials => ErrorCode::Credentials,
-            From::NoSuchBucket => ErrorCode::NoSuchBucket,
-            From::InvalidKey => ErrorCode::InvalidKey,
-            From::Unavailable => ErrorCode::Unavailable,
-            From::Timeout => ErrorCode::Timeout,
-            From::NoSpace => ErrorCode::NoSpace,
-            From::Unsupported => ErrorCode::Unsupported,
-            From::Io => ErrorCode::Io,
-            From::Other => ErrorCode::Other,
-        };
-        Self { code, retryable: error.retryable, key: None, message: error.message, details: error.details }
+        let host::Error { code, retryable, key, message, details } = error;
+        Self { code: code.into(), retryable, key, message, details }
     }
 }
 
-impl From<Error> for wit::Error {
+impl From<Error> for host::Error {
     fn from(error: Error) -> Self {
-        use wit::ErrorCode as To;
-        let code = match error.code {
-            ErrorCode::InvalidArgument => To::InvalidArgument,
-            ErrorCode::NotFound => To::NotFound,
-            ErrorCode::AlreadyExists => To::AlreadyExists,
-            ErrorCode::PreconditionFailed => To::PreconditionFailed,
-            ErrorCode::Integrity => To::Integrity,
-            ErrorCode::NotASnapshot => To::NotASnapshot,
-            ErrorCode::InvalidFormat => To::InvalidFormat,
-            ErrorCode::UnsupportedFormat => To::UnsupportedFormat,
-            ErrorCode::LimitExceeded => To::LimitExceeded,
-            ErrorCode::AccessDenied => To::AccessDenied,
-            ErrorCode::Credentials => To::Credentials,
-            ErrorCode::NoSuchBucket => To::NoSuchBucket,
-            ErrorCode::InvalidKey => To::InvalidKey,
-            ErrorCode::Unavailable => To::Unavailable,
-            ErrorCode::Timeout => To::Timeout,
-            ErrorCode::NoSpace => To::NoSpace,
-            ErrorCode::Unsupported => To::Unsupported,
-            ErrorCode::Io => To::Io,
-            ErrorCode::Other => To::Other,
-        };
-        Self { code, retryable: error.retryable, key: error.key, message: error.message, details: error.details }
+        let Error { code, retryable, key, message, details } = error;
+        Self { code: code.into(), retryable, key, message, details }
     }
 }
 
@@ -113,7 +80,7 @@ impl Storage for HostStorage {
     fn open_write(&self, key: &str, options: WriteOptions) -> Result<host::Writer> {
         let options = host::WriteOptions {
             precondition: options.precondition.into(),
-            size_hint: options.size_hint,
+            object_size_hint: options.object_size_hint,
             content_type: options.content_type,
             attributes: options.attributes,
         };
@@ -196,8 +163,9 @@ impl From<wit::SaveOptions> for SaveOptions {
             snapshot_id: options.snapshot_id,
             timestamp: options.timestamp,
             precondition: options.precondition.into(),
-            size_hint: options.size_hint,
+            state_size_hint: options.state_size_hint,
             attributes: options.attributes,
+            host_hashes: options.host_hashes,
         }
     }
 }
@@ -206,6 +174,7 @@ impl From<Metadata> for wit::Metadata {
     fn from(metadata: Metadata) -> Self {
         Self {
             key: metadata.key,
+            kind: metadata.kind,
             snapshot_id: metadata.snapshot_id,
             agent_id: metadata.agent_id,
             session_id: metadata.session_id,
@@ -221,6 +190,8 @@ impl From<Metadata> for wit::Metadata {
             format_version: metadata.format_version,
             producer: metadata.producer,
             extra: metadata.extra,
+            seal: if metadata.is_sealed { wit::SealState::NotChecked } else { wit::SealState::None },
+            encryption: wit::Encryption::None,
             digest: metadata.digest,
             etag: metadata.etag,
             stored_size: metadata.stored_size,
@@ -231,6 +202,8 @@ impl From<Metadata> for wit::Metadata {
 impl From<BlockRef> for wit::BlockRef {
     fn from(block: BlockRef) -> Self {
         Self {
+            key: block.key,
+            etag: block.etag,
             codec: block.codec.into(),
             offset: block.offset,
             prefix: block.prefix,
@@ -266,12 +239,16 @@ impl wit::GuestSaver for RefCell<Saver<host::Writer>> {
         Ok(self.borrow_mut().append(&block)?)
     }
 
+    fn set_content_hash(&self, content_hash: Vec<u8>) -> std::result::Result<(), wit::Error> {
+        Ok(self.borrow_mut().set_content_hash(hash(&content_hash)?)?)
+    }
+
     fn commit(saver: wit::Saver) -> std::result::Result<wit::Metadata, wit::Error> {
         Ok(saver.into_inner::<Self>().into_inner().commit()?.into())
     }
 }
 
-impl wit::GuestRestorer for RefCell<Restorer<host::Reader>> {
+impl wit::GuestRestorer for RefCell<Restorer<HostStorage>> {
     fn metadata(&self) -> wit::Metadata {
         self.borrow().metadata().into()
     }
@@ -287,9 +264,13 @@ impl wit::GuestRestorer for RefCell<Restorer<host::Reader>> {
     fn plan(&self, first: u32, limit: u32) -> Vec<wit::BlockRef> {
         self.borrow().plan(first, limit).into_iter().map(wit::BlockRef::from).collect()
     }
+
+    fn check(&self, content_hash: Vec<u8>, crc32: u32) -> std::result::Result<(), wit::Error> {
+        Ok(self.borrow().check(hash(&content_hash)?, crc32)?)
+    }
 }
 
-impl wit::GuestVerifier for RefCell<Verifier> {
+impl wit::GuestVerifier for RefCell<Verifier<HostStorage>> {
     fn metadata(&self) -> wit::Metadata {
         self.borrow().metadata().into()
     }
@@ -303,7 +284,7 @@ impl wit::GuestVerifier for RefCell<Verifier> {
     }
 }
 
-impl wit::GuestSalvager for RefCell<Salvager<host::Reader>> {
+impl wit::GuestSalvager for RefCell<Salvager<HostStorage>> {
     fn read(&self, max: u32) -> std::result::Result<Vec<u8>, wit::Error> {
         Ok(self.borrow_mut().read(max)?)
     }
@@ -315,24 +296,40 @@ impl wit::GuestSalvager for RefCell<Salvager<host::Reader>> {
             codec: report.codec.into(),
             salvaged_size: report.salvaged_size,
             checked_size: report.checked_size,
+            missing_size: report.missing_size,
+            holes: report.holes.into_iter().map(wit::Hole::from).collect(),
             break_offset: report.break_offset,
             reason: report.reason.map(wit::Error::from),
         }
     }
 }
 
+impl From<Hole> for wit::Hole {
+    fn from(hole: Hole) -> Self {
+        let Hole { state_offset, length, object_offset } = hole;
+        Self { state_offset, length, object_offset }
+    }
+}
+
+impl From<wit::ListFilter> for ListFilter {
+    fn from(filter: wit::ListFilter) -> Self {
+        let wit::ListFilter { agent_id, session_id, labels, since, until } = filter;
+        Self { agent_id, session_id, labels, since, until }
+    }
+}
+
 impl wit::Guest for Component {
     type Saver = RefCell<Saver<host::Writer>>;
-    type Restorer = RefCell<Restorer<host::Reader>>;
-    type Verifier = RefCell<Verifier>;
-    type Salvager = RefCell<Salvager<host::Reader>>;
+    type Restorer = RefCell<Restorer<HostStorage>>;
+    type Verifier = RefCell<Verifier<HostStorage>>;
+    type Salvager = RefCell<Salvager<HostStorage>>;
 
     fn open_saver(key: String, options: wit::SaveOptions) -> std::result::Result<wit::Saver, wit::Error> {
         Ok(wit::Saver::new(RefCell::new(Saver::open(&HostStorage, &key, options.into())?)))
     }
 
-    fn open_restorer(key: String) -> std::result::Result<wit::Restorer, wit::Error> {
-        Ok(wit::Restorer::new(RefCell::new(Restorer::open(&HostStorage, &key)?)))
+    fn open_restorer(key: String, options: wit::RestoreOptions) -> std::result::Result<wit::Restorer, wit::Error> {
+        Ok(wit::Restorer::new(RefCell::new(Restorer::open(&HostStorage, &key, options.check_content_hash)?)))
     }
 
     fn open_verifier(key: String) -> std::result::Result<wit::Verifier, wit::Error> {
@@ -376,8 +373,14 @@ impl wit::Guest for Component {
         Ok(HostStorage.delete(&key, precondition.into()).map_err(|error| error.at(&key))?)
     }
 
-    fn list_snapshots(prefix: String, start_after: Option<String>, limit: u32) -> std::result::Result<wit::ListPage, wit::Error> {
-        let page = snapshots::list(&HostStorage, &prefix, start_after.as_deref(), limit)?;
+    fn list_snapshots(
+        prefix: String,
+        start_after: Option<String>,
+        limit: u32,
+        filter: Option<wit::ListFilter>,
+    ) -> std::result::Result<wit::ListPage, wit::Error> {
+        let filter = filter.map(ListFilter::from).unwrap_or_default();
+        let page = snapshots::list(&HostStorage, &prefix, start_after.as_deref(), limit, filter)?;
         let entries = page.entries.into_iter().map(|entry| match entry {
             ListEntry::Snapshot(metadata) => wit::ListEntry::Snapshot((*metadata).into()),
             ListEntry::Unreadable { info, error } => {
@@ -410,6 +413,8 @@ impl blocks::Guest for Component {
 
     fn decode(block: wit::BlockRef, slice: Vec<u8>) -> std::result::Result<Vec<u8>, wit::Error> {
         let block = BlockRef {
+            key: block.key,
+            etag: block.etag,
             codec: block.codec.into(),
             offset: block.offset,
             prefix: block.prefix,

@@ -2,31 +2,7 @@
 
 use std::fmt;
 
-/// The kind of a failure, to act on. The same set as `snapshots.error-code` in
-/// the WIT contract, where each is documented.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "documented once, in wit/snapshots.wit")]
-pub enum ErrorCode {
-    InvalidArgument,
-    NotFound,
-    AlreadyExists,
-    PreconditionFailed,
-    Integrity,
-    NotASnapshot,
-    InvalidFormat,
-    UnsupportedFormat,
-    LimitExceeded,
-    AccessDenied,
-    Credentials,
-    NoSuchBucket,
-    InvalidKey,
-    Unavailable,
-    Timeout,
-    NoSpace,
-    Unsupported,
-    Io,
-    Other,
-}
+pub use persist_model::ErrorCode;
 
 /// A failed operation. Nothing that was stored before is lost by one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +53,26 @@ impl Error {
     pub(crate) fn format(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::InvalidFormat, message)
     }
+}
+
+/// The most characters that an error quotes of what may come from a stranger.
+const MAX_QUOTED: usize = 200;
+
+/// A text of whatever origin, for an error: of bounded length, and without what
+/// would steer a terminal.
+pub(crate) fn quoted(text: impl fmt::Display) -> String {
+    let text = text.to_string();
+    let mut quoted = String::new();
+    for character in text.chars().take(MAX_QUOTED) {
+        match character {
+            '\'' | '"' => quoted.push(character),
+            _ => quoted.extend(character.escape_debug()),
+        }
+    }
+    if text.chars().nth(MAX_QUOTED).is_some() {
+        quoted.push('…');
+    }
+    quoted
 }
 
 impl fmt::Display for Error {

@@ -1,4 +1,9 @@
 //! The footer: where the sections are, and the digest that covers them.
+//!
+//! The **root** is what a seal signs: it covers footer and metadata, by the
+//! metadata the table, and by the table every frame. The **digest** covers root
+//! and seal. A seal can so be added without changing the root, and every bit of
+//! it counts.
 
 use sha2::{Digest, Sha256};
 
@@ -10,12 +15,18 @@ use crate::table::{MAX_BLOCKS, ROW};
 /// The format that is written, and the only one that is read.
 pub const FORMAT_VERSION: u32 = 1;
 
-/// The metadata document takes at most so many bytes, so that it and the
-/// footer always fit into the last 64 KiB of a file.
+/// The metadata document takes at most so many bytes, so that it, the seal and
+/// the footer always fit into the last 64 KiB of a file.
 pub const MAX_METADATA: usize = 48_000;
+
+/// The most bytes of a seal.
+pub const MAX_SEAL: usize = 4096;
 
 const MAGIC: [u8; 8] = *b"PERSIST\0";
 const LENGTH: usize = 64;
+
+/// What a root's hash begins with, so that it is the hash of nothing else.
+const ROOT_DOMAIN: [u8; 16] = *b"persist.root.v1\0";
 
 /// Where a footer's payload stands before the end of a file.
 fn payload_from_end(codec: Codec) -> usize {
@@ -25,54 +36,55 @@ fn payload_from_end(codec: Codec) -> usize {
     }
 }
 
-/// The lengths of the sections, in bytes; of table and metadata the payload.
+/// The lengths of the sections, in bytes; of all but the data, the payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Footer {
     pub(crate) codec: Codec,
+    pub(crate) seal: usize,
     pub(crate) data: u64,
     pub(crate) table: usize,
     pub(crate) metadata: usize,
     pub(crate) digest: [u8; 32],
 }
 
-fn fixed_part(data: u64, table: usize, metadata: usize) -> [u8; 32] {
-    let word = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
-    let mut bytes = [0; 32];
-    let parts: [&[u8]; 6] = [&MAGIC, &FORMAT_VERSION.to_le_bytes(), &[0; 4], &data.to_le_bytes(), &word(table), &word(metadata)];
-    for (to, from) in bytes.iter_mut().zip(parts.into_iter().flatten()) {
-        *to = *from;
-    }
-    bytes
-}
-
-fn digest(fixed: &[u8; 32], table: &[u8], metadata: &[u8]) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    hash.update(fixed);
-    hash.update(table);
-    hash.update(metadata);
-    hash.finalize().into()
-}
-
 impl Footer {
-    /// The footer of these sections.
+    /// The footer of these sections, without a seal.
     pub(crate) fn new(codec: Codec, data: u64, table: &[u8], metadata: &[u8]) -> Self {
-        let fixed = fixed_part(data, table.len(), metadata.len());
-        Self { codec, data, table: table.len(), metadata: metadata.len(), digest: digest(&fixed, table, metadata) }
+        let footer = Self { codec, seal: 0, data, table: table.len(), metadata: metadata.len(), digest: [0; 32] };
+        Self { digest: digest(&footer.root(metadata), &[]), ..footer }
     }
 
-    /// Appends the carriers of table, metadata and footer.
-    pub(crate) fn carry(&self, table: &[u8], metadata: &[u8], out: &mut Vec<u8>) {
+    /// Bytes 0 to 31, with this length of the seal.
+    fn fixed_part(&self, seal: usize) -> [u8; 32] {
+        let word = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
+        let mut bytes = [0; 32];
+        let parts: [&[u8]; 6] =
+            [&MAGIC, &FORMAT_VERSION.to_le_bytes(), &word(seal), &self.data.to_le_bytes(), &word(self.table), &word(self.metadata)];
+        for (to, from) in bytes.iter_mut().zip(parts.into_iter().flatten()) {
+            *to = *from;
+        }
+        bytes
+    }
+
+    /// What stands for every byte but the seal's.
+    fn root(&self, metadata: &[u8]) -> [u8; 32] {
+        Sha256::new().chain_update(ROOT_DOMAIN).chain_update(self.fixed_part(0)).chain_update(metadata).finalize().into()
+    }
+
+    /// Appends the carriers of table, metadata, seal and footer.
+    pub(crate) fn carry(&self, table: &[u8], metadata: &[u8], seal: &[u8], out: &mut Vec<u8>) {
         carrier::carry(self.codec, Section::Table, table, out);
         carrier::carry(self.codec, Section::Metadata, metadata, out);
-        let mut payload = fixed_part(self.data, self.table, self.metadata).to_vec();
+        carrier::carry(self.codec, Section::Seal, seal, out);
+        let mut payload = self.fixed_part(self.seal).to_vec();
         payload.extend_from_slice(&self.digest);
         carrier::carry(self.codec, Section::Footer, &payload, out);
     }
 
-    /// Reads the footer of an object of `size` bytes that ends with `tail`.
-    /// `None` where there is none. Lengths are checked against the size here,
-    /// before anybody allocates by them.
-    pub(crate) fn parse(tail: &[u8], size: u64) -> Result<Option<Self>> {
+    /// Reads the footer that `tail` ends with, whose end is at byte `end` of the
+    /// object. `None` where there is none. What it declares is within the limits
+    /// of the format; where the sections are is for [`check_size`](Self::check_size).
+    pub(crate) fn parse(tail: &[u8], end: u64) -> Result<Option<Self>> {
         let found = [Codec::Gzip, Codec::Zstd].into_iter().find_map(|codec| {
             let carriers = tail.get(tail.len().checked_sub(carrier::carried_length(codec, LENGTH))?..)?;
             let payload = tail.get(tail.len().checked_sub(payload_from_end(codec))?..)?.first_chunk::<LENGTH>()?;
@@ -88,63 +100,54 @@ impl Footer {
                 format!("the snapshot has format {}, this version reads format {FORMAT_VERSION}: a newer version may read it", word(2)),
             ));
         }
-        let offset = size.saturating_sub(carriers.len() as u64);
-        carrier::uncarry(codec, Section::Footer, carriers, LENGTH, offset)?;
+        carrier::uncarry(codec, Section::Footer, carriers, LENGTH, end.saturating_sub(carriers.len() as u64))?;
         let footer = Self {
             codec,
+            seal: word(3) as usize,
             data: u64::from(word(4)) | u64::from(word(5)) << 32,
             table: word(6) as usize,
             metadata: word(7) as usize,
             digest: payload.last_chunk().copied().unwrap_or_default(),
         };
-        if word(3) != 0 {
-            return Err(Error::integrity(format!(
-                "the footer was changed, at byte {}",
-                size.saturating_sub(payload_from_end(codec) as u64 - 12)
-            )));
-        }
-        // A lie, before it can be anything else: the sections alone are larger.
-        let payloads = footer.data.saturating_add(footer.table as u64).saturating_add(footer.metadata as u64);
-        if payloads > size {
-            return Err(Error::integrity(format!(
-                "the file is {size} bytes long, but its footer declares at least {payloads}: bytes are missing"
-            )));
+        for (section, length, most) in [("a seal", footer.seal, MAX_SEAL), ("metadata", footer.metadata, MAX_METADATA)] {
+            if length > most {
+                return Err(Error::format(format!("the footer declares {section} of {length} bytes; at most {most} are read")));
+            }
         }
         if footer.table > MAX_BLOCKS as usize * ROW {
-            return Err(Error::new(
-                ErrorCode::LimitExceeded,
-                format!("the footer declares a block table of {} bytes; at most {MAX_BLOCKS} blocks are read", footer.table),
-            ));
-        }
-        if footer.metadata > MAX_METADATA {
-            return Err(Error::format(format!(
-                "the footer declares {} bytes of metadata; at most {MAX_METADATA} are read",
-                footer.metadata
-            )));
-        }
-        let sections = footer.data.saturating_add(footer.trailing_length() as u64);
-        if sections != size {
-            return Err(Error::integrity(format!(
-                "the file is {size} bytes long, but its footer declares {sections}: bytes are missing or too many"
-            )));
+            // Of a state that is too large, or a lie.
+            let code = if footer.fits(end) { ErrorCode::LimitExceeded } else { ErrorCode::Integrity };
+            let message = format!("the footer declares a block table of {} bytes; at most {MAX_BLOCKS} blocks are read", footer.table);
+            return Err(Error::new(code, message));
         }
         Ok(Some(footer))
     }
 
-    /// Whether table and metadata are those that the digest was made of.
-    pub(crate) fn check(&self, table: &[u8], metadata: &[u8]) -> Result<()> {
-        let found = digest(&fixed_part(self.data, self.table, self.metadata), table, metadata);
-        if found == self.digest {
-            return Ok(());
-        }
-        Err(Error::integrity("block table, metadata or footer were changed: they do not match the digest")
-            .with("expected", crate::hash::hex(&self.digest))
-            .with("found", crate::hash::hex(&found)))
+    /// Whether an object of this size has room for what is declared.
+    fn fits(&self, size: u64) -> bool {
+        let trailing = [self.table, self.metadata, self.seal].iter().fold(self.data, |sum, length| sum.saturating_add(*length as u64));
+        trailing <= size
     }
 
-    /// The length of the metadata's carriers.
-    pub(crate) fn metadata_length(&self) -> usize {
+    /// Whether the sections add up to an object of this size.
+    pub(crate) fn check_size(&self, size: u64) -> Result<()> {
+        let declared = self.declared_size();
+        if declared == size {
+            return Ok(());
+        }
+        Err(Error::integrity(format!("the file is {size} bytes long, but its footer declares {declared}: bytes are missing or too many")))
+    }
+
+    /// The size of the whole object, by what is declared.
+    pub(crate) fn declared_size(&self) -> u64 {
+        self.data.saturating_add(self.trailing_length() as u64)
+    }
+
+    /// The length of the carriers of metadata, seal and footer: the object's end.
+    pub(crate) fn head_length(&self) -> usize {
         carrier::carried_length(self.codec, self.metadata)
+            + carrier::carried_length(self.codec, self.seal)
+            + carrier::carried_length(self.codec, LENGTH)
     }
 
     /// The length of the table's carriers.
@@ -154,19 +157,54 @@ impl Footer {
 
     /// The length of all carriers, behind the data.
     pub(crate) fn trailing_length(&self) -> usize {
-        self.table_length() + self.metadata_length() + carrier::carried_length(self.codec, LENGTH)
+        self.table_length() + self.head_length()
     }
 
-    /// The payloads of table and metadata, out of the object's last bytes,
-    /// which reach back at least to the table.
-    pub(crate) fn uncarry(&self, trailing: &[u8]) -> Result<(Vec<u8>, Vec<u8>)> {
-        let start = trailing.len().saturating_sub(self.trailing_length());
-        let (table, rest) = trailing.get(start..).unwrap_or_default().split_at_checked(self.table_length()).unwrap_or_default();
-        let metadata = rest.get(..self.metadata_length()).unwrap_or_default();
-        let table_end = self.data.saturating_add(self.table_length() as u64);
-        let table = carrier::uncarry(self.codec, Section::Table, table, self.table, self.data)?;
-        let metadata = carrier::uncarry(self.codec, Section::Metadata, metadata, self.metadata, table_end)?;
-        self.check(&table, &metadata)?;
-        Ok((table, metadata))
+    /// The payloads of metadata and seal, out of the last bytes of an object
+    /// that ends at byte `end`; they are those that the digest was made of.
+    pub(crate) fn uncarry(&self, tail: &[u8], end: u64) -> Result<(Vec<u8>, Vec<u8>)> {
+        let start = tail.len().saturating_sub(self.head_length());
+        let metadata_length = carrier::carried_length(self.codec, self.metadata);
+        let (metadata, rest) = tail.get(start..).unwrap_or_default().split_at_checked(metadata_length).unwrap_or_default();
+        let seal = rest.get(..carrier::carried_length(self.codec, self.seal)).unwrap_or_default();
+        let offset = end.saturating_sub(self.head_length() as u64);
+        let metadata = carrier::uncarry(self.codec, Section::Metadata, metadata, self.metadata, offset)?;
+        let seal = carrier::uncarry(self.codec, Section::Seal, seal, self.seal, offset.saturating_add(metadata_length as u64))?;
+        let found = digest(&self.root(&metadata), &seal);
+        if found == self.digest {
+            return Ok((metadata, seal));
+        }
+        Err(Error::integrity("metadata, seal or footer were changed: they do not match the digest")
+            .with("expected", crate::hash::hex(&self.digest))
+            .with("found", crate::hash::hex(&found)))
     }
+
+    /// The payload of the table, out of its carriers, which begin at byte
+    /// `offset` of the object. Its hash has to be this one.
+    pub(crate) fn uncarry_table(&self, carriers: &[u8], offset: u64, hash: &str) -> Result<Vec<u8>> {
+        let table = carrier::uncarry(self.codec, Section::Table, carriers, self.table, offset)?;
+        let found = crate::hash::hex(&Sha256::digest(&table));
+        if found == hash {
+            return Ok(table);
+        }
+        Err(Error::integrity("the block table was changed: it does not match the hash in the metadata")
+            .with("expected", hash)
+            .with("found", found))
+    }
+}
+
+fn digest(root: &[u8; 32], seal: &[u8]) -> [u8; 32] {
+    Sha256::new().chain_update(root).chain_update(seal).finalize().into()
+}
+
+/// Whether a footer begins somewhere in `tail`.
+pub(crate) fn has_begun(tail: &[u8]) -> bool {
+    tail.windows(MAGIC.len()).any(|window| window == MAGIC)
+}
+
+/// Where a footer may end before the end of `tail`, which is the end of a file
+/// that something was added to: the last places first.
+pub(crate) fn possible_ends(tail: &[u8]) -> impl Iterator<Item = usize> {
+    let at = tail.windows(MAGIC.len()).enumerate().rev().filter(|(_, window)| *window == MAGIC).map(|(at, _)| at);
+    at.flat_map(|at| [Codec::Gzip, Codec::Zstd].map(|codec| at + payload_from_end(codec))).filter(|end| *end <= tail.len())
 }

@@ -30,6 +30,6 @@ mod component;
 #[cfg(not(target_family = "wasm"))]
 pub mod memory;
 
-pub use footer::{FORMAT_VERSION, MAX_METADATA};
+pub use footer::{FORMAT_VERSION, MAX_METADATA, MAX_SEAL};
 pub use metadata::{Metadata, SaveOptions};
 pub use table::MAX_BLOCKS;

@@ -13,7 +13,7 @@ use time::{OffsetDateTime, UtcOffset};
 use uuid::Uuid;
 
 use crate::codec::{Codec, MAX_BLOCK_SIZE};
-use crate::error::{Error, ErrorCode, Result};
+use crate::error::{Error, ErrorCode, Result, quoted};
 use crate::footer::{FORMAT_VERSION, MAX_METADATA};
 use crate::hash::is_hex_hash;
 use crate::storage::Precondition;
@@ -24,9 +24,12 @@ const PRODUCER: &str = concat!("persist/", env!("CARGO_PKG_VERSION"));
 /// The largest whole number that every reader of JSON reads exactly.
 const MAX_INDEX: u64 = (1 << 53) - 1;
 
+/// What a snapshot's document is, where it does not say so.
+const SNAPSHOT: &str = "snapshot";
+
 /// The names of the standard metadata, which [`SaveOptions::extra`] can't have;
-/// the last four are those that listings add.
-const STANDARD: [&str; 18] = [
+/// from `key` on, they are those that readers add.
+const STANDARD: [&str; 21] = [
     "snapshot_id",
     "agent_id",
     "session_id",
@@ -45,6 +48,9 @@ const STANDARD: [&str; 18] = [
     "digest",
     "etag",
     "stored_size",
+    "kind",
+    "seal",
+    "encryption",
 ];
 
 /// How a state is to be saved, and what is to be written down about it.
@@ -75,9 +81,11 @@ pub struct SaveOptions {
     /// What must be true of the key.
     pub precondition: Precondition,
     /// The state's size in bytes, if known; a hint.
-    pub size_hint: Option<u64>,
+    pub state_size_hint: Option<u64>,
     /// Names and values for the storage to keep beside the object.
     pub attributes: Vec<(String, String)>,
+    /// The content hash is given with [`Saver::set_content_hash`](crate::save::Saver::set_content_hash).
+    pub host_hashes: bool,
 }
 
 /// What a snapshot says of itself, and what the storage says of it.
@@ -85,6 +93,8 @@ pub struct SaveOptions {
 pub struct Metadata {
     /// The object's key.
     pub key: String,
+    /// What the object is.
+    pub kind: String,
     /// A UUID, unique to this snapshot.
     pub snapshot_id: String,
     /// Whose state it is.
@@ -115,7 +125,9 @@ pub struct Metadata {
     pub producer: String,
     /// Metadata of other names, as the text of one JSON object.
     pub extra: String,
-    /// SHA-256 over footer, table and metadata, 64 hexadecimal digits.
+    /// Whether there is a seal, which nothing here checks.
+    pub is_sealed: bool,
+    /// SHA-256 over footer, metadata and seal, 64 hexadecimal digits.
     pub digest: String,
     /// The object's etag.
     pub etag: Option<String>,
@@ -146,19 +158,17 @@ impl Draft {
         let now = OffsetDateTime::now_utc();
         let time = match &options.timestamp {
             None => now,
-            Some(text) => OffsetDateTime::parse(text, &Rfc3339)
-                .map_err(|error| Error::argument(format!("the timestamp '{text}' is not RFC 3339, like 2026-01-31T12:00:00Z: {error}")))?,
+            Some(text) => parse_time("timestamp", text)?,
         };
         let snapshot_id = match &options.snapshot_id {
             None => new_uuid(now)?,
-            Some(text) => {
-                Uuid::parse_str(text).map_err(|error| Error::argument(format!("the snapshot id '{text}' is not a UUID: {error}")))?
-            }
+            Some(text) => Uuid::parse_str(text)
+                .map_err(|error| Error::argument(format!("the snapshot id '{}' is not a UUID: {error}", quoted(text))))?,
         };
         let mut labels = BTreeMap::new();
         for (name, value) in &options.labels {
             if labels.insert(name.clone(), value.clone()).is_some() {
-                return Err(Error::argument(format!("the label '{name}' is given twice")));
+                return Err(Error::argument(format!("the label '{}' is given twice", quoted(name))));
             }
         }
         let draft = Self {
@@ -174,15 +184,24 @@ impl Draft {
         };
         // Refused before a byte of state is read, not after. The numbers
         // that are not known yet take the most room they can.
-        draft.clone().finish(Codec::Gzip, [0xff; 32], u64::MAX, u64::MAX, Some(u32::MAX)).to_json()?;
+        draft.clone().finish(Codec::Gzip, &[0xff; 32], &[0xff; 32], u64::MAX, u64::MAX, Some(u32::MAX)).to_json()?;
         Ok(draft)
     }
 
     /// The whole document, once sizes and hashes are known.
-    pub(crate) fn finish(self, codec: Codec, content_hash: [u8; 32], size: u64, data_length: u64, crc32: Option<u32>) -> Document {
+    pub(crate) fn finish(
+        self,
+        codec: Codec,
+        table_hash: &[u8; 32],
+        content_hash: &[u8; 32],
+        size: u64,
+        data_length: u64,
+        crc32: Option<u32>,
+    ) -> Document {
         Document {
             codec,
             block_size: codec.block_size(),
+            table_hash: crate::hash::hex(table_hash),
             crc32,
             snapshot_id: self.snapshot_id,
             agent_id: self.agent_id,
@@ -192,13 +211,24 @@ impl Draft {
             description: self.description,
             labels: self.labels,
             content_type: self.content_type,
-            content_hash: crate::hash::hex(&content_hash),
+            content_hash: crate::hash::hex(content_hash),
             uncompressed_size: size,
             compressed_size: data_length,
             producer: PRODUCER.to_owned(),
             extra: self.extra,
         }
     }
+}
+
+/// A time as a user writes it, as the value of `what`.
+fn parse_time(what: &str, text: &str) -> Result<OffsetDateTime> {
+    OffsetDateTime::parse(text, &Rfc3339)
+        .map_err(|error| Error::argument(format!("the {what} '{}' is not RFC 3339, like 2026-01-31T12:00:00Z: {error}", quoted(text))))
+}
+
+/// The same in the form in which times are stored.
+pub(crate) fn stored_time(what: &str, text: &str) -> Result<String> {
+    rfc3339_utc_micros(parse_time(what, text)?)
 }
 
 /// The one form in which times are stored, so that they sort as text.
@@ -221,11 +251,11 @@ fn new_uuid(now: OffsetDateTime) -> Result<Uuid> {
 
 fn extra_fields(text: Option<&str>) -> Result<Unique<Box<RawValue>>> {
     let Some(text) = text else { return Ok(Unique(Vec::new())) };
-    let fields: Unique<Box<RawValue>> =
-        serde_json::from_str(text).map_err(|error| Error::argument(format!("the extra metadata is not one JSON object: {error}")))?;
+    let fields: Unique<Box<RawValue>> = serde_json::from_str(text)
+        .map_err(|error| Error::argument(format!("the extra metadata is not one JSON object: {}", quoted(error))))?;
     for (name, value) in &fields.0 {
         if STANDARD.contains(&name.as_str()) {
-            return Err(Error::argument(format!("the extra metadata has '{name}', which is standard metadata")));
+            return Err(Error::argument(format!("the extra metadata has '{}', which is standard metadata", quoted(name))));
         }
         check_value(name, value).map_err(Error::argument)?;
     }
@@ -237,7 +267,7 @@ fn extra_fields(text: Option<&str>) -> Result<Unique<Box<RawValue>>> {
 fn check_value(name: &str, value: &RawValue) -> std::result::Result<(), String> {
     serde_json::from_str::<serde_json::Value>(value.get())
         .map(drop)
-        .map_err(|error| format!("the metadata '{name}' can't be read: {error}"))
+        .map_err(|error| format!("the metadata '{}' can't be read: {}", quoted(name), quoted(error)))
 }
 
 /// JSON without the spaces and line ends between its tokens; the digits of its
@@ -259,7 +289,10 @@ fn compact(json: &str) -> String {
 #[derive(Clone, Debug)]
 pub(crate) struct Document {
     pub(crate) codec: Codec,
+    /// The most bytes of state in a block.
     pub(crate) block_size: u32,
+    /// SHA-256 of the block table, 64 hexadecimal digits.
+    pub(crate) table_hash: String,
     /// CRC-32 of the state, where the codec's trailer has it.
     pub(crate) crc32: Option<u32>,
     snapshot_id: String,
@@ -277,7 +310,7 @@ pub(crate) struct Document {
     extra: Unique<Box<RawValue>>,
 }
 
-/// A JSON object in the order it is written, in which no name stands twice.
+/// A JSON object in the order it is written, whose names are unique.
 #[derive(Clone, Debug)]
 struct Unique<V>(Vec<(String, V)>);
 
@@ -297,7 +330,7 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for Unique<V> {
                 let mut fields = Vec::new();
                 while let Some((name, value)) = map.next_entry::<String, V>()? {
                     if !names.insert(name.clone()) {
-                        return Err(A::Error::custom(format_args!("the name '{name}' stands twice")));
+                        return Err(A::Error::custom(format_args!("a name is not unique: '{name}'")));
                     }
                     fields.push((name, value));
                 }
@@ -319,7 +352,9 @@ impl Unique<Box<RawValue>> {
     fn take<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>> {
         let Some(index) = self.0.iter().position(|(found, _)| found == name) else { return Ok(None) };
         let (_, value) = self.0.remove(index);
-        serde_json::from_str(value.get()).map(Some).map_err(|error| Error::format(format!("the metadata's '{name}' is wrong: {error}")))
+        serde_json::from_str(value.get())
+            .map(Some)
+            .map_err(|error| Error::format(format!("the metadata's '{name}' is wrong: {}", quoted(error))))
     }
 
     fn require<T: DeserializeOwned>(&mut self, name: &str) -> Result<T> {
@@ -360,6 +395,7 @@ impl Serialize for Document {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("codec", self.codec.name())?;
         map.serialize_entry("block_size", &self.block_size)?;
+        map.serialize_entry("table_hash", &self.table_hash)?;
         if let Some(crc32) = self.crc32 {
             map.serialize_entry("crc32", &crc32)?;
         }
@@ -385,14 +421,22 @@ impl Document {
     /// Reads a document. Its bytes are covered by the digest, so that whatever
     /// is wrong with them was written so.
     pub(crate) fn parse(json: &[u8]) -> Result<Self> {
-        let mut outer: Unique<Box<RawValue>> =
-            serde_json::from_slice(json).map_err(|error| Error::format(format!("the metadata is not one JSON object: {error}")))?;
+        let mut outer: Unique<Box<RawValue>> = serde_json::from_slice(json)
+            .map_err(|error| Error::format(format!("the metadata is not one JSON object: {}", quoted(error))))?;
+        // First of all: nothing else is known of another kind of object.
+        let kind = outer.take::<String>("kind")?;
+        if let Some(kind) = kind.filter(|kind| kind != SNAPSHOT) {
+            let message = format!("the object is of the kind '{}', not a snapshot", quoted(&kind));
+            return Err(Error::new(ErrorCode::WrongKind, message).with("kind", quoted(&kind)));
+        }
         let codec_name: String = outer.require("codec")?;
-        let codec = Codec::from_name(&codec_name).ok_or_else(|| Error::format(format!("the codec '{codec_name}' is not known")))?;
+        let codec =
+            Codec::from_name(&codec_name).ok_or_else(|| Error::format(format!("the codec '{}' is not known", quoted(&codec_name))))?;
         let block_size: u32 = outer.require("block_size")?;
         if block_size == 0 || block_size > MAX_BLOCK_SIZE {
             return Err(Error::format(format!("a block size of {block_size} bytes is not in 1 to {MAX_BLOCK_SIZE}")));
         }
+        let table_hash: String = outer.require("table_hash")?;
         let crc32 = if codec.needs_crc32() { Some(outer.require("crc32")?) } else { None };
         let mut fields: Unique<Box<RawValue>> = outer.require("metadata")?;
 
@@ -401,13 +445,15 @@ impl Document {
         let format: u32 = fields.require("format_version")?;
         if algorithm != codec.name() || format != FORMAT_VERSION {
             return Err(Error::format(format!(
-                "the metadata says {algorithm} and format {format}, the file {} and {FORMAT_VERSION}",
+                "the metadata says {} and format {format}, the file {} and {FORMAT_VERSION}",
+                quoted(&algorithm),
                 codec.name()
             )));
         }
         let document = Self {
             codec,
             block_size,
+            table_hash,
             crc32,
             snapshot_id: fields.require("snapshot_id")?,
             agent_id: fields.require("agent_id")?,
@@ -423,26 +469,47 @@ impl Document {
             producer: fields.require("producer")?,
             extra: fields,
         };
-        if !is_hex_hash(&document.content_hash) {
-            return Err(Error::format("the metadata's 'content_hash' is not 64 hexadecimal digits"));
+        for (name, hash) in [("content_hash", &document.content_hash), ("table_hash", &document.table_hash)] {
+            if !is_hex_hash(hash) {
+                return Err(Error::format(format!("the metadata's '{name}' is not 64 hexadecimal digits")));
+            }
         }
+        document.check_id_and_time()?;
         if document.snapshot_index > MAX_INDEX {
             return Err(Error::format(format!("the metadata's 'snapshot_index' {} is larger than 2^53 - 1", document.snapshot_index)));
         }
         for (name, value) in &document.extra.0 {
             // What listings add can't come from the file.
             if STANDARD.contains(&name.as_str()) {
-                return Err(Error::format(format!("the metadata has '{name}', which is not for a file to say")));
+                return Err(Error::format(format!("the metadata has '{}', which is not for a file to say", quoted(name))));
             }
             check_value(name, value).map_err(Error::format)?;
         }
         Ok(document)
     }
 
+    /// Ids and times are in the one form that is written: others rely on it, to
+    /// compare them as text.
+    fn check_id_and_time(&self) -> Result<()> {
+        let id = Uuid::parse_str(&self.snapshot_id).map(|id| id.hyphenated().to_string());
+        if id.as_ref() != Ok(&self.snapshot_id) {
+            let id = quoted(&self.snapshot_id);
+            return Err(Error::format(format!("the metadata's 'snapshot_id' is not a UUID in lower case: '{id}'")));
+        }
+        if stored_time("timestamp", &self.timestamp).ok().as_ref() != Some(&self.timestamp) {
+            let time = quoted(&self.timestamp);
+            return Err(Error::format(format!(
+                "the metadata's 'timestamp' is not RFC 3339 in UTC with microseconds, like 2026-01-31T12:00:00.000000Z: '{time}'"
+            )));
+        }
+        Ok(())
+    }
+
     /// What users see of it, with what the storage knows of the object.
-    pub(crate) fn into_metadata(self, key: &str, digest: [u8; 32], etag: Option<String>, stored_size: u64) -> Metadata {
+    pub(crate) fn into_metadata(self, key: &str, digest: [u8; 32], is_sealed: bool, etag: Option<String>, stored_size: u64) -> Metadata {
         Metadata {
             key: key.to_owned(),
+            kind: SNAPSHOT.to_owned(),
             snapshot_id: self.snapshot_id,
             agent_id: self.agent_id,
             session_id: self.session_id,
@@ -458,6 +525,7 @@ impl Document {
             format_version: FORMAT_VERSION,
             producer: self.producer,
             extra: compact(&serde_json::to_string(&self.extra).unwrap_or_else(|_| "{}".to_owned())),
+            is_sealed,
             digest: crate::hash::hex(&digest),
             etag,
             stored_size,

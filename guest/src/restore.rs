@@ -1,9 +1,11 @@
 //! Restoring: a snapshot goes in and its state comes out, checked.
 
-use crate::codec::{BlockRef, Decoder};
+use sha2::{Digest, Sha256};
+
+use crate::codec::{self, BlockRef, Decoder};
 use crate::error::{Error, ErrorCode, Result};
 use crate::metadata::Metadata;
-use crate::open::{OpenSnapshot, read_all, until_stable};
+use crate::open::{OpenSnapshot, read_exact, until_stable};
 use crate::storage::{ByteRange, Reader, Storage};
 
 /// The data section of a snapshot, from its first byte on.
@@ -15,7 +17,7 @@ enum Data<R> {
 }
 
 impl<R: Reader> Data<R> {
-    /// Replaces `slice` by the next `length` bytes, or by fewer at the end.
+    /// Replaces `slice` by the next `length` bytes.
     fn read(&mut self, length: usize, slice: &mut Vec<u8>) -> Result<()> {
         match self {
             Self::Memory { object, position } => {
@@ -25,17 +27,27 @@ impl<R: Reader> Data<R> {
                 slice.extend_from_slice(now);
                 *position += now.len();
             }
-            Self::Stored(reader) => *slice = read_all(reader, length)?,
+            Self::Stored(reader) => *slice = read_exact(reader, length)?,
         }
         Ok(())
     }
 }
 
+/// Of the blocks that were decoded so far.
+#[derive(Default)]
+struct StateHashes {
+    content_hash: Sha256,
+    crc32: u32,
+}
+
 /// A snapshot being restored. Holds a slice, its block and the table, whatever
 /// the state's size. No byte leaves it before the frame that it is in was checked.
-pub struct Restorer<R> {
+pub struct Restorer<S: Storage> {
+    storage: S,
     snapshot: OpenSnapshot,
-    data: Data<R>,
+    data: Data<S::Reader>,
+    /// None where whoever reads checks the state as a whole.
+    hashes: Option<StateHashes>,
     next_block: usize,
     blocks: Vec<BlockRef>,
     decoder: Decoder,
@@ -49,21 +61,25 @@ pub struct Restorer<R> {
 /// How many block references are made of the table at a time.
 const BATCH: usize = 256;
 
-impl<R: Reader> Restorer<R> {
-    /// Opens a snapshot and checks its metadata and table.
-    pub fn open<S: Storage<Reader = R>>(storage: &S, key: &str) -> Result<Self> {
+impl<S: Storage> Restorer<S> {
+    /// Opens a snapshot and checks its metadata and table. With
+    /// `check_content_hash` the end of the state is reached only if the state as
+    /// a whole is the one that was saved.
+    pub fn open(storage: &S, key: &str, check_content_hash: bool) -> Result<Self> {
         until_stable(|| {
             let mut snapshot = OpenSnapshot::open(storage, key)?;
             let data = match snapshot.take_whole_object() {
                 Some(object) => Data::Memory { object, position: 0 },
                 None => {
                     let span = ByteRange::Span { offset: 0, length: snapshot.data_length() };
-                    Data::Stored(storage.open_read(key, span, snapshot.info.etag.as_deref())?)
+                    Data::Stored(storage.open_read(key, span, snapshot.head.info.etag.as_deref())?)
                 }
             };
             Ok(Self {
+                storage: storage.clone(),
                 snapshot,
                 data,
+                hashes: check_content_hash.then(StateHashes::default),
                 next_block: 0,
                 blocks: Vec::new(),
                 decoder: Decoder::default(),
@@ -91,13 +107,20 @@ impl<R: Reader> Restorer<R> {
         self.snapshot.blocks().skip(first as usize).take(limit as usize).collect()
     }
 
-    /// The next bytes of the state: at most `max`, none only at the end.
+    /// Compares what was computed of the whole state elsewhere: its SHA-256, and
+    /// its CRC-32 where the codec has one.
+    pub fn check(&self, content_hash: [u8; 32], crc32: u32) -> Result<()> {
+        self.snapshot.check_state(content_hash, crc32).map_err(|error| error.at(&self.snapshot.head.info.key))
+    }
+
+    /// The next bytes of the state: at most `max`, none only at the end, or where
+    /// `max` is 0.
     pub fn read(&mut self, max: u32) -> Result<Vec<u8>> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
         self.read_inner(max as usize).map_err(|error| {
-            let error = error.at(&self.snapshot.info.key);
+            let error = self.snapshot.head.explain(&self.storage, error).at(&self.snapshot.head.info.key);
             self.failed = Some(error.clone());
             error
         })
@@ -105,7 +128,7 @@ impl<R: Reader> Restorer<R> {
 
     fn read_inner(&mut self, max: usize) -> Result<Vec<u8>> {
         if max == 0 {
-            return Err(Error::argument("a read of no bytes"));
+            return Ok(Vec::new());
         }
         while self.given == self.block.len() {
             if !self.next()? {
@@ -130,16 +153,22 @@ impl<R: Reader> Restorer<R> {
         if in_batch == 0 {
             self.blocks = self.snapshot.blocks().skip(self.next_block).take(BATCH).collect();
         }
-        let Some(block) = self.blocks.get(in_batch) else { return Ok(false) };
+        let Some(block) = self.blocks.get(in_batch) else {
+            return match self.hashes.take() {
+                Some(hashes) => self.snapshot.check_state(hashes.content_hash.finalize().into(), hashes.crc32).map(|()| false),
+                None => Ok(false),
+            };
+        };
         self.data.read(block.slice_length(), &mut self.slice)?;
         self.decoder.decode(block, &self.slice, &mut self.block)?;
+        if let Some(hashes) = &mut self.hashes {
+            hashes.content_hash.update(&self.block);
+            if block.codec.needs_crc32() {
+                hashes.crc32 = codec::crc32(hashes.crc32, &self.block);
+            }
+        }
         self.next_block += 1;
         Ok(true)
-    }
-
-    /// Where in the object the next block's slice begins.
-    pub(crate) fn position(&self) -> u64 {
-        self.blocks.get(self.next_block % BATCH).map_or(0, |block| block.offset)
     }
 
     /// The whole state, if it has at most `limit` bytes.
@@ -150,7 +179,7 @@ impl<R: Reader> Restorer<R> {
                 ErrorCode::LimitExceeded,
                 format!("the state has {size} bytes, which is too much for memory here: restore it as a stream"),
             )
-            .at(&self.snapshot.info.key)
+            .at(&self.snapshot.head.info.key)
         };
         let mut state = Vec::new();
         let room = usize::try_from(size).ok().filter(|_| size <= limit).ok_or_else(too_large)?;

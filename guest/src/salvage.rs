@@ -1,22 +1,37 @@
-//! Salvage: what can still be had of a snapshot that was cut short or damaged,
-//! from its front up to the break.
+//! Salvage: what can still be had of a snapshot that was cut short or damaged.
 //!
-//! While metadata and table are whole, blocks come out checked, up to the first
-//! that is not right. Without them the data is decompressed for what it is
-//! worth; gzip then has nothing that shows a changed byte before its end.
+//! While metadata and table are whole, every block whose frame is whole comes
+//! out checked, and what lies between is reported as holes. Without them the data
+//! is decompressed for what it is worth, from its front up to the break; gzip
+//! then has nothing that shows a changed byte before its end. Zeros at the end of
+//! a file are what a crash leaves in place of content, and are taken for lost.
 
 use std::io::Read;
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-use crate::codec::{self, Codec, MAX_BLOCK_SIZE, zstd};
+use crate::codec::{self, BlockRef, Codec, Decoder, zstd};
 use crate::error::{Error, ErrorCode, Result};
 use crate::metadata::Metadata;
-use crate::restore::Restorer;
+use crate::open::{Head, OpenSnapshot, end_of_content, read_all, until_stable};
 use crate::storage::{ByteRange, Reader, Storage};
 
 /// The most that is asked of storage, and decompressed, at a time.
 const CHUNK: usize = 1 << 16;
+
+/// The most holes that a report lists.
+const MAX_HOLES: usize = 1000;
+
+/// A part of the state that could not be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hole {
+    /// Where in the state the missing bytes belong.
+    pub state_offset: u64,
+    /// How many bytes are missing.
+    pub length: u64,
+    /// Where in the object they should be.
+    pub object_offset: u64,
+}
 
 /// What a salvager found; complete once it gave its last byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,26 +44,57 @@ pub struct Report {
     pub salvaged_size: u64,
     /// How many of them were checked against the SHA-256 of their frame.
     pub checked_size: u64,
-    /// Where in the object it breaks, in bytes from its beginning; none if the
-    /// end of the state was reached.
+    /// Bytes of state that are known to be missing.
+    pub missing_size: u64,
+    /// Where they belong, in the state's order: the first [`MAX_HOLES`] places.
+    pub holes: Vec<Hole>,
+    /// Where in the object it breaks first, in bytes from its beginning; none if
+    /// the end of the state was reached and nothing is missing.
     pub break_offset: Option<u64>,
     /// What was wrong there, or with metadata and table.
     pub reason: Option<Error>,
 }
 
-/// A damaged snapshot being salvaged. Its output is unverified as a whole.
-pub struct Salvager<R> {
-    key: String,
-    source: SourceKind<R>,
-    report: Report,
-    ended: bool,
+impl Report {
+    fn new(codec: Codec, metadata: Option<Metadata>, reason: Option<Error>) -> Self {
+        let (holes, break_offset) = (Vec::new(), None);
+        Self { metadata, codec, salvaged_size: 0, checked_size: 0, missing_size: 0, holes, break_offset, reason }
+    }
+
+    fn add_break(&mut self, Break { offset, reason }: Break) {
+        self.break_offset.get_or_insert(offset);
+        self.reason.get_or_insert(reason);
+    }
+
+    /// Notes bytes that are missing; those behind each other are one hole.
+    fn add_hole(&mut self, hole: Hole) {
+        self.missing_size += hole.length;
+        if let Some(last) = self.holes.last_mut()
+            && last.state_offset + last.length == hole.state_offset
+        {
+            last.length += hole.length;
+        } else if self.holes.len() < MAX_HOLES {
+            self.holes.push(hole);
+        }
+    }
 }
 
-enum SourceKind<R> {
+/// A damaged snapshot being salvaged. Its output is unverified as a whole.
+pub struct Salvager<S: Storage> {
+    key: String,
+    source: SourceKind<S>,
+    report: Report,
+    ended: bool,
+    /// A decoded block, and how much of it was given out.
+    block: Vec<u8>,
+    given: usize,
+}
+
+enum SourceKind<S: Storage> {
     /// Metadata and table are whole.
-    Checked(Box<Restorer<R>>),
-    Gzip(Box<GzipSource<R>>),
-    Zstd(Box<ZstdSource<R>>),
+    Blocks(Box<BlockSource<S>>),
+    Gzip(Box<GzipSource<S::Reader>>),
+    Zstd(Box<ZstdSource<S::Reader>>),
 }
 
 /// Where the file is not what it has to be.
@@ -57,79 +103,118 @@ struct Break {
     reason: Error,
 }
 
-/// The next bytes of the state, none at its end, or why there are no more.
-type Salvaged = std::result::Result<Vec<u8>, Break>;
+/// What a source has next.
+enum Next {
+    /// Bytes of the state.
+    Bytes,
+    /// None here, but perhaps later.
+    Hole(Hole, Break),
+    /// The end of the state.
+    End,
+    /// No more bytes can be had.
+    Break(Break),
+}
 
-impl<R: Reader> Salvager<R> {
+impl<S: Storage> Salvager<S> {
     /// Opens what is left of a snapshot.
-    pub fn open<S: Storage<Reader = R>>(storage: &S, key: &str) -> Result<Self> {
-        Self::open_inner(storage, key).map_err(|error| error.at(key))
+    pub fn open(storage: &S, key: &str) -> Result<Self> {
+        until_stable(|| Self::open_inner(storage, key)).map_err(|error| error.at(key))
     }
 
-    fn open_inner<S: Storage<Reader = R>>(storage: &S, key: &str) -> Result<Self> {
-        let salvager = |source, codec, metadata, reason| {
-            let report = Report { metadata, codec, salvaged_size: 0, checked_size: 0, break_offset: None, reason };
-            Self { key: key.to_owned(), source, report, ended: false }
-        };
-        let reason = match Restorer::open(storage, key) {
-            Ok(restorer) => {
-                let metadata = restorer.metadata();
-                let codec = metadata.compression_algorithm;
-                return Ok(salvager(SourceKind::Checked(Box::new(restorer)), codec, Some(metadata), None));
+    fn open_inner(storage: &S, key: &str) -> Result<Self> {
+        let salvager = |source, report| Self { key: key.to_owned(), source, report, ended: false, block: Vec::new(), given: 0 };
+        let reason = match OpenSnapshot::open(storage, key) {
+            Ok(snapshot) => {
+                let report = Report::new(snapshot.document().codec, Some(snapshot.metadata()), None);
+                let source = BlockSource::new(storage, snapshot, 0);
+                return Ok(salvager(SourceKind::Blocks(Box::new(source)), report));
             }
             Err(error) if is_about_content(error.code) => error,
             Err(error) => return Err(error),
         };
-        let mut input = Input::new(storage.open_read(key, ByteRange::All, None)?);
-        let head = input.peek(Codec::Gzip.header().len())?;
-        if head == Codec::Gzip.header() {
+        let info = storage.stat(key)?;
+        let end = end_of_content(storage, &info)?;
+        let head = Head::open_damaged(storage, &info, end)?;
+        let metadata = head.as_ref().map(Head::metadata);
+        if let Some(head) = head {
+            // As much as bytes are missing before the table, blocks behind the
+            // gap are nearer to the front.
+            let missing = head.footer.declared_size().saturating_sub(head.info.size);
+            let (codec, end) = (head.document.codec, head.info.size);
+            let reason = match info.size - end {
+                0 => reason.clone(),
+                more => Error::integrity(format!("{more} bytes follow the end of the snapshot, at byte {end}")),
+            };
+            match OpenSnapshot::from_head(storage, head) {
+                Ok(snapshot) => {
+                    let source = BlockSource::new(storage, snapshot, missing);
+                    return Ok(salvager(SourceKind::Blocks(Box::new(source)), Report::new(codec, metadata, Some(reason))));
+                }
+                Err(error) if is_about_content(error.code) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let mut input = Input::new(storage.open_read(key, ByteRange::All, info.etag.as_deref())?, end, info.size);
+        let beginning = input.peek(zstd::HEADER)?;
+        if beginning.starts_with(Codec::Gzip.header()) {
             input.skip(Codec::Gzip.header().len());
             let source = GzipSource { input, inflate: Decompress::new(false), crc32: 0, size: 0 };
-            Ok(salvager(SourceKind::Gzip(Box::new(source)), Codec::Gzip, None, Some(reason)))
-        } else if head.starts_with(&ZSTD_MAGIC) {
-            let source = ZstdSource { input, block: Vec::new(), given: 0, broken: None };
-            Ok(salvager(SourceKind::Zstd(Box::new(source)), Codec::Zstd, None, Some(reason)))
+            Ok(salvager(SourceKind::Gzip(Box::new(source)), Report::new(Codec::Gzip, metadata, Some(reason))))
+        } else if beginning.starts_with(&zstd::MAGIC) {
+            let source = ZstdSource { input, broken: None };
+            Ok(salvager(SourceKind::Zstd(Box::new(source)), Report::new(Codec::Zstd, metadata, Some(reason))))
         } else {
             Err(reason)
         }
     }
 
-    /// The next bytes of the state: none at the break or the end. An error is
-    /// one of the storage.
+    /// The next bytes of the state: none at the end of what there is, or where
+    /// `max` is 0. An error is one of the storage.
     pub fn read(&mut self, max: u32) -> Result<Vec<u8>> {
-        self.read_inner(max).map_err(|error| error.at(&self.key))
+        self.read_inner(max as usize).map_err(|error| error.at(&self.key))
     }
 
-    fn read_inner(&mut self, max: u32) -> Result<Vec<u8>> {
+    fn read_inner(&mut self, max: usize) -> Result<Vec<u8>> {
         if max == 0 {
-            return Err(Error::argument("a read of no bytes"));
-        }
-        if self.ended {
             return Ok(Vec::new());
         }
-        let (next, checked) = match &mut self.source {
-            SourceKind::Checked(restorer) => match restorer.read(max) {
-                Ok(chunk) => (Ok(chunk), true),
-                Err(reason) if is_about_content(reason.code) => (Err(Break { offset: restorer.position(), reason }), true),
-                Err(error) => return Err(error),
-            },
-            SourceKind::Gzip(source) => (source.read(max)?, false),
-            SourceKind::Zstd(source) => (source.read(max)?, false),
+        while self.given == self.block.len() {
+            if self.ended {
+                return Ok(Vec::new());
+            }
+            self.next_block()?;
+        }
+        let rest = self.block.get(self.given..).unwrap_or_default();
+        let now = rest.get(..max).unwrap_or(rest).to_vec();
+        self.given += now.len();
+        self.report.salvaged_size += now.len() as u64;
+        if matches!(self.source, SourceKind::Blocks(_)) {
+            self.report.checked_size += now.len() as u64;
+        }
+        Ok(now)
+    }
+
+    fn next_block(&mut self) -> Result<()> {
+        self.block.clear();
+        self.given = 0;
+        let next = match &mut self.source {
+            SourceKind::Blocks(source) => source.next(&mut self.block)?,
+            SourceKind::Gzip(source) => source.next(&mut self.block)?,
+            SourceKind::Zstd(source) => source.next(&mut self.block)?,
         };
         match next {
-            Ok(chunk) => {
-                self.ended = chunk.is_empty();
-                self.report.salvaged_size += chunk.len() as u64;
-                self.report.checked_size += if checked { chunk.len() as u64 } else { 0 };
-                Ok(chunk)
+            Next::Bytes => {}
+            Next::Hole(hole, found) => {
+                self.report.add_hole(hole);
+                self.report.add_break(found);
             }
-            Err(Break { offset, reason }) => {
+            Next::End => self.ended = true,
+            Next::Break(found) => {
+                self.report.add_break(found);
                 self.ended = true;
-                self.report.break_offset = Some(offset);
-                self.report.reason.get_or_insert(reason);
-                Ok(Vec::new())
             }
         }
+        Ok(())
     }
 
     /// What was found so far; whole once `read` gave no more.
@@ -143,28 +228,106 @@ fn is_about_content(code: ErrorCode) -> bool {
     matches!(code, ErrorCode::Integrity | ErrorCode::NotASnapshot | ErrorCode::InvalidFormat | ErrorCode::LimitExceeded)
 }
 
-/// The object from its front, with bytes that are looked at before they are used.
+/// How many block references are made of the table at a time.
+const BATCH: usize = 256;
+
+/// The blocks of a table that is whole, each for itself.
+struct BlockSource<S> {
+    storage: S,
+    snapshot: OpenSnapshot,
+    /// Bytes that are missing somewhere in the data.
+    missing: u64,
+    batch: Vec<BlockRef>,
+    next: usize,
+    state_offset: u64,
+    decoder: Decoder,
+}
+
+impl<S: Storage> BlockSource<S> {
+    fn new(storage: &S, snapshot: OpenSnapshot, missing: u64) -> Self {
+        let (batch, decoder) = (Vec::new(), Decoder::default());
+        Self { storage: storage.clone(), snapshot, missing, batch, next: 0, state_offset: 0, decoder }
+    }
+
+    fn next(&mut self, block: &mut Vec<u8>) -> Result<Next> {
+        let in_batch = self.next % BATCH;
+        if in_batch == 0 {
+            self.batch = self.snapshot.blocks().skip(self.next).take(BATCH).collect();
+        }
+        let Some(wanted) = self.batch.get(in_batch) else { return Ok(Next::End) };
+        // What stands around the frames holds nothing of the state.
+        let frame =
+            BlockRef { offset: wanted.offset + wanted.prefix.len() as u64, prefix: Vec::new(), suffix: Vec::new(), ..wanted.clone() };
+        let mut reason = None;
+        let shifted = frame.offset.checked_sub(self.missing).filter(|shifted| *shifted != frame.offset);
+        for offset in [Some(frame.offset), shifted].into_iter().flatten() {
+            let span = ByteRange::Span { offset, length: frame.slice_length() as u64 };
+            let info = &self.snapshot.head.info;
+            let slice = read_all(&mut self.storage.open_read(&info.key, span, info.etag.as_deref())?, frame.slice_length())?;
+            // Bytes that are not there are as good as changed ones.
+            let decoded = match slice.len() == frame.slice_length() {
+                true => self.decoder.decode(&frame, &slice, block),
+                false => Err(Error::integrity(format!("a frame is {} bytes long instead of {}", slice.len(), frame.slice_length()))),
+            };
+            match decoded {
+                Ok(()) => {
+                    self.next += 1;
+                    self.state_offset += u64::from(frame.length);
+                    return Ok(Next::Bytes);
+                }
+                Err(error) if is_about_content(error.code) => reason = reason.or(Some(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        block.clear();
+        let hole = Hole { state_offset: self.state_offset, length: u64::from(frame.length), object_offset: wanted.offset };
+        let reason = reason.unwrap_or_else(|| Error::integrity("a frame is missing"));
+        let found = Break { offset: wanted.offset, reason };
+        self.next += 1;
+        self.state_offset += u64::from(frame.length);
+        Ok(Next::Hole(hole, found))
+    }
+}
+
+/// The object from its front up to where its content ends, with bytes that are
+/// looked at before they are used.
 struct Input<R> {
     reader: R,
     buffer: Vec<u8>,
     /// Bytes of the object that are gone from the buffer.
     position: u64,
+    /// Where the content ends, and behind some zeros the object.
+    end: u64,
+    size: u64,
     ended: bool,
 }
 
 impl<R: Reader> Input<R> {
-    fn new(reader: R) -> Self {
-        Self { reader, buffer: Vec::new(), position: 0, ended: false }
+    fn new(reader: R, end: u64, size: u64) -> Self {
+        Self { reader, buffer: Vec::new(), position: 0, end, size, ended: false }
     }
 
-    /// The next bytes, `length` of them unless the object ends before.
+    /// The next bytes, `length` of them unless the content ends before.
     fn peek(&mut self, length: usize) -> Result<&[u8]> {
+        let left = usize::try_from(self.end.saturating_sub(self.position)).unwrap_or(usize::MAX);
+        let length = length.min(left);
         while self.buffer.len() < length && !self.ended {
             let chunk = self.reader.read(u32::try_from(CHUNK).unwrap_or(u32::MAX))?;
             self.ended = chunk.is_empty();
             self.buffer.extend_from_slice(&chunk);
         }
         Ok(self.buffer.get(..length).unwrap_or(&self.buffer))
+    }
+
+    /// All that is in the buffer of the content, at least a byte unless it ends.
+    fn peek_some(&mut self) -> Result<&[u8]> {
+        self.peek(1)?;
+        self.peek(self.buffer.len())
+    }
+
+    /// Takes the zeros at the end for content too.
+    fn include_zeros(&mut self) {
+        self.end = self.size;
     }
 
     fn skip(&mut self, length: usize) {
@@ -182,35 +345,36 @@ struct GzipSource<R> {
 }
 
 impl<R: Reader> GzipSource<R> {
-    fn read(&mut self, max: u32) -> Result<Salvaged> {
-        let mut out = Vec::with_capacity(CHUNK.min(max as usize));
+    fn next(&mut self, block: &mut Vec<u8>) -> Result<Next> {
+        block.reserve(CHUNK);
         loop {
-            let rest = self.input.peek(1)?;
+            let rest = self.input.peek_some()?;
             if rest.is_empty() {
-                return Ok(Err(self.broken("the file ends before the state does")));
+                return Ok(Next::Break(self.broken("the file ends before the state does")));
             }
             let before = self.inflate.total_in();
-            let status = self.inflate.decompress_vec(rest, &mut out, FlushDecompress::None);
+            let status = self.inflate.decompress_vec(rest, block, FlushDecompress::None);
             self.input.skip(usize::try_from(self.inflate.total_in() - before).unwrap_or(usize::MAX));
             match status {
-                Ok(_) if !out.is_empty() => {
-                    self.crc32 = codec::crc32(self.crc32, &out);
-                    self.size += out.len() as u64;
-                    return Ok(Ok(out));
+                Ok(_) if !block.is_empty() => {
+                    self.crc32 = codec::crc32(self.crc32, block);
+                    self.size += block.len() as u64;
+                    return Ok(Next::Bytes);
                 }
                 Ok(Status::StreamEnd) => return self.end(),
-                Ok(_) if self.inflate.total_in() == before => return Ok(Err(self.broken("the compressed data stops"))),
+                Ok(_) if self.inflate.total_in() == before => return Ok(Next::Break(self.broken("the compressed data stops"))),
                 Ok(_) => {}
-                Err(error) => return Ok(Err(self.broken(&format!("the compressed data is damaged: {error}")))),
+                Err(error) => return Ok(Next::Break(self.broken(&format!("the compressed data is damaged: {error}")))),
             }
         }
     }
 
     /// Behind the final block stand CRC-32 and size of all that was read.
     #[allow(clippy::cast_possible_truncation, reason = "RFC 1952: ISIZE is the size modulo 2^32")]
-    fn end(&mut self) -> Result<Salvaged> {
+    fn end(&mut self) -> Result<Next> {
         let expected = [self.crc32.to_le_bytes(), (self.size as u32).to_le_bytes()].concat();
-        Ok(if self.input.peek(8)? == expected { Ok(Vec::new()) } else { Err(self.broken("CRC-32 or size of the state are wrong")) })
+        self.input.include_zeros();
+        Ok(if self.input.peek(8)? == expected { Next::End } else { Next::Break(self.broken("CRC-32 or size of the state are wrong")) })
     }
 
     fn broken(&self, what: &str) -> Break {
@@ -218,64 +382,34 @@ impl<R: Reader> GzipSource<R> {
     }
 }
 
-/// The magic number of a zstd frame, as it is stored.
-const ZSTD_MAGIC: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
-
 /// What a skippable frame begins with, but for its first byte: 5 and a digit.
 const ZSTD_SKIPPABLE: [u8; 3] = [0x2a, 0x4d, 0x18];
 
-/// The most that the header of a zstd frame takes, in bytes.
-const ZSTD_HEADER: usize = 18;
-
 struct ZstdSource<R> {
     input: Input<R>,
-    /// A decompressed block, and how much of it was given out.
-    block: Vec<u8>,
-    given: usize,
-    /// The break behind that block.
+    /// The break behind the block that was given out.
     broken: Option<Break>,
 }
 
 impl<R: Reader> ZstdSource<R> {
-    fn read(&mut self, max: u32) -> Result<Salvaged> {
-        if self.given == self.block.len() {
-            self.block.clear();
-            self.given = 0;
-            if self.broken.is_none() {
-                self.next_block()?;
-            }
-            if self.block.is_empty()
-                && let Some(broken) = self.broken.take()
-            {
-                return Ok(Err(broken));
-            }
+    fn next(&mut self, block: &mut Vec<u8>) -> Result<Next> {
+        if let Some(broken) = self.broken.take() {
+            return Ok(Next::Break(broken));
         }
-        let rest = self.block.get(self.given..).unwrap_or_default();
-        let now = rest.get(..max as usize).unwrap_or(rest).to_vec();
-        self.given += now.len();
-        Ok(Ok(now))
-    }
-
-    /// Decompresses the next frame. At the end of the data there is no block
-    /// and no break; a frame that is cut short still gives what it has.
-    fn next_block(&mut self) -> Result<()> {
         let start = self.input.position;
-        let head = self.input.peek(ZSTD_HEADER)?;
+        let head = self.input.peek(zstd::HEADER)?;
         if head.get(1..4) == Some(&ZSTD_SKIPPABLE) && head.first().is_some_and(|first| first >> 4 == 5) {
-            return Ok(());
+            return Ok(Next::End);
         }
+        let broken = |offset, what: &str| Break { offset, reason: Error::integrity(what) };
         if head.is_empty() {
-            self.broken = Some(Break { offset: start, reason: Error::integrity("the file ends before the state does") });
-            return Ok(());
+            return Ok(Next::Break(broken(start, "the file ends before the state does")));
         }
-        let header = zrip::frame::header::parse_frame_header(head).ok();
-        let size = header.as_ref().and_then(|header| header.frame_content_size).and_then(|size| usize::try_from(size).ok());
-        let (Some(header), Some(size)) = (header, size.filter(|size| *size <= MAX_BLOCK_SIZE as usize)) else {
-            self.broken = Some(Break { offset: start, reason: Error::integrity("no frame of a block begins here") });
-            return Ok(());
+        let Some(size) = zstd::block_length(head) else {
+            return Ok(Next::Break(broken(start, "no frame of a block begins here")));
         };
-        let most = Codec::max_frame_length(u32::try_from(size).unwrap_or(u32::MAX)) as usize;
-        let mut length = header.header_size;
+        let most = Codec::max_frame_length(size) as usize;
+        let mut length = zstd::HEADER;
         let (frame, cut) = loop {
             let frame = self.input.peek(most)?;
             match zstd::next_block(frame, length) {
@@ -285,19 +419,17 @@ impl<R: Reader> ZstdSource<R> {
             }
         };
         let length = frame.len();
-        let mut decoder = zrip::FrameDecoder::with_limit(frame, size);
-        let decoded = decoder.read_to_end(&mut self.block);
+        let decoded = zrip::FrameDecoder::with_limit(frame, size as usize).read_to_end(block);
         self.input.skip(length);
-        if decoded.is_ok() && self.block.len() == size {
-            return Ok(());
+        if decoded.is_ok() && block.len() == size as usize {
+            return Ok(if size == 0 { Next::End } else { Next::Bytes });
         }
-        self.broken = Some(if cut {
-            Break { offset: self.input.position, reason: Error::integrity("the file ends before the state does") }
-        } else {
+        if !cut {
             // What came out before the checksum said no is worth nothing.
-            self.block.clear();
-            Break { offset: start, reason: Error::integrity("a frame is damaged") }
-        });
-        Ok(())
+            block.clear();
+            return Ok(Next::Break(broken(start, "a frame is damaged")));
+        }
+        self.broken = Some(broken(self.input.position, "the file ends before the state does"));
+        Ok(Next::Bytes)
     }
 }

@@ -4,13 +4,17 @@ use sha2::{Digest, Sha256};
 
 use crate::codec::{self, Codec, EncodedBlock, Encoder};
 use crate::error::{Error, ErrorCode, Result};
-use crate::footer::Footer;
+use crate::footer::{Footer, MAX_METADATA};
 use crate::metadata::{Draft, Metadata, SaveOptions};
 use crate::storage::{Storage, WriteOptions, Writer};
-use crate::table::Table;
+use crate::table::{ROW, Table};
 
 /// The most that is handed to storage in one call.
 const CHUNK: usize = 1 << 20;
+
+/// A state of at most so many bytes is hashed here even where the host has
+/// hashed it: that costs next to nothing, and shows a host that hashes wrongly.
+const CHEAP: u64 = 64 << 10;
 
 /// How each block of a snapshot is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +23,8 @@ pub struct Encoding {
     pub codec: Codec,
     /// Its level.
     pub level: i32,
-    /// Bytes of state in every block but the last.
+    /// The most bytes of state in a block; those that are cut here have so many,
+    /// but for the last.
     pub block_size: u32,
 }
 
@@ -49,14 +54,18 @@ pub struct Saver<W> {
     /// What the file begins with or goes on with, on its way to storage.
     out: Vec<u8>,
     table: Table,
-    /// Of the bytes that were written or hashed.
+    /// Of the bytes that were written or hashed, unless the host hashes; then
+    /// only of as many as is cheap.
     content_hash: Sha256,
     hashed: u64,
+    /// The host computes the content hash, and what it has given.
+    host_hashes: bool,
+    given_hash: Option<[u8; 32]>,
+    /// The bytes of state that came in, through `write` or `hash`.
+    taken: u64,
     /// Of the blocks that are in the table.
     crc32: u32,
     appended: u64,
-    /// Whether a block that is not full was appended: it has to be the last.
-    ended: bool,
 }
 
 impl<W: Writer> Saver<W> {
@@ -74,7 +83,7 @@ impl<W: Writer> Saver<W> {
             key,
             WriteOptions {
                 precondition: options.precondition,
-                size_hint: options.size_hint,
+                object_size_hint: options.state_size_hint.map(|size| most_of_object(codec, size)),
                 content_type: Some(codec.media_type().to_owned()),
                 attributes: options.attributes,
             },
@@ -91,9 +100,11 @@ impl<W: Writer> Saver<W> {
             table: Table::default(),
             content_hash: Sha256::new(),
             hashed: 0,
+            host_hashes: options.host_hashes,
+            given_hash: None,
+            taken: 0,
             crc32: 0,
             appended: 0,
-            ended: false,
         })
     }
 
@@ -110,6 +121,9 @@ impl<W: Writer> Saver<W> {
     /// The next bytes of the state, for its content hash alone.
     pub fn hash(&mut self, chunk: &[u8]) -> Result<()> {
         self.step(Input::Blocks, |saver| {
+            if saver.host_hashes {
+                return Err(Error::argument("the content hash is given by the host, which has no bytes to be hashed here"));
+            }
             saver.update_hash(chunk);
             Ok(())
         })
@@ -119,11 +133,20 @@ impl<W: Writer> Saver<W> {
     pub fn append(&mut self, block: &EncodedBlock) -> Result<()> {
         self.step(Input::Blocks, |saver| {
             block.check(saver.encoding.block_size)?;
-            if saver.ended || block.length == 0 {
-                return Err(Error::argument("every block but the last has to be a full one"));
-            }
             saver.out.extend_from_slice(&block.frame);
             saver.push(block.frame.len(), block.length, block.crc32, &block.hash)
+        })
+    }
+
+    /// The SHA-256 of the whole state, from a host that is trusted to have
+    /// computed it: once, where the options say that it is given.
+    pub fn set_content_hash(&mut self, hash: [u8; 32]) -> Result<()> {
+        self.step(self.input, |saver| {
+            if !saver.host_hashes || saver.given_hash.is_some() {
+                return Err(Error::argument("a content hash is given once, and only where host-hashes was set"));
+            }
+            saver.given_hash = Some(hash);
+            Ok(())
         })
     }
 
@@ -134,7 +157,7 @@ impl<W: Writer> Saver<W> {
     }
 
     fn step(&mut self, input: Input, work: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
-        let allowed = self.input == input || self.input == Input::Undecided;
+        let allowed = input != Input::Failed && (self.input == input || self.input == Input::Undecided);
         self.input = Input::Failed;
         let done = if allowed {
             work(self)
@@ -147,8 +170,31 @@ impl<W: Writer> Saver<W> {
     }
 
     fn update_hash(&mut self, chunk: &[u8]) {
-        self.content_hash.update(chunk);
-        self.hashed += chunk.len() as u64;
+        self.taken += chunk.len() as u64;
+        if !self.host_hashes || self.taken <= CHEAP {
+            self.content_hash.update(chunk);
+            self.hashed = self.taken;
+        }
+    }
+
+    /// The content hash of the whole state, which is all here.
+    fn content_hash(&self) -> Result<[u8; 32]> {
+        let is_hashed = self.hashed == self.appended;
+        let computed = || self.content_hash.clone().finalize().into();
+        if !self.host_hashes {
+            return if is_hashed {
+                Ok(computed())
+            } else {
+                Err(Error::argument(format!("{} bytes of state were hashed, but {} were appended", self.hashed, self.appended)))
+            };
+        }
+        let given = self.given_hash.ok_or_else(|| Error::argument("the host has not given the content hash that it was to compute"))?;
+        if is_hashed && given != computed() {
+            return Err(Error::integrity("the content hash that the host has given is not that of the state")
+                .with("expected", crate::hash::hex(&computed()))
+                .with("found", crate::hash::hex(&given)));
+        }
+        Ok(given)
     }
 
     fn write_bytes(&mut self, mut chunk: &[u8]) -> Result<()> {
@@ -195,7 +241,6 @@ impl<W: Writer> Saver<W> {
             self.crc32 = codec::crc32_combine(self.crc32, crc32, u64::from(length));
         }
         self.appended += u64::from(length);
-        self.ended = length != self.encoding.block_size;
         self.flush(CHUNK / 4)
     }
 
@@ -216,18 +261,17 @@ impl<W: Writer> Saver<W> {
             return Err(Error::argument("a saver that failed can't be committed"));
         }
         let block = std::mem::take(&mut self.block);
-        if !block.is_empty() || self.hashed == 0 {
+        if !block.is_empty() || self.table.len() == 0 {
             self.encode(&block)?;
         }
-        if self.appended != self.hashed {
-            return Err(Error::argument(format!("{} bytes of state were hashed, but {} were appended", self.hashed, self.appended)));
-        }
+        let content_hash = self.content_hash()?;
         let codec = self.encoding.codec;
         let trailer = codec.trailer(self.crc32, self.appended);
         let data_length = self.table.data_length(codec, &trailer);
         let document = self.draft.clone().finish(
             codec,
-            self.content_hash.clone().finalize().into(),
+            &Sha256::digest(self.table.bytes()).into(),
+            &content_hash,
             self.appended,
             data_length,
             codec.needs_crc32().then_some(self.crc32),
@@ -235,13 +279,27 @@ impl<W: Writer> Saver<W> {
         let json = document.to_json()?;
         let footer = Footer::new(codec, data_length, self.table.bytes(), &json);
         self.out.extend_from_slice(&trailer);
-        footer.carry(self.table.bytes(), &json, &mut self.out);
+        footer.carry(self.table.bytes(), &json, &[], &mut self.out);
         self.flush(0)?;
         let stored_size = data_length + footer.trailing_length() as u64;
         let info = self.writer.commit()?;
         if info.size != stored_size {
-            return Err(Error::new(ErrorCode::Io, format!("the storage kept {} bytes of {stored_size}", info.size)));
+            // Committed, whatever it is.
+            let message = format!("the storage has {} bytes of the {stored_size} that were written: what is there is damaged", info.size);
+            return Err(Error::new(ErrorCode::OutcomeUnknown, message));
         }
-        Ok(document.into_metadata(&self.key, footer.digest, info.etag, stored_size))
+        Ok(document.into_metadata(&self.key, footer.digest, false, info.etag, stored_size))
     }
+}
+
+/// The most bytes that the snapshot of a state of this size can have.
+fn most_of_object(codec: Codec, state_size: u64) -> u64 {
+    /// Header, trailer, and what is carried besides metadata and rows.
+    const AROUND: u64 = 1024;
+    let block_size = u64::from(codec.block_size());
+    let blocks = state_size.div_ceil(block_size).max(1);
+    let frames = blocks.saturating_mul(u64::from(Codec::max_frame_length(codec.block_size())));
+    // A row, and its share of the carriers.
+    let rows = blocks.saturating_mul(ROW as u64 + 1);
+    frames.saturating_add(rows).saturating_add(MAX_METADATA as u64 + AROUND)
 }

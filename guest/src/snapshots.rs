@@ -1,8 +1,8 @@
 //! Operations on whole snapshots, and listings.
 
 use crate::error::{Error, ErrorCode, Result};
-use crate::metadata::{Metadata, SaveOptions};
-use crate::open::{OpenSnapshot, until_stable};
+use crate::metadata::{Metadata, SaveOptions, stored_time};
+use crate::open::{Head, until_stable};
 use crate::restore::Restorer;
 use crate::save::Saver;
 use crate::storage::{ObjectInfo, Storage};
@@ -15,26 +15,27 @@ const MAX_IN_MEMORY: u64 = 1 << 30;
 pub const MAX_PAGE: u32 = 1000;
 
 /// A page of a listing ends early once its entries hold so many bytes of
-/// metadata, so that its memory is bounded.
+/// metadata and errors, so that its memory is bounded.
 const PAGE_BYTES: usize = 1 << 20;
 
 /// Saves a state that is in memory.
 pub fn save<S: Storage>(storage: &S, key: &str, state: &[u8], mut options: SaveOptions) -> Result<Metadata> {
-    options.size_hint = Some(state.len() as u64);
+    options.state_size_hint = Some(state.len() as u64);
+    options.host_hashes = false;
     let mut saver = Saver::open(storage, key, options)?;
     saver.write(state)?;
     saver.commit()
 }
 
-/// Restores a state into memory.
+/// Restores a state into memory, checked as a whole.
 pub fn restore<S: Storage>(storage: &S, key: &str) -> Result<Vec<u8>> {
-    Restorer::open(storage, key)?.read_to_end(MAX_IN_MEMORY)
+    until_stable(|| Restorer::open(storage, key, true)?.read_to_end(MAX_IN_MEMORY))
 }
 
-/// What a snapshot says of itself, with its table checked.
+/// What a snapshot says of itself.
 pub fn metadata<S: Storage>(storage: &S, key: &str) -> Result<Metadata> {
-    let opened = until_stable(|| OpenSnapshot::open(storage, key));
-    opened.map(|snapshot| snapshot.metadata()).map_err(|error| error.at(key))
+    let opened = until_stable(|| Head::open(storage, key));
+    opened.map(|head| head.metadata()).map_err(|error| error.at(key))
 }
 
 /// Whether an object has this key, whatever it holds.
@@ -72,30 +73,88 @@ pub struct ListPage {
 /// Whether an error is about one object rather than about the whole storage.
 fn is_about_object(code: ErrorCode) -> bool {
     use ErrorCode::{
-        AccessDenied, Integrity, InvalidFormat, InvalidKey, Io, LimitExceeded, NotASnapshot, PreconditionFailed, UnsupportedFormat,
+        AccessDenied, Integrity, InvalidFormat, InvalidKey, Io, LimitExceeded, NoKey, NotASnapshot, PreconditionFailed, UnsupportedFormat,
+        Untrusted, WrongKind,
     };
     matches!(
         code,
-        AccessDenied | Integrity | InvalidFormat | InvalidKey | Io | LimitExceeded | NotASnapshot | PreconditionFailed | UnsupportedFormat
+        AccessDenied
+            | Integrity
+            | InvalidFormat
+            | InvalidKey
+            | Io
+            | LimitExceeded
+            | NoKey
+            | NotASnapshot
+            | PreconditionFailed
+            | UnsupportedFormat
+            | Untrusted
+            | WrongKind
     )
 }
 
 /// About how many bytes of memory an entry takes, here and with the host that
 /// it is handed to.
-fn memory_of(metadata: &Metadata) -> usize {
+fn memory_of(entry: &ListEntry) -> usize {
     const FIELDS: usize = 1024;
-    const LABEL: usize = 64;
-    let labels: usize = metadata.labels.iter().map(|(name, value)| LABEL + name.len() + value.len()).sum();
-    let texts = [&metadata.key, &metadata.agent_id, &metadata.session_id, &metadata.content_type, &metadata.producer, &metadata.extra];
-    FIELDS + labels + texts.iter().map(|text| text.len()).sum::<usize>() + metadata.description.as_ref().map_or(0, String::len)
+    const PAIR: usize = 64;
+    let pair = |name: &String, value: &String| PAIR + name.len() + value.len();
+    match entry {
+        ListEntry::Snapshot(metadata) => {
+            let labels: usize = metadata.labels.iter().map(|(name, value)| pair(name, value)).sum();
+            let texts =
+                [&metadata.key, &metadata.agent_id, &metadata.session_id, &metadata.content_type, &metadata.producer, &metadata.extra];
+            FIELDS + labels + texts.iter().map(|text| text.len()).sum::<usize>() + metadata.description.as_ref().map_or(0, String::len)
+        }
+        ListEntry::Unreadable { info, error } => {
+            let details: usize = error.details.iter().map(|(name, value)| pair(name, value)).sum();
+            FIELDS + details + info.key.len() + error.message.len() + error.key.as_ref().map_or(0, String::len)
+        }
+    }
 }
 
-/// The objects whose keys begin with `prefix` and come after `start_after`,
-/// with their metadata: at most `limit`, which is 1 to [`MAX_PAGE`].
-pub fn list<S: Storage>(storage: &S, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<ListPage> {
+/// Which snapshots a listing wants: those for which all that is set holds.
+#[derive(Clone, Debug, Default)]
+pub struct ListFilter {
+    /// Of this agent.
+    pub agent_id: Option<String>,
+    /// Of this session.
+    pub session_id: Option<String>,
+    /// With all these labels.
+    pub labels: Vec<(String, String)>,
+    /// Taken at this time or later: RFC 3339.
+    pub since: Option<String>,
+    /// Taken before this time: RFC 3339.
+    pub until: Option<String>,
+}
+
+impl ListFilter {
+    /// The same filter, whose times are in the form in which they are stored.
+    fn checked(mut self) -> Result<Self> {
+        for (what, time) in [("time since", &mut self.since), ("time until", &mut self.until)] {
+            *time = time.as_deref().map(|time| stored_time(what, time)).transpose()?;
+        }
+        Ok(self)
+    }
+
+    /// Stored times sort as text.
+    fn wants(&self, metadata: &Metadata) -> bool {
+        self.agent_id.as_ref().is_none_or(|agent| *agent == metadata.agent_id)
+            && self.session_id.as_ref().is_none_or(|session| *session == metadata.session_id)
+            && self.labels.iter().all(|(name, value)| metadata.labels.get(name) == Some(value))
+            && self.since.as_ref().is_none_or(|since| metadata.timestamp >= *since)
+            && self.until.as_ref().is_none_or(|until| metadata.timestamp < *until)
+    }
+}
+
+/// The snapshots whose keys begin with `prefix` and come after `start_after`, and
+/// that the filter wants. At most `limit` objects are looked at, which is 1 to
+/// [`MAX_PAGE`].
+pub fn list<S: Storage>(storage: &S, prefix: &str, start_after: Option<&str>, limit: u32, filter: ListFilter) -> Result<ListPage> {
     if limit == 0 || limit > MAX_PAGE {
         return Err(Error::argument(format!("a page has 1 to {MAX_PAGE} entries, not {limit}")));
     }
+    let filter = filter.checked()?;
     let objects = storage.list_objects(prefix, start_after, limit)?;
     let complete = objects.len() < limit as usize;
     let last = objects.last().map(|info| info.key.clone());
@@ -103,15 +162,20 @@ pub fn list<S: Storage>(storage: &S, prefix: &str, start_after: Option<&str>, li
     let mut bytes = 0;
     for info in objects {
         let key = info.key.clone();
-        match metadata(storage, &key) {
-            Ok(metadata) => {
-                bytes += memory_of(&metadata);
-                page.entries.push(ListEntry::Snapshot(Box::new(metadata)));
-            }
+        let entry = match metadata(storage, &key) {
+            Ok(metadata) => Some(ListEntry::Snapshot(Box::new(metadata))),
             // Deleted since it was listed.
-            Err(error) if error.code == ErrorCode::NotFound => {}
-            Err(error) if is_about_object(error.code) => page.entries.push(ListEntry::Unreadable { info, error }),
+            Err(error) if error.code == ErrorCode::NotFound => None,
+            Err(error) if is_about_object(error.code) => Some(ListEntry::Unreadable { info, error }),
             Err(error) => return Err(error),
+        };
+        let is_wanted = |entry: &ListEntry| match entry {
+            ListEntry::Snapshot(metadata) => filter.wants(metadata),
+            ListEntry::Unreadable { .. } => true,
+        };
+        if let Some(entry) = entry.filter(is_wanted) {
+            bytes += memory_of(&entry);
+            page.entries.push(entry);
         }
         if bytes > PAGE_BYTES && Some(&key) != last.as_ref() {
             page.next = Some(key);

@@ -21,8 +21,8 @@ pub enum Precondition {
 pub struct WriteOptions {
     /// Checked at the moment of commit.
     pub precondition: Precondition,
-    /// The size to expect, in bytes; a hint.
-    pub size_hint: Option<u64>,
+    /// The most bytes that the object is expected to have; a hint.
+    pub object_size_hint: Option<u64>,
     /// The media type of the object.
     pub content_type: Option<String>,
     /// Names and values to keep beside the object.
@@ -58,8 +58,8 @@ pub struct ObjectInfo {
     pub modified: Option<u64>,
 }
 
-/// A place that keeps objects.
-pub trait Storage {
+/// A place that keeps objects. Clones are handles to the same place.
+pub trait Storage: Clone {
     /// An object being written.
     type Writer: Writer;
     /// An object being read.

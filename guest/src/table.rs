@@ -1,6 +1,6 @@
 //! The block table: one row a block, in the order of the state.
 
-use crate::codec::{BlockRef, Codec, EncodedBlock};
+use crate::codec::{BlockRef, Codec};
 use crate::error::{Error, ErrorCode, Result};
 
 /// Bytes of a row: encoded length, length, SHA-256 of the frame.
@@ -90,6 +90,8 @@ impl Table {
         let mut offset = 0;
         self.rows().enumerate().map(move |(index, row)| {
             let block = BlockRef {
+                key: None,
+                etag: None,
                 codec,
                 offset,
                 prefix: if index == 0 { codec.header().to_vec() } else { Vec::new() },
@@ -107,19 +109,5 @@ impl Table {
     pub(crate) fn data_length(&self, codec: Codec, trailer: &[u8]) -> u64 {
         let frames: u64 = self.rows().map(|row| u64::from(row.frame_length)).sum();
         frames + (codec.header().len() + trailer.len()) as u64
-    }
-}
-
-impl EncodedBlock {
-    /// Checks what a host hands in to be appended.
-    pub(crate) fn check(&self, block_size: u32) -> Result<()> {
-        if self.length > block_size || self.frame.len() > Codec::max_frame_length(self.length) as usize || self.frame.is_empty() {
-            return Err(Error::argument(format!(
-                "a block of {} bytes with a frame of {} was not encoded for blocks of {block_size}",
-                self.length,
-                self.frame.len()
-            )));
-        }
-        Ok(())
     }
 }

@@ -7,16 +7,16 @@ use sha2::{Digest, Sha256};
 use crate::codec::{self, BlockRef, Decoder};
 use crate::error::{Error, Result};
 use crate::metadata::Metadata;
-use crate::open::{OpenSnapshot, until_stable};
+use crate::open::{OpenSnapshot, short_read, until_stable};
 use crate::storage::{ByteRange, Reader, Storage};
 
 /// How many block references are made of the table at a time.
 const BATCH: usize = 256;
 
 /// A snapshot being checked, whose bytes are handed over in order. It accepts
-/// exactly the files that a restore accepts whole, and checks the content hash
-/// and the CRC-32 on top.
-pub struct Verifier {
+/// exactly the files that a restore accepts whole.
+pub struct Verifier<S> {
+    storage: S,
     snapshot: OpenSnapshot,
     /// References that are made, and how many were made so far.
     blocks: VecDeque<BlockRef>,
@@ -30,14 +30,17 @@ pub struct Verifier {
     /// What has to follow the data, once it is needed, and how much of it came.
     trailing: Option<Vec<u8>>,
     matched: usize,
+    /// Bytes that were handed over.
+    seen: u64,
     failed: Option<Error>,
 }
 
-impl Verifier {
+impl<S: Storage> Verifier<S> {
     /// Opens a snapshot and checks its metadata and table.
-    pub fn open<S: Storage>(storage: &S, key: &str) -> Result<Self> {
+    pub fn open(storage: &S, key: &str) -> Result<Self> {
         let snapshot = until_stable(|| OpenSnapshot::open(storage, key)).map_err(|error| error.at(key))?;
         Ok(Self {
+            storage: storage.clone(),
             snapshot,
             blocks: VecDeque::new(),
             made: 0,
@@ -48,6 +51,7 @@ impl Verifier {
             crc32: 0,
             trailing: None,
             matched: 0,
+            seen: 0,
             failed: None,
         })
     }
@@ -63,7 +67,7 @@ impl Verifier {
             return Err(error.clone());
         }
         self.write_inner(chunk).map_err(|error| {
-            let error = error.at(&self.snapshot.info.key);
+            let error = self.snapshot.head.explain(&self.storage, error).at(&self.snapshot.head.info.key);
             self.failed = Some(error.clone());
             error
         })
@@ -78,6 +82,7 @@ impl Verifier {
     }
 
     fn write_inner(&mut self, mut chunk: &[u8]) -> Result<()> {
+        self.seen += chunk.len() as u64;
         while !chunk.is_empty() {
             let Some(length) = self.next_slice_length() else { return self.match_trailing(chunk) };
             let (now, rest) = chunk.split_at(chunk.len().min(length - self.slice.len()));
@@ -124,7 +129,7 @@ impl Verifier {
 
     /// Says whether all the bytes were there and right.
     pub fn finish(self) -> Result<Metadata> {
-        let key = self.snapshot.info.key.clone();
+        let key = self.snapshot.head.info.key.clone();
         self.finish_inner().map_err(|error| error.at(&key))
     }
 
@@ -132,21 +137,12 @@ impl Verifier {
         if let Some(error) = self.failed {
             return Err(error);
         }
-        let document = self.snapshot.document();
-        let (content_hash, crc32) = (document.content_hash.clone(), document.crc32);
         let complete = self.next_slice_length().is_none() && self.trailing.as_ref().is_some_and(|trailing| trailing.len() == self.matched);
+        let head = &self.snapshot.head;
         if !complete {
-            return Err(Error::integrity(format!("fewer bytes came than the {} that the snapshot has", self.snapshot.info.size)));
+            return Err(head.explain(&self.storage, short_read(self.seen, head.info.size)));
         }
-        let found = crate::hash::hex(&self.content_hash.finalize());
-        if found != content_hash {
-            return Err(Error::integrity("the state is not the one whose hash the metadata holds")
-                .with("expected", content_hash)
-                .with("found", found));
-        }
-        if crc32.is_some_and(|crc32| crc32 != self.crc32) {
-            return Err(Error::integrity("the state's CRC-32 is not the one in the file"));
-        }
+        self.snapshot.check_state(self.content_hash.finalize().into(), self.crc32)?;
         Ok(self.snapshot.metadata())
     }
 }
@@ -155,7 +151,7 @@ impl Verifier {
 pub fn verify<S: Storage>(storage: &S, key: &str) -> Result<Metadata> {
     let verified = until_stable(|| {
         let mut verifier = Verifier::open(storage, key)?;
-        let etag = verifier.snapshot.info.etag.clone();
+        let etag = verifier.snapshot.head.info.etag.clone();
         let mut reader = storage.open_read(key, ByteRange::All, etag.as_deref())?;
         loop {
             let chunk = reader.read(1 << 20)?;

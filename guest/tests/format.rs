@@ -4,9 +4,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+#[path = "../../tests/support/craft.rs"]
+mod craft;
+
 use flate2::{Compress, Compression, FlushCompress};
 use persist_guest::error::{Error, ErrorCode};
 use persist_guest::memory::MemoryStorage;
+use persist_guest::restore::Restorer;
 use persist_guest::{MAX_METADATA, Metadata, SaveOptions, snapshots, verify};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -22,9 +26,10 @@ struct Parts {
     /// Frame, declared frame length, declared length, hash.
     blocks: Vec<(Vec<u8>, u32, u32, [u8; 32])>,
     trailer: Vec<u8>,
+    /// In which `@table` stands for the table's hash.
     document: String,
+    seal: Vec<u8>,
     format: u32,
-    reserved: u32,
     data_length: Option<u64>,
 }
 
@@ -34,6 +39,11 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A frame of zstd with the header that the format asks for.
+fn zstd_block(plain: &[u8]) -> Vec<u8> {
+    craft::with_header(&zstd_frame(plain, true, true), plain.len() as u64)
 }
 
 /// Raw deflate from an empty window, ended by a sync flush.
@@ -70,7 +80,7 @@ impl Parts {
         let blocks: Vec<_> = plain
             .into_iter()
             .map(|block| {
-                let frame = if gzip { deflate(block) } else { zstd_frame(block, true, true) };
+                let frame = if gzip { deflate(block) } else { zstd_block(block) };
                 let hash = sha256(&frame);
                 (frame.clone(), frame.len() as u32, block.len() as u32, hash)
             })
@@ -86,6 +96,7 @@ impl Parts {
         let mut document = json!({
             "codec": codec,
             "block_size": block_size,
+            "table_hash": "@table",
             "metadata": {
                 "snapshot_id": "01890a5d-ac96-774b-bcce-b302099a8057",
                 "agent_id": "agent",
@@ -107,12 +118,15 @@ impl Parts {
             document["crc32"] = json!(crc32(state));
         }
         let document = document.to_string();
-        Self { gzip, header, blocks, trailer, document, format: 1, reserved: 0, data_length: None }
+        Self { gzip, header, blocks, trailer, document, seal: Vec::new(), format: 1, data_length: None }
     }
 
     fn carry(&self, id: u8, payload: &[u8]) -> Vec<u8> {
+        if !self.gzip && payload.is_empty() {
+            return Vec::new();
+        }
         if !self.gzip {
-            let magic = 0x184D_2A51 + b"TMF".iter().position(|known| *known == id).unwrap() as u32;
+            let magic = 0x184D_2A51 + b"TMFS".iter().position(|known| *known == id).unwrap() as u32;
             return [&le(magic)[..], &le(payload.len() as u32), payload].concat();
         }
         let members = payload.chunks(16_000).map(|part| {
@@ -134,23 +148,44 @@ impl Parts {
         bytes
     }
 
+    /// The same file in blocks of these lengths.
+    fn in_blocks(gzip: bool, state: &[u8], lengths: &[usize]) -> Self {
+        let mut parts = Self::new(gzip, state, *lengths.iter().max().unwrap());
+        parts.blocks.clear();
+        let mut rest = state;
+        for length in lengths {
+            let (block, behind) = rest.split_at(*length);
+            rest = behind;
+            let frame = if gzip { deflate(block) } else { zstd_block(block) };
+            parts.blocks.push((frame.clone(), frame.len() as u32, block.len() as u32, sha256(&frame)));
+        }
+        assert!(rest.is_empty());
+        let length = parts.data().len();
+        parts.edit(|document| document["metadata"]["compressed_size"] = json!(length));
+        parts
+    }
+
     fn bytes(&self) -> Vec<u8> {
         let (mut bytes, table) = (self.data(), self.table());
+        let document = self.document.replace("@table", &hex(&sha256(&table)));
         let data_length = self.data_length.unwrap_or(bytes.len() as u64);
-        let mut footer = [
-            &b"PERSIST\0"[..],
-            &le(self.format),
-            &le(self.reserved),
-            &data_length.to_le_bytes(),
-            &le(table.len() as u32),
-            &le(self.document.len() as u32),
-        ]
-        .concat();
-        let digest = sha256(&[&footer[..], &table, self.document.as_bytes()].concat());
-        footer.extend_from_slice(&digest);
+        let words = |seal: usize| {
+            [
+                &b"PERSIST\0"[..],
+                &le(self.format),
+                &le(seal as u32),
+                &data_length.to_le_bytes(),
+                &le(table.len() as u32),
+                &le(document.len() as u32),
+            ]
+            .concat()
+        };
+        let root = sha256(&[&b"persist.root.v1\0"[..], &words(0), document.as_bytes()].concat());
+        let digest = sha256(&[&root[..], &self.seal].concat());
         bytes.extend_from_slice(&self.carry(b'T', &table));
-        bytes.extend_from_slice(&self.carry(b'M', self.document.as_bytes()));
-        bytes.extend_from_slice(&self.carry(b'F', &footer));
+        bytes.extend_from_slice(&self.carry(b'M', document.as_bytes()));
+        bytes.extend_from_slice(&self.carry(b'S', &self.seal));
+        bytes.extend_from_slice(&self.carry(b'F', &[words(self.seal.len()), digest.to_vec()].concat()));
         bytes
     }
 
@@ -239,6 +274,7 @@ fn the_library_writes_the_same_file() {
         let (theirs, ours): (Value, Value) = (serde_json::from_str(&document).unwrap(), serde_json::from_str(&parts.document).unwrap());
         let mut expected = ours;
         expected["metadata"]["producer"] = json!(saved.producer);
+        expected["table_hash"] = json!(hex(&sha256(&parts.table())));
         assert_eq!(theirs, expected);
         parts.document = document;
         assert!(parts.bytes() == stored, "{size}");
@@ -271,10 +307,89 @@ fn a_newer_format_is_named() {
 }
 
 #[test]
-fn the_reserved_word_is_zero() {
+fn blocks_may_differ_in_length() {
+    for gzip in [true, false] {
+        let state = &state()[..25_000];
+        for lengths in [&[1, 9_999, 5, 14_995][..], &[10_000, 1, 14_999], &[24_999, 1]] {
+            let (restored, metadata) = read(Parts::in_blocks(gzip, state, lengths).bytes()).unwrap();
+            assert!(restored == state, "{lengths:?}");
+            assert_eq!(metadata.uncompressed_size, 25_000);
+        }
+    }
+}
+
+#[test]
+fn a_seal_is_carried_and_counted_but_not_asked() {
+    for parts in both() {
+        let (_, plain) = read(parts.bytes()).unwrap();
+        assert!(!plain.is_sealed);
+        for length in [1, 64, 4096] {
+            let sealed = Parts { seal: vec![0xa5; length], ..parts.clone() };
+            let (restored, metadata) = read(sealed.bytes()).unwrap();
+            assert!(restored == state() && metadata.is_sealed);
+            assert_ne!(metadata.digest, plain.digest, "every bit of a seal counts");
+            // Sealing changes the footer and adds a carrier; the rest stays, byte for byte.
+            let (unsealed, sealed) = (parts.bytes(), sealed.bytes());
+            let footer = if parts.gzip { 90 } else { 72 };
+            assert!(sealed.starts_with(&unsealed[..unsealed.len() - footer]));
+            assert!(craft::sealed(parts.gzip, &unsealed, &vec![0xa5; length]) == sealed);
+        }
+        let too_long = Parts { seal: vec![0; 4097], ..parts.clone() };
+        refused("seal", &too_long, ErrorCode::InvalidFormat, "at most 4096");
+        let mut flipped = Parts { seal: vec![7; 64], ..parts }.bytes();
+        let at = flipped.windows(64).position(|window| window == [7; 64]).unwrap();
+        flipped[at + 63] ^= 1;
+        assert_eq!(read(flipped).unwrap_err().code, ErrorCode::Integrity);
+    }
+}
+
+#[test]
+fn an_object_of_another_kind_is_named_before_anything_else_of_it() {
     for mut parts in both() {
-        parts.reserved = 1;
-        refused("reserved", &parts, ErrorCode::Integrity, "footer");
+        parts.edit(|document| document["kind"] = json!("snapshot"));
+        assert_eq!(read(parts.bytes()).unwrap().1.kind, "snapshot");
+        parts.edit(|document| *document = json!({"kind": "step", "later": true}));
+        refused("kind", &parts, ErrorCode::WrongKind, "of the kind 'step'");
+        parts.edit(|document| document["kind"] = json!("\u{1b}[2J".repeat(1000)));
+        let error = read(parts.bytes()).unwrap_err();
+        assert_eq!(error.code, ErrorCode::WrongKind);
+        assert!(error.message.contains("\\u{1b}[2J") && !error.message.contains('\u{1b}') && error.message.len() < 2500, "{error}");
+    }
+}
+
+#[test]
+fn a_table_is_the_one_that_the_metadata_names() {
+    for mut parts in both() {
+        parts.document = parts.document.replace("@table", &"0".repeat(64));
+        refused("table", &parts, ErrorCode::Integrity, "block table was changed");
+        // What a snapshot says of itself does not need the table.
+        let storage = MemoryStorage::default();
+        storage.put(KEY, parts.bytes());
+        assert_eq!(snapshots::metadata(&storage, KEY).unwrap().snapshot_index, 3);
+    }
+}
+
+#[test]
+fn what_a_hostile_document_says_is_quoted_within_bounds() {
+    let evil = format!("\u{1b}]0;owned\u{7}\u{202e}{}", "x".repeat(5000));
+    for parts in both() {
+        for name in ["codec", "snapshot_id", "timestamp", "compression_algorithm", "labels", "snapshot_index", "content_hash"] {
+            let mut parts = parts.clone();
+            parts.edit(|document| {
+                if name == "codec" {
+                    document["codec"] = json!(evil);
+                } else {
+                    document["metadata"][name] = json!(evil);
+                }
+            });
+            let error = read(parts.bytes()).unwrap_err();
+            assert_eq!(error.code, ErrorCode::InvalidFormat);
+            assert!(!error.message.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{name}: {}", error.message);
+            assert!(error.message.len() < 2500, "{name}: {} bytes", error.message.len());
+        }
+        let twice = parts.document.replacen('{', &format!("{{{0}:1,{0}:2,", json!(evil)), 1);
+        let error = read(Parts { document: twice, ..parts }.bytes()).unwrap_err();
+        assert!(error.message.contains("not unique") && error.message.len() < 2500, "{error}");
     }
 }
 
@@ -351,17 +466,27 @@ fn a_frame_holds_its_block_and_nothing_else() {
     dependent.reframe(1, second);
     refused("dependent", &dependent, ErrorCode::InvalidFormat, "gzip");
 
+    let skippable = vec![0x50, 0x2a, 0x4d, 0x18, 0, 0, 0, 0];
+    let size = 10_000_u64.to_le_bytes();
     let cases = [
-        ("longer", zstd_frame(&state()[..10_001], true, true)),
-        ("shorter", zstd_frame(&block[..9_999], true, true)),
+        ("longer", zstd_block(&state()[..10_001])),
+        ("shorter", zstd_block(&block[..9_999])),
+        ("another header", zstd_frame(block, true, true)),
         ("no checksum", zstd_frame(block, false, true)),
         ("no size", zstd_frame(block, true, false)),
-        ("cut", zstd_frame(block, true, true)[..60].to_vec()),
-        ("two frames", [zstd_frame(&block[..5_000], true, true), zstd_frame(&block[5_000..], true, true)].concat()),
-        ("a byte behind", [zstd_frame(block, true, true), vec![0]].concat()),
-        ("a skippable frame behind", [zstd_frame(block, true, true), vec![0x50, 0x2a, 0x4d, 0x18, 0, 0, 0, 0]].concat()),
+        ("cut", zstd_block(block)[..60].to_vec()),
+        ("two frames", [zstd_block(&block[..5_000]), zstd_block(&block[5_000..])].concat()),
+        ("a byte behind", [zstd_block(block), vec![0]].concat()),
+        ("a skippable frame behind", [zstd_block(block), skippable.clone()].concat()),
+        ("a skippable frame before", [skippable.clone(), zstd_block(block)].concat()),
+        ("a skippable frame alone", skippable),
+        ("a window smaller than the block", [&[0x28, 0xb5, 0x2f, 0xfd, 0xc4, 0][..], &size, &zstd_block(block)[13..]].concat()),
+        ("a window of terabytes", [&[0x28, 0xb5, 0x2f, 0xfd, 0xc4, 0xff][..], &size, &zstd_block(block)[13..]].concat()),
+        ("a reserved bit", [&[0x28, 0xb5, 0x2f, 0xfd, 0xec][..], &size, &zstd_block(block)[13..]].concat()),
+        ("an unused bit", [&[0x28, 0xb5, 0x2f, 0xfd, 0xf4][..], &size, &zstd_block(block)[13..]].concat()),
+        ("a dictionary", [&[0x28, 0xb5, 0x2f, 0xfd, 0xe5, 0][..], &size, &zstd_block(block)[13..]].concat()),
         ("a wrong checksum", {
-            let mut frame = zstd_frame(block, true, true);
+            let mut frame = zstd_block(block);
             *frame.last_mut().unwrap() ^= 1;
             frame
         }),
@@ -386,32 +511,44 @@ fn header_and_trailer_are_what_they_have_to_be() {
         parts.trailer[index] ^= 1;
         refused("trailer", &parts, ErrorCode::Integrity, "checksum");
     }
-    // A wrong CRC in document and trailer alike: only verify recomputes it.
+    // A wrong CRC in document and trailer alike: no other tool takes the state.
     let mut lying = gzip;
     lying.trailer[2] ^= 1;
     let crc32 = u32::from_le_bytes(lying.trailer[2..6].try_into().unwrap());
     lying.edit(|document| document["crc32"] = json!(crc32));
-    let storage = MemoryStorage::default();
-    storage.put(KEY, lying.bytes());
-    assert_eq!(verify::verify(&storage, KEY).unwrap_err().code, ErrorCode::Integrity);
+    refused("crc", &lying, ErrorCode::Integrity, "CRC-32");
 }
 
 #[test]
-fn a_content_hash_that_lies_is_found_by_verify() {
+fn a_state_that_contradicts_its_content_hash_is_not_given_out() {
     for mut parts in both() {
         parts.edit(|document| document["metadata"]["content_hash"] = json!(hex(&sha256(b"another state"))));
         let storage = MemoryStorage::default();
         storage.put(KEY, parts.bytes());
-        let error = verify::verify(&storage, KEY).unwrap_err();
-        assert_eq!(error.code, ErrorCode::Integrity);
-        assert!(error.details.contains(&("found".to_owned(), hex(&sha256(&state())))));
+        for error in [snapshots::restore(&storage, KEY).unwrap_err(), verify::verify(&storage, KEY).unwrap_err()] {
+            assert_eq!(error.code, ErrorCode::Integrity);
+            assert!(error.details.contains(&("found".to_owned(), hex(&sha256(&state())))));
+        }
+        // A stream that checks does not come to its end, one that does not is
+        // checked by who reads it.
+        for checks in [true, false] {
+            let mut restorer = Restorer::open(&storage, KEY, checks).unwrap();
+            let end = loop {
+                match restorer.read(1000) {
+                    Ok(chunk) if chunk.is_empty() => break restorer.check(sha256(&state()), crc32(&state())),
+                    Ok(_) => {}
+                    Err(error) => break Err(error),
+                }
+            };
+            assert_eq!(end.unwrap_err().code, ErrorCode::Integrity);
+        }
     }
 }
 
 #[test]
 fn a_document_breaks_no_rule() {
     type Edit = fn(&mut Value);
-    let edits: [(&str, Edit); 21] = [
+    let edits: [(&str, Edit); 33] = [
         ("digest", |document| document["metadata"]["digest"] = json!("00")),
         ("stored_size", |document| document["metadata"]["stored_size"] = json!(1)),
         ("snapshot_index", |document| document["metadata"]["snapshot_index"] = json!(1_u64 << 53)),
@@ -427,6 +564,18 @@ fn a_document_breaks_no_rule() {
         ("agent_id", |document| document["metadata"]["agent_id"] = json!(1)),
         ("snapshot_index", |document| document["metadata"]["snapshot_index"] = json!(1.5)),
         ("content_hash", |document| document["metadata"]["content_hash"] = json!("ABC")),
+        ("table_hash", |document| drop(document.as_object_mut().unwrap().remove("table_hash"))),
+        ("table_hash", |document| document["table_hash"] = json!("00")),
+        ("snapshot_id", |document| document["metadata"]["snapshot_id"] = json!("17")),
+        ("snapshot_id", |document| document["metadata"]["snapshot_id"] = json!("01890A5D-AC96-774B-BCCE-B302099A8057")),
+        ("snapshot_id", |document| document["metadata"]["snapshot_id"] = json!("01890a5dac96774bbcceb302099a8057")),
+        ("timestamp", |document| document["metadata"]["timestamp"] = json!("yesterday")),
+        ("timestamp", |document| document["metadata"]["timestamp"] = json!("2026-01-31T12:00:00Z")),
+        ("timestamp", |document| document["metadata"]["timestamp"] = json!("2026-01-31T12:00:00.000000+00:00")),
+        ("timestamp", |document| document["metadata"]["timestamp"] = json!("2026-02-30T12:00:00.000000Z")),
+        ("timestamp", |document| document["metadata"]["timestamp"] = json!("2026-01-31 12:00:00.000000Z")),
+        ("kind", |document| document["metadata"]["kind"] = json!("snapshot")),
+        ("seal", |document| document["metadata"]["seal"] = json!("checked")),
         ("labels", |document| document["metadata"]["labels"] = json!({"a": 1})),
         ("format", |document| document["metadata"]["format_version"] = json!(2)),
         ("gzip", |document| document["metadata"]["compression_algorithm"] = json!("none")),
@@ -477,7 +626,7 @@ fn a_document_of_the_other_codec_is_refused() {
 
 #[test]
 fn blocks_beyond_the_limit_are_refused_by_their_number() {
-    // More rows than are read, without a byte of data behind them.
+    // More rows than are read, without their frames.
     let mut parts = Parts::new(true, &[], 1);
     parts.blocks = vec![(Vec::new(), 10, 1, [0; 32]); persist_guest::MAX_BLOCKS as usize + 1];
     refused("rows", &parts, ErrorCode::LimitExceeded, "262144");
@@ -496,7 +645,9 @@ fn what_is_no_snapshot_is_named() {
         (gzip(), ErrorCode::NotASnapshot, "a gzip file that Persist did not write"),
         (b"\x89PNG\r\n\x1a\n and so on".to_vec(), ErrorCode::NotASnapshot, "neither gzip nor zstd"),
         (b"{\"messages\": []}".to_vec(), ErrorCode::NotASnapshot, "neither gzip nor zstd"),
-        (zstd_frame(b"a log", true, true), ErrorCode::NotASnapshot, "no footer"),
+        (zstd_frame(b"a log", true, true), ErrorCode::NotASnapshot, "a zstd file that Persist did not write"),
+        (zstd_block(&state()), ErrorCode::InvalidFormat, "cut short"),
+        (zstd_block(&state())[..40].to_vec(), ErrorCode::InvalidFormat, "cut short"),
         (cut[..100].to_vec(), ErrorCode::InvalidFormat, "cut short"),
         (vec![0; 200_000], ErrorCode::NotASnapshot, "neither gzip nor zstd"),
     ];
@@ -516,7 +667,7 @@ fn what_is_no_snapshot_is_named() {
 fn a_bomb_does_not_go_off() {
     // A frame that inflates to 8 MiB, declared as 100 bytes.
     let bomb = vec![0; 8 << 20];
-    for (gzip, frame) in [(true, deflate(&bomb)), (false, zstd_frame(&bomb, true, true))] {
+    for (gzip, frame) in [(true, deflate(&bomb)), (false, zstd_block(&bomb))] {
         let mut parts = Parts::new(gzip, &[7; 100], 100);
         let before = parts.blocks[0].1;
         parts.reframe(0, frame);
@@ -525,7 +676,7 @@ fn a_bomb_does_not_go_off() {
             // Too long for 100 bytes, already by the table.
             refused("bomb", &parts, ErrorCode::InvalidFormat, "block 0");
         } else {
-            refused("bomb", &parts, ErrorCode::InvalidFormat, "another size");
+            refused("bomb", &parts, ErrorCode::InvalidFormat, "not that of a block of its length");
         }
     }
 }

@@ -9,50 +9,17 @@ use persist_guest::error::{ErrorCode, Result};
 use persist_guest::hash::hex;
 use persist_guest::memory::MemoryStorage;
 use persist_guest::restore::Restorer;
+use persist_guest::salvage::Salvager;
 use persist_guest::save::Saver;
-use persist_guest::storage::{Precondition, Storage};
+use persist_guest::storage::Precondition;
 use persist_guest::verify::Verifier;
 use persist_guest::{Metadata, SaveOptions, snapshots, verify};
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 
-const KEY: &str = "x";
+mod support;
 
-fn options(codec: Codec) -> SaveOptions {
-    SaveOptions {
-        agent_id: "agent".to_owned(),
-        session_id: "session".to_owned(),
-        codec: Some(codec),
-        snapshot_id: Some("01890a5d-ac96-774b-bcce-b302099a8057".to_owned()),
-        timestamp: Some("2026-01-31T12:00:00Z".to_owned()),
-        ..SaveOptions::default()
-    }
-}
-
-/// Bytes that look a bit like text: they compress, but not to nothing.
-fn text(length: usize, seed: u64) -> Vec<u8> {
-    const WORDS: [&str; 12] = ["the ", "agent ", "said ", "\"role\": ", "user", ", ", "\n", "tool call ", "42 ", "é", "answer ", "{}"];
-    let mut state = seed | 1;
-    let mut bytes = Vec::with_capacity(length + 16);
-    while bytes.len() < length {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        bytes.extend_from_slice(WORDS[(state >> 33) as usize % WORDS.len()].as_bytes());
-    }
-    bytes.truncate(length);
-    bytes
-}
-
-fn noise(length: usize) -> Vec<u8> {
-    let mut state = 88_172_645_463_325_252_u64;
-    (0..length)
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state as u8
-        })
-        .collect()
-}
+use support::{KEY, noise, options, text};
 
 /// Writes the state in pieces of these lengths, over and over.
 fn save_in_pieces(storage: &MemoryStorage, state: &[u8], pieces: &[usize], options: SaveOptions) -> Metadata {
@@ -70,7 +37,7 @@ fn save_in_pieces(storage: &MemoryStorage, state: &[u8], pieces: &[usize], optio
 }
 
 fn read_in_pieces(storage: &MemoryStorage, max: u32) -> Result<Vec<u8>> {
-    let mut restorer = Restorer::open(storage, KEY)?;
+    let mut restorer = Restorer::open(storage, KEY, true)?;
     let mut state = Vec::new();
     loop {
         let chunk = restorer.read(max)?;
@@ -164,7 +131,7 @@ fn blocks_that_are_encoded_elsewhere_give_the_same_bytes() {
             saver.commit().unwrap();
             assert!(storage.get(KEY).unwrap() == whole, "{} of {size}", codec.name());
 
-            let restorer = Restorer::open(&storage, KEY).unwrap();
+            let restorer = Restorer::open(&storage, KEY, false).unwrap();
             let plan = restorer.plan(0, u32::MAX);
             assert_eq!(plan.len(), restorer.block_count() as usize);
             let (mut decoder, mut restored, mut block) = (Decoder::default(), Vec::new(), Vec::new());
@@ -244,8 +211,8 @@ fn what_is_appended_has_to_be_what_was_hashed() {
     assert_eq!(saver.commit().unwrap_err().code, ErrorCode::InvalidArgument);
 
     let mut saver = open();
-    saver.append(&block(b"not a full block")).unwrap();
-    assert_eq!(saver.append(&block(b"and one behind it")).unwrap_err().code, ErrorCode::InvalidArgument);
+    let changed = codec::EncodedBlock { hash: [7; 32], ..block(b"x") };
+    assert_eq!(saver.append(&changed).unwrap_err().code, ErrorCode::Integrity);
 
     let mut saver = open();
     let mut bloated = block(b"x");
@@ -280,7 +247,8 @@ fn the_verifier_wants_all_bytes_and_no_more() {
     }
     let mut verifier = Verifier::open(&storage, KEY).unwrap();
     verifier.write(&bytes[..bytes.len() - 1]).unwrap();
-    assert_eq!(verifier.finish().unwrap_err().code, ErrorCode::Integrity);
+    let error = verifier.finish().unwrap_err();
+    assert_eq!((error.code, error.retryable), (ErrorCode::Io, true), "who reads gave too little: that says nothing of the snapshot");
 
     let mut verifier = Verifier::open(&storage, KEY).unwrap();
     verifier.write(&bytes).unwrap();
@@ -299,80 +267,92 @@ fn a_crc32_of_parts_is_that_of_the_whole() {
 }
 
 #[test]
-fn metadata_is_one_small_read() {
+fn a_read_of_no_bytes_gives_none_and_changes_nothing() {
     let storage = MemoryStorage::default();
-    snapshots::save(&storage, KEY, &noise(20 << 20), options(Codec::Gzip)).unwrap();
-    snapshots::metadata(&storage, KEY).unwrap();
-    assert_eq!(storage.reads(), [65_536]);
+    let state = text(100_000, 3);
+    snapshots::save(&storage, KEY, &state, options(Codec::Zstd)).unwrap();
+    let mut restorer = Restorer::open(&storage, KEY, true).unwrap();
+    let mut salvager = Salvager::open(&storage, KEY).unwrap();
+    let (mut restored, mut salvaged) = (Vec::new(), Vec::new());
+    while restored.len() < state.len() {
+        assert!(restorer.read(0).unwrap().is_empty() && salvager.read(0).unwrap().is_empty());
+        restored.extend(restorer.read(30_000).unwrap());
+        salvaged.extend(salvager.read(30_000).unwrap());
+    }
+    assert!(restored == state && salvaged == state);
+    assert!(restorer.read(0).unwrap().is_empty() && restorer.read(1).unwrap().is_empty());
 }
 
 #[test]
-fn a_listing_shows_snapshots_and_what_is_none_page_by_page() {
-    let storage = MemoryStorage::default();
-    for index in 0..25 {
-        let options = SaveOptions { snapshot_index: index, ..options(Codec::Gzip) };
-        snapshots::save(&storage, &format!("a/{index:02}.json.gz"), b"{}", options).unwrap();
-    }
-    storage.put("a/07.json.gz", b"damaged".to_vec());
-    storage.put("b/other", Vec::new());
-    let mut keys = Vec::new();
-    let mut next = None;
-    loop {
-        let page = snapshots::list(&storage, "a/", next.as_deref(), 10).unwrap();
-        assert!(page.entries.len() <= 10);
-        keys.extend(page.entries.iter().map(|entry| match entry {
-            snapshots::ListEntry::Snapshot(metadata) => metadata.key.clone(),
-            snapshots::ListEntry::Unreadable { info, error } => format!("{}: {:?}", info.key, error.code),
-        }));
-        next = page.next;
-        if next.is_none() {
-            break;
-        }
-    }
-    let expected: Vec<String> =
-        (0..25).map(|index| if index == 7 { "a/07.json.gz: NotASnapshot".to_owned() } else { format!("a/{index:02}.json.gz") }).collect();
-    assert_eq!(keys, expected);
-    for limit in [0, 1001] {
-        assert_eq!(snapshots::list(&storage, "", None, limit).unwrap_err().code, ErrorCode::InvalidArgument);
-    }
-}
+fn a_host_may_hash_and_is_checked_where_that_is_cheap() {
+    for codec in [Codec::Gzip, Codec::Zstd] {
+        let storage = MemoryStorage::default();
+        let open = || Saver::open(&storage, KEY, SaveOptions { host_hashes: true, ..options(codec) }).unwrap();
+        for size in [0, 5, 64 << 10, 3_000_000] {
+            let state = text(size, 6);
+            let hash: [u8; 32] = Sha256::digest(&state).into();
+            snapshots::save(&storage, KEY, &state, options(codec)).unwrap();
+            let expected = storage.get(KEY).unwrap();
+            let mut saver = open();
+            saver.write(&state).unwrap();
+            saver.set_content_hash(hash).unwrap();
+            assert_eq!(saver.commit().unwrap().content_hash, hex(&hash));
+            assert!(storage.get(KEY).unwrap() == expected, "the same bytes as without");
 
-#[test]
-fn a_snapshot_that_is_replaced_while_it_is_opened_is_read_as_one_of_both() {
-    // Large enough for two requests: the second finds another object.
-    struct Replacing(MemoryStorage, std::cell::Cell<u32>, Vec<u8>);
-    impl Storage for Replacing {
-        type Writer = <MemoryStorage as Storage>::Writer;
-        type Reader = <MemoryStorage as Storage>::Reader;
-        fn open_write(&self, key: &str, options: persist_guest::storage::WriteOptions) -> Result<Self::Writer> {
-            self.0.open_write(key, options)
-        }
-        fn open_read(&self, key: &str, range: persist_guest::storage::ByteRange, if_match: Option<&str>) -> Result<Self::Reader> {
-            if if_match.is_some() && self.1.get() > 0 {
-                self.1.set(self.1.get() - 1);
-                self.0.put(key, self.2.clone());
+            // Wrong: found out at once, or when it is read.
+            let mut saver = open();
+            saver.write(&state).unwrap();
+            saver.set_content_hash([7; 32]).unwrap();
+            let outcome = saver.commit();
+            if size <= 64 << 10 {
+                assert_eq!(outcome.unwrap_err().code, ErrorCode::Integrity);
+                assert!(storage.get(KEY).unwrap() == expected);
+            } else {
+                outcome.unwrap();
+                assert_eq!(snapshots::restore(&storage, KEY).unwrap_err().code, ErrorCode::Integrity);
             }
-            self.0.open_read(key, range, if_match)
         }
-        fn stat(&self, key: &str) -> Result<persist_guest::storage::ObjectInfo> {
-            self.0.stat(key)
-        }
-        fn delete(&self, key: &str, precondition: Precondition) -> Result<()> {
-            self.0.delete(key, precondition)
-        }
-        fn list_objects(&self, prefix: &str, after: Option<&str>, limit: u32) -> Result<Vec<persist_guest::storage::ObjectInfo>> {
-            self.0.list_objects(prefix, after, limit)
-        }
+        // Through append, no byte is seen here.
+        let state = text(10_000, 2);
+        let block = Encoder::new(codec, codec.default_level()).unwrap().encode(&state).unwrap();
+        let mut saver = open();
+        saver.append(&block).unwrap();
+        saver.set_content_hash(Sha256::digest(&state).into()).unwrap();
+        saver.commit().unwrap();
+        assert!(snapshots::restore(&storage, KEY).unwrap() == state);
+        // Not given, given twice, given unasked, and hashed on top.
+        let mut saver = open();
+        saver.write(b"x").unwrap();
+        assert_eq!(saver.commit().unwrap_err().code, ErrorCode::InvalidArgument);
+        let mut saver = open();
+        saver.set_content_hash([0; 32]).unwrap();
+        assert_eq!(saver.set_content_hash([0; 32]).unwrap_err().code, ErrorCode::InvalidArgument);
+        assert_eq!(saver.set_content_hash([0; 32]).unwrap_err().code, ErrorCode::InvalidArgument, "a saver that failed takes no more");
+        assert_eq!(open().hash(b"x").unwrap_err().code, ErrorCode::InvalidArgument);
+        let mut unasked = Saver::open(&storage, KEY, options(codec)).unwrap();
+        assert_eq!(unasked.set_content_hash([0; 32]).unwrap_err().code, ErrorCode::InvalidArgument);
     }
-    let storage = MemoryStorage::default();
-    let (first, second) = (noise(200_000), text(900_000, 8));
-    snapshots::save(&storage, KEY, &second, options(Codec::Gzip)).unwrap();
-    let replacement = storage.get(KEY).unwrap();
-    for (times, outcome) in [(1, Ok(&second)), (2, Ok(&second)), (100, Err(ErrorCode::PreconditionFailed))] {
-        snapshots::save(&storage, KEY, &first, options(Codec::Gzip)).unwrap();
-        let replacing = Replacing(storage.clone(), std::cell::Cell::new(times), replacement.clone());
-        let restored = snapshots::restore(&replacing, KEY);
-        assert!(restored.as_ref().map_err(|error| error.code) == outcome, "{times}");
+}
+
+#[test]
+fn blocks_that_are_appended_may_differ_in_length() {
+    for codec in [Codec::Gzip, Codec::Zstd] {
+        let storage = MemoryStorage::default();
+        let mut saver = Saver::open(&storage, KEY, options(codec)).unwrap();
+        let mut encoder = Encoder::new(codec, codec.default_level()).unwrap();
+        let state = text(300_000, 6);
+        let (mut rest, lengths) = (&state[..], [1, 100_000, 7, 150_000, 49_992]);
+        for length in lengths {
+            let (block, behind) = rest.split_at(length);
+            rest = behind;
+            saver.hash(block).unwrap();
+            saver.append(&encoder.encode(block).unwrap()).unwrap();
+        }
+        saver.commit().unwrap();
+        assert!(snapshots::restore(&storage, KEY).unwrap() == state);
+        verify::verify(&storage, KEY).unwrap();
+        let plan = Restorer::open(&storage, KEY, false).unwrap().plan(0, u32::MAX);
+        assert!(plan.iter().map(|block| block.length as usize).eq(lengths));
     }
 }
 
@@ -412,7 +392,7 @@ proptest! {
         let storage = MemoryStorage::default();
         let saved = save_in_pieces(&storage, &state, &[100_000], SaveOptions { description: Some(description), ..options(codec) });
         let file = storage.get(KEY).unwrap();
-        let plan = Restorer::open(&storage, KEY).unwrap().plan(0, u32::MAX);
+        let plan = Restorer::open(&storage, KEY, false).unwrap().plan(0, u32::MAX);
         let (mut position, mut size) = (0, 0);
         for (index, block) in plan.iter().enumerate() {
             prop_assert_eq!(block.offset, position);

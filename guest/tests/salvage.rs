@@ -1,5 +1,5 @@
-//! What is left of a snapshot that was cut short or damaged comes out, from the
-//! front up to the break, and the report says where that is.
+//! What is left of a snapshot that was cut short or damaged comes out, and the
+//! report says what is missing, and where.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -7,7 +7,7 @@ use persist_guest::codec::Codec;
 use persist_guest::error::ErrorCode;
 use persist_guest::memory::MemoryStorage;
 use persist_guest::restore::Restorer;
-use persist_guest::salvage::{Report, Salvager};
+use persist_guest::salvage::{Hole, Report, Salvager};
 use persist_guest::{SaveOptions, snapshots};
 
 const KEY: &str = "x";
@@ -21,7 +21,7 @@ fn snapshot(codec: Codec, state: &[u8]) -> (Vec<u8>, Vec<(u64, usize)>) {
     let storage = MemoryStorage::default();
     snapshots::save(&storage, KEY, state, SaveOptions { codec: Some(codec), ..SaveOptions::default() }).unwrap();
     let mut first = 0;
-    let plan = Restorer::open(&storage, KEY).unwrap().plan(0, u32::MAX);
+    let plan = Restorer::open(&storage, KEY, false).unwrap().plan(0, u32::MAX);
     let blocks = plan
         .iter()
         .map(|block| {
@@ -63,19 +63,83 @@ fn a_whole_snapshot_comes_out_whole_and_checked() {
 }
 
 #[test]
-fn a_damaged_block_ends_it_and_all_before_is_checked() {
+fn damaged_blocks_are_holes_and_all_others_come_out_checked() {
     let state = state();
     for codec in [Codec::Gzip, Codec::Zstd] {
         let (whole, blocks) = snapshot(codec, &state);
         assert!(blocks.len() >= 4);
-        for (offset, first) in blocks {
+        let end_of = |index: usize| blocks.get(index + 1).map_or(state.len(), |block| block.1);
+        for (index, &(offset, first)) in blocks.iter().enumerate() {
             let mut damaged = whole.clone();
             damaged[offset as usize + 40] ^= 1;
             let (salvaged, report) = salvage(damaged);
-            assert!(salvaged == state[..first]);
-            assert_eq!((report.checked_size, report.break_offset), (first as u64, Some(offset)));
+            assert!(salvaged == [&state[..first], &state[end_of(index)..]].concat());
+            let hole = Hole { state_offset: first as u64, length: (end_of(index) - first) as u64, object_offset: offset };
+            assert_eq!((report.holes, report.missing_size), (vec![hole], hole.length));
+            assert_eq!((report.checked_size, report.break_offset), (salvaged.len() as u64, Some(offset)));
             assert_eq!(report.reason.unwrap().code, ErrorCode::Integrity);
             assert!(report.metadata.is_some());
+        }
+        // Two that lie behind each other are one hole; two apart are two.
+        for (which, holes) in [([1, 2], 1), ([0, 2], 2)] {
+            let mut damaged = whole.clone();
+            which.iter().for_each(|index| damaged[blocks[*index].0 as usize + 40] ^= 1);
+            let (salvaged, report) = salvage(damaged);
+            assert_eq!((report.holes.len(), report.missing_size), (holes, (state.len() - salvaged.len()) as u64));
+        }
+    }
+}
+
+#[test]
+fn a_damaged_front_costs_its_block_and_no_more() {
+    let state = state();
+    for codec in [Codec::Gzip, Codec::Zstd] {
+        let (mut damaged, blocks) = snapshot(codec, &state);
+        damaged[..4096].fill(0);
+        let (salvaged, report) = salvage(damaged);
+        assert!(salvaged == state[blocks[1].1..], "{}", codec.name());
+        assert_eq!((report.checked_size, report.missing_size), (salvaged.len() as u64, blocks[1].1 as u64));
+        assert_eq!(report.break_offset, Some(0));
+    }
+}
+
+#[test]
+fn bytes_that_are_missing_or_too_many_cost_the_blocks_they_are_in() {
+    let state = state();
+    for codec in [Codec::Gzip, Codec::Zstd] {
+        let (whole, blocks) = snapshot(codec, &state);
+        // A page is gone from the middle of a block.
+        let at = blocks[1].0 as usize + 5000;
+        let gone = [&whole[..at], &whole[at + 4096..]].concat();
+        let (salvaged, report) = salvage(gone);
+        assert!(salvaged == [&state[..blocks[1].1], &state[blocks[2].1..]].concat(), "{}", codec.name());
+        assert_eq!((report.checked_size, report.holes.len()), (salvaged.len() as u64, 1));
+        // Behind the end stands something: zeros of a crash, or a line of text.
+        for more in [vec![0; 3_000_000], vec![0; 1], b"appended by accident\n".to_vec(), [&b"PERSIST\0".repeat(100)[..], b"xyz"].concat()] {
+            let (salvaged, report) = salvage([&whole[..], &more].concat());
+            assert!(salvaged == state, "{} and {} bytes", codec.name(), more.len());
+            assert_eq!((report.checked_size, report.missing_size), (state.len() as u64, 0));
+            assert_eq!(report.reason.unwrap().code, ErrorCode::Integrity);
+        }
+    }
+}
+
+#[test]
+fn zeros_in_place_of_the_end_are_no_state() {
+    let state = state();
+    for codec in [Codec::Gzip, Codec::Zstd] {
+        let (whole, blocks) = snapshot(codec, &state);
+        let middle = (blocks[2].0 + blocks[3].0) / 2;
+        for kept in [blocks[1].0 + 5000, blocks[2].0, middle].map(|kept| kept as usize) {
+            let mut zeroed = whole.clone();
+            zeroed[kept..].fill(0);
+            let (salvaged, report) = salvage(zeroed);
+            assert!(state.starts_with(&salvaged), "{}: nothing is invented", codec.name());
+            let complete = blocks.iter().rev().find(|(offset, _)| *offset as usize <= kept).unwrap().1;
+            assert!(salvaged.len() >= complete, "{}: {} of {complete}", codec.name(), salvaged.len());
+            let at = report.break_offset.unwrap() as usize;
+            assert!(at <= kept && kept - at < 16, "the break is where the zeros begin, {at} of {kept}");
+            assert_eq!(report.checked_size, 0);
         }
     }
 }

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+#[path = "../../tests/support/craft.rs"]
+mod craft;
+
 use persist_guest::codec::Codec;
 use persist_guest::error::{Error, ErrorCode};
 use persist_guest::memory::MemoryStorage;
@@ -10,9 +13,14 @@ use persist_guest::{SaveOptions, snapshots, verify};
 
 const KEY: &str = "x";
 
-/// A snapshot of two blocks, so that there is a frame in the middle, small
-/// enough to try everything. The state compresses well.
+/// A snapshot of two blocks, so that there is a frame in the middle, and with a
+/// seal, small enough to try everything. The state compresses well.
 fn snapshot(codec: Codec) -> Vec<u8> {
+    let plain = saved(codec);
+    craft::sealed(codec == Codec::Gzip, &plain, b"a seal that nobody here knows")
+}
+
+fn saved(codec: Codec) -> Vec<u8> {
     let storage = MemoryStorage::default();
     let state: Vec<u8> = (0..codec.block_size() + 100).map(|index| (index % 7) as u8).collect();
     let options = SaveOptions {
@@ -32,7 +40,7 @@ fn read(bytes: Vec<u8>) -> [Result<(), Error>; 3] {
     let storage = MemoryStorage::default();
     storage.put(KEY, bytes);
     let stream = || {
-        let mut restorer = Restorer::open(&storage, KEY)?;
+        let mut restorer = Restorer::open(&storage, KEY, true)?;
         while !restorer.read(1 << 16)?.is_empty() {}
         Ok(())
     };

@@ -1,4 +1,4 @@
-//! The WIT world `persist`, generated, and what its resources and errors are
+//! The WIT world `core`, generated, and what its resources and errors are
 //! here; nothing of it leaves the crate.
 
 use crate::error::{ErrorCode, PersistError};
@@ -8,7 +8,7 @@ use crate::storage::{StorageReader, StorageWriter};
 mod generated {
     wasmtime::component::bindgen!({
         path: "../wit",
-        world: "persist",
+        world: "core",
         imports: { default: trappable },
         trappable_error_type: {
             "persist:snapshot/storage.error" => crate::bindings::StorageFailure,
@@ -22,7 +22,7 @@ mod generated {
 
 pub(crate) use generated::exports::persist::snapshot::snapshots;
 pub(crate) use generated::persist::snapshot::storage;
-pub(crate) use generated::{Persist, PersistPre};
+pub(crate) use generated::{Core as Persist, CorePre as PersistPre};
 
 /// What stands behind a guest's writer. Public for the generated bindings
 /// alone; this module does not leave the crate.

@@ -9,7 +9,7 @@ use crate::cancel::CancelToken;
 use crate::error::{PersistError, Result};
 use crate::guest::{Guest, Shared, log};
 use crate::list::Snapshots;
-use crate::metadata::{SnapshotMetadata, SnapshotOptions};
+use crate::metadata::{ListFilter, SnapshotMetadata, SnapshotOptions};
 use crate::restore::SnapshotReader;
 use crate::salvage::Salvager;
 use crate::sandbox::Limits;
@@ -142,8 +142,8 @@ impl Engine {
         SnapshotReader::open(self.guest()?, key)
     }
 
-    /// What a snapshot says of itself, after its digest was checked; reads at
-    /// most its last 64 KiB, and the block table where that does not hold it.
+    /// What a snapshot says of itself, after its digest was checked; reads its
+    /// last 64 KiB, whatever the size of the state.
     ///
     /// # Errors
     /// As [`restore`](Self::restore).
@@ -195,32 +195,38 @@ impl Engine {
     ) -> Result<(SnapshotMetadata, Option<T>)> {
         let mut attempt = 1;
         loop {
-            let mut guest = self.guest()?;
-            let verifier = guest.call(|persist, store| persist.persist_snapshot_snapshots().call_open_verifier(store, key))?;
-            let metadata =
-                guest.call(|persist, store| persist.persist_snapshot_snapshots().verifier().call_metadata(store, verifier).map(Ok))?;
-            let metadata = SnapshotMetadata::from(metadata);
-            let Some(mut sink) = open(&metadata)? else { return Ok((metadata, None)) };
-            let mut object = match self.storage.open_read(key, ReadOptions { range: ByteRange::All, if_match: metadata.etag }) {
-                // Replaced between the two reads: what is there now will do.
-                Err(PersistError::Conflict(_)) if attempt < OPEN_ATTEMPTS => {
-                    attempt += 1;
-                    continue;
-                }
-                opened => opened?,
-            };
-            loop {
-                self.cancel.check()?;
-                let chunk = object.read(STORED_CHUNK)?;
-                if chunk.is_empty() {
-                    break;
-                }
-                guest.call(|persist, store| persist.persist_snapshot_snapshots().verifier().call_write(store, verifier, &chunk))?;
-                each(&mut sink, &chunk)?;
+            match self.read_verified_once(key, &mut open, &mut each) {
+                // Replaced while it was read: what is there now will do.
+                Err(PersistError::Conflict(_)) if attempt < OPEN_ATTEMPTS => attempt += 1,
+                read => return read,
             }
-            let metadata = guest.call(|persist, store| persist.persist_snapshot_snapshots().verifier().call_finish(store, verifier))?;
-            return Ok((SnapshotMetadata::from(metadata), Some(sink)));
         }
+    }
+
+    fn read_verified_once<T>(
+        &self,
+        key: &str,
+        open: &mut impl FnMut(&SnapshotMetadata) -> Result<Option<T>>,
+        each: &mut impl FnMut(&mut T, &[u8]) -> Result<()>,
+    ) -> Result<(SnapshotMetadata, Option<T>)> {
+        let mut guest = self.guest()?;
+        let verifier = guest.call(|persist, store| persist.persist_snapshot_snapshots().call_open_verifier(store, key))?;
+        let metadata =
+            guest.call(|persist, store| persist.persist_snapshot_snapshots().verifier().call_metadata(store, verifier).map(Ok))?;
+        let metadata = SnapshotMetadata::from(metadata);
+        let Some(mut sink) = open(&metadata)? else { return Ok((metadata, None)) };
+        let mut object = self.storage.open_read(key, ReadOptions { range: ByteRange::All, if_match: metadata.etag })?;
+        loop {
+            self.cancel.check()?;
+            let chunk = object.read(STORED_CHUNK)?;
+            if chunk.is_empty() {
+                break;
+            }
+            guest.call(|persist, store| persist.persist_snapshot_snapshots().verifier().call_write(store, verifier, &chunk))?;
+            each(&mut sink, &chunk)?;
+        }
+        let metadata = guest.call(|persist, store| persist.persist_snapshot_snapshots().verifier().call_finish(store, verifier))?;
+        Ok((SnapshotMetadata::from(metadata), Some(sink)))
     }
 
     /// Copies a snapshot, byte for byte, to a key of another engine's storage,
@@ -248,7 +254,7 @@ impl Engine {
                 }
                 let options = WriteOptions {
                     precondition: precondition.clone(),
-                    size_hint: Some(metadata.stored_size),
+                    object_size_hint: Some(metadata.stored_size),
                     content_type: Some(metadata.compression_algorithm.media_type().to_owned()),
                     attributes: Vec::new(),
                 };
@@ -271,9 +277,9 @@ impl Engine {
         self.logged("copy", key, copy, |copied| metadata_sizes(&copied.metadata))
     }
 
-    /// What can still be had of a damaged snapshot, from its front up to the
-    /// break. It is unverified as a whole; the report says how much of it was
-    /// checked.
+    /// What can still be had of a damaged snapshot: every block that is whole,
+    /// or without a block table the front up to the break. It is unverified as
+    /// a whole; the report says how much of it was checked, and what is missing.
     ///
     /// # Errors
     /// `NotFound`, `InvalidFormat` for what has no beginning of a snapshot, and
@@ -306,7 +312,13 @@ impl Engine {
     /// keys. What can't be read is an entry too; an error of the storage is the
     /// last item.
     pub fn list(&self, prefix: &str) -> Snapshots {
-        Snapshots::new(self, prefix)
+        self.list_filtered(prefix, ListFilter::default())
+    }
+
+    /// As [`list`](Self::list), without the snapshots that the filter does not
+    /// want. What can't be read is never left out.
+    pub fn list_filtered(&self, prefix: &str, filter: ListFilter) -> Snapshots {
+        Snapshots::new(self, prefix, filter)
     }
 }
 

@@ -104,7 +104,7 @@ fn expect(is_right: bool, problem: &str) -> Result<()> {
 }
 
 fn write(storage: &dyn StorageAdapter, key: &str, content: &[u8], precondition: Precondition) -> Result<Option<String>> {
-    let options = WriteOptions { precondition, size_hint: Some(content.len() as u64), ..WriteOptions::default() };
+    let options = WriteOptions { precondition, object_size_hint: Some(content.len() as u64), ..WriteOptions::default() };
     let mut writer = storage.open_write(key, options)?;
     writer.write(content)?;
     writer.commit().map(|info| info.etag)

@@ -75,13 +75,15 @@ pub use health::{HealthCheck, check_health};
 pub use key::check_key;
 pub use list::Snapshots;
 pub use location::StorageLocation;
-pub use metadata::{Codec, FORMAT_VERSION, ListEntry, Precondition, SnapshotMetadata, SnapshotOptions};
+pub use metadata::{
+    Codec, Encryption, FORMAT_VERSION, Hole, ListEntry, ListFilter, Precondition, SealState, SnapshotMetadata, SnapshotOptions,
+};
 pub use restore::SnapshotReader;
 pub use salvage::{SalvageReport, Salvager};
 pub use save::SnapshotWriter;
 pub use storage::{
-    ByteRange, Conditions, Durability, LocalFileStorage, MemoryStorage, ObjectInfo, ReadOptions, StorageAdapter, StorageReader,
-    StorageWriter, WriteOptions,
+    ByteRange, Capabilities, DeleteFailure, Durability, LevelEntry, LocalFileStorage, MemoryStorage, ObjectInfo, ReadAnswer, ReadOptions,
+    ReadRequest, StorageAdapter, StorageReader, StorageWriter, WriteOptions,
 };
 #[cfg(feature = "s3")]
 pub use storage::{S3Addressing, S3Checksums, S3Credentials, S3Encryption, S3Options, S3StorageAdapter};

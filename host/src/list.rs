@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::bindings::snapshots as wit;
 use crate::engine::Engine;
 use crate::error::{ErrorCode, PersistError, Result};
-use crate::metadata::ListEntry;
+use crate::metadata::{ListEntry, ListFilter};
 use crate::sandbox::from_guest;
 use crate::storage::ObjectInfo;
 
@@ -24,6 +24,7 @@ const MIN_SHARE: usize = 4;
 pub struct Snapshots {
     engine: Engine,
     prefix: String,
+    filter: ListFilter,
     page: VecDeque<Result<ListEntry>>,
     /// Where the next page starts; none before the first.
     start_after: Option<String>,
@@ -31,8 +32,8 @@ pub struct Snapshots {
 }
 
 impl Snapshots {
-    pub(crate) fn new(engine: &Engine, prefix: &str) -> Self {
-        Self { engine: engine.clone(), prefix: prefix.to_owned(), page: VecDeque::new(), start_after: None, ended: false }
+    pub(crate) fn new(engine: &Engine, prefix: &str, filter: ListFilter) -> Self {
+        Self { engine: engine.clone(), prefix: prefix.to_owned(), filter, page: VecDeque::new(), start_after: None, ended: false }
     }
 
     fn next_page(&mut self) -> Result<()> {
@@ -44,8 +45,8 @@ impl Snapshots {
         self.start_after = objects.last().map(|info| info.key.clone());
         let share = objects.len().div_ceil(storage.parallelism().max(1)).max(MIN_SHARE);
         let shares: Vec<&[ObjectInfo]> = objects.chunks(share).collect();
-        let (engine, prefix) = (&self.engine, self.prefix.as_str());
-        let look = |share: &&[ObjectInfo]| look_at(engine, prefix, share);
+        let (engine, prefix, filter) = (&self.engine, self.prefix.as_str(), wit::ListFilter::from(self.filter.clone()));
+        let look = |share: &&[ObjectInfo]| look_at(engine, prefix, &filter, share);
         let found: Vec<Vec<Result<ListEntry>>> = match shares.as_slice() {
             [] => Vec::new(),
             [only] => vec![look(only)],
@@ -64,7 +65,7 @@ impl Snapshots {
 
 /// What the component says of these objects. An error of the storage is the
 /// last item.
-fn look_at(engine: &Engine, prefix: &str, objects: &[ObjectInfo]) -> Vec<Result<ListEntry>> {
+fn look_at(engine: &Engine, prefix: &str, filter: &wit::ListFilter, objects: &[ObjectInfo]) -> Vec<Result<ListEntry>> {
     let mut entries = Vec::new();
     let mut look = || {
         let mut guest = engine.guest()?;
@@ -72,8 +73,9 @@ fn look_at(engine: &Engine, prefix: &str, objects: &[ObjectInfo]) -> Vec<Result<
         let mut start_after: Option<String> = None;
         loop {
             let after = start_after.as_deref();
-            let page =
-                guest.call(|persist, store| persist.persist_snapshot_snapshots().call_list_snapshots(store, prefix, after, SNAPSHOTS))?;
+            let page = guest.call(|persist, store| {
+                persist.persist_snapshot_snapshots().call_list_snapshots(store, prefix, after, SNAPSHOTS, Some(filter))
+            })?;
             entries.extend(page.entries.into_iter().map(|entry| match entry {
                 wit::ListEntry::Snapshot(metadata) => Ok(ListEntry::Snapshot(Box::new(metadata.into()))),
                 wit::ListEntry::Unreadable(unreadable) => {

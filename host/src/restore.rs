@@ -4,15 +4,16 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Instant;
 
+use sha2::{Digest, Sha256};
 use wasmtime::component::ResourceAny;
 
 use crate::bindings::snapshots as wit;
 use crate::error::{ErrorCode, PersistError, Result};
 use crate::guest::{Guest, log};
-use crate::metadata::SnapshotMetadata;
+use crate::metadata::{Codec, SnapshotMetadata};
 use crate::parallel::Workers;
 use crate::process::OfProcess;
-use crate::storage::{MAX_READ, StorageReader};
+use crate::storage::{ByteRange, MAX_READ, ReadOptions, StorageAdapter, StorageReader};
 
 /// How many blocks are asked for at a time.
 const BATCH: u32 = 256;
@@ -33,6 +34,32 @@ struct Reading {
     guest: Guest,
     restorer: ResourceAny,
     output: Output,
+    state: StateHashes,
+}
+
+/// Of the state that was given out so far. Computed here, where the processor's
+/// own instructions can be used, and while workers decode what comes next.
+struct StateHashes {
+    content_hash: Sha256,
+    /// For other tools, where the codec has it.
+    crc32: Option<crc32fast::Hasher>,
+}
+
+impl StateHashes {
+    fn new(codec: Codec) -> Self {
+        Self { content_hash: Sha256::new(), crc32: (codec == Codec::Gzip).then(crc32fast::Hasher::new) }
+    }
+
+    fn update(&mut self, chunk: &[u8]) {
+        self.content_hash.update(chunk);
+        if let Some(crc32) = &mut self.crc32 {
+            crc32.update(chunk);
+        }
+    }
+
+    fn finish(&mut self) -> ([u8; 32], u32) {
+        (self.content_hash.finalize_reset().into(), self.crc32.take().map_or(0, crc32fast::Hasher::finalize))
+    }
 }
 
 /// How the state gets out of the component.
@@ -100,7 +127,7 @@ impl Blocks {
 
     fn read_ahead(&mut self, guest: &mut Guest, restorer: ResourceAny) -> Result<Option<Slice>> {
         let Some(block) = self.plan(guest, restorer)? else { return Ok(None) };
-        let bytes = self.read(&block)?;
+        let bytes = self.read(guest.storage(), &block)?;
         Ok(Some(Slice { block, bytes }))
     }
 
@@ -120,21 +147,29 @@ impl Blocks {
 
     /// The bytes of a block; fewer where the object ends early, which its worker
     /// finds out.
-    fn read(&mut self, block: &wit::BlockRef) -> Result<Vec<u8>> {
+    fn read(&mut self, storage: &dyn StorageAdapter, block: &wit::BlockRef) -> Result<Vec<u8>> {
         let wanted = block.prefix.len().saturating_add(block.frame_length as usize).saturating_add(block.suffix.len());
         if wanted > MAX_SLICE {
-            return Err(PersistError::new(ErrorCode::InvalidFormat, "Format error: a frame is longer than any may be"));
+            return Err(PersistError::new(ErrorCode::InvalidFormat, "a frame is longer than any may be"));
         }
-        let mut bytes = Vec::with_capacity(wanted);
-        while bytes.len() < wanted {
-            let chunk = self.data.read(u32::try_from(wanted - bytes.len()).unwrap_or(u32::MAX))?;
-            if chunk.is_empty() {
-                break;
-            }
-            bytes.extend_from_slice(&chunk);
-        }
-        Ok(bytes)
+        let Some(key) = &block.key else { return read_up_to(&mut *self.data, wanted) };
+        let range = ByteRange::Span { offset: block.offset, length: wanted as u64 };
+        let mut elsewhere = storage.open_read(key, ReadOptions { range, if_match: block.etag.clone() })?;
+        read_up_to(&mut *elsewhere, wanted)
     }
+}
+
+/// The next bytes, so many of them unless the range ends before.
+fn read_up_to(reader: &mut dyn StorageReader, wanted: usize) -> Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(wanted);
+    while bytes.len() < wanted {
+        let chunk = reader.read(u32::try_from(wanted - bytes.len()).unwrap_or(u32::MAX))?;
+        if chunk.is_empty() {
+            break;
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
 }
 
 /// More than the frame of the largest block has, with what is around it.
@@ -145,7 +180,9 @@ impl SnapshotReader {
         let began = Instant::now();
         let location = guest.storage().locate(key);
         let mut open = || {
-            let restorer = guest.call(|persist, store| persist.persist_snapshot_snapshots().call_open_restorer(store, key))?;
+            // The state as a whole is hashed here.
+            let options = wit::RestoreOptions { check_content_hash: false };
+            let restorer = guest.call(|persist, store| persist.persist_snapshot_snapshots().call_open_restorer(store, key, options))?;
             let metadata =
                 guest.call(|persist, store| persist.persist_snapshot_snapshots().restorer().call_metadata(store, restorer).map(Ok))?;
             let metadata = SnapshotMetadata::from(metadata);
@@ -154,7 +191,8 @@ impl SnapshotReader {
         };
         match open() {
             Ok((restorer, metadata, output)) => {
-                let reading = OfProcess::new(Reading { guest, restorer, output });
+                let state = StateHashes::new(metadata.compression_algorithm);
+                let reading = OfProcess::new(Reading { guest, restorer, output, state });
                 Ok(Self { reading, metadata, location, began, chunk: Vec::new(), given: 0 })
             }
             Err(error) => Err(PersistError::at(error, &location)).inspect_err(|error| log("restore", &location, began, Err(error))),
@@ -232,12 +270,23 @@ impl Output {
 
 impl Reading {
     fn next_chunk(&mut self) -> Result<Option<Vec<u8>>> {
-        let Self { guest, restorer, output } = self;
-        if let Output::Blocks(blocks) = output {
-            return blocks.next(guest, *restorer);
+        let Self { guest, restorer, output, state } = self;
+        let chunk = match output {
+            Output::Blocks(blocks) => blocks.next(guest, *restorer)?,
+            _ => {
+                let chunk =
+                    guest.call(|persist, store| persist.persist_snapshot_snapshots().restorer().call_read(store, *restorer, MAX_READ))?;
+                (!chunk.is_empty()).then_some(chunk)
+            }
+        };
+        match &chunk {
+            Some(chunk) => state.update(chunk),
+            None => {
+                let (hash, crc32) = state.finish();
+                guest.call(|persist, store| persist.persist_snapshot_snapshots().restorer().call_check(store, *restorer, &hash, crc32))?;
+            }
         }
-        let chunk = guest.call(|persist, store| persist.persist_snapshot_snapshots().restorer().call_read(store, *restorer, MAX_READ))?;
-        Ok((!chunk.is_empty()).then_some(chunk))
+        Ok(chunk)
     }
 }
 

@@ -6,7 +6,7 @@ use wasmtime::component::ResourceAny;
 
 use crate::error::{PersistError, Result};
 use crate::guest::{Guest, log};
-use crate::metadata::{Codec, SnapshotMetadata};
+use crate::metadata::{Codec, Hole, SnapshotMetadata};
 use crate::process::OfProcess;
 use crate::sandbox::from_guest;
 use crate::storage::MAX_READ;
@@ -24,8 +24,15 @@ pub struct SalvageReport {
     /// How many of them were checked against the hash of their frame. The
     /// others are what the codec made of what was there.
     pub checked_size: u64,
-    /// Where in the object it breaks, in bytes from its beginning; none if the
-    /// end of the state was reached.
+    /// Bytes of state that are known to be missing: those in all holes.
+    pub missing_size: u64,
+    /// Where something is missing between the parts that were given out, or
+    /// behind them, in the state's order: the first 1000 of them. Known only
+    /// where the block table is whole.
+    pub holes: Vec<Hole>,
+    /// Where in the object it breaks, in bytes from its beginning: the first
+    /// place, if there are several; none if the end of the state was reached
+    /// and nothing is missing.
     pub break_offset: Option<u64>,
     /// What was wrong there, or with metadata and table.
     pub reason: Option<PersistError>,
@@ -50,8 +57,8 @@ impl Salvager {
         }
     }
 
-    /// The next part of the state, at most a block of 8 MiB; none at the break
-    /// or the end.
+    /// The next part of the state, at most a block of 8 MiB; none at the end of
+    /// what there is.
     ///
     /// # Errors
     /// What the storage says.
@@ -77,6 +84,8 @@ impl Salvager {
             codec: report.codec.into(),
             salvaged_size: report.salvaged_size,
             checked_size: report.checked_size,
+            missing_size: report.missing_size,
+            holes: report.holes.into_iter().map(Hole::from).collect(),
             break_offset: report.break_offset,
             reason: report.reason.map(|error| from_guest(error, guest.storage()).at(&self.location)),
         })

@@ -13,7 +13,10 @@ use crate::bindings::{ReaderHandle, StorageFailure, WriterHandle, storage as wit
 use crate::budget::Share;
 use crate::cancel::{CancelToken, cancelled};
 use crate::error::{ErrorCode, HINT, PersistError};
-use crate::storage::{ByteRange, ObjectInfo, Precondition, ReadOptions, StorageAdapter, StorageReader, WriteOptions};
+use crate::storage::{
+    ByteRange, Capabilities, LevelEntry, MAX_READ, ObjectInfo, Precondition, ReadAnswer, ReadOptions, ReadRequest, StorageAdapter,
+    StorageReader, WriteOptions,
+};
 
 /// What the component may import, by the interface's name without version:
 /// its storage, and what Rust's standard library links anyway.
@@ -45,7 +48,8 @@ const MAX_COPY: usize = 16 << 20;
 /// Writers and readers that a guest may hold at once; it needs one or two.
 const MAX_HANDLES: usize = 64;
 
-/// The most objects that a guest may list in one call, by the contract.
+/// The most objects that a guest may list, read or delete in one call, by the
+/// contract.
 const MAX_LISTING: u32 = 1000;
 
 /// How often the engine's clock ticks while a guest runs; deadlines are this exact.
@@ -245,48 +249,24 @@ impl ResourceLimiter for Sandbox {
     }
 }
 
-/// The names under which location and a code of the host's alone pass through the
-/// guest, as a hint does under [`HINT`].
+/// The name under which a location passes through the guest, as a hint does
+/// under [`HINT`].
 const LOCATION: &str = "location";
-const CODE: &str = "code";
-
-/// Codes that a storage may give and the contract has no word for: to the
-/// guest they are `other`.
-const HOST_CODES: [ErrorCode; 3] = [ErrorCode::InvalidArgument, ErrorCode::LimitExceeded, ErrorCode::Refused];
 
 fn to_guest(error: &PersistError) -> wit::Error {
-    use wit::ErrorCode as To;
     let detail = error.detail();
-    let code = match detail.code {
-        ErrorCode::NotFound => To::NotFound,
-        ErrorCode::AlreadyExists => To::AlreadyExists,
-        ErrorCode::PreconditionFailed => To::PreconditionFailed,
-        ErrorCode::AccessDenied => To::AccessDenied,
-        ErrorCode::Credentials => To::Credentials,
-        ErrorCode::NoSuchBucket => To::NoSuchBucket,
-        ErrorCode::InvalidKey => To::InvalidKey,
-        ErrorCode::Unavailable => To::Unavailable,
-        ErrorCode::Timeout => To::Timeout,
-        ErrorCode::NoSpace => To::NoSpace,
-        ErrorCode::Unsupported => To::Unsupported,
-        ErrorCode::Io => To::Io,
-        _ => To::Other,
-    };
     let mut details = detail.facts.clone();
     details.extend(detail.location.clone().map(|location| (LOCATION.to_owned(), location)));
     details.extend(detail.hint.clone().map(|hint| (HINT.to_owned(), hint)));
-    details.extend(HOST_CODES.contains(&detail.code).then(|| (CODE.to_owned(), detail.code.as_str().to_owned())));
-    wit::Error { code, retryable: detail.retryable, message: detail.message.clone(), details }
+    wit::Error { code: detail.code.into(), retryable: detail.retryable, key: None, message: detail.message.clone(), details }
 }
 
 /// The error that the guest reports, with what passed through it taken out again.
-pub(crate) fn from_guest(error: crate::bindings::snapshots::Error, storage: &dyn StorageAdapter) -> PersistError {
+pub(crate) fn from_guest(error: wit::Error, storage: &dyn StorageAdapter) -> PersistError {
     let code = ErrorCode::from(error.code);
     let mut facts = error.details;
     let mut take = |name: &str| facts.iter().position(|(found, _)| found == name).map(|index| facts.remove(index).1);
-    let (location, hint, host_code) = (take(LOCATION), take(HINT), take(CODE));
-    let host_code = HOST_CODES.into_iter().find(|known| host_code.as_deref() == Some(known.as_str()));
-    let code = host_code.filter(|_| code == ErrorCode::Other).unwrap_or(code);
+    let (location, hint) = (take(LOCATION), take(HINT));
     let location = location.or_else(|| error.key.map(|key| storage.locate(&key)));
     let hint = hint.or_else(|| code.advice().map(str::to_owned));
     PersistError::from_detail(crate::error::ErrorDetail { code, message: error.message, location, retryable: error.retryable, hint, facts })
@@ -294,7 +274,18 @@ pub(crate) fn from_guest(error: crate::bindings::snapshots::Error, storage: &dyn
 
 impl From<ObjectInfo> for wit::ObjectInfo {
     fn from(info: ObjectInfo) -> Self {
-        Self { key: info.key, size: info.size, etag: info.etag, modified: info.modified }
+        let ObjectInfo { key, size, etag, modified, content_type, attributes, storage_time } = info;
+        Self { key, size, etag, modified, content_type, attributes, storage_time }
+    }
+}
+
+impl From<wit::ByteRange> for ByteRange {
+    fn from(range: wit::ByteRange) -> Self {
+        match range {
+            wit::ByteRange::All => Self::All,
+            wit::ByteRange::Span(span) => Self::Span { offset: span.offset, length: span.length },
+            wit::ByteRange::Suffix(length) => Self::Suffix(length),
+        }
     }
 }
 
@@ -308,23 +299,43 @@ impl From<wit::Precondition> for Precondition {
     }
 }
 
+/// What a call asks for in one go, by the contract.
+fn within_limit(count: usize, what: &str) -> Result<(), PersistError> {
+    if count <= MAX_LISTING as usize {
+        return Ok(());
+    }
+    Err(PersistError::new(ErrorCode::LimitExceeded, format!("{count} {what} in one call are more than the {MAX_LISTING} that are allowed")))
+}
+
+/// The length of a page, by the contract: the host would hold all of it.
+fn check_page(limit: u32) -> Result<(), PersistError> {
+    if (1..=MAX_LISTING).contains(&limit) {
+        return Ok(());
+    }
+    Err(PersistError::new(ErrorCode::InvalidArgument, format!("a listing has 1 to {MAX_LISTING} entries at a time, not {limit}")))
+}
+
 impl wit::Host for Sandbox {
-    fn supported_conditions(&mut self) -> wasmtime::Result<wit::Conditions> {
-        let supported = self.storage.supported_conditions();
-        let mut flags = wit::Conditions::empty();
-        if supported.if_absent {
-            flags |= wit::Conditions::IF_ABSENT;
-        }
-        if supported.if_match {
-            flags |= wit::Conditions::IF_MATCH;
-        }
-        Ok(flags)
+    fn capabilities(&mut self) -> wasmtime::Result<wit::CapabilitySet> {
+        use wit::CapabilitySet as Flag;
+        let Capabilities { if_absent, if_match, copy_range, content_type, attributes, storage_time } = self.storage.capabilities();
+        let claimed = [
+            (if_absent, Flag::IF_ABSENT),
+            (if_match, Flag::IF_MATCH),
+            (copy_range, Flag::COPY_RANGE),
+            (content_type, Flag::CONTENT_TYPE),
+            (attributes, Flag::ATTRIBUTES),
+            (storage_time, Flag::STORAGE_TIME),
+            // Every adapter can, at least one by one.
+            (true, Flag::READ_MANY | Flag::DELETE_MANY | Flag::LIST_LEVEL),
+        ];
+        Ok(claimed.into_iter().filter(|(is_claimed, _)| *is_claimed).fold(Flag::empty(), |flags, (_, flag)| flags | flag))
     }
 
     fn open_write(&mut self, key: String, options: wit::WriteOptions) -> Result<Resource<WriterHandle>, StorageFailure> {
         let options = WriteOptions {
             precondition: options.precondition.into(),
-            size_hint: options.size_hint,
+            object_size_hint: options.object_size_hint,
             content_type: options.content_type,
             attributes: options.attributes,
         };
@@ -333,11 +344,7 @@ impl wit::Host for Sandbox {
     }
 
     fn open_read(&mut self, key: String, options: wit::ReadOptions) -> Result<Resource<ReaderHandle>, StorageFailure> {
-        let range = match options.range {
-            wit::ByteRange::All => ByteRange::All,
-            wit::ByteRange::Span(span) => ByteRange::Span { offset: span.offset, length: span.length },
-            wit::ByteRange::Suffix(length) => ByteRange::Suffix(length),
-        };
+        let range = options.range.into();
         let options = ReadOptions { range, if_match: options.if_match };
         let reader = self.in_storage(|sandbox| Ok(sandbox.storage.open_read(&key, options)?))?;
         let handle = self.table.push(ReaderHandle(reader))?;
@@ -353,11 +360,55 @@ impl wit::Host for Sandbox {
         self.in_storage(|sandbox| Ok(sandbox.storage.delete_object(&key, precondition.into())?))
     }
 
-    fn list_objects(&mut self, prefix: String, start_after: Option<String>, limit: u32) -> Result<Vec<wit::ObjectInfo>, StorageFailure> {
-        if limit > MAX_LISTING {
-            // More than the contract allows: the host would hold all of it.
-            return Err(PersistError::new(ErrorCode::Unsupported, format!("a listing has at most {MAX_LISTING} entries at a time")).into());
+    fn read_many(&mut self, requests: Vec<wit::ReadRequest>) -> Result<Vec<Result<wit::ReadAnswer, wit::Error>>, StorageFailure> {
+        within_limit(requests.len(), "reads")?;
+        let requests: Vec<ReadRequest> = requests
+            .into_iter()
+            .map(|request| ReadRequest { key: request.key, range: request.range.into(), if_match: request.if_match })
+            .collect();
+        let mut wanted = 0_u64;
+        for request in &requests {
+            wanted = wanted.saturating_add(match request.range {
+                ByteRange::Span { length, .. } | ByteRange::Suffix(length) => length,
+                ByteRange::All => {
+                    let message = "a read of many objects has to say how many bytes it wants at most";
+                    return Err(PersistError::new(ErrorCode::InvalidArgument, message).into());
+                }
+            });
         }
+        if wanted > u64::from(MAX_READ) {
+            let message = format!("reads of {wanted} bytes in one call are more than the {MAX_READ} that are allowed");
+            return Err(PersistError::new(ErrorCode::LimitExceeded, message).into());
+        }
+        let answers = self.in_storage(|sandbox| Ok(sandbox.storage.read_many(&requests)?))?;
+        Ok(answers
+            .into_iter()
+            .map(|answer| {
+                answer.map(|ReadAnswer { info, bytes }| wit::ReadAnswer { info: info.into(), bytes }).map_err(|error| to_guest(&error))
+            })
+            .collect())
+    }
+
+    fn delete_many(&mut self, keys: Vec<String>) -> Result<Vec<wit::DeleteFailure>, StorageFailure> {
+        within_limit(keys.len(), "deletes")?;
+        let failures = self.in_storage(|sandbox| Ok(sandbox.storage.delete_many(&keys)?))?;
+        Ok(failures.into_iter().map(|failure| wit::DeleteFailure { key: failure.key, error: to_guest(&failure.error) }).collect())
+    }
+
+    fn list_level(&mut self, prefix: String, start_after: Option<String>, limit: u32) -> Result<Vec<wit::LevelEntry>, StorageFailure> {
+        check_page(limit)?;
+        let found = self.in_storage(|sandbox| Ok(sandbox.storage.list_level(&prefix, start_after.as_deref(), limit)?))?;
+        Ok(found
+            .into_iter()
+            .map(|entry| match entry {
+                LevelEntry::Object(info) => wit::LevelEntry::Object(info.into()),
+                LevelEntry::Prefix(prefix) => wit::LevelEntry::Prefix(prefix),
+            })
+            .collect())
+    }
+
+    fn list_objects(&mut self, prefix: String, start_after: Option<String>, limit: u32) -> Result<Vec<wit::ObjectInfo>, StorageFailure> {
+        check_page(limit)?;
         if let Some(objects) = &self.listing {
             let is_wanted =
                 |info: &&ObjectInfo| info.key.starts_with(&prefix) && start_after.as_ref().is_none_or(|after| info.key > *after);
@@ -380,6 +431,19 @@ impl wit::HostWriter for Sandbox {
         self.in_storage(|sandbox| Ok(sandbox.table.get_mut(&handle)?.0.write(&chunk)?))
     }
 
+    fn copy_range(
+        &mut self,
+        handle: Resource<WriterHandle>,
+        source: String,
+        span: wit::Span,
+        if_match: Option<String>,
+    ) -> Result<(), StorageFailure> {
+        self.in_storage(|sandbox| {
+            let writer = sandbox.table.get_mut(&handle)?;
+            Ok(writer.0.copy_range(&source, span.offset, span.length, if_match.as_deref())?)
+        })
+    }
+
     fn commit(&mut self, handle: Resource<WriterHandle>) -> Result<wit::ObjectInfo, StorageFailure> {
         let writer = self.table.delete(handle)?;
         let committed = self.in_storage(|_| Ok(writer.0.commit()?));
@@ -399,6 +463,9 @@ impl wit::HostReader for Sandbox {
     }
 
     fn read(&mut self, handle: Resource<ReaderHandle>, max: u32) -> Result<Vec<u8>, StorageFailure> {
+        if max == 0 {
+            return Ok(Vec::new());
+        }
         self.in_storage(|sandbox| Ok(sandbox.table.get_mut(&handle)?.0.read(max)?))
     }
 

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
+use sha2::{Digest, Sha256};
 use wasmtime::component::ResourceAny;
 
 use crate::bindings::snapshots as wit;
@@ -65,6 +66,9 @@ fn encode(guest: &mut Guest, block: &Block) -> Result<wit::EncodedBlock> {
 struct Saver {
     guest: Guest,
     handle: ResourceAny,
+    /// Of the state that has come so far: here the processor's own instructions
+    /// for SHA-256 can be used.
+    content_hash: Sha256,
     encoding: wit::Encoding,
     location: String,
     began: Instant,
@@ -76,17 +80,15 @@ impl Saver {
     }
 
     fn write(&mut self, state: &[u8]) -> Result<()> {
+        self.hash(state);
         let handle = self.handle;
         state.chunks(CHUNK).try_for_each(|chunk| {
             self.guest.call(|persist, store| persist.persist_snapshot_snapshots().saver().call_write(store, handle, chunk))
         })
     }
 
-    fn hash(&mut self, state: &[u8]) -> Result<()> {
-        let handle = self.handle;
-        state.chunks(CHUNK).try_for_each(|chunk| {
-            self.guest.call(|persist, store| persist.persist_snapshot_snapshots().saver().call_hash(store, handle, chunk))
-        })
+    fn hash(&mut self, state: &[u8]) {
+        self.content_hash.update(state);
     }
 
     fn append(&mut self, block: &wit::EncodedBlock) -> Result<()> {
@@ -96,6 +98,8 @@ impl Saver {
 
     fn commit(&mut self) -> Result<SnapshotMetadata> {
         let handle = self.handle;
+        let hash: [u8; 32] = self.content_hash.finalize_reset().into();
+        self.guest.call(|persist, store| persist.persist_snapshot_snapshots().saver().call_set_content_hash(store, handle, &hash))?;
         let committed = self.guest.call(|persist, store| persist.persist_snapshot_snapshots().saver().call_commit(store, handle));
         committed.map(SnapshotMetadata::from)
     }
@@ -115,7 +119,7 @@ impl Blocks {
             }
             state = rest;
         }
-        while self.hash(saver)? {}
+        while self.hash(saver) {}
         self.append_ready(saver)
     }
 
@@ -124,7 +128,7 @@ impl Blocks {
     fn submit(&mut self, plain: Vec<u8>, saver: &mut Saver) -> Result<()> {
         self.append_ready(saver)?;
         while self.workers.is_full() || self.unhashed.len() >= self.workers.most() {
-            if !self.hash(saver)? {
+            if !self.hash(saver) {
                 self.take(saver)?;
             }
             self.append_ready(saver)?;
@@ -144,10 +148,10 @@ impl Blocks {
     }
 
     /// Hashes the next block; false if there is none.
-    fn hash(&mut self, saver: &mut Saver) -> Result<bool> {
-        let Some(plain) = self.unhashed.pop_front() else { return Ok(false) };
-        saver.hash(&plain)?;
-        Ok(true)
+    fn hash(&mut self, saver: &mut Saver) -> bool {
+        let Some(plain) = self.unhashed.pop_front() else { return false };
+        saver.hash(&plain);
+        true
     }
 
     /// Waits for the next block and appends it; false if there is none.
@@ -162,7 +166,7 @@ impl Blocks {
         if !last.is_empty() {
             self.submit(last, saver)?;
         }
-        while self.hash(saver)? {}
+        while self.hash(saver) {}
         while self.take(saver)? {}
         Ok(())
     }
@@ -175,7 +179,7 @@ impl SnapshotWriter {
     pub(crate) fn open(mut guest: Guest, key: &str, options: SnapshotOptions) -> Result<Self> {
         let began = Instant::now();
         let size_hint = options.size_hint;
-        let options = options.into();
+        let options = wit::SaveOptions { host_hashes: true, ..options.into() };
         let location = guest.storage().locate(key);
         let mut open = || {
             let handle = guest.call(|persist, store| persist.persist_snapshot_snapshots().call_open_saver(store, key, &options))?;
@@ -193,7 +197,7 @@ impl SnapshotWriter {
                 return Err(PersistError::at(error, &location)).inspect_err(|error| log("snapshot", &location, began, Err(error)));
             }
         };
-        let saver = Saver { guest, handle, encoding, location, began };
+        let saver = Saver { guest, handle, content_hash: Sha256::new(), encoding, location, began };
         let is_small = size_hint.is_some_and(|size| size <= WORTH_WORKERS as u64);
         let input = if is_small { Input::Inline } else { Input::Undecided(Vec::new(), size_hint) };
         Ok(Self(OfProcess::new(Writing { input, saver })))

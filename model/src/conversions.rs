@@ -1,14 +1,51 @@
 //! What crosses the border of the component, in the terms of its hosts.
 
+/// Converts between [`ErrorCode`](crate::ErrorCode) and the codes that a binding
+/// generator made of the WIT interface `storage`, or of a world with the same
+/// list. Takes the path of the module that was generated.
+#[macro_export]
+macro_rules! code_conversions {
+    ($module:path) => {
+        $crate::__with_contract_codes!($crate::__code_conversions, $module);
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __code_conversions {
+    ($module:path; $($name:ident)*) => {
+        const _: () = {
+            use $module as wit;
+
+            impl From<wit::ErrorCode> for $crate::ErrorCode {
+                fn from(code: wit::ErrorCode) -> Self {
+                    match code {
+                        $(wit::ErrorCode::$name => Self::$name,)*
+                    }
+                }
+            }
+
+            impl From<$crate::ErrorCode> for wit::ErrorCode {
+                fn from(code: $crate::ErrorCode) -> Self {
+                    match code {
+                        $($crate::ErrorCode::$name => Self::$name,)*
+                        _ => Self::Other,
+                    }
+                }
+            }
+        };
+    };
+}
+
 /// Converts between the types of this crate and those that a binding generator
 /// made of the WIT interface `snapshots`, which are other ones in every crate:
-/// options to the component; codes, codecs and metadata from it. Takes the path
-/// of the module that was generated, and is to be called once in a crate.
+/// options and filters to the component; codecs and metadata from it. Takes the
+/// path of the module that was generated, and is to be called once in a crate.
 #[macro_export]
 macro_rules! conversions {
     ($snapshots:path) => {
         const _: () = {
-            use $crate::{Codec, ErrorCode, Precondition, SnapshotMetadata, SnapshotOptions};
+            use $crate::{Codec, Encryption, Hole, ListFilter, Precondition, SealState, SnapshotMetadata, SnapshotOptions};
             use $snapshots as wit;
 
             impl From<wit::Codec> for Codec {
@@ -54,8 +91,9 @@ macro_rules! conversions {
                         snapshot_id: options.snapshot_id,
                         timestamp: options.timestamp,
                         precondition: options.precondition.into(),
-                        size_hint: options.size_hint,
+                        state_size_hint: options.size_hint,
                         attributes: options.attributes.into_iter().collect(),
+                        host_hashes: false,
                     }
                 }
             }
@@ -64,6 +102,7 @@ macro_rules! conversions {
                 fn from(metadata: wit::Metadata) -> Self {
                     Self {
                         key: metadata.key,
+                        kind: metadata.kind,
                         snapshot_id: metadata.snapshot_id,
                         agent_id: metadata.agent_id,
                         session_id: metadata.session_id,
@@ -79,6 +118,16 @@ macro_rules! conversions {
                         format_version: metadata.format_version,
                         producer: metadata.producer,
                         extra: metadata.extra,
+                        seal: match metadata.seal {
+                            wit::SealState::None => SealState::None,
+                            wit::SealState::Checked => SealState::Checked,
+                            wit::SealState::NotChecked => SealState::NotChecked,
+                            wit::SealState::Wrong => SealState::Wrong,
+                        },
+                        encryption: match metadata.encryption {
+                            wit::Encryption::None => Encryption::None,
+                            wit::Encryption::Age => Encryption::Age,
+                        },
                         digest: metadata.digest,
                         etag: metadata.etag,
                         stored_size: metadata.stored_size,
@@ -86,28 +135,20 @@ macro_rules! conversions {
                 }
             }
 
-            impl From<wit::ErrorCode> for ErrorCode {
-                fn from(code: wit::ErrorCode) -> Self {
-                    match code {
-                        wit::ErrorCode::InvalidArgument => Self::InvalidArgument,
-                        wit::ErrorCode::NotFound => Self::NotFound,
-                        wit::ErrorCode::AlreadyExists => Self::AlreadyExists,
-                        wit::ErrorCode::PreconditionFailed => Self::PreconditionFailed,
-                        wit::ErrorCode::Integrity => Self::Integrity,
-                        wit::ErrorCode::NotASnapshot => Self::NotASnapshot,
-                        wit::ErrorCode::InvalidFormat => Self::InvalidFormat,
-                        wit::ErrorCode::UnsupportedFormat => Self::UnsupportedFormat,
-                        wit::ErrorCode::LimitExceeded => Self::LimitExceeded,
-                        wit::ErrorCode::AccessDenied => Self::AccessDenied,
-                        wit::ErrorCode::Credentials => Self::Credentials,
-                        wit::ErrorCode::NoSuchBucket => Self::NoSuchBucket,
-                        wit::ErrorCode::InvalidKey => Self::InvalidKey,
-                        wit::ErrorCode::Unavailable => Self::Unavailable,
-                        wit::ErrorCode::Timeout => Self::Timeout,
-                        wit::ErrorCode::NoSpace => Self::NoSpace,
-                        wit::ErrorCode::Unsupported => Self::Unsupported,
-                        wit::ErrorCode::Io => Self::Io,
-                        wit::ErrorCode::Other => Self::Other,
+            impl From<wit::Hole> for Hole {
+                fn from(hole: wit::Hole) -> Self {
+                    Self { state_offset: hole.state_offset, length: hole.length, object_offset: hole.object_offset }
+                }
+            }
+
+            impl From<ListFilter> for wit::ListFilter {
+                fn from(filter: ListFilter) -> Self {
+                    Self {
+                        agent_id: filter.agent_id,
+                        session_id: filter.session_id,
+                        labels: filter.labels.into_iter().collect(),
+                        since: filter.since,
+                        until: filter.until,
                     }
                 }
             }

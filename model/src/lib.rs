@@ -1,6 +1,7 @@
 //! What the hosts and commands of Persist share, wherever they run: errors,
 //! metadata, locations and the rules for keys.
 
+mod code;
 mod conversions;
 pub mod error;
 pub mod key;
@@ -9,4 +10,6 @@ pub mod metadata;
 
 pub use error::{ErrorCode, ErrorDetail, PersistError, Result};
 pub use location::{LocalPaths, StorageLocation};
-pub use metadata::{Codec, FORMAT_VERSION, ListEntry, Precondition, SnapshotMetadata, SnapshotOptions};
+pub use metadata::{
+    Codec, Encryption, FORMAT_VERSION, Hole, ListEntry, ListFilter, Precondition, SealState, SnapshotMetadata, SnapshotOptions,
+};

@@ -51,6 +51,81 @@ pub enum Precondition {
     IfMatch(String),
 }
 
+/// What became of the seal of a snapshot: a signature that stands for every byte
+/// of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SealState {
+    /// It has none.
+    #[default]
+    None,
+    /// It is by somebody who is trusted.
+    Checked,
+    /// It has one that nobody looked at.
+    NotChecked,
+    /// It is not what it has to be.
+    Wrong,
+}
+
+impl SealState {
+    /// The name in metadata.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Checked => "checked",
+            Self::NotChecked => "not-checked",
+            Self::Wrong => "wrong",
+        }
+    }
+}
+
+/// How an object is encrypted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Encryption {
+    /// Not at all.
+    #[default]
+    None,
+    /// As an age file.
+    Age,
+}
+
+impl Encryption {
+    /// The name in metadata.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Age => "age",
+        }
+    }
+}
+
+/// Which snapshots a listing wants: those for which all that is set holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListFilter {
+    /// Of this agent.
+    pub agent_id: Option<String>,
+    /// Of this session.
+    pub session_id: Option<String>,
+    /// With all these labels.
+    pub labels: BTreeMap<String, String>,
+    /// Taken at this time or later: RFC 3339, with any offset.
+    pub since: Option<String>,
+    /// Taken before this time: RFC 3339, with any offset.
+    pub until: Option<String>,
+}
+
+/// A part of a state that could not be salvaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Hole {
+    /// Where in the state the missing bytes belong, counted from 0.
+    pub state_offset: u64,
+    /// How many bytes are missing.
+    pub length: u64,
+    /// Where in the object they should be, counted from 0.
+    pub object_offset: u64,
+}
+
 /// How a state is to be saved, and what is to be written down about it. The
 /// metadata as a whole takes at most 48,000 bytes of JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,6 +188,8 @@ impl Default for SnapshotOptions {
 pub struct SnapshotMetadata {
     /// The object's key in its storage.
     pub key: String,
+    /// What the object is: `snapshot`.
+    pub kind: String,
     /// A UUID, unique to this snapshot.
     pub snapshot_id: String,
     /// Whose state it is.
@@ -143,8 +220,12 @@ pub struct SnapshotMetadata {
     pub producer: String,
     /// Metadata of other names: the text of one JSON object.
     pub extra: String,
-    /// SHA-256 over footer, table and metadata, 64 hexadecimal digits: one
-    /// text that stands for every byte of the snapshot.
+    /// What became of the seal.
+    pub seal: SealState,
+    /// How the object is encrypted.
+    pub encryption: Encryption,
+    /// SHA-256 over footer, metadata and seal, 64 hexadecimal digits: one text
+    /// that stands for every byte of the snapshot.
     pub digest: String,
     /// The object's etag, where the storage has one.
     pub etag: Option<String>,
@@ -169,6 +250,7 @@ impl Serialize for SnapshotMetadata {
         let extra: BTreeMap<String, &RawValue> = serde_json::from_str(&self.extra).map_err(S::Error::custom)?;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("key", &self.key)?;
+        map.serialize_entry("kind", &self.kind)?;
         map.serialize_entry("snapshot_id", &self.snapshot_id)?;
         map.serialize_entry("agent_id", &self.agent_id)?;
         map.serialize_entry("session_id", &self.session_id)?;
@@ -183,6 +265,8 @@ impl Serialize for SnapshotMetadata {
         map.serialize_entry("compression_algorithm", &self.compression_algorithm)?;
         map.serialize_entry("format_version", &self.format_version)?;
         map.serialize_entry("producer", &self.producer)?;
+        map.serialize_entry("seal", &self.seal)?;
+        map.serialize_entry("encryption", &self.encryption)?;
         map.serialize_entry("digest", &self.digest)?;
         map.serialize_entry("etag", &self.etag)?;
         map.serialize_entry("stored_size", &self.stored_size)?;

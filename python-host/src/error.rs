@@ -70,6 +70,22 @@ pub(crate) fn exception(py: Python<'_>, error: &PersistError) -> PyErr {
     exception
 }
 
+/// The codes that errors may have.
+#[pyfunction]
+pub(crate) fn error_codes() -> Vec<&'static str> {
+    ErrorCode::ALL.iter().map(|code| code.as_str()).collect()
+}
+
+/// Makes an error of the host the cause of an exception, before the cause that it
+/// has already.
+pub(crate) fn add_cause(py: Python<'_>, raised: &PyErr, error: &PersistError) {
+    let cause = exception(py, error);
+    if cause.cause(py).is_none() {
+        cause.set_cause(py, raised.cause(py));
+    }
+    raised.set_cause(py, Some(cause));
+}
+
 /// An argument of the wrong type.
 pub(crate) fn wrong_type(py: Python<'_>, message: &str, hint: &str) -> PyErr {
     let make =
@@ -85,7 +101,9 @@ pub(crate) fn from_exception(py: Python<'_>, raised: &PyErr) -> PersistError {
         return PersistError::new(ErrorCode::Cancelled, "cancelled");
     }
     let is = |class: &Bound<'_, pyo3::types::PyType>| raised.is_instance(py, class.as_any());
-    let code = if is(&py.get_type::<PyFileNotFoundError>()) {
+    let code = if let Some(code) = outcome(py, raised) {
+        code
+    } else if is(&py.get_type::<PyFileNotFoundError>()) {
         ErrorCode::NotFound
     } else if is(&py.get_type::<PyFileExistsError>()) {
         ErrorCode::AlreadyExists
@@ -107,6 +125,7 @@ pub(crate) fn from_exception(py: Python<'_>, raised: &PyErr) -> PersistError {
         ErrorCode::AlreadyExists => "an object has this key".to_owned(),
         ErrorCode::AccessDenied => format!("access denied to the storage: {}", raised.value(py)),
         ErrorCode::Unavailable | ErrorCode::Timeout => format!("network error: {}", raised.value(py)),
+        ErrorCode::NotDurable | ErrorCode::OutcomeUnknown => raised.value(py).to_string(),
         _ => format!("the storage failed: {raised}"),
     };
     let mut detail = PersistError::new(code, message).detail().clone();
@@ -115,4 +134,18 @@ pub(crate) fn from_exception(py: Python<'_>, raised: &PyErr) -> PersistError {
         detail.facts.push((CAUSE.to_owned(), Causes::keep(raised.clone_ref(py))));
     }
     PersistError::from_detail(detail)
+}
+
+/// What the storage itself says a write or a delete came to. Both classes are
+/// `OSError`s, of which any other says that it was not done.
+fn outcome(py: Python<'_>, raised: &PyErr) -> Option<ErrorCode> {
+    let errors = py.import("persist.errors").ok()?;
+    let is = |class: &str| errors.getattr(class).is_ok_and(|class| raised.is_instance(py, &class));
+    if is("PersistNotDurableError") {
+        Some(ErrorCode::NotDurable)
+    } else if is("PersistOutcomeUnknownError") {
+        Some(ErrorCode::OutcomeUnknown)
+    } else {
+        None
+    }
 }

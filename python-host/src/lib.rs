@@ -25,6 +25,8 @@ mod _persist {
     #[pymodule_export]
     use super::encode::encode;
     #[pymodule_export]
+    use super::error::error_codes;
+    #[pymodule_export]
     use super::logs::forward_logs;
     #[pymodule_export]
     use super::operation::CancelToken;

@@ -2,13 +2,13 @@
 //! can be stopped, and tells how far it is.
 
 use std::cell::{Cell, RefCell};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use persist_host::{ErrorCode, PersistError};
 use pyo3::prelude::*;
 
-use crate::error::exception;
+use crate::error::{add_cause, exception};
 
 /// How often a running operation lets Python's handlers of signals run, and
 /// how often it calls back.
@@ -86,6 +86,8 @@ pub(crate) struct Operation {
     raised: Raised,
     progress: Option<Py<PyAny>>,
     told: Instant,
+    /// What it has done to the storage, once it has.
+    change: OnceLock<&'static str>,
     /// The process that it belongs to.
     process: u32,
 }
@@ -96,7 +98,7 @@ impl Operation {
     pub(crate) fn new(token: Option<&Bound<'_, CancelToken>>, progress: Option<Py<PyAny>>) -> Self {
         let raised = Raised::default();
         let token = token.map_or_else(|| interrupted_by_signals(raised.clone()), |token| token.get().0.clone());
-        Self { token, raised, progress, told: Instant::now(), process: std::process::id() }
+        Self { token, raised, progress, told: Instant::now(), change: OnceLock::new(), process: std::process::id() }
     }
 
     /// Whether it was begun in this process, and not in one that this was forked
@@ -139,17 +141,26 @@ impl Operation {
 
     fn end<T>(&self, py: Python<'_>, done: Result<T, PersistError>) -> PyResult<T> {
         // Also where it came too late to stop anything.
-        if let Some(raised) = IN_LOG.take().or_else(|| self.raised.take()) {
-            // What the operation came to all the same, where there is more to say.
-            if let Err(error) = &done
-                && error.detail().hint.is_some()
-                && raised.cause(py).is_none()
-            {
-                raised.set_cause(py, Some(exception(py, error)));
+        let Some(raised) = IN_LOG.take().or_else(|| self.raised.take()) else {
+            return done.map_err(|error| exception(py, &error));
+        };
+        // What raises must not read as if nothing had happened, where something has.
+        match done {
+            Ok(_) => {
+                if let Some(done) = self.change.get() {
+                    add_note(py, &raised, done);
+                }
             }
-            return Err(raised);
+            Err(error) if error.code() == ErrorCode::Cancelled && error.detail().hint.is_none() => {}
+            Err(error) => add_cause(py, &raised, &error),
         }
-        done.map_err(|error| exception(py, &error))
+        Err(raised)
+    }
+
+    /// Keeps what the operation has done, for an interrupt that comes too late.
+    pub(crate) fn note_change(&self, done: &'static str) {
+        // An operation makes one change: what is kept already says the same.
+        let _ = self.change.set(done);
     }
 
     /// Says how far it is, not too often: `done` of `total` bytes of state.
@@ -167,6 +178,15 @@ impl Operation {
             self.raised.keep(error);
             PersistError::new(ErrorCode::Cancelled, "cancelled")
         })
+    }
+}
+
+/// Adds a note to an exception, from Python 3.11 on: before that there are none.
+fn add_note(py: Python<'_>, raised: &PyErr, note: &str) {
+    let raised = raised.value(py);
+    if raised.hasattr("add_note").unwrap_or(false) {
+        // One that can't be added must not hide what was raised.
+        let _ = raised.call_method1("add_note", (note,));
     }
 }
 

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use persist_host::{
-    Engine, ErrorCode, ListEntry, PersistError, Precondition, SnapshotMetadata, SnapshotOptions, Snapshots, StorageAdapter, StorageConfig,
-    StorageLocation,
+    Engine, ErrorCode, ListEntry, PersistError, Precondition, SnapshotMetadata, SnapshotOptions, SnapshotWriter, Snapshots, StorageAdapter,
+    StorageConfig, StorageLocation,
 };
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -110,7 +110,8 @@ impl Place {
         let told = operation.tell(written, Some(written));
         let metadata = operation.run(py, || {
             told?;
-            writer.map_or_else(|| Err(PersistError::new(ErrorCode::Other, "nothing was written")), |writer| writer.commit())
+            let writer = writer.ok_or_else(|| PersistError::new(ErrorCode::Other, "nothing was written"))?;
+            commit(writer, &operation)
         })?;
         metadata_json(py, &metadata)
     }
@@ -138,15 +139,22 @@ impl Place {
                 written += chunk.len() as u64;
                 operation.tell(written, Some(total))?;
             }
-            writer.commit()
+            commit(writer, operation)
         })?;
         metadata_json(py, &metadata)
     }
 
     /// Begins a snapshot that is written piece by piece.
-    fn writer(&self, py: Python<'_>, key: &str, arguments: &Bound<'_, PyDict>) -> PyResult<Writer> {
+    #[pyo3(signature = (key, arguments, token=None))]
+    fn writer(
+        &self,
+        py: Python<'_>,
+        key: &str,
+        arguments: &Bound<'_, PyDict>,
+        token: Option<&Bound<'_, CancelToken>>,
+    ) -> PyResult<Writer> {
         let options = options::snapshot_options(arguments)?;
-        let operation = Operation::new(None, None);
+        let operation = Operation::new(token, None);
         let writer = self.run(py, &operation, |engine| engine.writer(key, options))?;
         Ok(Writer::new(writer, operation))
     }
@@ -222,7 +230,12 @@ impl Place {
             Some(etag) => Precondition::IfMatch(options::text("if_match", etag)?),
             None => Precondition::None,
         };
-        self.run(py, &Operation::new(token, None), |engine| engine.delete(key, precondition))
+        let operation = Operation::new(token, None);
+        self.run(py, &operation, |engine| {
+            engine.delete(key, precondition)?;
+            operation.note_change("the snapshot was deleted all the same");
+            Ok(())
+        })
     }
 
     /// The snapshots whose keys begin with the prefix.
@@ -232,6 +245,13 @@ impl Place {
         let snapshots = self.run(py, &operation, |engine| Ok(engine.list(prefix)))?;
         Ok(Listing { snapshots: Mutex::new(snapshots), operation })
     }
+}
+
+/// Makes a snapshot visible.
+pub(crate) fn commit(writer: SnapshotWriter, operation: &Operation) -> Result<SnapshotMetadata, PersistError> {
+    let metadata = writer.commit()?;
+    operation.note_change("the snapshot was stored all the same");
+    Ok(metadata)
 }
 
 /// State that is handed over at a time, between two looks at signals.
@@ -258,7 +278,7 @@ struct Writing<'a> {
     place: &'a Place,
     key: &'a str,
     options: Option<SnapshotOptions>,
-    writer: Option<persist_host::SnapshotWriter>,
+    writer: Option<SnapshotWriter>,
     written: u64,
     operation: &'a mut Operation,
 }

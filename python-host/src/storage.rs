@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use persist_host::{
-    ByteRange, Conditions, ErrorCode, ObjectInfo, PersistError, Precondition, ReadOptions, Result, StorageAdapter, StorageReader,
+    ByteRange, Capabilities, ErrorCode, ObjectInfo, PersistError, Precondition, ReadOptions, Result, StorageAdapter, StorageReader,
     StorageWriter, WriteOptions,
 };
 use pyo3::prelude::*;
@@ -37,6 +37,18 @@ impl PyStorage {
         attached(|py| work(py, self.object.bind(py))).map_err(|error| error.at(self.locate(key)))
     }
 
+    /// As `call`, for what changes the storage: interrupted, it may be done or not.
+    fn change(&self, key: &str, done: &str, work: impl FnOnce(Python<'_>, &Bound<'_, PyAny>) -> PyResult<()>) -> Result<()> {
+        self.call(key, work).map_err(|error| match error.code() {
+            ErrorCode::Cancelled => {
+                let code = ErrorCode::OutcomeUnknown;
+                let message = format!("whether the object was {done} is not known: the storage was interrupted meanwhile");
+                PersistError::new(code, message).at(self.locate(key)).hint(code.advice().unwrap_or_default())
+            }
+            _ => error,
+        })
+    }
+
     fn check_key(&self, key: &str) -> Result<()> {
         persist_host::check_key(key).map_err(|error| error.at(self.locate(key)))
     }
@@ -62,7 +74,7 @@ fn info(key: &str, found: &Bound<'_, PyAny>) -> PyResult<ObjectInfo> {
         Some(etag) => etag.extract()?,
         None => None,
     };
-    Ok(ObjectInfo { key: key.to_owned(), size, etag, modified: None })
+    Ok(ObjectInfo { key: key.to_owned(), size, etag, ..ObjectInfo::default() })
 }
 
 impl StorageAdapter for PyStorage {
@@ -75,9 +87,10 @@ impl StorageAdapter for PyStorage {
         key.to_owned()
     }
 
-    fn supported_conditions(&self) -> Conditions {
-        // Python has no way to make a check and a write one step.
-        Conditions::default()
+    fn capabilities(&self) -> Capabilities {
+        // The protocol has no way to make a check and a write one step, and no
+        // words for anything that is kept beside an object.
+        Capabilities::default()
     }
 
     fn open_write(&self, key: &str, options: WriteOptions) -> Result<Box<dyn StorageWriter>> {
@@ -113,10 +126,13 @@ impl StorageAdapter for PyStorage {
 
     fn delete_object(&self, key: &str, precondition: Precondition) -> Result<()> {
         self.check_key(key)?;
-        if precondition != Precondition::None {
-            return Err(unsupported().at(self.locate(key)));
+        match precondition {
+            Precondition::None => self.change(key, "deleted", |_, storage| storage.call_method1("delete", (key,)).map(drop)),
+            Precondition::IfMatch(_) => Err(unsupported().at(self.locate(key))),
+            Precondition::IfAbsent => {
+                Err(PersistError::new(ErrorCode::InvalidArgument, "a delete can't ask for an absent object").at(self.locate(key)))
+            }
         }
-        self.call(key, |_, storage| storage.call_method1("delete", (key,)).map(drop))
     }
 
     fn list_objects(&self, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<ObjectInfo>> {
@@ -159,10 +175,14 @@ impl StorageWriter for PyWriter {
 
     fn commit(mut self: Box<Self>) -> Result<ObjectInfo> {
         let Some(writer) = &self.writer else { return Err(PersistError::new(ErrorCode::Other, "this write has failed before")) };
-        let committed = self.storage.call(&self.key, |py, _| writer.call_method0(py, "commit").map(drop));
-        committed.inspect_err(|_| self.abort())?;
-        self.writer = None;
-        Ok(ObjectInfo { key: self.key.clone(), size: self.size, etag: None, modified: None })
+        let committed = self.storage.change(&self.key, "stored", |py, _| writer.call_method0(py, "commit").map(drop));
+        match &committed {
+            // It is there: there is nothing to take back.
+            Ok(()) | Err(PersistError::NotDurable(_)) => self.writer = None,
+            Err(_) => self.abort(),
+        }
+        committed?;
+        Ok(ObjectInfo { key: self.key.clone(), size: self.size, ..ObjectInfo::default() })
     }
 }
 

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::operation::Operation;
-use crate::place::{CHUNK, metadata_json};
+use crate::place::{CHUNK, commit, metadata_json};
 
 /// Small writes are gathered up to this.
 const BUFFER: usize = 256 << 10;
@@ -85,7 +85,7 @@ impl Writer {
         let metadata = self.operation.run(py, || {
             let mut open = self.open().take().ok_or_else(closed)?;
             open.flush()?;
-            open.writer.commit()
+            commit(open.writer, &self.operation)
         })?;
         metadata_json(py, &metadata)
     }
@@ -102,16 +102,36 @@ impl Writer {
 /// A snapshot that is being read.
 #[pyclass(frozen, module = "persist._persist")]
 pub(crate) struct Reader {
-    reader: Mutex<Option<SnapshotReader>>,
+    reader: Mutex<Option<Checked>>,
     operation: Operation,
     /// The metadata as JSON.
     #[pyo3(get)]
     metadata: String,
 }
 
+/// A reader that gives the end of a state only after the state was checked as a
+/// whole. Who knows where a state ends, as `pickle` does, never reads past that.
+struct Checked {
+    reader: SnapshotReader,
+    /// The bytes of state that are still to come.
+    left: u64,
+}
+
+impl Checked {
+    fn next(&mut self) -> Result<Vec<u8>, PersistError> {
+        let chunk = self.reader.next_chunk()?.unwrap_or_default();
+        self.left = self.left.saturating_sub(chunk.len() as u64);
+        if self.left == 0 && !chunk.is_empty() {
+            self.reader.next_chunk()?;
+        }
+        Ok(chunk)
+    }
+}
+
 impl Reader {
     pub(crate) fn new(reader: SnapshotReader, operation: Operation, metadata: String) -> Self {
-        Self { reader: Mutex::new(Some(reader)), operation, metadata }
+        let left = reader.metadata().uncompressed_size;
+        Self { reader: Mutex::new(Some(Checked { reader, left })), operation, metadata }
     }
 }
 
@@ -127,9 +147,9 @@ impl Reader {
     fn read<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let chunk = self.operation.run(py, || {
             let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-            reader.as_mut().map_or(Ok(None), SnapshotReader::next_chunk)
+            reader.as_mut().map_or(Ok(Vec::new()), Checked::next)
         })?;
-        Ok(PyBytes::new(py, &chunk.unwrap_or_default()))
+        Ok(PyBytes::new(py, &chunk))
     }
 
     /// Gives back what the reading holds, if it is this process's.

@@ -28,7 +28,7 @@ const operations = {
 };
 
 if (operation === "list") {
-  const page = await call("listSnapshots", "", undefined, 1000);
+  const page = await call("listSnapshots", "", undefined, 1000, undefined);
   for (const { val } of page.entries) console.log(val.key);
 } else {
   for (const key of keys) console.log(await operations[operation](key));

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import abc
 import gc
+import gzip
 import hashlib
 import importlib
 import json
@@ -55,6 +56,15 @@ def run(command: list[str], folder: Path, **environment: str) -> str:
     done = subprocess.run(command, cwd=folder, env=wanted, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, (command, done.returncode, done.stdout, done.stderr)
     return done.stdout
+
+
+def record(fields: dict[str, Any]) -> Any:
+    """A record of WIT."""
+    from wasmtime.component import Record
+
+    made = Record()
+    vars(made).update(fields)
+    return made
 
 
 class Host(abc.ABC):
@@ -194,7 +204,7 @@ class Composed(Host):
         return bool(self.call(folder, "exists", key))
 
     def list(self, folder: Path) -> list[str]:
-        return [entry.payload.key for entry in self.call(folder, "list-snapshots", "", None, 1000).entries]
+        return [entry.payload.key for entry in self.call(folder, "list-snapshots", "", None, 1000, None).entries]
 
     def delete(self, folder: Path, key: str) -> None:
         from wasmtime.component import Variant
@@ -257,14 +267,16 @@ class Tools(Composed):
         found = function(store, *arguments)
         return found.payload if isinstance(found, Variant) else found
 
-    def save(self, folder: Path, state: Path, key: str) -> None:
-        from wasmtime.component import Record
-
-        options = Record()
+    def snapshot(self, folder: Path, key: str, state: str, **options: object) -> Any:
+        """Calls the tool of this name."""
         names = ("agent-id", "session-id", "snapshot-index", "description", "labels", "content-type", "codec", "level")
-        named = {"snapshot-id": IDENTITY["SNAPSHOT_ID"], "timestamp": IDENTITY["TIMESTAMP"]}
-        vars(options).update({**dict.fromkeys((*names, "fail-if-exists")), **named})
-        assert self.call(folder, "snapshot", key, state.read_text(), options).key == key
+        unset = dict.fromkeys((*names, "replace", "snapshot-id", "timestamp"))
+        named = {name.replace("_", "-"): value for name, value in options.items()}
+        return self.call(folder, "snapshot", key, state, record(unset | named))
+
+    def save(self, folder: Path, state: Path, key: str) -> None:
+        named = {"snapshot_id": IDENTITY["SNAPSHOT_ID"], "timestamp": IDENTITY["TIMESTAMP"]}
+        assert self.snapshot(folder, key, state.read_text(), **named).key == key
 
     def restore(self, folder: Path, keys: list[str]) -> list[bytes]:
         return [self.call(folder, "restore", key).encode() for key in keys]
@@ -276,7 +288,7 @@ class Tools(Composed):
         return not hasattr(found, "code")
 
     def list(self, folder: Path) -> list[str]:
-        return [found.key for found in self.call(folder, "list", "", None, None).snapshots]
+        return [found.key for found in self.call(folder, "list", "", None, None, None).snapshots]
 
     def delete(self, folder: Path, key: str) -> None:
         assert self.call(folder, "delete", key) is None
@@ -404,6 +416,80 @@ def test_every_host_reads_what_every_other_wrote(
             print(f"{host.name:{width}}  " + "  ".join(cells))
         print(f"each on {len(keys)} snapshots of {len(content)} bytes of state, the same bytes from every host")
     assert all(done[host.name][name] for host in hosts for name in OPERATIONS)
+
+
+def test_the_tools_replace_nothing_unless_asked(tmp_path: Path) -> None:
+    """And then a snapshot alone; what else has the key stays as it is."""
+    tools = Tools()
+    assert tools.snapshot(tmp_path, "a/1.json.gz", "first").key == "a/1.json.gz"
+    first = (tmp_path / "a/1.json.gz").read_bytes()
+    for replace in (None, False):
+        refused = tools.snapshot(tmp_path, "a/1.json.gz", "second", replace=replace)
+        assert refused.code == "already-exists"
+        assert (tmp_path / "a/1.json.gz").read_bytes() == first
+    tools.snapshot(tmp_path, "a/1.json.gz", "second", replace=True)
+    assert tools.call(tmp_path, "restore", "a/1.json.gz") == "second"
+    # Where there is nothing, there is nothing to replace.
+    tools.snapshot(tmp_path, "a/2.json.gz", "third", replace=True)
+    assert tools.call(tmp_path, "restore", "a/2.json.gz") == "third"
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["1.json.gz", "2.json.gz"]
+
+
+def test_the_tools_touch_snapshots_alone(tmp_path: Path) -> None:
+    """To replace or to delete; and they say why not."""
+    tools = Tools()
+    tools.snapshot(tmp_path, "whole.json.gz", STATE)
+    whole = (tmp_path / "whole.json.gz").read_bytes()
+    # One bit of the metadata.
+    damaged = bytearray(whole)
+    damaged[-300] ^= 1
+    kept = {
+        "notes.txt": b"written by hand",
+        "other.json.gz": gzip.compress(b"{}"),
+        "empty.json.gz": b"",
+        "damaged.json.gz": bytes(damaged),
+        "short.json.gz": whole[: len(whole) // 2],
+    }
+    for name, data in kept.items():
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "folder").mkdir()
+    codes = {"damaged.json.gz": "integrity", "short.json.gz": "invalid-format", "folder": "invalid-key"}
+    for name in (*kept, "folder"):
+        expected = codes.get(name, "not-a-snapshot")
+        assert tools.call(tmp_path, "get-metadata", name).code == expected, name
+        refused = tools.snapshot(tmp_path, name, "{}", replace=True)
+        assert (refused.code, "it was not replaced" in refused.message) == (expected, True), (name, vars(refused))
+        refused = tools.call(tmp_path, "delete", name)
+        assert (refused.code, "it was not deleted" in refused.message) == (expected, True), (name, vars(refused))
+        assert tools.snapshot(tmp_path, name, "{}").code in ("already-exists", "invalid-key")
+    assert {name: (tmp_path / name).read_bytes() for name in kept} == kept
+    assert tools.call(tmp_path, "delete", "none.json.gz").code == "not-found"
+    assert tools.call(tmp_path, "delete", "whole.json.gz") is None
+    assert not (tmp_path / "whole.json.gz").exists()
+
+
+def test_the_tools_list_what_a_filter_wants(tmp_path: Path) -> None:
+    """And what can't be read, whatever the filter says."""
+    tools = Tools()
+    for number in range(4):
+        labels = [record({"name": "kind", "value": "even" if number % 2 == 0 else "odd"})]
+        options = {"agent_id": f"agent-{number // 2}", "timestamp": f"2026-01-0{number + 1}T00:00:00Z"}
+        tools.snapshot(tmp_path, f"{number}.json.gz", "{}", labels=labels, **options)
+    (tmp_path / "notes.txt").write_text("written by hand")
+
+    def listed(**wanted: object) -> list[str]:
+        unset = dict.fromkeys(("agent-id", "session-id", "labels", "since", "until"))
+        found = tools.call(tmp_path, "list", "", None, None, record({**unset, **wanted}))
+        assert [entry.key for entry in found.unreadable] == ["notes.txt"]
+        return [entry.key.split(".")[0] for entry in found.snapshots]
+
+    assert listed() == ["0", "1", "2", "3"]
+    assert listed(**{"agent-id": "agent-1"}) == ["2", "3"]
+    assert listed(**{"session-id": "another"}) == []
+    assert listed(labels=[record({"name": "kind", "value": "even"})]) == ["0", "2"]
+    assert listed(since="2026-01-02T00:00:00Z", until="2026-01-03T01:00:00+01:00") == ["1"]
+    wrong = record({**dict.fromkeys(("agent-id", "session-id", "labels", "until")), "since": "yesterday"})
+    assert tools.call(tmp_path, "list", "", None, None, wrong).code == "invalid-argument"
 
 
 COMMANDS = [

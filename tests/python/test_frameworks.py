@@ -4,7 +4,6 @@ one process, restored by another. The programs are in tests/frameworks.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -12,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import environments
 import persist
 import pytest
 
@@ -51,20 +51,10 @@ PRELUDES = {
 
 def environment(name: str) -> Path:
     """The Python of a virtual environment with a framework, and with the package
-    as it is installed here. Environments are kept outside of the project.
+    as it is installed here.
     """
-    requirements = PROGRAMS / f"with_{name}.txt"
-    key = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()[:12]
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    folder = Path(os.environ.get("PERSIST_TEST_ENVIRONMENTS") or f"{cache}/persist-build/frameworks") / f"{name}-{key}"
-    python, done = folder / "bin" / "python", folder / "done"
-    if not done.exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        uv = [sys.executable, "-m", "uv", "--quiet"]
-        subprocess.run([*uv, "venv", "--python", sys.executable, folder], check=True)
-        subprocess.run([*uv, "pip", "install", "--python", python, "-r", requirements], check=True)
-        done.touch()
-    packages = next((folder / "lib").glob("python*")) / "site-packages" / "persist"
+    python = environments.environment(PROGRAMS / f"with_{name}.txt")
+    packages = next((python.parents[1] / "lib").glob("python*")) / "site-packages" / "persist"
     shutil.rmtree(packages, ignore_errors=True)
     shutil.copytree(Path(persist.__file__).parent, packages)
     return python

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import enum
 import errno
@@ -11,8 +10,6 @@ import io
 import logging
 import os
 import pickle
-import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -334,64 +331,6 @@ def test_the_twins_for_asyncio() -> None:
         assert os.listdir("agents") == ["x"]
 
     asyncio.run(run())
-
-
-def test_what_is_not_known_of_a_cancelled_save_is_its_cause(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the service may have stored the object, and does not say."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
-    held = []
-
-    def take(listener: socket.socket, asked: threading.Event) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = listener.accept()
-                held.append(connection)
-                if connection.recv(1):
-                    asked.set()
-
-    async def cancelled(asked: threading.Event) -> BaseException | None:
-        task = asyncio.current_task()
-        assert task is not None
-        loop = asyncio.get_running_loop()
-        loop.run_in_executor(None, lambda: asked.wait() and loop.call_soon_threadsafe(task.cancel))
-        try:
-            await persist.asnapshot({"a": 1}, "s3://my-bucket/x.json.gz")
-        except asyncio.CancelledError as error:
-            return error.__cause__
-        return None
-
-    def interrupt(asked: threading.Event) -> None:
-        asked.wait()
-        os.kill(os.getpid(), signal.SIGINT)
-
-    def interrupted(asked: threading.Event) -> BaseException | None:
-        # Who started the tests may have had it ignored.
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
-        threading.Thread(target=interrupt, args=(asked,)).start()
-        try:
-            persist.snapshot({"a": 1}, "s3://my-bucket/x.json.gz")
-        except KeyboardInterrupt as error:
-            return error.__cause__
-        finally:
-            signal.signal(signal.SIGINT, before)
-        return None
-
-    for is_task in (True, False):
-        # A server for each, which hears of no other's requests.
-        asked = threading.Event()
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{listener.getsockname()[1]}")
-            threading.Thread(target=take, args=(listener, asked), daemon=True).start()
-            cause = asyncio.run(cancelled(asked)) if is_task else interrupted(asked)
-            # Wakes who waits for the next connection.
-            listener.shutdown(socket.SHUT_RDWR)
-        assert isinstance(cause, persist.PersistError)
-        assert cause.code == "cancelled"
-        assert "not known" in (cause.hint or "")
-    for connection in held:
-        connection.close()
 
 
 class Places:

@@ -8,6 +8,12 @@ macro_rules! for_each_check {
         $callback! {
             the_longest_key_is_kept,
             what_is_written_is_read,
+            what_is_kept_beside_an_object_comes_back,
+            a_read_of_no_bytes_changes_nothing,
+            many_ranges_are_read_in_one_call,
+            a_range_is_copied_or_refused,
+            many_objects_are_deleted_in_one_call,
+            a_level_is_listed_without_what_is_below,
             a_range_is_cut_at_the_end,
             a_missing_object_is_not_found,
             a_dropped_writer_leaves_nothing,
@@ -30,7 +36,10 @@ pub(crate) mod files;
 
 use std::sync::Arc;
 
-use persist_host::{ByteRange, ErrorCode, ObjectInfo, PersistError, Precondition, ReadOptions, Result, StorageAdapter, WriteOptions};
+use persist_host::{
+    ByteRange, ErrorCode, LevelEntry, ObjectInfo, PersistError, Precondition, ReadOptions, ReadRequest, Result, StorageAdapter,
+    WriteOptions,
+};
 
 pub(crate) type Storage = Arc<dyn StorageAdapter>;
 
@@ -91,7 +100,8 @@ fn all_keys(storage: &Storage) -> Vec<String> {
 
 pub(crate) fn what_is_written_is_read(storage: &Storage) {
     let bytes: Vec<u8> = (0..3_000_000_u32).map(|number| (number % 251) as u8).collect();
-    let mut writer = storage.open_write("a/b/c.bin", WriteOptions { size_hint: Some(7), ..WriteOptions::default() }).expect("it opens");
+    let mut writer =
+        storage.open_write("a/b/c.bin", WriteOptions { object_size_hint: Some(7), ..WriteOptions::default() }).expect("it opens");
     for chunk in bytes.chunks(70_001) {
         writer.write(chunk).expect("it is written");
     }
@@ -105,6 +115,188 @@ pub(crate) fn what_is_written_is_read(storage: &Storage) {
     let reader = storage.open_read("a/b/c.bin", ReadOptions { range: ByteRange::Suffix(1), if_match: None }).expect("it opens");
     // The whole object's facts, whatever the range.
     assert_same(reader.info(), &info);
+}
+
+pub(crate) fn what_is_kept_beside_an_object_comes_back(storage: &Storage) {
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let options = WriteOptions {
+        content_type: Some("application/gzip".to_owned()),
+        attributes: vec![pair("zebra", "last"), pair("agent", "a 1")],
+        ..WriteOptions::default()
+    };
+    let mut writer = storage.open_write("a/x", options).expect("it opens");
+    writer.write(b"bytes").expect("it is written");
+    let written = writer.commit().expect("it is committed");
+    let can = storage.capabilities();
+    let expected_type = can.content_type.then(|| "application/gzip".to_owned());
+    let expected = if can.attributes { vec![pair("agent", "a 1"), pair("zebra", "last")] } else { Vec::new() };
+    let reader = storage.open_read("a/x", ReadOptions::default()).expect("it opens");
+    for info in [written.clone(), storage.stat("a/x").expect("it is there"), reader.info().clone()] {
+        assert_eq!((&info.content_type, &info.attributes), (&expected_type, &expected), "sorted by name");
+        assert_eq!(info.storage_time.is_some(), can.storage_time);
+        assert!(info.storage_time >= written.storage_time, "the storage's time does not run back");
+    }
+}
+
+pub(crate) fn a_read_of_no_bytes_changes_nothing(storage: &Storage) {
+    write(storage, "x", b"0123456789");
+    let mut reader = storage.open_read("x", ReadOptions::default()).expect("it opens");
+    let mut found = Vec::new();
+    for _ in 0..10 {
+        assert!(reader.read(0).expect("nothing is read").is_empty());
+        found.extend(reader.read(1).expect("it is read"));
+    }
+    assert_eq!(found, b"0123456789");
+    assert!(reader.read(0).expect("nothing is read").is_empty() && reader.read(1).expect("the end").is_empty());
+}
+
+pub(crate) fn many_ranges_are_read_in_one_call(storage: &Storage) {
+    let first = write(storage, "a/1", b"0123456789");
+    write(storage, "a/2", b"");
+    write(storage, "b", &vec![7; 3_000_000]);
+    let ask = |key: &str, range, if_match| ReadRequest { key: key.to_owned(), range, if_match };
+    let span = |offset, length| ByteRange::Span { offset, length };
+    let mut requests = vec![
+        ask("a/1", span(2, 3), None),
+        ask("missing", ByteRange::Suffix(5), None),
+        ask("a/1", ByteRange::Suffix(100), None),
+        ask("a/1", span(50, 5), None),
+        ask("a/2", ByteRange::Suffix(5), None),
+        ask("../x", ByteRange::Suffix(5), None),
+        ask("b", span(1_000_000, 2_000_000), None),
+        ask("a/1", span(0, 0), None),
+    ];
+    if first.etag.is_some() {
+        requests.push(ask("a/1", span(0, 1), first.etag.clone()));
+        requests.push(ask("a/1", span(0, 1), Some("another".to_owned())));
+    }
+    let answers = storage.read_many(&requests).expect("each is for itself");
+    assert_eq!(answers.len(), requests.len());
+    let found: Vec<_> = answers
+        .iter()
+        .map(|answer| match answer {
+            Ok(answer) if answer.bytes.len() < 100 => Ok(String::from_utf8_lossy(&answer.bytes).into_owned()),
+            Ok(answer) => Ok(answer.bytes.len().to_string()),
+            Err(error) => Err(error.code()),
+        })
+        .collect();
+    let text = |text: &str| Ok(text.to_owned());
+    let mut expected = vec![
+        text("234"),
+        Err(ErrorCode::NotFound),
+        text("0123456789"),
+        text(""),
+        text(""),
+        Err(ErrorCode::InvalidKey),
+        text("2000000"),
+        text(""),
+    ];
+    if first.etag.is_some() {
+        expected.extend([text("0"), Err(ErrorCode::PreconditionFailed)]);
+    }
+    assert_eq!(found, expected);
+    let answer = answers[0].as_ref().expect("it is read");
+    assert_same(&answer.info, &first);
+    // More than are asked at once.
+    let requests: Vec<_> = (0..100).map(|index| ask("a/1", span(index % 10, 1), None)).collect();
+    let answers = storage.read_many(&requests).expect("each is for itself");
+    for (index, answer) in answers.into_iter().enumerate() {
+        assert_eq!(answer.expect("it is read").bytes, [b"0123456789"[index % 10]], "in the order of the requests");
+    }
+    assert_eq!(storage.read_many(&[]).expect("nothing to read"), []);
+}
+
+pub(crate) fn a_range_is_copied_or_refused(storage: &Storage) {
+    let bytes: Vec<u8> = (0..14_000_000_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let source = write(storage, "a/source", &bytes);
+    let begin = || {
+        let mut writer = storage.open_write("b/target", WriteOptions::default()).expect("it opens");
+        writer.write(b"before").expect("it is written");
+        writer
+    };
+    if !storage.capabilities().copy_range {
+        assert_eq!(code(begin().copy_range("a/source", 0, 5, None)), ErrorCode::Unsupported);
+        return;
+    }
+    // Small ones, and ones that a bucket copies in parts of its own.
+    for ranges in
+        [&[(0, 5), (3, 0), (13_999_999, 1)][..], &[(1, 13_000_000)], &[(0, 100), (500, 6_000_000), (7, 7), (6_000_000, 5_300_000)]]
+    {
+        let mut writer = begin();
+        let mut expected = b"before".to_vec();
+        for (offset, length) in ranges {
+            writer.copy_range("a/source", *offset as u64, *length as u64, source.etag.as_deref()).expect("it is copied");
+            expected.extend_from_slice(&bytes[*offset..offset + length]);
+        }
+        writer.write(b"behind").expect("it is written");
+        expected.extend_from_slice(b"behind");
+        assert_eq!(writer.commit().expect("it is committed").size, expected.len() as u64);
+        assert!(read(storage, "b/target") == expected, "{ranges:?}");
+    }
+    assert_eq!(code(begin().copy_range("a/source", 13_999_999, 2, None)), ErrorCode::Io, "all of the span, or an error");
+    assert_eq!(code(begin().copy_range("a/missing", 0, 1, None)), ErrorCode::NotFound);
+    assert_eq!(code(begin().copy_range("../x", 0, 1, None)), ErrorCode::InvalidKey);
+    if source.etag.is_some() {
+        assert_eq!(code(begin().copy_range("a/source", 0, 1, Some("another"))), ErrorCode::PreconditionFailed);
+        assert_eq!(code(begin().copy_range("a/source", 0, 6_000_000, Some("another"))), ErrorCode::PreconditionFailed);
+    }
+    assert_eq!(all_keys(storage), ["a/source", "b/target"]);
+}
+
+pub(crate) fn many_objects_are_deleted_in_one_call(storage: &Storage) {
+    for key in ["a/1", "a/2", "b/c/d", "kept"] {
+        write(storage, key, b"1");
+    }
+    let named = |keys: &[&str]| keys.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let failures = storage.delete_many(&named(&["a/1", "missing", "a/2", "../x", "b/c/d", "a/1"])).expect("each is for itself");
+    let found: Vec<_> = failures.iter().map(|failure| (failure.key.as_str(), failure.error.code())).collect();
+    assert_eq!(found, [("../x", ErrorCode::InvalidKey)], "missing ones are ignored");
+    assert_eq!(all_keys(storage), ["kept"]);
+    assert!(storage.delete_many(&[]).expect("nothing to delete").is_empty());
+    assert!(storage.delete_many(&named(&["missing"])).expect("ignored").is_empty());
+}
+
+fn level(storage: &Storage, prefix: &str, start_after: Option<&str>, limit: u32) -> Vec<String> {
+    let entries = storage.list_level(prefix, start_after, limit).expect("it is listed");
+    for entry in &entries {
+        match entry {
+            LevelEntry::Object(info) => assert!(!info.key.ends_with('/') && info.size == info.key.len() as u64),
+            LevelEntry::Prefix(prefix) => assert!(prefix.ends_with('/')),
+        }
+    }
+    entries.iter().map(|entry| entry.name().to_owned()).collect()
+}
+
+pub(crate) fn a_level_is_listed_without_what_is_below(storage: &Storage) {
+    assert_eq!(level(storage, "", None, 1000), Vec::<String>::new());
+    for key in ["a-b/1", "a.b", "a/1", "a/1.x", "a/b/c/d", "a/b/e", "a0", "b", "ba/1", "ba/c/1", "é/x"] {
+        write(storage, key, key.as_bytes());
+    }
+    let all = ["a-b/", "a.b", "a/", "a0", "b", "ba/", "é/"];
+    assert_eq!(level(storage, "", None, 1000), all);
+    assert_eq!(level(storage, "a", None, 1000), ["a-b/", "a.b", "a/", "a0"]);
+    assert_eq!(level(storage, "a/", None, 1000), ["a/1", "a/1.x", "a/b/"]);
+    assert_eq!(level(storage, "a/b", None, 1000), ["a/b/"]);
+    assert_eq!(level(storage, "a/b/", None, 1000), ["a/b/c/", "a/b/e"]);
+    for prefix in ["z", "a/1/", "a/b/c/d/e", "/", "a//", "../"] {
+        assert_eq!(level(storage, prefix, None, 1000), Vec::<String>::new(), "{prefix:?}");
+    }
+    for limit in 1..=8 {
+        let (mut pages, mut after) = (Vec::new(), None::<String>);
+        loop {
+            let page = level(storage, "", after.as_deref(), limit);
+            assert!(page.len() <= limit as usize);
+            after = page.last().cloned();
+            let ended = page.len() < limit as usize;
+            pages.extend(page);
+            if ended {
+                break;
+            }
+        }
+        assert_eq!(pages, all, "{limit} at a time");
+    }
+    assert_eq!(level(storage, "a/", Some("a/1.x"), 1000), ["a/b/"]);
+    assert_eq!(level(storage, "a/", Some("a/b/"), 1000), Vec::<String>::new());
 }
 
 pub(crate) fn a_range_is_cut_at_the_end(storage: &Storage) {
@@ -196,7 +388,7 @@ pub(crate) fn a_reader_reads_one_version(storage: &Storage) {
 }
 
 pub(crate) fn if_absent_is_kept_or_refused(storage: &Storage) {
-    if !storage.supported_conditions().if_absent {
+    if !storage.capabilities().if_absent {
         assert_eq!(code(write_if(storage, "x", b"1", Precondition::IfAbsent)), ErrorCode::Unsupported);
         assert_eq!(all_keys(storage), Vec::<String>::new());
         return;
@@ -222,7 +414,7 @@ pub(crate) fn if_absent_is_kept_or_refused(storage: &Storage) {
 pub(crate) fn if_match_is_kept_or_refused(storage: &Storage) {
     let first = write(storage, "x", b"first");
     let matching = |etag: &Option<String>| Precondition::IfMatch(etag.clone().unwrap_or_default());
-    if !storage.supported_conditions().if_match {
+    if !storage.capabilities().if_match {
         assert_eq!(code(write_if(storage, "x", b"2", matching(&first.etag))), ErrorCode::Unsupported);
         assert_eq!(code(storage.delete_object("x", matching(&first.etag))), ErrorCode::Unsupported);
         assert_eq!(read(storage, "x"), b"first");
@@ -236,7 +428,7 @@ pub(crate) fn if_match_is_kept_or_refused(storage: &Storage) {
     match storage.delete_object("x", matching(&second.etag)) {
         // What turns out not to be kept is refused, and claimed no more.
         Err(error) if error.code() == ErrorCode::Unsupported => {
-            assert!(!storage.supported_conditions().if_match);
+            assert!(!storage.capabilities().if_match);
             assert_eq!(all_keys(storage), ["x"]);
         }
         deleted => {
@@ -249,7 +441,7 @@ pub(crate) fn if_match_is_kept_or_refused(storage: &Storage) {
 pub(crate) fn a_deleted_object_is_gone(storage: &Storage) {
     write(storage, "a/x", b"1");
     write(storage, "a/y", b"2");
-    assert_eq!(code(storage.delete_object("a/x", Precondition::IfAbsent)), ErrorCode::Unsupported);
+    assert_eq!(code(storage.delete_object("a/x", Precondition::IfAbsent)), ErrorCode::InvalidArgument);
     storage.delete_object("a/x", Precondition::None).expect("it is deleted");
     assert_eq!(code(storage.delete_object("a/x", Precondition::None)), ErrorCode::NotFound);
     assert_eq!(all_keys(storage), ["a/y"]);

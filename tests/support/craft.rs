@@ -20,42 +20,119 @@ fn carry(gzip: bool, id: u8, payload: &[u8], out: &mut Vec<u8>) {
         }
         return;
     }
+    if payload.is_empty() {
+        return;
+    }
     let number = match id {
         b'T' => 0x51,
         b'M' => 0x52,
-        _ => 0x53,
+        b'F' => 0x53,
+        _ => 0x54,
     };
     out.extend_from_slice(&[number, 0x2a, 0x4d, 0x18]);
     out.extend_from_slice(&(payload.len() as u32).to_le_bytes());
     out.extend_from_slice(payload);
 }
 
-/// A footer of these lengths, with a digest over these sections.
-pub fn footer(format: u32, data: u64, table_length: u32, document_length: u32, table: &[u8], document: &[u8]) -> Vec<u8> {
-    let mut footer = b"PERSIST\0".to_vec();
-    footer.extend_from_slice(&format.to_le_bytes());
-    footer.extend_from_slice(&[0; 4]);
-    footer.extend_from_slice(&data.to_le_bytes());
-    footer.extend_from_slice(&table_length.to_le_bytes());
-    footer.extend_from_slice(&document_length.to_le_bytes());
-    let digest = Sha256::new().chain_update(&footer).chain_update(table).chain_update(document).finalize();
-    footer.extend_from_slice(&digest);
-    footer
+/// The lengths of a footer, as they are declared.
+#[derive(Clone, Copy)]
+pub struct Lengths {
+    pub format: u32,
+    pub seal: u32,
+    pub data: u64,
+    pub table: u32,
+    pub document: u32,
 }
 
-/// Table, metadata and footer in their carriers.
-pub fn carried(gzip: bool, table: &[u8], document: &[u8], footer: &[u8]) -> Vec<u8> {
+impl Lengths {
+    fn words(self, seal: u32) -> Vec<u8> {
+        let Self { format, data, table, document, .. } = self;
+        [&b"PERSIST\0"[..], &format.to_le_bytes(), &seal.to_le_bytes(), &data.to_le_bytes(), &table.to_le_bytes(), &document.to_le_bytes()]
+            .concat()
+    }
+
+    /// What a seal signs.
+    pub fn root(self, document: &[u8]) -> Vec<u8> {
+        Sha256::new().chain_update(b"persist.root.v1\0").chain_update(self.words(0)).chain_update(document).finalize().to_vec()
+    }
+
+    /// The footer, with a digest over these sections.
+    pub fn footer(self, document: &[u8], seal: &[u8]) -> Vec<u8> {
+        let mut footer = self.words(self.seal);
+        footer.extend_from_slice(&Sha256::new().chain_update(self.root(document)).chain_update(seal).finalize());
+        footer
+    }
+}
+
+/// Table, metadata, seal and footer in their carriers.
+pub fn carried(gzip: bool, table: &[u8], document: &[u8], seal: &[u8], footer: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     carry(gzip, b'T', table, &mut bytes);
     carry(gzip, b'M', document, &mut bytes);
+    carry(gzip, b'S', seal, &mut bytes);
     carry(gzip, b'F', footer, &mut bytes);
     bytes
 }
 
 /// A file of these sections, with a digest that fits.
 pub fn file(gzip: bool, data: &[u8], table: &[u8], document: &[u8]) -> Vec<u8> {
-    let footer = footer(1, data.len() as u64, table.len() as u32, document.len() as u32, table, document);
-    [data, &carried(gzip, table, document, &footer)].concat()
+    sealed_file(gzip, data, table, document, &[])
+}
+
+/// The same with a seal.
+pub fn sealed_file(gzip: bool, data: &[u8], table: &[u8], document: &[u8], seal: &[u8]) -> Vec<u8> {
+    let lengths =
+        Lengths { format: 1, seal: seal.len() as u32, data: data.len() as u64, table: table.len() as u32, document: document.len() as u32 };
+    [data, &carried(gzip, table, document, seal, &lengths.footer(document, seal))].concat()
+}
+
+/// A snapshot with a seal added: footer and carrier of the seal are all that
+/// changes.
+pub fn sealed(gzip: bool, snapshot: &[u8], seal: &[u8]) -> Vec<u8> {
+    let (behind, carrier) = if gzip { (10, 90) } else { (0, 72) };
+    let footer = &snapshot[snapshot.len() - behind - 64..];
+    let word = |at: usize| u32::from_le_bytes([footer[at], footer[at + 1], footer[at + 2], footer[at + 3]]);
+    let data = u64::from(word(16)) | u64::from(word(20)) << 32;
+    let lengths = Lengths { format: word(8), seal: seal.len() as u32, data, table: word(24), document: word(28) };
+    let body = &snapshot[..snapshot.len() - carrier];
+    let document = uncarried(gzip, &body[body.len() - carried_length(gzip, lengths.document as usize)..]);
+    let mut bytes = body.to_vec();
+    carry(gzip, b'S', seal, &mut bytes);
+    carry(gzip, b'F', &lengths.footer(&document, seal), &mut bytes);
+    bytes
+}
+
+/// How long the carriers of a payload are.
+pub fn carried_length(gzip: bool, payload: usize) -> usize {
+    if gzip { payload + payload.div_ceil(16_000) * 26 } else { payload + 8 }
+}
+
+/// The payload of carriers.
+pub fn uncarried(gzip: bool, carriers: &[u8]) -> Vec<u8> {
+    if gzip {
+        carriers.chunks(16_026).flat_map(|carrier| &carrier[16..carrier.len() - 10]).copied().collect()
+    } else {
+        carriers[8..].to_vec()
+    }
+}
+
+/// A zstd frame as any encoder makes it, with content size and checksum, with
+/// the header that frames of snapshots have.
+pub fn with_header(frame: &[u8], length: u64) -> Vec<u8> {
+    [&[0x28, 0xb5, 0x2f, 0xfd, 0xe4][..], &length.to_le_bytes(), &frame[zstd_header_length(frame)..]].concat()
+}
+
+/// RFC 8878, 3.1.1.1: magic number, descriptor, window, dictionary, content size.
+fn zstd_header_length(frame: &[u8]) -> usize {
+    let descriptor = frame[4];
+    let is_single = descriptor & 0x20 != 0;
+    let size = match descriptor >> 6 {
+        0 => usize::from(is_single),
+        1 => 2,
+        2 => 4,
+        _ => 8,
+    };
+    5 + usize::from(!is_single) + [0, 1, 2, 4][usize::from(descriptor & 3)] + size
 }
 
 /// A row of the block table.
@@ -68,30 +145,74 @@ pub fn row_of(frame_length: u32, length: u32, hash: &[u8]) -> Vec<u8> {
     [&frame_length.to_le_bytes()[..], &length.to_le_bytes(), hash].concat()
 }
 
-/// What stands behind the frames of a state of this size, whose CRC-32 is 0.
-pub fn trailer(gzip: bool, size: u64) -> Vec<u8> {
-    if gzip { [&[3, 0, 0, 0, 0, 0][..], &(size as u32).to_le_bytes()].concat() } else { Vec::new() }
+/// What stands behind the frames of a state of this size and CRC-32.
+pub fn trailer(gzip: bool, size: u64, crc32: u32) -> Vec<u8> {
+    if gzip { [&[3, 0][..], &crc32.to_le_bytes(), &(size as u32).to_le_bytes()].concat() } else { Vec::new() }
 }
 
-/// The data of these frames.
-pub fn data(gzip: bool, frames: &[u8], size: u64) -> Vec<u8> {
-    [if gzip { &GZIP_HEADER[..] } else { &[] }, frames, &trailer(gzip, size)].concat()
+/// The data of these frames, of a state of this size and CRC-32.
+pub fn data(gzip: bool, frames: &[u8], size: u64, crc32: u32) -> Vec<u8> {
+    [if gzip { &GZIP_HEADER[..] } else { &[] }, frames, &trailer(gzip, size, crc32)].concat()
 }
 
-/// The document of a state of these sizes.
-pub fn document(gzip: bool, size: u64, data_length: u64) -> String {
+/// The document of a state of these sizes, in blocks of this table. The state is
+/// not known here, so that its content hash is wrong; CRC-32 and content hash of
+/// an empty one are right.
+pub fn document(gzip: bool, size: u64, data_length: u64, table: &[u8]) -> String {
+    document_of(gzip, size, data_length, table, &Sha256::digest([]), 0)
+}
+
+/// The same of a state of this hash and CRC-32.
+pub fn document_of(gzip: bool, size: u64, data_length: u64, table: &[u8], content_hash: &[u8], crc32: u32) -> String {
     let name = if gzip { "gzip" } else { "zstd" };
-    let crc32 = if gzip { "\"crc32\":0," } else { "" };
-    let hash = "0".repeat(64);
+    let crc32 = if gzip { format!("\"crc32\":{crc32},") } else { String::new() };
+    let hex = |hash: &[u8]| hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let (table_hash, hash) = (hex(&Sha256::digest(table)), hex(content_hash));
     format!(
-        "{{\"codec\":\"{name}\",\"block_size\":8388608,{crc32}\"metadata\":{{\"snapshot_id\":\"\",\"agent_id\":\"\",\"session_id\":\"\",\
-         \"snapshot_index\":0,\"timestamp\":\"\",\"content_type\":\"\",\"content_hash\":\"{hash}\",\"uncompressed_size\":{size},\
+        "{{\"codec\":\"{name}\",\"block_size\":8388608,\"table_hash\":\"{table_hash}\",{crc32}\"metadata\":{{\
+         \"snapshot_id\":\"01890a5d-ac96-774b-bcce-b302099a8057\",\"agent_id\":\"\",\"session_id\":\"\",\
+         \"snapshot_index\":0,\"timestamp\":\"2026-01-31T12:00:00.000000Z\",\"content_type\":\"\",\"content_hash\":\"{hash}\",\"uncompressed_size\":{size},\
          \"compressed_size\":{data_length},\"compression_algorithm\":\"{name}\",\"format_version\":1,\"producer\":\"\"}}}}"
     )
 }
 
-/// A file of one frame that is what the table says, whatever it holds.
-pub fn one_frame(gzip: bool, frame: &[u8], length: u32) -> Vec<u8> {
-    let data = data(gzip, frame, u64::from(length));
-    file(gzip, &data, &row(frame, length), document(gzip, u64::from(length), data.len() as u64).as_bytes())
+/// A file of these frames, each with the length of its block, that is what the
+/// table says, whatever they hold; of a state with this hash and CRC-32.
+pub fn frames(gzip: bool, frames: &[(Vec<u8>, u32)], content_hash: &[u8], crc32: u32) -> Vec<u8> {
+    let size = frames.iter().map(|(_, length)| u64::from(*length)).sum();
+    let all: Vec<u8> = frames.iter().flat_map(|(frame, _)| frame.clone()).collect();
+    let table: Vec<u8> = frames.iter().flat_map(|(frame, length)| row(frame, *length)).collect();
+    let data = data(gzip, &all, size, crc32);
+    let document = document_of(gzip, size, data.len() as u64, &table, content_hash, crc32);
+    file(gzip, &data, &table, document.as_bytes())
+}
+
+/// Two frames that mean one thing alone and another behind each other. The first
+/// ends with a stored block and eight bits of a block that is open: `1` final, `10`
+/// fixed codes, and the first five bits of a code. Behind the frame alone, `03 00`
+/// completes the code (fifteen spaces) and ends the block. Behind the frame in the
+/// file stands the second frame, whose bytes complete it to another text; the true
+/// `03 00` then ends that. Both states have one length and one CRC-32.
+pub fn open_frames() -> [Vec<u8>; 2] {
+    const FRAMES: [&str; 2] = [
+        "002200ddff7b226e6f7465223a2277686174207a6361742073686f7773222c22706164223a222043",
+        "80b80047ff00251da5e2c44a252ba520d7304fd77057172b85bcfc928cccbc7485927c85e2d4543d8520d7304fd77057172b85bcfc928cccbc74\
+         85927c85e2d4543d8520d7304fd77057172b85bcfc928cccbc7485927c85e2d4543d8520d7304fd77057172b85bcfc928cccbc7485927c85e2d4\
+         543d8520d7304fd77057172b85bcfc928cccbc7485927c85e2d4543d8520d7304fd77057172b85bcfc928cccbc7485927c85e2d4543d05373f7f\
+         1f5f2f176707070707070707074747",
+    ];
+    FRAMES.map(from_hex)
+}
+
+fn from_hex(digits: &str) -> Vec<u8> {
+    let value = |digit: u8| (digit as char).to_digit(16).unwrap_or(0) as u8;
+    digits.as_bytes().chunks(2).map(|pair| value(pair[0]) << 4 | value(pair[1])).collect()
+}
+
+/// A snapshot of these, with all that can be right of it: the hashes and the CRC-32
+/// are those of what the frames mean alone.
+pub fn two_states() -> Vec<u8> {
+    let [first, second] = open_frames();
+    let hash = from_hex("53611289412d6ffe0f438f65c18b203ba5b043ec31497bb20a673d0371152ee6");
+    frames(true, &[(first, 49), (second, 184)], &hash, 1_776_777_405)
 }

@@ -12,7 +12,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 mod bindings {
     wasmtime::component::bindgen!({
         path: "../wit",
-        world: "persist",
+        world: "core",
         with: {
             "persist:snapshot/storage.writer": super::Writer,
             "persist:snapshot/storage.reader": super::Reader,
@@ -20,7 +20,7 @@ mod bindings {
     });
 }
 
-pub(crate) use bindings::Persist;
+pub(crate) use bindings::Core;
 pub(crate) use bindings::exports::persist::snapshot::snapshots;
 use bindings::persist::snapshot::storage;
 
@@ -61,21 +61,36 @@ fn missing() -> storage::Error {
     storage::Error {
         code: storage::ErrorCode::NotFound,
         retryable: false,
+        key: None,
         message: "it is not there".to_owned(),
         details: vec![("where".to_owned(), "here".to_owned())],
     }
 }
 
+/// The answer to what is not claimed.
+fn unsupported() -> storage::Error {
+    let code = storage::ErrorCode::Unsupported;
+    storage::Error { code, retryable: false, key: None, message: "not here".to_owned(), details: Vec::new() }
+}
+
 impl Host {
     fn info(&self, key: &str) -> Result<storage::ObjectInfo, storage::Error> {
         let size = self.objects.lock().unwrap().get(key).map(|bytes| bytes.len() as u64).ok_or_else(missing)?;
-        Ok(storage::ObjectInfo { key: key.to_owned(), size, etag: None, modified: None })
+        Ok(storage::ObjectInfo {
+            key: key.to_owned(),
+            size,
+            etag: None,
+            modified: None,
+            content_type: None,
+            attributes: Vec::new(),
+            storage_time: None,
+        })
     }
 }
 
 impl storage::Host for Host {
-    fn supported_conditions(&mut self) -> storage::Conditions {
-        storage::Conditions::empty()
+    fn capabilities(&mut self) -> storage::CapabilitySet {
+        storage::CapabilitySet::empty()
     }
 
     fn open_write(&mut self, key: String, _: storage::WriteOptions) -> Result<Resource<Writer>, storage::Error> {
@@ -93,12 +108,20 @@ impl storage::Host for Host {
         Ok(self.table.push(Reader { info, rest }).unwrap())
     }
 
+    fn read_many(&mut self, _: Vec<storage::ReadRequest>) -> Result<Vec<Result<storage::ReadAnswer, storage::Error>>, storage::Error> {
+        Err(unsupported())
+    }
+
     fn stat(&mut self, key: String) -> Result<storage::ObjectInfo, storage::Error> {
         self.info(&key)
     }
 
     fn delete(&mut self, key: String, _: storage::Precondition) -> Result<(), storage::Error> {
         self.objects.lock().unwrap().remove(&key).map(drop).ok_or_else(missing)
+    }
+
+    fn delete_many(&mut self, _: Vec<String>) -> Result<Vec<storage::DeleteFailure>, storage::Error> {
+        Err(unsupported())
     }
 
     fn list_objects(
@@ -111,6 +134,10 @@ impl storage::Host for Host {
         let wanted = keys.iter().filter(|key| key.starts_with(&prefix) && start_after.as_ref().is_none_or(|after| *key > after));
         wanted.take(limit as usize).map(|key| self.info(key)).collect()
     }
+
+    fn list_level(&mut self, _: String, _: Option<String>, _: u32) -> Result<Vec<storage::LevelEntry>, storage::Error> {
+        Err(unsupported())
+    }
 }
 
 impl storage::HostWriter for Host {
@@ -118,6 +145,10 @@ impl storage::HostWriter for Host {
         self.largest_write = self.largest_write.max(chunk.len());
         self.table.get_mut(&writer).unwrap().bytes.extend_from_slice(&chunk);
         Ok(())
+    }
+
+    fn copy_range(&mut self, _: Resource<Writer>, _: String, _: storage::Span, _: Option<String>) -> Result<(), storage::Error> {
+        Err(unsupported())
     }
 
     fn commit(&mut self, writer: Resource<Writer>) -> Result<storage::ObjectInfo, storage::Error> {
@@ -165,7 +196,7 @@ fn engine() -> (&'static Engine, &'static Component) {
 }
 
 /// An instance of the component, and what it lives in.
-pub(crate) fn start(objects: &Objects) -> (Store<Host>, Persist) {
+pub(crate) fn start(objects: &Objects) -> (Store<Host>, Core) {
     let (engine, component) = engine();
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_sync(&mut linker).unwrap();
@@ -180,6 +211,6 @@ pub(crate) fn start(objects: &Objects) -> (Store<Host>, Persist) {
     let mut store = Store::new(engine, host);
     // Nobody makes epochs.
     store.set_epoch_deadline(1);
-    let persist = Persist::instantiate(&mut store, component, &linker).unwrap();
+    let persist = Core::instantiate(&mut store, component, &linker).unwrap();
     (store, persist)
 }

@@ -1,27 +1,25 @@
 //! The component `storage-fs` as a storage: what a host that knows WASI alone has.
 
-#![allow(dead_code, reason = "each test uses a part")]
+#![allow(dead_code, unused_imports, reason = "each test uses a part")]
+
+#[path = "wasi_files.rs"]
+mod wasi_files;
 
 use std::any::Any;
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::Arc;
 
 use persist_host::{
-    ByteRange, Conditions, ErrorCode, ObjectInfo, PersistError, Precondition, ReadOptions, Result, StorageAdapter, StorageReader,
-    StorageWriter, WriteOptions,
+    ByteRange, Capabilities, DeleteFailure, LevelEntry, ObjectInfo, PersistError, Precondition, ReadAnswer, ReadOptions, ReadRequest,
+    Result, StorageAdapter, StorageReader, StorageWriter, WriteOptions,
 };
-use wasmtime::component::{Component, Linker, Resource, ResourceAny, ResourceTable};
-use wasmtime::{Config, Engine, Store, StoreContextMut};
-use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemView as _};
-use wasmtime_wasi::p2::FsError;
-use wasmtime_wasi::p2::bindings::sync::filesystem::types::{HostDescriptor as _, PathFlags};
-use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+use persist_model::error::ErrorDetail;
+use wasmtime::Store;
+use wasmtime::component::ResourceAny;
 
-pub(crate) use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode as Os;
-
-#[path = "../../xtask/src/component.rs"]
-mod component;
+pub(crate) use wasi_files::{LINK, Os, RENAME, ROOT, SYNC_FILE, SYNC_FOLDER};
+use wasi_files::{Wasi, WasiFiles};
 
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 mod bindings {
@@ -30,84 +28,11 @@ mod bindings {
 
 use bindings::exports::persist::snapshot::storage as wit;
 
-struct Wasi {
-    table: ResourceTable,
-    ctx: WasiCtx,
-    /// What was asked of the host since it was last looked at, of what the
-    /// protocol of a write is made of.
-    calls: Vec<&'static str>,
-    /// The call that fails, and how.
-    fault: Option<(&'static str, Os)>,
-}
-
-impl Wasi {
-    /// Does a call, unless it is to fail.
-    fn noted(
-        &mut self,
-        call: &'static str,
-        work: impl FnOnce(&mut Self) -> std::result::Result<(), FsError>,
-    ) -> wasmtime::Result<(std::result::Result<(), Os>,)> {
-        self.calls.push(call);
-        match self.fault {
-            Some((faulty, os)) if faulty == call => Ok((Err(os),)),
-            _ => Ok((match work(self) {
-                Ok(()) => Ok(()),
-                Err(error) => Err(error.downcast()?),
-            },)),
-        }
-    }
-}
-
-/// The calls that a write is made of, noted before they are done.
-fn note_calls(linker: &mut Linker<Wasi>) -> wasmtime::Result<()> {
-    type Fd = Resource<Descriptor>;
-    let mut types = linker.allow_shadowing(true).instance("wasi:filesystem/types@0.2.12")?;
-    types.func_wrap("[method]descriptor.sync", |mut store: StoreContextMut<'_, Wasi>, (fd,): (Fd,)| {
-        let wasi = store.data_mut();
-        let call = if matches!(wasi.table.get(&fd)?, Descriptor::File(_)) { SYNC_FILE } else { SYNC_FOLDER };
-        wasi.noted(call, |wasi| wasi.filesystem().sync(fd))
-    })?;
-    types.func_wrap(
-        "[method]descriptor.rename-at",
-        |mut store: StoreContextMut<'_, Wasi>, (from, old, to, new): (Fd, String, Fd, String)| {
-            store.data_mut().noted(RENAME, |wasi| wasi.filesystem().rename_at(from, old, to, new))
-        },
-    )?;
-    type Link = (Fd, PathFlags, String, Fd, String);
-    types.func_wrap("[method]descriptor.link-at", |mut store: StoreContextMut<'_, Wasi>, (from, flags, old, to, new): Link| {
-        store.data_mut().noted(LINK, |wasi| wasi.filesystem().link_at(from, flags, old, to, new))
-    })
-}
-
-pub(crate) const SYNC_FILE: &str = "sync file";
-pub(crate) const SYNC_FOLDER: &str = "sync folder";
-pub(crate) const RENAME: &str = "rename";
-pub(crate) const LINK: &str = "link";
-
-impl WasiView for Wasi {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.ctx, table: &mut self.table }
-    }
-}
-
-/// Compiled once for a process.
-static COMPILED: LazyLock<(Engine, Component)> = LazyLock::new(|| {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("components");
-    let built = component::build_package(workspace, "persist-storage-fs", &target).expect("it builds");
-    let engine = Engine::new(&Config::new()).unwrap();
-    let component = Component::from_file(&engine, built).unwrap();
-    (engine, component)
-});
-
-struct Instance {
-    store: Store<Wasi>,
-    provider: bindings::StorageProvider,
-}
+persist_model::code_conversions!(bindings::exports::persist::snapshot::storage);
 
 /// Files below a folder that is given to the component, and to nothing else.
 #[derive(Clone)]
-pub(crate) struct WasiStorage(Arc<Mutex<Instance>>);
+pub(crate) struct WasiStorage(WasiFiles);
 
 impl fmt::Debug for WasiStorage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -117,28 +42,17 @@ impl fmt::Debug for WasiStorage {
 
 impl WasiStorage {
     pub(crate) fn new(folder: &Path) -> Self {
-        let (engine, component) = &*COMPILED;
-        let mut linker = Linker::new(engine);
-        wasmtime_wasi::p2::add_to_linker_sync(&mut linker).unwrap();
-        note_calls(&mut linker).unwrap();
-        let mut ctx = WasiCtx::builder();
-        // Not there yet: the first write makes it.
-        ctx.env("PERSIST_LOCAL_PATH", format!("/files/{ROOT}"));
-        ctx.preopened_dir(folder, "/files", FsPerms::ReadWrite).unwrap();
-        let mut store = Store::new(engine, Wasi { table: ResourceTable::new(), ctx: ctx.build(), calls: Vec::new(), fault: None });
-        let provider = bindings::StorageProvider::instantiate(&mut store, component, &linker).unwrap();
-        Self(Arc::new(Mutex::new(Instance { store, provider })))
+        Self(WasiFiles::new(folder))
     }
 
     /// What was asked of the host since the last time.
     pub(crate) fn take_calls(&self) -> Vec<&'static str> {
-        let mut instance = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut instance.store.data_mut().calls)
+        self.0.take_calls()
     }
 
     /// From now on, this call fails like this.
     pub(crate) fn inject(&self, fault: Option<(&'static str, Os)>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).store.data_mut().fault = fault;
+        self.0.inject(fault);
     }
 
     fn call<T>(
@@ -146,34 +60,34 @@ impl WasiStorage {
         key: &str,
         call: impl FnOnce(&wit::Guest, &mut Store<Wasi>) -> wasmtime::Result<std::result::Result<T, wit::Error>>,
     ) -> Result<T> {
-        let mut instance = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Instance { store, provider } = &mut *instance;
-        let outcome = call(provider.persist_snapshot_storage(), store).expect("the component does not trap");
-        outcome.map_err(|error| PersistError::new(code(error.code), error.message).at(self.locate(key)))
+        self.0.call(call).map_err(|error| self.error(key, error))
     }
-}
 
-fn code(code: wit::ErrorCode) -> ErrorCode {
-    use wit::ErrorCode as From;
-    match code {
-        From::NotFound => ErrorCode::NotFound,
-        From::AlreadyExists => ErrorCode::AlreadyExists,
-        From::PreconditionFailed => ErrorCode::PreconditionFailed,
-        From::AccessDenied => ErrorCode::AccessDenied,
-        From::Credentials => ErrorCode::Credentials,
-        From::NoSuchBucket => ErrorCode::NoSuchBucket,
-        From::InvalidKey => ErrorCode::InvalidKey,
-        From::Unavailable => ErrorCode::Unavailable,
-        From::Timeout => ErrorCode::Timeout,
-        From::NoSpace => ErrorCode::NoSpace,
-        From::Unsupported => ErrorCode::Unsupported,
-        From::Io => ErrorCode::Io,
-        From::Other => ErrorCode::Other,
+    /// What the component said of a key, unless it names another one.
+    fn error(&self, key: &str, error: wit::Error) -> PersistError {
+        let location = self.locate(error.key.as_deref().unwrap_or(key));
+        PersistError::from_detail(ErrorDetail {
+            code: error.code.into(),
+            message: error.message,
+            location: Some(location),
+            retryable: error.retryable,
+            hint: None,
+            facts: error.details,
+        })
     }
 }
 
 fn info(info: wit::ObjectInfo) -> ObjectInfo {
-    ObjectInfo { key: info.key, size: info.size, etag: info.etag, modified: info.modified }
+    let wit::ObjectInfo { key, size, etag, modified, content_type, attributes, storage_time } = info;
+    ObjectInfo { key, size, etag, modified, content_type, attributes, storage_time }
+}
+
+fn range(range: ByteRange) -> wit::ByteRange {
+    match range {
+        ByteRange::All => wit::ByteRange::All,
+        ByteRange::Span { offset, length } => wit::ByteRange::Span(wit::Span { offset, length }),
+        ByteRange::Suffix(length) => wit::ByteRange::Suffix(length),
+    }
 }
 
 fn precondition(precondition: Precondition) -> wit::Precondition {
@@ -193,31 +107,36 @@ impl StorageAdapter for WasiStorage {
         format!("/files/new/folder/{key}")
     }
 
-    fn supported_conditions(&self) -> Conditions {
-        let conditions = self.call("", |storage, store| storage.call_supported_conditions(store).map(Ok)).unwrap();
-        Conditions { if_absent: conditions.contains(wit::Conditions::IF_ABSENT), if_match: conditions.contains(wit::Conditions::IF_MATCH) }
+    fn capabilities(&self) -> Capabilities {
+        use wit::CapabilitySet as Can;
+        let claimed = self.0.call(|storage, store| storage.call_capabilities(store));
+        // Every storage of the native host has these.
+        assert!(claimed.contains(Can::READ_MANY | Can::DELETE_MANY | Can::LIST_LEVEL));
+        Capabilities {
+            if_absent: claimed.contains(Can::IF_ABSENT),
+            if_match: claimed.contains(Can::IF_MATCH),
+            copy_range: claimed.contains(Can::COPY_RANGE),
+            content_type: claimed.contains(Can::CONTENT_TYPE),
+            attributes: claimed.contains(Can::ATTRIBUTES),
+            storage_time: claimed.contains(Can::STORAGE_TIME),
+        }
     }
 
     fn open_write(&self, key: &str, options: WriteOptions) -> Result<Box<dyn StorageWriter>> {
         let options = wit::WriteOptions {
             precondition: precondition(options.precondition),
-            size_hint: options.size_hint,
+            object_size_hint: options.object_size_hint,
             content_type: options.content_type,
-            attributes: options.attributes.into_iter().collect(),
+            attributes: options.attributes,
         };
         let handle = self.call(key, |storage, store| storage.call_open_write(store, key, &options))?;
         Ok(Box::new(Writer { storage: self.clone(), key: key.to_owned(), handle: Some(handle) }))
     }
 
     fn open_read(&self, key: &str, options: ReadOptions) -> Result<Box<dyn StorageReader>> {
-        let range = match options.range {
-            ByteRange::All => wit::ByteRange::All,
-            ByteRange::Span { offset, length } => wit::ByteRange::Span(wit::Span { offset, length }),
-            ByteRange::Suffix(length) => wit::ByteRange::Suffix(length),
-        };
-        let options = wit::ReadOptions { range, if_match: options.if_match };
+        let options = wit::ReadOptions { range: range(options.range), if_match: options.if_match };
         let handle = self.call(key, |storage, store| storage.call_open_read(store, key, &options))?;
-        let found = self.call(key, |storage, store| storage.reader().call_info(store, handle).map(Ok))?;
+        let found = self.0.call(|storage, store| storage.reader().call_info(store, handle));
         Ok(Box::new(Reader { storage: self.clone(), info: info(found), handle }))
     }
 
@@ -233,6 +152,34 @@ impl StorageAdapter for WasiStorage {
         let listed = self.call(prefix, |storage, store| storage.call_list_objects(store, prefix, start_after, limit))?;
         Ok(listed.into_iter().map(info).collect())
     }
+
+    fn read_many(&self, requests: &[ReadRequest]) -> Result<Vec<Result<ReadAnswer>>> {
+        let asked: Vec<wit::ReadRequest> = requests
+            .iter()
+            .map(|request| wit::ReadRequest { key: request.key.clone(), range: range(request.range), if_match: request.if_match.clone() })
+            .collect();
+        let answers = self.call("", |storage, store| storage.call_read_many(store, &asked))?;
+        let answer = |(request, answer): (&ReadRequest, std::result::Result<wit::ReadAnswer, wit::Error>)| {
+            let answer = answer.map_err(|error| self.error(&request.key, error))?;
+            Ok(ReadAnswer { info: info(answer.info), bytes: answer.bytes })
+        };
+        Ok(requests.iter().zip(answers).map(answer).collect())
+    }
+
+    fn delete_many(&self, keys: &[String]) -> Result<Vec<DeleteFailure>> {
+        let failures = self.call("", |storage, store| storage.call_delete_many(store, keys))?;
+        let failure = |failure: wit::DeleteFailure| DeleteFailure { error: self.error(&failure.key, failure.error), key: failure.key };
+        Ok(failures.into_iter().map(failure).collect())
+    }
+
+    fn list_level(&self, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<LevelEntry>> {
+        let listed = self.call(prefix, |storage, store| storage.call_list_level(store, prefix, start_after, limit))?;
+        let entry = |entry| match entry {
+            wit::LevelEntry::Object(found) => LevelEntry::Object(info(found)),
+            wit::LevelEntry::Prefix(prefix) => LevelEntry::Prefix(prefix),
+        };
+        Ok(listed.into_iter().map(entry).collect())
+    }
 }
 
 struct Writer {
@@ -247,6 +194,12 @@ impl StorageWriter for Writer {
         self.storage.call(&self.key, |storage, store| storage.writer().call_write(store, handle, chunk))
     }
 
+    fn copy_range(&mut self, source: &str, offset: u64, length: u64, if_match: Option<&str>) -> Result<()> {
+        let handle = self.handle.expect("it is not committed");
+        let span = wit::Span { offset, length };
+        self.storage.call(source, |storage, store| storage.writer().call_copy_range(store, handle, source, span, if_match))
+    }
+
     fn commit(mut self: Box<Self>) -> Result<ObjectInfo> {
         let handle = self.handle.take().expect("it is committed once");
         self.storage.call(&self.key, |storage, store| storage.writer().call_commit(store, handle)).map(info)
@@ -256,8 +209,7 @@ impl StorageWriter for Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         if let Some(handle) = self.handle {
-            let mut instance = self.storage.0.lock().unwrap_or_else(PoisonError::into_inner);
-            handle.resource_drop(&mut instance.store).expect("it can be dropped");
+            self.storage.0.drop_handle(handle);
         }
     }
 }
@@ -281,19 +233,15 @@ impl StorageReader for Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        let mut instance = self.storage.0.lock().unwrap_or_else(PoisonError::into_inner);
-        self.handle.resource_drop(&mut instance.store).expect("it can be dropped");
+        self.storage.0.drop_handle(self.handle);
     }
 }
-
-/// An empty storage, and what has to live as long as it.
-/// Where keys are in the folder that the component is given.
-pub(crate) const ROOT: &str = "new/folder";
 
 pub(crate) fn below(folder: &Path) -> Arc<dyn StorageAdapter> {
     Arc::new(WasiStorage::new(folder))
 }
 
+/// An empty storage, and what has to live as long as it.
 pub(crate) fn fresh() -> (Arc<dyn StorageAdapter>, Box<dyn Any>) {
     let folder = tempfile::tempdir().expect("a folder");
     (below(folder.path()), Box::new(folder))

@@ -138,10 +138,11 @@ fn write(out: &Path) -> Result<(), String> {
         copy(&workspace().join(from), &out.join(to))?;
     }
     let (from, to) = (workspace().join("wit"), out.join("wit"));
-    fs::create_dir_all(&to).map_err(|error| failed(&to, &error))?;
-    for entry in fs::read_dir(&from).map_err(|error| failed(&from, &error))? {
-        let path = entry.map_err(|error| failed(&from, &error))?.path();
-        copy(&path, &to.join(path.file_name().unwrap_or_default()))?;
+    for file in files(&from)? {
+        let path = to.join(&file);
+        let folder = path.parent().unwrap_or(&to);
+        fs::create_dir_all(folder).map_err(|error| failed(folder, &error))?;
+        copy(&from.join(file), &path)?;
     }
     let mut text = String::from("What is inside the components: packages, versions, licences.\n");
     for (file, packages) in CONTENTS {

@@ -9,7 +9,7 @@ use crate::shell::{announce, run as run_command, spoken, target_dir};
 use crate::workspace;
 
 /// What reads untrusted bytes, a target each; `fuzz/Cargo.toml` has the same.
-const TARGETS: [&str; 7] = ["document", "gzip_reader", "location", "round_trip", "salvage", "table", "zstd_reader"];
+const TARGETS: [&str; 9] = ["append", "decode", "document", "gzip_reader", "location", "round_trip", "salvage", "table", "zstd_reader"];
 
 /// The most memory that a target may take, in MiB; reading is bounded far below.
 const MEMORY: u32 = 1024;

@@ -157,7 +157,7 @@ struct Listing {
 
 impl Listing {
     fn next_page(&mut self) -> Result<()> {
-        let page = wit::list_snapshots(&self.prefix, self.next.as_deref(), PAGE);
+        let page = wit::list_snapshots(&self.prefix, self.next.as_deref(), PAGE, None);
         let page = page.map_err(|error| convert::error(error).at(self.root.display()))?;
         self.ended = page.next.is_none();
         self.next = page.next;
@@ -235,7 +235,9 @@ impl Host for Composed {
     }
 
     fn reader(&self, location: &StorageLocation, _: &Path) -> Result<Box<dyn Reader>> {
-        let restorer = self.at(location, wit::open_restorer(&self.key(location, Use::Read)?))?;
+        // The end of the state is reached only if all of it is what was saved.
+        let options = wit::RestoreOptions { check_content_hash: true };
+        let restorer = self.at(location, wit::open_restorer(&self.key(location, Use::Read)?, options))?;
         let metadata = self.described(location, Ok(restorer.metadata()))?;
         Ok(Box::new(Restorer { restorer, metadata, location: location.clone() }))
     }

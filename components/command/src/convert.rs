@@ -5,6 +5,7 @@ use persist_model::{ErrorCode, PersistError};
 
 use crate::bindings::wit;
 
+persist_model::code_conversions!(crate::bindings::wit);
 persist_model::conversions!(crate::bindings::wit);
 
 pub(crate) fn error(error: wit::Error) -> PersistError {

@@ -29,7 +29,7 @@ pub struct Parts {
 /// What comes of them; each imports WASI alone.
 #[derive(Debug)]
 pub struct Composed {
-    /// `persist-fs.wasm`: `snapshots` and `blocks`, on files.
+    /// `persist-fs.wasm`: `storage`, `snapshots` and `blocks`, on files.
     pub fs: Vec<u8>,
     /// `persist-tools.wasm`: the tools, on files.
     pub tools: Vec<u8>,
@@ -75,7 +75,10 @@ impl Composition {
         for (interface, node) in self.offered.iter().filter(|(interface, _)| exports.contains(interface)) {
             self.graph.export(*node, interface).map_err(|error| format!("{interface}: {error}"))?;
         }
-        self.graph.encode(EncodeOptions::default()).map_err(|error| format!("the composition can't be encoded: {error}"))
+        self.graph.encode(EncodeOptions::default()).map_err(|error| {
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            format!("the composition can't be encoded: {error}{cause}")
+        })
     }
 }
 
@@ -114,13 +117,15 @@ pub fn documentation(wit: &Path, world: &str) -> Result<Vec<u8>, String> {
     Ok(encoded)
 }
 
-/// A composition of these, in this order, that exports what the last of them
-/// exports.
-fn compose(parts: &[(&str, &[u8])]) -> Result<Vec<u8>, String> {
+/// A composition of these, in this order, that exports what the last ones export.
+fn compose(hidden: &[(&str, &[u8])], exported: &[(&str, &[u8])]) -> Result<Vec<u8>, String> {
     let mut composition = Composition::default();
+    for (name, wasm) in hidden {
+        composition.add(name, wasm)?;
+    }
     let mut exports = Vec::new();
-    for (name, wasm) in parts {
-        exports = composition.add(name, wasm)?;
+    for (name, wasm) in exported {
+        exports.extend(composition.add(name, wasm)?);
     }
     composition.finish(&exports)
 }
@@ -134,11 +139,13 @@ impl Parts {
     pub fn compose(&self, wit: &Path) -> Result<Composed, String> {
         let storage = ("persist:storage-fs", &self.storage_fs[..]);
         let persist = ("persist:persist", &self.persist[..]);
-        let mut tools = compose(&[storage, persist, ("persist:tools", &self.tools)])?;
+        let mut tools = compose(&[storage, persist], &[("persist:tools", &self.tools)])?;
         let docs = documentation(wit, "tool-provider")?;
         CustomSection { name: Cow::Borrowed(DOCS), data: Cow::Borrowed(&docs) }.append_to_component(&mut tools);
-        let fs = compose(&[storage, persist])?;
-        let cli = compose(&[storage, persist, ("persist:command", &self.command)])?;
+        // An exported interface can only use types that are exported or imported
+        // too, and the errors of `snapshots` are those of `storage`.
+        let fs = compose(&[], &[storage, persist])?;
+        let cli = compose(&[storage, persist], &[("persist:command", &self.command)])?;
         Ok(Composed { fs, tools, cli })
     }
 }

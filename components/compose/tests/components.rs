@@ -1,4 +1,5 @@
-//! What the components import, and what a runtime shows of the tools.
+//! What the components import, what a runtime shows of the tools, and what the
+//! contract says twice.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -7,13 +8,14 @@ mod component;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use persist_compose::{Composed, Parts};
+use persist_model::ErrorCode;
 use serde_json::{Map, Value, json};
 use wit_component::DecodedWasm;
-use wit_parser::{Function, Resolve, Type, TypeDefKind, WorldId, WorldItem, WorldKey};
+use wit_parser::{Function, PackageId, Resolve, Type, TypeDef, TypeDefKind, WorldId, WorldItem, WorldKey};
 
 static BUILT: LazyLock<(Parts, Composed)> = LazyLock::new(|| {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
@@ -25,9 +27,20 @@ static BUILT: LazyLock<(Parts, Composed)> = LazyLock::new(|| {
         tools: library("persist-tools"),
         command: fs::read(component::build_command(workspace, "persist-command", &target, &"0".repeat(64)).expect("it builds")).unwrap(),
     };
-    let composed = parts.compose(&workspace.join("wit")).expect("they fit together");
+    let composed = parts.compose(&wit()).expect("they fit together");
     (parts, composed)
 });
+
+fn wit() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit")
+}
+
+/// The contract as text.
+fn contract() -> (Resolve, PackageId) {
+    let mut resolve = Resolve::default();
+    let (package, _) = resolve.push_dir(wit()).expect("it resolves");
+    (resolve, package)
+}
 
 fn decode(wasm: &[u8]) -> (Resolve, WorldId) {
     match wit_component::decode(wasm).expect("a component") {
@@ -36,10 +49,11 @@ fn decode(wasm: &[u8]) -> (Resolve, WorldId) {
     }
 }
 
-/// The names of what a component imports, or exports; each with its version, if
-/// it has one.
-fn interfaces(wasm: &[u8], is_import: bool) -> BTreeSet<(String, Option<String>)> {
-    let (resolve, world) = decode(wasm);
+/// An interface or a function that a world has, with its version, if it has one.
+type Name = (String, Option<String>);
+
+/// The names of what a world imports, or exports.
+fn names(resolve: &Resolve, world: WorldId, is_import: bool) -> BTreeSet<Name> {
     let world = &resolve.worlds[world];
     let items = if is_import { &world.imports } else { &world.exports };
     let name = |key: &WorldKey| match resolve.name_world_key(key).split_once('@') {
@@ -50,68 +64,61 @@ fn interfaces(wasm: &[u8], is_import: bool) -> BTreeSet<(String, Option<String>)
     items.iter().filter(|(_, item)| !matches!(item, WorldItem::Type { .. })).map(|(key, _)| name(key)).collect()
 }
 
-/// What Rust's standard library imports, whether it is used or not.
-const STANDARD: [&str; 17] = [
-    "wasi:cli/environment",
-    "wasi:cli/exit",
-    "wasi:cli/stderr",
-    "wasi:cli/stdin",
-    "wasi:cli/stdout",
-    "wasi:cli/terminal-input",
-    "wasi:cli/terminal-output",
-    "wasi:cli/terminal-stderr",
-    "wasi:cli/terminal-stdin",
-    "wasi:cli/terminal-stdout",
-    "wasi:clocks/monotonic-clock",
-    "wasi:clocks/wall-clock",
-    "wasi:io/error",
-    "wasi:io/poll",
-    "wasi:io/streams",
-    "wasi:random/insecure-seed",
-    "wasi:random/random",
-];
+/// What a component imports, or exports.
+fn interfaces(wasm: &[u8], is_import: bool) -> BTreeSet<Name> {
+    let (resolve, world) = decode(wasm);
+    names(&resolve, world, is_import)
+}
+
+/// What the contract says that `persist.wasm` imports.
+fn imports_of_persist() -> BTreeSet<Name> {
+    let (resolve, package) = contract();
+    let world = resolve.select_world(&[package], Some("persist")).expect("the world");
+    names(&resolve, world, true)
+}
+
+const STORAGE: &str = "persist:snapshot/storage";
 
 /// What the storage needs beside, for its files.
 const FILES: [&str; 2] = ["wasi:filesystem/preopens", "wasi:filesystem/types"];
 
-/// The newest WASI 0.2 of which the bare component, and what is composed, import
-/// something. Hosts link any 0.2 by name, and a newer one may have functions that
-/// they do not know.
-const NEWEST_OF_BARE: u32 = 6;
+/// The newest WASI 0.2 of which what is composed imports something. Hosts link
+/// any 0.2 by name, and a newer one may have functions that they do not know.
 const NEWEST: u32 = 12;
+
+/// What Rust's standard library links stands in the contract, so that a host
+/// that knows the contract knows all that it has to provide.
+#[test]
+fn the_bare_component_imports_what_its_world_says() {
+    let imports = interfaces(&BUILT.0.persist, true);
+    for (import, version) in &imports {
+        println!("{import}@{}", version.as_deref().unwrap_or_default());
+    }
+    assert_eq!(imports, imports_of_persist());
+    let exports: Vec<String> = interfaces(&BUILT.0.persist, false).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(exports, ["persist:snapshot/blocks", "persist:snapshot/snapshots"]);
+}
 
 #[test]
 fn each_component_imports_what_it_may_and_no_more() {
     let (parts, composed) = &*BUILT;
-    let files = || STANDARD.into_iter().chain(FILES);
-    for (name, wasm, allowed, exported) in [
-        (
-            "persist.wasm",
-            &parts.persist,
-            STANDARD.into_iter().chain(["persist:snapshot/storage"]).collect::<BTreeSet<_>>(),
-            &["persist:snapshot/blocks", "persist:snapshot/snapshots"][..],
-        ),
-        ("storage-fs.wasm", &parts.storage_fs, files().collect(), &["persist:snapshot/storage"]),
-        ("persist-fs.wasm", &composed.fs, files().collect(), &["persist:snapshot/blocks", "persist:snapshot/snapshots"]),
-        ("persist-tools.wasm", &composed.tools, files().collect(), &["delete", "get-metadata", "list", "restore", "snapshot", "verify"]),
-        ("persist-cli.wasm", &composed.cli, files().collect(), &["wasi:cli/run"]),
+    let standard = imports_of_persist();
+    let files: BTreeSet<&str> = standard.iter().map(|(name, _)| name.as_str()).filter(|name| *name != STORAGE).chain(FILES).collect();
+    for (name, wasm, exported) in [
+        ("storage-fs.wasm", &parts.storage_fs, &[STORAGE][..]),
+        ("persist-fs.wasm", &composed.fs, &["persist:snapshot/blocks", "persist:snapshot/snapshots", STORAGE]),
+        ("persist-tools.wasm", &composed.tools, &["delete", "get-metadata", "list", "restore", "snapshot", "verify"]),
+        ("persist-cli.wasm", &composed.cli, &["wasi:cli/run"]),
     ] {
-        let imports = interfaces(wasm, true);
         println!("{name}, {} bytes", wasm.len());
-        for (import, version) in &imports {
-            println!("  {import}@{}", version.as_deref().unwrap_or_default());
-            assert!(allowed.contains(import.as_str()), "{name} imports {import}");
-            let version = version.as_deref().expect("each interface has a version");
-            let allowed = match version.strip_prefix("0.2.").and_then(|patch| patch.parse::<u32>().ok()) {
-                Some(patch) if import.starts_with("wasi:") => patch <= if name == "persist.wasm" { NEWEST_OF_BARE } else { NEWEST },
-                _ => import == "persist:snapshot/storage" && version == "0.1.0",
-            };
-            assert!(allowed, "{name} imports {import} of version {version}");
+        for (import, version) in interfaces(wasm, true) {
+            let version = version.expect("each interface has a version");
+            println!("  {import}@{version}");
+            assert!(files.contains(import.as_str()), "{name} imports {import}");
+            let patch = version.strip_prefix("0.2.").and_then(|patch| patch.parse::<u32>().ok());
+            assert!(patch.is_some_and(|patch| patch <= NEWEST), "{name} imports {import} of version {version}");
         }
         let exports: Vec<String> = interfaces(wasm, false).into_iter().map(|(name, _)| name).collect();
-        // Types alone are exported with what uses them.
-        let exports: Vec<_> =
-            exports.iter().map(String::as_str).filter(|export| !export.ends_with("/storage") || exported.contains(export)).collect();
         assert_eq!(exports, exported, "{name}");
     }
 }
@@ -119,8 +126,7 @@ fn each_component_imports_what_it_may_and_no_more() {
 #[test]
 fn the_same_parts_give_the_same_compositions() {
     let (parts, composed) = &*BUILT;
-    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
-    let again = parts.compose(&wit).expect("they fit together");
+    let again = parts.compose(&wit()).expect("they fit together");
     assert!(again.fs == composed.fs && again.tools == composed.tools && again.cli == composed.cli);
 }
 
@@ -209,16 +215,46 @@ fn tools_are_listed_with_descriptions_and_schemas() {
     assert!(restore.is_some_and(|text| text.starts_with("Bring back the state")), "{restore:?}");
 }
 
+/// Hosts and registries get one file, in which the parts of WASI are that the
+/// world `persist` names.
 #[test]
 fn the_wit_package_needs_no_other() {
-    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
-    let package = persist_compose::wit_package(&wit).expect("it resolves");
+    let package = persist_compose::wit_package(&wit()).expect("it resolves");
     let DecodedWasm::WitPackage(resolve, id) = wit_component::decode(&package).expect("a package") else { panic!("no package") };
-    assert_eq!(resolve.packages.len(), 1);
+    let packages: BTreeSet<String> = resolve.packages.iter().map(|(_, package)| package.name.to_string()).collect();
+    let wasi = ["wasi:cli@0.2.6", "wasi:clocks@0.2.6", "wasi:io@0.2.6", "wasi:random@0.2.6"];
+    assert_eq!(packages, ["persist:snapshot@0.1.0"].into_iter().chain(wasi).map(str::to_owned).collect());
     let package = &resolve.packages[id];
     assert_eq!(package.name.to_string(), "persist:snapshot@0.1.0");
     let interfaces: BTreeSet<&str> = package.interfaces.keys().map(String::as_str).collect();
     assert_eq!(interfaces, BTreeSet::from(["blocks", "snapshots", "storage"]));
     let worlds: BTreeSet<&str> = package.worlds.keys().map(String::as_str).collect();
-    assert_eq!(worlds, BTreeSet::from(["command", "persist", "storage-provider", "tool-provider"]));
+    assert_eq!(worlds, BTreeSet::from(["command", "core", "persist", "storage-provider", "tool-provider"]));
+    assert_eq!(names(&resolve, package.worlds["persist"], true), imports_of_persist());
+}
+
+/// Bindings are generated from `core` for this reason.
+#[test]
+fn the_world_core_asks_for_a_storage_alone() {
+    let (resolve, package) = contract();
+    let core = resolve.select_world(&[package], Some("core")).expect("the world");
+    assert_eq!(names(&resolve, core, true), BTreeSet::from([(STORAGE.to_owned(), Some("0.1.0".to_owned()))]));
+}
+
+/// A world of tools can't use an interface that it does not import, and the
+/// model has to know what both say.
+#[test]
+fn the_codes_of_errors_are_the_same_everywhere() {
+    let codes = |wanted: &TypeDef| match &wanted.kind {
+        TypeDefKind::Enum(codes) => codes.cases.iter().map(|case| case.name.clone()).collect::<Vec<_>>(),
+        other => panic!("a {}", other.as_str()),
+    };
+    let (resolve, package) = contract();
+    let package = &resolve.packages[package];
+    let storage = codes(&resolve.types[resolve.interfaces[package.interfaces["storage"]].types["error-code"]]);
+    let tools = &resolve.worlds[package.worlds["tool-provider"]];
+    let WorldItem::Type { id, .. } = &tools.imports[&WorldKey::Name("error-code".to_owned())] else { panic!("no type") };
+    let model: Vec<&str> = ErrorCode::CONTRACT.iter().map(|code| code.as_str()).collect();
+    assert_eq!(storage, model, "storage.wit and the model");
+    assert_eq!(codes(&resolve.types[*id]), model, "tools.wit and the model");
 }

@@ -2,93 +2,105 @@
 
 use std::cell::RefCell;
 
-use wasip2::filesystem::types::{Descriptor, ErrorCode as Os};
+use wasip2::filesystem::types::Descriptor;
 
 use crate::bindings::wit;
-use crate::failure::{error, failed};
+use crate::failure::error;
+use crate::read::{self, Reader};
 use crate::write::Unfinished;
-use crate::{files, key, list, write};
-
-/// The most bytes that one read gives.
-const MAX_READ: u64 = 1 << 20;
-
-/// The most objects in one listing.
-const MAX_LISTED: u32 = 1000;
+use crate::{MAX_BATCH, delete, files, key, list, write};
 
 struct Component;
 
 crate::bindings::export!(Component with_types_in crate::bindings::generated);
 
-struct Reader {
-    file: Descriptor,
-    info: wit::ObjectInfo,
-    /// Where the next byte is, and how many of the range are left.
-    at: u64,
-    left: u64,
+/// A listing of the folder; empty where the first write has yet to make it.
+fn listed<T>(limit: u32, list: impl FnOnce(usize, &Descriptor) -> Result<Vec<T>, wit::Error>) -> Result<Vec<T>, wit::Error> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    if !(1..=MAX_BATCH).contains(&limit) {
+        return Err(error(wit::ErrorCode::InvalidArgument, format!("a listing has 1 to {MAX_BATCH} entries, not {limit}")));
+    }
+    match files::root() {
+        Ok(root) => list(limit, &root),
+        Err(error) if error.code == wit::ErrorCode::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
 }
 
 impl wit::Guest for Component {
     type Writer = RefCell<Unfinished>;
     type Reader = RefCell<Reader>;
 
-    fn supported_conditions() -> wit::Conditions {
-        wit::Conditions::IF_ABSENT
+    /// WASI replaces a file on no condition, keeps nothing beside one, and its
+    /// clocks begin anew with each host.
+    fn capabilities() -> wit::CapabilitySet {
+        use wit::CapabilitySet as Can;
+        Can::IF_ABSENT | Can::READ_MANY | Can::COPY_RANGE | Can::DELETE_MANY | Can::LIST_LEVEL
     }
 
     fn open_write(key: String, options: wit::WriteOptions) -> Result<wit::Writer, wit::Error> {
-        key::check(&key)?;
-        let unfinished = Unfinished::open(&files::made_root()?, &key, &options.precondition)?;
+        let open = || {
+            key::check(&key)?;
+            Unfinished::open(files::made_root()?, &key, &options.precondition)
+        };
+        let unfinished = open().map_err(|error| error.at(&key))?;
         Ok(wit::Writer::new(RefCell::new(unfinished)))
     }
 
     fn open_read(key: String, options: wit::ReadOptions) -> Result<wit::Reader, wit::Error> {
-        key::check(&key)?;
-        let (file, stat) = files::open(&files::root()?, &key)?;
-        let info = files::info(&key, &file, &stat);
-        if options.if_match.is_some() && options.if_match != info.etag {
-            return Err(error(wit::ErrorCode::PreconditionFailed, "the file was replaced meanwhile"));
-        }
-        let (start, end) = match options.range {
-            wit::ByteRange::All => (0, info.size),
-            wit::ByteRange::Span(span) => (span.offset.min(info.size), span.offset.saturating_add(span.length).min(info.size)),
-            wit::ByteRange::Suffix(length) => (info.size.saturating_sub(length), info.size),
+        let open = || {
+            key::check(&key)?;
+            Reader::open(&files::root()?, &key, &options.range, options.if_match.as_deref())
         };
-        Ok(wit::Reader::new(RefCell::new(Reader { file, info, at: start, left: end.saturating_sub(start) })))
+        let reader = open().map_err(|error| error.at(&key))?;
+        Ok(wit::Reader::new(RefCell::new(reader)))
+    }
+
+    fn read_many(requests: Vec<wit::ReadRequest>) -> Result<Vec<Result<wit::ReadAnswer, wit::Error>>, wit::Error> {
+        read::read_many(&requests)
     }
 
     fn stat(key: String) -> Result<wit::ObjectInfo, wit::Error> {
-        key::check(&key)?;
-        match files::info_at(&files::root()?, &key)? {
-            Some(info) => Ok(info),
-            None => Err(error(wit::ErrorCode::NotFound, "there is no such file: this is a folder or a device")),
-        }
+        let find = || {
+            key::check(&key)?;
+            files::info_at(&files::root()?, &key)?
+                .ok_or_else(|| error(wit::ErrorCode::NotFound, "there is no such file: this is a folder or a device"))
+        };
+        find().map_err(|error| error.at(&key))
     }
 
     fn delete(key: String, precondition: wit::Precondition) -> Result<(), wit::Error> {
-        key::check(&key)?;
-        match precondition {
-            wit::Precondition::None => write::delete(&files::root()?, &key),
-            wit::Precondition::IfAbsent => Err(error(wit::ErrorCode::Unsupported, "a delete can't ask for an absent object")),
-            wit::Precondition::IfMatch(_) => Err(write::if_match_unsupported()),
-        }
+        let delete = || {
+            key::check(&key)?;
+            match precondition {
+                wit::Precondition::None => delete::delete(&files::root()?, &key),
+                wit::Precondition::IfAbsent => Err(error(wit::ErrorCode::InvalidArgument, "a delete can't ask for an absent object")),
+                wit::Precondition::IfMatch(_) => Err(write::if_match_unsupported()),
+            }
+        };
+        delete().map_err(|error| error.at(&key))
+    }
+
+    fn delete_many(keys: Vec<String>) -> Result<Vec<wit::DeleteFailure>, wit::Error> {
+        delete::delete_many(&keys)
     }
 
     fn list_objects(prefix: String, start_after: Option<String>, limit: u32) -> Result<Vec<wit::ObjectInfo>, wit::Error> {
-        if !(1..=MAX_LISTED).contains(&limit) {
-            return Err(error(wit::ErrorCode::Unsupported, format!("a listing has 1 to {MAX_LISTED} objects")));
-        }
-        match files::root() {
-            Ok(root) => list::list(&root, &prefix, start_after.as_deref(), limit),
-            // The first write makes it.
-            Err(error) if error.code == wit::ErrorCode::NotFound => Ok(Vec::new()),
-            Err(error) => Err(error),
-        }
+        listed(limit, |limit, root| list::objects(root, &prefix, start_after.as_deref(), limit))
+    }
+
+    fn list_level(prefix: String, start_after: Option<String>, limit: u32) -> Result<Vec<wit::LevelEntry>, wit::Error> {
+        listed(limit, |limit, root| list::level(root, &prefix, start_after.as_deref(), limit))
     }
 }
 
 impl wit::GuestWriter for RefCell<Unfinished> {
     fn write(&self, chunk: Vec<u8>) -> Result<(), wit::Error> {
         self.borrow_mut().write(&chunk)
+    }
+
+    fn copy_range(&self, source: String, span: wit::Span, if_match: Option<String>) -> Result<(), wit::Error> {
+        self.borrow_mut().copy(&source, span, if_match.as_deref())
     }
 
     fn commit(writer: wit::Writer) -> Result<wit::ObjectInfo, wit::Error> {
@@ -98,23 +110,11 @@ impl wit::GuestWriter for RefCell<Unfinished> {
 
 impl wit::GuestReader for RefCell<Reader> {
     fn info(&self) -> wit::ObjectInfo {
-        self.borrow().info.clone()
+        self.borrow().info().clone()
     }
 
     fn read(&self, max: u32) -> Result<Vec<u8>, wit::Error> {
         let mut reader = self.borrow_mut();
-        let wanted = u64::from(max).min(MAX_READ).min(reader.left);
-        if wanted == 0 {
-            return Ok(Vec::new());
-        }
-        let bytes = match reader.file.read(wanted, reader.at) {
-            Ok((bytes, _)) => bytes,
-            // A file that got shorter ends the range early; who reads notices.
-            Err(Os::Overflow) => Vec::new(),
-            Err(os) => return Err(failed("read", os)),
-        };
-        reader.at += bytes.len() as u64;
-        reader.left = if bytes.is_empty() { 0 } else { reader.left.saturating_sub(bytes.len() as u64) };
-        Ok(bytes)
+        reader.read(max.into()).map_err(|error| error.at(&reader.info().key))
     }
 }

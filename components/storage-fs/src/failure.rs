@@ -1,12 +1,33 @@
 //! What a failed file operation means.
 
 use persist_model::error::{HINT, PATH_ADVICE};
-use wasip2::filesystem::types::ErrorCode as Os;
+use wasip2::filesystem::types::{DescriptorType, ErrorCode as Os};
 
 use crate::bindings::wit::{Error, ErrorCode};
 
 pub(crate) fn error(code: ErrorCode, message: impl Into<String>) -> Error {
-    Error { code, retryable: false, message: message.into(), details: Vec::new() }
+    Error { code, retryable: false, key: None, message: message.into(), details: Vec::new() }
+}
+
+impl Error {
+    /// The same error, about this key unless it already names one.
+    pub(crate) fn at(mut self, key: &str) -> Self {
+        self.key.get_or_insert_with(|| key.to_owned());
+        self
+    }
+}
+
+/// The error of a key that something else than a file has.
+pub(crate) fn not_a_file(found: DescriptorType) -> Error {
+    let what = if found == DescriptorType::Directory { "a folder" } else { "a device, pipe or socket" };
+    error(ErrorCode::InvalidKey, format!("this is {what}, not a file"))
+}
+
+/// The error of a change that was made, but whose folder could not be synced.
+pub(crate) fn not_durable(change: &str, os: Os) -> Error {
+    let message = format!("{change}, but may not survive a power cut: the folder could not be synced ({})", os.name());
+    let hint = (HINT.to_owned(), "check the disk, then do it again".to_owned());
+    Error { details: vec![hint], ..error(ErrorCode::NotDurable, message) }
 }
 
 /// The error of a file operation that was to do this.

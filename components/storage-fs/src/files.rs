@@ -7,7 +7,7 @@ use wasip2::filesystem::types::{
 };
 
 use crate::bindings::wit::{Error, ErrorCode, ObjectInfo};
-use crate::failure::{error, failed};
+use crate::failure::{error, failed, not_a_file};
 
 /// Says which folder, where the first that the host gives will not do.
 const VARIABLE: &str = "PERSIST_LOCAL_PATH";
@@ -115,7 +115,13 @@ fn facts(key: &str, stat: &DescriptorStat, identity: Result<MetadataHashValue, O
     // Not every host keeps the first, and not every change in place the second.
     let times = [stat.status_change_timestamp, stat.data_modification_timestamp].map(|at| time(at).unwrap_or_default()).join("-");
     let modified = stat.data_modification_timestamp.map(|time| time.seconds * 1000 + u64::from(time.nanoseconds / 1_000_000));
-    ObjectInfo { key: key.to_owned(), size: stat.size, etag: Some(format!("{identity}-{:x}-{times}", stat.size)), modified }
+    let etag = Some(format!("{identity}-{:x}-{times}", stat.size));
+    ObjectInfo { etag, modified, ..unknown(key, stat.size) }
+}
+
+/// The facts of a file that can't be looked at.
+pub(crate) fn unknown(key: &str, size: u64) -> ObjectInfo {
+    ObjectInfo { key: key.to_owned(), size, etag: None, modified: None, content_type: None, attributes: Vec::new(), storage_time: None }
 }
 
 /// The facts of a file that is open.
@@ -141,10 +147,8 @@ pub(crate) fn open(root: &Descriptor, key: &str) -> Result<(Descriptor, Descript
 
 fn only_file(stat: Result<DescriptorStat, Os>) -> Result<DescriptorStat, Error> {
     let stat = stat.map_err(|os| failed("open", os))?;
-    let what = match stat.type_ {
-        DescriptorType::RegularFile => return Ok(stat),
-        DescriptorType::Directory => "a folder",
-        _ => "a device, pipe or socket",
-    };
-    Err(error(ErrorCode::InvalidKey, format!("this is {what}, not a file")))
+    match stat.type_ {
+        DescriptorType::RegularFile => Ok(stat),
+        found => Err(not_a_file(found)),
+    }
 }

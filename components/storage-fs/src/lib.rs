@@ -12,6 +12,8 @@ mod bindings;
 #[cfg(target_family = "wasm")]
 mod component;
 #[cfg(target_family = "wasm")]
+mod delete;
+#[cfg(target_family = "wasm")]
 mod failure;
 #[cfg(target_family = "wasm")]
 mod files;
@@ -20,4 +22,10 @@ mod key;
 #[cfg(target_family = "wasm")]
 mod list;
 #[cfg(target_family = "wasm")]
+mod read;
+#[cfg(target_family = "wasm")]
 mod write;
+
+/// The most keys, ranges or entries that one call takes or gives.
+#[cfg(target_family = "wasm")]
+const MAX_BATCH: usize = 1000;

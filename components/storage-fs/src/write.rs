@@ -5,10 +5,11 @@
 //! no locks: a temporary file is debris once it has not been written for a day.
 
 use persist_model::error::HINT;
-use wasip2::filesystem::types::{Descriptor, DescriptorFlags, DescriptorStat, DescriptorType, ErrorCode as Os, OpenFlags, PathFlags};
+use wasip2::filesystem::types::{Descriptor, DescriptorFlags, DescriptorType, ErrorCode as Os, OpenFlags, PathFlags};
 
-use crate::bindings::wit::{Error, ErrorCode, ObjectInfo, Precondition};
-use crate::failure::{error, failed};
+use crate::bindings::wit::{ByteRange, Error, ErrorCode, ObjectInfo, Precondition, Span};
+use crate::failure::{error, failed, not_a_file, not_durable};
+use crate::read::Reader;
 use crate::{files, key};
 
 /// After this long, in seconds, a temporary file is debris.
@@ -19,12 +20,15 @@ const ATTEMPTS: u32 = 16;
 
 /// An object being written.
 pub(crate) struct Unfinished {
+    root: Descriptor,
     key: String,
     if_absent: bool,
     folder: Descriptor,
     temporary: String,
     file: Descriptor,
     written: u64,
+    /// Part of what was to be written may be missing.
+    has_failed: bool,
     is_published: bool,
 }
 
@@ -65,26 +69,62 @@ fn create_temporary(folder: &Descriptor) -> Result<(String, Descriptor), Os> {
 }
 
 impl Unfinished {
-    pub(crate) fn open(root: &Descriptor, key: &str, precondition: &Precondition) -> Result<Self, Error> {
+    pub(crate) fn open(root: Descriptor, key: &str, precondition: &Precondition) -> Result<Self, Error> {
         let if_absent = match precondition {
             Precondition::None => false,
             Precondition::IfAbsent => true,
             Precondition::IfMatch(_) => return Err(if_match_unsupported()),
         };
         let (path, name) = key::split(key);
-        let folder = files::make_folder(root, path)?;
+        let folder = files::make_folder(&root, path)?;
         match folder.stat_at(PathFlags::empty(), name) {
-            Ok(stat) if !matches!(stat.type_, DescriptorType::RegularFile | DescriptorType::SymbolicLink) => return Err(not_a_file(&stat)),
+            Ok(stat) if !matches!(stat.type_, DescriptorType::RegularFile | DescriptorType::SymbolicLink) => {
+                return Err(not_a_file(stat.type_));
+            }
             Ok(_) if if_absent => return Err(already_exists()),
             Ok(_) | Err(Os::NoEntry) => {}
             Err(os) => return Err(failed("create", os)),
         }
         sweep(&folder);
         let (temporary, file) = create_temporary(&folder).map_err(|os| failed("create", os))?;
-        Ok(Self { key: key.to_owned(), if_absent, folder, temporary, file, written: 0, is_published: false })
+        let key = key.to_owned();
+        Ok(Self { root, key, if_absent, folder, temporary, file, written: 0, has_failed: false, is_published: false })
     }
 
-    pub(crate) fn write(&mut self, mut chunk: &[u8]) -> Result<(), Error> {
+    pub(crate) fn write(&mut self, chunk: &[u8]) -> Result<(), Error> {
+        self.step(|unfinished| unfinished.append(chunk))
+    }
+
+    /// Appends bytes of another file below the same root.
+    pub(crate) fn copy(&mut self, source: &str, span: Span, if_match: Option<&str>) -> Result<(), Error> {
+        self.step(|unfinished| {
+            let open = || {
+                key::check(source)?;
+                let reader = Reader::open(&unfinished.root, source, &ByteRange::Span(span), if_match)?;
+                if reader.left() == span.length {
+                    return Ok(reader);
+                }
+                let message = format!("the file has {} of the {} bytes to be copied", reader.left(), span.length);
+                Err(error(ErrorCode::Io, message))
+            };
+            let mut reader = open().map_err(|error: Error| error.at(source))?;
+            reader.for_each(|chunk| unfinished.append(chunk))
+        })
+    }
+
+    fn step(&mut self, work: impl FnOnce(&mut Self) -> Result<(), Error>) -> Result<(), Error> {
+        self.check_whole()?;
+        let done = work(self).map_err(|error| error.at(&self.key));
+        self.has_failed = done.is_err();
+        done
+    }
+
+    fn check_whole(&self) -> Result<(), Error> {
+        let failed = || error(ErrorCode::InvalidArgument, "a writer that failed can only be dropped").at(&self.key);
+        if self.has_failed { Err(failed()) } else { Ok(()) }
+    }
+
+    fn append(&mut self, mut chunk: &[u8]) -> Result<(), Error> {
         while !chunk.is_empty() {
             let count = self.file.write(chunk, self.written).map_err(|os| failed("write", os))?;
             let taken = usize::try_from(count).unwrap_or(usize::MAX);
@@ -115,12 +155,17 @@ impl Unfinished {
     }
 
     pub(crate) fn commit(mut self) -> Result<ObjectInfo, Error> {
-        self.publish().map_err(|os| if self.if_absent && os == Os::Exist { already_exists() } else { failed("store", os) })?;
+        self.check_whole()?;
+        self.publish().map_err(|os| {
+            let error = if self.if_absent && os == Os::Exist { already_exists() } else { failed("store", os) };
+            error.at(&self.key)
+        })?;
         // From here on the object is there, whatever happens.
-        files::sync_folder(&self.folder)
-            .and_then(|()| self.file.stat())
-            .map(|stat| files::info(&self.key, &self.file, &stat))
-            .map_err(|os| not_durable("the file is there", os))
+        files::sync_folder(&self.folder).map_err(|os| not_durable("the file is there", os).at(&self.key))?;
+        Ok(match self.file.stat() {
+            Ok(stat) => files::info(&self.key, &self.file, &stat),
+            Err(_) => files::unknown(&self.key, self.written),
+        })
     }
 }
 
@@ -135,31 +180,4 @@ impl Drop for Unfinished {
 pub(crate) fn if_match_unsupported() -> Error {
     let hint = (HINT.to_owned(), "use a storage that keeps this condition, such as S3".to_owned());
     Error { details: vec![hint], ..error(ErrorCode::Unsupported, "local files can't be replaced or deleted on the condition of an etag") }
-}
-
-fn not_a_file(stat: &DescriptorStat) -> Error {
-    let what = if stat.type_ == DescriptorType::Directory { "a folder" } else { "a device, pipe or socket" };
-    error(ErrorCode::InvalidKey, format!("this is {what}, not a file"))
-}
-
-/// The last sync failed, after the change was made.
-fn not_durable(change: &str, os: Os) -> Error {
-    let message = format!(
-        "{change}, but may not survive a power cut: the folder could not be synced ({}); check the disk, then do it again",
-        os.name()
-    );
-    error(ErrorCode::Io, message)
-}
-
-/// Deletes a file, durably.
-pub(crate) fn delete(root: &Descriptor, key: &str) -> Result<(), Error> {
-    let (path, name) = key::split(key);
-    let failed = |os| failed("delete", os);
-    let folder = files::open_folder(root, path).map_err(failed)?;
-    let stat = folder.stat_at(PathFlags::empty(), name).map_err(failed)?;
-    if !matches!(stat.type_, DescriptorType::RegularFile | DescriptorType::SymbolicLink) {
-        return Err(not_a_file(&stat));
-    }
-    folder.unlink_file_at(name).map_err(failed)?;
-    files::sync_folder(&folder).map_err(|os| not_durable("the file is deleted", os))
 }

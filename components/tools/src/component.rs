@@ -7,10 +7,12 @@ mod generated {
     wit_bindgen::generate!({ path: "../../wit", world: "tool-provider" });
 }
 
+use persist_model::ErrorCode;
 use persist_model::error::HINT;
 
 use generated as tools;
-use generated::persist::snapshot::{snapshots, storage};
+use generated::persist::snapshot::snapshots;
+use generated::persist::snapshot::storage::{self, Precondition};
 
 /// As everywhere else.
 const DEFAULT_AGENT: &str = "default_agent";
@@ -23,31 +25,12 @@ struct Component;
 
 generated::export!(Component with_types_in generated);
 
+persist_model::code_conversions!(generated);
+persist_model::code_conversions!(generated::persist::snapshot::storage);
+
 impl From<snapshots::Error> for tools::Error {
     fn from(error: snapshots::Error) -> Self {
-        use snapshots::ErrorCode as From;
-        use tools::ErrorCode as To;
-        let code = match error.code {
-            From::InvalidArgument => To::InvalidArgument,
-            From::InvalidKey => To::InvalidKey,
-            From::NotFound => To::NotFound,
-            From::AlreadyExists => To::AlreadyExists,
-            From::PreconditionFailed => To::PreconditionFailed,
-            From::Integrity => To::Integrity,
-            From::NotASnapshot => To::NotASnapshot,
-            From::InvalidFormat => To::InvalidFormat,
-            From::UnsupportedFormat => To::UnsupportedFormat,
-            From::LimitExceeded => To::LimitExceeded,
-            From::AccessDenied => To::AccessDenied,
-            From::Credentials => To::Credentials,
-            From::NoSuchBucket => To::NoSuchBucket,
-            From::Unavailable => To::Unavailable,
-            From::Timeout => To::Timeout,
-            From::NoSpace => To::NoSpace,
-            From::Unsupported => To::Unsupported,
-            From::Io => To::Io,
-            From::Other => To::Other,
-        };
+        let code = ErrorCode::from(error.code).into();
         let message = match &error.key {
             Some(key) => format!("{}: {}", error.message, key.escape_debug()),
             None => error.message,
@@ -109,35 +92,89 @@ const NOTHING: tools::SnapshotOptions = tools::SnapshotOptions {
     content_type: None,
     codec: None,
     level: None,
-    fail_if_exists: None,
+    replace: None,
     snapshot_id: None,
     timestamp: None,
 };
 
+fn pairs(labels: Option<Vec<tools::Label>>) -> Vec<(String, String)> {
+    labels.unwrap_or_default().into_iter().map(|label| (label.name, label.value)).collect()
+}
+
 fn save_options(options: tools::SnapshotOptions, size: u64) -> snapshots::SaveOptions {
-    let must_be_absent = options.fail_if_exists.unwrap_or(false);
     snapshots::SaveOptions {
         agent_id: options.agent_id.unwrap_or_else(|| DEFAULT_AGENT.to_owned()),
         session_id: options.session_id.unwrap_or_else(|| DEFAULT_SESSION.to_owned()),
         snapshot_index: options.snapshot_index.unwrap_or(0),
         description: options.description,
-        labels: options.labels.unwrap_or_default().into_iter().map(|label| (label.name, label.value)).collect(),
+        labels: pairs(options.labels),
         content_type: options.content_type,
         extra: None,
         codec: options.codec.map(snapshots::Codec::from),
         level: options.level,
         snapshot_id: options.snapshot_id,
         timestamp: options.timestamp,
-        precondition: if must_be_absent { storage::Precondition::IfAbsent } else { storage::Precondition::None },
-        size_hint: Some(size),
+        precondition: Precondition::IfAbsent,
+        state_size_hint: Some(size),
         attributes: Vec::new(),
+        host_hashes: false,
+    }
+}
+
+impl From<tools::ListFilter> for snapshots::ListFilter {
+    fn from(filter: tools::ListFilter) -> Self {
+        let tools::ListFilter { agent_id, session_id, labels, since, until } = filter;
+        Self { agent_id, session_id, labels: pairs(labels), since, until }
+    }
+}
+
+/// The same error, which says that what has the key stays as it is.
+fn kept(error: snapshots::Error, what_was_not_done: &str) -> snapshots::Error {
+    snapshots::Error { message: format!("{}; {what_was_not_done}", error.message), ..error }
+}
+
+/// Changes the snapshot that was just looked at, and nothing that came since,
+/// where the storage can tell.
+fn change<T>(
+    found: &snapshots::Metadata,
+    mut change: impl FnMut(Precondition) -> Result<T, snapshots::Error>,
+) -> Result<T, snapshots::Error> {
+    if let Some(etag) = &found.etag {
+        match change(Precondition::IfMatch(etag.clone())) {
+            Err(error) if error.code == storage::ErrorCode::Unsupported => {}
+            changed => return changed,
+        }
+    }
+    change(Precondition::None)
+}
+
+fn save(key: &str, state: &str, options: tools::SnapshotOptions) -> Result<snapshots::Metadata, snapshots::Error> {
+    let replace = options.replace.unwrap_or(false);
+    let mut options = save_options(options, state.len() as u64);
+    if !replace {
+        return snapshots::save_text(key, state, &options);
+    }
+    match snapshots::get_metadata(key) {
+        Ok(found) => change(&found, |precondition| {
+            options.precondition = precondition;
+            snapshots::save_text(key, state, &options)
+        }),
+        Err(error) if error.code == storage::ErrorCode::NotFound => snapshots::save_text(key, state, &options),
+        Err(error) => Err(kept(error, "it was not replaced")),
+    }
+}
+
+fn delete(key: &str) -> Result<(), snapshots::Error> {
+    match snapshots::get_metadata(key) {
+        Ok(found) => change(&found, |precondition| snapshots::delete(key, &precondition)),
+        Err(error) if error.code == storage::ErrorCode::NotFound => Err(error),
+        Err(error) => Err(kept(error, "it was not deleted")),
     }
 }
 
 impl tools::Guest for Component {
     fn snapshot(key: String, state: String, options: Option<tools::SnapshotOptions>) -> Result<tools::Metadata, tools::Error> {
-        let options = save_options(options.unwrap_or(NOTHING), state.len() as u64);
-        Ok(snapshots::save_text(&key, &state, &options)?.into())
+        Ok(save(&key, &state, options.unwrap_or(NOTHING))?.into())
     }
 
     fn restore(key: String) -> Result<String, tools::Error> {
@@ -152,8 +189,14 @@ impl tools::Guest for Component {
         Ok(snapshots::get_metadata(&key)?.into())
     }
 
-    fn list(prefix: String, start_after: Option<String>, limit: Option<u32>) -> Result<tools::Listing, tools::Error> {
-        let page = snapshots::list_snapshots(&prefix, start_after.as_deref(), limit.unwrap_or(DEFAULT_LIMIT))?;
+    fn list(
+        prefix: String,
+        start_after: Option<String>,
+        limit: Option<u32>,
+        filter: Option<tools::ListFilter>,
+    ) -> Result<tools::Listing, tools::Error> {
+        let filter = filter.map(snapshots::ListFilter::from);
+        let page = snapshots::list_snapshots(&prefix, start_after.as_deref(), limit.unwrap_or(DEFAULT_LIMIT), filter.as_ref())?;
         let mut listing = tools::Listing { snapshots: Vec::new(), unreadable: Vec::new(), next: page.next };
         for entry in page.entries {
             match entry {
@@ -167,6 +210,6 @@ impl tools::Guest for Component {
     }
 
     fn delete(key: String) -> Result<(), tools::Error> {
-        Ok(snapshots::delete(&key, &storage::Precondition::None)?)
+        Ok(delete(&key)?)
     }
 }

@@ -16,7 +16,7 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use persist_example_host::{Host, Objects, Persist, Plugin, snapshots, storage};
+use persist_example_host::{Core, Host, Objects, Plugin, snapshots, storage};
 use wasmtime::Store;
 
 /// Tenths of a second that a call may compute, and bytes that it may write.
@@ -39,8 +39,9 @@ fn options() -> snapshots::SaveOptions {
         snapshot_id: env::var("SNAPSHOT_ID").ok(),
         timestamp: env::var("TIMESTAMP").ok(),
         precondition: storage::Precondition::None,
-        size_hint: None,
+        state_size_hint: None,
         attributes: Vec::new(),
+        host_hashes: false,
     }
 }
 
@@ -66,7 +67,7 @@ fn read(folder: &Path) -> Result<Objects, Box<dyn Error>> {
 
 impl Folder {
     /// Calls the plugin, and writes what it changed.
-    fn call<T>(&mut self, call: impl FnOnce(&Persist, &mut Store<Host>) -> wasmtime::Result<T>) -> Result<T, Box<dyn Error>> {
+    fn call<T>(&mut self, call: impl FnOnce(&Core, &mut Store<Host>) -> wasmtime::Result<T>) -> Result<T, Box<dyn Error>> {
         let before = self.objects.clone();
         // With what led to it: where it was stopped alone says little.
         let found = self.plugin.call(&mut self.objects, TENTHS, BYTES, call).map_err(|error| format!("{error:#}"))?;
@@ -119,7 +120,7 @@ fn list(host: &mut Folder) -> Result<(), Box<dyn Error>> {
     let mut after: Option<String> = None;
     loop {
         let page = host
-            .call(|persist, store| persist.persist_snapshot_snapshots().call_list_snapshots(store, "", after.as_deref(), 1000))?
+            .call(|persist, store| persist.persist_snapshot_snapshots().call_list_snapshots(store, "", after.as_deref(), 1000, None))?
             .map_err(refused)?;
         for entry in page.entries {
             match entry {

@@ -1,7 +1,7 @@
 //! Blocks to frames and back. A frame stands alone: it is compressed from an
 //! empty window, so that blocks can be worked on in any order, anywhere.
 
-mod gzip;
+pub(crate) mod gzip;
 pub(crate) mod zstd;
 
 use std::ops::RangeInclusive;
@@ -22,7 +22,7 @@ const SLACK: usize = 64;
 pub enum Codec {
     /// RFC 1952: all frames are in one member.
     Gzip,
-    /// RFC 8878: one frame a block.
+    /// RFC 8878: one frame a block, all with the same form of header.
     Zstd,
 }
 
@@ -53,7 +53,7 @@ impl Codec {
         }
     }
 
-    /// Bytes of state in every block but the last.
+    /// Bytes of state in every block but the last, where the state is cut here.
     pub fn block_size(self) -> u32 {
         match self {
             Self::Gzip => gzip::BLOCK_SIZE,
@@ -195,11 +195,37 @@ impl Encoder {
     }
 }
 
+impl EncodedBlock {
+    /// Checks what a host hands in to be appended: that it can be a block of at
+    /// most `block_size` bytes, and that the frame is the one that was encoded.
+    pub(crate) fn check(&self, block_size: u32) -> Result<()> {
+        let most = Codec::max_frame_length(self.length) as usize;
+        if self.length == 0 || self.length > block_size || self.frame.is_empty() || self.frame.len() > most {
+            return Err(Error::argument(format!(
+                "a block of {} bytes with a frame of {} was not encoded for blocks of at most {block_size}",
+                self.length,
+                self.frame.len()
+            )));
+        }
+        let found: [u8; 32] = Sha256::digest(&self.frame).into();
+        if found != self.hash {
+            return Err(Error::integrity("a frame was changed since it was encoded")
+                .with("expected", crate::hash::hex(&self.hash))
+                .with("found", crate::hash::hex(&found)));
+        }
+        Ok(())
+    }
+}
+
 /// Where a block lies in a stored snapshot, and what it must be. Its slice of
 /// the object is prefix, frame and suffix; the slices of all blocks tile the
 /// data section.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockRef {
+    /// The object that holds the slice; the snapshot's own if none.
+    pub key: Option<String>,
+    /// The etag which that object has to have; any if none.
+    pub etag: Option<String>,
     /// The codec.
     pub codec: Codec,
     /// Where the slice begins in the object.
@@ -237,8 +263,11 @@ impl Decoder {
     pub fn decode(&mut self, block: &BlockRef, slice: &[u8], out: &mut Vec<u8>) -> Result<()> {
         let end = block.offset.saturating_add(block.slice_length() as u64);
         let wrong = |what: &str| Error::integrity(format!("{what}, in bytes {} to {end}", block.offset));
-        if slice.len() != block.slice_length() {
-            return Err(wrong(&format!("a frame is {} bytes long instead of {}", slice.len(), block.slice_length())));
+        if slice.len() < block.slice_length() {
+            return Err(crate::open::short_read(slice.len() as u64, block.slice_length() as u64));
+        }
+        if slice.len() > block.slice_length() {
+            return Err(Error::argument(format!("the slice of a block has {} bytes, not {}", block.slice_length(), slice.len())));
         }
         let (prefix, rest) = slice.split_at(block.prefix.len());
         let (frame, suffix) = rest.split_at(block.frame_length as usize);

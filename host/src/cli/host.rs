@@ -202,7 +202,7 @@ impl Host for Native<'_> {
             let error = PersistError::new(ErrorCode::InvalidArgument, "the state can only go to a local file").at(location);
             return Err(error.hint("give a path, or - for stdout"));
         };
-        let options = WriteOptions { size_hint: size, ..WriteOptions::default() };
+        let options = WriteOptions { object_size_hint: size, ..WriteOptions::default() };
         Ok(Box::new(StateFile(LocalFileStorage::new(root).open_write(key, options)?)))
     }
 

@@ -17,9 +17,11 @@ const INCOMPLETE: u8 = 5;
 
 /// Get what can be had of a snapshot that was cut short or damaged.
 ///
-/// Reads from the front up to the break. What comes out is UNVERIFIED: the
-/// report says how many bytes of it were checked against their hashes, and what
-/// is missing. Exit code 5 if the end of the state was not reached.
+/// Where the block table is whole, every block that is whole comes out, and the
+/// report says where something is missing between them. Else the state is read
+/// from the front up to the break. What comes out is UNVERIFIED: the report says
+/// how many bytes of it were checked against their hashes. Exit code 5 unless it
+/// is all of the state.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// The damaged snapshot.
@@ -29,6 +31,9 @@ pub(crate) struct Arguments {
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
 }
+
+/// The holes that people are shown.
+const SHOWN_HOLES: usize = 10;
 
 /// The report for people.
 struct Sheet<'a> {
@@ -45,6 +50,13 @@ impl fmt::Display for Sheet<'_> {
         match report.break_offset {
             Some(offset) => line("break", &format!("at byte {offset} of the snapshot"))?,
             None => line("break", "none: the end of the state was reached")?,
+        }
+        for hole in report.holes.iter().take(SHOWN_HOLES) {
+            line("hole", &format!("{} at byte {} of the state", exact_bytes(hole.length), hole.state_offset))?;
+        }
+        match report.holes.len() {
+            0..=SHOWN_HOLES => {}
+            more => line("hole", &format!("and {} more: --json lists up to 1,000", more - SHOWN_HOLES))?,
         }
         match &report.metadata {
             Some(metadata) => {
@@ -69,6 +81,7 @@ fn object(report: &SalvageReport) -> Value {
         "checked_size": report.checked_size,
         "break_offset": report.break_offset,
         "missing_size": report.metadata.as_ref().map(|metadata| metadata.uncompressed_size.saturating_sub(report.salvaged_size)),
+        "holes": report.holes,
         "reason": report.reason.as_ref().map(ToString::to_string),
         "metadata": report.metadata,
     })

@@ -6,7 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::{Conditions, MAX_READ, ObjectInfo, Precondition, ReadOptions, StorageAdapter, StorageReader, StorageWriter, WriteOptions};
+use super::boot_time::since_boot;
+use super::{
+    ByteRange, Capabilities, MAX_READ, ObjectInfo, Precondition, ReadOptions, StorageAdapter, StorageReader, StorageWriter, WriteOptions,
+    copy_through, delete_if_absent,
+};
 use crate::error::{ErrorCode, PersistError, Result};
 use crate::key::check_key;
 
@@ -69,18 +73,19 @@ impl StorageAdapter for MemoryStorage {
         format!("memory://{key}")
     }
 
-    fn supported_conditions(&self) -> Conditions {
-        Conditions { if_absent: true, if_match: true }
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { if_absent: true, if_match: true, copy_range: true, content_type: true, attributes: true, storage_time: true }
     }
 
     fn open_write(&self, key: &str, options: WriteOptions) -> Result<Box<dyn StorageWriter>> {
         check_key(key)?;
-        Ok(Box::new(MemoryWriter { storage: self.clone(), key: key.to_owned(), precondition: options.precondition, bytes: Vec::new() }))
+        Ok(Box::new(MemoryWriter { storage: self.clone(), key: key.to_owned(), options, bytes: Vec::new() }))
     }
 
     fn open_read(&self, key: &str, options: ReadOptions) -> Result<Box<dyn StorageReader>> {
         check_key(key)?;
-        let object = self.objects().get(key).cloned().ok_or_else(|| self.missing(key))?;
+        let mut object = self.objects().get(key).cloned().ok_or_else(|| self.missing(key))?;
+        object.info.storage_time = since_boot();
         if options.if_match.is_some() && options.if_match != object.info.etag {
             return Err(PersistError::new(ErrorCode::PreconditionFailed, "the object was replaced meanwhile").at(self.locate(key)));
         }
@@ -90,13 +95,14 @@ impl StorageAdapter for MemoryStorage {
 
     fn stat(&self, key: &str) -> Result<ObjectInfo> {
         check_key(key)?;
-        self.objects().get(key).map(|object| object.info.clone()).ok_or_else(|| self.missing(key))
+        let found = self.objects().get(key).map(|object| object.info.clone());
+        found.map(|info| ObjectInfo { storage_time: since_boot(), ..info }).ok_or_else(|| self.missing(key))
     }
 
     fn delete_object(&self, key: &str, precondition: Precondition) -> Result<()> {
         check_key(key)?;
         if precondition == Precondition::IfAbsent {
-            return Err(PersistError::new(ErrorCode::Unsupported, "a delete can't ask for an absent object").at(self.locate(key)));
+            return Err(delete_if_absent().at(self.locate(key)));
         }
         let mut objects = self.objects();
         let existing = objects.get(key).ok_or_else(|| self.missing(key))?;
@@ -119,7 +125,7 @@ impl StorageAdapter for MemoryStorage {
 struct MemoryWriter {
     storage: MemoryStorage,
     key: String,
-    precondition: Precondition,
+    options: WriteOptions,
     bytes: Vec<u8>,
 }
 
@@ -132,10 +138,16 @@ impl StorageWriter for MemoryWriter {
         Ok(())
     }
 
+    fn copy_range(&mut self, source: &str, offset: u64, length: u64, if_match: Option<&str>) -> Result<()> {
+        let range = ByteRange::Span { offset, length };
+        let mut reader = self.storage.clone().open_read(source, ReadOptions { range, if_match: if_match.map(str::to_owned) })?;
+        copy_through(self, &mut *reader, length).map_err(|error| error.at(self.storage.locate(source)))
+    }
+
     fn commit(self: Box<Self>) -> Result<ObjectInfo> {
-        let Self { storage, key, precondition, bytes } = *self;
+        let Self { storage, key, options, bytes } = *self;
         let mut objects = storage.objects();
-        check(&precondition, objects.get(&key)).map_err(|error| error.at(storage.locate(&key)))?;
+        check(&options.precondition, objects.get(&key)).map_err(|error| error.at(storage.locate(&key)))?;
         let number = storage.0.writes.fetch_add(1, Ordering::Relaxed);
         let modified = SystemTime::now().duration_since(UNIX_EPOCH).ok();
         let info = ObjectInfo {
@@ -143,10 +155,18 @@ impl StorageWriter for MemoryWriter {
             size: bytes.len() as u64,
             etag: Some(format!("m{number}")),
             modified: modified.and_then(|since| u64::try_from(since.as_millis()).ok()),
+            content_type: options.content_type,
+            attributes: sorted(options.attributes),
+            storage_time: since_boot(),
         };
         objects.insert(key, Object { info: info.clone(), bytes: Arc::new(bytes) });
         Ok(info)
     }
+}
+
+fn sorted(mut attributes: Vec<(String, String)>) -> Vec<(String, String)> {
+    attributes.sort_unstable();
+    attributes
 }
 
 struct MemoryReader {

@@ -1,5 +1,6 @@
 //! Places that keep objects, each behind [`StorageAdapter`].
 
+mod boot_time;
 mod local;
 mod memory;
 #[cfg(feature = "s3")]
@@ -21,13 +22,21 @@ use crate::health::HealthCheck;
 use crate::location::StorageLocation;
 pub(crate) use crate::metadata::Precondition;
 
-/// Conditions that a storage keeps against concurrent writers.
+/// What a storage can do beside what every storage can.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Conditions {
-    /// [`Precondition::IfAbsent`] on a write.
+pub struct Capabilities {
+    /// [`Precondition::IfAbsent`] on a write, kept against concurrent writers.
     pub if_absent: bool,
-    /// [`Precondition::IfMatch`] on a write and on a delete.
+    /// [`Precondition::IfMatch`] on a write and on a delete, kept likewise.
     pub if_match: bool,
+    /// [`StorageWriter::copy_range`].
+    pub copy_range: bool,
+    /// Keeps [`WriteOptions::content_type`], and gives it back.
+    pub content_type: bool,
+    /// Keeps [`WriteOptions::attributes`], and gives them back.
+    pub attributes: bool,
+    /// Gives [`ObjectInfo::storage_time`].
+    pub storage_time: bool,
 }
 
 /// How an object is to be written.
@@ -35,8 +44,9 @@ pub struct Conditions {
 pub struct WriteOptions {
     /// Checked at the moment of commit; a storage may also fail earlier.
     pub precondition: Precondition,
-    /// The size to expect, in bytes; a hint that need not be right.
-    pub size_hint: Option<u64>,
+    /// The most bytes that the object is expected to have: a hint that need
+    /// not be right.
+    pub object_size_hint: Option<u64>,
     /// The media type of the object, where the storage keeps one.
     pub content_type: Option<String>,
     /// Names and values to keep beside the object, where the storage can.
@@ -83,7 +93,7 @@ pub struct ReadOptions {
 }
 
 /// What is known of an object without reading it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObjectInfo {
     /// Its key.
     pub key: String,
@@ -93,6 +103,62 @@ pub struct ObjectInfo {
     pub etag: Option<String>,
     /// When it was last written, in milliseconds since 1970-01-01T00:00:00Z.
     pub modified: Option<u64>,
+    /// Its media type; none if not known. Listings need not know it.
+    pub content_type: Option<String>,
+    /// The names and values that were kept beside it, sorted by name. Listings
+    /// need not know them.
+    pub attributes: Vec<(String, String)>,
+    /// What the storage's own clock showed when it answered, in milliseconds
+    /// from a beginning that all its answers share; none if it shows none.
+    pub storage_time: Option<u64>,
+}
+
+/// One of the reads of [`StorageAdapter::read_many`].
+#[derive(Clone, Debug)]
+pub struct ReadRequest {
+    /// The object.
+    pub key: String,
+    /// Which bytes.
+    pub range: ByteRange,
+    /// As [`ReadOptions::if_match`].
+    pub if_match: Option<String>,
+}
+
+/// What one read of [`StorageAdapter::read_many`] gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadAnswer {
+    /// The whole object's facts, whatever the range.
+    pub info: ObjectInfo,
+    /// All bytes of the range.
+    pub bytes: Vec<u8>,
+}
+
+/// An object that [`StorageAdapter::delete_many`] could not delete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeleteFailure {
+    /// Its key.
+    pub key: String,
+    /// Why.
+    pub error: PersistError,
+}
+
+/// One entry of a level, of [`StorageAdapter::list_level`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LevelEntry {
+    /// An object whose key has no `/` behind the prefix.
+    Object(ObjectInfo),
+    /// What all keys of a level below begin with; it ends with `/`.
+    Prefix(String),
+}
+
+impl LevelEntry {
+    /// The key or prefix, by which entries are sorted.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Object(info) => &info.key,
+            Self::Prefix(prefix) => prefix,
+        }
+    }
 }
 
 /// A place that keeps objects: named runs of bytes that are written whole, read
@@ -118,8 +184,8 @@ pub trait StorageAdapter: Send + Sync + fmt::Debug {
     /// The location of a key, as a user would write it.
     fn locate(&self, key: &str) -> String;
 
-    /// Which conditions this storage keeps; others are `Unsupported`.
-    fn supported_conditions(&self) -> Conditions;
+    /// What this storage can do; what it does not claim is `Unsupported`.
+    fn capabilities(&self) -> Capabilities;
 
     /// Begins to write an object.
     ///
@@ -155,6 +221,72 @@ pub trait StorageAdapter: Send + Sync + fmt::Debug {
     /// What the storage says; a place that does not exist yet is empty.
     fn list_objects(&self, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<ObjectInfo>>;
 
+    /// Reads ranges of one or more objects, at once as far as the storage can.
+    /// The answers are in the order of the requests, and each is for itself.
+    ///
+    /// # Errors
+    /// What ends all of it, as `Cancelled`.
+    fn read_many(&self, requests: &[ReadRequest]) -> Result<Vec<Result<ReadAnswer>>> {
+        let read = |request: &ReadRequest| {
+            let options = ReadOptions { range: request.range, if_match: request.if_match.clone() };
+            let mut reader = self.open_read(&request.key, options)?;
+            let bytes = read_to_end(&mut *reader)?;
+            Ok(ReadAnswer { info: reader.info().clone(), bytes })
+        };
+        Ok(requests.iter().map(read).collect())
+    }
+
+    /// Deletes objects. Missing objects are ignored. Gives those that could not
+    /// be deleted.
+    ///
+    /// # Errors
+    /// What ends all of it, as `Cancelled`.
+    fn delete_many(&self, keys: &[String]) -> Result<Vec<DeleteFailure>> {
+        let delete = |key: &String| match self.delete_object(key, Precondition::None) {
+            Ok(()) | Err(PersistError::NotFound(_)) => None,
+            Err(error) => Some(DeleteFailure { key: key.clone(), error }),
+        };
+        Ok(keys.iter().filter_map(delete).collect())
+    }
+
+    /// As [`list_objects`](Self::list_objects), of one level alone: keys that
+    /// have a `/` behind `prefix` are given by what they have in common up to
+    /// that `/`, once. `start_after` is the last entry of the page before, of
+    /// either kind.
+    ///
+    /// # Errors
+    /// As [`list_objects`](Self::list_objects).
+    fn list_level(&self, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<LevelEntry>> {
+        let mut after = start_after.map(behind);
+        let mut entries = Vec::new();
+        while entries.len() < limit as usize {
+            let left = limit.saturating_sub(u32::try_from(entries.len()).unwrap_or(u32::MAX));
+            let objects = self.list_objects(prefix, after.as_deref(), left)?;
+            let is_last = objects.len() < left as usize;
+            let mut level = None;
+            for info in objects {
+                let rest = info.key.get(prefix.len()..).unwrap_or_default();
+                match rest.find('/').and_then(|end| info.key.get(..=prefix.len() + end)) {
+                    Some(below) => {
+                        level = Some(below.to_owned());
+                        entries.push(LevelEntry::Prefix(below.to_owned()));
+                        break;
+                    }
+                    None => {
+                        after = Some(info.key.clone());
+                        entries.push(LevelEntry::Object(info));
+                    }
+                }
+            }
+            match level {
+                Some(level) => after = Some(behind(&level)),
+                None if is_last => break,
+                None => {}
+            }
+        }
+        Ok(entries)
+    }
+
     /// The same storage, whose waits end when the token is cancelled; none
     /// where nothing takes long.
     fn with_cancel(&self, cancel: &CancelToken) -> Option<Arc<dyn StorageAdapter>> {
@@ -182,7 +314,7 @@ pub trait StorageAdapter: Send + Sync + fmt::Debug {
     /// location that is not in this storage.
     fn save(&self, location: &StorageLocation, data: &[u8]) -> Result<()> {
         let key = own_key(self, location)?;
-        let options = WriteOptions { size_hint: Some(data.len() as u64), ..WriteOptions::default() };
+        let options = WriteOptions { object_size_hint: Some(data.len() as u64), ..WriteOptions::default() };
         let mut writer = self.open_write(&key, options)?;
         writer.write(data)?;
         writer.commit().map(drop)
@@ -194,15 +326,7 @@ pub trait StorageAdapter: Send + Sync + fmt::Debug {
     /// Those of [`open_read`](Self::open_read), and `Configuration` for a
     /// location that is not in this storage.
     fn load(&self, location: &StorageLocation) -> Result<Vec<u8>> {
-        let mut reader = self.open_read(&own_key(self, location)?, ReadOptions::default())?;
-        let mut data = Vec::new();
-        loop {
-            let chunk = reader.read(MAX_READ)?;
-            if chunk.is_empty() {
-                return Ok(data);
-            }
-            data.extend_from_slice(&chunk);
-        }
+        read_to_end(&mut *self.open_read(&own_key(self, location)?, ReadOptions::default())?)
     }
 
     /// Whether there is an object. An error is never reported as false.
@@ -232,6 +356,52 @@ pub trait StorageAdapter: Send + Sync + fmt::Debug {
 /// must not decide how much the host allocates.
 pub(crate) const MAX_READ: u32 = 8 << 20;
 
+/// A delete can't ask for an absent object.
+fn delete_if_absent() -> PersistError {
+    PersistError::new(ErrorCode::InvalidArgument, "a delete can't ask for an absent object")
+}
+
+/// The most bytes in a key.
+const MAX_KEY: usize = 1024;
+
+/// What comes after all keys of a level, and before whatever comes behind it; a
+/// key stays as it is.
+pub(crate) fn behind(name: &str) -> String {
+    // No character is larger, and no key is longer.
+    if name.ends_with('/') { format!("{name}{}", "\u{10ffff}".repeat(MAX_KEY / 4)) } else { name.to_owned() }
+}
+
+/// All bytes of a range.
+pub(crate) fn read_to_end(reader: &mut dyn StorageReader) -> Result<Vec<u8>> {
+    let mut data = Vec::new();
+    loop {
+        let chunk = reader.read(MAX_READ)?;
+        if chunk.is_empty() {
+            return Ok(data);
+        }
+        if data.is_empty() {
+            data = chunk;
+        } else {
+            data.extend_from_slice(&chunk);
+        }
+    }
+}
+
+/// Appends a range of an object to another one, by way of this process.
+pub(crate) fn copy_through(writer: &mut dyn StorageWriter, reader: &mut dyn StorageReader, length: u64) -> Result<()> {
+    let mut left = length;
+    while left > 0 {
+        let chunk = reader.read(u32::try_from(left).unwrap_or(MAX_READ).min(MAX_READ))?;
+        if chunk.is_empty() {
+            let message = format!("the object to copy from ends {left} bytes before the range that was asked for");
+            return Err(PersistError::new(ErrorCode::Io, message));
+        }
+        left = left.saturating_sub(chunk.len() as u64);
+        writer.write(&chunk)?;
+    }
+    Ok(())
+}
+
 /// The key that a location has in this storage, if it is in it.
 fn own_key<S: StorageAdapter + ?Sized>(storage: &S, location: &StorageLocation) -> Result<String> {
     let plain = |text: String| text.strip_prefix("./").map_or(text.clone(), str::to_owned);
@@ -252,12 +422,26 @@ pub trait StorageWriter: Send {
     /// What the storage says.
     fn write(&mut self, chunk: &[u8]) -> Result<()>;
 
+    /// Appends bytes of another object of this storage: all of the span, or an
+    /// error. `if_match` is as in [`ReadOptions`]. After an error the writer can
+    /// only be dropped.
+    ///
+    /// # Errors
+    /// `Unsupported` unless [`Capabilities::copy_range`] is claimed, `Io` for a
+    /// span past the end, and what the storage says.
+    fn copy_range(&mut self, source: &str, offset: u64, length: u64, if_match: Option<&str>) -> Result<()> {
+        let _ = (source, offset, length, if_match);
+        Err(PersistError::new(ErrorCode::Unsupported, "this storage can't copy ranges of its objects"))
+    }
+
     /// Makes the object visible under its key, all of it at once.
     ///
     /// # Errors
-    /// A precondition that does not hold, and what the storage says. The
-    /// earlier object is there then, unless the message says that this one is:
-    /// visible, but perhaps not durable.
+    /// A precondition that does not hold, and what the storage says. The code
+    /// says what the commit came to: with [`ErrorCode::NotDurable`] the object
+    /// is there, but a power cut may take it back; with
+    /// [`ErrorCode::OutcomeUnknown`] it may be there or not; with any other it
+    /// is not, and the earlier object is.
     fn commit(self: Box<Self>) -> Result<ObjectInfo>;
 }
 
@@ -266,7 +450,8 @@ pub trait StorageReader: Send {
     /// The whole object's facts, whatever the range.
     fn info(&self) -> &ObjectInfo;
 
-    /// The next bytes: at least one and at most `max`, none only at the end.
+    /// The next bytes: at least one and at most `max`, none only at the end. A
+    /// `max` of 0 gives none, and changes nothing.
     ///
     /// # Errors
     /// What the storage says.

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from persist import _persist
 from persist._metadata import SnapshotMetadata
+from persist._operations import STORED, to_the_end
 from persist.errors import PersistConfigurationError
 
 F = TypeVar("F")
@@ -99,7 +100,9 @@ class _Chunks(io.RawIOBase):
 
 
 class SnapshotReader(io.BufferedReader):
-    """A snapshot's state as a binary file. Every byte it gives was checked."""
+    """A snapshot's state as a binary file. Every byte it gives was checked, and
+    the last ones come only after the state was checked as a whole.
+    """
 
     metadata: SnapshotMetadata
     """What the snapshot says of itself."""
@@ -112,7 +115,8 @@ class SnapshotReader(io.BufferedReader):
 class AsyncSnapshotWriter:
     """A :class:`SnapshotWriter` for asyncio; opened by ``async with``."""
 
-    def __init__(self, open_file: Callable[[], SnapshotWriter]) -> None:
+    def __init__(self, open_file: Callable[[_persist.CancelToken], SnapshotWriter]) -> None:
+        self._token = _persist.CancelToken()
         self._open = open_file
         self._file: SnapshotWriter | None = None
 
@@ -124,7 +128,7 @@ class AsyncSnapshotWriter:
     async def __aenter__(self) -> AsyncSnapshotWriter:
         import asyncio
 
-        self._file = await asyncio.to_thread(self._open)
+        self._file = await asyncio.to_thread(self._open, self._token)
         return self
 
     async def write(self, data: Any, /) -> int:
@@ -136,9 +140,9 @@ class AsyncSnapshotWriter:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        import asyncio
-
-        await asyncio.to_thread(_opened(self._file).__exit__, kind, error, traceback)
+        # A task that is cancelled now has to be told what became of the snapshot.
+        changed = STORED if kind is None else None
+        await to_the_end(self._token, lambda: _opened(self._file).__exit__(kind, error, traceback), changed)
 
 
 class AsyncSnapshotReader:

@@ -102,7 +102,10 @@ def snapshot(
         PersistConfigurationError: An argument is wrong.
         PersistConflictError: ``if_exists`` or ``if_match`` does not hold.
         PersistAccessError: Credentials are missing, or permissions.
-        PersistStorageError: The storage failed. What was there before is there.
+        PersistStorageError: The storage failed. What was there before is there,
+            but for the next two.
+        PersistNotDurableError: It is stored, but a power cut may lose it.
+        PersistOutcomeUnknownError: It is not known whether it was stored.
     """
     arguments = dict(locals())
     del arguments["agent"], arguments["path"], arguments["progress"]
@@ -120,7 +123,9 @@ async def asnapshot(
     place, key, options = locate(path, arguments, SAVES)
     progress = options.pop("progress", None)
     state = await encoded(agent, options)
-    metadata: SnapshotMetadata = await in_thread(_operations.snapshot, place, key, state, options, progress)
+    metadata: SnapshotMetadata = await in_thread(
+        _operations.snapshot, place, key, state, options, progress, changed=_operations.STORED
+    )
     return metadata
 
 
@@ -386,6 +391,8 @@ def delete_snapshot(
         PersistNotFoundError: There is no such snapshot.
         PersistConflictError: ``if_match`` does not hold.
         PersistAccessError, PersistStorageError: As for :func:`snapshot`.
+        PersistNotDurableError: It is deleted, but a power cut may bring it back.
+        PersistOutcomeUnknownError: It is not known whether it was deleted.
     """
     storage: StorageArguments = {
         "storage_mode": storage_mode,
@@ -402,7 +409,7 @@ async def adelete_snapshot(
 ) -> None:
     """As :func:`delete_snapshot`, without blocking other tasks."""
     place, key, _ = locate(path, storage)
-    await in_thread(place.delete, key, if_match)
+    await in_thread(place.delete, key, if_match, changed=_operations.DELETED)
 
 
 def list_snapshots(

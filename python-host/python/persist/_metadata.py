@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 
 class SnapshotMetadata(Mapping[str, Any]):
@@ -26,6 +26,8 @@ class SnapshotMetadata(Mapping[str, Any]):
     """Where it is: a path or a URI that the functions of this package take."""
     key: str
     """Its name in its storage."""
+    kind: str
+    """What the object is: ``snapshot``."""
     snapshot_id: str
     """A UUID, unique to this snapshot."""
     agent_id: str
@@ -54,6 +56,13 @@ class SnapshotMetadata(Mapping[str, Any]):
     """The format's number."""
     producer: str
     """What wrote it, as name and version."""
+    seal: Literal["none", "checked", "not-checked", "wrong"]
+    """What became of its seal, a signature of every byte: it has ``none``, it is by
+    somebody who is trusted (``checked``), nobody looked at it (``not-checked``), or it
+    is ``wrong``. This version checks no seals.
+    """
+    encryption: Literal["none", "age"]
+    """How the object is encrypted: not at all, or as an age file."""
     digest: str
     """One SHA-256 that stands for every byte of the snapshot."""
     adapter: dict[str, Any] | None

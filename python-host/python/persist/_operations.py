@@ -5,6 +5,7 @@ store are made of these.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -253,17 +254,28 @@ def listed(
     return list(listing(place, prefix, errors, token))
 
 
-async def in_thread(work: Callable[..., Any], *arguments: Any) -> Any:
-    """Runs blocking work in a thread, with a token as its last argument; when
-    the task is cancelled, so is the work, and what it left is cleared away
-    before the task ends.
+STORED = "the snapshot was stored all the same"
+DELETED = "the snapshot was deleted all the same"
+
+
+async def in_thread(work: Callable[..., Any], *arguments: Any, changed: str | None = None) -> Any:
+    """Runs blocking work in a thread, with a token as its last argument; see
+    :func:`to_the_end`.
+    """
+    token = _persist.CancelToken()
+    return await to_the_end(token, lambda: work(*arguments, token), changed)
+
+
+async def to_the_end(token: _persist.CancelToken, work: Callable[[], Any], changed: str | None = None) -> Any:
+    """Runs blocking work in a thread; when the task is cancelled, so is what has
+    the token, and what it left is cleared away before the task ends. Where it
+    had come too far, the exception says so: ``changed`` is what it did then.
     """
     import asyncio
     import contextvars
 
-    token = _persist.CancelToken()
     context = contextvars.copy_context()
-    running = asyncio.get_running_loop().run_in_executor(None, lambda: context.run(work, *arguments, token))
+    running = asyncio.get_running_loop().run_in_executor(None, lambda: context.run(work))
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError as cancelled:
@@ -273,8 +285,14 @@ async def in_thread(work: Callable[..., Any], *arguments: Any) -> Any:
                 await asyncio.wait([running])
             except asyncio.CancelledError:
                 continue
-        error = None if running.cancelled() else running.exception()
-        if getattr(error, "hint", None) is not None:
-            # There is more to say than that it was cancelled.
-            raise cancelled from error
-        raise
+        if running.cancelled():
+            raise
+        error = running.exception()
+        if error is None:
+            if changed is not None and sys.version_info >= (3, 11):
+                cancelled.add_note(changed)
+            raise
+        if isinstance(error, PersistError) and error.code == "cancelled" and error.hint is None:
+            raise
+        # There is more to say than that it was cancelled.
+        raise cancelled from error

@@ -45,7 +45,7 @@ class Place:
         token: CancelToken | None = None,
     ) -> str:
         """Saves bytes; gives the metadata as JSON."""
-    def writer(self, key: str, arguments: dict[str, Any]) -> Writer:
+    def writer(self, key: str, arguments: dict[str, Any], token: CancelToken | None = None) -> Writer:
         """Begins a snapshot that is written piece by piece."""
     def load(self, key: str, progress: _Progress | None = None, token: CancelToken | None = None) -> tuple[bytes, str]:
         """A state, and the metadata as JSON."""
@@ -83,7 +83,9 @@ class Reader:
 
     metadata: str
     def read(self) -> bytes:
-        """The next piece of the state, at most 8 MiB; empty only at the end."""
+        """The next piece of the state, at most 8 MiB; empty only at the end. The
+        last one comes only after the state was checked as a whole.
+        """
     def close(self) -> None:
         """Gives back what the reading holds."""
 
@@ -95,6 +97,9 @@ def open_folder(path: str | os.PathLike[str], settings: dict[str, Any]) -> tuple
 
 def open_object(storage: Storage) -> Place:
     """The place that an object of Python's is."""
+
+def error_codes() -> list[str]:
+    """The codes that errors may have."""
 
 def encode(value: Any, reducer: Any = None) -> bytes:
     """A value as JSON."""

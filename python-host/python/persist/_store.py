@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -257,16 +257,20 @@ class Store(_Base):
             if its ``with`` block ends with an exception.
         """
         check_mode(mode)
+        if mode == "wb":
+            return self._writer(key, options)
+        check_names(options, ())
         place, full_key = self._place(key)
+        return SnapshotReader(place.reader(full_key), self._describe(place, key, full_key))
 
-        def describe(text: str) -> SnapshotMetadata:
-            return self._own(SnapshotMetadata._from_json(text, place.location(full_key)), key, full_key)
+    def _writer(self, key: str, options: dict[str, Any], token: _persist.CancelToken | None = None) -> SnapshotWriter:
+        check_names(options, _BYTES)
+        place, full_key = self._place(key)
+        options = {"content_type": _operations.BYTES, **options}
+        return SnapshotWriter(place.writer(full_key, options, token), self._describe(place, key, full_key))
 
-        check_names(options, _BYTES if mode == "wb" else ())
-        if mode == "rb":
-            return SnapshotReader(place.reader(full_key), describe)
-        options.setdefault("content_type", _operations.BYTES)
-        return SnapshotWriter(place.writer(full_key, options), describe)
+    def _describe(self, place: _persist.Place, key: str, full_key: str) -> Callable[[str], SnapshotMetadata]:
+        return lambda text: self._own(SnapshotMetadata._from_json(text, place.location(full_key)), key, full_key)
 
 
 def _bytes(data: Any) -> bytes:
@@ -316,7 +320,9 @@ class AsyncStore(_Base):
         place, full_key = self._place(key)
         given = dict(options)
         state = await encoded(agent, given)
-        saved = await in_thread(_operations.snapshot, place, full_key, state, given, progress)
+        saved = await in_thread(
+            _operations.snapshot, place, full_key, state, given, progress, changed=_operations.STORED
+        )
         return self._own(saved, key, full_key)
 
     @overload
@@ -359,7 +365,7 @@ class AsyncStore(_Base):
     async def delete(self, key: str, *, if_match: str | None = None) -> None:
         """Deletes a snapshot; see :func:`persist.delete_snapshot`."""
         place, full_key = self._place(key)
-        await in_thread(place.delete, full_key, if_match)
+        await in_thread(place.delete, full_key, if_match, changed=_operations.DELETED)
 
     async def list(self, prefix: str = "", *, errors: Errors = "warn") -> list[SnapshotMetadata]:
         """The snapshots whose keys begin with ``prefix``; see :func:`persist.list_snapshots`."""
@@ -385,6 +391,7 @@ class AsyncStore(_Base):
             _bytes(data),
             {"content_type": _operations.BYTES, **options},
             progress,
+            changed=_operations.STORED,
         )
         return self._own(saved, key, full_key)
 
@@ -407,4 +414,4 @@ class AsyncStore(_Base):
         store = self._store()
         if mode == "rb":
             return AsyncSnapshotReader(lambda: store.open(key, "rb", **options))
-        return AsyncSnapshotWriter(lambda: store.open(key, "wb", **options))
+        return AsyncSnapshotWriter(lambda token: store._writer(key, options, token))

@@ -17,23 +17,17 @@ __all__ = [
     "PersistError",
     "PersistIntegrityError",
     "PersistMemoryLimitError",
+    "PersistNoKeyError",
+    "PersistNotDurableError",
     "PersistNotFoundError",
+    "PersistOutcomeUnknownError",
     "PersistStorageError",
     "PersistTimeoutError",
     "PersistTypeError",
+    "PersistUntrustedError",
     "PersistWarning",
+    "PersistWrongKindError",
 ]
-
-
-_ERRNO = {
-    "not-found": errno.ENOENT,
-    "already-exists": errno.EEXIST,
-    "precondition-failed": errno.EEXIST,
-    "access-denied": errno.EACCES,
-    "credentials": errno.EACCES,
-    "no-space": errno.ENOSPC,
-    "timeout": errno.ETIMEDOUT,
-}
 
 
 class PersistError(Exception):
@@ -41,6 +35,10 @@ class PersistError(Exception):
 
     ``str(error)`` is one sentence. Location and advice are attributes, and are
     shown below a traceback (from Python 3.11 on).
+
+    What saves or deletes and raises this has changed nothing, with two
+    exceptions: :class:`PersistNotDurableError` says that it is done, and
+    :class:`PersistOutcomeUnknownError` that nobody knows.
     """
 
     message: str
@@ -74,7 +72,8 @@ class PersistError(Exception):
         self.facts = dict(facts)
         if isinstance(self, OSError):
             # What others look at; ``str(error)`` stays one sentence.
-            for name, value in (("filename", location), ("errno", _ERRNO.get(code))):
+            _, number = _CODES.get(code, (PersistError, None))
+            for name, value in (("filename", location), ("errno", number)):
                 setattr(self, name, value)
         if sys.version_info >= (3, 11):
             if location is not None:
@@ -109,11 +108,25 @@ class PersistNotFoundError(PersistError, FileNotFoundError):
 
 
 class PersistConflictError(PersistError, FileExistsError):
-    """The snapshot exists already, or somebody else changed it."""
+    """The snapshot exists already, somebody else changed it, or somebody else is
+    writing it at this moment. Nothing was stored.
+    """
 
 
 class PersistIntegrityError(PersistError, ValueError):
     """The snapshot is damaged, is none, or is of a format that is not known."""
+
+
+class PersistWrongKindError(PersistIntegrityError):
+    """It is an object of Persist's, but not a snapshot: the message names its kind."""
+
+
+class PersistNoKeyError(PersistError, PermissionError):
+    """The snapshot is encrypted, and none of the keys at hand opens it."""
+
+
+class PersistUntrustedError(PersistError, PermissionError):
+    """The snapshot is not sealed by anybody who is trusted, and that was asked for."""
 
 
 class PersistAccessError(PersistError, PermissionError):
@@ -122,6 +135,18 @@ class PersistAccessError(PersistError, PermissionError):
 
 class PersistStorageError(PersistError, OSError):
     """The bucket is missing, the service refused, or the disk failed."""
+
+
+class PersistNotDurableError(PersistStorageError):
+    """The snapshot is stored, but was not synced: a power cut may lose it. Or it
+    is deleted, and a power cut may bring it back.
+    """
+
+
+class PersistOutcomeUnknownError(PersistStorageError):
+    """It is not known whether the snapshot was stored, or deleted: the answer was
+    lost, and nobody could be asked. Look at what is there before doing it again.
+    """
 
 
 class PersistConnectionError(PersistStorageError, ConnectionError):
@@ -144,33 +169,46 @@ class PersistWarning(UserWarning):
     """Something was left out."""
 
 
-_CLASSES: dict[str, type[PersistError]] = {
-    "invalid-argument": PersistConfigurationError,
-    "invalid-key": PersistConfigurationError,
-    "not-found": PersistNotFoundError,
-    "already-exists": PersistConflictError,
-    "precondition-failed": PersistConflictError,
-    "integrity": PersistIntegrityError,
-    "not-a-snapshot": PersistIntegrityError,
-    "invalid-format": PersistIntegrityError,
-    "unsupported-format": PersistIntegrityError,
-    "credentials": PersistAccessError,
-    "access-denied": PersistAccessError,
-    "no-such-bucket": PersistStorageError,
-    "unsupported": PersistStorageError,
-    "refused": PersistStorageError,
-    "unavailable": PersistConnectionError,
-    "timeout": PersistTimeoutError,
-    "no-space": PersistStorageError,
-    "io": PersistStorageError,
-    "limit-exceeded": PersistMemoryLimitError,
-    "memory-limit": PersistMemoryLimitError,
-    "deadline": PersistDeadlineError,
+_CODES: dict[str, tuple[type[PersistError], int | None]] = {
+    "invalid-argument": (PersistConfigurationError, None),
+    "invalid-key": (PersistConfigurationError, None),
+    "not-found": (PersistNotFoundError, errno.ENOENT),
+    "already-exists": (PersistConflictError, errno.EEXIST),
+    "precondition-failed": (PersistConflictError, errno.EEXIST),
+    # Not EEXIST, which says that there is a snapshot, and not EAGAIN, which event
+    # loops take for a file that is not ready: it is in use by somebody else.
+    "conflict": (PersistConflictError, errno.EBUSY),
+    "integrity": (PersistIntegrityError, None),
+    "not-a-snapshot": (PersistIntegrityError, None),
+    "wrong-kind": (PersistWrongKindError, None),
+    "invalid-format": (PersistIntegrityError, None),
+    "unsupported-format": (PersistIntegrityError, None),
+    "limit-exceeded": (PersistMemoryLimitError, None),
+    "no-key": (PersistNoKeyError, errno.EACCES),
+    "untrusted": (PersistUntrustedError, errno.EACCES),
+    "credentials": (PersistAccessError, errno.EACCES),
+    "access-denied": (PersistAccessError, errno.EACCES),
+    "no-such-bucket": (PersistStorageError, None),
+    "unsupported": (PersistStorageError, None),
+    "refused": (PersistStorageError, None),
+    "unavailable": (PersistConnectionError, None),
+    "timeout": (PersistTimeoutError, errno.ETIMEDOUT),
+    "no-space": (PersistStorageError, errno.ENOSPC),
+    "io": (PersistStorageError, None),
+    "not-durable": (PersistNotDurableError, errno.EIO),
+    "outcome-unknown": (PersistOutcomeUnknownError, None),
+    "other": (PersistError, None),
+    "memory-limit": (PersistMemoryLimitError, None),
+    "deadline": (PersistDeadlineError, None),
+    "cancelled": (PersistError, None),
 }
+"""All codes of the host, in its order: the class of each, and the ``errno`` that
+others look at.
+"""
 
 
 def _from_host(
     code: str, message: str, location: str | None, retryable: bool, hint: str | None, facts: list[tuple[str, str]]
 ) -> PersistError:
     """The exception for an error of the host."""
-    return _CLASSES.get(code, PersistError)(message, code, location, retryable, hint, facts)
+    return _CODES[code][0](message, code, location, retryable, hint, facts)

@@ -29,12 +29,16 @@ class StorageWriter(Protocol):
     def commit(self) -> Any:
         """Makes the object visible under its key, all of it at once; what was
         there before is replaced.
+
+        What it raises says that nothing became visible, but for
+        :class:`PersistNotDurableError` (the object is there, and a power cut may
+        lose it) and :class:`PersistOutcomeUnknownError`.
         """
         ...
 
     def abort(self) -> Any:
         """Leaves the object: nothing becomes visible. Called at most once, and
-        not after a ``commit`` that succeeded.
+        not after a ``commit`` that made the object visible.
         """
         ...
 
@@ -47,8 +51,9 @@ class Storage(Protocol):
     ``..``; it was checked before these methods are called. They are called from
     several threads, each with one object at a time. What is missing is said by
     a :class:`FileNotFoundError`, what is not allowed by a
-    :class:`PermissionError`, and what may work later by a
-    :class:`ConnectionError` or a :class:`TimeoutError`.
+    :class:`PermissionError`, what may work later by a
+    :class:`ConnectionError` or a :class:`TimeoutError`, and what a ``delete`` came
+    to, where it may be done all the same, as for :meth:`StorageWriter.commit`.
 
     A storage like this keeps no conditions: ``if_exists="fail"`` and
     ``if_match`` are refused.

@@ -1,14 +1,14 @@
-//! A component of the world `persist` that misbehaves as the key tells it to,
+//! A component of the world `core` that misbehaves as the key tells it to,
 //! in every export. `tests/sandbox.rs` runs it.
 
 #![cfg(target_family = "wasm")]
-#![allow(clippy::panic, clippy::indexing_slicing, reason = "misbehaving is its work")]
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "misbehaving is its work")]
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 #[allow(missing_docs, unreachable_pub, clippy::undocumented_unsafe_blocks, clippy::all)]
 mod generated {
-    wit_bindgen::generate!({ path: "../../wit", world: "persist" });
+    wit_bindgen::generate!({ path: "../../wit", world: "core" });
 }
 
 use generated::exports::persist::snapshot::{blocks, snapshots as wit};
@@ -27,7 +27,7 @@ generated::export!(Hostile with_types_in generated);
 fn writer(key: &str) -> Result<storage::Writer, storage::Error> {
     let options = storage::WriteOptions {
         precondition: storage::Precondition::None,
-        size_hint: Some(u64::MAX),
+        object_size_hint: Some(u64::MAX),
         content_type: None,
         attributes: Vec::new(),
     };
@@ -45,13 +45,32 @@ fn accepted<T>(answer: Result<T, storage::Error>) -> bool {
     }
 }
 
-/// No storage may take such a key, whatever it is asked for.
+fn request(key: &str, length: u64) -> storage::ReadRequest {
+    storage::ReadRequest { key: key.to_owned(), range: storage::ByteRange::Suffix(length), if_match: None }
+}
+
+/// No storage may take such a key, whatever it is asked for. Where it is one of
+/// many, the whole call may be refused.
 fn assert_refused(key: &str) {
     assert!(writer(key).is_err());
     assert!(storage::stat(key).is_err());
     assert!(storage::delete(key, &storage::Precondition::None).is_err());
     let options = storage::ReadOptions { range: storage::ByteRange::Suffix(u64::MAX), if_match: None };
     assert!(storage::open_read(key, &options).is_err());
+    assert!(storage::read_many(&[request(key, 1)]).map_or(true, |answers| answers.iter().all(Result::is_err)));
+    assert!(storage::delete_many(&[key.to_owned()]).map_or(true, |failures| failures.len() == 1));
+    if let Ok(writer) = writer("copied") {
+        assert!(writer.copy_range(key, storage::Span { offset: 0, length: 0 }, None).is_err());
+    }
+}
+
+/// Nor more in one call than the contract says.
+fn assert_bounded() {
+    assert!(storage::list_objects("", None, u32::MAX).is_err());
+    assert!(storage::list_level("", None, u32::MAX).is_err());
+    assert!(storage::read_many(&vec![request("x", 1); 1001]).is_err());
+    assert!(storage::read_many(&[request("x", 8 << 20), request("x", 1)]).is_err());
+    assert!(storage::delete_many(&vec!["x".to_owned(); 1001]).is_err());
 }
 
 /// Does what the first part of a key says.
@@ -101,8 +120,9 @@ fn behave(key: &str) {
             for key in ["../escaped", "/etc/escaped", "a/../../escaped", "", "a\0b", "a//b", &long] {
                 assert_refused(key);
             }
-            assert!(storage::list_objects("", None, u32::MAX).is_err());
+            assert_bounded();
             let _ = storage::list_objects("../", Some("\0"), 1000);
+            let _ = storage::list_level("../", Some("\0"), 1000);
         }
         // Where objects are files.
         "reserved" => assert_refused(".persist-00000000000000000000000000000000.tmp"),
@@ -134,6 +154,7 @@ fn behave(key: &str) {
 fn nonsense(key: &str) -> wit::Metadata {
     wit::Metadata {
         key: "another\u{0}key".to_owned(),
+        kind: "\u{1b}[2J".to_owned(),
         snapshot_id: "\u{202e}".to_owned(),
         agent_id: key.to_owned(),
         session_id: String::new(),
@@ -149,6 +170,8 @@ fn nonsense(key: &str) -> wit::Metadata {
         format_version: 0,
         producer: String::new(),
         extra: "this is no JSON".to_owned(),
+        seal: wit::SealState::Checked,
+        encryption: wit::Encryption::Age,
         digest: String::new(),
         etag: Some("\n".to_owned()),
         stored_size: 0,
@@ -172,6 +195,8 @@ struct Handle {
 
 fn block(number: u32) -> wit::BlockRef {
     wit::BlockRef {
+        key: None,
+        etag: None,
         codec: wit::Codec::Gzip,
         offset: u64::from(number * BLOCK),
         prefix: Vec::new(),
@@ -209,6 +234,11 @@ impl wit::GuestSaver for Handle {
         Ok(())
     }
 
+    fn set_content_hash(&self, _: Vec<u8>) -> Result<(), wit::Error> {
+        behave(&self.key);
+        Ok(())
+    }
+
     fn commit(saver: wit::Saver) -> Result<wit::Metadata, wit::Error> {
         Ok(nonsense(&saver.into_inner::<Self>().key))
     }
@@ -230,7 +260,21 @@ impl wit::GuestRestorer for Handle {
     }
 
     fn plan(&self, first: u32, _: u32) -> Vec<wit::BlockRef> {
-        if self.key.starts_with("blocks/") { (first..BLOCKS).map(block).collect() } else { Vec::new() }
+        match self.key.as_str() {
+            // No misbehaviour: blocks of another object, of the version that it has.
+            "blocks/elsewhere" => {
+                let key = || Some("blocks/other".to_owned());
+                let etag = storage::stat("blocks/other").ok().and_then(|info| info.etag);
+                (first..BLOCKS).map(|number| wit::BlockRef { key: key(), etag: etag.clone(), ..block(number) }).collect()
+            }
+            key if key.starts_with("blocks/") => (first..BLOCKS).map(block).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn check(&self, _: Vec<u8>, _: u32) -> Result<(), wit::Error> {
+        behave(&self.key);
+        Ok(())
     }
 }
 
@@ -261,6 +305,8 @@ impl wit::GuestSalvager for Handle {
             codec: wit::Codec::Gzip,
             salvaged_size: u64::MAX,
             checked_size: u64::MAX,
+            missing_size: u64::MAX,
+            holes: vec![wit::Hole { state_offset: u64::MAX, length: u64::MAX, object_offset: u64::MAX }; 2000],
             break_offset: Some(u64::MAX),
             reason: Some(refused()),
         }
@@ -288,7 +334,7 @@ impl wit::Guest for Hostile {
         Ok(wit::Saver::new(opened(key)))
     }
 
-    fn open_restorer(key: String) -> Result<wit::Restorer, wit::Error> {
+    fn open_restorer(key: String, _: wit::RestoreOptions) -> Result<wit::Restorer, wit::Error> {
         Ok(wit::Restorer::new(opened(key)))
     }
 
@@ -340,7 +386,7 @@ impl wit::Guest for Hostile {
         Err(refused())
     }
 
-    fn list_snapshots(prefix: String, _: Option<String>, _: u32) -> Result<wit::ListPage, wit::Error> {
+    fn list_snapshots(prefix: String, _: Option<String>, _: u32, _: Option<wit::ListFilter>) -> Result<wit::ListPage, wit::Error> {
         behave(&prefix);
         // A listing without an end, of nothing.
         Ok(wit::ListPage { entries: Vec::new(), next: Some(String::new()) })

@@ -22,7 +22,11 @@ use rustix::io::Errno;
 
 use self::disk::{Disk, Operation};
 
-use super::{Conditions, MAX_READ, ObjectInfo, Precondition, ReadOptions, StorageAdapter, StorageReader, StorageWriter, WriteOptions};
+use super::boot_time::since_boot;
+use super::{
+    Capabilities, LevelEntry, MAX_READ, ObjectInfo, Precondition, ReadOptions, StorageAdapter, StorageReader, StorageWriter, WriteOptions,
+    delete_if_absent,
+};
 use crate::error::{ErrorCode, PATH_ADVICE, PersistError, Result};
 use crate::key::check_file_key;
 
@@ -137,6 +141,8 @@ fn object_info(key: &str, metadata: &Metadata) -> ObjectInfo {
         size: metadata.len(),
         etag: Some(format!("{:x}-{:x}-{:x}.{nanos:x}", metadata.ino(), metadata.len(), metadata.ctime())),
         modified: modified.and_then(|since| u64::try_from(since.as_millis()).ok()),
+        storage_time: since_boot(),
+        ..ObjectInfo::default()
     }
 }
 
@@ -149,8 +155,8 @@ impl StorageAdapter for LocalFileStorage {
         self.root.join(key).display().to_string()
     }
 
-    fn supported_conditions(&self) -> Conditions {
-        Conditions { if_absent: true, if_match: false }
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { if_absent: true, copy_range: true, storage_time: true, ..Capabilities::default() }
     }
 
     fn open_write(&self, key: &str, options: WriteOptions) -> Result<Box<dyn StorageWriter>> {
@@ -193,7 +199,7 @@ impl StorageAdapter for LocalFileStorage {
         match precondition {
             Precondition::None => {}
             Precondition::IfAbsent => {
-                return Err(PersistError::new(ErrorCode::Unsupported, "a delete can't ask for an absent object").at(self.locate(key)));
+                return Err(delete_if_absent().at(self.locate(key)));
             }
             Precondition::IfMatch(_) => return Err(if_match_unsupported().at(self.locate(key))),
         }
@@ -202,6 +208,10 @@ impl StorageAdapter for LocalFileStorage {
 
     fn list_objects(&self, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<ObjectInfo>> {
         list::list(self, prefix, start_after, limit)
+    }
+
+    fn list_level(&self, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<LevelEntry>> {
+        list::level(self, prefix, start_after, limit)
     }
 }
 
@@ -231,6 +241,9 @@ impl StorageReader for LocalReader {
     }
 
     fn read(&mut self, max: u32) -> Result<Vec<u8>> {
+        if max == 0 {
+            return Ok(Vec::new());
+        }
         let want = u64::from(max.min(MAX_READ)).min(self.left);
         let mut chunk = Vec::with_capacity(usize::try_from(want).unwrap_or_default());
         let read = self.disk.file(&mut self.file).take(want).read_to_end(&mut chunk);

@@ -18,7 +18,7 @@ use super::{Durability, LocalFileStorage, local_error, not_a_file, object_info};
 use crate::error::{ErrorCode, PersistError, Result};
 use crate::key::{is_temporary, is_unlocked_temporary, split, temporary_name};
 use crate::random::random_hex;
-use crate::storage::{ObjectInfo, Precondition, StorageAdapter, StorageWriter};
+use crate::storage::{ByteRange, ObjectInfo, Precondition, ReadOptions, StorageAdapter, StorageWriter, copy_through};
 
 /// After this long a temporary file is debris even where locks don't work,
 /// as on some network file systems.
@@ -51,8 +51,9 @@ fn sync_folder(storage: &LocalFileStorage, handle: Option<&std::fs::File>, path:
 
 /// The last sync failed, after the change was made.
 fn not_durable(change: &str, error: &io::Error) -> PersistError {
-    PersistError::new(ErrorCode::Io, format!("{change}, but may not survive a power cut: the folder could not be synced ({error})"))
-        .hint("check the disk, then do it again")
+    let code = ErrorCode::NotDurable;
+    let message = format!("{change}, but may not survive a power cut: the folder could not be synced ({error})");
+    PersistError::new(code, message).hint(code.advice().unwrap_or_default())
 }
 
 /// Opens the folder that a key's file is in, making what is missing.
@@ -246,6 +247,12 @@ impl StorageWriter for LocalWriter {
             .file(&mut self.file)
             .write_all(chunk)
             .map_err(|error| local_error("write", &error).at(self.storage.locate(&self.key)))
+    }
+
+    fn copy_range(&mut self, source: &str, offset: u64, length: u64, if_match: Option<&str>) -> Result<()> {
+        let options = ReadOptions { range: ByteRange::Span { offset, length }, if_match: if_match.map(str::to_owned) };
+        let mut reader = self.storage.open_read(source, options)?;
+        copy_through(self, &mut *reader, length).map_err(|error| error.at(self.storage.locate(source)))
     }
 
     fn commit(mut self: Box<Self>) -> Result<ObjectInfo> {

@@ -10,7 +10,7 @@ use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use super::client::Connection;
 use super::error::Failure;
 use super::options::WRITE_ID;
-use super::{object_info, quoted};
+use super::{object_info, quoted, with_headers};
 use crate::error::{ErrorCode, PersistError};
 use crate::random::random_hex;
 use crate::storage::{ObjectInfo, Precondition};
@@ -165,7 +165,8 @@ impl Connection {
         let head = |client: aws_sdk_s3::Client| client.head_object().bucket(&self.bucket).key(key).send();
         match self.request("HeadObject", 0, head).await {
             Ok(found) if found.metadata().and_then(|metadata| metadata.get(WRITE_ID)).is_some_and(|id| id == write_id) => {
-                Ok(Some(object_info(key, found.content_length(), found.e_tag(), found.last_modified())?))
+                let info = object_info(key, found.content_length(), found.e_tag(), found.last_modified())?;
+                Ok(Some(with_headers(info, found.content_type(), found.metadata())))
             }
             Ok(_) => Ok(None),
             Err(failure) if failure.error.code() == ErrorCode::NotFound => Ok(None),
@@ -177,7 +178,7 @@ impl Connection {
 /// Whether the condition was what the server refused.
 pub(super) fn is_refusal(failure: &Failure) -> bool {
     // If-Match on a missing object is a 404 at AWS.
-    matches!(failure.error.code(), ErrorCode::PreconditionFailed | ErrorCode::NotFound)
+    matches!(failure.error.code(), ErrorCode::PreconditionFailed | ErrorCode::Conflict | ErrorCode::NotFound)
 }
 
 /// The headers of a precondition: `If-Match` and `If-None-Match`.

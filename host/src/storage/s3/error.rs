@@ -53,6 +53,17 @@ impl Failure {
         Self::bad_answer(&format!("the answer broke off ({})", root_cause(error)))
     }
 
+    /// The failure of something that may have been done all the same.
+    pub(super) fn outcome_unknown(self, what: &str) -> Self {
+        let mut detail = self.error.detail().clone();
+        detail.facts.push(("cause".to_owned(), detail.code.as_str().to_owned()));
+        detail.message = format!("{what}: {}", detail.message);
+        detail.code = ErrorCode::OutcomeUnknown;
+        detail.retryable = false;
+        detail.hint = detail.code.advice().map(str::to_owned);
+        Self { error: PersistError::from_detail(detail), ..self }
+    }
+
     /// Whether another attempt may fare better.
     pub(super) fn retryable(&self) -> bool {
         self.error.retryable()
@@ -78,6 +89,23 @@ fn root_cause(error: &(dyn Error + 'static)) -> String {
 pub(super) struct Target<'a> {
     pub(super) bucket: &'a str,
     pub(super) region: &'a str,
+}
+
+/// What the service says of one object of a request for many.
+pub(super) fn of_object(service_code: &str, service_message: &str, target: &Target<'_>) -> PersistError {
+    // As if it had been asked for by itself: the status that goes with it.
+    let status = match service_code {
+        "AccessDenied" => 403,
+        "InternalError" => 500,
+        "SlowDown" | "ServiceUnavailable" => 503,
+        _ => 400,
+    };
+    meaning(status, service_code, &said(service_message), None, target)
+}
+
+/// The service's own words, within bounds.
+fn said(message: &str) -> String {
+    message.chars().filter(|letter| !letter.is_control()).take(300).collect()
 }
 
 /// What the failure of a request means.
@@ -161,8 +189,7 @@ fn refused(service_code: Option<&str>, service_message: Option<&str>, answer: &H
     let status = answer.status().as_u16();
     let header = |name: &str| answer.headers().get(name).map(str::to_owned);
     let service_code = service_code.unwrap_or_default();
-    // The service's own words, within bounds.
-    let said: String = service_message.unwrap_or_default().chars().filter(|letter| !letter.is_control()).take(300).collect();
+    let said = said(service_message.unwrap_or_default());
     let region = header("x-amz-bucket-region").or_else(|| named_region(&said, answer)).filter(|region| region != target.region);
     let mut error = meaning(status, service_code, &said, region.as_deref(), target);
     let mut fact = |name: &str, value: Option<String>| error.detail_mut().facts.extend(value.map(|value| (name.to_owned(), value)));
@@ -237,9 +264,7 @@ fn meaning(status: u16, code: &str, said: &str, region: Option<&str>, target: &T
             .hint("a bucket's name has 3 to 63 lower-case letters, digits, dots and hyphens"),
         (412, _) => new(ErrorCode::PreconditionFailed, "the object is not the one expected")
             .hint("look at what is there now ('persist show --json' gives its etag), and decide anew"),
-        (_, "ConditionalRequestConflict") => {
-            retry(new(ErrorCode::PreconditionFailed, "another write of this object is under way")).hint("try again")
-        }
+        (_, "ConditionalRequestConflict") => new(ErrorCode::Conflict, "another write of this object is under way").hint("try again"),
         (_, "OperationAborted") => {
             new(ErrorCode::Unavailable, &format!("network error: the service is busy with another request ({named})")).hint("try again")
         }

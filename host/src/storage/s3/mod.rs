@@ -10,12 +10,14 @@ mod read;
 mod retry;
 mod write;
 
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::DateTime;
+use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 
 use self::client::Connection;
 use self::conditions::{Request, headers};
@@ -28,7 +30,10 @@ use crate::cancel::CancelToken;
 use crate::error::{ErrorCode, PersistError, Result};
 use crate::health::HealthCheck;
 use crate::key::check_key;
-use crate::storage::{Conditions, ObjectInfo, Precondition, ReadOptions, StorageAdapter, StorageReader, StorageWriter, WriteOptions};
+use crate::storage::{
+    Capabilities, DeleteFailure, LevelEntry, ObjectInfo, Precondition, ReadAnswer, ReadOptions, ReadRequest, StorageAdapter, StorageReader,
+    StorageWriter, WriteOptions, delete_if_absent,
+};
 
 /// Small operations at once that a bucket is asked for by who has many: each
 /// waits for the network most of its time.
@@ -93,9 +98,17 @@ impl StorageAdapter for S3StorageAdapter {
 
     /// What S3 keeps, without asking: a server that turns out to ignore a
     /// condition is refused when it is first used.
-    fn supported_conditions(&self) -> Conditions {
+    fn capabilities(&self) -> Capabilities {
         let probes = &self.connection.probes;
-        Conditions { if_absent: !probes.is_ignored(false), if_match: !probes.is_ignored(true) }
+        Capabilities {
+            if_absent: !probes.is_ignored(false),
+            if_match: !probes.is_ignored(true),
+            copy_range: true,
+            content_type: true,
+            attributes: true,
+            // The answers have it, but the SDK does not give it out.
+            storage_time: false,
+        }
     }
 
     fn open_write(&self, key: &str, options: WriteOptions) -> Result<Box<dyn StorageWriter>> {
@@ -119,7 +132,7 @@ impl StorageAdapter for S3StorageAdapter {
     fn delete_object(&self, key: &str, precondition: Precondition) -> Result<()> {
         check_key(key)?;
         if precondition == Precondition::IfAbsent {
-            return Err(PersistError::new(ErrorCode::Unsupported, "a delete can't ask for an absent object").at(self.locate(key)));
+            return Err(delete_if_absent().at(self.locate(key)));
         }
         let owned = key.to_owned();
         self.run(key, |connection| async move { connection.delete(&owned, &precondition).await })
@@ -128,6 +141,53 @@ impl StorageAdapter for S3StorageAdapter {
     fn list_objects(&self, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<ObjectInfo>> {
         let (owned, start_after) = (prefix.to_owned(), start_after.map(str::to_owned));
         self.run(prefix, |connection| async move { connection.list(&owned, start_after, limit).await })
+    }
+
+    fn read_many(&self, requests: &[ReadRequest]) -> Result<Vec<Result<ReadAnswer>>> {
+        let mut under_way = VecDeque::new();
+        let mut answers = Vec::with_capacity(requests.len());
+        let mut left = requests.iter();
+        loop {
+            while under_way.len() < REQUESTS
+                && let Some(request) = left.next()
+            {
+                let read = match check_key(&request.key) {
+                    Ok(()) => Ok(self.connection.start(read::read_range(Arc::clone(&self.connection), request.clone()))),
+                    Err(error) => Err(error),
+                };
+                under_way.push_back((request.key.as_str(), read));
+            }
+            let Some((key, read)) = under_way.pop_front() else { return Ok(answers) };
+            let answer = match read {
+                Ok(work) => work.wait(&self.cancel)?.map_err(|failure| failure.error.at(self.connection.locate(key))),
+                Err(error) => Err(error),
+            };
+            answers.push(answer);
+        }
+    }
+
+    fn delete_many(&self, keys: &[String]) -> Result<Vec<DeleteFailure>> {
+        let mut failures = Vec::new();
+        let mut good = Vec::new();
+        for key in keys {
+            match check_key(key) {
+                Ok(()) => good.push(key.clone()),
+                Err(error) => failures.push(DeleteFailure { key: key.clone(), error }),
+            }
+        }
+        if !good.is_empty() {
+            let deleted = self.run("", |connection| async move { connection.delete_many(good).await })?;
+            failures.extend(deleted.into_iter().map(|failure| {
+                let error = failure.error.at(self.connection.locate(&failure.key));
+                DeleteFailure { error, ..failure }
+            }));
+        }
+        Ok(failures)
+    }
+
+    fn list_level(&self, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<LevelEntry>> {
+        let (owned, start_after) = (prefix.to_owned(), start_after.map(str::to_owned));
+        self.run(prefix, |connection| async move { connection.list_level(&owned, start_after, limit).await })
     }
 
     fn with_cancel(&self, cancel: &CancelToken) -> Option<Arc<dyn StorageAdapter>> {
@@ -148,7 +208,10 @@ impl Connection {
     async fn stat(&self, key: &str) -> Result<ObjectInfo, Failure> {
         let head = |client: Client| client.head_object().bucket(&self.bucket).key(key).send();
         match self.request("HeadObject", 0, head).await {
-            Ok(found) => object_info(key, found.content_length(), found.e_tag(), found.last_modified()),
+            Ok(found) => {
+                let info = object_info(key, found.content_length(), found.e_tag(), found.last_modified())?;
+                Ok(with_headers(info, found.content_type(), found.metadata()))
+            }
             // The answer to a HEAD has no words. A GET of a byte has: is it the
             // key or the bucket that is missing, the permission or the region?
             Err(failure) if failure.is_unexplained() => {
@@ -182,6 +245,41 @@ impl Connection {
         let delete = |client: Client| client.delete_object().bucket(&self.bucket).key(key).set_if_match(if_match.clone()).send();
         self.request("DeleteObject", 0, delete).await.map(drop)
     }
+
+    /// Deletes objects, at most 1000, in one request. Gives those that could not
+    /// be deleted; S3 does not say which were not there.
+    async fn delete_many(self: Arc<Self>, keys: Vec<String>) -> Result<Vec<DeleteFailure>, Failure> {
+        let named = |key: &String| ObjectIdentifier::builder().key(key).build();
+        let objects = keys.iter().map(named).collect::<Result<Vec<_>, _>>();
+        let delete = objects.and_then(|objects| Delete::builder().set_objects(Some(objects)).quiet(true).build());
+        let delete = delete.map_err(|error| PersistError::new(ErrorCode::Other, format!("the request could not be made: {error}")))?;
+        let send = |client: Client| client.delete_objects().bucket(&self.bucket).delete(delete.clone()).send();
+        let answer = match self.request("DeleteObjects", 0, send).await {
+            // Not every service has it.
+            Err(failure) if failure.error.code() == ErrorCode::Unsupported => return self.delete_each(keys).await,
+            answer => answer?,
+        };
+        let region = self.service().await?.region.as_str();
+        let target = error::Target { bucket: &self.bucket, region };
+        let failed = answer.errors().iter().filter(|failed| !matches!(failed.code(), Some("NoSuchKey" | "NoSuchVersion")));
+        let failure = |failed: &aws_sdk_s3::types::Error| DeleteFailure {
+            key: failed.key().unwrap_or_default().to_owned(),
+            error: error::of_object(failed.code().unwrap_or_default(), failed.message().unwrap_or_default(), &target),
+        };
+        Ok(failed.map(failure).collect())
+    }
+
+    async fn delete_each(self: Arc<Self>, keys: Vec<String>) -> Result<Vec<DeleteFailure>, Failure> {
+        let mut failures = Vec::new();
+        for key in keys {
+            let delete = |client: Client| client.delete_object().bucket(&self.bucket).key(&key).send();
+            match self.request("DeleteObject", 0, delete).await {
+                Err(failure) if failure.error.code() != ErrorCode::NotFound => failures.push(DeleteFailure { key, error: failure.error }),
+                _ => {}
+            }
+        }
+        Ok(failures)
+    }
 }
 
 /// An etag as users see it.
@@ -200,6 +298,15 @@ fn object_info(key: &str, size: Option<i64>, etag: Option<&str>, modified: Optio
     if info.etag.is_some() { Ok(info) } else { Err(Failure::bad_answer("the answer lacks the object's etag")) }
 }
 
+/// The facts with what else the headers of an answer have; the id of a write is
+/// the adapter's own.
+fn with_headers(info: ObjectInfo, content_type: Option<&str>, metadata: Option<&HashMap<String, String>>) -> ObjectInfo {
+    let own = metadata.into_iter().flatten().filter(|(name, _)| *name != options::WRITE_ID);
+    let mut attributes: Vec<_> = own.map(|(name, value)| (name.clone(), value.clone())).collect();
+    attributes.sort_unstable();
+    ObjectInfo { content_type: content_type.map(str::to_owned), attributes, ..info }
+}
+
 /// The same from a listing, in which not every server gives an etag.
 fn listed_info(key: &str, size: Option<i64>, etag: Option<&str>, modified: Option<&DateTime>) -> Result<ObjectInfo, Failure> {
     let size = size.and_then(|size| u64::try_from(size).ok()).ok_or_else(|| Failure::bad_answer("the answer lacks the object's size"))?;
@@ -209,5 +316,6 @@ fn listed_info(key: &str, size: Option<i64>, etag: Option<&str>, modified: Optio
         etag: etag.map(|etag| unquoted(etag).to_owned()),
         // Whole seconds: headers have no more, listings do.
         modified: modified.and_then(|modified| u64::try_from(modified.secs()).ok()).map(|seconds| seconds * 1000),
+        ..ObjectInfo::default()
     })
 }

@@ -8,10 +8,10 @@ use bytes::{Bytes, BytesMut};
 
 use super::client::{Connection, Work};
 use super::error::Failure;
-use super::{object_info, quoted};
+use super::{object_info, quoted, with_headers};
 use crate::cancel::CancelToken;
 use crate::error::{ErrorCode, PersistError, Result};
-use crate::storage::{ByteRange, MAX_READ, ObjectInfo, ReadOptions, StorageReader};
+use crate::storage::{ByteRange, MAX_READ, ObjectInfo, ReadAnswer, ReadOptions, ReadRequest, StorageReader};
 
 /// No object is as large; offsets up to here fit in the headers of every server.
 const MAX_OFFSET: u64 = 1 << 60;
@@ -69,6 +69,9 @@ impl StorageReader for S3Reader {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
+        if max == 0 {
+            return Ok(Vec::new());
+        }
         self.fetch_ahead();
         if self.chunk.is_empty()
             && let Some(work) = self.ahead.pop_front()
@@ -85,6 +88,25 @@ impl StorageReader for S3Reader {
         }
         let length = self.chunk.len().min(max.min(MAX_READ) as usize);
         Ok(self.chunk.split_to(length).to_vec())
+    }
+}
+
+/// All bytes of a range.
+pub(super) async fn read_range(connection: Arc<Connection>, request: ReadRequest) -> Result<ReadAnswer, Failure> {
+    let options = ReadOptions { range: request.range, if_match: request.if_match };
+    let (Fetched { info, start, bytes }, end) = open(Arc::clone(&connection), request.key, options).await?;
+    let mut all = bytes.to_vec();
+    loop {
+        let next = start + all.len() as u64;
+        let length = end.saturating_sub(next).min(connection.options.part_size as u64);
+        if length == 0 {
+            return Ok(ReadAnswer { info, bytes: all });
+        }
+        let fetched = Fetch::span(&connection, &info.key, next, length, info.etag.clone()).run().await?;
+        if fetched.bytes.is_empty() {
+            return Err(Failure::bad_answer("the answer was empty"));
+        }
+        all.extend_from_slice(&fetched.bytes);
     }
 }
 
@@ -262,7 +284,7 @@ pub(super) fn answer_info(key: &str, answer: &GetObjectOutput) -> Result<(Object
         }
     };
     let info = object_info(key, i64::try_from(size).ok(), answer.e_tag(), answer.last_modified())?;
-    Ok((info, start, length))
+    Ok((with_headers(info, answer.content_type(), answer.metadata()), start, length))
 }
 
 /// Start, length and size of the object from `bytes 0-9/1000`.

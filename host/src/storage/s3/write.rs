@@ -14,12 +14,14 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use super::client::{Connection, Work};
 use super::conditions::{Request, headers, is_refusal};
 use super::error::Failure;
-use super::object_info;
 use super::options::{S3Checksums, S3Encryption, S3Options, WRITE_ID, is_metadata};
+use super::read::S3Reader;
+use super::{object_info, quoted, with_headers};
 use crate::cancel::CancelToken;
 use crate::error::{ErrorCode, PersistError, Result};
+use crate::key::check_key;
 use crate::random::random_hex;
-use crate::storage::{ObjectInfo, Precondition, StorageWriter, WriteOptions};
+use crate::storage::{ByteRange, MAX_READ, ObjectInfo, Precondition, ReadOptions, StorageReader, StorageWriter, WriteOptions};
 
 /// The most parts that S3 takes.
 const MAX_PARTS: usize = 10_000;
@@ -41,6 +43,11 @@ const MAX_HINTED_PART: usize = 64 << 20;
 /// also when its connection is closed, and keep a part of an upload that was
 /// aborted meanwhile. What is still being sent by then never arrives whole.
 const WINDING_DOWN: Duration = Duration::from_secs(3);
+
+/// The least bytes of a part that is not the last, and the most of one that the
+/// service copies itself.
+const MIN_PART: u64 = 5 << 20;
+const MAX_COPIED_PART: u64 = 1 << 30;
 
 /// What a part's size is a multiple of.
 const MIB: u64 = 1 << 20;
@@ -98,7 +105,7 @@ impl S3Writer {
             metadata,
             write_id,
         };
-        let part_size = part_size(own.part_size, options.size_hint);
+        let part_size = part_size(own.part_size, options.object_size_hint);
         Ok(Self {
             object: Arc::new(object),
             cancel: cancel.clone(),
@@ -131,9 +138,8 @@ impl S3Writer {
         Ok(())
     }
 
-    /// Sends the buffer as a part, once fewer than the allowed number are in
-    /// flight.
-    fn send_part(&mut self) -> Result<()> {
+    /// Opens the upload, if it is not.
+    fn begin_upload(&mut self) -> Result<()> {
         let object = &self.object;
         if self.upload.is_none() {
             let begin = object.connection.start(Arc::clone(object).begin_upload());
@@ -148,6 +154,21 @@ impl S3Writer {
             };
             self.upload = Some(Upload::new(id));
         }
+        Ok(())
+    }
+
+    /// Sends the buffer as a part.
+    fn send_part(&mut self) -> Result<()> {
+        let (object, part) = (Arc::clone(&self.object), self.buffer.split().freeze());
+        self.start_part(|id, number| object.upload_part(id, number, part))
+    }
+
+    /// Starts to make the next part, once fewer than the allowed number are under way.
+    fn start_part<F>(&mut self, make: impl FnOnce(String, i32) -> F) -> Result<()>
+    where
+        F: Future<Output = Result<CompletedPart, Failure>> + Send + 'static,
+    {
+        self.begin_upload()?;
         let parallel = self.object.connection.options.parallel.get();
         let Some(upload) = &mut self.upload else { return Ok(()) };
         if upload.sent >= MAX_PARTS {
@@ -155,12 +176,70 @@ impl S3Writer {
                 .hint("raise --s3-part-size, or give the size beforehand"));
         }
         upload.collect(&self.cancel, parallel - 1)?;
-        let part = self.buffer.split().freeze();
         let number = i32::try_from(upload.sent + 1).unwrap_or(i32::MAX);
-        let work = Arc::clone(&self.object).upload_part(upload.id.clone(), number, part);
+        let work = make(upload.id.clone(), number);
         upload.in_flight.push_back(self.object.connection.start(work));
         upload.sent += 1;
         Ok(())
+    }
+
+    /// Appends a range of another object: what is long enough for parts of their
+    /// own is copied by the service, the rest comes by way of here.
+    fn append_copy(&mut self, source: Source<'_>, mut offset: u64, length: u64) -> Result<()> {
+        let end = offset.saturating_add(length);
+        let size = self.object.connection.start(stat(Arc::clone(&self.object.connection), source.key.to_owned()));
+        let found = size.wait(&self.cancel)?.map_err(|failure| failure.error.at(self.object.connection.locate(source.key)))?;
+        if source.etag.is_some() && source.etag != found.etag.as_deref() {
+            let error = PersistError::new(ErrorCode::PreconditionFailed, "the object to copy from was replaced meanwhile");
+            return Err(error.at(self.object.connection.locate(source.key)));
+        }
+        if end > found.size {
+            let message = format!("the object to copy from has {} bytes, fewer than the {end} that were asked for", found.size);
+            return Err(PersistError::new(ErrorCode::Io, message).at(self.object.connection.locate(source.key)));
+        }
+        let etag = found.etag;
+        // A part has so many bytes at least, unless it is the last.
+        let wanting = if self.buffer.is_empty() { 0 } else { MIN_PART.saturating_sub(self.buffer.len() as u64) };
+        if length.saturating_sub(wanting) < MIN_PART {
+            return self.append_read(source.key, &etag, offset, length);
+        }
+        self.append_read(source.key, &etag, offset, wanting)?;
+        offset += wanting;
+        if !self.buffer.is_empty() {
+            self.send_part()?;
+        }
+        while offset < end {
+            // What is left is a part too, and not too small for one.
+            let left = end - offset;
+            let part = if left > MAX_COPIED_PART { MAX_COPIED_PART.min(left - MIN_PART) } else { left };
+            self.copy_part(source.key, &etag, offset, part)?;
+            self.size += part;
+            offset += part;
+        }
+        Ok(())
+    }
+
+    fn append_read(&mut self, source: &str, etag: &Option<String>, offset: u64, length: u64) -> Result<()> {
+        let options = ReadOptions { range: ByteRange::Span { offset, length }, if_match: etag.clone() };
+        let mut reader = S3Reader::open(&self.object.connection, &self.cancel, source, options)?;
+        let mut left = length;
+        while left > 0 {
+            let chunk = reader.read(MAX_READ)?;
+            if chunk.is_empty() {
+                return Err(
+                    PersistError::new(ErrorCode::Io, "the object to copy from ends early").at(self.object.connection.locate(source))
+                );
+            }
+            left = left.saturating_sub(chunk.len() as u64);
+            self.append(&chunk)?;
+        }
+        Ok(())
+    }
+
+    fn copy_part(&mut self, source: &str, etag: &Option<String>, offset: u64, length: u64) -> Result<()> {
+        let object = Arc::clone(&self.object);
+        let (source, etag) = (source.to_owned(), etag.clone());
+        self.start_part(|id, number| object.copy_part(id, number, source, etag, offset, length))
     }
 
     fn finish(&mut self) -> Result<ObjectInfo> {
@@ -193,7 +272,7 @@ impl S3Writer {
         match work.finish_until(Instant::now() + WINDING_DOWN) {
             Some(Ok(info)) => Ok(info),
             Some(Err(failure)) if !failure.in_doubt => Err(cancelled),
-            _ => Err(cancelled.hint("whether the object was stored is not known: look before you go on")),
+            _ => Err(Failure::from(cancelled).outcome_unknown("whether the object was stored is not known").error),
         }
     }
 
@@ -254,6 +333,12 @@ impl StorageWriter for S3Writer {
         self.go_on(|writer| writer.append(chunk))
     }
 
+    fn copy_range(&mut self, source: &str, offset: u64, length: u64, if_match: Option<&str>) -> Result<()> {
+        check_key(source)?;
+        let source = Source { key: source, etag: if_match };
+        self.go_on(|writer| writer.append_copy(source, offset, length))
+    }
+
     fn commit(mut self: Box<Self>) -> Result<ObjectInfo> {
         self.go_on(Self::finish)
     }
@@ -292,6 +377,20 @@ impl Upload {
     }
 }
 
+/// An object to copy from, and the etag that it has to have.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    key: &'a str,
+    etag: Option<&'a str>,
+}
+
+async fn stat(connection: Arc<Connection>, key: String) -> Result<ObjectInfo, Failure> {
+    connection.stat(&key).await
+}
+
+/// What the name of a source may hold as it is.
+const SOURCE: &AsciiSet = &TAG.remove(b'/');
+
 /// What a query string may hold as it is; the rest is percent-encoded.
 const TAG: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -318,6 +417,12 @@ impl Object {
         self.connection.locate(&self.key)
     }
 
+    /// The facts of the object, once it is stored.
+    fn info(&self, size: u64, etag: Option<&str>) -> Result<ObjectInfo, Failure> {
+        let info = object_info(&self.key, i64::try_from(size).ok(), etag, None)?;
+        Ok(with_headers(info, self.content_type.as_deref(), Some(&self.metadata.iter().cloned().collect())))
+    }
+
     /// Stores a small object.
     async fn put(self: Arc<Self>, body: Bytes) -> Result<ObjectInfo, Failure> {
         let connection = &self.connection;
@@ -338,7 +443,7 @@ impl Object {
                 .send()
         };
         let sent = connection.request("PutObject", body.len(), send).await;
-        self.outcome(sent.and_then(|stored| object_info(&self.key, i64::try_from(body.len()).ok(), stored.e_tag(), None))).await
+        self.outcome(sent.and_then(|stored| self.info(body.len() as u64, stored.e_tag()))).await
     }
 
     /// Opens a multipart upload, and gives its id.
@@ -387,6 +492,34 @@ impl Object {
         }
     }
 
+    async fn copy_part(
+        self: Arc<Self>,
+        upload: String,
+        number: i32,
+        source: String,
+        etag: Option<String>,
+        offset: u64,
+        length: u64,
+    ) -> Result<CompletedPart, Failure> {
+        let connection = &self.connection;
+        let source = format!("{}/{}", connection.bucket, utf8_percent_encode(&source, SOURCE));
+        let range = format!("bytes={offset}-{}", offset + length - 1);
+        let send = |client: Client| {
+            let copy = client.upload_part_copy().bucket(&connection.bucket).key(&self.key).upload_id(&upload).part_number(number);
+            let copy = copy.copy_source(source.clone()).copy_source_range(range.clone());
+            copy.set_copy_source_if_match(etag.as_deref().map(quoted)).send()
+        };
+        // The service reads and writes all of it before it answers.
+        let allowance = usize::try_from(length).unwrap_or(usize::MAX) / 64;
+        let copied = connection.request("UploadPartCopy", allowance, send).await?;
+        let result = copied.copy_part_result.ok_or_else(|| Failure::bad_answer("the service copied a part and says nothing of it"))?;
+        let part = CompletedPart::builder().part_number(number).set_checksum_crc32(result.checksum_crc32);
+        match result.e_tag {
+            Some(etag) => Ok(part.e_tag(etag).build()),
+            None => Err(Failure::bad_answer("the service copied a part and gave no etag for it")),
+        }
+    }
+
     /// Makes the parts an object.
     async fn complete(self: Arc<Self>, upload: String, parts: CompletedMultipartUpload, size: u64) -> Result<ObjectInfo, Failure> {
         let connection = &self.connection;
@@ -398,7 +531,7 @@ impl Object {
         // The service may have to put gigabytes together before it answers.
         let allowance = usize::try_from(size).unwrap_or(usize::MAX) / 64;
         let sent = connection.request("CompleteMultipartUpload", allowance, send).await;
-        self.outcome(sent.and_then(|stored| object_info(&self.key, i64::try_from(size).ok(), stored.e_tag(), None))).await
+        self.outcome(sent.and_then(|stored| self.info(size, stored.e_tag()))).await
     }
 
     /// What a write came to. Where a request was carried out and its answer
@@ -414,15 +547,17 @@ impl Object {
                 Ok(Some(info)) => return Ok(info),
                 Ok(None) => {}
                 // Then nobody knows, which is worse than a conflict.
-                Err(unknown) if is_refused => return Err(Failure { in_doubt: true, ..unknown }),
-                Err(_) => {}
+                Err(unknown) => {
+                    let what = "whether the object was stored is not known: the answer was lost, and the service can't be asked";
+                    return Err(Failure { in_doubt: true, ..unknown }.outcome_unknown(what));
+                }
             }
         }
         if !is_refused {
             return Err(failure);
         }
         let error = match self.precondition {
-            Precondition::IfAbsent if failure.error.code() == ErrorCode::PreconditionFailed && !failure.retryable() => already_exists(),
+            Precondition::IfAbsent if failure.error.code() == ErrorCode::PreconditionFailed => already_exists(),
             Precondition::IfMatch(_) if failure.error.code() == ErrorCode::NotFound => {
                 PersistError::new(ErrorCode::PreconditionFailed, "the object is not the one expected: it is gone")
             }

@@ -1,0 +1,120 @@
+//! Listings: what is in a page, which entries a filter leaves out, and how large
+//! a page gets.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use persist_guest::codec::Codec;
+use persist_guest::error::ErrorCode;
+use persist_guest::memory::MemoryStorage;
+use persist_guest::{SaveOptions, snapshots};
+
+mod support;
+
+use support::options;
+
+#[test]
+fn a_listing_shows_snapshots_and_what_is_none_page_by_page() {
+    let storage = MemoryStorage::default();
+    for index in 0..25 {
+        let options = SaveOptions { snapshot_index: index, ..options(Codec::Gzip) };
+        snapshots::save(&storage, &format!("a/{index:02}.json.gz"), b"{}", options).unwrap();
+    }
+    storage.put("a/07.json.gz", b"damaged".to_vec());
+    storage.put("b/other", Vec::new());
+    let mut keys = Vec::new();
+    let mut next = None;
+    loop {
+        let page = snapshots::list(&storage, "a/", next.as_deref(), 10, snapshots::ListFilter::default()).unwrap();
+        assert!(page.entries.len() <= 10);
+        keys.extend(page.entries.iter().map(|entry| match entry {
+            snapshots::ListEntry::Snapshot(metadata) => metadata.key.clone(),
+            snapshots::ListEntry::Unreadable { info, error } => format!("{}: {:?}", info.key, error.code),
+        }));
+        next = page.next;
+        if next.is_none() {
+            break;
+        }
+    }
+    let expected: Vec<String> =
+        (0..25).map(|index| if index == 7 { "a/07.json.gz: NotASnapshot".to_owned() } else { format!("a/{index:02}.json.gz") }).collect();
+    assert_eq!(keys, expected);
+    for limit in [0, 1001] {
+        assert_eq!(
+            snapshots::list(&storage, "", None, limit, snapshots::ListFilter::default()).unwrap_err().code,
+            ErrorCode::InvalidArgument
+        );
+    }
+}
+
+#[test]
+fn a_listing_leaves_out_what_is_not_wanted_and_nothing_else() {
+    let storage = MemoryStorage::default();
+    for (key, agent, session, label, time) in [
+        ("1", "a", "s", "x", "2026-01-31T12:00:00Z"),
+        ("2", "a", "s", "y", "2026-01-31T13:00:00Z"),
+        ("3", "a", "t", "x", "2026-01-31T14:00:00Z"),
+        ("4", "b", "s", "x", "2026-01-31T15:00:00.000001Z"),
+    ] {
+        let options = SaveOptions {
+            agent_id: agent.to_owned(),
+            session_id: session.to_owned(),
+            labels: vec![("l".to_owned(), label.to_owned()), ("all".to_owned(), String::new())],
+            timestamp: Some(time.to_owned()),
+            ..SaveOptions::default()
+        };
+        snapshots::save(&storage, key, b"{}", options).unwrap();
+    }
+    storage.put("5", b"no snapshot".to_vec());
+    let text = |text: &str| Some(text.to_owned());
+    let label = |value: &str| vec![("l".to_owned(), value.to_owned())];
+    let none = snapshots::ListFilter::default;
+    for (filter, wanted) in [
+        (none(), "12345"),
+        (snapshots::ListFilter { agent_id: text("a"), ..none() }, "1235"),
+        (snapshots::ListFilter { session_id: text("s"), ..none() }, "1245"),
+        (snapshots::ListFilter { agent_id: text("a"), session_id: text("s"), labels: label("y"), ..none() }, "25"),
+        (snapshots::ListFilter { labels: label("z"), ..none() }, "5"),
+        (snapshots::ListFilter { labels: [label("x"), vec![("all".to_owned(), String::new())]].concat(), ..none() }, "1345"),
+        // From, and up to but without; with any offset.
+        (snapshots::ListFilter { since: text("2026-01-31T14:00:00+01:00"), until: text("2026-01-31T15:00:00.000001Z"), ..none() }, "235"),
+        (snapshots::ListFilter { since: text("2026-01-31T15:00:00.000001Z"), ..none() }, "45"),
+    ] {
+        let mut found = String::new();
+        let mut next = None;
+        loop {
+            let page = snapshots::list(&storage, "", next.as_deref(), 2, filter.clone()).unwrap();
+            found.extend(page.entries.iter().map(|entry| match entry {
+                snapshots::ListEntry::Snapshot(metadata) => metadata.key.clone(),
+                snapshots::ListEntry::Unreadable { info, .. } => info.key.clone(),
+            }));
+            next = page.next;
+            if next.is_none() {
+                break;
+            }
+        }
+        assert_eq!(found, wanted, "{filter:?}");
+    }
+    let wrong = snapshots::ListFilter { since: text("yesterday"), ..none() };
+    let error = snapshots::list(&storage, "", None, 10, wrong).unwrap_err();
+    assert!(error.code == ErrorCode::InvalidArgument && error.message.contains("RFC 3339"), "{error}");
+}
+
+#[test]
+fn a_page_is_bounded_also_where_nothing_can_be_read() {
+    let storage = MemoryStorage::default();
+    for index in 0..1000 {
+        storage.put(&format!("{}/{index:04}", "long".repeat(200)), b"no snapshot".to_vec());
+    }
+    let mut seen = 0;
+    let mut next = None;
+    loop {
+        let page = snapshots::list(&storage, "", next.as_deref(), 1000, snapshots::ListFilter::default()).unwrap();
+        assert!(page.entries.len() < 600, "{} entries of about 2 KiB", page.entries.len());
+        seen += page.entries.len();
+        next = page.next;
+        if next.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, 1000);
+}
