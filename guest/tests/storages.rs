@@ -25,6 +25,9 @@ fn metadata_is_one_small_read() {
     assert_eq!(storage.reads(), [65_536]);
 }
 
+/// What replaces an object, and when: after so many more are opened.
+type Replacement = Rc<RefCell<Option<(u32, Vec<u8>)>>>;
+
 /// A storage of which a test decides what is special. Clones are the same.
 #[derive(Clone)]
 struct Special {
@@ -32,7 +35,7 @@ struct Special {
     /// Whether objects have etags.
     has_etags: bool,
     /// Replaces the object when it is opened for the so-manieth time.
-    replacement: Rc<RefCell<Option<(u32, Vec<u8>)>>>,
+    replacement: Replacement,
     /// How much less each read gives than there is.
     missing: u64,
 }

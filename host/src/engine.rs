@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use wasmtime::component::ResourceAny;
+
 use crate::ByteRange;
 use crate::builder::EngineBuilder;
 use crate::cancel::CancelToken;
@@ -195,27 +197,31 @@ impl Engine {
     ) -> Result<(SnapshotMetadata, Option<T>)> {
         let mut attempt = 1;
         loop {
-            match self.read_verified_once(key, &mut open, &mut each) {
+            // Opening it has attempts of its own.
+            let mut guest = self.guest()?;
+            let verifier = guest.call(|persist, store| persist.persist_snapshot_snapshots().call_open_verifier(store, key))?;
+            let metadata =
+                guest.call(|persist, store| persist.persist_snapshot_snapshots().verifier().call_metadata(store, verifier).map(Ok))?;
+            let metadata = SnapshotMetadata::from(metadata);
+            let Some(mut sink) = open(&metadata)? else { return Ok((metadata, None)) };
+            match self.hand_over(&mut guest, verifier, key, metadata.etag, |chunk| each(&mut sink, chunk)) {
                 // Replaced while it was read: what is there now will do.
                 Err(PersistError::Conflict(_)) if attempt < OPEN_ATTEMPTS => attempt += 1,
-                read => return read,
+                verified => return Ok((verified?, Some(sink))),
             }
         }
     }
 
-    fn read_verified_once<T>(
+    /// Reads an object and hands all of it to a verifier, whose last word this gives.
+    fn hand_over(
         &self,
+        guest: &mut Guest,
+        verifier: ResourceAny,
         key: &str,
-        open: &mut impl FnMut(&SnapshotMetadata) -> Result<Option<T>>,
-        each: &mut impl FnMut(&mut T, &[u8]) -> Result<()>,
-    ) -> Result<(SnapshotMetadata, Option<T>)> {
-        let mut guest = self.guest()?;
-        let verifier = guest.call(|persist, store| persist.persist_snapshot_snapshots().call_open_verifier(store, key))?;
-        let metadata =
-            guest.call(|persist, store| persist.persist_snapshot_snapshots().verifier().call_metadata(store, verifier).map(Ok))?;
-        let metadata = SnapshotMetadata::from(metadata);
-        let Some(mut sink) = open(&metadata)? else { return Ok((metadata, None)) };
-        let mut object = self.storage.open_read(key, ReadOptions { range: ByteRange::All, if_match: metadata.etag })?;
+        if_match: Option<String>,
+        mut each: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<SnapshotMetadata> {
+        let mut object = self.storage.open_read(key, ReadOptions { range: ByteRange::All, if_match })?;
         loop {
             self.cancel.check()?;
             let chunk = object.read(STORED_CHUNK)?;
@@ -223,10 +229,10 @@ impl Engine {
                 break;
             }
             guest.call(|persist, store| persist.persist_snapshot_snapshots().verifier().call_write(store, verifier, &chunk))?;
-            each(&mut sink, &chunk)?;
+            each(&chunk)?;
         }
         let metadata = guest.call(|persist, store| persist.persist_snapshot_snapshots().verifier().call_finish(store, verifier))?;
-        Ok((SnapshotMetadata::from(metadata), Some(sink)))
+        Ok(SnapshotMetadata::from(metadata))
     }
 
     /// Copies a snapshot, byte for byte, to a key of another engine's storage,
