@@ -57,7 +57,10 @@ fn a_state_that_contradicts_its_hash_is_not_given_out() {
                     assert_eq!(engine.verify("x").expect_err(what).code(), ErrorCode::Integrity);
                     let mut streamed = Vec::new();
                     let ended = engine.reader("x").expect("it opens").read_to_end(&mut streamed);
-                    assert!(ended.is_err() && streamed == state, "{what}: what came out was that, and the end was not reached");
+                    assert!(
+                        ended.is_err() && state.starts_with(&streamed) && streamed.len() < state.len(),
+                        "{what}: nobody gets all of it"
+                    );
                     let copied = engine.copy("x", &engine, "y", persist_host::Precondition::None, |_| {});
                     assert_eq!(copied.expect_err(what).code(), ErrorCode::Integrity);
                 }

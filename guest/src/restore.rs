@@ -153,12 +153,7 @@ impl<S: Storage> Restorer<S> {
         if in_batch == 0 {
             self.blocks = self.snapshot.blocks().skip(self.next_block).take(BATCH).collect();
         }
-        let Some(block) = self.blocks.get(in_batch) else {
-            return match self.hashes.take() {
-                Some(hashes) => self.snapshot.check_state(hashes.content_hash.finalize().into(), hashes.crc32).map(|()| false),
-                None => Ok(false),
-            };
-        };
+        let Some(block) = self.blocks.get(in_batch) else { return Ok(false) };
         self.data.read(block.slice_length(), &mut self.slice)?;
         self.decoder.decode(block, &self.slice, &mut self.block)?;
         if let Some(hashes) = &mut self.hashes {
@@ -168,6 +163,12 @@ impl<S: Storage> Restorer<S> {
             }
         }
         self.next_block += 1;
+        // Before the last block is given out: nobody gets all of a wrong state.
+        if self.next_block == self.snapshot.block_count() as usize
+            && let Some(hashes) = self.hashes.take()
+        {
+            self.snapshot.check_state(hashes.content_hash.finalize().into(), hashes.crc32)?;
+        }
         Ok(true)
     }
 

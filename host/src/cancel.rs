@@ -13,7 +13,7 @@ use crate::error::{ErrorCode, PersistError, Result};
 /// a second, and leaves nothing behind: what was stored before is there, and
 /// unfinished uploads are aborted. Requests that write to a bucket have three
 /// seconds to end before that; an object that is stored by then is there, and
-/// the operation succeeds. Where that can't be known the error's hint says so.
+/// the operation succeeds. Where that can't be known the error's code says so.
 #[derive(Clone, Debug, Default)]
 pub struct CancelToken(Arc<Shared>);
 

@@ -19,7 +19,8 @@ use crate::storage::{ByteRange, MAX_READ, ReadOptions, StorageAdapter, StorageRe
 const BATCH: u32 = 256;
 
 /// A snapshot being read. Every byte it gives was checked; the state is whole
-/// only when the end was reached without an error.
+/// only when the end was reached without an error. The last bytes come only after
+/// the state as a whole was found to be the one that was saved.
 pub struct SnapshotReader {
     reading: OfProcess<Reading>,
     metadata: SnapshotMetadata,
@@ -43,21 +44,27 @@ struct StateHashes {
     content_hash: Sha256,
     /// For other tools, where the codec has it.
     crc32: Option<crc32fast::Hasher>,
+    /// Bytes of the state that were not given out yet.
+    left: u64,
+    is_checked: bool,
 }
 
 impl StateHashes {
-    fn new(codec: Codec) -> Self {
-        Self { content_hash: Sha256::new(), crc32: (codec == Codec::Gzip).then(crc32fast::Hasher::new) }
+    fn new(codec: Codec, size: u64) -> Self {
+        let crc32 = (codec == Codec::Gzip).then(crc32fast::Hasher::new);
+        Self { content_hash: Sha256::new(), crc32, left: size, is_checked: false }
     }
 
     fn update(&mut self, chunk: &[u8]) {
         self.content_hash.update(chunk);
+        self.left = self.left.saturating_sub(chunk.len() as u64);
         if let Some(crc32) = &mut self.crc32 {
             crc32.update(chunk);
         }
     }
 
     fn finish(&mut self) -> ([u8; 32], u32) {
+        self.is_checked = true;
         (self.content_hash.finalize_reset().into(), self.crc32.take().map_or(0, crc32fast::Hasher::finalize))
     }
 }
@@ -191,7 +198,7 @@ impl SnapshotReader {
         };
         match open() {
             Ok((restorer, metadata, output)) => {
-                let state = StateHashes::new(metadata.compression_algorithm);
+                let state = StateHashes::new(metadata.compression_algorithm, metadata.uncompressed_size);
                 let reading = OfProcess::new(Reading { guest, restorer, output, state });
                 Ok(Self { reading, metadata, location, began, chunk: Vec::new(), given: 0 })
             }
@@ -279,12 +286,13 @@ impl Reading {
                 (!chunk.is_empty()).then_some(chunk)
             }
         };
-        match &chunk {
-            Some(chunk) => state.update(chunk),
-            None => {
-                let (hash, crc32) = state.finish();
-                guest.call(|persist, store| persist.persist_snapshot_snapshots().restorer().call_check(store, *restorer, &hash, crc32))?;
-            }
+        if let Some(chunk) = &chunk {
+            state.update(chunk);
+        }
+        // Before the last bytes are given out: nobody gets all of a wrong state.
+        if !state.is_checked && (chunk.is_none() || state.left == 0) {
+            let (hash, crc32) = state.finish();
+            guest.call(|persist, store| persist.persist_snapshot_snapshots().restorer().call_check(store, *restorer, &hash, crc32))?;
         }
         Ok(chunk)
     }

@@ -120,9 +120,10 @@ pub(crate) struct Sandbox {
     listing: Option<Vec<ObjectInfo>>,
     /// The reader that was opened last, and of what.
     opened: Option<(u32, ByteRange)>,
-    /// Whether a write was committed in this call into the guest: the rest of it only
-    /// says what came of that, and is not cancelled any more.
-    has_committed: bool,
+    /// Whether a write was committed, or something deleted, in this call into the
+    /// guest: the rest of it only says what came of that, and is not cancelled any
+    /// more.
+    has_changed: bool,
     /// When the call into the guest began, and how much of the time since then
     /// was spent in storage, which the deadline does not count.
     call_began: Instant,
@@ -148,7 +149,7 @@ impl Sandbox {
             table,
             listing: None,
             opened: None,
-            has_committed: false,
+            has_changed: false,
             call_began: Instant::now(),
             in_storage: Duration::ZERO,
         };
@@ -157,7 +158,7 @@ impl Sandbox {
         store.set_hostcall_fuel(MAX_COPY);
         store.epoch_deadline_callback(|context| {
             let sandbox = context.data();
-            if !sandbox.has_committed && sandbox.cancel.is_cancelled() {
+            if !sandbox.has_changed && sandbox.cancel.is_cancelled() {
                 return Err(Stopped::Cancelled.into());
             }
             let computed = sandbox.call_began.elapsed().saturating_sub(sandbox.in_storage);
@@ -189,7 +190,7 @@ impl Sandbox {
     /// Starts the clock of a call into the guest.
     pub(crate) fn begin_call(store: &mut Store<Self>) {
         let sandbox = store.data_mut();
-        sandbox.has_committed = false;
+        sandbox.has_changed = false;
         sandbox.call_began = Instant::now();
         sandbox.in_storage = Duration::ZERO;
         store.set_epoch_deadline(1);
@@ -357,7 +358,9 @@ impl wit::Host for Sandbox {
     }
 
     fn delete(&mut self, key: String, precondition: wit::Precondition) -> Result<(), StorageFailure> {
-        self.in_storage(|sandbox| Ok(sandbox.storage.delete_object(&key, precondition.into())?))
+        let deleted = self.in_storage(|sandbox| Ok(sandbox.storage.delete_object(&key, precondition.into())?));
+        self.has_changed = true;
+        deleted
     }
 
     fn read_many(&mut self, requests: Vec<wit::ReadRequest>) -> Result<Vec<Result<wit::ReadAnswer, wit::Error>>, StorageFailure> {
@@ -391,8 +394,9 @@ impl wit::Host for Sandbox {
 
     fn delete_many(&mut self, keys: Vec<String>) -> Result<Vec<wit::DeleteFailure>, StorageFailure> {
         within_limit(keys.len(), "deletes")?;
-        let failures = self.in_storage(|sandbox| Ok(sandbox.storage.delete_many(&keys)?))?;
-        Ok(failures.into_iter().map(|failure| wit::DeleteFailure { key: failure.key, error: to_guest(&failure.error) }).collect())
+        let failures = self.in_storage(|sandbox| Ok(sandbox.storage.delete_many(&keys)?));
+        self.has_changed = true;
+        Ok(failures?.into_iter().map(|failure| wit::DeleteFailure { key: failure.key, error: to_guest(&failure.error) }).collect())
     }
 
     fn list_level(&mut self, prefix: String, start_after: Option<String>, limit: u32) -> Result<Vec<wit::LevelEntry>, StorageFailure> {
@@ -447,7 +451,7 @@ impl wit::HostWriter for Sandbox {
     fn commit(&mut self, handle: Resource<WriterHandle>) -> Result<wit::ObjectInfo, StorageFailure> {
         let writer = self.table.delete(handle)?;
         let committed = self.in_storage(|_| Ok(writer.0.commit()?));
-        self.has_committed = true;
+        self.has_changed = true;
         committed.map(wit::ObjectInfo::from)
     }
 

@@ -146,13 +146,7 @@ impl Place {
 
     /// Begins a snapshot that is written piece by piece.
     #[pyo3(signature = (key, arguments, token=None))]
-    fn writer(
-        &self,
-        py: Python<'_>,
-        key: &str,
-        arguments: &Bound<'_, PyDict>,
-        token: Option<&Bound<'_, CancelToken>>,
-    ) -> PyResult<Writer> {
+    fn writer(&self, py: Python<'_>, key: &str, arguments: &Bound<'_, PyDict>, token: Option<&Bound<'_, CancelToken>>) -> PyResult<Writer> {
         let options = options::snapshot_options(arguments)?;
         let operation = Operation::new(token, None);
         let writer = self.run(py, &operation, |engine| engine.writer(key, options))?;

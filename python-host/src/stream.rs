@@ -102,36 +102,16 @@ impl Writer {
 /// A snapshot that is being read.
 #[pyclass(frozen, module = "persist._persist")]
 pub(crate) struct Reader {
-    reader: Mutex<Option<Checked>>,
+    reader: Mutex<Option<SnapshotReader>>,
     operation: Operation,
     /// The metadata as JSON.
     #[pyo3(get)]
     metadata: String,
 }
 
-/// A reader that gives the end of a state only after the state was checked as a
-/// whole. Who knows where a state ends, as `pickle` does, never reads past that.
-struct Checked {
-    reader: SnapshotReader,
-    /// The bytes of state that are still to come.
-    left: u64,
-}
-
-impl Checked {
-    fn next(&mut self) -> Result<Vec<u8>, PersistError> {
-        let chunk = self.reader.next_chunk()?.unwrap_or_default();
-        self.left = self.left.saturating_sub(chunk.len() as u64);
-        if self.left == 0 && !chunk.is_empty() {
-            self.reader.next_chunk()?;
-        }
-        Ok(chunk)
-    }
-}
-
 impl Reader {
     pub(crate) fn new(reader: SnapshotReader, operation: Operation, metadata: String) -> Self {
-        let left = reader.metadata().uncompressed_size;
-        Self { reader: Mutex::new(Some(Checked { reader, left })), operation, metadata }
+        Self { reader: Mutex::new(Some(reader)), operation, metadata }
     }
 }
 
@@ -147,7 +127,8 @@ impl Reader {
     fn read<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let chunk = self.operation.run(py, || {
             let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-            reader.as_mut().map_or(Ok(Vec::new()), Checked::next)
+            let chunk = reader.as_mut().map_or(Ok(None), SnapshotReader::next_chunk);
+            chunk.map(Option::unwrap_or_default)
         })?;
         Ok(PyBytes::new(py, &chunk))
     }

@@ -54,7 +54,8 @@ def example(name: str) -> Any:
 def run(command: list[str], folder: Path, **environment: str) -> str:
     wanted = {**os.environ, **environment}
     done = subprocess.run(command, cwd=folder, env=wanted, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, (command, done.returncode, done.stdout, done.stderr)
+    if done.returncode != 0:
+        raise OSError(f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
     return done.stdout
 
 
@@ -416,6 +417,53 @@ def test_every_host_reads_what_every_other_wrote(
             print(f"{host.name:{width}}  " + "  ".join(cells))
         print(f"each on {len(keys)} snapshots of {len(content)} bytes of state, the same bytes from every host")
     assert all(done[host.name][name] for host in hosts for name in OPERATIONS)
+
+
+def forged(folder: Path, key: str) -> None:
+    """A snapshot whose content hash is not that of its state: every frame is whole."""
+    from wasmtime import Store, WasiConfig
+    from wasmtime.component import Variant
+
+    persist = example("composed").Persist(str(COMPONENTS / "persist-fs.wasm"), str(folder))
+    store, wasi = Store(persist.engine), WasiConfig()
+    store.set_epoch_deadline(persist.tenths)
+    wasi.preopen_dir(str(folder), ".")
+    store.set_wasi(wasi)
+    instance = persist.linker.instantiate(store, persist.component)
+    snapshots = instance.get_export_index(store, "persist:snapshot/snapshots@0.1.0")
+
+    def call(name: str, *arguments: object) -> Any:
+        found = instance.get_func(store, instance.get_export_index(store, name, snapshots))(store, *arguments)
+        found = found.payload if isinstance(found, Variant) else found
+        assert not hasattr(found, "retryable"), vars(found)
+        return found
+
+    unset = ("description", "content-type", "extra", "codec", "level", "snapshot-id", "timestamp", "state-size-hint")
+    named = {"agent-id": "a", "session-id": "s", "snapshot-index": 0, "labels": [], "attributes": []}
+    options = {**named, **dict.fromkeys(unset), "precondition": Variant("none"), "host-hashes": True}
+    saver = call("open-saver", key, record(options))
+    # So much that the component believes its host.
+    call("[method]saver.write", saver, b"0123456789" * 7000)
+    call("[method]saver.set-content-hash", saver, bytes(32))
+    call("[static]saver.commit", saver)
+
+
+def test_a_state_with_another_hash_comes_out_nowhere(hosts: list[Host], tmp_path: Path) -> None:
+    """No host gives it as a value or leaves it as a file, and each says why."""
+    for ending in ("gz", "zst"):
+        key = f"forged.json.{ending}"
+        forged(tmp_path, key)
+        for host in hosts:
+            # What it says of itself is as it was written.
+            assert host.show(tmp_path, [key]) == ["0" * 64], host.name
+            for operation in (host.restore, host.verify):
+                if isinstance(host, Tools):
+                    name = "restore" if operation == host.restore else "verify"
+                    assert host.call(tmp_path, name, key).code == "integrity"
+                    continue
+                with pytest.raises(OSError, match=r"(?i)integrity"):
+                    operation(tmp_path, [key])
+            assert not [path.name for path in tmp_path.iterdir() if path.name.split(".")[-1] not in ("gz", "zst")]
 
 
 def test_the_tools_replace_nothing_unless_asked(tmp_path: Path) -> None:

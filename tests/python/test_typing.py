@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import persist
 
@@ -32,6 +32,9 @@ def test_what_restore_gives_is_known() -> None:
     assert_type(persist.restore("x", into=Agent("b")), Agent)
     assert_type(persist.verify_snapshot("x"), bool)
     assert_type(persist.get_metadata("x").labels, dict[str, str])
+    assert_type(persist.get_metadata("x").kind, str)
+    assert_type(persist.get_metadata("x").seal, Literal["none", "checked", "not-checked", "wrong"])
+    assert_type(persist.get_metadata("x").encryption, Literal["none", "age"])
     assert_type(persist.list_snapshots(), list[persist.SnapshotMetadata])
     store = persist.Store(".")
     assert_type(store.restore("x", into=Agent), Agent)

@@ -69,6 +69,8 @@ READS_TABLES = [
     ("read_json", "duckdb", ".json", "duckdb.execute('SELECT id, text FROM read_json(?)', [path]).fetchall()"),
     ("read_ndjson", "duckdb", ".jsonl", "duckdb.execute('SELECT id, text FROM read_ndjson(?)', [path]).fetchall()"),
     ("read_csv", "duckdb", ".csv", "duckdb.execute('SELECT id, text FROM read_csv(?)', [path]).fetchall()"),
+    ("read_json", "pyarrow.json", ".jsonl", "[*zip(*pyarrow.json.read_json(path).to_pydict().values())]"),
+    ("read_csv", "pyarrow.csv", ".csv", "[*zip(*pyarrow.csv.read_csv(path).to_pydict().values())]"),
     ("input_stream", "pyarrow", ".json", "pyarrow.input_stream(path, compression='zstd').read()"),
 ]
 

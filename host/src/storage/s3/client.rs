@@ -54,6 +54,8 @@ pub(super) struct Connection {
     endpoint: Option<String>,
     pub(super) options: S3Options,
     pub(super) probes: Probes,
+    /// Whether the service copies parts itself, once that is known.
+    pub(super) copies_parts: std::sync::OnceLock<bool>,
     runtime: Threads,
     service: OnceCell<Service>,
 }
@@ -135,7 +137,8 @@ impl Connection {
         let runtime =
             runtime.map_err(|error| PersistError::new(ErrorCode::Other, format!("no threads could be started for requests: {error}")))?;
         let (probes, service) = (Probes::default(), OnceCell::new());
-        Ok(Self { bucket, region, endpoint, options, probes, runtime: Threads(Some(runtime)), service })
+        let copies_parts = std::sync::OnceLock::new();
+        Ok(Self { bucket, region, endpoint, options, probes, copies_parts, runtime: Threads(Some(runtime)), service })
     }
 
     /// The location of a key, as a user would write it.
@@ -280,6 +283,12 @@ fn http_client() -> Result<SharedHttpClient> {
     }))
 }
 
+/// How long requests that are under way may take to end, before what they are
+/// for is taken back: a service may carry out one that it has received whole,
+/// also when its connection is closed, and keep a part of an upload that was
+/// aborted meanwhile. What is still being sent by then never arrives whole.
+pub(super) const WINDING_DOWN: Duration = Duration::from_secs(3);
+
 /// Work that was started, and aborts when it is dropped.
 pub(super) struct Work<T> {
     done: Receiver<T>,
@@ -310,6 +319,22 @@ impl<T> Work<T> {
     /// What the work comes to by then, if anything.
     pub(super) fn finish_until(&self, until: Instant) -> Option<T> {
         self.done.recv_timeout(until.saturating_duration_since(Instant::now())).ok()
+    }
+}
+
+impl<T> Work<Result<T, Failure>> {
+    /// Waits for work that changes something. Whoever cancels that is told what it
+    /// came to all the same; `what` says what is not known where nothing is.
+    pub(super) fn wait_for_change(&self, cancel: &CancelToken, what: &str) -> Result<T> {
+        let cancelled = match self.wait(cancel) {
+            Ok(done) => return done.map_err(|failure| failure.error),
+            Err(cancelled) => cancelled,
+        };
+        match self.finish_until(Instant::now() + WINDING_DOWN) {
+            Some(Ok(done)) => Ok(done),
+            Some(Err(failure)) if !failure.in_doubt => Err(cancelled),
+            _ => Err(Failure::from(cancelled).outcome_unknown(what).error),
+        }
     }
 }
 

@@ -87,6 +87,21 @@ impl S3StorageAdapter {
     }
 }
 
+impl S3StorageAdapter {
+    /// Runs requests that delete something, and waits for them; also a little longer
+    /// than until it is cancelled, to say what they came to.
+    fn change<T, F>(&self, key: &str, work: impl FnOnce(Arc<Connection>) -> F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Failure>> + Send + 'static,
+    {
+        self.cancel.check()?;
+        let work = self.connection.start(work(Arc::clone(&self.connection)));
+        let done = work.wait_for_change(&self.cancel, "whether it was deleted is not known");
+        done.map_err(|error| error.at(self.connection.locate(key)))
+    }
+}
+
 impl StorageAdapter for S3StorageAdapter {
     fn summary(&self) -> String {
         format!("objects in the bucket {}", self.connection.bucket)
@@ -135,7 +150,7 @@ impl StorageAdapter for S3StorageAdapter {
             return Err(delete_if_absent().at(self.locate(key)));
         }
         let owned = key.to_owned();
-        self.run(key, |connection| async move { connection.delete(&owned, &precondition).await })
+        self.change(key, |connection| async move { connection.delete(&owned, &precondition).await })
     }
 
     fn list_objects(&self, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<ObjectInfo>> {
@@ -176,7 +191,7 @@ impl StorageAdapter for S3StorageAdapter {
             }
         }
         if !good.is_empty() {
-            let deleted = self.run("", |connection| async move { connection.delete_many(good).await })?;
+            let deleted = self.change("", |connection| async move { connection.delete_many(good).await })?;
             failures.extend(deleted.into_iter().map(|failure| {
                 let error = failure.error.at(self.connection.locate(&failure.key));
                 DeleteFailure { error, ..failure }
@@ -243,7 +258,22 @@ impl Connection {
         self.require(Request::Delete, precondition, key).await?;
         let (if_match, _) = headers(precondition);
         let delete = |client: Client| client.delete_object().bucket(&self.bucket).key(key).set_if_match(if_match.clone()).send();
-        self.request("DeleteObject", 0, delete).await.map(drop)
+        let failure = match self.request("DeleteObject", 0, delete).await {
+            Ok(_) => return Ok(()),
+            Err(failure) => failure,
+        };
+        if !failure.in_doubt {
+            return Err(failure);
+        }
+        // The answer was lost, or an attempt before this one was carried out.
+        match self.stat(key).await {
+            Err(gone) if gone.error.code() == ErrorCode::NotFound => Ok(()),
+            Err(unknown) => {
+                let what = "whether the object was deleted is not known: the answer was lost, and the service can't be asked";
+                Err(unknown.outcome_unknown(what))
+            }
+            Ok(_) => Err(failure),
+        }
     }
 
     /// Deletes objects, at most 1000, in one request. Gives those that could not
@@ -257,6 +287,8 @@ impl Connection {
         let answer = match self.request("DeleteObjects", 0, send).await {
             // Not every service has it.
             Err(failure) if failure.error.code() == ErrorCode::Unsupported => return self.delete_each(keys).await,
+            // Some may be deleted; missing ones are ignored when it is done again.
+            Err(failure) if failure.in_doubt => return Err(failure.outcome_unknown("which objects were deleted is not known")),
             answer => answer?,
         };
         let region = self.service().await?.region.as_str();

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
@@ -11,7 +11,7 @@ use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPa
 use bytes::{Bytes, BytesMut};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::client::{Connection, Work};
+use super::client::{Connection, WINDING_DOWN, Work};
 use super::conditions::{Request, headers, is_refusal};
 use super::error::Failure;
 use super::options::{S3Checksums, S3Encryption, S3Options, WRITE_ID, is_metadata};
@@ -37,12 +37,6 @@ const HINTED_PARTS: usize = 9000;
 /// must not decide how much memory the host takes. 9,000 of them hold the
 /// largest snapshot that there is.
 const MAX_HINTED_PART: usize = 64 << 20;
-
-/// How long requests that are under way may take to end, before what they are
-/// for is taken back: a service may carry out one that it has received whole,
-/// also when its connection is closed, and keep a part of an upload that was
-/// aborted meanwhile. What is still being sent by then never arrives whole.
-const WINDING_DOWN: Duration = Duration::from_secs(3);
 
 /// The least bytes of a part that is not the last, and the most of one that the
 /// service copies itself.
@@ -213,7 +207,6 @@ impl S3Writer {
             let left = end - offset;
             let part = if left > MAX_COPIED_PART { MAX_COPIED_PART.min(left - MIN_PART) } else { left };
             self.copy_part(source.key, &etag, offset, part)?;
-            self.size += part;
             offset += part;
         }
         Ok(())
@@ -236,10 +229,32 @@ impl S3Writer {
         Ok(())
     }
 
+    /// Appends a range that is long enough for a part.
     fn copy_part(&mut self, source: &str, etag: &Option<String>, offset: u64, length: u64) -> Result<()> {
         let object = Arc::clone(&self.object);
-        let (source, etag) = (source.to_owned(), etag.clone());
-        self.start_part(|id, number| object.copy_part(id, number, source, etag, offset, length))
+        let make = {
+            let (object, source, etag) = (Arc::clone(&object), source.to_owned(), etag.clone());
+            move |id, number| object.copy_part(id, number, source, etag, offset, length)
+        };
+        match object.connection.copies_parts.get() {
+            Some(true) => self.start_part(make)?,
+            Some(false) => return self.append_read(source, etag, offset, length),
+            // Not every service has it: the first one is waited for.
+            None => {
+                self.start_part(make)?;
+                let Some(upload) = &mut self.upload else { return Err(self.failed_before()) };
+                match upload.collect_last(&self.cancel)? {
+                    Err(failure) if failure.error.code() == ErrorCode::Unsupported => {
+                        object.connection.copies_parts.get_or_init(|| false);
+                        return self.append_read(source, etag, offset, length);
+                    }
+                    Err(failure) => return Err(failure.error),
+                    Ok(()) => object.connection.copies_parts.get_or_init(|| true),
+                };
+            }
+        }
+        self.size += length;
+        Ok(())
     }
 
     fn finish(&mut self) -> Result<ObjectInfo> {
@@ -264,16 +279,7 @@ impl S3Writer {
     /// is told of an object that is there all the same.
     fn store(&self, work: impl Future<Output = Result<ObjectInfo, Failure>> + Send + 'static) -> Result<ObjectInfo> {
         self.cancel.check()?;
-        let work = self.object.connection.start(work);
-        let cancelled = match work.wait(&self.cancel) {
-            Ok(stored) => return stored.map_err(|failure| failure.error),
-            Err(cancelled) => cancelled,
-        };
-        match work.finish_until(Instant::now() + WINDING_DOWN) {
-            Some(Ok(info)) => Ok(info),
-            Some(Err(failure)) if !failure.in_doubt => Err(cancelled),
-            _ => Err(Failure::from(cancelled).outcome_unknown("whether the object was stored is not known").error),
-        }
+        self.object.connection.start(work).wait_for_change(&self.cancel, "whether the object was stored is not known")
     }
 
     /// Takes back what was uploaded. An error says which upload is left.
@@ -363,6 +369,23 @@ fn part_size(least: usize, size_hint: Option<u64>) -> usize {
 impl Upload {
     fn new(id: String) -> Self {
         Self { id, sent: 0, in_flight: VecDeque::new(), done: Vec::new() }
+    }
+
+    /// Waits for all parts. What the last one came to is for the caller: one that
+    /// failed is no part.
+    fn collect_last(&mut self, cancel: &CancelToken) -> Result<Result<(), Failure>> {
+        self.collect(cancel, 1)?;
+        let Some(work) = self.in_flight.pop_front() else { return Ok(Ok(())) };
+        Ok(match work.wait(cancel)? {
+            Ok(part) => {
+                self.done.push(part);
+                Ok(())
+            }
+            Err(failure) => {
+                self.sent -= 1;
+                Err(failure)
+            }
+        })
     }
 
     /// Waits until at most so many parts are in flight.
