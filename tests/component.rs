@@ -15,8 +15,9 @@ use wasmtime::component::Component;
 
 /// Storage, and what Rust's standard library links anyway. Never files,
 /// sockets or http.
-const IMPORTS: [&str; 18] = [
+const IMPORTS: [&str; 19] = [
     "persist:snapshot/storage@0.1.0",
+    "persist:snapshot/types@0.1.0",
     "wasi:cli/environment@0.2.6",
     "wasi:cli/exit@0.2.6",
     "wasi:cli/stderr@0.2.6",

@@ -8,7 +8,7 @@
 mod other_host;
 mod support;
 
-use other_host::snapshots::{Codec, Error, ErrorCode, ListEntry, ListFilter, Precondition, RestoreOptions, SaveOptions};
+use other_host::snapshots::{Codec, Error, ErrorCode, ListEntry, Precondition, RestoreOptions, SaveOptions};
 use other_host::{Host, Objects, start};
 use support::chat_bytes;
 use wasmtime::Store;

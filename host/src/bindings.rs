@@ -11,7 +11,7 @@ mod generated {
         world: "core",
         imports: { default: trappable },
         trappable_error_type: {
-            "persist:snapshot/storage.error" => crate::bindings::StorageFailure,
+            "persist:snapshot/types.error" => crate::bindings::StorageFailure,
         },
         with: {
             "persist:snapshot/storage.writer": crate::bindings::WriterHandle,
@@ -21,7 +21,7 @@ mod generated {
 }
 
 pub(crate) use generated::exports::persist::snapshot::snapshots;
-pub(crate) use generated::persist::snapshot::storage;
+pub(crate) use generated::persist::snapshot::{storage, types};
 pub(crate) use generated::{Core as Persist, CorePre as PersistPre};
 
 /// What stands behind a guest's writer. Public for the generated bindings

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use wasmtime::component::{Resource, ResourceTable};
 use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 
-use crate::bindings::{ReaderHandle, StorageFailure, WriterHandle, storage as wit};
+use crate::bindings::{ReaderHandle, StorageFailure, WriterHandle, storage as wit, types};
 use crate::budget::Share;
 use crate::cancel::{CancelToken, cancelled};
 use crate::error::{ErrorCode, HINT, PersistError};
@@ -20,8 +20,9 @@ use crate::storage::{
 
 /// What the component may import, by the interface's name without version:
 /// its storage, and what Rust's standard library links anyway.
-pub(crate) const ALLOWED_IMPORTS: [&str; 18] = [
+pub(crate) const ALLOWED_IMPORTS: [&str; 19] = [
     "persist:snapshot/storage",
+    "persist:snapshot/types",
     "wasi:cli/environment",
     "wasi:cli/exit",
     "wasi:cli/stderr",
@@ -421,7 +422,9 @@ impl wit::Host for Sandbox {
         let found = self.in_storage(|sandbox| Ok(sandbox.storage.list_objects(&prefix, start_after.as_deref(), limit)?))?;
         Ok(found.into_iter().map(wit::ObjectInfo::from).collect())
     }
+}
 
+impl types::Host for Sandbox {
     fn convert_error(&mut self, failure: StorageFailure) -> wasmtime::Result<wit::Error> {
         match failure {
             StorageFailure::Storage(error) => Ok(to_guest(&error)),

@@ -1,6 +1,6 @@
 //! The codes of errors, each written down once: what it is called, in which
 //! variant of [`PersistError`] it comes, and what the command exits with. The
-//! same codes stand in `wit/storage.wit`, in the same order; a test compares them.
+//! same codes stand in `wit/types.wit`, in the same order; a test compares them.
 
 use crate::error::ErrorDetail;
 

@@ -29,7 +29,7 @@ pub struct Parts {
 /// What comes of them; each imports WASI alone.
 #[derive(Debug)]
 pub struct Composed {
-    /// `persist-fs.wasm`: `storage`, `snapshots` and `blocks`, on files.
+    /// `persist-fs.wasm`: `snapshots` and `blocks`, on files.
     pub fs: Vec<u8>,
     /// `persist-tools.wasm`: the tools, on files.
     pub tools: Vec<u8>,
@@ -142,9 +142,7 @@ impl Parts {
         let mut tools = compose(&[storage, persist], &[("persist:tools", &self.tools)])?;
         let docs = documentation(wit, "tool-provider")?;
         CustomSection { name: Cow::Borrowed(DOCS), data: Cow::Borrowed(&docs) }.append_to_component(&mut tools);
-        // An exported interface can only use types that are exported or imported
-        // too, and the errors of `snapshots` are those of `storage`.
-        let fs = compose(&[], &[storage, persist])?;
+        let fs = compose(&[storage], &[persist])?;
         let cli = compose(&[storage, persist], &[("persist:command", &self.command)])?;
         Ok(Composed { fs, tools, cli })
     }

@@ -12,11 +12,11 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 mod bindings {
     wasmtime::component::bindgen!({
         path: "../../wit", world: "core", imports: { default: trappable },
-        trappable_error_type: { "persist:snapshot/storage.error" => wasmtime::Error },
+        trappable_error_type: { "persist:snapshot/types.error" => wasmtime::Error },
         with: { "persist:snapshot/storage.writer": super::Writer, "persist:snapshot/storage.reader": super::Reader },
     });
 }
-pub use bindings::{Core, exports::persist::snapshot::snapshots, persist::snapshot::storage};
+pub use bindings::{Core, exports::persist::snapshot::snapshots, persist::snapshot::{storage, types}};
 use storage::{ByteRange, CapabilitySet, DeleteFailure, Error, ErrorCode, LevelEntry, ObjectInfo, Precondition, ReadAnswer, ReadOptions, ReadRequest, Span, WriteOptions};
 
 /// What is stored, by key.
@@ -43,8 +43,8 @@ impl Host {
     fn spend(&mut self, bytes: usize) -> Result<()> { self.4 = self.4.checked_sub(bytes).map_or_else(|| refuse(ErrorCode::NoSpace, "this call may write no more"), Ok)?; Ok(()) }
 }
 impl WasiView for Host { fn ctx(&mut self) -> WasiCtxView<'_> { WasiCtxView { ctx: &mut self.2, table: &mut self.1 } } }
+impl types::Host for Host { fn convert_error(&mut self, error: wasmtime::Error) -> Result<Error> { error.downcast() } }
 impl storage::Host for Host {
-    fn convert_error(&mut self, error: wasmtime::Error) -> Result<Error> { error.downcast() }
     fn capabilities(&mut self) -> Result<CapabilitySet> { Ok(CapabilitySet::empty()) }
     fn open_write(&mut self, key: String, options: WriteOptions) -> Result<Resource<Writer>> {
         if !matches!(options.precondition, Precondition::None) { return unsupported() } valid(&key)?; self.spend(key.len() + ENTRY)?; Ok(self.1.push(Writer(key, Vec::new()))?)
