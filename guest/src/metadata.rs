@@ -235,8 +235,8 @@ pub(crate) fn stored_time(what: &str, text: &str) -> Result<String> {
 fn rfc3339_utc_micros(time: OffsetDateTime) -> Result<String> {
     let utc = time
         .checked_to_offset(UtcOffset::UTC)
-        .filter(|utc| (0..=9999).contains(&utc.year()))
-        .ok_or_else(|| Error::argument("the timestamp is not in the years 0 to 9999, in UTC"))?;
+        .filter(|utc| (1..=9999).contains(&utc.year()))
+        .ok_or_else(|| Error::argument("the timestamp is not in the years 1 to 9999, in UTC"))?;
     let (hour, minute, second, micro) = utc.to_hms_micro();
     let (year, month, day) = (utc.year(), u8::from(utc.month()), utc.day());
     Ok(format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micro:06}Z"))
@@ -477,6 +477,10 @@ impl Document {
         document.check_id_and_time()?;
         if document.snapshot_index > MAX_INDEX {
             return Err(Error::format(format!("the metadata's 'snapshot_index' {} is larger than 2^53 - 1", document.snapshot_index)));
+        }
+        // What is not known is for later versions, and still JSON that others read.
+        for (name, value) in &outer.0 {
+            check_value(name, value).map_err(Error::format)?;
         }
         for (name, value) in &document.extra.0 {
             // What listings add can't come from the file.

@@ -14,6 +14,10 @@ const TAIL: u64 = 65_536;
 /// The most that is asked of storage in one call.
 const CHUNK: usize = 1 << 20;
 
+/// How many zeros at the end of an object are looked through for what is before
+/// them; a sparse file may have terabytes.
+const MAX_ZEROS: u64 = 256 << 20;
+
 /// The most zeros that a footer ends with: its digest, and what is behind it in
 /// the carrier of gzip.
 const ZEROS_OF_FOOTER: u64 = 64;
@@ -185,7 +189,7 @@ fn read_tail<S: Storage>(storage: &S, key: &str) -> Result<(ObjectInfo, Vec<u8>)
 /// machine may have left in place of content.
 pub(crate) fn end_of_content<S: Storage>(storage: &S, info: &ObjectInfo) -> Result<u64> {
     let mut end = info.size;
-    while end > 0 {
+    while end > info.size.saturating_sub(MAX_ZEROS) {
         let length = end.min(CHUNK as u64);
         let span = ByteRange::Span { offset: end - length, length };
         let mut reader = storage.open_read(&info.key, span, info.etag.as_deref())?;
@@ -195,7 +199,7 @@ pub(crate) fn end_of_content<S: Storage>(storage: &S, info: &ObjectInfo) -> Resu
         }
         end -= length;
     }
-    Ok(0)
+    Ok(end)
 }
 
 /// A snapshot whose head and table were read and found right.

@@ -1,10 +1,11 @@
 //! Salvage: what can still be had of a snapshot that was cut short or damaged.
 //!
 //! While metadata and table are whole, every block whose frame is whole comes
-//! out checked, and what lies between is reported as holes. Without them the data
-//! is decompressed for what it is worth, from its front up to the break; gzip
-//! then has nothing that shows a changed byte before its end. Zeros at the end of
-//! a file are what a crash leaves in place of content, and are taken for lost.
+//! out checked, and what lies between is reported as holes. Without them, or where
+//! no block is whole, the data is decompressed for what it is worth, from its front
+//! up to the break; gzip then has nothing that shows a changed byte before its end.
+//! Zeros at the end of a file are what a crash leaves in place of content, and are
+//! taken for lost.
 
 use std::io::Read;
 
@@ -14,10 +15,14 @@ use crate::codec::{self, BlockRef, Codec, Decoder, zstd};
 use crate::error::{Error, ErrorCode, Result};
 use crate::metadata::Metadata;
 use crate::open::{Head, OpenSnapshot, end_of_content, read_all, until_stable};
-use crate::storage::{ByteRange, Reader, Storage};
+use crate::storage::{ByteRange, ObjectInfo, Reader, Storage};
 
 /// The most that is asked of storage, and decompressed, at a time.
 const CHUNK: usize = 1 << 16;
+
+/// No frame has so many zeros in a row: 8 MiB of one byte are 8 KiB of them. A
+/// sparse file may have terabytes.
+const MAX_ZEROS: usize = 16 << 10;
 
 /// The most holes that a report lists.
 const MAX_HOLES: usize = 1000;
@@ -137,9 +142,9 @@ impl<S: Storage> Salvager<S> {
         let head = Head::open_damaged(storage, &info, end)?;
         let metadata = head.as_ref().map(Head::metadata);
         if let Some(head) = head {
-            // As much as bytes are missing before the table, blocks behind the
-            // gap are nearer to the front.
-            let missing = head.footer.declared_size().saturating_sub(head.info.size);
+            // By as much as bytes are missing before the table, or too many, blocks
+            // behind that place are elsewhere.
+            let shift = i128::from(head.info.size) - i128::from(head.footer.declared_size());
             let (codec, end) = (head.document.codec, head.info.size);
             let reason = match info.size - end {
                 0 => reason.clone(),
@@ -147,14 +152,20 @@ impl<S: Storage> Salvager<S> {
             };
             match OpenSnapshot::from_head(storage, head) {
                 Ok(snapshot) => {
-                    let source = BlockSource::new(storage, snapshot, missing);
+                    let source = BlockSource::new(storage, snapshot, shift);
                     return Ok(salvager(SourceKind::Blocks(Box::new(source)), Report::new(codec, metadata, Some(reason))));
                 }
                 Err(error) if is_about_content(error.code) => {}
                 Err(error) => return Err(error),
             }
         }
-        let mut input = Input::new(storage.open_read(key, ByteRange::All, info.etag.as_deref())?, end, info.size);
+        Self::open_front(storage, &info, end, metadata, reason)
+    }
+
+    /// Reads what is left from the front on, without a table.
+    fn open_front(storage: &S, info: &ObjectInfo, end: u64, metadata: Option<Metadata>, reason: Error) -> Result<Self> {
+        let salvager = |source, report| Self { key: info.key.clone(), source, report, ended: false, block: Vec::new(), given: 0 };
+        let mut input = Input::new(storage.open_read(&info.key, ByteRange::All, info.etag.as_deref())?, end, info.size);
         let beginning = input.peek(zstd::HEADER)?;
         if beginning.starts_with(Codec::Gzip.header()) {
             input.skip(Codec::Gzip.header().len());
@@ -208,11 +219,33 @@ impl<S: Storage> Salvager<S> {
                 self.report.add_hole(hole);
                 self.report.add_break(found);
             }
+            Next::End if self.has_nothing() => self.read_from_the_front()?,
             Next::End => self.ended = true,
             Next::Break(found) => {
                 self.report.add_break(found);
                 self.ended = true;
             }
+        }
+        Ok(())
+    }
+
+    /// Whether there is a table, and not one of its blocks.
+    fn has_nothing(&self) -> bool {
+        matches!(self.source, SourceKind::Blocks(_)) && self.report.salvaged_size == 0 && self.report.missing_size > 0
+    }
+
+    /// A table of which no block is there may be that of another snapshot, which was
+    /// appended; or all of them are damaged, and the codec gets something all the same.
+    fn read_from_the_front(&mut self) -> Result<()> {
+        let SourceKind::Blocks(source) = &self.source else { return Ok(()) };
+        let storage = source.storage.clone();
+        let info = storage.stat(&self.key)?;
+        let end = end_of_content(&storage, &info)?;
+        let reason = self.report.reason.clone().unwrap_or_else(|| Error::integrity("no block of the table is there"));
+        match Self::open_front(&storage, &info, end, self.report.metadata.clone(), reason) {
+            Ok(front) => *self = front,
+            Err(error) if is_about_content(error.code) => self.ended = true,
+            Err(error) => return Err(error),
         }
         Ok(())
     }
@@ -235,8 +268,8 @@ const BATCH: usize = 256;
 struct BlockSource<S> {
     storage: S,
     snapshot: OpenSnapshot,
-    /// Bytes that are missing somewhere in the data.
-    missing: u64,
+    /// Bytes that are too many somewhere before the table, or missing if below 0.
+    shift: i128,
     batch: Vec<BlockRef>,
     next: usize,
     state_offset: u64,
@@ -244,9 +277,9 @@ struct BlockSource<S> {
 }
 
 impl<S: Storage> BlockSource<S> {
-    fn new(storage: &S, snapshot: OpenSnapshot, missing: u64) -> Self {
+    fn new(storage: &S, snapshot: OpenSnapshot, shift: i128) -> Self {
         let (batch, decoder) = (Vec::new(), Decoder::default());
-        Self { storage: storage.clone(), snapshot, missing, batch, next: 0, state_offset: 0, decoder }
+        Self { storage: storage.clone(), snapshot, shift, batch, next: 0, state_offset: 0, decoder }
     }
 
     fn next(&mut self, block: &mut Vec<u8>) -> Result<Next> {
@@ -259,10 +292,13 @@ impl<S: Storage> BlockSource<S> {
         let frame =
             BlockRef { offset: wanted.offset + wanted.prefix.len() as u64, prefix: Vec::new(), suffix: Vec::new(), ..wanted.clone() };
         let mut reason = None;
-        let shifted = frame.offset.checked_sub(self.missing).filter(|shifted| *shifted != frame.offset);
+        let shifted = u64::try_from(i128::from(frame.offset) + self.shift).ok().filter(|shifted| *shifted != frame.offset);
         for offset in [Some(frame.offset), shifted].into_iter().flatten() {
             let span = ByteRange::Span { offset, length: frame.slice_length() as u64 };
             let info = &self.snapshot.head.info;
+            if offset >= info.size {
+                continue;
+            }
             let slice = read_all(&mut self.storage.open_read(&info.key, span, info.etag.as_deref())?, frame.slice_length())?;
             // Bytes that are not there are as good as changed ones.
             let decoded = match slice.len() == frame.slice_length() {
@@ -311,10 +347,17 @@ impl<R: Reader> Input<R> {
     fn peek(&mut self, length: usize) -> Result<&[u8]> {
         let left = usize::try_from(self.end.saturating_sub(self.position)).unwrap_or(usize::MAX);
         let length = length.min(left);
-        while self.buffer.len() < length && !self.ended {
+        // Zeros are looked behind before they are taken for content.
+        while (self.buffer.len() < length || self.buffer.ends_with(&[0; 64])) && !self.ended {
             let chunk = self.reader.read(u32::try_from(CHUNK).unwrap_or(u32::MAX))?;
             self.ended = chunk.is_empty();
             self.buffer.extend_from_slice(&chunk);
+            let kept = self.buffer.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+            if self.buffer.len() - kept >= MAX_ZEROS {
+                self.buffer.truncate(kept);
+                self.end = self.position + kept as u64;
+                self.ended = true;
+            }
         }
         Ok(self.buffer.get(..length).unwrap_or(&self.buffer))
     }

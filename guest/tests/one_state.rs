@@ -260,6 +260,24 @@ fn what_is_accepted_means_the_same_wherever_it_stands() {
     assert!(accepted > 5_000 && tried - accepted > 1_000);
 }
 
+/// A frame of one block with this header, and the checksum that an encoder made.
+fn with_block(plain: &[u8], header: u32, block: &[u8]) -> Vec<u8> {
+    let mut compressor = zstd::bulk::Compressor::new(1).unwrap();
+    compressor.set_parameter(zstd::zstd_safe::CParameter::ChecksumFlag(true)).unwrap();
+    let encoded = compressor.compress(plain).unwrap();
+    let start = craft::with_header(&encoded, plain.len() as u64)[..13].to_vec();
+    [&start[..], &header.to_le_bytes()[..3], block, &encoded[encoded.len() - 4..]].concat()
+}
+
+/// A frame whose only block is compressed, of literals of one kind, and these bytes
+/// where its sequences should be.
+fn literals(plain: &[u8], sequences: &[u8]) -> Vec<u8> {
+    // One byte, so many times.
+    let size = (plain.len() as u32) << 4 | 3 << 2 | 1;
+    let block = [&size.to_le_bytes()[..3], &plain[..1], sequences].concat();
+    with_block(plain, (block.len() as u32) << 3 | 2 << 1 | 1, &block)
+}
+
 #[test]
 fn tricks_of_zstd_are_refused_at_the_frame() {
     let plain = b"the state that a restore would give".repeat(20);
@@ -271,8 +289,15 @@ fn tricks_of_zstd_are_refused_at_the_frame() {
     let good = craft::with_header(&frame(&plain), plain.len() as u64);
     let skippable = |payload: &[u8]| [&[0x50, 0x2a, 0x4d, 0x18][..], &(payload.len() as u32).to_le_bytes(), payload].concat();
     let empty = craft::with_header(&frame(b""), 0);
-    let file = |frame: &[u8]| craft::frames(false, &[(frame.to_vec(), plain.len() as u32)], &Sha256::digest(&plain), 0);
+    let run = vec![b'x'; plain.len()];
+    let file_of = |plain: &[u8], frame: &[u8]| craft::frames(false, &[(frame.to_vec(), plain.len() as u32)], &Sha256::digest(plain), 0);
+    let file = |frame: &[u8]| file_of(&plain, frame);
     assert!(read(&file(&good)).unwrap() == plain);
+    assert!(read(&file_of(&run, &literals(&run, &[0]))).unwrap() == run, "the same without a trick");
+    for sequences in [&[0, 0xde, 0xad][..], &[], &[0x80, 0]] {
+        let error = read(&file_of(&run, &literals(&run, sequences))).expect_err("something is hidden");
+        assert!(error.message.contains("does not end with its sequences"), "{error}");
+    }
     for (what, trick) in [
         ("a skippable frame in front", [skippable(b"hidden"), good.clone()].concat()),
         ("a skippable frame behind", [good.clone(), skippable(b"hidden")].concat()),
@@ -283,6 +308,8 @@ fn tricks_of_zstd_are_refused_at_the_frame() {
         ("a window of a kilobyte", [&[0x28, 0xb5, 0x2f, 0xfd, 0xc4, 0x00][..], &good[5..]].concat()),
         ("a window of terabytes", [&[0x28, 0xb5, 0x2f, 0xfd, 0xc4, 0xff][..], &good[5..]].concat()),
         ("a dictionary", [&[0x28, 0xb5, 0x2f, 0xfd, 0xe5, 0x07][..], &good[5..]].concat()),
+        ("a block larger than its content", with_block(&plain, (plain.len() as u32 + 1) << 3 | 1, &[&plain[..], b"!"].concat())),
+        ("a reserved type", with_block(&plain, (plain.len() as u32) << 3 | 7, &plain)),
     ] {
         let error = read(&file(&trick)).expect_err(what);
         assert_eq!(error.code, ErrorCode::InvalidFormat, "{what}");

@@ -125,6 +125,42 @@ fn bytes_that_are_missing_or_too_many_cost_the_blocks_they_are_in() {
 }
 
 #[test]
+fn a_table_of_another_snapshot_or_place_is_no_hindrance() {
+    let state = state();
+    for codec in [Codec::Gzip, Codec::Zstd] {
+        let (whole, blocks) = snapshot(codec, &state);
+        let (other, _) = snapshot(codec, b"{\"another\": true}");
+        // Two in one file: the one whose table is found, checked.
+        let (salvaged, report) = salvage([&whole[..], &other].concat());
+        assert_eq!((salvaged.as_slice(), report.checked_size), (&b"{\"another\": true}"[..], 17), "{}", codec.name());
+        assert!(report.reason.is_some());
+        // Bytes in front, or in the middle: all but the block they are in.
+        let (salvaged, report) = salvage([b"12345", &whole[..]].concat());
+        assert!(salvaged == state && report.checked_size == state.len() as u64, "{}", codec.name());
+        let at = blocks[1].0 as usize + 5000;
+        let (salvaged, report) = salvage([&whole[..at], &[7; 4096], &whole[at..]].concat());
+        assert!(salvaged == [&state[..blocks[1].1], &state[blocks[2].1..]].concat(), "{}", codec.name());
+        assert_eq!(report.holes.len(), 1);
+    }
+    // Not one block of the table is whole: what the codec can read from the front.
+    let (mut damaged, blocks) = snapshot(Codec::Gzip, &state);
+    blocks.iter().for_each(|(offset, _)| damaged[*offset as usize + 10_000] ^= 1);
+    let (salvaged, report) = salvage(damaged);
+    assert!(salvaged.len() > 20_000 && salvaged[..20_000] == state[..20_000]);
+    assert_eq!((report.checked_size, report.missing_size), (0, 0));
+}
+
+#[test]
+fn more_zeros_than_anybody_reads_are_not_read() {
+    let (whole, blocks) = snapshot(Codec::Gzip, &state());
+    let mut zeroed = whole[..blocks[1].0 as usize + 5000].to_vec();
+    zeroed.resize(300 << 20, 0);
+    let (salvaged, report) = salvage(zeroed);
+    assert!(state().starts_with(&salvaged) && salvaged.len() >= blocks[1].1);
+    assert!(report.break_offset.unwrap() <= blocks[1].0 + 5000);
+}
+
+#[test]
 fn zeros_in_place_of_the_end_are_no_state() {
     let state = state();
     for codec in [Codec::Gzip, Codec::Zstd] {

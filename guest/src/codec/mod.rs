@@ -295,6 +295,8 @@ impl Decoder {
             Codec::Zstd => self.zstd.get_or_insert_default().decode(frame, length, out),
         };
         decoded.map_err(|what| {
+            // What a broken frame left in them is no part of another one.
+            (self.gzip, self.zstd) = (None, None);
             Error::format(format!("a frame breaks the rules of {}: {what}, in bytes {} to {end}", block.codec.name(), block.offset))
         })
     }

@@ -118,14 +118,71 @@ pub(crate) fn next_block(frame: &[u8], at: usize) -> Option<(usize, bool)> {
     Some((end, is_last))
 }
 
-/// Where a frame with a checksum ends.
-fn frame_length(frame: &[u8], header: usize) -> Option<usize> {
-    let mut at = header;
+/// The most bytes in a block of a frame, compressed or not, unless the content has
+/// fewer (RFC 8878, 3.1.1.2.4).
+const MAX_BLOCK: usize = 128 << 10;
+
+/// Checks what zrip takes and other decoders don't, or not all of them: where the
+/// frame of a block of `length` bytes ends, how long its blocks are, and that
+/// nothing is hidden in them.
+fn check_frame(frame: &[u8], length: usize) -> std::result::Result<(), &'static str> {
+    const CUT: &str = "a frame is cut short";
+    let most = MAX_BLOCK.min(length);
+    let mut at = HEADER;
     loop {
-        match next_block(frame, at)? {
-            (next, false) => at = next,
-            (end, true) => return Some(end),
+        let (end, is_last) = next_block(frame, at).ok_or(CUT)?;
+        let &[low, middle, high] = frame.get(at..).and_then(<[u8]>::first_chunk).ok_or(CUT)?;
+        let header = u32::from_le_bytes([low, middle, high, 0]);
+        if (header >> 3) as usize > most {
+            return Err("a block is larger than any may be");
         }
+        match (header >> 1) & 3 {
+            0 | 1 => {}
+            2 => {
+                let block = frame.get(at + 3..).and_then(|rest| rest.get(..(header >> 3) as usize)).ok_or(CUT)?;
+                check_sequences(block).ok_or("a block does not end with its sequences")?;
+            }
+            _ => return Err("a block is of a type that there is not"),
+        }
+        if is_last {
+            // The decoder would also take further frames behind this one.
+            return if end == frame.len() { Ok(()) } else { Err("a frame does not end where the table says") };
+        }
+        at = end;
+    }
+}
+
+/// Whether a compressed block has a section of sequences, and nothing behind it
+/// where there are none (RFC 8878, 3.1.1.3).
+fn check_sequences(block: &[u8]) -> Option<()> {
+    let byte = |at: usize| block.get(at).map(|byte| *byte as usize);
+    let first = byte(0)?;
+    let (kind, format) = (first & 3, (first >> 2) & 3);
+    let literals = if kind < 2 {
+        let (header, size) = match format {
+            0 | 2 => (1, first >> 3),
+            1 => (2, first >> 4 | byte(1)? << 4),
+            _ => (3, first >> 4 | byte(1)? << 4 | byte(2)? << 12),
+        };
+        header + if kind == 0 { size } else { 1 }
+    } else {
+        // Two sizes of so many bits each, behind the first four bits.
+        let (header, bits) = match format {
+            0 | 1 => (3, 10),
+            2 => (4, 14),
+            _ => (5, 18),
+        };
+        let mut sizes = 0_u64;
+        for at in (0..header).rev() {
+            sizes = sizes << 8 | byte(at)? as u64;
+        }
+        header + usize::try_from((sizes >> (4 + bits)) & ((1 << bits) - 1)).ok()?
+    };
+    match byte(literals)? {
+        0 => (block.len() == literals + 1).then_some(()),
+        // No sequences, in two bytes: readers do not agree on it.
+        128 if byte(literals + 1)? == 0 => None,
+        _ => Some(()),
     }
 }
 
@@ -138,10 +195,7 @@ impl Decoder {
         if block_length(frame).map(|length| length as usize) != Some(length) {
             return Err("a frame's header is not that of a block of its length".to_owned());
         }
-        // The decoder would also take further frames behind this one.
-        if frame_length(frame, HEADER) != Some(frame.len()) {
-            return Err("a frame does not end where the table says".to_owned());
-        }
+        check_frame(frame, length).map_err(str::to_owned)?;
         let written = self.0.decompress_into_with_limit(frame, out, length).map_err(|error| error.to_string())?;
         if written != length {
             return Err(format!("a block of {length} bytes has {written}"));
