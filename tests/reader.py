@@ -26,6 +26,10 @@ UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 
 
+TEXTS = ("snapshot_id", "agent_id", "session_id", "timestamp", "content_type", "content_hash", "producer")
+RESERVED = {"key", "kind", "seal", "encryption", "digest", "etag", "stored_size"}
+
+
 class Refused(Exception):
     pass
 
@@ -35,10 +39,28 @@ def require(condition, what):
         raise Refused(what)
 
 
-def unique(pairs):
-    names = [name for name, _ in pairs]
-    require(len(set(names)) == len(names), "a name in the metadata is not unique")
-    return dict(pairs)
+class Object(dict):
+    """A JSON object that knows whether a name in it was not unique."""
+
+    def __init__(self, pairs):
+        super().__init__(pairs)
+        self.is_unique = len(self) == len(pairs)
+
+
+def parse(text):
+    def refuse(what):
+        raise Refused(f"{what} is not JSON")
+
+    document = json.loads(text.decode("utf-8"), object_pairs_hook=Object, parse_constant=refuse)
+    text.decode("utf-8").encode("utf-16")  # No lone surrogate can be in it.
+    require(isinstance(document, Object) and document.is_unique, "the metadata is not one object of unique names")
+    return document
+
+
+def field(fields, name, kind):
+    """A field of the metadata, which has this type."""
+    require(type(fields.get(name)) is kind, f"the metadata's '{name}' is missing or wrong")
+    return fields[name]
 
 
 def sha256(*parts):
@@ -91,7 +113,7 @@ def sections(file):
     root = sha256(b"persist.root.v1\0", FOOTER.pack(magic, version, 0, data, table, metadata), text)
     digest = sha256(root, uncarry(codec, "S", file[metadata_end : len(file) - size]))
     require(digest == footer[32:], "metadata, seal or footer do not match the digest")
-    document = json.loads(text, object_pairs_hook=unique)
+    document = parse(text)
     require(document.get("kind", "snapshot") == "snapshot", "this is another kind of object")
     require(table and table % 40 == 0 and table // 40 <= MAX_BLOCKS, "the table is not a number of rows")
     rows = uncarry(codec, "T", file[data:table_end])
@@ -124,7 +146,18 @@ def blocks(file):
     """The blocks of the state, each checked before it is given out; the state as
     a whole is right only if none is missing at the end."""
     codec, data, rows, document = sections(file)
-    metadata, block_size = document["metadata"], document["block_size"]
+    metadata, block_size = document["metadata"], field(document, "block_size", int)
+    require(isinstance(metadata, Object) and metadata.is_unique, "the metadata has a name twice")
+    for name in TEXTS:
+        field(metadata, name, str)
+    for name in ("format_version", "uncompressed_size", "compressed_size"):
+        require(field(metadata, name, int) >= 0, f"'{name}' is below 0")
+    require(0 <= field(metadata, "snapshot_index", int) < 1 << 53, "the index is too large")
+    require(type(metadata.get("description", "")) in (str, type(None)), "the description is no text")
+    labels = metadata.get("labels", Object([]))
+    require(isinstance(labels, Object) and labels.is_unique, "a label is not unique")
+    require(all(type(value) is str for value in labels.values()), "a label is no text")
+    require(not RESERVED & metadata.keys(), "the metadata has what is for the reader to say")
     require(document["codec"] == metadata["compression_algorithm"] == codec, "the codec is not the file's")
     require(0 < block_size <= MAX_BLOCK and metadata["format_version"] == 1, "the document breaks the format's rules")
     require(UUID.fullmatch(metadata["snapshot_id"]) and TIME.fullmatch(metadata["timestamp"]), "not an id, or not a time")
@@ -161,7 +194,7 @@ def main():
         state = list(blocks(file))
         sys.stdout.buffer.writelines(block or b"" for block in state)
         sys.exit(3 if None in state else 0)
-    except (Refused, AttributeError, KeyError, TypeError, ValueError, zlib.error) as error:
+    except (Refused, AttributeError, KeyError, RecursionError, TypeError, ValueError, struct.error, zlib.error) as error:
         print(f"refused: {error}", file=sys.stderr)
         sys.exit(1)
 

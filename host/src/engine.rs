@@ -133,7 +133,15 @@ impl Engine {
     /// `NotFound`, `Integrity` for a damaged snapshot, `InvalidFormat` for
     /// what is none, and what the storage says.
     pub fn restore(&self, key: &str) -> Result<Vec<u8>> {
-        self.reader(key)?.read_state(|_| Ok(()))
+        let mut attempt = 1;
+        loop {
+            match self.reader(key)?.read_state(|_| Ok(())) {
+                // Replaced while it was read, which only a storage without etags lets
+                // happen: what is there now will do.
+                Err(PersistError::Conflict(_)) if attempt < OPEN_ATTEMPTS => attempt += 1,
+                read => return read,
+            }
+        }
     }
 
     /// Restores a state piece by piece, in bounded memory.

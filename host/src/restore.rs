@@ -222,7 +222,7 @@ impl SnapshotReader {
         if let Some(known) = reading.output.known() {
             return known;
         }
-        let chunk = reading.next_chunk().map_err(|error| error.at(&self.location));
+        let chunk = reading.next_chunk().map_err(|error| reading.explain(error, &self.metadata).at(&self.location));
         match &chunk {
             Ok(Some(_)) => {}
             Ok(None) => {
@@ -276,6 +276,27 @@ impl Output {
 }
 
 impl Reading {
+    /// What an error means that was met while the state was read. A storage without
+    /// etags can't be asked for the version that was opened: if another one is there
+    /// now, the two were mixed.
+    fn explain(&mut self, error: PersistError, metadata: &SnapshotMetadata) -> PersistError {
+        let may_be_mixed = matches!(error.code(), ErrorCode::Integrity | ErrorCode::InvalidFormat | ErrorCode::Io);
+        if metadata.etag.is_some() || !may_be_mixed {
+            return error;
+        }
+        let key = metadata.key.as_str();
+        let now = self.guest.call(|persist, store| persist.persist_snapshot_snapshots().call_get_metadata(store, key));
+        let was_replaced = match now {
+            Ok(now) => now.digest != metadata.digest,
+            Err(now) => now.code() == ErrorCode::NotFound,
+        };
+        if !was_replaced {
+            return error;
+        }
+        let replaced = PersistError::new(ErrorCode::PreconditionFailed, "the snapshot was replaced while it was read");
+        replaced.hint("read it again from the beginning")
+    }
+
     fn next_chunk(&mut self) -> Result<Option<Vec<u8>>> {
         let Self { guest, restorer, output, state } = self;
         let chunk = match output {

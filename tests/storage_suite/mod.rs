@@ -485,6 +485,7 @@ pub(crate) fn a_listing_is_in_the_order_of_bytes_and_pages(storage: &Storage) {
     assert_eq!(keys(storage, "a/", Some("a/1"), 1000), ["a/1.x", "a/10", "a/2", "a/b/c/d"]);
     assert_eq!(keys(storage, "a/", Some("a/1."), 1000), ["a/1.x", "a/10", "a/2", "a/b/c/d"], "after a key that is not there");
     assert_eq!(keys(storage, "a/", Some("a/b/c"), 1000), ["a/b/c/d"]);
+    assert_eq!(keys(storage, "", Some("a/"), 1000).len(), 9, "what a level is called is a text like any other");
     assert_eq!(keys(storage, "a/", Some("Z"), 1000).len(), 5, "before the prefix");
     assert_eq!(keys(storage, "a/", Some("b"), 1000), Vec::<String>::new(), "behind the prefix");
     for info in storage.list_objects("", None, 1000).expect("it is listed") {

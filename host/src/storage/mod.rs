@@ -368,7 +368,7 @@ const MAX_KEY: usize = 1024;
 /// key stays as it is.
 pub(crate) fn behind(name: &str) -> String {
     // No character is larger, and no key is longer.
-    if name.ends_with('/') { format!("{name}{}", "\u{10ffff}".repeat(MAX_KEY / 4)) } else { name.to_owned() }
+    if name.ends_with('/') { format!("{name}{}", "\u{10ffff}".repeat(MAX_KEY.saturating_sub(name.len()) / 4)) } else { name.to_owned() }
 }
 
 /// All bytes of a range.

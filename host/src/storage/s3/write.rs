@@ -16,7 +16,7 @@ use super::conditions::{Request, headers, is_refusal};
 use super::error::Failure;
 use super::options::{S3Checksums, S3Encryption, S3Options, WRITE_ID, is_metadata};
 use super::read::S3Reader;
-use super::{object_info, quoted, with_headers};
+use super::{object_info, quoted, unquoted, with_headers};
 use crate::cancel::CancelToken;
 use crate::error::{ErrorCode, PersistError, Result};
 use crate::key::check_key;
@@ -183,7 +183,7 @@ impl S3Writer {
         let end = offset.saturating_add(length);
         let size = self.object.connection.start(stat(Arc::clone(&self.object.connection), source.key.to_owned()));
         let found = size.wait(&self.cancel)?.map_err(|failure| failure.error.at(self.object.connection.locate(source.key)))?;
-        if source.etag.is_some() && source.etag != found.etag.as_deref() {
+        if source.etag.is_some_and(|etag| Some(unquoted(etag)) != found.etag.as_deref()) {
             let error = PersistError::new(ErrorCode::PreconditionFailed, "the object to copy from was replaced meanwhile");
             return Err(error.at(self.object.connection.locate(source.key)));
         }
