@@ -153,7 +153,7 @@ fn a_block_that_is_open_behind_the_marks_of_a_flush_is_found_too() {
             let mut block = open_block(is_final);
             block.code("110");
             (0..symbols).for_each(|number| block.code(if number % 3 == 0 { "10" } else { "0" }));
-            while block.0.len() % 8 != 0 {
+            while !block.0.len().is_multiple_of(8) {
                 block.code("0");
             }
             let open = [block.bytes(), FLUSH_END.to_vec()].concat();

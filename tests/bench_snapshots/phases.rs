@@ -37,7 +37,8 @@ fn hashing(state: &[u8]) -> Part {
         snapshot_id: None,
         timestamp: None,
         precondition: snapshots::Precondition::None,
-        size_hint: None,
+        state_size_hint: None,
+        host_hashes: false,
         attributes: Vec::new(),
     };
     let saver = snapshots.call_open_saver(&mut store, "x", &wanted).unwrap().unwrap();
@@ -77,6 +78,8 @@ fn blocks(table: &mut Table, codec: Codec, state: &[u8], hash_of_state: Part) {
     let refs: Vec<_> = encoded
         .iter()
         .map(|block| BlockRef {
+            key: None,
+            etag: None,
             codec: ours,
             offset: 0,
             prefix: Vec::new(),
@@ -89,6 +92,8 @@ fn blocks(table: &mut Table, codec: Codec, state: &[u8], hash_of_state: Part) {
     let their_refs: Vec<_> = refs
         .iter()
         .map(|block| snapshots::BlockRef {
+            key: None,
+            etag: None,
             codec: theirs,
             offset: 0,
             prefix: Vec::new(),
