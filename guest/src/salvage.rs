@@ -51,7 +51,7 @@ pub struct Report {
     pub checked_size: u64,
     /// Bytes of state that are known to be missing.
     pub missing_size: u64,
-    /// Where they belong, in the state's order: the first [`MAX_HOLES`] places.
+    /// Where they belong, in the state's order: the first 1,000 places.
     pub holes: Vec<Hole>,
     /// Where in the object it breaks first, in bytes from its beginning; none if
     /// the end of the state was reached and nothing is missing.

@@ -12,7 +12,7 @@ use persist_model::error::HINT;
 
 use generated as tools;
 use generated::persist::snapshot::snapshots;
-use generated::persist::snapshot::storage::{self, Precondition};
+use generated::persist::snapshot::types::{self, Precondition};
 
 /// As everywhere else.
 const DEFAULT_AGENT: &str = "default_agent";
@@ -26,7 +26,7 @@ struct Component;
 generated::export!(Component with_types_in generated);
 
 persist_model::code_conversions!(generated);
-persist_model::code_conversions!(generated::persist::snapshot::storage);
+persist_model::code_conversions!(generated::persist::snapshot::types);
 
 impl From<snapshots::Error> for tools::Error {
     fn from(error: snapshots::Error) -> Self {
@@ -141,7 +141,7 @@ fn change<T>(
 ) -> Result<T, snapshots::Error> {
     if let Some(etag) = &found.etag {
         match change(Precondition::IfMatch(etag.clone())) {
-            Err(error) if error.code == storage::ErrorCode::Unsupported => {}
+            Err(error) if error.code == types::ErrorCode::Unsupported => {}
             changed => return changed,
         }
     }
@@ -159,7 +159,7 @@ fn save(key: &str, state: &str, options: tools::SnapshotOptions) -> Result<snaps
             options.precondition = precondition;
             snapshots::save_text(key, state, &options)
         }),
-        Err(error) if error.code == storage::ErrorCode::NotFound => snapshots::save_text(key, state, &options),
+        Err(error) if error.code == types::ErrorCode::NotFound => snapshots::save_text(key, state, &options),
         Err(error) => Err(kept(error, "it was not replaced")),
     }
 }
@@ -167,7 +167,7 @@ fn save(key: &str, state: &str, options: tools::SnapshotOptions) -> Result<snaps
 fn delete(key: &str) -> Result<(), snapshots::Error> {
     match snapshots::get_metadata(key) {
         Ok(found) => change(&found, |precondition| snapshots::delete(key, &precondition)),
-        Err(error) if error.code == storage::ErrorCode::NotFound => Err(error),
+        Err(error) if error.code == types::ErrorCode::NotFound => Err(error),
         Err(error) => Err(kept(error, "it was not deleted")),
     }
 }
