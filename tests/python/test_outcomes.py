@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import errno
 import http.server
-import io
 import logging
 import os
 import pickle
@@ -25,6 +24,7 @@ from typing import Any
 import persist
 import pytest
 from persist import _persist, errors
+from storages import DictStorage
 
 NEW = {
     "conflict": (persist.PersistConflictError, FileExistsError, errno.EBUSY),
@@ -75,6 +75,14 @@ def test_each_class_is_what_people_catch() -> None:
         if isinstance(error, OSError):
             # Neither counts as "it is there": what checks for EEXIST is not misled.
             assert (error.errno, error.filename) == (number, "a/x")
+
+
+def use_server(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
+    """Has S3 served by a server of the test."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{port}")
 
 
 class Served:
@@ -134,13 +142,7 @@ def lossy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    for name, value in [
-        ("AWS_ACCESS_KEY_ID", "key"),
-        ("AWS_SECRET_ACCESS_KEY", "secret"),
-        ("AWS_REGION", "us-east-1"),
-        ("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{server.server_port}"),
-    ]:
-        monkeypatch.setenv(name, value)
+    use_server(monkeypatch, server.server_port)
     yield served
     server.shutdown()
     thread.join()
@@ -186,13 +188,7 @@ class Held:
         self.asked = threading.Event()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.held: list[socket.socket] = []
-        for name, value in [
-            ("AWS_ACCESS_KEY_ID", "key"),
-            ("AWS_SECRET_ACCESS_KEY", "secret"),
-            ("AWS_REGION", "us-east-1"),
-            ("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{self.listener.getsockname()[1]}"),
-        ]:
-            monkeypatch.setenv(name, value)
+        use_server(monkeypatch, self.listener.getsockname()[1])
         threading.Thread(target=self.take, daemon=True).start()
 
     def take(self) -> None:
@@ -297,48 +293,6 @@ def test_a_cancelled_task_has_what_is_not_known_as_its_cause(way: str, held: Hel
     is_unknown(asyncio.run(run()).__cause__)
 
 
-class Folder:
-    """A storage in Python that a test makes fail."""
-
-    def __init__(self) -> None:
-        self.objects: dict[str, bytes] = {}
-        self.aborted = 0
-        self.before: Callable[[], object] = bool
-        """Runs before a change."""
-        self.after: Callable[[], object] = bool
-        """Runs after a change."""
-
-    def open_write(self, key: str) -> Any:
-        storage = self
-
-        class Writer(io.BytesIO):
-            def commit(self) -> None:
-                storage.before()
-                storage.objects[key] = self.getvalue()
-                storage.after()
-
-            def abort(self) -> None:
-                storage.aborted += 1
-
-        return Writer()
-
-    def open_read(self, key: str) -> Any:
-        return io.BytesIO(self.objects[key])
-
-    def stat(self, key: str) -> persist.ObjectInfo:
-        if key not in self.objects:
-            raise FileNotFoundError(key)
-        return persist.ObjectInfo(key, len(self.objects[key]))
-
-    def delete(self, key: str) -> None:
-        self.before()
-        del self.objects[key]
-        self.after()
-
-    def list(self, prefix: str) -> list[persist.ObjectInfo]:
-        return [self.stat(key) for key in self.objects if key.startswith(prefix)]
-
-
 def raising(error: BaseException | type[BaseException]) -> Callable[[], object]:
     def fail() -> object:
         raise error
@@ -346,7 +300,7 @@ def raising(error: BaseException | type[BaseException]) -> Callable[[], object]:
     return fail
 
 
-def changes(folder: Folder) -> dict[str, Callable[[], Any]]:
+def changes(folder: DictStorage) -> dict[str, Callable[[], Any]]:
     """All ways to change a storage."""
     store, twin = persist.Store(folder), persist.AsyncStore(folder)
     return {
@@ -364,11 +318,11 @@ def write_to(store: persist.Store) -> None:
         file.write(b"state")
 
 
-def is_done(folder: Folder, way: str) -> bool:
+def is_done(folder: DictStorage, way: str) -> bool:
     return "there" not in folder.objects if "delete" in way else "x" in folder.objects
 
 
-WAYS = list(changes(Folder()))
+WAYS = list(changes(DictStorage()))
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -377,7 +331,7 @@ def test_a_storage_in_python_says_what_it_came_to(way: str) -> None:
         (persist.PersistNotDurableError, "not-durable"),
         (persist.PersistOutcomeUnknownError, "outcome-unknown"),
     ]:
-        folder = Folder()
+        folder = DictStorage()
         folder.objects["there"] = b"object"
         folder.after = raising(kind("The disk says no."))
         with pytest.raises(kind, match="The disk says no") as raised:
@@ -392,7 +346,7 @@ def test_a_storage_in_python_says_what_it_came_to(way: str) -> None:
 @pytest.mark.parametrize("way", WAYS)
 def test_what_else_a_storage_in_python_raises_says_that_nothing_was_done(way: str) -> None:
     for error, kind in [(OSError("no"), persist.PersistStorageError), (TimeoutError(), persist.PersistTimeoutError)]:
-        folder = Folder()
+        folder = DictStorage()
         folder.objects["there"] = b"object"
         folder.before = raising(error)
         with pytest.raises(kind) as raised:
@@ -405,7 +359,7 @@ def test_what_else_a_storage_in_python_raises_says_that_nothing_was_done(way: st
 @pytest.mark.parametrize("way", [way for way in WAYS if "Async" not in way])
 @pytest.mark.parametrize("is_late", [True, False])
 def test_an_interrupt_within_a_change_says_that_it_is_not_known(way: str, is_late: bool) -> None:
-    folder = Folder()
+    folder = DictStorage()
     folder.objects["there"] = b"object"
     setattr(folder, "after" if is_late else "before", raising(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt) as interrupted:
@@ -458,7 +412,7 @@ def test_what_came_too_late_to_stop_a_save_says_so(way: str, kind: type[BaseExce
 
 @pytest.mark.parametrize("way", ["snapshot", "save_bytes", "open", "delete"])
 def test_a_task_that_was_cancelled_too_late_says_so(way: str) -> None:
-    folder = Folder()
+    folder = DictStorage()
     folder.objects["there"] = b"object"
     store = persist.AsyncStore(folder)
 

@@ -20,6 +20,7 @@ from typing import Any
 import persist
 import pydantic
 import pytest
+from storages import DictStorage
 
 
 @dataclasses.dataclass
@@ -333,40 +334,7 @@ def test_the_twins_for_asyncio() -> None:
     asyncio.run(run())
 
 
-class Places:
-    """A storage in Python: a dict."""
-
-    def __init__(self) -> None:
-        self.objects: dict[str, bytes] = {}
-
-    def open_write(self, key: str) -> Any:
-        storage = self
-
-        class Writer(io.BytesIO):
-            def commit(self) -> None:
-                storage.objects[key] = self.getvalue()
-
-            def abort(self) -> None:
-                pass
-
-        return Writer()
-
-    def open_read(self, key: str) -> Any:
-        return io.BytesIO(self.objects[key])
-
-    def stat(self, key: str) -> persist.ObjectInfo:
-        if key not in self.objects:
-            raise FileNotFoundError(key)
-        return persist.ObjectInfo(key, len(self.objects[key]))
-
-    def delete(self, key: str) -> None:
-        del self.objects[key]
-
-    def list(self, prefix: str) -> list[persist.ObjectInfo]:
-        return [self.stat(key) for key in self.objects if key.startswith(prefix)]
-
-
-class Broken(Places):
+class Broken(DictStorage):
     """Every call raises an exception of its own."""
 
     def open_write(self, key: str) -> Any:
@@ -394,7 +362,7 @@ def test_what_a_storage_in_python_raises_is_the_cause() -> None:
 
 
 def test_the_end_of_the_program_is_no_error_of_a_storage() -> None:
-    class Ending(Places):
+    class Ending(DictStorage):
         def open_write(self, key: str) -> Any:
             raise SystemExit(3)
 
@@ -409,7 +377,7 @@ def test_the_end_of_the_program_is_no_error_of_a_storage() -> None:
 
 
 def test_a_storage_in_python() -> None:
-    store = persist.Store(Places())
+    store = persist.Store(DictStorage())
     store.snapshot({"a": 1}, "x/1.gz")
     store.snapshot({"a": 2}, "x/0.gz")
     assert store.restore("x/1.gz") == {"a": 1}
@@ -565,7 +533,7 @@ def test_a_fork_while_another_thread_compiles(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_within_a_storage_is_raised_by_every_operation() -> None:
-    class Ending(Places):
+    class Ending(DictStorage):
         ending: type[BaseException] | None = None
 
         def open_read(self, key: str) -> Any:
