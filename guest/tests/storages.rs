@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
 
 use persist_guest::codec::{Codec, Decoder};
@@ -25,19 +25,24 @@ fn metadata_is_one_small_read() {
     assert_eq!(storage.reads(), [65_536]);
 }
 
-/// What replaces an object, and when: after so many more are opened.
-type Replacement = Rc<RefCell<Option<(u32, Vec<u8>)>>>;
-
 /// A storage of which a test decides what is special. Clones are the same.
 #[derive(Clone)]
 struct Special {
     storage: MemoryStorage,
     /// Whether objects have etags.
     has_etags: bool,
-    /// Replaces the object when it is opened for the so-manieth time.
-    replacement: Replacement,
     /// How much less each read gives than there is.
     missing: u64,
+    /// Runs before an object is opened, and is told whether its etag is given.
+    on_open: Rc<dyn Fn(bool)>,
+    /// The size of the last object to be written, as far as it was told.
+    size_hint: Rc<Cell<Option<u64>>>,
+}
+
+impl Special {
+    fn new(storage: &MemoryStorage) -> Self {
+        Self { storage: storage.clone(), has_etags: true, missing: 0, on_open: Rc::new(|_| {}), size_hint: Rc::default() }
+    }
 }
 
 struct SpecialReader(<MemoryStorage as Storage>::Reader, bool);
@@ -56,15 +61,11 @@ impl Storage for Special {
     type Writer = <MemoryStorage as Storage>::Writer;
     type Reader = SpecialReader;
     fn open_write(&self, key: &str, options: WriteOptions) -> Result<Self::Writer> {
+        self.size_hint.set(options.object_size_hint);
         self.storage.open_write(key, options)
     }
     fn open_read(&self, key: &str, range: ByteRange, if_match: Option<&str>) -> Result<SpecialReader> {
-        let mut replacement = self.replacement.borrow_mut();
-        match replacement.take() {
-            Some((0, bytes)) => drop(self.storage.put(key, bytes)),
-            Some((left, bytes)) => *replacement = Some((left - 1, bytes)),
-            None => {}
-        }
+        (self.on_open)(if_match.is_some());
         let size = self.storage.stat(key)?.size;
         let range = match range {
             ByteRange::All => ByteRange::Span { offset: 0, length: size - self.missing.min(size) },
@@ -92,10 +93,16 @@ fn two_versions_are_never_mixed_where_a_storage_has_no_etags() {
         let storage = MemoryStorage::default();
         snapshots::save(&storage, KEY, &second, options(codec)).unwrap();
         let replacement = storage.get(KEY).unwrap();
-        let special = |after| {
+        // Replaced when it is opened once more after `after` times.
+        let special = |after: u32| {
             snapshots::save(&storage, KEY, &first, options(codec)).unwrap();
-            let replacement = Rc::new(RefCell::new(Some((after, replacement.clone()))));
-            Special { storage: storage.clone(), has_etags: false, replacement, missing: 0 }
+            let (opened, storage_of_another, replacement) = (Cell::new(0), storage.clone(), replacement.clone());
+            let on_open = move |_| {
+                if opened.replace(opened.get() + 1) == after {
+                    storage_of_another.put(KEY, replacement.clone());
+                }
+            };
+            Special { has_etags: false, on_open: Rc::new(on_open), ..Special::new(&storage) }
         };
         // After the head was read and before the data is.
         assert!(snapshots::restore(&special(1), KEY).unwrap() == second, "a restore in one call begins anew");
@@ -113,7 +120,7 @@ fn two_versions_are_never_mixed_where_a_storage_has_no_etags() {
         let mut damaged = replacement.clone();
         damaged[40] ^= 1;
         storage.put(KEY, damaged);
-        let unchanged = Special { storage: storage.clone(), has_etags: false, replacement: Rc::default(), missing: 0 };
+        let unchanged = Special { has_etags: false, ..Special::new(&storage) };
         assert_eq!(snapshots::restore(&unchanged, KEY).unwrap_err().code, ErrorCode::Integrity);
     }
 }
@@ -122,7 +129,7 @@ fn two_versions_are_never_mixed_where_a_storage_has_no_etags() {
 fn a_storage_that_gives_less_than_there_is_is_not_a_damaged_snapshot() {
     let storage = MemoryStorage::default();
     snapshots::save(&storage, KEY, &noise(3_000_000), options(Codec::Gzip)).unwrap();
-    let short = Special { storage, has_etags: true, replacement: Rc::default(), missing: 1 };
+    let short = Special { missing: 1, ..Special::new(&storage) };
     for error in [snapshots::restore(&short, KEY).unwrap_err(), verify::verify(&short, KEY).unwrap_err()] {
         assert_eq!((error.code, error.retryable), (ErrorCode::Io, true), "{error}");
     }
@@ -135,73 +142,32 @@ fn a_storage_that_gives_less_than_there_is_is_not_a_damaged_snapshot() {
 #[test]
 fn a_snapshot_that_is_replaced_while_it_is_opened_is_read_as_one_of_both() {
     // Large enough for two requests: the second finds another object.
-    #[derive(Clone)]
-    struct Replacing(MemoryStorage, Rc<Cell<u32>>, Vec<u8>);
-    impl Storage for Replacing {
-        type Writer = <MemoryStorage as Storage>::Writer;
-        type Reader = <MemoryStorage as Storage>::Reader;
-        fn open_write(&self, key: &str, options: WriteOptions) -> Result<Self::Writer> {
-            self.0.open_write(key, options)
-        }
-        fn open_read(&self, key: &str, range: ByteRange, if_match: Option<&str>) -> Result<Self::Reader> {
-            if if_match.is_some() && self.1.get() > 0 {
-                self.1.set(self.1.get() - 1);
-                self.0.put(key, self.2.clone());
-            }
-            self.0.open_read(key, range, if_match)
-        }
-        fn stat(&self, key: &str) -> Result<ObjectInfo> {
-            self.0.stat(key)
-        }
-        fn delete(&self, key: &str, precondition: Precondition) -> Result<()> {
-            self.0.delete(key, precondition)
-        }
-        fn list_objects(&self, prefix: &str, after: Option<&str>, limit: u32) -> Result<Vec<ObjectInfo>> {
-            self.0.list_objects(prefix, after, limit)
-        }
-    }
     let storage = MemoryStorage::default();
     let (first, second) = (noise(200_000), text(900_000, 8));
     snapshots::save(&storage, KEY, &second, options(Codec::Gzip)).unwrap();
     let replacement = storage.get(KEY).unwrap();
     for (times, outcome) in [(1, Ok(&second)), (2, Ok(&second)), (100, Err(ErrorCode::PreconditionFailed))] {
         snapshots::save(&storage, KEY, &first, options(Codec::Gzip)).unwrap();
-        let replacing = Replacing(storage.clone(), Rc::new(Cell::new(times)), replacement.clone());
-        let restored = snapshots::restore(&replacing, KEY);
+        let (left, storage_of_another, replacement) = (Cell::new(times), storage.clone(), replacement.clone());
+        let on_open = move |has_etag| {
+            if has_etag && left.get() > 0 {
+                left.set(left.get() - 1);
+                storage_of_another.put(KEY, replacement.clone());
+            }
+        };
+        let restored = snapshots::restore(&Special { on_open: Rc::new(on_open), ..Special::new(&storage) }, KEY);
         assert!(restored.as_ref().map_err(|error| error.code) == outcome, "{times}");
     }
 }
 
 #[test]
 fn a_storage_is_told_the_most_that_the_object_can_have() {
-    #[derive(Clone)]
-    struct Told(MemoryStorage, Rc<Cell<Option<u64>>>);
-    impl Storage for Told {
-        type Writer = <MemoryStorage as Storage>::Writer;
-        type Reader = <MemoryStorage as Storage>::Reader;
-        fn open_write(&self, key: &str, options: WriteOptions) -> Result<Self::Writer> {
-            self.1.set(options.object_size_hint);
-            self.0.open_write(key, options)
-        }
-        fn open_read(&self, key: &str, range: ByteRange, if_match: Option<&str>) -> Result<Self::Reader> {
-            self.0.open_read(key, range, if_match)
-        }
-        fn stat(&self, key: &str) -> Result<ObjectInfo> {
-            self.0.stat(key)
-        }
-        fn delete(&self, key: &str, precondition: Precondition) -> Result<()> {
-            self.0.delete(key, precondition)
-        }
-        fn list_objects(&self, prefix: &str, after: Option<&str>, limit: u32) -> Result<Vec<ObjectInfo>> {
-            self.0.list_objects(prefix, after, limit)
-        }
-    }
     for codec in [Codec::Gzip, Codec::Zstd] {
         for size in [0, 1, 100_000, 5_000_000] {
-            let told = Told(MemoryStorage::default(), Rc::default());
+            let told = Special::new(&MemoryStorage::default());
             let options = SaveOptions { description: Some("d".repeat(40_000)), ..options(codec) };
             let saved = snapshots::save(&told, KEY, &noise(size), options).unwrap();
-            assert!(told.1.get().unwrap() >= saved.stored_size, "{} {size}", codec.name());
+            assert!(told.size_hint.get().unwrap() >= saved.stored_size, "{} {size}", codec.name());
         }
     }
 }
