@@ -295,8 +295,17 @@ pub(crate) fn a_level_is_listed_without_what_is_below(storage: &Storage) {
         }
         assert_eq!(pages, all, "{limit} at a time");
     }
-    assert_eq!(level(storage, "a/", Some("a/1.x"), 1000), ["a/b/"]);
-    assert_eq!(level(storage, "a/", Some("a/b/"), 1000), Vec::<String>::new());
+    // Whatever text it is: entries come after it.
+    let prefixes = ["", "a", "a/", "a/b", "a/b/", "ba/"];
+    for after in ["a", "a-b/", "a.b", "a/", "a/1", "a/1.x", "a/b", "a/b/", "a/b/c", "a/b/c/", "a/b/c/d", "a/zz", "b", "ba/", "z"] {
+        for prefix in prefixes {
+            let mut expected = level(storage, prefix, None, 1000);
+            expected.retain(|entry| entry.as_str() > after);
+            assert_eq!(level(storage, prefix, Some(after), 1000), expected, "{prefix:?} after {after:?}");
+            expected.truncate(1);
+            assert_eq!(level(storage, prefix, Some(after), 1), expected, "{prefix:?} after {after:?}");
+        }
+    }
 }
 
 pub(crate) fn a_range_is_cut_at_the_end(storage: &Storage) {

@@ -251,13 +251,13 @@ pub trait StorageAdapter: Send + Sync + fmt::Debug {
 
     /// As [`list_objects`](Self::list_objects), of one level alone: keys that
     /// have a `/` behind `prefix` are given by what they have in common up to
-    /// that `/`, once. `start_after` is the last entry of the page before, of
-    /// either kind.
+    /// that `/`, once. All entries come after `start_after`: for the next page,
+    /// that is the last entry of this one, of either kind.
     ///
     /// # Errors
     /// As [`list_objects`](Self::list_objects).
     fn list_level(&self, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<LevelEntry>> {
-        let mut after = start_after.map(behind);
+        let mut after = start_after.map(|after| behind(prefix, after));
         let mut entries = Vec::new();
         while entries.len() < limit as usize {
             let left = limit.saturating_sub(u32::try_from(entries.len()).unwrap_or(u32::MAX));
@@ -269,7 +269,9 @@ pub trait StorageAdapter: Send + Sync + fmt::Debug {
                 match rest.find('/').and_then(|end| info.key.get(..=prefix.len() + end)) {
                     Some(below) => {
                         level = Some(below.to_owned());
-                        entries.push(LevelEntry::Prefix(below.to_owned()));
+                        if start_after.is_none_or(|after| below > after) {
+                            entries.push(LevelEntry::Prefix(below.to_owned()));
+                        }
                         break;
                     }
                     None => {
@@ -279,7 +281,7 @@ pub trait StorageAdapter: Send + Sync + fmt::Debug {
                 }
             }
             match level {
-                Some(level) => after = Some(behind(&level)),
+                Some(level) => after = Some(behind(prefix, &level)),
                 None if is_last => break,
                 None => {}
             }
@@ -364,11 +366,13 @@ fn delete_if_absent() -> PersistError {
 /// The most bytes in a key.
 const MAX_KEY: usize = 1024;
 
-/// What comes after all keys of a level, and before whatever comes behind it; a
-/// key stays as it is.
-pub(crate) fn behind(name: &str) -> String {
+/// The key to list after, so that no key below `name` comes any more if that is a
+/// level behind `prefix`; anything else stays as it is.
+pub(crate) fn behind(prefix: &str, name: &str) -> String {
+    let is_level = name.ends_with('/') && name.len() > prefix.len();
     // No character is larger, and no key is longer.
-    if name.ends_with('/') { format!("{name}{}", "\u{10ffff}".repeat(MAX_KEY.saturating_sub(name.len()) / 4)) } else { name.to_owned() }
+    let rest = if is_level { MAX_KEY.saturating_sub(name.len()) / 4 } else { 0 };
+    format!("{name}{}", "\u{10ffff}".repeat(rest))
 }
 
 /// All bytes of a range.

@@ -44,7 +44,7 @@ impl Connection {
                 list.encoding_type(EncodingType::Url)
                     .set_prefix(Some(prefix.to_owned()).filter(|prefix| !prefix.is_empty()))
                     // A server may list a prefix again that keys behind it have.
-                    .set_start_after(start_after.as_deref().map(|after| if one_level { behind(after) } else { after.to_owned() }))
+                    .set_start_after(start_after.as_deref().map(|after| if one_level { behind(prefix, after) } else { after.to_owned() }))
                     .set_delimiter(one_level.then(|| "/".to_owned()))
                     .set_continuation_token(page_token.clone())
                     .send()
