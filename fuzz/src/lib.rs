@@ -16,14 +16,39 @@ use sha2::{Digest, Sha256};
 const KEY: &str = "x";
 
 /// Reads what a fuzzer made as a whole file, or as one frame and its length, by
-/// the first three bytes.
+/// the first three bytes. Of a frame of zstd, size and checksum are made to fit.
 pub fn read_as_file_or_frame(gzip: bool, bytes: &[u8]) {
     let Some((&[low, middle, high], rest)) = bytes.split_first_chunk() else { return };
     if high & 0x80 != 0 {
         read(rest.to_vec());
     } else {
-        read_frame(gzip, rest, u32::from_le_bytes([low, middle, high & 0x7f, 0]));
+        let length = u32::from_le_bytes([low, middle, high & 0x7f, 0]);
+        let (frame, length) = if gzip { (rest.to_vec(), length) } else { mended(rest.to_vec(), length) };
+        read_frame(gzip, &frame, length);
     }
+}
+
+/// The frame with the content size and the checksum of what the guest's decoder
+/// makes of it, and this size: a fuzzer finds neither.
+fn mended(mut frame: Vec<u8>, length: u32) -> (Vec<u8>, u32) {
+    const SIZE: std::ops::Range<usize> = 5..13;
+    if frame.len() < SIZE.end + 4 {
+        return (frame, length);
+    }
+    let mut declared = length;
+    for _ in 0..3 {
+        frame[SIZE].copy_from_slice(&u64::from(declared).to_le_bytes());
+        let mut out = Vec::new();
+        match zrip::DecompressContext::default().decompress_into_with_limit(&frame, &mut out, declared as usize) {
+            Err(zrip::DecompressError::ChecksumMismatch { got, .. }) => {
+                let checksum = frame.len() - 4;
+                frame[checksum..].copy_from_slice(&got.to_le_bytes());
+            }
+            Err(zrip::DecompressError::FrameSizeMismatch) if !out.is_empty() => declared = out.len() as u32,
+            _ => break,
+        }
+    }
+    (frame, declared)
 }
 
 /// Reads a frame in files of which all else is right, before another frame and
