@@ -58,11 +58,9 @@ macro_rules! classes {
     ($($(#[doc = $doc:literal])+ $name:ident: $exit:literal, $kind:literal;)*) => {
         /// What every operation of this library fails with.
         ///
-        /// The variants group the codes the way callers act on them; [`code`]
-        /// tells more. `Display` gives a kind and the message; location and
-        /// hint are for the caller to add.
-        ///
-        /// [`code`]: PersistError::code
+        /// The variants group the codes the way callers act on them;
+        /// [`code()`](PersistError::code) tells more. `Display` gives a kind and
+        /// the message; location and hint are for the caller to add.
         #[derive(Clone, Debug, PartialEq, Eq)]
         #[non_exhaustive]
         pub enum PersistError {

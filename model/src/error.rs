@@ -59,7 +59,7 @@ pub struct ErrorDetail {
 /// The result of an operation of this library.
 pub type Result<T, E = PersistError> = std::result::Result<T, E>;
 
-/// What every operation of this library fails with: see [`crate::code`].
+/// What every operation of this library fails with.
 pub use crate::code::PersistError;
 
 impl PersistError {
