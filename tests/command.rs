@@ -97,10 +97,12 @@ fn json_is_one_flat_object_with_every_field() {
         "labels": {"a": "b=c", "env": "prod"}, "content_type": "text/plain", "content_hash": sha256(STATE), "uncompressed_size": 52,
         "compression_algorithm": "zstd", "format_version": 1, "producer": concat!("persist/", env!("CARGO_PKG_VERSION")),
         "stored_size": fs::metadata(folder.join("x.json.zst")).expect("it is there").len(),
-        "compressed_size": shown["compressed_size"], "digest": shown["digest"], "etag": shown["etag"],
+        "compressed_size": shown["compressed_size"], "root": shown["root"], "digest": shown["digest"], "etag": shown["etag"],
     });
     assert_eq!(shown, expected);
-    assert_eq!(shown["digest"].as_str().map(str::len), Some(64));
+    for name in ["root", "digest"] {
+        assert_eq!(shown[name].as_str().map(str::len), Some(64));
+    }
     let mut verified = json(&ok_in(folder, &["verify", "x.json.zst", "--json"]));
     assert_eq!(verified.as_object_mut().expect("an object").remove("location"), Some("x.json.zst".into()));
     assert_eq!(verified, shown);

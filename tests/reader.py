@@ -27,7 +27,7 @@ TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 
 
 TEXTS = ("snapshot_id", "agent_id", "session_id", "timestamp", "content_type", "content_hash", "producer")
-RESERVED = {"key", "kind", "seal", "encryption", "digest", "etag", "stored_size"}
+RESERVED = {"key", "kind", "seal", "encryption", "root", "digest", "etag", "stored_size"}
 
 
 class Refused(Exception):

@@ -192,6 +192,7 @@ impl From<Metadata> for wit::Metadata {
             extra: metadata.extra,
             seal: if metadata.is_sealed { wit::SealState::NotChecked } else { wit::SealState::None },
             encryption: wit::Encryption::None,
+            root: metadata.root,
             digest: metadata.digest,
             etag: metadata.etag,
             stored_size: metadata.stored_size,
@@ -384,7 +385,8 @@ impl wit::Guest for Component {
         let entries = page.entries.into_iter().map(|entry| match entry {
             ListEntry::Snapshot(metadata) => wit::ListEntry::Snapshot((*metadata).into()),
             ListEntry::Unreadable { info, error } => {
-                wit::ListEntry::Unreadable(wit::Unreadable { key: info.key, stored_size: info.size, error: error.into() })
+                let error = error.into();
+                wit::ListEntry::Unreadable(wit::Unreadable { key: info.key, etag: info.etag, stored_size: info.size, error })
             }
         });
         Ok(wit::ListPage { entries: entries.collect(), next: page.next })

@@ -47,11 +47,19 @@ pub(crate) struct Footer {
     pub(crate) digest: [u8; 32],
 }
 
+/// What is checked by a footer: metadata and seal, and the root.
+pub(crate) struct Checked {
+    pub(crate) metadata: Vec<u8>,
+    pub(crate) seal: Vec<u8>,
+    pub(crate) root: [u8; 32],
+}
+
 impl Footer {
-    /// The footer of these sections, without a seal.
-    pub(crate) fn new(codec: Codec, data: u64, table: &[u8], metadata: &[u8]) -> Self {
+    /// The footer of these sections, without a seal, and the root.
+    pub(crate) fn new(codec: Codec, data: u64, table: &[u8], metadata: &[u8]) -> (Self, [u8; 32]) {
         let footer = Self { codec, seal: 0, data, table: table.len(), metadata: metadata.len(), digest: [0; 32] };
-        Self { digest: digest(&footer.root(metadata), &[]), ..footer }
+        let root = footer.root(metadata);
+        (Self { digest: digest(&root, &[]), ..footer }, root)
     }
 
     /// Bytes 0 to 31, with this length of the seal.
@@ -162,7 +170,7 @@ impl Footer {
 
     /// The payloads of metadata and seal, out of the last bytes of an object
     /// that ends at byte `end`; they are those that the digest was made of.
-    pub(crate) fn uncarry(&self, tail: &[u8], end: u64) -> Result<(Vec<u8>, Vec<u8>)> {
+    pub(crate) fn uncarry(&self, tail: &[u8], end: u64) -> Result<Checked> {
         let start = tail.len().saturating_sub(self.head_length());
         let metadata_length = carrier::carried_length(self.codec, self.metadata);
         let (metadata, rest) = tail.get(start..).unwrap_or_default().split_at_checked(metadata_length).unwrap_or_default();
@@ -170,9 +178,10 @@ impl Footer {
         let offset = end.saturating_sub(self.head_length() as u64);
         let metadata = carrier::uncarry(self.codec, Section::Metadata, metadata, self.metadata, offset)?;
         let seal = carrier::uncarry(self.codec, Section::Seal, seal, self.seal, offset.saturating_add(metadata_length as u64))?;
-        let found = digest(&self.root(&metadata), &seal);
+        let root = self.root(&metadata);
+        let found = digest(&root, &seal);
         if found == self.digest {
-            return Ok((metadata, seal));
+            return Ok(Checked { metadata, seal, root });
         }
         Err(Error::integrity("metadata, seal or footer were changed: they do not match the digest")
             .with("expected", crate::hash::hex(&self.digest))

@@ -14,9 +14,9 @@ use uuid::Uuid;
 
 use crate::codec::{Codec, MAX_BLOCK_SIZE};
 use crate::error::{Error, ErrorCode, Result, quoted};
-use crate::footer::{FORMAT_VERSION, MAX_METADATA};
+use crate::footer::{FORMAT_VERSION, Footer, MAX_METADATA};
 use crate::hash::is_hex_hash;
-use crate::storage::Precondition;
+use crate::storage::{ObjectInfo, Precondition};
 
 /// What wrote the snapshot.
 const PRODUCER: &str = concat!("persist/", env!("CARGO_PKG_VERSION"));
@@ -29,7 +29,7 @@ const SNAPSHOT: &str = "snapshot";
 
 /// The names of the standard metadata, which [`SaveOptions::extra`] can't have;
 /// from `key` on, they are those that readers add.
-const STANDARD: [&str; 21] = [
+const STANDARD: [&str; 22] = [
     "snapshot_id",
     "agent_id",
     "session_id",
@@ -45,6 +45,7 @@ const STANDARD: [&str; 21] = [
     "format_version",
     "producer",
     "key",
+    "root",
     "digest",
     "etag",
     "stored_size",
@@ -127,7 +128,9 @@ pub struct Metadata {
     pub extra: String,
     /// Whether there is a seal, which nothing here checks.
     pub is_sealed: bool,
-    /// SHA-256 over footer, metadata and seal, 64 hexadecimal digits.
+    /// SHA-256 over footer and metadata, 64 hexadecimal digits: what a seal signs.
+    pub root: String,
+    /// SHA-256 over root and seal, 64 hexadecimal digits.
     pub digest: String,
     /// The object's etag.
     pub etag: Option<String>,
@@ -509,10 +512,10 @@ impl Document {
         Ok(())
     }
 
-    /// What users see of it, with what the storage knows of the object.
-    pub(crate) fn into_metadata(self, key: &str, digest: [u8; 32], is_sealed: bool, etag: Option<String>, stored_size: u64) -> Metadata {
+    /// What users see of it, with what root, footer and storage say of the object.
+    pub(crate) fn into_metadata(self, root: &[u8; 32], footer: &Footer, object: &ObjectInfo) -> Metadata {
         Metadata {
-            key: key.to_owned(),
+            key: object.key.clone(),
             kind: SNAPSHOT.to_owned(),
             snapshot_id: self.snapshot_id,
             agent_id: self.agent_id,
@@ -529,10 +532,11 @@ impl Document {
             format_version: FORMAT_VERSION,
             producer: self.producer,
             extra: compact(&serde_json::to_string(&self.extra).unwrap_or_else(|_| "{}".to_owned())),
-            is_sealed,
-            digest: crate::hash::hex(&digest),
-            etag,
-            stored_size,
+            is_sealed: footer.seal > 0,
+            root: crate::hash::hex(root),
+            digest: crate::hash::hex(&footer.digest),
+            etag: object.etag.clone(),
+            stored_size: object.size,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::codec::{BlockRef, Codec, zstd};
 use crate::error::{Error, ErrorCode, Result};
-use crate::footer::{self, Footer};
+use crate::footer::{self, Checked, Footer};
 use crate::metadata::{Document, Metadata};
 use crate::storage::{ByteRange, ObjectInfo, Reader, Storage};
 use crate::table::Table;
@@ -72,9 +72,8 @@ pub(crate) struct Head {
     pub(crate) info: ObjectInfo,
     pub(crate) footer: Footer,
     pub(crate) document: Document,
-    /// The document as it was read: unknown fields, spaces and all.
-    json: Vec<u8>,
-    seal: Vec<u8>,
+    /// The document as it was read, unknown fields, spaces and all; seal and root.
+    checked: Checked,
     /// The object's last bytes, as they were read: all of it, if it is small.
     tail: Vec<u8>,
 }
@@ -111,15 +110,15 @@ impl Head {
     }
 
     fn parse(info: ObjectInfo, footer: Footer, tail: Vec<u8>) -> Result<Self> {
-        let (json, seal) = footer.uncarry(&tail, info.size)?;
-        let document = Document::parse(&json)?;
+        let checked = footer.uncarry(&tail, info.size)?;
+        let document = Document::parse(&checked.metadata)?;
         if document.codec != footer.codec {
             return Err(Error::format("the metadata names another codec than the file has"));
         }
         if document.compressed_size != footer.data {
             return Err(disagreeing_sizes());
         }
-        Ok(Self { info, footer, document, json, seal, tail })
+        Ok(Self { info, footer, document, checked, tail })
     }
 
     /// The table, read and found right.
@@ -150,8 +149,7 @@ impl Head {
     }
 
     pub(crate) fn metadata(&self) -> Metadata {
-        let Self { document, info, footer, seal, .. } = self;
-        document.clone().into_metadata(&info.key, footer.digest, !seal.is_empty(), info.etag.clone(), info.size)
+        self.document.clone().into_metadata(&self.checked.root, &self.footer, &self.info)
     }
 
     /// What an error means that was met while the snapshot was read. A storage
@@ -245,9 +243,9 @@ impl OpenSnapshot {
 
     /// The bytes behind the data, as they have to be.
     pub(crate) fn trailing_bytes(&self) -> Vec<u8> {
-        let Head { footer, json, seal, .. } = &self.head;
+        let Head { footer, checked, .. } = &self.head;
         let mut bytes = Vec::with_capacity(footer.trailing_length());
-        footer.carry(self.table.bytes(), json, seal, &mut bytes);
+        footer.carry(self.table.bytes(), &checked.metadata, &checked.seal, &mut bytes);
         bytes
     }
 

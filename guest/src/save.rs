@@ -14,7 +14,7 @@ const CHUNK: usize = 1 << 20;
 
 /// A state of at most so many bytes is hashed here even where the host has
 /// hashed it: that costs next to nothing, and shows a host that hashes wrongly.
-const CHEAP: u64 = 64 << 10;
+const CHEAP: u64 = 4 << 10;
 
 /// How each block of a snapshot is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -277,7 +277,7 @@ impl<W: Writer> Saver<W> {
             codec.needs_crc32().then_some(self.crc32),
         );
         let json = document.to_json()?;
-        let footer = Footer::new(codec, data_length, self.table.bytes(), &json);
+        let (footer, root) = Footer::new(codec, data_length, self.table.bytes(), &json);
         self.out.extend_from_slice(&trailer);
         footer.carry(self.table.bytes(), &json, &[], &mut self.out);
         self.flush(0)?;
@@ -288,7 +288,7 @@ impl<W: Writer> Saver<W> {
             let message = format!("the storage has {} bytes of the {stored_size} that were written: what is there is damaged", info.size);
             return Err(Error::new(ErrorCode::OutcomeUnknown, message));
         }
-        Ok(document.into_metadata(&self.key, footer.digest, false, info.etag, stored_size))
+        Ok(document.into_metadata(&root, &footer, &info))
     }
 }
 

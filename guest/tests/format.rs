@@ -41,6 +41,10 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+fn unhex(text: &str) -> Vec<u8> {
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+}
+
 /// A frame of zstd with the header that the format asks for.
 fn zstd_block(plain: &[u8]) -> Vec<u8> {
     craft::with_header(&zstd_frame(plain, true, true), plain.len() as u64)
@@ -328,6 +332,8 @@ fn a_seal_is_carried_and_counted_but_not_asked() {
             let (restored, metadata) = read(sealed.bytes()).unwrap();
             assert!(restored == state() && metadata.is_sealed);
             assert_ne!(metadata.digest, plain.digest, "every bit of a seal counts");
+            assert_eq!(metadata.root, plain.root, "what is signed stays the same");
+            assert_eq!(metadata.digest, hex(&sha256(&[unhex(&metadata.root), vec![0xa5; length]].concat())));
             // Sealing changes the footer and adds a carrier; the rest stays, byte for byte.
             let (unsealed, sealed) = (parts.bytes(), sealed.bytes());
             let footer = if parts.gzip { 90 } else { 72 };
@@ -548,7 +554,8 @@ fn a_state_that_contradicts_its_content_hash_is_not_given_out() {
 #[test]
 fn a_document_breaks_no_rule() {
     type Edit = fn(&mut Value);
-    let edits: [(&str, Edit); 33] = [
+    let edits: [(&str, Edit); 34] = [
+        ("root", |document| document["metadata"]["root"] = json!("00")),
         ("digest", |document| document["metadata"]["digest"] = json!("00")),
         ("stored_size", |document| document["metadata"]["stored_size"] = json!(1)),
         ("snapshot_index", |document| document["metadata"]["snapshot_index"] = json!(1_u64 << 53)),

@@ -83,7 +83,7 @@ fn extra_metadata_is_one_object_of_new_names() {
     for wrong in ["", "[]", "1", "{", r#"{"a":1,"a":2}"#, "{} {}", r#"{"n": 1e999}"#] {
         refused(extra(wrong), "metadata");
     }
-    for standard in ["agent_id", "key", "digest", "etag", "stored_size", "format_version", "kind", "seal", "encryption"] {
+    for standard in ["agent_id", "key", "root", "digest", "etag", "stored_size", "format_version", "kind", "seal", "encryption"] {
         refused(extra(&format!("{{\"{standard}\": 1}}")), standard);
     }
     refused(extra(&format!("{{\"deep\": {}{}}}", "[".repeat(1000), "]".repeat(1000))), "deep");

@@ -128,6 +128,7 @@ macro_rules! conversions {
                             wit::Encryption::None => Encryption::None,
                             wit::Encryption::Age => Encryption::Age,
                         },
+                        root: metadata.root,
                         digest: metadata.digest,
                         etag: metadata.etag,
                         stored_size: metadata.stored_size,

@@ -224,8 +224,12 @@ pub struct SnapshotMetadata {
     pub seal: SealState,
     /// How the object is encrypted.
     pub encryption: Encryption,
-    /// SHA-256 over footer, metadata and seal, 64 hexadecimal digits: one text
-    /// that stands for every byte of the snapshot.
+    /// SHA-256 over footer and metadata, 64 hexadecimal digits: one text that
+    /// stands for every byte of the snapshot but those of its seal. It is what a
+    /// seal signs.
+    pub root: String,
+    /// SHA-256 over root and seal, 64 hexadecimal digits: it stands for every
+    /// byte.
     pub digest: String,
     /// The object's etag, where the storage has one.
     pub etag: Option<String>,
@@ -267,6 +271,7 @@ impl Serialize for SnapshotMetadata {
         map.serialize_entry("producer", &self.producer)?;
         map.serialize_entry("seal", &self.seal)?;
         map.serialize_entry("encryption", &self.encryption)?;
+        map.serialize_entry("root", &self.root)?;
         map.serialize_entry("digest", &self.digest)?;
         map.serialize_entry("etag", &self.etag)?;
         map.serialize_entry("stored_size", &self.stored_size)?;

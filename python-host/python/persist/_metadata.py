@@ -63,6 +63,8 @@ class SnapshotMetadata(Mapping[str, Any]):
     """
     encryption: Literal["none", "age"]
     """How the object is encrypted: not at all, or as an age file."""
+    root: str
+    """One SHA-256 that stands for every byte of the snapshot but those of its seal."""
     digest: str
     """One SHA-256 that stands for every byte of the snapshot."""
     adapter: dict[str, Any] | None

@@ -172,6 +172,7 @@ fn nonsense(key: &str) -> wit::Metadata {
         extra: "this is no JSON".to_owned(),
         seal: wit::SealState::Checked,
         encryption: wit::Encryption::Age,
+        root: String::new(),
         digest: String::new(),
         etag: Some("\n".to_owned()),
         stored_size: 0,
