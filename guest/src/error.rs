@@ -53,6 +53,12 @@ impl Error {
     pub(crate) fn format(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::InvalidFormat, message)
     }
+
+    /// The storage said that there is more than it gives.
+    pub(crate) fn short_read(found: u64, expected: u64) -> Self {
+        let message = format!("the storage gave {found} bytes where it has {expected}");
+        Self { retryable: true, ..Self::new(ErrorCode::Io, message) }
+    }
 }
 
 /// The most characters that an error quotes of what may come from a stranger.

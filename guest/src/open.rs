@@ -46,13 +46,7 @@ pub(crate) fn read_all(reader: &mut impl Reader, most: usize) -> Result<Vec<u8>>
 /// Reads a range that has to have exactly `length` bytes.
 pub(crate) fn read_exact(reader: &mut impl Reader, length: usize) -> Result<Vec<u8>> {
     let bytes = read_all(reader, length)?;
-    if bytes.len() == length { Ok(bytes) } else { Err(short_read(bytes.len() as u64, length as u64)) }
-}
-
-/// The storage said that there is more than it gives.
-pub(crate) fn short_read(found: u64, expected: u64) -> Error {
-    let message = format!("the storage gave {found} bytes where it has {expected}");
-    Error { retryable: true, ..Error::new(ErrorCode::Io, message) }
+    if bytes.len() == length { Ok(bytes) } else { Err(Error::short_read(bytes.len() as u64, length as u64)) }
 }
 
 /// Runs `open` again when the object changed between its requests.

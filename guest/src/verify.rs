@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use crate::codec::{self, BlockRef, Decoder};
 use crate::error::{Error, Result};
 use crate::metadata::Metadata;
-use crate::open::{OpenSnapshot, short_read, until_stable};
+use crate::open::{OpenSnapshot, until_stable};
 use crate::storage::{ByteRange, Reader, Storage};
 
 /// How many block references are made of the table at a time.
@@ -140,7 +140,7 @@ impl<S: Storage> Verifier<S> {
         let complete = self.next_slice_length().is_none() && self.trailing.as_ref().is_some_and(|trailing| trailing.len() == self.matched);
         let head = &self.snapshot.head;
         if !complete {
-            return Err(head.explain(&self.storage, short_read(self.seen, head.info.size)));
+            return Err(head.explain(&self.storage, Error::short_read(self.seen, head.info.size)));
         }
         self.snapshot.check_state(self.content_hash.finalize().into(), self.crc32)?;
         Ok(self.snapshot.metadata())

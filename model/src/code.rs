@@ -2,7 +2,23 @@
 //! variant of [`PersistError`] it comes, and what the command exits with. The
 //! same codes stand in `wit/types.wit`, in the same order; a test compares them.
 
-use crate::error::ErrorDetail;
+/// The facts of a failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErrorDetail {
+    /// The kind of failure.
+    pub code: ErrorCode,
+    /// One sentence: what failed. Never a secret; a bucket's name only where it
+    /// is the bucket that is missing.
+    pub message: String,
+    /// Where: a path, `s3://bucket/key`.
+    pub location: Option<String>,
+    /// Whether the same call may succeed later with nothing else changed.
+    pub retryable: bool,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// Further facts as name and value: expected and found hashes, a request id.
+    pub facts: Vec<(String, String)>,
+}
 
 macro_rules! codes {
     (

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-pub use crate::code::ErrorCode;
+pub use crate::code::{ErrorCode, ErrorDetail, PersistError};
 
 impl ErrorCode {
     /// What to do about a snapshot that can't be read.
@@ -38,29 +38,8 @@ pub const PATH_ADVICE: &str = "a path stays below its folder, and no symlink lea
 /// word for it, and the component passes details on.
 pub const HINT: &str = "hint";
 
-/// The facts of a failure.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ErrorDetail {
-    /// The kind of failure.
-    pub code: ErrorCode,
-    /// One sentence: what failed. Never a secret; a bucket's name only where it
-    /// is the bucket that is missing.
-    pub message: String,
-    /// Where: a path, `s3://bucket/key`.
-    pub location: Option<String>,
-    /// Whether the same call may succeed later with nothing else changed.
-    pub retryable: bool,
-    /// What to do about it.
-    pub hint: Option<String>,
-    /// Further facts as name and value: expected and found hashes, a request id.
-    pub facts: Vec<(String, String)>,
-}
-
 /// The result of an operation of this library.
 pub type Result<T, E = PersistError> = std::result::Result<T, E>;
-
-/// What every operation of this library fails with.
-pub use crate::code::PersistError;
 
 impl PersistError {
     /// An error of this code, in the variant that the code belongs to.
@@ -124,9 +103,11 @@ impl From<PersistError> for std::io::Error {
             ErrorCode::AlreadyExists => ErrorKind::AlreadyExists,
             ErrorCode::AccessDenied | ErrorCode::Credentials => ErrorKind::PermissionDenied,
             ErrorCode::Timeout | ErrorCode::Deadline => ErrorKind::TimedOut,
-            ErrorCode::Integrity | ErrorCode::NotASnapshot | ErrorCode::InvalidFormat | ErrorCode::UnsupportedFormat => {
-                ErrorKind::InvalidData
-            }
+            ErrorCode::Integrity
+            | ErrorCode::NotASnapshot
+            | ErrorCode::InvalidFormat
+            | ErrorCode::UnsupportedFormat
+            | ErrorCode::WrongKind => ErrorKind::InvalidData,
             ErrorCode::InvalidArgument | ErrorCode::InvalidKey => ErrorKind::InvalidInput,
             ErrorCode::MemoryLimit => ErrorKind::OutOfMemory,
             ErrorCode::NoSpace => ErrorKind::StorageFull,

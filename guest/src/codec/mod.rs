@@ -264,7 +264,7 @@ impl Decoder {
         let end = block.offset.saturating_add(block.slice_length() as u64);
         let wrong = |what: &str| Error::integrity(format!("{what}, in bytes {} to {end}", block.offset));
         if slice.len() < block.slice_length() {
-            return Err(crate::open::short_read(slice.len() as u64, block.slice_length() as u64));
+            return Err(Error::short_read(slice.len() as u64, block.slice_length() as u64));
         }
         if slice.len() > block.slice_length() {
             return Err(Error::argument(format!("the slice of a block has {} bytes, not {}", block.slice_length(), slice.len())));
