@@ -118,7 +118,12 @@ pub fn read(bytes: Vec<u8>) {
             Codec::Gzip => oracle::gunzip(&bytes, state.len()),
             Codec::Zstd => oracle::unzstd(&bytes, state.len()),
         };
-        assert!(theirs.as_ref() == Some(state), "other tools read {:?} bytes, not the {} of ours", theirs.map(|bytes| bytes.len()), state.len());
+        assert!(
+            theirs.as_ref() == Some(state),
+            "other tools read {:?} bytes, not the {} of ours",
+            theirs.map(|bytes| bytes.len()),
+            state.len()
+        );
     }
     if let Ok(mut restorer) = Restorer::open(&storage, KEY, true) {
         let mut streamed = Vec::new();
