@@ -20,7 +20,9 @@ const REQUIREMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/requir
 /// may want it at the same time.
 static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("venv");
-    let wanted = fs::read_to_string(REQUIREMENTS).expect("the requirements are there");
+    let requirements = fs::read_to_string(REQUIREMENTS).expect("the requirements are there");
+    // Its programs know where they are: an environment that was moved is none.
+    let wanted = format!("{requirements}# {}\n", folder.display());
     let lock = File::create(folder.with_extension("lock")).expect("a lock");
     lock.lock().expect("the lock is to be had");
     let done = folder.join("requirements.txt");

@@ -128,10 +128,12 @@ impl Package {
 }
 
 /// The folder of programs of a virtual environment with the requirements. Made
-/// anew when they change.
+/// anew when they change, or when the environment was moved: its programs know
+/// where they are.
 fn environment(folder: &Path) -> Result<PathBuf, String> {
     let requirements = workspace().join(REQUIREMENTS);
     let wanted = fs::read_to_string(&requirements).map_err(|error| format!("{}: {error}", requirements.display()))?;
+    let wanted = format!("{wanted}# {}\n", folder.display());
     let (programs, done) = (folder.join("bin"), folder.join("requirements.txt"));
     if fs::read_to_string(&done).ok().as_ref() == Some(&wanted) {
         return Ok(programs);
