@@ -93,21 +93,44 @@ impl Footer {
     /// object. `None` where there is none. What it declares is within the limits
     /// of the format; where the sections are is for [`check_size`](Self::check_size).
     pub(crate) fn parse(tail: &[u8], end: u64) -> Result<Option<Self>> {
-        let found = [Codec::Gzip, Codec::Zstd].into_iter().find_map(|codec| {
+        let Some(format) = Self::format(tail) else { return Ok(None) };
+        if format == FORMAT_VERSION {
+            return Self::parse_as_ours(tail, end);
+        }
+        // Of a format that is not this one, nothing else is known; but the digest
+        // tells whether only the number was changed.
+        if let Ok(Some(footer)) = Self::parse_as_ours(tail, end)
+            && footer.uncarry(tail, end).is_ok()
+        {
+            return Err(Error::integrity(format!("the format number in the footer was changed from {FORMAT_VERSION} to {format}")));
+        }
+        Err(Error::new(
+            ErrorCode::UnsupportedFormat,
+            format!("the snapshot has format {format}, this version reads format {FORMAT_VERSION}: a newer version may read it"),
+        ))
+    }
+
+    /// The codec of the footer that `tail` ends with, its carriers and its payload.
+    fn find(tail: &[u8]) -> Option<(Codec, &[u8], &[u8; LENGTH])> {
+        [Codec::Gzip, Codec::Zstd].into_iter().find_map(|codec| {
             let carriers = tail.get(tail.len().checked_sub(carrier::carried_length(codec, LENGTH))?..)?;
             let payload = tail.get(tail.len().checked_sub(payload_from_end(codec))?..)?.first_chunk::<LENGTH>()?;
             payload.starts_with(&MAGIC).then_some((codec, carriers, payload))
-        });
-        let Some((codec, carriers, payload)) = found else { return Ok(None) };
+        })
+    }
+
+    /// The number of the format that the footer names, whose place is the same in
+    /// all formats.
+    fn format(tail: &[u8]) -> Option<u32> {
+        let (_, _, payload) = Self::find(tail)?;
+        payload.as_chunks::<4>().0.get(2).copied().map(u32::from_le_bytes)
+    }
+
+    /// The same whatever number of a format it has: for what is damaged.
+    pub(crate) fn parse_as_ours(tail: &[u8], end: u64) -> Result<Option<Self>> {
+        let Some((codec, carriers, payload)) = Self::find(tail) else { return Ok(None) };
         let (words, _) = payload.as_chunks::<4>();
         let word = |index: usize| words.get(index).copied().map_or(0, u32::from_le_bytes);
-        // First of all: nothing else is known of a format that is not this one.
-        if word(2) != FORMAT_VERSION {
-            return Err(Error::new(
-                ErrorCode::UnsupportedFormat,
-                format!("the snapshot has format {}, this version reads format {FORMAT_VERSION}: a newer version may read it", word(2)),
-            ));
-        }
         carrier::uncarry(codec, Section::Footer, carriers, LENGTH, end.saturating_sub(carriers.len() as u64))?;
         let footer = Self {
             codec,

@@ -84,7 +84,8 @@ impl Head {
     }
 
     /// Reads what is left of an object: bytes may have been added behind its
-    /// footer, or be missing before it.
+    /// footer, or before it, or be missing there. What has both too many bytes before
+    /// it and something behind it may stand in the state, and is not asked.
     pub(crate) fn open_damaged<S: Storage>(storage: &S, info: &ObjectInfo, end_of_content: u64) -> Result<Option<Self>> {
         // A footer may end with zeros of its own.
         let end = info.size.min(end_of_content.saturating_add(ZEROS_OF_FOOTER));
@@ -93,7 +94,8 @@ impl Head {
         let tail = read_all(&mut storage.open_read(&info.key, span, info.etag.as_deref())?, usize::try_from(TAIL).unwrap_or(usize::MAX))?;
         for at in footer::possible_ends(&tail) {
             let (tail, end) = (tail.get(..at).unwrap_or_default(), start + at as u64);
-            if let Ok(Some(footer)) = Footer::parse(tail, end)
+            if let Ok(Some(footer)) = Footer::parse_as_ours(tail, end)
+                && (footer.declared_size() >= end || end >= end_of_content)
                 && footer.head_length() <= tail.len()
                 && let Ok(head) = Self::parse(ObjectInfo { size: end, ..info.clone() }, footer, tail.to_vec())
             {

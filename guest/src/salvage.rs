@@ -10,6 +10,7 @@
 use std::io::Read;
 
 use flate2::{Decompress, FlushDecompress, Status};
+use sha2::{Digest, Sha256};
 
 use crate::codec::{self, BlockRef, Codec, Decoder, zstd};
 use crate::error::{Error, ErrorCode, Result};
@@ -93,6 +94,8 @@ pub struct Salvager<S: Storage> {
     /// A decoded block, and how much of it was given out.
     block: Vec<u8>,
     given: usize,
+    /// Of all blocks that were decoded.
+    content_hash: Sha256,
 }
 
 enum SourceKind<S: Storage> {
@@ -114,20 +117,26 @@ enum Next {
     Bytes,
     /// None here, but perhaps later.
     Hole(Hole, Break),
-    /// The end of the state.
-    End,
+    /// The end of the data, at this byte of the object, and whether what was read is
+    /// shown to be all of a state.
+    End { offset: u64, is_proven: bool },
     /// No more bytes can be had.
     Break(Break),
 }
 
 impl<S: Storage> Salvager<S> {
+    fn new(key: &str, source: SourceKind<S>, report: Report) -> Self {
+        let (key, block, content_hash) = (key.to_owned(), Vec::new(), Sha256::new());
+        Self { key, source, report, ended: false, block, given: 0, content_hash }
+    }
+
     /// Opens what is left of a snapshot.
     pub fn open(storage: &S, key: &str) -> Result<Self> {
         until_stable(|| Self::open_inner(storage, key)).map_err(|error| error.at(key))
     }
 
     fn open_inner(storage: &S, key: &str) -> Result<Self> {
-        let salvager = |source, report| Self { key: key.to_owned(), source, report, ended: false, block: Vec::new(), given: 0 };
+        let salvager = |source, report| Self::new(key, source, report);
         let reason = match OpenSnapshot::open(storage, key) {
             Ok(snapshot) => {
                 let report = Report::new(snapshot.document().codec, Some(snapshot.metadata()), None);
@@ -164,7 +173,7 @@ impl<S: Storage> Salvager<S> {
 
     /// Reads what is left from the front on, without a table.
     fn open_front(storage: &S, info: &ObjectInfo, end: u64, metadata: Option<Metadata>, reason: Error) -> Result<Self> {
-        let salvager = |source, report| Self { key: info.key.clone(), source, report, ended: false, block: Vec::new(), given: 0 };
+        let salvager = |source, report| Self::new(&info.key, source, report);
         let mut input = Input::new(storage.open_read(&info.key, ByteRange::All, info.etag.as_deref())?, end, info.size);
         let beginning = input.peek(zstd::HEADER)?;
         if beginning.starts_with(Codec::Gzip.header()) {
@@ -214,13 +223,22 @@ impl<S: Storage> Salvager<S> {
             SourceKind::Zstd(source) => source.next(&mut self.block)?,
         };
         match next {
-            Next::Bytes => {}
+            Next::Bytes => self.content_hash.update(&self.block),
             Next::Hole(hole, found) => {
                 self.report.add_hole(hole);
                 self.report.add_break(found);
             }
-            Next::End if self.has_nothing() => self.read_from_the_front()?,
-            Next::End => self.ended = true,
+            Next::End { .. } if self.has_nothing() => self.read_from_the_front()?,
+            Next::End { offset, is_proven } => {
+                let is_whole = match &self.report.metadata {
+                    Some(metadata) => metadata.content_hash == crate::hash::hex(&self.content_hash.finalize_reset()),
+                    None => is_proven,
+                };
+                if !is_whole {
+                    self.report.add_break(Break { offset, reason: Error::integrity("this is not the whole state that was saved") });
+                }
+                self.ended = true;
+            }
             Next::Break(found) => {
                 self.report.add_break(found);
                 self.ended = true;
@@ -242,7 +260,10 @@ impl<S: Storage> Salvager<S> {
         let info = storage.stat(&self.key)?;
         let end = end_of_content(&storage, &info)?;
         let reason = self.report.reason.clone().unwrap_or_else(|| Error::integrity("no block of the table is there"));
-        match Self::open_front(&storage, &info, end, self.report.metadata.clone(), reason) {
+        // Of another snapshot, if its sizes are not those of this object.
+        let is_of_this = source.shift == 0;
+        let metadata = self.report.metadata.clone().filter(|_| is_of_this);
+        match Self::open_front(&storage, &info, end, metadata, reason) {
             Ok(front) => *self = front,
             Err(error) if is_about_content(error.code) => self.ended = true,
             Err(error) => return Err(error),
@@ -287,7 +308,9 @@ impl<S: Storage> BlockSource<S> {
         if in_batch == 0 {
             self.batch = self.snapshot.blocks().skip(self.next).take(BATCH).collect();
         }
-        let Some(wanted) = self.batch.get(in_batch) else { return Ok(Next::End) };
+        let Some(wanted) = self.batch.get(in_batch) else {
+            return Ok(Next::End { offset: self.snapshot.head.footer.data, is_proven: false });
+        };
         // What stands around the frames holds nothing of the state.
         let frame =
             BlockRef { offset: wanted.offset + wanted.prefix.len() as u64, prefix: Vec::new(), suffix: Vec::new(), ..wanted.clone() };
@@ -417,7 +440,12 @@ impl<R: Reader> GzipSource<R> {
     fn end(&mut self) -> Result<Next> {
         let expected = [self.crc32.to_le_bytes(), (self.size as u32).to_le_bytes()].concat();
         self.input.include_zeros();
-        Ok(if self.input.peek(8)? == expected { Next::End } else { Next::Break(self.broken("CRC-32 or size of the state are wrong")) })
+        let offset = self.input.position;
+        Ok(if self.input.peek(8)? == expected {
+            Next::End { offset, is_proven: true }
+        } else {
+            Next::Break(self.broken("CRC-32 or size of the state are wrong"))
+        })
     }
 
     fn broken(&self, what: &str) -> Break {
@@ -442,7 +470,8 @@ impl<R: Reader> ZstdSource<R> {
         let start = self.input.position;
         let head = self.input.peek(zstd::HEADER)?;
         if head.get(1..4) == Some(&ZSTD_SKIPPABLE) && head.first().is_some_and(|first| first >> 4 == 5) {
-            return Ok(Next::End);
+            // Frames before it may be gone without a trace.
+            return Ok(Next::End { offset: start, is_proven: false });
         }
         let broken = |offset, what: &str| Break { offset, reason: Error::integrity(what) };
         if head.is_empty() {
@@ -465,7 +494,8 @@ impl<R: Reader> ZstdSource<R> {
         let decoded = zrip::FrameDecoder::with_limit(frame, size as usize).read_to_end(block);
         self.input.skip(length);
         if decoded.is_ok() && block.len() == size as usize {
-            return Ok(if size == 0 { Next::End } else { Next::Bytes });
+            let end = Next::End { offset: self.input.position, is_proven: false };
+            return Ok(if size == 0 { end } else { Next::Bytes });
         }
         if !cut {
             // What came out before the checksum said no is worth nothing.

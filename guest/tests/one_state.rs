@@ -278,6 +278,17 @@ fn literals(plain: &[u8], sequences: &[u8]) -> Vec<u8> {
     with_block(plain, (block.len() as u32) << 3 | 2 << 1 | 1, &block)
 }
 
+/// A frame of zeros in Huffman codes of one bit, whose tree gives its first symbol
+/// this weight and the second the same, which is not written down.
+fn coded(plain: &[u8], weight: u8) -> Vec<u8> {
+    assert!(plain.len() == 64 && plain.iter().all(|byte| *byte == 0));
+    // 64 bits, and the one that marks the end.
+    let coded = [&[128, weight << 4][..], &[0; 8], &[1]].concat();
+    let sizes = (coded.len() as u32) << 14 | (plain.len() as u32) << 4 | 2;
+    let block = [&sizes.to_le_bytes()[..3], &coded, &[0]].concat();
+    with_block(plain, (block.len() as u32) << 3 | 2 << 1 | 1, &block)
+}
+
 #[test]
 fn tricks_of_zstd_are_refused_at_the_frame() {
     let plain = b"the state that a restore would give".repeat(20);
@@ -298,6 +309,11 @@ fn tricks_of_zstd_are_refused_at_the_frame() {
         let error = read(&file_of(&run, &literals(&run, sequences))).expect_err("something is hidden");
         assert!(error.message.contains("does not end with its sequences"), "{error}");
     }
+    let zeros = [0; 64];
+    let (tree, no_tree) = (file_of(&zeros, &coded(&zeros, 1)), file_of(&zeros, &coded(&zeros, 2)));
+    assert!(read(&tree).unwrap() == zeros && zstd::decode_all(&tree[..]).unwrap() == zeros);
+    let error = read(&no_tree).expect_err("C zstd refuses it");
+    assert!(error.message.contains("no two longest codes") && zstd::decode_all(&no_tree[..]).is_err(), "{error}");
     for (what, trick) in [
         ("a skippable frame in front", [skippable(b"hidden"), good.clone()].concat()),
         ("a skippable frame behind", [good.clone(), skippable(b"hidden")].concat()),

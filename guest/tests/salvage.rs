@@ -3,12 +3,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-use persist_guest::codec::Codec;
+use persist_guest::codec::{Codec, Encoder};
 use persist_guest::error::ErrorCode;
 use persist_guest::memory::MemoryStorage;
 use persist_guest::restore::Restorer;
 use persist_guest::salvage::{Hole, Report, Salvager};
 use persist_guest::{SaveOptions, snapshots};
+
+#[path = "../../tests/support/craft.rs"]
+mod craft;
 
 const KEY: &str = "x";
 
@@ -47,6 +50,90 @@ fn salvage(bytes: Vec<u8>) -> (Vec<u8>, Report) {
             return (state, report);
         }
         state.extend_from_slice(&chunk);
+    }
+}
+
+/// What the footer of a zstd snapshot says.
+fn data_length(whole: &[u8]) -> u64 {
+    let footer = &whole[whole.len() - 64..];
+    u64::from_le_bytes(*footer[16..].first_chunk().unwrap())
+}
+
+#[test]
+fn a_snapshot_inside_the_state_is_not_taken_for_what_is_left() {
+    let mut seed = 1_u64;
+    let noise = std::iter::repeat_with(|| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        (seed >> 32) as u8
+    });
+    let noise: Vec<u8> = noise.take(2_000_000).collect();
+    for codec in [Codec::Gzip, Codec::Zstd] {
+        for inner in [Codec::Gzip, Codec::Zstd] {
+            let (large, _) = snapshot(inner, &state());
+            let (small, _) = snapshot(inner, b"{\"another\": true}");
+            // One that is whole, and the end of one that is larger than all of this.
+            for inside in [&small[..], &large[large.len() - 1000..]] {
+                let state = [&noise[..], inside, &noise[..20_000]].concat();
+                let (whole, _) = snapshot(codec, &state);
+                let metadata = whole.windows(11).rposition(|text| text == b"\"agent_id\":").unwrap();
+                let mut changed = whole.clone();
+                changed[metadata + 1] ^= 1;
+                for damaged in [changed, whole[..whole.len() - 1500].to_vec()] {
+                    let (salvaged, report) = salvage(damaged);
+                    let what = format!("{} in {}", inner.name(), codec.name());
+                    assert!(state.starts_with(&salvaged) && salvaged.len() > 1_000_000, "{what}: {} bytes", salvaged.len());
+                    assert!(report.codec == codec && report.metadata.is_none() && report.checked_size == 0, "{what}: {report:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_state_is_whole_only_if_that_is_shown() {
+    let state = state();
+    let (whole, blocks) = snapshot(Codec::Zstd, &state);
+    // A frame is gone, and the table that had it is damaged.
+    let gone = [&whole[..blocks[1].0 as usize], &whole[blocks[2].0 as usize..]].concat();
+    let mut damaged = gone.clone();
+    damaged[data_length(&whole) as usize - (whole.len() - gone.len()) + 20] ^= 1;
+    let (salvaged, report) = salvage(damaged);
+    assert!(salvaged == [&state[..blocks[1].1], &state[blocks[2].1..]].concat());
+    assert!(report.metadata.is_some() && report.break_offset.is_some(), "{report:?}");
+    // The table alone is damaged: the content hash shows it.
+    for codec in [Codec::Gzip, Codec::Zstd] {
+        let (mut damaged, _) = snapshot(codec, &state);
+        let document = damaged.windows(9).rposition(|text| text == b"{\"codec\":").unwrap();
+        damaged[document - 60] ^= 1;
+        let (salvaged, report) = salvage(damaged);
+        assert!(salvaged == state && report.metadata.is_some() && report.reason.is_some());
+        assert_eq!((report.break_offset, report.checked_size), (None, 0), "{}", codec.name());
+    }
+    // All is right but what the file says of its state.
+    for gzip in [true, false] {
+        let codec = if gzip { Codec::Gzip } else { Codec::Zstd };
+        let block = Encoder::new(codec, 1).unwrap().encode(b"a state").unwrap();
+        let (salvaged, report) = salvage(craft::frames(gzip, &[(block.frame.clone(), 7)], &[0; 32], block.crc32));
+        assert_eq!((salvaged.as_slice(), report.checked_size), (&b"a state"[..], 7));
+        assert_eq!((report.break_offset.is_some(), report.reason.unwrap().code), (true, ErrorCode::Integrity));
+    }
+}
+
+#[test]
+fn a_changed_format_number_is_damage_and_no_newer_format() {
+    for codec in [Codec::Gzip, Codec::Zstd] {
+        let (mut damaged, _) = snapshot(codec, &state());
+        let footer = damaged.windows(8).rposition(|text| text == b"PERSIST\0").unwrap();
+        damaged[footer + 9] ^= 1;
+        let storage = MemoryStorage::default();
+        storage.put(KEY, damaged.clone());
+        let error = snapshots::metadata(&storage, KEY).unwrap_err();
+        assert_eq!(error.code, ErrorCode::Integrity);
+        assert!(error.message.contains("from 1 to 257"), "{error}");
+        let (salvaged, report) = salvage(damaged);
+        assert!(salvaged == state() && report.checked_size == salvaged.len() as u64);
     }
 }
 
@@ -203,7 +290,8 @@ fn a_file_that_was_cut_gives_what_is_there() {
         for length in [whole.len() - 1, whole.len() - 200] {
             let (salvaged, report) = salvage(whole[..length].to_vec());
             assert!(salvaged == state);
-            assert_eq!(report.break_offset, None, "{} cut at {length}", codec.name());
+            // gzip's CRC-32 is there; nothing tells how many frames of zstd there were.
+            assert_eq!(report.break_offset, (codec == Codec::Zstd).then(|| data_length(&whole)), "{} cut at {length}", codec.name());
         }
     }
 }

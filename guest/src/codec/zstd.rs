@@ -140,7 +140,7 @@ fn check_frame(frame: &[u8], length: usize) -> std::result::Result<(), &'static 
             0 | 1 => {}
             2 => {
                 let block = frame.get(at + 3..).and_then(|rest| rest.get(..(header >> 3) as usize)).ok_or(CUT)?;
-                check_sequences(block).ok_or("a block does not end with its sequences")?;
+                check_block(block)?;
             }
             _ => return Err("a block is of a type that there is not"),
         }
@@ -152,38 +152,72 @@ fn check_frame(frame: &[u8], length: usize) -> std::result::Result<(), &'static 
     }
 }
 
-/// Whether a compressed block has a section of sequences, and nothing behind it
-/// where there are none (RFC 8878, 3.1.1.3).
-fn check_sequences(block: &[u8]) -> Option<()> {
+/// Checks a compressed block (RFC 8878, 3.1.1.3): that there are sequences behind
+/// its literals, or nothing where it has none, and that its Huffman tree is one.
+fn check_block(block: &[u8]) -> std::result::Result<(), &'static str> {
+    let no_sequences = "a block does not end with its sequences";
     let byte = |at: usize| block.get(at).map(|byte| *byte as usize);
-    let first = byte(0)?;
-    let (kind, format) = (first & 3, (first >> 2) & 3);
-    let literals = if kind < 2 {
-        let (header, size) = match format {
-            0 | 2 => (1, first >> 3),
-            1 => (2, first >> 4 | byte(1)? << 4),
-            _ => (3, first >> 4 | byte(1)? << 4 | byte(2)? << 12),
-        };
-        header + if kind == 0 { size } else { 1 }
-    } else {
-        // Two sizes of so many bits each, behind the first four bits.
-        let (header, bits) = match format {
-            0 | 1 => (3, 10),
-            2 => (4, 14),
-            _ => (5, 18),
-        };
-        let mut sizes = 0_u64;
-        for at in (0..header).rev() {
-            sizes = sizes << 8 | byte(at)? as u64;
-        }
-        header + usize::try_from((sizes >> (4 + bits)) & ((1 << bits) - 1)).ok()?
-    };
-    match byte(literals)? {
-        0 => (block.len() == literals + 1).then_some(()),
-        // No sequences, in two bytes: readers do not agree on it.
-        128 if byte(literals + 1)? == 0 => None,
-        _ => Some(()),
+    let literals = Literals::parse(block).ok_or(no_sequences)?;
+    if literals.has_tree && !block.get(literals.header..).is_some_and(is_tree) {
+        return Err("a block's Huffman tree has no two longest codes");
     }
+    match byte(literals.end).ok_or(no_sequences)? {
+        0 if block.len() == literals.end + 1 => Ok(()),
+        // No sequences, in two bytes: readers do not agree on it.
+        128 if byte(literals.end + 1) != Some(0) => Ok(()),
+        0 | 128 => Err(no_sequences),
+        _ => Ok(()),
+    }
+}
+
+/// The section of literals that a block begins with (RFC 8878, 3.1.1.3.1).
+struct Literals {
+    /// The length of its header.
+    header: usize,
+    /// Whether a Huffman tree comes first.
+    has_tree: bool,
+    end: usize,
+}
+
+impl Literals {
+    fn parse(block: &[u8]) -> Option<Self> {
+        const RAW: usize = 0;
+        const TREE: usize = 2;
+        let byte = |at: usize| block.get(at).map(|byte| *byte as usize);
+        let first = byte(0)?;
+        let (kind, format) = (first & 3, (first >> 2) & 3);
+        let (header, length) = if kind < TREE {
+            let (header, size) = match format {
+                0 | 2 => (1, first >> 3),
+                1 => (2, first >> 4 | byte(1)? << 4),
+                _ => (3, first >> 4 | byte(1)? << 4 | byte(2)? << 12),
+            };
+            (header, if kind == RAW { size } else { 1 })
+        } else {
+            // Two sizes of so many bits each, behind the first four bits.
+            let (header, bits) = match format {
+                0 | 1 => (3, 10),
+                2 => (4, 14),
+                _ => (5, 18),
+            };
+            let mut sizes = 0_u64;
+            for at in (0..header).rev() {
+                sizes = sizes << 8 | byte(at)? as u64;
+            }
+            (header, usize::try_from((sizes >> (4 + bits)) & ((1 << bits) - 1)).ok()?)
+        };
+        Some(Self { header, has_tree: kind == TREE, end: header + length })
+    }
+}
+
+/// Whether a description of a Huffman tree gives two symbols the longest code, as
+/// every tree has: zstd refuses one that has not, zrip decodes with it.
+fn is_tree(description: &[u8]) -> bool {
+    let Ok((weights, _)) = zrip_core::huffman::weights::parse_huffman_weights(description) else { return false };
+    // The last weight is not written down: it makes the sum a power of two.
+    let sum = weights.iter().filter(|weight| **weight > 0).map(|weight| 1_u64 << (weight - 1).min(32)).sum::<u64>();
+    let last = (sum + 1).next_power_of_two() - sum;
+    weights.iter().filter(|weight| **weight == 1).count() + usize::from(last == 1) >= 2
 }
 
 #[derive(Default)]
