@@ -191,6 +191,45 @@ fn the_python_reader_reads_and_refuses() {
         let expected = persist().arg("restore").arg(&golden).output().expect("persist starts");
         assert!(output.status.success() && expected.status.success() && output.stdout == expected.stdout, "{output:?}");
     }
-    fs::write(folder.join("damaged.gz"), &good[..good.len() - 1]).expect("the damage");
-    assert!(!read("damaged.gz").status.success());
+    fs::write(folder.join("open.gz"), craft::open_end()).expect("a file");
+    let refused = read("open.gz");
+    assert!(!refused.status.success() && refused.stdout.is_empty());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("does not end with its last frame"), "{refused:?}");
+    let sealed = workspace().join(format!("tests/golden/persist-{}/sealed.json.gz", env!("CARGO_PKG_VERSION")));
+    assert_eq!(read(sealed.to_str().expect("text")).stderr, b"sealed, not checked\n");
+    ok_in(folder, &["snapshot", "empty.json", "small.json.gz"]);
+    for (file, bits) in [("small.json.gz", "8"), (sealed.to_str().expect("text"), "1")] {
+        let mut harness = Command::new("python3");
+        let output = harness.args(["-c", HARNESS]).arg(&reader).arg(folder.join(file)).arg(bits).output().expect("python starts");
+        assert!(output.status.success(), "{file}: {}", String::from_utf8_lossy(&output.stderr));
+        println!("{file}: the page's reader refused all {} damaged files", String::from_utf8_lossy(&output.stdout).trim());
+    }
 }
+
+/// Flipped bits, so many in each byte, truncations and added bytes of a file, for
+/// the reader on the page.
+const HARNESS: &str = "
+import io, sys
+code = compile(open(sys.argv[1]).read(), 'reader.py', 'exec')
+whole = open(sys.argv[2], 'rb').read()
+
+def refuses(file):
+    sys.stdout, sys.stderr = io.TextIOWrapper(io.BytesIO()), io.StringIO()
+    try:
+        exec(code, {'open': lambda *_: io.BytesIO(file)})
+        return False
+    except (Exception, SystemExit):
+        return sys.stdout.buffer.getvalue() == b''
+    finally:
+        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+
+assert not refuses(whole)
+damaged = [
+    whole[:at] + bytes([whole[at] ^ 1 << (at + bit) % 8]) + whole[at + 1 :] for at in range(len(whole)) for bit in range(int(sys.argv[3]))
+]
+damaged += [whole[:length] for length in range(len(whole))]
+damaged += [whole[:at] + bytes([value]) + whole[at:] for at in range(len(whole) + 1) for value in (0, 255)]
+accepted = [number for number, file in enumerate(damaged) if not refuses(file)]
+assert not accepted, accepted
+print(len(damaged))
+";

@@ -82,7 +82,11 @@ fn it_reads_all_golden_files_and_no_file_of_two_states() {
             let is_zstd = path.extension().is_some_and(|extension| extension == "zst");
             let expected = ok_bytes(&["restore", path.to_str().expect("text")]);
             match output.status.code() {
-                Some(0) => assert!(output.stdout == expected, "{}", path.display()),
+                Some(0) => {
+                    assert!(output.stdout == expected, "{}", path.display());
+                    let is_sealed = path.to_str().expect("text").contains("sealed");
+                    assert_eq!(output.stderr == b"sealed, not checked\n", is_sealed, "{}", path.display());
+                }
                 // Checked, but this Python has no zstd.
                 Some(3) => assert!(is_zstd, "{}", path.display()),
                 other => panic!("{}: {other:?}: {}", path.display(), String::from_utf8_lossy(&output.stderr)),
@@ -96,6 +100,11 @@ fn it_reads_all_golden_files_and_no_file_of_two_states() {
     let output = read(folder.path(), "two.gz");
     let says = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(1) && output.stdout.is_empty() && says.contains("a frame does not end"), "{says}");
+    fs::write(folder.path().join("open.gz"), craft::open_end()).expect("a file");
+    let output = read(folder.path(), "open.gz");
+    let says = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && output.stdout.is_empty() && says.contains("the data does not end"), "{says}");
+    assert_eq!(run_in(folder.path(), &["verify", "open.gz"]).code, 5);
 }
 
 fn ok_bytes(arguments: &[&str]) -> Vec<u8> {

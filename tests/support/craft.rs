@@ -216,3 +216,17 @@ pub fn two_states() -> Vec<u8> {
     let hash = from_hex("53611289412d6ffe0f438f65c18b203ba5b043ec31497bb20a673d0371152ee6");
     frames(true, &[(first, 49), (second, 184)], &hash, 1_776_777_405)
 }
+
+/// A snapshot with all that can be right of it, whose first frame leaves its last
+/// block open: an end that is added to this frame closes it, and in its codes the
+/// second frame means the same as alone. The end behind both frames does not close
+/// it, so that other tools go on into the CRC-32.
+pub fn open_end() -> Vec<u8> {
+    let first = from_hex(concat!(
+        "ede3010c00b06dc330fcffffffffffffffffffffffffffffffffffffffffffffff5fffffffffffffffffffffffffffffffffffff",
+        "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff0f0000000000000000000000000000004c72b66ddbb66d",
+        "dbb60d002e4900000000ffff"
+    ));
+    let second = from_hex("72440320402c00e00000ffff");
+    frames(true, &[(first, 274), (second, 60)], &Sha256::digest([b'A'; 334]), 793_884_048)
+}
