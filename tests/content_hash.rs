@@ -104,7 +104,8 @@ fn a_seal_is_shown_and_kept() {
             (Some("not-checked"), Some("none"), Some("snapshot"))
         );
         assert_eq!(ok_in(folder, &["restore", name]), "{}");
-        ok_in(folder, &["verify", name]);
+        assert!(ok_in(folder, &["verify", name]).trim_end().ends_with(", sealed, not checked"));
+        assert!(ok_in(folder, &["restore", name, "-o", "out"]).trim_end().ends_with("2 bytes of state, sealed, not checked"));
         ok_in(folder, &["copy", name, "copy"]);
         assert_eq!(fs::read(folder.join(name)).expect("a file"), fs::read(folder.join("copy")).expect("a file"));
     }

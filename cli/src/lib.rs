@@ -31,7 +31,8 @@ Exit codes: 0 done, 2 wrong argument, 3 not found, 4 exists already or changed m
 5 damaged or not a snapshot, 6 not allowed, 7 bucket missing or not supported, 8 network or
 disk, 9 limit of the sandbox, 10 no key for what is encrypted, 11 not sealed by anybody who is
 trusted, 12 done but not synced (a power cut may undo it), 13 not known whether it was done,
-1 anything else. With 12 and 13 something may have changed; with any other nothing has.";
+1 anything else. With 12 and 13 something may have changed; with any other nothing has. Of
+several snapshots the others are done, and the first that failed decides.";
 
 /// What `--version` says: the version, and what decides how snapshots look, the
 /// format and the component, by the SHA-256 of its bytes in hexadecimal. A command

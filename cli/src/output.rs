@@ -6,7 +6,7 @@ use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
 use clap::Args;
-use persist_model::{ErrorCode, PersistError, Result, SnapshotMetadata};
+use persist_model::{ErrorCode, PersistError, Result, SealState, SnapshotMetadata};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use unit_prefix::NumberPrefix;
@@ -235,6 +235,16 @@ pub fn short_bytes(bytes: u64) -> String {
     match NumberPrefix::decimal(bytes as f64) {
         NumberPrefix::Standalone(number) => format!("{number:.0} B"),
         NumberPrefix::Prefixed(prefix, number) => format!("{number:.2} {prefix}B"),
+    }
+}
+
+/// What to add to a result about the snapshot's seal; nothing if it has none.
+pub(crate) fn seal_note(metadata: &SnapshotMetadata) -> &'static str {
+    match metadata.seal {
+        SealState::None => "",
+        SealState::Checked => ", sealed",
+        SealState::NotChecked => ", sealed, not checked",
+        SealState::Wrong => ", WRONGLY sealed",
     }
 }
 

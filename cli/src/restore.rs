@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::host::{Host, Reader};
-use crate::output::{Failure, Output, exact_bytes, printable};
+use crate::output::{Failure, Output, exact_bytes, printable, seal_note};
 use crate::target::Target;
 
 /// Restore the state of a snapshot.
@@ -47,5 +47,6 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
         return Ok(());
     }
     let target = arguments.output.to_string_lossy();
-    output.report(&metadata, format_args!("restored {}: {} of state", printable(&target), exact_bytes(metadata.uncompressed_size)))
+    let size = exact_bytes(metadata.uncompressed_size);
+    output.report(&metadata, format_args!("restored {}: {size} of state{}", printable(&target), seal_note(&metadata)))
 }

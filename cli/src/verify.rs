@@ -5,7 +5,7 @@ use persist_model::SnapshotMetadata;
 use serde::Serialize;
 
 use crate::host::Host;
-use crate::output::{Failure, Output, exact_bytes, printable};
+use crate::output::{Failure, Output, exact_bytes, printable, seal_note};
 
 /// Check every byte of snapshots.
 ///
@@ -31,8 +31,8 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
     output.for_each(&arguments.src, |src| {
         let location = host.locate_followed(src)?;
         let metadata = host.verify(&location, host.progress(output, "verifying", None))?;
-        let text =
-            format_args!("{}: ok, {} of state, SHA-256 {}", printable(src), exact_bytes(metadata.uncompressed_size), metadata.content_hash);
+        let size = exact_bytes(metadata.uncompressed_size);
+        let text = format_args!("{}: ok, {size} of state, SHA-256 {}{}", printable(src), metadata.content_hash, seal_note(&metadata));
         output.report(&Verified { location: location.to_string(), metadata: &metadata }, text)
     })
 }

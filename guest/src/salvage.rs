@@ -54,8 +54,9 @@ pub struct Report {
     pub missing_size: u64,
     /// Where they belong, in the state's order: the first 1,000 places.
     pub holes: Vec<Hole>,
-    /// Where in the object it breaks first, in bytes from its beginning; none if
-    /// the end of the state was reached and nothing is missing.
+    /// Where in the object it breaks first, in bytes from its beginning; none if all
+    /// of the state came out, as its content hash shows, or, without metadata, gzip's
+    /// CRC-32 and size.
     pub break_offset: Option<u64>,
     /// What was wrong there, or with metadata and table.
     pub reason: Option<Error>,

@@ -293,7 +293,8 @@ impl Reading {
         if !was_replaced {
             return error;
         }
-        let replaced = PersistError::new(ErrorCode::PreconditionFailed, "the snapshot was replaced while it was read");
+        let mut replaced = PersistError::new(ErrorCode::PreconditionFailed, "the snapshot was replaced while it was read");
+        replaced.detail_mut().retryable = true;
         replaced.hint("read it again from the beginning")
     }
 

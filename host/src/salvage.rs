@@ -31,8 +31,8 @@ pub struct SalvageReport {
     /// where the block table is whole.
     pub holes: Vec<Hole>,
     /// Where in the object it breaks, in bytes from its beginning: the first
-    /// place, if there are several; none if the end of the state was reached
-    /// and nothing is missing.
+    /// place, if there are several; none if all of the state came out, as its
+    /// content hash shows, or, without metadata, gzip's CRC-32 and size.
     pub break_offset: Option<u64>,
     /// What was wrong there, or with metadata and table.
     pub reason: Option<PersistError>,

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
-use persist_host::{ErrorCode, PersistError};
+use persist_host::{ErrorCode, ErrorDetail, PersistError};
 use pyo3::exceptions::{
     PyConnectionError, PyException, PyFileExistsError, PyFileNotFoundError, PyMemoryError, PyOSError, PyPermissionError, PyTimeoutError,
 };
@@ -101,7 +101,8 @@ pub(crate) fn from_exception(py: Python<'_>, raised: &PyErr) -> PersistError {
         return PersistError::new(ErrorCode::Cancelled, "cancelled");
     }
     let is = |class: &Bound<'_, pyo3::types::PyType>| raised.is_instance(py, class.as_any());
-    let code = if let Some(code) = outcome(py, raised) {
+    let given = given_code(py, raised);
+    let code = if let Some(code) = given {
         code
     } else if is(&py.get_type::<PyFileNotFoundError>()) {
         ErrorCode::NotFound
@@ -125,10 +126,13 @@ pub(crate) fn from_exception(py: Python<'_>, raised: &PyErr) -> PersistError {
         ErrorCode::AlreadyExists => "an object has this key".to_owned(),
         ErrorCode::AccessDenied => format!("access denied to the storage: {}", raised.value(py)),
         ErrorCode::Unavailable | ErrorCode::Timeout => format!("network error: {}", raised.value(py)),
-        ErrorCode::NotDurable | ErrorCode::OutcomeUnknown => raised.value(py).to_string(),
+        _ if given.is_some() => raised.value(py).to_string(),
         _ => format!("the storage failed: {raised}"),
     };
     let mut detail = PersistError::new(code, message).detail().clone();
+    if given.is_some() {
+        take_advice(py, raised, &mut detail);
+    }
     // What is not there is asked for all the time, and seldom becomes an exception.
     if code != ErrorCode::NotFound {
         detail.facts.push((CAUSE.to_owned(), Causes::keep(raised.clone_ref(py))));
@@ -136,16 +140,20 @@ pub(crate) fn from_exception(py: Python<'_>, raised: &PyErr) -> PersistError {
     PersistError::from_detail(detail)
 }
 
-/// What the storage itself says a write or a delete came to. Both classes are
-/// `OSError`s, of which any other says that it was not done.
-fn outcome(py: Python<'_>, raised: &PyErr) -> Option<ErrorCode> {
-    let errors = py.import("persist.errors").ok()?;
-    let is = |class: &str| errors.getattr(class).is_ok_and(|class| raised.is_instance(py, &class));
-    if is("PersistNotDurableError") {
-        Some(ErrorCode::NotDurable)
-    } else if is("PersistOutcomeUnknownError") {
-        Some(ErrorCode::OutcomeUnknown)
-    } else {
-        None
+/// The code that a storage has given its error, by the error or by its class.
+fn given_code(py: Python<'_>, raised: &PyErr) -> Option<ErrorCode> {
+    let given = py.import("persist.errors").ok()?.getattr("_code_of").ok()?.call1((raised.value(py),)).ok()?;
+    let given: Option<String> = given.extract().ok()?;
+    ErrorCode::CONTRACT.iter().find(|code| Some(code.as_str()) == given.as_deref()).copied()
+}
+
+/// Takes over what a storage's own error says of retrying and of what to do.
+fn take_advice(py: Python<'_>, raised: &PyErr, detail: &mut ErrorDetail) {
+    let value = raised.value(py);
+    if let Ok(retryable) = value.getattr("retryable").and_then(|retryable| retryable.extract()) {
+        detail.retryable = retryable;
+    }
+    if let Ok(hint) = value.getattr("hint").and_then(|hint| hint.extract()) {
+        detail.hint = hint;
     }
 }

@@ -510,6 +510,15 @@ def test_the_tools_touch_snapshots_alone(tmp_path: Path) -> None:
         refused = tools.call(tmp_path, "delete", name)
         assert (refused.code, "it was not deleted" in refused.message) == (expected, True), (name, vars(refused))
         assert tools.snapshot(tmp_path, name, "{}").code in ("already-exists", "invalid-key")
+    # What ends like a snapshot is none if it does not begin like one.
+    length = int.from_bytes(whole[-58:-50], "little")
+    program = b"fn main() {}\n".ljust(length, b"/") + whole[length:]
+    for name, data in {"main.rs": program, "front.json.gz": whole[:20] + b"?" + whole[21:]}.items():
+        (tmp_path / name).write_bytes(data)
+        kept[name] = data
+        assert tools.call(tmp_path, "get-metadata", name).stored_size == len(data)
+        assert tools.snapshot(tmp_path, name, "{}", replace=True).code == "integrity"
+        assert tools.call(tmp_path, "delete", name).code == "integrity"
     assert {name: (tmp_path / name).read_bytes() for name in kept} == kept
     assert tools.call(tmp_path, "delete", "none.json.gz").code == "not-found"
     assert tools.call(tmp_path, "delete", "whole.json.gz") is None

@@ -356,6 +356,37 @@ def test_what_else_a_storage_in_python_raises_says_that_nothing_was_done(way: st
         assert folder.aborted == (0 if "delete" in way else 1)
 
 
+HOST_ALONE = {"memory-limit", "deadline", "cancelled"}
+
+
+@pytest.mark.parametrize("code", [code for code in errors._CODES if code not in {"other", *HOST_ALONE}])
+def test_the_code_that_a_storage_in_python_gives_is_the_one_that_arrives(code: str) -> None:
+    kind = errors._CODES[code][0]
+    for way in WAYS:
+        folder = DictStorage()
+        folder.objects["there"] = b"object"
+        folder.before = raising(kind("The disk says no.", code, retryable=True, hint="ask the disk"))
+        with pytest.raises(kind) as raised:
+            changes(folder)[way]()
+        error = raised.value
+        assert (error.code, error.retryable, error.hint) == (code, True, "ask the disk"), way
+
+
+def test_the_class_of_an_error_stands_for_its_code_where_it_has_one() -> None:
+    for kind, code in [
+        (persist.PersistUntrustedError, "untrusted"),
+        (persist.PersistNoKeyError, "no-key"),
+        (persist.PersistConflictError, "already-exists"),
+        (persist.PersistAccessError, "access-denied"),
+        (persist.PersistStorageError, "io"),
+    ]:
+        folder = DictStorage()
+        folder.before = raising(kind("The disk says no."))
+        with pytest.raises(kind) as raised:
+            persist.snapshot({}, folder, "x")
+        assert raised.value.code == code
+
+
 @pytest.mark.parametrize("way", [way for way in WAYS if "Async" not in way])
 @pytest.mark.parametrize("is_late", [True, False])
 def test_an_interrupt_within_a_change_says_that_it_is_not_known(way: str, is_late: bool) -> None:

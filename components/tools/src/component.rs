@@ -133,6 +133,16 @@ fn kept(error: snapshots::Error, what_was_not_done: &str) -> snapshots::Error {
     snapshots::Error { message: format!("{}; {what_was_not_done}", error.message), ..error }
 }
 
+/// The metadata of what can be read as a snapshot from its first byte: metadata
+/// and table are right, and so is the first block. Whatever else a file ends like a
+/// snapshot for, it does not begin like one.
+fn snapshot_at(key: &str) -> Result<snapshots::Metadata, snapshots::Error> {
+    let options = snapshots::RestoreOptions { check_content_hash: false };
+    let restorer = snapshots::open_restorer(key, options)?;
+    restorer.read(1)?;
+    Ok(restorer.metadata())
+}
+
 /// Changes the snapshot that was just looked at, and nothing that came since,
 /// where the storage can tell.
 fn change<T>(
@@ -154,7 +164,7 @@ fn save(key: &str, state: &str, options: tools::SnapshotOptions) -> Result<snaps
     if !replace {
         return snapshots::save_text(key, state, &options);
     }
-    match snapshots::get_metadata(key) {
+    match snapshot_at(key) {
         Ok(found) => change(&found, |precondition| {
             options.precondition = precondition;
             snapshots::save_text(key, state, &options)
@@ -165,7 +175,7 @@ fn save(key: &str, state: &str, options: tools::SnapshotOptions) -> Result<snaps
 }
 
 fn delete(key: &str) -> Result<(), snapshots::Error> {
-    match snapshots::get_metadata(key) {
+    match snapshot_at(key) {
         Ok(found) => change(&found, |precondition| snapshots::delete(key, &precondition)),
         Err(error) if error.code == types::ErrorCode::NotFound => Err(error),
         Err(error) => Err(kept(error, "it was not deleted")),

@@ -49,7 +49,7 @@ impl fmt::Display for Sheet<'_> {
         line("checked", &format!("{} against the hashes in the snapshot", exact_bytes(report.checked_size)))?;
         match report.break_offset {
             Some(offset) => line("break", &format!("at byte {offset} of the snapshot"))?,
-            None => line("break", "none: the end of the state was reached")?,
+            None => line("break", "none: this is all of the state")?,
         }
         for hole in report.holes.iter().take(SHOWN_HOLES) {
             line("hole", &format!("{} at byte {} of the state", exact_bytes(hole.length), hole.state_offset))?;

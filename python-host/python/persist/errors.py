@@ -212,3 +212,18 @@ def _from_host(
 ) -> PersistError:
     """The exception for an error of the host."""
     return _CODES[code][0](message, code, location, retryable, hint, facts)
+
+
+def _code_of(error: BaseException) -> str | None:
+    """The code of an error that a storage raises: its own, or that of a class that
+    stands for one code alone.
+    """
+    if not isinstance(error, PersistError):
+        return None
+    if error.code != "other":
+        return error.code
+    for kind in type(error).__mro__:
+        codes = [code for code, (of_code, _) in _CODES.items() if of_code is kind]
+        if len(codes) == 1:
+            return codes[0]
+    return None

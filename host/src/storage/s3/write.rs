@@ -187,6 +187,9 @@ impl S3Writer {
             let error = PersistError::new(ErrorCode::PreconditionFailed, "the object to copy from was replaced meanwhile");
             return Err(error.at(self.object.connection.locate(source.key)));
         }
+        if length == 0 {
+            return Ok(());
+        }
         if end > found.size {
             let message = format!("the object to copy from has {} bytes, fewer than the {end} that were asked for", found.size);
             return Err(PersistError::new(ErrorCode::Io, message).at(self.object.connection.locate(source.key)));
