@@ -24,7 +24,7 @@ const GZIP_PAYLOAD: usize = 16_000;
 const GZIP_OVERHEAD: usize = 26;
 
 /// Bytes before a payload in a zstd carrier: magic and length.
-const ZSTD_OVERHEAD: usize = 8;
+pub(crate) const ZSTD_OVERHEAD: usize = 8;
 
 impl Section {
     fn name(self) -> &'static str {
@@ -113,4 +113,12 @@ pub(crate) fn uncarry(codec: Codec, section: Section, carriers: &[u8], length: u
         return Err(Error::integrity(format!("the {} was changed, at byte {}", section.name(), offset.saturating_add(at as u64))));
     }
     Ok(payload)
+}
+
+/// The length of the payload in a section's zstd carrier that begins with these
+/// bytes.
+pub(crate) fn zstd_length(section: Section, beginning: &[u8]) -> Option<usize> {
+    let (magic, rest) = beginning.split_first_chunk::<4>()?;
+    let length = rest.first_chunk::<4>()?;
+    (u32::from_le_bytes(*magic) == section.zstd_magic()).then_some(u32::from_le_bytes(*length) as usize)
 }

@@ -12,11 +12,14 @@ use std::io::Read;
 use flate2::{Decompress, FlushDecompress, Status};
 use sha2::{Digest, Sha256};
 
+use crate::carrier::{self, Section};
 use crate::codec::{self, BlockRef, Codec, Decoder, zstd};
 use crate::error::{Error, ErrorCode, Result};
-use crate::metadata::Metadata;
+use crate::footer::MAX_METADATA;
+use crate::metadata::{Document, Metadata};
 use crate::open::{Head, OpenSnapshot, end_of_content, read_all, until_stable};
 use crate::storage::{ByteRange, ObjectInfo, Reader, Storage};
+use crate::table::{MAX_BLOCKS, ROW};
 
 /// The most that is asked of storage, and decompressed, at a time.
 const CHUNK: usize = 1 << 16;
@@ -118,11 +121,21 @@ enum Next {
     Bytes,
     /// None here, but perhaps later.
     Hole(Hole, Break),
-    /// The end of the data, at this byte of the object, and whether what was read is
-    /// shown to be all of a state.
-    End { offset: u64, is_proven: bool },
+    /// The end of the data, at this byte of the object.
+    End { offset: u64, proof: Proof },
     /// No more bytes can be had.
     Break(Break),
+}
+
+/// What shows that all of a state was read, where the metadata is lost.
+enum Proof {
+    /// Nothing.
+    None,
+    /// CRC-32 and size were right.
+    Checksum,
+    /// It has to have this SHA-256, by a document that stands behind the data and
+    /// could not be checked itself.
+    ContentHash(String),
 }
 
 impl<S: Storage> Salvager<S> {
@@ -230,10 +243,13 @@ impl<S: Storage> Salvager<S> {
                 self.report.add_break(found);
             }
             Next::End { .. } if self.has_nothing() => self.read_from_the_front()?,
-            Next::End { offset, is_proven } => {
-                let is_whole = match &self.report.metadata {
-                    Some(metadata) => metadata.content_hash == crate::hash::hex(&self.content_hash.finalize_reset()),
-                    None => is_proven,
+            Next::End { offset, proof } => {
+                let found = crate::hash::hex(&self.content_hash.finalize_reset());
+                let is_whole = match (&self.report.metadata, proof) {
+                    (Some(metadata), _) => metadata.content_hash == found,
+                    (None, Proof::ContentHash(expected)) => expected == found,
+                    (None, Proof::Checksum) => true,
+                    (None, Proof::None) => false,
                 };
                 if !is_whole {
                     self.report.add_break(Break { offset, reason: Error::integrity("this is not the whole state that was saved") });
@@ -310,7 +326,7 @@ impl<S: Storage> BlockSource<S> {
             self.batch = self.snapshot.blocks().skip(self.next).take(BATCH).collect();
         }
         let Some(wanted) = self.batch.get(in_batch) else {
-            return Ok(Next::End { offset: self.snapshot.head.footer.data, is_proven: false });
+            return Ok(Next::End { offset: self.snapshot.head.footer.data, proof: Proof::None });
         };
         // What stands around the frames holds nothing of the state.
         let frame =
@@ -443,7 +459,7 @@ impl<R: Reader> GzipSource<R> {
         self.input.include_zeros();
         let offset = self.input.position;
         Ok(if self.input.peek(8)? == expected {
-            Next::End { offset, is_proven: true }
+            Next::End { offset, proof: Proof::Checksum }
         } else {
             Next::Break(self.broken("CRC-32 or size of the state are wrong"))
         })
@@ -472,7 +488,8 @@ impl<R: Reader> ZstdSource<R> {
         let head = self.input.peek(zstd::HEADER)?;
         if head.get(1..4) == Some(&ZSTD_SKIPPABLE) && head.first().is_some_and(|first| first >> 4 == 5) {
             // Frames before it may be gone without a trace.
-            return Ok(Next::End { offset: start, is_proven: false });
+            let proof = self.content_hash()?.map_or(Proof::None, Proof::ContentHash);
+            return Ok(Next::End { offset: start, proof });
         }
         let broken = |offset, what: &str| Break { offset, reason: Error::integrity(what) };
         if head.is_empty() {
@@ -495,7 +512,7 @@ impl<R: Reader> ZstdSource<R> {
         let decoded = zrip::FrameDecoder::with_limit(frame, size as usize).read_to_end(block);
         self.input.skip(length);
         if decoded.is_ok() && block.len() == size as usize {
-            let end = Next::End { offset: self.input.position, is_proven: false };
+            let end = Next::End { offset: self.input.position, proof: Proof::None };
             return Ok(if size == 0 { end } else { Next::Bytes });
         }
         if !cut {
@@ -505,5 +522,30 @@ impl<R: Reader> ZstdSource<R> {
         }
         self.broken = Some(broken(self.input.position, "the file ends before the state does"));
         Ok(Next::Bytes)
+    }
+    /// The content hash in the document behind the table, if both are there.
+    fn content_hash(&mut self) -> Result<Option<String>> {
+        for (section, most) in [(Section::Table, MAX_BLOCKS as usize * ROW), (Section::Metadata, MAX_METADATA)] {
+            let Some(length) = carrier::zstd_length(section, self.input.peek(carrier::ZSTD_OVERHEAD)?) else { return Ok(None) };
+            if length > most {
+                return Ok(None);
+            }
+            self.input.skip(carrier::ZSTD_OVERHEAD);
+            if section == Section::Metadata {
+                let json = self.input.peek(length)?;
+                let document = (json.len() == length).then(|| Document::parse(json));
+                return Ok(document.and_then(Result::ok).map(|document| document.content_hash));
+            }
+            let mut left = length;
+            while left > 0 {
+                let now = self.input.peek(left.min(CHUNK))?.len();
+                if now == 0 {
+                    return Ok(None);
+                }
+                self.input.skip(now.min(left));
+                left = left.saturating_sub(now);
+            }
+        }
+        Ok(None)
     }
 }

@@ -224,8 +224,8 @@ pub fn two_states() -> Vec<u8> {
 pub fn open_end() -> Vec<u8> {
     let first = from_hex(concat!(
         "ede3010c00b06dc330fcffffffffffffffffffffffffffffffffffffffffffffff5fffffffffffffffffffffffffffffffffffff",
-        "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff0f0000000000000000000000000000004c72b66ddbb66d",
-        "dbb60d002e4900000000ffff"
+        "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff0f0000000000000000000000000000",
+        "004c72b66ddbb66ddbb60d002e4900000000ffff"
     ));
     let second = from_hex("72440320402c00e00000ffff");
     frames(true, &[(first, 274), (second, 60)], &Sha256::digest([b'A'; 334]), 793_884_048)
