@@ -104,7 +104,8 @@ fn files_of(folder: &Path) -> Vec<Case> {
     let future = [&2_u32.to_le_bytes()[..], &good[fields + 12..fields + 32], &[0; 32]].concat();
     case("a future format", &changed(fields + 8, &future), 5, "format 2");
     case("a changed format number", &changed(fields + 8, &2_u32.to_le_bytes()), 5, "changed from 1 to 2");
-    case("a far future format", &changed(fields + 8, &u32::MAX.to_le_bytes()), 5, "format 4294967295");
+    let far = [&u32::MAX.to_le_bytes()[..], &future[4..]].concat();
+    case("a far future format", &changed(fields + 8, &far), 5, "format 4294967295");
     case("format 0", &changed(fields + 8, &[0; 4]), 5, "format 0");
     case("a seal that is not there", &changed(fields + 12, &[1]), 5, "its footer declares");
     case("a seal of 2^32 - 1", &changed(fields + 12, &u32::MAX.to_le_bytes()), 5, "the footer declares");
