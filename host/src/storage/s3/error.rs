@@ -173,7 +173,10 @@ fn unreachable_service(error: &(dyn Error + 'static), is_timeout: bool) -> Failu
     } else if says("dns error") || says("lookup address") {
         let message = "network error: the server's name was not found (DNS)".to_owned();
         (ErrorCode::Unavailable, message, "check the spelling of endpoint and region, and the name service", false)
-    } else if says("certificate") || says("CertificateRequired") || says("InvalidContentType") || says("tls") || says("TLS") {
+    } else if says("client error (Connect)")
+        && ["certificate", "CertificateRequired", "InvalidContentType", "tls", "TLS"].iter().any(|word| says(word))
+    {
+        // Once connected, TLS says that a connection ends early, too: see below.
         let message = format!("network error: no secure connection (TLS): {root}");
         let hint = "check the endpoint's scheme; a certificate authority of your own goes into AWS_CA_BUNDLE";
         (ErrorCode::Unavailable, message, hint, false)
