@@ -373,18 +373,19 @@ def test_the_code_that_a_storage_in_python_gives_is_the_one_that_arrives(code: s
 
 
 def test_the_class_of_an_error_stands_for_its_code_where_it_has_one() -> None:
-    for kind, code in [
+    cases: list[tuple[type[persist.PersistError], str]] = [
         (persist.PersistUntrustedError, "untrusted"),
         (persist.PersistNoKeyError, "no-key"),
         (persist.PersistConflictError, "already-exists"),
         (persist.PersistAccessError, "access-denied"),
         (persist.PersistStorageError, "io"),
-    ]:
+    ]
+    for kind, code in cases:
         folder = DictStorage()
         folder.before = raising(kind("The disk says no."))
-        with pytest.raises(kind) as raised:
-            persist.snapshot({}, folder, "x")
-        assert raised.value.code == code
+        with pytest.raises(persist.PersistError) as raised:
+            changes(folder)["save_bytes"]()
+        assert (type(raised.value), raised.value.code) == (kind, code)
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS if "Async" not in way])
