@@ -179,6 +179,9 @@ fn read_up_to(reader: &mut dyn StorageReader, wanted: usize) -> Result<Vec<u8>> 
     Ok(bytes)
 }
 
+/// What is reserved for a state because its metadata says that it is so large.
+const MAX_RESERVED: usize = 64 << 20;
+
 /// More than the frame of the largest block has, with what is around it.
 const MAX_SLICE: usize = 16 << 20;
 
@@ -247,8 +250,11 @@ impl SnapshotReader {
         let mut state = Vec::new();
         while let Some(chunk) = self.next_chunk()? {
             if state.is_empty() {
-                // Often all of it.
+                // Often all of it. Where there is more, a buffer that grows would
+                // touch its memory again and again.
+                let size = usize::try_from(self.metadata.uncompressed_size).unwrap_or(usize::MAX);
                 state = chunk;
+                let _ = state.try_reserve_exact(size.min(MAX_RESERVED).saturating_sub(state.len()));
                 progress(state.len() as u64)?;
                 continue;
             }
