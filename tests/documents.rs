@@ -5,6 +5,8 @@
 
 #[path = "support/craft.rs"]
 mod craft;
+#[path = "support/damage.rs"]
+mod damage;
 mod support;
 
 use std::fs;
@@ -200,7 +202,8 @@ fn the_python_reader_reads_and_refuses() {
     ok_in(folder, &["snapshot", "empty.json", "small.json.gz"]);
     for (file, bits) in [("small.json.gz", "8"), (sealed.to_str().expect("text"), "1")] {
         let mut harness = Command::new("python3");
-        let output = harness.args(["-c", HARNESS]).arg(&reader).arg(folder.join(file)).arg(bits).output().expect("python starts");
+        let output =
+            harness.args(["-c", &damage::harness(HARNESS)]).arg(&reader).arg(folder.join(file)).arg(bits).output().expect("python starts");
         assert!(output.status.success(), "{file}: {}", String::from_utf8_lossy(&output.stderr));
         println!("{file}: the page's reader refused all {} damaged files", String::from_utf8_lossy(&output.stdout).trim());
     }
@@ -209,7 +212,7 @@ fn the_python_reader_reads_and_refuses() {
 /// Flipped bits, so many in each byte, truncations and added bytes of a file, for
 /// the reader on the page.
 const HARNESS: &str = "
-import io, sys
+import io
 code = compile(open(sys.argv[1]).read(), 'reader.py', 'exec')
 whole = open(sys.argv[2], 'rb').read()
 
@@ -224,12 +227,5 @@ def refuses(file):
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
 
 assert not refuses(whole)
-damaged = [
-    whole[:at] + bytes([whole[at] ^ 1 << (at + bit) % 8]) + whole[at + 1 :] for at in range(len(whole)) for bit in range(int(sys.argv[3]))
-]
-damaged += [whole[:length] for length in range(len(whole))]
-damaged += [whole[:at] + bytes([value]) + whole[at:] for at in range(len(whole) + 1) for value in (0, 255)]
-accepted = [number for number, file in enumerate(damaged) if not refuses(file)]
-assert not accepted, accepted
-print(len(damaged))
+report(whole, refuses, int(sys.argv[3]))
 ";

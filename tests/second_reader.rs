@@ -5,6 +5,8 @@
 
 #[path = "support/craft.rs"]
 mod craft;
+#[path = "support/damage.rs"]
+mod damage;
 mod support;
 
 use std::fs;
@@ -116,7 +118,7 @@ fn ok_bytes(arguments: &[&str]) -> Vec<u8> {
 /// Every flipped bit, truncation and added byte of a small snapshot, in one
 /// Python process.
 const HARNESS: &str = "
-import sys, zlib
+import zlib
 sys.path.insert(0, sys.argv[1])
 import reader
 
@@ -130,12 +132,7 @@ def refuses(file):
 
 whole = open(sys.argv[2], 'rb').read()
 assert not refuses(whole)
-damaged = [whole[: bit // 8] + bytes([whole[bit // 8] ^ 1 << bit % 8]) + whole[bit // 8 + 1 :] for bit in range(len(whole) * 8)]
-damaged += [whole[:length] for length in range(len(whole))]
-damaged += [whole[:at] + bytes([value]) + whole[at:] for at in range(len(whole) + 1) for value in (0, 255)]
-accepted = [number for number, file in enumerate(damaged) if not refuses(file)]
-assert not accepted, accepted
-print(len(damaged))
+report(whole, refuses, 8)
 ";
 
 #[test]
@@ -148,7 +145,7 @@ fn it_refuses_every_damaged_one() {
     for name in ["x.gz", "x.zst"] {
         ok_in(folder.path(), &["snapshot", "state", name]);
         let mut command = Command::new("python3");
-        command.args(["-B", "-c", HARNESS]).arg(reader().parent().expect("a folder")).arg(folder.path().join(name));
+        command.args(["-B", "-c", &damage::harness(HARNESS)]).arg(reader().parent().expect("a folder")).arg(folder.path().join(name));
         let output = command.output().expect("python starts");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         println!("{name}: the second reader refused all {} damaged files", String::from_utf8_lossy(&output.stdout).trim());

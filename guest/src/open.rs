@@ -84,8 +84,8 @@ impl Head {
     }
 
     /// Reads what is left of an object: bytes may have been added behind its
-    /// footer, or before it, or be missing there. What has both too many bytes before
-    /// it and something behind it may stand in the state, and is not asked.
+    /// footer, or before it, or be missing there. A footer with both too many bytes
+    /// before it and something after it may be part of the state, and is skipped.
     pub(crate) fn open_damaged<S: Storage>(storage: &S, info: &ObjectInfo, end_of_content: u64) -> Result<Option<Self>> {
         // A footer may end with zeros of its own.
         let end = info.size.min(end_of_content.saturating_add(ZEROS_OF_FOOTER));

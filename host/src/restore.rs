@@ -179,7 +179,8 @@ fn read_up_to(reader: &mut dyn StorageReader, wanted: usize) -> Result<Vec<u8>> 
     Ok(bytes)
 }
 
-/// What is reserved for a state because its metadata says that it is so large.
+/// The most bytes that are reserved for a state because its metadata says how large
+/// it is.
 const MAX_RESERVED: usize = 64 << 20;
 
 /// More than the frame of the largest block has, with what is around it.
@@ -282,12 +283,12 @@ impl Output {
 }
 
 impl Reading {
-    /// What an error means that was met while the state was read. A storage without
-    /// etags can't be asked for the version that was opened: if another one is there
-    /// now, the two were mixed.
+    /// What an error means that was met while the state was read in blocks. A storage
+    /// without etags can't be asked for the version that was opened: if another one is
+    /// there now, the two were mixed. Where the component reads, it asks itself.
     fn explain(&mut self, error: PersistError, metadata: &SnapshotMetadata) -> PersistError {
         let may_be_mixed = matches!(error.code(), ErrorCode::Integrity | ErrorCode::InvalidFormat | ErrorCode::Io);
-        if metadata.etag.is_some() || !may_be_mixed {
+        if metadata.etag.is_some() || !may_be_mixed || !matches!(self.output, Output::Blocks(_)) {
             return error;
         }
         let key = metadata.key.as_str();

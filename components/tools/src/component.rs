@@ -133,9 +133,8 @@ fn kept(error: snapshots::Error, what_was_not_done: &str) -> snapshots::Error {
     snapshots::Error { message: format!("{}; {what_was_not_done}", error.message), ..error }
 }
 
-/// The metadata of what can be read as a snapshot from its first byte: metadata
-/// and table are right, and so is the first block. Whatever else a file ends like a
-/// snapshot for, it does not begin like one.
+/// The metadata of a snapshot whose metadata, table and first block are right. A
+/// file that only ends like a snapshot fails here.
 fn snapshot_at(key: &str) -> Result<snapshots::Metadata, snapshots::Error> {
     let options = snapshots::RestoreOptions { check_content_hash: false };
     let restorer = snapshots::open_restorer(key, options)?;
