@@ -20,7 +20,7 @@ use crate::restore::Restorer;
 use crate::salvage::{Hole, Salvager};
 use crate::save::Saver;
 use crate::snapshots::{self, ListEntry, ListFilter};
-use crate::storage::{ByteRange, ObjectInfo, Precondition, Reader, Storage, WriteOptions, Writer};
+use crate::storage::{ByteRange, ObjectInfo, Precondition, Reader, Storage, WriteOptions, Writer, one_by_one};
 use crate::verify::{self, Verifier};
 
 struct Component;
@@ -94,6 +94,18 @@ impl Storage for HostStorage {
             ByteRange::Suffix(length) => host::ByteRange::Suffix(length),
         };
         Ok(host::open_read(key, &host::ReadOptions { range, if_match: if_match.map(str::to_owned) })?)
+    }
+
+    fn read_ends(&self, keys: &[&str], length: u64) -> Result<Vec<Result<(ObjectInfo, Vec<u8>)>>> {
+        if !host::capabilities().contains(host::CapabilitySet::READ_MANY) {
+            return one_by_one(self, keys, length);
+        }
+        let request = |key: &&str| host::ReadRequest { key: (*key).to_owned(), range: host::ByteRange::Suffix(length), if_match: None };
+        let answers = host::read_many(&keys.iter().map(request).collect::<Vec<_>>())?;
+        if answers.len() != keys.len() {
+            return Err(Error::new(ErrorCode::Io, format!("the storage gave {} answers to {} reads", answers.len(), keys.len())));
+        }
+        Ok(answers.into_iter().map(|answer| answer.map(|read| (read.info.into(), read.bytes)).map_err(Error::from)).collect())
     }
 
     fn stat(&self, key: &str) -> Result<ObjectInfo> {

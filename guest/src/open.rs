@@ -4,14 +4,14 @@ use crate::codec::{BlockRef, Codec, zstd};
 use crate::error::{Error, ErrorCode, Result};
 use crate::footer::{self, Checked, Footer};
 use crate::metadata::{Document, Metadata};
-use crate::storage::{ByteRange, ObjectInfo, Reader, Storage};
+use crate::storage::{ByteRange, ObjectInfo, Reader, Storage, read_all};
 use crate::table::Table;
 
 /// The first request for an object: footer, seal and metadata are always in it,
 /// and the table of a state of up to about 1.5 GiB (gzip).
-const TAIL: u64 = 65_536;
+pub(crate) const TAIL: u64 = 65_536;
 
-/// The most that is asked of storage in one call.
+/// The zeros that are looked through in one read.
 const CHUNK: usize = 1 << 20;
 
 /// How many zeros at the end of an object are looked through for what is before
@@ -24,24 +24,6 @@ const ZEROS_OF_FOOTER: u64 = 64;
 
 /// How often a snapshot that is replaced while it is opened is opened anew.
 const ATTEMPTS: u32 = 3;
-
-/// Reads to the end of a range that has at most `most` bytes.
-pub(crate) fn read_all(reader: &mut impl Reader, most: usize) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    while bytes.len() < most {
-        let want = u32::try_from((most - bytes.len()).min(CHUNK)).unwrap_or(u32::MAX);
-        let chunk = reader.read(want)?;
-        if chunk.is_empty() {
-            break;
-        }
-        if bytes.is_empty() {
-            bytes = chunk;
-        } else {
-            bytes.extend_from_slice(&chunk);
-        }
-    }
-    Ok(bytes)
-}
 
 /// Reads a range that has to have exactly `length` bytes.
 pub(crate) fn read_exact(reader: &mut impl Reader, length: usize) -> Result<Vec<u8>> {
@@ -76,6 +58,14 @@ impl Head {
     /// Reads the last bytes of an object and what they say.
     pub(crate) fn open<S: Storage>(storage: &S, key: &str) -> Result<Self> {
         let (info, tail) = read_tail(storage, key)?;
+        Self::of_tail(storage, info, tail)
+    }
+
+    /// What the last bytes of an object say, as many as [`TAIL`] or all of it.
+    pub(crate) fn of_tail<S: Storage>(storage: &S, info: ObjectInfo, tail: Vec<u8>) -> Result<Self> {
+        if tail.len() as u64 != info.size.min(TAIL) {
+            return Err(Error::short_read(tail.len() as u64, info.size.min(TAIL)));
+        }
         let Some(footer) = Footer::parse(&tail, info.size)? else {
             return Err(no_footer(storage, &info, &tail)?);
         };
@@ -174,8 +164,7 @@ fn disagreeing_sizes() -> Error {
 fn read_tail<S: Storage>(storage: &S, key: &str) -> Result<(ObjectInfo, Vec<u8>)> {
     let mut reader = storage.open_read(key, ByteRange::Suffix(TAIL), None)?;
     let info = reader.info();
-    let length = usize::try_from(info.size.min(TAIL)).unwrap_or(usize::MAX);
-    let tail = read_exact(&mut reader, length)?;
+    let tail = read_all(&mut reader, usize::try_from(info.size.min(TAIL)).unwrap_or(usize::MAX))?;
     Ok((info, tail))
 }
 

@@ -17,8 +17,8 @@ use crate::codec::{self, BlockRef, Codec, Decoder, zstd};
 use crate::error::{Error, ErrorCode, Result};
 use crate::footer::MAX_METADATA;
 use crate::metadata::{Document, Metadata};
-use crate::open::{Head, OpenSnapshot, end_of_content, read_all, until_stable};
-use crate::storage::{ByteRange, ObjectInfo, Reader, Storage};
+use crate::open::{Head, OpenSnapshot, end_of_content, until_stable};
+use crate::storage::{ByteRange, ObjectInfo, Reader, Storage, read_all};
 use crate::table::{MAX_BLOCKS, ROW};
 
 /// The most that is asked of storage, and decompressed, at a time.

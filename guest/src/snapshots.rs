@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::metadata::{Metadata, SaveOptions, stored_time};
-use crate::open::{Head, until_stable};
+use crate::open::{Head, TAIL, until_stable};
 use crate::restore::Restorer;
 use crate::save::Saver;
 use crate::storage::{ObjectInfo, Storage};
@@ -17,6 +17,10 @@ pub const MAX_PAGE: u32 = 1000;
 /// A page of a listing ends early once its entries hold so many bytes of
 /// metadata and errors, so that its memory is bounded.
 const PAGE_BYTES: usize = 1 << 20;
+
+/// Objects whose last bytes are asked for in one call: 8 MiB, the most that the
+/// contract allows.
+const ENDS: usize = 128;
 
 /// Saves a state that is in memory.
 pub fn save<S: Storage>(storage: &S, key: &str, state: &[u8], mut options: SaveOptions) -> Result<Metadata> {
@@ -160,26 +164,34 @@ pub fn list<S: Storage>(storage: &S, prefix: &str, start_after: Option<&str>, li
     let last = objects.last().map(|info| info.key.clone());
     let mut page = ListPage::default();
     let mut bytes = 0;
-    for info in objects {
-        let key = info.key.clone();
-        let entry = match metadata(storage, &key) {
-            Ok(metadata) => Some(ListEntry::Snapshot(Box::new(metadata))),
-            // Deleted since it was listed.
-            Err(error) if error.code == ErrorCode::NotFound => None,
-            Err(error) if is_about_object(error.code) => Some(ListEntry::Unreadable { info, error }),
-            Err(error) => return Err(error),
-        };
-        let is_wanted = |entry: &ListEntry| match entry {
-            ListEntry::Snapshot(metadata) => filter.wants(metadata),
-            ListEntry::Unreadable { .. } => true,
-        };
-        if let Some(entry) = entry.filter(is_wanted) {
-            bytes += memory_of(&entry);
-            page.entries.push(entry);
-        }
-        if bytes > PAGE_BYTES && Some(&key) != last.as_ref() {
-            page.next = Some(key);
-            return Ok(page);
+    for objects in objects.chunks(ENDS) {
+        let keys: Vec<&str> = objects.iter().map(|info| info.key.as_str()).collect();
+        for (info, end) in objects.iter().zip(storage.read_ends(&keys, TAIL)?) {
+            let read = match end.and_then(|(found, tail)| Head::of_tail(storage, found, tail)) {
+                Ok(head) => Ok(head.metadata()),
+                // Replaced between two reads, perhaps: once more, by itself.
+                Err(error) if matches!(error.code, ErrorCode::PreconditionFailed | ErrorCode::Io) => metadata(storage, &info.key),
+                Err(error) => Err(error.at(&info.key)),
+            };
+            let entry = match read {
+                Ok(metadata) => Some(ListEntry::Snapshot(Box::new(metadata))),
+                // Deleted since it was listed.
+                Err(error) if error.code == ErrorCode::NotFound => None,
+                Err(error) if is_about_object(error.code) => Some(ListEntry::Unreadable { info: info.clone(), error }),
+                Err(error) => return Err(error),
+            };
+            let is_wanted = |entry: &ListEntry| match entry {
+                ListEntry::Snapshot(metadata) => filter.wants(metadata),
+                ListEntry::Unreadable { .. } => true,
+            };
+            if let Some(entry) = entry.filter(is_wanted) {
+                bytes += memory_of(&entry);
+                page.entries.push(entry);
+            }
+            if bytes > PAGE_BYTES && Some(&info.key) != last.as_ref() {
+                page.next = Some(info.key.clone());
+                return Ok(page);
+            }
         }
     }
     page.next = last.filter(|_| !complete);

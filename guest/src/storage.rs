@@ -69,12 +69,50 @@ pub trait Storage: Clone {
     fn open_write(&self, key: &str, options: WriteOptions) -> Result<Self::Writer>;
     /// Begins to read an object, of this etag if one is given.
     fn open_read(&self, key: &str, range: ByteRange, if_match: Option<&str>) -> Result<Self::Reader>;
+    /// The last bytes of objects, at most `length` of each: for all of them at once
+    /// as far as the storage can. The answers are in the order of the keys, and each
+    /// is for itself.
+    fn read_ends(&self, keys: &[&str], length: u64) -> Result<Vec<Result<(ObjectInfo, Vec<u8>)>>> {
+        one_by_one(self, keys, length)
+    }
     /// The facts of an object.
     fn stat(&self, key: &str) -> Result<ObjectInfo>;
     /// Deletes an object.
     fn delete(&self, key: &str, precondition: Precondition) -> Result<()>;
     /// Objects in the order of their keys, at most `limit`.
     fn list_objects(&self, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<ObjectInfo>>;
+}
+
+/// [`Storage::read_ends`] of a storage that reads one object at a time.
+pub(crate) fn one_by_one<S: Storage>(storage: &S, keys: &[&str], length: u64) -> Result<Vec<Result<(ObjectInfo, Vec<u8>)>>> {
+    let read = |key: &&str| {
+        let mut reader = storage.open_read(key, ByteRange::Suffix(length), None)?;
+        let info = reader.info();
+        let bytes = read_all(&mut reader, usize::try_from(length).unwrap_or(usize::MAX))?;
+        Ok((info, bytes))
+    };
+    Ok(keys.iter().map(read).collect())
+}
+
+/// The most that is asked of an object in one call.
+const CHUNK: usize = 1 << 20;
+
+/// Reads to the end of a range that has at most `most` bytes.
+pub(crate) fn read_all(reader: &mut impl Reader, most: usize) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    while bytes.len() < most {
+        let want = u32::try_from((most - bytes.len()).min(CHUNK)).unwrap_or(u32::MAX);
+        let chunk = reader.read(want)?;
+        if chunk.is_empty() {
+            break;
+        }
+        if bytes.is_empty() {
+            bytes = chunk;
+        } else {
+            bytes.extend_from_slice(&chunk);
+        }
+    }
+    Ok(bytes)
 }
 
 /// An object being written; dropped without commit, it aborts.
