@@ -17,7 +17,7 @@ use persist_host::{
 };
 use support::moto::Moto;
 use support::proxy::{DELAY, Fault, OPERATIONS, Operation, Proxy, When};
-use support::server::{Server, adapter_with};
+use support::server::{Server, adapter_in, adapter_with};
 
 const KEY: &str = "agents/one/0001.json.gz";
 
@@ -52,25 +52,39 @@ fn is_transient(fault: Fault) -> bool {
     }
 }
 
+/// Whether the answer is lost, so that nobody knows what became of the request.
+fn loses_answer(fault: Fault) -> bool {
+    matches!(fault, Fault::Delay | Fault::Refuse | Fault::ResetRequest | Fault::ResetResponse | Fault::CutBody | Fault::LoseReply)
+}
+
+/// Whether the request is what makes or removes an object.
+fn changes_object(operation: Operation) -> bool {
+    matches!(operation, Operation::PutObject | Operation::CompleteUpload | Operation::DeleteObject)
+}
+
 /// What an error that comes of a fault may be called.
-fn is_right(fault: Fault, error: &PersistError) -> bool {
+fn is_right(operation: Operation, fault: Fault, error: &PersistError) -> bool {
     use ErrorCode as E;
     let allowed: &[ErrorCode] = match fault {
+        // It may be carried out later, or was and is replaced.
+        _ if loses_answer(fault) && changes_object(operation) => &[E::OutcomeUnknown],
         Fault::Delay => &[E::Timeout],
         Fault::Refuse | Fault::ResetRequest | Fault::ResetResponse | Fault::CutBody | Fault::LoseReply | Fault::ErrorIn200 => {
             &[E::Unavailable]
         }
         // What arrives damaged may look like anything but right.
-        Fault::ShortenBody => &[E::Unavailable, E::Refused, E::NotFound, E::Integrity],
+        Fault::ShortenBody => &[E::Unavailable, E::Refused, E::NotFound, E::Integrity, E::OutcomeUnknown],
         Fault::FlipRequest => &[E::Unavailable, E::Credentials, E::Refused],
-        Fault::FlipResponse => &[E::Integrity, E::InvalidFormat, E::NotASnapshot, E::Unavailable, E::Refused, E::AccessDenied, E::NotFound],
+        Fault::FlipResponse => {
+            &[E::Integrity, E::InvalidFormat, E::NotASnapshot, E::Unavailable, E::Refused, E::AccessDenied, E::NotFound, E::OutcomeUnknown]
+        }
         Fault::Answer(400, _) => &[E::Refused],
         Fault::Answer(403, _) => &[E::AccessDenied],
         Fault::Answer(404, _) => &[E::NotFound, E::PreconditionFailed, E::Unavailable],
         Fault::Answer(408, _) => &[E::Timeout],
         Fault::Answer(412, _) => &[E::PreconditionFailed, E::AlreadyExists],
         Fault::Answer(..) => &[E::Unavailable],
-        Fault::StripConditions | Fault::LateReply => &[],
+        Fault::StripConditions | Fault::LateReply | Fault::Slow | Fault::Endless(_) => &[],
     };
     allowed.contains(&error.code()) && error.location().is_some_and(|location| location.starts_with("s3://"))
 }
@@ -158,9 +172,9 @@ struct Case<'a> {
 }
 
 impl<'a> Case<'a> {
-    fn new(samples: &'a Samples, fault: Fault) -> Self {
+    fn new(samples: &'a Samples, fault: Fault, over_tls: bool) -> Self {
         let server = Server::start();
-        let proxy = Proxy::start(server.address);
+        let proxy = if over_tls { Proxy::start_tls(server.address) } else { Proxy::start(server.address) };
         let adapter = adapter_with(&proxy.endpoint(), |options| {
             // Shorter than the delay; else such that a busy machine is no fault.
             options.timeout = if fault == Fault::Delay { DELAY / 2 } else { Duration::from_secs(20) };
@@ -261,9 +275,9 @@ impl<'a> Case<'a> {
 }
 
 /// One case; gives what came of it, in a word.
-fn check(samples: &Samples, operation: Operation, action: Action, fault: Fault, when: When) -> &'static str {
+fn check(samples: &Samples, operation: Operation, action: Action, fault: Fault, when: When, over_tls: bool) -> &'static str {
     let name = format!("{action:?}, {fault:?} in {operation:?}, {when:?}");
-    let case = Case::new(samples, fault);
+    let case = Case::new(samples, fault, over_tls);
     case.prepare(action);
     let before = case.found();
     case.proxy.forget();
@@ -285,7 +299,7 @@ fn check(samples: &Samples, operation: Operation, action: Action, fault: Fault, 
         Ok(()) => assert_eq!(after, written, "{name}: it said that it was done"),
         Err(error) => {
             assert!(after == before || after == written, "{name}: {before:?} became {after:?} ({error:?})");
-            assert!(is_right(fault, error), "{name}: {error:?}");
+            assert!(is_right(operation, fault, error), "{name}: {error:?}");
             assert!(hits > 0, "{name}: {error:?}");
             assert!(when == When::Always || !is_transient(fault), "{name}: one more attempt was due: {error:?}");
         }
@@ -406,13 +420,18 @@ fn of_many_writers_one_wins() {
     println!("{WRITERS} writers, {KEYS} keys: one winner each");
 }
 
+/// The bucket of a server that ignores conditions.
+const CARELESS: &str = "careless";
+
 #[test]
 fn a_server_that_ignores_conditions_is_found_out() {
     // One that checks no signatures: conditions are among what is signed.
     let server = Moto::start();
     let proxy = Proxy::start(server.address());
     proxy.inject(None, Fault::StripConditions, When::Always);
-    let adapter = adapter_with(&proxy.endpoint(), |options| options.part_size = 5 << 20);
+    // What is learnt is of this bucket, whoever has the port later.
+    server.make_bucket(CARELESS);
+    let adapter = adapter_in(CARELESS, &proxy.endpoint(), |options| options.part_size = 5 << 20);
     put_if(&adapter, "a/x", b"first", Precondition::None).expect("it is written");
     let etag = adapter.stat("a/x").expect("it is there").etag.expect("an etag");
     for size in [1, 6 << 20] {
@@ -430,7 +449,7 @@ fn a_server_that_ignores_conditions_is_found_out() {
     assert_eq!(read(&adapter, "a/x"), b"first");
     let keys: Vec<String> = adapter.list_objects("", None, 100).expect("it is listed").into_iter().map(|info| info.key).collect();
     assert_eq!(keys, ["a/x"]);
-    assert_eq!(server.unfinished_uploads(), "");
+    assert_eq!(server.unfinished_uploads(CARELESS), "");
     // It is found out once.
     proxy.forget();
     let refused = put_if(&adapter, "a/new", b"1", Precondition::IfAbsent).expect_err("it is refused");
@@ -637,6 +656,16 @@ fn retry_after_is_waited_for() {
 
 #[test]
 fn every_fault_in_every_request_is_overcome_or_reported() {
+    check_all(false);
+}
+
+#[test]
+fn every_fault_in_every_request_through_tls_is_overcome_or_reported() {
+    support::tls::trust();
+    check_all(true);
+}
+
+fn check_all(over_tls: bool) {
     let samples = Samples::new();
     let mut cases = Vec::new();
     for operation in OPERATIONS {
@@ -652,7 +681,8 @@ fn every_fault_in_every_request_is_overcome_or_reported() {
         for _ in 0..8 {
             scope.spawn(|| {
                 while let Some((operation, action, fault, when)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let checked = std::panic::catch_unwind(AssertUnwindSafe(|| check(&samples, *operation, *action, *fault, *when)));
+                    let checked =
+                        std::panic::catch_unwind(AssertUnwindSafe(|| check(&samples, *operation, *action, *fault, *when, over_tls)));
                     let outcome = checked.unwrap_or_else(|_| {
                         eprintln!("in the case: {action:?}, {fault:?} in {operation:?}, {when:?}");
                         "WRONG"
@@ -662,6 +692,7 @@ fn every_fault_in_every_request_is_overcome_or_reported() {
             });
         }
     });
-    println!("{} faults, {} requests, {} cases: {:?}", FAULTS.len(), OPERATIONS.len(), cases.len(), outcomes.lock().unwrap());
+    let way = if over_tls { "through TLS" } else { "plain" };
+    println!("{way}: {} faults, {} requests, {} cases: {:?}", FAULTS.len(), OPERATIONS.len(), cases.len(), outcomes.lock().unwrap());
     assert!(cases.len() >= 300 && !outcomes.lock().unwrap().contains_key("WRONG"));
 }

@@ -1,8 +1,8 @@
 //! Stopping an operation from outside.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use crate::error::{ErrorCode, PersistError, Result};
 
@@ -11,21 +11,23 @@ use crate::error::{ErrorCode, PersistError, Result};
 ///
 /// A stopped operation fails with [`ErrorCode::Cancelled`] within a fraction of
 /// a second, and leaves nothing behind: what was stored before is there, and
-/// unfinished uploads are aborted. Requests that write to a bucket have three
-/// seconds to end before that; an object that is stored by then is there, and
-/// the operation succeeds. Where that can't be known the error's code says so.
+/// unfinished uploads are aborted. Requests that write to a bucket have some of
+/// three seconds to end before that, and aborting has the rest of them; an object
+/// that is stored by then is there, and the operation succeeds. Where that can't
+/// be known the error's code says so; an upload that is left is named.
 #[derive(Clone, Debug, Default)]
 pub struct CancelToken(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    is_cancelled: AtomicBool,
+    /// Since when it is cancelled.
+    since: OnceLock<Instant>,
     ask: Option<Box<dyn Fn() -> bool + Send + Sync>>,
 }
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("is_cancelled", &self.is_cancelled).finish_non_exhaustive()
+        f.debug_struct("Shared").field("since", &self.since).finish_non_exhaustive()
     }
 }
 
@@ -39,20 +41,25 @@ impl CancelToken {
     /// that runs them, many times a second: for a language that runs its
     /// handlers of signals on one thread only.
     pub fn asking(ask: impl Fn() -> bool + Send + Sync + 'static) -> Self {
-        Self(Arc::new(Shared { is_cancelled: AtomicBool::new(false), ask: Some(Box::new(ask)) }))
+        Self(Arc::new(Shared { since: OnceLock::new(), ask: Some(Box::new(ask)) }))
     }
 
     /// Stops everything that has this token, also what begins later.
     pub fn cancel(&self) {
-        self.0.is_cancelled.store(true, Ordering::Release);
+        let _ = self.0.since.set(Instant::now());
     }
 
     /// Whether it was cancelled.
     pub fn is_cancelled(&self) -> bool {
-        if !self.0.is_cancelled.load(Ordering::Acquire) && self.0.ask.as_ref().is_some_and(|ask| ask()) {
+        self.since().is_some()
+    }
+
+    /// Since when it is cancelled, if it is.
+    pub(crate) fn since(&self) -> Option<Instant> {
+        if self.0.since.get().is_none() && self.0.ask.as_ref().is_some_and(|ask| ask()) {
             self.cancel();
         }
-        self.0.is_cancelled.load(Ordering::Acquire)
+        self.0.since.get().copied()
     }
 
     /// For work that goes on for long: fails once it was cancelled.

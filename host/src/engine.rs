@@ -16,7 +16,7 @@ use crate::restore::SnapshotReader;
 use crate::salvage::Salvager;
 use crate::sandbox::Limits;
 use crate::save::SnapshotWriter;
-use crate::storage::{Precondition, ReadOptions, StorageAdapter, WriteOptions};
+use crate::storage::{Precondition, ReadOptions, StorageAdapter, WriteOptions, is_lost_upload};
 
 /// Saves and restores snapshots in one storage, each operation in a fresh
 /// instance of the component. Clones are cheap and share the compiled code;
@@ -113,9 +113,11 @@ impl Engine {
     /// storage says. What was stored before is still there then.
     pub fn snapshot(&self, key: &str, state: &[u8], options: &SnapshotOptions) -> Result<SnapshotMetadata> {
         let options = SnapshotOptions { size_hint: Some(state.len() as u64), ..options.clone() };
-        let mut writer = self.writer(key, options)?;
-        writer.write_state(state)?;
-        writer.commit()
+        sent_whole(|| {
+            let mut writer = self.writer(key, options.clone())?;
+            writer.write_state(state)?;
+            writer.commit()
+        })
     }
 
     /// Saves a state piece by piece, in bounded memory. Nothing is stored
@@ -333,6 +335,15 @@ impl Engine {
     /// want. What can't be read is never left out.
     pub fn list_filtered(&self, prefix: &str, filter: ListFilter) -> Snapshots {
         Snapshots::new(self, prefix, filter)
+    }
+}
+
+/// Sends something, and once more from its beginning if the upload that it went in
+/// was gone before its end.
+fn sent_whole<T>(mut send: impl FnMut() -> Result<T>) -> Result<T> {
+    match send() {
+        Err(error) if is_lost_upload(&error) => send(),
+        sent => sent,
     }
 }
 

@@ -57,6 +57,8 @@ mod salvage;
 mod sandbox;
 mod save;
 mod storage;
+#[cfg(feature = "s3")]
+mod threads;
 mod wasi;
 
 use persist_model::{error, key, location};

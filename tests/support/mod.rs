@@ -6,6 +6,7 @@ pub(crate) mod bucket;
 pub(crate) mod moto;
 pub(crate) mod proxy;
 pub(crate) mod server;
+pub(crate) mod tls;
 
 use std::ffi::OsStr;
 use std::io::Write;

@@ -73,8 +73,13 @@ impl Moto {
         }
         std::thread::spawn(move || lines.for_each(drop));
         let moto = Self { process, port };
-        run(aws(&moto.endpoint()).args(["s3api", "create-bucket", "--bucket", BUCKET]));
+        moto.make_bucket(BUCKET);
         moto
+    }
+
+    /// Makes one more bucket.
+    pub(crate) fn make_bucket(&self, name: &str) {
+        run(aws(&self.endpoint()).args(["s3api", "create-bucket", "--bucket", name]));
     }
 
     /// The URL of the server.
@@ -87,9 +92,9 @@ impl Moto {
     }
 
     /// Uploads that were neither completed nor aborted, as the server lists them.
-    pub(crate) fn unfinished_uploads(&self) -> String {
+    pub(crate) fn unfinished_uploads(&self, bucket: &str) -> String {
         let mut command = aws(&self.endpoint());
-        command.args(["s3api", "list-multipart-uploads", "--bucket", BUCKET, "--query", "Uploads[].UploadId", "--output", "text"]);
+        command.args(["s3api", "list-multipart-uploads", "--bucket", bucket, "--query", "Uploads[].UploadId", "--output", "text"]);
         let listed = command.output().expect("aws runs");
         assert!(listed.status.success(), "{listed:?}");
         String::from_utf8_lossy(&listed.stdout).trim().replace("None", "")

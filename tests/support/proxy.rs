@@ -18,6 +18,9 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
+use tokio_rustls::TlsAcceptor;
+
+use super::tls;
 
 /// The requests of S3 that this project sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,6 +54,9 @@ pub(crate) const DELAY: Duration = Duration::from_secs(5);
 /// By how much [`Fault::LateReply`] makes an answer late.
 const LATE: Duration = Duration::from_secs(1);
 
+/// By how much [`Fault::Slow`] makes an answer late.
+const FAR_AWAY: Duration = Duration::from_millis(30);
+
 /// What can go wrong with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -74,12 +80,16 @@ pub(crate) enum Fault {
     LoseReply,
     /// The request is carried out, its answer comes a moment later.
     LateReply,
+    /// The same, after as long as a service far away takes.
+    Slow,
     /// The conditions are taken out of the request.
     StripConditions,
     /// The service answers with this, and does nothing.
     Answer(u16, &'static str),
     /// The service answers 200, and then with an error.
     ErrorIn200,
+    /// The service answers with this status, and goes on for ever.
+    Endless(u16),
 }
 
 /// Which of the requests that fit are hit.
@@ -122,6 +132,9 @@ struct State {
     hits: u32,
     /// How many connections were made.
     connections: u32,
+    /// How many requests are under way, and were at most.
+    under_way: u32,
+    most_under_way: u32,
     /// One lock a path: requests for one object go one after the other.
     turns: Option<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -129,6 +142,7 @@ struct State {
 /// A proxy in front of a server. It stops when it is dropped.
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
+    scheme: &'static str,
     state: Arc<Mutex<State>>,
     _runtime: Runtime,
 }
@@ -137,9 +151,20 @@ type Body = BoxBody<Bytes, io::Error>;
 
 impl Proxy {
     pub(crate) fn start(server: SocketAddr) -> Self {
+        Self::start_as(server, None)
+    }
+
+    /// The same, spoken to through TLS: whoever wants to has to trust
+    /// [`tls::authority`].
+    pub(crate) fn start_tls(server: SocketAddr) -> Self {
+        Self::start_as(server, Some(tls::acceptor()))
+    }
+
+    fn start_as(server: SocketAddr, tls: Option<TlsAcceptor>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a free port");
         let address = listener.local_addr().expect("an address");
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let state = Arc::new(Mutex::new(State::default()));
         let shared = Arc::clone(&state);
         runtime.spawn(async move {
@@ -152,16 +177,26 @@ impl Proxy {
                 }
                 let state = Arc::clone(&shared);
                 let serve = service_fn(move |request| pass(Arc::clone(&state), server, request));
+                let tls = tls.clone();
                 tokio::spawn(async move {
-                    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), serve).await;
+                    // Dropped, a connection ends without the goodbye of TLS.
+                    let http = hyper::server::conn::http1::Builder::new();
+                    match tls {
+                        None => drop(http.serve_connection(TokioIo::new(stream), serve).await),
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                let _ = http.serve_connection(TokioIo::new(stream), serve).await;
+                            }
+                        }
+                    }
                 });
             }
         });
-        Self { address, state, _runtime: runtime }
+        Self { address, scheme, state, _runtime: runtime }
     }
 
     pub(crate) fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.scheme, self.address)
     }
 
     /// Puts a fault into requests of this kind, or of any.
@@ -176,7 +211,9 @@ impl Proxy {
 
     /// Forgets what was seen.
     pub(crate) fn forget(&self) {
-        self.state.lock().unwrap().seen.clear();
+        let mut state = self.state.lock().unwrap();
+        state.seen.clear();
+        state.most_under_way = 0;
     }
 
     /// From now on, requests for one object go one after the other, which makes
@@ -191,6 +228,11 @@ impl Proxy {
 
     pub(crate) fn connections(&self) -> u32 {
         self.state.lock().unwrap().connections
+    }
+
+    /// How many requests were under way at once, at most.
+    pub(crate) fn most_under_way(&self) -> u32 {
+        self.state.lock().unwrap().most_under_way
     }
 
     pub(crate) fn hits(&self) -> u32 {
@@ -251,6 +293,13 @@ fn cut(bytes: Bytes) -> Body {
     BodyExt::boxed(StreamBody::new(futures_util::stream::iter(frames)))
 }
 
+/// The beginning of an answer in XML, and never its end.
+fn endless() -> Body {
+    let frame = Bytes::from("<Contents><Key>and so on</Key></Contents>".repeat(2000));
+    let frames = futures_util::stream::repeat_with(move || Ok(Frame::data(frame.clone())));
+    BodyExt::boxed(StreamBody::new(frames))
+}
+
 fn error_body(code: &str) -> String {
     let message = match code {
         "AuthorizationHeaderMalformed" => "The authorization header is malformed; the region 'us-east-1' is wrong; expecting 'eu-west-1'",
@@ -260,6 +309,17 @@ fn error_body(code: &str) -> String {
 }
 
 async fn pass(state: Arc<Mutex<State>>, server: SocketAddr, request: Request<Incoming>) -> io::Result<Response<Body>> {
+    {
+        let mut state = state.lock().unwrap();
+        state.under_way += 1;
+        state.most_under_way = state.most_under_way.max(state.under_way);
+    }
+    let answer = answer(Arc::clone(&state), server, request).await;
+    state.lock().unwrap().under_way -= 1;
+    answer
+}
+
+async fn answer(state: Arc<Mutex<State>>, server: SocketAddr, request: Request<Incoming>) -> io::Result<Response<Body>> {
     let operation = operation(&request);
     let path = request.uri().path().to_owned();
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -305,11 +365,15 @@ async fn pass(state: Arc<Mutex<State>>, server: SocketAddr, request: Request<Inc
             let _ = request.into_body().collect().await;
             return Ok(Response::builder().status(StatusCode::OK).body(full(error_body("InternalError"))).expect("a response"));
         }
+        Some(Fault::Endless(status)) => {
+            let _ = request.into_body().collect().await;
+            return Ok(Response::builder().status(status).body(endless()).expect("a response"));
+        }
         _ => {}
     }
     let turn = state.lock().unwrap().turns.as_mut().map(|turns| Arc::clone(turns.entry(path).or_default()));
-    let _turn = match &turn {
-        Some(turn) => Some(turn.lock().await),
+    let turn = match turn {
+        Some(turn) => Some(turn.lock_owned().await),
         None => None,
     };
     let (mut parts, body) = request.into_parts();
@@ -324,9 +388,19 @@ async fn pass(state: Arc<Mutex<State>>, server: SocketAddr, request: Request<Inc
         parts.headers.remove("if-match");
         parts.headers.remove("if-none-match");
     }
-    let (parts, answer) = forward(server, Request::from_parts(parts, Full::new(Bytes::from(body)))).await?;
-    if fault == Some(Fault::LateReply) {
-        tokio::time::sleep(LATE).await;
+    let request = Request::from_parts(parts, Full::new(Bytes::from(body)));
+    // What has arrived whole is carried out, also if whoever sent it is gone; and
+    // until it is, it is its turn.
+    let exchange = tokio::spawn(async move {
+        let answer = forward(server, request).await;
+        drop(turn);
+        answer
+    });
+    let (parts, answer) = exchange.await.map_err(io::Error::other)??;
+    match fault {
+        Some(Fault::LateReply) => tokio::time::sleep(LATE).await,
+        Some(Fault::Slow) => tokio::time::sleep(FAR_AWAY).await,
+        _ => {}
     }
     if let Some(seen) = state.lock().unwrap().seen.get_mut(index) {
         seen.answered = answer.len();

@@ -81,11 +81,16 @@ pub(crate) fn adapter(endpoint: &str) -> S3StorageAdapter {
 
 /// The same, with some options changed.
 pub(crate) fn adapter_with(endpoint: &str, change: impl FnOnce(&mut S3Options)) -> S3StorageAdapter {
+    adapter_in(BUCKET, endpoint, change)
+}
+
+/// The same for any bucket.
+pub(crate) fn adapter_in(bucket: &str, endpoint: &str, change: impl FnOnce(&mut S3Options)) -> S3StorageAdapter {
     let mut options = S3Options::default();
     options.credentials = Some(S3Credentials::new(ACCESS_KEY, SECRET_KEY, None));
     // Waits that do not make the tests long.
     options.initial_backoff = Duration::from_millis(2);
     options.max_backoff = Duration::from_millis(10);
     change(&mut options);
-    S3StorageAdapter::new(BUCKET, None, Some(endpoint), options).expect("the options are valid")
+    S3StorageAdapter::new(bucket, None, Some(endpoint), options).expect("the options are valid")
 }

@@ -4,7 +4,7 @@
 
 #![allow(dead_code, reason = "each test uses a part")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use wasmtime::component::{Component, Linker, Resource, ResourceAny, ResourceTable};
@@ -82,13 +82,23 @@ impl WasiView for Wasi {
     }
 }
 
-static COMPILED: LazyLock<(Engine, Component)> = LazyLock::new(|| {
+/// Says where the component is that another process of a test has built.
+pub(crate) const BUILT: &str = "PERSIST_TEST_STORAGE_FS";
+
+/// The component, built if need be.
+pub(crate) fn built() -> PathBuf {
+    if let Some(built) = std::env::var_os(BUILT) {
+        return built.into();
+    }
     let is_workspace = |folder: &&Path| folder.join("wit").is_dir();
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().find(is_workspace).expect("the workspace");
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("components");
-    let built = component::build_package(workspace, "persist-storage-fs", &target).expect("it builds");
+    component::build_package(workspace, "persist-storage-fs", &target).expect("it builds")
+}
+
+static COMPILED: LazyLock<(Engine, Component)> = LazyLock::new(|| {
     let engine = Engine::new(&Config::new()).unwrap();
-    let component = Component::from_file(&engine, built).unwrap();
+    let component = Component::from_file(&engine, built()).unwrap();
     (engine, component)
 });
 

@@ -18,7 +18,7 @@ use persist_model::error::ErrorDetail;
 use wasmtime::Store;
 use wasmtime::component::ResourceAny;
 
-pub(crate) use wasi_files::{LINK, Os, RENAME, ROOT, SYNC_FILE, SYNC_FOLDER};
+pub(crate) use wasi_files::{BUILT, LINK, Os, RENAME, ROOT, SYNC_FILE, SYNC_FOLDER, built};
 use wasi_files::{Wasi, WasiFiles};
 
 #[allow(missing_docs, unreachable_pub, clippy::all)]

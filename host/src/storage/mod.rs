@@ -301,6 +301,12 @@ pub trait StorageAdapter: Send + Sync + fmt::Debug {
         1
     }
 
+    /// The most memory, in bytes, that reading or writing an object of this size
+    /// takes at a time, beside what the caller holds.
+    fn buffered(&self, object_size: u64) -> u64 {
+        object_size.min(u64::from(MAX_READ))
+    }
+
     /// What [`check_health`](crate::check_health) looks at before it writes:
     /// credentials, and whether the place can be reached at all. `prefix` is
     /// what the keys there begin with.
@@ -361,6 +367,13 @@ pub(crate) const MAX_READ: u32 = 8 << 20;
 /// A delete can't ask for an absent object.
 fn delete_if_absent() -> PersistError {
     PersistError::new(ErrorCode::InvalidArgument, "a delete can't ask for an absent object")
+}
+
+/// Whether an upload is gone that was under way, as after a lifecycle rule of the
+/// bucket has aborted it. Nothing of it was stored.
+pub(crate) fn is_lost_upload(error: &PersistError) -> bool {
+    let says_so = |(name, value): &(String, String)| name == "service_code" && value == "NoSuchUpload";
+    error.code() == ErrorCode::Refused && error.detail().facts.iter().any(says_so)
 }
 
 /// The most bytes in a key.

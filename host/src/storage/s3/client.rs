@@ -5,6 +5,7 @@ use std::env;
 use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -28,12 +29,15 @@ use aws_types::service_config::ServiceConfigKey;
 use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
 
-use super::conditions::Probes;
 use super::error::{Failure, Target, failure, no_credentials};
+use super::known::Known;
 use super::options::{S3Addressing, S3Checksums, S3Credentials, S3Options};
 use super::retry::Retries;
+use super::transport::{Body, Transport, sending};
+use super::window::Window;
 use crate::cancel::{CancelToken, cancelled};
 use crate::error::{ErrorCode, PersistError, Result};
+use crate::process::Process;
 
 /// Requests wait for the network, not for processors.
 const THREADS: usize = 2;
@@ -53,9 +57,8 @@ pub(super) struct Connection {
     region: Option<String>,
     endpoint: Option<String>,
     pub(super) options: S3Options,
-    pub(super) probes: Probes,
-    /// Whether the service copies parts itself, once that is known.
-    pub(super) copies_parts: std::sync::OnceLock<bool>,
+    /// How many small reads are under way at once.
+    pub(super) window: Window,
     runtime: Threads,
     service: OnceCell<Service>,
 }
@@ -73,6 +76,10 @@ pub(super) struct Service {
     pub(super) region: String,
     pub(super) endpoint: Option<String>,
     pub(super) retries: Retries,
+    /// Whether parts of an upload carry checksums, which it has to announce.
+    pub(super) has_checksums: bool,
+    /// What was learnt of the bucket's service.
+    pub(super) known: Arc<Known>,
     credentials: Option<SharedCredentialsProvider>,
 }
 
@@ -117,15 +124,38 @@ fn source_name(feature: &aws_credential_types::credential_feature::AwsCredential
     })
 }
 
-/// The threads that requests run on.
-struct Threads(Option<Runtime>);
+/// The threads that requests run on, in the process that started them.
+struct Threads {
+    process: Process,
+    /// None only while this is dropped.
+    runtime: Option<Runtime>,
+}
+
+impl Threads {
+    /// # Errors
+    /// `LimitExceeded` if the system allows no more threads.
+    fn start() -> Result<Self> {
+        let started = crate::threads::first_allowed(THREADS, |threads| {
+            tokio::runtime::Builder::new_multi_thread().worker_threads(threads).thread_name("persist-s3").enable_all().build()
+        });
+        let runtime = started.map_err(|error| {
+            PersistError::new(ErrorCode::LimitExceeded, format!("no threads could be started for requests: {error}"))
+                .hint("raise the limit of processes ('ulimit -u'), or let fewer run")
+        })?;
+        Ok(Self { process: Process::this(), runtime: Some(runtime) })
+    }
+}
 
 impl Drop for Threads {
     fn drop(&mut self) {
-        // Waiting for them is not allowed on an async thread, and not needed:
-        // whoever had a request under way waited for it.
-        if let Some(runtime) = self.0.take() {
+        let Some(runtime) = self.runtime.take() else { return };
+        if self.process.is_this() {
+            // Waiting for them is not allowed on an async thread, and not needed:
+            // whoever had a request under way waited for it.
             runtime.shutdown_background();
+        } else {
+            // In a child process they do not run, and may hold what this would wait for.
+            std::mem::forget(runtime);
         }
     }
 }
@@ -133,12 +163,8 @@ impl Drop for Threads {
 impl Connection {
     pub(super) fn new(bucket: String, region: Option<String>, endpoint: Option<String>, options: S3Options) -> Result<Self> {
         options.validate()?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).thread_name("persist-s3").enable_all().build();
-        let runtime =
-            runtime.map_err(|error| PersistError::new(ErrorCode::Other, format!("no threads could be started for requests: {error}")))?;
-        let (probes, service) = (Probes::default(), OnceCell::new());
-        let copies_parts = std::sync::OnceLock::new();
-        Ok(Self { bucket, region, endpoint, options, probes, copies_parts, runtime: Threads(Some(runtime)), service })
+        let (runtime, window, service) = (Threads::start()?, Window::default(), OnceCell::new());
+        Ok(Self { bucket, region, endpoint, options, window, runtime, service })
     }
 
     /// The location of a key, as a user would write it.
@@ -148,15 +174,29 @@ impl Connection {
 
     /// Starts work on the threads for requests. What it comes to arrives at the
     /// receiver; if nothing does, the work was aborted.
-    pub(super) fn start<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Work<T> {
+    ///
+    /// # Errors
+    /// `Configuration` in a process that was forked off: the threads are not in it.
+    pub(super) fn start<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<Work<T>> {
+        self.runtime.process.check()?;
         let (sender, done) = mpsc::sync_channel(1);
-        let task = self.runtime.0.as_ref().map(|runtime| {
+        let task = self.runtime.runtime.as_ref().map(|runtime| {
             runtime.spawn(async move {
                 // Nobody may be waiting any more.
                 let _ = sender.send(work.await);
             })
         });
-        Work { done, task }
+        Ok(Work { process: self.runtime.process, done, task })
+    }
+
+    /// Whether this is the process that made the connection.
+    pub(super) fn is_of_this_process(&self) -> bool {
+        self.runtime.process.is_this()
+    }
+
+    /// What was learnt of the bucket's service so far, if it was asked anything.
+    pub(super) fn known(&self) -> Option<&Known> {
+        self.service.get().map(|service| &*service.known)
     }
 
     /// Client and region, found out when they are first needed.
@@ -168,7 +208,7 @@ impl Connection {
         let options = &self.options;
         let http = http_client()?;
         let timeouts = TimeoutConfig::builder().connect_timeout(options.connect_timeout).build();
-        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http).timeout_config(timeouts);
+        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http.clone()).timeout_config(timeouts);
         if let Some(region) = &self.region {
             loader = loader.region(Region::new(region.clone()));
         } else if self.endpoint.is_some() || is_set("AWS_ENDPOINT_URL_S3") || is_set("AWS_ENDPOINT_URL") {
@@ -183,6 +223,11 @@ impl Connection {
             loader = loader.credentials_provider(given);
         }
         let shared = loader.load().await;
+        let checksums = match options.checksums {
+            Some(S3Checksums::WhenSupported) => RequestChecksumCalculation::WhenSupported,
+            Some(S3Checksums::WhenRequired) => RequestChecksumCalculation::WhenRequired,
+            None => shared.request_checksum_calculation().unwrap_or_default(),
+        };
         let configured = || {
             let key = ServiceConfigKey::builder().service_id("S3").env("AWS_ENDPOINT_URL").profile("endpoint_url").build().ok()?;
             shared.service_config()?.load_config(key)
@@ -210,19 +255,17 @@ impl Connection {
                 StalledStreamProtectionConfig::enabled().download_enabled(false).grace_period(options.timeout).build(),
             );
         config.set_endpoint_url(endpoint.clone());
-        if let Some(checksums) = options.checksums {
-            config = match checksums {
-                S3Checksums::WhenSupported => config
-                    .request_checksum_calculation(RequestChecksumCalculation::WhenSupported)
-                    .response_checksum_validation(ResponseChecksumValidation::WhenSupported),
-                S3Checksums::WhenRequired => config
-                    .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
-                    .response_checksum_validation(ResponseChecksumValidation::WhenRequired),
-            };
-        }
+        config = config.http_client(Transport::new(http)).request_checksum_calculation(checksums);
+        match options.checksums {
+            Some(S3Checksums::WhenSupported) => config.set_response_checksum_validation(Some(ResponseChecksumValidation::WhenSupported)),
+            Some(S3Checksums::WhenRequired) => config.set_response_checksum_validation(Some(ResponseChecksumValidation::WhenRequired)),
+            None => &mut config,
+        };
         tracing::debug!(region, endpoint, path_style, "the way to the bucket is set up");
         let credentials = shared.credentials_provider();
-        Ok(Service { client: Client::from_conf(config.build()), region, endpoint, retries, credentials })
+        let known = Known::of(endpoint.as_deref().unwrap_or_default(), &self.bucket);
+        let has_checksums = checksums == RequestChecksumCalculation::WhenSupported;
+        Ok(Service { client: Client::from_conf(config.build()), region, endpoint, retries, has_checksums, known, credentials })
     }
 
     /// Sends a request, again if need be. `bytes` is how much it carries.
@@ -232,7 +275,7 @@ impl Connection {
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
         let service = self.service().await?;
-        service.retries.run(operation, || self.attempt(service, bytes, send(service.client.clone()))).await
+        service.retries.run(operation, || self.attempt(service, bytes, Body::Small, send(service.client.clone()))).await
     }
 
     /// Sends a request once.
@@ -240,6 +283,7 @@ impl Connection {
         &self,
         service: &Service,
         bytes: usize,
+        body: Body,
         request: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     ) -> Result<T, Failure>
     where
@@ -247,9 +291,10 @@ impl Connection {
     {
         let limit = self.options.timeout.saturating_add(Duration::from_secs(bytes as u64 / SLOWEST_UPLOAD));
         let target = Target { bucket: &self.bucket, region: &service.region };
-        match tokio::time::timeout(limit, request).await {
-            Ok(answer) => answer.map_err(|error| failure(&error, &target)),
-            Err(_) => Err(Failure::timeout(limit)),
+        let (answer, was_sent) = sending(body, tokio::time::timeout(limit, request)).await;
+        match answer {
+            Ok(answer) => answer.map_err(|error| failure(&error, was_sent, &target)),
+            Err(_) => Err(Failure::timeout(limit, was_sent)),
         }
     }
 }
@@ -283,14 +328,34 @@ fn http_client() -> Result<SharedHttpClient> {
     }))
 }
 
-/// How long requests that are under way may take to end, before what they are
-/// for is taken back: a service may carry out one that it has received whole,
-/// also when its connection is closed, and keep a part of an upload that was
-/// aborted meanwhile. What is still being sent by then never arrives whole.
+/// How long it may take to end what was cancelled, all of it. A service may carry
+/// out a request that it has received whole, also when its connection is closed,
+/// and keep a part of an upload that was aborted meanwhile: what is under way is
+/// waited for. What is still being sent by then never arrives whole.
 pub(super) const WINDING_DOWN: Duration = Duration::from_secs(3);
+
+/// How much of that is left to abort an upload.
+const TAKING_BACK: Duration = Duration::from_secs(1);
+
+/// When what is ended has to be over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct End(Instant);
+
+impl End {
+    /// Of what the token stopped; of what ends by itself, counted from now.
+    pub(super) fn of(cancel: &CancelToken) -> Self {
+        Self(cancel.since().unwrap_or_else(Instant::now) + WINDING_DOWN)
+    }
+
+    /// For the requests that are under way.
+    fn requests(self, is_taken_back: bool) -> Instant {
+        if is_taken_back { self.0 - TAKING_BACK } else { self.0 }
+    }
+}
 
 /// Work that was started, and aborts when it is dropped.
 pub(super) struct Work<T> {
+    process: Process,
     done: Receiver<T>,
     task: Option<tokio::task::JoinHandle<()>>,
 }
@@ -300,39 +365,62 @@ impl<T> Work<T> {
     /// any thread, also one that runs async tasks.
     ///
     /// # Errors
-    /// `Cancelled`; the work goes on until it is dropped.
+    /// `Cancelled`, and `Configuration` in a process that was forked off
+    /// meanwhile; the work goes on until it is dropped.
     pub(super) fn wait(&self, cancel: &CancelToken) -> Result<T> {
         loop {
             match self.done.recv_timeout(CANCEL_INTERVAL) {
                 Ok(done) => return Ok(done),
-                Err(RecvTimeoutError::Timeout) => cancel.check()?,
+                Err(RecvTimeoutError::Timeout) => self.process.check().and_then(|()| cancel.check())?,
                 Err(RecvTimeoutError::Disconnected) => return Err(aborted()),
             }
         }
     }
 
-    /// Waits for the work, come what may: for what has to be cleared away.
-    pub(super) fn finish(&self) -> Result<T> {
-        self.done.recv().map_err(|_| aborted())
+    /// What the work comes to by then, if anything.
+    fn wait_until(&self, until: Instant) -> Option<T> {
+        self.done.recv_timeout(until.saturating_duration_since(Instant::now())).ok()
     }
 
-    /// What the work comes to by then, if anything.
-    pub(super) fn finish_until(&self, until: Instant) -> Option<T> {
-        self.done.recv_timeout(until.saturating_duration_since(Instant::now())).ok()
+    /// What the work comes to before what it is for is taken back, if anything.
+    pub(super) fn wait_before_taking_back(&self, end: End) -> Option<T> {
+        self.wait_until(end.requests(true))
+    }
+
+    /// Waits for work that takes back what was begun: until it is done, or until
+    /// the end of what was cancelled. What it has not come to by then it goes on
+    /// with, as long as the process does.
+    pub(super) fn wait_to_take_back(mut self, cancel: &CancelToken, end: End, is_last_chance: bool) -> Option<T> {
+        let end = if is_last_chance {
+            end
+        } else {
+            match self.wait(cancel) {
+                Ok(done) => return Some(done),
+                Err(_) => End::of(cancel),
+            }
+        };
+        let done = self.wait_until(end.0);
+        if done.is_none() {
+            self.task = None;
+        }
+        done
     }
 }
 
 impl<T> Work<Result<T, Failure>> {
     /// Waits for work that changes something. Whoever cancels that is told what it
-    /// came to all the same; `what` says what is not known where nothing is.
-    pub(super) fn wait_for_change(&self, cancel: &CancelToken, what: &str) -> Result<T> {
+    /// came to all the same; `what` says what is not known where nothing is. If it
+    /// `is_taken_back` then, time is left for that.
+    pub(super) fn wait_for_change(&self, cancel: &CancelToken, what: &str, is_taken_back: bool) -> Result<T> {
         let cancelled = match self.wait(cancel) {
             Ok(done) => return done.map_err(|failure| failure.error),
+            Err(error) if error.code() != ErrorCode::Cancelled => return Err(error),
             Err(cancelled) => cancelled,
         };
-        match self.finish_until(Instant::now() + WINDING_DOWN) {
+        match self.wait_until(End::of(cancel).requests(is_taken_back)) {
             Some(Ok(done)) => Ok(done),
-            Some(Err(failure)) if !failure.in_doubt => Err(cancelled),
+            // It was settled.
+            Some(Err(failure)) if failure.error.code() != ErrorCode::OutcomeUnknown => Err(cancelled),
             _ => Err(Failure::from(cancelled).outcome_unknown(what).error),
         }
     }
@@ -344,7 +432,8 @@ fn aborted() -> PersistError {
 
 impl<T> Drop for Work<T> {
     fn drop(&mut self) {
-        if let Some(task) = &self.task {
+        // In a child process the task is the parent's.
+        if let Some(task) = self.task.as_ref().filter(|_| self.process.is_this()) {
             task.abort();
         }
     }

@@ -1,8 +1,8 @@
 //! Conditions on writes: which a server keeps, and whether a write that was
 //! refused for one had not been carried out before.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
@@ -25,55 +25,36 @@ pub(super) enum Request {
 
 /// A condition on a request, without its etag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Kind {
+pub(super) struct Kind {
     request: Request,
-    if_match: bool,
+    pub(super) if_match: bool,
 }
+
+/// What the name of an object begins with on which something is tried out.
+pub(super) const PROBE: &str = ".persist-probe-";
+
+/// After this long such an object is debris.
+const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// An etag that no object has.
 const NO_ETAG: &str = "\"00000000000000000000000000000000\"";
 
-/// What was found out about a bucket's server.
-#[derive(Debug, Default)]
-pub(super) struct Probes(Mutex<HashMap<Kind, bool>>);
-
-impl Probes {
-    fn known(&self, kind: Kind) -> Option<bool> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&kind).copied()
-    }
-
-    fn learn(&self, kind: Kind, is_kept: bool) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(kind, is_kept);
-    }
-
-    /// Whether a condition is known to be ignored.
-    pub(super) fn is_ignored(&self, if_match: bool) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|(kind, is_kept)| kind.if_match == if_match && !is_kept)
-    }
-}
-
 impl Connection {
     /// Refuses a condition that the server ignores. AWS keeps all of them; of
-    /// another server each kind is tried out once, on a key of its own beside
-    /// `key`.
+    /// another server each kind is tried out once in a process, on a key of its own
+    /// beside `key`.
     pub(super) async fn require(self: &Arc<Self>, request: Request, precondition: &Precondition, key: &str) -> Result<(), Failure> {
         let if_match = match precondition {
             Precondition::None => return Ok(()),
             Precondition::IfAbsent => false,
             Precondition::IfMatch(_) => true,
         };
-        if self.service().await?.is_aws() {
+        let service = self.service().await?;
+        if service.is_aws() {
             return Ok(());
         }
         let kind = Kind { request, if_match };
-        let is_kept = match self.probes.known(kind) {
-            Some(is_kept) => is_kept,
-            None => {
-                let is_kept = self.probe(kind, key).await?;
-                self.probes.learn(kind, is_kept);
-                is_kept
-            }
-        };
+        let is_kept = *service.known.condition(kind).get_or_try_init(|| self.probe(kind, key)).await?;
         if is_kept {
             return Ok(());
         }
@@ -87,15 +68,33 @@ impl Connection {
     /// hold must be refused.
     async fn probe(self: &Arc<Self>, kind: Kind, key: &str) -> Result<bool, Failure> {
         let folder = key.rfind('/').and_then(|end| key.get(..=end)).unwrap_or_default();
-        let key = format!("{folder}.persist-probe-{}", random_hex()?);
+        let prefix = format!("{folder}{PROBE}");
+        let key = format!("{prefix}{}", random_hex()?);
         let kept = self.try_condition(kind, &key).await;
         // Whatever came of it, nothing stays.
         let removed = self.request("DeleteObject", 0, |client| client.delete_object().bucket(&self.bucket).key(&key).send()).await;
         if let Err(failure) = removed {
             tracing::warn!(location = self.locate(&key), error = %failure.error, "an empty object was left behind");
         }
+        self.sweep(&prefix).await;
         tracing::debug!(?kind, ?kept, "tried out whether the service keeps a condition");
         kept
+    }
+
+    /// Removes what processes have left that were killed while they tried something
+    /// out. Best effort: whoever may not list leaves it.
+    async fn sweep(self: &Arc<Self>, prefix: &str) {
+        let list = |client: aws_sdk_s3::Client| client.list_objects_v2().bucket(&self.bucket).prefix(prefix).send();
+        let Ok(listed) = self.request("ListObjectsV2", 0, list).await else { return };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        for object in listed.contents() {
+            let written = object.last_modified().and_then(|written| u64::try_from(written.secs()).ok());
+            if let (Some(key), Some(written)) = (object.key(), written)
+                && now.saturating_sub(written) > ABANDONED.as_secs()
+            {
+                let _ = self.request("DeleteObject", 0, |client| client.delete_object().bucket(&self.bucket).key(key).send()).await;
+            }
+        }
     }
 
     async fn try_condition(self: &Arc<Self>, kind: Kind, key: &str) -> Result<bool, Failure> {

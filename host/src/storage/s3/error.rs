@@ -9,8 +9,24 @@ use std::time::Duration;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use http_body_util::LengthLimitError;
 
+use super::transport::MAX_ANSWER;
 use crate::error::{ErrorCode, PersistError};
+use crate::storage::is_lost_upload;
+
+/// What a failure leaves open about its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Doubt {
+    /// It was not carried out: it never left, or was refused.
+    None,
+    /// The service broke it off and said so: it may have been carried out, but not
+    /// any more.
+    Over,
+    /// Nothing was heard of it: it may have been carried out, or still be.
+    Open,
+}
 
 /// A failed request, before it is decided whether to send it again.
 #[derive(Debug)]
@@ -23,21 +39,21 @@ pub(super) struct Failure {
     /// How long the service asks to wait.
     pub(super) retry_after: Option<Duration>,
     /// Whether the request may have been carried out all the same.
-    pub(super) in_doubt: bool,
+    pub(super) doubt: Doubt,
 }
 
 impl From<PersistError> for Failure {
     fn from(error: PersistError) -> Self {
-        Self { error, status: 0, service_code: String::new(), retry_after: None, in_doubt: false }
+        Self { error, status: 0, service_code: String::new(), retry_after: None, doubt: Doubt::None }
     }
 }
 
 impl Failure {
     /// No answer, or no more of it, within this time.
-    pub(super) fn timeout(limit: Duration) -> Self {
+    pub(super) fn timeout(limit: Duration, was_sent: bool) -> Self {
         let message = format!("Request timeout: nothing came over the network for {} s", limit.as_secs_f64());
         let error = PersistError::new(ErrorCode::Timeout, message).hint("check the connection, or raise --s3-timeout");
-        Self { in_doubt: true, ..Self::from(error) }
+        Self { doubt: if was_sent { Doubt::Open } else { Doubt::None }, ..Self::from(error) }
     }
 
     /// An answer that is not what the protocol promises: cut short, or made by
@@ -45,7 +61,7 @@ impl Failure {
     pub(super) fn bad_answer(problem: &str) -> Self {
         let error = PersistError::new(ErrorCode::Unavailable, format!("network error: {problem}"))
             .hint("try again; if it stays so, look at what is between here and the service");
-        Self { in_doubt: true, ..Self::from(error) }
+        Self { doubt: Doubt::Open, ..Self::from(error) }
     }
 
     /// The failure of a body that was coming in.
@@ -66,7 +82,8 @@ impl Failure {
 
     /// Whether another attempt may fare better.
     pub(super) fn retryable(&self) -> bool {
-        self.error.retryable()
+        // An upload that is gone stays so; it has to be begun again.
+        self.error.retryable() && !is_lost_upload(&self.error)
     }
 
     /// Whether the service said that no, without saying why: the answer to a
@@ -108,8 +125,9 @@ fn said(message: &str) -> String {
     message.chars().filter(|letter| !letter.is_control()).take(300).collect()
 }
 
-/// What the failure of a request means.
-pub(super) fn failure<E>(error: &SdkError<E, HttpResponse>, target: &Target<'_>) -> Failure
+/// What the failure of a request means. `was_sent` says whether it was handed over
+/// to a connection; by that, and not by the words of an error, it is in doubt.
+pub(super) fn failure<E>(error: &SdkError<E, HttpResponse>, was_sent: bool, target: &Target<'_>) -> Failure
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
@@ -121,17 +139,39 @@ where
         SdkError::ResponseError(answer) => {
             let status = answer.raw().status().as_u16();
             // A refusal that comes without the words of S3, as from a proxy.
-            if status >= 300 { refused(None, None, answer.raw(), target) } else { Failure::bad_answer("the answer could not be read") }
+            if status >= 300 { refused(None, None, answer.raw(), target) } else { unreadable(error) }
         }
-        SdkError::TimeoutError(_) => unreachable_service(error, true),
-        SdkError::DispatchFailure(failure) => unreachable_service(error, failure.is_timeout()),
         SdkError::ConstructionFailure(_) => {
             PersistError::new(ErrorCode::InvalidArgument, format!("the request could not be made: {}", root_cause(error)))
                 .hint("check region and endpoint")
                 .into()
         }
-        _ => PersistError::new(ErrorCode::Other, format!("the request failed: {}", root_cause(error))).into(),
+        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) if !was_sent => no_credentials_in_time(error).into(),
+        SdkError::TimeoutError(_) => unreachable_service(error, true),
+        SdkError::DispatchFailure(failure) => unreachable_service(error, failure.is_timeout()),
+        _ => {
+            let doubt = if was_sent { Doubt::Open } else { Doubt::None };
+            let error = PersistError::new(ErrorCode::Other, format!("the request failed: {}", root_cause(error)));
+            Failure { doubt, ..Failure::from(error) }
+        }
     }
+}
+
+/// An answer that says yes, and breaks off or has no end.
+fn unreadable(error: &(dyn Error + 'static)) -> Failure {
+    if chain(error).any(|cause| cause.is::<LengthLimitError>()) {
+        return Failure::bad_answer(&format!("the answer is larger than any that S3 gives ({} MiB)", MAX_ANSWER >> 20));
+    }
+    Failure::bad_answer("the answer could not be read")
+}
+
+/// Whether something on the way to an error took too long.
+fn is_timeout(error: &(dyn Error + 'static)) -> bool {
+    chain(error).any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
+            || cause.downcast_ref::<ConnectorError>().is_some_and(ConnectorError::is_timeout)
+            || cause.to_string().contains("timed out")
+    })
 }
 
 /// Why there are no credentials.
@@ -140,11 +180,27 @@ pub(super) fn no_credentials(error: &CredentialsError) -> PersistError {
         or run where there is a role";
     match error {
         CredentialsError::CredentialsNotLoaded(_) => PersistError::new(ErrorCode::Credentials, "AWS credentials not found").hint(HINT),
+        error if matches!(error, CredentialsError::ProviderTimedOut(_)) || is_timeout(error) => slow_provider(error),
         error => {
             let cause: String = root_cause(error).chars().take(200).collect();
             PersistError::new(ErrorCode::Credentials, format!("AWS credentials not found: {cause}")).hint(HINT)
         }
     }
+}
+
+/// Why a request was not sent: what it needs first did not come in time.
+fn no_credentials_in_time(error: &(dyn Error + 'static)) -> PersistError {
+    if is_timeout(error) {
+        return slow_provider(error);
+    }
+    PersistError::new(ErrorCode::Other, format!("the request could not be made: {}", root_cause(error)))
+}
+
+fn slow_provider(error: &(dyn Error + 'static)) -> PersistError {
+    // What they are called here belongs to errors that say they are wrong.
+    let cause: String = root_cause(error).replace("credentials", "keys").chars().take(200).collect();
+    PersistError::new(ErrorCode::Timeout, format!("Request timeout: whoever gives the AWS access key was too slow ({cause})"))
+        .hint("try again; if it stays so, look at the profile's credential_process, the role's endpoint or the login")
 }
 
 /// The service was not reached, or the connection broke.
@@ -153,38 +209,31 @@ fn unreachable_service(error: &(dyn Error + 'static), is_timeout: bool) -> Failu
     let words: Vec<String> = chain(error).map(ToString::to_string).collect();
     let says = |part: &str| words.iter().any(|word| word.contains(part));
     let root = words.last().map_or("", String::as_str);
-    let (code, message, hint, in_doubt) = if says("minimum throughput") {
-        (
-            ErrorCode::Timeout,
-            "Request timeout: nothing went out over the network".to_owned(),
-            "check the connection, or raise --s3-timeout",
-            true,
-        )
+    // A connection that was never made has carried nothing.
+    let was_connected =
+        !chain(error).any(|cause| cause.downcast_ref::<hyper_util::client::legacy::Error>().is_some_and(|error| error.is_connect()));
+    let (code, message, hint) = if says("minimum throughput") {
+        (ErrorCode::Timeout, "Request timeout: nothing went out over the network".to_owned(), "check the connection, or raise --s3-timeout")
     } else if is_timeout || io_kind == Some(io::ErrorKind::TimedOut) {
-        (
-            ErrorCode::Timeout,
-            "Request timeout: no connection over the network in time".to_owned(),
-            "check the endpoint and the way to it",
-            true,
-        )
+        let message = if was_connected { "nothing came over the network in time" } else { "no connection over the network in time" };
+        (ErrorCode::Timeout, format!("Request timeout: {message}"), "check the endpoint and the way to it")
+    } else if was_connected {
+        (ErrorCode::Unavailable, format!("network error: the connection broke ({root})"), "try again")
     } else if io_kind == Some(io::ErrorKind::ConnectionRefused) {
         let message = "network error: the connection was refused".to_owned();
-        (ErrorCode::Unavailable, message, "check the endpoint, and that its server is running", false)
+        (ErrorCode::Unavailable, message, "check the endpoint, and that its server is running")
     } else if says("dns error") || says("lookup address") {
         let message = "network error: the server's name was not found (DNS)".to_owned();
-        (ErrorCode::Unavailable, message, "check the spelling of endpoint and region, and the name service", false)
-    } else if says("client error (Connect)")
-        && ["certificate", "CertificateRequired", "InvalidContentType", "tls", "TLS"].iter().any(|word| says(word))
-    {
-        // Once connected, TLS says that a connection ends early, too: see below.
+        (ErrorCode::Unavailable, message, "check the spelling of endpoint and region, and the name service")
+    } else if ["certificate", "CertificateRequired", "InvalidContentType", "tls", "TLS"].iter().any(|word| says(word)) {
         let message = format!("network error: no secure connection (TLS): {root}");
         let hint = "check the endpoint's scheme; a certificate authority of your own goes into AWS_CA_BUNDLE";
-        (ErrorCode::Unavailable, message, hint, false)
+        (ErrorCode::Unavailable, message, hint)
     } else {
-        (ErrorCode::Unavailable, format!("network error: the connection broke ({root})"), "try again", true)
+        (ErrorCode::Unavailable, format!("network error: no connection was made ({root})"), "try again")
     };
     let error = PersistError::new(code, message).hint(hint);
-    Failure { in_doubt, ..Failure::from(error) }
+    Failure { doubt: if was_connected { Doubt::Open } else { Doubt::None }, ..Failure::from(error) }
 }
 
 /// The service answered with an error.
@@ -205,9 +254,20 @@ fn refused(service_code: Option<&str>, service_message: Option<&str>, answer: &H
         status,
         service_code: service_code.to_owned(),
         retry_after: header("retry-after").and_then(|seconds| seconds.trim().parse().ok()).map(Duration::from_secs),
-        // What the server broke off may have been done.
-        in_doubt: status >= 500 || status == 408 || status < 300,
+        doubt: doubt_of_answer(status, service_code),
         error,
+    }
+}
+
+/// What an answer leaves open. What stands between here and the service answers
+/// without its words, and knows no more of the request than we do.
+fn doubt_of_answer(status: u16, service_code: &str) -> Doubt {
+    match status {
+        0..=299 | 408 => Doubt::Over,
+        501 | 505 | 507 => Doubt::None,
+        500.. if service_code.is_empty() => Doubt::Open,
+        500.. => Doubt::Over,
+        _ => Doubt::None,
     }
 }
 
@@ -268,7 +328,10 @@ fn meaning(status: u16, code: &str, said: &str, region: Option<&str>, target: &T
         (412, _) => new(ErrorCode::PreconditionFailed, "the object is not the one expected")
             .hint("look at what is there now ('persist show --json' gives its etag), and decide anew"),
         (_, "ConditionalRequestConflict") => new(ErrorCode::Conflict, "another write of this object is under way").hint("try again"),
-        (_, "OperationAborted") => {
+        (_, "NoSuchUpload") => retry(new(ErrorCode::Refused, "the bucket's service has no such upload any more"))
+            .hint("try again; a lifecycle rule that aborts uploads has to leave them the time that a save takes"),
+        // Not every service says with what.
+        (_, "OperationAborted") | (409, "") => {
             new(ErrorCode::Unavailable, &format!("network error: the service is busy with another request ({named})")).hint("try again")
         }
         (_, "BadDigest" | "InvalidDigest" | "XAmzContentSHA256Mismatch" | "XAmzContentChecksumMismatch" | "IncompleteBody") => {

@@ -5,9 +5,10 @@ use aws_sdk_s3::types::EncodingType;
 use percent_encoding::percent_decode_str;
 
 use super::client::Connection;
+use super::conditions::PROBE;
 use super::error::Failure;
 use super::listed_info;
-use crate::key::check_key;
+use crate::key::{check_key, split};
 use crate::storage::{LevelEntry, ObjectInfo, behind};
 
 /// The most keys that S3 gives at a time.
@@ -73,6 +74,10 @@ impl Connection {
             for object in listed.contents() {
                 let Some(key) = read(object.key()) else { continue };
                 last_key = last_key.max(key.clone());
+                // Somebody tries out what the service keeps.
+                if split(&key).1.starts_with(PROBE) {
+                    continue;
+                }
                 // A folder's marker, or what no key of ours can be.
                 if check_key(&key).is_err() {
                     tracing::debug!(key, "left out: it can't be the key of a snapshot");

@@ -4,13 +4,16 @@ mod client;
 mod conditions;
 mod error;
 mod health;
+mod known;
 mod list;
 mod options;
 mod read;
 mod retry;
+mod transport;
+mod window;
 mod write;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -20,8 +23,8 @@ use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 
 use self::client::Connection;
-use self::conditions::{Request, headers};
-use self::error::Failure;
+use self::conditions::{Request, headers, is_refusal};
+use self::error::{Doubt, Failure};
 pub(crate) use self::options::OPTION_NAMES;
 pub use self::options::{S3Addressing, S3Checksums, S3Credentials, S3Encryption, S3Options};
 use self::read::S3Reader;
@@ -82,7 +85,7 @@ impl S3StorageAdapter {
         F: Future<Output = Result<T, Failure>> + Send + 'static,
     {
         self.cancel.check()?;
-        let done = self.connection.start(work(Arc::clone(&self.connection))).wait(&self.cancel);
+        let done = self.connection.start(work(Arc::clone(&self.connection))).and_then(|work| work.wait(&self.cancel));
         done.and_then(|done| done.map_err(|failure| failure.error)).map_err(|error| error.at(self.connection.locate(key)))
     }
 }
@@ -97,7 +100,7 @@ impl S3StorageAdapter {
     {
         self.cancel.check()?;
         let work = self.connection.start(work(Arc::clone(&self.connection)));
-        let done = work.wait_for_change(&self.cancel, "whether it was deleted is not known");
+        let done = work.and_then(|work| work.wait_for_change(&self.cancel, "whether it was deleted is not known", false));
         done.map_err(|error| error.at(self.connection.locate(key)))
     }
 }
@@ -114,10 +117,10 @@ impl StorageAdapter for S3StorageAdapter {
     /// What S3 keeps, without asking: a server that turns out to ignore a
     /// condition is refused when it is first used.
     fn capabilities(&self) -> Capabilities {
-        let probes = &self.connection.probes;
+        let is_ignored = |if_match| self.connection.known().is_some_and(|known| known.is_ignored(if_match));
         Capabilities {
-            if_absent: !probes.is_ignored(false),
-            if_match: !probes.is_ignored(true),
+            if_absent: !is_ignored(false),
+            if_match: !is_ignored(true),
             copy_range: true,
             content_type: true,
             attributes: true,
@@ -159,26 +162,21 @@ impl StorageAdapter for S3StorageAdapter {
     }
 
     fn read_many(&self, requests: &[ReadRequest]) -> Result<Vec<Result<ReadAnswer>>> {
-        let mut under_way = VecDeque::new();
-        let mut answers = Vec::with_capacity(requests.len());
-        let mut left = requests.iter();
-        loop {
-            while under_way.len() < REQUESTS
-                && let Some(request) = left.next()
-            {
-                let read = match check_key(&request.key) {
-                    Ok(()) => Ok(self.connection.start(read::read_range(Arc::clone(&self.connection), request.clone()))),
-                    Err(error) => Err(error),
-                };
-                under_way.push_back((request.key.as_str(), read));
-            }
-            let Some((key, read)) = under_way.pop_front() else { return Ok(answers) };
+        let mut under_way = Vec::with_capacity(requests.len());
+        for request in requests {
+            under_way.push(match check_key(&request.key) {
+                Ok(()) => Ok(self.connection.start(read::read_in_window(Arc::clone(&self.connection), request.clone()))?),
+                Err(error) => Err(error),
+            });
+        }
+        let answers = under_way.into_iter().zip(requests).map(|(read, request)| {
             let answer = match read {
-                Ok(work) => work.wait(&self.cancel)?.map_err(|failure| failure.error.at(self.connection.locate(key))),
+                Ok(work) => work.wait(&self.cancel)?.map_err(|failure| failure.error.at(self.connection.locate(&request.key))),
                 Err(error) => Err(error),
             };
-            answers.push(answer);
-        }
+            Ok(answer)
+        });
+        answers.collect()
     }
 
     fn delete_many(&self, keys: &[String]) -> Result<Vec<DeleteFailure>> {
@@ -211,6 +209,13 @@ impl StorageAdapter for S3StorageAdapter {
 
     fn parallelism(&self) -> usize {
         REQUESTS
+    }
+
+    /// The parts in flight, and the one that is being filled or given out.
+    fn buffered(&self, object_size: u64) -> u64 {
+        let options = &self.connection.options;
+        let part = write::part_size(options.part_size, Some(object_size)) as u64;
+        object_size.min(part.saturating_mul(options.parallel.get() as u64 + 1))
     }
 
     fn access_checks(&self, prefix: &str) -> Vec<HealthCheck> {
@@ -262,15 +267,22 @@ impl Connection {
             Ok(_) => return Ok(()),
             Err(failure) => failure,
         };
-        if !failure.in_doubt {
+        let is_refused = *precondition != Precondition::None && is_refusal(&failure);
+        if failure.doubt == Doubt::None && !is_refused {
             return Err(failure);
         }
         // The answer was lost, or an attempt before this one was carried out.
         match self.stat(key).await {
-            Err(gone) if gone.error.code() == ErrorCode::NotFound => Ok(()),
+            Err(gone) if gone.error.code() == ErrorCode::NotFound && failure.doubt > Doubt::None => Ok(()),
+            Err(gone) if gone.error.code() == ErrorCode::NotFound => Err(gone),
             Err(unknown) => {
                 let what = "whether the object was deleted is not known: the answer was lost, and the service can't be asked";
                 Err(unknown.outcome_unknown(what))
+            }
+            // What was not heard of may come yet; or it was carried out, and this
+            // is another object.
+            Ok(_) if failure.doubt == Doubt::Open => {
+                Err(failure.outcome_unknown("whether the object was deleted is not known: the answer was lost"))
             }
             Ok(_) => Err(failure),
         }
@@ -288,7 +300,7 @@ impl Connection {
             // Not every service has it.
             Err(failure) if failure.error.code() == ErrorCode::Unsupported => return self.delete_each(keys).await,
             // Some may be deleted; missing ones are ignored when it is done again.
-            Err(failure) if failure.in_doubt => return Err(failure.outcome_unknown("which objects were deleted is not known")),
+            Err(failure) if failure.doubt > Doubt::None => return Err(failure.outcome_unknown("which objects were deleted is not known")),
             answer => answer?,
         };
         let region = self.service().await?.region.as_str();

@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::client::{Connection, Work};
 use super::error::Failure;
+use super::transport::Body;
 use super::{object_info, quoted, with_headers};
 use crate::cancel::CancelToken;
 use crate::error::{ErrorCode, PersistError, Result};
@@ -40,8 +41,8 @@ struct Fetched {
 
 impl S3Reader {
     pub(super) fn open(connection: &Arc<Connection>, cancel: &CancelToken, key: &str, options: ReadOptions) -> Result<Self> {
-        let work = open(Arc::clone(connection), key.to_owned(), options);
-        let opened = connection.start(work).wait(cancel).and_then(|opened| opened.map_err(|failure| failure.error));
+        let work = connection.start(open(Arc::clone(connection), key.to_owned(), options));
+        let opened = work.and_then(|work| work.wait(cancel)?.map_err(|failure| failure.error));
         let (Fetched { info, start, bytes }, end) = opened.map_err(|error| error.at(connection.locate(key)))?;
         let next = start + bytes.len() as u64;
         let (connection, cancel) = (Arc::clone(connection), cancel.clone());
@@ -49,14 +50,15 @@ impl S3Reader {
     }
 
     /// Asks for what comes next, as much as may be in memory.
-    fn fetch_ahead(&mut self) {
+    fn fetch_ahead(&mut self) -> Result<()> {
         let options = &self.connection.options;
         while self.next < self.end && self.ahead.len() < options.parallel.get() {
             let length = (self.end - self.next).min(options.part_size as u64);
             let fetch = Fetch::span(&self.connection, &self.info.key, self.next, length, self.info.etag.clone());
-            self.ahead.push_back(self.connection.start(fetch.run()));
+            self.ahead.push_back(self.connection.start(fetch.run())?);
             self.next += length;
         }
+        Ok(())
     }
 }
 
@@ -72,7 +74,7 @@ impl StorageReader for S3Reader {
         if max == 0 {
             return Ok(Vec::new());
         }
-        self.fetch_ahead();
+        self.fetch_ahead()?;
         if self.chunk.is_empty()
             && let Some(work) = self.ahead.pop_front()
         {
@@ -84,15 +86,23 @@ impl StorageReader for S3Reader {
                     return Err(self.failed.insert(error).clone());
                 }
             }
-            self.fetch_ahead();
+            self.fetch_ahead()?;
         }
         let length = self.chunk.len().min(max.min(MAX_READ) as usize);
         Ok(self.chunk.split_to(length).to_vec())
     }
 }
 
+/// The same, once the window has a place for it.
+pub(super) async fn read_in_window(connection: Arc<Connection>, request: ReadRequest) -> Result<ReadAnswer, Failure> {
+    let place = connection.window.place().await;
+    let outcome = read_range(Arc::clone(&connection), request).await;
+    connection.window.give_back(place, &outcome);
+    outcome
+}
+
 /// All bytes of a range.
-pub(super) async fn read_range(connection: Arc<Connection>, request: ReadRequest) -> Result<ReadAnswer, Failure> {
+async fn read_range(connection: Arc<Connection>, request: ReadRequest) -> Result<ReadAnswer, Failure> {
     let options = ReadOptions { range: request.range, if_match: request.if_match };
     let (Fetched { info, start, bytes }, end) = open(Arc::clone(&connection), request.key, options).await?;
     let mut all = bytes.to_vec();
@@ -194,7 +204,7 @@ impl Fetch {
         let connection = Arc::clone(&self.connection);
         let get = service.client.get_object().bucket(&connection.bucket).key(&self.key).range(range);
         let get = get.set_if_match(self.etag.as_deref().map(quoted)).send();
-        let answer = connection.attempt(service, 0, get).await?;
+        let answer = connection.attempt(service, 0, Body::Streamed, get).await?;
         let (start, length) = self.begin(&answer)?;
         let mut body = answer.body;
         // What lies before the wanted bytes, where a server gives all of them.
@@ -202,7 +212,7 @@ impl Fetch {
         let end = start + length;
         while position < end {
             let limit = connection.options.timeout;
-            let came = tokio::time::timeout(limit, body.next()).await.map_err(|_| Failure::timeout(limit))?;
+            let came = tokio::time::timeout(limit, body.next()).await.map_err(|_| Failure::timeout(limit, true))?;
             let Some(chunk) = came else { return Err(Failure::bad_answer("the answer broke off")) };
             let chunk = chunk.map_err(|error| Failure::body(&error))?;
             let from = self.position().saturating_sub(position);

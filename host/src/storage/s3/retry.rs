@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use super::error::Failure;
+use super::error::{Doubt, Failure};
 
 /// The longest that a server may make us wait by `Retry-After`.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
@@ -24,16 +24,16 @@ impl Retries {
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        let mut in_doubt = false;
+        let mut doubt = Doubt::None;
         let mut attempt = 1;
         loop {
             let failure = match request().await {
                 Ok(done) => return Ok(done),
                 Err(failure) => failure,
             };
-            in_doubt |= failure.in_doubt;
+            doubt = doubt.max(failure.doubt);
             if !failure.retryable() || attempt >= self.max_attempts {
-                return Err(Failure { in_doubt, ..failure });
+                return Err(Failure { doubt, ..failure });
             }
             let delay = self.delay(attempt, failure.retry_after);
             tracing::warn!(

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Instant;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
@@ -11,17 +10,19 @@ use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPa
 use bytes::{Bytes, BytesMut};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::client::{Connection, WINDING_DOWN, Work};
+use super::client::{Connection, End, Work};
 use super::conditions::{Request, headers, is_refusal};
-use super::error::Failure;
-use super::options::{S3Checksums, S3Encryption, S3Options, WRITE_ID, is_metadata};
+use super::error::{Doubt, Failure};
+use super::options::{S3Encryption, S3Options, WRITE_ID, is_metadata};
 use super::read::S3Reader;
 use super::{object_info, quoted, unquoted, with_headers};
 use crate::cancel::CancelToken;
 use crate::error::{ErrorCode, PersistError, Result};
 use crate::key::check_key;
 use crate::random::random_hex;
-use crate::storage::{ByteRange, MAX_READ, ObjectInfo, Precondition, ReadOptions, StorageReader, StorageWriter, WriteOptions};
+use crate::storage::{
+    ByteRange, MAX_READ, ObjectInfo, Precondition, ReadOptions, StorageReader, StorageWriter, WriteOptions, is_lost_upload,
+};
 
 /// The most parts that S3 takes.
 const MAX_PARTS: usize = 10_000;
@@ -59,6 +60,8 @@ pub(super) struct S3Writer {
     upload: Option<Upload>,
     /// After an error a writer can only be dropped.
     has_failed: bool,
+    /// An upload that is gone is begun again once.
+    has_begun_again: bool,
 }
 
 /// What is known of an object before it is written.
@@ -77,6 +80,32 @@ struct Upload {
     sent: usize,
     in_flight: VecDeque<Work<Result<CompletedPart, Failure>>>,
     done: Vec<CompletedPart>,
+    /// What the parts were made of, as long as that is no more than may be in
+    /// flight: with it the upload can be begun again.
+    kept: Option<Vec<Part>>,
+}
+
+/// What a part is made of.
+#[derive(Clone)]
+enum Part {
+    Bytes(Bytes),
+    /// A range of another object of this version.
+    Range {
+        source: String,
+        etag: Option<String>,
+        offset: u64,
+        length: u64,
+    },
+}
+
+impl Part {
+    /// Bytes of it that are in memory.
+    fn held(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Range { .. } => 0,
+        }
+    }
 }
 
 impl S3Writer {
@@ -109,6 +138,7 @@ impl S3Writer {
             size: 0,
             upload: None,
             has_failed: false,
+            has_begun_again: false,
         })
     }
 
@@ -136,12 +166,12 @@ impl S3Writer {
     fn begin_upload(&mut self) -> Result<()> {
         let object = &self.object;
         if self.upload.is_none() {
-            let begin = object.connection.start(Arc::clone(object).begin_upload());
+            let begin = object.connection.start(Arc::clone(object).begin_upload())?;
             let id = match begin.wait(&self.cancel) {
                 Ok(begun) => begun.map_err(|failure| failure.error)?,
                 Err(cancelled) => {
                     // If it begins all the same, it has to be aborted.
-                    let begun = begin.finish_until(Instant::now() + WINDING_DOWN);
+                    let begun = begin.wait_before_taking_back(End::of(&self.cancel));
                     self.upload = begun.and_then(|begun| begun.ok()).map(Upload::new);
                     return Err(cancelled);
                 }
@@ -153,17 +183,24 @@ impl S3Writer {
 
     /// Sends the buffer as a part.
     fn send_part(&mut self) -> Result<()> {
-        let (object, part) = (Arc::clone(&self.object), self.buffer.split().freeze());
-        self.start_part(|id, number| object.upload_part(id, number, part))
+        let part = Part::Bytes(self.buffer.split().freeze());
+        self.start_part(part)
     }
 
     /// Starts to make the next part, once fewer than the allowed number are under way.
-    fn start_part<F>(&mut self, make: impl FnOnce(String, i32) -> F) -> Result<()>
-    where
-        F: Future<Output = Result<CompletedPart, Failure>> + Send + 'static,
-    {
+    fn start_part(&mut self, part: Part) -> Result<()> {
+        loop {
+            match self.try_start_part(&part) {
+                Err(error) if is_lost_upload(&error) => self.begin_again(error)?,
+                done => return done,
+            }
+        }
+    }
+
+    fn try_start_part(&mut self, part: &Part) -> Result<()> {
         self.begin_upload()?;
-        let parallel = self.object.connection.options.parallel.get();
+        let options = &self.object.connection.options;
+        let parallel = options.parallel.get();
         let Some(upload) = &mut self.upload else { return Ok(()) };
         if upload.sent >= MAX_PARTS {
             return Err(PersistError::new(ErrorCode::LimitExceeded, "the object is too large: S3 takes 10,000 parts")
@@ -171,17 +208,29 @@ impl S3Writer {
         }
         upload.collect(&self.cancel, parallel - 1)?;
         let number = i32::try_from(upload.sent + 1).unwrap_or(i32::MAX);
-        let work = make(upload.id.clone(), number);
-        upload.in_flight.push_back(self.object.connection.start(work));
+        let work = Arc::clone(&self.object).make_part(upload.id.clone(), number, part.clone());
+        upload.in_flight.push_back(self.object.connection.start(work)?);
         upload.sent += 1;
+        upload.keep(part, parallel.saturating_mul(options.part_size));
         Ok(())
+    }
+
+    /// Begins an upload anew that the service has no more, as after a lifecycle rule
+    /// has aborted it, if what its parts were made of is still there.
+    fn begin_again(&mut self, error: PersistError) -> Result<()> {
+        // What is in flight of it comes to nothing.
+        let kept = self.upload.take().and_then(|upload| upload.kept);
+        let Some(parts) = kept.filter(|_| !self.has_begun_again) else { return Err(error) };
+        tracing::warn!(location = self.object.location(), %error, "the upload is begun again");
+        self.has_begun_again = true;
+        parts.into_iter().try_for_each(|part| self.start_part(part))
     }
 
     /// Appends a range of another object: what is long enough for parts of their
     /// own is copied by the service, the rest comes by way of here.
     fn append_copy(&mut self, source: Source<'_>, mut offset: u64, length: u64) -> Result<()> {
         let end = offset.saturating_add(length);
-        let size = self.object.connection.start(stat(Arc::clone(&self.object.connection), source.key.to_owned()));
+        let size = self.object.connection.start(stat(Arc::clone(&self.object.connection), source.key.to_owned()))?;
         let found = size.wait(&self.cancel)?.map_err(|failure| failure.error.at(self.object.connection.locate(source.key)))?;
         if source.etag.is_some_and(|etag| Some(unquoted(etag)) != found.etag.as_deref()) {
             let error = PersistError::new(ErrorCode::PreconditionFailed, "the object to copy from was replaced meanwhile");
@@ -234,25 +283,31 @@ impl S3Writer {
 
     /// Appends a range that is long enough for a part.
     fn copy_part(&mut self, source: &str, etag: &Option<String>, offset: u64, length: u64) -> Result<()> {
-        let object = Arc::clone(&self.object);
-        let make = {
-            let (object, source, etag) = (Arc::clone(&object), source.to_owned(), etag.clone());
-            move |id, number| object.copy_part(id, number, source, etag, offset, length)
-        };
-        match object.connection.copies_parts.get() {
-            Some(true) => self.start_part(make)?,
+        let part = Part::Range { source: source.to_owned(), etag: etag.clone(), offset, length };
+        let copies_parts = self.object.connection.known().and_then(|known| known.copies_parts.get().copied());
+        match copies_parts {
+            Some(true) => self.start_part(part)?,
             Some(false) => return self.append_read(source, etag, offset, length),
             // Not every service has it: the first one is waited for.
             None => {
-                self.start_part(make)?;
+                self.start_part(part)?;
                 let Some(upload) = &mut self.upload else { return Err(self.failed_before()) };
-                match upload.collect_last(&self.cancel)? {
+                let copied = upload.collect_last(&self.cancel)?;
+                let learn = |is_copied| {
+                    let known = self.object.connection.known();
+                    known.map(|known| *known.copies_parts.get_or_init(|| is_copied))
+                };
+                match copied {
                     Err(failure) if failure.error.code() == ErrorCode::Unsupported => {
-                        object.connection.copies_parts.get_or_init(|| false);
+                        learn(false);
                         return self.append_read(source, etag, offset, length);
                     }
+                    Err(failure) if is_lost_upload(&failure.error) => {
+                        self.begin_again(failure.error)?;
+                        return self.copy_part(source, etag, offset, length);
+                    }
                     Err(failure) => return Err(failure.error),
-                    Ok(()) => object.connection.copies_parts.get_or_init(|| true),
+                    Ok(()) => learn(true),
                 };
             }
         }
@@ -263,16 +318,25 @@ impl S3Writer {
     fn finish(&mut self) -> Result<ObjectInfo> {
         if self.upload.is_none() {
             let body = self.buffer.split().freeze();
-            return self.store(Arc::clone(&self.object).put(body));
+            return self.store(Arc::clone(&self.object).put(body), false);
         }
         if !self.buffer.is_empty() {
             self.send_part()?;
         }
+        loop {
+            match self.try_complete() {
+                Err(error) if is_lost_upload(&error) => self.begin_again(error)?,
+                done => return done,
+            }
+        }
+    }
+
+    fn try_complete(&mut self) -> Result<ObjectInfo> {
         let Some(upload) = &mut self.upload else { return Err(self.failed_before()) };
         upload.collect(&self.cancel, 0)?;
-        let parts = CompletedMultipartUpload::builder().set_parts(Some(std::mem::take(&mut upload.done))).build();
+        let parts = CompletedMultipartUpload::builder().set_parts(Some(upload.done.clone())).build();
         let complete = Arc::clone(&self.object).complete(upload.id.clone(), parts, self.size);
-        let info = self.store(complete)?;
+        let info = self.store(complete, true)?;
         // There is nothing to abort any more.
         self.upload = None;
         Ok(info)
@@ -280,26 +344,36 @@ impl S3Writer {
 
     /// Sends what makes the object visible, and waits for it. Whoever cancels that
     /// is told of an object that is there all the same.
-    fn store(&self, work: impl Future<Output = Result<ObjectInfo, Failure>> + Send + 'static) -> Result<ObjectInfo> {
+    fn store(&self, work: impl Future<Output = Result<ObjectInfo, Failure>> + Send + 'static, is_upload: bool) -> Result<ObjectInfo> {
         self.cancel.check()?;
-        self.object.connection.start(work).wait_for_change(&self.cancel, "whether the object was stored is not known")
+        let work = self.object.connection.start(work)?;
+        work.wait_for_change(&self.cancel, "whether the object was stored is not known", is_upload)
     }
 
-    /// Takes back what was uploaded. An error says which upload is left.
-    fn abort(&mut self) -> Result<()> {
+    /// Takes back what was uploaded. An error says which upload is left. When the
+    /// write was cancelled, or `is_dropped`, that takes no longer than three seconds.
+    fn abort(&mut self, is_dropped: bool) -> Result<()> {
         let Some(upload) = self.upload.take() else { return Ok(()) };
+        if !self.object.connection.is_of_this_process() {
+            // It is the parent's, and so is what is in flight.
+            return Ok(());
+        }
         let id = upload.id;
-        let until = Instant::now() + WINDING_DOWN;
+        let end = End::of(&self.cancel);
         for part in upload.in_flight {
             // What it came to is of no use any more.
-            let _ = part.finish_until(until);
+            let _ = part.wait_before_taking_back(end);
         }
         let object = Arc::clone(&self.object);
         let abort = {
             let id = id.clone();
             self.object.connection.start(async move { object.connection.abort_upload(&object.key, &id).await })
         };
-        let aborted = abort.finish().and_then(|aborted| aborted.map_err(|failure| failure.error));
+        let is_last_chance = is_dropped || self.cancel.is_cancelled();
+        let aborted = abort.and_then(|abort| match abort.wait_to_take_back(&self.cancel, end, is_last_chance) {
+            Some(aborted) => aborted.map_err(|failure| failure.error),
+            None => Err(PersistError::new(ErrorCode::Timeout, "Request timeout: the upload was not aborted in time")),
+        });
         aborted.map_err(|error| {
             let mut error = error.at(self.object.location());
             error.detail_mut().facts.push(("upload_id".to_owned(), id));
@@ -325,7 +399,7 @@ impl S3Writer {
     fn failed(&mut self, error: PersistError) -> PersistError {
         self.has_failed = true;
         let mut error = error.at(self.object.location());
-        if let Err(abort) = self.abort()
+        if let Err(abort) = self.abort(false)
             && let Some((name, id)) = abort.detail().facts.last()
         {
             let detail = error.detail_mut();
@@ -355,7 +429,7 @@ impl StorageWriter for S3Writer {
 
 impl Drop for S3Writer {
     fn drop(&mut self) {
-        if let Err(error) = self.abort() {
+        if let Err(error) = self.abort(true) {
             let upload = error.detail().facts.last().map(|(_, id)| id.as_str());
             tracing::warn!(location = error.location(), upload, %error, "an incomplete upload is left");
         }
@@ -364,14 +438,24 @@ impl Drop for S3Writer {
 
 /// The size of the first parts: such that the expected size fits in the parts
 /// that S3 takes, with room for a hint that is too small.
-fn part_size(least: usize, size_hint: Option<u64>) -> usize {
+pub(super) fn part_size(least: usize, size_hint: Option<u64>) -> usize {
     let wanted = size_hint.unwrap_or_default().div_ceil(HINTED_PARTS as u64).div_ceil(MIB).saturating_mul(MIB);
     least.max(usize::try_from(wanted).unwrap_or(MAX_HINTED_PART).min(MAX_HINTED_PART))
 }
 
 impl Upload {
     fn new(id: String) -> Self {
-        Self { id, sent: 0, in_flight: VecDeque::new(), done: Vec::new() }
+        Self { id, sent: 0, in_flight: VecDeque::new(), done: Vec::new(), kept: Some(Vec::new()) }
+    }
+
+    /// Keeps what a part is made of, while all that is kept is at most so many bytes.
+    fn keep(&mut self, part: &Part, most: usize) {
+        if let Some(kept) = &mut self.kept {
+            kept.push(part.clone());
+            if kept.iter().map(Part::held).sum::<usize>() > most {
+                self.kept = None;
+            }
+        }
     }
 
     /// Waits for all parts. What the last one came to is for the caller: one that
@@ -386,6 +470,9 @@ impl Upload {
             }
             Err(failure) => {
                 self.sent -= 1;
+                if let Some(kept) = &mut self.kept {
+                    kept.pop();
+                }
                 Err(failure)
             }
         })
@@ -486,7 +573,7 @@ impl Object {
         let options = &connection.options;
         let (sse, kms_key_id) = encryption(options);
         // What the parts will carry has to be said now.
-        let checksum = (options.checksums != Some(S3Checksums::WhenRequired)).then_some(ChecksumAlgorithm::Crc32);
+        let checksum = connection.service().await?.has_checksums.then_some(ChecksumAlgorithm::Crc32);
         let send = |client: Client| {
             let create = client.create_multipart_upload().bucket(&connection.bucket).key(&self.key);
             create
@@ -502,6 +589,13 @@ impl Object {
         let created = connection.request("CreateMultipartUpload", 0, send).await?;
         let id = created.upload_id().filter(|id| !id.is_empty());
         id.map(str::to_owned).ok_or_else(|| Failure::bad_answer("the service began an upload without an id"))
+    }
+
+    async fn make_part(self: Arc<Self>, upload: String, number: i32, part: Part) -> Result<CompletedPart, Failure> {
+        match part {
+            Part::Bytes(body) => self.upload_part(upload, number, body).await,
+            Part::Range { source, etag, offset, length } => self.copy_part(upload, number, source, etag, offset, length).await,
+        }
     }
 
     async fn upload_part(self: Arc<Self>, upload: String, number: i32, body: Bytes) -> Result<CompletedPart, Failure> {
@@ -568,14 +662,17 @@ impl Object {
             Err(failure) => failure,
         };
         let is_refused = self.precondition != Precondition::None && is_refusal(&failure);
-        if failure.in_doubt || failure.service_code == "NoSuchUpload" {
+        if failure.doubt > Doubt::None || is_refused {
             match self.connection.settle(&self.key, &self.write_id).await {
                 Ok(Some(info)) => return Ok(info),
-                Ok(None) => {}
+                // What was refused is not there; what was not heard of may come
+                // yet, or be replaced already.
+                Ok(None) if is_refused || failure.doubt < Doubt::Open => {}
+                Ok(None) => return Err(failure.outcome_unknown("whether the object was stored is not known: the answer was lost")),
                 // Then nobody knows, which is worse than a conflict.
                 Err(unknown) => {
                     let what = "whether the object was stored is not known: the answer was lost, and the service can't be asked";
-                    return Err(Failure { in_doubt: true, ..unknown }.outcome_unknown(what));
+                    return Err(unknown.outcome_unknown(what));
                 }
             }
         }
@@ -602,7 +699,7 @@ impl Connection {
     pub(super) async fn abort_upload(&self, key: &str, upload: &str) -> Result<(), Failure> {
         let send = |client: Client| client.abort_multipart_upload().bucket(&self.bucket).key(key).upload_id(upload).send();
         match self.request("AbortMultipartUpload", 0, send).await {
-            Err(failure) if failure.error.code() != ErrorCode::NotFound && failure.service_code != "NoSuchUpload" => Err(failure),
+            Err(failure) if failure.error.code() != ErrorCode::NotFound && !is_lost_upload(&failure.error) => Err(failure),
             _ => Ok(()),
         }
     }

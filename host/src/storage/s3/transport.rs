@@ -1,0 +1,86 @@
+//! What is between the SDK and the connections: it notes when a request is handed
+//! over to be sent, and bounds the answers that the SDK reads whole.
+
+use std::cell::Cell;
+use std::future::Future;
+
+use aws_sdk_s3::config::SharedHttpClient;
+use aws_sdk_s3::config::http::HttpRequest;
+use aws_sdk_s3::primitives::SdkBody;
+use aws_smithy_runtime_api::client::connector_metadata::ConnectorMetadata;
+use aws_smithy_runtime_api::client::http::{HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use http_body_util::Limited;
+
+/// The largest answer that is read whole: a page of 1,000 keys of 1,024 bytes each,
+/// every byte of them percent-encoded, is 4 MB.
+pub(super) const MAX_ANSWER: usize = 16 << 20;
+
+/// How the body of an answer is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Body {
+    /// By the SDK, whole.
+    Small,
+    /// Piece by piece, unless it is that of an error.
+    Streamed,
+}
+
+/// One attempt at a request.
+struct Attempt {
+    body: Body,
+    was_sent: Cell<bool>,
+}
+
+tokio::task_local! {
+    static ATTEMPT: Attempt;
+}
+
+/// Sends a request, and says whether it was handed over to a connection. What
+/// fails before that, as getting credentials does, was never sent.
+pub(super) async fn sending<T>(body: Body, request: impl Future<Output = T>) -> (T, bool) {
+    let attempt = Attempt { body, was_sent: Cell::new(false) };
+    ATTEMPT.scope(attempt, async { (request.await, ATTEMPT.with(|attempt| attempt.was_sent.get())) }).await
+}
+
+/// The connections of a bucket's client. Those on which credentials are asked for
+/// are not among them.
+#[derive(Debug)]
+pub(super) struct Transport(SharedHttpClient);
+
+impl Transport {
+    pub(super) fn new(client: SharedHttpClient) -> Self {
+        Self(client)
+    }
+}
+
+impl HttpClient for Transport {
+    fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(Connection(self.0.http_connector(settings, components)))
+    }
+
+    fn connector_metadata(&self) -> Option<ConnectorMetadata> {
+        self.0.connector_metadata()
+    }
+}
+
+#[derive(Debug)]
+struct Connection(SharedHttpConnector);
+
+impl HttpConnector for Connection {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let noted = ATTEMPT.try_with(|attempt| {
+            attempt.was_sent.set(true);
+            attempt.body
+        });
+        let body = noted.unwrap_or(Body::Small);
+        let answer = self.0.call(request);
+        HttpConnectorFuture::new(async move {
+            let answer = answer.await?;
+            if body == Body::Streamed && answer.status().is_success() {
+                return Ok(answer);
+            }
+            // Fails where there is more.
+            Ok(answer.map(|body| SdkBody::from_body_1_x(Limited::new(body, MAX_ANSWER))))
+        })
+    }
+}

@@ -1,0 +1,492 @@
+//! What a write to a bucket came to, whatever happens to its requests; and that
+//! ending one takes no longer, and an answer no more memory, than is said.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::io::{Read as _, Seek as _};
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, fork};
+use persist_host::{
+    CancelToken, Engine, ErrorCode, PersistError, Precondition, ReadOptions, ReadRequest, Result, S3StorageAdapter, SnapshotOptions,
+    StorageAdapter, StorageWriter, WriteOptions,
+};
+use support::Done;
+use support::proxy::{Fault, Operation, Proxy, When};
+use support::server::{ACCESS_KEY, BUCKET, SECRET_KEY, Server, adapter_with};
+
+const MIB: usize = 1 << 20;
+
+/// How long ending a write may take, as its documentation says, and what a busy
+/// machine adds.
+const ENDED: Duration = Duration::from_millis(3500);
+
+fn writer(adapter: &dyn StorageAdapter, key: &str, precondition: Precondition) -> Box<dyn StorageWriter> {
+    adapter.open_write(key, WriteOptions { precondition, ..WriteOptions::default() }).expect("it opens")
+}
+
+fn put(adapter: &dyn StorageAdapter, key: &str, bytes: &[u8], precondition: Precondition) -> Result<()> {
+    let mut writer = writer(adapter, key, precondition);
+    writer.write(bytes)?;
+    writer.commit().map(drop)
+}
+
+fn small_parts(proxy: &Proxy) -> S3StorageAdapter {
+    adapter_with(&proxy.endpoint(), |options| options.part_size = 5 * MIB)
+}
+
+fn read(server: &Server, key: &str) -> Vec<u8> {
+    let adapter = server.adapter();
+    adapter.load(&adapter.locate(key).parse().expect("a location")).expect("it is there")
+}
+
+fn count(proxy: &Proxy, operation: Operation) -> usize {
+    proxy.seen().iter().filter(|seen| seen.operation == operation).count()
+}
+
+/// The `persist` command with the tests' credentials, on a server.
+fn persist(endpoint: &str) -> Command {
+    let mut command = support::persist();
+    command.env("AWS_ACCESS_KEY_ID", ACCESS_KEY).env("AWS_SECRET_ACCESS_KEY", SECRET_KEY).env("AWS_REGION", "us-east-1");
+    command.env("PERSIST_S3_ENDPOINT", endpoint);
+    command
+}
+
+fn run(command: &mut Command) -> Done {
+    command.output().expect("persist starts").into()
+}
+
+/// The same, and the most memory that it took at a time, in bytes.
+fn run_measured(command: &mut Command) -> (Done, u64) {
+    let [mut stdout, mut stderr] = [tempfile::tempfile().expect("a file"), tempfile::tempfile().expect("a file")];
+    command.stdin(Stdio::null()).stdout(stdout.try_clone().expect("a file")).stderr(stderr.try_clone().expect("a file"));
+    let child = command.spawn().expect("persist starts");
+    let pid = i32::try_from(child.id()).expect("a process id");
+    let mut status = 0;
+    let mut usage = std::mem::MaybeUninit::zeroed();
+    // SAFETY: both pointers are to memory of the right types, and nobody else waits
+    // for this child.
+    let waited = unsafe { nix::libc::wait4(pid, &mut status, 0, usage.as_mut_ptr()) };
+    assert_eq!(waited, pid);
+    // SAFETY: a struct of numbers, of which all bits are set.
+    let usage: nix::libc::rusage = unsafe { usage.assume_init() };
+    let code = nix::libc::WEXITSTATUS(status);
+    let read = |file: &mut std::fs::File| {
+        let mut text = String::new();
+        file.rewind().and_then(|()| file.read_to_string(&mut text)).expect("it is read");
+        text
+    };
+    let unit = if cfg!(target_os = "macos") { 1 } else { 1024 };
+    (Done { code, stdout: read(&mut stdout), stderr: read(&mut stderr) }, u64::try_from(usage.ru_maxrss).unwrap() * unit)
+}
+
+fn json_error(done: &Done) -> serde_json::Value {
+    serde_json::from_str(done.stderr.lines().last().unwrap_or_default()).unwrap_or_else(|_| panic!("{done:?}"))
+}
+
+// ---- Conflicts ----------------------------------------------------------------
+
+#[test]
+fn a_conflict_of_two_writes_is_tried_again_and_is_not_an_object_that_exists() {
+    for (code, expected) in [("ConditionalRequestConflict", ErrorCode::Conflict), ("", ErrorCode::Unavailable)] {
+        for (size, operation) in [(1, Operation::PutObject), (6 * MIB, Operation::CompleteUpload)] {
+            for condition in [Precondition::IfAbsent, Precondition::None] {
+                let server = Server::start();
+                let proxy = Proxy::start(server.address);
+                let adapter = small_parts(&proxy);
+                put(&adapter, "probe", &vec![0; size], condition.clone()).expect("nothing is there");
+                proxy.inject(operation, Fault::Answer(409, code), When::First);
+                put(&adapter, "x", &vec![1; size], condition.clone()).expect("the next attempt");
+                proxy.heal();
+                proxy.inject(operation, Fault::Answer(409, code), When::Always);
+                let error = put(&adapter, "y", &vec![1; size], condition.clone()).expect_err("each attempt is refused");
+                assert_eq!(error.code(), expected, "{code} {condition:?}: {error:?}");
+                assert!(error.retryable() && error.detail().hint.as_deref() == Some("try again"), "{error:?}");
+                assert_eq!(server.adapter().stat("y").expect_err("it is not stored").code(), ErrorCode::NotFound);
+                assert_eq!(server.unfinished_uploads(), Vec::<String>::new());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_refusal_that_can_not_be_settled_is_not_known() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.address);
+    let adapter = small_parts(&proxy);
+    for size in [1, 6 * MIB] {
+        put(&adapter, &format!("probe/{size}"), &vec![0; size], Precondition::IfAbsent).expect("nothing is there");
+    }
+    // Another's object is there; whose it is can't be asked.
+    for (size, operation) in [(1, Operation::PutObject), (6 * MIB, Operation::CompleteUpload)] {
+        let key = format!("x/{size}");
+        let mut writer = writer(&adapter, &key, Precondition::IfAbsent);
+        writer.write(&vec![1; size]).expect("it is written");
+        put(&server.adapter(), &key, b"another's", Precondition::None).expect("it is written");
+        proxy.inject(operation, Fault::LoseReply, When::First);
+        proxy.inject(Operation::HeadObject, Fault::Answer(500, "InternalError"), When::Always);
+        let error = writer.commit().expect_err("nobody knows");
+        proxy.heal();
+        assert_eq!(error.code(), ErrorCode::OutcomeUnknown, "{error:?}");
+        assert_eq!(read(&server, &key), b"another's");
+    }
+}
+
+// ---- Uploads that are gone ------------------------------------------------------
+
+#[test]
+fn an_upload_that_is_gone_is_begun_again_once() {
+    let bytes = support::noise(17 * MIB);
+    for (operation, when) in [
+        (Operation::UploadPart, When::First),
+        (Operation::UploadPart, When::Nth(3)),
+        (Operation::UploadPart, When::Nth(4)),
+        (Operation::CompleteUpload, When::First),
+    ] {
+        let server = Server::start();
+        let proxy = Proxy::start(server.address);
+        let adapter = small_parts(&proxy);
+        proxy.inject(operation, Fault::Answer(404, "NoSuchUpload"), when);
+        put(&adapter, "x", &bytes, Precondition::None).unwrap_or_else(|error| panic!("{operation:?} {when:?}: {error:?}"));
+        assert!(read(&server, "x") == bytes, "{operation:?} {when:?}");
+        assert_eq!(count(&proxy, Operation::CreateUpload), 2, "{operation:?} {when:?}");
+    }
+}
+
+#[test]
+fn an_upload_that_is_gone_again_and_again_is_no_missing_object() {
+    let bytes = support::noise(17 * MIB);
+    for operation in [Operation::UploadPart, Operation::CompleteUpload] {
+        let server = Server::start();
+        let proxy = Proxy::start(server.address);
+        let adapter = small_parts(&proxy);
+        proxy.inject(operation, Fault::Answer(404, "NoSuchUpload"), When::Always);
+        for condition in [Precondition::None, Precondition::IfAbsent] {
+            let error = put(&adapter, "x", &bytes, condition).expect_err("it is gone each time");
+            assert_eq!((error.code(), error.retryable()), (ErrorCode::Refused, true), "{error:?}");
+            assert!(error.detail().message.contains("no such upload"), "{error:?}");
+            assert!(error.detail().hint.as_ref().is_some_and(|hint| hint.contains("lifecycle rule")), "{error:?}");
+        }
+        assert_eq!(server.adapter().stat("x").expect_err("it is not stored").code(), ErrorCode::NotFound);
+    }
+}
+
+#[test]
+fn a_large_state_in_memory_is_sent_again_as_a_whole() {
+    // More than is kept of an upload: two parts of 5 MiB.
+    let state = support::noise(25 * MIB);
+    let server = Server::start();
+    let proxy = Proxy::start(server.address);
+    let adapter = adapter_with(&proxy.endpoint(), |options| {
+        options.part_size = 5 * MIB;
+        options.parallel = std::num::NonZeroUsize::new(2).expect("it is more than 0");
+    });
+    let engine = Engine::builder().compile_cache(persist_host::CompileCache::Folder(support::compile_cache())).build().expect("it runs");
+    let here = engine.with_storage(std::sync::Arc::new(adapter));
+    let options = SnapshotOptions { level: Some(1), ..SnapshotOptions::default() };
+    proxy.inject(Operation::CompleteUpload, Fault::Answer(404, "NoSuchUpload"), When::First);
+    here.snapshot("x.gz", &state, &options).expect("the second upload");
+    assert!(here.restore("x.gz").expect("it is there") == state);
+}
+
+// ---- Deletes --------------------------------------------------------------------
+
+#[test]
+fn a_delete_whose_answer_was_lost_is_settled() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.address);
+    let (adapter, direct) = (small_parts(&proxy), server.adapter());
+    let etag = |key: &str| direct.stat(key).expect("it is there").etag.expect("an etag");
+    // What the server keeps is found out before.
+    put(&direct, "probe", b"1", Precondition::None).expect("it is written");
+    adapter.delete_object("probe", Precondition::IfMatch(etag("probe"))).expect("it is deleted");
+    for is_conditional in [false, true] {
+        for lost in [When::First, When::Of(2, 3), When::Always] {
+            put(&direct, "x", b"1", Precondition::None).expect("it is written");
+            let condition = if is_conditional { Precondition::IfMatch(etag("x")) } else { Precondition::None };
+            proxy.inject(Operation::DeleteObject, Fault::LoseReply, lost);
+            adapter.delete_object("x", condition).expect("it was carried out");
+            proxy.heal();
+            assert_eq!(direct.stat("x").expect_err("it is gone").code(), ErrorCode::NotFound);
+        }
+        // Never carried out, as far as can be seen: it may come yet.
+        put(&direct, "x", b"1", Precondition::None).expect("it is written");
+        let condition = if is_conditional { Precondition::IfMatch(etag("x")) } else { Precondition::None };
+        proxy.inject(Operation::DeleteObject, Fault::Refuse, When::Always);
+        assert_eq!(adapter.delete_object("x", condition).expect_err("nobody knows").code(), ErrorCode::OutcomeUnknown);
+        proxy.heal();
+    }
+    // A refusal without a doubt is one.
+    let error = adapter.delete_object("x", Precondition::IfMatch("0".to_owned())).expect_err("it is another");
+    assert_eq!(error.code(), ErrorCode::PreconditionFailed);
+    assert_eq!(read(&server, "x"), b"1");
+}
+
+// ---- Credentials ------------------------------------------------------------------
+
+#[test]
+fn credentials_that_come_too_late_are_no_missing_ones() {
+    let server = Server::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    // One that takes its time, as a program and over the network.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let uri = format!("http://{}/role", silent.local_addr().expect("an address"));
+    let config = folder.path().join("config");
+    std::fs::write(&config, "[default]\ncredential_process = sleep 60\n").expect("it is written");
+    let command = || {
+        let mut command = support::persist();
+        command.env("PERSIST_S3_ENDPOINT", server.endpoint()).env("AWS_REGION", "us-east-1").args(["--json", "--s3-max-attempts", "1"]);
+        command.args(["exists", &format!("s3://{BUCKET}/x")]);
+        command
+    };
+    for done in [run(command().env("AWS_CONTAINER_CREDENTIALS_FULL_URI", uri)), run(command().env("AWS_CONFIG_FILE", config))] {
+        let error = json_error(&done);
+        assert_eq!((done.code, &error["code"], &error["retryable"]), (8, &"timeout".into(), &true.into()), "{done:?}");
+        let message = error["message"].as_str().expect("a message");
+        assert!(message.starts_with("Storage I/O error: Request timeout") && !message.contains("credentials"), "{message}");
+    }
+}
+
+// ---- Checksums ----------------------------------------------------------------------
+
+#[test]
+fn parts_carry_the_checksums_that_their_upload_announces_as_aws_is_configured() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().join("state");
+    std::fs::write(&state, support::noise(12 * MIB)).expect("it is written");
+    let profile = folder.path().join("config");
+    std::fs::write(&profile, "[default]\nrequest_checksum_calculation = when_required\n").expect("it is written");
+    let variable = ("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required");
+    let file = ("AWS_CONFIG_FILE", profile.to_str().expect("a path"));
+    let ours = ("PERSIST_S3_CHECKSUMS", "when-supported");
+    for (settings, expected) in [(&[][..], true), (&[variable], false), (&[file], false), (&[variable, ours], true)] {
+        let server = Server::start();
+        let proxy = Proxy::start(server.address);
+        let location = format!("s3://{BUCKET}/x.gz");
+        let save = ["snapshot", state.to_str().expect("a path"), &location, "--level", "1", "--s3-part-size", "5242880"];
+        let done = run(persist(&proxy.endpoint()).envs(settings.iter().copied()).args(save));
+        assert_eq!(done.code, 0, "{settings:?}: {done:?}");
+        let has_checksum = |operation, name: &str| {
+            let seen = proxy.seen();
+            let requests: Vec<_> = seen.iter().filter(|seen| seen.operation == operation).collect();
+            assert!(!requests.is_empty(), "{operation:?}");
+            requests.iter().all(|request| request.headers.keys().any(|header| header.contains(name)))
+        };
+        assert_eq!(has_checksum(Operation::CreateUpload, "x-amz-checksum-algorithm"), expected, "{settings:?}");
+        assert_eq!(has_checksum(Operation::UploadPart, "checksum"), expected || has_checksum(Operation::UploadPart, "x-amz-trailer"));
+        assert_eq!(has_checksum(Operation::UploadPart, "checksum-crc32") || has_checksum(Operation::UploadPart, "x-amz-trailer"), expected);
+        let done = run(persist(&proxy.endpoint()).envs(settings.iter().copied()).args(["verify", &location]));
+        assert_eq!(done.code, 0, "{settings:?}: {done:?}");
+    }
+}
+
+// ---- Ending -------------------------------------------------------------------------
+
+#[test]
+fn a_write_ends_in_three_seconds_whatever_hangs() {
+    let hangs: [&[Operation]; 4] =
+        [&[Operation::CreateUpload], &[Operation::UploadPart], &[Operation::AbortUpload], &[Operation::UploadPart, Operation::AbortUpload]];
+    for operations in hangs {
+        for is_dropped in [false, true] {
+            let server = Server::start();
+            let proxy = Proxy::start(server.address);
+            let cancel = CancelToken::new();
+            let adapter = small_parts(&proxy).with_cancel(&cancel).expect("it can be cancelled");
+            let mut writer = writer(&*adapter, "x", Precondition::None);
+            if is_dropped && operations == [Operation::CreateUpload] {
+                // Its beginning is waited for.
+                continue;
+            }
+            for operation in operations {
+                proxy.inject(*operation, Fault::Delay, When::Always);
+            }
+            let began = std::thread::scope(|scope| {
+                if is_dropped {
+                    writer.write(&vec![1; 12 * MIB]).expect("two parts are under way");
+                    let began = Instant::now();
+                    drop(writer);
+                    return began;
+                }
+                let stopping = scope.spawn(|| {
+                    std::thread::sleep(Duration::from_millis(300));
+                    cancel.cancel();
+                    Instant::now()
+                });
+                let written = writer.write(&vec![1; 60 * MIB]).and_then(|()| writer.write(&vec![1; 60 * MIB]));
+                let error = match written {
+                    Ok(()) => writer.commit().expect_err("it is cancelled"),
+                    Err(error) => {
+                        drop(writer);
+                        error
+                    }
+                };
+                assert_eq!(error.code(), ErrorCode::Cancelled, "{operations:?}: {error:?}");
+                stopping.join().expect("it ends")
+            });
+            assert!(began.elapsed() < ENDED, "{operations:?}, dropped: {is_dropped}: {:?}", began.elapsed());
+        }
+    }
+}
+
+#[test]
+fn an_upload_that_was_not_aborted_in_time_is_named() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.address);
+    let cancel = CancelToken::new();
+    let adapter = small_parts(&proxy).with_cancel(&cancel).expect("it can be cancelled");
+    let mut writer = writer(&*adapter, "x", Precondition::None);
+    writer.write(&vec![1; 12 * MIB]).expect("two parts are under way");
+    proxy.inject(Operation::AbortUpload, Fault::Delay, When::Always);
+    cancel.cancel();
+    let error = writer.commit().expect_err("it is cancelled");
+    let hint = error.detail().hint.clone().unwrap_or_default();
+    assert!(error.code() == ErrorCode::Cancelled && hint.contains("abort-multipart-upload"), "{error:?}");
+}
+
+// ---- Answers without end --------------------------------------------------------------
+
+#[test]
+fn an_answer_without_end_is_an_error_in_bounded_memory() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.address);
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().join("state");
+    std::fs::write(&state, "{}").expect("it is written");
+    let (location, bucket) = (format!("s3://{BUCKET}/x.gz"), format!("s3://{BUCKET}/"));
+    assert_eq!(run(persist(&proxy.endpoint()).args(["snapshot", state.to_str().unwrap(), &location])).code, 0);
+    let mut most = 0;
+    let cases: [(Operation, u16, &[&str]); 5] = [
+        (Operation::ListObjects, 200, &["list", &bucket]),
+        (Operation::ListObjects, 500, &["list", &bucket]),
+        (Operation::GetObject, 206, &["restore", &location]),
+        (Operation::GetObject, 403, &["restore", &location]),
+        (Operation::PutObject, 500, &["snapshot", state.to_str().unwrap(), &location]),
+    ];
+    for (operation, status, arguments) in cases {
+        proxy.inject(operation, Fault::Endless(status), When::Always);
+        let (done, memory) = run_measured(persist(&proxy.endpoint()).arg("--json").args(arguments));
+        proxy.heal();
+        println!("{operation:?} {status}: {} MiB", memory >> 20);
+        most = most.max(memory);
+        assert!(matches!(done.code, 6 | 8 | 13), "{operation:?} {status}: {done:?}");
+        assert!(json_error(&done)["message"].is_string(), "{done:?}");
+    }
+    assert!(most < 64 << 20, "{} MiB", most >> 20);
+}
+
+// ---- Processes ------------------------------------------------------------------------
+
+#[test]
+fn an_adapter_of_the_parent_refuses_in_a_child() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.address);
+    let adapter = small_parts(&proxy);
+    put(&adapter, "x", b"1", Precondition::None).expect("it is written");
+    let mut unfinished = writer(&adapter, "y", Precondition::None);
+    unfinished.write(&vec![1; 12 * MIB]).expect("two parts are under way");
+    // SAFETY: the child uses what it has and leaves without running anything else;
+    // it takes no lock that another thread may have held but that of the allocator,
+    // which the C library keeps usable.
+    match unsafe { fork() }.expect("a child") {
+        ForkResult::Child => {
+            let refused = |outcome: std::result::Result<(), PersistError>| {
+                outcome.is_err_and(|error| error.code() == ErrorCode::InvalidArgument && error.detail().message.contains("forked"))
+            };
+            let is_right = refused(adapter.stat("x").map(drop))
+                && refused(adapter.list_objects("", None, 1).map(drop))
+                && refused(adapter.delete_object("x", Precondition::None))
+                && refused(adapter.open_read("x", ReadOptions::default()).map(drop))
+                && refused(adapter.read_many(&[]).map(drop).and_then(|()| adapter.stat("x").map(drop)))
+                && refused(put(&adapter, "z", b"1", Precondition::None))
+                && refused(unfinished.write(&vec![1; 12 * MIB]));
+            drop((unfinished, adapter));
+            // SAFETY: it ends the process at once.
+            unsafe { nix::libc::_exit(i32::from(!is_right)) };
+        }
+        ForkResult::Parent { child } => {
+            let began = Instant::now();
+            let ended = loop {
+                match waitpid(child, Some(nix::sys::wait::WaitPidFlag::WNOHANG)).expect("it is known") {
+                    WaitStatus::StillAlive if began.elapsed() < Duration::from_secs(20) => std::thread::sleep(Duration::from_millis(20)),
+                    ended => break ended,
+                }
+            };
+            assert_eq!(ended, WaitStatus::Exited(child, 0));
+            // The parent's upload is as it was.
+            unfinished.write(&vec![1; 12 * MIB]).expect("it goes on");
+            unfinished.commit().expect("it is stored");
+            assert_eq!(read(&server, "y").len(), 24 * MIB);
+        }
+    }
+}
+
+#[test]
+fn what_a_service_keeps_is_found_out_once_in_a_process() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.address);
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            let proxy = &proxy;
+            scope.spawn(move || {
+                let adapter = small_parts(proxy);
+                for round in 0..3 {
+                    put(&adapter, &format!("{number}/{round}"), b"1", Precondition::IfAbsent).expect("nothing is there");
+                }
+            });
+        }
+    });
+    let probes: std::collections::BTreeSet<String> =
+        proxy.seen().into_iter().map(|seen| seen.path).filter(|path| path.contains("persist-probe")).collect();
+    assert_eq!(probes.len(), 1, "{probes:?}");
+    assert!(support::files(server.file("").as_path()).iter().all(|file| !file.contains("persist-probe")));
+}
+
+#[test]
+fn what_a_killed_process_tried_out_is_not_listed_and_swept() {
+    let server = Server::start();
+    let adapter = server.adapter();
+    for key in ["a/.persist-probe-old", "a/.persist-probe-new"] {
+        put(&adapter, key, b"", Precondition::None).expect("it is written");
+    }
+    assert_eq!(adapter.list_objects("", None, 10).expect("it is listed"), []);
+    let day_before = std::time::SystemTime::now() - Duration::from_secs(25 * 60 * 60);
+    let file = std::fs::File::options().write(true).open(server.file("a/.persist-probe-old")).expect("the file");
+    file.set_modified(day_before).expect("it has a time");
+    put(&adapter, "a/x", b"1", Precondition::IfAbsent).expect("nothing is there");
+    assert_eq!(adapter.stat("a/.persist-probe-old").expect_err("it is swept").code(), ErrorCode::NotFound);
+    adapter.stat("a/.persist-probe-new").expect("somebody may be at it");
+}
+
+// ---- Many small reads -------------------------------------------------------------------
+
+#[test]
+fn many_ends_are_asked_for_at_once_as_long_as_the_service_likes_it() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.address);
+    let adapter = small_parts(&proxy);
+    for number in 0..40 {
+        put(&adapter, &format!("{number:04}"), format!("object {number}").as_bytes(), Precondition::None).expect("it is written");
+    }
+    let request =
+        |number: usize| ReadRequest { key: format!("{:04}", number % 40), range: persist_host::ByteRange::Suffix(100), if_match: None };
+    let requests: Vec<ReadRequest> = (0..1000).map(request).collect();
+    let is_right = |answers: &[Result<persist_host::ReadAnswer>]| {
+        let expected = (0..1000).map(|number| format!("object {}", number % 40).into_bytes());
+        answers.iter().zip(expected).all(|(answer, expected)| answer.as_ref().is_ok_and(|answer| answer.bytes == expected))
+    };
+    proxy.inject(None, Fault::Slow, When::Always);
+    proxy.forget();
+    assert!(is_right(&adapter.read_many(&requests).expect("they are read")));
+    let at_once = proxy.most_under_way();
+    assert!((32..=128).contains(&at_once), "{at_once} at once");
+    // It asks to slow down now and then: all is read, by fewer at once.
+    proxy.heal();
+    proxy.inject(None, Fault::Answer(503, "SlowDown"), When::Of(1, 50));
+    let adapter = adapter_with(&proxy.endpoint(), |options| options.max_attempts = std::num::NonZeroU32::new(5));
+    assert!(is_right(&adapter.read_many(&requests).expect("they are read")));
+}
