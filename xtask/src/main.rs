@@ -11,6 +11,7 @@ mod edge;
 mod fuzz;
 mod python;
 mod shell;
+mod soak;
 mod test;
 
 use std::path::{Path, PathBuf};
@@ -24,6 +25,8 @@ Commands:
   test              build, run every test
   fuzz [SECONDS]    fuzz every reader of untrusted bytes, each for so long [600];
                     needs a nightly toolchain and cargo-fuzz
+  soak [SECONDS]    many processes on one folder, one bucket and through
+                    storage-fs, killed at random moments, for so long each [60]
   bench [OPTION]… [PART]…
                     measure, and print ratios; --check fails on one that is
                     missed, --quick leaves out what takes minutes; PART is s3,
@@ -56,6 +59,8 @@ fn main() -> ExitCode {
         ["demo"] => demo::run(),
         ["test"] => test::run(),
         ["bench", ref options @ ..] => bench::run(options),
+        ["soak"] => soak::run("60"),
+        ["soak", seconds] => soak::run(seconds),
         ["fuzz"] => fuzz::run("600"),
         ["fuzz", seconds] => fuzz::run(seconds),
         ["edge"] => edge::build().map(|built| println!("{}", built.display())),
