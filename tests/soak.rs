@@ -92,7 +92,7 @@ fn is_a_state(found: &[u8]) -> bool {
 
 fn key(random: &mut Random) -> String {
     let number = random.below(KEYS);
-    format!("agents/{}/{number:02}.json.{}", number % 3, if number % 2 == 0 { "gz" } else { "zst" })
+    format!("agents/{}/{number:02}.json.{}", number % 3, if number < KEYS / 2 { "gz" } else { "zst" })
 }
 
 impl Place {

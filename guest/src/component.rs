@@ -20,7 +20,7 @@ use crate::restore::Restorer;
 use crate::salvage::{Hole, Salvager};
 use crate::save::Saver;
 use crate::snapshots::{self, ListEntry, ListFilter};
-use crate::storage::{ByteRange, ObjectInfo, Precondition, Reader, Storage, WriteOptions, Writer, one_by_one};
+use crate::storage::{ByteRange, End, ObjectInfo, Precondition, Reader, Storage, WriteOptions, Writer, one_by_one};
 use crate::verify::{self, Verifier};
 
 struct Component;
@@ -96,7 +96,7 @@ impl Storage for HostStorage {
         Ok(host::open_read(key, &host::ReadOptions { range, if_match: if_match.map(str::to_owned) })?)
     }
 
-    fn read_ends(&self, keys: &[&str], length: u64) -> Result<Vec<Result<(ObjectInfo, Vec<u8>)>>> {
+    fn read_ends(&self, keys: &[&str], length: u64) -> Result<Vec<End>> {
         if !host::capabilities().contains(host::CapabilitySet::READ_MANY) {
             return one_by_one(self, keys, length);
         }

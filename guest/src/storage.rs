@@ -58,6 +58,9 @@ pub struct ObjectInfo {
     pub modified: Option<u64>,
 }
 
+/// The facts of an object, and its last bytes.
+pub type End = Result<(ObjectInfo, Vec<u8>)>;
+
 /// A place that keeps objects. Clones are handles to the same place.
 pub trait Storage: Clone {
     /// An object being written.
@@ -72,7 +75,7 @@ pub trait Storage: Clone {
     /// The last bytes of objects, at most `length` of each: for all of them at once
     /// as far as the storage can. The answers are in the order of the keys, and each
     /// is for itself.
-    fn read_ends(&self, keys: &[&str], length: u64) -> Result<Vec<Result<(ObjectInfo, Vec<u8>)>>> {
+    fn read_ends(&self, keys: &[&str], length: u64) -> Result<Vec<End>> {
         one_by_one(self, keys, length)
     }
     /// The facts of an object.
@@ -84,7 +87,7 @@ pub trait Storage: Clone {
 }
 
 /// [`Storage::read_ends`] of a storage that reads one object at a time.
-pub(crate) fn one_by_one<S: Storage>(storage: &S, keys: &[&str], length: u64) -> Result<Vec<Result<(ObjectInfo, Vec<u8>)>>> {
+pub(crate) fn one_by_one<S: Storage>(storage: &S, keys: &[&str], length: u64) -> Result<Vec<End>> {
     let read = |key: &&str| {
         let mut reader = storage.open_read(key, ByteRange::Suffix(length), None)?;
         let info = reader.info();
