@@ -104,6 +104,10 @@ impl Footer {
         {
             return Err(Error::integrity(format!("the format number in the footer was changed from {FORMAT_VERSION} to {format}")));
         }
+        if format == 0 {
+            // No format has this number, but zeros in place of the file's end do.
+            return Err(Error::integrity("the footer was changed: it names format 0, which there is not"));
+        }
         Err(Error::new(
             ErrorCode::UnsupportedFormat,
             format!("the snapshot has format {format}, this version reads format {FORMAT_VERSION}: a newer version may read it"),

@@ -258,8 +258,13 @@ impl OpenSnapshot {
 /// Says what an object without a footer is, as far as its first bytes tell.
 fn no_footer<S: Storage>(storage: &S, info: &ObjectInfo, tail: &[u8]) -> Result<Error> {
     let other = |what: &str| Error::new(ErrorCode::NotASnapshot, format!("not a snapshot: {what}"));
+    let is_named = Codec::named_by(&info.key).is_some();
     if tail.is_empty() {
-        return Ok(other("the file is empty"));
+        return Ok(if is_named {
+            Error::format("the file is empty: the snapshot of this name was cut short")
+        } else {
+            other("the file is empty")
+        });
     }
     let has_footer = footer::has_begun(tail);
     let head = if tail.len() as u64 == info.size {
@@ -268,7 +273,8 @@ fn no_footer<S: Storage>(storage: &S, info: &ObjectInfo, tail: &[u8]) -> Result<
         let span = ByteRange::Span { offset: 0, length: 16 };
         read_all(&mut storage.open_read(&info.key, span, info.etag.as_deref())?, 16)?
     };
-    Ok(if !is_beginning(&head) {
+    let is_snapshot = is_beginning(&head) || is_named && (has_footer || is_lost_beginning(&head));
+    Ok(if !is_snapshot {
         match head.get(..4) {
             Some([0x1f, 0x8b, ..]) => other("a gzip file that Persist did not write"),
             Some(magic) if magic == zstd::MAGIC => other("a zstd file that Persist did not write"),
@@ -276,13 +282,28 @@ fn no_footer<S: Storage>(storage: &S, info: &ObjectInfo, tail: &[u8]) -> Result<
         }
     } else if has_footer {
         Error::integrity("the file does not end with its footer: its last bytes are missing, changed, or too many")
-    } else {
+    } else if is_beginning(&head) {
         Error::format("no footer at the end of the file: the snapshot was cut short")
+    } else {
+        Error::format("next to nothing is left of the file: the snapshot of this name was cut short, or zeroed")
     })
 }
 
 /// Whether an object that begins like this may be a snapshot: in gzip by a
-/// header that few others write, in zstd by one that nobody else does.
+/// header that few others write, in zstd by one that nobody else does. Where the
+/// object ends within it, it goes on with zeros.
 fn is_beginning(head: &[u8]) -> bool {
-    head.starts_with(Codec::Gzip.header()) || zstd::block_length(head).is_some()
+    let mut header = [0; zstd::HEADER];
+    for (to, from) in header.iter_mut().zip(head) {
+        *to = *from;
+    }
+    head.starts_with(Codec::Gzip.header()) || zstd::block_length(&header).is_some()
+}
+
+/// Whether these first bytes are at most the beginning of a beginning, and zeros
+/// behind it: what a crash leaves of a file. Only the name tells then what it was.
+fn is_lost_beginning(head: &[u8]) -> bool {
+    let end = head.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let left = head.get(..end).unwrap_or_default();
+    Codec::Gzip.header().starts_with(left) || zstd::header(0).starts_with(left)
 }

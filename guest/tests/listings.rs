@@ -46,6 +46,58 @@ fn a_listing_shows_snapshots_and_what_is_none_page_by_page() {
     }
 }
 
+/// Of what a crash, or a full disk, leaves of a snapshot, every length is damage
+/// and not another kind of file. Where nothing of it is left, its name tells.
+#[test]
+fn what_is_left_of_a_snapshot_is_never_another_kind_of_file() {
+    let state: Vec<u8> = (0..300_000_u32).flat_map(|number| number.wrapping_mul(0x9e37_79b9).to_le_bytes()).collect();
+    let code_of = |key: &str, bytes: Vec<u8>| {
+        let storage = MemoryStorage::default();
+        storage.put(key, bytes);
+        let page = snapshots::list(&storage, "", None, 10, snapshots::ListFilter::default()).unwrap();
+        match page.entries.as_slice() {
+            [snapshots::ListEntry::Snapshot(_)] => None,
+            [snapshots::ListEntry::Unreadable { error, .. }] => Some(error.code),
+            others => panic!("{others:?}"),
+        }
+    };
+    let is_damage = |code: Option<ErrorCode>| matches!(code, Some(ErrorCode::InvalidFormat | ErrorCode::Integrity));
+    for (key, length) in [("x.json.gz", 100), ("x.json.zst", 100), ("x.json.gz", state.len()), ("x.json.zst", state.len())] {
+        let storage = MemoryStorage::default();
+        snapshots::save(&storage, key, &state[..length], SaveOptions::default()).unwrap();
+        let whole = storage.get(key).unwrap();
+        assert_eq!(code_of(key, whole.clone()), None);
+        let ends = (0..40).chain((1..30).map(|part| whole.len() * part / 30)).chain((1..120).map(|end| whole.len() - end));
+        for cut in ends.filter(|cut| *cut < whole.len()) {
+            assert!(is_damage(code_of(key, whole[..cut].to_vec())), "{key} of {length}, cut at {cut}");
+            let mut zeroed = whole[..cut].to_vec();
+            zeroed.resize(whole.len(), 0);
+            // What was zero before is no loss.
+            let found = code_of(key, zeroed.clone());
+            assert!(zeroed == whole || is_damage(found), "{key} of {length}, zeros from {cut}: {found:?}");
+        }
+        // Its first page is gone, and a byte of its last one.
+        let mut torn = whole.clone();
+        torn[..16].fill(0xa5);
+        assert_eq!(code_of(key, torn.clone()), None, "what it says of itself is at its end");
+        torn.pop();
+        assert!(is_damage(code_of(key, torn)), "{key} of {length}");
+        // A zstd header tells whatever the name is, gzip's where all of it is there.
+        let left = if key.ends_with("gz") { 10 } else { 5 };
+        assert!(is_damage(code_of("x", whole[..left].to_vec())), "{key} of {length}");
+    }
+    for key in ["x.gz", "x.GZ", "x.zst", "x.Zst", "x.zstd"] {
+        assert!(is_damage(code_of(key, Vec::new())) && is_damage(code_of(key, vec![0; 100_000])), "{key}");
+    }
+    let gzip = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\x4b\x04\0\x43\xbe\xb7\xe8\x01\0\0\0";
+    let zstd = b"\x28\xb5\x2f\xfd\x04\x58\x09\0\0\x61\x0a\x31\x95\xf3\xe8";
+    let others: [(&str, &[u8]); 7] =
+        [("x.gz", gzip), ("x.zst", zstd), ("x.gz", b"a text"), ("x.gz", zstd), ("x", b""), ("x.json", &[0; 1000]), ("x.log", gzip)];
+    for (key, bytes) in others {
+        assert_eq!(code_of(key, bytes.to_vec()), Some(ErrorCode::NotASnapshot), "{key} {bytes:?}");
+    }
+}
+
 #[test]
 fn a_listing_leaves_out_what_is_not_wanted_and_nothing_else() {
     let storage = MemoryStorage::default();

@@ -27,9 +27,17 @@ pub enum Codec {
 }
 
 impl Codec {
-    /// The codec that a key's ending asks for: `.zst` is zstd, all else gzip.
+    /// The codec that a key's ending asks for: `.zst` and `.zstd` are zstd, in any
+    /// case; all else is gzip.
     pub fn for_key(key: &str) -> Self {
-        if key.ends_with(".zst") { Self::Zstd } else { Self::Gzip }
+        Self::named_by(key).unwrap_or(Self::Gzip)
+    }
+
+    /// The codec that a key's ending names, in any case; none for other endings.
+    pub fn named_by(key: &str) -> Option<Self> {
+        const ENDINGS: [(&str, Codec); 3] = [("gz", Codec::Gzip), ("zst", Codec::Zstd), ("zstd", Codec::Zstd)];
+        let (_, ending) = key.rsplit_once('.')?;
+        ENDINGS.into_iter().find_map(|(name, codec)| ending.eq_ignore_ascii_case(name).then_some(codec))
     }
 
     /// The name in metadata: `gzip` or `zstd`.

@@ -40,7 +40,7 @@ const DESCRIPTOR: u8 = 0b1110_0100;
 pub(crate) const HEADER: usize = 13;
 
 /// The header of the frame of a block of this length.
-fn header(length: u32) -> [u8; HEADER] {
+pub(crate) fn header(length: u32) -> [u8; HEADER] {
     let mut header = [0; HEADER];
     let size = u64::from(length).to_le_bytes();
     for (to, from) in header.iter_mut().zip(MAGIC.into_iter().chain([DESCRIPTOR]).chain(size)) {

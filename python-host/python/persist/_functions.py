@@ -74,7 +74,7 @@ def snapshot(
         description: A note for people.
         labels: Names and values to find it by.
         codec: ``gzip`` or ``zstd``; by the path's ending unless given: ``.zst``
-            is zstd, any other gzip.
+            and ``.zstd`` are zstd, any other is gzip.
         level: 1 to 9 for gzip (6 unless given), -7 to 4 without 0 for zstd (4).
         if_exists: ``fail`` never replaces a snapshot that is there.
         if_match: Replace only the object that has this etag, as its metadata
