@@ -6,15 +6,16 @@ mod support;
 
 use std::io::{Read, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use persist_host::{
-    Codec, CompileCache, Engine, ErrorCode, ListEntry, LocalFileStorage, MemoryStorage, PersistError, Precondition, SnapshotOptions,
-    component_hash,
+    ByteRange, Capabilities, Codec, CompileCache, CopyOptions, Engine, ErrorCode, ListEntry, LocalFileStorage, MemoryStorage, ObjectInfo,
+    PersistError, Precondition, ReadOptions, SnapshotOptions, StorageAdapter, StorageReader, StorageWriter, WriteOptions, component_hash,
 };
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
-use support::{chat_bytes, compile_cache, files};
+use support::{chat_bytes, compile_cache, files, noise};
 
 fn cache() -> CompileCache {
     CompileCache::Folder(compile_cache())
@@ -297,4 +298,109 @@ proptest! {
         prop_assert!(engine.restore(key).unwrap() == state);
         prop_assert_eq!(engine.verify(key).unwrap(), saved);
     }
+}
+
+/// A storage in which an object seems to be replaced in the middle of the first time
+/// that all of it is read.
+#[derive(Debug, Default)]
+struct Replaced {
+    memory: MemoryStorage,
+    reads: AtomicU32,
+}
+
+struct ReplacedReader {
+    reader: Box<dyn StorageReader>,
+    /// Reads before it fails; none if it does not.
+    left: Option<u32>,
+}
+
+impl StorageReader for ReplacedReader {
+    fn info(&self) -> &ObjectInfo {
+        self.reader.info()
+    }
+
+    fn read(&mut self, max: u32) -> Result<Vec<u8>, PersistError> {
+        if self.left == Some(0) {
+            return Err(PersistError::new(ErrorCode::PreconditionFailed, "replaced"));
+        }
+        self.left = self.left.map(|left| left - 1);
+        self.reader.read(max)
+    }
+}
+
+impl StorageAdapter for Replaced {
+    fn summary(&self) -> String {
+        self.memory.summary()
+    }
+
+    fn locate(&self, key: &str) -> String {
+        self.memory.locate(key)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.memory.capabilities()
+    }
+
+    fn open_write(&self, key: &str, options: WriteOptions) -> Result<Box<dyn StorageWriter>, PersistError> {
+        self.memory.open_write(key, options)
+    }
+
+    fn open_read(&self, key: &str, options: ReadOptions) -> Result<Box<dyn StorageReader>, PersistError> {
+        let is_whole = matches!(options.range, ByteRange::All);
+        let is_first = is_whole && self.reads.fetch_add(1, Ordering::Relaxed) == 0;
+        Ok(Box::new(ReplacedReader { reader: self.memory.open_read(key, options)?, left: is_first.then_some(2) }))
+    }
+
+    fn stat(&self, key: &str) -> Result<ObjectInfo, PersistError> {
+        self.memory.stat(key)
+    }
+
+    fn delete_object(&self, key: &str, precondition: Precondition) -> Result<(), PersistError> {
+        self.memory.delete_object(key, precondition)
+    }
+
+    fn list_objects(&self, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<ObjectInfo>, PersistError> {
+        self.memory.list_objects(prefix, start_after, limit)
+    }
+}
+
+/// Work that tells how far it is.
+type Work<'a> = &'a dyn Fn(&Engine, &mut dyn FnMut(u64));
+
+#[test]
+fn progress_begins_again_where_the_work_does() {
+    let state = noise(5_000_000);
+    let told = |work: Work<'_>| {
+        let engine = Engine::builder().storage(Replaced::default()).compile_cache(cache()).build().expect("an engine");
+        let saved = engine.snapshot("x.zst", &state, &SnapshotOptions::default()).expect("it is saved");
+        let mut told = Vec::new();
+        work(&engine, &mut |done| told.push(done));
+        let falls = told.windows(2).filter(|pair| pair[1] < pair[0]).count();
+        assert_eq!((falls, told.last(), told.iter().max()), (1, Some(&saved.stored_size), Some(&saved.stored_size)), "{told:?}");
+    };
+    told(&|engine, tell| engine.verify_with("x.zst", tell).map(drop).expect("it is right"));
+    let elsewhere = on_memory();
+    told(&|engine, tell| {
+        let copied = engine.copy("x.zst", &elsewhere, "y.zst", Precondition::None, tell).expect("it is copied");
+        assert!(copied.is_new);
+    });
+}
+
+#[test]
+fn a_copy_replaces_what_is_no_snapshot_only_if_told_so() {
+    let (source, target) = (on_memory(), on_memory());
+    source.snapshot("x", b"state", &SnapshotOptions::default()).expect("it is saved");
+    let put = |bytes: &[u8]| {
+        let mut writer = target.storage().open_write("y", WriteOptions::default()).expect("a writer");
+        writer.write(bytes).expect("it is written");
+        writer.commit().expect("it is stored");
+    };
+    put(b"notes");
+    let error = fails(source.copy("x", &target, "y", Precondition::None, |_| {}));
+    assert_eq!((error.code(), error.location()), (ErrorCode::NotASnapshot, Some("memory://y")));
+    let error = fails(source.copy("x", &target, "y", Precondition::IfAbsent, |_| {}));
+    assert_eq!(error.code(), ErrorCode::AlreadyExists);
+    let options = CopyOptions { replaces_anything: true, ..CopyOptions::default() };
+    assert!(source.copy("x", &target, "y", options, |_| {}).expect("it is copied").is_new);
+    assert_eq!(target.restore("y").expect("it is there"), b"state");
 }

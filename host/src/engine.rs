@@ -1,5 +1,6 @@
 //! The engine: one compiled component, its limits and a storage.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,7 +9,7 @@ use wasmtime::component::ResourceAny;
 use crate::ByteRange;
 use crate::builder::EngineBuilder;
 use crate::cancel::CancelToken;
-use crate::error::{PersistError, Result};
+use crate::error::{ErrorCode, PersistError, Result};
 use crate::guest::{Guest, Shared, log};
 use crate::list::Snapshots;
 use crate::metadata::{ListFilter, SnapshotMetadata, SnapshotOptions};
@@ -177,19 +178,24 @@ impl Engine {
     }
 
     /// Checks a snapshot as [`verify`](Self::verify) does, and says now and
-    /// then how many stored bytes were checked.
+    /// then how many stored bytes were checked; it begins at 0 again where the
+    /// snapshot was replaced meanwhile.
     ///
     /// # Errors
     /// As [`restore`](Self::restore).
     pub fn verify_with(&self, key: &str, mut progress: impl FnMut(u64)) -> Result<SnapshotMetadata> {
-        let mut checked = 0;
+        let checked = Cell::new(0);
         let check = || {
+            let open = |_: &SnapshotMetadata| {
+                checked.set(0);
+                Ok(Some(()))
+            };
             let each = |(): &mut (), chunk: &[u8]| {
-                checked += chunk.len() as u64;
-                progress(checked);
+                checked.set(checked.get() + chunk.len() as u64);
+                progress(checked.get());
                 Ok(())
             };
-            self.read_verified(key, |_| Ok(Some(())), each).map(|(metadata, _)| metadata)
+            self.read_verified(key, open, each).map(|(metadata, _)| metadata)
         };
         self.logged("verify", key, check, metadata_sizes)
     }
@@ -247,39 +253,44 @@ impl Engine {
 
     /// Copies a snapshot, byte for byte, to a key of another engine's storage,
     /// and verifies it on the way: what is damaged does not arrive. A snapshot
-    /// of the same digest that is there already is left as it is. `progress`
-    /// is told now and then how many stored bytes were copied.
+    /// of the same digest that is there already is verified too, and left as it is;
+    /// if it is damaged, it is copied over. `progress` is told now and then how many
+    /// stored bytes were copied; it begins at 0 again where the copy does.
     ///
     /// # Errors
-    /// As [`verify`](Self::verify), and what the target's storage says.
+    /// As [`verify`](Self::verify), and what the target's storage says. At the
+    /// target's location: `NotASnapshot` and `WrongKind` for what is there and is
+    /// none, unless `options` say that anything may be replaced.
     pub fn copy(
         &self,
         key: &str,
         target: &Self,
         target_key: &str,
-        precondition: Precondition,
+        options: impl Into<CopyOptions>,
         mut progress: impl FnMut(u64),
     ) -> Result<Copied> {
-        let mut copied = 0;
+        let options = options.into();
+        let copied = Cell::new(0);
         let copy = || {
             let mut existing = None;
             let open = |metadata: &SnapshotMetadata| {
-                existing = target.metadata(target_key).ok().filter(|existing| existing.digest == metadata.digest);
+                copied.set(0);
+                existing = target.copied_before(target_key, &metadata.digest, &options)?;
                 if existing.is_some() {
                     return Ok(None);
                 }
-                let options = WriteOptions {
-                    precondition: precondition.clone(),
+                let write = WriteOptions {
+                    precondition: options.precondition.clone(),
                     object_size_hint: Some(metadata.stored_size),
                     content_type: Some(metadata.compression_algorithm.media_type().to_owned()),
                     attributes: Vec::new(),
                 };
-                target.storage.open_write(target_key, options).map(Some)
+                target.storage.open_write(target_key, write).map(Some)
             };
             let (metadata, writer) = self.read_verified(key, open, |writer, chunk| {
                 writer.write(chunk)?;
-                copied += chunk.len() as u64;
-                progress(copied);
+                copied.set(copied.get() + chunk.len() as u64);
+                progress(copied.get());
                 Ok(())
             })?;
             match (existing, writer) {
@@ -291,6 +302,41 @@ impl Engine {
             }
         };
         self.logged("copy", key, copy, |copied| metadata_sizes(&copied.metadata))
+    }
+
+    /// The snapshot of this digest that is at a key, every byte of it checked; none
+    /// where a copy has to be written. Fails where it may not be.
+    fn copied_before(&self, key: &str, digest: &str, options: &CopyOptions) -> Result<Option<SnapshotMetadata>> {
+        use ErrorCode::{
+            AccessDenied, Integrity, InvalidFormat, LimitExceeded, NoKey, NotASnapshot, NotFound, UnsupportedFormat, Untrusted, WrongKind,
+        };
+        let found = match self.metadata(key) {
+            // That is what its end says; its data may be damaged.
+            Ok(found) if found.digest == digest => self.verify(key),
+            found => found,
+        };
+        let fails_if_there = options.precondition == Precondition::IfAbsent;
+        let what = match found {
+            Ok(found) if found.digest == digest => return Ok(Some(found)),
+            Ok(_) => "there is another snapshot already".to_owned(),
+            Err(error) => {
+                let what = match error.code() {
+                    // Who may write but not read, or not list, is told the second of what
+                    // is missing, too.
+                    NotFound | AccessDenied => return Ok(None),
+                    Integrity | InvalidFormat => "what is there already is damaged",
+                    LimitExceeded | NoKey | UnsupportedFormat | Untrusted => "what is there already can't be read",
+                    NotASnapshot | WrongKind if fails_if_there || options.replaces_anything => "there is something else already",
+                    _ => return Err(error),
+                };
+                format!("{what}: {}", error.detail().message)
+            }
+        };
+        if !fails_if_there {
+            return Ok(None);
+        }
+        let error = PersistError::new(ErrorCode::AlreadyExists, what).at(self.storage.locate(key));
+        Err(error.hint(ErrorCode::AlreadyExists.file_advice().unwrap_or_default()))
     }
 
     /// What can still be had of a damaged snapshot: every block that is whole,
@@ -344,6 +390,22 @@ fn sent_whole<T>(mut send: impl FnMut() -> Result<T>) -> Result<T> {
     match send() {
         Err(error) if is_lost_upload(&error) => send(),
         sent => sent,
+    }
+}
+
+/// What a copy may replace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CopyOptions {
+    /// What must be true of the key that is copied to. A whole snapshot of the same
+    /// digest is no conflict.
+    pub precondition: Precondition,
+    /// Whether also what is no snapshot is replaced.
+    pub replaces_anything: bool,
+}
+
+impl From<Precondition> for CopyOptions {
+    fn from(precondition: Precondition) -> Self {
+        Self { precondition, replaces_anything: false }
     }
 }
 

@@ -71,7 +71,7 @@ pub use compile::CompileCache;
 pub use component::COMPONENT;
 pub use component::component_hash;
 pub use config::{StorageBackend, StorageConfig};
-pub use engine::{Copied, Engine};
+pub use engine::{Copied, CopyOptions, Engine};
 pub use error::{ErrorCode, ErrorDetail, PersistError, Result};
 pub use health::{HealthCheck, check_health};
 pub use key::check_key;
