@@ -1,7 +1,9 @@
 //! Whether a storage works: tried out, not guessed.
 
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use crate::cancel::CancelToken;
 use crate::error::{ErrorCode, PersistError, Result};
 use crate::random::random_hex;
 use crate::storage::{ByteRange, Precondition, ReadOptions, StorageAdapter, WriteOptions};
@@ -27,21 +29,24 @@ impl HealthCheck {
         Self { name, outcome, elapsed: began.elapsed(), required: true }
     }
 
-    fn optional(name: &'static str, check: impl FnOnce() -> Result<String>) -> Self {
-        Self { required: false, ..Self::run(name, check) }
-    }
-
     /// Whether snapshots can be kept as far as this is concerned.
     pub fn is_passed(&self) -> bool {
         self.outcome.is_ok() || !self.required
     }
 }
 
+/// For how long the throw-away object is still being deleted after the checks were
+/// cancelled.
+const CLEAN_UP: Duration = Duration::from_secs(5);
+
 /// Tries out a storage on a throw-away key below `prefix`: access, write, read,
 /// ranged read, list, conditions, delete. What can't work after a failure is
-/// left out; the key is deleted in any case.
-pub fn check_health(storage: &dyn StorageAdapter, prefix: &str) -> Vec<HealthCheck> {
-    let mut checks = storage.access_checks(prefix);
+/// left out, and so is the rest once `cancel` was cancelled. The key is deleted in
+/// any case, for which five seconds are left then.
+pub fn check_health(storage: &Arc<dyn StorageAdapter>, prefix: &str, cancel: &CancelToken) -> Vec<HealthCheck> {
+    let with = |token: &CancelToken| storage.with_cancel(token).unwrap_or_else(|| Arc::clone(storage));
+    let stoppable = with(cancel);
+    let mut checks = stoppable.access_checks(prefix);
     if checks.iter().any(|check| !check.is_passed()) {
         return checks;
     }
@@ -52,47 +57,79 @@ pub fn check_health(storage: &dyn StorageAdapter, prefix: &str) -> Vec<HealthChe
             return checks;
         }
     };
+    let written = try_out(&*stoppable, &key, cancel, &mut checks);
+    // Also after a write that failed, for one that only seemed to.
+    let deleted = HealthCheck::run("delete", || delete(&*with(&patient(cancel)), &key));
+    let is_cleaned_up = match &deleted.outcome {
+        Err(PersistError::NotFound(_)) => true,
+        outcome => outcome.is_ok(),
+    };
+    if written || cancel.is_cancelled() && !is_cleaned_up {
+        checks.push(deleted);
+    }
+    checks
+}
+
+/// A token that is cancelled a while after this one.
+fn patient(token: &CancelToken) -> CancelToken {
+    let (token, began) = (token.clone(), OnceLock::new());
+    CancelToken::asking(move || token.is_cancelled() && began.get_or_init(Instant::now).elapsed() > CLEAN_UP)
+}
+
+/// What is tried out once the object is written.
+type Try<'a> = &'a dyn Fn() -> Result<String>;
+
+/// Everything but the delete. Says whether the object was written.
+fn try_out(storage: &dyn StorageAdapter, key: &str, cancel: &CancelToken, checks: &mut Vec<HealthCheck>) -> bool {
     // Different bytes, so that a range shows where it comes from.
     let content: Vec<u8> = (0..=255).cycle().take(4096).collect();
     let written = HealthCheck::run("write", || {
-        write(storage, &key, &content, Precondition::None)?;
+        cancel.check()?;
+        write(storage, key, &content, Precondition::None)?;
         Ok(format!("{} bytes", content.len()))
     });
     let is_written = written.is_passed();
     checks.push(written);
-    if is_written {
-        checks.push(HealthCheck::run("read", || {
-            expect(read(storage, &key, ByteRange::All)? == content, "what was read is not what was written")?;
-            Ok(format!("{} bytes", content.len()))
-        }));
-        checks.push(HealthCheck::run("ranged read", || {
-            let span = read(storage, &key, ByteRange::Span { offset: 1000, length: 24 })?;
-            let suffix = read(storage, &key, ByteRange::Suffix(100))?;
-            let is_right = content.get(1000..1024) == Some(&span[..]) && content.get(3996..) == Some(&suffix[..]);
-            expect(is_right, "a range is not the bytes that were asked for")?;
-            Ok("span and suffix".to_owned())
-        }));
-        checks.push(HealthCheck::run("list", || {
-            let found = storage.list_objects(&key, None, 10)?;
-            expect(found.iter().any(|info| info.key == key), "the listing lacks the object")?;
-            Ok("the object is there".to_owned())
-        }));
-        checks.push(HealthCheck::optional("if-absent", || if_absent(storage, &key)));
-        checks.push(HealthCheck::optional("if-match", || if_match(storage, &key)));
-    }
-    // Also after a write that failed, for one that only seemed to.
-    let deleted = HealthCheck::run("delete", || {
-        storage.delete_object(&key, Precondition::None)?;
-        match storage.stat(&key) {
-            Err(PersistError::NotFound(_)) => Ok("the object is gone".to_owned()),
-            Err(error) => Err(error),
-            Ok(_) => Err(PersistError::new(ErrorCode::Other, "the deleted object is still there")),
+    let read_all = || {
+        expect(read(storage, key, ByteRange::All)? == content, "what was read is not what was written")?;
+        Ok(format!("{} bytes", content.len()))
+    };
+    let read_ranges = || {
+        let span = read(storage, key, ByteRange::Span { offset: 1000, length: 24 })?;
+        let suffix = read(storage, key, ByteRange::Suffix(100))?;
+        let is_right = content.get(1000..1024) == Some(&span[..]) && content.get(3996..) == Some(&suffix[..]);
+        expect(is_right, "a range is not the bytes that were asked for")?;
+        Ok("span and suffix".to_owned())
+    };
+    let list = || {
+        let found = storage.list_objects(key, None, 10)?;
+        expect(found.iter().any(|info| info.key == key), "the listing lacks the object")?;
+        Ok("the object is there".to_owned())
+    };
+    let (if_absent, if_match) = (|| if_absent(storage, key), || if_match(storage, key));
+    let tries: [(&'static str, bool, Try<'_>); 5] = [
+        ("read", true, &read_all),
+        ("ranged read", true, &read_ranges),
+        ("list", true, &list),
+        ("if-absent", false, &if_absent),
+        ("if-match", false, &if_match),
+    ];
+    for (name, required, check) in tries {
+        if is_written && !cancel.is_cancelled() {
+            checks.push(HealthCheck { required, ..HealthCheck::run(name, check) });
         }
-    });
-    if is_written {
-        checks.push(deleted);
     }
-    checks
+    is_written
+}
+
+fn delete(storage: &dyn StorageAdapter, key: &str) -> Result<String> {
+    storage.delete_object(key, Precondition::None)?;
+    match storage.stat(key) {
+        Err(PersistError::NotFound(_)) => Ok("the object is gone".to_owned()),
+        Err(error) => Err(error),
+        Ok(_) => Err(PersistError::new(ErrorCode::Other, "the deleted object is still there")),
+    }
+    .map_err(|error| error.at(storage.locate(key)))
 }
 
 fn throw_away_key(prefix: &str) -> Result<String> {

@@ -5,6 +5,7 @@ use std::fmt;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::interrupt;
 use super::output::{Failure, Output, printable};
 use super::storage::StorageArguments;
 use crate::{HealthCheck, Result, StorageConfig, check_health};
@@ -12,7 +13,7 @@ use crate::{HealthCheck, Result, StorageConfig, check_health};
 /// Try out whether a place works: credentials, region, bucket; write, read,
 /// list and delete on a throw-away key; conditions.
 ///
-/// Exit code 0 if snapshots can be kept there, else that of what failed. A
+/// Stopped by Ctrl-C, it still deletes the throw-away object. Exit code 0 if snapshots can be kept there, else that of what failed. A
 /// service that ignores conditions gets a warning: '--if-exists fail' and
 /// '--if-match' can't be used there.
 #[derive(Args)]
@@ -60,7 +61,17 @@ fn object(check: &HealthCheck) -> Value {
 
 fn check(config: &StorageConfig, location: &str) -> Result<Vec<HealthCheck>> {
     let (storage, prefix) = config.open_folder_to_write(location)?;
-    Ok(check_health(&*storage, &prefix))
+    let token = interrupt::token();
+    let checks = check_health(&storage, &prefix, &token);
+    let Err(stopped) = token.check() else { return Ok(checks) };
+    let deleted = checks.iter().find(|check| check.name == "delete");
+    Err(match deleted.and_then(|check| check.outcome.as_ref().err()) {
+        Some(error) => {
+            let left = error.location().unwrap_or(location);
+            stopped.at(left).hint("the throw-away object may still be there: delete it with 'persist delete --force'")
+        }
+        None => stopped.at(location),
+    })
 }
 
 pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
