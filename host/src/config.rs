@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 
 use crate::error::{ErrorCode, PersistError, Result};
 use crate::key::check_key;
-use crate::location::{LocalPaths, StorageLocation, file_uri_path, folder_prefix, is_scheme};
+use crate::location::{LocalPaths, StorageLocation, file_uri, file_uri_path, folder_prefix, is_scheme};
 use crate::storage::{Durability, LocalFileStorage, MemoryStorage, StorageAdapter};
 #[cfg(feature = "s3")]
 use crate::storage::{OPTION_NAMES, S3Options, S3StorageAdapter};
@@ -203,6 +203,19 @@ impl StorageConfig {
     /// Those of [`locate`](Self::locate).
     pub fn locate_followed(&self, text: impl AsRef<OsStr>) -> Result<StorageLocation> {
         self.paths().followed(self.locate(text)?)
+    }
+
+    /// A location as the text that [`locate`](Self::locate) reads back under these
+    /// settings, fit to be an argument of a command.
+    ///
+    /// # Errors
+    /// `Io` for a relative path where there is no current folder.
+    pub fn written(&self, location: &StorageLocation) -> Result<String> {
+        match location {
+            // There a path would be a key in a bucket.
+            StorageLocation::Local { root, key } if self.backend != StorageBackend::Local => file_uri(&root.join(key)),
+            location => Ok(self.paths().written(location)),
+        }
     }
 
     fn paths(&self) -> LocalPaths<'_> {

@@ -11,5 +11,5 @@ pub mod metadata;
 pub use error::{ErrorCode, ErrorDetail, PersistError, Result};
 pub use location::{LocalPaths, StorageLocation};
 pub use metadata::{
-    Codec, Encryption, FORMAT_VERSION, Hole, ListEntry, ListFilter, Precondition, SealState, SnapshotMetadata, SnapshotOptions,
+    Codec, Encryption, FORMAT_VERSION, Hole, ListEntry, ListFilter, Located, Precondition, SealState, SnapshotMetadata, SnapshotOptions,
 };

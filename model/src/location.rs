@@ -101,6 +101,14 @@ impl StorageLocation {
         Self::from_path(&path)
     }
 
+    /// The location of this key in the same storage.
+    #[must_use]
+    pub fn with_key(mut self, new: &str) -> Self {
+        let (Self::Local { key, .. } | Self::S3 { key, .. } | Self::Memory { key }) = &mut self;
+        new.clone_into(key);
+        self
+    }
+
     /// The name of the object inside its storage.
     pub fn key(&self) -> &str {
         match self {
@@ -132,6 +140,8 @@ impl<'a> LocalPaths<'a> {
             // As the location of a snapshot says it.
             return self.locate_whole(path);
         }
+        // What begins with a hyphen is written ./-x, or it would be an option.
+        let path = path.strip_prefix(".").unwrap_or(path);
         let key = path.to_str().ok_or_else(|| {
             PersistError::new(ErrorCode::InvalidKey, "a path below PERSIST_LOCAL_PATH has to be UTF-8").at(path.display())
         })?;
@@ -161,6 +171,17 @@ impl<'a> LocalPaths<'a> {
             StorageLocation::Local { root, key } if self.base.is_none() => StorageLocation::from_path_followed(&root.join(key)),
             location => Ok(location),
         }
+    }
+
+    /// A location as the text that [`locate`](Self::locate) reads back, fit to be an
+    /// argument of a command: what begins with a hyphen would be an option.
+    pub fn written(self, location: &StorageLocation) -> String {
+        // Joined to a base that is relative itself, a key would be sought below both.
+        let text = match (location, self.base) {
+            (StorageLocation::Local { root, key }, Some(base)) if root == base && base.is_relative() => key.clone(),
+            _ => location.to_string(),
+        };
+        if text.starts_with('-') { format!("./{text}") } else { text }
     }
 
     /// A folder that was given whole; see [`folder`](Self::folder).
@@ -194,7 +215,11 @@ impl<'a> LocalPaths<'a> {
         let folder = if prefix.is_empty() { root.to_owned() } else { root.join(prefix.trim_end_matches('/')) };
         match folder.metadata() {
             Ok(metadata) if !metadata.is_dir() => {
-                return wrong(ErrorCode::InvalidArgument, "this is a file, not a folder", "look at one snapshot with 'persist show'");
+                return wrong(
+                    ErrorCode::InvalidArgument,
+                    "this is a file, not a folder",
+                    "give a folder here; 'persist show' looks at one file",
+                );
             }
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
                 return wrong(ErrorCode::AccessDenied, "access denied to the folder", "check its permissions");
@@ -248,6 +273,16 @@ pub fn file_uri_path(text: &str, rest: &str) -> Result<PathBuf> {
         bytes.push(value.ok_or_else(|| invalid(text, "after % come two hexadecimal digits"))?);
     }
     String::from_utf8(bytes).map(PathBuf::from).map_err(|_| invalid(text, "it is not UTF-8"))
+}
+
+/// A path as a `file://` URL, which [`file_uri_path`] reads back.
+///
+/// # Errors
+/// `Io` if the path is relative and there is no current folder.
+pub fn file_uri(path: &Path) -> Result<String> {
+    let whole = std::path::absolute(path)
+        .map_err(|error| PersistError::new(ErrorCode::Io, format!("the path can't be made absolute: {error}")).at(path.display()))?;
+    Ok(format!("file://{}", whole.display().to_string().replace('%', "%25")))
 }
 
 impl fmt::Display for StorageLocation {

@@ -145,7 +145,7 @@ pub struct SnapshotOptions {
     pub content_type: Option<String>,
     /// Further metadata: the text of one JSON object.
     pub extra: Option<String>,
-    /// The codec; by the ending of the key (`.zst` is zstd) if none.
+    /// The codec; by the ending of the key (`.zst` and `.zstd` are zstd) if none.
     pub codec: Option<Codec>,
     /// The codec's level; its default if none.
     pub level: Option<i32>,
@@ -246,13 +246,20 @@ impl SnapshotMetadata {
         let ratio = self.uncompressed_size as f64 / self.stored_size as f64;
         ratio
     }
-}
 
-impl Serialize for SnapshotMetadata {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+    /// The metadata with the location of the snapshot.
+    pub fn located<'a>(&'a self, location: &'a str) -> Located<'a> {
+        Located { metadata: self, location }
+    }
+
+    fn serialize_with<S: Serializer>(&self, serializer: S, location: Option<&str>) -> Result<S::Ok, S::Error> {
         // Passed on as text, so that no number loses a digit.
-        let extra: BTreeMap<String, &RawValue> = serde_json::from_str(&self.extra).map_err(S::Error::custom)?;
+        let mut extra: BTreeMap<String, &RawValue> = serde_json::from_str(&self.extra).map_err(S::Error::custom)?;
         let mut map = serializer.serialize_map(None)?;
+        if let Some(location) = location {
+            map.serialize_entry(LOCATION, location)?;
+            extra.remove(LOCATION);
+        }
         map.serialize_entry("key", &self.key)?;
         map.serialize_entry("kind", &self.kind)?;
         map.serialize_entry("snapshot_id", &self.snapshot_id)?;
@@ -279,6 +286,30 @@ impl Serialize for SnapshotMetadata {
             map.serialize_entry(&name, value)?;
         }
         map.end()
+    }
+}
+
+impl Serialize for SnapshotMetadata {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.serialize_with(serializer, None)
+    }
+}
+
+/// The field in which [`Located`] has the location.
+const LOCATION: &str = "location";
+
+/// Metadata and the location of its snapshot. Serialises as one flat object, with
+/// the field `location` first. What a snapshot's `extra` has under that name is left
+/// out: where it is, is not for a snapshot to say.
+#[derive(Clone, Copy, Debug)]
+pub struct Located<'a> {
+    metadata: &'a SnapshotMetadata,
+    location: &'a str,
+}
+
+impl Serialize for Located<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.metadata.serialize_with(serializer, Some(self.location))
     }
 }
 
