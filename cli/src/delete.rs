@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use clap::Args;
-use persist_model::{ErrorCode, PersistError, Precondition, Result};
+use persist_model::{ErrorCode, PersistError, Precondition, Result, StorageLocation};
 use serde_json::json;
 
 use crate::host::Host;
@@ -12,7 +12,9 @@ use crate::output::{Failure, Output, printable};
 /// Delete snapshots.
 ///
 /// Asks first; without a terminal to ask on, nothing is deleted unless --yes is
-/// given. Goes on after an error; the first one decides the exit code.
+/// given. Looks at each first: what is no snapshot stays unless --force is given. A
+/// damaged snapshot, or one of a newer format, is deleted. Goes on after an error;
+/// the first one decides the exit code.
 #[derive(Args)]
 pub struct Arguments {
     /// The snapshots.
@@ -21,6 +23,10 @@ pub struct Arguments {
     /// Delete without asking.
     #[arg(short, long)]
     yes: bool,
+    /// Delete whatever is there, also what is no snapshot, without looking at it
+    /// first.
+    #[arg(short, long)]
+    force: bool,
     /// Delete only the snapshot that has this etag, where the storage can.
     #[arg(long, value_name = "ETAG")]
     if_match: Option<String>,
@@ -45,6 +51,30 @@ fn confirmed(sources: &[String]) -> Result<bool> {
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
+/// Fails unless a snapshot is there, whole or damaged, or nothing.
+fn check_is_snapshot(host: &impl Host, location: &StorageLocation) -> Result<()> {
+    let Err(mut error) = host.metadata(location) else { return Ok(()) };
+    match error.code() {
+        ErrorCode::Integrity
+        | ErrorCode::InvalidFormat
+        | ErrorCode::UnsupportedFormat
+        | ErrorCode::LimitExceeded
+        | ErrorCode::NoKey
+        | ErrorCode::Untrusted => Ok(()),
+        // A link that leads nowhere can be deleted; for nothing, deleting has the error.
+        ErrorCode::NotFound => Ok(()),
+        ErrorCode::NotASnapshot | ErrorCode::WrongKind => {
+            error.detail_mut().hint = Some("it was not deleted: check the path, or give --force to delete it".to_owned());
+            Err(error)
+        }
+        ErrorCode::AccessDenied => {
+            error.detail_mut().hint = Some("check the permissions, or give --force to delete it without looking at it".to_owned());
+            Err(error)
+        }
+        _ => Err(error),
+    }
+}
+
 pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Failure> {
     if !arguments.yes && !confirmed(&arguments.src)? {
         output.note("nothing was deleted");
@@ -53,7 +83,10 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
     let precondition = arguments.if_match.clone().map_or(Precondition::None, Precondition::IfMatch);
     output.for_each(&arguments.src, |src| {
         let location = host.locate(src)?;
+        if !arguments.force {
+            check_is_snapshot(host, &location)?;
+        }
         host.delete(&location, precondition.clone())?;
-        output.report(&json!({"location": location.to_string(), "deleted": true}), format_args!("deleted {}", printable(src)))
+        output.report(&json!({"location": host.written(&location)?, "deleted": true}), format_args!("deleted {}", printable(src)))
     })
 }

@@ -24,7 +24,7 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
     let exists = host.exists(&location)?;
     let src = printable(&arguments.src);
     output.report(
-        &json!({"location": location.to_string(), "exists": exists}),
+        &json!({"location": host.written(&location)?, "exists": exists}),
         format_args!("{src} {}", if exists { "exists" } else { "does not exist" }),
     )?;
     if exists { Ok(()) } else { Err(Failure::Reported(NOT_FOUND)) }

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use persist_model::{ListEntry, Precondition, Result, SnapshotMetadata, SnapshotOptions, StorageLocation};
 
-use crate::Durability;
 use crate::output::Output;
+use crate::{Durability, IfExists};
 
 /// A snapshot being written. Dropped without commit, it leaves nothing.
 pub trait Writer {
@@ -50,7 +50,8 @@ pub trait FileWriter {
     fn commit(self: Box<Self>) -> Result<()>;
 }
 
-/// Is told how many more bytes are done. Dropped, it is told that all is over.
+/// Is told how many bytes are done so far: fewer than before, where work begins
+/// anew. Dropped, it is told that all is over.
 pub type Progress = Box<dyn FnMut(u64)>;
 
 /// The objects of a listing; it ends after an error.
@@ -71,12 +72,30 @@ pub trait Host {
     /// As [`locate`](Self::locate).
     fn locate_followed(&self, text: &str) -> Result<StorageLocation>;
 
+    /// A location as it can be given to the next command.
+    ///
+    /// # Errors
+    /// `Io` for a path that can't be told whole.
+    fn written(&self, location: &StorageLocation) -> Result<String>;
+
+    /// The folder that a text means: its key is what the keys in it begin with. It
+    /// need not be there.
+    ///
+    /// # Errors
+    /// `Configuration` for what is none.
+    fn locate_folder(&self, text: &str) -> Result<StorageLocation>;
+
+    /// Whether stdin was closed, or leads nowhere, as far as that can be told.
+    fn is_stdin_closed(&self) -> bool {
+        false
+    }
+
     /// What to do where a state's file is not there.
     fn missing_advice(&self, _state: &Path) -> &'static str {
         "check the path"
     }
 
-    /// Whether a state's file is the one at a location.
+    /// Whether a state's file, by whatever path or link, is the one at a location.
     fn is_same_file(&self, state: &Path, location: &StorageLocation) -> bool;
 
     /// The state in parts, the last of them empty. Whoever waits for one can be
@@ -131,8 +150,10 @@ pub trait Host {
     /// A file of the user's that is written.
     ///
     /// # Errors
-    /// `Configuration` for what is no path, and what the disk says.
-    fn create_file(&self, path: &Path, size: Option<u64>) -> Result<Box<dyn FileWriter>>;
+    /// `Configuration` for what is no path, `AlreadyExists` for what is there and may
+    /// not be replaced (also from [`FileWriter::commit`], if it came meanwhile), and
+    /// what the disk says.
+    fn create_file(&self, path: &Path, size: Option<u64>, if_exists: IfExists) -> Result<Box<dyn FileWriter>>;
 
     /// Shows how far the work on so many bytes is, where somebody is watching;
     /// `doing` is one word.

@@ -16,23 +16,45 @@ mod verify;
 use std::ffi::OsString;
 use std::sync::OnceLock;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand};
 use persist_model::{ErrorCode, FORMAT_VERSION, PersistError};
 
 pub use self::host::{Entries, FileWriter, Host, Progress, Reader, Writer};
 use self::output::{Failure, Output, OutputOptions};
 pub use self::snapshot::{Durability, IfExists};
-pub use self::target::Target;
+pub use self::target::{Target, check_output};
 
-/// What the command exits with, for its help.
-pub const EXIT_CODES: &str = "\
-Exit codes: 0 done, 2 wrong argument, 3 not found, 4 exists already or changed meanwhile,
-5 damaged or not a snapshot, 6 not allowed, 7 bucket missing or not supported, 8 network or
-disk, 9 limit of the sandbox, 10 no key for what is encrypted, 11 not sealed by anybody who is
-trusted, 12 done but not synced (a power cut may undo it), 13 not known whether it was done,
-1 anything else. With 12 and 13 something may have changed; with any other nothing has. Of
+/// The codes that the command exits with, and what each means.
+pub const EXIT_CODES: [(u8, &str); 16] = [
+    (0, "done"),
+    (1, "anything else"),
+    (2, "wrong argument or setting"),
+    (3, "not found"),
+    (4, "exists already, or somebody else changed it"),
+    (5, "damaged, or not a snapshot"),
+    (6, "not allowed"),
+    (7, "bucket missing, or not supported"),
+    (8, "network or disk failed"),
+    (9, "a limit of the sandbox was reached"),
+    (10, "encrypted, and no key at hand opens it"),
+    (11, "not sealed by anybody who is trusted"),
+    (12, "done, but not synced: a power cut may undo it"),
+    (13, "not known whether it was done"),
+    (130, "stopped by Ctrl-C, SIGTERM or SIGHUP"),
+    (141, "whoever read its output stopped reading"),
+];
+
+/// What holds for all exit codes.
+pub const ABOUT_EXIT_CODES: &str = "\
+After 12 and 13 something may have changed; after any other code but 0 nothing has. Of
 several snapshots the others are done, and the first that failed decides.";
+
+/// The exit codes, for the command's help.
+pub fn exit_codes() -> String {
+    let codes: String = EXIT_CODES.iter().map(|(code, meaning)| format!("  {code:>3}  {meaning}\n")).collect();
+    format!("Exit codes:\n{codes}\n{ABOUT_EXIT_CODES}")
+}
 
 /// What `--version` says: the version, and what decides how snapshots look, the
 /// format and the component, by the SHA-256 of its bytes in hexadecimal. A command
@@ -74,12 +96,43 @@ impl Command {
     }
 }
 
+/// What to do where a value, or the name of a file, begins with a hyphen and was
+/// taken for an option. The parser's own advice, to write `--` before it, is wrong
+/// for the value of an option, and names only the first letter of others.
+fn advice_on_hyphen<C: Parser>(error: &clap::Error, arguments: &[OsString]) -> Option<String> {
+    let Some(ContextValue::String(unexpected)) = error.get(ContextKind::InvalidArg) else { return None };
+    if error.kind() != ErrorKind::UnknownArgument || !unexpected.starts_with('-') {
+        return None;
+    }
+    let at = arguments.iter().position(|argument| argument.to_str().is_some_and(|argument| argument.starts_with(unexpected)))?;
+    let text = arguments.get(at)?.to_str()?;
+    let before = arguments.get(at.checked_sub(1)?)?.to_str()?;
+    let mut command = C::command();
+    command.build();
+    let subcommand = arguments.iter().find_map(|argument| command.find_subcommand(argument)).unwrap_or(&command);
+    let takes_value = |argument: &clap::Arg| {
+        let is_it = argument.get_long().is_some_and(|long| before == format!("--{long}"))
+            || argument.get_short().is_some_and(|short| before == format!("-{short}"));
+        is_it && argument.get_action().takes_values()
+    };
+    if subcommand.get_arguments().any(takes_value) {
+        let equals = if before.starts_with("--") { "=" } else { "" };
+        return Some(format!("a value that begins with a hyphen is written {before}{equals}{text}"));
+    }
+    let is_option = text.starts_with("--");
+    (!is_option).then(|| format!("a file of this name is written ./{text}"))
+}
+
 /// Reads the arguments, of which the first is the program's name.
 ///
 /// # Errors
 /// The exit code, after help was printed or what is wrong.
 pub fn parse<C: Parser>(arguments: &[OsString]) -> Result<C, u8> {
-    C::try_parse_from(arguments).map_err(|error| {
+    C::try_parse_from(arguments).map_err(|mut error| {
+        let advice = advice_on_hyphen::<C>(&error, arguments);
+        if let Some(advice) = &advice {
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![advice.into()]));
+        }
         let wants_json = arguments.iter().any(|argument| argument == "--json");
         if wants_json && error.use_stderr() && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
             let text = error.to_string();
@@ -87,7 +140,8 @@ pub fn parse<C: Parser>(arguments: &[OsString]) -> Result<C, u8> {
             let lines: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
             let message = lines.join(" ");
             let message = message.trim_start_matches("error: ");
-            let error = PersistError::new(ErrorCode::InvalidArgument, message).hint("see 'persist --help'");
+            let advice = advice.as_deref().unwrap_or("see 'persist --help'");
+            let error = PersistError::new(ErrorCode::InvalidArgument, message).hint(advice);
             Output::new(&OutputOptions::json()).error(&error);
             return error.exit_code();
         }
@@ -95,4 +149,41 @@ pub fn parse<C: Parser>(arguments: &[OsString]) -> Result<C, u8> {
         let _ = error.print();
         u8::try_from(error.exit_code()).unwrap_or(1)
     })
+}
+
+#[cfg(test)]
+#[path = "../../tests/support/help.rs"]
+mod help;
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::{Command, EXIT_CODES, OutputOptions, help};
+
+    /// As the component has it.
+    #[derive(Parser)]
+    #[command(about = "as the component has it")]
+    struct Cli {
+        #[command(subcommand)]
+        _command: Command,
+        #[command(flatten)]
+        _output: OutputOptions,
+    }
+
+    #[test]
+    fn every_option_and_every_value_has_a_text() {
+        let mut command = Cli::command();
+        command.build();
+        assert!(command.get_subcommands().count() >= 7);
+        assert_eq!(help::without_help(&command), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_exit_code_of_an_error_is_explained() {
+        for code in persist_model::ErrorCode::ALL {
+            let exit_code = persist_model::PersistError::new(*code, "").exit_code();
+            assert!(EXIT_CODES.iter().any(|(known, _)| *known == exit_code), "{exit_code}");
+        }
+    }
 }

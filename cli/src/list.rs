@@ -4,7 +4,7 @@ use std::fmt;
 
 use clap::Args;
 use persist_model::{ErrorCode, ListEntry, SnapshotMetadata};
-use unicode_width::UnicodeWidthStr;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::host::Host;
 use crate::output::{Failure, Output, printable, ratio, short_bytes};
@@ -25,13 +25,31 @@ const HEADINGS: [&str; 7] = ["KEY", "AGENT", "SESSION", "INDEX", "TIME", "SIZE",
 /// Which columns hold numbers, and are aligned at their end.
 const NUMERIC: [bool; 7] = [false, false, false, true, false, true, true];
 
+/// The most columns of the terminal that a cell takes: one long text does not make
+/// all rows as wide. JSON has all of it.
+const MAX_CELL: usize = 60;
+
+/// A text from a snapshot, in a cell.
+fn cell(text: &str) -> String {
+    let text = printable(text);
+    if text.width() <= MAX_CELL {
+        return text.into_owned();
+    }
+    let mut width = 0;
+    let fits = |character: &char| {
+        width += character.width().unwrap_or_default();
+        width < MAX_CELL
+    };
+    text.chars().take_while(fits).chain(['…']).collect()
+}
+
 fn row(metadata: &SnapshotMetadata) -> [String; 7] {
     // Without fractions of a second.
     let time = metadata.timestamp.split_once('.').map_or(metadata.timestamp.as_str(), |(seconds, _)| seconds);
     [
-        printable(&metadata.key).into_owned(),
-        printable(&metadata.agent_id).into_owned(),
-        printable(&metadata.session_id).into_owned(),
+        cell(&metadata.key),
+        cell(&metadata.agent_id),
+        cell(&metadata.session_id),
         metadata.snapshot_index.to_string(),
         format!("{}Z", printable(time).trim_end_matches('Z')),
         short_bytes(metadata.uncompressed_size),
@@ -72,6 +90,7 @@ impl fmt::Display for Table {
 pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Failure> {
     let (mut rows, mut others, mut exit_code) = (Vec::new(), 0_u64, None);
     let mut failure = None;
+    let folder = host.locate_folder(&arguments.location)?;
     for entry in host.list(&arguments.location)? {
         let entry = match entry {
             Ok(entry) => entry,
@@ -82,7 +101,10 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
             }
         };
         match entry {
-            ListEntry::Snapshot(metadata) if output.json => output.result(&*metadata, "")?,
+            ListEntry::Snapshot(metadata) if output.json => {
+                let location = host.written(&folder.clone().with_key(&metadata.key))?;
+                output.result(&metadata.located(&location), "")?;
+            }
             ListEntry::Snapshot(metadata) => rows.push(row(&metadata)),
             ListEntry::Unreadable { error, .. } if error.code() == ErrorCode::NotASnapshot => {
                 tracing::debug!(location = error.location(), %error, "left out");

@@ -13,6 +13,7 @@ use unit_prefix::NumberPrefix;
 
 /// How a command prints.
 #[derive(Args)]
+#[command(next_help_heading = "Output options")]
 pub struct OutputOptions {
     /// Print JSON: results on stdout, one object a line; errors on stderr.
     #[arg(long, global = true)]
@@ -149,6 +150,8 @@ impl Output {
         for location in locations {
             match run(location.as_ref()) {
                 Ok(()) => {}
+                // Nobody waits for the others.
+                Err(Failure::Error(error)) if error.code() == ErrorCode::Cancelled => return Err(Failure::Error(error)),
                 Err(Failure::Error(error)) => {
                     self.error(&error);
                     exit_code.get_or_insert(error.exit_code());

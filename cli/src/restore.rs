@@ -6,7 +6,8 @@ use clap::Args;
 
 use crate::host::{Host, Reader};
 use crate::output::{Failure, Output, exact_bytes, printable, seal_note};
-use crate::target::Target;
+use crate::snapshot::IfExists;
+use crate::target::{Target, check_output};
 
 /// Restore the state of a snapshot.
 ///
@@ -18,20 +19,26 @@ use crate::target::Target;
 pub struct Arguments {
     /// The snapshot.
     src: String,
-    /// Where to put the state: a file, which is replaced, or - for stdout.
+    /// Where to put the state: a file, or - for stdout.
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     output: PathBuf,
+    /// What to do if there is a file already.
+    #[arg(long, value_enum, default_value = "replace")]
+    if_exists: IfExists,
 }
 
-fn copy(host: &impl Host, mut reader: Box<dyn Reader>, path: &Path, output: &Output) -> Result<(), Failure> {
+fn copy(host: &impl Host, mut reader: Box<dyn Reader>, arguments: &Arguments, output: &Output) -> Result<(), Failure> {
+    let path = &arguments.output;
     let size = reader.metadata().uncompressed_size;
     // Before anything is made: the first block is where most damage shows.
     let mut next = reader.next_chunk()?;
-    let mut target = Target::open(host, path, Some(size))?;
+    let mut target = Target::open(host, path, Some(size), arguments.if_exists)?;
     let mut progress = host.progress(output, "restoring", Some(size));
+    let mut done = 0;
     while let Some(chunk) = next {
         target.write(path, &chunk)?;
-        progress(chunk.len() as u64);
+        done += chunk.len() as u64;
+        progress(done);
         next = reader.next_chunk()?;
     }
     target.finish()
@@ -39,14 +46,16 @@ fn copy(host: &impl Host, mut reader: Box<dyn Reader>, path: &Path, output: &Out
 
 pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Failure> {
     let location = host.locate_followed(&arguments.src)?;
+    check_output(host, &arguments.output, &location)?;
     let reader = host.reader(&location, &arguments.output)?;
     let metadata = reader.metadata().clone();
-    copy(host, reader, &arguments.output, output)?;
+    copy(host, reader, arguments, output)?;
     if arguments.output == Path::new("-") {
         // Stdout has the state, and nothing else.
         return Ok(());
     }
     let target = arguments.output.to_string_lossy();
     let size = exact_bytes(metadata.uncompressed_size);
-    output.report(&metadata, format_args!("restored {}: {size} of state{}", printable(&target), seal_note(&metadata)))
+    let location = host.written(&location)?;
+    output.report(&metadata.located(&location), format_args!("restored {}: {size} of state{}", printable(&target), seal_note(&metadata)))
 }

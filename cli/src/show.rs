@@ -58,6 +58,7 @@ impl fmt::Display for Sheet<'_> {
 }
 
 pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Failure> {
-    let metadata = host.metadata(&host.locate_followed(&arguments.src)?)?;
-    output.result(&metadata, Sheet(&metadata))
+    let location = host.locate_followed(&arguments.src)?;
+    let metadata = host.metadata(&location)?;
+    output.result(&metadata.located(&host.written(&location)?), Sheet(&metadata))
 }

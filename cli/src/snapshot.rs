@@ -13,8 +13,8 @@ use crate::output::{Failure, Output, exact_bytes, printable, ratio};
 
 /// Save a state as a snapshot.
 ///
-/// The ending of DEST decides the codec: .gz is gzip, .zst is zstd, any other
-/// is gzip. The snapshot appears whole or not at all.
+/// The ending of DEST decides the codec: .gz is gzip, .zst and .zstd are zstd, in
+/// any case; any other is gzip. The snapshot appears whole or not at all.
 #[derive(Args)]
 pub struct Arguments {
     /// The file that holds the state, or - for stdin.
@@ -27,8 +27,8 @@ pub struct Arguments {
     /// Which conversation, run or thread of that agent.
     #[arg(long, default_value = "default_session", value_name = "ID")]
     session_id: String,
-    /// The place of this snapshot in its session.
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    /// The place of this snapshot in its session: 0 or more.
+    #[arg(long, default_value_t = 0, value_name = "N", allow_negative_numbers = true, value_parser = parse_index)]
     index: u64,
     /// A note for people.
     #[arg(long, value_name = "TEXT")]
@@ -55,6 +55,10 @@ pub struct Arguments {
     /// Whether to wait until a local snapshot survives a power cut.
     #[arg(long, value_enum, default_value = "fsync")]
     durability: Durability,
+    /// Save a state of no bytes, also if it comes from stdin or a pipe: else that is
+    /// taken for a program that failed.
+    #[arg(long)]
+    allow_empty: bool,
     /// The snapshot's id, a UUID [default: a new one].
     #[arg(long, value_name = "UUID")]
     snapshot_id: Option<String>,
@@ -65,8 +69,11 @@ pub struct Arguments {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum CodecChoice {
+    /// By the ending of DEST.
     Auto,
+    /// Readable by everything.
     Gzip,
+    /// Smaller, and several times as fast.
     Zstd,
 }
 
@@ -96,6 +103,10 @@ impl IfExists {
             Self::Fail => Precondition::IfAbsent,
         }
     }
+}
+
+fn parse_index(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "an index is a whole number, 0 or more".to_owned())
 }
 
 fn parse_label(text: &str) -> Result<(String, String), String> {
@@ -133,16 +144,38 @@ fn state_failed(path: &Path, error: &io::Error) -> PersistError {
     PersistError::new(code, message).at(path.display())
 }
 
-fn copy(host: &impl Host, state: Box<dyn Read + Send>, path: &Path, writer: &mut dyn Writer, mut progress: Progress) -> Result<()> {
-    let mut next = host.parts(state);
-    loop {
-        let chunk = next().map_err(|error| error.at(path.display()))?.map_err(|error| state_failed(path, &error))?;
-        if chunk.is_empty() {
-            return Ok(());
-        }
-        writer.write(&chunk)?;
-        progress(chunk.len() as u64);
+/// The parts of a state, the last of them empty. An error names the state.
+struct Parts<'a> {
+    next: Box<dyn FnMut() -> Result<io::Result<Vec<u8>>>>,
+    path: &'a Path,
+}
+
+impl Parts<'_> {
+    fn next(&mut self) -> Result<Vec<u8>> {
+        (self.next)().map_err(|error| error.at(self.path.display()))?.map_err(|error| state_failed(self.path, &error))
     }
+}
+
+/// What is wrong where a state that comes from elsewhere than a file has no bytes.
+fn nothing_came(host: &impl Host, path: &Path) -> PersistError {
+    let is_stdin = path == Path::new("-");
+    let (message, hint) = if is_stdin && host.is_stdin_closed() {
+        ("no state came: stdin is closed, or /dev/null", "pipe the state in, or give its file; --allow-empty saves an empty state")
+    } else {
+        ("no state came: the program that was to write it may have failed", "give --allow-empty to save an empty state")
+    };
+    PersistError::new(ErrorCode::InvalidArgument, message).at(if is_stdin { "stdin".into() } else { path.to_string_lossy() }).hint(hint)
+}
+
+fn write_all(first: Vec<u8>, parts: &mut Parts<'_>, writer: &mut dyn Writer, mut progress: Progress) -> Result<()> {
+    let (mut part, mut done) = (first, 0);
+    while !part.is_empty() {
+        writer.write(&part)?;
+        done += part.len() as u64;
+        progress(done);
+        part = parts.next()?;
+    }
+    Ok(())
 }
 
 impl Arguments {
@@ -192,8 +225,16 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
     if matches!(location, StorageLocation::Memory { .. }) {
         output.note("the memory of this command ends with it: nothing is kept");
     }
-    let mut writer = host.writer(&location, arguments.options(size)?, arguments.durability)?;
-    copy(host, state, &arguments.state, &mut *writer, host.progress(output, "saving", size))?;
+    let options = arguments.options(size)?;
+    let mut parts = Parts { next: host.parts(state), path: &arguments.state };
+    // Before anything is made. A file's size is known, and its name was given.
+    let first = if size.is_none() && !arguments.allow_empty { Some(parts.next()?) } else { None };
+    if first.as_ref().is_some_and(Vec::is_empty) {
+        return Err(nothing_came(host, &arguments.state).into());
+    }
+    let mut writer = host.writer(&location, options, arguments.durability)?;
+    let first = first.map_or_else(|| parts.next(), Ok)?;
+    write_all(first, &mut parts, &mut *writer, host.progress(output, "saving", size))?;
     let metadata = writer.commit()?;
     let text = format_args!(
         "saved {}: {} of state in {} ({}, {})",
@@ -203,5 +244,5 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
         metadata.compression_algorithm.name(),
         ratio(&metadata),
     );
-    output.report(&metadata, text)
+    output.report(&metadata.located(&host.written(&location)?), text)
 }

@@ -4,10 +4,25 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
-use persist_model::{ErrorCode, PersistError, Result};
+use persist_model::{ErrorCode, PersistError, Result, StorageLocation};
 
+use crate::IfExists;
 use crate::host::{FileWriter, Host};
 use crate::output::Failure;
+
+/// Refuses to put a state where the snapshot is that it comes out of, which may be
+/// the only copy.
+///
+/// # Errors
+/// `InvalidArgument`.
+pub fn check_output(host: &impl Host, output: &Path, source: &StorageLocation) -> Result<()> {
+    let file = if output == Path::new("-") { Path::new("/dev/stdout") } else { output };
+    if !host.is_same_file(file, source) {
+        return Ok(());
+    }
+    let error = PersistError::new(ErrorCode::InvalidArgument, "the output is the snapshot itself, and would replace it");
+    Err(error.at(output.display()).hint("give another file"))
+}
 
 /// Where a state goes.
 pub enum Target {
@@ -24,7 +39,7 @@ impl Target {
     ///
     /// # Errors
     /// As [`Host::create_file`].
-    pub fn open(host: &impl Host, path: &Path, size: Option<u64>) -> Result<Self> {
+    pub fn open(host: &impl Host, path: &Path, size: Option<u64>, if_exists: IfExists) -> Result<Self> {
         if path == Path::new("-") || path == Path::new("/dev/stdout") {
             return Ok(Self::Stdout);
         }
@@ -34,7 +49,7 @@ impl Target {
         if is_descriptor || is_stream {
             return File::options().append(true).open(path).map(Self::Stream).map_err(|error| stream_failed(path, &error));
         }
-        Ok(Self::File(host.create_file(path, size)?))
+        Ok(Self::File(host.create_file(path, size, if_exists)?))
     }
 
     /// Appends to the state.

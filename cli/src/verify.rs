@@ -1,8 +1,6 @@
 //! `persist verify`
 
 use clap::Args;
-use persist_model::SnapshotMetadata;
-use serde::Serialize;
 
 use crate::host::Host;
 use crate::output::{Failure, Output, exact_bytes, printable, seal_note};
@@ -19,20 +17,12 @@ pub struct Arguments {
     src: Vec<String>,
 }
 
-/// What is printed of a snapshot that is right.
-#[derive(Serialize)]
-struct Verified<'a> {
-    location: String,
-    #[serde(flatten)]
-    metadata: &'a SnapshotMetadata,
-}
-
 pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Failure> {
     output.for_each(&arguments.src, |src| {
         let location = host.locate_followed(src)?;
         let metadata = host.verify(&location, host.progress(output, "verifying", None))?;
         let size = exact_bytes(metadata.uncompressed_size);
         let text = format_args!("{}: ok, {size} of state, SHA-256 {}{}", printable(src), metadata.content_hash, seal_note(&metadata));
-        output.report(&Verified { location: location.to_string(), metadata: &metadata }, text)
+        output.report(&metadata.located(&host.written(&location)?), text)
     })
 }

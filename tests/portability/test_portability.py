@@ -501,7 +501,8 @@ def test_the_tools_touch_snapshots_alone(tmp_path: Path) -> None:
     for name, data in kept.items():
         (tmp_path / name).write_bytes(data)
     (tmp_path / "folder").mkdir()
-    codes = {"damaged.json.gz": "integrity", "short.json.gz": "invalid-format", "folder": "invalid-key"}
+    codes = dict.fromkeys(("short.json.gz", "empty.json.gz"), "invalid-format")
+    codes |= {"damaged.json.gz": "integrity", "folder": "invalid-key"}
     for name in (*kept, "folder"):
         expected = codes.get(name, "not-a-snapshot")
         assert tools.call(tmp_path, "get-metadata", name).code == expected, name
@@ -611,6 +612,19 @@ COMMANDS = [
     ["show", "plain.json.gz"],
     ["show", "none"],
     ["show", "damaged.json.zst"],
+    ["list", "."],
+    ["delete", "plain.json.gz", "damaged.json.zst", "--yes"],
+    ["delete", "plain.json.gz", "--yes", "--force"],
+    ["restore", "out/x.json.zst", "--output", "out/x.json.zst"],
+    ["restore", "out/x.json.zst", "--output", "link/out/../out/x.json.zst"],
+    ["restore", "out/x.json.zst", "--output", "out/restored.json", "--if-exists", "fail"],
+    ["restore", "out/x.json.zst", "--output", "out/new.json", "--if-exists", "fail"],
+    ["snapshot", "state.json", "out/-y.ZSTD", *NAMED],
+    ["snapshot", "state.json", "out/y.json", "--index", "-1"],
+    ["show", "-y"],
+    ["list", "out", "--json"],
+    ["list", "./out/", "--json"],
+    ["verify", "--json", "./out/-y.ZSTD"],
     ["delete", "none", "--yes"],
     ["delete", "out/x.json.zst"],
     ["delete", "out/x.json.zst", "--yes"],

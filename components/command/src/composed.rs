@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use persist_cli::output::{Failure, Output, OutputOptions};
-use persist_cli::{Command, Durability, Entries, FileWriter, Host, Progress, Reader, Writer};
+use persist_cli::{Command, Durability, Entries, FileWriter, Host, IfExists, Progress, Reader, Writer};
 use persist_model::key::check_file_key;
 use persist_model::location::{file_uri_path, is_scheme};
 use persist_model::{
@@ -16,7 +16,7 @@ use persist_model::{
 
 use crate::bindings::wit;
 use crate::convert;
-use crate::file::StateFile;
+use crate::file::{StateFile, file_of};
 use crate::folder::{self, Folder, Use};
 
 /// Which component this one is composed with, as who composes them says.
@@ -43,7 +43,7 @@ const PAGE: u32 = 200;
     long_version = persist_cli::long_version(COMPONENT_HASH),
     propagate_version = true,
     max_term_width = 100,
-    after_long_help = persist_cli::EXIT_CODES
+    after_long_help = persist_cli::exit_codes()
 )]
 struct Cli {
     #[command(subcommand)]
@@ -95,6 +95,24 @@ impl Composed {
                 self.folder.key(&root.join(key), usage)
             }
             elsewhere => Err(out_of_reach(elsewhere)),
+        }
+    }
+
+    /// The folder that a text means.
+    fn folder(&self, text: &str, has_to_exist: bool) -> Result<StorageLocation> {
+        let found = |path: &Path, found: Result<StorageLocation>| {
+            found.map_err(|error| match error.code() {
+                ErrorCode::NotFound => advised(error, self.missing_advice(path)),
+                _ => error,
+            })
+        };
+        match text.split_once("://") {
+            Some(("file", rest)) => {
+                let path = file_uri_path(text, rest)?;
+                found(&path, self.paths().whole_folder(&path, has_to_exist))
+            }
+            Some((scheme, _)) if is_scheme(scheme) => StorageLocation::parse(text),
+            _ => found(Path::new(text), self.paths().folder(Path::new(text), has_to_exist)),
         }
     }
 
@@ -211,13 +229,22 @@ impl Host for Composed {
         self.paths().followed(self.locate(text)?)
     }
 
+    fn written(&self, location: &StorageLocation) -> Result<String> {
+        Ok(self.paths().written(location))
+    }
+
+    fn locate_folder(&self, text: &str) -> Result<StorageLocation> {
+        self.folder(text, false)
+    }
+
     fn missing_advice(&self, state: &Path) -> &'static str {
         if folder::is_given(state) { "check the path" } else { folder::GIVE }
     }
 
     fn is_same_file(&self, state: &Path, location: &StorageLocation) -> bool {
         let StorageLocation::Local { root, key } = location else { return false };
-        Folder::identity(state).is_some_and(|state| Folder::identity(&root.join(key)) == Some(state))
+        let Ok(StorageLocation::Local { root: folder, key: name }) = file_of(state) else { return false };
+        Folder::identity(&folder.join(name)).is_some_and(|state| Folder::identity(&root.join(key)) == Some(state))
     }
 
     fn parts(&self, mut state: Box<dyn Read + Send>) -> Box<dyn FnMut() -> Result<io::Result<Vec<u8>>>> {
@@ -263,20 +290,7 @@ impl Host for Composed {
     }
 
     fn list(&self, folder: &str) -> Result<Entries> {
-        let found = |path: &Path, found: Result<StorageLocation>| {
-            found.map_err(|error| match error.code() {
-                ErrorCode::NotFound => advised(error, self.missing_advice(path)),
-                _ => error,
-            })
-        };
-        let located = match folder.split_once("://") {
-            Some(("file", rest)) => {
-                let path = file_uri_path(folder, rest)?;
-                found(&path, self.paths().whole_folder(&path, true))?
-            }
-            Some((scheme, _)) if is_scheme(scheme) => StorageLocation::parse(folder)?,
-            _ => found(Path::new(folder), self.paths().folder(Path::new(folder), true))?,
-        };
+        let located = self.folder(folder, true)?;
         let StorageLocation::Local { root, key } = &located else { return Err(out_of_reach(&located)) };
         let hidden = self.folder.prefix(root)?;
         let prefix = format!("{hidden}{key}");
@@ -284,8 +298,8 @@ impl Host for Composed {
         Ok(Box::new(listing))
     }
 
-    fn create_file(&self, path: &Path, _: Option<u64>) -> Result<Box<dyn FileWriter>> {
-        Ok(Box::new(StateFile::create(path)?))
+    fn create_file(&self, path: &Path, _: Option<u64>, if_exists: IfExists) -> Result<Box<dyn FileWriter>> {
+        Ok(Box::new(StateFile::create(path, if_exists)?))
     }
 
     /// Nobody can be told while a component works.

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use persist_cli::FileWriter;
+use persist_cli::{FileWriter, IfExists};
 use persist_model::error::PATH_ADVICE;
 use persist_model::key::{check_file_key, is_temporary, unlocked_temporary_name};
 use persist_model::{ErrorCode, PersistError, Result, StorageLocation};
@@ -17,6 +17,7 @@ pub(crate) struct StateFile {
     path: PathBuf,
     temporary: PathBuf,
     file: File,
+    if_exists: IfExists,
     is_there: bool,
 }
 
@@ -75,12 +76,23 @@ fn sync_folder(path: &Path) {
     let _ = File::open(folder_of(path)).and_then(|folder| folder.sync_all());
 }
 
+/// The location of a file that a state goes to: a path or a URL, which a link may
+/// lead to.
+pub(crate) fn file_of(path: &Path) -> Result<StorageLocation> {
+    match path.to_str() {
+        Some(text) if text.contains("://") => StorageLocation::parse(text),
+        _ => StorageLocation::from_path_followed(path),
+    }
+}
+
+fn already_exists(path: &Path) -> PersistError {
+    let code = ErrorCode::AlreadyExists;
+    PersistError::new(code, "there is such a file already").at(path.display()).hint(code.file_advice().unwrap_or_default())
+}
+
 impl StateFile {
-    pub(crate) fn create(path: &Path) -> Result<Self> {
-        let location = match path.to_str() {
-            Some(text) if text.contains("://") => StorageLocation::parse(text)?,
-            _ => StorageLocation::from_path_followed(path)?,
-        };
+    pub(crate) fn create(path: &Path, if_exists: IfExists) -> Result<Self> {
+        let location = file_of(path)?;
         let StorageLocation::Local { root, key } = &location else {
             let error = PersistError::new(ErrorCode::InvalidArgument, "the state can only go to a local file").at(location);
             return Err(error.hint("give a path, or - for stdout"));
@@ -94,21 +106,30 @@ impl StateFile {
             fs::create_dir_all(root).map_err(|error| failed("create", &path, &error))?;
         }
         // A name that can't be used is found out before all of the state is written.
-        if let Err(error) = fs::symlink_metadata(&path)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            return Err(failed("create", &path, &error));
+        match fs::symlink_metadata(&path) {
+            Ok(_) if matches!(if_exists, IfExists::Fail) => return Err(already_exists(&path)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("create", &path, &error)),
+            _ => {}
         }
         sweep(folder_of(&path));
         let name = unlocked_temporary_name(&format!("{:016x}", wasip2::random::random::get_random_u64()));
         let temporary = path.with_file_name(name);
         let file = File::create_new(&temporary).map_err(|error| failed("create", &path, &error))?;
-        Ok(Self { path, temporary, file, is_there: false })
+        Ok(Self { path, temporary, file, if_exists, is_there: false })
     }
 
     fn publish(&mut self) -> io::Result<()> {
         self.file.sync_all()?;
-        fs::rename(&self.temporary, &self.path)
+        match self.if_exists {
+            IfExists::Replace => fs::rename(&self.temporary, &self.path),
+            IfExists::Fail => {
+                // A link fails if the name is taken; a rename does not.
+                fs::hard_link(&self.temporary, &self.path)?;
+                // The file is there; a name that is left over is swept as debris.
+                let _ = fs::remove_file(&self.temporary);
+                Ok(())
+            }
+        }
     }
 }
 
@@ -118,7 +139,10 @@ impl FileWriter for StateFile {
     }
 
     fn commit(mut self: Box<Self>) -> Result<()> {
-        self.publish().map_err(|error| failed("store", &self.path, &error))?;
+        self.publish().map_err(|error| match (self.if_exists, error.kind()) {
+            (IfExists::Fail, io::ErrorKind::AlreadyExists) => already_exists(&self.path),
+            _ => failed("store", &self.path, &error),
+        })?;
         self.is_there = true;
         sync_folder(&self.path);
         Ok(())

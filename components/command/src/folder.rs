@@ -116,8 +116,11 @@ impl Folder {
 
     /// What tells a file from every other, whatever it is called.
     pub(crate) fn identity(path: &Path) -> Option<(u64, u64)> {
+        // The standard library opens /x below the folder that is called '.', too.
+        let below_root = |path: &Path| path.strip_prefix("/").unwrap_or(path).to_owned();
+        let path = below_root(path);
         get_directories().into_iter().find_map(|(folder, name)| {
-            let key = Self(plain(Path::new(&name))).key(path, Use::Read).ok()?;
+            let key = Self(below_root(&plain(Path::new(&name)))).key(&path, Use::Read).ok()?;
             let hash = folder.metadata_hash_at(PathFlags::SYMLINK_FOLLOW, &key).ok()?;
             Some((hash.upper, hash.lower))
         })

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use clap::{Args, CommandFactory};
+use clap::{Args, CommandFactory, ValueEnum};
 use clap_complete::Shell;
 
 use super::Cli;
@@ -14,11 +14,39 @@ use super::output::Failure;
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// The shell.
-    shell: Shell,
+    #[arg(value_enum)]
+    shell: ShellName,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum ShellName {
+    /// The Bourne Again Shell.
+    Bash,
+    /// Elvish.
+    Elvish,
+    /// The friendly interactive shell.
+    Fish,
+    /// PowerShell.
+    #[value(name = "powershell")]
+    PowerShell,
+    /// The Z shell.
+    Zsh,
+}
+
+impl From<ShellName> for Shell {
+    fn from(name: ShellName) -> Self {
+        match name {
+            ShellName::Bash => Self::Bash,
+            ShellName::Elvish => Self::Elvish,
+            ShellName::Fish => Self::Fish,
+            ShellName::PowerShell => Self::PowerShell,
+            ShellName::Zsh => Self::Zsh,
+        }
+    }
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(arguments.shell, &mut Cli::command(), "persist", &mut script);
+    clap_complete::generate(Shell::from(arguments.shell), &mut Cli::command(), "persist", &mut script);
     io::stdout().lock().write_all(&script).map_err(|error| Failure::stdout(&error))
 }

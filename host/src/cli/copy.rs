@@ -11,13 +11,17 @@ use super::interrupt;
 use super::output::{Failure, Output, exact_bytes, printable, short_bytes};
 use super::progress::Progress;
 use super::storage::StorageArguments;
-use crate::{Copied, Durability, Engine, ErrorCode, ListEntry, PersistError, Result, Snapshots, StorageConfig};
+use crate::{
+    Copied, CopyOptions, Durability, Engine, ErrorCode, ListEntry, PersistError, Result, Snapshots, StorageConfig, StorageLocation,
+};
 
 /// Copy snapshots from one place to another, from any storage to any other.
 ///
 /// The bytes are copied as they are and verified on the way: what is damaged
-/// does not arrive. What is there already with the same digest is skipped, so
-/// that an interrupted copy goes on where it stopped when it is run again.
+/// does not arrive. What is there already with the same digest is read, verified
+/// and skipped, so that an interrupted copy goes on where it stopped when it is run
+/// again; if it is damaged, it is copied over. What is no snapshot is replaced only
+/// with --force.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// The snapshot, or with --recursive the folder.
@@ -29,9 +33,12 @@ pub(crate) struct Arguments {
     /// kept below DEST.
     #[arg(short, long)]
     recursive: bool,
-    /// What to do if there is something else at DEST.
+    /// What to do if there is something else at DEST, or a damaged copy.
     #[arg(long, value_enum, default_value = "replace")]
     if_exists: IfExists,
+    /// Replace whatever is at DEST, also what is no snapshot.
+    #[arg(short, long, conflicts_with = "if_exists")]
+    force: bool,
     /// Whether to wait until a local copy survives a power cut.
     #[arg(long, value_enum, default_value = "fsync")]
     durability: persist_cli::Durability,
@@ -74,11 +81,13 @@ const MAX_WORKERS: usize = 8;
 /// What a recursive copy works on, and what there is to be told of it.
 struct Copying<'a> {
     arguments: &'a Arguments,
+    config: &'a StorageConfig,
     output: &'a Output,
     source: Engine,
-    prefix: String,
+    /// The folders: their keys are what those of the snapshots begin with.
+    from: StorageLocation,
     target: Engine,
-    target_prefix: String,
+    to: StorageLocation,
     total: Mutex<Total>,
 }
 
@@ -114,6 +123,12 @@ impl Copying<'_> {
         self.total.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn report(&self, key: &str, target_key: &str, copied: &Copied) -> Result<(), Failure> {
+        let from = self.config.written(&self.from.clone().with_key(key))?;
+        let to = self.config.written(&self.to.clone().with_key(target_key))?;
+        report(self.output, &from, &to, copied)
+    }
+
     /// Copies what the listing gives, side by side with others.
     fn work(&self, listing: &Mutex<Snapshots>, shows_progress: bool) {
         loop {
@@ -134,16 +149,15 @@ impl Copying<'_> {
                     continue;
                 }
             };
-            let target_key = format!("{}{}", self.target_prefix, key.strip_prefix(&self.prefix).unwrap_or(&key));
+            let target_key = format!("{}{}", self.to.key(), key.strip_prefix(self.from.key()).unwrap_or(&key));
             let progress = Progress::new(self.output, "copying", None).shown_if(shows_progress);
-            let copied = copy(&self.source, &key, &self.target, &target_key, self.arguments.if_exists, progress);
+            let copied = copy(&self.source, &key, &self.target, &target_key, self.arguments, progress);
             let mut total = self.total();
             match copied {
                 Ok(copied) => {
                     *if copied.is_new { &mut total.copied } else { &mut total.skipped } += 1;
                     total.bytes += if copied.is_new { copied.metadata.stored_size } else { 0 };
-                    let (from, to) = (self.source.storage().locate(&key), self.target.storage().locate(&target_key));
-                    if let Err(failure) = report(self.output, &from, &to, &copied) {
+                    if let Err(failure) = self.report(&key, &target_key, &copied) {
                         total.failure.get_or_insert(failure);
                     }
                 }
@@ -153,24 +167,29 @@ impl Copying<'_> {
     }
 }
 
-fn copy(source: &Engine, key: &str, target: &Engine, target_key: &str, if_exists: IfExists, mut progress: Progress) -> Result<Copied> {
-    let mut before = 0;
-    source.copy(key, target, target_key, if_exists.precondition(), |copied| {
-        progress.advance(copied - before);
-        before = copied;
+fn copy(source: &Engine, key: &str, target: &Engine, target_key: &str, arguments: &Arguments, mut progress: Progress) -> Result<Copied> {
+    let options = CopyOptions { precondition: arguments.if_exists.precondition(), replaces_anything: arguments.force };
+    source.copy(key, target, target_key, options, |copied| progress.set(copied)).map_err(|mut error| {
+        if matches!(error.code(), ErrorCode::NotASnapshot | ErrorCode::WrongKind)
+            && error.location() == Some(&target.storage().locate(target_key))
+        {
+            error.detail_mut().hint = Some("it was not replaced: check the path, or give --force to replace it".to_owned());
+        }
+        error
     })
 }
 
 fn copy_all(arguments: &Arguments, storage: &StorageArguments, config: &StorageConfig, output: &Output) -> Result<(), Failure> {
     let (source, prefix) = config.open_folder(&arguments.src)?;
-    let (target, target_prefix) = config.open_folder_to_write(&arguments.dest)?;
+    let (from, to) = (config.locate_folder(&arguments.src)?, config.locate_folder(&arguments.dest)?);
+    let target = config.open(&to)?;
     let workers = source.parallelism().max(target.parallelism()).min(MAX_WORKERS);
     let source = storage.engine()?.with_storage(source);
     // The cancel token goes to both storages.
     let target = source.with_storage(target).with_cancel(&interrupt::token());
     let source = source.with_cancel(&interrupt::token());
     let listing = Mutex::new(source.list(&prefix));
-    let copying = Copying { arguments, output, source, prefix, target, target_prefix, total: Mutex::default() };
+    let copying = Copying { arguments, config, output, source, from, target, to, total: Mutex::default() };
     std::thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| copying.work(&listing, workers == 1));
@@ -192,8 +211,13 @@ fn copy_one(arguments: &Arguments, storage: &StorageArguments, config: &StorageC
     let target = source.with_storage(config.open(&to)?).with_cancel(&interrupt::token());
     let source = source.with_cancel(&interrupt::token());
     let progress = Progress::new(output, "copying", None);
-    let copied = copy(&source, from.key(), &target, to.key(), arguments.if_exists, progress)?;
-    report(output, &from.to_string(), &to.to_string(), &copied)
+    let copied = copy(&source, from.key(), &target, to.key(), arguments, progress).map_err(|error| match &from {
+        StorageLocation::Local { root, key } if error.code() == ErrorCode::InvalidKey && root.join(key).is_dir() => {
+            error.hint("give --recursive to copy what is in the folder")
+        }
+        _ => error,
+    })?;
+    report(output, &config.written(&from)?, &config.written(&to)?, &copied)
 }
 
 pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use persist_cli::{Entries, FileWriter, Host, Progress, Reader, Writer};
+use persist_cli::{Entries, FileWriter, Host, IfExists, Progress, Reader, Writer};
 
 use super::interrupt;
 use super::output::Output;
@@ -65,11 +65,29 @@ impl<'a> Native<'a> {
         Ok(self.engine()?.with_storage(storage))
     }
 
+    /// The same, stopped by Ctrl-C.
+    fn stoppable(&self, location: &StorageLocation) -> Result<Engine> {
+        Ok(self.engine_at(location)?.with_cancel(&interrupt::token()))
+    }
+
     /// The same for what is read and goes to `output`. What goes into a file is
-    /// undone by Ctrl-C; nothing is left of what goes to stdout.
+    /// undone by Ctrl-C. Of what goes to stdout nothing is left, and whoever is to
+    /// read it may keep us waiting for ever.
     pub(crate) fn engine_to(&self, location: &StorageLocation, output: &Path) -> Result<Engine> {
-        let engine = self.engine_at(location)?;
-        Ok(if output == Path::new("-") { engine } else { engine.with_cancel(&interrupt::token()) })
+        if output == Path::new("-") {
+            interrupt::end_at_once();
+            return self.engine_at(location);
+        }
+        self.stoppable(location)
+    }
+}
+
+/// The location of a file that a state goes to: a path or a URL, which a link may
+/// lead to.
+fn file_of(path: &Path) -> Result<StorageLocation> {
+    match path.to_str() {
+        Some(text) if text.contains("://") => StorageLocation::parse(text),
+        _ => StorageLocation::from_path_followed(path),
     }
 }
 
@@ -145,10 +163,27 @@ impl Host for Native<'_> {
         self.config.locate_followed(text)
     }
 
+    fn written(&self, location: &StorageLocation) -> Result<String> {
+        self.config.written(location)
+    }
+
+    fn locate_folder(&self, text: &str) -> Result<StorageLocation> {
+        self.config.locate_folder(text)
+    }
+
+    /// A program that is started without a stdin gets /dev/null instead by Rust's
+    /// standard library, before any code of ours.
+    fn is_stdin_closed(&self) -> bool {
+        let null = rustix::fs::stat("/dev/null").map(|null| null.st_rdev);
+        let stdin = rustix::fs::fstat(io::stdin()).map(|stdin| stdin.st_rdev);
+        matches!((null, stdin), (Ok(null), Ok(stdin)) if null == stdin)
+    }
+
     fn is_same_file(&self, state: &Path, location: &StorageLocation) -> bool {
         use std::os::unix::fs::MetadataExt;
         let StorageLocation::Local { root, key } = location else { return false };
-        let (Ok(state), Ok(dest)) = (state.metadata(), root.join(key).metadata()) else { return false };
+        let Ok(StorageLocation::Local { root: folder, key: name }) = file_of(state) else { return false };
+        let (Ok(state), Ok(dest)) = (folder.join(name).metadata(), root.join(key).metadata()) else { return false };
         state.is_file() && (state.dev(), state.ino()) == (dest.dev(), dest.ino())
     }
 
@@ -169,46 +204,39 @@ impl Host for Native<'_> {
     }
 
     fn metadata(&self, location: &StorageLocation) -> Result<SnapshotMetadata> {
-        self.engine_at(location)?.metadata(location.key())
+        self.stoppable(location)?.metadata(location.key())
     }
 
-    fn verify(&self, location: &StorageLocation, mut progress: Progress) -> Result<SnapshotMetadata> {
-        let mut before = 0;
-        self.engine_at(location)?.verify_with(location.key(), |checked| {
-            progress(checked - before);
-            before = checked;
-        })
+    fn verify(&self, location: &StorageLocation, progress: Progress) -> Result<SnapshotMetadata> {
+        self.stoppable(location)?.verify_with(location.key(), progress)
     }
 
     fn exists(&self, location: &StorageLocation) -> Result<bool> {
-        self.engine_at(location)?.exists(location.key())
+        self.stoppable(location)?.exists(location.key())
     }
 
     fn delete(&self, location: &StorageLocation, precondition: Precondition) -> Result<()> {
-        self.engine_at(location)?.delete(location.key(), precondition)
+        self.stoppable(location)?.delete(location.key(), precondition)
     }
 
     fn list(&self, folder: &str) -> Result<Entries> {
         let (folder, prefix) = self.config.open_folder(folder)?;
-        Ok(Box::new(self.engine()?.with_storage(folder).list(&prefix)))
+        Ok(Box::new(self.engine()?.with_storage(folder).with_cancel(&interrupt::token()).list(&prefix)))
     }
 
-    fn create_file(&self, path: &Path, size: Option<u64>) -> Result<Box<dyn FileWriter>> {
-        let location = match path.to_str() {
-            Some(text) if text.contains("://") => StorageLocation::parse(text)?,
-            _ => StorageLocation::from_path_followed(path)?,
-        };
+    fn create_file(&self, path: &Path, size: Option<u64>, if_exists: IfExists) -> Result<Box<dyn FileWriter>> {
+        let location = file_of(path)?;
         let StorageLocation::Local { root, key } = &location else {
             let error = PersistError::new(ErrorCode::InvalidArgument, "the state can only go to a local file").at(location);
             return Err(error.hint("give a path, or - for stdout"));
         };
-        let options = WriteOptions { object_size_hint: size, ..WriteOptions::default() };
+        let options = WriteOptions { precondition: if_exists.precondition(), object_size_hint: size, ..WriteOptions::default() };
         Ok(Box::new(StateFile(LocalFileStorage::new(root).open_write(key, options)?)))
     }
 
     fn progress(&self, output: &Output, doing: &'static str, total: Option<u64>) -> Progress {
         let mut bar = progress::Progress::new(output, doing, total);
-        Box::new(move |bytes| bar.advance(bytes))
+        Box::new(move |done| bar.set(done))
     }
 }
 

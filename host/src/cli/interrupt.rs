@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -12,9 +13,18 @@ use crate::CancelToken;
 
 static TOKEN: OnceLock<CancelToken> = OnceLock::new();
 
+/// Whether the first signal is to end the command at once.
+static ENDS_AT_ONCE: AtomicBool = AtomicBool::new(false);
+
+/// From now on, the first signal ends the command at once, with the exit code that
+/// it has for that: for what leaves nothing behind, and may be held up for ever.
+pub(crate) fn end_at_once() {
+    ENDS_AT_ONCE.store(true, Ordering::Release);
+    token();
+}
+
 /// A token that the first Ctrl-C (or SIGTERM, or SIGHUP) cancels; the second
-/// ends the command at once. For commands that would leave something behind:
-/// the others just end.
+/// ends the command at once.
 pub(crate) fn token() -> CancelToken {
     TOKEN
         .get_or_init(|| {
@@ -36,7 +46,7 @@ fn listen(token: CancelToken) -> io::Result<()> {
     let mut signals = Signals::new(wanted)?;
     thread::Builder::new().name("persist-signals".to_owned()).spawn(move || {
         for _ in signals.forever() {
-            if token.is_cancelled() {
+            if token.is_cancelled() || ENDS_AT_ONCE.load(Ordering::Acquire) {
                 std::process::exit(INTERRUPTED.into());
             }
             token.cancel();

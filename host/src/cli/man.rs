@@ -2,7 +2,9 @@
 
 use std::io::{self, Write};
 
+use clap::builder::Resettable;
 use clap::{Args, CommandFactory};
+use clap_mangen::roff::{Roff, bold, roman};
 
 use super::Cli;
 use super::output::Failure;
@@ -17,6 +19,30 @@ pub(crate) struct Arguments {
     command: Option<String>,
 }
 
+/// The section of a page that says what each exit code means.
+fn exit_codes() -> Roff {
+    let mut section = Roff::new();
+    section.control("SH", ["EXIT CODES"]);
+    for (code, meaning) in persist_cli::EXIT_CODES {
+        section.control("TP", []).text([bold(code.to_string())]).text([roman(meaning)]);
+    }
+    section.control("PP", []).text([roman(persist_cli::ABOUT_EXIT_CODES)]);
+    section
+}
+
+/// The page of a command.
+fn page(command: clap::Command) -> io::Result<Vec<u8>> {
+    // The long version is for bug reports; the exit codes have a section of their own.
+    let version = env!("CARGO_PKG_VERSION");
+    let command = command.version(version).long_version(version).after_long_help(Resettable::Reset);
+    // What the short help leaves out would be there without its text.
+    let command = command.mut_args(|argument| argument.hide_short_help(false));
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command).render(&mut page)?;
+    page.write_all(exit_codes().to_roff().as_bytes())?;
+    Ok(page)
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut command = Cli::command();
     command.build();
@@ -27,9 +53,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         };
         command = found.clone();
     }
-    // The long version is for bug reports.
-    let command = command.version(env!("CARGO_PKG_VERSION")).long_version(env!("CARGO_PKG_VERSION"));
-    let mut page = Vec::new();
-    clap_mangen::Man::new(command).render(&mut page).map_err(|error| Failure::stdout(&error))?;
+    let page = page(command).map_err(|error| Failure::stdout(&error))?;
     io::stdout().lock().write_all(&page).map_err(|error| Failure::stdout(&error))
 }

@@ -33,7 +33,7 @@ use self::storage::StorageArguments;
     long_version = long_version(),
     propagate_version = true,
     max_term_width = 100,
-    after_long_help = persist_cli::EXIT_CODES
+    after_long_help = persist_cli::exit_codes()
 )]
 struct Cli {
     #[command(subcommand)]
@@ -99,5 +99,25 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     match run(cli.command, &cli.storage, &output) {
         Ok(()) => 0,
         Err(failure) => failure.report(&output),
+    }
+}
+
+#[cfg(test)]
+#[path = "../../../tests/support/help.rs"]
+mod help;
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::{Cli, help};
+
+    #[test]
+    fn every_option_and_every_value_has_a_text() {
+        let mut command = Cli::command();
+        command.build();
+        command.clone().debug_assert();
+        assert!(command.get_subcommands().count() > 12);
+        assert_eq!(help::without_help(&command), Vec::<String>::new());
     }
 }

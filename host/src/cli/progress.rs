@@ -15,7 +15,6 @@ pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     began: Instant,
     total: Option<u64>,
-    done: u64,
     doing: &'static str,
 }
 
@@ -23,7 +22,7 @@ impl Progress {
     /// Work on so many bytes, if that is known: `doing` is one word.
     pub(crate) fn new(output: &Output, doing: &'static str, total: Option<u64>) -> Self {
         let bar = output.shows_progress().then(ProgressBar::hidden);
-        Self { bar, began: Instant::now(), total, done: 0, doing }
+        Self { bar, began: Instant::now(), total, doing }
     }
 
     /// The same, but silent where several go on at once.
@@ -34,9 +33,8 @@ impl Progress {
         self
     }
 
-    /// So many more bytes are done.
-    pub(crate) fn advance(&mut self, bytes: u64) {
-        self.done += bytes;
+    /// So many bytes are done so far.
+    pub(crate) fn set(&mut self, done: u64) {
         let Some(bar) = &self.bar else { return };
         if bar.is_hidden() {
             if self.began.elapsed() < PATIENCE {
@@ -54,7 +52,7 @@ impl Progress {
             bar.set_message(self.doing);
             bar.set_draw_target(ProgressDrawTarget::stderr());
         }
-        bar.set_position(self.done);
+        bar.set_position(done);
     }
 }
 

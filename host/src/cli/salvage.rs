@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use clap::Args;
-use persist_cli::{Host, Target};
+use persist_cli::{Host, IfExists, Target, check_output};
 use serde_json::{Value, json};
 
 use super::host::Native;
@@ -26,10 +26,13 @@ const INCOMPLETE: u8 = 5;
 pub(crate) struct Arguments {
     /// The damaged snapshot.
     src: String,
-    /// Where to put what is left of the state: a file, which is replaced, or -
-    /// for stdout (the report then goes to stderr).
+    /// Where to put what is left of the state: a file, or - for stdout (the report
+    /// then goes to stderr).
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+    /// What to do if there is a file already.
+    #[arg(long, value_enum, default_value = "replace")]
+    if_exists: IfExists,
 }
 
 /// The holes that people are shown.
@@ -87,26 +90,37 @@ fn object(report: &SalvageReport) -> Value {
     })
 }
 
+/// An error of what is damaged, whose advice is to salvage it.
+fn last_advice(mut error: PersistError) -> PersistError {
+    if matches!(error.code(), ErrorCode::Integrity | ErrorCode::InvalidFormat) {
+        error.detail_mut().hint = Some("take another copy: nothing more can be had of this one".to_owned());
+    }
+    error
+}
+
 pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
     let host = Native::new(storage)?;
     let location = host.locate_followed(&arguments.src)?;
-    let mut salvager = host.engine_to(&location, &arguments.output)?.salvage(location.key())?;
-    let mut next = salvager.next_chunk()?;
+    check_output(&host, &arguments.output, &location)?;
+    let mut salvager = host.engine_to(&location, &arguments.output)?.salvage(location.key()).map_err(last_advice)?;
+    let mut next = salvager.next_chunk().map_err(last_advice)?;
     if next.is_none() {
         let report = salvager.report()?;
         if report.break_offset.is_some() {
             let reason = report.reason.map_or_else(String::new, |reason| format!(": {}", reason.detail().message));
             let error = PersistError::new(ErrorCode::Integrity, format!("nothing can be salvaged{reason}"));
-            return Err(error.at(location).into());
+            return Err(last_advice(error.at(location)).into());
         }
     }
-    let mut target = Target::open(&host, &arguments.output, None)?;
+    let mut target = Target::open(&host, &arguments.output, None, arguments.if_exists)?;
     let is_stdout = matches!(target, Target::Stdout);
     let mut progress = host.progress(output, "salvaging", None);
+    let mut done = 0;
     while let Some(chunk) = next {
         target.write(&arguments.output, &chunk)?;
-        progress(chunk.len() as u64);
-        next = salvager.next_chunk()?;
+        done += chunk.len() as u64;
+        progress(done);
+        next = salvager.next_chunk().map_err(last_advice)?;
     }
     drop(progress);
     target.finish()?;

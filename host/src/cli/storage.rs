@@ -10,7 +10,7 @@ use crate::{Engine, Result, StorageBackend, StorageConfig};
 pub(crate) struct StorageArguments {
     /// Where a location without a scheme is: local, s3 or memory [env:
     /// PERSIST_STORAGE].
-    #[arg(long, global = true, value_name = "KIND")]
+    #[arg(long, global = true, value_name = "KIND", value_parser = parse_backend)]
     storage: Option<StorageBackend>,
     /// The bucket of locations without a scheme [env: PERSIST_S3_BUCKET].
     #[arg(long, global = true, value_name = "NAME")]
@@ -29,25 +29,29 @@ pub(crate) struct StorageArguments {
     engine: EngineArguments,
 }
 
+fn parse_backend(text: &str) -> Result<StorageBackend, String> {
+    text.parse().map_err(|_| "it is local, s3 or memory".to_owned())
+}
+
 /// The options of `EngineBuilder`, under their names.
 #[derive(Args)]
 #[command(next_help_heading = "Engine options")]
 struct EngineArguments {
     /// How many instances of the component work on a snapshot at once [env:
     /// PERSIST_WORKERS; else one for each processor].
-    #[arg(long, global = true, value_name = "N", hide_short_help = true)]
+    #[arg(long, global = true, allow_negative_numbers = true, value_name = "N", hide_short_help = true)]
     workers: Option<String>,
     /// The most memory of an instance [env: PERSIST_MEMORY_LIMIT; else
     /// 134217728].
-    #[arg(long, global = true, value_name = "BYTES", hide_short_help = true)]
+    #[arg(long, global = true, allow_negative_numbers = true, value_name = "BYTES", hide_short_help = true)]
     memory_limit: Option<String>,
     /// The most memory of all instances together [env:
     /// PERSIST_TOTAL_MEMORY_LIMIT; else 4294967296].
-    #[arg(long, global = true, value_name = "BYTES", hide_short_help = true)]
+    #[arg(long, global = true, allow_negative_numbers = true, value_name = "BYTES", hide_short_help = true)]
     total_memory_limit: Option<String>,
     /// The longest that the component may compute on a few megabytes [env:
     /// PERSIST_DEADLINE; else 30].
-    #[arg(long, global = true, value_name = "SECONDS", hide_short_help = true)]
+    #[arg(long, global = true, allow_negative_numbers = true, value_name = "SECONDS", hide_short_help = true)]
     deadline: Option<String>,
 }
 
@@ -64,20 +68,20 @@ struct S3Arguments {
     #[arg(long, global = true, hide_short_help = true)]
     s3_accelerate: bool,
     /// How often a request is sent before its failure counts [default: 3].
-    #[arg(long, global = true, value_name = "N", hide_short_help = true)]
+    #[arg(long, global = true, allow_negative_numbers = true, value_name = "N", hide_short_help = true)]
     s3_max_attempts: Option<String>,
     /// The first wait before a request is sent again; each later one is twice
     /// as long [default: 0.1].
-    #[arg(long, global = true, value_name = "SECONDS", hide_short_help = true)]
+    #[arg(long, global = true, allow_negative_numbers = true, value_name = "SECONDS", hide_short_help = true)]
     s3_initial_backoff: Option<String>,
     /// The longest such wait [default: 20].
-    #[arg(long, global = true, value_name = "SECONDS", hide_short_help = true)]
+    #[arg(long, global = true, allow_negative_numbers = true, value_name = "SECONDS", hide_short_help = true)]
     s3_max_backoff: Option<String>,
     /// How long a connection may take to be made [default: 5].
-    #[arg(long, global = true, value_name = "SECONDS", hide_short_help = true)]
+    #[arg(long, global = true, allow_negative_numbers = true, value_name = "SECONDS", hide_short_help = true)]
     s3_connect_timeout: Option<String>,
     /// How long the server may stay silent [default: 30].
-    #[arg(long, global = true, value_name = "SECONDS", hide_short_help = true)]
+    #[arg(long, global = true, allow_negative_numbers = true, value_name = "SECONDS", hide_short_help = true)]
     s3_timeout: Option<String>,
     /// When requests carry checksums: when-supported, or when-required for
     /// servers that refuse others [default: as AWS is configured].
@@ -100,10 +104,10 @@ struct S3Arguments {
     #[arg(long, global = true, value_name = "NAME=VALUE,…", hide_short_help = true)]
     s3_metadata: Option<String>,
     /// The size of the parts that a large object goes in [default: 8388608].
-    #[arg(long, global = true, value_name = "BYTES", hide_short_help = true)]
+    #[arg(long, global = true, allow_negative_numbers = true, value_name = "BYTES", hide_short_help = true)]
     s3_part_size: Option<String>,
     /// Parts in flight at once [default: 4].
-    #[arg(long, global = true, value_name = "N", hide_short_help = true)]
+    #[arg(long, global = true, allow_negative_numbers = true, value_name = "N", hide_short_help = true)]
     s3_parallel: Option<String>,
 }
 

@@ -1,0 +1,645 @@
+//! What the command refuses to do unasked, how it names places, and what it says
+//! when it is stopped.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+#[path = "support/craft.rs"]
+mod craft;
+mod support;
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use support::proxy::{Fault, Operation, Proxy, When};
+use support::server::{ACCESS_KEY, BUCKET, SECRET_KEY, Server};
+use support::{Done, chat_bytes, files, ok_in, persist, pipe, run_in};
+use tempfile::TempDir;
+
+const STATE: &[u8] = br#"{"messages": []}"#;
+
+fn folder() -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("state.json"), STATE).expect("a state");
+    folder
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+fn read(folder: &Path, name: &str) -> Vec<u8> {
+    fs::read(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+fn flip(folder: &Path, name: &str, at: usize) {
+    let mut bytes = read(folder, name);
+    bytes[at] ^= 1;
+    fs::write(folder.join(name), bytes).expect("the damage");
+}
+
+/// The command, on a server, with waits that do not make the tests long.
+fn on(endpoint: &str) -> Command {
+    let mut command = persist();
+    command.env("AWS_ACCESS_KEY_ID", ACCESS_KEY).env("AWS_SECRET_ACCESS_KEY", SECRET_KEY).env("AWS_ENDPOINT_URL", endpoint);
+    command.env("PERSIST_S3_INITIAL_BACKOFF", "0.01").stdin(Stdio::null());
+    command
+}
+
+/// A shell may have started the tests with SIGINT ignored, which children inherit.
+fn default_signals(command: &mut Command) -> &mut Command {
+    let reset = || {
+        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+            // SAFETY: to set a signal to its default action is safe between fork and exec.
+            unsafe { nix::sys::signal::signal(signal, nix::sys::signal::SigHandler::SigDfl)? };
+        }
+        Ok(())
+    };
+    // SAFETY: the closure makes system calls alone, and takes no memory.
+    unsafe { command.pre_exec(reset) }
+}
+
+fn damaged_files(folder: &Path) -> Vec<String> {
+    ok_in(folder, &["snapshot", "state.json", "keep/a.json.gz"]);
+    fs::write(folder.join("large.json"), chat_bytes(3_000_000)).expect("a state");
+    let mut names = Vec::new();
+    for (state, name) in [("state.json", "small.json"), ("large.json", "large.json")] {
+        for ending in ["gz", "zst"] {
+            let whole = format!("whole-{name}.{ending}");
+            ok_in(folder, &["snapshot", state, &whole]);
+            let bytes = read(folder, &whole);
+            let end = bytes.len();
+            for cut in [0, 4, 8, 12, 20, end / 2, end - 700, end - 300, end - 80, end - 1] {
+                let cut_short = format!("keep/{name}.{cut}.{ending}");
+                fs::write(folder.join(&cut_short), &bytes[..cut]).expect("a file");
+                let mut zeroed = bytes[..cut].to_vec();
+                zeroed.resize(end, 0);
+                names.push(cut_short);
+                if zeroed != bytes {
+                    let zeroes = format!("keep/{name}.{cut}.zeros.{ending}");
+                    fs::write(folder.join(&zeroes), zeroed).expect("a file");
+                    names.push(zeroes);
+                }
+            }
+        }
+    }
+    names
+}
+
+#[test]
+fn a_snapshot_that_was_cut_short_is_an_error_everywhere() {
+    let folder = folder();
+    let folder = folder.path();
+    let names = damaged_files(folder);
+    fs::write(folder.join("keep/notes.txt"), "notes").expect("a file");
+    for arguments in [&["list", "keep"][..], &["copy", "-r", "keep", "to"]] {
+        let done = run_in(folder, arguments);
+        assert_eq!(done.code, 5, "{arguments:?}: {done:?}");
+        for name in &names {
+            let line = done.stderr.lines().find(|line| line.contains(&format!("{name} (")));
+            assert!(line.is_some_and(|line| line.starts_with("error: ") && line.contains("persist salvage")), "{name}: {line:?}");
+        }
+        assert_eq!(done.stderr.lines().filter(|line| line.starts_with("error: ")).count(), names.len());
+        assert!(done.stdout.contains("a.json.gz") && done.stderr.contains("1 other file"), "{done:?}");
+    }
+    assert_eq!(files(&folder.join("to")), ["a.json.gz"]);
+    // Whatever else is named so stays another kind of file.
+    fs::create_dir(folder.join("others")).expect("a folder");
+    let mut gzip = flate2::GzBuilder::new().mtime(1).write(Vec::new(), flate2::Compression::default());
+    gzip.write_all(b"a log").expect("it compresses");
+    fs::write(folder.join("others/log.gz"), gzip.finish().expect("it compresses")).expect("a file");
+    fs::write(folder.join("others/text.gz"), "a text").expect("a file");
+    fs::write(folder.join("others/empty"), "").expect("a file");
+    let done = run_in(folder, &["list", "others"]);
+    assert_eq!((done.code, done.stdout.as_str()), (0, ""));
+    assert!(done.stderr.contains("3 other files are no snapshots"), "{done:?}");
+    assert_eq!(run_in(folder, &["copy", "-r", "others", "to"]).code, 0);
+}
+
+#[test]
+fn a_state_never_goes_over_the_snapshot_that_it_comes_out_of() {
+    let folder = folder();
+    let folder = folder.path();
+    ok_in(folder, &["snapshot", "state.json", "x.gz"]);
+    symlink("x.gz", folder.join("link")).expect("a link");
+    fs::hard_link(folder.join("x.gz"), folder.join("hard.gz")).expect("a link");
+    symlink(".", folder.join("here")).expect("a link");
+    let whole = read(folder, "x.gz");
+    let cut = whole[..whole.len() - 1].to_vec();
+    let absolute = folder.join("x.gz").display().to_string();
+    let url = format!("file://{absolute}");
+    for (command, bytes) in [("restore", &whole), ("salvage", &cut)] {
+        fs::write(folder.join("x.gz"), bytes).expect("a snapshot");
+        let before = files(folder);
+        for (source, output) in [
+            ("x.gz", "x.gz"),
+            ("x.gz", "./x.gz"),
+            ("x.gz", "here/x.gz"),
+            ("x.gz", absolute.as_str()),
+            ("x.gz", url.as_str()),
+            ("x.gz", "link"),
+            ("link", "x.gz"),
+            ("x.gz", "hard.gz"),
+            ("hard.gz", "x.gz"),
+        ] {
+            let done = run_in(folder, &[command, source, "-o", output]);
+            assert_eq!(done.code, 2, "{command} {source} -o {output}: {done:?}");
+            assert!(done.stderr.contains("the snapshot itself") && done.stderr.contains("give another file"), "{done:?}");
+            assert_eq!(&read(folder, "x.gz"), bytes, "{command} {source} -o {output}");
+            assert_eq!(files(folder), before);
+        }
+        // Nor does the shell's >> do it.
+        let stdout = File::options().append(true).open(folder.join("x.gz")).expect("the snapshot");
+        let done: Done = {
+            let mut command_ = persist();
+            command_.current_dir(folder).args([command, "x.gz", "-o", "-"]).stdout(stdout);
+            command_.output().expect("persist starts").into()
+        };
+        assert_eq!(done.code, 2, "{done:?}");
+        assert_eq!(&read(folder, "x.gz"), bytes);
+    }
+}
+
+#[test]
+fn restore_and_salvage_replace_nothing_where_they_may_not() {
+    let folder = folder();
+    let folder = folder.path();
+    ok_in(folder, &["snapshot", "state.json", "x.gz"]);
+    for command in ["restore", "salvage"] {
+        fs::write(folder.join("out"), "precious").expect("a file");
+        symlink("nowhere", folder.join("dangling")).expect("a link");
+        let done = run_in(folder, &[command, "x.gz", "-o", "out", "--if-exists", "fail"]);
+        assert_eq!(done.code, 4, "{command}: {done:?}");
+        assert_eq!(read(folder, "out"), b"precious");
+        ok_in(folder, &[command, "x.gz", "-o", "new", "--if-exists", "fail"]);
+        assert_eq!(read(folder, "new"), STATE);
+        ok_in(folder, &[command, "x.gz", "-o", "out", "--if-exists", "replace"]);
+        assert_eq!(read(folder, "out"), STATE);
+        for name in ["new", "dangling"] {
+            fs::remove_file(folder.join(name)).expect("it is there");
+        }
+    }
+    assert_eq!(files(folder), ["out", "state.json", "x.gz"]);
+    // What comes while the state is on its way is kept, too: of many, one wins.
+    fs::write(folder.join("large.json"), chat_bytes(4_000_000)).expect("a state");
+    ok_in(folder, &["snapshot", "large.json", "large.zst"]);
+    for round in 0..5 {
+        let name = format!("raced-{round}");
+        let start = |_| {
+            let mut command = persist();
+            command.current_dir(folder).args(["restore", "large.zst", "-q", "-o", &name, "--if-exists", "fail"]);
+            command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("persist starts")
+        };
+        let racers: Vec<_> = (0..4).map(start).collect();
+        let mut codes: Vec<_> = racers.into_iter().map(|mut racer| racer.wait().expect("it ends").code()).collect();
+        codes.sort_unstable();
+        assert_eq!(codes, [Some(0), Some(4), Some(4), Some(4)]);
+        assert!(read(folder, &name) == read(folder, "large.json"));
+    }
+}
+
+/// An object of Persist's that is of another kind, and whole.
+fn of_another_kind() -> Vec<u8> {
+    let mut compress = flate2::Compress::new(flate2::Compression::new(6), false);
+    let mut frame = Vec::with_capacity(100);
+    compress.compress_vec(b"state", &mut frame, flate2::FlushCompress::Sync).expect("it compresses");
+    let data = craft::data(true, &frame, 5, 0);
+    let row = craft::row(&frame, 5);
+    let document = craft::document(true, 5, data.len() as u64, &row).replacen('{', "{\"kind\":\"step\",", 1);
+    craft::file(true, &data, &row, document.as_bytes())
+}
+
+#[test]
+fn only_snapshots_are_deleted_unless_told_otherwise() {
+    let folder = folder();
+    let folder = folder.path();
+    let prepare = || {
+        ok_in(folder, &["snapshot", "state.json", "a.gz"]);
+        ok_in(folder, &["snapshot", "state.json", "b.gz"]);
+        let whole = read(folder, "a.gz");
+        fs::write(folder.join("cut.gz"), &whole[..whole.len() - 10]).expect("a file");
+        fs::write(folder.join("notes.txt"), "notes").expect("a file");
+        fs::write(folder.join("step.gz"), of_another_kind()).expect("a file");
+        let mut newer = whole.clone();
+        let version = whole.len() - 74 + 8;
+        newer[version] = 9;
+        newer[version + 24] ^= 1;
+        fs::write(folder.join("newer.gz"), newer).expect("a file");
+        symlink("nowhere", folder.join("dangling")).expect("a link");
+    };
+    prepare();
+    // The others are done, and the first that failed decides.
+    let done = run_in(folder, &["delete", "--yes", "a.gz", "notes.txt", "missing", "cut.gz", "newer.gz", "step.gz", "dangling", "b.gz"]);
+    assert_eq!(done.code, 5, "{done:?}");
+    assert_eq!(files(folder), ["notes.txt", "state.json", "step.gz"]);
+    for (name, says) in [("notes.txt", "not a snapshot"), ("step.gz", "of the kind 'step'")] {
+        let refused = done.stderr.lines().find(|line| line.contains(name)).expect("it is named");
+        assert!(refused.contains(says) && refused.contains("--force"), "{done:?}");
+        assert!(!fs::read(folder.join(name)).expect("it is there").is_empty());
+    }
+    let error = json(&run_in(folder, &["delete", "--yes", "--json", "notes.txt"]).stderr);
+    assert_eq!((error["code"].as_str(), error["exit_code"].as_i64()), (Some("not-a-snapshot"), Some(5)), "{error}");
+    ok_in(folder, &["delete", "--yes", "--force", "notes.txt", "step.gz"]);
+    prepare();
+    ok_in(folder, &["delete", "--yes", "--force", "a.gz", "notes.txt", "cut.gz", "newer.gz", "step.gz", "dangling", "b.gz"]);
+    assert_eq!(files(folder), ["state.json"]);
+}
+
+/// To look at each costs a request, which --force spares.
+#[test]
+fn a_bulk_delete_need_not_look_at_each() {
+    let (server, folder) = (Server::start(), folder());
+    let proxy = Proxy::start(server.address);
+    let state = folder.path().join("state.json");
+    let looks = |arguments: &[&str]| {
+        let place = format!("s3://{BUCKET}/x.json.gz");
+        let done = on(&proxy.endpoint()).arg("snapshot").arg(&state).arg(&place).output().expect("persist starts");
+        assert!(done.status.success(), "{done:?}");
+        proxy.forget();
+        let done = on(&proxy.endpoint()).args(["delete", "--yes", &place]).args(arguments).output().expect("persist starts");
+        assert!(done.status.success(), "{done:?}");
+        assert!(!server.file("x.json.gz").exists());
+        proxy.seen().iter().filter(|seen| seen.operation == Operation::GetObject).count()
+    };
+    assert_eq!((looks(&[]), looks(&["--force"])), (1, 0));
+}
+
+#[test]
+fn a_copy_replaces_only_snapshots_unless_told_otherwise() {
+    let folder = folder();
+    let folder = folder.path();
+    for name in ["src/a.gz", "src/b.gz", "src/c.gz"] {
+        ok_in(folder, &["snapshot", "state.json", name]);
+    }
+    fs::create_dir(folder.join("to")).expect("a folder");
+    fs::write(folder.join("to/b.gz"), "notes").expect("a file");
+    let done = run_in(folder, &["copy", "src/b.gz", "to/b.gz"]);
+    assert_eq!(done.code, 5, "{done:?}");
+    assert!(done.stderr.contains("to/b.gz") && done.stderr.contains("not a snapshot") && done.stderr.contains("--force"), "{done:?}");
+    let done = run_in(folder, &["copy", "-r", "src", "to"]);
+    assert_eq!(done.code, 5, "{done:?}");
+    assert!(done.stderr.contains("to/b.gz") && done.stderr.contains("2 copied"), "{done:?}");
+    assert_eq!(read(folder, "to/b.gz"), b"notes");
+    assert_eq!((read(folder, "to/a.gz"), read(folder, "to/c.gz")), (read(folder, "src/a.gz"), read(folder, "src/c.gz")));
+    let done = run_in(folder, &["copy", "src/b.gz", "to/b.gz", "--if-exists", "fail"]);
+    assert_eq!(done.code, 4, "{done:?}");
+    ok_in(folder, &["copy", "-r", "src", "to", "--force"]);
+    assert_eq!(read(folder, "to/b.gz"), read(folder, "src/b.gz"));
+    // A source that is none stays an error, whatever is forced.
+    assert_eq!(run_in(folder, &["copy", "state.json", "to/d.gz", "--force"]).code, 5);
+    fs::write(folder.join("to/b.gz"), of_another_kind()).expect("a file");
+    assert_eq!(run_in(folder, &["copy", "src/b.gz", "to/b.gz"]).code, 5);
+    assert_eq!(read(folder, "to/b.gz"), of_another_kind());
+    // What is damaged, and what is of another digest, is replaced as before.
+    let end = read(folder, "to/a.gz").len() - 100;
+    flip(folder, "to/a.gz", end);
+    ok_in(folder, &["copy", "src/a.gz", "to/a.gz"]);
+    assert_eq!(read(folder, "to/a.gz"), read(folder, "src/a.gz"));
+}
+
+#[test]
+fn a_damaged_copy_is_not_the_same() {
+    let folder = folder();
+    let folder = folder.path();
+    fs::write(folder.join("large.json"), chat_bytes(3_000_000)).expect("a state");
+    for name in ["src/x.gz", "src/x.zst"] {
+        ok_in(folder, &["snapshot", "large.json", name]);
+        ok_in(folder, &["copy", name, "to/"]);
+        let copied = name.replace("src", "to");
+        assert!(ok_in(folder, &["copy", name, "to/"]).starts_with("skipped "), "it is whole");
+        let middle = read(folder, &copied).len() / 2;
+        flip(folder, &copied, middle);
+        let damaged = read(folder, &copied);
+        let done = run_in(folder, &["copy", name, "to/", "--if-exists", "fail"]);
+        assert_eq!(done.code, 4, "{done:?}");
+        assert!(done.stderr.contains("is damaged"), "{done:?}");
+        assert_eq!(read(folder, &copied), damaged);
+        assert!(ok_in(folder, &["copy", name, "to/"]).starts_with("copied "), "it is damaged");
+        assert_eq!(read(folder, &copied), read(folder, name));
+    }
+}
+
+#[test]
+fn nothing_from_a_pipe_replaces_nothing() {
+    let folder = folder();
+    let folder = folder.path();
+    ok_in(folder, &["snapshot", "state.json", "good.gz"]);
+    let (good, before) = (read(folder, "good.gz"), files(folder));
+    let binary = env!("CARGO_BIN_EXE_persist");
+    let shell = |script: &str| -> Done {
+        let mut shell = Command::new("bash");
+        shell.current_dir(folder).args(["-c", script, binary]).env("XDG_CACHE_HOME", support::compile_cache());
+        shell.stdin(Stdio::null()).output().expect("a shell").into()
+    };
+    for (script, says) in [
+        ("false | \"$0\" snapshot - good.gz", "may have failed"),
+        ("false | \"$0\" snapshot - new/x.gz", "may have failed"),
+        ("\"$0\" snapshot - good.gz <&-", "stdin is closed"),
+        ("\"$0\" snapshot - new/x.gz < /dev/null", "/dev/null"),
+        ("\"$0\" snapshot <(false) good.gz", "may have failed"),
+        ("\"$0\" snapshot /dev/null good.gz", "no state came"),
+    ] {
+        let done = shell(script);
+        assert_eq!(done.code, 2, "{script}: {done:?}");
+        assert!(done.stderr.contains(says) && done.stderr.contains("--allow-empty"), "{script}: {done:?}");
+        assert_eq!(files(folder), before, "{script}");
+        assert_eq!(read(folder, "good.gz"), good, "{script}");
+    }
+    let saved = pipe(
+        {
+            let mut command = persist();
+            command.current_dir(folder).args(["snapshot", "-", "empty.gz", "--allow-empty", "-q"]);
+            command
+        },
+        b"",
+    );
+    assert!(saved.status.success(), "{saved:?}");
+    // A file is given by its name, and means what it holds.
+    fs::write(folder.join("empty.json"), "").expect("a file");
+    ok_in(folder, &["snapshot", "empty.json", "named.gz"]);
+    for name in ["empty.gz", "named.gz"] {
+        assert_eq!(ok_in(folder, &["restore", name]), "");
+    }
+}
+
+/// Waits until a request is under way, sends a signal, and gives what became of it.
+fn stop(proxy: &Proxy, operation: Operation, signal: Signal, command: &mut Command) -> Done {
+    let child = default_signals(command).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("persist starts");
+    let began = Instant::now();
+    while !proxy.seen().iter().any(|seen| seen.operation == operation) {
+        assert!(began.elapsed() < Duration::from_secs(30), "no request came");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // It waits for the answer now.
+    std::thread::sleep(Duration::from_millis(100));
+    let sent = Instant::now();
+    kill(Pid::from_raw(child.id().cast_signed()), signal).expect("it runs");
+    let done = child.wait_with_output().expect("it ends").into();
+    assert!(sent.elapsed() < Duration::from_secs(10), "{signal}: {:?} after {:?}", done, sent.elapsed());
+    done
+}
+
+#[test]
+fn whatever_is_stopped_says_so_by_its_exit_code() {
+    let (server, folder) = (Server::start(), folder());
+    let place = format!("s3://{BUCKET}/agents/x.json.gz");
+    let done = on(&server.endpoint()).arg("snapshot").arg(folder.path().join("state.json")).arg(&place).output().expect("persist starts");
+    assert!(done.status.success(), "{done:?}");
+    let agents = format!("s3://{BUCKET}/agents/");
+    let other = format!("s3://{BUCKET}/agents/y.json.gz");
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        for (operation, arguments) in [
+            (Operation::GetObject, &["verify", &place, &other][..]),
+            (Operation::GetObject, &["show", &place]),
+            (Operation::GetObject, &["restore", &place]),
+            (Operation::HeadObject, &["exists", &place]),
+            (Operation::ListObjects, &["list", &agents]),
+            (Operation::GetObject, &["delete", "--yes", &place, &other]),
+        ] {
+            let proxy = Proxy::start(server.address);
+            proxy.inject(operation, Fault::Delay, When::Always);
+            let done = stop(&proxy, operation, signal, on(&proxy.endpoint()).args(arguments));
+            assert_eq!((done.code, done.stdout.as_str()), (130, ""), "{arguments:?}, {signal}: {done:?}");
+            // To stdout a state may be held up for ever: that ends without a word.
+            let says = if arguments[0] == "restore" { "" } else { "cancelled" };
+            assert!(done.stderr.contains(says) && done.stderr.lines().count() <= 1, "{arguments:?}, {signal}: {done:?}");
+        }
+    }
+    assert!(server.file("agents/x.json.gz").exists());
+}
+
+#[test]
+fn doctor_takes_its_object_with_it() {
+    let server = Server::start();
+    let place = format!("s3://{BUCKET}/agents/");
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        for operation in [Operation::PutObject, Operation::GetObject, Operation::ListObjects] {
+            let proxy = Proxy::start(server.address);
+            // The first listing looks at the bucket, before anything is written.
+            let when = if operation == Operation::ListObjects { When::Second } else { When::First };
+            proxy.inject(operation, Fault::Delay, when);
+            let mut command = on(&proxy.endpoint());
+            command.args(["doctor", &place]);
+            let child = default_signals(&mut command).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("persist starts");
+            let began = Instant::now();
+            while proxy.hits() == 0 {
+                assert!(began.elapsed() < Duration::from_secs(30), "{operation:?}: no request came");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            let sent = Instant::now();
+            kill(Pid::from_raw(child.id().cast_signed()), signal).expect("it runs");
+            let done: Done = child.wait_with_output().expect("it ends").into();
+            assert_eq!(done.code, 130, "{operation:?}: {done:?}");
+            assert!(sent.elapsed() < Duration::from_secs(9), "{operation:?}: {:?}", sent.elapsed());
+            let left = fs::read_dir(server.file("agents")).map(|found| found.flatten().count()).unwrap_or_default();
+            assert_eq!(left, 0, "{operation:?}: {done:?}");
+        }
+    }
+}
+
+#[test]
+fn one_long_text_does_not_make_all_rows_as_long() {
+    let folder = folder();
+    let folder = folder.path();
+    let long = "エ".repeat(13_000);
+    ok_in(folder, &["snapshot", "state.json", "s/a.gz", "--agent-id", &long, "--session-id", &"x".repeat(60)]);
+    ok_in(folder, &["snapshot", "state.json", &format!("s/{}/{}.gz", "k".repeat(200), "k".repeat(200))]);
+    let listed = ok_in(folder, &["list", "s"]);
+    for line in listed.lines() {
+        let width: usize = line.chars().map(|character| if character == 'エ' { 2 } else { 1 }).sum();
+        assert!(width < 250, "{width}: {line}");
+    }
+    assert!(listed.contains(&format!(" {}…", "エ".repeat(29))), "{listed}");
+    assert!(listed.contains(&"x".repeat(60)) && listed.contains(&format!("{}…", "k".repeat(59))), "{listed}");
+    // All of it is shown of one, and in JSON.
+    assert!(ok_in(folder, &["show", "s/a.gz"]).contains(&long));
+    assert_eq!(json(ok_in(folder, &["list", "s", "--json"]).lines().next().expect("a line"))["agent_id"], long.as_str());
+}
+
+/// The locations that commands print, each given to the next one as it is.
+#[test]
+fn a_location_is_good_for_the_next_command() {
+    let outer = folder();
+    let base = outer.path().join("base");
+    fs::create_dir(&base).expect("a folder");
+    fs::copy(outer.path().join("state.json"), base.join("state.json")).expect("a copy");
+    let names = ["x.gz", "with space.gz", "-dash.gz", "100%25.gz", "s3:/x.gz", "q?'\"\\.gz", "-d/-x.zst", "ü/エ.gz", "~.gz"];
+    for name in names {
+        ok_in(&base, &["snapshot", "state.json", &format!("./in/{name}")]);
+    }
+    ok_in(&base, &["snapshot", "state.json", "./-in/-x.gz"]);
+    let absolute = base.join("in").display().to_string();
+    let url = format!("file://{absolute}");
+    let relative = |place: &Path| -> Vec<(&'static str, String)> { vec![("PERSIST_LOCAL_PATH", place.display().to_string())] };
+    let bucket = vec![("PERSIST_STORAGE", "s3".to_owned()), ("PERSIST_S3_BUCKET", BUCKET.to_owned())];
+    let in_base = base.join("in");
+    for (place, folder, variables) in [
+        (in_base.as_path(), ".", vec![]),
+        (&in_base, "./", vec![]),
+        (&base, "in", vec![]),
+        (&base, "in/", vec![]),
+        (&base, "./in", vec![]),
+        (&base, &absolute, vec![]),
+        (&base, &url, vec![]),
+        (&base, "-in", vec![]),
+        (outer.path(), "in", relative(&base)),
+        (outer.path(), "in", relative(Path::new("base"))),
+        (outer.path(), "-in", relative(Path::new("base"))),
+        (&in_base, ".", relative(&in_base)),
+        (&in_base, ".", relative(Path::new("."))),
+        (&base, &url, bucket),
+    ] {
+        let run = |arguments: &[&str]| -> String {
+            let mut command = persist();
+            command.current_dir(place).envs(variables.clone()).args(arguments).stdin(Stdio::null());
+            let done: Done = command.output().expect("persist starts").into();
+            assert_eq!(done.code, 0, "{folder} {variables:?} {arguments:?}: {done:?}");
+            done.stdout
+        };
+        let listed = run(&["list", "--json", "--", folder]);
+        let count = if folder.ends_with("-in") { 1 } else { names.len() };
+        assert_eq!(listed.lines().count(), count, "{folder} {variables:?}: {listed}");
+        for line in listed.lines() {
+            let found = json(line);
+            let location = found["location"].as_str().expect("a location");
+            let shown = json(&run(&["show", "--json", location]));
+            assert_eq!((&shown["location"], &shown["snapshot_id"]), (&found["location"], &found["snapshot_id"]));
+            assert_eq!(json(&run(&["verify", "--json", location]))["location"], location);
+            assert_eq!(json(&run(&["exists", "--json", location]))["location"], location);
+            assert_eq!(run(&["restore", location]).as_bytes(), STATE);
+            let restored = json(&run(&["restore", "--json", location, "-o", "out.json"]));
+            assert_eq!(restored["location"], location);
+        }
+    }
+    // What is written, copied and deleted is named the same way.
+    let saved = json(&ok_in(&base, &["snapshot", "--json", "state.json", "./-y.gz"]));
+    let location = saved["location"].as_str().expect("a location").to_owned();
+    let copied = json(&ok_in(&base, &["copy", "--json", &location, "--", "-z.gz"]));
+    assert_eq!(copied["source"], location.as_str());
+    let copied = copied["location"].as_str().expect("a location");
+    assert_eq!(json(&ok_in(&base, &["delete", "--json", "--yes", copied]))["location"], copied);
+    for line in ok_in(&base, &["copy", "-r", "--json", "in", "./-to"]).lines() {
+        let copied = json(line);
+        for name in ["source", "location"] {
+            ok_in(&base, &["show", copied[name].as_str().expect("a location")]);
+        }
+    }
+    // A snapshot does not say itself where it is.
+    let lie = r#"{"location": "elsewhere.gz"}"#;
+    let options = persist_host::SnapshotOptions { extra: Some(lie.to_owned()), ..persist_host::SnapshotOptions::default() };
+    let engine = persist_host::Engine::builder()
+        .storage(persist_host::LocalFileStorage::new(&base))
+        .compile_cache(persist_host::CompileCache::Folder(support::compile_cache()))
+        .build()
+        .expect("an engine");
+    engine.snapshot("liar.gz", b"{}", &options).expect("it is saved");
+    let shown = ok_in(&base, &["show", "liar.gz", "--json"]);
+    assert_eq!(shown.matches("\"location\"").count(), 1, "{shown}");
+    assert_eq!(json(&shown)["location"], "liar.gz");
+}
+
+#[test]
+fn a_location_in_a_bucket_is_good_for_the_next_command() {
+    let (server, folder) = (Server::start(), folder());
+    let run = |variables: &[(&str, &str)], arguments: &[&str]| -> String {
+        let mut command = on(&server.endpoint());
+        let done: Done =
+            command.current_dir(folder.path()).envs(variables.iter().copied()).args(arguments).output().expect("it starts").into();
+        assert_eq!(done.code, 0, "{arguments:?}: {done:?}");
+        done.stdout
+    };
+    let plain = [("PERSIST_STORAGE", "s3"), ("PERSIST_S3_BUCKET", BUCKET)];
+    for key in ["a/x.gz", "a/with space.gz", "a/-x.gz", "a/100%25.gz"] {
+        run(&plain, &["snapshot", "state.json", key]);
+    }
+    let whole = format!("s3://{BUCKET}/a");
+    for (variables, place) in [(&plain[..], "a"), (&plain, "a/"), (&[], whole.as_str())] {
+        let listed = run(variables, &["list", "--json", place]);
+        assert_eq!(listed.lines().count(), 4, "{listed}");
+        for line in listed.lines() {
+            let found = json(line);
+            let location = found["location"].as_str().expect("a location");
+            assert!(location.starts_with(&format!("{}/", whole)), "{location}");
+            assert_eq!(json(&run(variables, &["show", "--json", location]))["snapshot_id"], found["snapshot_id"]);
+        }
+    }
+}
+
+/// Advice that does what it says.
+#[test]
+fn advice_can_be_followed() {
+    let folder = folder();
+    let folder = folder.path();
+    ok_in(folder, &["snapshot", "state.json", "x.gz"]);
+    ok_in(folder, &["snapshot", "state.json", "./-x.gz"]);
+    let bytes = read(folder, "x.gz");
+    fs::write(folder.join("stub.gz"), &bytes[..10]).expect("a file");
+    fs::write(folder.join("zeros.gz"), [0; 1000]).expect("a file");
+    fs::create_dir(folder.join("folder")).expect("a folder");
+    for (arguments, code, says, never) in [
+        (&["snapshot", "state.json", "y.gz", "--index", "-1"][..], 2, "0 or more", "-- -1"),
+        (&["snapshot", "state.json", "y.gz", "--index", "many"], 2, "0 or more", "digit"),
+        (&["snapshot", "state.json", "y.gz", "--agent-id", "-x"], 2, "--agent-id=-x", "-- -x"),
+        (&["snapshot", "state.json", "y.gz", "--description", "-x"], 2, "--description=-x", "-- -x"),
+        (&["restore", "x.gz", "-o", "-x"], 2, "-o-x", "-- -x"),
+        (&["show", "-x.gz"], 2, "./-x.gz", "-- -x"),
+        (&["show", "x.gz", "--workers", "-1"], 2, "a number from 1 to 64", "-- -1"),
+        (&["show", "x.gz", "--storage", "tape"], 2, "it is local, s3 or memory", "the storage 'tape'"),
+        (&["salvage", "stub.gz", "-o", "out"], 5, "take another copy", "persist salvage"),
+        (&["salvage", "zeros.gz", "-o", "out"], 5, "take another copy", "persist salvage"),
+        (&["copy", "folder", "to"], 2, "--recursive", "check the path"),
+        (&["doctor", "x.gz"], 2, "give a folder", "look at one"),
+        (&["copy", "-r", "x.gz", "to"], 2, "give a folder", "look at one"),
+    ] {
+        for arguments in [arguments.to_vec(), [&["--json"], arguments].concat()] {
+            let done = run_in(folder, &arguments);
+            assert_eq!(done.code, code, "{arguments:?}: {done:?}");
+            assert!(done.stderr.contains(says) && !done.stderr.contains(never), "{arguments:?}: {done:?}");
+        }
+    }
+    // As advised.
+    ok_in(folder, &["show", "./-x.gz"]);
+    ok_in(folder, &["snapshot", "state.json", "y.gz", "--agent-id=-x", "--description=-x"]);
+    ok_in(folder, &["restore", "x.gz", "-o-x"]);
+    assert_eq!(read(folder, "-x"), STATE);
+}
+
+#[test]
+fn every_page_says_what_the_exit_codes_mean() {
+    let folder = folder();
+    let help = ok_in(folder.path(), &["--help"]);
+    let commands: Vec<_> = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .collect();
+    assert!(commands.len() >= 12, "{commands:?}");
+    let pages = commands.iter().map(|name| ok_in(folder.path(), &["man", name])).chain([ok_in(folder.path(), &["man"])]);
+    let codes: Vec<u8> = (0..=13).chain([130, 141]).collect();
+    for page in pages {
+        let (_, section) =
+            page.split_once(".SH \"EXIT CODES\"").or_else(|| page.split_once(".SH EXIT CODES")).unwrap_or_else(|| panic!("{page}"));
+        for code in &codes {
+            assert!(section.contains(&format!("\\fB{code}\\fR")), "{code} in {section}");
+        }
+        assert!(!page.contains("Exit codes:") && !page.contains("EXTRA"), "once is enough: {page}");
+        // Each option has a text below it.
+        let lines: Vec<&str> = page.lines().collect();
+        for found in lines.windows(3).filter(|found| found[0] == ".TP") {
+            assert!(!found[2].is_empty() && found[2] != ".TP", "{found:?}");
+        }
+    }
+    for code in &codes {
+        assert!(help.lines().any(|line| line.split_whitespace().next() == Some(&code.to_string())), "{code} in {help}");
+    }
+}
