@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
+use persist_model::error::HINT;
 use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -155,16 +156,21 @@ pub(crate) struct Draft {
 impl Draft {
     /// Checks the options and fills in what they leave out.
     pub(crate) fn new(options: &SaveOptions) -> Result<Self> {
+        Self::at(options, OffsetDateTime::now_utc())
+    }
+
+    fn at(options: &SaveOptions, clock: OffsetDateTime) -> Result<Self> {
         if options.snapshot_index > MAX_INDEX {
             return Err(Error::argument(format!("the snapshot index {} is larger than 2^53 - 1", options.snapshot_index)));
         }
-        let now = OffsetDateTime::now_utc();
+        // WASI shows every time before 1970 as its beginning.
+        let now = Some(clock).filter(|clock| *clock > OffsetDateTime::UNIX_EPOCH);
         let time = match &options.timestamp {
-            None => now,
+            None => now.ok_or_else(clock_is_wrong)?,
             Some(text) => parse_time("timestamp", text)?,
         };
         let snapshot_id = match &options.snapshot_id {
-            None => new_uuid(now)?,
+            None => new_uuid(now.unwrap_or(time))?,
             Some(text) => Uuid::parse_str(text)
                 .map_err(|error| Error::argument(format!("the snapshot id '{}' is not a UUID: {error}", quoted(text))))?,
         };
@@ -243,6 +249,11 @@ fn rfc3339_utc_micros(time: OffsetDateTime) -> Result<String> {
     let (hour, minute, second, micro) = utc.to_hms_micro();
     let (year, month, day) = (utc.year(), u8::from(utc.month()), utc.day());
     Ok(format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micro:06}Z"))
+}
+
+fn clock_is_wrong() -> Error {
+    let error = Error::argument("the clock of this machine is before 1970, and no time is given");
+    error.with(HINT, "set the clock, or give the time when the state was taken, as with --timestamp")
 }
 
 fn new_uuid(now: OffsetDateTime) -> Result<Uuid> {
@@ -538,5 +549,29 @@ impl Document {
             etag: object.etag.clone(),
             stored_size: object.size,
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+mod tests {
+    use time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_clock_before_1970_is_an_error_unless_the_time_is_given() {
+        let epoch = OffsetDateTime::UNIX_EPOCH;
+        for clock in [epoch, epoch - Duration::days(400)] {
+            let error = Draft::at(&SaveOptions::default(), clock).expect_err("it would be a wrong time");
+            assert!(error.code == ErrorCode::InvalidArgument && error.message.contains("before 1970"), "{error:?}");
+            let options = SaveOptions { timestamp: Some("2026-01-31T12:00:00Z".to_owned()), ..SaveOptions::default() };
+            let draft = Draft::at(&options, clock).unwrap();
+            assert_eq!(draft.timestamp, "2026-01-31T12:00:00.000000Z");
+            // The id has the time in front.
+            let id = Uuid::parse_str(&draft.snapshot_id).unwrap();
+            assert_eq!(id.get_timestamp().map(|time| time.to_unix().0), Some(1_769_860_800));
+        }
+        Draft::at(&SaveOptions::default(), epoch + Duration::seconds(1)).unwrap();
     }
 }

@@ -19,9 +19,11 @@ struct Datetime {
     nanoseconds: u32,
 }
 
-fn now() -> Result<Datetime> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH)?;
-    Ok(Datetime { seconds: since.as_secs(), nanoseconds: since.subsec_nanos() })
+/// What a guest sees of a clock. WASI has no time before 1970: the beginning of
+/// it stands for all of that, and the component says so where it needs the time.
+fn shown(clock: SystemTime) -> Datetime {
+    let since = clock.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Datetime { seconds: since.as_secs(), nanoseconds: since.subsec_nanos() }
 }
 
 fn random(bytes: &mut [u8]) -> Result<()> {
@@ -41,7 +43,7 @@ pub(crate) fn link<T: 'static>(linker: &mut Linker<T>, component: &Component) ->
         match name.split('@').next() {
             Some("wasi:clocks/wall-clock") => {
                 let mut clock = linker.instance(name)?;
-                clock.func_wrap("now", |_, (): ()| Ok((now()?,)))?;
+                clock.func_wrap("now", |_, (): ()| Ok((shown(SystemTime::now()),)))?;
                 clock.func_wrap("resolution", |_, (): ()| Ok((Datetime { seconds: 0, nanoseconds: 1 },)))?;
             }
             Some("wasi:random/random") => {
@@ -63,4 +65,19 @@ pub(crate) fn link<T: 'static>(linker: &mut Linker<T>, component: &Component) ->
         }
     }
     linker.define_unknown_imports_as_traps(component)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_clock_before_1970_is_shown_as_its_beginning() {
+        let seen = |clock: SystemTime| (shown(clock).seconds, shown(clock).nanoseconds);
+        assert_eq!(seen(UNIX_EPOCH - Duration::from_secs(86_400 * 365)), (0, 0));
+        assert_eq!(seen(UNIX_EPOCH), (0, 0));
+        assert_eq!(seen(UNIX_EPOCH + Duration::new(7, 5)), (7, 5));
+    }
 }
