@@ -214,39 +214,66 @@ impl EngineBuilder {
         let began = Instant::now();
         let limits =
             Limits { memory: self.memory_limit.unwrap_or(DEFAULT_MEMORY_LIMIT), deadline: self.deadline.unwrap_or(DEFAULT_DEADLINE) };
-        let (engine, component) = self.load(pool::config(limits.memory), other).or_else(|error| {
-            tracing::debug!(%error, "memory can't be reserved for many instances: each gets its own");
-            self.load(pool::config_without(), other)
-        })?;
-        let clock = Clock::start(engine.weak())
-            .map_err(|error| PersistError::new(ErrorCode::Other, format!("no thread could be started: {error}")))?;
+        let engine = match self.assemble(limits, pool::config(limits.memory), other) {
+            Ok(engine) => engine,
+            Err(error) if error.code() == ErrorCode::LimitExceeded => return Err(error),
+            Err(error) => {
+                tracing::debug!(%error, "memory can't be reserved for many instances: each gets its own");
+                let engine = self.assemble(limits, pool::config_without(), other)?;
+                // Only an instance shows whether there are addresses for one.
+                match engine.guest() {
+                    Ok(_) => engine,
+                    #[cfg(feature = "compiler")]
+                    Err(error) if error.code() == ErrorCode::MemoryLimit => {
+                        tracing::debug!(%error, "an instance gets few addresses");
+                        // Code of other settings does not fit.
+                        self.assemble(limits, pool::config_for_few_addresses(), None)?
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        };
         tracing::debug!(ms = began.elapsed().as_millis(), "the engine is ready");
+        Ok(engine)
+    }
+
+    /// An engine of these settings.
+    fn assemble(&self, limits: Limits, config: wasmtime::Result<Config>, other: Option<&Component>) -> Result<Engine> {
+        let engine = config.and_then(|config| wasmtime::Engine::new(&config)).map_err(|error| cannot_run(&error))?;
+        // Before the compiler takes what threads there are.
+        let clock = Clock::start(engine.weak()).map_err(|error| {
+            PersistError::new(ErrorCode::LimitExceeded, format!("no thread could be started: {error}"))
+                .hint("allow this user more processes and threads, as with 'ulimit -u'")
+        })?;
+        let component = self.load(&engine, other).inspect_err(|_| clock.close())?;
         let storage = self.storage.clone().unwrap_or_else(|| Arc::new(MemoryStorage::new()));
         let workers = self.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).clamp(1, MAX_WORKERS);
         let budget = Budget::new(self.total_memory_limit.unwrap_or(DEFAULT_TOTAL_MEMORY_LIMIT));
         let (permits, crew) = (Permits::new(workers), Crew::new(workers - 1));
-        let shared = Shared { engine, component, clock, builder: self, permits, crew, budget, process: Process::this() };
+        let shared = Shared { engine, component, clock, builder: self.clone(), permits, crew, budget, process: Process::this() };
         Ok(Engine::new(Arc::new(shared), storage, limits))
     }
 
-    /// The component under these settings, ready to be instantiated.
-    fn load(&self, config: wasmtime::Result<Config>, other: Option<&Component>) -> Result<(wasmtime::Engine, PersistPre<Sandbox>)> {
-        let failed = |error: wasmtime::Error| PersistError::new(ErrorCode::Other, format!("the component can't run here: {error:#}"));
-        let engine = config.and_then(|config| wasmtime::Engine::new(&config)).map_err(failed)?;
+    /// The component, ready to be instantiated.
+    fn load(&self, engine: &wasmtime::Engine, other: Option<&Component>) -> Result<PersistPre<Sandbox>> {
         let component = match other {
             #[cfg(feature = "compiler")]
-            Some(other) => crate::compile::compiled_before(&engine, other)?,
+            Some(other) => crate::compile::compiled_before(engine, other)?,
             _ => self.code.load(
-                &engine,
+                engine,
                 #[cfg(feature = "compiler")]
                 &self.cache,
             )?,
         };
-        let mut linker = Linker::new(&engine);
+        let mut linker = Linker::new(engine);
         crate::bindings::storage::add_to_linker::<_, wasmtime::component::HasSelf<_>>(&mut linker, |sandbox: &mut Sandbox| sandbox)
-            .map_err(failed)?;
-        crate::wasi::link(&mut linker, &component).map_err(failed)?;
-        let component = linker.instantiate_pre(&component).and_then(PersistPre::new).map_err(failed)?;
-        Ok((engine, component))
+            .and_then(|()| crate::wasi::link(&mut linker, &component))
+            .and_then(|()| linker.instantiate_pre(&component))
+            .and_then(PersistPre::new)
+            .map_err(|error| cannot_run(&error))
     }
+}
+
+fn cannot_run(error: &wasmtime::Error) -> PersistError {
+    PersistError::new(ErrorCode::Other, format!("the component can't run here: {error:#}"))
 }

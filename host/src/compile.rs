@@ -6,6 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
@@ -64,7 +65,7 @@ pub(crate) fn compiled(engine: &Engine, wasm: &[u8], cache: &CompileCache) -> Re
         }
     }
     let began = std::time::Instant::now();
-    let component = Component::new(engine, wasm).map_err(|error| failed("compiled", &error))?;
+    let component = compile(engine, wasm)?;
     tracing::debug!(ms = began.elapsed().as_millis(), "compiled the component");
     if let Some((folder, name)) = &entry {
         let code = component.serialize().map_err(|error| failed("serialised", &error))?;
@@ -73,6 +74,35 @@ pub(crate) fn compiled(engine: &Engine, wasm: &[u8], cache: &CompileCache) -> Re
         }
     }
     Ok(component)
+}
+
+/// Compiles on as many threads as the compiler wants, or on this one where they
+/// are not to be had.
+fn compile(engine: &Engine, wasm: &[u8]) -> Result<Component> {
+    let failed = |error| failed("compiled", &error);
+    if !engine.get_parallel_compilation() || has_threads() {
+        return Component::new(engine, wasm).map_err(failed);
+    }
+    let mut config = engine.config().clone();
+    config.parallel_compilation(false);
+    let code = Engine::new(&config).and_then(|alone| alone.precompile_component(wasm)).map_err(failed)?;
+    // SAFETY: the bytes are what `Engine::precompile_component` gave just now.
+    // That settings fit is checked by wasmtime itself.
+    unsafe { Component::deserialize(engine, code) }.map_err(failed)
+}
+
+/// Starts the compiler's threads. It would panic where it can't have them.
+fn has_threads() -> bool {
+    static STARTED: LazyLock<bool> = LazyLock::new(|| match rayon_core::ThreadPoolBuilder::new().build_global() {
+        Ok(()) => true,
+        // Without a cause: they were started before.
+        Err(error) if std::error::Error::source(&error).is_none() => true,
+        Err(error) => {
+            tracing::debug!(%error, "no threads to compile on");
+            false
+        }
+    });
+    *STARTED
 }
 
 /// A component that this process, or the one that it was forked off, has

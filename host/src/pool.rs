@@ -31,6 +31,26 @@ pub(crate) fn config_without() -> Result<Config> {
     Ok(settings())
 }
 
+/// Addresses for an instance where there are few: what small snapshots need, and
+/// so many more each time that it grows beyond that.
+#[cfg(feature = "compiler")]
+const FEW_ADDRESSES: u64 = 8 << 20;
+
+/// Addresses around an instance where there are few, in which it would be found
+/// out of bounds: the code checks most accesses itself.
+#[cfg(feature = "compiler")]
+const SMALL_GUARD: u64 = 64 << 10;
+
+/// Settings for an engine whose instances have few addresses, as under
+/// `ulimit -v`. Their memory may have to move as it grows, and the code is slower
+/// and compiled anew.
+#[cfg(feature = "compiler")]
+pub(crate) fn config_for_few_addresses() -> Result<Config> {
+    let mut config = settings();
+    config.memory_reservation(FEW_ADDRESSES).memory_reservation_for_growth(FEW_ADDRESSES).memory_guard_size(SMALL_GUARD);
+    Ok(config)
+}
+
 /// Settings for any engine.
 fn settings() -> Config {
     #[allow(unused_mut, reason = "without a compiler nothing is set")]

@@ -85,6 +85,14 @@ impl fmt::Display for Stopped {
 
 impl std::error::Error for Stopped {}
 
+/// Whether the system had no memory, or no addresses, for an instance.
+fn is_out_of_memory(error: &wasmtime::Error) -> bool {
+    error.chain().any(|cause| {
+        let of_system = cause.downcast_ref::<std::io::Error>().and_then(rustix::io::Errno::from_io_error);
+        of_system.or_else(|| cause.downcast_ref::<rustix::io::Errno>().copied()) == Some(rustix::io::Errno::NOMEM)
+    })
+}
+
 /// What the error of a call into the guest means.
 pub(crate) fn trapped(error: &wasmtime::Error) -> PersistError {
     // What the storage said and the guest is not told.
@@ -102,6 +110,10 @@ pub(crate) fn trapped(error: &wasmtime::Error) -> PersistError {
         None if error.is::<wasmtime::PoolConcurrencyLimitError>() => {
             let message = format!("{} snapshots are being written or read at once, and no more can be", crate::pool::MAX_INSTANCES);
             PersistError::new(ErrorCode::LimitExceeded, message).hint("finish or close some of them first")
+        }
+        None if is_out_of_memory(error) => {
+            PersistError::new(ErrorCode::MemoryLimit, format!("the system has no memory for the component: {}", error.root_cause()))
+                .hint("free some memory, or allow this process more of it, as with 'ulimit -v'")
         }
         None => {
             let cause = error.downcast_ref::<wasmtime::Trap>().map_or_else(|| error.root_cause().to_string(), ToString::to_string);

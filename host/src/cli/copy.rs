@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 use clap::Args;
 use persist_cli::IfExists;
@@ -190,10 +191,15 @@ fn copy_all(arguments: &Arguments, storage: &StorageArguments, config: &StorageC
     let source = source.with_cancel(&interrupt::token());
     let listing = Mutex::new(source.list(&prefix));
     let copying = Copying { arguments, config, output, source, from, target, to, total: Mutex::default() };
-    std::thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| copying.work(&listing, workers == 1));
+    thread::scope(|scope| {
+        // This thread is one of them, and all there is where no other is to be had.
+        for _ in 1..workers {
+            if let Err(error) = thread::Builder::new().spawn_scoped(scope, || copying.work(&listing, false)) {
+                tracing::debug!(%error, "no thread to copy on");
+                break;
+            }
         }
+        copying.work(&listing, workers == 1);
     });
     let total = copying.total.into_inner().unwrap_or_else(PoisonError::into_inner);
     if let Some(failure) = total.failure {

@@ -3,8 +3,9 @@
 use std::cell::{OnceCell, RefCell};
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use persist_cli::{Entries, FileWriter, Host, IfExists, Progress, Reader, Writer};
@@ -124,14 +125,25 @@ impl FileWriter for StateFile {
     }
 }
 
+/// Parts of a state, the last of them empty.
+type Parts = Box<dyn FnMut() -> Result<io::Result<Vec<u8>>>>;
+
+fn read_part(state: &mut dyn Read) -> io::Result<Vec<u8>> {
+    let mut part = Vec::new();
+    state.take(CHUNK).read_to_end(&mut part).map(|_| part)
+}
+
 /// Reads the state on a thread of its own: a pipe that nothing comes through
-/// does not keep Ctrl-C waiting, and what comes next is read meanwhile.
-fn read_ahead(mut state: Box<dyn Read + Send>) -> Receiver<io::Result<Vec<u8>>> {
+/// does not keep Ctrl-C waiting, and what comes next is read meanwhile. Where
+/// there is no thread, it is read here.
+fn read_ahead(state: Box<dyn Read + Send>, token: CancelToken) -> Parts {
+    let state = Arc::new(Mutex::new(state));
     let (sender, parts) = mpsc::sync_channel(1);
-    std::thread::spawn(move || {
+    let reading = Arc::clone(&state);
+    let started = thread::Builder::new().name("persist-reader".to_owned()).spawn(move || {
+        let mut state = reading.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            let mut part = Vec::new();
-            let read = (&mut state).take(CHUNK).read_to_end(&mut part).map(|_| part);
+            let read = read_part(&mut **state);
             let is_last = !matches!(&read, Ok(part) if !part.is_empty());
             // Nobody may be waiting any more.
             if sender.send(read).is_err() || is_last {
@@ -139,7 +151,16 @@ fn read_ahead(mut state: Box<dyn Read + Send>) -> Receiver<io::Result<Vec<u8>>> 
             }
         }
     });
-    parts
+    match started {
+        Ok(_) => Box::new(move || next_part(&parts, &token)),
+        Err(error) => {
+            tracing::debug!(%error, "no thread to read the state");
+            Box::new(move || {
+                token.check()?;
+                Ok(read_part(&mut **state.lock().unwrap_or_else(PoisonError::into_inner)))
+            })
+        }
+    }
 }
 
 fn next_part(parts: &Receiver<io::Result<Vec<u8>>>, token: &CancelToken) -> Result<io::Result<Vec<u8>>> {
@@ -187,9 +208,8 @@ impl Host for Native<'_> {
         state.is_file() && (state.dev(), state.ino()) == (dest.dev(), dest.ino())
     }
 
-    fn parts(&self, state: Box<dyn Read + Send>) -> Box<dyn FnMut() -> Result<io::Result<Vec<u8>>>> {
-        let (parts, token) = (read_ahead(state), interrupt::token());
-        Box::new(move || next_part(&parts, &token))
+    fn parts(&self, state: Box<dyn Read + Send>) -> Parts {
+        read_ahead(state, interrupt::token())
     }
 
     fn writer(&self, location: &StorageLocation, options: SnapshotOptions, durability: persist_cli::Durability) -> Result<Box<dyn Writer>> {
