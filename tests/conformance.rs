@@ -76,6 +76,12 @@ fn what_is_no_file_is_left_out() {
 
 #[cfg(unix)]
 #[test]
+fn what_can_be_no_key_is_an_entry_that_can_not_be_read() {
+    in_a_folder(storage_suite::files::what_can_be_no_key_is_an_entry_that_can_not_be_read);
+}
+
+#[cfg(unix)]
+#[test]
 fn what_can_not_be_told_is_no_absence() {
     in_a_folder(storage_suite::files::what_can_not_be_told_is_no_absence);
 }

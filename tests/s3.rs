@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use persist_host::{ErrorCode, ReadOptions, StorageAdapter};
 use serde_json::Value;
 use support::moto::{Moto, aws};
 use support::proxy::{Fault, Operation, Proxy, Seen, When};
@@ -329,6 +330,32 @@ fn a_listing_has_more_than_a_thousand_snapshots() {
     let keys: Vec<String> = listed.lines().map(|line| json(line)["key"].as_str().expect("a key").to_owned()).collect();
     let expected: Vec<String> = (0..1234).map(|number| format!("many/{number:04}.json.gz")).collect();
     assert_eq!(keys, expected);
+}
+
+#[test]
+fn a_key_of_another_client_that_is_none_here_is_reported() {
+    let (server, folder) = (Server::start(), folder());
+    ok(on(&server.endpoint()).arg("snapshot").arg(folder.path().join("state.json")).arg(at("many/0000.json.gz")));
+    // Longer than AWS has any.
+    let long = [&*"n".repeat(200); 6].join("/");
+    let (first, second) = (format!("many/0000-{long}"), format!("many/0001-{long}"));
+    for name in ["many/0001.json.gz", &first, &second] {
+        fs::create_dir_all(server.file(name).parent().unwrap()).expect("a folder");
+        fs::copy(server.file("many/0000.json.gz"), server.file(name)).expect("it is copied");
+    }
+    let copied = folder.path().join("copied").display().to_string();
+    for arguments in [&["list", &at("many/")][..], &["copy", "--recursive", &at("many/"), &copied]] {
+        let done = run(on(&server.endpoint()).args(arguments));
+        assert_eq!(done.code, 2, "{done:?}");
+        assert_eq!(done.stderr.matches("a key has at most 1,024 bytes").count(), 2, "{done:?}");
+        assert!(done.stdout.contains("0000.json.gz") && done.stdout.contains("0001.json.gz"), "{done:?}");
+    }
+    // Who gets pages gets entries, and is told why when it reads them.
+    let storage = server.adapter();
+    let keys: Vec<String> = storage.list_objects("many/", None, 1000).unwrap().into_iter().map(|info| info.key).collect();
+    assert_eq!(keys, [&first, "many/0000.json.gz", &second, "many/0001.json.gz"]);
+    let error = storage.open_read(&keys[0], ReadOptions::default()).map(drop).expect_err("it is no key");
+    assert_eq!(error.code(), ErrorCode::InvalidKey);
 }
 
 #[test]

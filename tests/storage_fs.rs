@@ -103,6 +103,109 @@ fn what_was_left_unfinished_goes_after_a_day() {
     }
 }
 
+/// Only who knows locks can tell whether its writer is there.
+#[test]
+fn what_may_be_locked_is_left_to_who_knows_locks() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join(ROOT);
+    fs::create_dir_all(&root).unwrap();
+    let long_ago = SystemTime::now() - Duration::from_secs(3 * 24 * 60 * 60);
+    File::create(root.join(".persist-old.tmp")).unwrap().set_modified(long_ago).unwrap();
+    write(&WasiStorage::new(folder.path()), "x", b"1").unwrap();
+    assert_eq!(support::files(&root), [".persist-old.tmp", "x"]);
+    write(&LocalFileStorage::new(&root), "x", b"1").unwrap();
+    assert_eq!(support::files(&root), ["x"]);
+}
+
+#[test]
+fn a_save_into_a_large_folder_does_not_read_it_each_time() {
+    const SAVES: usize = 100;
+    let folder = tempfile::tempdir().unwrap();
+    let storage = WasiStorage::new(folder.path());
+    write(&storage, "small", b"1").unwrap();
+    assert_eq!(storage.take_lists(), 1, "a small folder is swept each time");
+    let root = folder.path().join(ROOT);
+    for number in 0..8000 {
+        fs::write(root.join(format!("{number:060}")), "").unwrap();
+    }
+    for number in 0..SAVES {
+        write(&storage, &number.to_string(), b"1").unwrap();
+    }
+    let (swept, expected) = (storage.take_lists(), SAVES as f64 * 16384.0 / fs::metadata(&root).unwrap().len() as f64);
+    assert!(expected < SAVES as f64 / 8.0 && (swept as f64) < 3.0 * expected + 10.0, "{swept} of {SAVES}, {expected} expected");
+}
+
+/// All keys, in pages, with what happens before each page but the first.
+fn paged(storage: &WasiStorage, mut meanwhile: impl FnMut(usize)) -> Vec<String> {
+    let mut keys: Vec<String> = Vec::new();
+    loop {
+        let page = storage.list_objects("", keys.last().map(String::as_str), 1000).unwrap();
+        let is_last = page.len() < 1000;
+        keys.extend(page.into_iter().map(|info| info.key));
+        if is_last {
+            return keys;
+        }
+        meanwhile(keys.len() / 1000);
+    }
+}
+
+#[test]
+fn pages_of_a_listing_read_each_folder_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = WasiStorage::new(folder.path());
+    let root = folder.path().join(ROOT);
+    fs::create_dir_all(root.join("a/b")).unwrap();
+    let mut expected: Vec<String> = (0..5000).map(|number| format!("a/{number:04}")).collect();
+    expected.extend((0..10).map(|number| format!("a/b/{number}")));
+    for key in &expected {
+        fs::write(root.join(key), "").unwrap();
+    }
+    assert!(paged(&storage, |_| {}) == expected);
+    assert_eq!(storage.take_lists(), 3, "the root, a, and b");
+    // A level as well.
+    let (mut last, mut levels) = (None::<String>, 0);
+    loop {
+        let page = storage.list_level("a/", last.as_deref(), 1000).unwrap();
+        last = page.last().map(|entry| entry.name().to_owned());
+        levels += page.len();
+        if page.len() < 1000 {
+            break;
+        }
+    }
+    assert_eq!((levels, storage.take_lists()), (5001, 2), "a, and b to see whether something is in it");
+    // What is written meanwhile, by itself or by others, is not missed.
+    expected.extend(["a/z".to_owned(), "a/zz".to_owned()]);
+    let found = paged(&storage, |page| match page {
+        1 => write(&storage, "a/z", b"1").unwrap(),
+        // Longer than the clock of any file system takes for a moment.
+        2 => std::thread::sleep(Duration::from_millis(50)),
+        3 => fs::write(root.join("a/zz"), "").unwrap(),
+        _ => {}
+    });
+    assert!(found == expected, "{:?}", found.last());
+    let lists = storage.take_lists();
+    assert!((4..=9).contains(&lists), "{lists}");
+}
+
+#[test]
+fn a_folder_that_can_not_be_read_is_an_entry_and_the_rest_is_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = WasiStorage::new(folder.path());
+    for key in ["a/1", "closed/x", "z"] {
+        write(&storage, key, b"1").unwrap();
+    }
+    // The root and a can be read.
+    storage.close_after(2, Os::Access);
+    let keys = storage.list_objects("", None, 1000).unwrap();
+    assert_eq!(keys.iter().map(|info| info.key.as_str()).collect::<Vec<_>>(), ["a/1", "closed/", "z"]);
+    let error = storage.open_read("closed/", ReadOptions::default()).map(drop).expect_err("it is closed");
+    assert_eq!(error.code(), ErrorCode::AccessDenied, "{error}");
+    // The one that is listed has to be readable.
+    assert_eq!(storage.list_objects("closed/", None, 1000).expect_err("it is closed").code(), ErrorCode::AccessDenied);
+    storage.inject(None);
+    assert_eq!(storage.open_read("closed/", ReadOptions::default()).map(drop).expect_err("a folder").code(), ErrorCode::InvalidKey);
+}
+
 #[test]
 fn a_file_that_is_changed_in_its_place_has_another_etag() {
     let folder = tempfile::tempdir().unwrap();

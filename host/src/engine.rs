@@ -28,6 +28,8 @@ pub struct Engine {
     storage: Arc<dyn StorageAdapter>,
     limits: Limits,
     cancel: CancelToken,
+    /// Of what is written; see [`WriteOptions::permissions`].
+    permissions: Option<u32>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -44,7 +46,7 @@ impl Engine {
 
     /// An engine of its own parts.
     pub(crate) fn new(shared: Arc<Shared>, storage: Arc<dyn StorageAdapter>, limits: Limits) -> Self {
-        Self { shared, storage, limits, cancel: CancelToken::new() }
+        Self { shared, storage, limits, cancel: CancelToken::new(), permissions: None }
     }
 
     /// The same engine on another storage.
@@ -63,6 +65,13 @@ impl Engine {
     pub fn with_cancel(&self, cancel: &CancelToken) -> Self {
         let storage = self.storage.with_cancel(cancel).unwrap_or_else(|| Arc::clone(&self.storage));
         Self { storage, cancel: cancel.clone(), ..self.clone() }
+    }
+
+    /// The same engine, whose snapshots get these permissions where they are files:
+    /// those of what the state comes from. See [`WriteOptions::permissions`].
+    #[must_use]
+    pub fn with_permissions(&self, permissions: Option<u32>) -> Self {
+        Self { permissions, ..self.clone() }
     }
 
     /// An engine like this one for a child process that was forked off: of the
@@ -127,7 +136,9 @@ impl Engine {
     /// # Errors
     /// As [`snapshot`](Self::snapshot).
     pub fn writer(&self, key: &str, options: SnapshotOptions) -> Result<SnapshotWriter> {
-        SnapshotWriter::open(self.guest()?, key, options)
+        let mut guest = self.guest()?;
+        guest.write_with(self.permissions);
+        SnapshotWriter::open(guest, key, options)
     }
 
     /// Restores a state into memory.
@@ -254,8 +265,9 @@ impl Engine {
     /// Copies a snapshot, byte for byte, to a key of another engine's storage,
     /// and verifies it on the way: what is damaged does not arrive. A snapshot
     /// of the same digest that is there already is verified too, and left as it is;
-    /// if it is damaged, it is copied over. `progress` is told now and then how many
-    /// stored bytes were copied; it begins at 0 again where the copy does.
+    /// if it is damaged, it is copied over. A file gets the permissions of the file
+    /// that it is a copy of. `progress` is told now and then how many stored bytes
+    /// were copied; it begins at 0 again where the copy does.
     ///
     /// # Errors
     /// As [`verify`](Self::verify), and what the target's storage says. At the
@@ -284,6 +296,7 @@ impl Engine {
                     object_size_hint: Some(metadata.stored_size),
                     content_type: Some(metadata.compression_algorithm.media_type().to_owned()),
                     attributes: Vec::new(),
+                    permissions: self.storage.permissions(key).or(target.permissions),
                 };
                 target.storage.open_write(target_key, write).map(Some)
             };

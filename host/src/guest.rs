@@ -124,6 +124,11 @@ impl Guest {
         self.store.data_mut().list_only(objects);
     }
 
+    /// Gives files that the component writes these permissions.
+    pub(crate) fn write_with(&mut self, permissions: Option<u32>) {
+        self.store.data_mut().write_with(permissions);
+    }
+
     /// Calls into the component.
     pub(crate) fn call<T>(
         &mut self,

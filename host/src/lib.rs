@@ -61,7 +61,7 @@ mod storage;
 mod threads;
 mod wasi;
 
-use persist_model::{error, key, location};
+use persist_model::{error, key, location, walk};
 
 pub use builder::EngineBuilder;
 pub use cancel::CancelToken;
@@ -84,8 +84,8 @@ pub use restore::SnapshotReader;
 pub use salvage::{SalvageReport, Salvager};
 pub use save::SnapshotWriter;
 pub use storage::{
-    ByteRange, Capabilities, DeleteFailure, Durability, LevelEntry, LocalFileStorage, MemoryStorage, ObjectInfo, ReadAnswer, ReadOptions,
-    ReadRequest, StorageAdapter, StorageReader, StorageWriter, WriteOptions,
+    ByteRange, Capabilities, DeleteFailure, Durability, LevelEntry, Listed, Listing, LocalFileStorage, MemoryStorage, ObjectInfo,
+    ReadAnswer, ReadOptions, ReadRequest, StorageAdapter, StorageReader, StorageWriter, WriteOptions,
 };
 #[cfg(feature = "s3")]
 pub use storage::{S3Addressing, S3Checksums, S3Credentials, S3Encryption, S3Options, S3StorageAdapter};

@@ -2,6 +2,8 @@
 //! of them is, for as many at once as the storage likes.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::thread;
 use std::time::Instant;
 
 use crate::bindings::snapshots as wit;
@@ -9,7 +11,7 @@ use crate::engine::Engine;
 use crate::error::{ErrorCode, PersistError, Result};
 use crate::metadata::{ListEntry, ListFilter};
 use crate::sandbox::from_guest;
-use crate::storage::ObjectInfo;
+use crate::storage::{Listed, Listing, ObjectInfo, StorageAdapter};
 
 /// Objects that are listed at a time: as many as S3 gives in one answer.
 const PAGE: usize = 1000;
@@ -26,40 +28,135 @@ pub struct Snapshots {
     prefix: String,
     filter: ListFilter,
     page: VecDeque<Result<ListEntry>>,
+    /// What is listed; none before the first page.
+    listing: Option<Listing>,
+    ended: bool,
+}
+
+/// The listing of a storage that gives pages.
+struct Pages {
+    storage: Arc<dyn StorageAdapter>,
+    prefix: String,
+    page: std::vec::IntoIter<ObjectInfo>,
     /// Where the next page starts; none before the first.
     start_after: Option<String>,
     ended: bool,
 }
 
+impl Iterator for Pages {
+    type Item = Result<Listed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(info) = self.page.next() {
+                return Some(Ok(Listed::Object(info)));
+            }
+            if self.ended {
+                return None;
+            }
+            match self.storage.list_objects(&self.prefix, self.start_after.as_deref(), PAGE as u32) {
+                Err(error) => {
+                    self.ended = true;
+                    return Some(Err(error));
+                }
+                Ok(objects) => {
+                    self.ended = objects.len() < PAGE;
+                    self.start_after = objects.last().map(|info| info.key.clone());
+                    self.page = objects.into_iter();
+                }
+            }
+        }
+    }
+}
+
+fn listing(storage: &Arc<dyn StorageAdapter>, prefix: &str) -> Listing {
+    storage.walk(prefix, None).unwrap_or_else(|| {
+        let (storage, prefix) = (Arc::clone(storage), prefix.to_owned());
+        Box::new(Pages { storage, prefix, page: Vec::new().into_iter(), start_after: None, ended: false })
+    })
+}
+
+/// An entry that is known to be unreadable, and how many objects of the page come
+/// before it.
+struct Unreadable {
+    before: usize,
+    key: String,
+    error: PersistError,
+}
+
 impl Snapshots {
     pub(crate) fn new(engine: &Engine, prefix: &str, filter: ListFilter) -> Self {
-        Self { engine: engine.clone(), prefix: prefix.to_owned(), filter, page: VecDeque::new(), start_after: None, ended: false }
+        Self { engine: engine.clone(), prefix: prefix.to_owned(), filter, page: VecDeque::new(), listing: None, ended: false }
     }
 
     fn next_page(&mut self) -> Result<()> {
         let began = Instant::now();
         self.engine.check_process()?;
         let storage = self.engine.storage();
-        let objects = storage.list_objects(&self.prefix, self.start_after.as_deref(), PAGE as u32)?;
-        self.ended = objects.len() < PAGE;
-        self.start_after = objects.last().map(|info| info.key.clone());
-        let share = objects.len().div_ceil(storage.parallelism().max(1)).max(MIN_SHARE);
+        let listing = self.listing.get_or_insert_with(|| listing(storage, &self.prefix));
+        let (mut objects, mut unreadable, mut failed) = (Vec::with_capacity(PAGE), Vec::new(), None);
+        while objects.len() + unreadable.len() < PAGE {
+            match listing.next() {
+                Some(Ok(Listed::Object(info))) => objects.push(info),
+                Some(Ok(Listed::Unreadable { key, error })) => unreadable.push(Unreadable { before: objects.len(), key, error }),
+                Some(Err(error)) => {
+                    self.ended = true;
+                    failed = Some(error);
+                    break;
+                }
+                None => {
+                    self.ended = true;
+                    break;
+                }
+            }
+        }
+        let found = self.look(&objects);
+        let location = storage.locate(&self.prefix);
+        tracing::debug!(operation = "list", location, objects = objects.len(), ms = began.elapsed().as_millis(), "done");
+        // What was deleted since, or is not wanted, is not among what was found.
+        let mut unreadable = unreadable.into_iter().peekable();
+        let mut give_until = |page: &mut VecDeque<_>, key: Option<&str>| {
+            let is_before =
+                |next: &Unreadable| key.is_none_or(|key| objects.get(next.before).is_some_and(|object| object.key.as_str() <= key));
+            while let Some(Unreadable { key, error, .. }) = unreadable.next_if(is_before) {
+                page.push_back(Ok(ListEntry::Unreadable { key, error }));
+            }
+        };
+        for entry in found {
+            match &entry {
+                Ok(ListEntry::Snapshot(metadata)) => give_until(&mut self.page, Some(&metadata.key)),
+                Ok(ListEntry::Unreadable { key, .. }) => give_until(&mut self.page, Some(key)),
+                Err(_) => {}
+            }
+            self.page.push_back(entry);
+        }
+        give_until(&mut self.page, None);
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// What the component says of these objects, on as many threads as the storage
+    /// likes and the system has.
+    fn look(&self, objects: &[ObjectInfo]) -> Vec<Result<ListEntry>> {
+        let share = objects.len().div_ceil(self.engine.storage().parallelism().max(1)).max(MIN_SHARE);
         let shares: Vec<&[ObjectInfo]> = objects.chunks(share).collect();
         let (engine, prefix, filter) = (&self.engine, self.prefix.as_str(), wit::ListFilter::from(self.filter.clone()));
-        let look = |share: &&[ObjectInfo]| look_at(engine, prefix, &filter, share);
+        let look = |share: &[ObjectInfo]| look_at(engine, prefix, &filter, share);
         let found: Vec<Vec<Result<ListEntry>>> = match shares.as_slice() {
             [] => Vec::new(),
             [only] => vec![look(only)],
-            shares => std::thread::scope(|scope| {
-                let threads: Vec<_> = shares.iter().map(|share| scope.spawn(move || look(share))).collect();
+            shares => thread::scope(|scope| {
+                let look = &look;
+                let threads: Vec<_> = shares
+                    .iter()
+                    .copied()
+                    .map(|share| thread::Builder::new().spawn_scoped(scope, move || look(share)).map_err(|_| share))
+                    .collect();
                 let lost = |_| vec![Err(PersistError::new(ErrorCode::Other, "a thread that listed has failed"))];
-                threads.into_iter().map(|thread| thread.join().unwrap_or_else(lost)).collect()
+                // Where no thread is to be had, this one does the work.
+                threads.into_iter().map(|thread| thread.map_or_else(look, |thread| thread.join().unwrap_or_else(lost))).collect()
             }),
         };
-        let location = storage.locate(&self.prefix);
-        tracing::debug!(operation = "list", location, objects = objects.len(), ms = began.elapsed().as_millis(), "done");
-        self.page.extend(found.into_iter().flatten());
-        Ok(())
+        found.into_iter().flatten().collect()
     }
 }
 
@@ -105,6 +202,7 @@ impl Iterator for Snapshots {
     fn next(&mut self) -> Option<Self::Item> {
         while self.page.is_empty() && !self.ended {
             if let Err(error) = self.next_page() {
+                self.ended = true;
                 self.page.push_back(Err(error.at(self.engine.storage().locate(&self.prefix))));
             }
         }

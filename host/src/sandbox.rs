@@ -131,6 +131,8 @@ pub(crate) struct Sandbox {
     table: ResourceTable,
     /// What the guest may list, where that is known already.
     listing: Option<Vec<ObjectInfo>>,
+    /// What files that the guest writes get; see [`WriteOptions::permissions`].
+    permissions: Option<u32>,
     /// The reader that was opened last, and of what.
     opened: Option<(u32, ByteRange)>,
     /// Whether a write was committed, or something deleted, in this call into the
@@ -161,6 +163,7 @@ impl Sandbox {
             cancel,
             table,
             listing: None,
+            permissions: None,
             opened: None,
             has_changed: false,
             call_began: Instant::now(),
@@ -186,6 +189,11 @@ impl Sandbox {
     /// Answers listings from these objects.
     pub(crate) fn list_only(&mut self, objects: Vec<ObjectInfo>) {
         self.listing = Some(objects);
+    }
+
+    /// Gives files that are written these permissions.
+    pub(crate) fn write_with(&mut self, permissions: Option<u32>) {
+        self.permissions = permissions;
     }
 
     /// Takes over the reader that was opened last, if it is of these first bytes
@@ -352,6 +360,7 @@ impl wit::Host for Sandbox {
             object_size_hint: options.object_size_hint,
             content_type: options.content_type,
             attributes: options.attributes,
+            permissions: self.permissions,
         };
         let writer = self.in_storage(|sandbox| Ok(sandbox.storage.open_write(&key, options)?))?;
         Ok(self.table.push(WriterHandle(writer))?)

@@ -4,7 +4,9 @@
 use crate::error::{ErrorCode, PersistError, Result};
 
 /// As in S3, the narrowest of the storages.
-const MAX_KEY_BYTES: usize = 1024;
+pub(crate) const MAX_KEY_BYTES: usize = 1024;
+
+const TOO_LONG: &str = "a key has at most 1,024 bytes";
 
 const TEMPORARY_PREFIX: &str = ".persist-";
 const TEMPORARY_SUFFIX: &str = ".tmp";
@@ -35,6 +37,18 @@ pub fn is_unlocked_temporary(name: &str) -> bool {
     is_temporary(name) && name.strip_prefix(TEMPORARY_PREFIX).is_some_and(|rest| rest.starts_with(UNLOCKED))
 }
 
+/// Bytes of a folder that a write may always look through.
+const SWEPT_FOLDER: u64 = 16 << 10;
+
+/// Whether a write into a folder looks for unfinished writes whose writers are
+/// gone. `size` is that of the folder itself in bytes, which grows with the names
+/// in it; `random` is a number that has any value. A small folder is always
+/// swept. A large one is swept so seldom that a write reads no more of it on
+/// average, without anybody remembering when it was swept last.
+pub fn is_swept(size: u64, random: u64) -> bool {
+    size <= SWEPT_FOLDER || random % size < SWEPT_FOLDER
+}
+
 /// The folder of a key, empty if it has none, and the name in it.
 pub fn split(key: &str) -> (&str, &str) {
     key.rsplit_once('/').unwrap_or(("", key))
@@ -45,7 +59,7 @@ pub fn problem(key: &str) -> Option<&'static str> {
     if key.is_empty() {
         Some("a key is not empty")
     } else if key.len() > MAX_KEY_BYTES {
-        Some("a key has at most 1,024 bytes")
+        Some(TOO_LONG)
     } else if key.chars().any(char::is_control) {
         Some("a key has no control characters")
     } else if key.starts_with('/') {
@@ -62,6 +76,13 @@ pub fn problem(key: &str) -> Option<&'static str> {
 /// The rule that a key breaks where objects are files.
 pub fn file_problem(key: &str) -> Option<&'static str> {
     problem(key).or_else(|| key.split('/').any(is_temporary).then_some("names like this are kept for unfinished writes"))
+}
+
+/// The rule that every key below a folder breaks, if there is one. The path ends
+/// with `/`.
+pub fn folder_problem(path: &str) -> Option<&'static str> {
+    let longest = path.len() + 1;
+    if longest > MAX_KEY_BYTES { Some(TOO_LONG) } else { file_problem(path.trim_end_matches('/')) }
 }
 
 /// Which keys of files a listing wants.
@@ -81,15 +102,17 @@ impl Wanted<'_> {
         path.is_empty() || file_problem(path).is_none()
     }
 
-    /// Whether this is one.
-    pub fn has(&self, key: &str) -> bool {
-        key.starts_with(self.prefix) && self.start_after.is_none_or(|after| key > after) && file_problem(key).is_none()
+    /// Whether this is one, whether or not it can be a key.
+    pub fn has(&self, key: impl AsRef<[u8]>) -> bool {
+        let key = key.as_ref();
+        key.starts_with(self.prefix.as_bytes()) && self.start_after.is_none_or(|after| key > after.as_bytes())
     }
 
     /// Whether one may be among those that begin with `path`, a folder and a slash.
-    pub fn may_be_below(&self, path: &str) -> bool {
-        let in_prefix = path.starts_with(self.prefix) || self.prefix.starts_with(path);
-        in_prefix && self.start_after.is_none_or(|after| path > after || after.starts_with(path))
+    pub fn may_be_below(&self, path: impl AsRef<[u8]>) -> bool {
+        let (path, prefix) = (path.as_ref(), self.prefix.as_bytes());
+        let in_prefix = path.starts_with(prefix) || prefix.starts_with(path);
+        in_prefix && self.start_after.map(str::as_bytes).is_none_or(|after| path > after || after.starts_with(path))
     }
 }
 
@@ -113,5 +136,34 @@ fn checked(key: &str, problem: Option<&str>) -> Result<()> {
     match problem {
         None => Ok(()),
         Some(problem) => Err(PersistError::new(ErrorCode::InvalidKey, format!("the key is not valid: {problem}")).at(key.escape_debug())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers that are spread evenly over all.
+    fn numbers() -> impl Iterator<Item = u64> {
+        (0..100_000_u64).map(|number| number.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
+    #[test]
+    fn a_write_reads_as_much_of_a_folder_whatever_its_size() {
+        for size in [0, 1, 4096, SWEPT_FOLDER] {
+            assert!(numbers().all(|random| is_swept(size, random)), "{size}");
+        }
+        for size in [SWEPT_FOLDER + 1, 100 << 10, 1 << 20, 64 << 20] {
+            let sweeps = numbers().filter(|random| is_swept(size, *random)).count() as f64;
+            let read = sweeps / 100_000.0 * size as f64;
+            assert!((read / SWEPT_FOLDER as f64 - 1.0).abs() < 0.3, "{size}: {read} bytes");
+        }
+    }
+
+    #[test]
+    fn a_folder_is_too_long_once_no_key_fits_below_it() {
+        let folder = |length: usize| format!("{}/", "f".repeat(length - 1));
+        assert_eq!((folder_problem(&folder(1023)), problem(&format!("{}x", folder(1023)))), (None, None));
+        assert_eq!((folder_problem(&folder(1024)), problem(&format!("{}x", folder(1024)))), (Some(TOO_LONG), Some(TOO_LONG)));
     }
 }

@@ -7,6 +7,8 @@ pub mod error;
 pub mod key;
 pub mod location;
 pub mod metadata;
+pub mod names;
+pub mod walk;
 
 pub use error::{ErrorCode, ErrorDetail, PersistError, Result};
 pub use location::{LocalPaths, StorageLocation};

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use persist_host::{ErrorCode, ReadOptions};
+use persist_host::{ByteRange, ErrorCode, ReadOptions, ReadRequest};
 
 use super::{Storage, code, keys, opened, write};
 
@@ -18,7 +18,6 @@ use super::{Storage, code, keys, opened, write};
 pub(crate) fn what_is_no_file_is_left_out(storage: &Storage, root: &Path) {
     write(storage, "agents/one", b"1");
     let folder = root.join("agents");
-    fs::write(folder.join(OsStr::from_bytes(b"no text \xff")), "2").expect("a file");
     symlink("nowhere", folder.join("dangling")).expect("a link");
     let made = Command::new("mkfifo").arg(folder.join("pipe")).status().expect("mkfifo runs");
     assert!(made.success());
@@ -28,6 +27,41 @@ pub(crate) fn what_is_no_file_is_left_out(storage: &Storage, root: &Path) {
     // Who opens a pipe waits for the other end, if nothing is done about it.
     assert_eq!(code(opened(storage.open_read("agents/pipe", ReadOptions::default()))), ErrorCode::InvalidKey);
     assert_eq!(code(storage.stat("agents/pipe")), ErrorCode::NotFound);
+}
+
+/// Names that can't be keys are entries all the same: who reads one is told why.
+/// Of a name that is not UTF-8 it is the folder that says so.
+pub(crate) fn what_can_be_no_key_is_an_entry_that_can_not_be_read(storage: &Storage, root: &Path) {
+    write(storage, "agents/one", b"1");
+    let folder = root.join("agents");
+    for name in [&b"no text \xff"[..], b"no text \xfe", b"odd\x07", b".persist-1.tmp"] {
+        fs::write(folder.join(OsStr::from_bytes(name)), "2").expect("a file");
+    }
+    fs::create_dir(folder.join("odd\nfolder")).expect("a folder");
+    fs::write(folder.join("odd\nfolder/x"), "3").expect("a file");
+    let expected = ["agents/", "agents/odd\u{7}", "agents/odd\nfolder/", "agents/one"];
+    let mut sorted = expected.to_vec();
+    sorted.sort_unstable();
+    for (prefix, limit) in [("", 1000), ("agents/", 1000), ("", 1), ("agents/", 2)] {
+        let mut found: Vec<String> = Vec::new();
+        loop {
+            let page = keys(storage, prefix, found.last().map(String::as_str), limit);
+            let is_last = page.len() < limit as usize;
+            found.extend(page);
+            if is_last {
+                break;
+            }
+            assert!(found.len() < 10, "it goes in a circle: {found:?}");
+        }
+        assert_eq!(found, sorted, "{prefix:?}, {limit} at a time");
+    }
+    for key in sorted.iter().filter(|key| **key != "agents/one") {
+        assert_eq!(code(opened(storage.open_read(key, ReadOptions::default()))), ErrorCode::InvalidKey, "{key:?}");
+        let request = ReadRequest { key: (*key).to_owned(), range: ByteRange::Suffix(5), if_match: None };
+        let answers = storage.read_many(&[request]).expect("each is for itself");
+        assert_eq!(answers[0].as_ref().expect_err("it is no key").code(), ErrorCode::InvalidKey, "{key:?}");
+    }
+    assert_eq!(keys(storage, "agents/on", None, 1000), ["agents/one"]);
 }
 
 pub(crate) fn what_can_not_be_told_is_no_absence(storage: &Storage, root: &Path) {

@@ -31,6 +31,9 @@ pub(crate) struct Wasi {
     calls: Vec<&'static str>,
     /// The call that fails, and how.
     fault: Option<(&'static str, Os)>,
+    /// How often a folder was read, and from which time on that fails, if it does.
+    lists: usize,
+    fails_from: usize,
 }
 
 impl Wasi {
@@ -62,6 +65,17 @@ fn note_calls(linker: &mut Linker<Wasi>) -> wasmtime::Result<()> {
             store.data_mut().noted(RENAME, |wasi| wasi.filesystem().rename_at(from, old, to, new))
         },
     )?;
+    types.func_wrap("[method]descriptor.read-directory", |mut store: StoreContextMut<'_, Wasi>, (fd,): (Fd,)| {
+        let wasi = store.data_mut();
+        wasi.lists += 1;
+        Ok((match wasi.fault {
+            Some((LIST, os)) if wasi.lists >= wasi.fails_from => Err(os),
+            _ => match wasi.filesystem().read_directory(fd) {
+                Ok(entries) => Ok(entries),
+                Err(error) => Err(error.downcast()?),
+            },
+        },))
+    })?;
     type Link = (Fd, PathFlags, String, Fd, String);
     types.func_wrap("[method]descriptor.link-at", |mut store: StoreContextMut<'_, Wasi>, (from, flags, old, to, new): Link| {
         store.data_mut().noted(LINK, |wasi| wasi.filesystem().link_at(from, flags, old, to, new))
@@ -72,6 +86,7 @@ pub(crate) const SYNC_FILE: &str = "sync file";
 pub(crate) const SYNC_FOLDER: &str = "sync folder";
 pub(crate) const RENAME: &str = "rename";
 pub(crate) const LINK: &str = "link";
+pub(crate) const LIST: &str = "list";
 
 /// Where keys are in the folder that the component is given.
 pub(crate) const ROOT: &str = "new/folder";
@@ -121,7 +136,10 @@ impl WasiFiles {
         // Not there yet: the first write makes it.
         ctx.env("PERSIST_LOCAL_PATH", format!("/files/{ROOT}"));
         ctx.preopened_dir(folder, "/files", FsPerms::ReadWrite).unwrap();
-        let mut store = Store::new(engine, Wasi { table: ResourceTable::new(), ctx: ctx.build(), calls: Vec::new(), fault: None });
+        let mut store = Store::new(
+            engine,
+            Wasi { table: ResourceTable::new(), ctx: ctx.build(), calls: Vec::new(), fault: None, lists: 0, fails_from: 0 },
+        );
         let provider = StorageProvider::instantiate(&mut store, component, &linker).unwrap();
         Self(Arc::new(Mutex::new(Instance { store, provider })))
     }
@@ -130,6 +148,19 @@ impl WasiFiles {
     pub(crate) fn take_calls(&self) -> Vec<&'static str> {
         let mut instance = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut instance.store.data_mut().calls)
+    }
+
+    /// How often a folder was read since the last time.
+    pub(crate) fn take_lists(&self) -> usize {
+        let mut instance = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut instance.store.data_mut().lists)
+    }
+
+    /// The next time but so many that a folder is read, and from then on, it fails.
+    pub(crate) fn close_after(&self, reads: usize, os: Os) {
+        let mut instance = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let wasi = instance.store.data_mut();
+        (wasi.lists, wasi.fails_from, wasi.fault) = (0, reads + 1, Some((LIST, os)));
     }
 
     /// From now on, this call fails like this.

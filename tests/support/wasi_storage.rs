@@ -50,6 +50,16 @@ impl WasiStorage {
         self.0.take_calls()
     }
 
+    /// How often a folder was read since the last time.
+    pub(crate) fn take_lists(&self) -> usize {
+        self.0.take_lists()
+    }
+
+    /// The next time but so many that a folder is read, and from then on, it fails.
+    pub(crate) fn close_after(&self, reads: usize, os: Os) {
+        self.0.close_after(reads, os);
+    }
+
     /// From now on, this call fails like this.
     pub(crate) fn inject(&self, fault: Option<(&'static str, Os)>) {
         self.0.inject(fault);

@@ -15,13 +15,13 @@ struct Component;
 crate::bindings::export!(Component with_types_in crate::bindings::generated);
 
 /// A listing of the folder; empty where the first write has yet to make it.
-fn listed<T>(limit: u32, list: impl FnOnce(usize, &Descriptor) -> Result<Vec<T>, wit::Error>) -> Result<Vec<T>, wit::Error> {
+fn listed<T>(limit: u32, list: impl FnOnce(usize, Descriptor) -> Result<Vec<T>, wit::Error>) -> Result<Vec<T>, wit::Error> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     if !(1..=MAX_BATCH).contains(&limit) {
         return Err(error(wit::ErrorCode::InvalidArgument, format!("a listing has 1 to {MAX_BATCH} entries, not {limit}")));
     }
     match files::root() {
-        Ok(root) => list(limit, &root),
+        Ok(root) => list(limit, root),
         Err(error) if error.code == wit::ErrorCode::NotFound => Ok(Vec::new()),
         Err(error) => Err(error),
     }
@@ -49,6 +49,9 @@ impl wit::Guest for Component {
 
     fn open_read(key: String, options: wit::ReadOptions) -> Result<wit::Reader, wit::Error> {
         let open = || {
+            if key.ends_with('/') {
+                return Err(list::why_listed(files::root()?, &key));
+            }
             key::check(&key)?;
             Reader::open(&files::root()?, &key, &options.range, options.if_match.as_deref())
         };

@@ -6,7 +6,7 @@ use wasip2::filesystem::types::{Descriptor, DescriptorType, ErrorCode as Os, Pat
 
 use crate::bindings::wit::{DeleteFailure, Error, ErrorCode};
 use crate::failure::{error, failed, not_a_file, not_durable};
-use crate::{MAX_BATCH, files, key};
+use crate::{MAX_BATCH, files, key, list};
 
 /// What was done where only the sync failed.
 const DELETED: &str = "the file is deleted";
@@ -18,6 +18,7 @@ fn remove(folder: &Descriptor, name: &str) -> Result<(), Error> {
     if !matches!(stat.type_, DescriptorType::RegularFile | DescriptorType::SymbolicLink) {
         return Err(not_a_file(stat.type_));
     }
+    list::forget();
     folder.unlink_file_at(name).map_err(failed)
 }
 

@@ -1,6 +1,6 @@
 //! The rules for keys, and the names of unfinished writes.
 
-pub(crate) use persist_model::key::{is_temporary, split};
+pub(crate) use persist_model::key::{is_unlocked_temporary, split};
 
 use crate::bindings::wit::{Error, ErrorCode};
 use crate::failure::error;

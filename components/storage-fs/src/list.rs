@@ -2,149 +2,232 @@
 //!
 //! Folders behind symlinks are left out: they may lead in a circle, and give a
 //! file two keys. One that the prefix itself names is asked for, and followed.
+//!
+//! A listing comes in pages, and each call is for itself. What a call has read and
+//! not given is kept for the next one, so that all pages together read a folder
+//! once.
 
-use persist_model::key::Wanted;
-use wasip2::filesystem::types::{Descriptor, DescriptorType, ErrorCode as Os};
+use std::cell::RefCell;
 
-use crate::bindings::wit::{Error, LevelEntry, ObjectInfo};
-use crate::failure::failed;
+use persist_model::key::{Wanted, file_problem};
+use persist_model::walk::{Folders, Found, Name, Room, Walk};
+use wasip2::clocks::wall_clock::Datetime;
+use wasip2::filesystem::types::{Descriptor, DescriptorType, ErrorCode as Os, PathFlags};
+
+use crate::bindings::wit::{Error, ErrorCode, LevelEntry, ObjectInfo};
+use crate::failure::{error, failed, not_a_file};
 use crate::{files, key};
 
-/// What went wrong, and with which folder, whose path is empty or ends with a
-/// slash.
-type Failure = (String, Os);
+/// Bytes of names that a listing holds, of all folders that it is in. What a
+/// folder has beyond that is read from it again.
+const MAX_NAMES: usize = 16 << 20;
 
-/// An entry of a folder. With its slash a folder sorts where its keys do.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Entry {
-    key: String,
-    is_folder: bool,
-}
+/// The files below a folder.
+struct Tree(Descriptor);
 
-/// The entries of a folder that are wanted, in the order of their keys.
-fn entries(root: &Descriptor, path: &str, is_wanted: impl Fn(&Entry) -> bool) -> Result<Vec<Entry>, Failure> {
-    let at = |os| (path.to_owned(), os);
-    let folder = files::open_folder(root, path.trim_end_matches('/')).map_err(at)?;
-    let found = folder.read_directory().map_err(at)?;
-    let mut entries = Vec::new();
-    loop {
-        let entry = match found.read_directory_entry() {
-            Ok(Some(entry)) => entry,
-            Ok(None) => break,
-            // Gone since, as what is being written is once it is complete;
-            // and a name that is not UTF-8 is no key.
-            Err(Os::NoEntry | Os::IllegalByteSequence) => continue,
-            Err(os) => return Err(at(os)),
-        };
-        if matches!(entry.name.as_str(), "." | "..") {
-            continue;
-        }
-        let is_folder = entry.type_ == DescriptorType::Directory;
-        let slash = if is_folder { "/" } else { "" };
-        let entry = Entry { key: format!("{path}{}{slash}", entry.name), is_folder };
-        if is_wanted(&entry) {
-            entries.push(entry);
-        }
-    }
-    entries.sort_unstable();
-    Ok(entries)
-}
+/// When a folder was changed last, as far as the host tells.
+type Changed = Option<(u64, u32)>;
 
-/// Lists the folder that all keys with a prefix are in.
-fn in_folder_of<T>(wanted: &Wanted<'_>, list: impl FnOnce(&str) -> Result<Vec<T>, Failure>) -> Result<Vec<T>, Error> {
-    if !wanted.is_possible() {
-        return Ok(Vec::new());
-    }
-    let path = match key::split(wanted.prefix).0 {
-        "" => String::new(),
-        path => format!("{path}/"),
-    };
-    match list(&path) {
-        // There is no such folder, and so nothing in it.
-        Err((at, Os::NoEntry | Os::NotDirectory | Os::NameTooLong)) if at == path && !path.is_empty() => Ok(Vec::new()),
-        Err((at, os)) => {
-            let failed = failed("list", os);
-            let at = if at.is_empty() { "the folder" } else { &at };
-            Err(Error { message: format!("{at}: {}", failed.message), ..failed })
-        }
-        Ok(listed) => Ok(listed),
-    }
-}
+impl Folders for Tree {
+    type Folder = Changed;
+    type Error = Os;
 
-/// The objects in a folder and below it.
-struct Listing<'a> {
-    root: &'a Descriptor,
-    wanted: Wanted<'a>,
-    limit: usize,
-    found: Vec<ObjectInfo>,
-}
-
-impl<'a> Listing<'a> {
-    fn new(root: &'a Descriptor, wanted: Wanted<'a>, limit: usize) -> Self {
-        Self { root, wanted, limit, found: Vec::new() }
+    fn open(&mut self, path: &str) -> Result<Changed, Os> {
+        changed(&self.0, path)
     }
 
-    fn folder(mut self, path: &str) -> Result<Vec<ObjectInfo>, Failure> {
-        self.add(path)?;
-        Ok(self.found)
-    }
-
-    fn add(&mut self, path: &str) -> Result<(), Failure> {
-        let is_wanted = |entry: &Entry| {
-            if entry.is_folder { self.wanted.may_be_below(&entry.key) } else { self.wanted.has(&entry.key) }
-        };
-        for Entry { key, is_folder } in entries(self.root, path, is_wanted)? {
-            if self.found.len() == self.limit {
-                break;
+    fn read(&mut self, _: &Changed, path: &str, each: &mut dyn FnMut(Name<'_>)) -> Result<(), Os> {
+        let found = files::open_folder(&self.0, path.trim_end_matches('/'))?.read_directory()?;
+        let mut is_unnamed = false;
+        loop {
+            match found.read_directory_entry() {
+                Ok(None) => return Ok(()),
+                Ok(Some(entry)) if matches!(entry.name.as_str(), "." | "..") => {}
+                Ok(Some(entry)) => match entry.type_ {
+                    DescriptorType::Directory => each(Name::Folder(entry.name.as_bytes())),
+                    DescriptorType::RegularFile | DescriptorType::SymbolicLink | DescriptorType::Unknown => {
+                        each(Name::File(entry.name.as_bytes()));
+                    }
+                    _ => {}
+                },
+                // Gone since, as what is being written is once it is complete.
+                Err(Os::NoEntry) => {}
+                Err(Os::IllegalByteSequence) if is_unnamed => {}
+                Err(Os::IllegalByteSequence) => {
+                    is_unnamed = true;
+                    each(Name::Unnamed);
+                }
+                Err(os) => return Err(os),
             }
-            if is_folder {
-                unless_gone(&key, self.add(&key))?;
-            } else {
+        }
+    }
+
+    /// Gone, or another thing by now.
+    fn is_gone(os: &Os) -> bool {
+        matches!(os, Os::NoEntry | Os::NotDirectory)
+    }
+}
+
+fn changed(root: &Descriptor, path: &str) -> Result<Changed, Os> {
+    let path = path.trim_end_matches('/');
+    let stat = if path.is_empty() { root.stat() } else { root.stat_at(PathFlags::SYMLINK_FOLLOW, path) }?;
+    Ok(stat.data_modification_timestamp.map(|Datetime { seconds, nanoseconds }| (seconds, nanoseconds)))
+}
+
+/// What a listing has read and not given yet.
+struct Rest {
+    prefix: String,
+    one_level: bool,
+    /// The last key that was given.
+    last: String,
+    walk: Walk<Tree>,
+}
+
+thread_local! {
+    static REST: RefCell<Option<Rest>> = const { RefCell::new(None) };
+}
+
+/// Forgets what was read of folders, since one of them is changed: it may be
+/// changed twice in what its clock takes for one moment.
+pub(crate) fn forget() {
+    REST.take();
+}
+
+/// A listing from behind a key on; none where there is nothing.
+struct Listing {
+    tree: Tree,
+    walk: Walk<Tree>,
+}
+
+enum Step {
+    Object(ObjectInfo),
+    Folder(String),
+}
+
+impl Listing {
+    fn start(root: Descriptor, wanted: Wanted<'_>, one_level: bool, room: Room) -> Result<Option<Self>, Error> {
+        let mut tree = Tree(root);
+        match Walk::start(&mut tree, wanted, one_level, room) {
+            Ok(walk) => Ok(walk.map(|walk| Self { tree, walk })),
+            // There is no such folder, and so nothing in it.
+            Err((path, Os::NoEntry | Os::NotDirectory | Os::NameTooLong)) if !path.is_empty() => Ok(None),
+            Err((path, os)) => {
+                let failed = failed("list", os);
+                let at = if path.is_empty() { "the folder" } else { &path };
+                Err(Error { message: format!("{at}: {}", failed.message), ..failed })
+            }
+        }
+    }
+
+    /// What the call before has not given, if this one goes on where it ended and
+    /// no folder was changed since; else from the beginning.
+    fn go_on(root: Descriptor, wanted: Wanted<'_>, one_level: bool) -> Result<Option<Self>, Error> {
+        let rest = REST.take().filter(|rest| {
+            rest.prefix == wanted.prefix
+                && rest.one_level == one_level
+                && Some(rest.last.as_str()) == wanted.start_after
+                && rest.walk.folders().all(|(at, path)| at.is_some() && changed(&root, path) == Ok(*at))
+        });
+        match rest {
+            Some(rest) => Ok(Some(Self { tree: Tree(root), walk: rest.walk })),
+            None => Self::start(root, wanted, one_level, Room::of(MAX_NAMES)),
+        }
+    }
+
+    /// The next entry. What can't be read is one too, with nothing but its key: who
+    /// reads it is told why.
+    fn step(&mut self) -> Option<Step> {
+        loop {
+            return Some(match self.walk.next(&mut self.tree)? {
                 // Gone since, a dangling link, or a link out of the folder.
-                self.found.extend(files::info_at(self.root, &key).ok().flatten());
-            }
+                Found::File(key) => match files::info_at(&self.tree.0, &key) {
+                    Ok(Some(info)) => Step::Object(info),
+                    Ok(None) => continue,
+                    Err(error) if error.code == ErrorCode::NotFound || is_link(&self.tree.0, &key) => continue,
+                    Err(_) => Step::Object(files::unknown(&key, 0)),
+                },
+                Found::Folder(path) => Step::Folder(path),
+                Found::NotAKey { path, .. } => {
+                    // Of names that are not UTF-8 it is the folder that they are in.
+                    let Ok(path) = String::from_utf8(path) else { continue };
+                    if !path.ends_with('/') && !files::info_at(&self.tree.0, &path).is_ok_and(|info| info.is_some()) {
+                        continue;
+                    }
+                    Step::Object(files::unknown(&path, 0))
+                }
+                Found::Unreadable { path, .. } => Step::Object(files::unknown(&path, 0)),
+            });
         }
-        Ok(())
+    }
+
+    fn is_empty(&mut self) -> bool {
+        self.step().is_none()
     }
 }
 
-/// What was done in a folder, which may be gone since it was listed.
-fn unless_gone<T: Default>(path: &str, done: Result<T, Failure>) -> Result<T, Failure> {
-    match done {
-        Err((gone, Os::NoEntry)) if gone == path => Ok(T::default()),
-        done => done,
+fn is_link(root: &Descriptor, path: &str) -> bool {
+    root.stat_at(PathFlags::empty(), path).is_ok_and(|stat| stat.type_ == DescriptorType::SymbolicLink)
+}
+
+/// A page of a listing; what was read for it and does not fit is kept.
+fn page<T>(
+    root: Descriptor,
+    wanted: Wanted<'_>,
+    one_level: bool,
+    limit: usize,
+    mut entry: impl FnMut(&Tree, Step) -> Option<(String, T)>,
+) -> Result<Vec<T>, Error> {
+    let Some(mut listing) = Listing::go_on(root, wanted, one_level)? else { return Ok(Vec::new()) };
+    let (mut page, mut last) = (Vec::new(), None);
+    while page.len() < limit {
+        let Some(step) = listing.step() else { return Ok(page) };
+        if let Some((key, entry)) = entry(&listing.tree, step) {
+            page.push(entry);
+            last = Some(key);
+        }
     }
+    if let Some(last) = last {
+        REST.replace(Some(Rest { prefix: wanted.prefix.to_owned(), one_level, last, walk: listing.walk }));
+    }
+    Ok(page)
 }
 
 /// The objects whose keys begin with `prefix`.
-pub(crate) fn objects(root: &Descriptor, prefix: &str, start_after: Option<&str>, limit: usize) -> Result<Vec<ObjectInfo>, Error> {
-    let wanted = Wanted { prefix, start_after };
-    in_folder_of(&wanted, |path| Listing::new(root, wanted, limit).folder(path))
+pub(crate) fn objects(root: Descriptor, prefix: &str, start_after: Option<&str>, limit: usize) -> Result<Vec<ObjectInfo>, Error> {
+    page(root, Wanted { prefix, start_after }, false, limit, |_, step| match step {
+        Step::Object(info) => Some((info.key.clone(), info)),
+        Step::Folder(_) => None,
+    })
 }
 
 /// The same of one level: a folder there is given by its path alone, if it has
 /// an object in it or below.
-pub(crate) fn level(root: &Descriptor, prefix: &str, start_after: Option<&str>, limit: usize) -> Result<Vec<LevelEntry>, Error> {
-    let wanted = Wanted { prefix, start_after };
-    let is_wanted = |entry: &Entry| {
-        let is_next = || entry.key.starts_with(prefix) && start_after.is_none_or(|after| entry.key.as_str() > after);
-        if entry.is_folder { is_next() } else { wanted.has(&entry.key) }
-    };
-    in_folder_of(&wanted, |path| {
-        let mut level = Vec::new();
-        for Entry { key, is_folder } in entries(root, path, is_wanted)? {
-            if level.len() == limit {
-                break;
-            }
-            if is_folder {
-                let below = Wanted { prefix: &key, start_after: None };
-                let has_object = !unless_gone(&key, Listing::new(root, below, 1).folder(&key))?.is_empty();
-                level.extend(has_object.then_some(LevelEntry::Prefix(key)));
-            } else {
-                let info = files::info_at(root, &key).ok().flatten();
-                level.extend(info.map(LevelEntry::Object));
-            }
+pub(crate) fn level(root: Descriptor, prefix: &str, start_after: Option<&str>, limit: usize) -> Result<Vec<LevelEntry>, Error> {
+    page(root, Wanted { prefix, start_after }, true, limit, |tree, step| match step {
+        Step::Object(info) => Some((info.key.clone(), LevelEntry::Object(info))),
+        Step::Folder(path) => {
+            let wanted = Wanted { prefix: &path, start_after: None };
+            let root = files::open_folder(&tree.0, "").map_err(|os| failed("list", os));
+            let below = root.and_then(|root| Listing::start(root, wanted, false, Room::of(MAX_NAMES)));
+            // What can't be looked into is not known to be empty.
+            let is_empty = below.is_ok_and(|below| below.is_none_or(|mut below| below.is_empty()));
+            (!is_empty).then(|| (path.clone(), LevelEntry::Prefix(path)))
         }
-        Ok(level)
     })
+}
+
+/// Why the folder of an entry that ends with `/` is one.
+pub(crate) fn why_listed(root: Descriptor, path: &str) -> Error {
+    let folder = path.trim_end_matches('/');
+    let not_a_key = || key::check(path).err().unwrap_or_else(|| not_a_file(DescriptorType::Directory));
+    if format!("{folder}/") != path || folder != "." && file_problem(folder).is_some() {
+        return not_a_key();
+    }
+    let mut is_unnamed = false;
+    match Tree(root).read(&None, path, &mut |name| is_unnamed |= matches!(name, Name::Unnamed)) {
+        Ok(()) if is_unnamed => error(ErrorCode::InvalidKey, "a name in this folder is not UTF-8, and can't be a key"),
+        Ok(()) => not_a_key(),
+        Err(os) if Tree::is_gone(&os) => not_a_key(),
+        Err(os) => failed("list", os),
+    }
 }

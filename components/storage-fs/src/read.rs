@@ -4,7 +4,7 @@ use wasip2::filesystem::types::{Descriptor, ErrorCode as Os};
 
 use crate::bindings::wit::{ByteRange, Error, ErrorCode, ObjectInfo, ReadAnswer, ReadRequest};
 use crate::failure::{error, failed};
-use crate::{MAX_BATCH, files, key};
+use crate::{MAX_BATCH, files, key, list};
 
 /// The most bytes that one read gives.
 const MAX_READ: u64 = 1 << 20;
@@ -96,6 +96,9 @@ pub(crate) fn read_many(requests: &[ReadRequest]) -> Result<Vec<Result<ReadAnswe
     }
     let root = files::root();
     let answer = |request: &ReadRequest| {
+        if request.key.ends_with('/') {
+            return Err(list::why_listed(files::root()?, &request.key));
+        }
         key::check(&request.key)?;
         let root = root.as_ref().map_err(Clone::clone)?;
         let mut reader = Reader::open(root, &request.key, &request.range, request.if_match.as_deref())?;

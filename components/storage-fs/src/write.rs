@@ -2,7 +2,8 @@
 //!
 //! A temporary file in the same folder is written and synced, then renamed to its
 //! name, then the folder is synced; only then is the write acknowledged. WASI has
-//! no locks: a temporary file is debris once it has not been written for a day.
+//! no locks: a temporary file is debris once it has not been written for a day. One
+//! whose name says that its writer holds a lock is left to hosts that know locks.
 
 use persist_model::error::HINT;
 use wasip2::filesystem::types::{Descriptor, DescriptorFlags, DescriptorType, ErrorCode as Os, OpenFlags, PathFlags};
@@ -10,7 +11,7 @@ use wasip2::filesystem::types::{Descriptor, DescriptorFlags, DescriptorType, Err
 use crate::bindings::wit::{ByteRange, Error, ErrorCode, ObjectInfo, Precondition, Span};
 use crate::failure::{error, failed, not_a_file, not_durable};
 use crate::read::Reader;
-use crate::{files, key};
+use crate::{files, key, list};
 
 /// After this long, in seconds, a temporary file is debris.
 const ABANDONED: u64 = 24 * 60 * 60;
@@ -36,15 +37,23 @@ fn already_exists() -> Error {
     error(ErrorCode::AlreadyExists, "there is such a file already")
 }
 
-/// Removes the unfinished writes in a folder whose writers are gone. Best
-/// effort: what can't be removed now is left to the next write.
+/// Removes the unfinished writes in a folder whose writers are gone, now and then
+/// where it is large. Best effort: what can't be removed now is left to a later
+/// write.
 fn sweep(folder: &Descriptor) {
+    let size = folder.stat().map_or(0, |stat| stat.size);
+    if !persist_model::key::is_swept(size, wasip2::random::random::get_random_u64()) {
+        return;
+    }
     let now = wasip2::clocks::wall_clock::now().seconds;
     let Ok(entries) = folder.read_directory() else { return };
     let mut debris = Vec::new();
-    while let Ok(Some(entry)) = entries.read_directory_entry() {
-        if key::is_temporary(&entry.name) {
-            debris.push(entry.name);
+    loop {
+        match entries.read_directory_entry() {
+            Ok(Some(entry)) if key::is_unlocked_temporary(&entry.name) => debris.push(entry.name),
+            // Gone since, or with a name that is not UTF-8.
+            Ok(Some(_)) | Err(Os::NoEntry | Os::IllegalByteSequence) => {}
+            Ok(None) | Err(_) => break,
         }
     }
     for name in debris {
@@ -138,6 +147,7 @@ impl Unfinished {
     }
 
     fn publish(&mut self) -> Result<(), Os> {
+        list::forget();
         // Never tried again: after a failed sync the system may have dropped the
         // data and will report success.
         self.file.sync()?;

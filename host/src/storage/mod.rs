@@ -51,6 +51,10 @@ pub struct WriteOptions {
     pub content_type: Option<String>,
     /// Names and values to keep beside the object, where the storage can.
     pub attributes: Vec<(String, String)>,
+    /// Who may read, write and run the file, where objects are files: the
+    /// permission bits, as `chmod` takes them. None: those of the file that is
+    /// replaced, else what the umask leaves.
+    pub permissions: Option<u32>,
 }
 
 /// Which bytes of an object to read. What lies past the end is left out and
@@ -161,6 +165,37 @@ impl LevelEntry {
     }
 }
 
+/// What a listing comes to, of [`StorageAdapter::walk`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listed {
+    /// An object.
+    Object(ObjectInfo),
+    /// A folder that can't be read, or a name that can't be a key.
+    Unreadable {
+        /// The key as text; that of a folder ends with `/`.
+        key: String,
+        /// Why, and where.
+        error: PersistError,
+    },
+}
+
+/// A listing that keeps its place; an error that ends it is its last item.
+pub type Listing = Box<dyn Iterator<Item = Result<Listed>> + Send>;
+
+/// The entry of a name that can't be a key, for a reason.
+fn not_a_key(path: &[u8], problem: &str, storage: &dyn StorageAdapter) -> (String, PersistError) {
+    let text: String = path
+        .utf8_chunks()
+        .flat_map(|chunk| {
+            let strange = chunk.invalid().iter().flat_map(|byte| byte.escape_ascii()).map(char::from);
+            chunk.valid().chars().chain(strange)
+        })
+        .collect();
+    let error = PersistError::new(ErrorCode::InvalidKey, format!("the name can't be a key: {problem}"));
+    let error = error.at(storage.locate(&text)).hint("rename it; where a path is too long, list the folder that it is in");
+    (text, error)
+}
+
 /// A place that keeps objects: named runs of bytes that are written whole, read
 /// in part, listed and deleted.
 ///
@@ -216,6 +251,10 @@ pub trait StorageAdapter: Send + Sync + fmt::Debug {
     /// Objects whose keys begin with `prefix` and come after `start_after`, in
     /// the order of their keys' bytes, at most `limit`. Fewer than `limit`
     /// means that there are no more.
+    ///
+    /// What is there and can't be listed is not left out in silence: a folder
+    /// that can't be read is an entry whose key ends with `/`, and a name that
+    /// can't be a key is one too. Who reads such an entry is told why.
     ///
     /// # Errors
     /// What the storage says; a place that does not exist yet is empty.
@@ -287,6 +326,22 @@ pub trait StorageAdapter: Send + Sync + fmt::Debug {
             }
         }
         Ok(entries)
+    }
+
+    /// All that [`list_objects`](Self::list_objects) would give, one after the
+    /// other, and what keeps some from being listed, each in its place. None
+    /// where pages do as well.
+    fn walk(&self, prefix: &str, start_after: Option<&str>) -> Option<Listing> {
+        let _ = (prefix, start_after);
+        None
+    }
+
+    /// Who may read, write and run the file of an object, as
+    /// [`WriteOptions::permissions`]; none where objects are no files, or there is
+    /// none.
+    fn permissions(&self, key: &str) -> Option<u32> {
+        let _ = key;
+        None
     }
 
     /// The same storage, whose waits end when the token is cancelled; none

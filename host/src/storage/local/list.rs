@@ -1,114 +1,251 @@
 //! Listing files as keys, in the order of the keys' bytes.
+//!
+//! Folders behind symlinks are left out: they may lead in a circle, and give a
+//! file two keys. One that the prefix itself names is asked for, and followed.
 
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 
 use cap_std::fs::Dir;
+use rustix::io::Errno;
 
-use super::disk::{Disk, Operation};
-use super::{LocalFileStorage, object_info};
-use crate::error::Result;
-use crate::key::Wanted;
-use crate::storage::{LevelEntry, ObjectInfo, StorageAdapter};
+use super::disk::Operation;
+use super::{LocalFileStorage, local_error, object_info};
+use crate::error::{ErrorCode, PersistError, Result};
+use crate::key::{Wanted, check_file_key};
+use crate::storage::{self, LevelEntry, Listed, ObjectInfo, not_a_key};
+use crate::walk::{Folders, Found, Name, Room, Walk};
 
-struct Listing<'a> {
-    disk: &'a Disk,
-    wanted: Wanted<'a>,
-    limit: usize,
-    /// Whether folders behind the prefix are entries themselves.
-    one_level: bool,
-    found: Vec<LevelEntry>,
+/// Bytes of names that a listing holds, of all folders that it is in: enough for
+/// a million files in one folder. What a folder has beyond that is read from it
+/// again.
+const MAX_NAMES: usize = 64 << 20;
+
+/// Entries below which it does not pay to hold fewer names.
+const MIN_NAMES: usize = 1000;
+
+/// The files below a root.
+#[derive(Debug)]
+pub(super) struct Tree {
+    storage: LocalFileStorage,
+    root: Dir,
+    /// Whether a name that is not UTF-8 has to be told without its bytes.
+    only_text: bool,
 }
 
-/// The files whose keys begin with `prefix`. Folders behind symlinks are left
-/// out: they may lead in a circle, and give a file two keys.
-pub(super) fn list(storage: &LocalFileStorage, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<ObjectInfo>> {
-    let found = entries(storage, Wanted { prefix, start_after }, limit, false)?;
-    let object = |entry| match entry {
-        LevelEntry::Object(info) => Some(info),
-        LevelEntry::Prefix(_) => None,
-    };
-    Ok(found.into_iter().filter_map(object).collect())
-}
+impl Folders for Tree {
+    type Folder = Dir;
+    type Error = io::Error;
 
-/// The files and folders behind `prefix`, without what is in the folders. One
-/// that holds no object, however deep, is not there.
-pub(super) fn level(storage: &LocalFileStorage, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<LevelEntry>> {
-    entries(storage, Wanted { prefix, start_after }, limit, true)
-}
+    fn open(&mut self, path: &str) -> io::Result<Dir> {
+        self.storage.disk.before(&Operation::OpenFolder(path))?;
+        if path.is_empty() { self.root.try_clone() } else { self.root.open_dir(path.trim_end_matches('/')) }
+    }
 
-fn entries(storage: &LocalFileStorage, wanted: Wanted<'_>, limit: u32, one_level: bool) -> Result<Vec<LevelEntry>> {
-    let root = match storage.open_root() {
-        Ok(root) => root,
-        // The first write makes it.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(storage.failed("", "list", &error)),
-    };
-    let mut listing = Listing { disk: &storage.disk, wanted, limit: limit as usize, one_level, found: Vec::new() };
-    listing.folder(&root, "").map_err(|(at, error)| super::local_error("list", &error).at(storage.locate(&at)))?;
-    Ok(listing.found)
-}
-
-impl Listing<'_> {
-    /// Lists a folder whose keys all begin with `path`. An error comes with
-    /// the path it is about.
-    fn folder(&mut self, folder: &Dir, path: &str) -> std::result::Result<(), (String, io::Error)> {
-        let failed = |error| (path.to_owned(), error);
-        let mut names = Vec::new();
-        self.disk.before(&Operation::List(path)).map_err(failed)?;
-        for entry in folder.entries().map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            // A name that is not UTF-8 is no key.
-            let Ok(name) = entry.file_name().into_string() else { continue };
-            let file_type = entry.file_type().map_err(failed)?;
-            // With its slash a folder sorts where its keys do.
-            let is_folder = file_type.is_dir();
-            let key = if is_folder { format!("{path}{name}/") } else { format!("{path}{name}") };
-            let is_wanted = match is_folder {
-                true if self.is_entry(&key) => self.wanted.start_after.is_none_or(|after| key.as_str() > after),
-                true => self.wanted.may_be_below(&key),
-                false => self.wanted.has(&key),
+    fn read(&mut self, folder: &Dir, path: &str, each: &mut dyn FnMut(Name<'_>)) -> io::Result<()> {
+        self.storage.disk.before(&Operation::List(path))?;
+        for entry in folder.entries()? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let is_folder = match entry.file_type() {
+                Ok(file_type) if file_type.is_dir() => true,
+                Ok(file_type) if file_type.is_file() || file_type.is_symlink() => false,
+                // A device, pipe or socket.
+                Ok(_) => continue,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                // Who looks at it finds out.
+                Err(_) => false,
             };
-            if is_wanted {
-                names.push((key, name, is_folder));
-            }
-        }
-        names.sort_unstable();
-        for (key, name, is_folder) in names {
-            if self.found.len() == self.limit {
-                break;
-            }
-            if is_folder {
-                match folder.open_dir(&name) {
-                    Ok(inner) if self.is_entry(&key) => {
-                        if self.has_objects(&inner, &key)? {
-                            self.found.push(LevelEntry::Prefix(key));
-                        }
-                    }
-                    Ok(inner) => self.folder(&inner, &key)?,
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => return Err((key, error)),
-                }
-            } else {
-                // Gone since, a dangling link, or a link out of the folder.
-                let Ok(metadata) = folder.metadata(&name) else { continue };
-                if metadata.is_file() {
-                    self.found.push(LevelEntry::Object(object_info(&key, &metadata)));
-                }
+            match name.to_str() {
+                None if self.only_text => each(Name::Unnamed),
+                _ if is_folder => each(Name::Folder(name.as_bytes())),
+                _ => each(Name::File(name.as_bytes())),
             }
         }
         Ok(())
     }
 
-    /// Whether a folder is an entry of the level, and not on the way to it.
-    fn is_entry(&self, path: &str) -> bool {
-        self.one_level && path.len() > self.wanted.prefix.len() && path.starts_with(self.wanted.prefix)
+    /// Gone, or another thing by now.
+    fn is_gone(error: &io::Error) -> bool {
+        matches!(Errno::from_io_error(error), Some(Errno::NOENT | Errno::NOTDIR))
+    }
+}
+
+/// Whether a link leads to nothing, or to something that is not below the root.
+fn leads_nowhere(error: &io::Error) -> bool {
+    match Errno::from_io_error(error) {
+        Some(errno) => matches!(errno, Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV),
+        // cap-std's own refusal of what leads out of the root.
+        None => error.kind() == io::ErrorKind::PermissionDenied,
+    }
+}
+
+/// A listing of a storage that keeps its place.
+pub(super) struct Listing {
+    tree: Tree,
+    walk: Walk<Tree>,
+}
+
+impl Listing {
+    /// None where there is nothing, since the first write makes the root.
+    fn start(storage: &LocalFileStorage, wanted: Wanted<'_>, one_level: bool, room: Room, only_text: bool) -> Result<Option<Self>> {
+        let root = match storage.open_root() {
+            Ok(root) => root,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(storage.failed("", "list the folder", &error)),
+        };
+        let mut tree = Tree { storage: storage.clone(), root, only_text };
+        match Walk::start(&mut tree, wanted, one_level, room) {
+            Ok(walk) => Ok(walk.map(|walk| Self { tree, walk })),
+            // There is no such folder, and so nothing in it.
+            Err((path, error))
+                if !path.is_empty() && (Tree::is_gone(&error) || Errno::from_io_error(&error) == Some(Errno::NAMETOOLONG)) =>
+            {
+                Ok(None)
+            }
+            Err((path, error)) => Err(storage.failed(&path, "list the folder", &error)),
+        }
     }
 
-    /// Whether a folder has an object in it, or below it.
-    fn has_objects(&self, folder: &Dir, path: &str) -> std::result::Result<bool, (String, io::Error)> {
-        let wanted = Wanted { prefix: path, start_after: None };
-        let mut inside = Listing { disk: self.disk, wanted, limit: 1, one_level: false, found: Vec::new() };
-        inside.folder(folder, path)?;
-        Ok(!inside.found.is_empty())
+    /// What is known of a file; none for what is no file, or not there.
+    fn look(&self, path: &[u8]) -> Result<Option<ObjectInfo>, io::Error> {
+        let Some((folder, folder_path)) = self.walk.folders().next_back() else { return Ok(None) };
+        let name = OsStr::from_bytes(path.get(folder_path.len()..).unwrap_or_default());
+        let key = String::from_utf8_lossy(path);
+        let looked = self.tree.storage.disk.before(&Operation::Stat(&key)).and_then(|()| folder.metadata(name));
+        match looked {
+            Ok(metadata) => Ok(metadata.is_file().then(|| object_info(&key, &metadata))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if leads_nowhere(&error) && folder.symlink_metadata(name).is_ok_and(|link| link.is_symlink()) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The next entry of a walk.
+    fn step(&mut self) -> Option<Step> {
+        loop {
+            return Some(match self.walk.next(&mut self.tree)? {
+                Found::File(key) => match self.look(key.as_bytes()) {
+                    Ok(None) => continue,
+                    Ok(Some(info)) => Step::Object(info),
+                    Err(error) => {
+                        let error = self.tree.storage.failed(&key, "look at the file", &error);
+                        Step::Unreadable(key, error)
+                    }
+                },
+                Found::Folder(path) => Step::Folder(path),
+                Found::NotAKey { path, problem } => {
+                    if !path.ends_with(b"/") && self.look(&path).is_ok_and(|info| info.is_none()) {
+                        continue;
+                    }
+                    let (key, error) = not_a_key(&path, problem, &self.tree.storage);
+                    Step::Unreadable(key, error)
+                }
+                Found::Unreadable { path, error } => {
+                    let error = self.tree.storage.failed(&path, "list the folder", &error);
+                    Step::Unreadable(path, error)
+                }
+            });
+        }
+    }
+}
+
+enum Step {
+    Object(ObjectInfo),
+    Folder(String),
+    Unreadable(String, PersistError),
+}
+
+/// The files whose keys begin with `prefix`, and what keeps some from being listed.
+pub(super) fn walk(storage: &LocalFileStorage, prefix: &str, start_after: Option<&str>) -> storage::Listing {
+    let wanted = Wanted { prefix, start_after };
+    match Listing::start(storage, wanted, false, Room::of(MAX_NAMES), false) {
+        Ok(None) => Box::new(std::iter::empty()),
+        Err(error) => Box::new(std::iter::once(Err(error))),
+        Ok(Some(mut listing)) => Box::new(std::iter::from_fn(move || {
+            Some(Ok(match listing.step()? {
+                Step::Object(info) => Listed::Object(info),
+                Step::Folder(key) => Listed::Object(unknown(key)),
+                Step::Unreadable(key, error) => Listed::Unreadable { key, error },
+            }))
+        })),
+    }
+}
+
+/// An entry for what can't be read: who tries is told why.
+fn unknown(key: String) -> ObjectInfo {
+    ObjectInfo { key, ..ObjectInfo::default() }
+}
+
+fn room(limit: usize) -> Room {
+    Room::of(MAX_NAMES).first(limit.max(MIN_NAMES))
+}
+
+/// The first files whose keys begin with `prefix`.
+pub(super) fn list(storage: &LocalFileStorage, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<ObjectInfo>> {
+    let limit = limit as usize;
+    let listing = Listing::start(storage, Wanted { prefix, start_after }, false, room(limit), true)?;
+    let mut found = Vec::new();
+    if let Some(mut listing) = listing {
+        while found.len() < limit
+            && let Some(step) = listing.step()
+        {
+            found.push(match step {
+                Step::Object(info) => info,
+                Step::Folder(key) | Step::Unreadable(key, _) => unknown(key),
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// The first files and folders behind `prefix`, without what is in the folders.
+/// A folder that holds no object, however deep, is not there.
+pub(super) fn level(storage: &LocalFileStorage, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<LevelEntry>> {
+    let limit = limit as usize;
+    let listing = Listing::start(storage, Wanted { prefix, start_after }, true, room(limit), true)?;
+    let mut found = Vec::new();
+    if let Some(mut listing) = listing {
+        while found.len() < limit
+            && let Some(step) = listing.step()
+        {
+            match step {
+                Step::Object(info) => found.push(LevelEntry::Object(info)),
+                Step::Unreadable(key, _) => found.push(LevelEntry::Object(unknown(key))),
+                Step::Folder(path) => {
+                    // What can't be looked into is not known to be empty.
+                    if !list(storage, &path, None, 1).is_ok_and(|objects| objects.is_empty()) {
+                        found.push(LevelEntry::Prefix(path));
+                    }
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Why the folder of an entry that ends with `/` is one.
+pub(super) fn why_listed(storage: &LocalFileStorage, key: &str) -> PersistError {
+    let path = key.trim_end_matches('/');
+    let not_a_key = || match check_file_key(key) {
+        Ok(()) => PersistError::new(ErrorCode::InvalidKey, "this is a folder, not a file"),
+        Err(error) => error,
+    };
+    if format!("{path}/") != key || path != "." && check_file_key(path).is_err() {
+        return not_a_key();
+    }
+    let looked = storage.open_root().and_then(|root| {
+        let mut tree = Tree { storage: storage.clone(), root, only_text: true };
+        let folder = tree.open(key)?;
+        let mut is_unnamed = false;
+        tree.read(&folder, key, &mut |name| is_unnamed |= matches!(name, Name::Unnamed))?;
+        Ok(is_unnamed)
+    });
+    match looked {
+        Ok(true) => PersistError::new(ErrorCode::InvalidKey, "a name in this folder is not UTF-8, and can't be a key").hint("rename it"),
+        Ok(false) => not_a_key(),
+        Err(error) if Tree::is_gone(&error) => not_a_key(),
+        Err(error) => local_error("list the folder", &error),
     }
 }

@@ -8,6 +8,8 @@ mod disk;
 #[cfg(test)]
 mod faults;
 mod list;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::fmt;
@@ -24,8 +26,8 @@ use self::disk::{Disk, Operation};
 
 use super::boot_time::since_boot;
 use super::{
-    Capabilities, LevelEntry, MAX_READ, ObjectInfo, Precondition, ReadOptions, StorageAdapter, StorageReader, StorageWriter, WriteOptions,
-    delete_if_absent,
+    Capabilities, LevelEntry, Listing, MAX_READ, ObjectInfo, Precondition, ReadOptions, StorageAdapter, StorageReader, StorageWriter,
+    WriteOptions, delete_if_absent,
 };
 use crate::error::{ErrorCode, PATH_ADVICE, PersistError, Result};
 use crate::key::check_file_key;
@@ -40,6 +42,9 @@ pub enum Durability {
     /// leave an empty one. A crash of the process alone loses nothing.
     None,
 }
+
+/// Who may read, write and run a file; no more of its mode is kept.
+const PERMISSIONS: u32 = 0o777;
 
 /// Objects as files below a root folder, which is created by the first write.
 ///
@@ -89,7 +94,7 @@ impl LocalFileStorage {
             let metadata = file.metadata()?;
             Ok((file, metadata))
         });
-        let (file, metadata) = opened.map_err(|error| self.failed(key, "open", &error))?;
+        let (file, metadata) = opened.map_err(|error| self.failed(key, "open the file", &error))?;
         if !metadata.is_file() {
             return Err(not_a_file(&metadata).at(self.locate(key)));
         }
@@ -102,7 +107,8 @@ fn not_a_file(metadata: &Metadata) -> PersistError {
     PersistError::new(ErrorCode::InvalidKey, format!("this is {what}, not a file"))
 }
 
-/// What a failed file operation means.
+/// What a failed file operation means; `doing` says what it was to do, and with
+/// what.
 fn local_error(doing: &str, error: &io::Error) -> PersistError {
     let errno = Errno::from_io_error(error);
     let code = match errno {
@@ -115,7 +121,7 @@ fn local_error(doing: &str, error: &io::Error) -> PersistError {
         None if error.kind() == io::ErrorKind::PermissionDenied => ErrorCode::InvalidKey,
         _ => ErrorCode::Io,
     };
-    let failed = format!("could not {doing} the file ({error})");
+    let failed = format!("could not {doing} ({error})");
     let (message, hint) = match code {
         ErrorCode::NotFound => ("there is no such file".to_owned(), code.file_advice()),
         ErrorCode::AccessDenied => (format!("access denied: {failed}"), code.file_advice()),
@@ -164,10 +170,13 @@ impl StorageAdapter for LocalFileStorage {
         if let Precondition::IfMatch(_) = options.precondition {
             return Err(if_match_unsupported().at(self.locate(key)));
         }
-        Ok(Box::new(write::LocalWriter::open(self, key, options.precondition)?))
+        Ok(Box::new(write::LocalWriter::open(self, key, options.precondition, options.permissions)?))
     }
 
     fn open_read(&self, key: &str, options: ReadOptions) -> Result<Box<dyn StorageReader>> {
+        if key.ends_with('/') {
+            return Err(list::why_listed(self, key).at(self.locate(key)));
+        }
         check_file_key(key)?;
         let (mut file, metadata) = self.open_file(key)?;
         let info = object_info(key, &metadata);
@@ -175,7 +184,7 @@ impl StorageAdapter for LocalFileStorage {
             return Err(PersistError::new(ErrorCode::PreconditionFailed, "the file was replaced meanwhile").at(self.locate(key)));
         }
         let (start, end) = options.range.within(info.size);
-        file.seek(SeekFrom::Start(start)).map_err(|error| self.failed(key, "read", &error))?;
+        file.seek(SeekFrom::Start(start)).map_err(|error| self.failed(key, "read the file", &error))?;
         Ok(Box::new(LocalReader { disk: self.disk.clone(), file, info, left: end.saturating_sub(start), location: self.locate(key) }))
     }
 
@@ -187,7 +196,7 @@ impl StorageAdapter for LocalFileStorage {
                 self.disk.before(&Operation::Stat(key))?;
                 root.metadata(key)
             })
-            .map_err(|error| self.failed(key, "find", &error))?;
+            .map_err(|error| self.failed(key, "find the file", &error))?;
         if metadata.is_file() {
             return Ok(object_info(key, &metadata));
         }
@@ -212,6 +221,17 @@ impl StorageAdapter for LocalFileStorage {
 
     fn list_level(&self, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<LevelEntry>> {
         list::level(self, prefix, start_after, limit)
+    }
+
+    fn walk(&self, prefix: &str, start_after: Option<&str>) -> Option<Listing> {
+        Some(list::walk(self, prefix, start_after))
+    }
+
+    fn permissions(&self, key: &str) -> Option<u32> {
+        use cap_std::fs::MetadataExt as _;
+        check_file_key(key).ok()?;
+        let metadata = self.open_root().and_then(|root| root.metadata(key)).ok()?;
+        metadata.is_file().then(|| metadata.mode() & PERMISSIONS)
     }
 }
 
@@ -247,7 +267,7 @@ impl StorageReader for LocalReader {
         let want = u64::from(max.min(MAX_READ)).min(self.left);
         let mut chunk = Vec::with_capacity(usize::try_from(want).unwrap_or_default());
         let read = self.disk.file(&mut self.file).take(want).read_to_end(&mut chunk);
-        read.map_err(|error| local_error("read", &error).at(&self.location))?;
+        read.map_err(|error| local_error("read the file", &error).at(&self.location))?;
         // A file that got shorter ends the range early; who reads notices.
         self.left = if chunk.is_empty() { 0 } else { self.left - chunk.len() as u64 };
         Ok(chunk)

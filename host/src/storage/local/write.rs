@@ -3,33 +3,33 @@
 //! A temporary file in the same folder is locked, written and synced, then
 //! renamed to its name, then the folder is synced; only then is the write
 //! acknowledged. The lock is kept until the rename: closing the file first
-//! would give it up, and a sweep could take the file for debris.
+//! would give it up, and a sweep could take the file for debris. A file whose
+//! name says that it is locked is debris once its lock can be taken, and never
+//! before, however old it is: a suspended machine, or a clock that was set, does
+//! not end its writer.
 
 use std::fs::TryLockError;
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
-use cap_std::fs::{Dir, MetadataExt as _, OpenOptions, OpenOptionsExt as _};
+use cap_std::fs::{Dir, Metadata, MetadataExt as _, OpenOptions, OpenOptionsExt as _};
 use rustix::fs::{AtFlags, Mode, RenameFlags};
 use rustix::io::Errno;
 
 use super::disk::Operation;
-use super::{Durability, LocalFileStorage, local_error, not_a_file, object_info};
+use super::{Durability, LocalFileStorage, PERMISSIONS, local_error, not_a_file, object_info};
 use crate::error::{ErrorCode, PersistError, Result};
-use crate::key::{is_temporary, is_unlocked_temporary, split, temporary_name};
-use crate::random::random_hex;
+use crate::key::{is_swept, is_temporary, is_unlocked_temporary, split, temporary_name, unlocked_temporary_name};
+use crate::random::{random_hex, random_number};
+use crate::storage::boot_time::since_boot;
 use crate::storage::{ByteRange, ObjectInfo, Precondition, ReadOptions, StorageAdapter, StorageWriter, copy_through};
 
-/// After this long a temporary file is debris even where locks don't work,
-/// as on some network file systems.
+/// After this long a temporary file is debris where locks don't work, as on some
+/// network file systems.
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How many names are tried; a clash of two random ones never happens by chance.
 const ATTEMPTS: u32 = 16;
-
-fn random_name() -> io::Result<String> {
-    Ok(temporary_name(&random_hex()?))
-}
 
 /// A handle by which a folder is synced; none where nothing is synced. Opened
 /// before a change, so that a folder that can't be synced is found out while
@@ -104,10 +104,12 @@ fn make_root(storage: &LocalFileStorage) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes the unfinished writes in a folder whose writers are gone. Best
-/// effort: what can't be removed now is left to the next write.
+/// Removes the unfinished writes in a folder whose writers are gone, now and then
+/// where it is large. Best effort: what can't be removed now is left to a later
+/// write.
 fn sweep(storage: &LocalFileStorage, folder: &Dir, path: &str) {
-    if storage.disk.before(&Operation::List(path)).is_err() {
+    let size = folder.dir_metadata().map_or(0, |metadata| metadata.size());
+    if !is_swept(size, random_number().unwrap_or_default()) || storage.disk.before(&Operation::List(path)).is_err() {
         return;
     }
     let Ok(entries) = folder.entries() else { return };
@@ -115,13 +117,18 @@ fn sweep(storage: &LocalFileStorage, folder: &Dir, path: &str) {
         let name = entry.file_name();
         let Some(text) = name.to_str().filter(|text| is_temporary(text)) else { continue };
         let Ok(metadata) = entry.metadata() else { continue };
-        let age = metadata.modified().ok().and_then(|time| SystemTime::now().duration_since(time.into_std()).ok());
-        let abandoned = age.is_some_and(|age| age > ABANDONED);
-        // The lock, once it is ours, is kept until the name is gone. That it can
-        // be had says nothing where the writer knows no locks.
-        let may_be_locked = metadata.is_file() && !is_unlocked_temporary(text);
-        let locked = may_be_locked.then(|| entry.open()).and_then(std::result::Result::ok).map(cap_std::fs::File::into_std);
-        if abandoned || locked.as_ref().is_some_and(|file| file.try_lock().is_ok()) {
+        if !metadata.is_file() {
+            continue;
+        }
+        // A lock, once it is ours, is kept until the name is gone.
+        let (is_debris, _lock) = if is_unlocked_temporary(text) {
+            let age = metadata.modified().ok().and_then(|time| SystemTime::now().duration_since(time.into_std()).ok());
+            (age.is_some_and(|age| age > ABANDONED), None)
+        } else {
+            let file = entry.open().ok().map(cap_std::fs::File::into_std);
+            (file.as_ref().is_some_and(|file| file.try_lock().is_ok()), file)
+        };
+        if is_debris {
             let announced = storage.disk.before(&Operation::Remove(path, &name.to_string_lossy()));
             let removed = announced.and_then(|()| folder.remove_file(&name));
             tracing::debug!(file = %name.display(), ?removed, "swept an unfinished write");
@@ -129,26 +136,44 @@ fn sweep(storage: &LocalFileStorage, folder: &Dir, path: &str) {
     }
 }
 
-/// A new temporary file with a lock on it.
-fn create_temporary(storage: &LocalFileStorage, folder: &Dir, path: &str) -> io::Result<(String, std::fs::File)> {
+/// A new temporary file with a lock on it; without one, where files can't be
+/// locked. Others can read it only if they may read what it becomes.
+fn create_temporary(storage: &LocalFileStorage, folder: &Dir, path: &str, is_private: bool) -> io::Result<(String, std::fs::File)> {
     let mut options = OpenOptions::new();
-    // Readable by whom the user's umask lets, as any file the user makes.
-    options.write(true).create_new(true).mode(0o666);
+    // By default readable by whom the user's umask lets, as any file the user makes.
+    options.write(true).create_new(true).mode(if is_private { 0o600 } else { 0o666 });
+    let create = |name: &str| {
+        storage.disk.before(&Operation::Create(path, name))?;
+        match folder.open_with(name, &options) {
+            Ok(file) => Ok(Some(file.into_std())),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+            Err(error) => Err(error),
+        }
+    };
+    let mut has_locks = true;
     for _ in 0..ATTEMPTS {
-        let name = random_name()?;
-        storage.disk.before(&Operation::Create(path, &name))?;
-        let file = match folder.open_with(&name, &options) {
-            Ok(file) => file.into_std(),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-            Err(error) => return Err(error),
-        };
+        let random = random_hex()?;
+        if !has_locks {
+            let name = unlocked_temporary_name(&random);
+            match create(&name)? {
+                Some(file) => return Ok((name, file)),
+                None => continue,
+            }
+        }
+        let name = temporary_name(&random);
+        let Some(file) = create(&name)? else { continue };
         let locked = storage.disk.before(&Operation::Lock).map_err(TryLockError::Error).and_then(|()| file.try_lock());
         match locked {
             // A sweep may have come between making and locking.
             Ok(()) if rustix::fs::fstat(&file)?.st_nlink > 0 => return Ok((name, file)),
             Ok(()) | Err(TryLockError::WouldBlock) => {}
-            // No locks here: the age of the file has to do.
-            Err(TryLockError::Error(_)) => return Ok((name, file)),
+            Err(TryLockError::Error(error)) => {
+                tracing::debug!(%error, "files can't be locked here");
+                has_locks = false;
+                if let Err(error) = storage.disk.before(&Operation::Remove(path, &name)).and_then(|()| folder.remove_file(&name)) {
+                    tracing::warn!(file = name, %error, "an unfinished write is left to the next sweep");
+                }
+            }
         }
     }
     Err(io::Error::other("no temporary file could be made"))
@@ -161,13 +186,16 @@ pub(super) struct LocalWriter {
     folder: Dir,
     temporary: String,
     file: std::fs::File,
+    /// The permission bits that it is to have; none for those that it has.
+    permissions: Option<u32>,
+    written: u64,
     sync: Option<std::fs::File>,
     /// Whether the temporary name still stands for debris.
     unfinished: bool,
 }
 
 impl LocalWriter {
-    pub(super) fn open(storage: &LocalFileStorage, key: &str, precondition: Precondition) -> Result<Self> {
+    pub(super) fn open(storage: &LocalFileStorage, key: &str, precondition: Precondition, permissions: Option<u32>) -> Result<Self> {
         let failed = |error: &io::Error| {
             let error = match Errno::from_io_error(error) {
                 // Reading, this is a missing file; writing, a file that stands
@@ -175,7 +203,7 @@ impl LocalWriter {
                 Some(Errno::NOTDIR | Errno::EXIST) => {
                     PersistError::new(ErrorCode::InvalidKey, "a file stands where the path needs a folder")
                 }
-                _ => local_error("create", error),
+                _ => local_error("create the file", error),
             };
             error.at(storage.locate(key))
         };
@@ -190,18 +218,21 @@ impl LocalWriter {
         }
         let sync = sync_handle(storage, &folder).map_err(|error| failed(&error))?;
         sweep(storage, &folder, path);
-        let (temporary, file) = create_temporary(storage, &folder, path).map_err(|error| failed(&error))?;
         // Who could not read the earlier file can't read this one either.
-        if let Ok(existing) = existing
-            && existing.is_file()
-            && let Err(error) = rustix::fs::fchmod(&file, Mode::from_raw_mode(existing.mode() & 0o777))
-        {
-            tracing::debug!(%error, "the earlier file's permissions could not be kept");
-        }
-        Ok(Self { storage: storage.clone(), key: key.to_owned(), precondition, folder, temporary, file, sync, unfinished: true })
+        let earlier = existing.ok().filter(Metadata::is_file).map(|existing| existing.mode());
+        let permissions = permissions.or(earlier).map(|mode| mode & PERMISSIONS);
+        let (temporary, file) = create_temporary(storage, &folder, path, permissions.is_some()).map_err(|error| failed(&error))?;
+        let (storage, key) = (storage.clone(), key.to_owned());
+        Ok(Self { storage, key, precondition, folder, temporary, file, permissions, written: 0, sync, unfinished: true })
     }
 
     fn publish(&mut self) -> io::Result<()> {
+        if let Some(permissions) = self.permissions
+            && let Err(error) = rustix::fs::fchmod(&self.file, Mode::from_raw_mode(permissions as _))
+        {
+            // It stays as private as it was made.
+            tracing::debug!(%error, "the permissions of the file could not be set");
+        }
         if self.storage.durability == Durability::Fsync {
             // Never tried again: after a failed sync the system may have
             // dropped the data and will report success.
@@ -242,11 +273,10 @@ fn rename_if_absent(folder: &Dir, from: &str, to: &str) -> io::Result<()> {
 
 impl StorageWriter for LocalWriter {
     fn write(&mut self, chunk: &[u8]) -> Result<()> {
-        self.storage
-            .disk
-            .file(&mut self.file)
-            .write_all(chunk)
-            .map_err(|error| local_error("write", &error).at(self.storage.locate(&self.key)))
+        let written = self.storage.disk.file(&mut self.file).write_all(chunk);
+        written.map_err(|error| local_error("write the file", &error).at(self.storage.locate(&self.key)))?;
+        self.written += chunk.len() as u64;
+        Ok(())
     }
 
     fn copy_range(&mut self, source: &str, offset: u64, length: u64, if_match: Option<&str>) -> Result<()> {
@@ -258,15 +288,22 @@ impl StorageWriter for LocalWriter {
     fn commit(mut self: Box<Self>) -> Result<ObjectInfo> {
         self.publish().map_err(|error| {
             let lost_race = self.precondition == Precondition::IfAbsent && error.kind() == io::ErrorKind::AlreadyExists;
-            let error = if lost_race { already_exists() } else { local_error("store", &error) };
+            let error = if lost_race { already_exists() } else { local_error("store the file", &error) };
             error.at(self.storage.locate(&self.key))
         })?;
         // From here on the object is there, whatever happens.
         let (path, _) = split(&self.key);
         let synced = sync_folder(&self.storage, self.sync.as_ref(), path);
-        let info = synced.and_then(|()| cap_std::fs::File::from_std(self.file.try_clone()?).metadata());
-        info.map(|metadata| object_info(&self.key, &metadata))
-            .map_err(|error| not_durable("the file is there", &error).at(self.storage.locate(&self.key)))
+        synced.map_err(|error| not_durable("the file is there", &error).at(self.storage.locate(&self.key)))?;
+        let announced = self.storage.disk.before(&Operation::Stat(&self.key));
+        let metadata = announced.and_then(|()| cap_std::fs::File::from_std(self.file.try_clone()?).metadata());
+        Ok(match metadata {
+            Ok(metadata) => object_info(&self.key, &metadata),
+            Err(error) => {
+                tracing::debug!(%error, "a file that was written can't be looked at");
+                ObjectInfo { key: self.key.clone(), size: self.written, storage_time: since_boot(), ..ObjectInfo::default() }
+            }
+        })
     }
 }
 
@@ -298,5 +335,5 @@ pub(super) fn delete(storage: &LocalFileStorage, key: &str) -> Result<()> {
         let synced = sync_folder(storage, sync.as_ref(), path);
         Ok(synced.map_err(|error| not_durable("the file is deleted", &error).at(storage.locate(key))))
     });
-    removed.map_err(|error| local_error("delete", &error).at(storage.locate(key)))?
+    removed.map_err(|error| local_error("delete the file", &error).at(storage.locate(key)))?
 }

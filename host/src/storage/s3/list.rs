@@ -7,15 +7,84 @@ use percent_encoding::percent_decode_str;
 use super::client::Connection;
 use super::conditions::PROBE;
 use super::error::Failure;
-use super::listed_info;
-use crate::key::{check_key, split};
-use crate::storage::{LevelEntry, ObjectInfo, behind};
+use super::{S3StorageAdapter, listed_info};
+use crate::key::{Wanted, problem};
+use crate::storage::{LevelEntry, Listed, Listing, ObjectInfo, behind, not_a_key};
 
 /// The most keys that S3 gives at a time.
 const MAX_PAGE: i32 = 1000;
 
 /// Pages that a server may give without getting on; S3 itself gives hardly any.
 const MAX_IDLE_PAGES: u32 = 100;
+
+/// What a page has.
+enum Entry {
+    Object(ObjectInfo),
+    Level(String),
+    /// A name that can't be a key, as far as it is text, and why.
+    NotAKey(Vec<u8>, &'static str),
+}
+
+impl Entry {
+    fn name(&self) -> &[u8] {
+        match self {
+            Self::Object(info) => info.key.as_bytes(),
+            Self::Level(prefix) => prefix.as_bytes(),
+            Self::NotAKey(name, _) => name,
+        }
+    }
+}
+
+/// What is listed, and how far that is.
+struct Place {
+    prefix: String,
+    start_after: Option<String>,
+    one_level: bool,
+    token: Option<String>,
+    /// The last key of all, and how many pages have brought no later one.
+    last_key: Vec<u8>,
+    idle_pages: u32,
+    ended: bool,
+}
+
+impl Place {
+    fn new(prefix: &str, start_after: Option<String>, one_level: bool) -> Self {
+        let prefix = prefix.to_owned();
+        Self { prefix, start_after, one_level, token: None, last_key: Vec::new(), idle_pages: 0, ended: false }
+    }
+}
+
+/// A listing, page by page.
+pub(super) fn walk(storage: S3StorageAdapter, prefix: &str, start_after: Option<&str>) -> Listing {
+    let place = Place::new(prefix, start_after.map(str::to_owned), false);
+    let (mut place, mut page, prefix) = (Some(place), Vec::new().into_iter(), prefix.to_owned());
+    Box::new(std::iter::from_fn(move || {
+        loop {
+            match page.next() {
+                Some(Entry::Object(info)) => return Some(Ok(Listed::Object(info))),
+                Some(Entry::Level(_)) => {}
+                Some(Entry::NotAKey(name, problem)) => {
+                    let (key, error) = not_a_key(&name, problem, &storage);
+                    return Some(Ok(Listed::Unreadable { key, error }));
+                }
+                None => {
+                    let mut next = place.take().filter(|place| !place.ended)?;
+                    let listed = storage.run(&prefix, |connection| async move {
+                        let entries = connection.next_page(&mut next, MAX_PAGE).await?;
+                        Ok((entries, next))
+                    });
+                    match listed {
+                        Err(error) => return Some(Err(error)),
+                        Ok((entries, next)) => {
+                            page = entries.into_iter();
+                            place = Some(next);
+                        }
+                    }
+                }
+            }
+        }
+    }))
+}
 
 impl Connection {
     pub(super) async fn list(&self, prefix: &str, start_after: Option<String>, limit: u32) -> Result<Vec<ObjectInfo>, Failure> {
@@ -34,86 +103,99 @@ impl Connection {
     async fn entries(&self, prefix: &str, start_after: Option<String>, limit: u32, one_level: bool) -> Result<Vec<LevelEntry>, Failure> {
         let limit = limit as usize;
         let mut found: Vec<LevelEntry> = Vec::new();
-        let mut page_token: Option<String> = None;
-        // The last key of all, and how many pages have brought no later one.
-        let (mut last_key, mut idle_pages) = (String::new(), 0);
-        while found.len() < limit {
-            let page = i32::try_from(limit - found.len()).unwrap_or(MAX_PAGE).min(MAX_PAGE);
-            let send = |client: Client| {
-                let list = client.list_objects_v2().bucket(&self.bucket).max_keys(page);
-                // Keys may hold what XML can't.
-                list.encoding_type(EncodingType::Url)
-                    .set_prefix(Some(prefix.to_owned()).filter(|prefix| !prefix.is_empty()))
-                    // A server may list a prefix again that keys behind it have.
-                    .set_start_after(start_after.as_deref().map(|after| if one_level { behind(prefix, after) } else { after.to_owned() }))
-                    .set_delimiter(one_level.then(|| "/".to_owned()))
-                    .set_continuation_token(page_token.clone())
-                    .send()
-            };
-            let listed = self.request("ListObjectsV2", 0, send).await?;
-            // Damaged XML may read as a shorter listing.
-            let count = listed.key_count().map(|count| usize::try_from(count).unwrap_or_default());
-            if listed.is_truncated().is_none()
-                || count.is_some_and(|count| count != listed.contents().len() + listed.common_prefixes().len())
-            {
-                return Err(Failure::bad_answer("the answer is not a whole listing"));
-            }
-            let before = last_key.clone();
-            let is_encoded = listed.encoding_type() == Some(&EncodingType::Url);
-            let read = |name: Option<&str>| {
-                let name = name?;
-                let read = if is_encoded { decoded(name) } else { Some(name.to_owned()) };
-                if read.is_none() {
-                    tracing::debug!(name, "left out: it is not UTF-8");
+        let mut place = Place::new(prefix, start_after, one_level);
+        while found.len() < limit && !place.ended {
+            let most = i32::try_from(limit - found.len()).unwrap_or(MAX_PAGE).min(MAX_PAGE);
+            found.extend(self.next_page(&mut place, most).await?.into_iter().filter_map(|entry| match entry {
+                Entry::Object(info) => Some(LevelEntry::Object(info)),
+                Entry::Level(prefix) => Some(LevelEntry::Prefix(prefix)),
+                // Who reads it is told that it is no key.
+                Entry::NotAKey(name, _) => {
+                    String::from_utf8(name).ok().map(|key| LevelEntry::Object(ObjectInfo { key, ..ObjectInfo::default() }))
                 }
-                read
-            };
-            // Some servers begin with the key itself.
-            let is_wanted = |name: &str| name.starts_with(prefix) && start_after.as_ref().is_none_or(|after| name > after.as_str());
-            let page_start = found.len();
-            for object in listed.contents() {
-                let Some(key) = read(object.key()) else { continue };
-                last_key = last_key.max(key.clone());
-                // Somebody tries out what the service keeps.
-                if split(&key).1.starts_with(PROBE) {
-                    continue;
-                }
-                // A folder's marker, or what no key of ours can be.
-                if check_key(&key).is_err() {
-                    tracing::debug!(key, "left out: it can't be the key of a snapshot");
-                    continue;
-                }
-                if is_wanted(&key) {
-                    found.push(LevelEntry::Object(listed_info(&key, object.size(), object.e_tag(), object.last_modified())?));
-                }
-            }
-            for level in listed.common_prefixes() {
-                let Some(level) = read(level.prefix()) else { continue };
-                last_key = last_key.max(level.clone());
-                if is_wanted(&level) && check_key(level.trim_end_matches('/')).is_ok() && !level.ends_with("//") {
-                    found.push(LevelEntry::Prefix(level));
-                }
-            }
-            // The two kinds come apart.
-            if let Some(page) = found.get_mut(page_start..) {
-                page.sort_by(|a, b| a.name().cmp(b.name()));
-            }
-            let next = listed.next_continuation_token().map(str::to_owned);
-            if listed.is_truncated() != Some(true) || next.is_none() {
-                break;
-            }
-            idle_pages = if last_key > before { 0 } else { idle_pages + 1 };
-            if idle_pages > MAX_IDLE_PAGES || next == page_token {
-                return Err(Failure::bad_answer("the service's listing goes in a circle"));
-            }
-            page_token = next;
+            }));
         }
         found.truncate(limit);
+        Ok(found)
+    }
+
+    /// The next page of a listing, at most so many entries.
+    async fn next_page(&self, place: &mut Place, most: i32) -> Result<Vec<Entry>, Failure> {
+        let Place { prefix, start_after, one_level, token, .. } = &*place;
+        let send = |client: Client| {
+            let list = client.list_objects_v2().bucket(&self.bucket).max_keys(most);
+            // Keys may hold what XML can't.
+            list.encoding_type(EncodingType::Url)
+                .set_prefix(Some(prefix.clone()).filter(|prefix| !prefix.is_empty()))
+                // A server may list a prefix again that keys behind it have.
+                .set_start_after(start_after.as_deref().map(|after| if *one_level { behind(prefix, after) } else { after.to_owned() }))
+                .set_delimiter(one_level.then(|| "/".to_owned()))
+                .set_continuation_token(token.clone())
+                .send()
+        };
+        let listed = self.request("ListObjectsV2", 0, send).await?;
+        // Damaged XML may read as a shorter listing.
+        let count = listed.key_count().map(|count| usize::try_from(count).unwrap_or_default());
+        if listed.is_truncated().is_none() || count.is_some_and(|count| count != listed.contents().len() + listed.common_prefixes().len()) {
+            return Err(Failure::bad_answer("the answer is not a whole listing"));
+        }
+        let is_encoded = listed.encoding_type() == Some(&EncodingType::Url);
+        let read = |name: &str| if is_encoded { decoded(name) } else { name.as_bytes().to_vec() };
+        // Some servers begin with the key itself.
+        let wanted = Wanted { prefix, start_after: start_after.as_deref() };
+        let mut last_key = place.last_key.clone();
+        let mut found = Vec::new();
+        for object in listed.contents() {
+            let Some(name) = object.key().map(read) else { continue };
+            if name > last_key {
+                last_key.clone_from(&name);
+            }
+            // Somebody tries out what the service keeps.
+            if name.rsplit(|byte| *byte == b'/').next().is_some_and(|name| name.starts_with(PROBE.as_bytes())) {
+                continue;
+            }
+            // A folder's marker stands for no object.
+            let is_marker = name.ends_with(b"/") && object.size() == Some(0);
+            if !wanted.has(&name) || is_marker {
+                continue;
+            }
+            found.push(match String::from_utf8(name) {
+                Err(name) => Entry::NotAKey(name.into_bytes(), "a key is UTF-8"),
+                Ok(key) => match problem(&key) {
+                    Some(problem) => Entry::NotAKey(key.into_bytes(), problem),
+                    None => Entry::Object(listed_info(&key, object.size(), object.e_tag(), object.last_modified())?),
+                },
+            });
+        }
+        for level in listed.common_prefixes() {
+            let Some(level) = level.prefix().map(read) else { continue };
+            if level > last_key {
+                last_key.clone_from(&level);
+            }
+            if wanted.has(&level) {
+                found.push(match String::from_utf8(level) {
+                    Err(name) => Entry::NotAKey(name.into_bytes(), "a key is UTF-8"),
+                    Ok(level) => Entry::Level(level),
+                });
+            }
+        }
+        // The two kinds come apart.
+        found.sort_by(|a, b| a.name().cmp(b.name()));
+        let next = listed.next_continuation_token().map(str::to_owned);
+        if listed.is_truncated() != Some(true) || next.is_none() {
+            place.ended = true;
+            return Ok(found);
+        }
+        place.idle_pages = if last_key > place.last_key { 0 } else { place.idle_pages + 1 };
+        if place.idle_pages > MAX_IDLE_PAGES || next == place.token {
+            return Err(Failure::bad_answer("the service's listing goes in a circle"));
+        }
+        (place.last_key, place.token) = (last_key, next);
         Ok(found)
     }
 }
 
 /// A key from a listing, in which `+` stands for a space.
-fn decoded(key: &str) -> Option<String> {
-    percent_decode_str(&key.replace('+', " ")).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+fn decoded(key: &str) -> Vec<u8> {
+    percent_decode_str(&key.replace('+', " ")).collect()
 }

@@ -34,8 +34,8 @@ use crate::error::{ErrorCode, PersistError, Result};
 use crate::health::HealthCheck;
 use crate::key::check_key;
 use crate::storage::{
-    Capabilities, DeleteFailure, LevelEntry, ObjectInfo, Precondition, ReadAnswer, ReadOptions, ReadRequest, StorageAdapter, StorageReader,
-    StorageWriter, WriteOptions, delete_if_absent,
+    Capabilities, DeleteFailure, LevelEntry, Listing, ObjectInfo, Precondition, ReadAnswer, ReadOptions, ReadRequest, StorageAdapter,
+    StorageReader, StorageWriter, WriteOptions, delete_if_absent,
 };
 
 /// Small operations at once that a bucket is asked for by who has many: each
@@ -201,6 +201,11 @@ impl StorageAdapter for S3StorageAdapter {
     fn list_level(&self, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<LevelEntry>> {
         let (owned, start_after) = (prefix.to_owned(), start_after.map(str::to_owned));
         self.run(prefix, |connection| async move { connection.list_level(&owned, start_after, limit).await })
+    }
+
+    fn walk(&self, prefix: &str, start_after: Option<&str>) -> Option<Listing> {
+        let storage = Self { connection: Arc::clone(&self.connection), cancel: self.cancel.clone() };
+        Some(list::walk(storage, prefix, start_after))
     }
 
     fn with_cancel(&self, cancel: &CancelToken) -> Option<Arc<dyn StorageAdapter>> {

@@ -1,0 +1,395 @@
+//! A listing of files as keys, in the order of the keys' bytes, whatever the
+//! system calls its folders: each folder is read once, unless it has more names
+//! than there is room for.
+
+use crate::key::{Wanted, folder_problem, is_temporary, problem, split};
+use crate::names::Names;
+
+/// What a folder has, as it is read.
+#[derive(Clone, Copy, Debug)]
+pub enum Name<'a> {
+    /// A file, or a link to something.
+    File(&'a [u8]),
+    /// A folder.
+    Folder(&'a [u8]),
+    /// Something whose name the system can't tell, since it is not UTF-8.
+    Unnamed,
+}
+
+/// Where folders are read.
+pub trait Folders {
+    /// A folder that is open.
+    type Folder;
+    /// What fails.
+    type Error;
+
+    /// Opens the folder of a path, which is empty for the root or ends with `/`.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn open(&mut self, path: &str) -> Result<Self::Folder, Self::Error>;
+
+    /// Hands out all names in a folder.
+    ///
+    /// # Errors
+    /// What the system says; what was handed out until then counts.
+    fn read(&mut self, folder: &Self::Folder, path: &str, each: &mut dyn FnMut(Name<'_>)) -> Result<(), Self::Error>;
+
+    /// Whether an error says that a folder is not there any more.
+    fn is_gone(error: &Self::Error) -> bool;
+}
+
+/// What a walk comes to.
+#[derive(Debug)]
+pub enum Found<E> {
+    /// A file, or a link to something, of this key.
+    File(String),
+    /// A folder of the level that was asked for.
+    Folder(String),
+    /// A name that can't be a key, and why. What is below such a folder has no
+    /// keys either.
+    NotAKey {
+        /// The path; that of a folder ends with `/`. For names that can't be
+        /// told, that of the folder that they are in.
+        path: Vec<u8>,
+        /// The rule that it breaks.
+        problem: &'static str,
+    },
+    /// A folder that can't be opened, or not be read to its end.
+    Unreadable {
+        /// Its path, which ends with `/`.
+        path: String,
+        /// Why.
+        error: E,
+    },
+}
+
+/// How much a walk may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// Bytes of names, of all folders that are being listed together.
+    pub total: usize,
+    /// Bytes of names that a folder may have in any case.
+    pub least: usize,
+    /// Names of one folder.
+    pub most: usize,
+}
+
+/// No key has more folders: each takes two of its bytes.
+const MAX_DEPTH: usize = 512;
+
+impl Room {
+    /// So many bytes of names for the whole walk.
+    pub const fn of(total: usize) -> Self {
+        // A sixteenth is kept for folders that are deep in others with many names.
+        Self { total, least: total / (16 * MAX_DEPTH), most: usize::MAX }
+    }
+
+    /// The same where only the first so many entries are of interest.
+    #[must_use]
+    pub const fn first(self, count: usize) -> Self {
+        // Once it is full, half of the names go.
+        Self { most: count.saturating_mul(2), ..self }
+    }
+}
+
+struct Level<F> {
+    folder: F,
+    path: String,
+    names: Names,
+    /// The name that was given out last.
+    last: Option<Vec<u8>>,
+    is_reported: bool,
+}
+
+/// A listing that keeps its place.
+pub struct Walk<F: Folders> {
+    prefix: String,
+    start_after: Option<String>,
+    /// Whether folders behind the prefix are entries themselves.
+    one_level: bool,
+    room: Room,
+    levels: Vec<Level<F::Folder>>,
+    pending: Option<Found<F::Error>>,
+}
+
+impl<F: Folders> Walk<F> {
+    /// Begins in the folder that all keys with the prefix are in; none if no key
+    /// has it.
+    ///
+    /// # Errors
+    /// Where that folder can't be read: with its path, which is empty for the
+    /// root.
+    pub fn start(folders: &mut F, wanted: Wanted<'_>, one_level: bool, room: Room) -> Result<Option<Self>, (String, F::Error)> {
+        if !wanted.is_possible() {
+            return Ok(None);
+        }
+        let path = match split(wanted.prefix).0 {
+            "" => String::new(),
+            path => format!("{path}/"),
+        };
+        let (prefix, start_after) = (wanted.prefix.to_owned(), wanted.start_after.map(str::to_owned));
+        let mut walk = Self { prefix, start_after, one_level, room, levels: Vec::new(), pending: None };
+        match walk.enter(folders, path.clone(), None) {
+            Ok(None) => Ok(Some(walk)),
+            Ok(Some(error)) | Err(error) => Err((path, error)),
+        }
+    }
+
+    fn wanted(&self) -> Wanted<'_> {
+        Wanted { prefix: &self.prefix, start_after: self.start_after.as_deref() }
+    }
+
+    /// The bytes of names that are held.
+    pub fn memory(&self) -> usize {
+        self.levels.iter().map(|level| level.names.memory()).sum()
+    }
+
+    /// The folders that are being listed, from the first to the deepest, with
+    /// their paths.
+    pub fn folders(&self) -> impl DoubleEndedIterator<Item = (&F::Folder, &str)> {
+        self.levels.iter().map(|level| (&level.folder, level.path.as_str()))
+    }
+
+    /// Opens a folder and reads it, from behind a name on. Gives what kept it from
+    /// being read to its end.
+    fn enter(&mut self, folders: &mut F, path: String, last: Option<Vec<u8>>) -> Result<Option<F::Error>, F::Error> {
+        let folder = folders.open(&path)?;
+        let reserved = self.room.least.saturating_mul(MAX_DEPTH).min(self.room.total / 2);
+        let left = self.room.total.saturating_sub(reserved + self.memory());
+        // Those in it have to have some, too.
+        let mut names = Names::new((left / 8 * 7).max(self.room.least), self.room.most);
+        let wanted = self.wanted();
+        let mut key = Vec::new();
+        let read = folders.read(&folder, &path, &mut |name| {
+            let (name, is_folder) = match name {
+                Name::File(name) => (name, false),
+                Name::Folder(name) => (name, true),
+                Name::Unnamed => (&b""[..], false),
+            };
+            if std::str::from_utf8(name).is_ok_and(is_temporary) {
+                return;
+            }
+            key.clear();
+            key.extend_from_slice(path.as_bytes());
+            key.extend_from_slice(name);
+            if is_folder {
+                key.push(b'/');
+            }
+            let is_wanted = if is_folder && !self.one_level { wanted.may_be_below(&key) } else { wanted.has(shown(&key)) };
+            let name = key.get(path.len()..).unwrap_or_default();
+            if is_wanted && last.as_ref().is_none_or(|last| name > last.as_slice()) {
+                names.add(name);
+            }
+        });
+        names.sort();
+        self.levels.push(Level { folder, path, names, last, is_reported: read.is_err() });
+        Ok(read.err())
+    }
+
+    /// What comes next.
+    pub fn next(&mut self, folders: &mut F) -> Option<Found<F::Error>> {
+        loop {
+            if let Some(found) = self.pending.take() {
+                return Some(found);
+            }
+            let level = self.levels.last_mut()?;
+            let Some(name) = level.names.next_name() else {
+                self.go_on(folders);
+                continue;
+            };
+            // A folder that changes may be read with a name twice.
+            if level.last.as_deref() == Some(name) {
+                continue;
+            }
+            let mut path = level.path.as_bytes().to_vec();
+            path.extend_from_slice(name);
+            level.last = Some(name.to_vec());
+            if let Some(found) = self.visit(folders, path) {
+                return Some(found);
+            }
+        }
+    }
+
+    /// Reads what there was no room for in the deepest folder, or leaves it.
+    fn go_on(&mut self, folders: &mut F) {
+        let Some(level) = self.levels.pop() else { return };
+        if level.names.is_complete() {
+            return;
+        }
+        let (path, last, is_reported) = (level.path, level.last, level.is_reported);
+        let failed = match self.enter(folders, path.clone(), last) {
+            Ok(failed) => failed,
+            Err(error) => Some(error),
+        };
+        if let Some(error) = failed.filter(|error| !is_reported && !F::is_gone(error)) {
+            self.pending = Some(Found::Unreadable { path, error });
+        }
+    }
+
+    fn visit(&mut self, folders: &mut F, path: Vec<u8>) -> Option<Found<F::Error>> {
+        let is_unnamed = self.levels.last().is_some_and(|level| level.path.len() == path.len());
+        let is_folder = path.last() == Some(&b'/');
+        let problem = match std::str::from_utf8(&path) {
+            _ if is_unnamed => Some("a name in this folder is not UTF-8"),
+            Err(_) => Some("a key is UTF-8"),
+            Ok(path) if is_folder => folder_problem(path),
+            Ok(key) => problem(key),
+        };
+        if let Some(problem) = problem {
+            let path = shown(&path).to_vec();
+            return self.wanted().has(&path).then_some(Found::NotAKey { path, problem });
+        }
+        let path = String::from_utf8(path).ok()?;
+        if !is_folder {
+            return Some(Found::File(path));
+        }
+        if self.one_level {
+            return Some(Found::Folder(path));
+        }
+        let error = match self.enter(folders, path.clone(), None) {
+            Ok(error) => error?,
+            Err(error) => error,
+        };
+        // Where a listing goes on behind it, it was reported before.
+        (!F::is_gone(&error) && self.wanted().has(&path)).then_some(Found::Unreadable { path, error })
+    }
+}
+
+/// The path of a folder as an entry: that of the root needs one.
+fn shown(path: &[u8]) -> &[u8] {
+    if path.is_empty() { b"./" } else { path }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+
+    /// Folders by their paths, and how often each was read.
+    #[derive(Default)]
+    struct Tree {
+        folders: BTreeMap<String, BTreeSet<Vec<u8>>>,
+        closed: BTreeSet<String>,
+        reads: BTreeMap<String, usize>,
+        most: usize,
+    }
+
+    impl Tree {
+        fn add(&mut self, key: &[u8]) {
+            let mut path = String::new();
+            let mut rest = key;
+            while let Some(end) = rest.iter().position(|byte| *byte == b'/') {
+                let (name, behind) = (&rest[..=end], &rest[end + 1..]);
+                self.folders.entry(path.clone()).or_default().insert(name.to_vec());
+                path.push_str(std::str::from_utf8(name).unwrap());
+                rest = behind;
+            }
+            self.folders.entry(path).or_default().insert(rest.to_vec());
+        }
+
+        fn walk(&mut self, prefix: &str, after: Option<&str>, room: Room) -> Vec<String> {
+            let mut found = Vec::new();
+            let Some(mut walk) = Walk::start(self, Wanted { prefix, start_after: after }, false, room).unwrap() else { return found };
+            while let Some(next) = walk.next(self) {
+                self.most = self.most.max(walk.memory());
+                found.push(match next {
+                    Found::File(key) => key,
+                    Found::NotAKey { path, problem } => format!("{}: {problem}", path.escape_ascii()),
+                    Found::Unreadable { path, error } => format!("{path}: {error}"),
+                    Found::Folder(path) => panic!("{path}"),
+                });
+            }
+            found
+        }
+    }
+
+    impl Folders for Tree {
+        type Folder = ();
+        type Error = &'static str;
+
+        fn open(&mut self, path: &str) -> Result<(), &'static str> {
+            if self.closed.contains(path) { Err("closed") } else { Ok(()) }
+        }
+
+        fn read(&mut self, (): &(), path: &str, each: &mut dyn FnMut(Name<'_>)) -> Result<(), &'static str> {
+            *self.reads.entry(path.to_owned()).or_default() += 1;
+            for name in self.folders.get(path).into_iter().flatten() {
+                each(match name.as_slice() {
+                    b"?" => Name::Unnamed,
+                    [name @ .., b'/'] => Name::Folder(name),
+                    name => Name::File(name),
+                });
+            }
+            Ok(())
+        }
+
+        fn is_gone(_: &&'static str) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn every_key_comes_once_and_in_order_whatever_the_room() {
+        let mut keys: Vec<String> = (0..700).map(|number| format!("{:02}/{}/k{number}", number % 30, number % 7)).collect();
+        keys.extend((0..2000).map(|number| format!("flat-{number:04}")));
+        keys.sort();
+        for (room, reads) in [
+            (Room::of(64 << 20), Some(1)),
+            (Room { total: 3000, least: 300, most: usize::MAX }, None),
+            (Room { total: 0, least: 0, most: usize::MAX }, None),
+            (Room::of(64 << 20).first(3), None),
+        ] {
+            let mut tree = Tree::default();
+            keys.iter().for_each(|key| tree.add(key.as_bytes()));
+            assert!(tree.walk("", None, room) == keys, "{room:?}");
+            if let Some(reads) = reads {
+                assert!(tree.reads.values().all(|count| *count == reads), "{:?}", tree.reads);
+                assert_eq!(tree.reads.len(), 30 * 7 + 30 + 1);
+            } else {
+                // A name is held whatever the room is, one of each folder.
+                let bound = if room.most == usize::MAX { room.total.max(4 * 30) } else { 4 * 6 * 20 };
+                assert!(tree.most <= bound, "{} bytes of {room:?}", tree.most);
+            }
+            let after = keys.get(1000).map(String::as_str);
+            assert_eq!(
+                tree.walk("flat-", after, room).len(),
+                keys.iter().filter(|key| Some(key.as_str()) > after && key.starts_with("flat-")).count()
+            );
+        }
+    }
+
+    #[test]
+    fn what_can_be_no_key_and_what_is_closed_are_said_in_their_places() {
+        let mut tree = Tree::default();
+        let long = "n".repeat(200);
+        let deep = [long.as_str(); 6].join("/");
+        for key in ["a/1", "closed/x", "b/?", "b/x", "c\n/x", "c\n2", ".persist-1.tmp", ".persist-2.tmp/x", deep.as_str(), "?"] {
+            tree.add(key.as_bytes());
+        }
+        tree.add(b"z\xff");
+        tree.closed.insert("closed/".to_owned());
+        let folder = format!("{}/", [long.as_str(); 5].join("/"));
+        let expected = [
+            "./: a name in this folder is not UTF-8".to_owned(),
+            "a/1".to_owned(),
+            "b/: a name in this folder is not UTF-8".to_owned(),
+            "b/x".to_owned(),
+            "c\\n/: a key has no control characters".to_owned(),
+            "c\\n2: a key has no control characters".to_owned(),
+            "closed/: closed".to_owned(),
+            format!("{folder}{long}: a key has at most 1,024 bytes"),
+            "z\\xff: a key is UTF-8".to_owned(),
+        ];
+        assert_eq!(tree.walk("", None, Room::of(1 << 20)), expected);
+        // One at a time, from behind the one before.
+        for (found, next) in [("./", 1), ("b/", 3), ("c\n/", 5), ("closed/", 7)] {
+            assert_eq!(tree.walk("", Some(found), Room::of(1 << 20).first(1)), expected[next..], "{found:?}");
+        }
+        assert_eq!(tree.walk("closed", Some("closed/"), Room::of(1 << 20)), Vec::<String>::new());
+        assert!(Walk::start(&mut tree, Wanted { prefix: "closed/", start_after: None }, false, Room::of(1)).is_err());
+        assert!(Walk::start(&mut tree, Wanted { prefix: "a//", start_after: None }, false, Room::of(1)).unwrap().is_none());
+    }
+}
