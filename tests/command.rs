@@ -249,19 +249,122 @@ fn what_is_no_snapshot_is_refused() {
     }
 }
 
+/// As with gzip and cp -p.
 #[test]
-fn a_replaced_file_keeps_who_may_read_it() {
+fn a_private_state_stays_private() {
     let folder = folder();
     let folder = folder.path();
     let mode = |name: &str| fs::metadata(folder.join(name)).expect("it is there").permissions().mode() & 0o777;
-    for name in ["x.gz", "secret.json"] {
-        fs::write(folder.join(name), "").expect("a file");
-        fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o600)).expect("permissions");
+    let set_mode = |name: &str, mode| fs::set_permissions(folder.join(name), fs::Permissions::from_mode(mode)).expect("permissions");
+    for (file, snapshot) in [(0o600, "private.gz"), (0o640, "group.zst"), (0o664, "shared.gz")] {
+        set_mode("state.json", file);
+        ok_in(folder, &["snapshot", "state.json", snapshot]);
+        let restored = format!("out/{snapshot}.json");
+        ok_in(folder, &["restore", snapshot, "-o", &restored]);
+        ok_in(folder, &["copy", snapshot, &format!("copied/{snapshot}")]);
+        ok_in(folder, &["salvage", snapshot, "-o", "salvaged.json"]);
+        for name in [snapshot, &restored, &format!("copied/{snapshot}"), "salvaged.json"] {
+            assert_eq!(mode(name), file, "{name}");
+        }
     }
+    ok_in(folder, &["copy", "--recursive", "copied", "again"]);
+    assert_eq!([mode("again/private.gz"), mode("again/group.zst"), mode("again/shared.gz")], [0o600, 0o640, 0o664]);
+    // The source decides, also where a file is replaced.
+    set_mode("state.json", 0o600);
+    ok_in(folder, &["snapshot", "state.json", "shared.gz"]);
+    assert_eq!(mode("shared.gz"), 0o600);
+    // Without a source, the replaced file does, and else the umask.
+    let from_stdin = |name: &str| {
+        let mut save = persist();
+        save.current_dir(folder).args(["snapshot", "-", name]);
+        assert!(pipe(save, STATE).status.success());
+    };
+    set_mode("group.zst", 0o640);
+    from_stdin("group.zst");
+    from_stdin("new.gz");
+    fs::write(folder.join("other"), "").expect("a file");
+    assert_eq!((mode("group.zst"), mode("new.gz")), (0o640, mode("other")));
+}
+
+#[test]
+fn a_snapshot_that_could_not_be_found_again_is_refused() {
+    let folder = folder();
+    let folder = folder.path();
+    let long = format!("{}/x.gz", [&*"n".repeat(200); 6].join("/"));
+    assert_eq!(long.len(), 1_210);
+    let absolute = folder.join(&long).display().to_string();
+    for path in [long.as_str(), &absolute, "odd\u{7}.gz", "odd\nfolder/x.gz", ".persist-1.tmp/x.gz"] {
+        let done = run_in(folder, &["snapshot", "state.json", path]);
+        assert!(done.code == 2 && done.stderr.contains("could not be listed"), "{path}: {done:?}");
+        let error = json(&run_in(folder, &["snapshot", "state.json", path, "--json"]).stderr);
+        assert_eq!(error["code"], "invalid-key", "{error}");
+        assert!(error["hint"].as_str().is_some_and(|hint| hint.contains("go to its folder first")), "{error}");
+    }
+    assert_eq!(files(folder), ["state.json"], "nothing is made");
     ok_in(folder, &["snapshot", "state.json", "x.gz"]);
-    ok_in(folder, &["restore", "x.gz", "-o", "secret.json"]);
-    assert_eq!((mode("x.gz"), mode("secret.json")), (0o600, 0o600));
-    assert_eq!(fs::read(folder.join("secret.json")).expect("the state"), STATE);
+    for path in [&long, "odd\u{7}.gz"] {
+        let done = run_in(folder, &["copy", "x.gz", path]);
+        assert!(done.code == 2 && done.stderr.contains("could not be listed"), "{path}: {done:?}");
+    }
+    // What is there already can be read, and deleted.
+    fs::create_dir(folder.join("odd\nfolder")).expect("a folder");
+    fs::copy(folder.join("x.gz"), folder.join("odd\nfolder/x.gz")).expect("a copy");
+    assert_eq!(ok_in(folder, &["restore", "odd\nfolder/x.gz"]).as_bytes(), STATE);
+    ok_in(folder, &["delete", "odd\nfolder/x.gz", "--yes"]);
+}
+
+#[test]
+fn a_name_that_can_be_no_key_is_reported_by_list_and_copy() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let folder = folder();
+    let folder = folder.path();
+    ok_in(folder, &["snapshot", "state.json", "s/a.gz"]);
+    ok_in(folder, &["snapshot", "state.json", "s/z.gz"]);
+    for name in [&b"no text \xff"[..], b"odd\x07"] {
+        fs::copy(folder.join("s/a.gz"), folder.join("s").join(OsStr::from_bytes(name))).expect("a copy");
+    }
+    for arguments in [&["list", "s"][..], &["copy", "--recursive", "s", "copied"]] {
+        let done = run_in(folder, arguments);
+        assert_eq!(done.code, 2, "{done:?}");
+        assert!(done.stdout.contains("a.gz") && done.stdout.contains("z.gz"), "{done:?}");
+        assert!(done.stderr.contains("no text \\xff") && done.stderr.contains("a key is UTF-8"), "{done:?}");
+        assert!(done.stderr.contains("odd\\u{7}") && done.stderr.contains("a key has no control characters"), "{done:?}");
+    }
+    assert_eq!(files(&folder.join("copied")), ["a.gz", "z.gz"]);
+}
+
+/// Root may follow what it has made itself, and not what somebody else has put in
+/// its way.
+#[test]
+fn what_another_user_links_to_is_not_replaced() {
+    let folder = folder();
+    let folder = folder.path();
+    fs::write(folder.join("victim"), "precious").expect("a file");
+    ok_in(folder, &["snapshot", "state.json", "x.gz"]);
+    let shared = folder.join("shared");
+    fs::create_dir(&shared).expect("a folder");
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o1777)).expect("permissions");
+    symlink("../victim", shared.join("link")).expect("a link");
+    let is_root = nix::unistd::geteuid().is_root();
+    if is_root {
+        std::os::unix::fs::lchown(shared.join("link"), Some(65_534), Some(65_534)).expect("its owner");
+    }
+    for arguments in [
+        &["snapshot", "state.json", "shared/link"][..],
+        &["copy", "x.gz", "shared/link"],
+        &["restore", "x.gz", "-o", "shared/link"],
+        &["salvage", "x.gz", "-o", "shared/link"],
+    ] {
+        let done = run_in(folder, arguments);
+        if is_root {
+            assert!(done.code == 6 && done.stderr.contains("the link belongs to another user"), "{arguments:?}: {done:?}");
+            assert_eq!(fs::read(folder.join("victim")).expect("the file"), b"precious");
+        } else {
+            assert_eq!(done.code, 0, "one's own: {arguments:?}: {done:?}");
+        }
+        assert!(shared.join("link").is_symlink(), "{arguments:?}");
+    }
 }
 
 #[test]

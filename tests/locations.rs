@@ -150,6 +150,51 @@ fn a_link_is_followed_unless_it_is_to_be_deleted() {
     assert_eq!(base.locate_followed("link").unwrap().to_string(), at("link"));
 }
 
+/// Root may follow what it has made itself, and not what somebody else has put in
+/// its way. A test that does not run as root has no links but its own.
+#[test]
+fn a_link_of_another_user_in_a_shared_folder_is_not_written_through() {
+    use std::os::unix::fs::{PermissionsExt, lchown, symlink};
+    const NOBODY: u32 = 65_534;
+    let is_root = nix::unistd::geteuid().is_root();
+    let folder = tempfile::tempdir().unwrap();
+    let shared = folder.path().join("shared");
+    std::fs::create_dir(&shared).unwrap();
+    let set_mode = |mode| std::fs::set_permissions(&shared, std::fs::Permissions::from_mode(mode)).unwrap();
+    symlink("../victim.gz", shared.join("link")).unwrap();
+    // A chain whose first link is one's own.
+    symlink("shared/link", folder.path().join("first")).unwrap();
+    let victim = folder.path().join("shared/../victim.gz").display().to_string();
+    let config = StorageConfig::local();
+    let of_another = |owner: u32| {
+        if is_root {
+            lchown(shared.join("link"), Some(owner), Some(owner)).unwrap();
+        }
+        is_root && owner != 0
+    };
+    for (mode, owner) in [(0o1777, NOBODY), (0o777, NOBODY), (0o775, NOBODY), (0o1777, 0), (0o755, NOBODY), (0o755, 0)] {
+        set_mode(mode);
+        let is_refused = of_another(owner) && mode & 0o022 != 0;
+        for path in ["shared/link", "first"].map(|name| folder.path().join(name)) {
+            // Whoever reads follows it.
+            assert_eq!(config.locate_followed(&path).unwrap().to_string(), victim);
+            let location = config.locate_to_write(&path);
+            if is_refused {
+                let error = location.expect_err("it is another user's");
+                assert_eq!(error.code(), ErrorCode::AccessDenied);
+                assert!(error.location().unwrap().ends_with("shared/link") && error.detail().hint.is_some(), "{error:?}");
+            } else {
+                assert_eq!(location.unwrap().to_string(), victim, "{mode:o} {owner}");
+            }
+        }
+    }
+    // In a folder of another user's, its mode does not matter.
+    if of_another(NOBODY) {
+        lchown(&shared, Some(NOBODY), Some(NOBODY)).unwrap();
+        assert_eq!(config.locate_to_write(shared.join("link")).expect_err("it is theirs").code(), ErrorCode::AccessDenied);
+    }
+}
+
 proptest! {
     /// Whatever is written is a location or an error that names it; and what a
     /// location prints means the same location.

@@ -72,6 +72,13 @@ pub trait Host {
     /// As [`locate`](Self::locate).
     fn locate_followed(&self, text: &str) -> Result<StorageLocation>;
 
+    /// The same for who writes a snapshot, which has to be one that can be listed;
+    /// a link of another user's may not be followed.
+    ///
+    /// # Errors
+    /// As [`locate`](Self::locate), `InvalidKey` and `AccessDenied`.
+    fn locate_to_write(&self, text: &str) -> Result<StorageLocation>;
+
     /// A location as it can be given to the next command.
     ///
     /// # Errors
@@ -105,11 +112,18 @@ pub trait Host {
     /// Each part may fail to be read, and the waiting for it be cancelled.
     fn parts(&self, state: Box<dyn Read + Send>) -> Box<dyn FnMut() -> Result<io::Result<Vec<u8>>>>;
 
-    /// Begins to write a snapshot.
+    /// Begins to write a snapshot. A file gets these permissions, if the host has
+    /// such a thing: those of the state's file.
     ///
     /// # Errors
     /// What the storage says, and `Configuration` for options that are not valid.
-    fn writer(&self, location: &StorageLocation, options: SnapshotOptions, durability: Durability) -> Result<Box<dyn Writer>>;
+    fn writer(
+        &self,
+        location: &StorageLocation,
+        options: SnapshotOptions,
+        durability: Durability,
+        permissions: Option<u32>,
+    ) -> Result<Box<dyn Writer>>;
 
     /// Begins to read a snapshot, whose state goes to `output` (`-` is stdout).
     ///
@@ -147,13 +161,14 @@ pub trait Host {
     /// `NotFound` for a folder that is not there, `Configuration` for what is none.
     fn list(&self, folder: &str) -> Result<Entries>;
 
-    /// A file of the user's that is written.
+    /// A file of the user's that is written, with the permissions of the snapshot's
+    /// file at `source`, if the host has such a thing.
     ///
     /// # Errors
     /// `Configuration` for what is no path, `AlreadyExists` for what is there and may
     /// not be replaced (also from [`FileWriter::commit`], if it came meanwhile), and
     /// what the disk says.
-    fn create_file(&self, path: &Path, size: Option<u64>, if_exists: IfExists) -> Result<Box<dyn FileWriter>>;
+    fn create_file(&self, path: &Path, size: Option<u64>, if_exists: IfExists, source: &StorageLocation) -> Result<Box<dyn FileWriter>>;
 
     /// Shows how far the work on so many bytes is, where somebody is watching;
     /// `doing` is one word.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use persist_model::StorageLocation;
 
 use crate::host::{Host, Reader};
 use crate::output::{Failure, Output, exact_bytes, printable, seal_note};
@@ -27,12 +28,18 @@ pub struct Arguments {
     if_exists: IfExists,
 }
 
-fn copy(host: &impl Host, mut reader: Box<dyn Reader>, arguments: &Arguments, output: &Output) -> Result<(), Failure> {
+fn copy(
+    host: &impl Host,
+    source: &StorageLocation,
+    mut reader: Box<dyn Reader>,
+    arguments: &Arguments,
+    output: &Output,
+) -> Result<(), Failure> {
     let path = &arguments.output;
     let size = reader.metadata().uncompressed_size;
     // Before anything is made: the first block is where most damage shows.
     let mut next = reader.next_chunk()?;
-    let mut target = Target::open(host, path, Some(size), arguments.if_exists)?;
+    let mut target = Target::open(host, path, Some(size), arguments.if_exists, source)?;
     let mut progress = host.progress(output, "restoring", Some(size));
     let mut done = 0;
     while let Some(chunk) = next {
@@ -49,7 +56,7 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
     check_output(host, &arguments.output, &location)?;
     let reader = host.reader(&location, &arguments.output)?;
     let metadata = reader.metadata().clone();
-    copy(host, reader, arguments, output)?;
+    copy(host, &location, reader, arguments, output)?;
     if arguments.output == Path::new("-") {
         // Stdout has the state, and nothing else.
         return Ok(());

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+#[cfg(unix)]
+use std::fs::Metadata;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -116,10 +118,23 @@ fn parse_label(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// Opens the state, and says how large it is if that is known.
-fn open_state(path: &Path) -> Result<(Box<dyn Read + Send>, Option<u64>)> {
+/// A state that is open.
+struct State {
+    bytes: Box<dyn Read + Send>,
+    /// Its size and its permissions, if they are known.
+    size: Option<u64>,
+    permissions: Option<u32>,
+}
+
+/// Who may read, write and run a file.
+#[cfg(unix)]
+fn permissions(metadata: &Metadata) -> u32 {
+    std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777
+}
+
+fn open_state(path: &Path) -> Result<State> {
     if path == Path::new("-") {
-        return Ok((Box::new(io::stdin()), None));
+        return Ok(State { bytes: Box::new(io::stdin()), size: None, permissions: None });
     }
     let opened = File::open(path).and_then(|file| {
         let metadata = file.metadata()?;
@@ -132,7 +147,11 @@ fn open_state(path: &Path) -> Result<(Box<dyn Read + Send>, Option<u64>)> {
             .hint("give the file that holds it"));
     }
     let size = metadata.is_file().then_some(metadata.len());
-    Ok((Box::new(file), size))
+    #[cfg(unix)]
+    let permissions = metadata.is_file().then(|| permissions(&metadata));
+    #[cfg(not(unix))]
+    let permissions = None;
+    Ok(State { bytes: Box::new(file), size, permissions })
 }
 
 fn state_failed(path: &Path, error: &io::Error) -> PersistError {
@@ -213,8 +232,8 @@ impl Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Failure> {
-    let location = host.locate_followed(&arguments.dest)?;
-    let (state, size) = open_state(&arguments.state).map_err(|error| match error.code() {
+    let location = host.locate_to_write(&arguments.dest)?;
+    let State { bytes, size, permissions } = open_state(&arguments.state).map_err(|error| match error.code() {
         ErrorCode::NotFound => error.hint(host.missing_advice(&arguments.state)),
         _ => error,
     })?;
@@ -226,13 +245,13 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
         output.note("the memory of this command ends with it: nothing is kept");
     }
     let options = arguments.options(size)?;
-    let mut parts = Parts { next: host.parts(state), path: &arguments.state };
+    let mut parts = Parts { next: host.parts(bytes), path: &arguments.state };
     // Before anything is made. A file's size is known, and its name was given.
     let first = if size.is_none() && !arguments.allow_empty { Some(parts.next()?) } else { None };
     if first.as_ref().is_some_and(Vec::is_empty) {
         return Err(nothing_came(host, &arguments.state).into());
     }
-    let mut writer = host.writer(&location, options, arguments.durability)?;
+    let mut writer = host.writer(&location, options, arguments.durability, permissions)?;
     let first = first.map_or_else(|| parts.next(), Ok)?;
     write_all(first, &mut parts, &mut *writer, host.progress(output, "saving", size))?;
     let metadata = writer.commit()?;

@@ -35,11 +35,12 @@ pub enum Target {
 }
 
 impl Target {
-    /// Opens the target of `--output`: `-` is stdout. `size` is a hint.
+    /// Opens the target of `--output`: `-` is stdout. `size` is a hint, and
+    /// `source` the snapshot whose permissions a file gets.
     ///
     /// # Errors
     /// As [`Host::create_file`].
-    pub fn open(host: &impl Host, path: &Path, size: Option<u64>, if_exists: IfExists) -> Result<Self> {
+    pub fn open(host: &impl Host, path: &Path, size: Option<u64>, if_exists: IfExists, source: &StorageLocation) -> Result<Self> {
         if path == Path::new("-") || path == Path::new("/dev/stdout") {
             return Ok(Self::Stdout);
         }
@@ -47,9 +48,15 @@ impl Target {
         let is_descriptor = path.starts_with("/dev/fd") || path.starts_with("/proc") || path == Path::new("/dev/stderr");
         let is_stream = path.metadata().is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir());
         if is_descriptor || is_stream {
+            // Nor does a state go where another user's link leads.
+            if let Err(error) = StorageLocation::from_path_to_write(path)
+                && error.code() == ErrorCode::AccessDenied
+            {
+                return Err(error);
+            }
             return File::options().append(true).open(path).map(Self::Stream).map_err(|error| stream_failed(path, &error));
         }
-        Ok(Self::File(host.create_file(path, size, if_exists)?))
+        Ok(Self::File(host.create_file(path, size, if_exists, source)?))
     }
 
     /// Appends to the state.

@@ -218,6 +218,19 @@ impl StorageConfig {
         }
     }
 
+    /// As [`locate`](Self::locate), for who writes a snapshot: as
+    /// [`locate_followed`](Self::locate_followed), but that a link of another
+    /// user's in a folder that others can write is not followed, and that a
+    /// snapshot that could not be listed is refused.
+    ///
+    /// # Errors
+    /// Those of [`locate`](Self::locate), `AccessDenied` for such a link, and
+    /// `InvalidKey` for a path of over 1,024 bytes, one with control characters or
+    /// that is not UTF-8, and the names of unfinished writes.
+    pub fn locate_to_write(&self, text: impl AsRef<OsStr>) -> Result<StorageLocation> {
+        self.paths().to_write(self.locate(text)?)
+    }
+
     fn paths(&self) -> LocalPaths<'_> {
         LocalPaths::below(self.local_base_path.as_deref())
     }
@@ -267,9 +280,10 @@ impl StorageConfig {
     /// there yet.
     ///
     /// # Errors
-    /// Those of [`open_folder`](Self::open_folder) but `NotFound`.
+    /// Those of [`open_folder`](Self::open_folder) but `NotFound`, and `InvalidKey`
+    /// as [`locate_to_write`](Self::locate_to_write).
     pub fn open_folder_to_write(&self, text: impl AsRef<OsStr>) -> Result<(Arc<dyn StorageAdapter>, String)> {
-        self.open_located(&self.locate_folder(text)?)
+        self.open_located(&self.locate_folder_to_write(text)?)
     }
 
     fn open_located(&self, folder: &StorageLocation) -> Result<(Arc<dyn StorageAdapter>, String)> {
@@ -284,6 +298,15 @@ impl StorageConfig {
     /// `Configuration` for what is no folder.
     pub fn locate_folder(&self, text: impl AsRef<OsStr>) -> Result<StorageLocation> {
         self.folder(text.as_ref(), false)
+    }
+
+    /// As [`locate_folder`](Self::locate_folder), for who writes snapshots there.
+    ///
+    /// # Errors
+    /// Those of [`locate_folder`](Self::locate_folder), and `InvalidKey` as
+    /// [`locate_to_write`](Self::locate_to_write).
+    pub fn locate_folder_to_write(&self, text: impl AsRef<OsStr>) -> Result<StorageLocation> {
+        self.paths().folder_to_write(self.locate_folder(text)?)
     }
 
     fn folder(&self, text: &OsStr, has_to_exist: bool) -> Result<StorageLocation> {

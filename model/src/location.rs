@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{ErrorCode, PersistError, Result};
-use crate::key::check_key;
+use crate::key::{MAX_KEY_BYTES, check_key, is_temporary, problem};
 
 /// How often a symlink is followed before it is taken for a circle.
 const MAX_LINKS: usize = 40;
@@ -96,7 +96,22 @@ impl StorageLocation {
         let mut path = path.to_owned();
         for _ in 0..MAX_LINKS {
             let Ok(target) = std::fs::read_link(&path) else { break };
-            path = path.parent().unwrap_or(Path::new("")).join(target);
+            path = folder_of(&path).join(target);
+        }
+        Self::from_path(&path)
+    }
+
+    /// The same for who writes: a link that another user has put into a folder
+    /// that others can write is not followed, since what it leads to would be
+    /// replaced. WASI knows no users, so that it is followed there.
+    ///
+    /// # Errors
+    /// Those of [`from_path`](Self::from_path), and `AccessDenied` for such a link.
+    pub fn from_path_to_write(path: &Path) -> Result<Self> {
+        let mut path = path.to_owned();
+        for _ in 0..MAX_LINKS {
+            let Some(target) = target_to_write(&path)? else { break };
+            path = folder_of(&path).join(target);
         }
         Self::from_path(&path)
     }
@@ -115,6 +130,65 @@ impl StorageLocation {
             Self::Local { key, .. } | Self::S3 { key, .. } | Self::Memory { key } => key,
         }
     }
+}
+
+/// The folder that a path is in, empty for the current one.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
+}
+
+/// What a link leads to, none for what is no link.
+#[cfg(not(unix))]
+fn target_to_write(path: &Path) -> Result<Option<PathBuf>> {
+    Ok(std::fs::read_link(path).ok())
+}
+
+/// What a link leads to, none for what is no link.
+#[cfg(unix)]
+fn target_to_write(path: &Path) -> Result<Option<PathBuf>> {
+    use std::os::unix::fs::MetadataExt;
+    let look = || path.symlink_metadata().ok().filter(std::fs::Metadata::is_symlink);
+    let identity = |link: &std::fs::Metadata| (link.dev(), link.ino(), link.ctime(), link.ctime_nsec());
+    let refused = |message: &str| {
+        let error = PersistError::new(ErrorCode::AccessDenied, message).at(path.display());
+        Err(error.hint("give the path that it leads to, if that is what you mean"))
+    };
+    let Some(before) = look() else { return Ok(None) };
+    let me = rustix::process::geteuid().as_raw();
+    let is_trusted = |owner: u32| owner == me || owner == 0;
+    if !is_trusted(before.uid()) {
+        let folder = Some(folder_of(path)).filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // A folder that can't be looked at is none that can be trusted.
+        let is_private = |folder: std::fs::Metadata| is_trusted(folder.uid()) && folder.mode() & 0o022 == 0;
+        if !folder.metadata().is_ok_and(is_private) {
+            return refused("access denied: the link belongs to another user");
+        }
+    }
+    let target = std::fs::read_link(path).ok();
+    if look().as_ref().map(identity) != Some(identity(&before)) {
+        return refused("access denied: the link was replaced while it was followed");
+    }
+    Ok(target)
+}
+
+/// Checks the path of a snapshot that is to be written: what a listing could not
+/// give as a key would be lost sight of.
+///
+/// # Errors
+/// `InvalidKey` that says which rule it breaks.
+fn check_to_write(path: &Path) -> Result<()> {
+    let text = path.to_str();
+    let problem = match text {
+        None => Some("a key is UTF-8"),
+        // That of a key, but for what only paths have.
+        Some(text) => problem(text).filter(|_| text.len() > MAX_KEY_BYTES || text.chars().any(char::is_control)),
+    };
+    let is_unfinished =
+        || text.is_some_and(|text| text.split('/').any(is_temporary)).then_some("names like this are kept for unfinished writes");
+    let Some(problem) = problem.or_else(is_unfinished) else { return Ok(()) };
+    Err(PersistError::new(ErrorCode::InvalidKey, format!("a snapshot at this path could not be listed: {problem}"))
+        .at(path.to_string_lossy().escape_debug())
+        .hint("choose another name; where the path is too long, go to its folder first"))
 }
 
 /// How paths of local files are read: as in a shell, or below a base folder that
@@ -182,6 +256,34 @@ impl<'a> LocalPaths<'a> {
             _ => location.to_string(),
         };
         if text.starts_with('-') { format!("./{text}") } else { text }
+    }
+
+    /// The location for who writes a snapshot, by the same rules. One that could
+    /// not be found again is refused.
+    ///
+    /// # Errors
+    /// As [`locate`](Self::locate), `InvalidKey` for a path that no listing could
+    /// give, and `AccessDenied` for a link of another user's.
+    pub fn to_write(self, location: StorageLocation) -> Result<StorageLocation> {
+        match location {
+            StorageLocation::Local { root, key } if self.base.is_none() => {
+                let path = root.join(key);
+                check_to_write(&path)?;
+                StorageLocation::from_path_to_write(&path)
+            }
+            location => Ok(location),
+        }
+    }
+
+    /// The same for a folder that snapshots are to be written to.
+    ///
+    /// # Errors
+    /// `InvalidKey` for a path that no listing could give.
+    pub fn folder_to_write(self, folder: StorageLocation) -> Result<StorageLocation> {
+        if let (StorageLocation::Local { root, .. }, None) = (&folder, self.base) {
+            check_to_write(root)?;
+        }
+        Ok(folder)
     }
 
     /// A folder that was given whole; see [`folder`](Self::folder).
@@ -300,5 +402,36 @@ impl std::str::FromStr for StorageLocation {
 
     fn from_str(text: &str) -> Result<Self> {
         Self::parse(text)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_is_not_written_where_no_listing_could_find_it() {
+        let long = format!("{}/x.gz", [&*"n".repeat(200); 6].join("/"));
+        let paths = LocalPaths::below(None);
+        for path in [long.as_str(), &format!("/{long}"), "a/b\nc/x.gz", "a/x\u{7f}.gz", ".persist-1.tmp", "a/.persist-1.tmp/x.gz"] {
+            let location = paths.locate(Path::new(path)).expect("it can be read and deleted");
+            assert_eq!(paths.followed(location.clone()).expect("it can be read").to_string(), path);
+            let error = paths.to_write(location).expect_err(path);
+            assert_eq!((error.code(), error.detail().hint.is_some()), (ErrorCode::InvalidKey, true), "{path}: {error}");
+        }
+        let exact = format!("{}/{}", [&*"n".repeat(200); 5].join("/"), "x".repeat(1024 - 5 * 201));
+        for path in ["x.gz", "./x.gz", "../x.gz", "/srv//x.gz", ".persist/x.tmp", "é.gz", &exact] {
+            paths.to_write(paths.locate(Path::new(path)).expect(path)).expect(path);
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_that_is_not_utf8_takes_no_snapshot() {
+        use std::os::unix::ffi::OsStrExt;
+        let path = Path::new(std::ffi::OsStr::from_bytes(b"a\xff/x.gz"));
+        let paths = LocalPaths::below(None);
+        assert_eq!(paths.to_write(paths.locate(path).unwrap()).expect_err("it is not UTF-8").code(), ErrorCode::InvalidKey);
     }
 }

@@ -23,11 +23,14 @@ pub(crate) struct Place {
     storage: Arc<dyn StorageAdapter>,
 }
 
-/// The place of one snapshot: the storage, its key, and the location as text.
+/// The place of one snapshot: the storage and its key. What is to be written has
+/// to be a snapshot that can be listed.
 #[pyfunction]
-pub(crate) fn locate(path: &Bound<'_, PyAny>, settings: &Bound<'_, PyDict>) -> PyResult<(Place, String)> {
+#[pyo3(signature = (path, settings, to_write=false))]
+pub(crate) fn locate(path: &Bound<'_, PyAny>, settings: &Bound<'_, PyDict>, to_write: bool) -> PyResult<(Place, String)> {
     let (text, config) = options::place(path, settings)?;
-    Place::open(path.py(), &config, config.locate_followed(text.as_os_str()))
+    let text = text.as_os_str();
+    Place::open(path.py(), &config, if to_write { config.locate_to_write(text) } else { config.locate_followed(text) })
 }
 
 /// A folder, or what stands for one: the storage, and what keys in it begin

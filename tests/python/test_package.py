@@ -144,6 +144,17 @@ def test_any_class_can_be_registered() -> None:
     assert persist.restore("pair", into=Pair).right == 4
 
 
+@pytest.mark.parametrize("path", ["/".join(["n" * 200] * 6), "odd\x07/x.gz", ".persist-1.tmp/x.gz"])
+def test_a_snapshot_that_could_not_be_listed_is_refused(path: str, tmp_path: Path) -> None:
+    with pytest.raises(persist.PersistConfigurationError, match="could not be listed") as refused:
+        persist.snapshot({"a": 1}, tmp_path / path)
+    assert refused.value.code == "invalid-key"
+    assert refused.value.hint
+    assert not list(tmp_path.iterdir())
+    # Whoever reads finds nothing there.
+    assert not persist.snapshot_exists(tmp_path / path)
+
+
 def test_logs_arrive_in_logging(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, logger="persist_host"):
         persist.snapshot({"a-secret": 1}, "x.json.gz", agent_id="a")

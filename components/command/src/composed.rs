@@ -237,13 +237,19 @@ impl Host for Composed {
         self.folder(text, false)
     }
 
+    fn locate_to_write(&self, text: &str) -> Result<StorageLocation> {
+        self.paths().to_write(self.locate(text)?)
+    }
+
     fn missing_advice(&self, state: &Path) -> &'static str {
         if folder::is_given(state) { "check the path" } else { folder::GIVE }
     }
 
     fn is_same_file(&self, state: &Path, location: &StorageLocation) -> bool {
         let StorageLocation::Local { root, key } = location else { return false };
-        let Ok(StorageLocation::Local { root: folder, key: name }) = file_of(state) else { return false };
+        let Ok(StorageLocation::Local { root: folder, key: name }) = file_of(state, StorageLocation::from_path_followed) else {
+            return false;
+        };
         Folder::identity(&folder.join(name)).is_some_and(|state| Folder::identity(&root.join(key)) == Some(state))
     }
 
@@ -255,8 +261,8 @@ impl Host for Composed {
     }
 
     /// Always waits until the file survives a power cut, as far as the host can:
-    /// there is no way to tell the storage otherwise.
-    fn writer(&self, location: &StorageLocation, options: SnapshotOptions, _: Durability) -> Result<Box<dyn Writer>> {
+    /// there is no way to tell the storage otherwise. WASI has no permissions.
+    fn writer(&self, location: &StorageLocation, options: SnapshotOptions, _: Durability, _: Option<u32>) -> Result<Box<dyn Writer>> {
         let saver = self.at(location, wit::open_saver(&self.key(location, Use::Write)?, &options.into()))?;
         Ok(Box::new(Saver { saver, location: location.clone() }))
     }
@@ -298,7 +304,7 @@ impl Host for Composed {
         Ok(Box::new(listing))
     }
 
-    fn create_file(&self, path: &Path, _: Option<u64>, if_exists: IfExists) -> Result<Box<dyn FileWriter>> {
+    fn create_file(&self, path: &Path, _: Option<u64>, if_exists: IfExists, _: &StorageLocation) -> Result<Box<dyn FileWriter>> {
         Ok(Box::new(StateFile::create(path, if_exists)?))
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use persist_cli::{FileWriter, IfExists};
 use persist_model::error::PATH_ADVICE;
-use persist_model::key::{check_file_key, is_temporary, unlocked_temporary_name};
+use persist_model::key::{check_file_key, is_swept, is_unlocked_temporary, unlocked_temporary_name};
 use persist_model::{ErrorCode, PersistError, Result, StorageLocation};
 
 use crate::folder;
@@ -55,11 +55,16 @@ fn failed(doing: &str, path: &Path, error: &io::Error) -> PersistError {
     }
 }
 
-/// Removes what others left unfinished in a folder, as the storage does. Best
-/// effort: what can't be removed now is left to the next write.
+/// Removes what others left unfinished in a folder, as the storage does: now and
+/// then where it is large. Best effort: what can't be removed now is left to a
+/// later write.
 fn sweep(folder: &Path) {
+    let size = fs::metadata(folder).map_or(0, |metadata| metadata.len());
+    if !is_swept(size, wasip2::random::random::get_random_u64()) {
+        return;
+    }
     let Ok(entries) = fs::read_dir(folder) else { return };
-    for entry in entries.flatten().filter(|entry| entry.file_name().to_str().is_some_and(is_temporary)) {
+    for entry in entries.flatten().filter(|entry| entry.file_name().to_str().is_some_and(is_unlocked_temporary)) {
         let written = entry.metadata().and_then(|metadata| metadata.modified());
         if written.is_ok_and(|written| written.elapsed().is_ok_and(|age| age > ABANDONED)) {
             let _ = fs::remove_file(entry.path());
@@ -71,17 +76,36 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
+/// What WASI's libc calls a descriptor that is not for this.
+const EBADF: i32 = 8;
+
 /// Makes durable what was named in a folder, where the host can.
-fn sync_folder(path: &Path) {
-    let _ = File::open(folder_of(path)).and_then(|folder| folder.sync_all());
+fn sync_folder(path: &Path) -> io::Result<()> {
+    use io::ErrorKind as Kind;
+    match File::open(folder_of(path)).and_then(|folder| folder.sync_all()) {
+        // No such thing here, or not for folders.
+        Err(error)
+            if error.raw_os_error() == Some(EBADF)
+                || matches!(error.kind(), Kind::Unsupported | Kind::InvalidInput | Kind::IsADirectory | Kind::PermissionDenied) =>
+        {
+            Ok(())
+        }
+        synced => synced,
+    }
 }
 
-/// The location of a file that a state goes to: a path or a URL, which a link may
-/// lead to.
-pub(crate) fn file_of(path: &Path) -> Result<StorageLocation> {
+fn not_durable(path: &Path, error: &io::Error) -> PersistError {
+    let code = ErrorCode::NotDurable;
+    let message = format!("the file is there, but may not survive a power cut: the folder could not be synced ({error})");
+    PersistError::new(code, message).at(path.display()).hint(code.advice().unwrap_or_default())
+}
+
+/// The location of a file that a state goes to: a path or a URL; `follow` says
+/// what a link leads to.
+pub(crate) fn file_of(path: &Path, follow: fn(&Path) -> Result<StorageLocation>) -> Result<StorageLocation> {
     match path.to_str() {
         Some(text) if text.contains("://") => StorageLocation::parse(text),
-        _ => StorageLocation::from_path_followed(path),
+        _ => follow(path),
     }
 }
 
@@ -92,7 +116,7 @@ fn already_exists(path: &Path) -> PersistError {
 
 impl StateFile {
     pub(crate) fn create(path: &Path, if_exists: IfExists) -> Result<Self> {
-        let location = file_of(path)?;
+        let location = file_of(path, StorageLocation::from_path_to_write)?;
         let StorageLocation::Local { root, key } = &location else {
             let error = PersistError::new(ErrorCode::InvalidArgument, "the state can only go to a local file").at(location);
             return Err(error.hint("give a path, or - for stdout"));
@@ -144,8 +168,7 @@ impl FileWriter for StateFile {
             _ => failed("store", &self.path, &error),
         })?;
         self.is_there = true;
-        sync_folder(&self.path);
-        Ok(())
+        sync_folder(&self.path).map_err(|error| not_durable(&self.path, &error))
     }
 }
 

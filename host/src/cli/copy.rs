@@ -182,7 +182,7 @@ fn copy(source: &Engine, key: &str, target: &Engine, target_key: &str, arguments
 
 fn copy_all(arguments: &Arguments, storage: &StorageArguments, config: &StorageConfig, output: &Output) -> Result<(), Failure> {
     let (source, prefix) = config.open_folder(&arguments.src)?;
-    let (from, to) = (config.locate_folder(&arguments.src)?, config.locate_folder(&arguments.dest)?);
+    let (from, to) = (config.locate_folder(&arguments.src)?, config.locate_folder_to_write(&arguments.dest)?);
     let target = config.open(&to)?;
     let workers = source.parallelism().max(target.parallelism()).min(MAX_WORKERS);
     let source = storage.engine()?.with_storage(source);
@@ -212,7 +212,7 @@ fn copy_all(arguments: &Arguments, storage: &StorageArguments, config: &StorageC
 
 fn copy_one(arguments: &Arguments, storage: &StorageArguments, config: &StorageConfig, output: &Output) -> Result<(), Failure> {
     let from = config.locate_followed(&arguments.src)?;
-    let to = config.locate_followed(target_of(arguments, config, from.key()))?;
+    let to = config.locate_to_write(target_of(arguments, config, from.key()))?;
     let source = storage.engine()?.with_storage(config.open(&from)?);
     let target = source.with_storage(config.open(&to)?).with_cancel(&interrupt::token());
     let source = source.with_cancel(&interrupt::token());

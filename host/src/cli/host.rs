@@ -83,12 +83,12 @@ impl<'a> Native<'a> {
     }
 }
 
-/// The location of a file that a state goes to: a path or a URL, which a link may
-/// lead to.
-fn file_of(path: &Path) -> Result<StorageLocation> {
+/// The location of a file that a state goes to: a path or a URL; `follow` says
+/// what a link leads to.
+fn file_of(path: &Path, follow: fn(&Path) -> Result<StorageLocation>) -> Result<StorageLocation> {
     match path.to_str() {
         Some(text) if text.contains("://") => StorageLocation::parse(text),
-        _ => StorageLocation::from_path_followed(path),
+        _ => follow(path),
     }
 }
 
@@ -200,10 +200,16 @@ impl Host for Native<'_> {
         matches!((null, stdin), (Ok(null), Ok(stdin)) if null == stdin)
     }
 
+    fn locate_to_write(&self, text: &str) -> Result<StorageLocation> {
+        self.config.locate_to_write(text)
+    }
+
     fn is_same_file(&self, state: &Path, location: &StorageLocation) -> bool {
         use std::os::unix::fs::MetadataExt;
         let StorageLocation::Local { root, key } = location else { return false };
-        let Ok(StorageLocation::Local { root: folder, key: name }) = file_of(state) else { return false };
+        let Ok(StorageLocation::Local { root: folder, key: name }) = file_of(state, StorageLocation::from_path_followed) else {
+            return false;
+        };
         let (Ok(state), Ok(dest)) = (folder.join(name).metadata(), root.join(key).metadata()) else { return false };
         state.is_file() && (state.dev(), state.ino()) == (dest.dev(), dest.ino())
     }
@@ -212,10 +218,16 @@ impl Host for Native<'_> {
         read_ahead(state, interrupt::token())
     }
 
-    fn writer(&self, location: &StorageLocation, options: SnapshotOptions, durability: persist_cli::Durability) -> Result<Box<dyn Writer>> {
+    fn writer(
+        &self,
+        location: &StorageLocation,
+        options: SnapshotOptions,
+        durability: persist_cli::Durability,
+        permissions: Option<u32>,
+    ) -> Result<Box<dyn Writer>> {
         let config = StorageConfig { durability: durability.into(), ..self.config.clone() };
         let storage = config.open(location)?;
-        let engine = self.engine()?.with_storage(storage).with_cancel(&interrupt::token());
+        let engine = self.engine()?.with_storage(storage).with_cancel(&interrupt::token()).with_permissions(permissions);
         Ok(Box::new(engine.writer(location.key(), options)?))
     }
 
@@ -244,13 +256,15 @@ impl Host for Native<'_> {
         Ok(Box::new(self.engine()?.with_storage(folder).with_cancel(&interrupt::token()).list(&prefix)))
     }
 
-    fn create_file(&self, path: &Path, size: Option<u64>, if_exists: IfExists) -> Result<Box<dyn FileWriter>> {
-        let location = file_of(path)?;
+    fn create_file(&self, path: &Path, size: Option<u64>, if_exists: IfExists, source: &StorageLocation) -> Result<Box<dyn FileWriter>> {
+        let location = file_of(path, StorageLocation::from_path_to_write)?;
         let StorageLocation::Local { root, key } = &location else {
             let error = PersistError::new(ErrorCode::InvalidArgument, "the state can only go to a local file").at(location);
             return Err(error.hint("give a path, or - for stdout"));
         };
-        let options = WriteOptions { precondition: if_exists.precondition(), object_size_hint: size, ..WriteOptions::default() };
+        let permissions = self.open(source)?.permissions(source.key());
+        let options =
+            WriteOptions { precondition: if_exists.precondition(), object_size_hint: size, permissions, ..WriteOptions::default() };
         Ok(Box::new(StateFile(LocalFileStorage::new(root).open_write(key, options)?)))
     }
 

@@ -112,7 +112,7 @@ pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Ou
             return Err(last_advice(error.at(location)).into());
         }
     }
-    let mut target = Target::open(&host, &arguments.output, None, arguments.if_exists)?;
+    let mut target = Target::open(&host, &arguments.output, None, arguments.if_exists, &location)?;
     let is_stdout = matches!(target, Target::Stdout);
     let mut progress = host.progress(output, "salvaging", None);
     let mut done = 0;

@@ -88,7 +88,7 @@ def locate(
     """
     check_names(arguments, known)
     storage = {name: arguments[name] for name in _STORAGE if name in arguments}
-    place, key = _persist.locate(path, storage)
+    place, key = _persist.locate(path, storage, known is SAVES)
     return place, key, {name: value for name, value in arguments.items() if name not in _STORAGE}
 
 

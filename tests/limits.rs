@@ -1,0 +1,184 @@
+//! The command where the system gives little: few threads, few addresses, folders
+//! that are closed. It works with less, or says what is missing; it never panics.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use nix::sys::resource::{Resource, setrlimit};
+use support::{Done, chat_bytes, files, ok_in};
+use tempfile::TempDir;
+
+/// Users with no other processes, for whom the number of threads can be limited;
+/// root has no limit.
+const ALONE: u32 = 64_993;
+const ALSO_ALONE: u32 = 64_994;
+
+/// A folder that any user can work in, with the command, a state and a place for
+/// compiled code.
+struct Place {
+    folder: TempDir,
+    command: PathBuf,
+    user: u32,
+}
+
+impl Place {
+    fn new(user: u32) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let command = folder.path().join("persist");
+        fs::copy(env!("CARGO_BIN_EXE_persist"), &command).unwrap();
+        fs::create_dir(folder.path().join("work")).unwrap();
+        fs::write(folder.path().join("work/state.json"), chat_bytes(3_000_000)).unwrap();
+        for (name, mode) in [("", 0o755), ("persist", 0o755), ("work", 0o777), ("work/state.json", 0o644)] {
+            fs::set_permissions(folder.path().join(name), fs::Permissions::from_mode(mode)).unwrap();
+        }
+        Self { folder, command, user }
+    }
+
+    fn work(&self) -> PathBuf {
+        self.folder.path().join("work")
+    }
+
+    /// Runs the command under a limit, as a user of its own if this one is root.
+    fn run(&self, limit: Option<(Resource, u64)>, cache: &Path, arguments: &[&str]) -> Done {
+        let mut command = Command::new(&self.command);
+        command.current_dir(self.work()).args(arguments).env("XDG_CACHE_HOME", cache).stdin(Stdio::null());
+        if nix::unistd::geteuid().is_root() {
+            command.uid(self.user).gid(self.user);
+        }
+        if let Some((resource, most)) = limit {
+            // SAFETY: it only sets a limit, which is safe between fork and exec.
+            unsafe { command.pre_exec(move || Ok(setrlimit(resource, most, most)?)) };
+        }
+        Done::from(command.output().expect("it starts"))
+    }
+
+    /// A folder for compiled code, which has to belong to who uses it.
+    fn cache(&self, name: &str) -> PathBuf {
+        let cache = self.folder.path().join(name);
+        fs::create_dir(&cache).unwrap();
+        if nix::unistd::geteuid().is_root() {
+            std::os::unix::fs::chown(&cache, Some(self.user), Some(self.user)).unwrap();
+        }
+        cache
+    }
+}
+
+fn assert_works_or_says_why(done: &Done, what: &str, codes: &[&str]) {
+    assert!(!done.stderr.contains("panicked"), "{what}: {done:?}");
+    if done.code == 0 {
+        return;
+    }
+    assert!(!done.stderr.is_empty(), "{what}: {done:?}");
+    for line in done.stderr.lines() {
+        let error: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{what}: {error}: {done:?}"));
+        assert!(codes.iter().any(|code| error["code"] == **code), "{what}: {done:?}");
+        assert_eq!(error["exit_code"], done.code, "{what}: {done:?}");
+        assert!(error["hint"].is_string(), "{what}: {done:?}");
+    }
+}
+
+#[test]
+fn few_threads_are_enough_or_it_is_said() {
+    let place = Place::new(ALONE);
+    let warm = place.cache("warm");
+    fs::write(place.work().join("small.json"), "{}").unwrap();
+    for (state, name) in [("state.json", "a.gz"), ("small.json", "many/x.zst")] {
+        let done = place.run(None, &warm, &["snapshot", state, name]);
+        assert_eq!(done.code, 0, "{done:?}");
+    }
+    let x = fs::read(place.work().join("many/x.zst")).unwrap();
+    for number in 0..300 {
+        fs::write(place.work().join(format!("many/{number}.zst")), &x).unwrap();
+    }
+    let commands: [&[&str]; 6] = [
+        &["snapshot", "state.json", "new.zst"],
+        &["snapshot", "state.json", "new.gz", "--workers", "8"],
+        &["restore", "a.gz", "-o", "out.json"],
+        &["list", "many"],
+        &["verify", "a.gz", "many/1.zst"],
+        &["copy", "--recursive", "many", "copied"],
+    ];
+    // Else the user's other processes count, too.
+    let is_root = nix::unistd::geteuid().is_root();
+    let (mut tried, mut worked) = (0, 0);
+    for threads in 1..=5 {
+        for is_warm in [true, false] {
+            // To compile takes its time: once for a command that writes, and once for
+            // one that lists.
+            for (number, arguments) in commands.into_iter().enumerate().filter(|(number, _)| is_warm || number % 3 == 0) {
+                let cache = if is_warm { warm.clone() } else { place.cache(&format!("cold-{threads}-{number}")) };
+                let arguments = [arguments, &["--json"]].concat();
+                let done = place.run(Some((Resource::RLIMIT_NPROC, threads)), &cache, &arguments);
+                let what = format!("{threads} threads, warm: {is_warm}, {arguments:?}");
+                assert_works_or_says_why(&done, &what, &["limit-exceeded"]);
+                // One for the command and one for its clock are enough.
+                assert!(done.code == 0 || threads < 2 || !is_root, "{what}: {done:?}");
+                tried += 1;
+                worked += u32::from(done.code == 0);
+                let _ = fs::remove_dir_all(place.work().join("copied"));
+            }
+        }
+    }
+    println!("{worked} of {tried} commands worked");
+    assert!(worked < tried, "the limit is none");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn few_addresses_are_enough_or_it_is_said() {
+    let place = Place::new(ALSO_ALONE);
+    let cache = place.cache("cache");
+    for limit in [4_000_000, 2_000_000, 1_000_000] {
+        for arguments in [
+            &["snapshot", "state.json", "x.gz"][..],
+            &["show", "x.gz"],
+            &["restore", "x.gz", "-o", "out.json"],
+            &["verify", "x.gz"],
+            &["list", "."],
+        ] {
+            let arguments = [arguments, &["--json"]].concat();
+            let done = place.run(Some((Resource::RLIMIT_AS, limit * 1024)), &cache, &arguments);
+            assert_works_or_says_why(&done, &format!("{limit} KiB, {arguments:?}"), &["memory-limit"]);
+            assert!(limit < 2_000_000 || done.code == 0, "{limit} KiB, {arguments:?}: {done:?}");
+        }
+    }
+    assert_eq!(fs::read(place.work().join("out.json")).unwrap(), chat_bytes(3_000_000));
+}
+
+#[test]
+fn a_closed_folder_is_reported_and_the_rest_is_listed_and_copied() {
+    let place = Place::new(ALSO_ALONE);
+    let cache = place.cache("cache");
+    for key in ["s/a.gz", "s/closed/x.gz", "s/d.gz", "s/unsearchable/y.gz"] {
+        let done = place.run(None, &cache, &["snapshot", "state.json", key]);
+        assert_eq!(done.code, 0, "{done:?}");
+    }
+    let set_mode = |name: &str, mode| fs::set_permissions(place.work().join(name), fs::Permissions::from_mode(mode)).unwrap();
+    set_mode("s/closed", 0o000);
+    // It can be opened, and nothing in it.
+    set_mode("s/unsearchable", 0o444);
+    for (arguments, given) in [(["list", "s", "--json"], 2), (["copy", "s", "copied"], 0)] {
+        let arguments = if given == 0 { vec!["copy", "--recursive", "s", "copied", "--json"] } else { arguments.to_vec() };
+        let done = place.run(None, &cache, &arguments);
+        assert_eq!(done.code, 6, "{done:?}");
+        assert_eq!(done.stdout.lines().count(), 2, "{done:?}");
+        for part in ["s/closed/", "s/unsearchable/"] {
+            assert!(done.stderr.lines().any(|line| line.contains(part) && line.contains("access-denied")), "{part}: {done:?}");
+        }
+    }
+    assert_eq!(files(&place.work().join("copied")), ["a.gz", "d.gz"]);
+    // The folder that is listed has to be readable.
+    let done = place.run(None, &cache, &["list", "s/closed"]);
+    assert!(done.code == 6 && done.stdout.is_empty(), "{done:?}");
+    for name in ["s/closed", "s/unsearchable"] {
+        set_mode(name, 0o755);
+    }
+    assert!(ok_in(&place.work(), &["list", "s"]).contains("unsearchable/y.gz"));
+}
