@@ -18,16 +18,17 @@ mod table;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use persist_guest::{SaveOptions, memory, snapshots};
-use persist_host::{Codec, CompileCache, Engine, LocalFileStorage, MemoryStorage, SnapshotOptions};
+use persist_host::{Codec, CompileCache, Durability, Engine, LocalFileStorage, MemoryStorage, SnapshotOptions};
 
 use state::{prose, state};
 use table::{Goal, Table, in_turn};
 
 /// What there is to measure, each by itself if it is named; the last two take
 /// minutes.
-const PARTS: [&str; 10] = ["phases", "native", "workers", "python", "small", "cold", "growth", "list", "peak", "choices"];
+const PARTS: [&str; 11] = ["phases", "native", "workers", "python", "small", "folder", "cold", "growth", "list", "peak", "choices"];
 const SLOW: [&str; 2] = ["peak", "choices"];
 
 /// Adds what it finds.
@@ -110,6 +111,30 @@ fn small(table: &mut Table, state: &[u8]) {
     }
     let [all] = in_turn(3, [&mut || (0..2000).for_each(|_| drop(engine.metadata("x").unwrap()))]);
     table.add("metadata reads a second", 2000.0 / all, None, "");
+}
+
+/// A save into a folder that has many snapshots, against one into an empty folder.
+/// Without waiting for the disk, which would hide what reading the folder takes.
+fn full_folder(table: &mut Table, state: &[u8]) {
+    const COUNT: usize = 20_000;
+    const SAVES: usize = 200;
+    let engine = engine(1);
+    let local = |folder: &Path| engine.with_storage(Arc::new(LocalFileStorage::new(folder).durability(Durability::None)));
+    let (few, many) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    local(many.path()).snapshot("first.json.zst", state, &options(Codec::Zstd)).unwrap();
+    let first = fs::read(many.path().join("first.json.zst")).unwrap();
+    for number in 0..COUNT {
+        fs::write(many.path().join(format!("{number:08}.json.zst")), &first).unwrap();
+    }
+    let next = |folder: &Path| {
+        let engine = local(folder);
+        (0..SAVES).for_each(|number| drop(engine.snapshot(&format!("next-{number}.json.zst"), state, &options(Codec::Zstd)).unwrap()));
+    };
+    let rounds = 15;
+    let [to_few, to_many] = in_turn(rounds, [&mut || next(few.path()), &mut || next(many.path())]);
+    let each = |seconds: f64| seconds / SAVES as f64 * 1e6;
+    let detail = format!("{:.0} us, into an empty folder {:.0} us", each(to_many), each(to_few));
+    table.add(format!("a save into a folder of {COUNT} snapshots / an empty one"), to_many / to_few, Goal::AtMost(1.2), detail);
 }
 
 /// The command, with its compiled code in this folder.
@@ -204,7 +229,7 @@ fn growth(table: &mut Table, prose: &[String], is_quick: bool) {
 /// How a listing grows with what there is.
 fn listing(table: &mut Table, is_quick: bool) {
     let folder = tempfile::tempdir().unwrap();
-    let local = LocalFileStorage::new(folder.path()).durability(persist_host::Durability::None);
+    let local = LocalFileStorage::new(folder.path()).durability(Durability::None);
     let engine = Engine::builder().storage(local).build().unwrap();
     let mut before = 0;
     for count in [10, 100, 1000, 10_000] {
@@ -267,6 +292,7 @@ fn main() {
         ("workers", &|table| workers(table, if is_quick { &ten_mb } else { &hundred_mb })),
         ("python", &|table| peers::against_python(table, &ten_mb)),
         ("small", &|table| small(table, &ten_kb)),
+        ("folder", &|table| full_folder(table, &ten_kb)),
         ("cold", &|table| cold(table, &ten_mb)),
         ("growth", &|table| growth(table, &prose, is_quick)),
         ("list", &|table| listing(table, is_quick)),
