@@ -8,6 +8,7 @@ mod support;
 use std::io::{Read as _, Seek as _};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -177,21 +178,52 @@ fn an_upload_that_is_gone_again_and_again_is_no_missing_object() {
 }
 
 #[test]
-fn a_large_state_in_memory_is_sent_again_as_a_whole() {
+fn a_large_state_in_memory_and_a_copy_are_sent_again_as_a_whole() {
     // More than is kept of an upload: two parts of 5 MiB.
     let state = support::noise(25 * MIB);
-    let server = Server::start();
+    let (server, other) = (Server::start(), Server::start());
     let proxy = Proxy::start(server.address);
     let adapter = adapter_with(&proxy.endpoint(), |options| {
         options.part_size = 5 * MIB;
         options.parallel = std::num::NonZeroUsize::new(2).expect("it is more than 0");
     });
     let engine = Engine::builder().compile_cache(persist_host::CompileCache::Folder(support::compile_cache())).build().expect("it runs");
-    let here = engine.with_storage(std::sync::Arc::new(adapter));
+    let (here, there) = (engine.with_storage(Arc::new(adapter)), engine.with_storage(Arc::new(other.adapter())));
     let options = SnapshotOptions { level: Some(1), ..SnapshotOptions::default() };
     proxy.inject(Operation::CompleteUpload, Fault::Answer(404, "NoSuchUpload"), When::First);
     here.snapshot("x.gz", &state, &options).expect("the second upload");
     assert!(here.restore("x.gz").expect("it is there") == state);
+    there.snapshot("x.gz", &state, &options).expect("it is saved");
+    proxy.heal();
+    proxy.inject(Operation::CompleteUpload, Fault::Answer(404, "NoSuchUpload"), When::First);
+    there.copy("x.gz", &here, "copy.gz", Precondition::None, |_| {}).expect("the second upload");
+    assert!(here.restore("copy.gz").expect("it is there") == state);
+}
+
+// ---- Memory -------------------------------------------------------------------------
+
+#[test]
+fn a_copy_of_a_folder_takes_no_more_memory_than_is_said() {
+    let (from, to) = (Server::start(), Server::start());
+    let engine = Engine::builder().compile_cache(persist_host::CompileCache::Folder(support::compile_cache())).build().expect("it runs");
+    let source = engine.with_storage(Arc::new(from.adapter()));
+    let options = SnapshotOptions { level: Some(1), ..SnapshotOptions::default() };
+    let state = support::noise(100 * MIB);
+    source.snapshot("a/0.gz", &state, &options).expect("it is saved");
+    for number in 1..8 {
+        source.copy("a/0.gz", &source, &format!("a/{number}.gz"), Precondition::None, |_| {}).expect("it is copied");
+    }
+    drop((state, source, engine));
+    let folder = tempfile::tempdir().expect("a folder");
+    let (here, there) = (folder.path().join("here").display().to_string(), format!("s3://{BUCKET}/a"));
+    for (endpoint, from, to) in [(from.endpoint(), &there, &here), (to.endpoint(), &here, &there)] {
+        let (done, memory) = run_measured(persist(&endpoint).args(["copy", "--recursive", from, to]));
+        assert_eq!(done.code, 0, "{done:?}");
+        println!("8 snapshots of 100 MiB from {from} to {to}: {} MiB", memory >> 20);
+        // And what the command takes that copies nothing.
+        assert!(memory < (512 + 64) << 20, "{} MiB", memory >> 20);
+    }
+    assert_eq!(to.adapter().list_objects("a/", None, 100).expect("it is listed").len(), 8);
 }
 
 // ---- Deletes --------------------------------------------------------------------

@@ -283,7 +283,7 @@ impl Engine {
     ) -> Result<Copied> {
         let options = options.into();
         let copied = Cell::new(0);
-        let copy = || {
+        let mut copy = || {
             let mut existing = None;
             let open = |metadata: &SnapshotMetadata| {
                 copied.set(0);
@@ -314,7 +314,15 @@ impl Engine {
                 (existing, None) => Ok(Copied { metadata: existing.unwrap_or(metadata), is_new: false }),
             }
         };
-        self.logged("copy", key, copy, |copied| metadata_sizes(&copied.metadata))
+        self.logged("copy", key, || sent_whole(&mut copy), |copied| metadata_sizes(&copied.metadata))
+    }
+
+    /// The most memory, in bytes, that copying a snapshot of this stored size to
+    /// another engine's storage takes at a time, beside an instance of the component.
+    #[cfg(feature = "cli")]
+    pub(crate) fn buffered_by_copy(&self, target: &Self, stored_size: u64) -> u64 {
+        let chunk = u64::from(STORED_CHUNK).min(stored_size);
+        self.storage.buffered(stored_size) + target.storage.buffered(stored_size) + chunk
     }
 
     /// The snapshot of this digest that is at a key, every byte of it checked; none

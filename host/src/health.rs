@@ -35,14 +35,14 @@ impl HealthCheck {
     }
 }
 
-/// For how long the throw-away object is still being deleted after the checks were
-/// cancelled.
-const CLEAN_UP: Duration = Duration::from_secs(5);
+/// How long after the checks were cancelled the delete of the throw-away object may
+/// begin; what has begun then ends as everything does that was cancelled.
+const CLEAN_UP: Duration = Duration::from_millis(500);
 
 /// Tries out a storage on a throw-away key below `prefix`: access, write, read,
 /// ranged read, list, conditions, delete. What can't work after a failure is
 /// left out, and so is the rest once `cancel` was cancelled. The key is deleted in
-/// any case, for which five seconds are left then.
+/// any case.
 pub fn check_health(storage: &Arc<dyn StorageAdapter>, prefix: &str, cancel: &CancelToken) -> Vec<HealthCheck> {
     let with = |token: &CancelToken| storage.with_cancel(token).unwrap_or_else(|| Arc::clone(storage));
     let stoppable = with(cancel);

@@ -22,6 +22,10 @@ const SNAPSHOTS: u32 = 200;
 /// Objects that are worth an instance of their own.
 const MIN_SHARE: usize = 4;
 
+/// Instances that look at objects at once, at most. Each asks for the ends of up to
+/// 128 in one call, which are 8 MiB: more instances would only take memory.
+const MAX_INSTANCES: usize = 4;
+
 /// The snapshots of a storage, in the order of their keys. Ends after an error.
 pub struct Snapshots {
     engine: Engine,
@@ -137,7 +141,7 @@ impl Snapshots {
     /// What the component says of these objects, on as many threads as the storage
     /// likes and the system has.
     fn look(&self, objects: &[ObjectInfo]) -> Vec<Result<ListEntry>> {
-        let share = objects.len().div_ceil(self.engine.storage().parallelism().max(1)).max(MIN_SHARE);
+        let share = objects.len().div_ceil(self.engine.storage().parallelism().clamp(1, MAX_INSTANCES)).max(MIN_SHARE);
         let shares: Vec<&[ObjectInfo]> = objects.chunks(share).collect();
         let (engine, prefix, filter) = (&self.engine, self.prefix.as_str(), wit::ListFilter::from(self.filter.clone()));
         let look = |share: &[ObjectInfo]| look_at(engine, prefix, &filter, share);

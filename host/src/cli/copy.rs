@@ -1,7 +1,7 @@
 //! `persist copy`
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use clap::Args;
@@ -76,8 +76,49 @@ fn report(output: &Output, from: &str, to: &str, copied: &Copied) -> Result<(), 
     output.report(&object, text)
 }
 
-/// Copies at once: each may hold the parts of two large objects in memory.
+/// Copies at once, as far as there is memory for them.
 const MAX_WORKERS: usize = 8;
+
+/// The most memory that all copies together take, in bytes.
+const MEMORY: u64 = 512 << 20;
+
+/// What a copy takes beside the parts of its objects: an instance of the component,
+/// which checks what passes.
+const INSTANCE: u64 = 16 << 20;
+
+/// The memory for all copies.
+struct Memory {
+    free: Mutex<u64>,
+    freed: Condvar,
+}
+
+/// A part of it, given back when it is dropped.
+struct Share<'a> {
+    memory: &'a Memory,
+    bytes: u64,
+}
+
+impl Memory {
+    fn new() -> Self {
+        Self { free: Mutex::new(MEMORY), freed: Condvar::new() }
+    }
+
+    /// Waits until so much is free. Who wants more than there is gets all of it.
+    fn take(&self, bytes: u64) -> Share<'_> {
+        let bytes = bytes.min(MEMORY);
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = self.freed.wait_while(free, |free| *free < bytes).unwrap_or_else(PoisonError::into_inner);
+        *free -= bytes;
+        Share { memory: self, bytes }
+    }
+}
+
+impl Drop for Share<'_> {
+    fn drop(&mut self) {
+        *self.memory.free.lock().unwrap_or_else(PoisonError::into_inner) += self.bytes;
+        self.memory.freed.notify_all();
+    }
+}
 
 /// What a recursive copy works on, and what there is to be told of it.
 struct Copying<'a> {
@@ -89,6 +130,7 @@ struct Copying<'a> {
     from: StorageLocation,
     target: Engine,
     to: StorageLocation,
+    memory: Memory,
     total: Mutex<Total>,
 }
 
@@ -137,9 +179,9 @@ impl Copying<'_> {
                 return;
             }
             let entry = listing.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let key = match entry {
+            let (key, size) = match entry {
                 None => return,
-                Some(Ok(ListEntry::Snapshot(metadata))) => metadata.key,
+                Some(Ok(ListEntry::Snapshot(metadata))) => (metadata.key, metadata.stored_size),
                 Some(Ok(ListEntry::Unreadable { error, .. })) if error.code() == ErrorCode::NotASnapshot => {
                     self.total().others += 1;
                     continue;
@@ -152,7 +194,9 @@ impl Copying<'_> {
             };
             let target_key = format!("{}{}", self.to.key(), key.strip_prefix(self.from.key()).unwrap_or(&key));
             let progress = Progress::new(self.output, "copying", None).shown_if(shows_progress);
+            let share = self.memory.take(INSTANCE + self.source.buffered_by_copy(&self.target, size));
             let copied = copy(&self.source, &key, &self.target, &target_key, self.arguments, progress);
+            drop(share);
             let mut total = self.total();
             match copied {
                 Ok(copied) => {
@@ -190,7 +234,7 @@ fn copy_all(arguments: &Arguments, storage: &StorageArguments, config: &StorageC
     let target = source.with_storage(target).with_cancel(&interrupt::token());
     let source = source.with_cancel(&interrupt::token());
     let listing = Mutex::new(source.list(&prefix));
-    let copying = Copying { arguments, config, output, source, from, target, to, total: Mutex::default() };
+    let copying = Copying { arguments, config, output, source, from, target, to, memory: Memory::new(), total: Mutex::default() };
     thread::scope(|scope| {
         // This thread is one of them, and all there is where no other is to be had.
         for _ in 1..workers {

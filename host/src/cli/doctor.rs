@@ -13,9 +13,10 @@ use crate::{HealthCheck, Result, StorageConfig, check_health};
 /// Try out whether a place works: credentials, region, bucket; write, read,
 /// list and delete on a throw-away key; conditions.
 ///
-/// Stopped by Ctrl-C, it still deletes the throw-away object. Exit code 0 if snapshots can be kept there, else that of what failed. A
-/// service that ignores conditions gets a warning: '--if-exists fail' and
-/// '--if-match' can't be used there.
+/// Stopped by Ctrl-C, it still deletes the throw-away object. Exit code 0 if
+/// snapshots can be kept there, else that of what failed. A service that ignores
+/// conditions gets a warning: '--if-exists fail' and '--if-match' can't be used
+/// there.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// The folder, or s3://bucket/prefix.
