@@ -215,6 +215,9 @@ impl Host for Native<'_> {
     }
 
     fn parts(&self, state: Box<dyn Read + Send>) -> Parts {
+        // Where threads are few, the engine's clock has to have its own before this
+        // one. What is wrong with the engine is said where it is needed.
+        let _ = self.engine();
         read_ahead(state, interrupt::token())
     }
 
