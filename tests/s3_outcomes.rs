@@ -66,6 +66,7 @@ fn run(command: &mut Command) -> Done {
 fn run_measured(command: &mut Command) -> (Done, u64) {
     let [mut stdout, mut stderr] = [tempfile::tempfile().expect("a file"), tempfile::tempfile().expect("a file")];
     command.stdin(Stdio::null()).stdout(stdout.try_clone().expect("a file")).stderr(stderr.try_clone().expect("a file"));
+    #[allow(clippy::zombie_processes, reason = "it is waited for by another call, which tells its memory")]
     let child = command.spawn().expect("persist starts");
     let pid = i32::try_from(child.id()).expect("a process id");
     let mut status = 0;
