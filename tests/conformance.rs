@@ -14,6 +14,7 @@ use std::sync::Arc;
 use persist_host::{LocalFileStorage, MemoryStorage, StorageBackend};
 use storage_suite::Storage;
 use support::moto::Moto;
+use support::proxy::Proxy;
 use support::server::Server;
 
 /// An empty storage, and what has to live as long as it.
@@ -32,6 +33,14 @@ fn memory() -> Fresh {
 fn s3() -> Fresh {
     let server = Server::start();
     (Arc::new(server.adapter()), Box::new(server))
+}
+
+/// The same, spoken to through TLS.
+fn s3_tls() -> Fresh {
+    support::tls::trust();
+    let server = Server::start();
+    let proxy = Proxy::start_tls(server.address);
+    (Arc::new(support::server::adapter(&proxy.endpoint())), Box::new((server, proxy)))
 }
 
 /// The other server: it has no signatures, but keys of any length.
@@ -54,6 +63,7 @@ macro_rules! conformance {
 macro_rules! without_the_longest_key {
     (the_longest_key_is_kept, $($check:ident),* $(,)?) => {
         mod s3 { $(#[test] fn $check() { let (storage, _server) = super::s3(); super::storage_suite::$check(&storage); })* }
+        mod s3_tls { $(#[test] fn $check() { let (storage, _server) = super::s3_tls(); super::storage_suite::$check(&storage); })* }
     };
 }
 

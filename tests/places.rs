@@ -9,12 +9,15 @@ use persist_host::LocalFileStorage;
 use place_suite::{Place, every_command_works};
 use support::moto::Moto;
 use support::persist;
+use support::proxy::Proxy;
 use support::server::{ACCESS_KEY, BUCKET, SECRET_KEY, Server, adapter};
+use support::tls;
 
 fn in_bucket(endpoint: &str) {
     let command = || {
         let mut command = persist();
         command.env("AWS_ACCESS_KEY_ID", ACCESS_KEY).env("AWS_SECRET_ACCESS_KEY", SECRET_KEY).env("AWS_ENDPOINT_URL", endpoint);
+        command.env("AWS_CA_BUNDLE", tls::authority());
         command
     };
     let folder = tempfile::tempdir().expect("a folder");
@@ -32,6 +35,13 @@ fn on_local_files() {
 #[test]
 fn in_a_bucket() {
     in_bucket(&Server::start().endpoint());
+}
+
+#[test]
+fn in_a_bucket_through_tls() {
+    tls::trust();
+    let server = Server::start();
+    in_bucket(&Proxy::start_tls(server.address).endpoint());
 }
 
 #[test]
