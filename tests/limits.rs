@@ -135,13 +135,14 @@ fn few_threads_are_enough_or_it_is_said() {
 fn few_addresses_are_enough_or_it_is_said() {
     let place = Place::new(ALSO_ALONE);
     let cache = place.cache("cache");
-    for limit in [4_000_000, 2_000_000, 1_000_000] {
+    for limit in [14_000_000, 9_000_000, 7_000_000, 5_000_000, 4_000_000, 2_000_000, 1_000_000] {
         for arguments in [
             &["snapshot", "state.json", "x.gz"][..],
             &["show", "x.gz"],
             &["restore", "x.gz", "-o", "out.json"],
             &["verify", "x.gz"],
             &["list", "."],
+            &["copy", "x.gz", &format!("copied-{limit}.gz")],
         ] {
             let arguments = [arguments, &["--json"]].concat();
             let done = place.run(Some((Resource::RLIMIT_AS, limit * 1024)), &cache, &arguments);

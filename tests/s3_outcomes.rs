@@ -483,16 +483,114 @@ fn what_a_service_keeps_is_found_out_once_in_a_process() {
 fn what_a_killed_process_tried_out_is_not_listed_and_swept() {
     let server = Server::start();
     let adapter = server.adapter();
-    for key in ["a/.persist-probe-old", "a/.persist-probe-new"] {
-        put(&adapter, key, b"", Precondition::None).expect("it is written");
-    }
-    assert_eq!(adapter.list_objects("", None, 10).expect("it is listed"), []);
+    let probe = |digit: &str| format!("a/.persist-probe-{}.tmp", digit.repeat(32));
+    // Another's object, and one in a folder of another's, that are called alike.
+    let others = ["a/.persist-probe-mine.json.gz".to_owned(), format!("a/.persist-probe-{}/x.gz", "0".repeat(32))];
+    put(&adapter, "a/there", b"", Precondition::None).expect("it is written");
+    std::fs::create_dir_all(server.file(&others[1]).parent().expect("a folder")).expect("a folder");
     let day_before = std::time::SystemTime::now() - Duration::from_secs(25 * 60 * 60);
-    let file = std::fs::File::options().write(true).open(server.file("a/.persist-probe-old")).expect("the file");
-    file.set_modified(day_before).expect("it has a time");
+    for (key, is_old) in [(&probe("0"), true), (&probe("1"), false), (&others[0], true), (&others[1], true)] {
+        // As another client does: here such names are refused.
+        std::fs::copy(server.file("a/there"), server.file(key)).expect("it is stored");
+        let file = std::fs::File::options().write(true).open(server.file(key)).expect("the file");
+        file.set_modified(if is_old { day_before } else { std::time::SystemTime::now() }).expect("it has a time");
+    }
+    let listed = || -> Vec<String> { adapter.list_objects("", None, 10).expect("it is listed").into_iter().map(|info| info.key).collect() };
+    assert_eq!(listed(), [&others[0], &others[1], "a/there"]);
     put(&adapter, "a/x", b"1", Precondition::IfAbsent).expect("nothing is there");
-    assert_eq!(adapter.stat("a/.persist-probe-old").expect_err("it is swept").code(), ErrorCode::NotFound);
-    adapter.stat("a/.persist-probe-new").expect("somebody may be at it");
+    assert_eq!(listed(), [&others[0], &others[1], "a/there", "a/x"]);
+    assert!(!server.file(&probe("0")).exists(), "it is swept");
+    assert!(server.file(&probe("1")).exists(), "somebody may be at it");
+    let error = put(&adapter, &probe("2"), b"1", Precondition::None).expect_err("it would not be listed");
+    assert_eq!(error.code(), ErrorCode::InvalidKey);
+}
+
+#[test]
+fn a_change_that_was_not_begun_is_cancelled_and_not_unknown() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.address);
+    put(&server.adapter(), "x", b"1", Precondition::None).expect("it is written");
+    let cases: [(Operation, &dyn Fn(&dyn StorageAdapter) -> Result<()>); 2] = [
+        // What is asked before the object itself.
+        (Operation::PutObject, &|adapter| put(adapter, "new", b"1", Precondition::IfAbsent)),
+        (Operation::HeadObject, &|adapter| adapter.delete_object("x", Precondition::None)),
+    ];
+    for (operation, act) in cases {
+        let cancel = CancelToken::new();
+        let adapter = small_parts(&proxy).with_cancel(&cancel).expect("it can be cancelled");
+        proxy.inject(operation, Fault::Delay, When::Always);
+        let hits = proxy.hits();
+        let outcome = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while proxy.hits() == hits {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                cancel.cancel();
+            });
+            act(&*adapter)
+        });
+        proxy.heal();
+        assert_eq!(outcome.expect_err("it is cancelled").code(), ErrorCode::Cancelled, "{operation:?}");
+    }
+}
+
+#[test]
+fn a_child_finds_out_for_itself_what_was_being_found_out_at_the_fork() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.address);
+    proxy.inject(Operation::PutObject, Fault::LateReply, When::Always);
+    std::thread::scope(|scope| {
+        let trying = scope.spawn(|| put(&small_parts(&proxy), "parent", b"1", Precondition::IfAbsent));
+        while proxy.hits() == 0 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // SAFETY: as above; the child makes its own connections.
+        match unsafe { fork() }.expect("a child") {
+            ForkResult::Child => {
+                let done = put(&small_parts(&proxy), "child", b"1", Precondition::IfAbsent);
+                // SAFETY: it ends the process at once.
+                unsafe { nix::libc::_exit(i32::from(done.is_err())) };
+            }
+            ForkResult::Parent { child } => {
+                let began = Instant::now();
+                let ended = loop {
+                    match waitpid(child, Some(nix::sys::wait::WaitPidFlag::WNOHANG)).expect("it is known") {
+                        WaitStatus::StillAlive if began.elapsed() < Duration::from_secs(40) => {
+                            std::thread::sleep(Duration::from_millis(20))
+                        }
+                        ended => break ended,
+                    }
+                };
+                assert_eq!(ended, WaitStatus::Exited(child, 0));
+                trying.join().expect("it ends").expect("nothing is there");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_listing_that_can_not_be_whole_is_an_error() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.address);
+    let adapter = adapter_with(&proxy.endpoint(), |options| options.max_attempts = std::num::NonZeroU32::new(1));
+    let whole = "<Contents><Key>x</Key><Size>1</Size><ETag>&quot;1&quot;</ETag></Contents>";
+    let many = "<Contents/>".repeat(2000);
+    for (body, is_right) in [
+        (format!("<IsTruncated>false</IsTruncated>{whole}"), true),
+        (format!("<IsTruncated>true</IsTruncated>{whole}"), false),
+        ("<IsTruncated>false</IsTruncated><Contents><Size>1</Size></Contents>".to_owned(), false),
+        (format!("<IsTruncated>false</IsTruncated>{many}"), false),
+        (whole.to_owned(), false),
+    ] {
+        let answer: &'static str = Box::leak(format!("<ListBucketResult>{body}</ListBucketResult>").into_boxed_str());
+        proxy.inject(Operation::ListObjects, Fault::Body(answer), When::Always);
+        let listed = adapter.list_objects("", None, 100);
+        proxy.heal();
+        match listed {
+            Ok(found) => assert!(is_right && found.len() == 1, "{body:.200}: {found:?}"),
+            Err(error) => assert!(!is_right && error.code() == ErrorCode::Unavailable, "{body:.200}: {error:?}"),
+        }
+    }
 }
 
 // ---- Many small reads -------------------------------------------------------------------

@@ -35,6 +35,9 @@ const DEFAULT_TOTAL_MEMORY_LIMIT: u64 = 4 << 30;
 /// More would wait for each other, and for the disk.
 const MAX_WORKERS: usize = 64;
 
+/// Instances that there have to be addresses for at once.
+const INSTANCES: usize = 8;
+
 /// For one call into the component, which works on a few megabytes: under a
 /// second everywhere but on the smallest machines.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
@@ -220,16 +223,27 @@ impl EngineBuilder {
             Err(error) => {
                 tracing::debug!(%error, "memory can't be reserved for many instances: each gets its own");
                 let engine = self.assemble(limits, pool::config_without(), other)?;
-                // Only an instance shows whether there are addresses for one.
-                match engine.guest() {
-                    Ok(_) => engine,
+                // Only instances show whether there are addresses for them: a copy
+                // has two at once, a listing several.
+                let mut instances = Vec::new();
+                let failed = loop {
+                    match engine.guest() {
+                        Ok(_) if instances.len() + 1 == INSTANCES => break None,
+                        Ok(instance) => instances.push(instance),
+                        Err(error) => break Some(error),
+                    }
+                };
+                let is_first = instances.is_empty();
+                drop(instances);
+                match failed {
                     #[cfg(feature = "compiler")]
-                    Err(error) if error.code() == ErrorCode::MemoryLimit => {
+                    Some(error) if error.code() == ErrorCode::MemoryLimit => {
                         tracing::debug!(%error, "an instance gets few addresses");
                         // Code of other settings does not fit.
                         self.assemble(limits, pool::config_for_few_addresses(), None)?
                     }
-                    Err(error) => return Err(error),
+                    Some(error) if is_first => return Err(error),
+                    _ => engine,
                 }
             }
         };

@@ -90,6 +90,8 @@ pub(crate) enum Fault {
     ErrorIn200,
     /// The service answers with this status, and goes on for ever.
     Endless(u16),
+    /// The service answers 200 and this.
+    Body(&'static str),
 }
 
 /// Which of the requests that fit are hit.
@@ -365,6 +367,7 @@ async fn answer(state: Arc<Mutex<State>>, server: SocketAddr, request: Request<I
             let _ = request.into_body().collect().await;
             return Ok(Response::builder().status(StatusCode::OK).body(full(error_body("InternalError"))).expect("a response"));
         }
+        Some(Fault::Body(body)) => return Ok(Response::new(full(body))),
         Some(Fault::Endless(status)) => {
             let _ = request.into_body().collect().await;
             return Ok(Response::builder().status(status).body(endless()).expect("a response"));

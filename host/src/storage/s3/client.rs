@@ -6,6 +6,7 @@ use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -407,20 +408,34 @@ impl<T> Work<T> {
     }
 }
 
+/// How long it takes at most that work ends which was aborted: until it waits for
+/// something.
+const ABORTING: Duration = Duration::from_millis(100);
+
 impl<T> Work<Result<T, Failure>> {
     /// Waits for work that changes something. Whoever cancels that is told what it
-    /// came to all the same; `what` says what is not known where nothing is. If it
-    /// `is_taken_back` then, time is left for that.
-    pub(super) fn wait_for_change(&self, cancel: &CancelToken, what: &str, is_taken_back: bool) -> Result<T> {
+    /// came to all the same; `what` says what is not known where nothing is, unless
+    /// the change was not `begun` at all. If it `is_taken_back` then, time is left
+    /// for that.
+    pub(super) fn wait_for_change(&self, cancel: &CancelToken, what: &str, begun: &AtomicBool, is_taken_back: bool) -> Result<T> {
         let cancelled = match self.wait(cancel) {
             Ok(done) => return done.map_err(|failure| failure.error),
             Err(error) if error.code() != ErrorCode::Cancelled => return Err(error),
             Err(cancelled) => cancelled,
         };
-        match self.wait_until(End::of(cancel).requests(is_taken_back)) {
+        let mut done = self.wait_until(End::of(cancel).requests(is_taken_back));
+        if done.is_none() {
+            if let Some(task) = &self.task {
+                task.abort();
+            }
+            // Once it has ended, it does not begin any more.
+            done = self.wait_until(Instant::now() + ABORTING);
+        }
+        match done {
             Some(Ok(done)) => Ok(done),
             // It was settled.
             Some(Err(failure)) if failure.error.code() != ErrorCode::OutcomeUnknown => Err(cancelled),
+            None if !begun.load(Ordering::Acquire) => Err(cancelled),
             _ => Err(Failure::from(cancelled).outcome_unknown(what).error),
         }
     }

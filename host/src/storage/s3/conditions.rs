@@ -30,8 +30,20 @@ pub(super) struct Kind {
     pub(super) if_match: bool,
 }
 
-/// What the name of an object begins with on which something is tried out.
-pub(super) const PROBE: &str = ".persist-probe-";
+/// What the name of an object is on which something is tried out, around 32
+/// hexadecimal digits. Names like this are kept for unfinished writes, so that no
+/// snapshot has one.
+const PROBE: (&str, &str) = (".persist-probe-", ".tmp");
+
+/// Whether an object is one on which something is tried out: by its name, in
+/// whatever folder, and by what it holds, which is next to nothing.
+pub(super) fn is_probe(key: &[u8], size: Option<i64>) -> bool {
+    let name = key.rsplit(|byte| *byte == b'/').next().unwrap_or(key);
+    let digits = name.strip_prefix(PROBE.0.as_bytes()).and_then(|rest| rest.strip_suffix(PROBE.1.as_bytes()));
+    let is_named = digits.is_some_and(|digits| digits.len() == 32 && digits.iter().all(u8::is_ascii_hexdigit));
+    // The part of an upload has one byte.
+    is_named && size.is_some_and(|size| size <= 1)
+}
 
 /// After this long such an object is debris.
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
@@ -68,8 +80,8 @@ impl Connection {
     /// hold must be refused.
     async fn probe(self: &Arc<Self>, kind: Kind, key: &str) -> Result<bool, Failure> {
         let folder = key.rfind('/').and_then(|end| key.get(..=end)).unwrap_or_default();
-        let prefix = format!("{folder}{PROBE}");
-        let key = format!("{prefix}{}", random_hex()?);
+        let prefix = format!("{folder}{}", PROBE.0);
+        let key = format!("{prefix}{}{}", random_hex()?, PROBE.1);
         let kept = self.try_condition(kind, &key).await;
         // Whatever came of it, nothing stays.
         let removed = self.request("DeleteObject", 0, |client| client.delete_object().bucket(&self.bucket).key(&key).send()).await;
@@ -90,6 +102,7 @@ impl Connection {
         for object in listed.contents() {
             let written = object.last_modified().and_then(|written| u64::try_from(written.secs()).ok());
             if let (Some(key), Some(written)) = (object.key(), written)
+                && is_probe(key.as_bytes(), object.size())
                 && now.saturating_sub(written) > ABANDONED.as_secs()
             {
                 let _ = self.request("DeleteObject", 0, |client| client.delete_object().bucket(&self.bucket).key(key).send()).await;

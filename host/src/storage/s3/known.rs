@@ -8,8 +8,9 @@ use tokio::sync::OnceCell;
 
 use super::conditions::Kind;
 
-/// By endpoint, empty for AWS itself, and bucket.
-type Buckets = HashMap<(String, String), Arc<Known>>;
+/// By process, endpoint (empty for AWS itself), and bucket. What was being found out
+/// at a fork is never known in the child.
+type Buckets = HashMap<(u32, String, String), Arc<Known>>;
 
 static BUCKETS: LazyLock<Mutex<Buckets>> = LazyLock::new(Mutex::default);
 
@@ -27,7 +28,7 @@ impl Known {
     /// Of the bucket at an endpoint.
     pub(super) fn of(endpoint: &str, bucket: &str) -> Arc<Self> {
         let mut buckets = BUCKETS.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(buckets.entry((endpoint.to_owned(), bucket.to_owned())).or_default())
+        Arc::clone(buckets.entry((std::process::id(), endpoint.to_owned(), bucket.to_owned())).or_default())
     }
 
     /// Whether a condition is kept, to be found out by the first who asks.

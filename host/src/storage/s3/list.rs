@@ -5,7 +5,7 @@ use aws_sdk_s3::types::EncodingType;
 use percent_encoding::percent_decode_str;
 
 use super::client::Connection;
-use super::conditions::PROBE;
+use super::conditions::is_probe;
 use super::error::Failure;
 use super::{S3StorageAdapter, listed_info};
 use crate::key::{Wanted, problem};
@@ -139,6 +139,9 @@ impl Connection {
         if listed.is_truncated().is_none() || count.is_some_and(|count| count != listed.contents().len() + listed.common_prefixes().len()) {
             return Err(Failure::bad_answer("the answer is not a whole listing"));
         }
+        if listed.contents().len() + listed.common_prefixes().len() > usize::try_from(most).unwrap_or(usize::MAX) {
+            return Err(Failure::bad_answer("the answer lists more than was asked for"));
+        }
         let is_encoded = listed.encoding_type() == Some(&EncodingType::Url);
         let read = |name: &str| if is_encoded { decoded(name) } else { name.as_bytes().to_vec() };
         // Some servers begin with the key itself.
@@ -146,12 +149,12 @@ impl Connection {
         let mut last_key = place.last_key.clone();
         let mut found = Vec::new();
         for object in listed.contents() {
-            let Some(name) = object.key().map(read) else { continue };
+            let Some(name) = object.key().map(read) else { return Err(Failure::bad_answer("the answer lists an object without a key")) };
             if name > last_key {
                 last_key.clone_from(&name);
             }
             // Somebody tries out what the service keeps.
-            if name.rsplit(|byte| *byte == b'/').next().is_some_and(|name| name.starts_with(PROBE.as_bytes())) {
+            if is_probe(&name, object.size()) {
                 continue;
             }
             // A folder's marker stands for no object.
@@ -168,7 +171,7 @@ impl Connection {
             });
         }
         for level in listed.common_prefixes() {
-            let Some(level) = level.prefix().map(read) else { continue };
+            let Some(level) = level.prefix().map(read) else { return Err(Failure::bad_answer("the answer lists a level without a name")) };
             if level > last_key {
                 last_key.clone_from(&level);
             }
@@ -182,9 +185,12 @@ impl Connection {
         // The two kinds come apart.
         found.sort_by(|a, b| a.name().cmp(b.name()));
         let next = listed.next_continuation_token().map(str::to_owned);
-        if listed.is_truncated() != Some(true) || next.is_none() {
+        if listed.is_truncated() != Some(true) {
             place.ended = true;
             return Ok(found);
+        }
+        if next.is_none() {
+            return Err(Failure::bad_answer("the answer is not the whole listing, and does not say how to go on"));
         }
         place.idle_pages = if last_key > place.last_key { 0 } else { place.idle_pages + 1 };
         if place.idle_pages > MAX_IDLE_PAGES || next == place.token {

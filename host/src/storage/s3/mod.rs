@@ -17,6 +17,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::DateTime;
@@ -28,11 +29,12 @@ use self::error::{Doubt, Failure};
 pub(crate) use self::options::OPTION_NAMES;
 pub use self::options::{S3Addressing, S3Checksums, S3Credentials, S3Encryption, S3Options};
 use self::read::S3Reader;
+use self::transport::noting;
 use self::write::S3Writer;
 use crate::cancel::CancelToken;
 use crate::error::{ErrorCode, PersistError, Result};
 use crate::health::HealthCheck;
-use crate::key::check_key;
+use crate::key::{check_file_key, check_key};
 use crate::storage::{
     Capabilities, DeleteFailure, LevelEntry, Listing, ObjectInfo, Precondition, ReadAnswer, ReadOptions, ReadRequest, StorageAdapter,
     StorageReader, StorageWriter, WriteOptions, delete_if_absent,
@@ -93,14 +95,15 @@ impl S3StorageAdapter {
 impl S3StorageAdapter {
     /// Runs requests that delete something, and waits for them; also a little longer
     /// than until it is cancelled, to say what they came to.
-    fn change<T, F>(&self, key: &str, work: impl FnOnce(Arc<Connection>) -> F) -> Result<T>
+    fn change<T, F>(&self, key: &str, work: impl FnOnce(Arc<Connection>, Arc<AtomicBool>) -> F) -> Result<T>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, Failure>> + Send + 'static,
     {
         self.cancel.check()?;
-        let work = self.connection.start(work(Arc::clone(&self.connection)));
-        let done = work.and_then(|work| work.wait_for_change(&self.cancel, "whether it was deleted is not known", false));
+        let begun = Arc::<AtomicBool>::default();
+        let work = self.connection.start(work(Arc::clone(&self.connection), Arc::clone(&begun)));
+        let done = work.and_then(|work| work.wait_for_change(&self.cancel, "whether it was deleted is not known", &begun, false));
         done.map_err(|error| error.at(self.connection.locate(key)))
     }
 }
@@ -131,6 +134,7 @@ impl StorageAdapter for S3StorageAdapter {
 
     fn open_write(&self, key: &str, options: WriteOptions) -> Result<Box<dyn StorageWriter>> {
         check_key(key)?;
+        check_unfinished(key)?;
         self.cancel.check()?;
         Ok(Box::new(S3Writer::new(&self.connection, &self.cancel, key, options)?))
     }
@@ -153,7 +157,7 @@ impl StorageAdapter for S3StorageAdapter {
             return Err(delete_if_absent().at(self.locate(key)));
         }
         let owned = key.to_owned();
-        self.change(key, |connection| async move { connection.delete(&owned, &precondition).await })
+        self.change(key, |connection, begun| async move { connection.delete(&owned, &precondition, &begun).await })
     }
 
     fn list_objects(&self, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<ObjectInfo>> {
@@ -189,7 +193,7 @@ impl StorageAdapter for S3StorageAdapter {
             }
         }
         if !good.is_empty() {
-            let deleted = self.change("", |connection| async move { connection.delete_many(good).await })?;
+            let deleted = self.change("", |connection, begun| async move { noting(&begun, connection.delete_many(good)).await })?;
             failures.extend(deleted.into_iter().map(|failure| {
                 let error = failure.error.at(self.connection.locate(&failure.key));
                 DeleteFailure { error, ..failure }
@@ -256,7 +260,7 @@ impl Connection {
     }
 
     /// Deletes an object that is there: S3 itself does not say whether one was.
-    async fn delete(self: Arc<Self>, key: &str, precondition: &Precondition) -> Result<(), Failure> {
+    async fn delete(self: Arc<Self>, key: &str, precondition: &Precondition, begun: &Arc<AtomicBool>) -> Result<(), Failure> {
         let found = self.stat(key).await?;
         if let Precondition::IfMatch(etag) = precondition
             && found.etag.as_deref() != Some(unquoted(etag))
@@ -268,7 +272,7 @@ impl Connection {
         self.require(Request::Delete, precondition, key).await?;
         let (if_match, _) = headers(precondition);
         let delete = |client: Client| client.delete_object().bucket(&self.bucket).key(key).set_if_match(if_match.clone()).send();
-        let failure = match self.request("DeleteObject", 0, delete).await {
+        let failure = match noting(begun, self.request("DeleteObject", 0, delete)).await {
             Ok(_) => return Ok(()),
             Err(failure) => failure,
         };
@@ -329,6 +333,13 @@ impl Connection {
         }
         Ok(failures)
     }
+}
+
+/// Names of unfinished writes are refused as on files, where a snapshot of such a
+/// name could not be copied to. What another client has stored can be read and
+/// deleted.
+fn check_unfinished(key: &str) -> Result<()> {
+    check_file_key(key)
 }
 
 /// An etag as users see it.

@@ -3,6 +3,8 @@
 
 use std::cell::Cell;
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use aws_sdk_s3::config::SharedHttpClient;
 use aws_sdk_s3::config::http::HttpRequest;
@@ -13,8 +15,9 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use http_body_util::Limited;
 
 /// The largest answer that is read whole: a page of 1,000 keys of 1,024 bytes each,
-/// every byte of them percent-encoded, is 4 MB.
-pub(super) const MAX_ANSWER: usize = 16 << 20;
+/// every byte of them percent-encoded, is 3.4 MB. What it is read into may be much
+/// larger than its text.
+pub(super) const MAX_ANSWER: usize = 4 << 20;
 
 /// How the body of an answer is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +36,13 @@ struct Attempt {
 
 tokio::task_local! {
     static ATTEMPT: Attempt;
+    static BEGUN: Arc<AtomicBool>;
+}
+
+/// Does something whose requests make the change that is wanted, as those before it
+/// do not. `begun` says from then on whether one of them was handed over.
+pub(super) async fn noting<T>(begun: &Arc<AtomicBool>, change: impl Future<Output = T>) -> T {
+    BEGUN.scope(Arc::clone(begun), change).await
 }
 
 /// Sends a request, and says whether it was handed over to a connection. What
@@ -72,6 +82,8 @@ impl HttpConnector for Connection {
             attempt.was_sent.set(true);
             attempt.body
         });
+        // Not in the scope of a change, it is none.
+        let _ = BEGUN.try_with(|begun| begun.store(true, Ordering::Release));
         let body = noted.unwrap_or(Body::Small);
         let answer = self.0.call(request);
         HttpConnectorFuture::new(async move {

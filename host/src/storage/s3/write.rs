@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
@@ -15,6 +16,7 @@ use super::conditions::{Request, headers, is_refusal};
 use super::error::{Doubt, Failure};
 use super::options::{S3Encryption, S3Options, WRITE_ID, is_metadata};
 use super::read::S3Reader;
+use super::transport::noting;
 use super::{object_info, quoted, unquoted, with_headers};
 use crate::cancel::CancelToken;
 use crate::error::{ErrorCode, PersistError, Result};
@@ -72,6 +74,8 @@ struct Object {
     content_type: Option<String>,
     metadata: Vec<(String, String)>,
     write_id: String,
+    /// Whether a request was handed over that makes the object visible.
+    begun: Arc<AtomicBool>,
 }
 
 /// A multipart upload.
@@ -127,6 +131,7 @@ impl S3Writer {
             content_type: options.content_type,
             metadata,
             write_id,
+            begun: Arc::default(),
         };
         let part_size = part_size(own.part_size, options.object_size_hint);
         Ok(Self {
@@ -347,7 +352,7 @@ impl S3Writer {
     fn store(&self, work: impl Future<Output = Result<ObjectInfo, Failure>> + Send + 'static, is_upload: bool) -> Result<ObjectInfo> {
         self.cancel.check()?;
         let work = self.object.connection.start(work)?;
-        work.wait_for_change(&self.cancel, "whether the object was stored is not known", is_upload)
+        work.wait_for_change(&self.cancel, "whether the object was stored is not known", &self.object.begun, is_upload)
     }
 
     /// Takes back what was uploaded. An error says which upload is left. When the
@@ -555,7 +560,7 @@ impl Object {
                 .set_if_none_match(if_none_match.clone())
                 .send()
         };
-        let sent = connection.request("PutObject", body.len(), send).await;
+        let sent = noting(&self.begun, connection.request("PutObject", body.len(), send)).await;
         self.outcome(sent.and_then(|stored| self.info(body.len() as u64, stored.e_tag()))).await
     }
 
@@ -650,7 +655,7 @@ impl Object {
         };
         // The service may have to put gigabytes together before it answers.
         let allowance = usize::try_from(size).unwrap_or(usize::MAX) / 64;
-        let sent = connection.request("CompleteMultipartUpload", allowance, send).await;
+        let sent = noting(&self.begun, connection.request("CompleteMultipartUpload", allowance, send)).await;
         self.outcome(sent.and_then(|stored| self.info(size, stored.e_tag()))).await
     }
 
