@@ -92,6 +92,12 @@ fn what_can_be_no_key_is_an_entry_that_can_not_be_read() {
 
 #[cfg(unix)]
 #[test]
+fn pages_have_every_name_beside_one_that_is_not_utf8() {
+    in_a_folder(storage_suite::files::pages_have_every_name_beside_one_that_is_not_utf8);
+}
+
+#[cfg(unix)]
+#[test]
 fn what_can_not_be_told_is_no_absence() {
     in_a_folder(storage_suite::files::what_can_not_be_told_is_no_absence);
 }

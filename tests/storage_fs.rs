@@ -187,6 +187,34 @@ fn pages_of_a_listing_read_each_folder_once() {
     assert!((4..=9).contains(&lists), "{lists}");
 }
 
+/// As a deployment does that keeps the times.
+#[test]
+fn a_folder_that_is_put_in_the_place_of_another_is_read_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join(ROOT);
+    let (current, next) = (root.join("current"), root.join("next"));
+    let time = SystemTime::now() - Duration::from_secs(1000);
+    for (made, ending) in [(&current, ""), (&next, "-new")] {
+        fs::create_dir_all(made).unwrap();
+        for number in 0..10 {
+            fs::write(made.join(format!("{number}{ending}")), "").unwrap();
+        }
+        File::open(made).unwrap().set_modified(time).unwrap();
+    }
+    let storage = WasiStorage::new(folder.path());
+    let keys = |start_after: Option<&str>, limit| -> Vec<String> {
+        let listed = storage.list_objects("current/", start_after, limit).unwrap();
+        listed.into_iter().map(|info| info.key).collect()
+    };
+    assert_eq!(keys(None, 5), ["current/0", "current/1", "current/2", "current/3", "current/4"]);
+    fs::rename(&current, root.join("before")).unwrap();
+    fs::rename(&next, &current).unwrap();
+    let modified = |path| fs::metadata(path).unwrap().modified().unwrap();
+    assert_eq!(modified(&current), modified(&root.join("before")));
+    let expected: Vec<String> = (4..10).map(|number| format!("current/{number}-new")).collect();
+    assert_eq!(keys(Some("current/4"), 100), expected);
+}
+
 #[test]
 fn a_folder_that_can_not_be_read_is_an_entry_and_the_rest_is_listed() {
     let folder = tempfile::tempdir().unwrap();

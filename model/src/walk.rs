@@ -75,6 +75,9 @@ pub struct Room {
     pub most: usize,
 }
 
+/// The root's path as an entry, which needs one. No folder in it has this name.
+const UNNAMED_IN_ROOT: &[u8] = b"./";
+
 /// No key has more folders: each takes two of its bytes.
 const MAX_DEPTH: usize = 512;
 
@@ -165,6 +168,8 @@ impl<F: Folders> Walk<F> {
             let (name, is_folder) = match name {
                 Name::File(name) => (name, false),
                 Name::Folder(name) => (name, true),
+                // The entry of the folder itself, in its place.
+                Name::Unnamed if path.is_empty() => (UNNAMED_IN_ROOT, false),
                 Name::Unnamed => (&b""[..], false),
             };
             if std::str::from_utf8(name).is_ok_and(is_temporary) {
@@ -176,7 +181,7 @@ impl<F: Folders> Walk<F> {
             if is_folder {
                 key.push(b'/');
             }
-            let is_wanted = if is_folder && !self.one_level { wanted.may_be_below(&key) } else { wanted.has(shown(&key)) };
+            let is_wanted = if is_folder && !self.one_level { wanted.may_be_below(&key) } else { wanted.has(&key) };
             let name = key.get(path.len()..).unwrap_or_default();
             if is_wanted && last.as_ref().is_none_or(|last| name > last.as_slice()) {
                 names.add(name);
@@ -228,7 +233,7 @@ impl<F: Folders> Walk<F> {
     }
 
     fn visit(&mut self, folders: &mut F, path: Vec<u8>) -> Option<Found<F::Error>> {
-        let is_unnamed = self.levels.last().is_some_and(|level| level.path.len() == path.len());
+        let is_unnamed = path == UNNAMED_IN_ROOT || self.levels.last().is_some_and(|level| level.path.len() == path.len());
         let is_folder = path.last() == Some(&b'/');
         let problem = match std::str::from_utf8(&path) {
             _ if is_unnamed => Some("a name in this folder is not UTF-8"),
@@ -237,7 +242,6 @@ impl<F: Folders> Walk<F> {
             Ok(key) => problem(key),
         };
         if let Some(problem) = problem {
-            let path = shown(&path).to_vec();
             return self.wanted().has(&path).then_some(Found::NotAKey { path, problem });
         }
         let path = String::from_utf8(path).ok()?;
@@ -254,11 +258,6 @@ impl<F: Folders> Walk<F> {
         // Where a listing goes on behind it, it was reported before.
         (!F::is_gone(&error) && self.wanted().has(&path)).then_some(Found::Unreadable { path, error })
     }
-}
-
-/// The path of a folder as an entry: that of the root needs one.
-fn shown(path: &[u8]) -> &[u8] {
-    if path.is_empty() { b"./" } else { path }
 }
 
 #[cfg(test)]
@@ -366,13 +365,14 @@ mod tests {
         let mut tree = Tree::default();
         let long = "n".repeat(200);
         let deep = [long.as_str(); 6].join("/");
-        for key in ["a/1", "closed/x", "b/?", "b/x", "c\n/x", "c\n2", ".persist-1.tmp", ".persist-2.tmp/x", deep.as_str(), "?"] {
+        for key in ["-0", "a/1", "closed/x", "b/?", "b/x", "c\n/x", "c\n2", ".persist-1.tmp", ".persist-2.tmp/x", deep.as_str(), "?"] {
             tree.add(key.as_bytes());
         }
         tree.add(b"z\xff");
         tree.closed.insert("closed/".to_owned());
         let folder = format!("{}/", [long.as_str(); 5].join("/"));
         let expected = [
+            "-0".to_owned(),
             "./: a name in this folder is not UTF-8".to_owned(),
             "a/1".to_owned(),
             "b/: a name in this folder is not UTF-8".to_owned(),
@@ -385,7 +385,7 @@ mod tests {
         ];
         assert_eq!(tree.walk("", None, Room::of(1 << 20)), expected);
         // One at a time, from behind the one before.
-        for (found, next) in [("./", 1), ("b/", 3), ("c\n/", 5), ("closed/", 7)] {
+        for (found, next) in [("-0", 1), ("./", 2), ("b/", 4), ("c\n/", 6), ("closed/", 8)] {
             assert_eq!(tree.walk("", Some(found), Room::of(1 << 20).first(1)), expected[next..], "{found:?}");
         }
         assert_eq!(tree.walk("closed", Some("closed/"), Room::of(1 << 20)), Vec::<String>::new());

@@ -64,6 +64,41 @@ pub(crate) fn what_can_be_no_key_is_an_entry_that_can_not_be_read(storage: &Stor
     assert_eq!(keys(storage, "agents/on", None, 1000), ["agents/one"]);
 }
 
+/// The entry of the root itself stands where its key belongs among the others.
+pub(crate) fn pages_have_every_name_beside_one_that_is_not_utf8(storage: &Storage, root: &Path) {
+    write(storage, "z.gz", b"1");
+    let mut names: Vec<String> = (0..5).map(|number| format!("-{number}.gz")).collect();
+    names.extend([".-.gz", "./", ".x.gz", "0.gz", "z.gz"].map(str::to_owned));
+    for name in names.iter().filter(|name| *name != "./") {
+        fs::write(root.join(name), "1").expect("a file");
+    }
+    for name in [&b"no text \xff"[..], b"no text \xfe"] {
+        fs::write(root.join(OsStr::from_bytes(name)), "2").expect("a file");
+    }
+    names.sort();
+    for limit in [1, 2, 100] {
+        for one_level in [false, true] {
+            let mut found: Vec<String> = Vec::new();
+            loop {
+                let last = found.last().map(String::as_str);
+                let page = if one_level {
+                    let level = storage.list_level("", last, limit).expect("it is listed");
+                    level.iter().map(|entry| entry.name().to_owned()).collect()
+                } else {
+                    keys(storage, "", last, limit)
+                };
+                let is_last = page.len() < limit as usize;
+                found.extend(page);
+                if is_last {
+                    break;
+                }
+                assert!(found.len() < 50, "it goes in a circle: {found:?}");
+            }
+            assert_eq!(found, names, "{limit} at a time, one level: {one_level}");
+        }
+    }
+}
+
 pub(crate) fn what_can_not_be_told_is_no_absence(storage: &Storage, root: &Path) {
     write(storage, "agents/one", b"1");
     symlink("loop", root.join("agents/loop")).expect("a link");

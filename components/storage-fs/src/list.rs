@@ -25,18 +25,26 @@ const MAX_NAMES: usize = 16 << 20;
 /// The files below a folder.
 struct Tree(Descriptor);
 
-/// When a folder was changed last, as far as the host tells.
-type Changed = Option<(u64, u32)>;
+/// Which folder it is, and when it was changed last, as far as the host tells. One
+/// that is put in the place of another may have been changed at the same moment, as
+/// a copy that keeps the times.
+type State = Option<Seen>;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    identity: (u64, u64),
+    changed: (u64, u32),
+}
 
 impl Folders for Tree {
-    type Folder = Changed;
+    type Folder = State;
     type Error = Os;
 
-    fn open(&mut self, path: &str) -> Result<Changed, Os> {
-        changed(&self.0, path)
+    fn open(&mut self, path: &str) -> Result<State, Os> {
+        state(&self.0, path)
     }
 
-    fn read(&mut self, _: &Changed, path: &str, each: &mut dyn FnMut(Name<'_>)) -> Result<(), Os> {
+    fn read(&mut self, _: &State, path: &str, each: &mut dyn FnMut(Name<'_>)) -> Result<(), Os> {
         let found = files::open_folder(&self.0, path.trim_end_matches('/'))?.read_directory()?;
         let mut is_unnamed = false;
         loop {
@@ -68,10 +76,16 @@ impl Folders for Tree {
     }
 }
 
-fn changed(root: &Descriptor, path: &str) -> Result<Changed, Os> {
+fn state(root: &Descriptor, path: &str) -> Result<State, Os> {
     let path = path.trim_end_matches('/');
-    let stat = if path.is_empty() { root.stat() } else { root.stat_at(PathFlags::SYMLINK_FOLLOW, path) }?;
-    Ok(stat.data_modification_timestamp.map(|Datetime { seconds, nanoseconds }| (seconds, nanoseconds)))
+    let (stat, hash) = if path.is_empty() {
+        (root.stat()?, root.metadata_hash())
+    } else {
+        let follow = PathFlags::SYMLINK_FOLLOW;
+        (root.stat_at(follow, path)?, root.metadata_hash_at(follow, path))
+    };
+    let (Some(Datetime { seconds, nanoseconds }), Ok(hash)) = (stat.data_modification_timestamp, hash) else { return Ok(None) };
+    Ok(Some(Seen { identity: (hash.upper, hash.lower), changed: (seconds, nanoseconds) }))
 }
 
 /// What a listing has read and not given yet.
@@ -120,13 +134,13 @@ impl Listing {
     }
 
     /// What the call before has not given, if this one goes on where it ended and
-    /// no folder was changed since; else from the beginning.
+    /// no folder was changed or replaced since; else from the beginning.
     fn go_on(root: Descriptor, wanted: Wanted<'_>, one_level: bool) -> Result<Option<Self>, Error> {
         let rest = REST.take().filter(|rest| {
             rest.prefix == wanted.prefix
                 && rest.one_level == one_level
                 && Some(rest.last.as_str()) == wanted.start_after
-                && rest.walk.folders().all(|(at, path)| at.is_some() && changed(&root, path) == Ok(*at))
+                && rest.walk.folders().all(|(at, path)| at.is_some() && state(&root, path) == Ok(*at))
         });
         match rest {
             Some(rest) => Ok(Some(Self { tree: Tree(root), walk: rest.walk })),
