@@ -6,7 +6,7 @@ mod support;
 
 use std::fs;
 use std::io::Read;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -15,6 +15,9 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use support::{chat_bytes, files, ok_in, persist, pipe, run_in};
 use tempfile::TempDir;
+
+/// The user and the group that own nothing.
+const NOBODY: u32 = 65_534;
 
 const STATE: &[u8] = br#"{"messages": [{"role": "user", "content": "Hello"}]}"#;
 
@@ -286,6 +289,106 @@ fn a_private_state_stays_private() {
     assert_eq!((mode("group.zst"), mode("new.gz")), (0o640, mode("other")));
 }
 
+/// Only root can replace what another user's file was, and make such a file here.
+#[test]
+fn what_another_user_left_open_does_not_open_what_replaces_it() {
+    let folder = folder();
+    let folder = folder.path();
+    let save = |umask: &str, name: &str| {
+        let mut shell = Command::new("sh");
+        let saves = format!("umask {umask} && exec \"$0\" snapshot - \"$1\"");
+        shell.current_dir(folder).args(["-c", &saves, env!("CARGO_BIN_EXE_persist"), name]).env("XDG_CACHE_HOME", support::compile_cache());
+        let done = support::Done::from(pipe(shell, STATE));
+        assert_eq!(done.code, 0, "{done:?}");
+    };
+    let me = nix::unistd::geteuid();
+    let replaced = |owner: u32, earlier: u32, umask: &str| {
+        let file = folder.join("x.gz");
+        save(umask, "x.gz");
+        chown(&file, Some(owner), None).expect("its owner");
+        fs::set_permissions(&file, fs::Permissions::from_mode(earlier)).expect("permissions");
+        save(umask, "x.gz");
+        let metadata = fs::metadata(&file).expect("it is there");
+        assert_eq!(metadata.uid(), me.as_raw());
+        metadata.mode() & 0o777
+    };
+    // One's own keeps what one has given it.
+    for (earlier, umask) in [(0o666, "022"), (0o640, "077"), (0o600, "022")] {
+        assert_eq!(replaced(me.as_raw(), earlier, umask), earlier, "{earlier:o}");
+    }
+    if me.is_root() {
+        for (earlier, umask, left) in
+            [(0o666, "022", 0o644), (0o666, "077", 0o600), (0o777, "027", 0o640), (0o640, "022", 0o640), (0o600, "022", 0o600)]
+        {
+            assert_eq!(replaced(NOBODY, earlier, umask), left, "{earlier:o}, {umask}");
+        }
+    }
+}
+
+/// What the group of a state's file may do, no other group may. A test that does not
+/// run as root has no other group.
+#[test]
+fn the_permissions_of_a_group_are_for_that_group_alone() {
+    const GROUP: u32 = 5_000;
+    let folder = folder();
+    let folder = folder.path();
+    let is_root = nix::unistd::geteuid().is_root();
+    let of = |name: &str| {
+        let metadata = fs::metadata(folder.join(name)).expect("it is there");
+        (metadata.gid(), metadata.mode() & 0o777)
+    };
+    let set = |name: &str, owner: Option<u32>, mode: u32| {
+        if is_root {
+            chown(folder.join(name), owner, Some(GROUP)).expect("its group");
+        }
+        fs::set_permissions(folder.join(name), fs::Permissions::from_mode(mode)).expect("permissions");
+    };
+    set("state.json", None, 0o640);
+    let expected = of("state.json");
+    assert!(!is_root || expected == (GROUP, 0o640), "{expected:?}");
+    ok_in(folder, &["snapshot", "state.json", "saved/x.gz"]);
+    ok_in(folder, &["copy", "saved/x.gz", "copied.gz"]);
+    ok_in(folder, &["copy", "--recursive", "saved", "again"]);
+    ok_in(folder, &["restore", "saved/x.gz", "-o", "restored.json"]);
+    ok_in(folder, &["salvage", "saved/x.gz", "-o", "salvaged.json"]);
+    // Without a source, the file that is replaced has the say.
+    let mut save = persist();
+    save.current_dir(folder).args(["snapshot", "-", "copied.gz"]);
+    assert!(pipe(save, STATE).status.success());
+    for name in ["saved/x.gz", "copied.gz", "again/x.gz", "restored.json", "salvaged.json"] {
+        assert_eq!(of(name), expected, "{name}");
+    }
+    if !is_root {
+        return;
+    }
+    // Who is not in the group can't give it anything. A copy of the command: the
+    // build's own folder may be closed to nobody.
+    fs::copy(env!("CARGO_BIN_EXE_persist"), folder.join("persist")).expect("a copy");
+    fs::set_permissions(folder.join("persist"), fs::Permissions::from_mode(0o755)).expect("permissions");
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).expect("permissions");
+    fs::create_dir(folder.join("cache")).expect("a folder");
+    chown(folder.join("cache"), Some(NOBODY), Some(NOBODY)).expect("its owner");
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(folder.join("persist"));
+        command.current_dir(folder).args(arguments).env("XDG_CACHE_HOME", folder.join("cache")).uid(NOBODY).gid(NOBODY);
+        let done = support::Done::from(pipe(command, STATE));
+        assert_eq!(done.code, 0, "{arguments:?}: {done:?}");
+    };
+    for (mode, left) in [(0o640, 0o600), (0o664, 0o644)] {
+        set("state.json", Some(NOBODY), mode);
+        run(&["snapshot", "state.json", "theirs.gz"]);
+        assert_eq!(of("theirs.gz"), (NOBODY, left), "{mode:o}");
+        set("theirs.gz", Some(NOBODY), mode);
+        let (copied, restored) = (format!("copied-{mode:o}.gz"), format!("restored-{mode:o}.json"));
+        run(&["copy", "theirs.gz", &copied]);
+        run(&["restore", "theirs.gz", "-o", &restored]);
+        run(&["snapshot", "-", "theirs.gz"]);
+        for name in [copied.as_str(), &restored, "theirs.gz"] {
+            assert_eq!(of(name), (NOBODY, left), "{name}, {mode:o}");
+        }
+    }
+}
+
 #[test]
 fn a_snapshot_that_could_not_be_found_again_is_refused() {
     let folder = folder();
@@ -348,7 +451,7 @@ fn what_another_user_links_to_is_not_replaced() {
     symlink("../victim", shared.join("link")).expect("a link");
     let is_root = nix::unistd::geteuid().is_root();
     if is_root {
-        std::os::unix::fs::lchown(shared.join("link"), Some(65_534), Some(65_534)).expect("its owner");
+        lchown(shared.join("link"), Some(NOBODY), Some(NOBODY)).expect("its owner");
     }
     for arguments in [
         &["snapshot", "state.json", "shared/link"][..],
@@ -365,6 +468,51 @@ fn what_another_user_links_to_is_not_replaced() {
         }
         assert!(shared.join("link").is_symlink(), "{arguments:?}");
     }
+}
+
+/// Nor is anything written into a folder that somebody else's link leads to.
+#[test]
+fn a_folder_that_another_user_links_to_is_not_written_to() {
+    let folder = folder();
+    let folder = folder.path();
+    fs::create_dir(folder.join("victim")).expect("a folder");
+    ok_in(folder, &["snapshot", "state.json", "source/x.gz"]);
+    fs::create_dir(folder.join("shared")).expect("a folder");
+    fs::set_permissions(folder.join("shared"), fs::Permissions::from_mode(0o1777)).expect("permissions");
+    symlink("../victim", folder.join("shared/out")).expect("a link");
+    // A chain whose first link is one's own.
+    symlink("shared/out", folder.join("first")).expect("a link");
+    let is_root = nix::unistd::geteuid().is_root();
+    if is_root {
+        lchown(folder.join("shared/out"), Some(NOBODY), Some(NOBODY)).expect("its owner");
+    }
+    for arguments in [
+        &["copy", "--recursive", "source", "shared/out"][..],
+        &["copy", "--recursive", "source", "shared/out/"],
+        &["copy", "--recursive", "source", "shared/out/."],
+        &["copy", "--recursive", "source", "shared/out/below"],
+        &["copy", "--recursive", "source", "first"],
+        &["copy", "source/x.gz", "shared/out"],
+        &["copy", "source/x.gz", "shared/out/"],
+        &["copy", "source/x.gz", "first/c.gz"],
+        &["snapshot", "state.json", "shared/out/a.gz"],
+        &["restore", "source/x.gz", "-o", "shared/out/f"],
+        &["salvage", "source/x.gz", "-o", "shared/out/s"],
+    ] {
+        let done = run_in(folder, arguments);
+        if is_root {
+            assert!(done.code == 6 && done.stderr.contains("the link belongs to another user"), "{arguments:?}: {done:?}");
+            assert_eq!(files(&folder.join("victim")), Vec::<String>::new(), "{arguments:?}");
+        } else {
+            assert_eq!(done.code, 0, "one's own: {arguments:?}: {done:?}");
+        }
+    }
+    // One's own is followed.
+    lchown(folder.join("shared/out"), Some(nix::unistd::geteuid().as_raw()), None).expect("its owner");
+    ok_in(folder, &["copy", "--recursive", "source", "shared/out"]);
+    ok_in(folder, &["snapshot", "state.json", "first/own.gz"]);
+    let written = files(&folder.join("victim"));
+    assert!(written.iter().any(|name| name == "x.gz") && written.iter().any(|name| name == "own.gz"), "{written:?}");
 }
 
 #[test]
@@ -653,7 +801,6 @@ fn few_addresses_are_enough_for_one_instance() {
 /// run as nobody.
 #[test]
 fn files_without_permission_are_told_apart() {
-    const NOBODY: u32 = 65_534;
     let folder = folder();
     ok_in(folder.path(), &["snapshot", "state.json", "x.gz"]);
     // A copy: the build's own folder may be closed to nobody.

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::path::Path;
 
-use persist_model::{ListEntry, Precondition, Result, SnapshotMetadata, SnapshotOptions, StorageLocation};
+use persist_model::{ListEntry, Permissions, Precondition, Result, SnapshotMetadata, SnapshotOptions, StorageLocation};
 
 use crate::output::Output;
 use crate::{Durability, IfExists};
@@ -113,7 +113,7 @@ pub trait Host {
     fn parts(&self, state: Box<dyn Read + Send>) -> Box<dyn FnMut() -> Result<io::Result<Vec<u8>>>>;
 
     /// Begins to write a snapshot. A file gets these permissions, if the host has
-    /// such a thing: those of the state's file.
+    /// such a thing: those of the state's file, and its group.
     ///
     /// # Errors
     /// What the storage says, and `Configuration` for options that are not valid.
@@ -122,7 +122,7 @@ pub trait Host {
         location: &StorageLocation,
         options: SnapshotOptions,
         durability: Durability,
-        permissions: Option<u32>,
+        permissions: Option<Permissions>,
     ) -> Result<Box<dyn Writer>>;
 
     /// Begins to read a snapshot, whose state goes to `output` (`-` is stdout).

@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-#[cfg(unix)]
-use std::fs::Metadata;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use persist_model::{Codec, ErrorCode, PersistError, Precondition, Result, SnapshotOptions, StorageLocation};
+use persist_model::{Codec, ErrorCode, Permissions, PersistError, Precondition, Result, SnapshotOptions, StorageLocation};
 
 use crate::host::{Host, Progress, Writer};
 use crate::output::{Failure, Output, exact_bytes, printable, ratio};
@@ -123,13 +121,7 @@ struct State {
     bytes: Box<dyn Read + Send>,
     /// Its size and its permissions, if they are known.
     size: Option<u64>,
-    permissions: Option<u32>,
-}
-
-/// Who may read, write and run a file.
-#[cfg(unix)]
-fn permissions(metadata: &Metadata) -> u32 {
-    std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777
+    permissions: Option<Permissions>,
 }
 
 fn open_state(path: &Path) -> Result<State> {
@@ -148,7 +140,7 @@ fn open_state(path: &Path) -> Result<State> {
     }
     let size = metadata.is_file().then_some(metadata.len());
     #[cfg(unix)]
-    let permissions = metadata.is_file().then(|| permissions(&metadata));
+    let permissions = metadata.is_file().then(|| Permissions::of(&metadata));
     #[cfg(not(unix))]
     let permissions = None;
     Ok(State { bytes: Box::new(file), size, permissions })

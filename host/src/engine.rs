@@ -13,6 +13,7 @@ use crate::error::{ErrorCode, PersistError, Result};
 use crate::guest::{Guest, Shared, log};
 use crate::list::Snapshots;
 use crate::metadata::{ListFilter, SnapshotMetadata, SnapshotOptions};
+use crate::permissions::Permissions;
 use crate::restore::SnapshotReader;
 use crate::salvage::Salvager;
 use crate::sandbox::Limits;
@@ -29,7 +30,7 @@ pub struct Engine {
     limits: Limits,
     cancel: CancelToken,
     /// Of what is written; see [`WriteOptions::permissions`].
-    permissions: Option<u32>,
+    permissions: Option<Permissions>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -70,7 +71,7 @@ impl Engine {
     /// The same engine, whose snapshots get these permissions where they are files:
     /// those of what the state comes from. See [`WriteOptions::permissions`].
     #[must_use]
-    pub fn with_permissions(&self, permissions: Option<u32>) -> Self {
+    pub fn with_permissions(&self, permissions: Option<Permissions>) -> Self {
         Self { permissions, ..self.clone() }
     }
 

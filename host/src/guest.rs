@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::crew::Crew;
 use crate::error::{ErrorCode, PersistError, Result};
 use crate::parallel::{Permits, Workers};
+use crate::permissions::Permissions;
 use crate::process::Process;
 use crate::sandbox::{self, Limits, Sandbox};
 use crate::storage::{MemoryStorage, ObjectInfo, StorageAdapter, StorageReader};
@@ -125,7 +126,7 @@ impl Guest {
     }
 
     /// Gives files that the component writes these permissions.
-    pub(crate) fn write_with(&mut self, permissions: Option<u32>) {
+    pub(crate) fn write_with(&mut self, permissions: Option<Permissions>) {
         self.store.data_mut().write_with(permissions);
     }
 

@@ -61,7 +61,7 @@ mod storage;
 mod threads;
 mod wasi;
 
-use persist_model::{error, key, location, walk};
+use persist_model::{error, key, location, permissions, walk};
 
 pub use builder::EngineBuilder;
 pub use cancel::CancelToken;
@@ -80,6 +80,7 @@ pub use location::StorageLocation;
 pub use metadata::{
     Codec, Encryption, FORMAT_VERSION, Hole, ListEntry, ListFilter, Precondition, SealState, SnapshotMetadata, SnapshotOptions,
 };
+pub use permissions::Permissions;
 pub use restore::SnapshotReader;
 pub use salvage::{SalvageReport, Salvager};
 pub use save::SnapshotWriter;

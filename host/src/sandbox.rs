@@ -13,6 +13,7 @@ use crate::bindings::{ReaderHandle, StorageFailure, WriterHandle, storage as wit
 use crate::budget::Share;
 use crate::cancel::{CancelToken, cancelled};
 use crate::error::{ErrorCode, HINT, PersistError};
+use crate::permissions::Permissions;
 use crate::storage::{
     ByteRange, Capabilities, LevelEntry, MAX_READ, ObjectInfo, Precondition, ReadAnswer, ReadOptions, ReadRequest, StorageAdapter,
     StorageReader, WriteOptions,
@@ -132,7 +133,7 @@ pub(crate) struct Sandbox {
     /// What the guest may list, where that is known already.
     listing: Option<Vec<ObjectInfo>>,
     /// What files that the guest writes get; see [`WriteOptions::permissions`].
-    permissions: Option<u32>,
+    permissions: Option<Permissions>,
     /// The reader that was opened last, and of what.
     opened: Option<(u32, ByteRange)>,
     /// Whether a write was committed, or something deleted, in this call into the
@@ -192,7 +193,7 @@ impl Sandbox {
     }
 
     /// Gives files that are written these permissions.
-    pub(crate) fn write_with(&mut self, permissions: Option<u32>) {
+    pub(crate) fn write_with(&mut self, permissions: Option<Permissions>) {
         self.permissions = permissions;
     }
 

@@ -8,6 +8,7 @@ pub mod key;
 pub mod location;
 pub mod metadata;
 pub mod names;
+pub mod permissions;
 pub mod walk;
 
 pub use error::{ErrorCode, ErrorDetail, PersistError, Result};
@@ -15,3 +16,4 @@ pub use location::{LocalPaths, StorageLocation};
 pub use metadata::{
     Codec, Encryption, FORMAT_VERSION, Hole, ListEntry, ListFilter, Located, Precondition, SealState, SnapshotMetadata, SnapshotOptions,
 };
+pub use permissions::Permissions;

@@ -103,13 +103,15 @@ impl StorageLocation {
 
     /// The same for who writes: a link that another user has put into a folder
     /// that others can write is not followed, since what it leads to would be
-    /// replaced. WASI knows no users, so that it is followed there.
+    /// replaced. The same holds for the folder that the file is in, though not for
+    /// those above it. WASI knows no users, so that links are followed there.
     ///
     /// # Errors
     /// Those of [`from_path`](Self::from_path), and `AccessDenied` for such a link.
     pub fn from_path_to_write(path: &Path) -> Result<Self> {
         let mut path = path.to_owned();
         for _ in 0..MAX_LINKS {
+            check_folder_to_write(folder_of(&path))?;
             let Some(target) = target_to_write(&path)? else { break };
             path = folder_of(&path).join(target);
         }
@@ -135,6 +137,21 @@ impl StorageLocation {
 /// The folder that a path is in, empty for the current one.
 fn folder_of(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new(""))
+}
+
+/// Checks that the folder of what is to be written is none that another user's link
+/// leads to.
+///
+/// # Errors
+/// `AccessDenied` for such a link.
+fn check_folder_to_write(folder: &Path) -> Result<()> {
+    // With a slash at its end, a path means what the link leads to.
+    let mut path: PathBuf = folder.components().collect();
+    for _ in 0..MAX_LINKS {
+        let Some(target) = target_to_write(&path)? else { break };
+        path = folder_of(&path).join(target).components().collect();
+    }
+    Ok(())
 }
 
 /// What a link leads to, none for what is no link.
@@ -278,10 +295,13 @@ impl<'a> LocalPaths<'a> {
     /// The same for a folder that snapshots are to be written to.
     ///
     /// # Errors
-    /// `InvalidKey` for a path that no listing could give.
+    /// `InvalidKey` for a path that no listing could give, and `AccessDenied` where
+    /// it, or the folder that it is in, is a link of another user's.
     pub fn folder_to_write(self, folder: StorageLocation) -> Result<StorageLocation> {
         if let (StorageLocation::Local { root, .. }, None) = (&folder, self.base) {
             check_to_write(root)?;
+            check_folder_to_write(root)?;
+            check_folder_to_write(folder_of(root))?;
         }
         Ok(folder)
     }

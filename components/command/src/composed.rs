@@ -11,7 +11,7 @@ use persist_cli::{Command, Durability, Entries, FileWriter, Host, IfExists, Prog
 use persist_model::key::check_file_key;
 use persist_model::location::{file_uri_path, is_scheme};
 use persist_model::{
-    ErrorCode, ListEntry, LocalPaths, PersistError, Precondition, Result, SnapshotMetadata, SnapshotOptions, StorageLocation,
+    ErrorCode, ListEntry, LocalPaths, Permissions, PersistError, Precondition, Result, SnapshotMetadata, SnapshotOptions, StorageLocation,
 };
 
 use crate::bindings::wit;
@@ -262,7 +262,13 @@ impl Host for Composed {
 
     /// Always waits until the file survives a power cut, as far as the host can:
     /// there is no way to tell the storage otherwise. WASI has no permissions.
-    fn writer(&self, location: &StorageLocation, options: SnapshotOptions, _: Durability, _: Option<u32>) -> Result<Box<dyn Writer>> {
+    fn writer(
+        &self,
+        location: &StorageLocation,
+        options: SnapshotOptions,
+        _: Durability,
+        _: Option<Permissions>,
+    ) -> Result<Box<dyn Writer>> {
         let saver = self.at(location, wit::open_saver(&self.key(location, Use::Write)?, &options.into()))?;
         Ok(Box::new(Saver { saver, location: location.clone() }))
     }

@@ -15,8 +15,8 @@ use super::output::Output;
 use super::progress;
 use super::storage::StorageArguments;
 use crate::{
-    CancelToken, Durability, Engine, ErrorCode, LocalFileStorage, PersistError, Precondition, Result, SnapshotMetadata, SnapshotOptions,
-    SnapshotReader, SnapshotWriter, StorageAdapter, StorageConfig, StorageLocation, StorageWriter, WriteOptions,
+    CancelToken, Durability, Engine, ErrorCode, LocalFileStorage, Permissions, PersistError, Precondition, Result, SnapshotMetadata,
+    SnapshotOptions, SnapshotReader, SnapshotWriter, StorageAdapter, StorageConfig, StorageLocation, StorageWriter, WriteOptions,
 };
 
 /// State that is read at a time.
@@ -226,7 +226,7 @@ impl Host for Native<'_> {
         location: &StorageLocation,
         options: SnapshotOptions,
         durability: persist_cli::Durability,
-        permissions: Option<u32>,
+        permissions: Option<Permissions>,
     ) -> Result<Box<dyn Writer>> {
         let config = StorageConfig { durability: durability.into(), ..self.config.clone() };
         let storage = config.open(location)?;

@@ -21,6 +21,7 @@ use crate::error::{ErrorCode, PersistError, Result};
 use crate::health::HealthCheck;
 use crate::location::StorageLocation;
 pub(crate) use crate::metadata::Precondition;
+use crate::permissions::Permissions;
 
 /// What a storage can do beside what every storage can.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,10 +52,11 @@ pub struct WriteOptions {
     pub content_type: Option<String>,
     /// Names and values to keep beside the object, where the storage can.
     pub attributes: Vec<(String, String)>,
-    /// Who may read, write and run the file, where objects are files: the
-    /// permission bits, as `chmod` takes them. None: those of the file that is
-    /// replaced, else what the umask leaves.
-    pub permissions: Option<u32>,
+    /// Who may read, write and run the file, where objects are files. Where the file
+    /// can't be given to the group, that group's bits are left out. None: those of
+    /// the file that is replaced (of another user's file only what the umask leaves
+    /// of them), else what the umask leaves.
+    pub permissions: Option<Permissions>,
 }
 
 /// Which bytes of an object to read. What lies past the end is left out and
@@ -339,7 +341,7 @@ pub trait StorageAdapter: Send + Sync + fmt::Debug {
     /// Who may read, write and run the file of an object, as
     /// [`WriteOptions::permissions`]; none where objects are no files, or there is
     /// none.
-    fn permissions(&self, key: &str) -> Option<u32> {
+    fn permissions(&self, key: &str) -> Option<Permissions> {
         let _ = key;
         None
     }

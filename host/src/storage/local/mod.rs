@@ -31,6 +31,7 @@ use super::{
 };
 use crate::error::{ErrorCode, PATH_ADVICE, PersistError, Result};
 use crate::key::check_file_key;
+use crate::permissions::Permissions;
 
 /// Whether a committed object survives a power cut.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,9 +43,6 @@ pub enum Durability {
     /// leave an empty one. A crash of the process alone loses nothing.
     None,
 }
-
-/// Who may read, write and run a file; no more of its mode is kept.
-const PERMISSIONS: u32 = 0o777;
 
 /// Objects as files below a root folder, which is created by the first write.
 ///
@@ -227,11 +225,11 @@ impl StorageAdapter for LocalFileStorage {
         Some(list::walk(self, prefix, start_after))
     }
 
-    fn permissions(&self, key: &str) -> Option<u32> {
+    fn permissions(&self, key: &str) -> Option<Permissions> {
         use cap_std::fs::MetadataExt as _;
         check_file_key(key).ok()?;
         let metadata = self.open_root().and_then(|root| root.metadata(key)).ok()?;
-        metadata.is_file().then(|| metadata.mode() & PERMISSIONS)
+        metadata.is_file().then(|| Permissions { bits: metadata.mode() & Permissions::MASK, group: Some(metadata.gid()) })
     }
 }
 

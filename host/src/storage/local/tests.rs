@@ -16,7 +16,7 @@ use rustix::io::Errno;
 
 use super::disk::{Operation, Probe};
 use super::{Durability, LocalFileStorage};
-use crate::{CompileCache, Engine, ErrorCode, ListEntry, Listed, ObjectInfo, ReadOptions, StorageAdapter, WriteOptions};
+use crate::{CompileCache, Engine, ErrorCode, ListEntry, Listed, ObjectInfo, Permissions, ReadOptions, StorageAdapter, WriteOptions};
 
 type Decide = Box<dyn Fn(&Operation<'_>) -> Option<Errno> + Send + Sync>;
 
@@ -84,6 +84,55 @@ fn a_writer_that_holds_its_lock_is_never_swept() {
     fs::write(folder.path().join(".persist-0123.tmp"), "left by a writer that is gone").unwrap();
     write(&storage, "between").unwrap();
     assert_eq!(unfinished(folder.path()), Vec::<PathBuf>::new());
+}
+
+/// On NFS, who has opened a file to read it can't take its lock for themselves alone.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_sweep_opens_to_write_what_it_locks() {
+    const LEFT: &str = ".persist-0123.tmp";
+    const READ_AND_WRITE: u32 = 0o2;
+    let folder = tempfile::tempdir().unwrap();
+    let left = folder.path().canonicalize().unwrap().join(LEFT);
+    let accesses = Arc::new(Mutex::new(Vec::new()));
+    let (storage, _) = watched(folder.path(), {
+        let (left, accesses) = (left.clone(), Arc::clone(&accesses));
+        move |operation| {
+            // Its lock is kept until it is gone.
+            if matches!(operation, Operation::Remove("", LEFT)) {
+                for open in fs::read_dir("/proc/self/fd").unwrap().flatten() {
+                    if !fs::read_link(open.path()).is_ok_and(|path| path == left) {
+                        continue;
+                    }
+                    let facts = fs::read_to_string(Path::new("/proc/self/fdinfo").join(open.file_name())).unwrap();
+                    let flags = facts.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
+                    accesses.lock().unwrap().push(u32::from_str_radix(flags.trim(), 8).unwrap() & 0o3);
+                }
+            }
+            None
+        }
+    });
+    fs::write(&left, "left by a writer that is gone").unwrap();
+    write(&storage, "x").unwrap();
+    assert_eq!((accesses.lock().unwrap().as_slice(), unfinished(folder.path())), (&[READ_AND_WRITE][..], Vec::new()));
+}
+
+#[test]
+fn a_sweep_takes_a_file_that_is_read_only_and_waits_for_no_pipe() {
+    let folder = tempfile::tempdir().unwrap();
+    let left = folder.path().join(".persist-0123.tmp");
+    fs::write(&left, "its writer ended when it had its permissions").unwrap();
+    fs::set_permissions(&left, fs::Permissions::from_mode(0o400)).unwrap();
+    write(&plain(folder.path()), "x").unwrap();
+    assert_eq!(unfinished(folder.path()), Vec::<PathBuf>::new());
+    // What is put in the place of a file after that was looked at.
+    assert!(std::process::Command::new("mkfifo").arg(&left).status().unwrap().success());
+    symlink("x", folder.path().join("link")).unwrap();
+    let root = cap_std::fs::Dir::open_ambient_dir(folder.path(), cap_std::ambient_authority()).unwrap();
+    for name in [".persist-0123.tmp", "link"] {
+        super::write::open_to_lock(&root, name).expect_err(name);
+    }
+    super::write::open_to_lock(&root, "x").expect("it is a file");
 }
 
 #[test]
@@ -301,11 +350,13 @@ fn a_file_is_as_open_as_it_is_to_be_and_never_more() {
         (Some(0o400), 0o600, 0o400),
         (Some(0o4755), 0o600, 0o755),
     ] {
+        let permissions = permissions.map(|bits| Permissions { bits, group: None });
         let mut writer = storage.open_write("x", WriteOptions { permissions, ..WriteOptions::default() }).unwrap();
         writer.write(b"x").unwrap();
         assert_eq!(mode(&unfinished(folder.path())[0]), meanwhile, "{permissions:?}");
         writer.commit().unwrap();
-        assert_eq!((mode(&file), storage.permissions("x")), (end, Some(end)), "{permissions:?}");
+        let group = Some(fs::metadata(&file).unwrap().gid());
+        assert_eq!((mode(&file), storage.permissions("x")), (end, Some(Permissions { bits: end, group })), "{permissions:?}");
     }
     assert_eq!((storage.permissions("missing"), storage.permissions("../x")), (None, None));
 }

@@ -13,13 +13,14 @@ use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
 use cap_std::fs::{Dir, Metadata, MetadataExt as _, OpenOptions, OpenOptionsExt as _};
-use rustix::fs::{AtFlags, Mode, RenameFlags};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::disk::Operation;
-use super::{Durability, LocalFileStorage, PERMISSIONS, local_error, not_a_file, object_info};
+use super::{Durability, LocalFileStorage, local_error, not_a_file, object_info};
 use crate::error::{ErrorCode, PersistError, Result};
 use crate::key::{is_swept, is_temporary, is_unlocked_temporary, split, temporary_name, unlocked_temporary_name};
+use crate::permissions::Permissions;
 use crate::random::{random_hex, random_number};
 use crate::storage::boot_time::since_boot;
 use crate::storage::{ByteRange, ObjectInfo, Precondition, ReadOptions, StorageAdapter, StorageWriter, copy_through};
@@ -125,7 +126,7 @@ fn sweep(storage: &LocalFileStorage, folder: &Dir, path: &str) {
             let age = metadata.modified().ok().and_then(|time| SystemTime::now().duration_since(time.into_std()).ok());
             (age.is_some_and(|age| age > ABANDONED), None)
         } else {
-            let file = entry.open().ok().map(cap_std::fs::File::into_std);
+            let file = open_to_lock(folder, text).ok();
             (file.as_ref().is_some_and(|file| file.try_lock().is_ok()), file)
         };
         if is_debris {
@@ -136,12 +137,27 @@ fn sweep(storage: &LocalFileStorage, folder: &Dir, path: &str) {
     }
 }
 
+/// Opens what another writer may have left, to see whether its lock can be had.
+pub(super) fn open_to_lock(folder: &Dir, name: &str) -> io::Result<std::fs::File> {
+    // What is put there meanwhile is not followed, and a pipe not waited for.
+    let open = |access| rustix::fs::openat(folder, name, access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty());
+    // On NFS an exclusive lock needs a file that is open for writing. One that was
+    // read-only already when its writer ended can't be opened so.
+    let file = match open(OFlags::RDWR) {
+        Err(Errno::ACCESS) => open(OFlags::RDONLY),
+        opened => opened,
+    }?;
+    if FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) != FileType::RegularFile {
+        return Err(io::Error::other("this is no file"));
+    }
+    Ok(file.into())
+}
+
 /// A new temporary file with a lock on it; without one, where files can't be
-/// locked. Others can read it only if they may read what it becomes.
-fn create_temporary(storage: &LocalFileStorage, folder: &Dir, path: &str, is_private: bool) -> io::Result<(String, std::fs::File)> {
+/// locked. The umask applies to `mode`.
+fn create_temporary(storage: &LocalFileStorage, folder: &Dir, path: &str, mode: u32) -> io::Result<(String, std::fs::File)> {
     let mut options = OpenOptions::new();
-    // By default readable by whom the user's umask lets, as any file the user makes.
-    options.write(true).create_new(true).mode(if is_private { 0o600 } else { 0o666 });
+    options.write(true).create_new(true).mode(mode);
     let create = |name: &str| {
         storage.disk.before(&Operation::Create(path, name))?;
         match folder.open_with(name, &options) {
@@ -186,8 +202,8 @@ pub(super) struct LocalWriter {
     folder: Dir,
     temporary: String,
     file: std::fs::File,
-    /// The permission bits that it is to have; none for those that it has.
-    permissions: Option<u32>,
+    /// Who may use it in the end; none where it stays as it was made.
+    permissions: Option<Permissions>,
     written: u64,
     sync: Option<std::fs::File>,
     /// Whether the temporary name still stands for debris.
@@ -195,7 +211,12 @@ pub(super) struct LocalWriter {
 }
 
 impl LocalWriter {
-    pub(super) fn open(storage: &LocalFileStorage, key: &str, precondition: Precondition, permissions: Option<u32>) -> Result<Self> {
+    pub(super) fn open(
+        storage: &LocalFileStorage,
+        key: &str,
+        precondition: Precondition,
+        permissions: Option<Permissions>,
+    ) -> Result<Self> {
         let failed = |error: &io::Error| {
             let error = match Errno::from_io_error(error) {
                 // Reading, this is a missing file; writing, a file that stands
@@ -218,17 +239,16 @@ impl LocalWriter {
         }
         let sync = sync_handle(storage, &folder).map_err(|error| failed(&error))?;
         sweep(storage, &folder, path);
-        // Who could not read the earlier file can't read this one either.
-        let earlier = existing.ok().filter(Metadata::is_file).map(|existing| existing.mode());
-        let permissions = permissions.or(earlier).map(|mode| mode & PERMISSIONS);
-        let (temporary, file) = create_temporary(storage, &folder, path, permissions.is_some()).map_err(|error| failed(&error))?;
+        let earlier = existing.ok().filter(Metadata::is_file);
+        let (permissions, mode) = to_become(permissions, earlier.as_ref());
+        let (temporary, file) = create_temporary(storage, &folder, path, mode).map_err(|error| failed(&error))?;
         let (storage, key) = (storage.clone(), key.to_owned());
         Ok(Self { storage, key, precondition, folder, temporary, file, permissions, written: 0, sync, unfinished: true })
     }
 
     fn publish(&mut self) -> io::Result<()> {
         if let Some(permissions) = self.permissions
-            && let Err(error) = rustix::fs::fchmod(&self.file, Mode::from_raw_mode(permissions as _))
+            && let Err(error) = give(&self.file, permissions)
         {
             // It stays as private as it was made.
             tracing::debug!(%error, "the permissions of the file could not be set");
@@ -248,6 +268,47 @@ impl LocalWriter {
         self.unfinished = false;
         Ok(())
     }
+}
+
+/// Who may use a file in the end, none for whom it is made for, and the mode that it
+/// is made with.
+fn to_become(permissions: Option<Permissions>, earlier: Option<&Metadata>) -> (Option<Permissions>, u32) {
+    // By default readable by whom the user's umask lets, as any file the user makes.
+    let by_umask = 0o666;
+    match (permissions, earlier) {
+        // Until it is whole, for its owner alone.
+        (Some(given), _) => (Some(given), 0o600),
+        // The user has chosen them. Who could not read the earlier file can't read
+        // this one either.
+        (None, Some(earlier)) if earlier.uid() == rustix::process::geteuid().as_raw() => {
+            (Some(Permissions { bits: earlier.mode(), group: Some(earlier.gid()) }), 0o600)
+        }
+        // Another user has, which may close the new file to somebody, and never open it.
+        (None, Some(earlier)) => (None, earlier.mode() & by_umask),
+        (None, None) => (None, by_umask),
+    }
+}
+
+/// Gives a file its group, then its bits: while it is another group's, nobody in that
+/// one may use what is meant for this one.
+fn give(file: &std::fs::File, permissions: Permissions) -> rustix::io::Result<()> {
+    let mut bits = permissions.bits;
+    if let Some(group) = permissions.group
+        && rustix::fs::fstat(file)?.st_gid != group
+        && let Err(error) = change_group(file, group)
+    {
+        tracing::debug!(%error, group, "the file can't be given to the group, whose permissions are left out");
+        bits = permissions.without_group();
+    }
+    rustix::fs::fchmod(file, Mode::from_raw_mode((bits & Permissions::MASK) as _))
+}
+
+fn change_group(file: &std::fs::File, group: u32) -> rustix::io::Result<()> {
+    // For the system call this number means that the group stays.
+    if group == u32::MAX {
+        return Err(Errno::INVAL);
+    }
+    rustix::fs::fchown(file, None, Some(Gid::from_raw(group)))
 }
 
 fn already_exists() -> PersistError {
