@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
+use std::time::{Duration, SystemTime};
 
 use persist_model::error::HINT;
 use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
@@ -156,15 +157,17 @@ pub(crate) struct Draft {
 impl Draft {
     /// Checks the options and fills in what they leave out.
     pub(crate) fn new(options: &SaveOptions) -> Result<Self> {
-        Self::at(options, OffsetDateTime::now_utc())
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        Self::at(options, since_1970.ok().and_then(time_of))
     }
 
-    fn at(options: &SaveOptions, clock: OffsetDateTime) -> Result<Self> {
+    /// `clock` is none where it shows a time that can't be written down.
+    fn at(options: &SaveOptions, clock: Option<OffsetDateTime>) -> Result<Self> {
         if options.snapshot_index > MAX_INDEX {
             return Err(Error::argument(format!("the snapshot index {} is larger than 2^53 - 1", options.snapshot_index)));
         }
         // WASI shows every time before 1970 as its beginning.
-        let now = Some(clock).filter(|clock| *clock > OffsetDateTime::UNIX_EPOCH);
+        let now = clock.filter(|clock| *clock > OffsetDateTime::UNIX_EPOCH);
         let time = match &options.timestamp {
             None => now.ok_or_else(clock_is_wrong)?,
             Some(text) => parse_time("timestamp", text)?,
@@ -251,8 +254,15 @@ fn rfc3339_utc_micros(time: OffsetDateTime) -> Result<String> {
     Ok(format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micro:06}Z"))
 }
 
+/// The time so long after the beginning of 1970; none after the year 9999, which
+/// RFC 3339 ends with.
+fn time_of(since_1970: Duration) -> Option<OffsetDateTime> {
+    let since_1970 = time::Duration::try_from(since_1970).ok()?;
+    OffsetDateTime::UNIX_EPOCH.checked_add(since_1970).filter(|time| time.year() <= 9999)
+}
+
 fn clock_is_wrong() -> Error {
-    let error = Error::argument("the clock of this machine is before 1970, and no time is given");
+    let error = Error::argument("the clock of this machine is before 1970 or after 9999, and no time is given");
     error.with(HINT, "set the clock, or give the time when the state was taken, as with --timestamp")
 }
 
@@ -555,14 +565,12 @@ impl Document {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 mod tests {
-    use time::Duration;
-
     use super::*;
 
     #[test]
     fn a_clock_before_1970_is_an_error_unless_the_time_is_given() {
         let epoch = OffsetDateTime::UNIX_EPOCH;
-        for clock in [epoch, epoch - Duration::days(400)] {
+        for clock in [Some(epoch), Some(epoch - time::Duration::days(400)), None] {
             let error = Draft::at(&SaveOptions::default(), clock).expect_err("it would be a wrong time");
             assert!(error.code == ErrorCode::InvalidArgument && error.message.contains("before 1970"), "{error:?}");
             let options = SaveOptions { timestamp: Some("2026-01-31T12:00:00Z".to_owned()), ..SaveOptions::default() };
@@ -572,6 +580,21 @@ mod tests {
             let id = Uuid::parse_str(&draft.snapshot_id).unwrap();
             assert_eq!(id.get_timestamp().map(|time| time.to_unix().0), Some(1_769_860_800));
         }
-        Draft::at(&SaveOptions::default(), epoch + Duration::seconds(1)).unwrap();
+        Draft::at(&SaveOptions::default(), Some(epoch + time::Duration::seconds(1))).unwrap();
+    }
+
+    #[test]
+    fn a_clock_after_9999_shows_no_time() {
+        // The first second of the year 10000.
+        const END: u64 = 253_402_300_800;
+        for seconds in [END, END + 1, u64::try_from(i64::MAX).unwrap(), u64::MAX] {
+            assert_eq!(time_of(Duration::from_secs(seconds)), None, "{seconds}");
+        }
+        let last = time_of(Duration::new(END - 1, 999_999_999)).expect("it is in 9999");
+        let draft = Draft::at(&SaveOptions::default(), Some(last)).unwrap();
+        assert_eq!(draft.timestamp, "9999-12-31T23:59:59.999999Z");
+        assert_eq!(time_of(Duration::ZERO), Some(OffsetDateTime::UNIX_EPOCH));
+        let error = Draft::at(&SaveOptions::default(), time_of(Duration::from_secs(END))).expect_err("it would be a wrong time");
+        assert!(error.code == ErrorCode::InvalidArgument && error.message.contains("after 9999"), "{error:?}");
     }
 }
