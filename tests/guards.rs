@@ -12,6 +12,8 @@ use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
+#[cfg(target_os = "linux")]
+use std::process::Child;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -304,6 +306,103 @@ fn a_copy_replaces_only_snapshots_unless_told_otherwise() {
     assert_eq!(read(folder, "to/a.gz"), read(folder, "src/a.gz"));
 }
 
+/// As Go, flate2 and Java write gzip: with the header that Persist writes.
+#[test]
+fn a_gzip_file_that_looks_like_a_cut_snapshot_stays_unless_told_otherwise() {
+    let folder = folder();
+    let folder = folder.path();
+    ok_in(folder, &["snapshot", "state.json", "x.gz"]);
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(&chat_bytes(1000)).expect("it compresses");
+    let foreign = encoder.finish().expect("it compresses");
+    assert_eq!(foreign[..10], read(folder, "x.gz")[..10]);
+    // What was cut short can't be told from it.
+    fs::write(folder.join("large.json"), chat_bytes(100_000)).expect("a state");
+    ok_in(folder, &["snapshot", "large.json", "large.gz"]);
+    let cut = read(folder, "large.gz")[..1000].to_vec();
+    for (name, bytes) in [("foreign.gz", &foreign), ("cut.gz", &cut)] {
+        fs::write(folder.join(name), bytes).expect("a file");
+        for arguments in [&["delete", "--yes", name][..], &["copy", "x.gz", name]] {
+            let done = run_in(folder, arguments);
+            assert_eq!(done.code, 5, "{arguments:?}: {done:?}");
+            assert!(done.stderr.contains(name) && done.stderr.contains("--force"), "{arguments:?}: {done:?}");
+            assert_eq!(&read(folder, name), bytes, "{arguments:?}");
+        }
+        assert_eq!(run_in(folder, &["copy", "x.gz", name, "--if-exists", "fail"]).code, 4);
+        assert_eq!(&read(folder, name), bytes);
+        ok_in(folder, &["copy", "x.gz", name, "--force"]);
+        assert_eq!(read(folder, name), read(folder, "x.gz"));
+        fs::write(folder.join(name), bytes).expect("a file");
+        ok_in(folder, &["delete", "--yes", "--force", name]);
+        assert!(!folder.join(name).exists());
+    }
+    // In zstd there is no doubt.
+    ok_in(folder, &["snapshot", "large.json", "large.zst"]);
+    fs::write(folder.join("cut.zst"), &read(folder, "large.zst")[..1000]).expect("a file");
+    ok_in(folder, &["copy", "x.gz", "cut.zst"]);
+    fs::write(folder.join("cut.zst"), &read(folder, "large.zst")[..1000]).expect("a file");
+    ok_in(folder, &["delete", "--yes", "cut.zst"]);
+}
+
+#[test]
+fn a_copy_does_not_replace_what_it_may_not_look_at() {
+    use std::os::unix::fs::PermissionsExt;
+    const NOBODY: u32 = 65_534;
+    let folder = folder();
+    ok_in(folder.path(), &["snapshot", "state.json", "x.gz"]);
+    fs::write(folder.path().join("notes"), "notes").expect("a file");
+    // A copy: the build's own folder may be closed to nobody.
+    let command = folder.path().join("persist");
+    fs::copy(env!("CARGO_BIN_EXE_persist"), &command).expect("a copy");
+    let set_mode = |name: &str, mode| {
+        fs::set_permissions(folder.path().join(name), fs::Permissions::from_mode(mode)).expect("permissions");
+    };
+    for (name, mode) in [("x.gz", 0o644), ("notes", 0o000), ("persist", 0o755), ("", 0o777)] {
+        set_mode(name, mode);
+    }
+    let run = |arguments: &[&str]| -> Done {
+        let mut command = Command::new(&command);
+        command.current_dir(folder.path()).args(arguments).env("XDG_CACHE_HOME", "/nowhere").stdin(Stdio::null());
+        if nix::unistd::geteuid().is_root() {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        command.output().expect("persist starts").into()
+    };
+    let done = run(&["copy", "x.gz", "notes"]);
+    assert_eq!(done.code, 6, "{done:?}");
+    assert!(done.stderr.contains("access denied") && done.stderr.contains("--force"), "{done:?}");
+    let done = run(&["copy", "x.gz", "notes", "--if-exists", "fail"]);
+    assert_eq!(done.code, 4, "{done:?}");
+    set_mode("notes", 0o644);
+    assert_eq!(read(folder.path(), "notes"), b"notes");
+    set_mode("notes", 0o000);
+    let done = run(&["copy", "x.gz", "notes", "--force"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    set_mode("notes", 0o644);
+    assert_eq!(read(folder.path(), "notes"), read(folder.path(), "x.gz"));
+}
+
+#[test]
+fn a_link_is_deleted_by_what_it_leads_to() {
+    let folder = folder();
+    let folder = folder.path();
+    ok_in(folder, &["snapshot", "state.json", "kept/x.gz"]);
+    fs::write(folder.join("kept/notes"), "notes").expect("a file");
+    fs::create_dir(folder.join("links")).expect("a folder");
+    for (target, name) in [("../kept/x.gz", "x.gz"), ("../kept/notes", "notes"), ("../nowhere/x.gz", "dangling")] {
+        symlink(target, folder.join("links").join(name)).expect("a link");
+    }
+    // Out of its folder, which the storage does not follow.
+    ok_in(folder, &["delete", "--yes", "links/x.gz", "links/dangling"]);
+    let done = run_in(folder, &["delete", "--yes", "links/notes"]);
+    assert_eq!(done.code, 5, "{done:?}");
+    assert!(done.stderr.contains("not a snapshot") && done.stderr.contains("--force"), "{done:?}");
+    assert_eq!(files(&folder.join("links")), ["notes"]);
+    ok_in(folder, &["delete", "--yes", "--force", "links/notes"]);
+    assert_eq!(files(&folder.join("links")), Vec::<String>::new());
+    assert_eq!(files(&folder.join("kept")), ["notes", "x.gz"]);
+}
+
 #[test]
 fn a_damaged_copy_is_not_the_same() {
     let folder = folder();
@@ -331,6 +430,7 @@ fn nothing_from_a_pipe_replaces_nothing() {
     let folder = folder();
     let folder = folder.path();
     ok_in(folder, &["snapshot", "state.json", "good.gz"]);
+    fs::write(folder.join("nothing"), "").expect("a file");
     let (good, before) = (read(folder, "good.gz"), files(folder));
     let binary = env!("CARGO_BIN_EXE_persist");
     let shell = |script: &str| -> Done {
@@ -345,6 +445,12 @@ fn nothing_from_a_pipe_replaces_nothing() {
         ("\"$0\" snapshot - new/x.gz < /dev/null", "/dev/null"),
         ("\"$0\" snapshot <(false) good.gz", "may have failed"),
         ("\"$0\" snapshot /dev/null good.gz", "no state came"),
+        // Whoever opened the file gave what it holds, not its name.
+        ("\"$0\" snapshot - good.gz < nothing", "may have failed"),
+        ("\"$0\" snapshot /dev/stdin good.gz < nothing", "may have failed"),
+        ("\"$0\" snapshot /dev/fd/3 good.gz 3< nothing", "may have failed"),
+        ("\"$0\" snapshot /proc/self/fd/3 new/x.gz 3< nothing", "may have failed"),
+        ("false | \"$0\" snapshot /dev/stdin good.gz", "may have failed"),
     ] {
         let done = shell(script);
         assert_eq!(done.code, 2, "{script}: {done:?}");
@@ -352,6 +458,14 @@ fn nothing_from_a_pipe_replaces_nothing() {
         assert_eq!(files(folder), before, "{script}");
         assert_eq!(read(folder, "good.gz"), good, "{script}");
     }
+    for script in ["\"$0\" snapshot - good.gz < good.gz", "\"$0\" snapshot /dev/stdin good.gz < good.gz"] {
+        let done = shell(script);
+        assert_eq!(done.code, 2, "{script}: {done:?}");
+        assert!(done.stderr.contains("the state itself is at DEST"), "{script}: {done:?}");
+        assert_eq!(read(folder, "good.gz"), good, "{script}");
+    }
+    let done = shell("\"$0\" snapshot /dev/fd/3 opened.gz --allow-empty -q 3< nothing");
+    assert_eq!(done.code, 0, "{done:?}");
     let saved = pipe(
         {
             let mut command = persist();
@@ -364,7 +478,7 @@ fn nothing_from_a_pipe_replaces_nothing() {
     // A file is given by its name, and means what it holds.
     fs::write(folder.join("empty.json"), "").expect("a file");
     ok_in(folder, &["snapshot", "empty.json", "named.gz"]);
-    for name in ["empty.gz", "named.gz"] {
+    for name in ["empty.gz", "named.gz", "opened.gz"] {
         assert_eq!(ok_in(folder, &["restore", name]), "");
     }
 }
@@ -413,6 +527,107 @@ fn whatever_is_stopped_says_so_by_its_exit_code() {
         }
     }
     assert!(server.file("agents/x.json.gz").exists());
+}
+
+/// Makes a named pipe.
+#[cfg(target_os = "linux")]
+fn fifo(path: &Path) {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
+}
+
+/// Waits until the command has taken over SIGTERM.
+#[cfg(target_os = "linux")]
+fn wait_until_it_listens(child: &mut Child) {
+    let began = Instant::now();
+    loop {
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or("0");
+        if u64::from_str_radix(caught.trim(), 16).is_ok_and(|caught| caught & (1 << 14) != 0) {
+            return;
+        }
+        if began.elapsed() > Duration::from_secs(20) || child.try_wait().expect("it is a child").is_some() {
+            let _ = child.kill();
+            panic!("it does not listen: {:?}", child.wait());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Sends SIGTERM, once, and gives the exit code.
+#[cfg(target_os = "linux")]
+fn code_after_sigterm(mut child: Child, what: &str) -> Option<i32> {
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).expect("it runs");
+    let sent = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().expect("it is a child") {
+            return status.code();
+        }
+        if sent.elapsed() > Duration::from_secs(10) {
+            let _ = child.kill();
+            panic!("{what} goes on: {:?}", child.wait());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_signal_counts_from_the_start() {
+    let folder = folder();
+    let folder = folder.path();
+    ok_in(folder, &["snapshot", "state.json", "x.gz"]);
+    for arguments in [&["verify", "x.gz"][..], &["list", "."], &["show", "x.gz"], &["copy", "x.gz", "y.gz"], &["delete", "-y", "x.gz"]] {
+        let cache = tempfile::tempdir().expect("a folder");
+        let mut command = persist();
+        command.current_dir(folder).args(arguments).env("XDG_CACHE_HOME", cache.path());
+        let command = default_signals(&mut command).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("persist starts");
+        wait_until_it_listens(&mut child);
+        let is_compiled = files(cache.path()).iter().any(|name| cache.path().join(name).is_file());
+        assert_eq!(code_after_sigterm(child, arguments[0]), Some(130), "{arguments:?}");
+        assert!(!is_compiled, "{arguments:?}: it listens only once the component is compiled");
+    }
+    assert_eq!(files(folder), ["state.json", "x.gz"]);
+    // Nobody opens the other end of this pipe.
+    fifo(&folder.join("fifo"));
+    let mut command = persist();
+    command.current_dir(folder).args(["snapshot", "fifo", "new.gz"]);
+    let mut child = default_signals(&mut command).stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("persist starts");
+    wait_until_it_listens(&mut child);
+    assert_eq!(code_after_sigterm(child, "snapshot"), Some(130));
+    assert_eq!(files(folder), ["fifo", "state.json", "x.gz"]);
+}
+
+/// What goes into a stream can't be taken back, and its reader may never go on.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_first_signal_ends_what_a_reader_holds_up() {
+    use std::io::Read;
+
+    let folder = folder();
+    let folder = folder.path();
+    fs::write(folder.join("large.json"), chat_bytes(3_000_000)).expect("a state");
+    ok_in(folder, &["snapshot", "large.json", "x.gz"]);
+    fifo(&folder.join("fifo"));
+    for output in ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "fifo"] {
+        for operation in ["restore", "salvage"] {
+            let what = format!("{operation} -o {output}");
+            let mut command = persist();
+            command.current_dir(folder).args([operation, "x.gz", "-o", output]);
+            let command = default_signals(&mut command).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+            let mut child = command.spawn().expect("persist starts");
+            let mut stdout: Box<dyn Read> = match output {
+                "fifo" => Box::new(File::open(folder.join("fifo")).expect("the pipe")),
+                _ => Box::new(child.stdout.take().expect("it is piped")),
+            };
+            // Something comes, and much more than a pipe holds is to follow.
+            stdout.read_exact(&mut [0]).expect("a byte");
+            std::thread::sleep(Duration::from_millis(500));
+            assert_eq!(code_after_sigterm(child, &what), Some(130), "{what}");
+            drop(stdout);
+        }
+    }
 }
 
 #[test]
@@ -595,6 +810,7 @@ fn advice_can_be_followed() {
         (&["salvage", "stub.gz", "-o", "out"], 5, "take another copy", "persist salvage"),
         (&["salvage", "zeros.gz", "-o", "out"], 5, "take another copy", "persist salvage"),
         (&["copy", "folder", "to"], 2, "--recursive", "check the path"),
+        (&["snapshot", "state.json", "y.gz", "--bogus"], 2, "'--bogus'", "-- --bogus"),
         (&["doctor", "x.gz"], 2, "give a folder", "look at one"),
         (&["copy", "-r", "x.gz", "to"], 2, "give a folder", "look at one"),
     ] {
@@ -604,6 +820,9 @@ fn advice_can_be_followed() {
             assert!(done.stderr.contains(says) && !done.stderr.contains(never), "{arguments:?}: {done:?}");
         }
     }
+    // What is similar is still said.
+    let done = run_in(folder, &["snapshot", "state.json", "y.gz", "--lable=a=b"]);
+    assert!(done.code == 2 && done.stderr.contains("'--label'") && !done.stderr.contains("-- --lable"), "{done:?}");
     // As advised.
     ok_in(folder, &["show", "./-x.gz"]);
     ok_in(folder, &["snapshot", "state.json", "y.gz", "--agent-id=-x", "--description=-x"]);
@@ -639,7 +858,12 @@ fn every_page_says_what_the_exit_codes_mean() {
             assert!(!found[2].is_empty() && found[2] != ".TP", "{found:?}");
         }
     }
-    for code in &codes {
-        assert!(help.lines().any(|line| line.split_whitespace().next() == Some(&code.to_string())), "{code} in {help}");
+    let helps = commands.iter().map(|name| ok_in(folder.path(), &[name, "--help"])).chain([help.clone()]);
+    for help in helps {
+        let (_, section) = help.split_once("Exit codes:\n").unwrap_or_else(|| panic!("{help}"));
+        let listed: Vec<&str> =
+            section.lines().take_while(|line| !line.is_empty()).filter_map(|line| line.split_whitespace().next()).collect();
+        assert!(codes.iter().all(|code| listed.contains(&code.to_string().as_str())) && listed.len() == codes.len(), "{help}");
+        assert_eq!(help.matches("Exit codes:").count(), 1, "{help}");
     }
 }

@@ -19,6 +19,7 @@ use tempfile::TempDir;
 /// root has no limit.
 const ALONE: u32 = 64_993;
 const ALSO_ALONE: u32 = 64_994;
+const ALONE_TOO: u32 = 64_995;
 
 /// A folder that any user can work in, with the command, a state and a place for
 /// compiled code.
@@ -45,8 +46,8 @@ impl Place {
         self.folder.path().join("work")
     }
 
-    /// Runs the command under a limit, as a user of its own if this one is root.
-    fn run(&self, limit: Option<(Resource, u64)>, cache: &Path, arguments: &[&str]) -> Done {
+    /// The command under a limit, as a user of its own if this one is root.
+    fn command(&self, limit: Option<(Resource, u64)>, cache: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.command);
         command.current_dir(self.work()).args(arguments).env("XDG_CACHE_HOME", cache).stdin(Stdio::null());
         if nix::unistd::geteuid().is_root() {
@@ -56,7 +57,11 @@ impl Place {
             // SAFETY: it only sets a limit, which is safe between fork and exec.
             unsafe { command.pre_exec(move || Ok(setrlimit(resource, most, most)?)) };
         }
-        Done::from(command.output().expect("it starts"))
+        command
+    }
+
+    fn run(&self, limit: Option<(Resource, u64)>, cache: &Path, arguments: &[&str]) -> Done {
+        Done::from(self.command(limit, cache, arguments).output().expect("it starts"))
     }
 
     /// A folder for compiled code, which has to belong to who uses it.
@@ -128,6 +133,52 @@ fn few_threads_are_enough_or_it_is_said() {
     }
     println!("{worked} of {tried} commands worked");
     assert!(worked < tried, "the limit is none");
+}
+
+/// Without a thread that waits for them, signals do what they do by default.
+#[test]
+fn a_signal_ends_the_command_where_no_thread_waits_for_it() {
+    use std::os::unix::process::ExitStatusExt;
+
+    let place = Place::new(ALONE_TOO);
+    let warm = place.cache("warm");
+    assert_eq!(place.run(None, &warm, &["snapshot", "state.json", "a.gz"]).code, 0);
+    let is_root = nix::unistd::geteuid().is_root();
+    for threads in 2..=5 {
+        let mut command = place.command(Some((Resource::RLIMIT_NPROC, threads)), &warm, &["snapshot", "-", "new.gz"]);
+        let reset = || {
+            // SAFETY: to set a signal to its default action is safe between fork and exec.
+            unsafe { nix::sys::signal::signal(nix::sys::signal::Signal::SIGTERM, nix::sys::signal::SigHandler::SigDfl)? };
+            Ok(())
+        };
+        // SAFETY: the closure makes a system call alone, and takes no memory.
+        unsafe { command.pre_exec(reset) };
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+        // Nothing comes through the pipe: by now it waits for the state.
+        std::thread::sleep(std::time::Duration::from_secs(2));
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id().cast_signed()), nix::sys::signal::Signal::SIGTERM);
+        let sent = std::time::Instant::now();
+        let status = loop {
+            if let Some(status) = child.try_wait().expect("it is a child") {
+                break Some(status);
+            }
+            if sent.elapsed().as_secs() > 10 {
+                break None;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        };
+        if status.is_none() {
+            child.kill().expect("it runs");
+            child.wait().expect("it ends");
+        }
+        let status = status.unwrap_or_else(|| panic!("{threads} threads: the signal was swallowed"));
+        let is_stopped = status.signal() == Some(15) || status.code() == Some(130);
+        // Else the user's other processes count, too, and it may not have got so far.
+        assert!(is_stopped || !is_root && status.code() == Some(9), "{threads} threads: {status:?}");
+        // The second thread is the engine's clock.
+        assert!(threads > 2 || !is_root || status.signal() == Some(15), "{threads} threads: {status:?}");
+        assert!(!place.work().join("new.gz").exists());
+    }
 }
 
 #[cfg(target_os = "linux")]

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use clap::Args;
+use persist_model::error::may_be_another_kind;
 use persist_model::{ErrorCode, PersistError, Precondition, Result, StorageLocation};
 use serde_json::json;
 
@@ -12,9 +13,10 @@ use crate::output::{Failure, Output, printable};
 /// Delete snapshots.
 ///
 /// Asks first; without a terminal to ask on, nothing is deleted unless --yes is
-/// given. Looks at each first: what is no snapshot stays unless --force is given. A
-/// damaged snapshot, or one of a newer format, is deleted. Goes on after an error;
-/// the first one decides the exit code.
+/// given. Looks at each first: what is no snapshot stays unless --force is given, and
+/// so does a gzip file that may be a cut snapshot or another program's. A damaged
+/// snapshot, or one of a newer format, is deleted; of a symlink, the link. Goes on
+/// after an error; the first one decides the exit code.
 #[derive(Args)]
 pub struct Arguments {
     /// The snapshots.
@@ -51,10 +53,15 @@ fn confirmed(sources: &[String]) -> Result<bool> {
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
-/// Fails unless a snapshot is there, whole or damaged, or nothing.
+/// Fails unless a snapshot is there, whole or damaged, or nothing. For a link that is
+/// to be deleted, this is the location that it leads to.
 fn check_is_snapshot(host: &impl Host, location: &StorageLocation) -> Result<()> {
     let Err(mut error) = host.metadata(location) else { return Ok(()) };
     match error.code() {
+        _ if may_be_another_kind(&error) => {
+            error.detail_mut().hint = Some("it was not deleted: check what it is, or give --force to delete it".to_owned());
+            Err(error)
+        }
         ErrorCode::Integrity
         | ErrorCode::InvalidFormat
         | ErrorCode::UnsupportedFormat
@@ -84,7 +91,7 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
     output.for_each(&arguments.src, |src| {
         let location = host.locate(src)?;
         if !arguments.force {
-            check_is_snapshot(host, &location)?;
+            check_is_snapshot(host, &host.locate_followed(src)?)?;
         }
         host.delete(&location, precondition.clone())?;
         output.report(&json!({"location": host.written(&location)?, "deleted": true}), format_args!("deleted {}", printable(src)))

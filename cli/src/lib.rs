@@ -23,7 +23,7 @@ use persist_model::{ErrorCode, FORMAT_VERSION, PersistError};
 pub use self::host::{Entries, FileWriter, Host, Progress, Reader, Writer};
 use self::output::{Failure, Output, OutputOptions};
 pub use self::snapshot::{Durability, IfExists};
-pub use self::target::{Target, check_output};
+pub use self::target::{Target, check_output, is_stream};
 
 /// The codes that the command exits with, and what each means.
 pub const EXIT_CODES: [(u8, &str); 16] = [
@@ -123,15 +123,31 @@ fn advice_on_hyphen<C: Parser>(error: &clap::Error, arguments: &[OsString]) -> O
     (!is_option).then(|| format!("a file of this name is written ./{text}"))
 }
 
+/// Removes the parser's advice to write `--` before an option that is not known, which
+/// would make it the name of a file. What it found that is similar stays.
+fn forget_double_dash(error: &mut clap::Error) {
+    if let Some(ContextValue::StyledStrs(mut advice)) = error.remove(ContextKind::Suggested) {
+        advice.retain(|advice| !advice.to_string().contains("as a value, use"));
+        if !advice.is_empty() {
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(advice));
+        }
+    }
+}
+
 /// Reads the arguments, of which the first is the program's name.
 ///
 /// # Errors
 /// The exit code, after help was printed or what is wrong.
 pub fn parse<C: Parser>(arguments: &[OsString]) -> Result<C, u8> {
-    C::try_parse_from(arguments).map_err(|mut error| {
+    let mut command = C::command().mut_subcommands(|command| command.after_long_help(exit_codes()));
+    let parsed = command.try_get_matches_from_mut(arguments).and_then(|mut matches| C::from_arg_matches_mut(&mut matches));
+    parsed.map_err(|error| {
+        let mut error = error.format(&mut command);
         let advice = advice_on_hyphen::<C>(&error, arguments);
         if let Some(advice) = &advice {
             error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![advice.into()]));
+        } else if error.kind() == ErrorKind::UnknownArgument {
+            forget_double_dash(&mut error);
         }
         let wants_json = arguments.iter().any(|argument| argument == "--json");
         if wants_json && error.use_stderr() && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {

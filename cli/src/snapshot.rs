@@ -10,6 +10,7 @@ use persist_model::{Codec, ErrorCode, Permissions, PersistError, Precondition, R
 
 use crate::host::{Host, Progress, Writer};
 use crate::output::{Failure, Output, exact_bytes, printable, ratio};
+use crate::target::is_descriptor;
 
 /// Save a state as a snapshot.
 ///
@@ -55,8 +56,8 @@ pub struct Arguments {
     /// Whether to wait until a local snapshot survives a power cut.
     #[arg(long, value_enum, default_value = "fsync")]
     durability: Durability,
-    /// Save a state of no bytes, also if it comes from stdin or a pipe: else that is
-    /// taken for a program that failed.
+    /// Save a state of no bytes, also if it comes from stdin, a pipe or an open file:
+    /// else that is taken for a program that failed.
     #[arg(long)]
     allow_empty: bool,
     /// The snapshot's id, a UUID [default: a new one].
@@ -169,7 +170,7 @@ impl Parts<'_> {
 
 /// What is wrong where a state that comes from elsewhere than a file has no bytes.
 fn nothing_came(host: &impl Host, path: &Path) -> PersistError {
-    let is_stdin = path == Path::new("-");
+    let is_stdin = [Path::new("-"), Path::new("/dev/stdin")].contains(&path);
     let (message, hint) = if is_stdin && host.is_stdin_closed() {
         ("no state came: stdin is closed, or /dev/null", "pipe the state in, or give its file; --allow-empty saves an empty state")
     } else {
@@ -229,7 +230,8 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
         ErrorCode::NotFound => error.hint(host.missing_advice(&arguments.state)),
         _ => error,
     })?;
-    if host.is_same_file(&arguments.state, &location) {
+    let state = if arguments.state == Path::new("-") { Path::new("/dev/stdin") } else { &arguments.state };
+    if host.is_same_file(state, &location) {
         let error = PersistError::new(ErrorCode::InvalidArgument, "the state itself is at DEST, and would be replaced").at(&location);
         return Err(error.hint("save it under another name").into());
     }
@@ -238,8 +240,9 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
     }
     let options = arguments.options(size)?;
     let mut parts = Parts { next: host.parts(bytes), path: &arguments.state };
-    // Before anything is made. A file's size is known, and its name was given.
-    let first = if size.is_none() && !arguments.allow_empty { Some(parts.next()?) } else { None };
+    // Before anything is made. What is open already was given by whoever opened it.
+    let is_named = size.is_some() && !is_descriptor(&arguments.state);
+    let first = if !is_named && !arguments.allow_empty { Some(parts.next()?) } else { None };
     if first.as_ref().is_some_and(Vec::is_empty) {
         return Err(nothing_came(host, &arguments.state).into());
     }

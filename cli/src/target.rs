@@ -24,6 +24,21 @@ pub fn check_output(host: &impl Host, output: &Path, source: &StorageLocation) -
     Err(error.at(output.display()).hint("give another file"))
 }
 
+/// Whether an `--output` is a stream, of which nothing can be taken back: stdout, what
+/// is open already, as /dev/fd/3, or a device or pipe that is there.
+pub fn is_stream(path: &Path) -> bool {
+    let is_open = path == Path::new("-") || is_descriptor(path);
+    is_open || path.metadata().is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
+}
+
+/// Whether a path names what is open already.
+pub(crate) fn is_descriptor(path: &Path) -> bool {
+    path.starts_with("/dev/fd") || path.starts_with("/proc") || STANDARD.iter().any(|stream| path == Path::new(stream))
+}
+
+/// The names of what every program has open.
+const STANDARD: [&str; 3] = ["/dev/stdin", "/dev/stdout", "/dev/stderr"];
+
 /// Where a state goes.
 pub enum Target {
     /// Standard output.
@@ -44,10 +59,8 @@ impl Target {
         if path == Path::new("-") || path == Path::new("/dev/stdout") {
             return Ok(Self::Stdout);
         }
-        // What is open already, as /dev/fd/3, is written to and never replaced.
-        let is_descriptor = path.starts_with("/dev/fd") || path.starts_with("/proc") || path == Path::new("/dev/stderr");
-        let is_stream = path.metadata().is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir());
-        if is_descriptor || is_stream {
+        // It is written to and never replaced.
+        if is_stream(path) {
             // Nor does a state go where another user's link leads.
             if let Err(error) = StorageLocation::from_path_to_write(path)
                 && error.code() == ErrorCode::AccessDenied

@@ -1,5 +1,7 @@
 //! Opening a snapshot: reading and checking all of it but the data.
 
+use persist_model::error::UNCERTAIN;
+
 use crate::codec::{BlockRef, Codec, zstd};
 use crate::error::{Error, ErrorCode, Result};
 use crate::footer::{self, Checked, Footer};
@@ -282,6 +284,10 @@ fn no_footer<S: Storage>(storage: &S, info: &ObjectInfo, tail: &[u8]) -> Result<
         }
     } else if has_footer {
         Error::integrity("the file does not end with its footer: its last bytes are missing, changed, or too many")
+    } else if head.starts_with(Codec::Gzip.header()) {
+        // Go, flate2 and Java write the same header.
+        let (name, value) = UNCERTAIN;
+        Error::format("no footer at the end of the file: the snapshot was cut short, or another program wrote it").with(name, value)
     } else if is_beginning(&head) {
         Error::format("no footer at the end of the file: the snapshot was cut short")
     } else {

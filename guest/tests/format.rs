@@ -662,15 +662,20 @@ fn what_is_no_snapshot_is_named() {
         (vec![0; 200_000], ErrorCode::NotASnapshot, "neither gzip nor zstd"),
     ];
     for (bytes, code, says) in cases {
+        // Others write the same header of gzip, and nobody else that of zstd.
+        let is_certain = !(code == ErrorCode::InvalidFormat && bytes.starts_with(&[0x1f, 0x8b]));
         let error = read(bytes).unwrap_err();
         assert_eq!(error.code, code);
         assert!(error.message.contains(says), "{error}");
+        let expected = if is_certain { vec![] } else { vec![("certain".to_owned(), "no".to_owned())] };
+        assert_eq!(error.details, expected, "{error}");
     }
     let mut longer = cut;
     longer.extend_from_slice(b"more");
     let error = read(longer).unwrap_err();
     assert_eq!(error.code, ErrorCode::Integrity);
     assert!(error.message.contains("does not end with its footer"), "{error}");
+    assert!(error.details.is_empty(), "a footer is Persist's alone: {error}");
 }
 
 #[test]

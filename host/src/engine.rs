@@ -9,7 +9,7 @@ use wasmtime::component::ResourceAny;
 use crate::ByteRange;
 use crate::builder::EngineBuilder;
 use crate::cancel::CancelToken;
-use crate::error::{ErrorCode, PersistError, Result};
+use crate::error::{ErrorCode, PersistError, Result, may_be_another_kind};
 use crate::guest::{Guest, Shared, log};
 use crate::list::Snapshots;
 use crate::metadata::{ListFilter, SnapshotMetadata, SnapshotOptions};
@@ -272,8 +272,10 @@ impl Engine {
     ///
     /// # Errors
     /// As [`verify`](Self::verify), and what the target's storage says. At the
-    /// target's location: `NotASnapshot` and `WrongKind` for what is there and is
-    /// none, unless `options` say that anything may be replaced.
+    /// target's location, unless `options` say that anything may be replaced:
+    /// `NotASnapshot` and `WrongKind` for what is there and is none, `InvalidFormat`
+    /// for what may as well be a gzip file of another program, and `AccessDenied`
+    /// where it can't be looked at what is there.
     pub fn copy(
         &self,
         key: &str,
@@ -341,14 +343,22 @@ impl Engine {
         let what = match found {
             Ok(found) if found.digest == digest => return Ok(Some(found)),
             Ok(_) => "there is another snapshot already".to_owned(),
-            Err(error) => {
+            Err(mut error) => {
+                let needs_no_look = fails_if_there || options.replaces_anything;
                 let what = match error.code() {
-                    // Who may write but not read, or not list, is told the second of what
-                    // is missing, too.
-                    NotFound | AccessDenied => return Ok(None),
+                    NotFound => return Ok(None),
+                    // Who may write but not read. The storage knows whether something is
+                    // there.
+                    AccessDenied if needs_no_look => return Ok(None),
+                    AccessDenied => {
+                        let hint = "check the permissions, or replace what is there without looking at it, as with --force";
+                        error.detail_mut().hint = Some(hint.to_owned());
+                        return Err(error);
+                    }
+                    _ if may_be_another_kind(&error) && !needs_no_look => return Err(error),
                     Integrity | InvalidFormat => "what is there already is damaged",
                     LimitExceeded | NoKey | UnsupportedFormat | Untrusted => "what is there already can't be read",
-                    NotASnapshot | WrongKind if fails_if_there || options.replaces_anything => "there is something else already",
+                    NotASnapshot | WrongKind if needs_no_look => "there is something else already",
                     _ => return Err(error),
                 };
                 format!("{what}: {}", error.detail().message)

@@ -57,7 +57,7 @@ mod salvage;
 mod sandbox;
 mod save;
 mod storage;
-#[cfg(feature = "s3")]
+#[cfg(any(feature = "cli", feature = "s3"))]
 mod threads;
 mod wasi;
 

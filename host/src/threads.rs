@@ -31,6 +31,7 @@ pub(crate) fn are_allowed(count: usize) -> io::Result<()> {
 ///
 /// # Errors
 /// Why there is not even one.
+#[cfg(feature = "s3")]
 pub(crate) fn first_allowed<T>(most: usize, start: impl Fn(usize) -> io::Result<T>) -> io::Result<T> {
     let mut count = most.max(1);
     loop {

@@ -38,6 +38,15 @@ pub const PATH_ADVICE: &str = "a path stays below its folder, and no symlink lea
 /// word for it, and the component passes details on.
 pub const HINT: &str = "hint";
 
+/// The name and value of the detail with which the component says that what looks like
+/// a snapshot that was cut short may as well be a whole file of another kind.
+pub const UNCERTAIN: (&str, &str) = ("certain", "no");
+
+/// Whether what an error is about may as well be a whole file of another kind.
+pub fn may_be_another_kind(error: &PersistError) -> bool {
+    error.detail().facts.iter().any(|(name, value)| (name.as_str(), value.as_str()) == UNCERTAIN)
+}
+
 /// The result of an operation of this library.
 pub type Result<T, E = PersistError> = std::result::Result<T, E>;
 

@@ -12,6 +12,7 @@ use super::interrupt;
 use super::output::{Failure, Output, exact_bytes, printable, short_bytes};
 use super::progress::Progress;
 use super::storage::StorageArguments;
+use crate::error::may_be_another_kind;
 use crate::{
     Copied, CopyOptions, Durability, Engine, ErrorCode, ListEntry, PersistError, Result, Snapshots, StorageConfig, StorageLocation,
 };
@@ -21,8 +22,8 @@ use crate::{
 /// The bytes are copied as they are and verified on the way: what is damaged
 /// does not arrive. What is there already with the same digest is read, verified
 /// and skipped, so that an interrupted copy goes on where it stopped when it is run
-/// again; if it is damaged, it is copied over. What is no snapshot is replaced only
-/// with --force.
+/// again; if it is damaged, it is copied over. What is no snapshot, or may as well be
+/// another program's gzip file, or can't be read, is replaced only with --force.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// The snapshot, or with --recursive the folder.
@@ -215,11 +216,15 @@ impl Copying<'_> {
 fn copy(source: &Engine, key: &str, target: &Engine, target_key: &str, arguments: &Arguments, mut progress: Progress) -> Result<Copied> {
     let options = CopyOptions { precondition: arguments.if_exists.precondition(), replaces_anything: arguments.force };
     source.copy(key, target, target_key, options, |copied| progress.set(copied)).map_err(|mut error| {
-        if matches!(error.code(), ErrorCode::NotASnapshot | ErrorCode::WrongKind)
-            && error.location() == Some(&target.storage().locate(target_key))
-        {
-            error.detail_mut().hint = Some("it was not replaced: check the path, or give --force to replace it".to_owned());
+        if error.location() != Some(&target.storage().locate(target_key)) {
+            return error;
         }
+        let hint = match error.code() {
+            ErrorCode::NotASnapshot | ErrorCode::WrongKind => "it was not replaced: check the path, or give --force to replace it",
+            _ if may_be_another_kind(&error) => "it was not replaced: check what it is, or give --force to replace it",
+            _ => return error,
+        };
+        error.detail_mut().hint = Some(hint.to_owned());
         error
     })
 }

@@ -72,10 +72,10 @@ impl<'a> Native<'a> {
     }
 
     /// The same for what is read and goes to `output`. What goes into a file is
-    /// undone by Ctrl-C. Of what goes to stdout nothing is left, and whoever is to
-    /// read it may keep us waiting for ever.
+    /// undone by Ctrl-C. What went to stdout, a pipe or a device can't be taken back,
+    /// and whoever is to read it may keep us waiting for ever.
     pub(crate) fn engine_to(&self, location: &StorageLocation, output: &Path) -> Result<Engine> {
-        if output == Path::new("-") {
+        if persist_cli::is_stream(output) {
             interrupt::end_at_once();
             return self.engine_at(location);
         }

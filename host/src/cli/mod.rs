@@ -95,6 +95,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Err(exit_code) => return exit_code,
     };
     start_logging();
+    // What only prints a text does nothing that could be in its way.
+    if !matches!(cli.command, Command::Completions(_) | Command::Man(_)) {
+        interrupt::start();
+    }
     let output = Output::new(&cli.output);
     match run(cli.command, &cli.storage, &output) {
         Ok(()) => 0,
