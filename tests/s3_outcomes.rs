@@ -510,7 +510,8 @@ fn a_change_that_was_not_begun_is_cancelled_and_not_unknown() {
     let server = Server::start();
     let proxy = Proxy::start(server.address);
     put(&server.adapter(), "x", b"1", Precondition::None).expect("it is written");
-    let cases: [(Operation, &dyn Fn(&dyn StorageAdapter) -> Result<()>); 2] = [
+    type Act<'a> = &'a dyn Fn(&dyn StorageAdapter) -> Result<()>;
+    let cases: [(Operation, Act<'_>); 2] = [
         // What is asked before the object itself.
         (Operation::PutObject, &|adapter| put(adapter, "new", b"1", Precondition::IfAbsent)),
         (Operation::HeadObject, &|adapter| adapter.delete_object("x", Precondition::None)),
