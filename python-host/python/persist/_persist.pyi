@@ -91,7 +91,8 @@ class Reader:
 
 def locate(path: str | os.PathLike[str], settings: dict[str, Any], to_write: bool = False) -> tuple[Place, str]:
     """The place of one snapshot, and its key. What is to be written has to be one
-    that can be listed."""
+    that can be listed.
+    """
 
 def open_folder(path: str | os.PathLike[str], settings: dict[str, Any]) -> tuple[Place, str]:
     """A folder, and what keys in it begin with."""
