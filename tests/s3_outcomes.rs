@@ -25,7 +25,7 @@ const MIB: usize = 1 << 20;
 
 /// How long ending a write may take, as its documentation says, and what a busy
 /// machine adds.
-const ENDED: Duration = Duration::from_millis(3500);
+const ENDED: Duration = Duration::from_millis(4500);
 
 fn writer(adapter: &dyn StorageAdapter, key: &str, precondition: Precondition) -> Box<dyn StorageWriter> {
     adapter.open_write(key, WriteOptions { precondition, ..WriteOptions::default() }).expect("it opens")
