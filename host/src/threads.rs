@@ -4,6 +4,10 @@
 use std::io;
 use std::sync::mpsc;
 use std::thread::Builder;
+use std::time::Duration;
+
+/// For how long, at most, a thread that has ended is still counted.
+const SETTLING: Duration = Duration::from_millis(5);
 
 /// Whether so many threads more can run at once, at this moment.
 ///
@@ -11,19 +15,30 @@ use std::thread::Builder;
 /// Why not.
 pub(crate) fn are_allowed(count: usize) -> io::Result<()> {
     let mut waiting = Vec::with_capacity(count);
+    let mut outcome = Ok(());
     for _ in 0..count {
         let (end, ended) = mpsc::channel::<()>();
-        let thread = Builder::new().name("persist-probe".to_owned()).spawn(move || {
+        let started = Builder::new().name("persist-probe".to_owned()).spawn(move || {
             let _ = ended.recv();
-        })?;
-        waiting.push((end, thread));
+        });
+        match started {
+            Ok(thread) => waiting.push((end, thread)),
+            Err(error) => {
+                outcome = Err(error);
+                break;
+            }
+        }
     }
     for (end, thread) in waiting {
         drop(end);
-        // Only once it is gone its place is free again.
+        // Only once it is gone its place is free again, whatever came of the others.
         let _ = thread.join();
     }
-    Ok(())
+    if outcome.is_err() {
+        // The system counts a thread for a moment after it can be joined.
+        std::thread::sleep(SETTLING);
+    }
+    outcome
 }
 
 /// Starts something that has threads of its own: with as many as are allowed, at
