@@ -501,8 +501,8 @@ fn what_a_killed_process_tried_out_is_not_listed_and_swept() {
     assert_eq!(listed(), [&others[1], &others[0], "a/there", "a/x"]);
     assert!(!server.file(&probe("0")).exists(), "it is swept");
     assert!(server.file(&probe("1")).exists(), "somebody may be at it");
-    let error = put(&adapter, &probe("2"), b"1", Precondition::None).expect_err("it would not be listed");
-    assert_eq!(error.code(), ErrorCode::InvalidKey);
+    let refused = adapter.open_write(&probe("2"), WriteOptions::default()).err().expect("it would not be listed");
+    assert_eq!(refused.code(), ErrorCode::InvalidKey);
 }
 
 #[test]
