@@ -157,7 +157,8 @@ fn read_ahead(state: Box<dyn Read + Send>, token: CancelToken) -> Parts {
             tracing::debug!(%error, "no thread to read the state");
             Box::new(move || {
                 token.check()?;
-                Ok(read_part(&mut **state.lock().unwrap_or_else(PoisonError::into_inner)))
+                let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+                Ok(interrupt::while_waiting(|| read_part(&mut **state)))
             })
         }
     }

@@ -46,6 +46,15 @@ pub(crate) fn end_at_once() {
     listen_once();
 }
 
+/// Waits for something that can't be told of a signal, which therefore ends the
+/// command at once: what is unfinished then is left to the next sweep.
+pub(crate) fn while_waiting<T>(wait: impl FnOnce() -> T) -> T {
+    ENDS_AT_ONCE.store(true, Ordering::Release);
+    let done = wait();
+    ENDS_AT_ONCE.store(false, Ordering::Release);
+    done
+}
+
 /// A token that the first Ctrl-C (or SIGTERM, or SIGHUP) from now on cancels; the
 /// second ends the command at once.
 pub(crate) fn token() -> CancelToken {
