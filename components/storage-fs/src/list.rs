@@ -77,13 +77,13 @@ impl Folders for Tree {
 }
 
 fn state(root: &Descriptor, path: &str) -> Result<State, Os> {
-    let path = path.trim_end_matches('/');
-    let (stat, hash) = if path.is_empty() {
-        (root.stat()?, root.metadata_hash())
-    } else {
-        let follow = PathFlags::SYMLINK_FOLLOW;
-        (root.stat_at(follow, path)?, root.metadata_hash_at(follow, path))
+    // Node's host tells nothing of a folder that it gives but by a path in it.
+    let path = match path.trim_end_matches('/') {
+        "" => ".",
+        path => path,
     };
+    let follow = PathFlags::SYMLINK_FOLLOW;
+    let (stat, hash) = (root.stat_at(follow, path)?, root.metadata_hash_at(follow, path));
     let (Some(Datetime { seconds, nanoseconds }), Ok(hash)) = (stat.data_modification_timestamp, hash) else { return Ok(None) };
     Ok(Some(Seen { identity: (hash.upper, hash.lower), changed: (seconds, nanoseconds) }))
 }
