@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use support::{chat_bytes, files, ok_in, persist, pipe, run_in};
+use support::{chat_bytes, files, json, ok_in, persist, pipe, run_in};
 use tempfile::TempDir;
 
 /// The user and the group that own nothing.
@@ -25,10 +25,6 @@ fn folder() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join("state.json"), STATE).expect("a state");
     folder
-}
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
 fn sha256(bytes: &[u8]) -> String {

@@ -5,10 +5,8 @@
 mod support;
 
 use std::fs;
-use std::path::Path;
 
-use serde_json::Value;
-use support::{chat_bytes, files, ok_in, run_in};
+use support::{chat_bytes, files, flip, json, ok_in, read, run_in};
 use tempfile::TempDir;
 
 fn folder() -> TempDir {
@@ -16,20 +14,6 @@ fn folder() -> TempDir {
     fs::write(folder.path().join("state.json"), b"{\"messages\": []}").expect("a state");
     fs::write(folder.path().join("large.json"), chat_bytes(9_000_000)).expect("a state");
     folder
-}
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
-}
-
-fn read(folder: &Path, name: &str) -> Vec<u8> {
-    fs::read(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
-}
-
-fn flip(folder: &Path, name: &str, at: usize) {
-    let mut bytes = read(folder, name);
-    bytes[at] ^= 1;
-    fs::write(folder.join(name), bytes).expect("the damage");
 }
 
 #[test]

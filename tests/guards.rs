@@ -19,10 +19,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::Value;
 use support::proxy::{Fault, Operation, Proxy, When};
 use support::server::{ACCESS_KEY, BUCKET, SECRET_KEY, Server};
-use support::{Done, chat_bytes, files, ok_in, persist, pipe, run_in};
+use support::{Done, chat_bytes, files, flip, json, ok_in, persist, pipe, read, run_in};
 use tempfile::TempDir;
 
 const STATE: &[u8] = br#"{"messages": []}"#;
@@ -31,20 +30,6 @@ fn folder() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join("state.json"), STATE).expect("a state");
     folder
-}
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
-}
-
-fn read(folder: &Path, name: &str) -> Vec<u8> {
-    fs::read(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
-}
-
-fn flip(folder: &Path, name: &str, at: usize) {
-    let mut bytes = read(folder, name);
-    bytes[at] ^= 1;
-    fs::write(folder.join(name), bytes).expect("the damage");
 }
 
 /// The command, on a server, with waits that do not make the tests long.

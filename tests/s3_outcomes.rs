@@ -11,8 +11,8 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{ForkResult, fork};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, fork};
 use persist_host::{
     CancelToken, Engine, ErrorCode, PersistError, Precondition, ReadOptions, ReadRequest, Result, S3StorageAdapter, SnapshotOptions,
     StorageAdapter, StorageWriter, WriteOptions,
@@ -414,6 +414,17 @@ fn an_answer_without_end_is_an_error_in_bounded_memory() {
 
 // ---- Processes ------------------------------------------------------------------------
 
+/// How a child ended; still alive, if it has not by then.
+fn ended_within(child: Pid, time: Duration) -> WaitStatus {
+    let began = Instant::now();
+    loop {
+        match waitpid(child, Some(WaitPidFlag::WNOHANG)).expect("it is known") {
+            WaitStatus::StillAlive if began.elapsed() < time => std::thread::sleep(Duration::from_millis(20)),
+            ended => return ended,
+        }
+    }
+}
+
 #[test]
 fn an_adapter_of_the_parent_refuses_in_a_child() {
     let server = Server::start();
@@ -442,14 +453,7 @@ fn an_adapter_of_the_parent_refuses_in_a_child() {
             unsafe { nix::libc::_exit(i32::from(!is_right)) };
         }
         ForkResult::Parent { child } => {
-            let began = Instant::now();
-            let ended = loop {
-                match waitpid(child, Some(nix::sys::wait::WaitPidFlag::WNOHANG)).expect("it is known") {
-                    WaitStatus::StillAlive if began.elapsed() < Duration::from_secs(20) => std::thread::sleep(Duration::from_millis(20)),
-                    ended => break ended,
-                }
-            };
-            assert_eq!(ended, WaitStatus::Exited(child, 0));
+            assert_eq!(ended_within(child, Duration::from_secs(20)), WaitStatus::Exited(child, 0));
             // The parent's upload is as it was.
             unfinished.write(&vec![1; 12 * MIB]).expect("it goes on");
             unfinished.commit().expect("it is stored");
@@ -553,16 +557,7 @@ fn a_child_finds_out_for_itself_what_was_being_found_out_at_the_fork() {
                 unsafe { nix::libc::_exit(i32::from(done.is_err())) };
             }
             ForkResult::Parent { child } => {
-                let began = Instant::now();
-                let ended = loop {
-                    match waitpid(child, Some(nix::sys::wait::WaitPidFlag::WNOHANG)).expect("it is known") {
-                        WaitStatus::StillAlive if began.elapsed() < Duration::from_secs(40) => {
-                            std::thread::sleep(Duration::from_millis(20))
-                        }
-                        ended => break ended,
-                    }
-                };
-                assert_eq!(ended, WaitStatus::Exited(child, 0));
+                assert_eq!(ended_within(child, Duration::from_secs(40)), WaitStatus::Exited(child, 0));
                 trying.join().expect("it ends").expect("nothing is there");
             }
         }

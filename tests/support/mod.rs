@@ -67,6 +67,23 @@ pub(crate) fn ok_in<S: AsRef<OsStr> + std::fmt::Debug>(folder: &Path, arguments:
     done.stdout
 }
 
+/// The JSON that a command printed.
+pub(crate) fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// What a file in a folder holds.
+pub(crate) fn read(folder: &Path, name: &str) -> Vec<u8> {
+    std::fs::read(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// Turns a bit of a file.
+pub(crate) fn flip(folder: &Path, name: &str, at: usize) {
+    let mut bytes = read(folder, name);
+    bytes[at] ^= 1;
+    std::fs::write(folder.join(name), bytes).expect("the damage");
+}
+
 /// Runs a command with this input, and gives its whole output.
 pub(crate) fn pipe(mut command: Command, input: &[u8]) -> Output {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");

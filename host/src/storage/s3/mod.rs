@@ -133,8 +133,9 @@ impl StorageAdapter for S3StorageAdapter {
     }
 
     fn open_write(&self, key: &str, options: WriteOptions) -> Result<Box<dyn StorageWriter>> {
-        check_key(key)?;
-        check_unfinished(key)?;
+        // As on files, where a snapshot with the name of an unfinished write could not
+        // be copied to. What another client has stored can be read and deleted.
+        check_file_key(key)?;
         self.cancel.check()?;
         Ok(Box::new(S3Writer::new(&self.connection, &self.cancel, key, options)?))
     }
@@ -333,13 +334,6 @@ impl Connection {
         }
         Ok(failures)
     }
-}
-
-/// Names of unfinished writes are refused as on files, where a snapshot of such a
-/// name could not be copied to. What another client has stored can be read and
-/// deleted.
-fn check_unfinished(key: &str) -> Result<()> {
-    check_file_key(key)
 }
 
 /// An etag as users see it.
