@@ -3,14 +3,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-#[path = "../xtask/src/component.rs"]
-mod component;
+#[path = "support/composed.rs"]
+mod composed;
 
 use std::fs;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use persist_compose::Parts;
 use wasmtime::component::{Component, Linker, Resource, ResourceTable};
 use wasmtime::{Config, Engine, Store, StoreContextMut};
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemView as _};
@@ -37,17 +36,7 @@ impl WasiView for Wasi {
 }
 
 static COMPILED: LazyLock<(Engine, Component)> = LazyLock::new(|| {
-    let is_workspace = |folder: &&Path| folder.join("wit").is_dir();
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().find(is_workspace).expect("the workspace");
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("components");
-    let library = |package: &str| fs::read(component::build_package(workspace, package, &target).expect("it builds")).unwrap();
-    let parts = Parts {
-        persist: fs::read(component::build(workspace, &target).expect("it builds")).unwrap(),
-        storage_fs: library("persist-storage-fs"),
-        tools: library("persist-tools"),
-        command: fs::read(component::build_command(workspace, "persist-command", &target, &"0".repeat(64)).expect("it builds")).unwrap(),
-    };
-    let composed = parts.compose(&workspace.join("wit")).expect("they fit together");
+    let (_, composed) = composed::build(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("components"));
     let engine = Engine::new(&Config::new()).unwrap();
     let component = Component::new(&engine, composed.cli).unwrap();
     (engine, component)

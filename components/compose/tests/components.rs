@@ -3,11 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-#[path = "../../../xtask/src/component.rs"]
-mod component;
+#[path = "../../../tests/support/composed.rs"]
+mod composed;
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -17,19 +16,7 @@ use serde_json::{Map, Value, json};
 use wit_component::DecodedWasm;
 use wit_parser::{Function, PackageId, Resolve, Type, TypeDef, TypeDefKind, WorldId, WorldItem, WorldKey};
 
-static BUILT: LazyLock<(Parts, Composed)> = LazyLock::new(|| {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("components");
-    let library = |package: &str| fs::read(component::build_package(workspace, package, &target).expect("it builds")).unwrap();
-    let parts = Parts {
-        persist: fs::read(component::build(workspace, &target).expect("it builds")).unwrap(),
-        storage_fs: library("persist-storage-fs"),
-        tools: library("persist-tools"),
-        command: fs::read(component::build_command(workspace, "persist-command", &target, &"0".repeat(64)).expect("it builds")).unwrap(),
-    };
-    let composed = parts.compose(&wit()).expect("they fit together");
-    (parts, composed)
-});
+static BUILT: LazyLock<(Parts, Composed)> = LazyLock::new(|| composed::build(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("components")));
 
 fn wit() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit")
