@@ -157,6 +157,8 @@ fn an_upload_that_is_gone_is_begun_again_once() {
         put(&adapter, "x", &bytes, Precondition::None).unwrap_or_else(|error| panic!("{operation:?} {when:?}: {error:?}"));
         assert!(read(&server, "x") == bytes, "{operation:?} {when:?}");
         assert_eq!(count(&proxy, Operation::CreateUpload), 2, "{operation:?} {when:?}");
+        // The service was wrong: it has the first one.
+        assert_eq!(server.unfinished_uploads(), Vec::<String>::new(), "{operation:?} {when:?}");
     }
 }
 
@@ -173,6 +175,7 @@ fn an_upload_that_is_gone_again_and_again_is_no_missing_object() {
             assert_eq!((error.code(), error.retryable()), (ErrorCode::Refused, true), "{error:?}");
             assert!(error.detail().message.contains("no such upload"), "{error:?}");
             assert!(error.detail().hint.as_ref().is_some_and(|hint| hint.contains("lifecycle rule")), "{error:?}");
+            assert_eq!(server.unfinished_uploads(), Vec::<String>::new());
         }
         assert_eq!(server.adapter().stat("x").expect_err("it is not stored").code(), ErrorCode::NotFound);
     }

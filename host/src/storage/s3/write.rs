@@ -223,11 +223,14 @@ impl S3Writer {
     /// Begins an upload anew that the service has no more, as after a lifecycle rule
     /// has aborted it, if what its parts were made of is still there.
     fn begin_again(&mut self, error: PersistError) -> Result<()> {
-        // What is in flight of it comes to nothing.
-        let kept = self.upload.take().and_then(|upload| upload.kept);
+        let kept = self.upload.as_mut().and_then(|upload| upload.kept.take());
         let Some(parts) = kept.filter(|_| !self.has_begun_again) else { return Err(error) };
         tracing::warn!(location = self.object.location(), %error, "the upload is begun again");
         self.has_begun_again = true;
+        // A service that was wrong about it keeps nothing of it.
+        if let Err(error) = self.abort(false) {
+            tracing::warn!(location = error.location(), %error, "an upload that was said to be gone may be left");
+        }
         parts.into_iter().try_for_each(|part| self.start_part(part))
     }
 
