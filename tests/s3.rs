@@ -6,7 +6,7 @@ mod support;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use persist_host::{ErrorCode, ReadOptions, StorageAdapter};
@@ -402,20 +402,6 @@ fn an_old_version_can_be_had_from_a_versioned_bucket() {
     assert_eq!(ok(persist().args(["restore", old])).as_bytes(), first);
 }
 
-/// Runs the command to its end, and gives its peak memory in MiB as the system
-/// counts it for the process alone.
-fn peak_of(mut child: Child) -> (Done, u64) {
-    let status = format!("/proc/{}/status", child.id());
-    let mut peak = 0;
-    while child.try_wait().expect("it can be asked").is_none() {
-        let text = fs::read_to_string(&status).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
-        peak = line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0).max(peak);
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    (child.wait_with_output().expect("it has ended").into(), peak / 1024)
-}
-
 #[test]
 fn a_gibibyte_goes_there_and_back_through_broken_connections() {
     const COPIES: usize = 64;
@@ -435,7 +421,7 @@ fn a_gibibyte_goes_there_and_back_through_broken_connections() {
     let (done, peak) = std::thread::scope(|scope| {
         let block = &block;
         scope.spawn(move || (0..COPIES).for_each(|_| std::io::Write::write_all(&mut stdin, block).expect("persist reads")));
-        peak_of(child)
+        support::peak_of(child)
     });
     let hits = proxy.hits();
     println!("saved 1 GiB: {peak} MiB resident, {hits} broken connections");
@@ -446,7 +432,7 @@ fn a_gibibyte_goes_there_and_back_through_broken_connections() {
     let target = folder.path().join("state");
     let mut command = on(&proxy.endpoint());
     command.args(["restore", &at("big.json.zst"), "-o"]).arg(&target).stderr(Stdio::piped());
-    let (done, peak) = peak_of(command.spawn().expect("persist starts"));
+    let (done, peak) = support::peak_of(command.spawn().expect("persist starts"));
     let hits = proxy.hits() - hits;
     println!("restored 1 GiB: {peak} MiB resident, {hits} broken connections");
     assert!(done.code == 0 && peak < MAX_RESIDENT && hits == 3, "{done:?}");

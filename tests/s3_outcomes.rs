@@ -5,7 +5,6 @@
 
 mod support;
 
-use std::io::{Read as _, Seek as _};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -62,29 +61,10 @@ fn run(command: &mut Command) -> Done {
     command.output().expect("persist starts").into()
 }
 
-/// The same, and the most memory that it took at a time, in bytes.
+/// The same, and the most memory that it took at a time, in MiB.
 fn run_measured(command: &mut Command) -> (Done, u64) {
-    let [mut stdout, mut stderr] = [tempfile::tempfile().expect("a file"), tempfile::tempfile().expect("a file")];
-    command.stdin(Stdio::null()).stdout(stdout.try_clone().expect("a file")).stderr(stderr.try_clone().expect("a file"));
-    #[allow(clippy::zombie_processes, reason = "it is waited for by another call, which tells its memory")]
-    let child = command.spawn().expect("persist starts");
-    let pid = i32::try_from(child.id()).expect("a process id");
-    let mut status = 0;
-    let mut usage = std::mem::MaybeUninit::zeroed();
-    // SAFETY: both pointers are to memory of the right types, and nobody else waits
-    // for this child.
-    let waited = unsafe { nix::libc::wait4(pid, &mut status, 0, usage.as_mut_ptr()) };
-    assert_eq!(waited, pid);
-    // SAFETY: a struct of numbers, of which all bits are set.
-    let usage: nix::libc::rusage = unsafe { usage.assume_init() };
-    let code = nix::libc::WEXITSTATUS(status);
-    let read = |file: &mut std::fs::File| {
-        let mut text = String::new();
-        file.rewind().and_then(|()| file.read_to_string(&mut text)).expect("it is read");
-        text
-    };
-    let unit = if cfg!(target_os = "macos") { 1 } else { 1024 };
-    (Done { code, stdout: read(&mut stdout), stderr: read(&mut stderr) }, u64::try_from(usage.ru_maxrss).unwrap() * unit)
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    support::peak_of(command.spawn().expect("persist starts"))
 }
 
 fn json_error(done: &Done) -> serde_json::Value {
@@ -223,9 +203,9 @@ fn a_copy_of_a_folder_takes_no_more_memory_than_is_said() {
     for (endpoint, from, to) in [(from.endpoint(), &there, &here), (to.endpoint(), &here, &there)] {
         let (done, memory) = run_measured(persist(&endpoint).args(["copy", "--recursive", from, to]));
         assert_eq!(done.code, 0, "{done:?}");
-        println!("8 snapshots of 50 MiB from {from} to {to}: {} MiB", memory >> 20);
+        println!("8 snapshots of 50 MiB from {from} to {to}: {memory} MiB");
         // And what the command takes that copies nothing.
-        assert!(memory < (512 + 64) << 20, "{} MiB", memory >> 20);
+        assert!(memory < 512 + 64, "{memory} MiB");
     }
     assert_eq!(to.adapter().list_objects("a/", None, 100).expect("it is listed").len(), 8);
 }
@@ -407,12 +387,12 @@ fn an_answer_without_end_is_an_error_in_bounded_memory() {
         proxy.inject(operation, Fault::Endless(status), When::Always);
         let (done, memory) = run_measured(persist(&proxy.endpoint()).arg("--json").args(arguments));
         proxy.heal();
-        println!("{operation:?} {status}: {} MiB", memory >> 20);
+        println!("{operation:?} {status}: {memory} MiB");
         most = most.max(memory);
         assert!(matches!(done.code, 6 | 8 | 13), "{operation:?} {status}: {done:?}");
         assert!(json_error(&done)["message"].is_string(), "{done:?}");
     }
-    assert!(most < 64 << 20, "{} MiB", most >> 20);
+    assert!(most < 64, "{most} MiB");
 }
 
 // ---- Processes ------------------------------------------------------------------------

@@ -11,7 +11,9 @@ pub(crate) mod tls;
 use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// The `persist` command of this build, with no settings of whoever runs the tests.
 pub(crate) fn persist() -> Command {
@@ -91,6 +93,31 @@ pub(crate) fn pipe(mut command: Command, input: &[u8]) -> Output {
     std::thread::scope(|scope| {
         scope.spawn(move || stdin.write_all(input));
         child.wait_with_output().expect("it ends")
+    })
+}
+
+/// Waits for the end of a command, and gives the most memory that it took at a
+/// time, in MiB. `wait4` would tell it too, but counts what the child shared with
+/// the test's own process before it became another program.
+pub(crate) fn peak_of(child: Child) -> (Done, u64) {
+    let status = format!("/proc/{}/status", child.id());
+    let has_ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let sampler = scope.spawn(|| {
+            let mut peak = 0;
+            while !has_ended.load(Ordering::Relaxed) {
+                let text = std::fs::read_to_string(&status).unwrap_or_default();
+                let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+                peak = line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0).max(peak);
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            peak
+        });
+        let done = child.wait_with_output().expect("it ends").into();
+        has_ended.store(true, Ordering::Relaxed);
+        let peak = sampler.join().expect("it ends");
+        assert!(peak > 0 || !cfg!(target_os = "linux"), "{status} told nothing");
+        (done, peak >> 10)
     })
 }
 
