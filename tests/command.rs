@@ -494,6 +494,10 @@ fn a_folder_that_another_user_links_to_is_not_written_to() {
         &["snapshot", "state.json", "shared/out/a.gz"],
         &["restore", "source/x.gz", "-o", "shared/out/f"],
         &["salvage", "source/x.gz", "-o", "shared/out/s"],
+        // Which folder this is, the link decides too.
+        &["snapshot", "state.json", "shared/out/../victim/a.gz"],
+        &["copy", "source/x.gz", "shared/out/../victim/c.gz"],
+        &["restore", "source/x.gz", "-o", "first/../victim/r"],
     ] {
         let done = run_in(folder, arguments);
         if is_root {

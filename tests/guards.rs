@@ -416,13 +416,17 @@ fn nothing_from_a_pipe_replaces_nothing() {
     let folder = folder.path();
     ok_in(folder, &["snapshot", "state.json", "good.gz"]);
     fs::write(folder.join("nothing"), "").expect("a file");
-    let (good, before) = (read(folder, "good.gz"), files(folder));
+    let good = read(folder, "good.gz");
     let binary = env!("CARGO_BIN_EXE_persist");
     let shell = |script: &str| -> Done {
         let mut shell = Command::new("bash");
         shell.current_dir(folder).args(["-c", script, binary]).env("XDG_CACHE_HOME", support::compile_cache());
         shell.stdin(Stdio::null()).output().expect("a shell").into()
     };
+    for (link, target) in [("in", "/dev/stdin"), ("also-in", "in")] {
+        std::os::unix::fs::symlink(target, folder.join(link)).expect("a link");
+    }
+    let before = files(folder);
     for (script, says) in [
         ("false | \"$0\" snapshot - good.gz", "may have failed"),
         ("false | \"$0\" snapshot - new/x.gz", "may have failed"),
@@ -436,6 +440,11 @@ fn nothing_from_a_pipe_replaces_nothing() {
         ("\"$0\" snapshot /dev/fd/3 good.gz 3< nothing", "may have failed"),
         ("\"$0\" snapshot /proc/self/fd/3 new/x.gz 3< nothing", "may have failed"),
         ("false | \"$0\" snapshot /dev/stdin good.gz", "may have failed"),
+        // By whatever name.
+        ("\"$0\" snapshot in good.gz < nothing", "may have failed"),
+        ("\"$0\" snapshot also-in good.gz < nothing", "may have failed"),
+        ("F=$PWD; cd /dev && \"$0\" snapshot ./stdin \"$F/good.gz\" < \"$F/nothing\"", "may have failed"),
+        ("F=$PWD; cd /dev && \"$0\" snapshot fd/0 \"$F/good.gz\" < \"$F/nothing\"", "may have failed"),
     ] {
         let done = shell(script);
         assert_eq!(done.code, 2, "{script}: {done:?}");
@@ -548,7 +557,7 @@ fn code_after_sigterm(mut child: Child, what: &str) -> Option<i32> {
         if let Some(status) = child.try_wait().expect("it is a child") {
             return status.code();
         }
-        if sent.elapsed() > Duration::from_secs(10) {
+        if sent.elapsed() > Duration::from_secs(14) {
             let _ = child.kill();
             panic!("{what} goes on: {:?}", child.wait());
         }
@@ -613,6 +622,75 @@ fn the_first_signal_ends_what_a_reader_holds_up() {
             drop(stdout);
         }
     }
+}
+
+/// The same where it is the reader of what a command reports.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_signal_ends_what_can_not_report() {
+    use std::io::Read;
+
+    let folder = folder();
+    let folder = folder.path();
+    ok_in(folder, &["snapshot", "state.json", "many/0.gz", "--description", &"d".repeat(4000)]);
+    let all: Vec<String> = (0..60).map(|number| format!("many/{number}.gz")).collect();
+    all.iter().skip(1).for_each(|name| {
+        fs::copy(folder.join("many/0.gz"), folder.join(name)).expect("a copy");
+    });
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    for arguments in [&["list", "--json", "many"][..], &[&["verify", "--json"][..], &all].concat(), &["copy", "--json", "-r", "many", "to"]]
+    {
+        let what = arguments[0];
+        let mut command = persist();
+        command.current_dir(folder).args(arguments);
+        let command = default_signals(&mut command).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("persist starts");
+        let mut stdout = child.stdout.take().expect("it is piped");
+        stdout.read_exact(&mut [0]).expect("a byte");
+        std::thread::sleep(Duration::from_millis(500));
+        assert!(child.try_wait().expect("it can be asked").is_none(), "{what} has ended: a pipe holds more than it prints");
+        assert_eq!(code_after_sigterm(child, what), Some(130), "{what}");
+        drop(stdout);
+    }
+}
+
+/// Whatever stdout is called, the state goes there, and nothing but the state.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_state_goes_to_stdout_alone() {
+    let folder = folder();
+    let folder = folder.path();
+    let state = chat_bytes(300_000);
+    fs::write(folder.join("large.json"), &state).expect("a state");
+    ok_in(folder, &["snapshot", "large.json", "x.gz"]);
+    std::os::unix::fs::symlink("/dev/stdout", folder.join("out")).expect("a link");
+    let shell = |script: &str| -> Done {
+        let mut command = Command::new("bash");
+        command.current_dir(folder).args(["-c", script]).arg(env!("CARGO_BIN_EXE_persist")).env("XDG_CACHE_HOME", support::compile_cache());
+        command.stdin(Stdio::null()).output().expect("bash starts").into()
+    };
+    for output in ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "out"] {
+        for operation in ["restore", "salvage"] {
+            for (redirected, before, after) in [("> got", "", ""), (">> got", "head\n", ""), ("| cat > got", "", "")] {
+                fs::write(folder.join("got"), before).expect("a file");
+                let done = shell(&format!("set -o pipefail; \"$0\" {operation} x.gz -o {output} {redirected}"));
+                assert_eq!(done.code, 0, "{operation} -o {output} {redirected}: {done:?}");
+                let expected = [before.as_bytes(), &state, after.as_bytes()].concat();
+                assert!(read(folder, "got") == expected, "{operation} -o {output} {redirected}");
+            }
+            // In its place among what others write.
+            let done = shell(&format!("(echo head; \"$0\" {operation} x.gz -o {output}; echo tail) > got"));
+            assert_eq!(done.code, 0, "{done:?}");
+            assert!(read(folder, "got") == [b"head\n", &state[..], b"tail\n"].concat(), "{operation} -o {output}");
+        }
+    }
+    // What others write behind it would come over it.
+    let done = shell("\"$0\" restore x.gz -o /dev/fd/3 3> other");
+    assert!(done.code == 2 && done.stderr.contains("open for somebody else"), "{done:?}");
+    // A pipe has no place.
+    let done = shell("\"$0\" restore x.gz -o >(cat > piped); sleep 0.2");
+    assert_eq!(done.code, 0, "{done:?}");
+    assert!(read(folder, "piped") == state);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `persist restore`
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use persist_model::StorageLocation;
@@ -28,18 +28,20 @@ pub struct Arguments {
     if_exists: IfExists,
 }
 
+/// Copies the state, and says whether it went to stdout.
 fn copy(
     host: &impl Host,
     source: &StorageLocation,
     mut reader: Box<dyn Reader>,
     arguments: &Arguments,
     output: &Output,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let path = &arguments.output;
     let size = reader.metadata().uncompressed_size;
     // Before anything is made: the first block is where most damage shows.
     let mut next = reader.next_chunk()?;
     let mut target = Target::open(host, path, Some(size), arguments.if_exists, source)?;
+    let is_stdout = matches!(target, Target::Stdout);
     let mut progress = host.progress(output, "restoring", Some(size));
     let mut done = 0;
     while let Some(chunk) = next {
@@ -48,7 +50,8 @@ fn copy(
         progress(done);
         next = reader.next_chunk()?;
     }
-    target.finish()
+    target.finish()?;
+    Ok(is_stdout)
 }
 
 pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Failure> {
@@ -56,8 +59,7 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
     check_output(host, &arguments.output, &location)?;
     let reader = host.reader(&location, &arguments.output)?;
     let metadata = reader.metadata().clone();
-    copy(host, &location, reader, arguments, output)?;
-    if arguments.output == Path::new("-") {
+    if copy(host, &location, reader, arguments, output)? {
         // Stdout has the state, and nothing else.
         return Ok(());
     }

@@ -31,13 +31,45 @@ pub fn is_stream(path: &Path) -> bool {
     is_open || path.metadata().is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
 }
 
-/// Whether a path names what is open already.
+/// Whether a path leads to what is open already, as /dev/stdin, /dev/fd/3 and links to
+/// them do.
 pub(crate) fn is_descriptor(path: &Path) -> bool {
-    path.starts_with("/dev/fd") || path.starts_with("/proc") || STANDARD.iter().any(|stream| path == Path::new(stream))
+    /// As many links as Linux follows.
+    const MAX_LINKS: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        if STANDARD.iter().any(|stream| path == Path::new(stream)) {
+            return true;
+        }
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let Ok(folder) = folder.canonicalize() else { return false };
+        if folder == Path::new("/dev/fd") || folder.starts_with("/proc") && folder.ends_with("fd") {
+            return true;
+        }
+        let Ok(target) = path.read_link() else { return false };
+        path = folder.join(target);
+    }
+    false
 }
 
 /// The names of what every program has open.
 const STANDARD: [&str; 3] = ["/dev/stdin", "/dev/stdout", "/dev/stderr"];
+
+/// Whether a file is what stdout goes to.
+#[cfg(unix)]
+fn is_stdout(file: &File) -> bool {
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::MetadataExt;
+    let identity = |file: &File| file.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()));
+    let stdout = io::stdout().as_fd().try_clone_to_owned().ok().map(File::from);
+    stdout.is_some_and(|stdout| identity(&stdout).is_some_and(|stdout| identity(file) == Some(stdout)))
+}
+
+/// Whether a file is what stdout goes to: elsewhere this is not known.
+#[cfg(not(unix))]
+fn is_stdout(_: &File) -> bool {
+    false
+}
 
 /// Where a state goes.
 pub enum Target {
@@ -67,7 +99,17 @@ impl Target {
             {
                 return Err(error);
             }
-            return File::options().append(true).open(path).map(Self::Stream).map_err(|error| stream_failed(path, &error));
+            let file = File::options().append(true).open(path).map_err(|error| stream_failed(path, &error))?;
+            if is_stdout(&file) {
+                return Ok(Self::Stdout);
+            }
+            // Opened anew, it has a place of its own in the file: what others write
+            // to what they have open would come over the state.
+            if file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+                let error = PersistError::new(ErrorCode::InvalidArgument, "this is a file that is open for somebody else");
+                return Err(error.at(path.display()).hint("give the file's own path; or - for stdout"));
+            }
+            return Ok(Self::Stream(file));
         }
         Ok(Self::File(host.create_file(path, size, if_exists, source)?))
     }

@@ -1,7 +1,7 @@
 //! Where a snapshot is.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::error::{ErrorCode, PersistError, Result};
 use crate::key::{MAX_KEY_BYTES, check_key, is_temporary, problem};
@@ -145,8 +145,20 @@ fn folder_of(path: &Path) -> &Path {
 /// # Errors
 /// `AccessDenied` for such a link.
 fn check_folder_to_write(folder: &Path) -> Result<()> {
+    let parts: Vec<Component<'_>> = folder.components().collect();
+    // What is before a `..` decides which folder it leads to.
+    for (index, _) in parts.iter().enumerate().filter(|(_, part)| **part == Component::ParentDir) {
+        check_links_to_write(parts.iter().take(index).collect())?;
+    }
     // With a slash at its end, a path means what the link leads to.
-    let mut path: PathBuf = folder.components().collect();
+    check_links_to_write(parts.iter().collect())
+}
+
+/// Checks that no link from a path on is another user's.
+///
+/// # Errors
+/// `AccessDenied` for such a link.
+fn check_links_to_write(mut path: PathBuf) -> Result<()> {
     for _ in 0..MAX_LINKS {
         let Some(target) = target_to_write(&path)? else { break };
         path = folder_of(&path).join(target).components().collect();

@@ -22,12 +22,13 @@ impl Permissions {
         Self { bits: file.mode() & Self::MASK, group: Some(file.gid()) }
     }
 
-    /// The bits that are left where the file can't be given to the group: another
-    /// group may do only what everybody may.
+    /// The bits that are left where the file can't be given to the group. Another
+    /// group, and everybody else, whom the members of the group are among then, may
+    /// do only what both the group and everybody may.
     #[must_use]
     pub const fn without_group(self) -> u32 {
-        let as_others = (self.bits & 0o007) << 3;
-        self.bits & !0o070 | self.bits & as_others
+        let both = self.bits >> 3 & self.bits & 0o007;
+        self.bits & 0o700 | both << 3 | both
     }
 }
 
@@ -36,9 +37,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_group_may_do_only_what_everybody_may() {
-        for (bits, left) in [(0o640, 0o600), (0o664, 0o644), (0o666, 0o666), (0o604, 0o604), (0o775, 0o755), (0o751, 0o711), (0o600, 0o600)]
-        {
+    fn nobody_may_do_more_than_before() {
+        for (bits, left) in [
+            (0o640, 0o600),
+            (0o664, 0o644),
+            (0o666, 0o666),
+            (0o604, 0o600),
+            (0o647, 0o644),
+            (0o674, 0o644),
+            (0o775, 0o755),
+            (0o751, 0o711),
+            (0o600, 0o600),
+        ] {
             assert_eq!(Permissions { bits, group: Some(1) }.without_group(), left, "{bits:o}");
         }
     }

@@ -71,6 +71,11 @@ impl<'a> Native<'a> {
         Ok(self.engine_at(location)?.with_cancel(&interrupt::token()))
     }
 
+    /// The same for what only reads, so that there is nothing to undo.
+    fn reading(&self, location: &StorageLocation) -> Result<Engine> {
+        Ok(self.engine_at(location)?.with_cancel(&interrupt::token_to_read()))
+    }
+
     /// The same for what is read and goes to `output`. What goes into a file is
     /// undone by Ctrl-C. What went to stdout, a pipe or a device can't be taken back,
     /// and whoever is to read it may keep us waiting for ever.
@@ -240,15 +245,15 @@ impl Host for Native<'_> {
     }
 
     fn metadata(&self, location: &StorageLocation) -> Result<SnapshotMetadata> {
-        self.stoppable(location)?.metadata(location.key())
+        self.reading(location)?.metadata(location.key())
     }
 
     fn verify(&self, location: &StorageLocation, progress: Progress) -> Result<SnapshotMetadata> {
-        self.stoppable(location)?.verify_with(location.key(), progress)
+        self.reading(location)?.verify_with(location.key(), progress)
     }
 
     fn exists(&self, location: &StorageLocation) -> Result<bool> {
-        self.stoppable(location)?.exists(location.key())
+        self.reading(location)?.exists(location.key())
     }
 
     fn delete(&self, location: &StorageLocation, precondition: Precondition) -> Result<()> {
@@ -257,7 +262,7 @@ impl Host for Native<'_> {
 
     fn list(&self, folder: &str) -> Result<Entries> {
         let (folder, prefix) = self.config.open_folder(folder)?;
-        Ok(Box::new(self.engine()?.with_storage(folder).with_cancel(&interrupt::token()).list(&prefix)))
+        Ok(Box::new(self.engine()?.with_storage(folder).with_cancel(&interrupt::token_to_read()).list(&prefix)))
     }
 
     fn create_file(&self, path: &Path, size: Option<u64>, if_exists: IfExists, source: &StorageLocation) -> Result<Box<dyn FileWriter>> {

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -15,12 +16,22 @@ use crate::{CancelToken, threads};
 /// one, the engine's clock, and the two without which a bucket can't be reached.
 const THREADS: usize = 4;
 
+/// How long undoing takes at most, after which the command ends all the same: three
+/// seconds in a bucket.
+const UNDOING: Duration = Duration::from_secs(10);
+
+/// The same where there is nothing to undo, but it is to be said what was cancelled.
+const SAYING: Duration = Duration::from_secs(2);
+
 static TOKEN: OnceLock<CancelToken> = OnceLock::new();
 
 /// Whether a thread waits for signals.
 static LISTENS: Mutex<bool> = Mutex::new(false);
 
-/// Whether work is under way that is undone where the token is cancelled.
+/// Whether work is under way that ends where the token is cancelled.
+static ENDS: AtomicBool = AtomicBool::new(false);
+
+/// Whether it is also to be undone then.
 static UNDOES: AtomicBool = AtomicBool::new(false);
 
 /// Whether the first signal is to end the command at once, whatever is under way.
@@ -31,6 +42,7 @@ static ENDS_AT_ONCE: AtomicBool = AtomicBool::new(false);
 /// are few, they are left to those who can't do without; signals then do what they
 /// do by default.
 pub(crate) fn start() {
+    ENDS.store(false, Ordering::Release);
     UNDOES.store(false, Ordering::Release);
     ENDS_AT_ONCE.store(false, Ordering::Release);
     match threads::are_allowed(THREADS) {
@@ -59,6 +71,12 @@ pub(crate) fn while_waiting<T>(wait: impl FnOnce() -> T) -> T {
 /// second ends the command at once.
 pub(crate) fn token() -> CancelToken {
     UNDOES.store(true, Ordering::Release);
+    token_to_read()
+}
+
+/// The same for work that leaves nothing behind.
+pub(crate) fn token_to_read() -> CancelToken {
+    ENDS.store(true, Ordering::Release);
     listen_once();
     cancelled_by_signals()
 }
@@ -96,15 +114,24 @@ fn listen(token: CancelToken) -> io::Result<()> {
             }
         };
         let _ = sender.send(Ok(()));
-        for _ in signals.forever() {
-            let undoes = UNDOES.load(Ordering::Acquire) && !ENDS_AT_ONCE.load(Ordering::Acquire);
-            if token.is_cancelled() || !undoes {
-                std::process::exit(INTERRUPTED.into());
+        if signals.forever().next().is_some() {
+            if ENDS.load(Ordering::Acquire) && !ENDS_AT_ONCE.load(Ordering::Acquire) {
+                token.cancel();
+                wait_for_second(&mut signals);
             }
-            token.cancel();
+            std::process::exit(INTERRUPTED.into());
         }
     })?;
     taken_over.recv().unwrap_or_else(|_| Err(io::Error::other("the thread that waits for signals has ended")))
+}
+
+/// Waits for the second signal, at most as long as it may take to end what is under
+/// way: where the reader of a stream is stuck, the command would not end by itself.
+fn wait_for_second(signals: &mut Signals) {
+    let end = Instant::now() + if UNDOES.load(Ordering::Acquire) { UNDOING } else { SAYING };
+    while Instant::now() < end && signals.pending().next().is_none() {
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// The signals that are ignored, a bit each from SIGHUP on. Where the kernel

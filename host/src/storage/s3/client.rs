@@ -423,19 +423,22 @@ impl<T> Work<Result<T, Failure>> {
             Err(error) if error.code() != ErrorCode::Cancelled => return Err(error),
             Err(cancelled) => cancelled,
         };
-        let mut done = self.wait_until(End::of(cancel).requests(is_taken_back));
-        if done.is_none() {
+        let mut done = self.wait_until(End::of(cancel).requests(is_taken_back) - ABORTING);
+        let mut has_ended = done.is_some();
+        if !has_ended {
             if let Some(task) = &self.task {
                 task.abort();
             }
             // Once it has ended, it does not begin any more.
-            done = self.wait_until(Instant::now() + ABORTING);
+            let aborted = self.done.recv_timeout(ABORTING);
+            has_ended = !matches!(aborted, Err(RecvTimeoutError::Timeout));
+            done = aborted.ok();
         }
         match done {
             Some(Ok(done)) => Ok(done),
             // It was settled.
             Some(Err(failure)) if failure.error.code() != ErrorCode::OutcomeUnknown => Err(cancelled),
-            None if !begun.load(Ordering::Acquire) => Err(cancelled),
+            None if has_ended && !begun.load(Ordering::Acquire) => Err(cancelled),
             _ => Err(Failure::from(cancelled).outcome_unknown(what).error),
         }
     }

@@ -12,7 +12,7 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use http_body_util::LengthLimitError;
 
-use super::transport::MAX_ANSWER;
+use super::transport::{MAX_ANSWER, TooManyTags};
 use crate::error::{ErrorCode, PersistError};
 use crate::storage::is_lost_upload;
 
@@ -161,6 +161,9 @@ where
 fn unreadable(error: &(dyn Error + 'static)) -> Failure {
     if chain(error).any(|cause| cause.is::<LengthLimitError>()) {
         return Failure::bad_answer(&format!("the answer is larger than any that S3 gives ({} MiB)", MAX_ANSWER >> 20));
+    }
+    if let Some(many) = chain(error).find_map(|cause| cause.downcast_ref::<TooManyTags>()) {
+        return Failure::bad_answer(&format!("the answer has more in it than any that S3 gives ({many})"));
     }
     Failure::bad_answer("the answer could not be read")
 }

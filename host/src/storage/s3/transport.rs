@@ -2,9 +2,13 @@
 //! over to be sent, and bounds the answers that the SDK reads whole.
 
 use std::cell::Cell;
+use std::error::Error;
+use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 
 use aws_sdk_s3::config::SharedHttpClient;
 use aws_sdk_s3::config::http::HttpRequest;
@@ -12,12 +16,60 @@ use aws_sdk_s3::primitives::SdkBody;
 use aws_smithy_runtime_api::client::connector_metadata::ConnectorMetadata;
 use aws_smithy_runtime_api::client::http::{HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
 use http_body_util::Limited;
 
 /// The largest answer that is read whole: a page of 1,000 keys of 1,024 bytes each,
-/// every byte of them percent-encoded, is 3.4 MB. What it is read into may be much
-/// larger than its text.
-pub(super) const MAX_ANSWER: usize = 4 << 20;
+/// every byte of them written as `&quot;`, is 6.2 MB.
+pub(super) const MAX_ANSWER: usize = 8 << 20;
+
+/// The most tags in such an answer: what an element is read into may be much larger
+/// than its text. A page of 1,000 keys with all that S3 says of them has 20,000.
+pub(super) const MAX_TAGS: usize = 50_000;
+
+/// An answer has more than [`MAX_TAGS`].
+#[derive(Debug)]
+pub(super) struct TooManyTags;
+
+impl fmt::Display for TooManyTags {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "more than {MAX_TAGS} tags")
+    }
+}
+
+impl Error for TooManyTags {}
+
+/// A body that fails where it has too many tags.
+struct FewTags {
+    body: SdkBody,
+    left: usize,
+}
+
+impl http_body::Body for FewTags {
+    type Data = Bytes;
+    type Error = Box<dyn Error + Send + Sync>;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(data) = frame.data_ref()
+        {
+            let tags = data.iter().filter(|byte| **byte == b'<').count();
+            let Some(left) = self.left.checked_sub(tags) else { return Poll::Ready(Some(Err(TooManyTags.into()))) };
+            self.left = left;
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        http_body::Body::size_hint(&self.body)
+    }
+}
 
 /// How the body of an answer is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +144,7 @@ impl HttpConnector for Connection {
                 return Ok(answer);
             }
             // Fails where there is more.
-            Ok(answer.map(|body| SdkBody::from_body_1_x(Limited::new(body, MAX_ANSWER))))
+            Ok(answer.map(|body| SdkBody::from_body_1_x(Limited::new(FewTags { body, left: MAX_TAGS }, MAX_ANSWER))))
         })
     }
 }
