@@ -60,6 +60,24 @@ pub(crate) fn to_sink<'py>(value: &Bound<'py, PyAny>, reducer: Option<Bound<'py,
     encoder.sink.take(py, &rest, true)
 }
 
+/// How Python reaches what is in a dict.
+#[derive(Clone, Copy)]
+enum Access {
+    /// `state['name']`
+    Item,
+    /// `state.name`
+    Attribute,
+}
+
+impl Access {
+    fn step(self, key: &Bound<'_, PyAny>) -> String {
+        match self {
+            Self::Item => format!("[{}]", shown(key)),
+            Self::Attribute => format!(".{}", key.cast::<PyString>().map_or_else(|_| shown(key), |name| name.to_string())),
+        }
+    }
+}
+
 struct Encoder<'a, 'py> {
     json: Vec<u8>,
     scratch: Vec<u8>,
@@ -99,7 +117,7 @@ impl<'py> Encoder<'_, 'py> {
             return self.list(list, depth);
         }
         if let Ok(dict) = value.cast_exact::<PyDict>() {
-            return self.dict(dict, depth);
+            return self.dict(dict, depth, Access::Item);
         }
         if let Ok(tuple) = value.cast_exact::<PyTuple>() {
             self.open("tuple");
@@ -122,8 +140,8 @@ impl<'py> Encoder<'_, 'py> {
         if let Ok(set) = value.cast_exact::<PyFrozenSet>() {
             return self.set("frozenset", set.iter().collect(), depth);
         }
-        // What `reduce` gives is a kind, and what belongs to it.
-        let (kind, fields): (String, Bound<'py, PyDict>) = self.reducer(value.py())?.call1((value,))?.extract()?;
+        // A kind, what belongs to it, and whether those are attributes of the value.
+        let (kind, fields, is_instance): (String, Bound<'py, PyDict>, bool) = self.reducer(value)?.call1((value,))?.extract()?;
         self.json.extend_from_slice(b"{\"");
         self.json.extend_from_slice(MARK.as_bytes());
         self.json.extend_from_slice(b"\":\"");
@@ -133,17 +151,20 @@ impl<'py> Encoder<'_, 'py> {
             self.json.push(b',');
             self.text(name.cast::<PyString>()?)?;
             self.json.push(b':');
-            self.value(&field, depth + 1)?;
+            match field.cast_exact::<PyDict>() {
+                Ok(attributes) if is_instance => self.dict(attributes, depth + 1, Access::Attribute)?,
+                _ => self.value(&field, depth + 1)?,
+            }
         }
         self.json.push(b'}');
         Ok(())
     }
 
-    fn reducer(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+    fn reducer(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         if let Some(known) = &self.reducer {
             return Ok(known.clone());
         }
-        let new = py.import("persist._values")?.getattr("Reducer")?.call0()?;
+        let new = value.py().import("persist._values")?.getattr("Reducer")?.call1((value.get_type(),))?;
         Ok(self.reducer.insert(new).clone())
     }
 
@@ -187,7 +208,7 @@ impl<'py> Encoder<'_, 'py> {
         Ok(())
     }
 
-    fn dict(&mut self, dict: &Bound<'py, PyDict>, depth: usize) -> PyResult<()> {
+    fn dict(&mut self, dict: &Bound<'py, PyDict>, depth: usize, access: Access) -> PyResult<()> {
         // All at once: other threads may change it later.
         let entries = dict.items();
         let mut is_plain = true;
@@ -206,7 +227,7 @@ impl<'py> Encoder<'_, 'py> {
                 self.json.extend_from_slice(if index > 0 { b",[" } else { b"[" });
                 self.value(&key, depth + 1).inspect_err(|_| self.path.push(format!(" (a key: {})", shown(&key))))?;
                 self.json.push(b',');
-                self.value(&value, depth + 1).inspect_err(|_| self.path.push(format!("[{}]", shown(&key))))?;
+                self.value(&value, depth + 1).inspect_err(|_| self.path.push(access.step(&key)))?;
                 self.json.push(b']');
                 self.give(key.py())?;
             }
@@ -221,7 +242,7 @@ impl<'py> Encoder<'_, 'py> {
             }
             self.text(&key)?;
             self.json.push(b':');
-            self.value(&value, depth + 1).inspect_err(|_| self.path.push(format!("[{}]", shown(&key))))?;
+            self.value(&value, depth + 1).inspect_err(|_| self.path.push(access.step(&key)))?;
             self.give(key.py())?;
         }
         self.json.push(b'}');
@@ -233,7 +254,7 @@ impl<'py> Encoder<'_, 'py> {
         let mut encoded = Vec::with_capacity(items.len());
         for item in &items {
             let mut whole = Vec::new();
-            let reducer = Some(self.reducer(item.py())?);
+            let reducer = Some(self.reducer(item)?);
             let mut encoder = Encoder { json: Vec::new(), scratch: Vec::new(), sink: &mut whole, reducer, path: Vec::new() };
             let done = encoder.value(item, depth + 1);
             let (rest, path) = (std::mem::take(&mut encoder.json), std::mem::take(&mut encoder.path));

@@ -88,11 +88,12 @@ impl Place {
     }
 
     /// Saves a value; gives the metadata as JSON.
-    #[pyo3(signature = (key, value, arguments, progress=None, token=None))]
+    #[pyo3(signature = (key, value, reducer, arguments, progress=None, token=None))]
     fn save(
         &self,
         key: &str,
         value: &Bound<'_, PyAny>,
+        reducer: Bound<'_, PyAny>,
         arguments: &Bound<'_, PyDict>,
         progress: Option<Py<PyAny>>,
         token: Option<&Bound<'_, CancelToken>>,
@@ -101,7 +102,7 @@ impl Place {
         let options = options::snapshot_options(arguments)?;
         let mut operation = Operation::new(token, progress);
         let mut writing = Writing { place: self, key, options: Some(options), writer: None, written: 0, operation: &mut operation };
-        let encoded = encode::to_sink(value, None, &mut writing);
+        let encoded = encode::to_sink(value, Some(reducer), &mut writing);
         let (writer, written) = (writing.writer.take(), writing.written);
         if let Err(error) = encoded {
             // Clearing away may wait for a storage that logs, which takes the
@@ -156,18 +157,19 @@ impl Place {
         Ok(Writer::new(writer, operation))
     }
 
-    /// A state, and the metadata as JSON.
-    #[pyo3(signature = (key, progress=None, token=None))]
+    /// A state of at most so many bytes, and the metadata as JSON.
+    #[pyo3(signature = (key, max_size=None, progress=None, token=None))]
     fn load<'py>(
         &self,
         py: Python<'py>,
         key: &str,
+        max_size: Option<u64>,
         progress: Option<Py<PyAny>>,
         token: Option<&Bound<'py, CancelToken>>,
     ) -> PyResult<(Bound<'py, PyBytes>, String)> {
         let mut operation = Operation::new(token, progress);
         let token = operation.token.clone();
-        let (state, metadata) = operation.run_telling(py, |operation| self.load_state(key, &token, operation))?;
+        let (state, metadata) = operation.run_telling(py, |operation| self.load_state(key, max_size.unwrap_or(u64::MAX), &token, operation))?;
         Ok((PyBytes::new(py, &state), metadata_json(py, &metadata)?))
     }
 
@@ -258,13 +260,23 @@ impl Place {
     fn load_state(
         &self,
         key: &str,
+        max_size: u64,
         token: &persist_host::CancelToken,
         operation: &mut Operation,
     ) -> Result<(Vec<u8>, SnapshotMetadata), PersistError> {
         let mut reader = self.engine(token)?.reader(key)?;
         let metadata = reader.metadata().clone();
         let total = metadata.uncompressed_size;
-        let state = reader.read_state(|done| operation.tell(done, Some(total)))?;
+        // Before anything is read, and again by what comes.
+        let check = |size: u64| {
+            if size <= max_size {
+                return Ok(());
+            }
+            let error = PersistError::new(ErrorCode::LimitExceeded, format!("the state has {total} bytes, and max_size is {max_size}"));
+            Err(error.at(self.location(key)).hint("pass a larger max_size if you trust who wrote it, or read it piece by piece with Store.open(key)"))
+        };
+        check(total)?;
+        let state = reader.read_state(|done| check(done).and_then(|()| operation.tell(done, Some(total))))?;
         Ok((state, metadata))
     }
 }

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Generator
 
 import pytest
 from langchain_tests.integration_tests.base_store import BaseStoreAsyncTests, BaseStoreSyncTests
-from persist.adapters.langchain import ByteStore
+from persist.langchain import ByteStore
 
 
 def store() -> ByteStore:

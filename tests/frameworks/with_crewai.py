@@ -8,7 +8,7 @@ os.environ["CREWAI_DISABLE_TELEMETRY"] = os.environ["OTEL_SDK_DISABLED"] = "true
 
 import persist
 from crewai.flow.flow import Flow, FlowState, start
-from persist.adapters.crewai import StoredFlows
+from persist.crewai import StoredFlows
 from pydantic import BaseModel, Field
 from turns import FIRST, SECOND, THIRD, answer, check, main
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import persist
 from google.adk.agents import LlmAgent
+from google.adk.events import Event, EventActions
 from google.adk.models import BaseLlm, LlmRequest, LlmResponse
 from google.adk.runners import Runner
 from google.adk.sessions import InMemorySessionService
@@ -50,16 +51,62 @@ async def save(location: str) -> None:
 async def restore(location: str) -> None:
     service = InMemorySessionService()
     session = await persist.arestore(location, into=service)
-    assert session.state["user:name"] == "Ada"
+    # What other sessions share is theirs, unless it is asked for.
+    assert "user:name" not in session.state
+    asked = await persist.arestore(location, into=InMemorySessionService(), config={"state": ["user:"]})
+    assert asked.state["user:name"] == "Ada"
+    assert [event.actions.state_delta for event in session.events if event.actions.state_delta]
+    await live(location)
     assert session.state["last"] == answer([FIRST, SECOND])
     check(await ask(service, "s", THIRD))
     assert await persist.arestore(location) == persist_of(session, await persist.arestore(location))
     try:
         await persist.arestore(location, into=service)
     except persist.PersistError as error:
-        assert "exist" in str(error)
+        assert "already" in str(error)
     else:
         raise AssertionError("there is such a session already")
+
+
+async def live(location: str) -> None:
+    service = InMemorySessionService()
+    names = {"app_name": "app", "user_id": "u"}
+
+    async def changed(session_id: str, delta: dict[str, Any]) -> Any:
+        session = await service.create_session(**names, session_id=session_id)
+        event = Event(author="user", invocation_id="1", actions=EventActions(state_delta=delta))
+        await service.append_event(session, event)
+        return await service.get_session(**names, session_id=session_id)
+
+    await changed("A", {"app:limit": 10, "step": 1})
+    await changed("B", {"app:limit": 99})
+    saved = await service.get_session(**names, session_id="A")
+    # Changed by no event: it is what it is, not what the events make of it.
+    saved.state["step"] = 2
+    await persist.asnapshot(saved, location + ".live")
+    await service.delete_session(**names, session_id="A")
+    back = await persist.arestore(location + ".live", into=service)
+    assert back.state == {"step": 2, "app:limit": 99}, back.state
+    try:
+        await persist.asnapshot({"session": saved}, location + ".nested")
+    except persist.PersistTypeError as error:
+        assert "google-adk can't be saved, at state['session']" in str(error), error
+    else:
+        raise AssertionError("a session in a dict would be a dict")
+
+    class Gone(InMemorySessionService):
+        async def append_event(self, session: Any, event: Any) -> Any:
+            raise ConnectionError("db gone")
+
+    gone = Gone()
+    try:
+        await persist.arestore(location + ".live", into=gone)
+    except persist.PersistConnectionError as error:
+        assert error.retryable, error
+        assert "db gone" in str(error), error
+        assert await gone.get_session(**names, session_id="A") is None
+    else:
+        raise AssertionError("the service is gone")
 
 
 def persist_of(kept: Any, alone: Any) -> Any:

@@ -47,7 +47,16 @@ def save(location: str) -> None:
     persist.snapshot(nested, location + ".nested", check=True)
     # What LangChain itself would store as a text, or change.
     persist.snapshot([odd(), ChatMessage("x", role="critic")], location + ".odd", check=True)
-    persist.snapshot({"prompt": prompt(), "client": Client(api_key="very secret")}, location + ".made", check=True)
+    made = {"prompt": prompt(), "client": Client(api_key="very secret")}
+    # What a plain restore refuses is no restore that was proven.
+    try:
+        persist.snapshot(made, location + ".made", check=True)
+    except persist.PersistTypeError as error:
+        assert "is not allowed" in str(error), error
+    else:
+        raise AssertionError("a plain restore refuses it")
+    allowed = {"allowed_objects": CLASSES, "secrets": {"CLIENT_KEY": "very secret"}}
+    persist.snapshot(made, location + ".made", check=allowed)
 
 
 def odd() -> HumanMessage:
@@ -103,9 +112,8 @@ def restore(location: str) -> None:
     refused("which is not allowed", made)
     refused("needs the secret CLIENT_KEY", made, allowed_objects="all")
     os.environ["CLIENT_KEY"] = "not to be asked"
-    classes = [ChatPromptTemplate, MessagesPlaceholder, SystemMessagePromptTemplate, PromptTemplate, Client]
-    refused("needs the secret CLIENT_KEY", made, allowed_objects=classes)
-    restored = persist.restore(made, allowed_objects=classes, secrets={"CLIENT_KEY": "given"})
+    refused("needs the secret CLIENT_KEY", made, allowed_objects=CLASSES)
+    restored = persist.restore(made, allowed_objects=CLASSES, secrets={"CLIENT_KEY": "given"})
     assert restored == {"prompt": prompt(), "client": Client(api_key="given")}
     assert b"very secret" not in persist.Store(os.path.dirname(made)).load_bytes(os.path.basename(made))
     # A message that would say a secret.
@@ -117,6 +125,9 @@ def restore(location: str) -> None:
     refused("secrets where there are none", location + ".says", secrets={"CLIENT_KEY": "given"})
     plain = persist.restore(location, plain=True)
     assert [message["type"] for message in plain[:2]] == ["human", "ai"]
+
+
+CLASSES = [ChatPromptTemplate, MessagesPlaceholder, SystemMessagePromptTemplate, PromptTemplate, Client]
 
 
 if __name__ == "__main__":

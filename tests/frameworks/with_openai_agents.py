@@ -6,6 +6,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,7 +16,7 @@ import persist
 from agents import Agent, Model, ModelResponse, Runner, SQLiteSession, Usage, function_tool, set_tracing_disabled
 from agents.memory import SessionSettings
 from openai.types.responses import ResponseFunctionToolCall, ResponseOutputMessage, ResponseOutputText
-from persist.adapters.openai_agents import StoredSession
+from persist.openai_agents import StoredSession
 from turns import FIRST, SECOND, THIRD, answer, check, main
 
 set_tracing_disabled(True)
@@ -85,12 +88,84 @@ async def save(location: str) -> None:
     await ask(stored, SECOND)
 
 
+class Limited:
+    """A session that can only be added to, as many are."""
+
+    session_settings = None
+
+    def __init__(self, items: list[Any]) -> None:
+        self.session_id, self.items = "limited", items
+
+    async def get_items(self, limit: int | None = None) -> list[Any]:
+        return self.items
+
+    async def add_items(self, items: list[Any]) -> None:
+        self.items.extend(items)
+
+    async def pop_item(self) -> Any:
+        return self.items.pop()
+
+    async def clear_session(self) -> None:
+        self.items.clear()
+
+
+async def whole_or_not(location: str) -> None:
+    limited = Limited([])
+    await persist.arestore(location, into=limited)
+    assert len(limited.items) == 4
+    full = Limited([{"role": "user", "content": "old"}])
+    try:
+        await persist.arestore(location, into=full)
+    except persist.PersistConflictError as error:
+        assert len(full.items) == 1, error
+        assert error.hint, error
+    else:
+        raise AssertionError("it could be left half way")
+    # A process that dies while it restores leaves the old items, or has the new ones.
+    with tempfile.TemporaryDirectory() as folder:
+        database = f"{folder}/items.db"
+        await SQLiteSession("case-1", database).add_items([{"role": "user", "content": "old"}] * 50)
+        code = "import asyncio, os, sys, persist; from agents import SQLiteSession\n"
+        code += "SQLiteSession._insert_items = lambda *_: os._exit(9)\n"
+        code += "asyncio.run(persist.arestore(sys.argv[1], into=SQLiteSession('case-1', sys.argv[2])))\n"
+        assert subprocess.run([sys.executable, "-c", code, location, database]).returncode == 9
+        assert len(await SQLiteSession("case-1", database).get_items()) == 50
+
+
+async def encrypted(location: str) -> None:
+    try:
+        from agents.extensions.memory import EncryptedSession
+    except ImportError:
+        raise AssertionError("the tests have openai-agents[encrypt]") from None
+
+    def session(name: str = "secret-1") -> Any:
+        return EncryptedSession(name, SQLiteSession(name), encryption_key="a key for this test alone, 0123456789")
+
+    live, again = session(), session()
+    await live.add_items([{"role": "user", "content": "My account is 4711-0815"}])
+    await persist.asnapshot(live, "memory://secret/session.json.gz")
+    assert b"4711" not in persist.Store("memory://secret").load_bytes("session.json.gz")
+    await persist.arestore("memory://secret/session.json.gz", into=again)
+    assert await again.get_items() == await live.get_items()
+    for other in (None, SQLiteSession("secret-1"), session("secret-2")):
+        try:
+            await persist.arestore("memory://secret/session.json.gz", into=other)
+        except persist.PersistConfigurationError as error:
+            assert "encrypted" in str(error), error
+            assert error.hint, error
+        else:
+            raise AssertionError("nobody could read it")
+
+
 async def restore(location: str) -> None:
     session = await persist.arestore(location)
     check(await ask(session, THIRD))
     into = SQLiteSession("another")
+    await into.add_items([{"role": "user", "content": "old"}])
     assert await persist.arestore(location, into=into) is into
     assert len(await into.get_items()) == 4
+    await whole_or_not(location)
+    await encrypted(location)
     assert len(await (await persist.arestore(location + ".limited")).get_items()) == 6
     done: list[str] = []
     agent = waiting(done)

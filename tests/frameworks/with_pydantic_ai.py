@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import math
 from typing import Any
 
 import persist
+from pydantic import BaseModel
 from pydantic_ai import Agent, BinaryContent
-from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, ToolReturnPart, UserPromptPart
+from pydantic_ai.messages import (
+    ModelMessage,
+    ModelMessagesTypeAdapter,
+    ModelRequest,
+    ModelResponse,
+    TextPart,
+    ToolReturnPart,
+    UserPromptPart,
+)
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.models.test import TestModel
 from turns import FIRST, SECOND, THIRD, answer, check, main
@@ -18,6 +28,18 @@ def told(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
     parts = [part for message in messages for part in message.parts if isinstance(part, UserPromptPart)]
     return ModelResponse(parts=[TextPart(answer(str(part.content) for part in parts))])
 
+
+class City(BaseModel):
+    name: str
+
+
+@dataclasses.dataclass
+class Place:
+    name: str
+
+
+RETURNED: dict[str, Any] = {"model": City(name="Bonn"), "dataclass": Place("Bonn"), "tuple": ("Bonn", [City(name="x")])}
+to_json = ModelMessagesTypeAdapter.dump_json
 
 AGENT = Agent(FunctionModel(told))
 
@@ -35,6 +57,21 @@ def save(location: str) -> None:
         ModelRequest(parts=[ToolReturnPart("a", {"a": math.inf, "at": datetime.datetime(2026, 1, 31)}, "1")]),
     ]
     persist.snapshot(odd, location + ".odd", check=True)
+    # What a tool returned is what the model gets of it.
+    for name, returned in RETURNED.items():
+        asked = Agent(TestModel())
+        asked.tool_plain(lambda returned=returned: returned, name="look_up")
+        result = asked.run_sync("Hello")
+        persist.snapshot(result, f"{location}.{name}", check=True)
+        back = persist.restore(f"{location}.{name}")
+        assert to_json(back) == to_json(result.all_messages())
+        asked.run_sync("And now?", message_history=back)
+    try:
+        persist.snapshot({"history": second.all_messages()}, location + ".nested")
+    except persist.PersistTypeError as error:
+        assert "of pydantic-ai-slim can't be saved, at state['history'][0]" in str(error), error
+    else:
+        raise AssertionError("messages in a dict would be dicts")
     # With its own model for tests.
     tested = Agent(TestModel(custom_output_text="tested")).run_sync("test")
     persist.snapshot(tested, location + ".tested", check=True)

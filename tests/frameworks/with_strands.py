@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import persist
-from persist.adapters.strands import StoredBytes
+from persist.strands import StoredBytes
 from strands import Agent
 from strands.models import Model
 from turns import FIRST, SECOND, THIRD, answer, check, main
@@ -41,6 +41,14 @@ def agent() -> Agent:
     return Agent(model=Told(), callback_handler=None)
 
 
+class Noting(Agent):
+    """A user's own agent, which keeps notes."""
+
+    def __init__(self) -> None:
+        super().__init__(model=Told(), callback_handler=None)
+        self.notes: list[Any] = []
+
+
 def ask(asked: Agent, text: str) -> str:
     return str(asked(text)).strip()
 
@@ -53,6 +61,16 @@ def save(location: str) -> None:
     saved = persist.snapshot(asked, location, check=True)
     assert saved.adapter is not None
     assert saved.adapter["name"] == "strands"
+    noted = Noting()
+    noted.notes.append("call back on Monday")
+    persist.snapshot(noted, location + ".noted", check=True)
+    noted.notes.append(object())
+    try:
+        persist.snapshot(noted, location + ".odd")
+    except persist.PersistTypeError as error:
+        assert "at state['own']['notes'][1]" in str(error), error
+    else:
+        raise AssertionError("an object can't be saved")
 
 
 async def stored(folder: str) -> None:
@@ -72,6 +90,9 @@ def restore(location: str) -> None:
     asked = persist.restore(location, into=agent())
     assert asked.state.get("mood") == "calm"
     check(ask(asked, THIRD))
+    noted = Noting()
+    persist.restore(location + ".noted", into=noted)
+    assert noted.notes == ["call back on Monday"]
     asyncio.run(stored(os.path.dirname(location)))
 
 

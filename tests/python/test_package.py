@@ -77,10 +77,16 @@ def test_classes_come_from_the_caller() -> None:
     into = Step(0)
     assert persist.restore("step", into=into) is into
     assert into == step
-    persist.snapshot([Counter(3)], "counter")
-    assert persist.restore("counter") == [{"count": 3}]
+    # Nobody will name a class that is somewhere within.
+    with pytest.raises(
+        persist.PersistTypeError, match=r"would come back as plain data, at state\['a'\]\[0\]"
+    ) as refused:
+        persist.snapshot({"a": [Counter(3)]}, "counter")
+    assert refused.value.hint == "register its class: persist.register(Counter)"
     persist.register(Counter)
+    persist.snapshot([Counter(3)], "counter")
     assert persist.restore("counter")[0].count == 3
+    assert persist.restore("counter", plain=True) == [{"count": 3}]
     with pytest.raises(persist.PersistTypeError, match="does not fit"):
         persist.restore("counter", into=Step)
 
@@ -103,10 +109,12 @@ class Agent(pydantic.BaseModel):
 
 def test_pydantic_models_come_back() -> None:
     agent = Agent(messages=[Message(role=Role.AGENT, content="Hello"), Message(role=Role.USER)], client=object())
+    with pytest.raises(persist.PersistTypeError, match=r"object can't be saved, at state\.client"):
+        persist.snapshot(agent, "agent")
+    agent.client = "a name"
     persist.snapshot(agent, "agent")
     restored = persist.restore("agent", into=Agent)
-    assert restored.messages == agent.messages
-    assert restored.client is None
+    assert restored == agent
     assert restored.messages[1].model_fields_set == {"role"}
     plain = persist.restore("agent")
     assert plain["messages"][0] == {"role": "agent", "text": "Hello", "score": float("inf")}
@@ -136,10 +144,11 @@ def test_any_class_can_be_registered() -> None:
     (restored,) = persist.restore("pairs")["pairs"]
     assert type(restored) is Pair
     assert (restored.left, restored.right) == (1, 2)
-    # Where nobody has registered it, it is data.
-    code = "import persist; print(persist.restore('pairs'))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    # Where nobody has registered it, that is said.
+    code = "import persist; print(persist.restore('pairs', plain=True)); persist.restore('pairs')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "{'pairs': [(1, {'right': 2})]}\n"
+    assert "PersistTypeError: the state holds an instance of test_package.Pair" in done.stderr
     persist.snapshot(Pair(3, 4), "pair")
     assert persist.restore("pair", into=Pair).right == 4
 

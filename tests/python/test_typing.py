@@ -95,9 +95,9 @@ def test_all_that_is_exported_has_a_type(folder: Path) -> None:
     unknown = {symbol["name"] for symbol in symbols if symbol["isExported"] and not symbol["isTypeKnown"]}
     # Their base classes are of frameworks, which are not installed here.
     assert unknown == {
-        "persist.adapters.crewai.StoredFlows",
-        "persist.adapters.langchain.ByteStore",
-        "persist.adapters.strands.StoredBytes",
+        "persist.crewai.StoredFlows",
+        "persist.langchain.ByteStore",
+        "persist.strands.StoredBytes",
     }
     assert len(symbols) > 200
 

@@ -12,9 +12,11 @@ a local folder or any S3-compatible bucket.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import importlib
+from typing import Any
 
 from persist import _persist
+from persist._adapter import Adapter
 from persist._files import SnapshotReader, SnapshotWriter
 from persist._functions import (
     adelete_snapshot,
@@ -33,8 +35,8 @@ from persist._functions import (
     verify_snapshot,
 )
 from persist._metadata import SnapshotMetadata
+from persist._registry import register, register_adapter
 from persist._store import AsyncStore, Store
-from persist._values import register
 from persist.errors import (
     PersistAccessError,
     PersistConfigurationError,
@@ -56,9 +58,6 @@ from persist.errors import (
     PersistWrongKindError,
 )
 from persist.storage import ObjectInfo, Storage, StorageWriter
-
-if TYPE_CHECKING:
-    from persist.adapters import Adapter, register_adapter
 
 __version__: str = _persist.__version__
 
@@ -111,17 +110,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Most programs need none of it.
-    if name in ("Adapter", "adapters", "register_adapter"):
-        import importlib
-
-        adapters = importlib.import_module("persist.adapters")
-        return adapters if name == "adapters" else getattr(adapters, name)
+    # These import their framework.
+    if name in ("crewai", "langchain", "openai_agents", "strands"):
+        return importlib.import_module(f"persist.{name}")
     raise AttributeError(f"module 'persist' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
 
 
 _persist.forward_logs()

@@ -5,11 +5,14 @@ adapters; plain values pass as they are.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Coroutine, Mapping
+import json
+from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any
 
-from persist import _persist
-from persist.errors import PersistConfigurationError, PersistError, PersistIntegrityError, PersistTypeError
+from persist import _persist, _registry
+from persist._adapter import Adapter, PartAdapter
+from persist._values import Rebuilder, Reducer, put_into
+from persist.errors import PersistConfigurationError, PersistError, PersistIntegrityError, PersistTypeError, foreign
 
 PART_OPTIONS = ("allowed_objects", "secrets")
 """Arguments of ``restore`` that are for values anywhere in a state."""
@@ -20,17 +23,31 @@ Info = Mapping[str, Any]
 """What the metadata says of the adapter."""
 
 
-def adapter_of(agent: Any) -> Any:
+def adapter_of(agent: Any) -> Adapter | None:
     """The adapter that saves a value; none for a plain one."""
     cls = type(agent)
     if cls in (list, tuple) and agent:
         cls = type(agent[0])
-    if cls in _PLAIN:
+    if cls in _PLAIN or _registry.by_class(cls) is not None:
         return None
-    from persist import adapters
-    from persist._values import is_registered
+    return _registry.adapter_for(agent)
 
-    return None if is_registered(cls) else adapters.for_agent(agent)
+
+def reducer(adapter: Adapter | None, agent: Any) -> Reducer:
+    """What writes the values of an agent's state."""
+    return Reducer(type(agent)) if adapter is None else Reducer(named=named(adapter, agent))
+
+
+def named(adapter: Adapter | None, agent: Any) -> Iterable[Any]:
+    """The types that an agent's own code names."""
+    if (
+        adapter is None
+        or agent is None
+        or isinstance(agent, type)
+        or not (adapter.accepts(agent) or adapter.takes(agent))
+    ):
+        return ()
+    return adapter.classes(agent)
 
 
 def run(work: Coroutine[Any, Any, Any], waits: bool, twin: str) -> Any:
@@ -50,23 +67,38 @@ def run(work: Coroutine[Any, Any, Any], waits: bool, twin: str) -> Any:
         return asyncio.run(work)
     work.close()
     raise PersistConfigurationError(
-        "agents of this framework are saved and restored asynchronously, and this runs inside an event loop",
+        "this framework saves and restores its agents asynchronously, and an event loop is running here",
         "invalid-argument",
         hint=f"await persist.{twin}(…), or the same method of an AsyncStore",
     )
 
 
-def _method(adapter: Any, name: str, is_async: bool) -> Any:
+def _method(adapter: Adapter, name: str, is_async: bool) -> Any:
     """The method of an adapter for code that is asynchronous, or not."""
     return (is_async and getattr(adapter, f"a{name}", None)) or getattr(adapter, name)
 
 
-def waits(adapter: Any, name: str) -> bool:
+def waits(adapter: Adapter | None, name: str) -> bool:
     """Whether a method of an adapter is asynchronous."""
     return adapter is not None and inspect.iscoroutinefunction(getattr(adapter, name))
 
 
-async def to_state(adapter: Any, agent: Any, options: Mapping[str, Any], is_async: bool) -> tuple[Any, Info | None]:
+def _call(method: Any, *arguments: Any, options: Mapping[str, Any]) -> Any:
+    """Calls a method of an adapter with those of the options that were given."""
+    given = {name: value for name, value in options.items() if value is not None}
+    accepted = inspect.signature(method).parameters
+    unknown = [name for name in given if name not in accepted]
+    if unknown:
+        adapter = method.__self__.name
+        raise PersistTypeError(
+            f"{', '.join(unknown)} does not apply to agents of {adapter}", "invalid-argument", hint="leave it out"
+        )
+    return method(*arguments, **given)
+
+
+async def to_state(
+    adapter: Adapter | None, agent: Any, options: Mapping[str, Any], is_async: bool
+) -> tuple[Any, Info | None]:
     """What is saved of an agent, and what the metadata says of its adapter."""
     if adapter is None:
         given = [name for name, value in options.items() if value is not None]
@@ -77,55 +109,54 @@ async def to_state(adapter: Any, agent: Any, options: Mapping[str, Any], is_asyn
                 hint="leave it out, or pass the agent",
             )
         return agent, None
-    from persist import adapters
-
     try:
-        state = adapters.call(_method(adapter, "save", is_async), agent, options=options)
+        state = _call(_method(adapter, "save", is_async), agent, options=options)
         if inspect.isawaitable(state):
             state = await state
     except PersistError:
         raise
     except Exception as error:
-        raise adapters.refused(error, adapter) from error
-    return state, adapters.described(adapter, agent)
+        problem = f"{adapter.package} {adapter.version()} can't give the agent's state"
+        raise foreign(error, problem, "look at the cause: it is the framework's own error") from error
+    cls = type(agent[0]) if type(agent) in (list, tuple) and agent else type(agent)
+    name = f"{cls.__module__}.{cls.__qualname__}"
+    return state, {"name": adapter.name, "version": adapter.version(), "type": name}
 
 
-def from_state_adapter(info: Any, into: Any, plain: bool) -> Any:
+def adapter_for_state(info: Any, into: Any, plain: bool) -> Adapter | None:
     """The adapter that restores a state; none for a plain one."""
     cls = into if isinstance(into, type) else type(into)
     if plain or (info is None and cls in _PLAIN):
         return None
-    from persist import adapters
-
     if info is None:
-        wanted = adapters.for_target(into)
-        if wanted is None or isinstance(wanted, adapters.PartAdapter):
+        wanted = None if _registry.by_class(cls) is not None else _registry.adapter_for_target(into)
+        if wanted is None or isinstance(wanted, PartAdapter):
             return None
         raise PersistTypeError(
-            f"the snapshot was not made of an agent of {wanted.name}",
+            f"the snapshot does not hold an agent of {wanted.name}",
             "invalid-argument",
-            hint="restore it without into to see what it holds",
+            hint="restore without into to see what it holds",
         )
     if not isinstance(info, dict) or not isinstance(info.get("name"), str):
         raise PersistIntegrityError(
             "Format error: the metadata's adapter is not valid",
             "invalid-format",
-            hint="restore it with plain=True to get its data",
+            hint="restore with plain=True to get the data",
         )
-    return adapters.by_name(info["name"])
+    return _registry.adapter_by_name(info["name"])
 
 
-async def from_state(adapter: Any, info: Any, state: Any, into: Any, options: Mapping[str, Any], is_async: bool) -> Any:
+async def from_state(
+    adapter: Adapter, info: Any, state: Any, into: Any, options: Mapping[str, Any], is_async: bool
+) -> Any:
     """The agent of a state."""
-    from persist import adapters
-
-    is_part = isinstance(adapter, adapters.PartAdapter)
+    is_part = isinstance(adapter, PartAdapter)
     if into is not None and not is_part and not adapter.takes(into):
         cls = into if isinstance(into, type) else type(into)
         raise PersistTypeError(
-            f"the snapshot was made of an agent of {adapter.name}, and a {cls.__qualname__} takes none",
+            f"the snapshot holds an agent of {adapter.name}, which can't be restored into a {cls.__qualname__}",
             "invalid-argument",
-            hint="restore it without into, or with plain=True, to see what it holds",
+            hint="restore without into, or with plain=True, to see what it holds",
         )
     if is_part:
         options = {name: value for name, value in options.items() if name not in PART_OPTIONS}
@@ -133,49 +164,65 @@ async def from_state(adapter: Any, info: Any, state: Any, into: Any, options: Ma
     accepted = inspect.signature(method).parameters
     options = {name: value for name, value in options.items() if name not in PART_OPTIONS or name in accepted}
     try:
-        restored = adapters.call(method, state, into, options=options)
-        return await restored if inspect.isawaitable(restored) else restored
+        restored = _call(method, state, into, options=options)
+        if inspect.isawaitable(restored):
+            restored = await restored
     except PersistError:
         raise
     except Exception as error:
-        raise adapters.explained(error, adapter, info) from error
+        written, here = info.get("version"), adapter.version()
+        hint = (
+            "restore with plain=True to see what it holds"
+            if written == here
+            else f"it was written with {adapter.package} {written}: install that, or restore with plain=True"
+        )
+        raise foreign(error, f"{adapter.package} {here} does not take the state", hint) from error
+    return put_into(restored, into) if is_part and into is not None else restored
 
 
-async def check(adapter: Any, state: bytes, reducer: Any, cls: type | None, info: Info | None, is_async: bool) -> None:
-    """Proves that a state of this class comes back: it is decoded, and encoded
-    again.
+async def check(
+    adapter: Adapter | None, agent: Any, state: bytes, info: Info | None, given: Mapping[str, Any], is_async: bool
+) -> None:
+    """Proves that a state comes back: it is restored as the caller will restore
+    it, with these arguments, and saved again.
 
     Raises:
-        PersistTypeError: It does not.
+        PersistError: What that restore would raise.
+        PersistTypeError: Something else comes back.
     """
-    from persist._values import Rebuilder, Reducer
-
-    # With what a restore would have: what was registered, and the class of the
-    # whole; and of frameworks what the caller can allow.
-    allowed = [known for known in reducer.framework_classes if hasattr(known, "lc_id")]
-    rebuilder = Rebuilder(cls, {"allowed_objects": allowed, "secrets": _AnySecret()})
-    value = _persist.decode(state, rebuilder)
-    if adapter is not None and adapter.stands_alone:
-        agent = await from_state(adapter, info, value, None, {}, is_async)
-        value, _ = await to_state(adapter, agent, {}, is_async)
-    again = _persist.encode(value, Reducer())
+    options = dict(given)
+    into = options.pop("into", type(agent) if adapter is None else None)
+    # Where the agent is what its state is restored into, its types are known then.
+    rebuilder = Rebuilder(into, options, named=named(adapter, agent if into is None else into))
+    value = rebuilder.finish(_persist.decode(state, rebuilder))
+    if adapter is None:
+        value = put_into(value, type(agent))
+    elif adapter.stands_alone:
+        restored = await from_state(adapter, info, value, None, options, is_async)
+        value, _ = await to_state(adapter, restored, {}, is_async)
+    again = _persist.encode(value, reducer(adapter, agent))
     if again != state:
-        at = next(
-            (i for i, (one, other) in enumerate(zip(state, again, strict=False)) if one != other),
-            min(len(state), len(again)),
-        )
         raise PersistTypeError(
-            f"the state does not come back as it is: at byte {at} of {len(state)} of its JSON",
+            f"the state would come back changed: {_difference(json.loads(state), json.loads(again))}",
             "invalid-argument",
-            hint="register the classes in it with persist.register(…); without check=True it would come back as data",
+            hint="register the class of that value with persist.register(…), or save plain values",
         )
 
 
-class _AnySecret(dict[str, str]):
-    """Values for secrets, which are not in the state that is checked."""
+def _difference(one: Any, other: Any, path: str = "state") -> str:
+    """Where two values of JSON differ first, and in what."""
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        differing = next((name for name in one if one[name] != other[name]), None)
+        if differing is not None:
+            is_inner = differing == "value" and "$persist" in one
+            return _difference(one[differing], other[differing], path if is_inner else f"{path}[{differing!r}]")
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        at = next((at for at, pair in enumerate(zip(one, other, strict=True)) if pair[0] != pair[1]), None)
+        if at is not None:
+            return _difference(one[at], other[at], f"{path}[{at}]")
+    return f"{path} is {_short(one)}, and would be {_short(other)}"
 
-    def __contains__(self, name: object) -> bool:
-        return True
 
-    def __getitem__(self, name: str) -> str:
-        return "secret"
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:60]}…"

@@ -43,7 +43,7 @@ class AgentArguments(SaveArguments, total=False):
     """As :class:`SaveArguments`, for values and agents."""
 
     config: Mapping[str, Any] | None
-    check: bool
+    check: bool | Mapping[str, Any]
 
 
 class SaveBytesArguments(SaveArguments, total=False):
@@ -66,6 +66,7 @@ class RestoreOptions(TypedDict, total=False):
     config: Mapping[str, Any] | None
     allowed_objects: Any
     secrets: Mapping[str, str] | None
+    max_size: int
 
 
 class RestoreArguments(RestoreOptions, StorageArguments, total=False):

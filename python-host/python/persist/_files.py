@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from persist import _persist
 from persist._metadata import SnapshotMetadata
 from persist._operations import STORED, to_the_end
 from persist.errors import PersistConfigurationError
+
+if TYPE_CHECKING:
+    import asyncio
 
 F = TypeVar("F")
 Describe = Callable[[str], SnapshotMetadata]
@@ -140,9 +143,22 @@ class AsyncSnapshotWriter:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        import asyncio
+
+        file, has_begun = _opened(self._file), False
+
+        def leave() -> None:
+            nonlocal has_begun
+            has_begun = True
+            file.__exit__(kind, error, traceback)
+
         # A task that is cancelled now has to be told what became of the snapshot.
-        changed = STORED if kind is None else None
-        await to_the_end(self._token, lambda: _opened(self._file).__exit__(kind, error, traceback), changed)
+        try:
+            await to_the_end(self._token, leave, STORED if kind is None else None)
+        except asyncio.CancelledError:
+            if not has_begun:
+                _later(lambda: file.__exit__(asyncio.CancelledError, None, None))
+            raise
 
 
 class AsyncSnapshotReader:
@@ -172,7 +188,21 @@ class AsyncSnapshotReader:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        _opened(self._file).close()
+        import asyncio
+
+        # A reading that was cancelled may go on in its thread, and is waited for there.
+        closing = _later(_opened(self._file).close)
+        if kind is None or not issubclass(kind, asyncio.CancelledError):
+            await asyncio.shield(closing)
+
+
+def _later(work: Callable[[], object]) -> asyncio.Future[object]:
+    """Does something in a thread, whoever waits for it."""
+    import asyncio
+
+    running = asyncio.get_running_loop().run_in_executor(None, work)
+    running.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return running
 
 
 def _opened(file: F | None) -> F:

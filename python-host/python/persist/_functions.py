@@ -23,7 +23,7 @@ from persist._arguments import (
     locate,
 )
 from persist._metadata import SnapshotMetadata
-from persist._operations import Progress, encoded, in_thread
+from persist._operations import MAX_SIZE, Progress, encoded, in_thread
 
 if sys.version_info >= (3, 11):
     from typing import Unpack
@@ -54,7 +54,7 @@ def snapshot(
     snapshot_id: str | None = None,
     timestamp: str | None = None,
     config: Mapping[str, Any] | None = None,
-    check: bool = False,
+    check: bool | Mapping[str, Any] = False,
     progress: Progress | None = None,
 ) -> SnapshotMetadata:
     """Saves the state of an agent, all of it at once or not at all.
@@ -89,8 +89,10 @@ def snapshot(
         snapshot_id: A UUID; a new one unless given.
         timestamp: RFC 3339; the current time unless given.
         config: For graphs of LangGraph: which thread, as ``graph.invoke`` takes it.
-        check: Prove before anything is stored that the state comes back:
-            decode it, encode that again, and compare.
+        check: ``True`` proves, before anything is stored, that a plain restore
+            (for an instance, one with its class as ``into``) gives the same state.
+            A dict of arguments of :func:`restore` proves it for these:
+            ``{"allowed_objects": [Document]}``.
         progress: Called now and then with the bytes of state that are done, and
             with how many there are if that is known, else ``None``.
 
@@ -169,6 +171,7 @@ def restore(
     config: Mapping[str, Any] | None = None,
     allowed_objects: Any = None,
     secrets: Mapping[str, str] | None = None,
+    max_size: int = MAX_SIZE,
     progress: Progress | None = None,
 ) -> Any:
     """Restores what was saved. Every byte is checked before it is used.
@@ -187,6 +190,8 @@ def restore(
             of messages unless given.
         secrets: Values for the secrets that LangChain's objects name, which are
             never in a snapshot.
+        max_size: The largest state that is read, in bytes: 1 GiB unless given.
+            Small values in JSON take up to 30 times as much memory in Python.
         progress: Called now and then with the bytes of state that are done, and
             with how many there are.
 
@@ -196,7 +201,9 @@ def restore(
     Raises:
         PersistNotFoundError: There is no such snapshot.
         PersistIntegrityError: It is damaged, or is none.
-        PersistTypeError: It does not fit ``into``.
+        PersistTypeError: It does not fit ``into``, or holds instances of classes
+            that are not known here.
+        PersistMemoryLimitError: It is larger than ``max_size``.
         PersistAccessError, PersistStorageError: As for :func:`snapshot`.
     """
     storage: StorageArguments = {
@@ -206,7 +213,13 @@ def restore(
         "s3_endpoint": s3_endpoint,
     }
     place, key, _ = locate(path, storage)
-    options = {"plain": plain, "config": config, "allowed_objects": allowed_objects, "secrets": secrets}
+    options = {
+        "plain": plain,
+        "config": config,
+        "allowed_objects": allowed_objects,
+        "secrets": secrets,
+        "max_size": max_size,
+    }
     return _operations.restore(place, key, into, progress, options)
 
 

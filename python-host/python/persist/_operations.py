@@ -6,23 +6,38 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from persist import _agents, _persist
+from persist._adapter import Adapter, PartAdapter
 from persist._metadata import SnapshotMetadata
-from persist.errors import PersistError, PersistIntegrityError, PersistTypeError, PersistWarning
+from persist._values import Rebuilder, put_into
+from persist.errors import (
+    PersistError,
+    PersistIntegrityError,
+    PersistOutcomeUnknownError,
+    PersistTypeError,
+    PersistWarning,
+)
 
 BYTES = "application/octet-stream"
 JSON = "application/json"
 
 VALUE_ENCODING = 1
-"""The number of the way in which values are written as JSON."""
+"""The version of how values are written as JSON."""
+
+MAX_SIZE = 1 << 30
+"""The largest state, in bytes, that is restored unless another size is given."""
 
 Progress = Callable[[int, "int | None"], object]
 """Called with the bytes of state done, and of how many if that is known."""
 
 _ADAPTER_OPTIONS = ("config",)
+
+_CHECKED = ("into", "allowed_objects", "secrets")
+"""Arguments of a restore that can be checked before saving."""
 
 
 def _extra(info: _agents.Info | None) -> str:
@@ -48,12 +63,21 @@ def check_progress(progress: Any) -> None:
         raise PersistTypeError("progress is not callable", "invalid-argument", hint="pass a function of (done, total)")
 
 
-def _take(options: dict[str, Any]) -> tuple[dict[str, Any], bool]:
-    """Takes those of the arguments that are for adapters; and whether to check."""
+def _take(options: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Any] | None]:
+    """Takes those of the arguments that are for adapters; and those of the restore
+    that is to be checked, none if none is.
+    """
     given = {name: options.pop(name) for name in _ADAPTER_OPTIONS if name in options}
     check = options.pop("check", False)
-    if not isinstance(check, bool):
-        raise PersistTypeError("check is a bool", "invalid-argument", hint="pass True or False as check")
+    if isinstance(check, bool):
+        return given, {} if check else None
+    wrong = [name for name in check if name not in _CHECKED] if isinstance(check, Mapping) else [check]
+    if wrong:
+        raise PersistTypeError(
+            f"check is True, False or arguments of restore, not {check!r}",
+            "invalid-argument",
+            hint=f"a check takes {', '.join(_CHECKED)}",
+        )
     return given, check
 
 
@@ -64,13 +88,9 @@ async def encoded(agent: Any, options: dict[str, Any], is_async: bool = True) ->
         return Encoded(agent, BYTES, None)
     adapter = _agents.adapter_of(agent)
     value, info = await _agents.to_state(adapter, agent, given, is_async)
-    if not check:
-        return Encoded(_persist.encode(value), JSON, _extra(info))
-    from persist._values import Reducer
-
-    reducer = Reducer()
-    state = _persist.encode(value, reducer)
-    await _agents.check(adapter, state, reducer, type(agent) if adapter is None else None, info, is_async)
+    state = _persist.encode(value, _agents.reducer(adapter, agent))
+    if check is not None:
+        await _agents.check(adapter, agent, state, info, check, is_async)
     return Encoded(state, JSON, _extra(info))
 
 
@@ -98,7 +118,8 @@ def snapshot(
     adapter = _agents.adapter_of(agent)
     work = _agents.to_state(adapter, agent, given, is_async=False)
     value, info = _agents.run(work, _agents.waits(adapter, "save"), "asnapshot")
-    text = place.save(key, value, {**options, "content_type": JSON, "extra": _extra(info)}, progress, token)
+    options = {**options, "content_type": JSON, "extra": _extra(info)}
+    text = place.save(key, value, _agents.reducer(adapter, agent), options, progress, token)
     return SnapshotMetadata._from_json(text, place.location(key))
 
 
@@ -125,7 +146,7 @@ def restore(
     """Restores an agent."""
     value, adapter, info, given = _loaded(place, key, into, progress, options)
     if adapter is None:
-        return _put(value, into)
+        return value if into is None else put_into(value, into)
     work = _agents.from_state(adapter, info, value, into, given, is_async=False)
     return _agents.run(work, _agents.waits(adapter, "restore"), "arestore")
 
@@ -140,7 +161,7 @@ async def arestore(
     """As :func:`restore`, without blocking other tasks."""
     value, adapter, info, given = await in_thread(_loaded, place, key, into, progress, options)
     if adapter is None:
-        return _put(value, into)
+        return value if into is None else put_into(value, into)
     return await _agents.from_state(adapter, info, value, into, given, is_async=True)
 
 
@@ -154,23 +175,23 @@ def _loaded(
 ) -> tuple[Any, Any, Any, dict[str, Any]]:
     """What :func:`_value_of` makes of a snapshot; its errors say of which."""
     check_progress(progress)
-    state, text = place.load(key, progress, token)
+    options = dict(options or {})
+    max_size = options.pop("max_size", MAX_SIZE)
+    if type(max_size) is not int or not 0 <= max_size < 1 << 63:
+        raise PersistTypeError(
+            f"max_size is a number of bytes, not {max_size!r}", "invalid-argument", hint="pass an int, such as 1 << 30"
+        )
+    state, text = place.load(key, max_size, progress, token)
     try:
-        return _value_of(state, text, into, options or {})
+        return _value_of(state, text, into, options)
     except PersistError as error:
         error.location = error.location or place.location(key)
         raise
 
 
-def _put(value: Any, into: Any) -> Any:
-    if into is None:
-        return value
-    from persist._values import put_into
-
-    return put_into(value, into)
-
-
-def _value_of(state: bytes, text: str, into: Any, options: dict[str, Any]) -> tuple[Any, Any, Any, dict[str, Any]]:
+def _value_of(
+    state: bytes, text: str, into: Any, options: dict[str, Any]
+) -> tuple[Any, Adapter | None, Any, dict[str, Any]]:
     """The value of a state with this metadata; the adapter that it is for and
     what the metadata says of it; and the adapter's arguments.
     """
@@ -188,17 +209,16 @@ def _value_of(state: bytes, text: str, into: Any, options: dict[str, Any]) -> tu
         return _persist.decode(state), None, None, given
     if encoding != VALUE_ENCODING:
         raise PersistIntegrityError(
-            f"Format error: the values are encoded in way {encoding}, and this version knows {VALUE_ENCODING}",
+            f"Format error: the state has value_encoding {encoding}, and this version only knows {VALUE_ENCODING}",
             "unsupported-format",
             hint="restore it with the version that saved it, or a newer one",
         )
-    from persist._values import Rebuilder
-
     info = metadata.get("adapter")
     # Before the state is looked at: what is missing is said at once.
-    adapter = _agents.from_state_adapter(info, into, plain)
-    value = _persist.decode(state, Rebuilder(into if adapter is None else None, given, plain))
-    return value, adapter, info, given
+    adapter = _agents.adapter_for_state(info, into, plain)
+    is_own = adapter is None or isinstance(adapter, PartAdapter)
+    rebuilder = Rebuilder(into if is_own else None, given, plain, _agents.named(adapter, into))
+    return rebuilder.finish(_persist.decode(state, rebuilder)), adapter, info, given
 
 
 def metadata(place: _persist.Place, key: str, token: _persist.CancelToken | None = None) -> SnapshotMetadata:
@@ -267,25 +287,31 @@ async def in_thread(work: Callable[..., Any], *arguments: Any, changed: str | No
 
 
 async def to_the_end(token: _persist.CancelToken, work: Callable[[], Any], changed: str | None = None) -> Any:
-    """Runs blocking work in a thread; when the task is cancelled, so is what has
-    the token, and what it left is cleared away before the task ends. Where it
-    had come too far, the exception says so: ``changed`` is what it did then.
+    """Runs blocking work in a thread. When the task is cancelled before that thread
+    is free, the work is not begun. Later, what has the token is cancelled, and what
+    it left is cleared away before the task ends; where it had come too far, the
+    exception says so: ``changed`` is what it did then. Cancelled again, the task
+    ends at once, and what the work comes to is not known.
     """
     import asyncio
     import contextvars
 
     context = contextvars.copy_context()
-    running = asyncio.get_running_loop().run_in_executor(None, lambda: context.run(work))
+    turn = _Turn()
+    running = asyncio.get_running_loop().run_in_executor(None, lambda: turn.take() and context.run(work))
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError as cancelled:
         token.cancel()
-        while not running.done():
-            try:
-                await asyncio.wait([running])
-            except asyncio.CancelledError:
-                continue
-        if running.cancelled():
+        if turn.give_up():
+            running.cancel()
+            raise
+        try:
+            await asyncio.wait([running])
+        except asyncio.CancelledError as again:
+            running.add_done_callback(lambda done: done.cancelled() or done.exception())
+            if changed is not None:
+                raise again from _not_waited_for()
             raise
         error = running.exception()
         if error is None:
@@ -296,3 +322,26 @@ async def to_the_end(token: _persist.CancelToken, work: Callable[[], Any], chang
             raise
         # There is more to say than that it was cancelled.
         raise cancelled from error
+
+
+def _not_waited_for() -> PersistOutcomeUnknownError:
+    return PersistOutcomeUnknownError(
+        "the task was cancelled again before it was known what the first time came to",
+        "outcome-unknown",
+        hint="look at what is there before doing it again",
+    )
+
+
+class _Turn:
+    """Who comes first: the thread that begins work, or who gives it up."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def take(self) -> bool:
+        """Whether the work may begin."""
+        return self._lock.acquire(blocking=False)
+
+    def give_up(self) -> bool:
+        """Whether it has not begun, and will not."""
+        return self._lock.acquire(blocking=False)

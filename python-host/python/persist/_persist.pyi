@@ -31,6 +31,7 @@ class Place:
         self,
         key: str,
         value: Any,
+        reducer: Callable[[Any], tuple[str, dict[str, Any], bool]],
         arguments: dict[str, Any],
         progress: _Progress | None = None,
         token: CancelToken | None = None,
@@ -47,8 +48,14 @@ class Place:
         """Saves bytes; gives the metadata as JSON."""
     def writer(self, key: str, arguments: dict[str, Any], token: CancelToken | None = None) -> Writer:
         """Begins a snapshot that is written piece by piece."""
-    def load(self, key: str, progress: _Progress | None = None, token: CancelToken | None = None) -> tuple[bytes, str]:
-        """A state, and the metadata as JSON."""
+    def load(
+        self,
+        key: str,
+        max_size: int | None = None,
+        progress: _Progress | None = None,
+        token: CancelToken | None = None,
+    ) -> tuple[bytes, str]:
+        """A state of at most so many bytes, and the metadata as JSON."""
     def reader(self, key: str) -> Reader:
         """Begins to read a state piece by piece."""
     def metadata(self, key: str, token: CancelToken | None = None) -> str:

@@ -22,6 +22,7 @@ elif TYPE_CHECKING:
     from typing_extensions import Unpack
 
 T = TypeVar("T")
+S = TypeVar("S", bound="_Base")
 
 _SAVES = tuple(AgentArguments.__annotations__)
 _RESTORES = tuple(RestoreOptions.__annotations__)
@@ -79,6 +80,12 @@ class _Base:
     def _own(self, metadata: SnapshotMetadata, key: str, full_key: str) -> SnapshotMetadata:
         """The metadata with the key as it is called here."""
         return metadata._with_key(metadata.key[len(full_key) - len(key) :])
+
+    def _twin(self, cls: type[S]) -> S:
+        """A store of another kind for the same location."""
+        twin = cls.__new__(cls)
+        twin.__setstate__(self.__getstate__())
+        return twin
 
     def __getstate__(self) -> dict[str, Any]:
         return {"location": self._location, "settings": self._settings}
@@ -140,6 +147,10 @@ class Store(_Base):
         for metadata in store.list("support/"):
             print(metadata.key, metadata.timestamp)
     """
+
+    def to_async(self) -> AsyncStore:
+        """The same location for asyncio."""
+        return self._twin(AsyncStore)
 
     def __enter__(self) -> Store:
         return self
@@ -238,7 +249,7 @@ class Store(_Base):
     def load_bytes(self, key: str, *, progress: Progress | None = None) -> bytes:
         """The state as the bytes that were saved, whatever they are."""
         place, full_key = self._place(key)
-        return place.load(full_key, progress)[0]
+        return place.load(full_key, None, progress)[0]
 
     @overload
     def open(self, key: str, mode: Literal["rb"] = ...) -> SnapshotReader: ...
@@ -294,10 +305,9 @@ class AsyncStore(_Base):
             await file.write(data)
     """
 
-    def _store(self) -> Store:
-        store = Store.__new__(Store)
-        store.__setstate__(self.__getstate__())
-        return store
+    def to_sync(self) -> Store:
+        """The same location for code that does not wait."""
+        return self._twin(Store)
 
     async def __aenter__(self) -> AsyncStore:
         return self
@@ -398,7 +408,7 @@ class AsyncStore(_Base):
     async def load_bytes(self, key: str, *, progress: Progress | None = None) -> bytes:
         """The state as the bytes that were saved, whatever they are."""
         place, full_key = self._place(key)
-        loaded = await in_thread(place.load, full_key, progress)
+        loaded = await in_thread(place.load, full_key, None, progress)
         state: bytes = loaded[0]
         return state
 
@@ -411,7 +421,7 @@ class AsyncStore(_Base):
         :meth:`Store.open`.
         """
         check_mode(mode)
-        store = self._store()
+        store = self.to_sync()
         if mode == "rb":
             return AsyncSnapshotReader(lambda: store.open(key, "rb", **options))
         return AsyncSnapshotWriter(lambda token: store._writer(key, options, token))

@@ -214,6 +214,35 @@ def _from_host(
     return _CODES[code][0](message, code, location, retryable, hint, facts)
 
 
+def foreign(error: Exception, problem: str, hint: str) -> Exception:
+    """What to raise where code of somebody else failed with an error: a framework,
+    or a class of the user's.
+
+    What a value that does not fit makes Python raise is a
+    :class:`PersistTypeError`. The network's and the system's errors are those of
+    this package that are the same built-in classes. All others keep their class.
+    """
+    if isinstance(error, PersistError):
+        return error
+    message = f"{problem}: {type(error).__name__}: {error}"
+    if isinstance(error, ConnectionError):
+        return PersistConnectionError(message, "unavailable", retryable=True, hint="try again later")
+    if isinstance(error, TimeoutError):
+        return PersistTimeoutError(message, "timeout", retryable=True, hint="try again later")
+    if isinstance(error, PermissionError):
+        return PersistAccessError(message, "access-denied", hint=hint)
+    if isinstance(error, OSError):
+        return PersistStorageError(message, "io", hint=hint)
+    if isinstance(error, _MISFITS):
+        return PersistTypeError(message, "invalid-argument", hint=hint)
+    if sys.version_info >= (3, 11):
+        error.add_note(problem)
+    return error
+
+
+_MISFITS = (TypeError, ValueError, LookupError, AttributeError, AssertionError, NotImplementedError, RecursionError)
+
+
 def _code_of(error: BaseException) -> str | None:
     """The code of an error that a storage raises: its own, or that of a class that
     stands for one code alone.

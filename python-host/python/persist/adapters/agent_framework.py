@@ -7,7 +7,7 @@ from typing import Any
 
 from agent_framework import AgentSession
 
-from persist.adapters import Adapter
+from persist._adapter import Adapter
 from persist.adapters._compare import is_data, same
 from persist.errors import PersistTypeError
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from autogen_agentchat.base import ChatAgent, Team
 
-from persist.adapters import Adapter
+from persist._adapter import Adapter
 from persist.errors import PersistConfigurationError
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
 from google.adk.sessions import BaseSessionService, Session
 
-from persist.adapters import Adapter
+from persist._adapter import Adapter
 from persist.adapters._compare import same
-from persist.errors import PersistTypeError
+from persist.errors import PersistConfigurationError, PersistConflictError, PersistTypeError
 
 
 class GoogleADKAdapter(Adapter):
@@ -40,19 +41,68 @@ class GoogleADKAdapter(Adapter):
             )
         return again
 
-    async def restore(self, state: Any, into: Any = None) -> Any:
-        """A session; with a service as ``into``, one that the service keeps,
-        under its own names. There must be none with its id.
+    async def restore(self, state: Any, into: Any = None, *, config: Mapping[str, Any] | None = None) -> Any:
+        """A session; with a service as ``into``, one that the service keeps, under
+        its own names. There must be none with its id. Of the state of the app and
+        of the user, which other sessions share, the service gets what the config
+        names: ``{"state": ["app:limit", "user:"]}``, keys or prefixes.
         """
         session = Session.model_validate(state)
         if into is None or isinstance(into, type):
             return session
-        kept = await into.create_session(
-            app_name=session.app_name, user_id=session.user_id, session_id=session.id, state=dict(session.state)
+        names = {"app_name": session.app_name, "user_id": session.user_id, "session_id": session.id}
+        if await into.get_session(**names) is not None:
+            raise PersistConflictError(
+                f"the service has a session {session.id!r} already",
+                "already-exists",
+                hint="delete that session first, or restore without into to get the session alone",
+            )
+        kept, events = _without_replay(session, _shared(config))
+        started = await into.create_session(**names, state=kept)
+        try:
+            for event in events:
+                await into.append_event(started, event)
+        except BaseException:
+            await into.delete_session(**names)
+            raise
+        return await into.get_session(**names)
+
+
+def _shared(config: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Which keys of the state that sessions share are to be restored."""
+    wanted = () if config is None else config.get("state", ())
+    if isinstance(wanted, str) or not all(isinstance(key, str) for key in wanted):
+        raise PersistConfigurationError(
+            'the state to restore is a list of keys or prefixes, such as "app:" and "user:name"',
+            "invalid-argument",
+            hint='pass config={"state": ["app:", "user:name"]}',
         )
-        for event in session.events:
-            await into.append_event(kept, event)
-        return await into.get_session(app_name=session.app_name, user_id=session.user_id, session_id=session.id)
+    return tuple(wanted)
+
+
+def _without_replay(session: Session, shared: tuple[str, ...]) -> tuple[dict[str, Any], list[Any]]:
+    """The state that a service is to begin with, and events that leave it as it is:
+    a service replays what each of them changed. Those of the session's own keys
+    whose last change gives what is there keep it.
+    """
+    kept = {
+        key: item
+        for key, item in session.state.items()
+        if not key.startswith(("app:", "user:", "temp:")) or (shared and key.startswith(shared))
+    }
+    changed: dict[str, Any] = {}
+    for event in session.events:
+        if event.actions and event.actions.state_delta:
+            changed.update(event.actions.state_delta)
+    harmless = {key for key, item in changed.items() if key in kept and kept[key] == item}
+    events = []
+    for event in session.events:
+        delta = event.actions.state_delta if event.actions else None
+        if delta and not delta.keys() <= harmless:
+            event = event.model_copy(deep=True)
+            event.actions.state_delta = {key: item for key, item in delta.items() if key in harmless}
+        events.append(event)
+    return kept, events
 
 
 def _plain(value: Any) -> Any:

@@ -1,5 +1,5 @@
 """LangChain: messages, prompts and everything that is ``Serializable``, anywhere
-in a state; and a store of bytes.
+in a state.
 
 Each value is written where it stands, with its class and its arguments; what is
 in the arguments is written as any value is, so that nothing in them is ever
@@ -8,18 +8,16 @@ taken for an object of LangChain.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from langchain_core import messages
 from langchain_core.load.load import Reviver, default_init_validator
 from langchain_core.load.serializable import Serializable
-from langchain_core.stores import BaseStore
+from langchain_core.runnables import Runnable
 
-import persist
-from persist.adapters import PartAdapter
-from persist.adapters._keys import both_stores, key_of, name_of, prefix_of
-from persist.errors import PersistConfigurationError, PersistIntegrityError, PersistNotFoundError, PersistTypeError
+from persist._adapter import PartAdapter
+from persist.errors import PersistConfigurationError, PersistIntegrityError, PersistTypeError
 
 
 def _message_classes() -> dict[tuple[str, ...], Any]:
@@ -100,6 +98,9 @@ class LangChainAdapter(PartAdapter):
                 holder = holder.setdefault(name, {})
             holder[last] = given[secret]
         mode, classes = _allowed(options.get("allowed_objects"))
+        # What the caller's own types name, but for what runs.
+        named = [cls for cls in options.get("named", ()) if issubclass(cls, Serializable)]
+        classes = {**classes, **{tuple(cls.lc_id()): cls for cls in named if not issubclass(cls, Runnable)}}
         try:
             known = classes.get(tuple(path))
             if known is not None:
@@ -164,72 +165,3 @@ def _refuse_secrets(arguments: dict[str, Any], cls: type) -> None:
 
 
 ADAPTERS = (LangChainAdapter(),)
-
-
-class ByteStore(BaseStore[str, bytes]):
-    """A store of bytes for LangChain, as for its caches: each key is a snapshot.
-
-    Args:
-        store: A :class:`persist.Store`, or a location.
-
-    Keys are any text; in the store they are percent-encoded.
-    """
-
-    def __init__(self, store: persist.Store | str) -> None:
-        self._store, self._async = both_stores(store)
-
-    def mget(self, keys: Sequence[str]) -> list[bytes | None]:
-        """The values of keys, in their order; ``None`` where there is none."""
-        return [self._get(key) for key in keys]
-
-    def _get(self, key: str) -> bytes | None:
-        try:
-            return self._store.load_bytes(key_of(key))
-        except PersistNotFoundError:
-            return None
-
-    async def amget(self, keys: Sequence[str]) -> list[bytes | None]:
-        """As :meth:`mget`."""
-        found: list[bytes | None] = []
-        for key in keys:
-            try:
-                found.append(await self._async.load_bytes(key_of(key)))
-            except PersistNotFoundError:
-                found.append(None)
-        return found
-
-    def mset(self, key_value_pairs: Sequence[tuple[str, bytes]]) -> None:
-        """Sets values, one after the other."""
-        for key, value in key_value_pairs:
-            self._store.save_bytes(value, key_of(key))
-
-    async def amset(self, key_value_pairs: Sequence[tuple[str, bytes]]) -> None:
-        """As :meth:`mset`."""
-        for key, value in key_value_pairs:
-            await self._async.save_bytes(value, key_of(key))
-
-    def mdelete(self, keys: Sequence[str]) -> None:
-        """Deletes keys; those that are not there are none."""
-        for key in keys:
-            try:
-                self._store.delete(key_of(key))
-            except PersistNotFoundError:
-                continue
-
-    async def amdelete(self, keys: Sequence[str]) -> None:
-        """As :meth:`mdelete`."""
-        for key in keys:
-            try:
-                await self._async.delete(key_of(key))
-            except PersistNotFoundError:
-                continue
-
-    def yield_keys(self, *, prefix: str | None = None) -> Iterator[str]:
-        """The keys that begin with a prefix, in order."""
-        for found in self._store.list(prefix_of(prefix or "")):
-            yield name_of(found.key)
-
-    async def ayield_keys(self, *, prefix: str | None = None) -> AsyncIterator[str]:
-        """As :meth:`yield_keys`."""
-        for found in await self._async.list(prefix_of(prefix or "")):
-            yield name_of(found.key)

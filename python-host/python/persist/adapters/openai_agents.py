@@ -1,37 +1,25 @@
-"""The OpenAI Agents SDK: sessions, and runs that wait for an approval; and a
-session that keeps its items in a store.
-"""
+"""The OpenAI Agents SDK: sessions, and runs that wait for an approval."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import threading
-import weakref
-from collections.abc import AsyncIterator, Callable
+import inspect
+import sys
 from typing import Any
 
 from agents import Agent, SQLiteSession
 from agents.memory import Session
 from agents.run_state import RunState
 
-import persist
-from persist.adapters import Adapter
-from persist.adapters._keys import both_stores, key_of
-from persist.errors import (
-    PersistConfigurationError,
-    PersistConflictError,
-    PersistIntegrityError,
-    PersistNotFoundError,
-)
+from persist._adapter import Adapter
+from persist.errors import PersistConfigurationError, PersistConflictError
+from persist.openai_agents import StoredSession
 
 _RUN = "run"
 _SESSION = "session"
 
 _ALL = 2**31 - 1
 """More items than any session has: without a number, some give the last few."""
-
-_locks: weakref.WeakValueDictionary[tuple[str, str], threading.Lock] = weakref.WeakValueDictionary()
 
 
 class OpenAIAgentsAdapter(Adapter):
@@ -54,7 +42,9 @@ class OpenAIAgentsAdapter(Adapter):
         if isinstance(agent, RunState):
             # Refuses a context that would not come back.
             return {"kind": _RUN, "run": agent.to_json(strict_context=True)}
-        return {"kind": _SESSION, "session_id": agent.session_id, "items": await agent.get_items(_ALL)}
+        store, is_encrypted = _stored(agent)
+        state = {"kind": _SESSION, "session_id": agent.session_id, "items": await store.get_items(_ALL)}
+        return {**state, "encrypted": True} if is_encrypted else state
 
     async def restore(self, state: Any, into: Any = None) -> Any:
         """A session; or the state of a run, for which ``into`` is its agent."""
@@ -72,107 +62,62 @@ class OpenAIAgentsAdapter(Adapter):
             )
         if into is None or isinstance(into, type):
             into = SQLiteSession(state["session_id"])
-        before = await into.get_items(_ALL)
-        await into.clear_session()
-        try:
-            await into.add_items(state["items"])
-        except BaseException:
-            await into.add_items(before)
-            raise
+        items, is_encrypted = state["items"], state.get("encrypted") is True
+        store, decrypts = _stored(into) if is_encrypted else (into, False)
+        if is_encrypted and not (decrypts and into.session_id == state["session_id"]):
+            raise PersistConfigurationError(
+                f"the items of the session {state['session_id']!r} are encrypted",
+                "invalid-argument",
+                hint="pass an EncryptedSession with the same id and the same key: into=session",
+            )
+        await _replace(store, items)
         return into
 
 
-ADAPTERS = (OpenAIAgentsAdapter(),)
-
-
-class StoredSession:
-    """A session whose items are a snapshot in a store, under its name.
-
-    Args:
-        session_id: The name of the session, and of its snapshot.
-        store: A :class:`persist.Store`, or a location.
-
-    Several of them, also on several threads, may be the same session. Where the
-    storage keeps conditions, as S3 does, so may those of several processes;
-    elsewhere one process at a time.
+def _stored(session: Any) -> tuple[Any, bool]:
+    """The session that keeps the items as they are stored, and whether these are
+    encrypted.
     """
+    is_encrypted = False
+    while (encrypt := _encrypted_session()) is not None and isinstance(session, encrypt):
+        session, is_encrypted = session.underlying_session, True
+    return session, is_encrypted
 
-    session_settings = None
 
-    def __init__(self, session_id: str, store: persist.Store | str) -> None:
-        self.session_id = session_id
-        plain, self._store = both_stores(store)
-        self._key = key_of(session_id)
-        self._lock = _locks.setdefault((plain.location, self._key), threading.Lock())
+def _encrypted_session() -> Any:
+    """The class of sessions that encrypt, where it is imported."""
+    return getattr(sys.modules.get("agents.extensions.memory.encrypt_session"), "EncryptedSession", None)
 
-    @contextlib.asynccontextmanager
-    async def _alone(self) -> AsyncIterator[None]:
-        """No other session of this name in this process changes meanwhile."""
-        while not self._lock.acquire(blocking=False):
-            await asyncio.sleep(0.005)
-        try:
-            yield
-        finally:
-            self._lock.release()
 
-    async def _load(self) -> tuple[list[Any], str | None]:
-        try:
-            found = await self._store.metadata(self._key)
-            items = await self._store.restore(self._key)
-        except PersistNotFoundError:
-            return [], None
-        if not isinstance(items, list):
-            raise PersistIntegrityError(
-                f"Format error: the session {self.session_id!r} is no list of items",
-                "invalid-format",
-                hint="give the session another name",
-            )
-        return items, found.etag
-
-    async def _change(self, change: Callable[[list[Any]], Any]) -> Any:
-        """Changes the items, again where another process was faster."""
-        async with self._alone():
-            for _ in range(20):
-                items, etag = await self._load()
-                result = change(items)
-                try:
-                    await self._save(items, etag)
-                except PersistConflictError:
-                    continue
-                return result
+async def _replace(session: Any, items: list[Any]) -> None:
+    """Has a session hold these items alone: at no moment, also if the process dies,
+    does it hold others than the old ones or the new ones.
+    """
+    replace = getattr(session, "replace_items", None)
+    if isinstance(session, StoredSession):
+        await session.replace_items(items)
+    elif type(session) is SQLiteSession and hasattr(session, "_write_connection") and hasattr(session, "_insert_items"):
+        await asyncio.to_thread(_replace_in_database, session, items)
+    elif replace is not None and inspect.iscoroutinefunction(replace):
+        await replace(items)
+    elif await session.get_items(1):
         raise PersistConflictError(
-            "others change the session all the time", "precondition-failed", hint="try it again later"
+            f"the session {session.session_id!r} has items already, and a {type(session).__qualname__} can't replace "
+            "all of them at once",
+            "already-exists",
+            hint="restore into a session with another id, or clear it first: await session.clear_session()",
         )
+    elif items:
+        await session.add_items(items)
 
-    async def _save(self, items: list[Any], etag: str | None) -> None:
-        try:
-            if etag is None:
-                await self._store.snapshot(items, self._key, session_id=self.session_id, if_exists="fail")
-            else:
-                await self._store.snapshot(items, self._key, session_id=self.session_id, if_match=etag)
-        except persist.PersistStorageError as error:
-            if error.code != "unsupported":
-                raise
-            await self._store.snapshot(items, self._key, session_id=self.session_id)
 
-    async def get_items(self, limit: int | None = None) -> list[Any]:
-        """The items, or the last so many of them, the oldest first."""
-        items, _ = await self._load()
-        return items if limit is None else items[len(items) - min(limit, len(items)) :] if limit > 0 else []
-
-    async def add_items(self, items: list[Any]) -> None:
-        """Adds items at the end."""
+def _replace_in_database(session: Any, items: list[Any]) -> None:
+    """In one transaction, which the session's own methods do not have."""
+    with session._write_connection() as connection:
+        connection.execute(f"DELETE FROM {session.messages_table} WHERE session_id = ?", (session.session_id,))
         if items:
-            await self._change(lambda known: known.extend(items))
+            session._insert_items(connection, items)
+        connection.commit()
 
-    async def pop_item(self) -> Any:
-        """Takes the last item away; ``None`` if there is none."""
-        return await self._change(lambda known: known.pop() if known else None)
 
-    async def clear_session(self) -> None:
-        """Takes all items away."""
-        async with self._alone():
-            try:
-                await self._store.delete(self._key)
-            except PersistNotFoundError:
-                return
+ADAPTERS = (OpenAIAgentsAdapter(),)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import operator
 from typing import Any
 
-from pydantic_ai.messages import ModelMessage, ModelMessagesTypeAdapter, ModelRequest, ModelResponse
+from pydantic import BaseModel, TypeAdapter
+from pydantic_ai.messages import ModelMessage, ModelMessagesTypeAdapter, ModelRequest, ModelResponse, ToolReturnPart
 from pydantic_ai.run import AgentRunResult
 
-from persist.adapters import Adapter
+from persist._adapter import Adapter
 from persist.adapters._compare import same
 from persist.errors import PersistTypeError
 
@@ -37,14 +40,15 @@ class PydanticAIAdapter(Adapter):
         messages = (
             agent if isinstance(agent, list) else [agent] if isinstance(agent, _MESSAGES) else agent.all_messages()
         )
+        messages = [_with_data(message) for message in messages]
         state = _plain(ModelMessagesTypeAdapter.dump_python(messages))
         made = ModelMessagesTypeAdapter.validate_python(state)
         again = _plain(ModelMessagesTypeAdapter.dump_python(made))
         if again != state or not same(made, messages):
             raise PersistTypeError(
-                "the messages do not come back as they are from Pydantic AI's own type adapter",
+                "Pydantic AI's own type adapter would change the messages",
                 "invalid-argument",
-                hint="keep what tools return to JSON's types, bytes and times",
+                hint="have tools return models, dataclasses, or values of JSON's types, bytes and times",
             )
         return again
 
@@ -55,6 +59,36 @@ class PydanticAIAdapter(Adapter):
             into[:] = messages
             return into
         return messages
+
+
+def _with_data(message: Any) -> Any:
+    """A message in which what tools returned is data, as their model gets it."""
+    parts = []
+    for part in message.parts:
+        content = getattr(part, "content", None)
+        data = _returned(content) if isinstance(part, ToolReturnPart) else content
+        parts.append(part if data is content else dataclasses.replace(part, content=data))
+    is_same = all(one is other for one, other in zip(parts, message.parts, strict=True))
+    return message if is_same else dataclasses.replace(message, parts=parts)
+
+
+def _returned(value: Any) -> Any:
+    """What a tool returned, as data; what Pydantic AI has a class for stays."""
+    cls = type(value)
+    if cls.__module__.partition(".")[0] == "pydantic_ai":
+        return value
+    if isinstance(value, BaseModel) or dataclasses.is_dataclass(cls):
+        return _ANY.dump_python(value)
+    if cls in (list, tuple):
+        items = [_returned(item) for item in value]
+        return value if cls is list and all(map(operator.is_, items, value)) else items
+    if cls is dict:
+        made = {key: _returned(item) for key, item in value.items()}
+        return value if all(made[key] is value[key] for key in value) else made
+    return value
+
+
+_ANY: TypeAdapter[Any] = TypeAdapter(Any)
 
 
 def _plain(value: Any) -> Any:

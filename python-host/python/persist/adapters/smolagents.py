@@ -1,20 +1,20 @@
-"""smolagents: the steps in an agent's memory.
+"""smolagents: the steps in an agent's memory, and the variables in its state.
 
-What an agent knows is in its steps. The variables of a code agent's interpreter
-and what a provider's client returned beside the text are not, and are not saved.
+The variables of a code agent's interpreter and what a provider's client returned
+beside the text are not among them, and are not saved.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import io
-from enum import Enum
 from typing import Any
 
 from smolagents import memory, models, monitoring, utils
 from smolagents.agents import MultiStepAgent
 
-from persist.adapters import Adapter
+from persist._adapter import Adapter
+from persist.adapters._own import own_attributes, set_own_attributes
 from persist.errors import PersistIntegrityError, PersistTypeError
 
 _STEPS = (memory.TaskStep, memory.ActionStep, memory.PlanningStep, memory.SystemPromptStep, memory.FinalAnswerStep)
@@ -52,17 +52,26 @@ class SmolagentsAdapter(Adapter):
     def save(self, agent: Any) -> Any:
         """The system prompt and the steps."""
         kept = agent if isinstance(agent, memory.AgentMemory) else agent.memory
-        return {"system_prompt": kept.system_prompt.system_prompt, "steps": [_data(step) for step in kept.steps]}
+        state = {"system_prompt": kept.system_prompt.system_prompt, "steps": [_data(step) for step in kept.steps]}
+        if kept is agent:
+            return state
+        own = own_attributes(agent, MultiStepAgent)
+        return {**state, "state": _data(agent.state), **({"own": own} if own else {})}
 
     def restore(self, state: Any, into: Any = None) -> Any:
         """The steps as data; with an agent or a memory as ``into``, that, whose
         next ``run(task, reset=False)`` goes on from them.
         """
         steps = [_step(step) for step in state["steps"]]
+        variables = _made(state.get("state", {}))
         if into is None or isinstance(into, type):
             return state["steps"]
         kept = into if isinstance(into, memory.AgentMemory) else into.memory
         kept.steps[:] = steps
+        if kept is not into:
+            into.state.clear()
+            into.state.update(variables)
+            set_own_attributes(into, MultiStepAgent, state.get("own", {}))
         if kept is into:
             # An agent's own prompt is made of its tools, and stays.
             kept.system_prompt = memory.SystemPromptStep(system_prompt=str(state["system_prompt"]))
@@ -71,7 +80,7 @@ class SmolagentsAdapter(Adapter):
 
 def _data(value: Any) -> Any:
     """A step, or what is in one, as data: by its class's short name."""
-    if isinstance(value, Enum):
+    if isinstance(value, models.MessageRole):
         return value.value
     if isinstance(value, utils.AgentError):
         return {_CLASS: type(value).__name__, "message": value.message}

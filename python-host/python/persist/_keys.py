@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote, unquote
 
-import persist
+from persist._store import Store
 
 _EMPTY = "%"
 """Stands for an empty part; percent-encoding never gives a percent sign alone."""
@@ -42,9 +42,6 @@ def _part(part: str) -> str:
     return encoded.replace(".", "%2E")
 
 
-def both_stores(store: persist.Store | str) -> tuple[persist.Store, persist.AsyncStore]:
-    """A store, or a location, for code of both kinds."""
-    plain = store if isinstance(store, persist.Store) else persist.Store(store)
-    twin = persist.AsyncStore.__new__(persist.AsyncStore)
-    twin.__setstate__(plain.__getstate__())
-    return plain, twin
+def store_at(store: Store | str) -> Store:
+    """A store, or the one at a location."""
+    return store if isinstance(store, Store) else Store(store)

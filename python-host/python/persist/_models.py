@@ -1,0 +1,426 @@
+"""Classes whose instances are saved by what they hold: dataclasses, pydantic
+models, named tuples, enums, and those with methods for it.
+
+An instance comes back without its class's ``__init__``, ``__post_init__`` or
+validators: these ran when it was made, and what they made of their arguments is
+what was saved.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import types
+import weakref
+from collections.abc import Iterable
+from typing import Any
+
+from persist.errors import PersistError, PersistTypeError, foreign
+
+BUILT_IN = (dict, list, tuple, set, frozenset, str, bytes, bytearray, int, float)
+
+_HEAP_TYPE, _IMMUTABLE_TYPE = 1 << 9, 1 << 8
+
+
+def name_of(cls: type) -> str:
+    """What snapshots call a class that was not registered with another name."""
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def kind_of(cls: type) -> str | None:
+    """How instances of a class are saved; none if nothing says so."""
+    if hasattr(cls, "__persist_state__") and hasattr(cls, "__persist_restore__"):
+        return "protocol"
+    if is_pydantic(cls):
+        return "pydantic"
+    enum = sys.modules.get("enum")
+    if enum is not None and issubclass(cls, enum.Enum):
+        return "enum"
+    if issubclass(cls, tuple) and hasattr(cls, "_fields"):
+        return "namedtuple"
+    if hasattr(cls, "__dataclass_fields__") and _is_all_attributes(cls):
+        return "dataclass"
+    return None
+
+
+def is_pydantic(cls: type) -> bool:
+    """Whether a class is a pydantic model."""
+    pydantic = sys.modules.get("pydantic")
+    model = getattr(pydantic, "BaseModel", None)
+    return isinstance(model, type) and issubclass(cls, model)
+
+
+def _is_all_attributes(cls: type) -> bool:
+    """Whether everything in an instance is an attribute: no class in C keeps more
+    in it, as exceptions and dicts do.
+    """
+    return all(
+        base is object
+        or base.__module__ == "typing"
+        or (base.__flags__ & _HEAP_TYPE and not base.__flags__ & _IMMUTABLE_TYPE)
+        for base in cls.__mro__
+    )
+
+
+# ---- The classes that a class names -----------------------------------------
+
+
+_annotations: weakref.WeakKeyDictionary[type, list[Any]] = weakref.WeakKeyDictionary()
+
+
+def _types_in(cls: type) -> list[Any]:
+    """The types of a class's attributes, as far as they can be found out."""
+    import typing
+
+    known = _annotations.get(cls)
+    if known is not None:
+        return known
+    found: list[Any] = []
+    fields = getattr(cls, "model_fields", None) if is_pydantic(cls) else None
+    if isinstance(fields, dict):
+        found.extend(field.annotation for field in fields.values())
+    try:
+        found.extend(typing.get_type_hints(cls).values())
+    except Exception:  # Names that are there for type checkers alone, or in a function.
+        for base in cls.__mro__:
+            scope = {**vars(sys.modules.get(base.__module__, typing)), cls.__name__: cls}
+            for annotation in inspect.get_annotations(base).values():
+                hint = types.SimpleNamespace(__annotations__={"it": annotation})
+                try:
+                    found.extend(typing.get_type_hints(hint, scope).values())
+                except Exception:
+                    continue
+    _annotations[cls] = found
+    return found
+
+
+def _is_own(cls: type) -> bool:
+    """Whether a class is no general one, of which everything may be a subclass."""
+    top = cls.__module__.partition(".")[0]
+    return top not in sys.stdlib_module_names and top not in ("pydantic", "pydantic_core", "typing_extensions")
+
+
+def reachable(roots: Iterable[Any]) -> dict[str, type]:
+    """The classes, by name, that these types name: they themselves, what their
+    attributes are annotated with, and the subclasses of those that are defined.
+    """
+    import typing
+
+    found: dict[str, type] = {}
+    seen: set[int] = set()
+    waiting, later = list(roots), list[Any]()
+    while waiting or later:
+        # What is named comes before what is derived from it.
+        candidate = waiting.pop(0) if waiting else later.pop(0)
+        if id(candidate) in seen:
+            continue
+        seen.add(id(candidate))
+        waiting.extend(typing.get_args(candidate))
+        value = getattr(candidate, "__value__", None) if type(candidate).__name__ == "TypeAliasType" else None
+        if value is not None:
+            waiting.append(value)
+        if not isinstance(candidate, type) or isinstance(candidate, types.GenericAlias):
+            continue
+        is_known = kind_of(candidate) is not None
+        if is_known:
+            found.setdefault(name_of(candidate), candidate)
+        if is_known or typing.is_typeddict(candidate):
+            waiting.extend(_types_in(candidate))
+        if _is_own(candidate):
+            later.extend(type.__subclasses__(candidate))
+    return found
+
+
+# ---- Saving -------------------------------------------------------------------
+
+
+def _slots(cls: type) -> dict[str, Any]:
+    """What gets and sets the attributes that are not in ``__dict__``."""
+    found: dict[str, Any] = {}
+    for base in cls.__mro__:
+        if base.__flags__ & _HEAP_TYPE:
+            for name, slot in vars(base).items():
+                if isinstance(slot, types.MemberDescriptorType) and not name.startswith("__"):
+                    found.setdefault(name, slot)
+    return found
+
+
+def _attributes(value: Any, cls: type) -> dict[str, Any]:
+    attributes = dict(getattr(value, "__dict__", ()))
+    for name, slot in _slots(cls).items():
+        try:
+            attributes[name] = slot.__get__(value, cls)
+        except AttributeError:
+            continue
+    return attributes
+
+
+def _field_names(cls: Any) -> list[str]:
+    if is_pydantic(cls):
+        return list(cls.model_fields)
+    import dataclasses
+
+    return [field.name for field in dataclasses.fields(cls)]
+
+
+def saved(value: Any, cls: Any, kind: str) -> dict[str, Any]:
+    """What is written of an instance: ``value`` has its fields, and where there
+    are any, ``attributes`` the others, ``extra`` and ``private`` what pydantic
+    keeps by itself, and ``set`` the fields that were given.
+    """
+    if kind == "protocol":
+        return {"value": value.__persist_state__()}
+    if kind == "enum":
+        return {"member": value.name, "value": value.value}
+    if kind == "namedtuple":
+        return {"value": list(value)}
+    attributes = _attributes(value, cls)
+    fields = {}
+    for name in _field_names(cls):
+        if name in attributes:
+            fields[name] = attributes.pop(name)
+        elif not _has_class_attribute(cls, name):
+            raise PersistTypeError(
+                f"a {name_of(cls)} can't be saved: it has no value for its field {name}",
+                "invalid-argument",
+                hint="set the field first",
+            )
+    written: dict[str, Any] = {"value": fields}
+    if attributes:
+        written["attributes"] = attributes
+    if kind == "pydantic":
+        extra, private = value.__pydantic_extra__, value.__pydantic_private__
+        given = value.__pydantic_fields_set__
+        if extra:
+            written["extra"] = dict(extra)
+        if private:
+            written["private"] = dict(private)
+        if given != fields.keys() | (extra or {}).keys():
+            written["set"] = sorted(given)
+    return written
+
+
+def _has_class_attribute(cls: type, name: str) -> bool:
+    """Whether the class gives a value where the instance has none."""
+    return hasattr(cls, name) and name not in _slots(cls)
+
+
+def as_data(fields: dict[str, Any]) -> Any:
+    """What was written of an instance, as plain data."""
+    value = fields["value"]
+    if isinstance(value, dict):
+        more = [fields[name] for name in ("attributes", "extra", "private") if isinstance(fields.get(name), dict)]
+        return {name: item for part in (value, *more) for name, item in part.items()} if more else value
+    return value
+
+
+# ---- Restoring ------------------------------------------------------------------
+
+
+def made(cls: Any, fields: dict[str, Any]) -> Any:
+    """An instance of a class that the caller named, of what was written of one."""
+    kind, value = kind_of(cls), fields["value"]
+    if kind in ("pydantic", "dataclass"):
+        if not isinstance(value, dict):
+            raise misfit(cls, f"it is a {type(value).__name__}")
+        return _model(cls, kind, fields)
+    try:
+        if kind == "protocol":
+            return cls.__persist_restore__(value)
+        if kind == "enum":
+            member = fields.get("member")
+            return cls[member] if isinstance(member, str) and member in cls.__members__ else cls(value)
+        if kind == "namedtuple":
+            return cls._make(value)
+    except PersistError:
+        raise
+    except Exception as error:
+        raise unfit(cls, error) from error
+    raise PersistTypeError(
+        f"Persist does not know how to restore a {name_of(cls)}",
+        "invalid-argument",
+        hint="register the class with persist.register(…), or restore without into to get the data",
+    )
+
+
+def _model(cls: Any, kind: str, fields: dict[str, Any]) -> Any:
+    names = _field_names(cls)
+    value, extra = dict(fields["value"]), _part(cls, fields, "extra")
+    allows_more = kind == "pydantic" and cls.model_config.get("extra") == "allow"
+    for name in [name for name in value if name not in names]:
+        if not allows_more:
+            raise misfit(cls, f"it has {name!r}, and the class has no such field")
+        extra[name] = value.pop(name)
+    if extra and not allows_more:
+        raise misfit(cls, f"it has {next(iter(extra))!r}, and the class allows no extra fields")
+    attributes = {**value, **_part(cls, fields, "attributes")}
+    for name in names:
+        if name not in attributes:
+            _set_default(cls, kind, name, attributes)
+    try:
+        new = object.__new__(cls)
+    except TypeError as error:
+        raise unfit(cls, error) from error
+    _set_attributes(new, cls, attributes)
+    if kind == "pydantic":
+        given = fields.get("set")
+        if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
+            given = [*value, *extra]
+        _set_pydantic(new, "__pydantic_extra__", extra if allows_more else None)
+        _set_pydantic(new, "__pydantic_fields_set__", set(given))
+        _set_pydantic(new, "__pydantic_private__", _private(cls, _part(cls, fields, "private")))
+    return new
+
+
+def _part(cls: type, fields: dict[str, Any], name: str) -> dict[str, Any]:
+    part = fields.get(name, {})
+    if not isinstance(part, dict) or not all(isinstance(key, str) for key in part):
+        raise misfit(cls, f"its part {name!r} is not valid")
+    return dict(part)
+
+
+def _set_default(cls: Any, kind: str, name: str, attributes: dict[str, Any]) -> None:
+    """Gives a field that the state lacks its default: the class got it later."""
+    import dataclasses
+
+    if kind == "pydantic":
+        field = cls.model_fields[name]
+        if field.is_required():
+            raise misfit(cls, f"it lacks {name!r}")
+        attributes[name] = field.get_default(call_default_factory=True)
+        return
+    if _has_class_attribute(cls, name):
+        return
+    field = cls.__dataclass_fields__[name]
+    if field.default is not dataclasses.MISSING:
+        attributes[name] = field.default
+    elif field.default_factory is not dataclasses.MISSING:
+        attributes[name] = field.default_factory()
+    else:
+        raise misfit(cls, f"it lacks {name!r}")
+
+
+def _set_attributes(new: Any, cls: type, attributes: dict[str, Any]) -> None:
+    """Sets attributes where they are kept: no property and no ``__setattr__`` runs."""
+    slots = _slots(cls)
+    for name, item in attributes.items():
+        if name in slots:
+            slots[name].__set__(new, item)
+        elif hasattr(new, "__dict__"):
+            new.__dict__[name] = item
+        else:
+            raise misfit(cls, f"it has {name!r}, and the class has no place for it")
+
+
+def _set_pydantic(model: Any, name: str, item: Any) -> None:
+    """Sets what pydantic keeps beside the fields; a root model keeps less."""
+    slot = inspect.getattr_static(type(model), name, None)
+    if isinstance(slot, types.MemberDescriptorType):
+        slot.__set__(model, item)
+
+
+def _private(cls: Any, private: dict[str, Any]) -> dict[str, Any] | None:
+    known = cls.__private_attributes__
+    wrong = next((name for name in private if name not in known), None)
+    if wrong is not None:
+        raise misfit(cls, f"it has {wrong!r}, and the class has no such private attribute")
+    if not known:
+        return None
+    from pydantic_core import PydanticUndefined
+
+    defaults = {name: attribute.get_default() for name, attribute in known.items() if name not in private}
+    return {**private, **{name: item for name, item in defaults.items() if item is not PydanticUndefined}}
+
+
+def from_data(cls: Any, value: Any) -> Any:
+    """An instance of a class of plain data: here its ``__init__`` or its
+    validators run, since nothing says that they did.
+    """
+    kind = kind_of(cls)
+    if kind not in ("pydantic", "dataclass"):
+        return made(cls, {"value": value})
+    if not isinstance(value, dict):
+        raise misfit(cls, f"it is a {type(value).__name__}")
+    try:
+        return _validated(cls, value) if kind == "pydantic" else _constructed(cls, value)
+    except PersistError:
+        raise
+    except Exception as error:
+        raise unfit(cls, error) from error
+
+
+def _validated(cls: Any, value: dict[str, Any]) -> Any:
+    import pydantic
+
+    if issubclass(cls, pydantic.RootModel):
+        return cls.model_validate(value.get("root", value))
+    try:
+        return cls.model_validate(value, by_name=True, by_alias=False)
+    except TypeError:  # pydantic before 2.11
+        names = cls.model_fields
+        return cls.model_validate({_alias(names[n], n) if n in names else n: item for n, item in value.items()})
+
+
+def _alias(field: Any, name: str) -> str:
+    alias = field.validation_alias or field.alias
+    choices = getattr(alias, "choices", None)
+    alias = choices[0] if choices else alias
+    return alias if isinstance(alias, str) else name
+
+
+def _constructed(cls: Any, value: dict[str, Any]) -> Any:
+    fields = {name: field.init for name, field in cls.__dataclass_fields__.items()}
+    unknown = next((name for name in value if name not in fields), None)
+    if unknown is not None:
+        raise misfit(cls, f"it has {unknown!r}, and the class has no such field")
+    new = cls(**{name: item for name, item in value.items() if fields[name]})
+    _set_attributes(new, cls, {name: item for name, item in value.items() if not fields[name]})
+    return new
+
+
+def put_into(new: Any, into: Any) -> Any:
+    """Gives an instance everything that another of its class holds, and nothing
+    of what it held before.
+    """
+    cls = type(into)
+    if isinstance(into, (dict, set)):
+        into.clear()
+        into.update(new)
+    elif isinstance(into, (list, bytearray)):
+        into[:] = new
+    elif not isinstance(into, BUILT_IN) and _is_all_attributes(cls):
+        for name, slot in _slots(cls).items():
+            try:
+                item = slot.__get__(new, cls)
+            except AttributeError:
+                if hasattr(into, name):
+                    slot.__delete__(into)
+            else:
+                slot.__set__(into, item)
+        if hasattr(into, "__dict__"):
+            into.__dict__.clear()
+            into.__dict__.update(new.__dict__)
+        if is_pydantic(cls):
+            for name in ("__pydantic_extra__", "__pydantic_fields_set__", "__pydantic_private__"):
+                _set_pydantic(into, name, getattr(new, name))
+    else:
+        raise PersistTypeError(
+            f"a {cls.__qualname__} can't be changed",
+            "invalid-argument",
+            hint=f"pass the class instead: into={cls.__qualname__}",
+        )
+    return into
+
+
+def misfit(cls: type, problem: str) -> PersistTypeError:
+    """The error for a state that is not one of a class."""
+    return PersistTypeError(
+        f"the state does not fit {name_of(cls)}: {problem}",
+        "invalid-argument",
+        hint="restore with plain=True to see what it holds",
+    )
+
+
+def unfit(cls: type, error: Exception) -> Exception:
+    """The error for a state that a class does not take, as it says itself."""
+    return foreign(error, f"{name_of(cls)} does not take the state", "restore with plain=True to see what it holds")

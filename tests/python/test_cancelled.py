@@ -1,0 +1,139 @@
+"""Tasks that are cancelled while the package works for them."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import persist
+import pytest
+from storages import DictStorage
+
+
+class Slow(DictStorage):
+    """A storage that waits before it stores or reads, until it is let go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits, self.go_on = threading.Event(), threading.Event()
+
+    def open_write(self, key: str) -> Any:
+        self.waits.set()
+        self.go_on.wait(20)
+        return super().open_write(key)
+
+    def open_read(self, key: str) -> Any:
+        self.waits.set()
+        self.go_on.wait(20)
+        return super().open_read(key)
+
+
+CALLS: list[Callable[[persist.AsyncStore], Awaitable[Any]]] = [
+    lambda store: store.snapshot({"a": 2}, "new"),
+    lambda store: store.save_bytes(b"b", "new"),
+    lambda store: store.restore("old"),
+    lambda store: store.load_bytes("old"),
+    lambda store: store.verify("old"),
+    lambda store: store.metadata("old"),
+    lambda store: store.delete("old"),
+    lambda store: store.list(),
+]
+
+
+@pytest.mark.parametrize("number", range(len(CALLS)))
+def test_what_has_not_begun_ends_at_once(number: int) -> None:
+    async def cancelled() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(concurrent.futures.ThreadPoolExecutor(1))
+        store = persist.AsyncStore("memory://cancelled")
+        await store.snapshot({"a": 1}, "old")
+        release = threading.Event()
+        busy = loop.run_in_executor(None, release.wait, 20)
+        began = time.monotonic()
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(CALLS[number](store), 0.1)
+        took = time.monotonic() - began
+        release.set()
+        await busy
+        # Nor does it begin later.
+        await asyncio.sleep(0.05)
+        assert await store.restore("old") == {"a": 1}
+        assert not await store.exists("new")
+        assert took < 5
+
+    asyncio.run(cancelled())
+
+
+def test_a_second_cancel_is_not_waited_for() -> None:
+    async def cancelled() -> None:
+        storage = Slow()
+        task = asyncio.ensure_future(persist.AsyncStore(storage).snapshot({"a": 1}, "x"))
+        while not storage.waits.is_set():
+            await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.sleep(0.1)
+        assert not task.done(), "it waits for what it comes to"
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError) as ended:
+            await task
+        storage.go_on.set()
+        assert isinstance(ended.value.__cause__, persist.PersistOutcomeUnknownError)
+
+    asyncio.run(cancelled())
+
+
+def test_closing_what_was_cancelled_lets_other_tasks_run() -> None:
+    async def cancelled() -> None:
+        storage = Slow()
+        storage.go_on.set()
+        store = persist.AsyncStore(storage)
+        await store.save_bytes(b"x" * 100_000, "x")
+        async with store.open("x") as other:
+            assert len(await other.read()) == 100_000
+        storage.go_on.clear()
+        storage.waits.clear()
+
+        async def reads() -> None:
+            async with store.open("x") as file:
+                await file.read()
+
+        task = asyncio.ensure_future(reads())
+        while not storage.waits.is_set():
+            await asyncio.sleep(0.01)
+        task.cancel()
+        began = time.monotonic()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(task, 5)
+        assert time.monotonic() - began < 5
+        storage.go_on.set()
+
+    asyncio.run(cancelled())
+
+
+def test_a_writer_that_could_not_be_left_stores_nothing() -> None:
+    async def cancelled() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(concurrent.futures.ThreadPoolExecutor(1))
+        store = persist.AsyncStore("memory://left")
+        release = threading.Event()
+
+        async def writes() -> None:
+            async with store.open("x", "wb") as file:
+                await file.write(b"x")
+                loop.run_in_executor(None, release.wait, 20)
+
+        task = asyncio.ensure_future(writes())
+        await asyncio.sleep(0.3)
+        assert not task.done()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(task, 5)
+        release.set()
+        await asyncio.sleep(0.05)
+        assert not await store.exists("x")
+
+    asyncio.run(cancelled())

@@ -1,0 +1,419 @@
+"""Instances of classes come back equal and as the same classes, or are refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import random
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any, NamedTuple, TypedDict
+
+import persist
+import pydantic
+import pytest
+
+
+def parts(value: Any) -> Any:
+    """All that an instance holds, with the classes."""
+    cls = type(value)
+    if isinstance(value, pydantic.BaseModel):
+        private = value.__pydantic_private__ or {}
+        held = {**value.__dict__, **(value.__pydantic_extra__ or {}), **private}
+        return cls, parts(held), sorted(value.model_fields_set)
+    if dataclasses.is_dataclass(cls):
+        names = [*getattr(value, "__dict__", ()), *(n for base in cls.__mro__ for n in getattr(base, "__slots__", ()))]
+        return cls, {name: parts(getattr(value, name)) for name in sorted(names) if hasattr(value, name)}
+    if isinstance(value, dict):
+        return cls, {name: parts(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return cls, [parts(item) for item in value]
+    return cls, value
+
+
+def comes_back(value: Any) -> Any:
+    """Saves and restores a value into its own class; it has to be the same."""
+    store = persist.Store("memory://models")
+    store.snapshot(value, "x", level=1)
+    restored = store.restore("x", into=type(value))
+    assert parts(restored) == parts(value)
+    return restored
+
+
+# ---- One by one --------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Tool:
+    name: str
+
+
+@dataclasses.dataclass
+class Search(Tool):
+    index: str = "products"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Frozen:
+    number: int
+
+
+@dataclasses.dataclass
+class Counted:
+    runs = 0
+    tools: list[Tool]
+    seed: dataclasses.InitVar[int]
+    frozen: Frozen | None = None
+    total: int = dataclasses.field(init=False, default=0)
+    hidden: str = dataclasses.field(init=False, repr=False, default="not set")
+
+    def __post_init__(self, seed: int) -> None:
+        type(self).runs += 1
+        self.total = self.total + seed
+
+
+def test_dataclasses_come_back_without_being_made_again() -> None:
+    value = Counted([Search("a", "b"), Tool("c")], 3, Frozen(number=1))
+    value.notes = ["not a field"]  # type: ignore[attr-defined]
+    runs = Counted.runs
+    restored = comes_back(value)
+    assert Counted.runs == runs
+    assert (restored.total, restored.notes) == (3, ["not a field"])
+    del value.tools
+    with pytest.raises(persist.PersistTypeError, match="no value for its field tools"):
+        persist.snapshot(value, "x")
+
+
+class Model(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="allow")
+
+    password: str
+    left: int = pydantic.Field(default=1, ge=0, alias="remaining")
+    hidden: str = pydantic.Field(default="default", exclude=True)
+    tools: list[Model] = []
+    made: list[Tool] = []
+    _history: list[str] = pydantic.PrivateAttr(default_factory=list)
+    _unset: int = pydantic.PrivateAttr()
+
+    @pydantic.field_validator("password")
+    @classmethod
+    def hashed(cls, value: str) -> str:
+        return f"hash of {value}"
+
+    def model_post_init(self, context: Any) -> None:
+        self._history.append("made")
+
+
+class Special(Model):
+    index: int
+
+
+class Root(pydantic.RootModel[list[Model]]):
+    pass
+
+
+def test_models_come_back_without_being_validated_again() -> None:
+    inner = Special(password="p", index=2)
+    value = Model(password="secret", hidden="mine", tools=[inner], made=[Search("a")], more=(1, 2))  # type: ignore[call-arg]
+    value.left = -5
+    value.tools.append("not a model")  # type: ignore[arg-type]
+    value._history.append("Hello")
+    restored = comes_back(value)
+    assert restored.password == "hash of secret"
+    assert restored._history == ["made", "Hello"]
+    comes_back(Root([inner]))
+    into = Model(password="old", of_old=True)  # type: ignore[call-arg]
+    into._history.append("of old")
+    persist.snapshot(value, "x")
+    assert persist.restore("x", into=into) is into
+    assert parts(into) == parts(value)
+
+
+def test_into_an_instance_keeps_nothing_old() -> None:
+    value, into = Search("new"), Search("old")
+    into.notes = "of old"  # type: ignore[attr-defined]
+    persist.snapshot(value, "x")
+    persist.restore("x", into=into)
+    assert vars(into) == vars(value)
+
+
+def test_plain_data_is_validated() -> None:
+    persist.snapshot({"password": "p", "left": "many"}, "x")
+    with pytest.raises(persist.PersistTypeError, match="ValidationError") as wrong:
+        persist.restore("x", into=Model)
+    assert isinstance(wrong.value.__cause__, pydantic.ValidationError)
+    persist.snapshot({"password": "p", "left": 3}, "x")
+    assert persist.restore("x", into=Model).password == "hash of p"
+    persist.snapshot({"name": "a", "index": "b"}, "x")
+    assert persist.restore("x", into=Search) == Search("a", "b")
+    for state, says in [({"name": "a", "size": 1}, "no such field"), ({}, "missing"), ([1], "it is a list")]:
+        persist.snapshot(state, "x")
+        with pytest.raises(persist.PersistTypeError, match=says):
+            persist.restore("x", into=Search)
+
+
+class Strict:
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __persist_state__(self) -> int:
+        return self.number
+
+    @classmethod
+    def __persist_restore__(cls, state: int) -> Strict:
+        if state < 0:
+            raise ValueError("below zero")
+        if state > 9:
+            raise ConnectionError("db gone")
+        return cls(state)
+
+
+def test_what_a_class_raises_has_the_class_it_should() -> None:
+    persist.snapshot(Strict(-1), "x")
+    with pytest.raises(persist.PersistTypeError, match="does not take the state: ValueError: below zero") as wrong:
+        persist.restore("x", into=Strict)
+    assert isinstance(wrong.value.__cause__, ValueError)
+    persist.snapshot(Strict(10), "x")
+    with pytest.raises(ConnectionError, match="db gone") as gone:
+        persist.restore("x", into=Strict)
+    assert isinstance(gone.value, persist.PersistError)
+    assert gone.value.retryable
+
+
+class State(TypedDict):
+    step: int
+
+
+def test_what_is_no_class_of_values() -> None:
+    persist.snapshot(State(step=3), "x")
+    assert persist.restore("x", into=State) == {"step": 3}
+    with pytest.raises(persist.PersistTypeError, match="not a class"):
+        persist.restore("x", into=list[int])
+
+
+class Pair(NamedTuple):
+    left: Any
+    right: Any
+
+
+class Color(enum.Enum):
+    RED = "red"
+
+
+class Outsider(pydantic.BaseModel):
+    a: int = 1
+
+
+@dataclasses.dataclass
+class Holder:
+    anything: Any
+
+
+@pytest.mark.parametrize("inner", [Tool("a"), Outsider(), Pair(1, 2), Color.RED, Strict(1), Frozen(number=1)])
+def test_what_nobody_names_is_refused(inner: Any) -> None:
+    for value, place in [
+        ({"a": [1, inner]}, r"state\['a'\]\[1\]"),
+        (Holder([inner]), r"state\.anything\[0\]"),
+        ([Holder({"b": inner})], r"state\[0\]"),
+    ]:
+        with pytest.raises(
+            persist.PersistTypeError, match=rf"would come back as plain data, at {place}(\n|$)"
+        ) as refused:
+            persist.snapshot(value, "x")
+        assert refused.value.hint is not None
+        assert refused.value.hint.startswith("register its class: persist.register(")
+        assert not persist.snapshot_exists("x")
+
+
+def test_a_class_that_is_gone_is_named() -> None:
+    @dataclasses.dataclass
+    class Gone(Tool):
+        size: int = 1
+
+    persist.snapshot(Holder2([Gone("a")]), "x")
+    state = persist.Store(".").load_bytes("x").replace(b"Gone", b"Lost")
+    persist.Store(".").save_bytes(state, "y", content_type="application/json")
+    place, key = persist._persist.locate("y", {})
+    place.save_bytes(key, state, {"content_type": "application/json", "extra": '{"value_encoding": 1}'})
+    with pytest.raises(persist.PersistTypeError, match=r"Lost, a class that is not known here") as lost:
+        persist.restore("y", into=Holder2)
+    assert lost.value.hint is not None
+    assert "persist.register" in lost.value.hint
+    assert persist.restore("y", plain=True) == {"tools": [{"name": "a", "size": 1}]}
+
+
+@dataclasses.dataclass
+class Holder2:
+    tools: list[Tool]
+
+
+def test_a_script_and_whoever_imports_it(folder: Path) -> None:
+    source = """
+    import dataclasses, sys
+    import persist
+
+    @dataclasses.dataclass
+    class Step:
+        number: int
+
+    @dataclasses.dataclass
+    class Agent:
+        steps: list[Step]
+
+    if __name__ == "__main__":
+        if sys.argv[1] == "save":
+            persist.snapshot(Agent([Step(1)]), "agent")
+        else:
+            assert persist.restore("agent", into=Agent) == Agent([Step(1)])
+    """
+    (folder / "myagent.py").write_text(textwrap.dedent(source))
+    imported = "import myagent, persist, sys\nagent = myagent.Agent([myagent.Step(1)])\n"
+    imported += "if sys.argv[1] == 'save': persist.snapshot(agent, 'agent')\n"
+    imported += "else: assert persist.restore('agent', into=myagent.Agent) == agent\n"
+    (folder / "importing.py").write_text(imported)
+    for saves in ("myagent.py", "importing.py"):
+        for restores in ("myagent.py", "importing.py"):
+            for script, what in [(saves, "save"), (restores, "restore")]:
+                done = subprocess.run([sys.executable, script, what], capture_output=True, text=True)
+                assert done.returncode == 0, (saves, restores, done.stderr)
+
+
+@pytest.mark.parametrize("value", [(n for n in range(3)), iter([1]), range(3), {}.keys()])
+def test_an_iterator_is_to_be_a_list(value: Any) -> None:
+    with pytest.raises(persist.PersistTypeError) as refused:
+        persist.snapshot({"steps": value}, "x")
+    assert refused.value.hint == "save a list of what it gives: list(…)"
+
+
+def test_a_state_is_as_large_as_is_allowed() -> None:
+    persist.snapshot(["a" * 1000], "x")
+    assert persist.restore("x", max_size=1004) == ["a" * 1000]
+    with pytest.raises(persist.PersistMemoryLimitError, match="1004 bytes, and max_size is 1003") as limit:
+        persist.restore("x", max_size=1003)
+    assert limit.value.hint
+    with pytest.raises(persist.PersistTypeError, match="max_size is a number of bytes"):
+        persist.restore("x", max_size="1 GiB")  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("kind", ["set", "frozenset", "dict"])
+def test_what_is_made_to_be_slow_is_refused(kind: str) -> None:
+    numbers = [n * (2**61 - 1) for n in range(20_000)]
+    makers: dict[str, Any] = {"set": set, "frozenset": frozenset, "dict": dict.fromkeys}
+    state = makers[kind](numbers[:64])
+    persist.snapshot({"a": state}, "x")
+    assert persist.restore("x") == {"a": state}
+    items = [[number, None] for number in numbers] if kind == "dict" else numbers
+    place, key = persist._persist.locate("y", {})
+    text = f'{{"$persist":"{kind}","value":{str(items).replace("None", "null")}}}'
+    place.save_bytes(key, text.encode(), {"content_type": "application/json", "extra": '{"value_encoding": 1}'})
+    with pytest.raises(persist.PersistIntegrityError, match="have the same hash"):
+        persist.restore("y")
+
+
+# ---- At random -----------------------------------------------------------------------
+
+
+class Maker:
+    """Makes classes, and instances of them, at random but always the same."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.classes: list[Any] = []
+        self.depth = 0
+        for number in range(6):
+            make = self.random.choice([self.dataclass, self.model])
+            self.classes.append(make(f"C{seed}_{number}"))
+
+    def field(self) -> tuple[Any, Any]:
+        """A type, and what makes a value for it."""
+        plain: list[tuple[Any, Any]] = [
+            (int, lambda: self.random.randrange(100)),
+            (str, lambda: "t" * self.random.randrange(3)),
+            (bytes, lambda: b"b"),
+            (Any, lambda: self.random.choice([None, 1.5, "x", (1, 2), {1, 2}, [b"1"], {"$persist": 1}])),
+        ]
+        if not self.classes or self.random.random() < 0.4:
+            return self.random.choice(plain)
+        cls: Any = self.random.choice(self.classes)
+        return self.random.choice(
+            [
+                (cls, lambda: self.instance(cls)),
+                (list.__class_getitem__(cls), lambda: [self.instance(cls) for _ in range(self.random.randrange(3))]),
+                (dict.__class_getitem__((str, cls)), lambda: {"k": self.instance(cls)}),
+                (tuple.__class_getitem__((cls, int)), lambda: (self.instance(cls), 1)),
+            ]
+        )
+
+    def subclass_of(self, cls: Any) -> Any:
+        """One of its subclasses, or itself."""
+        known = [found for found in self.classes if issubclass(found, cls)]
+        return self.random.choice(known)
+
+    def dataclass(self, name: str) -> Any:
+        bases: list[Any] = [cls for cls in self.classes if hasattr(cls, "__dataclass_fields__")]
+        base = self.random.choice(bases) if bases and self.random.random() < 0.5 else None
+        frozen: bool = base.__dataclass_params__.frozen if base else self.random.random() < 0.3
+        fields, makers = [], {}
+        for number in range(self.random.randrange(1, 4)):
+            field, make = self.field()
+            fields.append((f"{name}_f{number}", field))
+            makers[f"{name}_f{number}"] = make
+        slots = base is None and self.random.random() < 0.3
+        cls: Any = dataclasses.make_dataclass(
+            name, fields, bases=() if base is None else (base,), frozen=frozen, slots=slots, kw_only=True
+        )
+        cls.__module__ = __name__
+        cls.makers = {**getattr(base, "makers", {}), **makers}
+        return cls
+
+    def model(self, name: str) -> Any:
+        bases = [cls for cls in self.classes if issubclass(cls, pydantic.BaseModel)]
+        base = self.random.choice(bases) if bases and self.random.random() < 0.5 else None
+        fields: dict[str, Any] = {}
+        makers = {}
+        for number in range(self.random.randrange(1, 4)):
+            field, make = self.field()
+            at = f"f{number}_of_{name}"
+            alias = f"alias{number}{name}" if self.random.random() < 0.3 else None
+            fields[at] = (field, pydantic.Field(alias=alias, exclude=self.random.random() < 0.2))
+            makers[alias or at] = make
+        validators: Any = {
+            "changed": pydantic.field_validator("*", mode="after")(lambda v: f"{v}!" if type(v) is str else v)
+        }
+        config = None if base else pydantic.ConfigDict(extra=self.random.choice(["allow", "ignore"]))
+        fields["_private"] = (list[Any], pydantic.PrivateAttr(default_factory=list))
+        cls: Any = pydantic.create_model(
+            name, __base__=base, __config__=config, __validators__=validators, __module__=__name__, **fields
+        )
+        cls.makers = {**(base.makers if base else {}), **makers}
+        return cls
+
+    def instance(self, cls: Any) -> Any:
+        """An instance of a class or of a subclass, changed as programs do."""
+        # Fields have types that were made before: without subclasses, it ends.
+        cls = cls if self.depth > 2 else self.subclass_of(cls)
+        self.depth += 1
+        more = {"extra": [1]} if issubclass(cls, pydantic.BaseModel) and self.random.random() < 0.5 else {}
+        new = cls(**{name: make() for name, make in cls.makers.items()}, **more)
+        if isinstance(new, pydantic.BaseModel):
+            new._private.append(self.random.random())  # type: ignore[attr-defined]
+            if self.random.random() < 0.2:
+                setattr(new, self.random.choice(list(cls.model_fields)), "of another type")
+        elif self.random.random() < 0.2 and hasattr(new, "__dict__"):
+            object.__setattr__(new, "notes", {"not": "a field"})
+        self.depth -= 1
+        return new
+
+
+def test_models_at_random() -> None:
+    began, count = time.monotonic(), 0
+    for seed in range(100):
+        maker = Maker(seed)
+        for _ in range(100):
+            comes_back(maker.instance(maker.random.choice(maker.classes)))
+            count += 1
+    print(f"{count} instances of {100 * 6} classes came back, in {time.monotonic() - began:.0f} s")
+    assert count == 10_000
