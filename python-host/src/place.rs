@@ -169,7 +169,8 @@ impl Place {
     ) -> PyResult<(Bound<'py, PyBytes>, String)> {
         let mut operation = Operation::new(token, progress);
         let token = operation.token.clone();
-        let (state, metadata) = operation.run_telling(py, |operation| self.load_state(key, max_size.unwrap_or(u64::MAX), &token, operation))?;
+        let (state, metadata) =
+            operation.run_telling(py, |operation| self.load_state(key, max_size.unwrap_or(u64::MAX), &token, operation))?;
         Ok((PyBytes::new(py, &state), metadata_json(py, &metadata)?))
     }
 
@@ -273,7 +274,9 @@ impl Place {
                 return Ok(());
             }
             let error = PersistError::new(ErrorCode::LimitExceeded, format!("the state has {total} bytes, and max_size is {max_size}"));
-            Err(error.at(self.location(key)).hint("pass a larger max_size if you trust who wrote it, or read it piece by piece with Store.open(key)"))
+            Err(error
+                .at(self.location(key))
+                .hint("pass a larger max_size if you trust who wrote it, or read it piece by piece with Store.open(key)"))
         };
         check(total)?;
         let state = reader.read_state(|done| check(done).and_then(|()| operation.tell(done, Some(total))))?;
