@@ -55,6 +55,13 @@ class Adapter(abc.ABC):
         """
         return ()
 
+    def copied(self, agent: Any) -> Any:
+        """A copy of an agent, made in an instant: its state is then taken in a
+        thread, and other tasks need not wait for it. None by default, so that they
+        do.
+        """
+        return None
+
     def version(self) -> str | None:
         """The framework's version."""
         import importlib.metadata

@@ -118,9 +118,13 @@ async def to_state(
     except Exception as error:
         problem = f"{adapter.package} {adapter.version()} can't give the agent's state"
         raise foreign(error, problem, "look at the cause: it is the framework's own error") from error
+    return state, described(adapter, agent)
+
+
+def described(adapter: Adapter, agent: Any) -> Info:
+    """What the metadata says of an agent's adapter."""
     cls = type(agent[0]) if type(agent) in (list, tuple) and agent else type(agent)
-    name = f"{cls.__module__}.{cls.__qualname__}"
-    return state, {"name": adapter.name, "version": adapter.version(), "type": name}
+    return {"name": adapter.name, "version": adapter.version(), "type": f"{cls.__module__}.{cls.__qualname__}"}
 
 
 def adapter_for_state(info: Any, into: Any, plain: bool) -> Adapter | None:

@@ -4,9 +4,10 @@ for asyncio, whose name begins with an ``a``.
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from persist import _operations, _persist
@@ -31,6 +32,19 @@ elif TYPE_CHECKING:
     from typing_extensions import Unpack
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _twin_of(function: Callable[..., Any]) -> Callable[[F], F]:
+    """Shows all arguments of a function, and what is said of them, for its twin."""
+
+    def shown(twin: F) -> F:
+        twin.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+        _, head, rest = (function.__doc__ or "").partition("    Args:\n")
+        twin.__doc__ = f"{(twin.__doc__ or '').rstrip()}\n\n{head}{rest}"
+        return twin
+
+    return shown
 
 
 def snapshot(
@@ -115,6 +129,7 @@ def snapshot(
     return _operations.snapshot(place, key, agent, options, progress)
 
 
+@_twin_of(snapshot)
 async def asnapshot(
     agent: Any, path: str | os.PathLike[str], **arguments: Unpack[SnapshotArguments]
 ) -> SnapshotMetadata:
@@ -251,6 +266,7 @@ async def arestore(
     progress: Progress | None = ...,
     **arguments: Unpack[RestoreArguments],
 ) -> T: ...
+@_twin_of(restore)
 async def arestore(
     path: str | os.PathLike[str],
     *,
@@ -298,6 +314,7 @@ def verify_snapshot(
     return _operations.verify(place, key, progress)
 
 
+@_twin_of(verify_snapshot)
 async def averify_snapshot(
     path: str | os.PathLike[str], *, progress: Progress | None = None, **storage: Unpack[StorageArguments]
 ) -> bool:
@@ -339,6 +356,7 @@ def get_metadata(
     return _operations.metadata(place, key)
 
 
+@_twin_of(get_metadata)
 async def aget_metadata(path: str | os.PathLike[str], **storage: Unpack[StorageArguments]) -> SnapshotMetadata:
     """As :func:`get_metadata`, without blocking other tasks."""
     place, key, _ = locate(path, storage)
@@ -376,6 +394,7 @@ def snapshot_exists(
     return place.exists(key)
 
 
+@_twin_of(snapshot_exists)
 async def asnapshot_exists(path: str | os.PathLike[str], **storage: Unpack[StorageArguments]) -> bool:
     """As :func:`snapshot_exists`, without blocking other tasks."""
     place, key, _ = locate(path, storage)
@@ -417,6 +436,7 @@ def delete_snapshot(
     place.delete(key, if_match)
 
 
+@_twin_of(delete_snapshot)
 async def adelete_snapshot(
     path: str | os.PathLike[str], *, if_match: str | None = None, **storage: Unpack[StorageArguments]
 ) -> None:
@@ -463,6 +483,7 @@ def list_snapshots(
     return _operations.listed(place, start, errors)
 
 
+@_twin_of(list_snapshots)
 async def alist_snapshots(
     prefix: str | os.PathLike[str] = "", *, errors: Errors = "warn", **storage: Unpack[StorageArguments]
 ) -> list[SnapshotMetadata]:

@@ -87,6 +87,17 @@ async def encoded(agent: Any, options: dict[str, Any], is_async: bool = True) ->
     if type(agent) is bytes:
         return Encoded(agent, BYTES, None)
     adapter = _agents.adapter_of(agent)
+    copied = None if adapter is None or not is_async else adapter.copied(agent)
+    if adapter is None or copied is None:
+        return await _encoded(adapter, agent, given, check, is_async)
+    work = _encoded(adapter, copied, given, check, is_async=False)
+    done: Encoded = await in_thread(lambda _: _agents.run(work, False, "asnapshot"))
+    return Encoded(done.state, done.content_type, _extra(_agents.described(adapter, agent)))
+
+
+async def _encoded(
+    adapter: Adapter | None, agent: Any, given: dict[str, Any], check: Mapping[str, Any] | None, is_async: bool
+) -> Encoded:
     value, info = await _agents.to_state(adapter, agent, given, is_async)
     state = _persist.encode(value, _agents.reducer(adapter, agent))
     if check is not None:

@@ -17,6 +17,7 @@ from langchain_core.load.serializable import Serializable
 from langchain_core.runnables import Runnable
 
 from persist._adapter import PartAdapter
+from persist._copies import copied
 from persist.errors import PersistConfigurationError, PersistIntegrityError, PersistTypeError
 
 
@@ -54,6 +55,10 @@ class LangChainAdapter(PartAdapter):
         if type(agent) in (list, tuple) and agent:
             agent = agent[0]
         return isinstance(agent, Serializable)
+
+    def copied(self, agent: Any) -> Any:
+        """The values, copied."""
+        return copied(agent)
 
     def save_part(self, value: Any) -> dict[str, Any]:
         """The class, the arguments, and the names of secrets."""

@@ -11,10 +11,14 @@ from pydantic_ai.messages import ModelMessage, ModelMessagesTypeAdapter, ModelRe
 from pydantic_ai.run import AgentRunResult
 
 from persist._adapter import Adapter
+from persist._copies import copied
 from persist.adapters._compare import same
 from persist.errors import PersistTypeError
 
 _MESSAGES = (ModelRequest, ModelResponse)
+
+_AT_ONCE = 100
+"""How many messages are written at once."""
 
 
 class PydanticAIAdapter(Adapter):
@@ -35,22 +39,28 @@ class PydanticAIAdapter(Adapter):
         """Only a list takes messages."""
         return into is list or isinstance(into, list)
 
+    def copied(self, agent: Any) -> Any:
+        """The messages, copied."""
+        return copied(_messages_of(agent))
+
     def save(self, agent: Any) -> Any:
         """The messages, with bytes, times and numbers as they are."""
-        messages = (
-            agent if isinstance(agent, list) else [agent] if isinstance(agent, _MESSAGES) else agent.all_messages()
-        )
-        messages = [_with_data(message) for message in messages]
-        state = _plain(ModelMessagesTypeAdapter.dump_python(messages))
-        made = ModelMessagesTypeAdapter.validate_python(state)
-        again = _plain(ModelMessagesTypeAdapter.dump_python(made))
-        if again != state or not same(made, messages):
-            raise PersistTypeError(
-                "Pydantic AI's own type adapter would change the messages",
-                "invalid-argument",
-                hint="have tools return models, dataclasses, or values of JSON's types, bytes and times",
-            )
-        return again
+        messages = [_with_data(message) for message in _messages_of(agent)]
+        state = []
+        # A few at a time: other threads of Python wait for each call.
+        for start in range(0, len(messages), _AT_ONCE):
+            some = messages[start : start + _AT_ONCE]
+            written = _plain(ModelMessagesTypeAdapter.dump_python(some))
+            made = ModelMessagesTypeAdapter.validate_python(written)
+            again = _plain(ModelMessagesTypeAdapter.dump_python(made))
+            if again != written or not same(made, some):
+                raise PersistTypeError(
+                    f"Pydantic AI's own type adapter would change the messages from number {start} on",
+                    "invalid-argument",
+                    hint="have tools return models, dataclasses, or values of JSON's types, bytes and times",
+                )
+            state.extend(again)
+        return state
 
     def restore(self, state: Any, into: Any = None) -> Any:
         """The list of messages, for ``message_history``."""
@@ -59,6 +69,12 @@ class PydanticAIAdapter(Adapter):
             into[:] = messages
             return into
         return messages
+
+
+def _messages_of(agent: Any) -> list[Any]:
+    if isinstance(agent, _MESSAGES):
+        return [agent]
+    return list(agent if isinstance(agent, list) else agent.all_messages())
 
 
 def _with_data(message: Any) -> Any:

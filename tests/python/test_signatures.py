@@ -1,0 +1,94 @@
+"""What a function takes is said in many places: each says the same."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import persist
+import pytest
+from persist import _arguments, _operations, _persist
+
+FUNCTIONS = [
+    "snapshot",
+    "restore",
+    "verify_snapshot",
+    "get_metadata",
+    "snapshot_exists",
+    "delete_snapshot",
+    "list_snapshots",
+]
+
+
+def documented(function: Any) -> set[str]:
+    """The arguments that a docstring describes."""
+    _, _, text = (inspect.getdoc(function) or "").partition("Args:\n")
+    text = re.split(r"\n(?=\S)", text)[0]
+    found = re.findall(r"^    (\w+(?:, \w+)*): ", text, flags=re.MULTILINE)
+    return {name for names in found for name in names.split(", ")}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_its_twin_and_their_pages(name: str) -> None:
+    function, twin = getattr(persist, name), getattr(persist, f"a{name}")
+    arguments = set(inspect.signature(function).parameters)
+    assert documented(function) == arguments
+    assert inspect.signature(twin) == inspect.signature(function)
+    assert documented(twin) == arguments
+    assert inspect.iscoroutinefunction(twin)
+    # What the twin takes by name is declared for type checkers.
+    declared = {
+        "snapshot": _arguments.SAVES,
+        "restore": (*_arguments.RESTORES, "into", "progress"),
+    }.get(name)
+    if declared is not None:
+        assert set(declared) == arguments - {"path", "agent"}
+
+
+@pytest.mark.parametrize("name", ["Place", "Reader", "Writer", "Listing", "CancelToken"])
+def test_the_native_classes_and_their_stub(name: str) -> None:
+    cls = getattr(_persist, name)
+    stub = ast.parse((Path(persist.__file__).parent / "_persist.pyi").read_text())
+    (declared,) = (node for node in stub.body if isinstance(node, ast.ClassDef) and node.name == name)
+    methods = {node.name: node.args for node in declared.body if isinstance(node, ast.FunctionDef)}
+    attributes = {
+        node.target.id
+        for node in declared.body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
+    public = {found for found in methods if not found.startswith("_")}
+    assert public | attributes == {found for found in vars(cls) if not found.startswith("_")}
+    for method in public:
+        names = [argument.arg for argument in methods[method].args]
+        assert names == list(inspect.signature(getattr(cls, method)).parameters), method
+
+
+def test_the_native_side_knows_the_arguments_of_a_save() -> None:
+    place, key = _persist.locate("memory://x", {})
+    for name in (*_arguments.SaveBytesArguments.__annotations__, "extra"):
+        with pytest.raises((persist.PersistTypeError, persist.PersistConfigurationError)) as wrong:
+            place.save_bytes(key, b"", {name: object()})
+        assert "is not known" not in str(wrong.value), name
+    with pytest.raises(persist.PersistTypeError, match="is not known"):
+        place.save_bytes(key, b"", {"of_nobody": 1})
+    for name in _arguments.StorageArguments.__annotations__:
+        with pytest.raises((persist.PersistTypeError, persist.PersistConfigurationError)) as wrong:
+            _persist.locate("x", {name: object()})
+        assert "is not known" not in str(wrong.value), name
+
+
+def test_the_options_of_a_store() -> None:
+    methods: list[tuple[Any, Any]] = [
+        (persist.Store.snapshot, _arguments.AgentArguments),
+        (persist.Store.restore, _arguments.RestoreOptions),
+        (persist.Store.save_bytes, _arguments.SaveBytesArguments),
+    ]
+    for method, declared in methods:
+        twin = getattr(persist.AsyncStore, method.__name__)
+        assert list(inspect.signature(method).parameters) == list(inspect.signature(twin).parameters)
+        assert "options" in inspect.signature(method).parameters
+        assert set(declared.__annotations__) <= {*_arguments.SAVES, *_arguments.RESTORES, "content_type"}
+    assert inspect.signature(persist.restore).parameters["max_size"].default == _operations.MAX_SIZE
