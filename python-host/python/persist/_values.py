@@ -27,9 +27,8 @@ class Reducer:
     """
 
     def __init__(self, root: type | None = None, named: Iterable[Any] = ()) -> None:
-        self._roots = [*([] if root is None else [root]), *named]
-        self._known: dict[str, type] | None = None
-        self._root = root
+        self._root, self._named = root, list(named)
+        self._known: list[dict[str, type]] | None = None
 
     def __call__(self, value: Any) -> tuple[str, dict[str, Any], bool]:
         """The kind of a value, its fields, and whether these are attributes."""
@@ -54,6 +53,11 @@ class Reducer:
 
     def _check_comes_back(self, value: Any, cls: type, kind: str) -> None:
         """Refuses an instance of a class that nobody names when it is restored."""
+        if self._known is None:
+            self._known = [reachable(self._named), reachable([self._root])]
+        by_adapter, by_root = (known.get(name_of(cls)) is cls for known in self._known)
+        if by_adapter:
+            return
         package = next(filter(None, map(_registry.framework_of, cls.__mro__)), None)
         if package is not None:
             raise PersistTypeError(
@@ -65,9 +69,7 @@ class Reducer:
         # The class of the whole is what the caller passes as into.
         if cls is self._root and kind not in ("enum", "namedtuple"):
             return
-        if self._known is None:
-            self._known = reachable(self._roots)
-        if self._known.get(name_of(cls)) is not cls:
+        if not by_root:
             raise PersistTypeError(
                 f"a value of type {name_of(cls)} would come back as plain data",
                 "invalid-argument",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from crewai.flow.flow import Flow
 from pydantic import BaseModel
 
 from persist._adapter import Adapter
+from persist._values import put_into
 from persist.adapters._compare import same
 from persist.errors import PersistConfigurationError, PersistTypeError
 
@@ -23,9 +25,14 @@ class CrewAIAdapter(Adapter):
         """Whether it is a flow."""
         return isinstance(agent, Flow)
 
+    def classes(self, agent: Any) -> Iterable[Any]:
+        """The class of its state."""
+        return (type(agent.state),)
+
     def save(self, agent: Any) -> Any:
         """Its state; which methods have run is not part of it."""
-        return state_of(agent.state)
+        state = agent.state
+        return state if isinstance(state, BaseModel) else dict(state)
 
     def restore(self, state: Any, into: Any = None) -> Any:
         """The flow, with the state."""
@@ -37,9 +44,7 @@ class CrewAIAdapter(Adapter):
             )
         here = into.state
         if isinstance(here, BaseModel):
-            fresh = type(here).model_validate(state)
-            for name in type(here).model_fields:
-                setattr(here, name, getattr(fresh, name))
+            put_into(state, here)
         else:
             new = dict(state)
             here.clear()
