@@ -31,7 +31,7 @@ class AgentFrameworkAdapter(Adapter):
         again = type(agent).from_dict(copy.deepcopy(state))
         if not is_data(state) or again.to_dict() != state or not same(again.state, agent.state):
             raise PersistTypeError(
-                "the session's state does not come back from the framework's own to_dict and from_dict",
+                "AgentSession.to_dict and from_dict would change this session's state",
                 "invalid-argument",
                 hint="register the types in session.state with agent_framework.register_state_type(…)",
             )

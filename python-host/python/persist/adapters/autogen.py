@@ -29,7 +29,7 @@ class AutoGenAdapter(Adapter):
         """The agent or team, with the state."""
         if into is None:
             raise PersistConfigurationError(
-                "the state of an agent of AutoGen is restored into one",
+                "an AutoGen agent or team is restored into an existing one, and none was passed",
                 "invalid-argument",
                 hint="make the agent or team as before, and pass it: into=team",
             )

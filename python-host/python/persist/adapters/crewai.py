@@ -38,7 +38,7 @@ class CrewAIAdapter(Adapter):
         """The flow, with the state."""
         if into is None or isinstance(into, type):
             raise PersistConfigurationError(
-                "the state of a flow of CrewAI is restored into one",
+                "a CrewAI flow is restored into an existing one, and none was passed",
                 "invalid-argument",
                 hint="make the flow as before, and pass it: into=flow",
             )
@@ -64,7 +64,7 @@ def state_of(state: Any) -> dict[str, Any]:
     again = type(state).model_validate(fields).model_dump()
     if again != fields or not same(type(state).model_validate(fields), state):
         raise PersistTypeError(
-            f"a {type(state).__qualname__} does not come back as it is from its own model_dump",
+            f"model_dump and model_validate would change this {type(state).__qualname__}",
             "invalid-argument",
             hint="keep its fields to values of exactly the classes that their types name",
         )

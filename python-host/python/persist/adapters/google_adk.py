@@ -35,7 +35,7 @@ class GoogleADKAdapter(Adapter):
         again = _plain(session.model_dump())
         if again != state or not same(session, agent):
             raise PersistTypeError(
-                "the session does not come back as it is from its own model",
+                "Google ADK's own model of a session would change this one",
                 "invalid-argument",
                 hint="keep session.state and what tools return to JSON's types",
             )

@@ -45,7 +45,7 @@ class LangChainAdapter(PartAdapter):
         found = self.version() or "0"
         if tuple(int(part) for part in found.split(".")[:3] if part.isdigit()) < _MINIMUM:
             raise PersistConfigurationError(
-                f"langchain-core {found} can be made to run what is in a snapshot",
+                f"langchain-core {found} is not safe: a snapshot can make it run code",
                 "invalid-argument",
                 hint="pip install 'langchain-core>=1.2.5'",
             )
@@ -65,7 +65,7 @@ class LangChainAdapter(PartAdapter):
         cls = type(value)
         if not value.is_lc_serializable():
             raise PersistTypeError(
-                f"a value of type {cls.__module__}.{cls.__qualname__} can't be saved: LangChain says so",
+                f"LangChain does not allow a value of type {cls.__module__}.{cls.__qualname__} to be saved",
                 "invalid-argument",
                 hint="save its arguments, and make it anew of them",
             )
@@ -121,7 +121,7 @@ class LangChainAdapter(PartAdapter):
                 raise
             name = path[-1] if path else ""
             raise PersistTypeError(
-                f"the state has an object of LangChain of the class {'.'.join(path)}, which is not allowed",
+                f"the state holds a LangChain object of class {'.'.join(path)}, which is not allowed",
                 "invalid-argument",
                 hint=f"add {name} to allowed_objects=[…] if you trust who wrote it, or pass plain=True to get its data",
             ) from error

@@ -51,7 +51,7 @@ class OpenAIAgentsAdapter(Adapter):
         if state["kind"] == _RUN:
             if not isinstance(into, Agent):
                 raise PersistConfigurationError(
-                    "the state of a run is restored for its agent",
+                    "the state of a run needs its agent",
                     "invalid-argument",
                     hint="pass the agent: into=agent",
                 )

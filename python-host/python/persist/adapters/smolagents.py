@@ -137,7 +137,7 @@ def _made(data: Any) -> Any:
     unknown = [key for key in fields if key not in known]
     if unknown:
         raise PersistTypeError(
-            f"a {name} of this version has no {', '.join(unknown)}",
+            f"{name} has no field {', '.join(unknown)} in this version of smolagents",
             "invalid-argument",
             hint="restore it with plain=True, or with the version that saved it",
         )
@@ -160,7 +160,7 @@ def _made(data: Any) -> Any:
 def _step(data: Any) -> Any:
     step = _made(data)
     if not isinstance(step, _STEPS):
-        raise PersistIntegrityError("Format error: a step is none", "invalid-format")
+        raise PersistIntegrityError("Format error: the steps hold something that is not a step", "invalid-format")
     return step
 
 

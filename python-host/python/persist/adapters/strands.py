@@ -36,7 +36,7 @@ class StrandsAdapter(Adapter):
         """The agent, with the state."""
         if into is None or isinstance(into, type):
             raise PersistConfigurationError(
-                "the state of an agent of Strands is restored into one",
+                "a Strands agent is restored into an existing one, and none was passed",
                 "invalid-argument",
                 hint="make the agent as before, and pass it: into=agent",
             )
