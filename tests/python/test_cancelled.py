@@ -137,3 +137,37 @@ def test_a_writer_that_could_not_be_left_stores_nothing() -> None:
         assert not await store.exists("x")
 
     asyncio.run(cancelled())
+
+
+def test_a_file_whose_call_was_cancelled_goes_no_further() -> None:
+    async def cancelled() -> None:
+        storage = Slow()
+        storage.go_on.set()
+        store = persist.AsyncStore(storage)
+        await store.save_bytes(b"x" * 20_000_000, "x", level=1)
+        async with store.open("x") as file:
+            first = asyncio.ensure_future(file.read(1 << 20))
+            await asyncio.sleep(0)
+            first.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await first
+            with pytest.raises(ValueError, match="nobody knows how far it came"):
+                await file.read()
+        with pytest.raises(ValueError, match="nobody knows"):
+            async with store.open("y", "wb") as writer:
+                second = asyncio.ensure_future(writer.write(b"x" * 10))
+                await asyncio.sleep(0)
+                second.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await second
+                await writer.write(b"y" * 10)
+        async with store.open("z", "wb") as writer:
+            third = asyncio.ensure_future(writer.write(b"x" * 10))
+            await asyncio.sleep(0)
+            third.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await third
+        assert not await store.exists("y")
+        assert not await store.exists("z")
+
+    asyncio.run(cancelled())

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import asyncio
 
 F = TypeVar("F")
+T = TypeVar("T")
 Describe = Callable[[str], SnapshotMetadata]
 
 
@@ -122,6 +123,7 @@ class AsyncSnapshotWriter:
         self._token = _persist.CancelToken()
         self._open = open_file
         self._file: SnapshotWriter | None = None
+        self._turns = _Turns()
 
     @property
     def metadata(self) -> SnapshotMetadata | None:
@@ -136,9 +138,7 @@ class AsyncSnapshotWriter:
 
     async def write(self, data: Any, /) -> int:
         """Appends to the state."""
-        import asyncio
-
-        return await asyncio.to_thread(_opened(self._file).write, data)
+        return await self._turns.take(lambda: _opened(self._file).write(data))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -146,6 +146,9 @@ class AsyncSnapshotWriter:
         import asyncio
 
         file, has_begun = _opened(self._file), False
+        if kind is None and self._turns.is_broken:
+            # Not all that was to be written may have been.
+            kind, error = asyncio.CancelledError, asyncio.CancelledError()
 
         def leave() -> None:
             nonlocal has_begun
@@ -167,6 +170,7 @@ class AsyncSnapshotReader:
     def __init__(self, open_file: Callable[[], SnapshotReader]) -> None:
         self._open = open_file
         self._file: SnapshotReader | None = None
+        self._turns = _Turns()
 
     @property
     def metadata(self) -> SnapshotMetadata:
@@ -181,9 +185,7 @@ class AsyncSnapshotReader:
 
     async def read(self, size: int = -1, /) -> bytes:
         """The next bytes: ``size``, or all; fewer only at the end."""
-        import asyncio
-
-        return await asyncio.to_thread(_opened(self._file).read, size)
+        return await self._turns.take(lambda: _opened(self._file).read(size))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -194,6 +196,27 @@ class AsyncSnapshotReader:
         closing = _later(_opened(self._file).close)
         if kind is None or not issubclass(kind, asyncio.CancelledError):
             await asyncio.shield(closing)
+
+
+class _Turns:
+    """One call after the other on a file, until one is cancelled: nobody knows then
+    how far it came.
+    """
+
+    def __init__(self) -> None:
+        self.is_broken = False
+
+    async def take(self, work: Callable[[], T]) -> T:
+        """Does something in a thread."""
+        import asyncio
+
+        if self.is_broken:
+            raise ValueError("an earlier call was cancelled, and nobody knows how far it came: open the file anew")
+        try:
+            return await asyncio.to_thread(work)
+        except asyncio.CancelledError:
+            self.is_broken = True
+            raise
 
 
 def _later(work: Callable[[], object]) -> asyncio.Future[object]:

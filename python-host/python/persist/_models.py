@@ -76,6 +76,7 @@ def _types_in(cls: type) -> list[Any]:
     if known is not None:
         return known
     found: list[Any] = []
+    is_whole = True
     fields = getattr(cls, "model_fields", None) if is_pydantic(cls) else None
     if isinstance(fields, dict):
         found.extend(field.annotation for field in fields.values())
@@ -89,8 +90,10 @@ def _types_in(cls: type) -> list[Any]:
                 try:
                     found.extend(typing.get_type_hints(hint, scope).values())
                 except Exception:
+                    is_whole = False
                     continue
-    _annotations[cls] = found
+    if is_whole:
+        _annotations[cls] = found
     return found
 
 
@@ -147,6 +150,8 @@ def _slots(cls: type) -> dict[str, Any]:
 
 def _attributes(value: Any, cls: type) -> dict[str, Any]:
     attributes = dict(getattr(value, "__dict__", ()))
+    # What typing notes of an instance of Box[int].
+    attributes.pop("__orig_class__", None)
     for name, slot in _slots(cls).items():
         try:
             attributes[name] = slot.__get__(value, cls)
@@ -169,10 +174,22 @@ def saved(value: Any, cls: Any, kind: str) -> dict[str, Any]:
     keeps by itself, and ``set`` the fields that were given.
     """
     if kind == "protocol":
-        return {"value": value.__persist_state__()}
+        try:
+            return {"value": value.__persist_state__()}
+        except PersistError:
+            raise
+        except Exception as error:
+            raise foreign(error, f"{name_of(cls)} does not give its state", "look at its __persist_state__") from error
     if kind == "enum":
         return {"member": value.name, "value": value.value}
     if kind == "namedtuple":
+        if getattr(value, "__dict__", None):
+            name = next(iter(vars(value)))
+            raise PersistTypeError(
+                f"a {name_of(cls)} can't be saved: a named tuple does not keep its attribute {name}",
+                "invalid-argument",
+                hint="use a dataclass, or register the class with save and restore",
+            )
         return {"value": list(value)}
     attributes = _attributes(value, cls)
     fields = {}
@@ -253,7 +270,11 @@ def _model(cls: Any, kind: str, fields: dict[str, Any]) -> Any:
         extra[name] = value.pop(name)
     if extra and not allows_more:
         raise misfit(cls, f"it has {next(iter(extra))!r}, and the class allows no extra fields")
-    attributes = {**value, **_part(cls, fields, "attributes")}
+    more = _part(cls, fields, "attributes")
+    for name in more:
+        if name.startswith("__") or callable(inspect.getattr_static(cls, name, None)):
+            raise misfit(cls, f"its attribute {name!r} is not valid: the class has a method or a place of this name")
+    attributes = {**value, **more}
     for name in names:
         if name not in attributes:
             _set_default(cls, kind, name, attributes)
@@ -287,9 +308,13 @@ def _set_default(cls: Any, kind: str, name: str, attributes: dict[str, Any]) -> 
         field = cls.model_fields[name]
         if field.is_required():
             raise misfit(cls, f"it lacks {name!r}")
-        attributes[name] = field.get_default(call_default_factory=True)
+        attributes[name] = _default(cls, field)
         return
-    if _has_class_attribute(cls, name):
+    pydantic_field = getattr(cls, "__pydantic_fields__", {}).get(name)
+    if pydantic_field is not None and not pydantic_field.is_required():
+        attributes[name] = _default(cls, pydantic_field)
+        return
+    if pydantic_field is None and _has_class_attribute(cls, name):
         return
     field = cls.__dataclass_fields__[name]
     if field.default is not dataclasses.MISSING:
@@ -298,6 +323,13 @@ def _set_default(cls: Any, kind: str, name: str, attributes: dict[str, Any]) -> 
         attributes[name] = field.default_factory()
     else:
         raise misfit(cls, f"it lacks {name!r}")
+
+
+def _default(cls: type, field: Any) -> Any:
+    try:
+        return field.get_default(call_default_factory=True)
+    except Exception as error:  # One that is made of the other fields.
+        raise unfit(cls, error) from error
 
 
 def _set_attributes(new: Any, cls: type, attributes: dict[str, Any]) -> None:
@@ -388,7 +420,13 @@ def put_into(new: Any, into: Any) -> Any:
         into.update(new)
     elif isinstance(into, (list, bytearray)):
         into[:] = new
-    elif not isinstance(into, BUILT_IN) and _is_all_attributes(cls):
+    elif kind_of(cls) not in ("enum", "namedtuple") and not isinstance(into, BUILT_IN) and _is_all_attributes(cls):
+        if type(new) is not cls:
+            raise PersistTypeError(
+                f"the state is a {type(new).__qualname__}, and can't be put into a {cls.__qualname__}",
+                "invalid-argument",
+                hint=f"pass the class: into={type(new).__qualname__}",
+            )
         for name, slot in _slots(cls).items():
             try:
                 item = slot.__get__(new, cls)

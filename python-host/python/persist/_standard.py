@@ -11,10 +11,15 @@ from typing import Any
 from persist._models import name_of
 from persist.errors import PersistError, PersistIntegrityError, PersistTypeError
 
-MAX_SAME_HASH = 64
+MAX_SAME_HASH = 256
 """How many values of a set or keys of a dict may have one hash. Python compares
 each with every other, so that many would take time with the square of their
-number; what is not made for that has two at most, -1 and -2.
+number.
+"""
+
+MAX_COMPARED_BITS = 4096
+"""The longest integer that may have the hash of a decimal number: Python compares
+the two by writing the integer in base 10, in time with the square of its length.
 """
 
 
@@ -49,7 +54,8 @@ def _zone(value: Any) -> dict[str, Any]:
     zone = value.tzinfo
     if zone is None:
         return fields
-    if type(zone) is datetime.timezone:
+    # That of pydantic is a fixed offset, too.
+    if type(zone) is datetime.timezone or name_of(type(zone)) == "pydantic_core._pydantic_core.TzInfo":
         offset = zone.utcoffset(None)
         fields["offset"] = [offset.days, offset.seconds, offset.microseconds]
         name = zone.tzname(None)
@@ -95,11 +101,20 @@ def not_a_value(problem: str, hint: str = "get its bytes with Store.load_bytes(k
 def _few_of_a_hash(items: Any, kind: str) -> None:
     """Refuses what was made to be slow."""
     counts: dict[int, int] = {}
+    long: set[int] = set()
+    others: set[int] = set()
     for item in items:
         number = hash(item)
         counts[number] = counts.get(number, 0) + 1
         if counts[number] > MAX_SAME_HASH:
             raise not_a_value(f"more than {MAX_SAME_HASH} values of a {kind} in it have the same hash")
+        if type(item) is int:
+            if item.bit_length() > MAX_COMPARED_BITS:
+                long.add(number)
+        elif type(item) is not str:
+            others.add(number)
+    if not long.isdisjoint(others):
+        raise not_a_value(f"a long integer in a {kind} in it has the hash of another value")
 
 
 def _dict(fields: dict[str, Any]) -> Any:

@@ -8,13 +8,15 @@ names. Nothing else comes back as an instance.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from persist import _models, _registry, _standard
 from persist._adapter import PartAdapter
 from persist._models import BUILT_IN, as_data, kind_of, name_of, reachable
-from persist.errors import PersistError, PersistTypeError, foreign
+from persist.errors import PersistError, PersistIntegrityError, PersistTypeError, foreign
 
 
 class Reducer:
@@ -43,6 +45,12 @@ class Reducer:
             adapter = _registry.adapter_for_part(value)
             if adapter is not None:
                 return "part", {"adapter": adapter.name, **adapter.save_part(value)}, False
+        elif _registry.by_type_name(entry.name) is not entry:
+            raise PersistTypeError(
+                f"the name {entry.name!r} means another class, which was registered later",
+                "invalid-argument",
+                hint=f"give each a name of its own: persist.register({cls.__qualname__}, name=…)",
+            )
         kind = kind_of(cls)
         if kind is None:
             raise _refused(value, cls)
@@ -125,7 +133,17 @@ class Rebuilder:
             return self._object(fields)
         if kind == "part":
             return self._part(fields)
-        return _standard.made(kind, fields)
+        if kind not in ("set", "frozenset", "dict") or not (self._plain or self._unknown):
+            return _standard.made(kind, fields)
+        try:
+            return _standard.made(kind, fields)
+        except PersistIntegrityError as error:
+            # An instance that is data now is no key any more.
+            if not isinstance(error.__cause__, TypeError):
+                raise
+            if self._plain:
+                return fields["value"]
+            raise _not_known(self._unknown[0][1]["type"]) from None
 
     def _object(self, fields: dict[str, Any]) -> Any:
         name = fields.get("type")
@@ -133,10 +151,11 @@ class Rebuilder:
             raise _standard.not_a_value("an object in it is not valid")
         if self._plain:
             return as_data(fields)
-        entry = _registry.by_type_name(name)
-        if entry is not None:
+        entry, cls = _registry.by_type_name(name), self._known.get(name)
+        # A class that the caller names is meant, and not one that was registered with its name.
+        if entry is not None and (cls is None or cls is entry.cls):
             return restored(entry, fields["value"]) if entry.restore is not None else _models.made(entry.cls, fields)
-        cls = self._known.get(name) or self._of_script(name)
+        cls = cls or self._of_script(name)
         if cls is not None:
             return _models.made(cls, fields)
         data = as_data(fields)
@@ -151,7 +170,7 @@ class Rebuilder:
             cls
             for cls in self._known.values()
             if name == f"__main__.{cls.__qualname__}"
-            or (cls.__module__ == "__main__" and name.endswith(f".{cls.__qualname__}"))
+            or (cls.__module__ == "__main__" and name == f"{_script()}.{cls.__qualname__}")
         ]
         return found[0] if len(found) == 1 else None
 
@@ -186,19 +205,29 @@ class Rebuilder:
         is_root = bool(self._unknown) and self._unknown[-1][0] is value
         within = self._unknown[:-1] if is_root else self._unknown
         if within and (self._cls is not None or not is_root):
-            name = within[0][1]["type"]
-            raise PersistTypeError(
-                f"the state holds an instance of {name}, a class that is not known here",
-                "invalid-argument",
-                hint="import it and register it with persist.register(…, name="
-                f"{name!r}), or restore with plain=True to get the data",
-            )
+            raise _not_known(within[0][1]["type"])
         # Saved under another name: the caller says which class it is now.
         if is_root and self._cls is not None and kind_of(self._cls) is not None:
             entry = _registry.by_class(self._cls)
             if entry is None or entry.restore is None:
                 return _models.made(self._cls, self._unknown[-1][1])
         return value
+
+
+def _script() -> str:
+    """What the program's main file is called where it is imported."""
+    main = sys.modules.get("__main__")
+    spec = getattr(main, "__spec__", None)
+    return spec.name if spec is not None else Path(getattr(main, "__file__", None) or "").stem
+
+
+def _not_known(name: str) -> PersistTypeError:
+    return PersistTypeError(
+        f"the state holds an instance of {name}, a class that is not known here",
+        "invalid-argument",
+        hint=f"import it and register it with persist.register(…, name={name!r}), or restore with plain=True "
+        "to get the data",
+    )
 
 
 def restored(entry: _registry.Registered, value: Any) -> Any:

@@ -219,8 +219,8 @@ def foreign(error: Exception, problem: str, hint: str) -> Exception:
     or a class of the user's.
 
     What a value that does not fit makes Python raise is a
-    :class:`PersistTypeError`. The network's and the system's errors are those of
-    this package that are the same built-in classes. All others keep their class.
+    :class:`PersistTypeError`. What may succeed later is the error of this package
+    that is the same built-in class. All others keep their class.
     """
     if isinstance(error, PersistError):
         return error
@@ -229,10 +229,6 @@ def foreign(error: Exception, problem: str, hint: str) -> Exception:
         return PersistConnectionError(message, "unavailable", retryable=True, hint="try again later")
     if isinstance(error, TimeoutError):
         return PersistTimeoutError(message, "timeout", retryable=True, hint="try again later")
-    if isinstance(error, PermissionError):
-        return PersistAccessError(message, "access-denied", hint=hint)
-    if isinstance(error, OSError):
-        return PersistStorageError(message, "io", hint=hint)
     if isinstance(error, _MISFITS):
         return PersistTypeError(message, "invalid-argument", hint=hint)
     if sys.version_info >= (3, 11):

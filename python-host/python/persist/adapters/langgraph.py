@@ -79,7 +79,8 @@ class LangGraphAdapter(Adapter):
         """The graph, whose checkpointer has the thread: a new one to it."""
         saver = _saver(_target(into), is_async=False)
         thread, puts = _puts(state, config)
-        _refuse_known(saver.get_tuple(_at(thread, puts[-1].namespace)), thread)
+        for put in puts:
+            put.refuse_other(saver.get_tuple(_at(thread, put.namespace)), is_root=put is puts[-1])
         has_paths = "task_path" in inspect.signature(saver.put_writes).parameters
         for put in puts:
             for arguments in put.writes(has_paths):
@@ -93,10 +94,10 @@ class LangGraphAdapter(Adapter):
         saver = _saver(_target(into), is_async=True)
         thread, puts = _puts(state, config)
         try:
-            known = await saver.aget_tuple(_at(thread, puts[-1].namespace))
+            for put in puts:
+                put.refuse_other(await saver.aget_tuple(_at(thread, put.namespace)), is_root=put is puts[-1])
         except NotImplementedError:
             return self.restore(state, into, config=config)
-        _refuse_known(known, thread)
         has_paths = "task_path" in inspect.signature(saver.aput_writes).parameters
         for put in puts:
             for arguments in put.writes(has_paths):
@@ -287,15 +288,6 @@ class _Wanted:
         return {"thread_id": self.thread, "checkpoints": checkpoints}
 
 
-def _refuse_known(known: Any, thread: str) -> None:
-    if known is not None:
-        raise PersistConflictError(
-            f"the graph's checkpointer has the thread {thread!r} already, and a later checkpoint would win",
-            "already-exists",
-            hint='restore it as another: config={"configurable": {"thread_id": …}}; or delete that thread first',
-        )
-
-
 class _Put:
     """One checkpoint on its way into a checkpointer."""
 
@@ -312,6 +304,7 @@ class _Put:
             if not isinstance(value, cls):
                 raise TypeError
         uuid.UUID(checkpoint["id"])
+        self._thread = thread
         self.namespace: str = namespace
         self.checkpoint = (_at(thread, namespace), checkpoint, metadata, checkpoint["channel_versions"])
         self._where = _at(thread, namespace)
@@ -324,6 +317,17 @@ class _Put:
             if not isinstance(task, str) or not isinstance(channel, str):
                 raise TypeError
             self._writes.setdefault(task, []).append((channel, value))
+
+    def refuse_other(self, known: Any, is_root: bool) -> None:
+        """Refuses a checkpointer that has a checkpoint there, unless it is this one,
+        which a restore that failed left.
+        """
+        if known is not None and (is_root or known.checkpoint["id"] != self.checkpoint[1]["id"]):
+            raise PersistConflictError(
+                f"the graph's checkpointer has the thread {self._thread!r} already, and a later checkpoint would win",
+                "already-exists",
+                hint='restore it as another: config={"configurable": {"thread_id": …}}; or delete that thread first',
+            )
 
     def writes(self, has_paths: bool) -> Iterator[tuple[Any, ...]]:
         """The arguments with which the checkpointer takes its pending writes."""
@@ -341,6 +345,11 @@ def _puts(state: Any, config: Any) -> tuple[str, list[_Put]]:
         if not isinstance(thread, str):
             raise TypeError
         root, *others = [_Put(thread, kept) for kept in state["checkpoints"]]
+        below = f"{root.namespace}|" if root.namespace else ""
+        if len({put.namespace for put in (root, *others)}) <= len(others) or not all(
+            put.namespace.startswith(below) for put in others
+        ):
+            raise ValueError
         return thread, [*others, root]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise PersistIntegrityError(

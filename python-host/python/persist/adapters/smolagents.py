@@ -14,7 +14,7 @@ from smolagents import memory, models, monitoring, utils
 from smolagents.agents import MultiStepAgent
 
 from persist._adapter import Adapter
-from persist.adapters._own import own_attributes, set_own_attributes
+from persist.adapters._own import check_own_attributes, own_attributes, set_own_attributes
 from persist.errors import PersistIntegrityError, PersistTypeError
 
 _STEPS = (memory.TaskStep, memory.ActionStep, memory.PlanningStep, memory.SystemPromptStep, memory.FinalAnswerStep)
@@ -64,6 +64,9 @@ class SmolagentsAdapter(Adapter):
         """
         steps = [_step(step) for step in state["steps"]]
         variables = _made(state.get("state", {}))
+        own = state.get("own", {})
+        if isinstance(into, MultiStepAgent):
+            check_own_attributes(into, MultiStepAgent, own)
         if into is None or isinstance(into, type):
             return state["steps"]
         kept = into if isinstance(into, memory.AgentMemory) else into.memory
@@ -71,7 +74,7 @@ class SmolagentsAdapter(Adapter):
         if kept is not into:
             into.state.clear()
             into.state.update(variables)
-            set_own_attributes(into, MultiStepAgent, state.get("own", {}))
+            set_own_attributes(into, MultiStepAgent, own)
         if kept is into:
             # An agent's own prompt is made of its tools, and stays.
             kept.system_prompt = memory.SystemPromptStep(system_prompt=str(state["system_prompt"]))
@@ -113,7 +116,8 @@ def _data(value: Any) -> Any:
 def _made(data: Any) -> Any:
     """The way back from :func:`_data`, by the classes that are known here."""
     if isinstance(data, (list, tuple)):
-        return type(data)(_made(item) for item in data)
+        items = [_made(item) for item in data]
+        return items if type(data) is list else tuple(items) if type(data) is tuple else data
     if not isinstance(data, dict):
         return data
     if _CLASS not in data:

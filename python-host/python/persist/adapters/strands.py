@@ -8,7 +8,7 @@ from strands import Agent
 from strands.types._snapshot import Snapshot
 
 from persist._adapter import Adapter
-from persist.adapters._own import own_attributes, set_own_attributes
+from persist.adapters._own import check_own_attributes, own_attributes, set_own_attributes
 from persist.errors import PersistConfigurationError, PersistIntegrityError
 
 
@@ -46,6 +46,7 @@ class StrandsAdapter(Adapter):
         wrong = [name for name, item in data.items() if not isinstance(item, list if name == "messages" else dict)]
         if wrong:
             raise PersistIntegrityError(f"Format error: {wrong[0]} of the agent is not valid", "invalid-format")
+        check_own_attributes(into, Agent, own)
         before = into.take_snapshot(preset="session", include=["model_state"])
         try:
             into.load_snapshot(snapshot)
