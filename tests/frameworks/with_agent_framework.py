@@ -46,6 +46,15 @@ async def save(location: str) -> None:
             assert error.hint
         else:
             raise AssertionError(odd)
+    noted = Noting(session_id="noted")
+    noted.cart = ["a book"]
+    persist.snapshot(noted, location + ".noted", check={"into": Noting})
+
+
+class Noting(AgentSession):
+    """A user's own session."""
+
+    cart: list[str]
 
 
 @dataclasses.dataclass
@@ -62,6 +71,18 @@ async def restore(location: str) -> None:
     into = AgentSession()
     assert persist.restore(location, into=into) is into
     check(await ask(into, THIRD))
+    try:
+        persist.restore(location + ".noted")
+    except persist.PersistConfigurationError as error:
+        assert error.hint == "pass the class: into=Noting"
+    else:
+        raise AssertionError("it would be another class's")
+    noted = persist.restore(location + ".noted", into=Noting)
+    assert (type(noted), noted.cart) == (Noting, ["a book"])
+    old = Noting(session_id="old")
+    old.cart, old.of_old = ["of somebody else"], True  # type: ignore[attr-defined]
+    persist.restore(location + ".noted", into=old)
+    assert (old.cart, old.session_id, hasattr(old, "of_old")) == (["a book"], "noted", False)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import persist
-from autogen_agentchat.agents import AssistantAgent
+from autogen_agentchat.agents import AssistantAgent, BaseChatAgent
 from autogen_agentchat.conditions import MaxMessageTermination
 from autogen_agentchat.teams import RoundRobinGroupChat
 from autogen_core.models import CreateResult, UserMessage
@@ -46,7 +46,53 @@ def save(location: str) -> None:
         assert saved.adapter["name"] == "autogen"
 
 
+class Forgetful(AssistantAgent):
+    """Has nothing to say of its state, as an agent whose author wrote nothing."""
+
+    save_state = BaseChatAgent.save_state
+
+
+class Failing(AssistantAgent):
+    """Does not take a state."""
+
+    async def load_state(self, state: Any) -> None:
+        if state.get("llm_context", {}).get("messages"):
+            raise ConnectionError("db gone")
+        await super().load_state(state)
+
+
+def whole_or_not(location: str) -> None:
+    for wrong in (
+        Forgetful("helper", model_client=Told([])),
+        RoundRobinGroupChat([Forgetful("a", model_client=Told([]))]),
+    ):
+        try:
+            persist.snapshot(wrong, location + ".forgetful")
+        except persist.PersistTypeError as error:
+            assert "Forgetful has no save_state" in str(error)
+        else:
+            raise AssertionError("nothing would be saved")
+
+    def pair(second: Any) -> Any:
+        agents = [AssistantAgent("a", model_client=Told([])), second("b", model_client=Told([]))]
+        return RoundRobinGroupChat(agents, termination_condition=MaxMessageTermination(3))
+
+    told = pair(AssistantAgent)
+    ask(told, FIRST)
+    persist.snapshot(told, location + ".pair")
+    failing = pair(Failing)
+    before = asyncio.run(failing.save_state())
+    try:
+        persist.restore(location + ".pair", into=failing)
+    except persist.PersistConnectionError as error:
+        assert error.retryable
+    else:
+        raise AssertionError("it fails")
+    assert asyncio.run(failing.save_state()) == before, "half of it was restored"
+
+
 def restore(location: str) -> None:
+    whole_or_not(location)
     for asked, name in [(agent(), location), (team(), location + ".team")]:
         assert persist.restore(name, into=asked) is asked
         check(ask(asked, THIRD))

@@ -55,6 +55,7 @@ async def restore(location: str) -> None:
     assert "user:name" not in session.state
     asked = await persist.arestore(location, into=InMemorySessionService(), config={"state": ["user:"]})
     assert asked.state["user:name"] == "Ada"
+    assert asked.state["last"] == session.state["last"]
     assert [event.actions.state_delta for event in session.events if event.actions.state_delta]
     await live(location)
     assert session.state["last"] == answer([FIRST, SECOND])
@@ -105,6 +106,13 @@ async def live(location: str) -> None:
         assert error.retryable, error
         assert "db gone" in str(error), error
         assert await gone.get_session(**names, session_id="A") is None
+    # Nor is what other sessions share changed by what failed.
+    other = await gone.create_session(**names, session_id="B", state={"app:limit": 99})
+    try:
+        await persist.arestore(location + ".live", into=gone, config={"state": ["app:"]})
+    except persist.PersistConnectionError:
+        other = await gone.get_session(**names, session_id="B")
+        assert other.state == {"app:limit": 99}, other.state
     else:
         raise AssertionError("the service is gone")
 

@@ -5,6 +5,7 @@ session that is kept in a store.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -110,6 +111,19 @@ class Limited:
 
 
 async def whole_or_not(location: str) -> None:
+    for wrong in ("abc", [1, 2], {"a": 1}):
+        place, key = persist._persist.locate("memory://wrong/x", {})
+        extra = '{"value_encoding": 1, "adapter": {"name": "openai-agents", "version": "1", "type": "x"}}'
+        state = json.dumps({"kind": "session", "session_id": "x", "items": wrong}).encode()
+        place.save_bytes(key, state, {"content_type": "application/json", "extra": extra})
+        kept = SQLiteSession("kept")
+        await kept.add_items([{"role": "user", "content": "old"}])
+        try:
+            await persist.arestore("memory://wrong/x", into=kept)
+        except persist.PersistIntegrityError:
+            assert len(await kept.get_items()) == 1
+        else:
+            raise AssertionError(wrong)
     limited = Limited([])
     await persist.arestore(location, into=limited)
     assert len(limited.items) == 4

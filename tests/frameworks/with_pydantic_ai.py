@@ -66,6 +66,19 @@ def save(location: str) -> None:
         back = persist.restore(f"{location}.{name}")
         assert to_json(back) == to_json(result.all_messages())
         asked.run_sync("And now?", message_history=back)
+
+    class Chat:
+        """The user's own, which has such a method."""
+
+        def all_messages(self) -> Any:
+            return second.all_messages()
+
+    try:
+        persist.snapshot(Chat(), location + ".chat")
+    except persist.PersistTypeError as error:
+        assert "Chat can't be saved" in str(error), error
+    else:
+        raise AssertionError("it is more than its messages")
     try:
         persist.snapshot({"history": second.all_messages()}, location + ".nested")
     except persist.PersistTypeError as error:

@@ -202,7 +202,8 @@ async def check(
     if adapter is None:
         value = put_into(value, type(agent))
     elif adapter.stands_alone:
-        restored = await from_state(adapter, info, value, None, options, is_async)
+        wanted = into if isinstance(into, type) else None
+        restored = await from_state(adapter, info, value, wanted, options, is_async)
         value, _ = await to_state(adapter, restored, {}, is_async)
     again = _persist.encode(value, reducer(adapter, agent))
     if again != state:

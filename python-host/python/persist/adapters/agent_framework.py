@@ -9,7 +9,8 @@ from agent_framework import AgentSession
 
 from persist._adapter import Adapter
 from persist.adapters._compare import is_data, same
-from persist.errors import PersistTypeError
+from persist.adapters._own import check_own_attributes, own_attributes, set_own_attributes
+from persist.errors import PersistConfigurationError, PersistTypeError
 
 
 class AgentFrameworkAdapter(Adapter):
@@ -35,16 +36,31 @@ class AgentFrameworkAdapter(Adapter):
                 "invalid-argument",
                 hint="register the types in session.state with agent_framework.register_state_type(…)",
             )
-        return state
+        own = own_attributes(agent, AgentSession)
+        if type(agent) is AgentSession and not own:
+            return state
+        return {"session": state, "class": type(agent).__qualname__, "own": own}
 
     def restore(self, state: Any, into: Any = None) -> Any:
         """A session, or the one that is passed with the state."""
+        own, name = {}, None
+        if isinstance(state.get("session"), dict) and "own" in state:
+            state, own, name = state["session"], state["own"], state.get("class")
         if into is None:
-            return AgentSession.from_dict(state)
+            if name not in (None, AgentSession.__qualname__):
+                raise PersistConfigurationError(
+                    f"the session is a {name}, a class of your own",
+                    "invalid-argument",
+                    hint=f"pass the class: into={name}",
+                )
+            into = AgentSession
         cls: Any = into if isinstance(into, type) else type(into)
         session = cls.from_dict(state)
+        check_own_attributes(session, AgentSession, own)
+        set_own_attributes(session, AgentSession, own)
         if into is cls:
             return session
+        into.__dict__.clear()
         into.__dict__.update(session.__dict__)
         return into
 

@@ -57,7 +57,7 @@ class GoogleADKAdapter(Adapter):
                 "already-exists",
                 hint="delete that session first, or restore without into to get the session alone",
             )
-        kept, events = _without_replay(session, _shared(config))
+        kept, shared, events = _without_replay(session, _shared(config))
         started = await into.create_session(**names, state=kept)
         try:
             for event in events:
@@ -65,6 +65,11 @@ class GoogleADKAdapter(Adapter):
         except BaseException:
             await into.delete_session(**names)
             raise
+        if shared:
+            # Last, since nothing takes it back: by a session that ends at once.
+            owner = {"app_name": session.app_name, "user_id": session.user_id}
+            setting = await into.create_session(**owner, state=shared)
+            await into.delete_session(**owner, session_id=setting.id)
         return await into.get_session(**names)
 
 
@@ -80,16 +85,17 @@ def _shared(config: Mapping[str, Any] | None) -> tuple[str, ...]:
     return tuple(wanted)
 
 
-def _without_replay(session: Session, shared: tuple[str, ...]) -> tuple[dict[str, Any], list[Any]]:
-    """The state that a service is to begin with, and events that leave it as it is:
-    a service replays what each of them changed. Those of the session's own keys
-    whose last change gives what is there keep it.
+def _without_replay(session: Session, wanted: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any], list[Any]]:
+    """The session's own state, what is wanted of the shared state, and events that
+    leave both as they are: a service replays what each of them changed. Those of the
+    session's own keys whose last change gives what is there keep it.
     """
-    kept = {
-        key: item
-        for key, item in session.state.items()
-        if not key.startswith(("app:", "user:", "temp:")) or (shared and key.startswith(shared))
-    }
+    kept, shared = {}, {}
+    for key, item in session.state.items():
+        if not key.startswith(("app:", "user:", "temp:")):
+            kept[key] = item
+        elif wanted and key.startswith(wanted) and not key.startswith("temp:"):
+            shared[key] = item
     changed: dict[str, Any] = {}
     for event in session.events:
         if event.actions and event.actions.state_delta:
@@ -102,7 +108,7 @@ def _without_replay(session: Session, shared: tuple[str, ...]) -> tuple[dict[str
             event = event.model_copy(deep=True)
             event.actions.state_delta = {key: item for key, item in delta.items() if key in harmless}
         events.append(event)
-    return kept, events
+    return kept, shared, events
 
 
 def _plain(value: Any) -> Any:

@@ -12,7 +12,7 @@ from agents.memory import Session
 from agents.run_state import RunState
 
 from persist._adapter import Adapter
-from persist.errors import PersistConfigurationError, PersistConflictError
+from persist.errors import PersistConfigurationError, PersistConflictError, PersistIntegrityError, PersistTypeError
 from persist.openai_agents import StoredSession
 
 _RUN = "run"
@@ -43,6 +43,13 @@ class OpenAIAgentsAdapter(Adapter):
             # Refuses a context that would not come back.
             return {"kind": _RUN, "run": agent.to_json(strict_context=True)}
         store, is_encrypted = _stored(agent)
+        branches = getattr(store, "list_branches", None)
+        if branches is not None and len(await branches()) > 1:
+            raise PersistTypeError(
+                f"the session {agent.session_id!r} has several branches, and only the current one would be saved",
+                "invalid-argument",
+                hint="save the items of each branch: await session.get_items(branch_id=…)",
+            )
         state = {"kind": _SESSION, "session_id": agent.session_id, "items": await store.get_items(_ALL)}
         return {**state, "encrypted": True} if is_encrypted else state
 
@@ -63,6 +70,8 @@ class OpenAIAgentsAdapter(Adapter):
         if into is None or isinstance(into, type):
             into = SQLiteSession(state["session_id"])
         items, is_encrypted = state["items"], state.get("encrypted") is True
+        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+            raise PersistIntegrityError("Format error: the items of the session are not valid", "invalid-format")
         store, decrypts = _stored(into) if is_encrypted else (into, False)
         if is_encrypted and not (decrypts and into.session_id == state["session_id"]):
             raise PersistConfigurationError(

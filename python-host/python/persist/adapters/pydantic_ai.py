@@ -33,7 +33,11 @@ class PydanticAIAdapter(Adapter):
         """Whether it has messages, or is a list of them."""
         if isinstance(agent, list):
             return bool(agent) and all(isinstance(message, _MESSAGES) for message in agent)
-        return isinstance(agent, (AgentRunResult, *_MESSAGES)) or callable(getattr(agent, "all_messages", None))
+        if isinstance(agent, (AgentRunResult, *_MESSAGES)):
+            return True
+        # A run that streams; what only has a method of this name is the user's own.
+        is_own = type(agent).__module__.partition(".")[0] != "pydantic_ai"
+        return not is_own and callable(getattr(agent, "all_messages", None))
 
     def takes(self, into: Any) -> bool:
         """Only a list takes messages."""
