@@ -373,7 +373,7 @@ class Maker:
         return cls
 
     def model(self, name: str) -> Any:
-        bases = [cls for cls in self.classes if issubclass(cls, pydantic.BaseModel)]
+        bases: list[Any] = [cls for cls in self.classes if issubclass(cls, pydantic.BaseModel)]
         base = self.random.choice(bases) if bases and self.random.random() < 0.5 else None
         fields: dict[str, Any] = {}
         makers = {}
