@@ -391,7 +391,7 @@ class Maker:
         cls: Any = pydantic.create_model(
             name, __base__=base, __config__=config, __validators__=validators, __module__=__name__, **fields
         )
-        cls.makers = {**(base.makers if base else {}), **makers}
+        cls.makers = {**getattr(base, "makers", {}), **makers}
         return cls
 
     def instance(self, cls: Any) -> Any:
@@ -400,7 +400,8 @@ class Maker:
         cls = cls if self.depth > 2 else self.subclass_of(cls)
         self.depth += 1
         more = {"extra": [1]} if issubclass(cls, pydantic.BaseModel) and self.random.random() < 0.5 else {}
-        new = cls(**{name: make() for name, make in cls.makers.items()}, **more)
+        makers: dict[str, Any] = vars(cls)["makers"]
+        new = cls(**{name: make() for name, make in makers.items()}, **more)
         if isinstance(new, pydantic.BaseModel):
             new._private.append(self.random.random())  # type: ignore[attr-defined]
             if self.random.random() < 0.2:
