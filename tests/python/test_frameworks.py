@@ -159,7 +159,9 @@ def test_a_module_that_is_only_called_as_a_framework_is_none(folder: Path) -> No
 import sys; sys.path.insert(0, '.')
 import agents, persist
 persist.snapshot(agents.State(2), 'x')
+persist.register(agents.State)
 persist.snapshot([agents.State(2)], 'y')
+assert persist.restore('y') == [agents.State(2)]
 assert persist.restore('x', into=agents.State) == agents.State(2)
 place, key = persist._persist.locate('z', {})
 extra = '{"value_encoding": 1, "adapter": {"name": "openai-agents", "version": "1", "type": "x"}}'
