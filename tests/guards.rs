@@ -557,7 +557,7 @@ fn code_after_sigterm(mut child: Child, what: &str) -> Option<i32> {
         if let Some(status) = child.try_wait().expect("it is a child") {
             return status.code();
         }
-        if sent.elapsed() > Duration::from_secs(14) {
+        if sent.elapsed() > Duration::from_secs(10) {
             let _ = child.kill();
             panic!("{what} goes on: {:?}", child.wait());
         }

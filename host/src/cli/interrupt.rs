@@ -18,7 +18,7 @@ const THREADS: usize = 4;
 
 /// How long undoing takes at most, after which the command ends all the same: three
 /// seconds in a bucket.
-const UNDOING: Duration = Duration::from_secs(10);
+const UNDOING: Duration = Duration::from_secs(8);
 
 /// The same where there is nothing to undo, but it is to be said what was cancelled.
 const SAYING: Duration = Duration::from_secs(2);

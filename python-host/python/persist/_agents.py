@@ -200,7 +200,7 @@ async def check(
     rebuilder = Rebuilder(into, options, named=named(adapter, agent if into is None else into))
     value = rebuilder.finish(_persist.decode(state, rebuilder))
     if adapter is None:
-        value = put_into(value, type(agent))
+        value = value if into is None else put_into(value, into)
     elif adapter.stands_alone:
         wanted = into if isinstance(into, type) else None
         restored = await from_state(adapter, info, value, wanted, options, is_async)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from persist import _persist
 from persist._metadata import SnapshotMetadata
 from persist._operations import STORED, to_the_end
-from persist.errors import PersistConfigurationError
+from persist.errors import PersistConfigurationError, PersistError
 
 if TYPE_CHECKING:
     import asyncio
@@ -146,9 +146,10 @@ class AsyncSnapshotWriter:
         import asyncio
 
         file, has_begun = _opened(self._file), False
+        # Not all that was to be written may have been.
         if kind is None and self._turns.is_broken:
-            # Not all that was to be written may have been.
-            kind, error = asyncio.CancelledError, asyncio.CancelledError()
+            await asyncio.shield(_later(lambda: file.__exit__(asyncio.CancelledError, None, None)))
+            raise self._turns.broken("nothing was stored")
 
         def leave() -> None:
             nonlocal has_begun
@@ -211,12 +212,21 @@ class _Turns:
         import asyncio
 
         if self.is_broken:
-            raise ValueError("an earlier call was cancelled, and nobody knows how far it came: open the file anew")
+            raise self.broken("nobody knows how far it came")
         try:
             return await asyncio.to_thread(work)
         except asyncio.CancelledError:
             self.is_broken = True
             raise
+
+    @staticmethod
+    def broken(outcome: str) -> PersistError:
+        """What is said of a file after a call that was cancelled."""
+        return PersistError(
+            f"an earlier call on this file was cancelled, and {outcome}",
+            "cancelled",
+            hint="open the file again, and begin anew",
+        )
 
 
 def _later(work: Callable[[], object]) -> asyncio.Future[object]:

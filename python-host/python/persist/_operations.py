@@ -90,8 +90,11 @@ async def encoded(agent: Any, options: dict[str, Any], is_async: bool = True) ->
     copied = None if adapter is None or not is_async else adapter.copied(agent)
     if adapter is None or copied is None:
         return await _encoded(adapter, agent, given, check, is_async)
-    work = _encoded(adapter, copied, given, check, is_async=False)
-    done: Encoded = await in_thread(lambda _: _agents.run(work, False, "asnapshot"))
+
+    def work(_: _persist.CancelToken) -> Any:
+        return _agents.run(_encoded(adapter, copied, given, check, is_async=False), False, "asnapshot")
+
+    done: Encoded = await in_thread(work)
     return Encoded(done.state, done.content_type, _extra(_agents.described(adapter, agent)))
 
 

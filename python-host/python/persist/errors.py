@@ -236,7 +236,7 @@ def foreign(error: Exception, problem: str, hint: str) -> Exception:
     return error
 
 
-_MISFITS = (TypeError, ValueError, LookupError, AttributeError, AssertionError, NotImplementedError, RecursionError)
+_MISFITS = (TypeError, ValueError, LookupError, AttributeError, AssertionError, RecursionError)
 
 
 def _code_of(error: BaseException) -> str | None:
