@@ -417,12 +417,7 @@ fn nothing_from_a_pipe_replaces_nothing() {
     ok_in(folder, &["snapshot", "state.json", "good.gz"]);
     fs::write(folder.join("nothing"), "").expect("a file");
     let good = read(folder, "good.gz");
-    let binary = env!("CARGO_BIN_EXE_persist");
-    let shell = |script: &str| -> Done {
-        let mut shell = Command::new("bash");
-        shell.current_dir(folder).args(["-c", script, binary]).env("XDG_CACHE_HOME", support::compile_cache());
-        shell.stdin(Stdio::null()).output().expect("a shell").into()
-    };
+    let shell = |script: &str| shell(folder, script);
     for (link, target) in [("in", "/dev/stdin"), ("also-in", "in")] {
         std::os::unix::fs::symlink(target, folder.join(link)).expect("a link");
     }
@@ -593,12 +588,40 @@ fn a_signal_counts_from_the_start() {
     assert_eq!(files(folder), ["fifo", "state.json", "x.gz"]);
 }
 
+/// Runs a script in a folder, in which `$0` is the command.
+fn shell(folder: &Path, script: &str) -> Done {
+    let mut command = Command::new("bash");
+    command.current_dir(folder).args(["-c", script, env!("CARGO_BIN_EXE_persist")]).env("XDG_CACHE_HOME", support::compile_cache());
+    command.stdin(Stdio::null()).output().expect("bash starts").into()
+}
+
+/// The exit code of a command that SIGTERM comes to while the reader of its stdout, or
+/// of the pipe `read_from`, has taken one byte and takes no more.
+#[cfg(target_os = "linux")]
+fn code_when_held_up(folder: &Path, arguments: &[&str], read_from: Option<&str>) -> Option<i32> {
+    use std::io::Read;
+
+    let mut command = persist();
+    command.current_dir(folder).args(arguments);
+    let command = default_signals(&mut command).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().expect("persist starts");
+    let mut reader: Box<dyn Read> = match read_from {
+        Some(name) => Box::new(File::open(folder.join(name)).expect("the pipe")),
+        None => Box::new(child.stdout.take().expect("it is piped")),
+    };
+    // Something comes, and much more than a pipe holds is to follow.
+    reader.read_exact(&mut [0]).expect("a byte");
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(child.try_wait().expect("it can be asked").is_none(), "{arguments:?}: a pipe holds more than it prints");
+    let code = code_after_sigterm(child, &arguments.join(" "));
+    drop(reader);
+    code
+}
+
 /// What goes into a stream can't be taken back, and its reader may never go on.
 #[cfg(target_os = "linux")]
 #[test]
 fn the_first_signal_ends_what_a_reader_holds_up() {
-    use std::io::Read;
-
     let folder = folder();
     let folder = folder.path();
     fs::write(folder.join("large.json"), chat_bytes(3_000_000)).expect("a state");
@@ -606,20 +629,8 @@ fn the_first_signal_ends_what_a_reader_holds_up() {
     fifo(&folder.join("fifo"));
     for output in ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "fifo"] {
         for operation in ["restore", "salvage"] {
-            let what = format!("{operation} -o {output}");
-            let mut command = persist();
-            command.current_dir(folder).args([operation, "x.gz", "-o", output]);
-            let command = default_signals(&mut command).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-            let mut child = command.spawn().expect("persist starts");
-            let mut stdout: Box<dyn Read> = match output {
-                "fifo" => Box::new(File::open(folder.join("fifo")).expect("the pipe")),
-                _ => Box::new(child.stdout.take().expect("it is piped")),
-            };
-            // Something comes, and much more than a pipe holds is to follow.
-            stdout.read_exact(&mut [0]).expect("a byte");
-            std::thread::sleep(Duration::from_millis(500));
-            assert_eq!(code_after_sigterm(child, &what), Some(130), "{what}");
-            drop(stdout);
+            let read_from = (output == "fifo").then_some("fifo");
+            assert_eq!(code_when_held_up(folder, &[operation, "x.gz", "-o", output], read_from), Some(130), "{operation} -o {output}");
         }
     }
 }
@@ -628,8 +639,6 @@ fn the_first_signal_ends_what_a_reader_holds_up() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_signal_ends_what_can_not_report() {
-    use std::io::Read;
-
     let folder = folder();
     let folder = folder.path();
     ok_in(folder, &["snapshot", "state.json", "many/0.gz", "--description", &"d".repeat(4000)]);
@@ -640,17 +649,7 @@ fn a_signal_ends_what_can_not_report() {
     let all: Vec<&str> = all.iter().map(String::as_str).collect();
     for arguments in [&["list", "--json", "many"][..], &[&["verify", "--json"][..], &all].concat(), &["copy", "--json", "-r", "many", "to"]]
     {
-        let what = arguments[0];
-        let mut command = persist();
-        command.current_dir(folder).args(arguments);
-        let command = default_signals(&mut command).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn().expect("persist starts");
-        let mut stdout = child.stdout.take().expect("it is piped");
-        stdout.read_exact(&mut [0]).expect("a byte");
-        std::thread::sleep(Duration::from_millis(500));
-        assert!(child.try_wait().expect("it can be asked").is_none(), "{what} has ended: a pipe holds more than it prints");
-        assert_eq!(code_after_sigterm(child, what), Some(130), "{what}");
-        drop(stdout);
+        assert_eq!(code_when_held_up(folder, arguments, None), Some(130), "{}", arguments[0]);
     }
 }
 
@@ -664,11 +663,7 @@ fn a_state_goes_to_stdout_alone() {
     fs::write(folder.join("large.json"), &state).expect("a state");
     ok_in(folder, &["snapshot", "large.json", "x.gz"]);
     std::os::unix::fs::symlink("/dev/stdout", folder.join("out")).expect("a link");
-    let shell = |script: &str| -> Done {
-        let mut command = Command::new("bash");
-        command.current_dir(folder).args(["-c", script]).arg(env!("CARGO_BIN_EXE_persist")).env("XDG_CACHE_HOME", support::compile_cache());
-        command.stdin(Stdio::null()).output().expect("bash starts").into()
-    };
+    let shell = |script: &str| shell(folder, script);
     for output in ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "out"] {
         for operation in ["restore", "salvage"] {
             for (redirected, before, after) in [("> got", "", ""), (">> got", "head\n", ""), ("| cat > got", "", "")] {

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
+use persist_model::location::MAX_LINKS;
 use persist_model::{ErrorCode, PersistError, Result, StorageLocation};
 
 use crate::IfExists;
@@ -34,8 +35,6 @@ pub fn is_stream(path: &Path) -> bool {
 /// Whether a path leads to what is open already, as /dev/stdin, /dev/fd/3 and links to
 /// them do.
 pub(crate) fn is_descriptor(path: &Path) -> bool {
-    /// As many links as Linux follows.
-    const MAX_LINKS: usize = 40;
     let mut path = path.to_owned();
     for _ in 0..MAX_LINKS {
         if STANDARD.iter().any(|stream| path == Path::new(stream)) {

@@ -7,7 +7,7 @@ use crate::error::{ErrorCode, PersistError, Result};
 use crate::key::{MAX_KEY_BYTES, check_key, is_temporary, problem};
 
 /// How often a symlink is followed before it is taken for a circle.
-const MAX_LINKS: usize = 40;
+pub const MAX_LINKS: usize = 40;
 
 /// Where one snapshot is: a path, `file://…`, `s3://bucket/key` or `memory://key`.
 ///
