@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 import datetime
 import types
+import weakref
 from typing import Any
 
 _ATOMS = frozenset(
@@ -40,7 +41,7 @@ def copied(value: Any) -> Any:
     return new
 
 
-_known: dict[type, tuple[Any, ...] | None] = {}
+_known: weakref.WeakKeyDictionary[type, tuple[Any, ...] | None] = weakref.WeakKeyDictionary()
 """By class, what it keeps beside ``__dict__``; none where that is not known."""
 
 

@@ -123,7 +123,7 @@ class Rebuilder:
     ) -> None:
         self._cls = into if isinstance(into, type) or into is None else type(into)
         self._known = reachable([self._cls, *named])
-        self._options: Mapping[str, Any] = {**(options or {}), "named": tuple(self._known.values())}
+        self._options: Mapping[str, Any] = {**(options or {}), "named": list(self._known.values())}
         self._plain = plain
         self._unknown: list[tuple[Any, dict[str, Any]]] = []
         """Instances of classes that are not known here: their data, and what was written."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import weakref
 from typing import Any
 
 from persist.errors import PersistIntegrityError, PersistTypeError
@@ -20,7 +21,11 @@ def own_attributes(agent: Any, base: type) -> dict[str, Any]:
 def check_own_attributes(agent: Any, base: type, own: Any) -> None:
     """Refuses attributes that an agent can't be given."""
     if not isinstance(own, dict) or any(not isinstance(name, str) or name.startswith("__") for name in own):
-        raise PersistIntegrityError("Format error: the agent's own attributes are not valid", "invalid-format")
+        raise PersistIntegrityError(
+            "Format error: the agent's own attributes are not valid",
+            "invalid-format",
+            hint="restore with plain=True to see what it holds",
+        )
     kept = _kept_out(type(agent), base)
     wrong = next((name for name in own if name in kept or hasattr(type(agent), name)), None)
     if wrong is not None:
@@ -40,8 +45,19 @@ def set_own_attributes(agent: Any, base: type, own: dict[str, Any]) -> None:
 
 def _kept_out(cls: type, base: type) -> set[str]:
     """The attributes that are not the user's, or that the user keeps out."""
+    kept = _known.get(cls)
+    if kept is None:
+        kept = _known[cls] = {*getattr(cls, "__persist_exclude__", ()), *_framework_names(cls, base)}
+    return kept
+
+
+_known: weakref.WeakKeyDictionary[type, set[str]] = weakref.WeakKeyDictionary()
+
+
+def _framework_names(cls: type, base: type) -> set[str]:
+    """What the framework's own classes define, and the attributes that their code sets."""
     framework = base.__module__.partition(".")[0]
-    names: set[str] = set(getattr(cls, "__persist_exclude__", ()))
+    names: set[str] = set()
     for known in cls.__mro__:
         if known.__module__.partition(".")[0] == framework:
             names.update(vars(known))

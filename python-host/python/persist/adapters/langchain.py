@@ -42,6 +42,7 @@ class LangChainAdapter(PartAdapter):
     stands_alone = True
 
     def __init__(self) -> None:
+        self._last: tuple[Any, tuple[Any, dict[tuple[str, ...], Any]]] = (None, ("messages", {}))
         found = self.version() or "0"
         if tuple(int(part) for part in found.split(".")[:3] if part.isdigit()) < _MINIMUM:
             raise PersistConfigurationError(
@@ -83,6 +84,19 @@ class LangChainAdapter(PartAdapter):
         fields = {"class": list(made["id"]), "value": {name: _plain(item) for name, item in arguments.items()}}
         return {**fields, "secrets": secrets} if secrets else fields
 
+    def _allowed(self, options: Mapping[str, Any]) -> tuple[Any, dict[tuple[str, ...], Any]]:
+        """What may come back, found out once for all values of a state."""
+        # A list of its own in each restore.
+        types = options["named"]
+        of, allowed = self._last
+        if of is not types:
+            mode, classes = _allowed(options.get("allowed_objects"))
+            # What the caller's own types name, too, but for what runs.
+            named = [cls for cls in types if issubclass(cls, Serializable) and not issubclass(cls, Runnable)]
+            allowed = mode, {**classes, **{tuple(cls.lc_id()): cls for cls in named}}
+            self._last = types, allowed
+        return allowed
+
     def restore_part(self, fields: dict[str, Any], options: Mapping[str, Any]) -> Any:
         """The object, made by LangChain of a class that the caller allows."""
         path, arguments = fields.get("class"), fields["value"]
@@ -102,10 +116,7 @@ class LangChainAdapter(PartAdapter):
             for name in parents:
                 holder = holder.setdefault(name, {})
             holder[last] = given[secret]
-        mode, classes = _allowed(options.get("allowed_objects"))
-        # What the caller's own types name, but for what runs.
-        named = [cls for cls in options.get("named", ()) if issubclass(cls, Serializable)]
-        classes = {**classes, **{tuple(cls.lc_id()): cls for cls in named if not issubclass(cls, Runnable)}}
+        mode, classes = self._allowed(options)
         try:
             known = classes.get(tuple(path))
             if known is not None:

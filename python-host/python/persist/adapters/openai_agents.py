@@ -71,7 +71,11 @@ class OpenAIAgentsAdapter(Adapter):
             into = SQLiteSession(state["session_id"])
         items, is_encrypted = state["items"], state.get("encrypted") is True
         if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-            raise PersistIntegrityError("Format error: the items of the session are not valid", "invalid-format")
+            raise PersistIntegrityError(
+                f"Format error: the items of the session {state['session_id']!r} are not valid",
+                "invalid-format",
+                hint="restore with plain=True to see what it holds",
+            )
         store, decrypts = _stored(into) if is_encrypted else (into, False)
         if is_encrypted and not (decrypts and into.session_id == state["session_id"]):
             raise PersistConfigurationError(
