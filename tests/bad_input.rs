@@ -282,6 +282,7 @@ fn every_bad_input_has_its_error_and_costs_nothing() {
     }
     println!("{} bad inputs, each with its own error; at most {} MiB of memory", cases.len(), peak_of_children());
     assert!(cases.len() >= 60, "{}", cases.len());
+    support::assert_page_says("security.md", &format!("{} bad inputs", cases.len()));
 }
 
 /// Salvage gets hostile files, too, and gives what is there in little memory.

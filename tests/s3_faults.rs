@@ -695,4 +695,6 @@ fn check_all(over_tls: bool) {
     let way = if over_tls { "through TLS" } else { "plain" };
     println!("{way}: {} faults, {} requests, {} cases: {:?}", FAULTS.len(), OPERATIONS.len(), cases.len(), outcomes.lock().unwrap());
     assert!(cases.len() >= 300 && !outcomes.lock().unwrap().contains_key("WRONG"));
+    support::assert_page_says("reliability.md", &format!("{} cases each", cases.len()));
+    support::assert_page_says("security.md", &format!("{} faults in every request", FAULTS.len()));
 }

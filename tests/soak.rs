@@ -153,7 +153,11 @@ fn act(role: Role, engine: &Engine, random: &mut Random) -> Result<(), PersistEr
     }
 }
 
-/// A process that goes on until it is told to stop.
+/// How long a process that is told to stop goes on that has done nothing yet: it may
+/// have been started a moment ago, in place of one that was killed.
+const MAX_LONGER: Duration = Duration::from_secs(30);
+
+/// A process that goes on until it is told to stop, and has done something.
 fn child(place: Place, role: &str) {
     let role = [Role::Write].iter().chain(&OTHERS).copied().find(|known| format!("{known:?}") == role).expect("a role");
     let at = std::env::var(WHERE).expect("a place");
@@ -161,13 +165,13 @@ fn child(place: Place, role: &str) {
     let engine = place.engine(&at);
     // Whoever started it closes that when it is enough.
     let stdin = std::thread::spawn(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
-    let mut count = 0_u64;
+    let (mut count, mut told_to_stop) = (0_u64, None);
     loop {
         match act(role, &engine, &mut random) {
             Ok(()) => count += 1,
             Err(error) => assert!(is_meant(role, &error), "{role:?}: {error:?}"),
         }
-        if stdin.is_finished() {
+        if stdin.is_finished() && (count > 0 || told_to_stop.get_or_insert_with(Instant::now).elapsed() > MAX_LONGER) {
             break;
         }
     }

@@ -96,6 +96,13 @@ pub(crate) fn pipe(mut command: Command, input: &[u8]) -> Output {
     })
 }
 
+/// Checks that a page of docs/ gives a figure as it was counted just now.
+pub(crate) fn assert_page_says(page: &str, figure: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(page);
+    let text = std::fs::read_to_string(&path).expect("the page");
+    assert!(text.contains(figure), "docs/{page} does not say: {figure}");
+}
+
 /// Waits for the end of a command, and gives the most memory that it took at a
 /// time, in MiB. `wait4` would tell it too, but counts what the child shared with
 /// the test's own process before it became another program.
