@@ -16,6 +16,14 @@ pub(crate) const MARK: &str = "$persist";
 /// How deep values may nest, also in themselves.
 pub(crate) const MAX_DEPTH: usize = 1000;
 
+/// How many of the deepest levels are remembered, to tell a state that contains
+/// itself from one that is deep.
+const REMEMBERED: usize = 200;
+
+/// How many values of a set or keys of a dict may have one hash without a look at
+/// all of them: `persist._standard.MAX_SAME_HASH`.
+const MAX_SAME_HASH: usize = 256;
+
 /// How many steps into a state an error shows.
 const MAX_SHOWN: usize = 20;
 
@@ -54,7 +62,7 @@ pub(crate) fn encode<'py>(value: &Bound<'py, PyAny>, reducer: Option<Bound<'py, 
 /// afterwards.
 pub(crate) fn to_sink<'py>(value: &Bound<'py, PyAny>, reducer: Option<Bound<'py, PyAny>>, sink: &mut dyn Sink) -> PyResult<()> {
     let py = value.py();
-    let mut encoder = Encoder { json: Vec::new(), scratch: Vec::new(), sink, reducer, path: Vec::new() };
+    let mut encoder = Encoder { json: Vec::new(), scratch: Vec::new(), sink, reducer, path: Vec::new(), deepest: Vec::new() };
     encoder.value(value, 0).map_err(|error| encoder.explain(py, error))?;
     let rest = std::mem::take(&mut encoder.json);
     encoder.sink.take(py, &rest, true)
@@ -87,6 +95,8 @@ struct Encoder<'a, 'py> {
     reducer: Option<Bound<'py, PyAny>>,
     /// Where a value is that can't be saved, from the inside out.
     path: Vec<String>,
+    /// The values that are being written at the last levels before the deepest.
+    deepest: Vec<*mut pyo3::ffi::PyObject>,
 }
 
 impl<'py> Encoder<'_, 'py> {
@@ -109,9 +119,12 @@ impl<'py> Encoder<'_, 'py> {
             self.float(number.value());
             return Ok(());
         }
-        if depth >= MAX_DEPTH {
-            let message = format!("the state is nested more than {MAX_DEPTH} levels deep, or contains itself");
-            return Err(wrong_type(value.py(), &message, "save flatter data, for example a list with references by number"));
+        if depth >= MAX_DEPTH - REMEMBERED {
+            self.deepest.truncate(depth + REMEMBERED - MAX_DEPTH);
+            if depth >= MAX_DEPTH {
+                return Err(self.too_deep(value));
+            }
+            self.deepest.push(value.as_ptr());
         }
         if let Ok(list) = value.cast_exact::<PyList>() {
             return self.list(list, depth);
@@ -157,6 +170,27 @@ impl<'py> Encoder<'_, 'py> {
             }
         }
         self.json.push(b'}');
+        Ok(())
+    }
+
+    fn too_deep(&self, value: &Bound<'py, PyAny>) -> PyErr {
+        let (message, hint) = if self.deepest.contains(&value.as_ptr()) {
+            let message = format!("the state contains itself: a {} is within itself", type_name(value));
+            (message, "leave out references that lead back, or save the number or name of what they refer to")
+        } else {
+            (
+                format!("the state is nested more than {MAX_DEPTH} levels deep"),
+                "save flatter data, for example a list with references by number",
+            )
+        };
+        wrong_type(value.py(), &message, hint)
+    }
+
+    /// Refuses what would take long to restore: see `persist._standard`.
+    fn check_hashes(&self, py: Python<'py>, items: Vec<Bound<'py, PyAny>>, kind: &str) -> PyResult<()> {
+        if items.len() > MAX_SAME_HASH {
+            py.import("persist._standard")?.getattr("check_hashes")?.call1((items, kind))?;
+        }
         Ok(())
     }
 
@@ -220,6 +254,8 @@ impl<'py> Encoder<'_, 'py> {
             }
         }
         if !is_plain {
+            let keys = entries.iter().map(|entry| entry.get_item(0)).collect::<PyResult<_>>()?;
+            self.check_hashes(dict.py(), keys, "dict")?;
             self.open("dict");
             self.json.push(b'[');
             for (index, entry) in entries.iter().enumerate() {
@@ -251,11 +287,15 @@ impl<'py> Encoder<'_, 'py> {
 
     /// In the order of their JSON, so that equal sets give equal bytes.
     fn set(&mut self, kind: &str, items: Vec<Bound<'py, PyAny>>, depth: usize) -> PyResult<()> {
+        if let Some(first) = items.first() {
+            self.check_hashes(first.py(), items.clone(), kind)?;
+        }
         let mut encoded = Vec::with_capacity(items.len());
         for item in &items {
             let mut whole = Vec::new();
             let reducer = Some(self.reducer(item)?);
-            let mut encoder = Encoder { json: Vec::new(), scratch: Vec::new(), sink: &mut whole, reducer, path: Vec::new() };
+            let mut encoder =
+                Encoder { json: Vec::new(), scratch: Vec::new(), sink: &mut whole, reducer, path: Vec::new(), deepest: Vec::new() };
             let done = encoder.value(item, depth + 1);
             let (rest, path) = (std::mem::take(&mut encoder.json), std::mem::take(&mut encoder.path));
             if let Err(error) = done {
@@ -355,6 +395,10 @@ impl<'py> Encoder<'_, 'py> {
 
 fn write<T: serde::Serialize + ?Sized>(json: &mut Vec<u8>, value: &T) -> PyResult<()> {
     serde_json::to_writer(json, value).map_err(|error| PyRuntimeError::new_err(error.to_string()))
+}
+
+fn type_name(value: &Bound<'_, PyAny>) -> String {
+    value.get_type().qualname().map_or_else(|_| "value".to_owned(), |name| name.to_string())
 }
 
 /// A key as Python shows it, if it is short.

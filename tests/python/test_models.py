@@ -12,7 +12,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypedDict, TypeVar
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, NewType, TypedDict, TypeVar
 
 import persist
 import pydantic
@@ -478,6 +478,8 @@ def test_two_classes_of_one_name() -> None:
 
 @dataclasses.dataclass
 class Checked(Tool):
+    limit: ClassVar[int] = 3
+
     def check(self) -> bool:
         return False
 
@@ -495,9 +497,71 @@ def test_a_class_that_the_caller_names_is_meant() -> None:
 def test_attributes_shadow_no_method() -> None:
     fields = {"$persist": "object", "type": f"{__name__}.Checked", "value": {"name": "a"}}
     assert persist.restore(crafted({**fields, "attributes": {"notes": 1}}), into=Checked).notes == 1  # type: ignore[attr-defined]
-    for name in ("__class__", "__eq__", "check"):
+    for name in ("__class__", "__eq__", "check", "limit"):
         with pytest.raises(persist.PersistTypeError, match="is not valid"):
             persist.restore(crafted({**fields, "attributes": {name: 1}}), into=Checked)
+
+
+@pytest.mark.parametrize("name", ["check", "limit"])
+def test_what_hides_what_belongs_to_the_class_is_refused(name: str) -> None:
+    checked = Checked("a")
+    setattr(checked, name, 1)
+    with pytest.raises(persist.PersistTypeError, match=f"its attribute {name} hides"):
+        persist.snapshot(checked, "x")
+
+
+Level = NewType("Level", Tool)
+R = TypeVar("R", bound=Pair)
+
+
+@dataclasses.dataclass
+class Named(Generic[R]):
+    """Names its classes in every way that there is."""
+
+    tool: Level | None
+    color: Literal[Color.RED, "none"]
+    key: R
+
+
+def test_every_way_to_name_a_class() -> None:
+    value = Named(Level(Search("a")), Color.RED, Pair(1, 2))
+    persist.snapshot(value, "x", check=True)
+    assert persist.restore("x", into=Named) == value
+
+
+class Keeping:
+    __slots__ = ("__even__", "__own")
+
+    def __init__(self, even: int, own: int) -> None:
+        self.__even__, self.__own = even, own
+
+
+@dataclasses.dataclass
+class Kept(Keeping):
+    a: int = 1
+
+
+def test_slots_of_every_name() -> None:
+    value = Kept()
+    Keeping.__init__(value, 2, 3)
+    persist.snapshot(value, "x", check=True)
+    back = persist.restore("x", into=Kept)
+    assert (back.a, back.__even__, back._Keeping__own) == (1, 2, 3)  # type: ignore[attr-defined]
+
+
+@dataclasses.dataclass
+class Node:
+    name: str
+    parent: Node | None = None
+    children: list[Node] = dataclasses.field(default_factory=list)
+
+
+def test_a_way_back_is_named() -> None:
+    root = Node("root")
+    root.children.append(Node("leaf", root))
+    with pytest.raises(persist.PersistTypeError, match=r"contains itself: a (Node|list) is within itself") as cycle:
+        persist.snapshot(root, "x")
+    assert "state.children[0].parent.children[0].parent" in str(cycle.value)
 
 
 class Key(NamedTuple):

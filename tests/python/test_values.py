@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import math
+import os
 import struct
 import uuid
 from typing import Any
@@ -72,7 +73,10 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-@settings(max_examples=10_000, deadline=None)
+EXAMPLES = int(os.environ.get("PERSIST_TEST_EXAMPLES", "10000"))
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(values)
 def test_every_value_comes_back(value: Any) -> None:
     store = persist.Store("memory://values")
@@ -95,10 +99,48 @@ def test_deep_values_come_back(wrap: Any) -> None:
         value = wrap(value)
     with pytest.raises(persist.PersistTypeError, match="levels deep"):
         store.snapshot(value, "deep")
+    for _ in range(100):
+        value = {"a": value}
+    with pytest.raises(persist.PersistTypeError, match=r"levels deep, at"):
+        store.snapshot(value, "deep")
     loop: list[Any] = []
     loop.append(loop)
     with pytest.raises(persist.PersistTypeError, match="contains itself"):
         store.snapshot(loop, "deep")
+
+
+class Alike:
+    """All have one hash."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __hash__(self) -> int:
+        return 1
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Alike) and other.number == self.number
+
+    def __persist_state__(self) -> int:
+        return self.number
+
+    @classmethod
+    def __persist_restore__(cls, state: Any) -> Alike:
+        return cls(state)
+
+
+def test_what_would_be_slow_to_restore_is_refused() -> None:
+    persist.register(Alike)
+    store = persist.Store("memory://values")
+    few = {Alike(number) for number in range(256)}
+    store.snapshot({"few": few, "keys": dict.fromkeys(few)}, "few", check=True)
+    assert store.restore("few") == {"few": few, "keys": dict.fromkeys(few)}
+    many = {*few, Alike(256)}
+    for kind, value in (("set", many), ("frozenset", frozenset(many)), ("dict", dict.fromkeys(many))):
+        with pytest.raises(
+            persist.PersistTypeError, match=rf"more than 256 values of a {kind} have the same hash.*state"
+        ):
+            store.snapshot({"a": [value]}, "many")
 
 
 class Word(str):

@@ -103,6 +103,23 @@ def _is_own(cls: type) -> bool:
     return top not in sys.stdlib_module_names and top not in ("pydantic", "pydantic_core", "typing_extensions")
 
 
+def _meant(candidate: Any) -> list[Any]:
+    """What a name for a type means: an alias, a new type, a variable, a value."""
+    enum = sys.modules.get("enum")
+    kind = type(candidate).__name__
+    try:
+        if kind == "TypeAliasType":
+            return [candidate.__value__]
+        if kind == "NewType":
+            return [candidate.__supertype__]
+        if kind == "TypeVar":
+            return [candidate.__bound__, *candidate.__constraints__]
+    except NameError:  # Of names that are there for type checkers alone.
+        return []
+    # Of Literal[Color.RED].
+    return [type(candidate)] if enum is not None and isinstance(candidate, enum.Enum) else []
+
+
 def reachable(roots: Iterable[Any]) -> dict[str, type]:
     """The classes, by name, that these types name: they themselves, what their
     attributes are annotated with, and the subclasses of those that are defined.
@@ -119,9 +136,7 @@ def reachable(roots: Iterable[Any]) -> dict[str, type]:
             continue
         seen.add(id(candidate))
         waiting.extend(typing.get_args(candidate))
-        value = getattr(candidate, "__value__", None) if type(candidate).__name__ == "TypeAliasType" else None
-        if value is not None:
-            waiting.append(value)
+        waiting.extend(_meant(candidate))
         if not isinstance(candidate, type) or isinstance(candidate, types.GenericAlias):
             continue
         is_known = kind_of(candidate) is not None
@@ -143,7 +158,7 @@ def _slots(cls: type) -> dict[str, Any]:
     for base in cls.__mro__:
         if base.__flags__ & _HEAP_TYPE:
             for name, slot in vars(base).items():
-                if isinstance(slot, types.MemberDescriptorType) and not name.startswith("__"):
+                if isinstance(slot, types.MemberDescriptorType) and not name.startswith("__pydantic_"):
                     found.setdefault(name, slot)
     return found
 
@@ -203,6 +218,13 @@ def saved(value: Any, cls: Any, kind: str) -> dict[str, Any]:
                 hint="set the field first",
             )
     written: dict[str, Any] = {"value": fields}
+    wrong = next((name for name in attributes if not _may_be_set(cls, name)), None)
+    if wrong is not None:
+        raise PersistTypeError(
+            f"a {name_of(cls)} can't be saved: its attribute {wrong} hides what belongs to the class",
+            "invalid-argument",
+            hint="give the attribute another name, or register the class with save and restore",
+        )
     if attributes:
         written["attributes"] = attributes
     if kind == "pydantic":
@@ -215,6 +237,19 @@ def saved(value: Any, cls: Any, kind: str) -> dict[str, Any]:
         if given != fields.keys() | (extra or {}).keys():
             written["set"] = sorted(given)
     return written
+
+
+def _may_be_set(cls: type, name: str) -> bool:
+    """Whether an attribute may be one of an instance alone: it hides no method, and
+    nothing that the class says is the class's own.
+    """
+    if name in _slots(cls):
+        return True
+    field = getattr(cls, "__dataclass_fields__", {}).get(name)
+    is_class_variable = (
+        field is not None and str(getattr(field, "_field_type", "")) == "_FIELD_CLASSVAR"
+    ) or name in getattr(cls, "__class_vars__", ())
+    return not (is_class_variable or name.startswith("__") or callable(inspect.getattr_static(cls, name, None)))
 
 
 def _has_class_attribute(cls: type, name: str) -> bool:
@@ -271,13 +306,15 @@ def _model(cls: Any, kind: str, fields: dict[str, Any]) -> Any:
     if extra and not allows_more:
         raise misfit(cls, f"it has {next(iter(extra))!r}, and the class allows no extra fields")
     more = _part(cls, fields, "attributes")
-    for name in more:
-        if name.startswith("__") or callable(inspect.getattr_static(cls, name, None)):
-            raise misfit(cls, f"its attribute {name!r} is not valid: the class has a method or a place of this name")
+    wrong = next((name for name in more if not _may_be_set(cls, name)), None)
+    if wrong is not None:
+        raise misfit(cls, f"its attribute {wrong!r} is not valid: it would hide what belongs to the class")
     attributes = {**value, **more}
     for name in names:
         if name not in attributes:
             _set_default(cls, kind, name, attributes)
+    # As the class orders them, whatever was written.
+    attributes = {name: attributes[name] for name in [*names, *attributes] if name in attributes}
     try:
         new = object.__new__(cls)
     except TypeError as error:

@@ -5,7 +5,7 @@ them, and the way back. Those of the built-in classes are written by ``_persist`
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from persist._models import name_of
@@ -98,8 +98,30 @@ def not_a_value(problem: str, hint: str = "get its bytes with Store.load_bytes(k
     return PersistIntegrityError(message, "invalid-format", hint=hint)
 
 
-def _few_of_a_hash(items: Any, kind: str) -> None:
+def check_hashes(items: Iterable[Any], kind: str) -> None:
+    """Refuses to save a set or dict that :func:`made` would not make.
+
+    Raises:
+        PersistTypeError: Too many of its values or keys have one hash.
+    """
+    problem = _slow(items, kind)
+    if problem is not None:
+        raise PersistTypeError(
+            f"{problem}, which would take long to restore",
+            "invalid-argument",
+            hint="save a list, or give the class a __hash__ that differs",
+        )
+
+
+def _few_of_a_hash(items: Iterable[Any], kind: str) -> None:
     """Refuses what was made to be slow."""
+    problem = _slow(items, kind)
+    if problem is not None:
+        raise not_a_value(problem)
+
+
+def _slow(items: Iterable[Any], kind: str) -> str | None:
+    """Why a set or dict of these takes long to make; none if it does not."""
     counts: dict[int, int] = {}
     long: set[int] = set()
     others: set[int] = set()
@@ -107,14 +129,15 @@ def _few_of_a_hash(items: Any, kind: str) -> None:
         number = hash(item)
         counts[number] = counts.get(number, 0) + 1
         if counts[number] > MAX_SAME_HASH:
-            raise not_a_value(f"more than {MAX_SAME_HASH} values of a {kind} in it have the same hash")
+            return f"more than {MAX_SAME_HASH} values of a {kind} have the same hash"
         if type(item) is int:
             if item.bit_length() > MAX_COMPARED_BITS:
                 long.add(number)
         elif type(item) is not str:
             others.add(number)
     if not long.isdisjoint(others):
-        raise not_a_value(f"a long integer in a {kind} in it has the hash of another value")
+        return f"a long integer in a {kind} has the hash of another value"
+    return None
 
 
 def _dict(fields: dict[str, Any]) -> Any:

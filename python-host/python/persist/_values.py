@@ -180,7 +180,7 @@ class Rebuilder:
         if not isinstance(name, str) or "value" not in fields:
             raise _standard.not_a_value("a value of a framework in it is not valid")
         if self._plain:
-            return fields["value"]
+            return as_data(fields)
         adapter = _registry.adapter_by_name(name)
         if not isinstance(adapter, PartAdapter):
             raise _standard.not_a_value(f"the adapter {name!r} makes no values")
