@@ -11,6 +11,7 @@ from typing import Any
 
 import persist
 import pytest
+from cancelling import raised_in
 from storages import DictStorage
 
 
@@ -90,7 +91,7 @@ def test_a_second_cancel_is_not_waited_for() -> None:
         with pytest.raises(asyncio.CancelledError) as ended:
             await task
         storage.go_on.set()
-        assert isinstance(ended.value.__cause__, persist.PersistOutcomeUnknownError)
+        assert isinstance(raised_in(ended).__cause__, persist.PersistOutcomeUnknownError)
 
     asyncio.run(cancelled())
 

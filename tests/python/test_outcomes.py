@@ -23,6 +23,7 @@ from typing import Any
 
 import persist
 import pytest
+from cancelling import raised_in
 from persist import _persist, errors
 from storages import DictStorage
 
@@ -270,8 +271,7 @@ async def cancelled(work: Callable[[], Any], held: Held) -> BaseException:
     task.cancel()
     with pytest.raises(asyncio.CancelledError) as raised:
         await task
-    # Before 3.11 the exception of the task is a new one.
-    return raised.value if sys.version_info >= (3, 11) else raised.value.__context__ or raised.value
+    return raised_in(raised)
 
 
 @pytest.mark.parametrize("way", ["asnapshot", "snapshot", "save_bytes", "open"])
@@ -471,7 +471,7 @@ def test_a_task_that_was_cancelled_too_late_says_so(way: str) -> None:
         folder.before = cancel
         with pytest.raises(asyncio.CancelledError) as raised:
             await task
-        return raised.value if sys.version_info >= (3, 11) else raised.value.__context__ or raised.value
+        return raised_in(raised)
 
     raised = asyncio.run(run())
     assert raised.__cause__ is None

@@ -10,6 +10,7 @@ mod demo;
 mod edge;
 mod fuzz;
 mod python;
+mod pythons;
 mod shell;
 mod soak;
 mod test;
@@ -23,6 +24,8 @@ Usage: cargo xtask COMMAND
 Commands:
   demo              build, save the state of a sample agent, verify and restore it
   test              build, run every test
+  pythons           the tests of the Python package, on every other Python from
+                    3.10 to 3.14 that is found; a part of test
   fuzz [SECONDS]    fuzz every reader of untrusted bytes, each for so long [600];
                     needs a nightly toolchain and cargo-fuzz
   soak [SECONDS]    many processes on one folder, one bucket and through
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
     let done = match arguments[..] {
         ["demo"] => demo::run(),
         ["test"] => test::run(),
+        ["pythons"] => python::on_others(),
         ["bench", ref options @ ..] => bench::run(options),
         ["soak"] => soak::run("60"),
         ["soak", seconds] => soak::run(seconds),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::shell::{announce, run, target_dir};
-use crate::{components, workspace};
+use crate::{components, pythons, workspace};
 
 const REQUIREMENTS: &str = "tests/python/requirements.txt";
 
@@ -34,15 +34,23 @@ pub(crate) fn test() -> Result<(), String> {
     let typed = SOURCES.into_iter().filter(|source| !matches!(*source, "examples/python" | "tests/frameworks"));
     run(package.tool("mypy").args(["--config-file", SETTINGS]).args(typed))?;
 
-    package.install()?;
+    let wheel = package.install()?;
     run(package.tool("pyright").args(["--project", "python-host"]))?;
 
     // With the system's own programs alone: what runs here needs no Rust.
     announce("The tests in Python");
     let tests = ["-m", "pytest", "tests/python", "tests/test_s3_integration.py", "-p", "no:cacheprovider"];
     run(package.tool("python").args(tests))?;
+    package.on_others(&wheel)?;
 
     portability(&package)
+}
+
+/// Builds the package and runs its tests on the Pythons that `test` does not use.
+pub(crate) fn on_others() -> Result<(), String> {
+    let package = Package::prepare()?;
+    let wheel = package.install()?;
+    package.on_others(&wheel)
 }
 
 /// The component in hosts of other kinds, each as it is installed from its
@@ -112,8 +120,12 @@ impl Package {
         command
     }
 
+    fn on_others(&self, wheel: &Path) -> Result<(), String> {
+        pythons::test(&self.programs.join("uv"), wheel, &self.target.join("pythons"))
+    }
+
     /// Builds the wheel as it is published, and installs it.
-    fn install(&self) -> Result<(), String> {
+    fn install(&self) -> Result<PathBuf, String> {
         announce("Building the wheel (the first time, 5 to 10 minutes on two cores)");
         let wheels = self.target.join("wheels");
         if wheels.exists() {
@@ -123,7 +135,8 @@ impl Package {
         maturin.args(["build", "--release", "--locked", "--manifest-path", "python-host/Cargo.toml", "--out"]).arg(&wheels);
         run(maturin.current_dir(workspace()).env("CARGO_TARGET_DIR", &self.target))?;
         let wheel = only_file(&wheels)?;
-        run(self.tool("pip").args(["install", "--quiet", "--disable-pip-version-check", "--no-index", "--force-reinstall"]).arg(wheel))
+        run(self.tool("pip").args(["install", "--quiet", "--disable-pip-version-check", "--no-index", "--force-reinstall"]).arg(&wheel))?;
+        Ok(wheel)
     }
 }
 

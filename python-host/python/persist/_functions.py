@@ -40,8 +40,9 @@ def _twin_of(function: Callable[..., Any]) -> Callable[[F], F]:
 
     def shown(twin: F) -> F:
         twin.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
-        _, head, rest = (function.__doc__ or "").partition("    Args:\n")
-        twin.__doc__ = f"{(twin.__doc__ or '').rstrip()}\n\n{head}{rest}"
+        # Python 3.13 takes the indentation away by itself.
+        _, head, rest = (inspect.getdoc(function) or "").partition("Args:\n")
+        twin.__doc__ = f"{inspect.getdoc(twin)}\n\n{head}{rest}"
         return twin
 
     return shown

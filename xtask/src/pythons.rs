@@ -1,0 +1,120 @@
+//! The Python package on every Python that can be found, beside the one that all
+//! else runs with.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+
+use crate::shell::{announce, run};
+use crate::workspace;
+
+/// The versions that the package is for: 3.10 and later.
+const MINORS: std::ops::RangeInclusive<u32> = 10..=14;
+
+/// What the tests import, of all that is in the requirements.
+const NEEDED: [&str; 6] = ["boto3", "fsspec", "hypothesis", "moto", "pydantic", "pytest"];
+
+/// Tests of what is the same everywhere: types, and frameworks and readers in
+/// environments of their own.
+const ONCE: [&str; 3] = ["test_frameworks.py", "test_typing.py", "test_zstd_readers.py"];
+
+/// Runs the package's tests on the other Pythons, two at a time, since most of them
+/// wait: a wheel is installed by `uv`, in environments below a folder.
+pub(crate) fn test(uv: &Path, wheel: &Path, folder: &Path) -> Result<(), String> {
+    let main = version_of(Path::new("python3"));
+    let mut others = found();
+    others.retain(|minor, _| Some(*minor) != main);
+    let named = |minor: &u32| format!("3.{minor}");
+    let names: Vec<String> = others.keys().map(named).collect();
+    announce(&format!("The package on other Pythons: {}", if names.is_empty() { "none was found".to_owned() } else { names.join(", ") }));
+
+    let requirements = requirements(folder)?;
+    let others: Vec<(u32, PathBuf)> = others.into_iter().collect();
+    let mut failed = Vec::new();
+    for pair in others.chunks(2) {
+        let done: Vec<(u32, Result<String, String>)> = thread::scope(|scope| {
+            let running: Vec<_> = pair
+                .iter()
+                .map(|(minor, python)| (*minor, scope.spawn(|| on(python, &folder.join(named(minor)), uv, &requirements, wheel))))
+                .collect();
+            let joined = |(minor, thread): (u32, thread::ScopedJoinHandle<'_, Result<String, String>>)| {
+                (minor, thread.join().unwrap_or_else(|_| Err("its thread panicked".to_owned())))
+            };
+            running.into_iter().map(joined).collect()
+        });
+        for (minor, outcome) in done {
+            println!("Python 3.{minor}");
+            match outcome {
+                Ok(output) => println!("{output}"),
+                Err(output) => {
+                    println!("{output}");
+                    failed.push(named(&minor));
+                }
+            }
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { Err(format!("the package's tests failed on Python {}", failed.join(", "))) }
+}
+
+/// One Python for each version: those that `PERSIST_PYTHONS` names, as a search path
+/// does folders; those in the search path; and those of pyenv.
+fn found() -> BTreeMap<u32, PathBuf> {
+    let mut candidates: Vec<PathBuf> = env::split_paths(&env::var_os("PERSIST_PYTHONS").unwrap_or_default()).collect();
+    candidates.extend(MINORS.map(|minor| PathBuf::from(format!("python3.{minor}"))));
+    let pyenv = env::var_os("PYENV_ROOT").map(PathBuf::from).or_else(|| env::home_dir().map(|home| home.join(".pyenv")));
+    if let Some(versions) = pyenv.and_then(|folder| fs::read_dir(folder.join("versions")).ok()) {
+        candidates.extend(versions.flatten().map(|version| version.path().join("bin").join("python3")));
+    }
+    let mut found = BTreeMap::new();
+    for candidate in candidates {
+        if let Some(minor) = version_of(&candidate).filter(|minor| MINORS.contains(minor)) {
+            found.entry(minor).or_insert(candidate);
+        }
+    }
+    found
+}
+
+/// The minor version of a Python 3; none where there is none.
+fn version_of(python: &Path) -> Option<u32> {
+    let output = Command::new(python).args(["-c", "import sys, venv; print(*sys.version_info[:2])"]).output().ok()?;
+    let version = String::from_utf8(output.stdout).ok()?;
+    version.strip_prefix("3 ")?.trim().parse().ok()
+}
+
+/// A file with the requirements that the tests need.
+fn requirements(folder: &Path) -> Result<PathBuf, String> {
+    let all = workspace().join("tests/python/requirements.txt");
+    let text = fs::read_to_string(&all).map_err(|error| format!("{}: {error}", all.display()))?;
+    let name = |line: &str| line.split(['=', '[']).next().unwrap_or_default().to_owned();
+    let needed: Vec<&str> = text.lines().filter(|line| NEEDED.contains(&name(line).as_str())).collect();
+    let file = folder.join("requirements.txt");
+    fs::create_dir_all(folder)
+        .and_then(|()| fs::write(&file, needed.join("\n")))
+        .map_err(|error| format!("{}: {error}", file.display()))?;
+    Ok(file)
+}
+
+/// Runs the tests on one Python, and gives the end of what they print.
+fn on(python: &Path, environment: &Path, uv: &Path, requirements: &Path, wheel: &Path) -> Result<String, String> {
+    let here = environment.join("bin").join("python");
+    let uv = || {
+        let mut command = Command::new(uv);
+        command.args(["--quiet", "--no-python-downloads"]);
+        command
+    };
+    run(uv().args(["venv", "--clear", "--python"]).arg(python).arg(environment))?;
+    run(uv().args(["pip", "install", "--python"]).arg(&here).arg("--requirements").arg(requirements).arg(wheel))?;
+    let mut tests = Command::new(&here);
+    tests.current_dir(workspace()).args(["-m", "pytest", "tests/python", "-p", "no:cacheprovider", "-q"]);
+    tests.args(ONCE.map(|file| format!("--ignore=tests/python/{file}")));
+    let output = tests.env("PERSIST_TEST_EXAMPLES", "1000").output().map_err(|error| format!("{}: {error}", here.display()))?;
+    let text = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
+    if output.status.success() {
+        Ok(text.lines().next_back().unwrap_or_default().to_owned())
+    } else {
+        Err(format!("{text}\n{}", String::from_utf8_lossy(&output.stderr)))
+    }
+}
