@@ -6,7 +6,19 @@ import dataclasses
 from typing import Any
 
 import persist
-from agent_framework import Agent, AgentSession, BaseChatClient, ChatResponse, InMemoryHistoryProvider, Message
+from agent_framework import (
+    Agent,
+    AgentSession,
+    BaseChatClient,
+    ChatResponse,
+    Content,
+    FunctionInvocationLayer,
+    InMemoryHistoryProvider,
+    Message,
+    register_state_type,
+    tool,
+)
+from pydantic import BaseModel
 from turns import FIRST, SECOND, THIRD, answer, check, main
 
 
@@ -20,6 +32,32 @@ class Told(BaseChatClient[Any]):
             return ChatResponse(messages=[Message("assistant", [told])])
 
         return respond()
+
+
+class Failing(FunctionInvocationLayer[Any], Told):
+    """Calls a tool that fails, and has what its provider returned beside the text."""
+
+    def _inner_get_response(self, *, messages: Any, **others: Any) -> Any:
+        async def respond() -> ChatResponse:
+            called = any(message.role == "tool" for message in messages)
+            content = Content.from_text("It failed") if called else Content.from_function_call("1", fail.name)
+            content.raw_representation = object()
+            content.annotations = [{"type": "citation", "title": "A book", "raw_representation": object()}]
+            return ChatResponse(messages=[Message("assistant", [content], raw_representation=object())])
+
+        return respond()
+
+
+@tool
+def fail() -> str:
+    """What a tool is that does not work."""
+    raise ValueError("no connection")
+
+
+class Weather(BaseModel):
+    """What the framework knows only where it was told, or wrote one before."""
+
+    city: str
 
 
 def agent() -> Any:
@@ -44,8 +82,13 @@ async def save(location: str) -> None:
             persist.snapshot(session, location + ".odd")
         except persist.PersistTypeError as error:
             assert error.hint
+            assert str(error).startswith("AgentSession.to_dict and from_dict would change this session's state['odd']")
         else:
             raise AssertionError(odd)
+    failed = AgentSession(session_id="failed")
+    await Agent(Failing(), tools=[fail]).run("Go", session=failed)
+    failed.state["weather"] = [{"of": Weather(city="Turin")}]
+    persist.snapshot(failed, location + ".failed", check=True)
     noted = Noting(session_id="noted")
     noted.cart = ["a book"]
     persist.snapshot(noted, location + ".noted", check={"into": Noting})
@@ -77,6 +120,21 @@ async def restore(location: str) -> None:
         assert error.hint == "pass the class: into=Noting"
     else:
         raise AssertionError("it would be another class's")
+    try:
+        persist.restore(location + ".failed")
+    except persist.PersistConfigurationError as error:
+        assert str(error).startswith("session.state holds a Weather, which is not registered here")
+    else:
+        raise AssertionError("it would be a dict")
+    register_state_type(Weather)
+    failed = persist.restore(location + ".failed")
+    assert failed.state["weather"] == [{"of": Weather(city="Turin")}]
+    result = failed.state["in_memory"]["messages"][-2].contents[0]
+    assert (result.type, result.exception) == ("function_result", "FunctionInvocationError")
+    assert failed.state["in_memory"]["messages"][-1].contents[0].annotations == [
+        {"type": "citation", "title": "A book"}
+    ]
+    assert (await Agent(Failing(), tools=[fail]).run("Go on", session=failed)).text == "It failed"
     noted = persist.restore(location + ".noted", into=Noting)
     assert (type(noted), noted.cart) == (Noting, ["a book"])
     old = Noting(session_id="old")

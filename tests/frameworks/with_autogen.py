@@ -6,11 +6,22 @@ import asyncio
 from typing import Any
 
 import persist
-from autogen_agentchat.agents import AssistantAgent, BaseChatAgent
+from autogen_agentchat.agents import (
+    AssistantAgent,
+    BaseChatAgent,
+    MessageFilterAgent,
+    MessageFilterConfig,
+    PerSourceFilter,
+    SocietyOfMindAgent,
+)
 from autogen_agentchat.conditions import MaxMessageTermination
-from autogen_agentchat.teams import RoundRobinGroupChat
+from autogen_agentchat.messages import StructuredMessage
+from autogen_agentchat.teams import DiGraphBuilder, GraphFlow, RoundRobinGroupChat, SelectorGroupChat
+from autogen_core.memory import ListMemory, MemoryContent
+from autogen_core.model_context import UnboundedChatCompletionContext
 from autogen_core.models import CreateResult, UserMessage
 from autogen_ext.models.replay import ReplayChatCompletionClient
+from pydantic import BaseModel
 from turns import FIRST, SECOND, THIRD, answer, check, main
 
 
@@ -62,10 +73,9 @@ class Failing(AssistantAgent):
 
 
 def whole_or_not(location: str) -> None:
-    for wrong in (
-        Forgetful("helper", model_client=Told([])),
-        RoundRobinGroupChat([Forgetful("a", model_client=Told([]))]),
-    ):
+    forgetful = Forgetful("helper", model_client=Told([]))
+    team = RoundRobinGroupChat([forgetful])
+    for wrong in (forgetful, team, RoundRobinGroupChat([team]), SocietyOfMindAgent("x", team, Told([]))):
         try:
             persist.snapshot(wrong, location + ".forgetful")
         except persist.PersistTypeError as error:
@@ -91,8 +101,133 @@ def whole_or_not(location: str) -> None:
     assert asyncio.run(failing.save_state()) == before, "half of it was restored"
 
 
+class Noting(AssistantAgent):
+    """A user's own agent, which has more than its class saves."""
+
+    def __init__(self) -> None:
+        self.model = Told([])
+        super().__init__("noting", self.model, model_context=Counting(), memory=[ListMemory()])
+        self.notes: list[Any] = []
+
+
+class Counting(UnboundedChatCompletionContext):
+    """A user's own context, as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.added = 0
+
+    async def add_message(self, message: Any) -> None:
+        self.added += 1
+        await super().add_message(message)
+
+
+class Choosing(Told):
+    """Chooses who speaks."""
+
+    async def create(self, messages: Any, **others: Any) -> CreateResult:
+        result = await super().create(messages, **others)
+        return result.model_copy(update={"content": "helper"})
+
+
+def society() -> SocietyOfMindAgent:
+    return SocietyOfMindAgent("society", team(), Told([]))
+
+
+def filtered() -> MessageFilterAgent:
+    only = MessageFilterConfig(per_source=[PerSourceFilter(source="user")])
+    return MessageFilterAgent("filtered", agent(), only)
+
+
+def graph() -> GraphFlow:
+    helper, *others = agents = [AssistantAgent(name, model_client=Told([])) for name in ("a", "b", "c")]
+    built = DiGraphBuilder()
+    for one in agents:
+        built.add_node(one)
+    built.add_edge(helper, others[0]).add_edge(others[0], others[1], condition="never")
+    built.add_edge(others[0], helper, condition="told", activation_group="again").set_entry_point(helper)
+    return GraphFlow(agents, built.build(), max_turns=3)
+
+
+def selector() -> SelectorGroupChat:
+    others = [AssistantAgent(name, model_client=Told([])) for name in ("b", "c")]
+    kept = UnboundedChatCompletionContext()
+    until = MaxMessageTermination(2)
+    return SelectorGroupChat(
+        [agent(), *others],
+        Choosing([]),
+        termination_condition=until,
+        allow_repeated_speaker=True,
+        model_context=kept,
+    )
+
+
+async def left_out(location: str) -> None:
+    """What AutoGen's own states do not have is there, too."""
+    for make in (society, filtered, graph, selector):
+        told: Any = make()
+        await told.run(task=FIRST)
+        await persist.asnapshot(told, location + ".left-out")
+        again: Any = make()
+        await again.run(task="I am somebody else")
+        await persist.arestore(location + ".left-out", into=again)
+        answers = [[message.to_text() for message in (await one.run(task=SECOND)).messages] for one in (told, again)]
+        assert answers[0] == answers[1], make
+        if make is selector:
+            contexts = [await one._model_context.get_messages() for one in (told, again)]
+            assert contexts[0] == contexts[1], "the selector has messages twice, or of somebody else"
+
+    noting: Any = Noting()
+    again = Noting()
+    noting.notes.append(("Turin", 2.5))
+    await noting._memory[0].add(MemoryContent(content="it rains", mime_type="text/plain"))
+    await noting.run(task=FIRST)
+    await persist.asnapshot(RoundRobinGroupChat([RoundRobinGroupChat([noting])]), location + ".noting")
+    await persist.arestore(location + ".noting", into=RoundRobinGroupChat([RoundRobinGroupChat([again])]))
+    assert (again.notes, again.model_context.added) == ([("Turin", 2.5)], 3)
+    assert again._memory[0].content == noting._memory[0].content
+    assert again.model is not noting.model
+    try:
+        await persist.arestore(location + ".noting", into=RoundRobinGroupChat([RoundRobinGroupChat([agent()])]))
+    except persist.PersistConfigurationError as error:
+        assert "RoundRobinGroupChat/noting" in str(error)
+    else:
+        raise AssertionError("somebody's notes are lost")
+
+
+class Place(BaseModel):
+    """What messages are about."""
+
+    name: str
+
+
+class City(Place):
+    """More than what they say that they are about."""
+
+    people: int
+
+
+def changed(location: str) -> None:
+    """What AutoGen would load otherwise than it was is refused."""
+    until = MaxMessageTermination(2)
+    types: list[Any] = [StructuredMessage[Place]]
+    asked = RoundRobinGroupChat([agent()], termination_condition=until, custom_message_types=types)
+    content = City(name="Turin", people=850_000)
+    asyncio.run(asked.run(task=StructuredMessage[Place](content=content, source="user")))
+    try:
+        persist.snapshot(asked, location + ".changed")
+    except persist.PersistTypeError as error:
+        assert str(error).startswith(
+            "AutoGen would not load a StructuredMessage[Place] of RoundRobinGroupChat as it is"
+        )
+    else:
+        raise AssertionError("the people would be lost")
+
+
 def restore(location: str) -> None:
     whole_or_not(location)
+    asyncio.run(left_out(location))
+    changed(location)
     for asked, name in [(agent(), location), (team(), location + ".team")]:
         assert persist.restore(name, into=asked) is asked
         check(ask(asked, THIRD))

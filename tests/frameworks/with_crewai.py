@@ -7,7 +7,7 @@ import os
 os.environ["CREWAI_DISABLE_TELEMETRY"] = os.environ["OTEL_SDK_DISABLED"] = "true"
 
 import persist
-from crewai.flow.flow import Flow, FlowState, start
+from crewai.flow.flow import Flow, FlowState, listen, start
 from persist.crewai import StoredFlows
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from turns import FIRST, SECOND, THIRD, answer, check, main
@@ -50,6 +50,63 @@ class Loose(Flow[dict]):  # type: ignore[type-arg]
         return answer(self.state["heard"])
 
 
+RAN: list[str] = []
+"""The methods of ``Failing`` that ran."""
+
+
+class Found(BaseModel):
+    name: str
+
+
+class Failing(Flow[dict]):  # type: ignore[type-arg]
+    """Fails in its second method, the first time."""
+
+    topic: str = "none"
+    _notes: list[str] = PrivateAttr(default_factory=list)
+
+    @start()
+    def find(self) -> Found:
+        RAN.append("find")
+        self._notes.append("found it")
+        self.later = ["a book"]
+        return Found(name="Ada")
+
+    @listen(find)
+    def report(self, found: Found) -> str:
+        RAN.append("report")
+        if not self.state.get("may_report"):
+            raise ConnectionError("the printer is gone")
+        return f"reported {found.name}"
+
+
+def fail(location: str) -> None:
+    failing = Failing(topic="people")
+    try:
+        failing.kickoff()
+    except ConnectionError:
+        failing.state["may_report"] = True
+    persist.snapshot(failing, location, check=True)
+
+
+def resumed(location: str) -> None:
+    """A flow goes on behind the methods that had run, or begins anew."""
+    flow = persist.restore(location, into=Failing(), config={"resume": True})
+    assert (flow.topic, flow._notes, flow.later) == ("people", ["found it"], ["a book"])
+    assert (flow.kickoff(), RAN) == ("reported Ada", ["report"])
+    RAN.clear()
+    flow = persist.restore(location, into=Failing())
+    assert flow.method_outputs == [Found(name="Ada")]
+    assert (flow.kickoff(), RAN) == ("reported Ada", ["find", "report"])
+    for config in ({"resume": 1}, {"again": True}):
+        try:
+            persist.restore(location, into=Failing(), config=config)
+        except persist.PersistConfigurationError as error:
+            assert error.hint is not None
+            assert "resume" in error.hint
+        else:
+            raise AssertionError(config)
+
+
 def ask(flow: Flow[Told] | Loose, text: str) -> str:
     return str(flow.kickoff({"said": text}))
 
@@ -66,6 +123,7 @@ def save(location: str) -> None:
     talk.state._noted.append("a note")
     talk.state.later = [1]  # type: ignore[attr-defined]
     persist.snapshot(talk, location + ".odd", check=True)
+    fail(location + ".failing")
     kept = StoredFlows(os.path.dirname(location) + "/flows")
     for text in (FIRST, SECOND):
         Talk(persistence=kept).kickoff({"id": "a-flow", "said": text})
@@ -80,6 +138,7 @@ def restore(location: str) -> None:
         check(ask(flow, THIRD))
     odd = persist.restore(location + ".odd", into=Talk()).state
     assert (odd.odd, odd._noted, odd.later) == (More(a=1, b=2), ["a note"], [1])
+    resumed(location + ".failing")
     kept = StoredFlows(os.path.dirname(location) + "/flows")
     check(str(Talk(persistence=kept).kickoff({"id": "a-flow", "said": THIRD})))
     assert kept.load_state("another") is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -58,6 +59,7 @@ async def restore(location: str) -> None:
     assert asked.state["last"] == session.state["last"]
     assert [event.actions.state_delta for event in session.events if event.actions.state_delta]
     await live(location)
+    await changed(location)
     assert session.state["last"] == answer([FIRST, SECOND])
     check(await ask(service, "s", THIRD))
     assert await persist.arestore(location) == persist_of(session, await persist.arestore(location))
@@ -115,6 +117,52 @@ async def live(location: str) -> None:
         assert other.state == {"app:limit": 99}, other.state
     else:
         raise AssertionError("the service is gone")
+
+
+async def changed(location: str) -> None:
+    """What would not come back as it was is refused, and the error says where."""
+    names = {"app_name": "app", "user_id": "u"}
+    service = InMemorySessionService()
+    odd = await service.create_session(**names, session_id="odd", state={"ok": 1, "place": types.Part(text="x")})
+    await refused(persist.asnapshot(odd, location + ".odd"), "would change session.state['place']")
+    said = Event(author="user", invocation_id="1", output=types.Part(text="x"))
+    odd = await service.create_session(**names, session_id="event")
+    await service.append_event(odd, said)
+    await refused(persist.asnapshot(odd, location + ".odd"), "would change session.events[0]")
+
+    # An event may say the same as another type, or what is not equal to itself.
+    session = await service.create_session(**names, session_id="A")
+    delta = {"is_done": 1, "missing": float("nan"), "pair": (1, 2)}
+    await service.append_event(
+        session, Event(author="user", invocation_id="1", actions=EventActions(state_delta=delta))
+    )
+    session.state.update({"is_done": True, "live": (3, 4)})
+    await persist.asnapshot(session, location + ".types")
+    back = await persist.arestore(location + ".types", into=InMemorySessionService())
+    assert back.state["is_done"] is True
+    assert back.events[0].actions.state_delta.keys() == {"missing", "pair"}
+
+    class Lists(InMemorySessionService):
+        async def create_session(self, *, state: Any = None, **names: Any) -> Any:
+            return await super().create_session(state=json.loads(json.dumps(state)), **names)
+
+    class Short(InMemorySessionService):
+        async def append_event(self, session: Any, event: Any) -> Any:
+            return event
+
+    for lossy, says in ((Lists(), "Lists would change session.state['live']"), (Short(), "the number of events")):
+        await refused(persist.arestore(location + ".types", into=lossy), says)
+        assert await lossy.get_session(**names, session_id="A") is None
+
+
+async def refused(work: Any, says: str) -> None:
+    try:
+        await work
+    except persist.PersistTypeError as error:
+        assert says in str(error), error
+        assert error.hint, error
+    else:
+        raise AssertionError(says)
 
 
 def persist_of(kept: Any, alone: Any) -> Any:

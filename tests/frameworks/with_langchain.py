@@ -10,7 +10,7 @@ from typing import Any
 import persist
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.load.serializable import Serializable
-from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ChatMessage, HumanMessage
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder, PromptTemplate, SystemMessagePromptTemplate
 from persist import _persist
 from turns import FIRST, SECOND, THIRD, answer, check, main
@@ -47,6 +47,7 @@ def save(location: str) -> None:
     persist.snapshot(nested, location + ".nested", check=True)
     # What LangChain itself would store as a text, or change.
     persist.snapshot([odd(), ChatMessage("x", role="critic")], location + ".odd", check=True)
+    persist.snapshot(changed(), location + ".changed", check=True)
     made = {"prompt": prompt(), "client": Client(api_key="very secret")}
     # What a plain restore refuses is no restore that was proven.
     try:
@@ -70,6 +71,18 @@ def odd() -> HumanMessage:
     }
     more: Any = {"of_its_own": 3}
     return HumanMessage([{"type": "text", "text": "x", "extras": extras}], additional_kwargs=extras, id="1", **more)
+
+
+def changed() -> list[BaseMessage]:
+    """What LangChain's validators would change, or not take."""
+    call = {"id": "1", "type": "function", "function": {"name": "pay", "arguments": "{}"}}
+    taken_out = AIMessage("no", additional_kwargs={"tool_calls": [call]})
+    taken_out.tool_calls = []
+    mutated = HumanMessage("x")
+    mutated.content = 5  # type: ignore[assignment]
+    chunk = AIMessageChunk("", tool_call_chunks=[{"name": "pay", "args": '{"euros": 5', "id": "2", "index": 0}])
+    chunk.tool_calls = []
+    return [taken_out, mutated, chunk]
 
 
 def prompt() -> ChatPromptTemplate:
@@ -108,6 +121,10 @@ def restore(location: str) -> None:
     check(ask(messages, THIRD))
     assert persist.restore(location + ".odd") == [odd(), ChatMessage("x", role="critic")]
     assert persist.restore(location + ".odd")[0].of_its_own == 3
+    back = persist.restore(location + ".changed")
+    assert [(type(one), one.__dict__, one.model_fields_set) for one in back] == [
+        (type(one), one.__dict__, one.model_fields_set) for one in changed()
+    ]
     made = location + ".made"
     refused("which is not allowed", made)
     refused("needs the secret CLIENT_KEY", made, allowed_objects="all")

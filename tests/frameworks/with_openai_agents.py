@@ -5,6 +5,8 @@ session that is kept in a store.
 from __future__ import annotations
 
 import asyncio
+import collections
+import datetime
 import json
 import os
 import subprocess
@@ -32,10 +34,10 @@ class Told(Model):
     async def get_response(self, *rest: Any, **others: Any) -> ModelResponse:
         told: Any = others["input"] if "input" in others else rest[1]
         items = [{"role": "user", "content": told}] if isinstance(told, str) else told
-        called = any(item.get("type") == "function_call_output" for item in items)
+        called = any(item.get("name") == self.tool for item in items)
         output: Any
         if self.tool is not None and not called:
-            output = ResponseFunctionToolCall(arguments="{}", call_id="1", name=self.tool, type="function_call")
+            output = ResponseFunctionToolCall(arguments="{}", call_id=self.tool, name=self.tool, type="function_call")
         else:
             told = answer(item["content"] for item in items if item.get("role") == "user")
             text = ResponseOutputText(text=told, type="output_text", annotations=[])
@@ -61,6 +63,37 @@ def waiting(done: list[str]) -> Agent[Any]:
     return Agent(name="waits", model=Told("work"), tools=[work])
 
 
+async def unkept() -> None:
+    """What the SDK would not take back, or would leave out without a word, is refused."""
+    when = datetime.datetime(2026, 7, 1, tzinfo=datetime.timezone.utc)
+    for context, says in (
+        ({"when": when}, "state['run']['context']['context']['when'] is a datetime"),
+        ({"case": {1: "a"}}, "state['run']['context']['context']['case'] has the key 1"),
+        (collections.OrderedDict(a=1), "the context of a run has to be a dict, and this one is a OrderedDict"),
+    ):
+        result = await Runner.run(waiting([]), "work!", context=context)
+        await refused(result.to_state(), says)
+    # Decisions of agents that look the same.
+    waits, other = waiting([]), waiting([])
+    other.tools = waits.tools
+    middle = Agent(name="middle", handoffs=[other])
+    first = Agent(name="first", model=Told("transfer_to_waits"), handoffs=[waits, middle])
+    state = (await Runner.run(first, "work!")).to_state()
+    await persist.asnapshot(state, "memory://unkept/undecided")
+    state.reject(state.get_interruptions()[0])
+    await refused(state, "what was approved or rejected would be lost")
+
+
+async def refused(state: Any, says: str) -> None:
+    try:
+        await persist.asnapshot(state, "memory://unkept/run")
+    except persist.PersistTypeError as error:
+        assert says in str(error), error
+        assert error.hint, error
+    else:
+        raise AssertionError(says)
+
+
 async def save(location: str) -> None:
     session = SQLiteSession("a-session")
     await ask(session, FIRST)
@@ -84,9 +117,19 @@ async def save(location: str) -> None:
     limited = SQLiteSession("limited", session_settings=SessionSettings(limit=2))
     await limited.add_items([{"role": "user", "content": str(number)} for number in range(6)])
     await persist.asnapshot(limited, location + ".limited")
+    noting = Noting("noting")
+    noting.customer = "Ada"
+    await noting.add_items([{"role": "user", "content": "Hello"}])
+    await persist.asnapshot(noting, location + ".noting")
     stored = StoredSession("in a store", folder)
     await ask(stored, FIRST)
     await ask(stored, SECOND)
+
+
+class Noting(SQLiteSession):
+    """A user's own session."""
+
+    customer = "nobody"
 
 
 class Limited:
@@ -180,7 +223,20 @@ async def restore(location: str) -> None:
     assert len(await into.get_items()) == 4
     await whole_or_not(location)
     await encrypted(location)
-    assert len(await (await persist.arestore(location + ".limited")).get_items()) == 6
+    await unkept()
+    limited = await persist.arestore(location + ".limited")
+    assert (limited.session_settings.limit, len(await limited.get_items(100))) == (2, 6)
+    noting = Noting("noting")
+    noting.of_old = True  # type: ignore[attr-defined]
+    assert await persist.arestore(location + ".noting", into=noting) is noting
+    assert (noting.customer, hasattr(noting, "of_old"), len(await noting.get_items())) == ("Ada", False, 1)
+    try:
+        await persist.arestore(location + ".noting")
+    except persist.PersistConfigurationError as error:
+        assert "is a Noting" in str(error), error
+        assert error.hint, error
+    else:
+        raise AssertionError("the customer would be lost")
     done: list[str] = []
     agent = waiting(done)
     state = await persist.arestore(location + ".run", into=agent)

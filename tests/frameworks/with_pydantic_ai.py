@@ -36,6 +36,7 @@ class City(BaseModel):
 @dataclasses.dataclass
 class Place:
     name: str
+    at: tuple[float, float] = (50.7, 7.1)
 
 
 RETURNED: dict[str, Any] = {"model": City(name="Bonn"), "dataclass": Place("Bonn"), "tuple": ("Bonn", [City(name="x")])}
@@ -85,6 +86,14 @@ def save(location: str) -> None:
         assert "of pydantic-ai-slim can't be saved, at state['history'][0]" in str(error), error
     else:
         raise AssertionError("messages in a dict would be dicts")
+    noted = second.all_messages()
+    noted[0].note = "check this"  # type: ignore[attr-defined]
+    try:
+        persist.snapshot(noted, location + ".noted")
+    except persist.PersistTypeError as error:
+        assert "would change the messages from number 0" in str(error), error
+    else:
+        raise AssertionError("the note would be lost")
     # With its own model for tests.
     tested = Agent(TestModel(custom_output_text="tested")).run_sync("test")
     persist.snapshot(tested, location + ".tested", check=True)

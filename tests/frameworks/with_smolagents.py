@@ -7,9 +7,12 @@ import enum
 from typing import Any
 
 import persist
-from smolagents import ChatMessage, CodeAgent, MessageRole, Model
+import PIL.Image
+from smolagents import ChatMessage, CodeAgent, MessageRole, Model, ToolCallingAgent
+from smolagents.agent_types import AgentImage, AgentText
 from smolagents.memory import ActionStep
-from smolagents.monitoring import Timing
+from smolagents.monitoring import Timing, TokenUsage
+from smolagents.utils import AgentError, AgentExecutionError
 from turns import FIRST, SECOND, THIRD, answer, check, main
 
 
@@ -49,8 +52,33 @@ class Noting(CodeAgent):
         self.client = object()
 
 
+class Written(Model):
+    """Writes the same code in each step."""
+
+    def __init__(self, code: str = "final_answer('ready')") -> None:
+        super().__init__()
+        self.code = code
+
+    def generate(self, messages: list[ChatMessage], **others: Any) -> ChatMessage:
+        content = f"<code>\n{self.code}\n</code>"
+        return ChatMessage(role=MessageRole.ASSISTANT, content=content, token_usage=TokenUsage(7, 3))
+
+
+class OddError(AgentError):
+    """An error of a user's own."""
+
+
 def agent() -> CodeAgent:
     return CodeAgent(tools=[], model=Told(), verbosity_level=0)
+
+
+def managing(code: str = "final_answer('ready')") -> CodeAgent:
+    """An agent that manages one, which manages one."""
+    below: list[Any] = []
+    for name in ("inner", "outer"):
+        described = {"name": name, "description": name, "managed_agents": below}
+        below = [CodeAgent(tools=[], model=Written(), verbosity_level=-1, **described)]
+    return CodeAgent(tools=[], model=Written(code), managed_agents=below, verbosity_level=-1)
 
 
 def save(location: str) -> None:
@@ -64,11 +92,108 @@ def save(location: str) -> None:
     noted.state["document"] = "the text to work on"
     noted.notes.append("call back on Monday")
     noted.memory.steps.append(ActionStep(step_number=1, timing=Timing(1.0, 2.0), action_output=Color.RED))
+    # A step whose code ends in a function: code is no data.
+    noted.memory.steps.append(ActionStep(step_number=2, timing=Timing(1.0, 2.0), action_output=lambda: 1))
     refused("with_smolagents.Color", noted, location + ".noted")
     persist.register(Color)
     persist.snapshot(noted, location + ".noted", check=True)
     noted.memory.steps.append(NotedStep(step_number=1, timing=Timing(1.0, 2.0), note="check this"))
     refused("with_smolagents.NotedStep", noted, location + ".step")
+    save_more(location)
+
+
+CODE = """
+import math, re
+pattern = re.compile("a")
+total, nothing, seen = 5, None, {1, 2}
+report = outer(task="help")
+final_answer(total)
+"""
+
+
+def save_more(location: str) -> None:
+    """What an agent has beside its own steps and state."""
+    asked = managing(CODE)
+    asked.run("work", additional_args={"document": ["the text"]})
+    outer = asked.managed_agents["outer"]
+    outer.managed_agents["inner"].state["found"] = AgentText("it")
+    outer.memory.note = "check this"
+    picture = PIL.Image.effect_noise((64, 64), 90)
+    error = AgentExecutionError("failed", asked.logger)
+    error.attempts = 3
+    for _ in range(20):
+        step = ActionStep(step_number=1, timing=Timing(1.0, 2.0), observations_images=[picture], error=error)
+        step.seen_by = {"who": ("Ada",)}
+        asked.memory.steps.append(step)
+    asked.state["picture"] = AgentImage(picture)
+    saved = persist.snapshot(asked, location + ".managing", check=True)
+    assert saved.uncompressed_size < 100_000, saved.uncompressed_size
+    persist.snapshot(asked.memory, location + ".memory", check=True)
+    for mode in ("I;16B", "CMYK"):
+        asked.state["picture"] = PIL.Image.new(mode, (1, 1))
+        refused_for(f"the mode {mode}", asked, location)
+    del asked.state["picture"]
+    asked.memory.steps[-1].error = OddError("odd", asked.logger)
+    refused_for("OddError", asked, location)
+    outer.managed_agents["asked"] = asked
+    refused_for("among those that it manages", asked, location)
+
+
+def restore_more(location: str) -> None:
+    asked = persist.restore(location + ".managing", into=managing())
+    outer = asked.managed_agents["outer"]
+    assert [type(step).__name__ for step in outer.memory.steps] == ["TaskStep", "ActionStep"]
+    assert outer.memory.note == "check this"
+    found = outer.managed_agents["inner"].state["found"]
+    assert type(found) is AgentText
+    assert found == "it"
+    variables = asked.python_executor.state
+    assert {name: variables[name] for name in ("total", "nothing", "seen")} == {
+        "total": 5,
+        "nothing": None,
+        "seen": {1, 2},
+    }
+    assert "math" not in variables
+    assert "pattern" not in variables
+    assert asked.state["document"] == ["the text"]
+    assert asked.monitor.get_total_token_counts() == TokenUsage(7, 3)
+    assert len(asked.monitor.step_durations) == 1
+    assert (asked.task or "").startswith("work\n")
+    assert asked.step_number == 2
+    steps = asked.memory.steps[-20:]
+    assert all(step.error.attempts == 3 and step.seen_by == {"who": ("Ada",)} for step in steps)
+    (picture,) = {id(step.observations_images[0]): step.observations_images[0] for step in steps}.values()
+    assert (picture.mode, picture.size) == ("L", (64, 64))
+    assert type(asked.state["picture"]) is AgentImage
+    assert asked.state["picture"].to_raw() is picture
+    data = persist.restore(location + ".managing")
+    assert data[-1]["observations_images"][0]["png"].startswith(b"\x89PNG")
+    kept = agent().memory
+    persist.restore(location + ".memory", into=kept)
+    assert len(kept.steps) == len(asked.memory.steps)
+    misfit("its managed_agents", location + ".managing", agent())
+    misfit("the agent's memory", location + ".managing", ToolCallingAgent([], Told(), verbosity_level=0))
+
+
+def misfit(hint: str, location: str, into: Any) -> None:
+    try:
+        persist.restore(location, into=into)
+    except persist.PersistConfigurationError as error:
+        assert error.hint is not None
+        assert error.hint.endswith(hint), error.hint
+    else:
+        raise AssertionError(hint)
+    assert not into.memory.steps
+    assert not into.state
+
+
+def refused_for(says: str, agent: Any, location: str) -> None:
+    try:
+        persist.snapshot(agent, location + ".odd")
+    except persist.PersistTypeError as error:
+        assert says in str(error), error
+    else:
+        raise AssertionError(says)
 
 
 def refused(says: str, agent: Any, location: str) -> None:
@@ -92,7 +217,8 @@ def restore(location: str) -> None:
     persist.restore(location + ".noted", into=noted)
     assert noted.state == {"document": "the text to work on"}
     assert noted.notes == ["call back on Monday"]
-    assert noted.memory.steps[0].action_output is Color.RED
+    assert [step.action_output for step in noted.memory.steps] == [Color.RED, None]
+    restore_more(location)
 
 
 if __name__ == "__main__":

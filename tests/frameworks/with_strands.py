@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import json
 import os
 from collections.abc import AsyncGenerator
 from typing import Any
 
 import persist
 from persist.strands import StoredBytes
-from strands import Agent
+from strands import Agent, ToolContext, tool
 from strands.models import Model
 from turns import FIRST, SECOND, THIRD, answer, check, main
 
@@ -49,6 +51,64 @@ class Noting(Agent):
         self.notes: list[Any] = []
 
 
+class Calling(Told):
+    """Calls the first tool once a turn."""
+
+    async def stream(
+        self, messages: Any, tool_specs: Any = None, *rest: Any, **others: Any
+    ) -> AsyncGenerator[Any, None]:
+        if any("toolResult" in block for block in messages[-1]["content"]):
+            async for event in super().stream(messages):
+                yield event
+            return
+        named = {"name": tool_specs[0]["name"], "toolUseId": f"call {len(messages)}"}
+        yield {"messageStart": {"role": "assistant"}}
+        yield {"contentBlockStart": {"start": {"toolUse": named}}}
+        yield {"contentBlockDelta": {"delta": {"toolUse": {"input": json.dumps({"input": "help", "text": "help"})}}}}
+        yield {"contentBlockStop": {}}
+        yield {"messageStop": {"stopReason": "tool_use"}}
+        yield {
+            "metadata": {"usage": {"inputTokens": 3, "outputTokens": 2, "totalTokens": 5}, "metrics": {"latencyMs": 7}}
+        }
+
+
+@dataclasses.dataclass
+class Reason:
+    why: str
+
+
+@tool(context=True)
+def permit(text: str, tool_context: ToolContext) -> str:
+    """What a person has to allow."""
+    return f"{text}: {tool_context.interrupt('permit', reason=Reason(text))}"
+
+
+@tool
+def read(text: str) -> str:
+    """What is too long for a model."""
+    return f"{text} " * 5000
+
+
+def helped() -> Agent:
+    """An agent with one that keeps its conversation, and asks for a permit."""
+    helper = Agent(model=Calling(), callback_handler=None, name="helper", tools=[permit])
+    return Agent(model=Calling(), callback_handler=None, tools=[helper.as_tool(preserve_context=True)])
+
+
+def helper_of(asked: Agent) -> Agent:
+    found: Agent = asked.tool_registry.registry["helper"].agent
+    return found
+
+
+def reading() -> Agent:
+    """An agent whose manager of the context puts contents away."""
+    return Agent(model=Calling(), callback_handler=None, tools=[read], context_manager="auto")
+
+
+def put_away(asked: Agent) -> Any:
+    return asyncio.run(asked.context_manager.stash.take_snapshot())
+
+
 def ask(asked: Agent, text: str) -> str:
     return str(asked(text)).strip()
 
@@ -71,6 +131,63 @@ def save(location: str) -> None:
         assert "at state['own']['notes'][1]" in str(error), error
     else:
         raise AssertionError("an object can't be saved")
+    save_more(location)
+
+
+def save_more(location: str) -> None:
+    """What Strands keeps beside an agent's own messages."""
+    asked = helped()
+    assert asked("help me").stop_reason == "interrupt"
+    try:
+        persist.snapshot(asked, location + ".helped")
+    except persist.PersistTypeError as error:
+        assert "Reason" in str(error), error
+    else:
+        raise AssertionError("a reason's class has to be registered")
+    persist.register(Reason)
+    persist.snapshot(asked, location + ".helped", check=True)
+    helper = helper_of(asked)
+    helper.tool_registry.register_tool(asked.as_tool(name="boss", preserve_context=True))
+    try:
+        persist.snapshot(asked, location + ".circle")
+    except persist.PersistTypeError as error:
+        assert "a tool of itself" in str(error), error
+    else:
+        raise AssertionError("agents can't be tools of each other")
+    reader = reading()
+    reader("read it")
+    reader("read it again")
+    assert "[Stashed] [ref: " in str(reader.messages)
+    persist.snapshot(reader, location + ".reading", check=True)
+    persist.snapshot(put_away(reader), location + ".away")
+
+
+def restore_more(location: str) -> None:
+    persist.register(Reason)
+    asked = persist.restore(location + ".helped", into=helped())
+    assert asked.event_loop_metrics.cycle_count == 1
+    assert asked.event_loop_metrics.accumulated_usage["totalTokens"] == 5
+    ((key, interrupt),) = asked._interrupt_state.interrupts.items()
+    assert interrupt.reason == Reason("help"), interrupt
+    assert len(helper_of(asked).messages) == 2
+    answered = asked([{"interruptResponse": {"interruptId": key, "response": "yes"}}])
+    assert answered.stop_reason == "end_turn"
+    assert "help: yes" in str(helper_of(asked).messages[2])
+    refused("its tools", location + ".helped", agent())
+    refused("its context_manager", location + ".reading", agent())
+    reader = persist.restore(location + ".reading", into=reading())
+    assert put_away(reader) == persist.restore(location + ".away")
+
+
+def refused(hint: str, location: str, into: Agent) -> None:
+    try:
+        persist.restore(location, into=into)
+    except persist.PersistConfigurationError as error:
+        assert error.hint is not None
+        assert error.hint.endswith(hint), error.hint
+    else:
+        raise AssertionError(hint)
+    assert not into.messages
 
 
 async def stored(folder: str) -> None:
@@ -93,6 +210,7 @@ def restore(location: str) -> None:
     noted = Noting()
     persist.restore(location + ".noted", into=noted)
     assert noted.notes == ["call back on Monday"]
+    restore_more(location)
     asyncio.run(stored(os.path.dirname(location)))
 
 

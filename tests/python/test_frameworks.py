@@ -4,6 +4,8 @@ one process, restored by another. The programs are in tests/frameworks.
 
 from __future__ import annotations
 
+import concurrent.futures
+import json
 import os
 import shutil
 import subprocess
@@ -78,6 +80,44 @@ def test_an_agent_goes_on_in_another_process(name: str, s3: Any) -> None:
     run(python, program, "save", location)
     assert persist.get_metadata(location).adapter is not None
     assert "knows the first two" in run(python, program, "restore", location)
+
+
+@pytest.fixture(scope="module")
+def matrix(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
+    """What each framework's agents come to, by column; see tests/frameworks/cells.py."""
+
+    def row(name: str) -> dict[str, str]:
+        python, program = environment(name), PROGRAMS / f"cells_{name}.py"
+        location = tmp_path_factory.mktemp(name)
+        run(python, program, "save", location)
+        came_to: dict[str, str] = json.loads(run(python, program, "restore", location).splitlines()[-1])
+        return came_to
+
+    # Two processes at a time: most of it is imports.
+    with concurrent.futures.ThreadPoolExecutor(2) as threads:
+        return dict(zip(MODULES, threads.map(row, MODULES), strict=True))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_nothing_is_lost_in_silence(name: str, matrix: dict[str, dict[str, str]]) -> None:
+    lost = {column: cell for column, cell in matrix[name].items() if not cell.startswith(("ok", "refused at save: "))}
+    assert len(matrix[name]) == 6
+    assert not lost
+
+
+def test_the_page_has_the_matrix(matrix: dict[str, dict[str, str]], capsys: pytest.CaptureFixture[str]) -> None:
+    page = " ".join(GUIDE.read_text().split())
+    headings = {name: heading for heading, (name, _) in PRELUDES.items()}
+    lines = [f"| | {' | '.join(matrix['langchain'])} |"]
+    for name, cells in matrix.items():
+        short = [cell.partition(":")[0].removesuffix(" at save") for cell in cells.values()]
+        lines.append(f"| {headings[name]} | {' | '.join(short)} |")
+        # What there is to say beside that is said in the framework's section.
+        lines.extend(f"{headings[name]}, {column}: {cell}" for column, cell in cells.items() if cell != "ok")
+    with capsys.disabled():
+        print("\n\nSaved by one process, gone on with by another:", *lines, sep="\n")
+    missing = [line for line in lines if line.startswith("|") and line not in page]
+    assert not missing
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -34,6 +34,8 @@ def same(one: Any, other: Any, depth: int = 0) -> bool:
         return bool(one == other) or (one != one and other != other)
     if hasattr(cls, "__dataclass_fields__") and isinstance(one, cls):
         names = [field.name for field in dataclasses.fields(cls) if not field.name.startswith("_")]
+        if not _attributes(other) <= _attributes(one) | {*names}:
+            return False
         return all(same(getattr(one, name, None), getattr(other, name, None), depth + 1) for name in names)
     if type(one) is not cls:
         return False
@@ -49,8 +51,15 @@ def same(one: Any, other: Any, depth: int = 0) -> bool:
     if issubclass(cls, (str, bytes, bytearray, set, frozenset, Enum)):
         return bool(one == other)
     if hasattr(cls, "model_fields"):
+        if not _attributes(other) <= _attributes(one):
+            return False
         return same(_fields(one), _fields(other), depth + 1)
     return bool(one == other) or getattr(one, "__dict__", 0) == getattr(other, "__dict__", 1)
+
+
+def _attributes(value: Any) -> set[str]:
+    """The names of its attributes, but for those that are its own business."""
+    return {name for name in getattr(value, "__dict__", ()) if not name.startswith("_")}
 
 
 def _fields(model: Any) -> dict[str, Any]:

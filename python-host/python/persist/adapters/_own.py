@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import inspect
 import weakref
 from typing import Any
 
@@ -14,20 +15,41 @@ def own_attributes(agent: Any, base: type) -> dict[str, Any]:
     user's subclass. Its ``__persist_exclude__`` names the ones that belong to the
     code, such as a client.
     """
-    kept = _kept_out(type(agent), base)
-    return {name: item for name, item in vars(agent).items() if name not in kept}
+    cls = type(agent)
+    kept = _kept_out(cls, base)
+    own = {name: item for name, item in {**vars(agent), **_private(agent)}.items() if name not in kept}
+    wrong = next((name for name in own if _hides_code(cls, name)), None)
+    if wrong is not None:
+        raise PersistTypeError(
+            f"an attribute can't be saved: {wrong} hides what belongs to the code of {cls.__qualname__}",
+            "invalid-argument",
+            hint=f"add {wrong!r} to the class's __persist_exclude__, or give it another name",
+        )
+    return own
+
+
+def _hides_code(cls: type, name: str) -> bool:
+    """Whether an attribute would hide a method or property of the class."""
+    there = inspect.getattr_static(cls, name, None)
+    return name.startswith("__") or callable(there) or isinstance(there, (property, staticmethod, classmethod))
+
+
+def _private(agent: Any) -> dict[str, Any]:
+    """The private attributes of a pydantic model, which are kept by themselves."""
+    private: dict[str, Any] | None = getattr(agent, "__pydantic_private__", None)
+    return {} if private is None else private
 
 
 def check_own_attributes(agent: Any, base: type, own: Any) -> None:
     """Refuses attributes that an agent can't be given."""
-    if not isinstance(own, dict) or any(not isinstance(name, str) or name.startswith("__") for name in own):
+    if not isinstance(own, dict) or any(not isinstance(name, str) for name in own):
         raise PersistIntegrityError(
             "Format error: the agent's own attributes are not valid",
             "invalid-format",
             hint="restore with plain=True to see what it holds",
         )
     kept = _kept_out(type(agent), base)
-    wrong = next((name for name in own if name in kept or hasattr(type(agent), name)), None)
+    wrong = next((name for name in own if name in kept or _hides_code(type(agent), name)), None)
     if wrong is not None:
         raise PersistTypeError(
             f"the state has an attribute {wrong!r}, which belongs to the code of this agent",
@@ -38,16 +60,21 @@ def check_own_attributes(agent: Any, base: type, own: Any) -> None:
 
 def set_own_attributes(agent: Any, base: type, own: dict[str, Any]) -> None:
     """Gives an agent these attributes, which were checked, and no others of its own."""
-    for name in own_attributes(agent, base):
-        del vars(agent)[name]
-    vars(agent).update(own)
+    private, kept = _private(agent), _kept_out(type(agent), base)
+    for name in [*vars(agent), *private]:
+        if name not in kept:
+            vars(agent).pop(name, None)
+            private.pop(name, None)
+    known = getattr(type(agent), "__private_attributes__", ())
+    for name, item in own.items():
+        (private if name in known else vars(agent))[name] = item
 
 
 def _kept_out(cls: type, base: type) -> set[str]:
     """The attributes that are not the user's, or that the user keeps out."""
     kept = _known.get(cls)
     if kept is None:
-        kept = _known[cls] = {*getattr(cls, "__persist_exclude__", ()), *_framework_names(cls, base)}
+        kept = _known[cls] = {"__orig_class__", *getattr(cls, "__persist_exclude__", ()), *_framework_names(cls, base)}
     return kept
 
 
@@ -61,6 +88,8 @@ def _framework_names(cls: type, base: type) -> set[str]:
     for known in cls.__mro__:
         if known.__module__.partition(".")[0] == framework:
             names.update(vars(known))
+            # Of a pydantic model.
+            names.update(getattr(known, "__pydantic_fields__", ()), getattr(known, "__private_attributes__", ()))
             for item in vars(known).values():
                 code = getattr(getattr(item, "fget", item), "__code__", None)
                 if code is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from agent_framework import AgentSession
+from agent_framework import AgentSession, Content, Message
 
 from persist._adapter import Adapter
 from persist.adapters._compare import is_data, same
@@ -26,26 +26,38 @@ class AgentFrameworkAdapter(Adapter):
         return isinstance(agent, AgentSession) or (isinstance(agent, type) and issubclass(agent, AgentSession))
 
     def save(self, agent: Any) -> Any:
-        """What it says of itself."""
-        state = agent.to_dict()
+        """What it says of itself, and the registered types that are in its state."""
+        written = copy.copy(agent)
+        written.state = _written(agent.state)
+        state = written.to_dict()
         # What the framework has no way to write stays as it is, or loses its type.
         again = type(agent).from_dict(copy.deepcopy(state))
-        if not is_data(state) or again.to_dict() != state or not same(again.state, agent.state):
+        kept, made = state.get("state", {}), again.state
+        wrong = [
+            name
+            for name, item in written.state.items()
+            if name not in made or not is_data(kept.get(name)) or not same(_fields(made[name]), _fields(item))
+        ]
+        if wrong or not is_data(state) or again.to_dict() != state:
             raise PersistTypeError(
-                "AgentSession.to_dict and from_dict would change this session's state",
+                "AgentSession.to_dict and from_dict would change this session's state"
+                + "".join(f"[{name!r}]" for name in wrong[:1]),
                 "invalid-argument",
-                hint="register the types in session.state with agent_framework.register_state_type(…)",
+                hint="register the types in session.state with agent_framework.register_state_type(…), "
+                "and keep plain data in its messages",
             )
         own = own_attributes(agent, AgentSession)
-        if type(agent) is AgentSession and not own:
+        types = _types(kept, made)
+        if type(agent) is AgentSession and not own and not types:
             return state
-        return {"session": state, "class": type(agent).__qualname__, "own": own}
+        return {"session": state, "class": type(agent).__qualname__, "own": own, "types": types}
 
     def restore(self, state: Any, into: Any = None) -> Any:
         """A session, or the one that is passed with the state."""
-        own, name = {}, None
+        own, name, types = {}, None, {}
         if isinstance(state.get("session"), dict) and "own" in state:
-            state, own, name = state["session"], state["own"], state.get("class")
+            own, name, types = state["own"], state.get("class"), state.get("types", {})
+            state = state["session"]
         if into is None:
             if name not in (None, AgentSession.__qualname__):
                 raise PersistConfigurationError(
@@ -56,6 +68,14 @@ class AgentFrameworkAdapter(Adapter):
             into = AgentSession
         cls: Any = into if isinstance(into, type) else type(into)
         session = cls.from_dict(state)
+        found = _types(state.get("state"), session.state)
+        unknown = next((type_id for type_id in types if type_id not in found), None)
+        if unknown is not None:
+            raise PersistConfigurationError(
+                f"session.state holds a {types[unknown]}, which is not registered here",
+                "invalid-argument",
+                hint=f"first agent_framework.register_state_type({types[unknown]}, type_id={unknown!r})",
+            )
         check_own_attributes(session, AgentSession, own)
         set_own_attributes(session, AgentSession, own)
         if into is cls:
@@ -63,6 +83,54 @@ class AgentFrameworkAdapter(Adapter):
         into.__dict__.clear()
         into.__dict__.update(session.__dict__)
         return into
+
+
+def _written(value: Any) -> Any:
+    """What the framework writes of a state: of messages not what a provider returned as
+    it was, and for the text of an exception a marker.
+    """
+    if isinstance(value, (Message, Content)):
+        made = copy.copy(value)
+        fields = {
+            # Sequences of these come back as lists.
+            name: list(item) if name in ("annotations", "items") and type(item) is tuple else item
+            for name, item in vars(value).items()
+        }
+        vars(made).update(_written(fields), raw_representation=None)
+        if isinstance(made, Content):
+            if made.exception is not None:
+                made.exception = made.to_dict()["exception"]
+            if type(made.annotations) is list:
+                # Here its to_dict leaves it.
+                for annotation in made.annotations:
+                    annotation.pop("raw_representation", None)
+        return made
+    if type(value) is dict:
+        return {name: _written(item) for name, item in value.items()}
+    return [_written(item) for item in value] if type(value) is list else value
+
+
+def _fields(value: Any) -> Any:
+    """The classes and fields of the messages in a state."""
+    if isinstance(value, (Message, Content)):
+        return [type(value), _fields(vars(value))]
+    if type(value) is dict:
+        return {name: _fields(item) for name, item in value.items()}
+    return [_fields(item) for item in value] if type(value) is list else value
+
+
+def _types(data: Any, made: Any) -> dict[str, str]:
+    """The classes of what was made of data by types that the user registered, by the
+    types' names. A framework that does not know a type leaves its data as it is.
+    """
+    if type(data) is dict and type(made) is not dict:
+        return {} if isinstance(made, Message) else {str(data.get("type")): type(made).__qualname__}
+    pairs: Any = ()
+    if type(data) is dict:
+        pairs = ((item, made.get(name)) for name, item in data.items())
+    elif type(data) is list and type(made) is list:
+        pairs = zip(data, made, strict=True)
+    return {type_id: name for pair in pairs for type_id, name in _types(*pair).items()}
 
 
 ADAPTERS = (AgentFrameworkAdapter(),)

@@ -1,14 +1,31 @@
-"""AutoGen: agents and teams, by their own ``save_state`` and ``load_state``."""
+"""AutoGen: agents and teams, by their own ``save_state`` and ``load_state``, and what
+these leave out.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from autogen_agentchat.agents import BaseChatAgent
+from autogen_agentchat.agents import AssistantAgent, BaseChatAgent
 from autogen_agentchat.base import ChatAgent, Team
+from autogen_core import AgentId, ComponentBase, Image, SingleThreadedAgentRuntime
+from autogen_core.memory import ListMemory, Memory, MemoryContent, MemoryMimeType
+from autogen_core.model_context import ChatCompletionContext, ChatCompletionContextState
+from autogen_core.models import ChatCompletionClient
+from pydantic import BaseModel
 
 from persist._adapter import Adapter
+from persist.adapters._compare import same
+from persist.adapters._own import check_own_attributes, own_attributes, set_own_attributes
 from persist.errors import PersistConfigurationError, PersistTypeError
+
+_BESIDE = "persist_beside"
+"""The field of a state that has what AutoGen leaves out, by the paths of agents and teams."""
+_COVERED = {"CodeExecutorAgent", "MessageFilterAgent", "UserProxyAgent"}
+"""AutoGen's agents that say they have no state: of what they hold, it is saved here."""
+_TRIGGERED = "_triggered_activation_groups"
+"""What the manager of a graph knows of the edges that made a node ready."""
 
 
 class AutoGenAdapter(Adapter):
@@ -23,10 +40,11 @@ class AutoGenAdapter(Adapter):
         return isinstance(agent, (ChatAgent, Team))
 
     async def save(self, agent: Any) -> Any:
-        """What it says of its state."""
-        for one in [agent, *getattr(agent, "_participants", ())]:
+        """What it says of its state, and what AutoGen leaves out."""
+        for one in _all(agent).values():
             _refuse_forgetful(one)
-        return dict(await agent.save_state())
+            await _refuse_changed(one)
+        return await _saved(agent)
 
     async def restore(self, state: Any, into: Any = None) -> Any:
         """The agent or team, with the state."""
@@ -36,28 +54,236 @@ class AutoGenAdapter(Adapter):
                 "invalid-argument",
                 hint="make the agent or team as before, and pass it: into=team",
             )
-        before = await into.save_state()
+        before = await _saved(into)
         try:
-            await into.load_state(state)
+            await _load(into, state)
         except BaseException:
             # Of a team some agents may have it already.
-            await into.load_state(before)
+            await _load(into, before)
             raise
         return into
 
 
-def _refuse_forgetful(agent: Any) -> None:
-    """Refuses an agent of the user's own class that says it has no state, because
-    nobody wrote what its state is.
+async def _saved(agent: Any) -> dict[str, Any]:
+    """What is saved of an agent or a team."""
+    state = dict(await agent.save_state())
+    beside = {path: kept for path, one in _all(agent).items() if (kept := await _kept(one))}
+    return {**state, _BESIDE: beside} if beside else state
+
+
+async def _load(agent: Any, saved: dict[str, Any]) -> None:
+    """Gives an agent or a team what was saved."""
+    beside = saved.get(_BESIDE, {})
+    known = _all(agent)
+    missing = next((path for path in beside if path not in known), None)
+    if missing is not None:
+        raise PersistConfigurationError(
+            f"the snapshot holds the state of {missing[1:]}, which is not in what it is restored into",
+            "invalid-argument",
+            hint="make the agent or team as before, with the same names and tools",
+        )
+    for path, kept in beside.items():
+        for owner, own in _own(known[path], kept):
+            check_own_attributes(owner, _autogens(owner), own)
+    for one in known.values():
+        for part in await _parts(one):
+            # A selector adds the messages that it loads to those that it has.
+            context = getattr(part, "_model_context", None)
+            if context is not None:
+                await context.clear()
+                for message in context._initial_messages or ():
+                    await context.add_message(message)
+    await agent.load_state({name: item for name, item in saved.items() if name != _BESIDE})
+    for path, kept in beside.items():
+        await _put(known[path], kept)
+
+
+def _all(agent: Any) -> dict[str, Any]:
+    """An agent or a team and all that are in it, by the paths of their names."""
+    found: dict[str, Any] = {}
+    waiting = [("", agent)]
+    for path, one in waiting:
+        if not isinstance(one, (ChatAgent, Team)) or any(one is known for known in found.values()):
+            continue
+        found[path] = one
+        waiting += [(f"{path}/{inner.name}", inner) for inner in getattr(one, "_participants", ())]
+        waiting += [(f"{path}/{name[1:]}", getattr(one, name, None)) for name in ("_team", "_wrapped_agent")]
+        tools = (tool for bench in getattr(one, "_workbench", ()) for tool in getattr(bench, "_tools", ()))
+        waiting += [(f"{path}/{tool.name}", getattr(tool, "_task_runner", None)) for tool in tools]
+    return found
+
+
+async def _kept(one: Any) -> dict[str, Any]:
+    """What an agent or a team holds that is not in what its ``save_state`` gives."""
+    kept: dict[str, Any] = {}
+    for name, owner in _owners(one).items():
+        codes = _of_code(owner)
+        kept[name] = {key: item for key, item in own_attributes(owner, _autogens(owner)).items() if key not in codes}
+    for name, part in _left_out(one).items():
+        if isinstance(part, ListMemory):
+            kept[name] = [_memory(content) for content in part.content]
+            continue
+        state = dict(await part.save_state())
+        is_empty = state.keys() <= {"type"} or ("tools" in state and not any(state["tools"].values()))
+        if not is_empty:
+            kept[name] = state
+    for part in await _parts(one):
+        if hasattr(part, _TRIGGERED):
+            kept["triggered"] = {node: sorted(groups) for node, groups in getattr(part, _TRIGGERED).items()}
+    return kept
+
+
+async def _put(one: Any, kept: dict[str, Any]) -> None:
+    """Gives an agent or a team what :func:`_kept` gave."""
+    for name, part in _left_out(one).items():
+        if name in kept and isinstance(part, ListMemory):
+            part.content = [_remembered(data) for data in kept[name]]
+        elif name in kept:
+            await part.load_state(kept[name])
+    for part in await _parts(one):
+        if hasattr(part, _TRIGGERED) and "triggered" in kept:
+            setattr(part, _TRIGGERED, {node: set(groups) for node, groups in kept["triggered"].items()})
+    for owner, own in _own(one, kept):
+        set_own_attributes(owner, _autogens(owner), {**own, **_of_code(owner)})
+
+
+def _left_out(one: Any) -> dict[str, Any]:
+    """What has a state that AutoGen does not save with its agent."""
+    found: dict[str, Any] = {}
+    base = _autogens(one)
+    if isinstance(one, ChatAgent) and not isinstance(one, AssistantAgent) and base is not BaseChatAgent:
+        found = {
+            name: getattr(one, f"_{name}") for name in ("model_context", "wrapped_agent") if hasattr(one, f"_{name}")
+        }
+    if isinstance(one, AssistantAgent):
+        found.update((f"workbench {number}", bench) for number, bench in enumerate(one._workbench))
+        memories = enumerate(one._memory or ())
+        found.update((f"memory {number}", memory) for number, memory in memories if isinstance(memory, ListMemory))
+    return found
+
+
+def _owners(one: Any) -> dict[str, Any]:
+    """The agent or team, its model context and its memories, where they are of a class of
+    the user's that does not say what its state is.
     """
-    cls = type(agent)
-    is_own = cls.__module__.partition(".")[0] != "autogen_agentchat"
-    if is_own and getattr(cls, "save_state", None) is BaseChatAgent.save_state:
+    owners = {"own": one, "own of context": getattr(one, "_model_context", None)}
+    owners.update(
+        (f"own of memory {number}", memory) for number, memory in enumerate(getattr(one, "_memory", None) or ())
+    )
+    return {
+        name: owner
+        for name, owner in owners.items()
+        if isinstance(owner, ComponentBase)
+        and not _is_autogens(type(owner))
+        and _is_autogens(getattr(owner, "save_state", Memory))
+    }
+
+
+def _of_code(owner: Any) -> dict[str, Any]:
+    """The attributes of a user's class that belong to the code: models, and what AutoGen
+    has as well.
+    """
+    own = own_attributes(owner, _autogens(owner))
+    has: list[Any] = [*_all(owner).values()]
+    for name, item in vars(owner).items():
+        if name not in own:
+            has += item if isinstance(item, list) else [item]
+    return {
+        name: item
+        for name, item in own.items()
+        if isinstance(item, ChatCompletionClient)
+        or (isinstance(item, ComponentBase) and any(item is one for one in has))
+    }
+
+
+def _own(one: Any, kept: dict[str, Any]) -> Iterable[tuple[Any, Any]]:
+    """Whose attributes were kept, and these."""
+    return [(owner, kept[name]) for name, owner in _owners(one).items() if name in kept]
+
+
+def _is_autogens(what: Any) -> bool:
+    """Whether a class or a function is AutoGen's."""
+    return what.__module__.partition(".")[0] in ("autogen_agentchat", "autogen_core", "autogen_ext")
+
+
+def _autogens(one: Any) -> Any:
+    """The class of AutoGen's that an instance is of."""
+    return next(filter(_is_autogens, type(one).__mro__), object)
+
+
+async def _parts(one: Any) -> list[Any]:
+    """What holds the messages of a team that ran: for each participant, and its manager."""
+    runtime = getattr(one, "_runtime", None)
+    if not isinstance(runtime, SingleThreadedAgentRuntime) or not getattr(one, "_initialized", False):
+        return []
+    topics = (*one._participant_topic_types, one._group_chat_manager_topic_type)
+    return [await runtime.try_get_underlying_agent_instance(AgentId(topic, one._team_id)) for topic in topics]
+
+
+def _refuse_forgetful(agent: Any) -> None:
+    """Refuses an agent that says it has no state, because nobody wrote what its state is."""
+    base = _autogens(agent)
+    is_covered = base.__name__ in _COVERED and base.__module__.startswith("autogen_agentchat.")
+    if getattr(type(agent), "save_state", None) is BaseChatAgent.save_state and not is_covered:
         raise PersistTypeError(
-            f"{cls.__qualname__} has no save_state of its own, so that AutoGen would save nothing of it",
+            f"{type(agent).__qualname__} has no save_state of its own, so that AutoGen would save nothing of it",
             "invalid-argument",
             hint="give the class save_state() and load_state(state)",
         )
+
+
+async def _refuse_changed(one: Any) -> None:
+    """Refuses messages that AutoGen would not load again as they are."""
+    pairs: list[tuple[Any, Any]] = []
+    for part in await _parts(one):
+        for message in (*getattr(part, "_message_thread", ()), *getattr(part, "_message_buffer", ())):
+            pairs.append((message, one._message_factory.create(message.dump())))
+    context = getattr(one, "_model_context", None)
+    if isinstance(context, ChatCompletionContext) and _is_autogens(type(context).save_state):
+        again = ChatCompletionContextState.model_validate(await context.save_state()).messages
+        pairs += zip(context._messages, again, strict=True)
+    for message, loaded in pairs:
+        if not same(_fields(loaded), _fields(message)):
+            raise PersistTypeError(
+                f"AutoGen would not load a {type(message).__qualname__} of {one.name} as it is",
+                "invalid-argument",
+                hint="keep to the fields that its class has, and that of its content",
+            )
+
+
+def _fields(value: Any) -> Any:
+    """The classes and fields of a message: of a picture the pixels."""
+    if isinstance(value, Image):
+        return [Image, value.image.size, value.image.tobytes()]
+    if isinstance(value, BaseModel):
+        return [type(value), {name: _fields(item) for name, item in value}]
+    if isinstance(value, list):
+        return [_fields(item) for item in value]
+    # AutoGen makes a text of it, which means the same.
+    return value.value if isinstance(value, MemoryMimeType) else value
+
+
+def _memory(content: MemoryContent) -> dict[str, Any]:
+    """What a memory holds, as data."""
+    kind = content.mime_type
+    is_picture = isinstance(content.content, Image)
+    return {
+        "content": content.content.to_base64() if is_picture else content.content,
+        "is_picture": is_picture,
+        "mime_type": kind.value if isinstance(kind, MemoryMimeType) else kind,
+        "is_known": isinstance(kind, MemoryMimeType),
+        "metadata": content.metadata,
+    }
+
+
+def _remembered(data: dict[str, Any]) -> MemoryContent:
+    """What a memory holds, of such data."""
+    content, kind = data["content"], data["mime_type"]
+    return MemoryContent(
+        content=Image.from_base64(content) if data["is_picture"] else content,
+        mime_type=MemoryMimeType(kind) if data["is_known"] else kind,
+        metadata=data["metadata"],
+    )
 
 
 ADAPTERS = (AutoGenAdapter(),)

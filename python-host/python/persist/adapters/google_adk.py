@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any
 
@@ -34,8 +34,9 @@ class GoogleADKAdapter(Adapter):
         session = Session.model_validate(state)
         again = _plain(session.model_dump())
         if again != state or not same(session, agent):
+            place = _changed(session, agent.state, agent.events) or "this one"
             raise PersistTypeError(
-                "Google ADK's own model of a session would change this one",
+                f"Google ADK's own model of a session would change {place}",
                 "invalid-argument",
                 hint="keep session.state and what tools return to JSON's types",
             )
@@ -62,6 +63,14 @@ class GoogleADKAdapter(Adapter):
         try:
             for event in events:
                 await into.append_event(started, event)
+            again = await into.get_session(**names)
+            own, _ = _by_owner(again.state, ())
+            if (place := _changed(again.model_copy(update={"state": own}), kept, events)) is not None:
+                raise PersistTypeError(
+                    f"a {type(into).__qualname__} would change {place}",
+                    "invalid-argument",
+                    hint="restore into another service, or without into to get the session alone",
+                )
         except BaseException:
             await into.delete_session(**names)
             raise
@@ -70,7 +79,8 @@ class GoogleADKAdapter(Adapter):
             owner = {"app_name": session.app_name, "user_id": session.user_id}
             setting = await into.create_session(**owner, state=shared)
             await into.delete_session(**owner, session_id=setting.id)
-        return await into.get_session(**names)
+            again = await into.get_session(**names)
+        return again
 
 
 def _shared(config: Mapping[str, Any] | None) -> tuple[str, ...]:
@@ -90,17 +100,12 @@ def _without_replay(session: Session, wanted: tuple[str, ...]) -> tuple[dict[str
     leave both as they are: a service replays what each of them changed. Those of the
     session's own keys whose last change gives what is there keep it.
     """
-    kept, shared = {}, {}
-    for key, item in session.state.items():
-        if not key.startswith(("app:", "user:", "temp:")):
-            kept[key] = item
-        elif wanted and key.startswith(wanted) and not key.startswith("temp:"):
-            shared[key] = item
+    kept, shared = _by_owner(session.state, wanted)
     changed: dict[str, Any] = {}
     for event in session.events:
         if event.actions and event.actions.state_delta:
             changed.update(event.actions.state_delta)
-    harmless = {key for key, item in changed.items() if key in kept and kept[key] == item}
+    harmless = {key for key, item in changed.items() if key in kept and same(kept[key], item)}
     events = []
     for event in session.events:
         delta = event.actions.state_delta if event.actions else None
@@ -109,6 +114,35 @@ def _without_replay(session: Session, wanted: tuple[str, ...]) -> tuple[dict[str
             event.actions.state_delta = {key: item for key, item in delta.items() if key in harmless}
         events.append(event)
     return kept, shared, events
+
+
+def _by_owner(state: Mapping[str, Any], wanted: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The session's own state, and what is wanted of the shared state."""
+    kept, shared = {}, {}
+    for key, item in state.items():
+        if not key.startswith(("app:", "user:", "temp:")):
+            kept[key] = item
+        elif wanted and key.startswith(wanted) and not key.startswith("temp:"):
+            shared[key] = item
+    return kept, shared
+
+
+def _changed(again: Session, state: Mapping[str, Any], events: Iterable[Any]) -> str | None:
+    """The first part of a session's state and events that is another one in what was
+    made of it. Services sort events by time, and may give them ids of their own.
+    """
+    for key in {**state, **again.state}:
+        if not (key in state and key in again.state and same(again.state[key], state[key])):
+            return f"session.state[{key!r}]"
+    made = sorted(again.events, key=lambda event: event.timestamp)
+    given = sorted(enumerate(events), key=lambda numbered: numbered[1].timestamp)
+    if len(made) != len(given):
+        return "the number of events"
+    own = {"id": "", "timestamp": 0.0}
+    for new, (at, event) in zip(made, given, strict=True):
+        if not same(new.model_copy(update=own), event.model_copy(update=own)):
+            return f"session.events[{at}]"
+    return None
 
 
 def _plain(value: Any) -> Any:

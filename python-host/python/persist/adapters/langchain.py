@@ -1,21 +1,28 @@
 """LangChain: messages, prompts and everything that is ``Serializable``, anywhere
 in a state.
 
-Each value is written where it stands, with its class and its arguments; what is
-in the arguments is written as any value is, so that nothing in them is ever
-taken for an object of LangChain.
+Each value is written where it stands, with its class and what it holds; what is
+in that is written as any value is, so that nothing in it is ever taken for an
+object of LangChain. Data, such as messages and documents, come back as they were,
+without their validators. What runs or has secrets is written as LangChain writes
+it, by its arguments, and made anew of them.
 """
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
 from langchain_core import messages
+from langchain_core.agents import AgentAction, AgentFinish
+from langchain_core.documents.base import BaseMedia
 from langchain_core.load.load import Reviver, default_init_validator
 from langchain_core.load.serializable import Serializable
+from langchain_core.outputs import Generation
 from langchain_core.runnables import Runnable
 
+from persist import _models
 from persist._adapter import PartAdapter
 from persist._copies import copied
 from persist.errors import PersistConfigurationError, PersistIntegrityError, PersistTypeError
@@ -70,6 +77,8 @@ class LangChainAdapter(PartAdapter):
                 "invalid-argument",
                 hint="save its arguments, and make it anew of them",
             )
+        if _is_data(cls) and not value.lc_secrets:
+            return {"class": list(cls.lc_id()), "filled": True, **_without_defaults(value, cls)}
         made = value.to_json()
         arguments, secrets = {**(value.__pydantic_extra__ or {}), **made["kwargs"]}, {}
         for path, secret in value.lc_secrets.items():
@@ -102,7 +111,8 @@ class LangChainAdapter(PartAdapter):
         path, arguments = fields.get("class"), fields["value"]
         if not isinstance(path, list) or not isinstance(arguments, dict) or not all(isinstance(p, str) for p in path):
             raise PersistIntegrityError("Format error: an object of LangChain in it is not valid", "invalid-format")
-        secrets, given = fields.get("secrets", {}), options.get("secrets", {})
+        is_filled = fields.get("filled") is True
+        secrets, given = {} if is_filled else fields.get("secrets", {}), options.get("secrets", {})
         arguments = dict(arguments)
         for place, secret in secrets.items():
             if secret not in given:
@@ -117,8 +127,10 @@ class LangChainAdapter(PartAdapter):
                 holder = holder.setdefault(name, {})
             holder[last] = given[secret]
         mode, classes = self._allowed(options)
+        known = classes.get(tuple(path))
+        if known is not None and is_filled and _is_data(known):
+            return _models.made(known, fields)
         try:
-            known = classes.get(tuple(path))
             if known is not None:
                 default_init_validator(tuple(path), arguments)
                 made = known(**arguments)
@@ -136,12 +148,55 @@ class LangChainAdapter(PartAdapter):
                 "invalid-argument",
                 hint=f"add {name} to allowed_objects=[…] if you trust who wrote it, or pass plain=True to get its data",
             ) from error
+        if is_filled and _is_data(type(made)):
+            return _models.made(type(made), fields)
         # A secret goes where its class keeps it, and not into what is shown.
         if any(made.lc_secrets.get(place) != secret for place, secret in secrets.items()):
             raise PersistIntegrityError(
                 f"Format error: a {path[-1]} in it has secrets where there are none", "invalid-format"
             )
         return made
+
+
+_DATA = (messages.BaseMessage, BaseMedia, Generation, AgentAction, AgentFinish)
+
+
+def _is_data(cls: type) -> bool:
+    """Whether a class is one of data, and not of what runs or may have secrets."""
+    return issubclass(cls, _DATA) and not issubclass(cls, Runnable)
+
+
+def _without_defaults(value: Any, cls: Any) -> dict[str, Any]:
+    """What an object of data holds, but for simple fields that nobody set: they are
+    most of those of a message.
+    """
+    fields = _models.saved(value, cls, "pydantic")
+    given, defaults = value.model_fields_set, _simple_defaults(cls)
+    kept = {}
+    for name, item in fields["value"].items():
+        item = _plain(item)
+        default = defaults.get(name, _NONE)
+        if name in given or default is _NONE or type(item) is not type(default) or item != default:
+            kept[name] = item
+    fields["value"] = kept
+    if given == kept.keys() | fields.get("extra", {}).keys():
+        fields.pop("set", None)
+    else:
+        fields["set"] = sorted(given)
+    return fields
+
+
+_NONE: Any = object()
+
+_defaults: weakref.WeakKeyDictionary[type, dict[str, Any]] = weakref.WeakKeyDictionary()
+
+
+def _simple_defaults(cls: Any) -> dict[str, Any]:
+    """The defaults of a class's fields that are nothing, or empty."""
+    if cls not in _defaults:
+        found = {name: field.get_default(call_default_factory=True) for name, field in cls.model_fields.items()}
+        _defaults[cls] = {name: item for name, item in found.items() if item is None or item in ([], {})}
+    return _defaults[cls]
 
 
 def _allowed(given: Any) -> tuple[Any, dict[tuple[str, ...], Any]]:

@@ -8,10 +8,13 @@ import sys
 from typing import Any
 
 from agents import Agent, SQLiteSession
-from agents.memory import Session
+from agents.exceptions import UserError
+from agents.memory import Session, SessionSettings
 from agents.run_state import RunState
 
 from persist._adapter import Adapter
+from persist.adapters._compare import same
+from persist.adapters._own import check_own_attributes, own_attributes, set_own_attributes
 from persist.errors import PersistConfigurationError, PersistConflictError, PersistIntegrityError, PersistTypeError
 from persist.openai_agents import StoredSession
 
@@ -40,8 +43,7 @@ class OpenAIAgentsAdapter(Adapter):
     async def save(self, agent: Any) -> Any:
         """The items of a session, or a run as the SDK writes it."""
         if isinstance(agent, RunState):
-            # Refuses a context that would not come back.
-            return {"kind": _RUN, "run": agent.to_json(strict_context=True)}
+            return {"kind": _RUN, "run": await _run_of(agent)}
         store, is_encrypted = _stored(agent)
         branches = getattr(store, "list_branches", None)
         if branches is not None and len(await branches()) > 1:
@@ -51,7 +53,13 @@ class OpenAIAgentsAdapter(Adapter):
                 hint="save the items of each branch: await session.get_items(branch_id=…)",
             )
         state = {"kind": _SESSION, "session_id": agent.session_id, "items": await store.get_items(_ALL)}
-        return {**state, "encrypted": True} if is_encrypted else state
+        if is_encrypted:
+            state["encrypted"] = True
+        if (limit := getattr(getattr(agent, "session_settings", None), "limit", None)) is not None:
+            state["limit"] = limit
+        if (base := _base_of(agent)) is not None:
+            state["class"], state["own"] = type(agent).__qualname__, own_attributes(agent, base)
+        return state
 
     async def restore(self, state: Any, into: Any = None) -> Any:
         """A session; or the state of a run, for which ``into`` is its agent."""
@@ -67,8 +75,19 @@ class OpenAIAgentsAdapter(Adapter):
             raise PersistConfigurationError(
                 "the state is a session's", "invalid-argument", hint="pass a session as into, or none"
             )
+        own, base = state.get("own"), None if into is None or isinstance(into, type) else _base_of(into)
         if into is None or isinstance(into, type):
-            into = SQLiteSession(state["session_id"])
+            if own is not None:
+                raise PersistConfigurationError(
+                    f"the session is a {state.get('class')}, a class of your own",
+                    "invalid-argument",
+                    hint="make the session as before, and pass it: into=session",
+                )
+            limit = state.get("limit")
+            settings = None if limit is None else SessionSettings(limit=limit)
+            into = SQLiteSession(state["session_id"], session_settings=settings)
+        if base is not None and own is not None:
+            check_own_attributes(into, base, own)
         items, is_encrypted = state["items"], state.get("encrypted") is True
         if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
             raise PersistIntegrityError(
@@ -84,7 +103,73 @@ class OpenAIAgentsAdapter(Adapter):
                 hint="pass an EncryptedSession with the same id and the same key: into=session",
             )
         await _replace(store, items)
+        if base is not None and own is not None:
+            set_own_attributes(into, base, own)
         return into
+
+
+def _base_of(session: Any) -> type | None:
+    """The class of the SDK that a session of a user's own class is derived from; none
+    for one of the SDK's classes, and for one that has nothing of them.
+    """
+    above = type(session).__mro__
+    if above[0].__module__.partition(".")[0] in ("agents", "persist"):
+        return None
+    bases = (cls for cls in above if cls.__module__.partition(".")[0] == "agents" and cls is not Session)
+    return next(bases, None)
+
+
+async def _run_of(state: Any) -> Any:
+    """A run as the SDK writes it. Refused is what the SDK would not take back, and
+    what it would leave out: it says so when it is too late, or not at all.
+    """
+    context = getattr(state._context, "context", None)
+    if context is not None and type(context) is not dict:
+        raise PersistTypeError(
+            f"the context of a run has to be a dict, and this one is a {type(context).__qualname__}",
+            "invalid-argument",
+            hint="pass a dict to Runner.run as the context",
+        )
+    try:
+        run = state.to_json(strict_context=True)
+    except UserError as error:
+        raise PersistTypeError(
+            f"the SDK can't write this run: {error}", "invalid-argument", hint="do what the SDK says"
+        ) from error
+    if (odd := _not_json(run, "state['run']")) is not None:
+        raise PersistTypeError(
+            f"the SDK takes back a run of JSON's types alone, and {odd}",
+            "invalid-argument",
+            hint="write it as text or a number, or keep it outside of the run",
+        )
+    again = await RunState.from_json(state._starting_agent or state._current_agent, run, strict_context=True)
+    if len(again._context._approvals) != len(state._context._approvals):
+        raise PersistTypeError(
+            "what was approved or rejected would be lost, since the SDK can't tell the run's agents apart",
+            "invalid-argument",
+            hint="give each agent a name of its own",
+        )
+    if not same(again.to_json(strict_context=True), run):
+        raise PersistTypeError(
+            "the SDK's own form of a run would change this one",
+            "invalid-argument",
+            hint="save the run's session instead",
+        )
+    return run
+
+
+def _not_json(value: Any, path: str) -> str | None:
+    """What is none of JSON's types, and where; ``None`` if all is."""
+    if type(value) is dict:
+        if (key := next((key for key in value if type(key) is not str), None)) is not None:
+            return f"{path} has the key {key!r}"
+        parts = ((f"{path}[{key!r}]", item) for key, item in value.items())
+    elif type(value) is list:
+        parts = ((f"{path}[{at}]", item) for at, item in enumerate(value))
+    else:
+        is_json = value is None or type(value) in (str, int, float, bool)
+        return None if is_json else f"{path} is a {type(value).__qualname__}"
+    return next((odd for place, item in parts if (odd := _not_json(item, place)) is not None), None)
 
 
 def _stored(session: Any) -> tuple[Any, bool]:

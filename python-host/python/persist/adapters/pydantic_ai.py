@@ -98,7 +98,7 @@ def _returned(value: Any) -> Any:
     if cls.__module__.partition(".")[0] == "pydantic_ai":
         return value
     if isinstance(value, BaseModel) or dataclasses.is_dataclass(cls):
-        return _ANY.dump_python(value)
+        return _returned(_ANY.dump_python(value))
     if cls in (list, tuple):
         items = [_returned(item) for item in value]
         return value if cls is list and all(map(operator.is_, items, value)) else items

@@ -1,0 +1,228 @@
+"""Google ADK's row of the matrix."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from cells import MANY, PICTURE, Cell, main, told
+from google.adk.agents import LlmAgent
+from google.adk.events import Event, EventActions
+from google.adk.models import BaseLlm, LlmRequest, LlmResponse
+from google.adk.runners import Runner
+from google.adk.sessions import InMemorySessionService, Session
+from google.adk.tools import FunctionTool, ToolContext
+from google.genai import types
+
+NEW = ("id", "invocation_id", "timestamp", "last_update_time")
+"""What is random in each new event, or a time."""
+
+HEARD: list[Any] = []
+"""All that the model was told in the last run, call by call."""
+
+DONE: list[str] = []
+"""What tools have done in the last run."""
+
+SERVICE = InMemorySessionService()
+"""Where the sessions of this process are."""
+
+SHARED = {"config": {"state": ["app:", "user:"]}}
+"""Of what other sessions share, all is restored."""
+
+
+class Said(BaseLlm):
+    """Calls each of its tools once, all of them together, then says how much it heard."""
+
+    async def generate_content_async(
+        self, llm_request: LlmRequest, stream: bool = False
+    ) -> AsyncGenerator[LlmResponse, None]:
+        config = llm_request.config
+        HEARD.append(told([llm_request.contents, config.system_instruction, config.tools]))
+        parts = [part for content in llm_request.contents for part in content.parts or []]
+        called = {part.function_call.name for part in parts if part.function_call}
+        calls = [
+            types.Part(
+                function_call=types.FunctionCall(name=name, args={"city": "Turin"}), thought_signature=b"\xff signed"
+            )
+            for name in llm_request.tools_dict
+            if name not in called
+        ]
+        said = types.Part(text=f"I heard {len(llm_request.contents)} messages")
+        yield LlmResponse(
+            content=types.Content(role="model", parts=calls or [said]),
+            custom_metadata={"parts": len(parts)},
+            usage_metadata=types.GenerateContentResponseUsageMetadata(
+                prompt_token_count=len(parts), candidates_token_count=1, total_token_count=len(parts) + 1
+            ),
+        )
+
+
+@dataclasses.dataclass
+class Place:
+    name: str
+    at: tuple[float, float]
+
+
+def look_up(city: str, tool_context: ToolContext) -> dict[str, Any]:
+    """What a tool finds, which it keeps; and what it forgets."""
+    tool_context.state["seen"] = [city, b"\xff", {"wind": None}]
+    tool_context.state["step"] = None
+    return {"city": city, "degrees": 21.5, "wind": None}
+
+
+def move(city: str, tool_context: ToolContext) -> str:
+    """A tool that changes what other sessions share."""
+    tool_context.state["user:home"] = city
+    return "moved"
+
+
+def photo(city: str) -> types.Part:
+    """A tool that answers with a picture."""
+    return types.Part.from_bytes(data=PICTURE, mime_type="image/png")
+
+
+def pay(city: str) -> str:
+    """What a person has to allow."""
+    DONE.append(city)
+    return f"paid in {city}"
+
+
+def visit(city: str, tool_context: ToolContext) -> str:
+    """A tool that keeps a class of its own."""
+    tool_context.state["place"] = Place(city, (45.07, 7.69))
+    return "visited"
+
+
+async def run(session: Session, message: types.Content, *tools: Any) -> list[Event]:
+    """What comes of a message."""
+    agent = LlmAgent(
+        name="helper", instruction="You help.", model=Said(model="said"), tools=list(tools), output_key="last"
+    )
+    runner = Runner(app_name=session.app_name, agent=agent, session_service=SERVICE)
+    HEARD.clear()
+    DONE.clear()
+    return [
+        event async for event in runner.run_async(user_id=session.user_id, session_id=session.id, new_message=message)
+    ]
+
+
+def say(*parts: Any) -> types.Content:
+    return types.Content(
+        role="user", parts=[types.Part(text=part) if isinstance(part, str) else part for part in parts]
+    )
+
+
+async def started(name: str, **state: Any) -> Session:
+    """A session of an app of its own, so that no cell finds what another one left."""
+    return await SERVICE.create_session(app_name=name, user_id="u", session_id="s", state=state)
+
+
+async def current(session: Session) -> Session:
+    """What the service has of a session now."""
+    names = {"app_name": session.app_name, "user_id": session.user_id}
+    found = await SERVICE.get_session(**names, session_id=session.id)
+    assert found is not None
+    return found
+
+
+async def talk(name: str, *tools: Any, said: tuple[Any, ...] = ("Hello",)) -> Session:
+    session = await started(name, **{"step": 1, "app:limit": 10})
+    await run(session, say(*said), *tools)
+    await run(session, say("And then?"), *tools)
+    return await current(session)
+
+
+async def wait() -> Session:
+    session = await started("waits")
+    await run(session, say("Pay"), look_up, FunctionTool(pay, require_confirmation=True))
+    assert not DONE
+    return await current(session)
+
+
+async def many() -> Session:
+    session = await started("long")
+    for n in range(MANY):
+        author = "helper" if n % 2 else "user"
+        event = Event(
+            author=author,
+            invocation_id=f"run {n // 2}",
+            content=types.Content(role="model" if n % 2 else "user", parts=[types.Part(text=f"message {n}")]),
+            actions=EventActions(state_delta={"step": n}),
+        )
+        await SERVICE.append_event(session, event)
+    return await current(session)
+
+
+async def go_on(session: Session, *tools: Any) -> Any:
+    return await come_to(session, say("And now?"), *tools)
+
+
+async def decide(session: Session) -> Any:
+    calls = [call for event in session.events for call in event.get_function_calls()]
+    (asked,) = [call for call in calls if call.name == "adk_request_confirmation"]
+    answer = types.FunctionResponse(id=asked.id, name=asked.name, response={"confirmed": True})
+    came_to = await come_to(
+        session,
+        say(types.Part(function_response=answer)),
+        look_up,
+        FunctionTool(pay, require_confirmation=True),
+    )
+    assert DONE == ["Turin"], DONE
+    return came_to
+
+
+async def come_to(session: Session, message: types.Content, *tools: Any) -> Any:
+    before = told(session)
+    events = await run(session, message, *tools)
+    after = await current(session)
+    old, new = after.events[: len(session.events)], after.events[len(session.events) :]
+    assert len(new) == len(events) + 1
+    return alone([before, HEARD, told(after.state), told(old), told(new, NEW), told(events, NEW)])
+
+
+def alone(value: Any) -> Any:
+    """Without what events changed of the state that other sessions share: restored,
+    they do not say it, since a service would change that state once more.
+    """
+    if isinstance(value, list):
+        return [alone(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    plain = {name: alone(item) for name, item in value.items()}
+    if delta := plain.get("state_delta"):
+        plain["state_delta"] = {name: item for name, item in delta.items() if not name.startswith(("app:", "user:"))}
+    return plain
+
+
+ROW = {
+    "plain": Cell(lambda: talk("plain"), go_on, into=lambda: SERVICE, restore=SHARED),
+    "tool call": Cell(
+        lambda: talk("tools", look_up, move),
+        lambda session: go_on(session, look_up, move),
+        into=lambda: SERVICE,
+        restore=SHARED,
+        note="but events no longer say what they changed of the state that sessions share",
+    ),
+    "approval": Cell(wait, decide, into=lambda: SERVICE, restore=SHARED),
+    "multi-modal": Cell(
+        lambda: talk(
+            "pictures",
+            photo,
+            said=("What is this?", types.Part.from_bytes(data=PICTURE, mime_type="image/png")),
+        ),
+        lambda session: go_on(session, photo),
+        into=lambda: SERVICE,
+        restore=SHARED,
+    ),
+    "custom class": Cell(
+        lambda: talk("classes", visit),
+        lambda session: go_on(session, visit),
+        into=lambda: SERVICE,
+        refused="would change session.state['place']",
+    ),
+    "5,000 messages": Cell(many, go_on, into=lambda: SERVICE, restore=SHARED),
+}
+
+if __name__ == "__main__":
+    main(ROW)
