@@ -111,7 +111,7 @@ impl<'py> Decoder<'_, 'py> {
         if kind == "tuple" && fields.len() == 2 {
             let items = fields.get_item("value")?;
             let items = items.as_ref().and_then(|items| items.cast::<PyList>().ok());
-            let items = items.ok_or_else(|| self.not_a_value("a tuple in it is damaged".to_owned()))?;
+            let items = items.ok_or_else(|| self.not_a_value("it holds an invalid tuple".to_owned()))?;
             return Ok(PyTuple::new(self.py, items.iter())?.into_any());
         }
         match &self.rebuild {
@@ -145,7 +145,7 @@ impl<'py> Decoder<'_, 'py> {
     }
 
     fn not_a_value(&self, problem: String) -> PyErr {
-        let error = PersistError::new(ErrorCode::InvalidFormat, format!("the state is no value that can be restored: {problem}"));
+        let error = PersistError::new(ErrorCode::InvalidFormat, format!("the state is not a valid value: {problem}"));
         exception(self.py, &error.hint("get its bytes with Store.load_bytes(key)"))
     }
 }

@@ -135,8 +135,9 @@ impl Operation {
         if self.is_here() {
             return Ok(());
         }
-        let error = PersistError::new(ErrorCode::InvalidArgument, "it was opened before this process was forked off, and is its parent's");
-        Err(exception(py, &error.hint("open it anew in this process")))
+        let error =
+            PersistError::new(ErrorCode::InvalidArgument, "the file was opened before this process was forked, and belongs to its parent");
+        Err(exception(py, &error.hint("open it again in this process")))
     }
 
     fn end<T>(&self, py: Python<'_>, done: Result<T, PersistError>) -> PyResult<T> {

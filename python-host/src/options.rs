@@ -17,7 +17,7 @@ fn wrong_value(py: Python<'_>, message: String, hint: &str) -> PyErr {
 
 fn unexpected(name: &str, wanted: &str, value: &Bound<'_, PyAny>) -> PyErr {
     let class = value.get_type().qualname().map_or_else(|_| "?".to_owned(), |name| name.to_string());
-    wrong_type(value.py(), &format!("{name} is {wanted}, not {class}"), &format!("pass {wanted} as {name}"))
+    wrong_type(value.py(), &format!("{name} must be {wanted}, not {class}"), &format!("pass {wanted} as {name}"))
 }
 
 /// An argument that is text.
@@ -25,7 +25,7 @@ pub(crate) fn text(name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
     let text = value.cast::<PyString>().map_err(|_| unexpected(name, "a str", value))?;
     text.to_str()
         .map(str::to_owned)
-        .map_err(|_| wrong_value(value.py(), format!("{name} has characters that are no Unicode text"), "leave out lone surrogates"))
+        .map_err(|_| wrong_value(value.py(), format!("{name} contains lone surrogates, which are not valid Unicode"), "remove them"))
 }
 
 fn integer<'py, T: FromPyObject<'py, 'py>>(name: &str, value: &'py Bound<'py, PyAny>) -> PyResult<T> {
@@ -68,7 +68,7 @@ pub(crate) fn snapshot_options(arguments: &Bound<'_, PyDict>) -> PyResult<Snapsh
                     "gzip" => Codec::Gzip,
                     "zstd" => Codec::Zstd,
                     other => {
-                        return Err(wrong_value(py, format!("the codec '{}' is not known", other.escape_debug()), "it is gzip or zstd"));
+                        return Err(wrong_value(py, format!("'{}' is not a valid codec", other.escape_debug()), "use gzip or zstd"));
                     }
                 });
             }
@@ -79,16 +79,22 @@ pub(crate) fn snapshot_options(arguments: &Bound<'_, PyDict>) -> PyResult<Snapsh
                 must_be_absent = match text(&name, &value)?.as_str() {
                     "replace" => false,
                     "fail" => true,
-                    other => return Err(wrong_value(py, format!("if_exists is not '{}'", other.escape_debug()), "it is replace or fail")),
+                    other => {
+                        return Err(wrong_value(
+                            py,
+                            format!("'{}' is not a valid value for if_exists", other.escape_debug()),
+                            "use replace or fail",
+                        ));
+                    }
                 }
             }
             "if_match" => etag = Some(text(&name, &value)?),
-            _ => return Err(wrong_type(py, &format!("the argument {name} is not known"), "leave it out")),
+            _ => return Err(wrong_type(py, &format!("unknown argument '{name}'"), "remove it")),
         }
     }
     options.precondition = match (must_be_absent, etag) {
         (true, Some(_)) => {
-            return Err(wrong_value(py, "if_exists=\"fail\" and if_match contradict each other".to_owned(), "pass one of them"));
+            return Err(wrong_value(py, "if_exists=\"fail\" and if_match cannot be used together".to_owned(), "pass one of them"));
         }
         (true, None) => Precondition::IfAbsent,
         (false, Some(etag)) => Precondition::IfMatch(etag),
@@ -145,7 +151,7 @@ fn settings(arguments: &Bound<'_, PyDict>) -> PyResult<Settings> {
                 let fsync = value.cast::<PyBool>().map_err(|_| unexpected(&name, "a bool", &value))?;
                 config.durability = if fsync.is_true() { Durability::Fsync } else { Durability::None };
             }
-            _ => return Err(wrong_type(py, &format!("the argument {name} is not known"), "leave it out")),
+            _ => return Err(wrong_type(py, &format!("unknown argument '{name}'"), "remove it")),
         }
     }
     Ok(Settings { config, mode, bucket })
@@ -164,8 +170,8 @@ impl Settings {
             _ => return Ok(()),
         };
         let contradiction = |argument: String| {
-            let error = PersistError::new(ErrorCode::InvalidArgument, format!("the location and {argument} contradict each other"));
-            Err(exception(py, &error.at(path).hint("leave out one of them")))
+            let error = PersistError::new(ErrorCode::InvalidArgument, format!("the location contradicts {argument}"));
+            Err(exception(py, &error.at(path).hint("remove one of the two")))
         };
         if let Some(mode) = self.mode.filter(|mode| *mode != backend) {
             return contradiction(format!("storage_mode=\"{mode}\""));
@@ -184,7 +190,7 @@ fn path(value: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
     let is_text = value.is_instance_of::<PyString>();
     let plain = if is_text { Ok(value.clone()) } else { py.import("os")?.call_method1("fspath", (value,)) };
     let plain = plain.ok().filter(|plain| plain.is_instance_of::<PyString>());
-    let plain = plain.ok_or_else(|| unexpected("the path", "a str or an os.PathLike of str", value))?;
+    let plain = plain.ok_or_else(|| unexpected("the path", "a str or an os.PathLike", value))?;
     let path: PathBuf = plain.extract()?;
     // What pathlib makes of a URI: a folder called 's3:'.
     let is_folded = path.to_str().is_some_and(|text| {
@@ -193,7 +199,7 @@ fn path(value: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
             .any(|scheme| text.strip_prefix(scheme).is_some_and(|rest| rest.starts_with('/') && !rest.starts_with("//")))
     });
     if is_folded {
-        let message = "this is neither a path nor a location: a scheme is followed by two slashes".to_owned();
+        let message = "this is neither a path nor a location: a scheme must be followed by //".to_owned();
         return Err(wrong_value(py, message, "pass the location as a str, since a pathlib.Path folds the slashes: \"s3://bucket/key\""));
     }
     Ok(path)

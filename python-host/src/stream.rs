@@ -25,7 +25,7 @@ struct Open {
 }
 
 fn closed() -> PersistError {
-    PersistError::new(ErrorCode::InvalidArgument, "the snapshot is not open for writing any more").hint("open it anew")
+    PersistError::new(ErrorCode::InvalidArgument, "the snapshot is closed").hint("open it again")
 }
 
 impl Open {

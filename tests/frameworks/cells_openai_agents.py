@@ -182,7 +182,7 @@ ROW = {
         lambda: wait(Customer("Ada", 0.0)),
         decide,
         into=lambda: agent(look_up, pay),
-        refused="the context of a run has to be a dict, and this one is a Customer",
+        refused="the context of a run must be a dict, not a Customer",
     ),
     "5,000 messages": Cell(many, go_on),
 }

@@ -139,7 +139,7 @@ def restore(location: str) -> None:
     extra = json.dumps({"value_encoding": 1})
     says = json.dumps({**human, "secrets": {"content": "CLIENT_KEY"}}).encode()
     place.save_bytes(key, says, {"content_type": "application/json", "extra": extra})
-    refused("secrets where there are none", location + ".says", secrets={"CLIENT_KEY": "given"})
+    refused("with secrets in fields that have none", location + ".says", secrets={"CLIENT_KEY": "given"})
     plain = persist.restore(location, plain=True)
     assert [message["type"] for message in plain[:2]] == ["human", "ai"]
 

@@ -267,11 +267,11 @@ def save(location: str) -> None:
     sent = [Send("a", 1, timeout=TimeoutPolicy(run_timeout=3)), Interrupt("why?", response_schema={"type": "string"})]
     persist.snapshot(sent, location + ".sent", check=True)
     for wrong, arguments, says in [
-        (graph, {}, "none is named"),
+        (graph, {}, "names no thread"),
         (create_agent(Model(messages=iter([])), tools=[]), {"config": CONFIG}, "no checkpointer"),
         (graph, {"config": {"configurable": {"thread_id": "another"}}}, "no checkpoint"),
         ({}, {"config": CONFIG}, "for agents of frameworks"),
-        (graph, {"config": "1"}, "none is named"),
+        (graph, {"config": "1"}, "names no thread"),
     ]:
         try:
             persist.snapshot(wrong, location + ".wrong", **arguments)
@@ -310,7 +310,7 @@ def restore(location: str) -> None:
     try:
         persist.restore(location, into=graph, config={})
     except persist.PersistConfigurationError as error:
-        assert "none is named" in str(error)
+        assert "names no thread" in str(error)
     else:
         raise AssertionError("no thread is named")
     # In another thread.

@@ -69,7 +69,7 @@ async def unkept() -> None:
     for context, says in (
         ({"when": when}, "state['run']['context']['context']['when'] is a datetime"),
         ({"case": {1: "a"}}, "state['run']['context']['context']['case'] has the key 1"),
-        (collections.OrderedDict(a=1), "the context of a run has to be a dict, and this one is a OrderedDict"),
+        (collections.OrderedDict(a=1), "the context of a run must be a dict, not a OrderedDict"),
     ):
         result = await Runner.run(waiting([]), "work!", context=context)
         await refused(result.to_state(), says)
@@ -81,7 +81,7 @@ async def unkept() -> None:
     state = (await Runner.run(first, "work!")).to_state()
     await persist.asnapshot(state, "memory://unkept/undecided")
     state.reject(state.get_interruptions()[0])
-    await refused(state, "what was approved or rejected would be lost")
+    await refused(state, "approvals or rejections would be lost")
 
 
 async def refused(state: Any, says: str) -> None:

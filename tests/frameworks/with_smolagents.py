@@ -136,7 +136,7 @@ def save_more(location: str) -> None:
     asked.memory.steps[-1].error = OddError("odd", asked.logger)
     refused_for("OddError", asked, location)
     outer.managed_agents["asked"] = asked
-    refused_for("among those that it manages", asked, location)
+    refused_for("manages itself", asked, location)
 
 
 def restore_more(location: str) -> None:

@@ -233,7 +233,7 @@ def test_another_version_is_tried_and_explained() -> None:
     versions = ["1"]
     persist.register_adapter(Picky())
     persist.snapshot(Picky(), "x")
-    with pytest.raises(persist.PersistTypeError, match=r"pytest 2 does not take the state: KeyError: 'b'") as wrong:
+    with pytest.raises(persist.PersistTypeError, match=r"pytest 2 refused the state: KeyError: 'b'") as wrong:
         persist.restore("x")
     assert wrong.value.hint is not None
     assert "it was written with pytest 1: install that" in wrong.value.hint
@@ -259,5 +259,5 @@ def test_check_finds_what_does_not_come_back() -> None:
     persist.snapshot({"a": [Lossy(None)], "b": (1, {2}, b"3")}, "x", check=True)
     wrong: Any
     for wrong in (1, {"config": {}}, ["into"]):
-        with pytest.raises(persist.PersistTypeError, match="check is True, False or arguments of restore"):
+        with pytest.raises(persist.PersistTypeError, match="check must be a bool or a dict of arguments of restore"):
             persist.snapshot({}, "y", check=wrong)

@@ -176,7 +176,7 @@ class Strict:
 
 def test_what_a_class_raises_has_the_class_it_should() -> None:
     persist.snapshot(Strict(-1), "x")
-    with pytest.raises(persist.PersistTypeError, match="does not take the state: ValueError: below zero") as wrong:
+    with pytest.raises(persist.PersistTypeError, match="refused the state: ValueError: below zero") as wrong:
         persist.restore("x", into=Strict)
     assert isinstance(wrong.value.__cause__, ValueError)
     persist.snapshot(Strict(10), "x")
@@ -241,7 +241,7 @@ def test_a_class_that_is_gone_is_named() -> None:
     persist.Store(".").save_bytes(state, "y", content_type="application/json")
     place, key = persist._persist.locate("y", {})
     place.save_bytes(key, state, {"content_type": "application/json", "extra": '{"value_encoding": 1}'})
-    with pytest.raises(persist.PersistTypeError, match=r"Lost, a class that is not known here") as lost:
+    with pytest.raises(persist.PersistTypeError, match=r"Lost, which is not registered") as lost:
         persist.restore("y", into=Holder2)
     assert lost.value.hint is not None
     assert "persist.register" in lost.value.hint
@@ -297,7 +297,7 @@ def test_a_state_is_as_large_as_is_allowed() -> None:
     with pytest.raises(persist.PersistMemoryLimitError, match="1004 bytes, and max_size is 1003") as limit:
         persist.restore("x", max_size=1003)
     assert limit.value.hint
-    with pytest.raises(persist.PersistTypeError, match="max_size is a number of bytes"):
+    with pytest.raises(persist.PersistTypeError, match="max_size must be a number of bytes"):
         persist.restore("x", max_size="1 GiB")  # type: ignore[call-overload]
 
 
@@ -470,7 +470,7 @@ def test_two_classes_of_one_name() -> None:
         return persist.register(Twin)
 
     first, second = make(), make()
-    with pytest.raises(persist.PersistTypeError, match="means another class"):
+    with pytest.raises(persist.PersistTypeError, match="now belongs to another class"):
         persist.snapshot([first(1)], "x")
     persist.snapshot([second(1)], "x")
     assert type(persist.restore("x")[0]) is second
@@ -576,7 +576,7 @@ def test_what_instances_are_keys_of() -> None:
     state = persist.Store(".").load_bytes("x").replace(b"Key", b"Gone")
     place, key = persist._persist.locate("y", {})
     place.save_bytes(key, state, {"content_type": "application/json", "extra": '{"value_encoding": 1}'})
-    with pytest.raises(persist.PersistTypeError, match="Gone, a class that is not known here"):
+    with pytest.raises(persist.PersistTypeError, match="Gone, which is not registered"):
         persist.restore("y")
 
 

@@ -116,8 +116,8 @@ async def to_state(
     except PersistError:
         raise
     except Exception as error:
-        problem = f"{adapter.package} {adapter.version()} can't give the agent's state"
-        raise foreign(error, problem, "look at the cause: it is the framework's own error") from error
+        problem = f"{adapter.package} {adapter.version()} failed to give the agent's state"
+        raise foreign(error, problem, "see the cause, which is the framework's own error") from error
     return state, described(adapter, agent)
 
 
@@ -180,7 +180,7 @@ async def from_state(
             if written == here
             else f"it was written with {adapter.package} {written}: install that, or restore with plain=True"
         )
-        raise foreign(error, f"{adapter.package} {here} does not take the state", hint) from error
+        raise foreign(error, f"{adapter.package} {here} refused the state", hint) from error
     return put_into(restored, into) if is_part and into is not None else restored
 
 

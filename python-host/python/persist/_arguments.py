@@ -101,7 +101,7 @@ def check_names(arguments: Any, known: tuple[str, ...]) -> None:
 
             near = difflib.get_close_matches(name, known, 1)
             raise PersistTypeError(
-                f"there is no argument {name!r}",
+                f"unknown argument {name!r}",
                 "invalid-argument",
-                hint=f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}",
+                hint=f"did you mean {near[0]}?" if near else f"the arguments are {', '.join(known)}",
             )

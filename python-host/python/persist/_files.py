@@ -225,7 +225,7 @@ class _Turns:
         return PersistError(
             f"an earlier call on this file was cancelled, and {outcome}",
             "cancelled",
-            hint="open the file again, and begin anew",
+            hint="open the file again and start over",
         )
 
 
@@ -248,4 +248,4 @@ def check_mode(mode: str) -> None:
     """Raises for what is not a mode of these files."""
     if mode not in ("rb", "wb"):
         hint = "it is 'rb' or 'wb': write text.encode(), and read with io.TextIOWrapper"
-        raise PersistConfigurationError(f"the mode is not {mode!r}", "invalid-argument", hint=hint)
+        raise PersistConfigurationError(f"{mode!r} is not a valid mode", "invalid-argument", hint=hint)

@@ -194,7 +194,9 @@ def saved(value: Any, cls: Any, kind: str) -> dict[str, Any]:
         except PersistError:
             raise
         except Exception as error:
-            raise foreign(error, f"{name_of(cls)} does not give its state", "look at its __persist_state__") from error
+            raise foreign(
+                error, f"{name_of(cls)} failed to give its state", "check its method __persist_state__"
+            ) from error
     if kind == "enum":
         return {"member": value.name, "value": value.value}
     if kind == "namedtuple":
@@ -333,7 +335,7 @@ def _model(cls: Any, kind: str, fields: dict[str, Any]) -> Any:
 def _part(cls: type, fields: dict[str, Any], name: str) -> dict[str, Any]:
     part = fields.get(name, {})
     if not isinstance(part, dict) or not all(isinstance(key, str) for key in part):
-        raise misfit(cls, f"its part {name!r} is not valid")
+        raise misfit(cls, f"its part {name!r} is invalid")
     return dict(part)
 
 
@@ -344,7 +346,7 @@ def _set_default(cls: Any, kind: str, name: str, attributes: dict[str, Any]) -> 
     if kind == "pydantic":
         field = cls.model_fields[name]
         if field.is_required():
-            raise misfit(cls, f"it lacks {name!r}")
+            raise misfit(cls, f"{name!r} is missing")
         attributes[name] = _default(cls, field)
         return
     pydantic_field = getattr(cls, "__pydantic_fields__", {}).get(name)
@@ -359,7 +361,7 @@ def _set_default(cls: Any, kind: str, name: str, attributes: dict[str, Any]) -> 
     elif field.default_factory is not dataclasses.MISSING:
         attributes[name] = field.default_factory()
     else:
-        raise misfit(cls, f"it lacks {name!r}")
+        raise misfit(cls, f"{name!r} is missing")
 
 
 def _default(cls: type, field: Any) -> Any:
@@ -498,4 +500,4 @@ def misfit(cls: type, problem: str) -> PersistTypeError:
 
 def unfit(cls: type, error: Exception) -> Exception:
     """The error for a state that a class does not take, as it says itself."""
-    return foreign(error, f"{name_of(cls)} does not take the state", "restore with plain=True to see what it holds")
+    return foreign(error, f"{name_of(cls)} refused the state", "restore with plain=True to see what it holds")

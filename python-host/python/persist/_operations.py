@@ -60,7 +60,7 @@ class Encoded:
 def check_progress(progress: Any) -> None:
     """Refuses what can't be called, before anything is done."""
     if progress is not None and not callable(progress):
-        raise PersistTypeError("progress is not callable", "invalid-argument", hint="pass a function of (done, total)")
+        raise PersistTypeError("progress must be callable", "invalid-argument", hint="pass a function of (done, total)")
 
 
 def _take(options: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Any] | None]:
@@ -74,9 +74,9 @@ def _take(options: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Any] | 
     wrong = [name for name in check if name not in _CHECKED] if isinstance(check, Mapping) else [check]
     if wrong:
         raise PersistTypeError(
-            f"check is True, False or arguments of restore, not {check!r}",
+            f"check must be a bool or a dict of arguments of restore, not {check!r}",
             "invalid-argument",
-            hint=f"a check takes {', '.join(_CHECKED)}",
+            hint=f"such a dict may have {', '.join(_CHECKED)}",
         )
     return given, check
 
@@ -193,7 +193,9 @@ def _loaded(
     max_size = options.pop("max_size", MAX_SIZE)
     if type(max_size) is not int or not 0 <= max_size < 1 << 63:
         raise PersistTypeError(
-            f"max_size is a number of bytes, not {max_size!r}", "invalid-argument", hint="pass an int, such as 1 << 30"
+            f"max_size must be a number of bytes, not {max_size!r}",
+            "invalid-argument",
+            hint="pass an int, such as 1 << 30",
         )
     state, text = place.load(key, max_size, progress, token)
     try:
@@ -214,7 +216,7 @@ def _value_of(
     given = {name: value for name, value in options.items() if value is not None}
     plain = given.pop("plain", False)
     if not isinstance(plain, bool):
-        raise PersistTypeError("plain is a bool", "invalid-argument", hint="pass True or False as plain")
+        raise PersistTypeError("plain must be a bool", "invalid-argument", hint="pass True or False as plain")
     kind = content_type.partition(";")[0].strip().lower()
     if kind != JSON and not kind.endswith("+json"):
         return state, None, None, given
@@ -260,7 +262,7 @@ def listing(
         from persist.errors import PersistConfigurationError
 
         raise PersistConfigurationError(
-            f"errors is not {errors!r}", "invalid-argument", hint="it is 'warn', 'raise' or 'ignore'"
+            f"{errors!r} is not a valid value for errors", "invalid-argument", hint="use 'warn', 'raise' or 'ignore'"
         )
     return _entries(place, prefix, errors, token)
 
@@ -340,9 +342,9 @@ async def to_the_end(token: _persist.CancelToken, work: Callable[[], Any], chang
 
 def _not_waited_for() -> PersistOutcomeUnknownError:
     return PersistOutcomeUnknownError(
-        "the task was cancelled again before it was known what the first time came to",
+        "the task was cancelled again before the outcome was known",
         "outcome-unknown",
-        hint="look at what is there before doing it again",
+        hint="check what is stored before you repeat it",
     )
 
 

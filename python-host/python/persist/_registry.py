@@ -77,7 +77,7 @@ def register(
         return lambda cls: register(cls, **options)
     if name is not None and (not isinstance(name, str) or not name):
         raise PersistTypeError(
-            f"a class can't be registered as {name!r}", "invalid-argument", hint="pass a str that is not empty as name"
+            f"a class can't be registered as {name!r}", "invalid-argument", hint="pass a non-empty str as name"
         )
     if not isinstance(cls, type) or cls in BUILT_IN or cls in (bool, type(None), object):
         raise PersistTypeError(f"{cls!r} can't be registered", "invalid-argument", hint="register a class of your own")

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from persist._models import name_of
+from persist._models import BUILT_IN, name_of
 from persist.errors import PersistError, PersistIntegrityError, PersistTypeError
 
 MAX_SAME_HASH = 256
@@ -87,29 +87,31 @@ def made(kind: str, fields: dict[str, Any]) -> Any:
     except PersistError:
         raise
     except KeyError as error:
-        raise not_a_value(f"a {kind} in it lacks {error}") from None
+        raise not_a_value(f"it holds a {kind} without {error}") from None
     except Exception as error:
-        raise not_a_value(f"a {kind} in it is not valid: {error}") from error
+        raise not_a_value(f"it holds an invalid {kind}: {error}") from error
 
 
 def not_a_value(problem: str, hint: str = "get its bytes with Store.load_bytes(key)") -> PersistIntegrityError:
     """The error for bytes that are no value."""
-    message = f"Format error: the state is no value that can be restored: {problem}"
+    message = f"Format error: the state is not a valid value: {problem}"
     return PersistIntegrityError(message, "invalid-format", hint=hint)
 
 
 def check_hashes(items: Iterable[Any], kind: str) -> None:
-    """Refuses to save a set or dict that :func:`made` would not make.
+    """Refuses to save a set or dict that :func:`made` would not make, since a class
+    gives its instances one hash. Numbers of one hash are nobody's but an attacker's,
+    who would not ask.
 
     Raises:
         PersistTypeError: Too many of its values or keys have one hash.
     """
-    problem = _slow(items, kind)
+    problem = _slow((item for item in items if type(item) not in BUILT_IN), kind)
     if problem is not None:
         raise PersistTypeError(
-            f"{problem}, which would take long to restore",
+            f"{problem}, and restoring them would take too long",
             "invalid-argument",
-            hint="save a list, or give the class a __hash__ that differs",
+            hint="save a list, or give the class a better __hash__",
         )
 
 

@@ -44,7 +44,7 @@ class _Base:
         self._location = location
         if s3_options is not None and not isinstance(s3_options, Mapping):
             raise PersistTypeError(
-                "s3_options is a mapping", "invalid-argument", hint='pass a dict: {"max_attempts": 5}'
+                "s3_options must be a mapping", "invalid-argument", hint='pass a dict: {"max_attempts": 5}'
             )
         options = None if s3_options is None else {name: _text(value) for name, value in s3_options.items()}
         given = {"s3_region": s3_region, "s3_endpoint": s3_endpoint, "s3_options": options, "fsync": fsync}
@@ -64,16 +64,16 @@ class _Base:
         """
         if not isinstance(key, str):
             name = type(key).__qualname__
-            raise PersistTypeError(f"the key is a str, not {name}", "invalid-argument", hint="pass a str as key")
+            raise PersistTypeError(f"the key must be a str, not {name}", "invalid-argument", hint="pass a str as key")
         if isinstance(self._location, (str, os.PathLike)):
             place, prefix = _persist.open_folder(self._location, self._settings)
             return place, prefix + key
         if not isinstance(self._location, Storage):
             name = type(self._location).__qualname__
             raise PersistTypeError(
-                f"the location is a str, an os.PathLike or a persist.Storage, not {name}",
+                f"the location must be a str, an os.PathLike or a persist.Storage, not {name}",
                 "invalid-argument",
-                hint="a storage has open_write, open_read, stat, delete and list",
+                hint="a persist.Storage has the methods open_write, open_read, stat, delete and list",
             )
         return _persist.open_object(self._location), key
 
@@ -290,7 +290,9 @@ def _bytes(data: Any) -> bytes:
     if isinstance(data, (bytearray, memoryview)):
         return bytes(data)
     name = type(data).__qualname__
-    raise PersistTypeError(f"data is bytes, not {name}", "invalid-argument", hint="save other values with snapshot()")
+    raise PersistTypeError(
+        f"data must be bytes, not {name}", "invalid-argument", hint="save other values with snapshot()"
+    )
 
 
 class AsyncStore(_Base):

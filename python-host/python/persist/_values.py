@@ -47,9 +47,9 @@ class Reducer:
                 return "part", {"adapter": adapter.name, **adapter.save_part(value)}, False
         elif _registry.by_type_name(entry.name) is not entry:
             raise PersistTypeError(
-                f"the name {entry.name!r} means another class, which was registered later",
+                f"the name {entry.name!r} now belongs to another class, which was registered later",
                 "invalid-argument",
-                hint=f"give each a name of its own: persist.register({cls.__qualname__}, name=…)",
+                hint=f"give each class its own name: persist.register({cls.__qualname__}, name=…)",
             )
         kind = kind_of(cls)
         if kind is None:
@@ -148,7 +148,7 @@ class Rebuilder:
     def _object(self, fields: dict[str, Any]) -> Any:
         name = fields.get("type")
         if not isinstance(name, str) or "value" not in fields:
-            raise _standard.not_a_value("an object in it is not valid")
+            raise _standard.not_a_value("it holds an invalid object")
         if self._plain:
             return as_data(fields)
         entry, cls = _registry.by_type_name(name), self._known.get(name)
@@ -178,12 +178,12 @@ class Rebuilder:
         """A value of a framework."""
         name = fields.get("adapter")
         if not isinstance(name, str) or "value" not in fields:
-            raise _standard.not_a_value("a value of a framework in it is not valid")
+            raise _standard.not_a_value("it holds an invalid value of a framework")
         if self._plain:
             return as_data(fields)
         adapter = _registry.adapter_by_name(name)
         if not isinstance(adapter, PartAdapter):
-            raise _standard.not_a_value(f"the adapter {name!r} makes no values")
+            raise _standard.not_a_value(f"the adapter {name!r} does not restore values")
         try:
             return adapter.restore_part(fields, self._options)
         except PersistError:
@@ -191,7 +191,7 @@ class Rebuilder:
         except Exception as error:
             raise foreign(
                 error,
-                f"{adapter.package} {adapter.version()} does not take a value of the state",
+                f"{adapter.package} {adapter.version()} refused a value of the state",
                 "restore with plain=True to see what it holds",
             ) from error
 
@@ -223,7 +223,7 @@ def _script() -> str:
 
 def _not_known(name: str) -> PersistTypeError:
     return PersistTypeError(
-        f"the state holds an instance of {name}, a class that is not known here",
+        f"the state holds an instance of {name}, which is not registered",
         "invalid-argument",
         hint=f"import it and register it with persist.register(…, name={name!r}), or restore with plain=True "
         "to get the data",
@@ -263,7 +263,7 @@ def _as(value: Any, cls: type) -> Any:
         is_one = isinstance(value, cls)
     except TypeError as error:  # A protocol that is not for run time.
         raise PersistTypeError(
-            f"{cls.__qualname__} is not a class of values: {error}", "invalid-argument", hint="pass another class"
+            f"{cls.__qualname__} cannot be used as into: {error}", "invalid-argument", hint="pass another class"
         ) from error
     if is_one:
         return value

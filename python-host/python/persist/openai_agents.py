@@ -57,7 +57,7 @@ class StoredSession:
             return [], None
         if not isinstance(items, list):
             raise PersistIntegrityError(
-                f"Format error: the session {self.session_id!r} is no list of items",
+                f"Format error: the session {self.session_id!r} is not a list of items",
                 "invalid-format",
                 hint="give the session another name",
             )
@@ -75,7 +75,7 @@ class StoredSession:
                     continue
                 return result
         raise PersistConflictError(
-            "others change the session all the time", "precondition-failed", hint="try it again later"
+            "the session kept being changed by others", "precondition-failed", hint="try again later"
         )
 
     async def _save(self, items: list[Any], etag: str | None) -> None:

@@ -61,7 +61,7 @@ class AgentFrameworkAdapter(Adapter):
         if into is None:
             if name not in (None, AgentSession.__qualname__):
                 raise PersistConfigurationError(
-                    f"the session is a {name}, a class of your own",
+                    f"the session is a {name}, which is your own class",
                     "invalid-argument",
                     hint=f"pass the class: into={name}",
                 )

@@ -50,7 +50,7 @@ class AutoGenAdapter(Adapter):
         """The agent or team, with the state."""
         if into is None:
             raise PersistConfigurationError(
-                "an AutoGen agent or team is restored into an existing one, and none was passed",
+                "an AutoGen agent or team can only be restored into an existing one",
                 "invalid-argument",
                 hint="make the agent or team as before, and pass it: into=team",
             )
@@ -78,7 +78,7 @@ async def _load(agent: Any, saved: dict[str, Any]) -> None:
     missing = next((path for path in beside if path not in known), None)
     if missing is not None:
         raise PersistConfigurationError(
-            f"the snapshot holds the state of {missing[1:]}, which is not in what it is restored into",
+            f"the snapshot holds the state of {missing[1:]}, and what it is restored into has no such agent",
             "invalid-argument",
             hint="make the agent or team as before, with the same names and tools",
         )
@@ -245,9 +245,9 @@ async def _refuse_changed(one: Any) -> None:
     for message, loaded in pairs:
         if not same(_fields(loaded), _fields(message)):
             raise PersistTypeError(
-                f"AutoGen would not load a {type(message).__qualname__} of {one.name} as it is",
+                f"AutoGen would change a {type(message).__qualname__} of {one.name} when it loads it",
                 "invalid-argument",
-                hint="keep to the fields that its class has, and that of its content",
+                hint="use only the fields that the classes of the message and its content declare",
             )
 
 

@@ -77,14 +77,14 @@ class CrewAIAdapter(Adapter):
         """
         if into is None or isinstance(into, type):
             raise PersistConfigurationError(
-                "a CrewAI flow is restored into an existing one, and none was passed",
+                "a CrewAI flow can only be restored into an existing flow",
                 "invalid-argument",
                 hint="make the flow as before, and pass it: into=flow",
             )
         resume = (config or {}).get("resume", False)
         if not isinstance(resume, bool) or (config or {}).keys() - {"resume"}:
             raise PersistConfigurationError(
-                "a flow's config is whether its next kickoff resumes",
+                "the config of a flow can only have the key 'resume', which must be a bool",
                 "invalid-argument",
                 hint='pass config={"resume": True}, or none',
             )
@@ -118,7 +118,7 @@ def _parts(state: Any) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     )
     if not is_run or not all(isinstance(name, str) for name in [*run.get("completed", ()), *run.get("counts", ())]):
         raise PersistIntegrityError(
-            "Format error: what has run of the flow is not valid",
+            "Format error: the record of what the flow has run is invalid",
             "invalid-format",
             hint="restore with plain=True to see what it holds",
         )
@@ -162,6 +162,6 @@ def state_of(state: Any) -> dict[str, Any]:
         raise PersistTypeError(
             f"model_dump and model_validate would change this {type(state).__qualname__}",
             "invalid-argument",
-            hint="keep its fields to values of exactly the classes that their types name",
+            hint="use values of exactly the classes that its fields are annotated with",
         )
     return again

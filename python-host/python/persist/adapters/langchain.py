@@ -75,7 +75,7 @@ class LangChainAdapter(PartAdapter):
             raise PersistTypeError(
                 f"LangChain does not allow a value of type {cls.__module__}.{cls.__qualname__} to be saved",
                 "invalid-argument",
-                hint="save its arguments, and make it anew of them",
+                hint="save its arguments, and create it again from them",
             )
         if _is_data(cls) and not value.lc_secrets:
             return {"class": list(cls.lc_id()), "filled": True, **_without_defaults(value, cls)}
@@ -110,7 +110,9 @@ class LangChainAdapter(PartAdapter):
         """The object, made by LangChain of a class that the caller allows."""
         path, arguments = fields.get("class"), fields["value"]
         if not isinstance(path, list) or not isinstance(arguments, dict) or not all(isinstance(p, str) for p in path):
-            raise PersistIntegrityError("Format error: an object of LangChain in it is not valid", "invalid-format")
+            raise PersistIntegrityError(
+                "Format error: the state holds an invalid object of LangChain", "invalid-format"
+            )
         is_filled = fields.get("filled") is True
         secrets, given = {} if is_filled else fields.get("secrets", {}), options.get("secrets", {})
         arguments = dict(arguments)
@@ -153,7 +155,7 @@ class LangChainAdapter(PartAdapter):
         # A secret goes where its class keeps it, and not into what is shown.
         if any(made.lc_secrets.get(place) != secret for place, secret in secrets.items()):
             raise PersistIntegrityError(
-                f"Format error: a {path[-1]} in it has secrets where there are none", "invalid-format"
+                f"Format error: the state holds a {path[-1]} with secrets in fields that have none", "invalid-format"
             )
         return made
 
@@ -210,7 +212,7 @@ def _allowed(given: Any) -> tuple[Any, dict[tuple[str, ...], Any]]:
         isinstance(cls, type) and issubclass(cls, Serializable) for cls in classes
     ):
         raise PersistTypeError(
-            "allowed_objects is a list of classes of LangChain",
+            "allowed_objects must be a list of classes of LangChain",
             "invalid-argument",
             hint='pass classes, or one of "messages", "core" and "all"',
         )
@@ -231,7 +233,7 @@ def _refuse_secrets(arguments: dict[str, Any], cls: type) -> None:
             raise PersistTypeError(
                 f"{cls.__qualname__}.{name} is a secret, and secrets are not saved",
                 "invalid-argument",
-                hint="save it without, and pass the secret when it is made anew",
+                hint="remove the secret, and set it again after the restore",
             )
 
 

@@ -110,7 +110,9 @@ class LangGraphAdapter(Adapter):
 def _target(into: Any) -> Any:
     if into is None or isinstance(into, type):
         raise PersistConfigurationError(
-            "the thread of a graph is restored into a graph", "invalid-argument", hint="pass the graph: into=graph"
+            "the thread of a graph can only be restored into a graph",
+            "invalid-argument",
+            hint="pass the graph: into=graph",
         )
     return into
 
@@ -146,7 +148,7 @@ def _thread_of(config: Any) -> str:
     thread = configurable.get("thread_id") if isinstance(configurable, Mapping) else None
     if thread is None:
         raise PersistConfigurationError(
-            "a graph has many threads, and none is named",
+            "the config names no thread of the graph",
             "invalid-argument",
             hint='pass the config that it runs with: config={"configurable": {"thread_id": "1"}}',
         )
@@ -324,7 +326,7 @@ class _Put:
         """
         if known is not None and (is_root or known.checkpoint["id"] != self.checkpoint[1]["id"]):
             raise PersistConflictError(
-                f"the graph's checkpointer has the thread {self._thread!r} already, and a later checkpoint would win",
+                f"the graph's checkpointer already has the thread {self._thread!r}, whose later checkpoint would win",
                 "already-exists",
                 hint='restore it as another: config={"configurable": {"thread_id": …}}; or delete that thread first',
             )
@@ -353,7 +355,7 @@ def _puts(state: Any, config: Any) -> tuple[str, list[_Put]]:
         return thread, [*others, root]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise PersistIntegrityError(
-            "Format error: the state is no thread of a graph", "invalid-format", hint="restore it with plain=True"
+            "Format error: the state is not a thread of a graph", "invalid-format", hint="restore it with plain=True"
         ) from error
 
 
@@ -393,7 +395,7 @@ class LangGraphPartsAdapter(PartAdapter):
         cls, names = self.known[fields["class"]]
         given = fields["value"]
         if not isinstance(given, dict) or any(name not in names for name in given):
-            raise PersistIntegrityError("Format error: a value of LangGraph in it is not valid", "invalid-format")
+            raise PersistIntegrityError("Format error: the state holds an invalid value of LangGraph", "invalid-format")
         if cls is Interrupt:
             return Interrupt(given.get("value"), **{name: item for name, item in given.items() if name != "value"})
         if cls is Send:

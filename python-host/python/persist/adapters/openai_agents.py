@@ -73,13 +73,13 @@ class OpenAIAgentsAdapter(Adapter):
             return await RunState.from_json(into, state["run"], strict_context=True)
         if isinstance(into, Agent):
             raise PersistConfigurationError(
-                "the state is a session's", "invalid-argument", hint="pass a session as into, or none"
+                "the snapshot holds a session, not a run", "invalid-argument", hint="pass a session as into, or none"
             )
         own, base = state.get("own"), None if into is None or isinstance(into, type) else _base_of(into)
         if into is None or isinstance(into, type):
             if own is not None:
                 raise PersistConfigurationError(
-                    f"the session is a {state.get('class')}, a class of your own",
+                    f"the session is a {state.get('class')}, which is your own class",
                     "invalid-argument",
                     hint="make the session as before, and pass it: into=session",
                 )
@@ -126,7 +126,7 @@ async def _run_of(state: Any) -> Any:
     context = getattr(state._context, "context", None)
     if context is not None and type(context) is not dict:
         raise PersistTypeError(
-            f"the context of a run has to be a dict, and this one is a {type(context).__qualname__}",
+            f"the context of a run must be a dict, not a {type(context).__qualname__}",
             "invalid-argument",
             hint="pass a dict to Runner.run as the context",
         )
@@ -134,20 +134,20 @@ async def _run_of(state: Any) -> Any:
         run = state.to_json(strict_context=True)
     except UserError as error:
         raise PersistTypeError(
-            f"the SDK can't write this run: {error}", "invalid-argument", hint="do what the SDK says"
+            f"the SDK can't write this run: {error}", "invalid-argument", hint="change the run as the SDK says"
         ) from error
     if (odd := _not_json(run, "state['run']")) is not None:
         raise PersistTypeError(
-            f"the SDK takes back a run of JSON's types alone, and {odd}",
+            f"the SDK only restores runs of JSON types, and {odd}",
             "invalid-argument",
             hint="write it as text or a number, or keep it outside of the run",
         )
     again = await RunState.from_json(state._starting_agent or state._current_agent, run, strict_context=True)
     if len(again._context._approvals) != len(state._context._approvals):
         raise PersistTypeError(
-            "what was approved or rejected would be lost, since the SDK can't tell the run's agents apart",
+            "approvals or rejections would be lost: two agents of the run have the same name",
             "invalid-argument",
-            hint="give each agent a name of its own",
+            hint="give each agent its own name",
         )
     if not same(again.to_json(strict_context=True), run):
         raise PersistTypeError(

@@ -40,7 +40,7 @@ class StrandsAdapter(Adapter):
         """The agent, with the state."""
         if into is None or isinstance(into, type):
             raise PersistConfigurationError(
-                "a Strands agent is restored into an existing one, and none was passed",
+                "a Strands agent can only be restored into an existing agent",
                 "invalid-argument",
                 hint="make the agent as before, and pass it: into=agent",
             )
@@ -99,7 +99,7 @@ def _checked(state: Any, into: Any) -> Iterator[tuple[Any, Snapshot, Any]]:
             raise PersistIntegrityError(f"Format error: {name} of the agent is not valid", "invalid-format")
     if "stash" in data and _stash(into) is None:
         raise PersistConfigurationError(
-            "the agent's context manager had put contents away, and the agent to restore into has none",
+            "the saved agent's context manager had offloaded contents, and this agent has no context manager",
             "invalid-argument",
             hint="make the agent as before, with its context_manager",
         )
@@ -108,7 +108,7 @@ def _checked(state: Any, into: Any) -> Iterator[tuple[Any, Snapshot, Any]]:
     for name, kept in state.get("agents", {}).items():
         if name not in below:
             raise PersistConfigurationError(
-                f"the agent had a tool {name!r} that is an agent and keeps its conversation; this one has not",
+                f"the saved agent had a tool {name!r} that is an agent with a conversation, and this agent does not",
                 "invalid-argument",
                 hint="make the agent as before, with its tools",
             )
