@@ -9,6 +9,7 @@ use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyNone, PyString, PyTu
 
 use crate::encode::{MARK, MAX_DEPTH};
 use crate::error::exception;
+use crate::stack;
 
 /// Levels of JSON: one of Python's takes up to three, and a few more.
 const MAX_LEVELS: usize = 3 * MAX_DEPTH + 10;
@@ -56,6 +57,9 @@ impl<'py> Decoder<'_, 'py> {
         }
         if level >= MAX_LEVELS {
             return Err(self.not_a_value(format!("it is nested more than {MAX_LEVELS} levels deep")));
+        }
+        if matches!(peek, Peek::Array | Peek::Object) && !stack::has_room() {
+            return Err(self.not_a_value(format!("its {level} levels are too many for the stack of this thread")));
         }
         match peek {
             Peek::Null => {

@@ -4,11 +4,13 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use persist_host::{ErrorCode, PersistError};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyString, PyTuple};
 
-use crate::error::wrong_type;
+use crate::error::{exception, wrong_type};
+use crate::stack;
 
 /// The name that begins what is not plain JSON.
 pub(crate) const MARK: &str = "$persist";
@@ -19,10 +21,6 @@ pub(crate) const MAX_DEPTH: usize = 1000;
 /// How many of the deepest levels are remembered, to tell a state that contains
 /// itself from one that is deep.
 const REMEMBERED: usize = 200;
-
-/// How many values of a set or keys of a dict may have one hash without a look at
-/// all of them: `persist._standard.MAX_SAME_HASH`.
-const MAX_SAME_HASH: usize = 256;
 
 /// How many steps into a state an error shows.
 const MAX_SHOWN: usize = 20;
@@ -119,6 +117,10 @@ impl<'py> Encoder<'_, 'py> {
             self.float(number.value());
             return Ok(());
         }
+        if !stack::has_room() {
+            let message = format!("the state is nested more than {depth} levels deep, too many for the stack of this thread");
+            return Err(wrong_type(value.py(), &message, "save flatter data, or in a thread with a larger stack"));
+        }
         if depth >= MAX_DEPTH - REMEMBERED {
             self.deepest.truncate(depth + REMEMBERED - MAX_DEPTH);
             if depth >= MAX_DEPTH {
@@ -179,17 +181,24 @@ impl<'py> Encoder<'_, 'py> {
             (message, "leave out references that lead back, or save the number or name of what they refer to")
         } else {
             (
-                format!("the state is nested more than {MAX_DEPTH} levels deep"),
+                format!("the state is nested more than {MAX_DEPTH} levels deep, of which an instance takes two"),
                 "save flatter data, for example a list with references by number",
             )
         };
         wrong_type(value.py(), &message, hint)
     }
 
-    /// Refuses what would take long to restore: see `persist._standard`.
+    /// Refuses what would take long to restore: see `persist._hashes`. What has only
+    /// texts and numbers need not be looked at.
     fn check_hashes(&self, py: Python<'py>, items: Vec<Bound<'py, PyAny>>, kind: &str) -> PyResult<()> {
-        if items.len() > MAX_SAME_HASH {
-            py.import("persist._standard")?.getattr("check_hashes")?.call1((items, kind))?;
+        let is_simple = |item: &Bound<'py, PyAny>| {
+            item.cast_exact::<PyString>().is_ok()
+                || item.is_none()
+                || item.cast_exact::<PyFloat>().is_ok()
+                || (item.cast_exact::<PyInt>().is_ok() && item.extract::<i64>().is_ok())
+        };
+        if !items.iter().all(is_simple) {
+            py.import("persist._hashes")?.getattr("check")?.call1((items, kind))?;
         }
         Ok(())
     }
@@ -232,11 +241,11 @@ impl<'py> Encoder<'_, 'py> {
         self.json.push(b'[');
         let length = list.len();
         for index in 0..length {
-            let item = list.get_item(index).map_err(|_| changed())?;
+            let item = list.get_item(index).map_err(|_| changed(list.py()))?;
             self.item(index, &item, depth)?;
         }
         if list.len() != length {
-            return Err(changed());
+            return Err(changed(list.py()));
         }
         self.json.push(b']');
         Ok(())
@@ -388,7 +397,8 @@ impl<'py> Encoder<'_, 'py> {
         if self.path.len() > MAX_SHOWN {
             path.push('…');
         }
-        let explained = error.value(py).call_method1("_within", (format!("state{path}"),));
+        let place = format!("state{path}");
+        let explained = py.import("persist.errors").and_then(|errors| errors.getattr("within")?.call1((error.value(py), place)));
         explained.map_or(error, PyErr::from_value)
     }
 }
@@ -409,6 +419,7 @@ fn shown(key: &Bound<'_, PyAny>) -> String {
     if characters.next().is_some() { format!("{short}…") } else { short }
 }
 
-fn changed() -> PyErr {
-    PyRuntimeError::new_err("the state was changed while it was being saved: save a copy, or use asnapshot, which copies first")
+fn changed(py: Python<'_>) -> PyErr {
+    let error = PersistError::new(ErrorCode::Other, "the state was changed while it was being saved");
+    exception(py, &error.hint("save a copy, or use asnapshot, which copies first"))
 }

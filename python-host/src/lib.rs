@@ -10,6 +10,7 @@ mod operation;
 mod options;
 mod place;
 mod process;
+mod stack;
 mod storage;
 mod stream;
 

@@ -177,3 +177,17 @@ def test_a_file_whose_call_was_cancelled_goes_no_further() -> None:
         assert not await store.exists("z")
 
     asyncio.run(cancelled())
+
+
+def test_calls_on_a_file_take_turns() -> None:
+    async def at_once() -> None:
+        store = persist.AsyncStore("memory://turns")
+        for _ in range(20):
+            async with store.open("x", "wb") as file:
+                await asyncio.gather(*(file.write(bytes([number])) for number in range(100)))
+            assert await store.load_bytes("x") == bytes(range(100))
+            async with store.open("x") as file:
+                read = await asyncio.gather(*(file.read(1) for _ in range(100)))
+            assert b"".join(read) == bytes(range(100))
+
+    asyncio.run(at_once())

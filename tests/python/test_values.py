@@ -101,7 +101,7 @@ def test_deep_values_come_back(wrap: Any) -> None:
         store.snapshot(value, "deep")
     for _ in range(100):
         value = {"a": value}
-    with pytest.raises(persist.PersistTypeError, match=r"levels deep, at"):
+    with pytest.raises(persist.PersistTypeError, match=r"levels deep, of which an instance takes two, at"):
         store.snapshot(value, "deep")
     loop: list[Any] = []
     loop.append(loop)

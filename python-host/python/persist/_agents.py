@@ -12,7 +12,13 @@ from typing import Any
 from persist import _persist, _registry
 from persist._adapter import Adapter, PartAdapter
 from persist._values import Rebuilder, Reducer, put_into
-from persist.errors import PersistConfigurationError, PersistError, PersistIntegrityError, PersistTypeError, foreign
+from persist.errors import (
+    PersistConfigurationError,
+    PersistError,
+    PersistIntegrityError,
+    PersistTypeError,
+    raise_foreign,
+)
 
 PART_OPTIONS = ("allowed_objects", "secrets")
 """Arguments of ``restore`` that are for values anywhere in a state."""
@@ -96,18 +102,23 @@ def _call(method: Any, *arguments: Any, options: Mapping[str, Any]) -> Any:
     return method(*arguments, **given)
 
 
+def refuse_options(options: Mapping[str, Any], name: str) -> None:
+    """Refuses arguments that are for agents of frameworks alone."""
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise PersistTypeError(
+            f"{', '.join(given)} is for agents of frameworks, and this is a {name}",
+            "invalid-argument",
+            hint="leave it out",
+        )
+
+
 async def to_state(
     adapter: Adapter | None, agent: Any, options: Mapping[str, Any], is_async: bool
 ) -> tuple[Any, Info | None]:
     """What is saved of an agent, and what the metadata says of its adapter."""
     if adapter is None:
-        given = [name for name, value in options.items() if value is not None]
-        if given:
-            raise PersistTypeError(
-                f"{', '.join(given)} is for agents of frameworks, and this is a {type(agent).__qualname__}",
-                "invalid-argument",
-                hint="leave it out, or pass the agent",
-            )
+        refuse_options(options, type(agent).__qualname__)
         return agent, None
     try:
         state = _call(_method(adapter, "save", is_async), agent, options=options)
@@ -117,7 +128,7 @@ async def to_state(
         raise
     except Exception as error:
         problem = f"{adapter.package} {adapter.version()} failed to give the agent's state"
-        raise foreign(error, problem, "see the cause, which is the framework's own error") from error
+        raise_foreign(error, problem, "see the cause, which is the framework's own error")
     return state, described(adapter, agent)
 
 
@@ -180,7 +191,7 @@ async def from_state(
             if written == here
             else f"it was written with {adapter.package} {written}: install that, or restore with plain=True"
         )
-        raise foreign(error, f"{adapter.package} {here} refused the state", hint) from error
+        raise_foreign(error, f"{adapter.package} {here} refused the state", hint)
     return put_into(restored, into) if is_part and into is not None else restored
 
 
@@ -196,6 +207,9 @@ async def check(
     """
     options = dict(given)
     into = options.pop("into", type(agent) if adapter is None else None)
+    if adapter is None and into is not None and not isinstance(into, type):
+        # The instance stays as it is.
+        into = type(into)
     # Where the agent is what its state is restored into, its types are known then.
     rebuilder = Rebuilder(into, options, named=named(adapter, agent if into is None else into))
     value = rebuilder.finish(_persist.decode(state, rebuilder))

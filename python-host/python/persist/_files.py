@@ -206,15 +206,19 @@ class _Turns:
 
     def __init__(self) -> None:
         self.is_broken = False
+        self._turn: asyncio.Lock | None = None
 
     async def take(self, work: Callable[[], T]) -> T:
         """Does something in a thread."""
         import asyncio
 
-        if self.is_broken:
-            raise self.broken("nobody knows how far it came")
+        if self._turn is None:
+            self._turn = asyncio.Lock()
         try:
-            return await asyncio.to_thread(work)
+            async with self._turn:
+                if self.is_broken:
+                    raise self.broken("nobody knows how far it came")
+                return await asyncio.to_thread(work)
         except asyncio.CancelledError:
             self.is_broken = True
             raise

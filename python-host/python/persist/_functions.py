@@ -207,7 +207,7 @@ def restore(
         secrets: Values for the secrets that LangChain's objects name, which are
             never in a snapshot.
         max_size: The largest state that is read, in bytes: 1 GiB unless given.
-            Small values in JSON take up to 30 times as much memory in Python.
+            Small values in JSON take up to 50 times as much memory in Python.
         progress: Called now and then with the bytes of state that are done, and
             with how many there are.
 

@@ -8,16 +8,22 @@ what was saved.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import sys
 import types
 import weakref
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NoReturn
 
-from persist.errors import PersistError, PersistTypeError, foreign
+from persist.errors import PersistError, PersistTypeError, raise_foreign
 
 BUILT_IN = (dict, list, tuple, set, frozenset, str, bytes, bytearray, int, float)
+
+_PLAIN = (str, int, float, bool, type(None))
+
+_BESIDE_FIELDS = ("__pydantic_extra__", "__pydantic_fields_set__", "__pydantic_private__")
+"""What pydantic keeps of a model beside its fields."""
 
 _HEAP_TYPE, _IMMUTABLE_TYPE = 1 << 9, 1 << 8
 
@@ -142,11 +148,21 @@ def reachable(roots: Iterable[Any]) -> dict[str, type]:
         is_known = kind_of(candidate) is not None
         if is_known:
             found.setdefault(name_of(candidate), candidate)
-        if is_known or typing.is_typeddict(candidate):
+        if is_known or is_typed_dict(candidate):
             waiting.extend(_types_in(candidate))
         if _is_own(candidate):
-            later.extend(type.__subclasses__(candidate))
+            # The newest first: a class that was defined again, or that a decorator made
+            # of another, has the name of one that may still be there.
+            later.extend(reversed(type.__subclasses__(candidate)))
     return found
+
+
+def is_typed_dict(cls: Any) -> bool:
+    """Whether a class is a typed dict, of the standard library or its backports."""
+    import typing
+
+    backports = sys.modules.get("typing_extensions")
+    return typing.is_typeddict(cls) or (backports is not None and backports.is_typeddict(cls))
 
 
 # ---- Saving -------------------------------------------------------------------
@@ -167,6 +183,9 @@ def _attributes(value: Any, cls: type) -> dict[str, Any]:
     attributes = dict(getattr(value, "__dict__", ()))
     # What typing notes of an instance of Box[int].
     attributes.pop("__orig_class__", None)
+    # Where a model says of which type its extra fields are.
+    for name in _BESIDE_FIELDS:
+        attributes.pop(name, None)
     for name, slot in _slots(cls).items():
         try:
             attributes[name] = slot.__get__(value, cls)
@@ -194,11 +213,11 @@ def saved(value: Any, cls: Any, kind: str) -> dict[str, Any]:
         except PersistError:
             raise
         except Exception as error:
-            raise foreign(
-                error, f"{name_of(cls)} failed to give its state", "check its method __persist_state__"
-            ) from error
+            raise_foreign(error, f"{name_of(cls)} failed to give its state", "check its method __persist_state__")
     if kind == "enum":
-        return {"member": value.name, "value": value.value}
+        # A member of no name is a combination of flags.
+        is_named = value.name is not None and value.name in cls.__members__
+        return {"member": value.name, "value": None if is_named and type(value.value) not in _PLAIN else value.value}
     if kind == "namedtuple":
         if getattr(value, "__dict__", None):
             name = next(iter(vars(value)))
@@ -207,7 +226,7 @@ def saved(value: Any, cls: Any, kind: str) -> dict[str, Any]:
                 "invalid-argument",
                 hint="use a dataclass, or register the class with save and restore",
             )
-        return {"value": list(value)}
+        return {"value": list(tuple.__iter__(value))}
     attributes = _attributes(value, cls)
     fields = {}
     for name in _field_names(cls):
@@ -218,6 +237,12 @@ def saved(value: Any, cls: Any, kind: str) -> dict[str, Any]:
                 f"a {name_of(cls)} can't be saved: it has no value for its field {name}",
                 "invalid-argument",
                 hint="set the field first",
+            )
+        elif _is_kept_elsewhere(cls, name):
+            raise PersistTypeError(
+                f"a {name_of(cls)} can't be saved: a descriptor keeps its field {name} outside of the instance",
+                "invalid-argument",
+                hint="register the class with save and restore",
             )
     written: dict[str, Any] = {"value": fields}
     wrong = next((name for name in attributes if not _may_be_set(cls, name)), None)
@@ -236,6 +261,9 @@ def saved(value: Any, cls: Any, kind: str) -> dict[str, Any]:
             written["extra"] = dict(extra)
         if private:
             written["private"] = dict(private)
+        unset = [name for name in cls.__private_attributes__ if name not in (private or {})]
+        if unset:
+            written["unset"] = unset
         if given != fields.keys() | (extra or {}).keys():
             written["set"] = sorted(given)
     return written
@@ -251,7 +279,25 @@ def _may_be_set(cls: type, name: str) -> bool:
     is_class_variable = (
         field is not None and str(getattr(field, "_field_type", "")) == "_FIELD_CLASSVAR"
     ) or name in getattr(cls, "__class_vars__", ())
-    return not (is_class_variable or name.startswith("__") or callable(inspect.getattr_static(cls, name, None)))
+    return not (is_class_variable or name.startswith("__") or hides_code(cls, name))
+
+
+def hides_code(cls: type, name: str) -> bool:
+    """Whether an attribute of this name would hide a method or property of the class.
+    One that is computed once is kept under its own name.
+    """
+    import functools
+
+    there = inspect.getattr_static(cls, name, None)
+    if isinstance(there, (functools.cached_property, types.MemberDescriptorType)):
+        return False
+    return callable(there) or hasattr(type(there), "__get__")
+
+
+def _is_kept_elsewhere(cls: type, name: str) -> bool:
+    """Whether a descriptor that is no property gives the value of a field."""
+    there = inspect.getattr_static(cls, name, None)
+    return hasattr(type(there), "__set__") and not isinstance(there, (property, types.MemberDescriptorType))
 
 
 def _has_class_attribute(cls: type, name: str) -> bool:
@@ -289,7 +335,7 @@ def made(cls: Any, fields: dict[str, Any]) -> Any:
     except PersistError:
         raise
     except Exception as error:
-        raise unfit(cls, error) from error
+        raise_unfit(cls, error)
     raise PersistTypeError(
         f"Persist does not know how to restore a {name_of(cls)}",
         "invalid-argument",
@@ -305,7 +351,7 @@ def _model(cls: Any, kind: str, fields: dict[str, Any]) -> Any:
         if not allows_more:
             raise misfit(cls, f"it has {name!r}, and the class has no such field")
         extra[name] = value.pop(name)
-    if extra and not allows_more:
+    if extra and kind != "pydantic":
         raise misfit(cls, f"it has {next(iter(extra))!r}, and the class allows no extra fields")
     more = _part(cls, fields, "attributes")
     wrong = next((name for name in more if not _may_be_set(cls, name)), None)
@@ -320,15 +366,16 @@ def _model(cls: Any, kind: str, fields: dict[str, Any]) -> Any:
     try:
         new = object.__new__(cls)
     except TypeError as error:
-        raise unfit(cls, error) from error
+        raise_unfit(cls, error)
     _set_attributes(new, cls, attributes)
     if kind == "pydantic":
         given = fields.get("set")
         if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
             given = [*value, *extra]
-        _set_pydantic(new, "__pydantic_extra__", extra if allows_more else None)
+        # Some were allowed in one call alone.
+        _set_pydantic(new, "__pydantic_extra__", extra if allows_more or extra else None)
         _set_pydantic(new, "__pydantic_fields_set__", set(given))
-        _set_pydantic(new, "__pydantic_private__", _private(cls, _part(cls, fields, "private")))
+        _set_pydantic(new, "__pydantic_private__", _private(cls, _part(cls, fields, "private"), fields.get("unset")))
     return new
 
 
@@ -359,7 +406,10 @@ def _set_default(cls: Any, kind: str, name: str, attributes: dict[str, Any]) -> 
     if field.default is not dataclasses.MISSING:
         attributes[name] = field.default
     elif field.default_factory is not dataclasses.MISSING:
-        attributes[name] = field.default_factory()
+        try:
+            attributes[name] = field.default_factory()
+        except Exception as error:
+            raise_unfit(cls, error)
     else:
         raise misfit(cls, f"{name!r} is missing")
 
@@ -368,7 +418,7 @@ def _default(cls: type, field: Any) -> Any:
     try:
         return field.get_default(call_default_factory=True)
     except Exception as error:  # One that is made of the other fields.
-        raise unfit(cls, error) from error
+        raise_unfit(cls, error)
 
 
 def _set_attributes(new: Any, cls: type, attributes: dict[str, Any]) -> None:
@@ -388,9 +438,14 @@ def _set_pydantic(model: Any, name: str, item: Any) -> None:
     slot = inspect.getattr_static(type(model), name, None)
     if isinstance(slot, types.MemberDescriptorType):
         slot.__set__(model, item)
+    elif slot is not None:
+        object.__setattr__(model, name, item)
 
 
-def _private(cls: Any, private: dict[str, Any]) -> dict[str, Any] | None:
+def _private(cls: Any, private: dict[str, Any], unset: Any) -> dict[str, Any] | None:
+    """The private attributes: those that the class got later have their defaults, and
+    those that were not set are not.
+    """
     known = cls.__private_attributes__
     wrong = next((name for name in private if name not in known), None)
     if wrong is not None:
@@ -399,7 +454,16 @@ def _private(cls: Any, private: dict[str, Any]) -> dict[str, Any] | None:
         return None
     from pydantic_core import PydanticUndefined
 
-    defaults = {name: attribute.get_default() for name, attribute in known.items() if name not in private}
+    unset = unset if isinstance(unset, list) else ()
+    defaults = {}
+    for name, attribute in known.items():
+        if name in private or name in unset:
+            continue
+        takes = inspect.signature(attribute.get_default).parameters
+        try:
+            defaults[name] = attribute.get_default(**{"call_default_factory": True} if takes else {})
+        except Exception as error:
+            raise_unfit(cls, error)
     return {**private, **{name: item for name, item in defaults.items() if item is not PydanticUndefined}}
 
 
@@ -410,26 +474,28 @@ def from_data(cls: Any, value: Any) -> Any:
     kind = kind_of(cls)
     if kind not in ("pydantic", "dataclass"):
         return made(cls, {"value": value})
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) and not _is_root_model(cls):
         raise misfit(cls, f"it is a {type(value).__name__}")
     try:
         return _validated(cls, value) if kind == "pydantic" else _constructed(cls, value)
     except PersistError:
         raise
     except Exception as error:
-        raise unfit(cls, error) from error
+        raise_unfit(cls, error)
 
 
-def _validated(cls: Any, value: dict[str, Any]) -> Any:
-    import pydantic
+def _is_root_model(cls: type) -> bool:
+    root = getattr(sys.modules.get("pydantic"), "RootModel", None)
+    return isinstance(root, type) and issubclass(cls, root)
 
-    if issubclass(cls, pydantic.RootModel):
-        return cls.model_validate(value.get("root", value))
-    try:
-        return cls.model_validate(value, by_name=True, by_alias=False)
-    except TypeError:  # pydantic before 2.11
-        names = cls.model_fields
-        return cls.model_validate({_alias(names[n], n) if n in names else n: item for n, item in value.items()})
+
+def _validated(cls: Any, value: Any) -> Any:
+    if _is_root_model(cls):
+        return cls.model_validate(value)
+    if "by_name" in inspect.signature(cls.model_validate).parameters:
+        return cls.model_validate(value, by_name=True, by_alias=True)
+    names = cls.model_fields  # pydantic before 2.11
+    return cls.model_validate({_alias(names[n], n) if n in names else n: item for n, item in value.items()})
 
 
 def _alias(field: Any, name: str) -> str:
@@ -454,23 +520,28 @@ def put_into(new: Any, into: Any) -> Any:
     of what it held before.
     """
     cls = type(into)
-    if isinstance(into, (dict, set)):
+    if cls in (dict, set):
         into.clear()
         into.update(new)
-    elif isinstance(into, (list, bytearray)):
+    elif cls in (list, bytearray):
         into[:] = new
-    elif kind_of(cls) not in ("enum", "namedtuple") and not isinstance(into, BUILT_IN) and _is_all_attributes(cls):
+    elif (
+        not _is_frozen(cls)
+        and kind_of(cls) not in ("enum", "namedtuple")
+        and not isinstance(into, BUILT_IN)
+        and _is_all_attributes(cls)
+    ):
         if type(new) is not cls:
             raise PersistTypeError(
                 f"the state is a {type(new).__qualname__}, and can't be put into a {cls.__qualname__}",
                 "invalid-argument",
                 hint=f"pass the class: into={type(new).__qualname__}",
             )
-        for name, slot in _slots(cls).items():
+        for slot in _slots(cls).values():
             try:
                 item = slot.__get__(new, cls)
             except AttributeError:
-                if hasattr(into, name):
+                with contextlib.suppress(AttributeError):
                     slot.__delete__(into)
             else:
                 slot.__set__(into, item)
@@ -478,7 +549,7 @@ def put_into(new: Any, into: Any) -> Any:
             into.__dict__.clear()
             into.__dict__.update(new.__dict__)
         if is_pydantic(cls):
-            for name in ("__pydantic_extra__", "__pydantic_fields_set__", "__pydantic_private__"):
+            for name in _BESIDE_FIELDS:
                 _set_pydantic(into, name, getattr(new, name))
     else:
         raise PersistTypeError(
@@ -487,6 +558,13 @@ def put_into(new: Any, into: Any) -> Any:
             hint=f"pass the class instead: into={cls.__qualname__}",
         )
     return into
+
+
+def _is_frozen(cls: Any) -> bool:
+    """Whether instances of a class are not to be changed: they may be keys."""
+    if is_pydantic(cls):
+        return bool(cls.model_config.get("frozen"))
+    return bool(getattr(getattr(cls, "__dataclass_params__", None), "frozen", False))
 
 
 def misfit(cls: type, problem: str) -> PersistTypeError:
@@ -498,6 +576,6 @@ def misfit(cls: type, problem: str) -> PersistTypeError:
     )
 
 
-def unfit(cls: type, error: Exception) -> Exception:
-    """The error for a state that a class does not take, as it says itself."""
-    return foreign(error, f"{name_of(cls)} refused the state", "restore with plain=True to see what it holds")
+def raise_unfit(cls: type, error: Exception) -> NoReturn:
+    """Raises for a state that a class does not take, as it says itself."""
+    raise_foreign(error, f"{name_of(cls)} refused the state", "restore with plain=True to see what it holds")

@@ -36,7 +36,7 @@ Progress = Callable[[int, "int | None"], object]
 
 _ADAPTER_OPTIONS = ("config",)
 
-_CHECKED = ("into", "allowed_objects", "secrets")
+_CHECKED = ("into", "allowed_objects", "secrets", "max_size")
 """Arguments of a restore that can be checked before saving."""
 
 
@@ -85,6 +85,7 @@ async def encoded(agent: Any, options: dict[str, Any], is_async: bool = True) ->
     """An agent as it is now. Takes its arguments out of the options."""
     given, check = _take(options)
     if type(agent) is bytes:
+        _check_bytes(agent, check)
         return Encoded(agent, BYTES, None)
     adapter = _agents.adapter_of(agent)
     copied = None if adapter is None or not is_async else adapter.copied(agent)
@@ -104,8 +105,43 @@ async def _encoded(
     value, info = await _agents.to_state(adapter, agent, given, is_async)
     state = _persist.encode(value, _agents.reducer(adapter, agent))
     if check is not None:
-        await _agents.check(adapter, agent, state, info, check, is_async)
+        options = dict(check)
+        _check_size(len(state), options.pop("max_size", MAX_SIZE))
+        if adapter is None and is_async:
+            # Nothing in it has to run where the loop does.
+            work = _agents.check(adapter, agent, state, info, options, is_async=False)
+            await in_thread(lambda _: _agents.run(work, False, "asnapshot"))
+        else:
+            await _agents.check(adapter, agent, state, info, options, is_async)
     return Encoded(state, JSON, _extra(info))
+
+
+def _check_bytes(state: bytes, check: Mapping[str, Any] | None) -> None:
+    """Proves that bytes come back."""
+    if check is not None:
+        _check_size(len(state), check.get("max_size", MAX_SIZE))
+        into = check.get("into")
+        if into is not None:
+            put_into(state, into if isinstance(into, type) else type(into))
+
+
+def _check_size(size: int, max_size: Any) -> None:
+    if size > _checked_size(max_size):
+        raise PersistTypeError(
+            f"the state has {size} bytes, and restore takes {max_size}",
+            "invalid-argument",
+            hint=f'check={{"max_size": {size}}}, and restore with the same max_size',
+        )
+
+
+def _checked_size(max_size: Any) -> int:
+    if type(max_size) is not int or not 0 <= max_size < 1 << 63:
+        raise PersistTypeError(
+            f"max_size must be a number of bytes, not {max_size!r}",
+            "invalid-argument",
+            hint="pass an int, such as 1 << 30",
+        )
+    return max_size
 
 
 def snapshot(
@@ -119,9 +155,9 @@ def snapshot(
     """Saves an agent, or what was encoded of one."""
     check_progress(progress)
     if type(agent) is bytes:
-        _take(options)
+        _check_bytes(agent, _take(options)[1])
         return save_bytes(place, key, agent, {**options, "content_type": BYTES}, progress, token)
-    if options.get("check"):
+    if options.get("check", False) is not False:
         adapter = _agents.adapter_of(agent)
         waits = _agents.waits(adapter, "save") or _agents.waits(adapter, "restore")
         agent = _agents.run(encoded(agent, options, is_async=False), waits, "asnapshot")
@@ -160,7 +196,7 @@ def restore(
     """Restores an agent."""
     value, adapter, info, given = _loaded(place, key, into, progress, options)
     if adapter is None:
-        return value if into is None else put_into(value, into)
+        return _put(value, into, place.location(key))
     work = _agents.from_state(adapter, info, value, into, given, is_async=False)
     return _agents.run(work, _agents.waits(adapter, "restore"), "arestore")
 
@@ -175,8 +211,16 @@ async def arestore(
     """As :func:`restore`, without blocking other tasks."""
     value, adapter, info, given = await in_thread(_loaded, place, key, into, progress, options)
     if adapter is None:
-        return value if into is None else put_into(value, into)
+        return _put(value, into, place.location(key))
     return await _agents.from_state(adapter, info, value, into, given, is_async=True)
+
+
+def _put(value: Any, into: Any, location: str) -> Any:
+    try:
+        return value if into is None else put_into(value, into)
+    except PersistError as error:
+        error._at(location)
+        raise
 
 
 def _loaded(
@@ -191,17 +235,12 @@ def _loaded(
     check_progress(progress)
     options = dict(options or {})
     max_size = options.pop("max_size", MAX_SIZE)
-    if type(max_size) is not int or not 0 <= max_size < 1 << 63:
-        raise PersistTypeError(
-            f"max_size must be a number of bytes, not {max_size!r}",
-            "invalid-argument",
-            hint="pass an int, such as 1 << 30",
-        )
+    _checked_size(max_size)
     state, text = place.load(key, max_size, progress, token)
     try:
         return _value_of(state, text, into, options)
     except PersistError as error:
-        error.location = error.location or place.location(key)
+        error._at(place.location(key))
         raise
 
 
@@ -217,6 +256,10 @@ def _value_of(
     plain = given.pop("plain", False)
     if not isinstance(plain, bool):
         raise PersistTypeError("plain must be a bool", "invalid-argument", hint="pass True or False as plain")
+    if plain and into is not None:
+        raise PersistTypeError(
+            "plain=True gives plain data, and into asks for an instance", "invalid-argument", hint="pass one of the two"
+        )
     kind = content_type.partition(";")[0].strip().lower()
     if kind != JSON and not kind.endswith("+json"):
         return state, None, None, given
@@ -232,6 +275,8 @@ def _value_of(
     info = metadata.get("adapter")
     # Before the state is looked at: what is missing is said at once.
     adapter = _agents.adapter_for_state(info, into, plain)
+    if adapter is None and not plain:
+        _agents.refuse_options({name: item for name, item in given.items() if name in _ADAPTER_OPTIONS}, "value")
     is_own = adapter is None or isinstance(adapter, PartAdapter)
     rebuilder = Rebuilder(into if is_own else None, given, plain, _agents.named(adapter, into))
     return rebuilder.finish(_persist.decode(state, rebuilder)), adapter, info, given

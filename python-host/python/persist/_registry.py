@@ -209,7 +209,7 @@ def _candidates(value: Any) -> list[Adapter]:
         if framework is None or framework.module not in sys.modules:
             continue
         found.extend(adapter for adapter in _load(framework) if adapter not in found)
-    own = [adapter for name, adapter in _adapters.items() if name not in _BY_NAME]
+    own = [adapter for name, adapter in list(_adapters.items()) if name not in _BY_NAME]
     return own + found
 
 

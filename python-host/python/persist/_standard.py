@@ -5,22 +5,12 @@ them, and the way back. Those of the built-in classes are written by ``_persist`
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
-from persist._models import BUILT_IN, name_of
-from persist.errors import PersistError, PersistIntegrityError, PersistTypeError
-
-MAX_SAME_HASH = 256
-"""How many values of a set or keys of a dict may have one hash. Python compares
-each with every other, so that many would take time with the square of their
-number.
-"""
-
-MAX_COMPARED_BITS = 4096
-"""The longest integer that may have the hash of a decimal number: Python compares
-the two by writing the integer in base 10, in time with the square of its length.
-"""
+from persist._hashes import Hashes
+from persist._models import name_of
+from persist.errors import PersistError, PersistTypeError, not_a_value
 
 
 def saved(value: Any, cls: type) -> tuple[str, dict[str, Any]] | None:
@@ -72,13 +62,14 @@ def _zone(value: Any) -> dict[str, Any]:
     )
 
 
-def made(kind: str, fields: dict[str, Any]) -> Any:
-    """The value of a kind, of its fields.
+def made(kind: str, fields: dict[str, Any], hashes: Hashes) -> Any:
+    """The value of a kind, of its fields; ``hashes`` bounds what sets and dicts may
+    take.
 
     Raises:
         PersistIntegrityError: The kind is not known, or the fields are not its.
     """
-    make = _KINDS.get(kind)
+    make = _KINDS.get(kind) or hashes.kinds.get(kind)
     if make is None:
         problem = f"it holds a value of the kind {kind!r}, which this version does not know"
         raise not_a_value(problem, "restore it with the version that saved it, or a newer one")
@@ -90,67 +81,6 @@ def made(kind: str, fields: dict[str, Any]) -> Any:
         raise not_a_value(f"it holds a {kind} without {error}") from None
     except Exception as error:
         raise not_a_value(f"it holds an invalid {kind}: {error}") from error
-
-
-def not_a_value(problem: str, hint: str = "get its bytes with Store.load_bytes(key)") -> PersistIntegrityError:
-    """The error for bytes that are no value."""
-    message = f"Format error: the state is not a valid value: {problem}"
-    return PersistIntegrityError(message, "invalid-format", hint=hint)
-
-
-def check_hashes(items: Iterable[Any], kind: str) -> None:
-    """Refuses to save a set or dict that :func:`made` would not make, since a class
-    gives its instances one hash. Numbers of one hash are nobody's but an attacker's,
-    who would not ask.
-
-    Raises:
-        PersistTypeError: Too many of its values or keys have one hash.
-    """
-    problem = _slow((item for item in items if type(item) not in BUILT_IN), kind)
-    if problem is not None:
-        raise PersistTypeError(
-            f"{problem}, and restoring them would take too long",
-            "invalid-argument",
-            hint="save a list, or give the class a better __hash__",
-        )
-
-
-def _few_of_a_hash(items: Iterable[Any], kind: str) -> None:
-    """Refuses what was made to be slow."""
-    problem = _slow(items, kind)
-    if problem is not None:
-        raise not_a_value(problem)
-
-
-def _slow(items: Iterable[Any], kind: str) -> str | None:
-    """Why a set or dict of these takes long to make; none if it does not."""
-    counts: dict[int, int] = {}
-    long: set[int] = set()
-    others: set[int] = set()
-    for item in items:
-        number = hash(item)
-        counts[number] = counts.get(number, 0) + 1
-        if counts[number] > MAX_SAME_HASH:
-            return f"more than {MAX_SAME_HASH} values of a {kind} have the same hash"
-        if type(item) is int:
-            if item.bit_length() > MAX_COMPARED_BITS:
-                long.add(number)
-        elif type(item) is not str:
-            others.add(number)
-    if not long.isdisjoint(others):
-        return f"a long integer in a {kind} has the hash of another value"
-    return None
-
-
-def _dict(fields: dict[str, Any]) -> Any:
-    entries = fields["value"]
-    _few_of_a_hash((key for key, _ in entries), "dict")
-    return dict(entries)
-
-
-def _set(fields: dict[str, Any]) -> Any:
-    _few_of_a_hash(fields["value"], "set")
-    return set(fields["value"])
 
 
 def _decoded(fields: dict[str, Any]) -> bytes:
@@ -225,9 +155,6 @@ def _uuid(fields: dict[str, Any]) -> Any:
 
 
 _KINDS: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "dict": _dict,
-    "set": _set,
-    "frozenset": lambda fields: frozenset(_set(fields)),
     "str": lambda fields: _decoded(fields).decode("utf-8", "surrogatepass"),
     "bytes": _decoded,
     "bytearray": lambda fields: bytearray(_decoded(fields)),

@@ -15,8 +15,9 @@ from typing import Any
 
 from persist import _models, _registry, _standard
 from persist._adapter import PartAdapter
-from persist._models import BUILT_IN, as_data, kind_of, name_of, reachable
-from persist.errors import PersistError, PersistIntegrityError, PersistTypeError, foreign
+from persist._hashes import Hashes
+from persist._models import BUILT_IN, as_data, is_typed_dict, kind_of, name_of, reachable
+from persist.errors import PersistError, PersistIntegrityError, PersistTypeError, not_a_value, raise_foreign
 
 
 class Reducer:
@@ -37,7 +38,8 @@ class Reducer:
         cls = type(value)
         entry = _registry.by_class(cls)
         if entry is not None and entry.save is not None:
-            return "object", {"type": entry.name, "value": entry.save(value)}, False
+            self._check_means(entry)
+            return "object", {"type": entry.name, "value": _saved_by(entry, value)}, False
         simple = _standard.saved(value, cls)
         if simple is not None:
             return (*simple, False)
@@ -45,12 +47,8 @@ class Reducer:
             adapter = _registry.adapter_for_part(value)
             if adapter is not None:
                 return "part", {"adapter": adapter.name, **adapter.save_part(value)}, False
-        elif _registry.by_type_name(entry.name) is not entry:
-            raise PersistTypeError(
-                f"the name {entry.name!r} now belongs to another class, which was registered later",
-                "invalid-argument",
-                hint=f"give each class its own name: persist.register({cls.__qualname__}, name=…)",
-            )
+        else:
+            self._check_means(entry)
         kind = kind_of(cls)
         if kind is None:
             raise _refused(value, cls)
@@ -59,11 +57,29 @@ class Reducer:
         name = name_of(cls) if entry is None else entry.name
         return "object", {"type": name, **_models.saved(value, cls, kind)}, kind in ("pydantic", "dataclass")
 
-    def _check_comes_back(self, value: Any, cls: type, kind: str) -> None:
-        """Refuses an instance of a class that nobody names when it is restored."""
+    def _reached(self) -> list[dict[str, type]]:
+        """The classes that the caller names when it is restored: by what an agent's
+        code names, and by the class of the whole.
+        """
         if self._known is None:
             self._known = [reachable(self._named), reachable([self._root])]
-        by_adapter, by_root = (known.get(name_of(cls)) is cls for known in self._known)
+        return self._known
+
+    def _check_means(self, entry: _registry.Registered) -> None:
+        """Refuses a name that would mean another class when it is restored."""
+        is_latest = _registry.by_type_name(entry.name) is entry
+        others = [] if entry.name == name_of(entry.cls) else [known.get(entry.name) for known in self._reached()]
+        if not is_latest or any(other not in (None, entry.cls) for other in others):
+            says = "which was registered later" if not is_latest else "which the class of the state names"
+            raise PersistTypeError(
+                f"the name {entry.name!r} now belongs to another class, {says}",
+                "invalid-argument",
+                hint=f"give each class its own name: persist.register({entry.cls.__name__}, name=…)",
+            )
+
+    def _check_comes_back(self, value: Any, cls: type, kind: str) -> None:
+        """Refuses an instance of a class that nobody names when it is restored."""
+        by_adapter, by_root = (known.get(name_of(cls)) is cls for known in self._reached())
         if by_adapter:
             return
         package = next(filter(None, map(_registry.framework_of, cls.__mro__)), None)
@@ -81,14 +97,29 @@ class Reducer:
             raise PersistTypeError(
                 f"a value of type {name_of(cls)} would come back as plain data",
                 "invalid-argument",
-                hint=f"register its class: persist.register({cls.__qualname__})",
+                hint=f"register its class: persist.register({cls.__name__})",
             )
 
 
+def _saved_by(entry: _registry.Registered, value: Any) -> Any:
+    """What the function that was registered for a class makes of an instance."""
+    assert entry.save is not None
+    try:
+        return entry.save(value)
+    except PersistError:
+        raise
+    except Exception as error:
+        raise_foreign(error, f"a {entry.name} can't be saved", "check the function that was registered as save")
+
+
 def _refused(value: Any, cls: type) -> PersistTypeError:
-    name, short = name_of(cls), cls.__qualname__
+    name, short = name_of(cls), cls.__name__
     base = next((base.__name__ for base in BUILT_IN if issubclass(cls, base)), None)
-    if cls.__module__ == "builtins" or hasattr(value, "__next__"):
+    if isinstance(value, type):
+        hint = "save its name, or an instance"
+    elif cls is memoryview:
+        hint = "save its bytes: bytes(…)"
+    elif cls.__module__ == "builtins" or hasattr(value, "__next__"):
         is_iterable = hasattr(value, "__iter__")
         hint = "save a list of what it gives: list(…)" if is_iterable else "save the data in it, or leave it out"
     elif cls.__module__.partition(".")[0] == "numpy":
@@ -125,6 +156,7 @@ class Rebuilder:
         self._known = reachable([self._cls, *named])
         self._options: Mapping[str, Any] = {**(options or {}), "named": list(self._known.values())}
         self._plain = plain
+        self._hashes = Hashes()
         self._unknown: list[tuple[Any, dict[str, Any]]] = []
         """Instances of classes that are not known here: their data, and what was written."""
 
@@ -134,9 +166,9 @@ class Rebuilder:
         if kind == "part":
             return self._part(fields)
         if kind not in ("set", "frozenset", "dict") or not (self._plain or self._unknown):
-            return _standard.made(kind, fields)
+            return _standard.made(kind, fields, self._hashes)
         try:
-            return _standard.made(kind, fields)
+            return _standard.made(kind, fields, self._hashes)
         except PersistIntegrityError as error:
             # An instance that is data now is no key any more.
             if not isinstance(error.__cause__, TypeError):
@@ -148,7 +180,7 @@ class Rebuilder:
     def _object(self, fields: dict[str, Any]) -> Any:
         name = fields.get("type")
         if not isinstance(name, str) or "value" not in fields:
-            raise _standard.not_a_value("it holds an invalid object")
+            raise not_a_value("it holds an invalid object")
         if self._plain:
             return as_data(fields)
         entry, cls = _registry.by_type_name(name), self._known.get(name)
@@ -178,22 +210,22 @@ class Rebuilder:
         """A value of a framework."""
         name = fields.get("adapter")
         if not isinstance(name, str) or "value" not in fields:
-            raise _standard.not_a_value("it holds an invalid value of a framework")
+            raise not_a_value("it holds an invalid value of a framework")
         if self._plain:
             return as_data(fields)
         adapter = _registry.adapter_by_name(name)
         if not isinstance(adapter, PartAdapter):
-            raise _standard.not_a_value(f"the adapter {name!r} does not restore values")
+            raise not_a_value(f"the adapter {name!r} does not restore values")
         try:
             return adapter.restore_part(fields, self._options)
         except PersistError:
             raise
         except Exception as error:
-            raise foreign(
+            raise_foreign(
                 error,
                 f"{adapter.package} {adapter.version()} refused a value of the state",
                 "restore with plain=True to see what it holds",
-            ) from error
+            )
 
     def finish(self, value: Any) -> Any:
         """The whole value, after it was decoded.
@@ -206,11 +238,19 @@ class Rebuilder:
         within = self._unknown[:-1] if is_root else self._unknown
         if within and (self._cls is not None or not is_root):
             raise _not_known(within[0][1]["type"])
-        # Saved under another name: the caller says which class it is now.
+        # Moved to another module: the caller says which class it is now.
         if is_root and self._cls is not None and kind_of(self._cls) is not None:
-            entry = _registry.by_class(self._cls)
+            entry, written = _registry.by_class(self._cls), self._unknown[-1][1]
+            name = written["type"].rpartition(".")[2]
+            if name != self._cls.__qualname__.rpartition(".")[2]:
+                raise PersistTypeError(
+                    f"the state is a {written['type']}, not a {self._cls.__qualname__}",
+                    "invalid-argument",
+                    hint=f"if the class has a new name: persist.register({self._cls.__name__}, "
+                    f"name={written['type']!r}); or restore with plain=True to get the data",
+                )
             if entry is None or entry.restore is None:
-                return _models.made(self._cls, self._unknown[-1][1])
+                return _models.made(self._cls, written)
         return value
 
 
@@ -238,7 +278,7 @@ def restored(entry: _registry.Registered, value: Any) -> Any:
     except PersistError:
         raise
     except Exception as error:
-        raise _models.unfit(entry.cls, error) from error
+        _models.raise_unfit(entry.cls, error)
 
 
 def put_into(value: Any, into: Any) -> Any:
@@ -255,9 +295,7 @@ def put_into(value: Any, into: Any) -> Any:
 
 
 def _as(value: Any, cls: type) -> Any:
-    import typing
-
-    if typing.is_typeddict(cls):
+    if is_typed_dict(cls):
         cls = dict
     try:
         is_one = isinstance(value, cls)

@@ -5,8 +5,10 @@ people already catch: a missing snapshot is also a :class:`FileNotFoundError`.
 from __future__ import annotations
 
 import errno
+import struct
 import sys
-from typing import Any
+import zlib
+from typing import Any, NoReturn
 
 __all__ = [
     "PersistAccessError",
@@ -90,9 +92,19 @@ class PersistError(Exception):
 
     def _within(self, place: str) -> PersistError:
         """The same error, which says where in a state it is."""
-        return type(self)(
-            f"{self.message}, at {place}", self.code, self.location, self.retryable, self.hint, self.facts
-        )
+        new = type(self)(f"{self.message}, at {place}", self.code, self.location, self.retryable, self.hint, self.facts)
+        new.__cause__, new.__suppress_context__ = self.__cause__, self.__suppress_context__
+        return new
+
+    def _at(self, location: str) -> None:
+        """Says which snapshot it is about, unless that was said."""
+        if self.location is None:
+            self.location = location
+            if isinstance(self, OSError):
+                # As the constructor does.
+                setattr(self, "filename", location)  # noqa: B010
+            if sys.version_info >= (3, 11):
+                self.add_note(f"location: {location}")
 
 
 class PersistConfigurationError(PersistError, ValueError):
@@ -214,20 +226,43 @@ def _from_host(
     return _CODES[code][0](message, code, location, retryable, hint, facts)
 
 
-def foreign(error: Exception, problem: str, hint: str) -> Exception:
-    """What to raise where code of somebody else failed with an error: a framework,
-    or a class of the user's.
+def not_a_value(problem: str, hint: str = "get its bytes with Store.load_bytes(key)") -> PersistIntegrityError:
+    """The error for bytes that are no value."""
+    message = f"Format error: the state is not a valid value: {problem}"
+    return PersistIntegrityError(message, "invalid-format", hint=hint)
 
-    What a value that does not fit makes Python raise is a
-    :class:`PersistTypeError`. What may succeed later is the error of this package
-    that is the same built-in class. All others keep their class.
+
+def within(error: BaseException, place: str) -> BaseException:
+    """An error that says where in a state it is."""
+    if isinstance(error, PersistError):
+        return error._within(place)
+    if sys.version_info >= (3, 11):
+        error.add_note(f"at {place}")
+    return error
+
+
+def raise_foreign(error: Exception, problem: str, hint: str) -> NoReturn:
+    """Raises where code of somebody else failed with an error: a framework, or a
+    class of the user's.
+
+    What a value that does not fit makes Python raise becomes a
+    :class:`PersistTypeError`. A plain ``ConnectionError`` or ``TimeoutError`` becomes
+    the error of this package that is the same built-in class. All others keep their
+    class: they are raised as they are.
     """
+    new = _foreign(error, problem, hint)
+    if new is error:
+        raise error
+    raise new from error
+
+
+def _foreign(error: Exception, problem: str, hint: str) -> Exception:
     if isinstance(error, PersistError):
         return error
     message = f"{problem}: {type(error).__name__}: {error}"
-    if isinstance(error, ConnectionError):
+    if type(error) is ConnectionError:
         return PersistConnectionError(message, "unavailable", retryable=True, hint="try again later")
-    if isinstance(error, TimeoutError):
+    if type(error) is TimeoutError:
         return PersistTimeoutError(message, "timeout", retryable=True, hint="try again later")
     if isinstance(error, _MISFITS):
         return PersistTypeError(message, "invalid-argument", hint=hint)
@@ -236,7 +271,17 @@ def foreign(error: Exception, problem: str, hint: str) -> Exception:
     return error
 
 
-_MISFITS = (TypeError, ValueError, LookupError, AttributeError, AssertionError, RecursionError)
+_MISFITS = (
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    RecursionError,
+    struct.error,
+    zlib.error,
+)
 
 
 def _code_of(error: BaseException) -> str | None:

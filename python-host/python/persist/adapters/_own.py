@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dis
-import inspect
 import weakref
 from typing import Any
 
+from persist._models import hides_code
 from persist.errors import PersistIntegrityError, PersistTypeError
 
 
@@ -30,8 +30,7 @@ def own_attributes(agent: Any, base: type) -> dict[str, Any]:
 
 def _hides_code(cls: type, name: str) -> bool:
     """Whether an attribute would hide a method or property of the class."""
-    there = inspect.getattr_static(cls, name, None)
-    return name.startswith("__") or callable(there) or isinstance(there, (property, staticmethod, classmethod))
+    return name.startswith("__") or hides_code(cls, name)
 
 
 def _private(agent: Any) -> dict[str, Any]:

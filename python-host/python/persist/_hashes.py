@@ -1,0 +1,158 @@
+"""Sets and dicts that take long to make: Python compares each value with every other
+of the same hash.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from persist.errors import PersistTypeError, not_a_value
+
+MAX_SAME_HASH = 256
+"""How many values of a set or keys of a dict may have one hash."""
+
+MAX_COMPARED_BITS = 4096
+"""The longest integer that may be compared with a decimal number: Python writes the
+integer in base 10 for it, in time with the square of its length.
+"""
+
+MAX_COMPARISONS = 20_000_000
+"""How many values may be compared while the sets and dicts of one state are made, at
+most: about a second.
+"""
+
+_INSTANCE = 32
+"""What comparing two instances counts for, whatever their class does."""
+
+
+class Hashes:
+    """What may still be compared while one state is restored."""
+
+    def __init__(self) -> None:
+        self._left = MAX_COMPARISONS
+        self._costs: dict[int, tuple[Any, int]] = {}
+        """Of values that have others in them what comparing them takes at most, by id."""
+        self.kinds: dict[str, Callable[[dict[str, Any]], Any]] = {
+            "dict": self._dict,
+            "set": lambda fields: set(self._checked(fields["value"], "set")),
+            "frozenset": lambda fields: frozenset(self._checked(fields["value"], "frozenset")),
+        }
+        """What makes the values of these kinds of their fields."""
+
+    def _dict(self, fields: dict[str, Any]) -> Any:
+        entries = fields["value"]
+        self._checked([key for key, _ in entries], "dict")
+        return dict(entries)
+
+    def _checked(self, items: list[Any], kind: str) -> list[Any]:
+        problem = self.problem(items, kind)
+        if problem is not None:
+            raise not_a_value(problem)
+        return items
+
+    def problem(self, items: Iterable[Any], kind: str) -> str | None:
+        """Why a set or dict of these takes too long to make; none if it does not."""
+        try:
+            return self._problem(items, kind)
+        except RecursionError:
+            return f"the values of a {kind} have the same hashes, and are nested too deeply"
+
+    def _problem(self, items: Iterable[Any], kind: str) -> str | None:
+        first: dict[int, Any] = {}
+        same: dict[int, list[Any]] = {}
+        for item in items:
+            number = hash(item)
+            if number not in first:
+                first[number] = item
+                continue
+            others = same.setdefault(number, [first[number]])
+            others.append(item)
+            if len(others) > MAX_SAME_HASH:
+                return f"more than {MAX_SAME_HASH} values of a {kind} have the same hash"
+        for others in same.values():
+            self._left -= len(others) ** 2 * max(map(self._cost, others))
+            if self._left < 0:
+                return f"the values of a {kind} have the same hashes, and comparing them takes too long"
+            if _has_long(others) and _has_decimal(others):
+                return f"a long integer in a {kind} has the hash of a decimal number"
+        return None
+
+    def _cost(self, item: Any) -> int:
+        """How many values are compared at most, where this one is compared."""
+        if type(item) in _ATOMS:
+            return 1
+        known = self._costs.get(id(item))
+        if known is not None:
+            return known[1]
+        inner = _within(item)
+        costs = [self._cost(one) for one in inner]
+        total = _INSTANCE + sum(costs)
+        if isinstance(item, (set, frozenset)):
+            # Each value of one is looked for among those of its hash in the other.
+            counts: dict[int, int] = {}
+            for one in inner:
+                counts[hash(one)] = counts.get(hash(one), 0) + 1
+            total = 1 + sum(cost * counts[hash(one)] for cost, one in zip(costs, inner, strict=True))
+        total = min(total, MAX_COMPARISONS)
+        # The item is kept, so that no other gets its id.
+        self._costs[id(item)] = (item, total)
+        return total
+
+
+_ATOMS = frozenset((int, float, str, bytes, bool, type(None)))
+
+
+def _within(item: Any) -> list[Any]:
+    """The values in a value, as far as comparing it compares them."""
+    if isinstance(item, (tuple, list, set, frozenset)):
+        return list(item)
+    if isinstance(item, dict):
+        return [*item, *item.values()]
+    names = getattr(type(item), "__dataclass_fields__", ())
+    return [*getattr(item, "__dict__", {}).values(), *(getattr(item, name, None) for name in names)]
+
+
+def _leaves(items: Iterable[Any]) -> Iterable[Any]:
+    """The values in these that have none in them."""
+    waiting = list(items)
+    seen: set[int] = set()
+    while waiting:
+        item = waiting.pop()
+        if type(item) in _ATOMS:
+            yield item
+        elif id(item) not in seen:
+            seen.add(id(item))
+            yield item
+            waiting.extend(_within(item))
+
+
+def _has_long(items: Iterable[Any]) -> bool:
+    return any(type(item) is int and item.bit_length() > MAX_COMPARED_BITS for item in _leaves(items))
+
+
+def _has_decimal(items: Iterable[Any]) -> bool:
+    decimal = sys.modules.get("decimal")
+    return decimal is not None and any(isinstance(item, decimal.Decimal) for item in _leaves(items))
+
+
+def check(items: Iterable[Any], kind: str) -> None:
+    """Refuses to save a set or dict that would not be made again. Many numbers or
+    texts of one hash are nobody's but an attacker's, who would not ask.
+
+    Raises:
+        PersistTypeError: Too many of its values or keys have one hash.
+    """
+    odd = [
+        item
+        for item in items
+        if type(item) not in _ATOMS or (type(item) is int and item.bit_length() > MAX_COMPARED_BITS)
+    ]
+    problem = Hashes().problem(odd, kind)
+    if problem is not None:
+        raise PersistTypeError(
+            f"{problem}, and restoring them would take too long",
+            "invalid-argument",
+            hint="save a list, or give the class a better __hash__",
+        )

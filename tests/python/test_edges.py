@@ -1,0 +1,366 @@
+"""What comes back at the edges: classes with a name that others have, fields that are
+kept in unusual places, keys that are slow to compare, errors of others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import decimal
+import struct
+import subprocess
+import sys
+import textwrap
+import time
+from typing import Any, NamedTuple
+
+import persist
+import pydantic
+import pytest
+from test_models import Holder2, Search, Tool, crafted
+
+
+def test_a_class_that_was_made_again_is_the_newest() -> None:
+    code = """
+    import dataclasses, gc, persist
+    gc.disable()
+    @dataclasses.dataclass
+    class Tool: name: str
+    @dataclasses.dataclass
+    class Holder: tools: list[Tool]
+    for _ in range(2):
+        # Slots make a second class of this name; so does defining it again.
+        @dataclasses.dataclass(slots=True)
+        class Search(Tool): index: str = "p"
+        value = Holder([Search("a")])
+        persist.snapshot(value, "memory://m/x", check=True)
+        assert persist.restore("memory://m/x", into=Holder) == value
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
+
+
+def test_a_registered_name_that_means_another_class() -> None:
+    @dataclasses.dataclass
+    class New:
+        name: str
+
+    persist.register(New, name=f"{Search.__module__}.Search")
+    with pytest.raises(persist.PersistTypeError, match="now belongs to another class, which the class of the state"):
+        persist.snapshot(Holder2([New("a")]), "x")  # type: ignore[list-item]
+
+
+class Aliased(pydantic.BaseModel):
+    left: int = pydantic.Field(1, alias="remaining")
+
+
+class AnyRoot(pydantic.RootModel[dict[str, Any]]):
+    pass
+
+
+class Numbers(pydantic.RootModel[list[int]]):
+    pass
+
+
+def test_plain_data_is_validated_as_pydantic_does() -> None:
+    for data, model in (
+        ({"remaining": 5}, Aliased),
+        ({"root": {"a": 1}, "b": 2}, AnyRoot),
+        ([1, 2], Numbers),
+    ):
+        persist.snapshot(data, "x")
+        assert persist.restore("x", into=model) == model.model_validate(data)
+    persist.snapshot({"left": 5}, "x")
+    assert persist.restore("x", into=Aliased).left == 5
+
+
+class Cat(pydantic.BaseModel):
+    age: str
+
+
+class Dog(pydantic.BaseModel):
+    age: int
+
+
+def test_an_instance_of_another_class_is_none_of_this() -> None:
+    persist.snapshot(Cat(age="old"), "x")
+    with pytest.raises(persist.PersistTypeError, match=r"the state is a .*Cat, not a Dog") as other:
+        persist.restore("x", into=Dog)
+    assert "persist.register(Dog, name=" in str(other.value.hint)
+
+
+class Memory(dict[str, Any]):
+    owner = ""
+
+    def __persist_state__(self) -> Any:
+        return [self.owner, dict(self)]
+
+    @classmethod
+    def __persist_restore__(cls, state: Any) -> Memory:
+        memory = cls(state[1])
+        memory.owner = state[0]
+        return memory
+
+
+@dataclasses.dataclass(frozen=True)
+class Unchanging:
+    a: int
+
+
+def test_what_can_not_take_all_is_not_put_into() -> None:
+    persist.snapshot(Memory({"a": 1}), "x")
+    with pytest.raises(persist.PersistTypeError, match="a Memory can't be changed") as refused:
+        persist.restore("x", into=Memory({"b": 1}))
+    assert refused.value.location is not None
+    persist.snapshot(Unchanging(1), "x")
+    with pytest.raises(persist.PersistTypeError, match="a Unchanging can't be changed"):
+        persist.restore("x", into=Unchanging(2))
+    assert persist.restore("x", into=Unchanging) == Unchanging(1)
+
+
+def test_typed_dicts_of_the_backports() -> None:
+    import typing_extensions
+
+    class Backported(typing_extensions.TypedDict):
+        step: Tool
+
+    @dataclasses.dataclass
+    class Run:
+        state: Backported
+
+    globals()["Backported"] = Backported
+    persist.snapshot({"step": 3}, "x")
+    plain: Any = persist.restore("x", into=Backported)
+    assert plain == {"step": 3}
+    value = Run({"step": Tool("a")})
+    persist.snapshot(value, "x", check=True)
+    assert persist.restore("x", into=Run) == value
+
+
+class DriverError(Exception):
+    """What a driver raises."""
+
+
+class DatabaseGoneError(ConnectionError):
+    """The same, as an error of connections."""
+
+
+@pytest.mark.parametrize("kind", [DriverError, DatabaseGoneError, ConnectionRefusedError])
+def test_an_error_keeps_its_class_and_its_cause(kind: type[Exception]) -> None:
+    def load(_: Any) -> Any:
+        try:
+            raise OSError("socket closed")
+        except OSError as error:
+            raise kind("db gone") from error
+
+    class Kept:
+        pass
+
+    persist.register(Kept, save=lambda _: 1, restore=load)
+    persist.snapshot([Kept()], "x")
+    with pytest.raises(kind, match="db gone") as gone:
+        persist.restore("x")
+    assert type(gone.value) is kind
+    assert str(gone.value.__cause__) == "socket closed"
+
+
+@pytest.mark.parametrize("error", [ValueError("odd"), decimal.InvalidOperation("odd"), struct.error("odd")])
+def test_what_a_class_raises_says_where(error: Exception) -> None:
+    class Odd:
+        pass
+
+    def save(_: Any) -> Any:
+        raise error
+
+    persist.register(Odd, save=save, restore=lambda _: Odd())
+    with pytest.raises(persist.PersistTypeError, match=r"odd, at state\['a'\]\[1\]") as refused:
+        persist.snapshot({"a": [0, Odd()]}, "x")
+    assert refused.value.__cause__ is error
+
+
+class Counting(pydantic.BaseModel):
+    _n: int = pydantic.PrivateAttr(default=5)
+    _later: list[int] = pydantic.PrivateAttr(default_factory=list)
+
+
+def test_private_attributes_that_are_not_set() -> None:
+    count = Counting()
+    del count._n
+    persist.snapshot(count, "x", check=True)
+    back = persist.restore("x", into=Counting)
+    assert (hasattr(back, "_n"), back._later) == (False, [])
+    # Saved before the class had any.
+    fields = {"$persist": "object", "type": f"{__name__}.Counting", "value": {}}
+    older = persist.restore(crafted(fields), into=Counting)
+    assert (older._n, older._later) == (5, [])
+
+
+class Unextended(pydantic.BaseModel):
+    a: int = 1
+
+
+class TypedExtra(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, int] = pydantic.Field(init=False)
+    a: int = 1
+
+
+def test_extra_fields_of_every_kind() -> None:
+    typed = TypedExtra(a=1, b=2)  # type: ignore[call-arg]
+    for model in (Unextended.model_validate({"b": 2}, extra="allow"), typed):
+        persist.snapshot(model, "x", check=True)
+        back: Any = persist.restore("x", into=type(model))
+        assert back == model
+        assert back.model_extra == {"b": 2}
+
+
+def test_plain_goes_with_no_class() -> None:
+    persist.snapshot({"a": 1}, "x")
+    with pytest.raises(persist.PersistTypeError, match="plain=True gives plain data"):
+        persist.restore("x", plain=True, into=dict)
+    with pytest.raises(persist.PersistTypeError, match="config is for agents of frameworks"):
+        persist.restore("x", config={})
+
+
+def test_a_check_changes_nothing_and_leaves_nothing_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    into = Tool("old")
+    persist.snapshot(Tool("new"), "x", check={"into": into})
+    assert into.name == "old"
+    with pytest.raises(persist.PersistTypeError, match="it is a bytes"):
+        persist.snapshot(b"1", "x", check={"into": Tool})
+    for check in (True, {}, {"max_size": 9}):
+        if check is True or check == {}:
+            monkeypatch.setattr(persist._operations, "MAX_SIZE", 9)
+        with pytest.raises(persist.PersistTypeError, match="the state has 10 bytes, and restore takes 9"):
+            persist.snapshot({"a": 1234}, "x", check=check)
+        monkeypatch.undo()
+    # No more than a check by its defaults.
+    with pytest.raises(persist.PersistTypeError, match="would come back"):
+        persist.snapshot([Lossy(1)], "x", check={})
+
+
+@persist.register
+class Lossy:
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __persist_state__(self) -> Any:
+        return self.value
+
+    @classmethod
+    def __persist_restore__(cls, state: Any) -> Lossy:
+        return cls(None)
+
+
+class Outside:
+    """A descriptor that keeps what it gets."""
+
+    def __init__(self, default: int) -> None:
+        self.default = default
+        self.kept: dict[int, int] = {}
+
+    def __get__(self, instance: object, owner: Any = None) -> int:
+        return self.default if instance is None else self.kept.get(id(instance), self.default)
+
+    def __set__(self, instance: object, value: int) -> None:
+        self.kept[id(instance)] = value
+
+
+@dataclasses.dataclass
+class Described:
+    a: int = Outside(5)  # type: ignore[assignment]
+
+
+def test_a_field_that_is_kept_elsewhere_is_refused() -> None:
+    with pytest.raises(persist.PersistTypeError, match="keeps its field a outside of the instance"):
+        persist.snapshot(Described(9), "x")
+
+
+class Span(NamedTuple):
+    first: int
+    last: int
+
+    def __iter__(self) -> Any:
+        return iter(range(self[0], self[1]))
+
+
+def test_a_named_tuple_with_an_iterator_of_its_own() -> None:
+    persist.snapshot(Span(7, 9), "x")
+    assert persist.restore("x", into=Span)[:] == (7, 9)
+
+
+def test_a_crafted_attribute_hides_no_class_method() -> None:
+    fields = {
+        "$persist": "object",
+        "type": f"{__name__}.Unextended",
+        "value": {"a": 1},
+        "attributes": {"model_validate": 1},
+    }
+    with pytest.raises(persist.PersistTypeError, match="would hide what belongs to the class"):
+        persist.restore(crafted(fields), into=Unextended)
+
+
+def colliding(depth: int, number: int, width: int = 64) -> Any:
+    """Unchanging sets in frozen sets, all of whose values have one hash."""
+    modulus = 2**61 - 1
+    if depth == 0:
+        return number * modulus
+    inner = [colliding(depth - 1, at, width) for at in range(width - 1)]
+    return {"$persist": "frozenset", "value": [*inner, colliding(depth - 1, width + number, width)]}
+
+
+def in_tuple(value: Any) -> Any:
+    return {"$persist": "tuple", "value": [value]}
+
+
+def test_what_was_made_to_be_slow_inside_of_keys_is_refused() -> None:
+    began = time.monotonic()
+    nested = {"$persist": "set", "value": [colliding(2, number, 40) for number in range(40)]}
+    with pytest.raises(persist.PersistIntegrityError, match="comparing them takes too long"):
+        persist.restore(crafted(nested))
+    modulus = 2**61 - 1
+    long = 1 << 8_000_000
+    long += (12345 - long) % modulus
+    decimals = [{"$persist": "decimal", "value": "12345"}, {"$persist": "int", "value": f"{long:x}"}]
+    with pytest.raises(persist.PersistIntegrityError, match="a long integer in a set has the hash of a decimal number"):
+        persist.restore(crafted({"$persist": "set", "value": [in_tuple(item) for item in decimals]}))
+    # Not as a goal of speed: without the bound it takes minutes.
+    assert time.monotonic() - began < 30
+
+
+def test_numbers_that_are_kept_come_back() -> None:
+    for value in ({True: "a", 1 << 6100: "b"}, {1.0, 1 << 6100}, {(-1, -1), (-1, -2), (-2, -1), (-2, -2)}):
+        persist.snapshot(value, "x", check=True)
+        assert persist.restore("x") == value
+    # Decimal(1) has the hash of this power of two.
+    with pytest.raises(persist.PersistTypeError, match="a long integer in a set has the hash of a decimal number"):
+        persist.snapshot({decimal.Decimal(1), 1 << 6100}, "x")
+
+
+@pytest.mark.parametrize("wrap", [lambda value: [value], lambda value: {"a": value}, lambda value: (value,)])
+def test_deep_states_in_a_thread_with_a_small_stack(wrap: Any) -> None:
+    code = """
+    import sys, threading, persist
+    kind, = sys.argv[1:]
+    wrap = {"list": lambda v: [v], "dict": lambda v: {"a": v}, "tuple": lambda v: (v,)}[kind]
+    value = None
+    for _ in range(900):
+        value = wrap(value)
+    persist.snapshot(value, "memory://m/x")
+    outcomes = []
+    def work():
+        for call in (lambda: persist.snapshot(value, "memory://m/y"), lambda: persist.restore("memory://m/x")):
+            try:
+                call()
+                outcomes.append("done")
+            except persist.PersistError as error:
+                assert "for the stack of this thread" in str(error), error
+                outcomes.append("refused")
+    threading.stack_size(256 << 10)
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    print(outcomes)
+    """
+    kind = type(wrap(0)).__name__
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code), kind], capture_output=True, text=True)
+    assert done.returncode == 0, (done.returncode, done.stderr)
+    assert "refused" in done.stdout
