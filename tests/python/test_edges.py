@@ -199,7 +199,7 @@ class Unextended(pydantic.BaseModel):
 
 class TypedExtra(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, int] = pydantic.Field(init=False)
+    __pydantic_extra__: dict[str, int] = pydantic.Field(init=False)  # pyright: ignore[reportIncompatibleVariableOverride]
     a: int = 1
 
 
