@@ -4,6 +4,7 @@ kept in unusual places, keys that are slow to compare, errors of others.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import decimal
 import struct
@@ -364,3 +365,34 @@ def test_deep_states_in_a_thread_with_a_small_stack(wrap: Any) -> None:
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code), kind], capture_output=True, text=True)
     assert done.returncode == 0, (done.returncode, done.stderr)
     assert "refused" in done.stdout
+
+
+class Locked(persist.Adapter):
+    """An adapter whose agents can't be copied, nor be restored here."""
+
+    name = "locked"
+    package = "pytest"
+    module = "pytest"
+
+    def accepts(self, agent: Any) -> bool:
+        return isinstance(agent, Locked)
+
+    def save(self, agent: Any) -> Any:
+        return {"a": 1}
+
+    def restore(self, state: Any, into: Any = None) -> Any:
+        raise DriverError("db gone")
+
+    def copied(self, agent: Any) -> Any:
+        raise TypeError("cannot pickle '_thread.lock' object")
+
+
+def test_what_can_not_be_copied_is_saved_all_the_same() -> None:
+    persist.register_adapter(Locked())
+    asyncio.run(persist.asnapshot(Locked(), "x"))
+    assert persist.restore("x", plain=True) == {"a": 1}
+    with pytest.raises(DriverError, match="db gone") as gone:
+        persist.restore("x")
+    if sys.version_info >= (3, 11):
+        assert any("refused the state" in note for note in gone.value.__notes__)
+        assert any(note.startswith("hint: ") for note in gone.value.__notes__)

@@ -88,7 +88,7 @@ async def encoded(agent: Any, options: dict[str, Any], is_async: bool = True) ->
         _check_bytes(agent, check)
         return Encoded(agent, BYTES, None)
     adapter = _agents.adapter_of(agent)
-    copied = None if adapter is None or not is_async else adapter.copied(agent)
+    copied = None if adapter is None or not is_async else _copied(adapter, agent)
     if adapter is None or copied is None:
         return await _encoded(adapter, agent, given, check, is_async)
 
@@ -97,6 +97,16 @@ async def encoded(agent: Any, options: dict[str, Any], is_async: bool = True) ->
 
     done: Encoded = await in_thread(work)
     return Encoded(done.state, done.content_type, _extra(_agents.described(adapter, agent)))
+
+
+def _copied(adapter: Adapter, agent: Any) -> Any:
+    """A copy of an agent that can be saved in a thread; none where there is no way to
+    copy it, as where it holds a lock.
+    """
+    try:
+        return adapter.copied(agent)
+    except Exception:  # Saving it says what is wrong, and where, if anything is.
+        return None
 
 
 async def _encoded(

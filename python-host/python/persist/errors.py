@@ -268,6 +268,7 @@ def _foreign(error: Exception, problem: str, hint: str) -> Exception:
         return PersistTypeError(message, "invalid-argument", hint=hint)
     if sys.version_info >= (3, 11):
         error.add_note(problem)
+        error.add_note(f"hint: {hint}")
     return error
 
 
