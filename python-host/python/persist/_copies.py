@@ -10,6 +10,8 @@ import types
 import weakref
 from typing import Any
 
+from persist._models import is_all_attributes
+
 _ATOMS = frozenset(
     (str, int, float, bool, bytes, type(None), datetime.datetime, datetime.date, datetime.time, datetime.timedelta)
 )
@@ -19,7 +21,7 @@ _PYDANTIC = ("__pydantic_extra__", "__pydantic_fields_set__", "__pydantic_privat
 
 def copied(value: Any) -> Any:
     """A deep copy of a value; faster than ``copy.deepcopy`` for instances that
-    keep everything in ``__dict__``, and for pydantic's models.
+    keep everything in ``__dict__`` and say nothing else, and for pydantic's models.
     """
     cls = type(value)
     if cls in _ATOMS:
@@ -54,7 +56,13 @@ def _kept_by(cls: type) -> tuple[Any, ...] | None:
             if isinstance(slot, types.MemberDescriptorType)
         }
         is_model = slots.keys() == set(_PYDANTIC) and hasattr(cls, "model_fields")
-        is_plain = not slots and hasattr(cls, "__dataclass_fields__")
-        has_own = any("__deepcopy__" in vars(base) for base in cls.__mro__ if base.__module__ != "pydantic.main")
+        is_plain = not slots and is_all_attributes(cls) and cls.__reduce_ex__ is object.__reduce_ex__
+        names = ("__deepcopy__", "__getstate__", "__setstate__", "__reduce__")
+        has_own = any(
+            name in vars(base)
+            for base in cls.__mro__
+            if base is not object and base.__module__ != "pydantic.main"
+            for name in names
+        )
         _known[cls] = tuple(slots.values()) if (is_model or is_plain) and not has_own else None
     return _known[cls]

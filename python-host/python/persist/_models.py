@@ -44,7 +44,7 @@ def kind_of(cls: type) -> str | None:
         return "enum"
     if issubclass(cls, tuple) and hasattr(cls, "_fields"):
         return "namedtuple"
-    if hasattr(cls, "__dataclass_fields__") and _is_all_attributes(cls):
+    if hasattr(cls, "__dataclass_fields__") and is_all_attributes(cls):
         return "dataclass"
     return None
 
@@ -56,7 +56,7 @@ def is_pydantic(cls: type) -> bool:
     return isinstance(model, type) and issubclass(cls, model)
 
 
-def _is_all_attributes(cls: type) -> bool:
+def is_all_attributes(cls: type) -> bool:
     """Whether everything in an instance is an attribute: no class in C keeps more
     in it, as exceptions and dicts do.
     """
@@ -529,7 +529,7 @@ def put_into(new: Any, into: Any) -> Any:
         not _is_frozen(cls)
         and kind_of(cls) not in ("enum", "namedtuple")
         and not isinstance(into, BUILT_IN)
-        and _is_all_attributes(cls)
+        and is_all_attributes(cls)
     ):
         if type(new) is not cls:
             raise PersistTypeError(

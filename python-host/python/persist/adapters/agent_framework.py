@@ -8,6 +8,7 @@ from typing import Any
 from agent_framework import AgentSession, Content, Message
 
 from persist._adapter import Adapter
+from persist._copies import copied
 from persist.adapters._compare import is_data, same
 from persist.adapters._own import check_own_attributes, own_attributes, set_own_attributes
 from persist.errors import PersistConfigurationError, PersistTypeError
@@ -24,6 +25,10 @@ class AgentFrameworkAdapter(Adapter):
     def accepts(self, agent: Any) -> bool:
         """Whether it is a session, or for ``into`` the class of one."""
         return isinstance(agent, AgentSession) or (isinstance(agent, type) and issubclass(agent, AgentSession))
+
+    def copied(self, agent: Any) -> Any:
+        """The session, copied."""
+        return copied(agent)
 
     def save(self, agent: Any) -> Any:
         """What it says of itself, and the registered types that are in its state."""
