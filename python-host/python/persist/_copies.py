@@ -47,7 +47,7 @@ _known: weakref.WeakKeyDictionary[type, tuple[Any, ...] | None] = weakref.WeakKe
 """By class, what it keeps beside ``__dict__``; none where that is not known."""
 
 
-def _kept_by(cls: type) -> tuple[Any, ...] | None:
+def _kept_by(cls: Any) -> tuple[Any, ...] | None:
     if cls not in _known:
         slots = {
             name: slot
