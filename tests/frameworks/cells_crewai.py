@@ -12,7 +12,7 @@ from typing import Any
 
 from cells import MANY, PICTURE, Cell, main, told
 from crewai.flow.async_feedback.types import HumanFeedbackPending
-from crewai.flow.flow import Flow, FlowState, listen, start
+from crewai.flow.flow import Flow, FlowState, and_, listen, or_, start
 from crewai.flow.human_feedback import human_feedback
 from crewai.flow.persistence import SQLiteFlowPersistence
 from pydantic import BaseModel, Field, PrivateAttr
@@ -74,35 +74,55 @@ class Paused:
         raise HumanFeedbackPending(context=context)
 
 
+class Typed:
+    """What a person typed."""
+
+    def request_input(self, message: str, flow: Any, metadata: Any = None) -> str:
+        return "Ada"
+
+
 class Paying(Flow[dict]):  # type: ignore[type-arg]
-    """Pays only what a person allows."""
+    """Pays only what a person allows, twice."""
 
     @start()
     @human_feedback(message="May I?", provider=Paused())
-    def ask(self) -> dict[str, Any]:
+    def permit(self) -> dict[str, Any]:
         self.state["euros"] = 5
         return {"euros": 5}
 
-    @listen(ask)
+    @listen(permit)
+    @human_feedback(message="Surely?", provider=Paused())
+    def permit_again(self, said: Any) -> str:
+        self._aggregated_usage_metrics.total_tokens += 5  # As a model's answer does.
+        return f"{self.ask('Who?')}: {said.feedback}"
+
+    @listen(and_(permit, permit_again))
     def pay(self, said: Any) -> str:
-        HEARD.append(["pay", told(said, RANDOM)])
+        HEARD.append(["pay", told([said, self.human_feedback_history], RANDOM)])
         return f"paid {self.state['euros']}: {said.feedback}"
+
+    @listen(or_(permit, permit_again))
+    def note(self) -> None:
+        HEARD.append(["note"])
 
 
 async def waiting() -> Any:
-    flow = Paying(persistence=SQLiteFlowPersistence(os.path.join(tempfile.mkdtemp(), "flows.db")))
-    assert isinstance(await flow.kickoff_async({"id": "a-flow"}), HumanFeedbackPending)
+    kept = SQLiteFlowPersistence(os.path.join(tempfile.mkdtemp(), "flows.db"))
+    assert isinstance(await new_paying(kept).kickoff_async({"id": "a-flow"}), HumanFeedbackPending)
+    flow = Paying.from_pending("a-flow", kept, input_provider=Typed())
+    assert isinstance(await flow.resume_async("yes"), HumanFeedbackPending)
     return flow
+
+
+def new_paying(kept: Any = None) -> Paying:
+    return Paying(persistence=kept, input_provider=Typed())
 
 
 async def allowed(flow: Any) -> Any:
     before = held(flow)
-    if flow.pending_feedback is None:
-        # What CrewAI itself does in the process that paused.
-        flow = Paying.from_pending("a-flow", flow.persistence)
     HEARD.clear()
-    result = await flow.resume_async("yes")
-    return [before, list(HEARD), told(result, RANDOM), told(flow.state)]
+    result = await flow.resume_async("surely")
+    return [before, list(HEARD), told(result, RANDOM), held(flow)]
 
 
 @dataclasses.dataclass
@@ -147,7 +167,23 @@ async def planned() -> Any:
 
 def held(flow: Any) -> Any:
     """All that a flow holds."""
-    return told([flow.state, sorted(flow._completed_methods), flow._method_outputs, flow._method_execution_counts])
+    return told(
+        [
+            flow.state,
+            sorted(flow._completed_methods),
+            flow._method_outputs,
+            flow._method_execution_counts,
+            flow._method_call_counts,
+            {name: sorted(heard) for name, heard in flow._pending_events.items() if heard},
+            sorted(flow._fired_or_listeners),
+            flow._input_history,
+            flow.human_feedback_history,
+            flow.last_human_feedback,
+            flow.pending_feedback,
+            flow.usage_metrics,
+        ],
+        RANDOM,
+    )
 
 
 async def ran(flow: Any, **inputs: Any) -> Any:
@@ -170,7 +206,7 @@ async def many() -> Any:
 ROW = {
     "plain": Cell(lambda: ran(Talk()), go_on, Talk),
     "tool call": Cell(called, go_on, Calling),
-    "approval": Cell(waiting, allowed, Paying),
+    "approval": Cell(waiting, allowed, new_paying),
     "multi-modal": Cell(lambda: ran(Talk(), picture=PICTURE), go_on, Talk),
     "custom class": Cell(planned, go_on, Planning),
     "5,000 messages": Cell(many, go_on, Talk),

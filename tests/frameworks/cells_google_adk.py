@@ -149,6 +149,8 @@ async def many() -> Session:
             invocation_id=f"run {n // 2}",
             content=types.Content(role="model" if n % 2 else "user", parts=[types.Part(text=f"message {n}")]),
             actions=EventActions(state_delta={"step": n}),
+            branch="helper.inner" if n % 2 else None,
+            turn_complete=n % 2 == 1,
         )
         await SERVICE.append_event(session, event)
     return await current(session)

@@ -13,8 +13,9 @@ import persist
 from cells import MANY, PICTURE, Cell, main, told
 from langchain_core.documents import Document
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
+from pydantic import PrivateAttr
 
 
 @dataclasses.dataclass
@@ -60,6 +61,15 @@ def plain() -> list[BaseMessage]:
 def called() -> list[BaseMessage]:
     messages: list[BaseMessage] = [HumanMessage("Look it up"), AIMessage("", tool_calls=[CALL])]
     messages.append(look_up.invoke(CALL))
+    wrong: Any = {"name": "look_up", "args": "{", "id": "call-2", "error": "no JSON", "type": "invalid_tool_call"}
+    usage: Any = {
+        "input_tokens": 3,
+        "output_tokens": 4,
+        "total_tokens": 7,
+        "input_token_details": {"cache_read": 2},
+    }
+    again = AIMessage("", invalid_tool_calls=[wrong], usage_metadata=usage, response_metadata={"model_name": "a"})
+    messages += [again, ToolMessage("no JSON", tool_call_id="call-2", status="error")]
     return ask(messages)
 
 
@@ -84,13 +94,24 @@ def seeing() -> list[BaseMessage]:
     return ask([], HumanMessage([{"type": "text", "text": "What is this?"}, picture, raw]))
 
 
+class Noted(HumanMessage):
+    """A message of a class of the user's own."""
+
+    _notes: list[bytes] = PrivateAttr(default_factory=list)
+
+
 def custom() -> dict[str, Any]:
     found = Document("It is warm.", metadata={"weather": Weather("Turin", 21.5)}, id="document")
-    return {"messages": called(), "weather": [Weather("Bonn", 9)], "found": (found,)}
+    more: Any = {"of_its_own": Weather("Rome", 30)}
+    noted = Noted("Note it", **more)
+    noted._notes.append(PICTURE)
+    return {"messages": [*called(), noted], "weather": [Weather("Bonn", 9)], "found": (found,)}
 
 
 def with_custom(state: Any) -> Any:
-    return [told(state), go_on(state["messages"])]
+    noted = state["messages"][-1]
+    beside = [noted.__pydantic_extra__, noted.__pydantic_private__, sorted(noted.model_fields_set)]
+    return [told(state), told(beside), go_on(state["messages"])]
 
 
 def many() -> list[BaseMessage]:
@@ -111,7 +132,7 @@ ROW = {
     "tool call": Cell(called, go_on),
     "approval": Cell(waiting, allowed),
     "multi-modal": Cell(seeing, go_on),
-    "custom class": Cell(custom, with_custom, restore={"allowed_objects": [Document]}),
+    "custom class": Cell(custom, with_custom, restore={"allowed_objects": [Document, Noted]}),
     "5,000 messages": Cell(many, go_on),
 }
 

@@ -13,6 +13,7 @@ from langchain.agents.middleware import HumanInTheLoopMiddleware
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.tools import tool
+from langgraph.channels.delta import DeltaChannel
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command, Interrupt, interrupt
@@ -64,7 +65,9 @@ def held(graph: Any) -> Any:
     """All that a graph's thread holds."""
     kept = graph.get_state(CONFIG)
     tasks = [(task.id, task.name, task.interrupts, task.error) for task in kept.tasks]
-    return told([kept.values, kept.next, kept.config, kept.metadata, kept.created_at, kept.interrupts, tasks])
+    checkpoint = graph.checkpointer.get_tuple(CONFIG).checkpoint
+    versions = [checkpoint["channel_versions"], checkpoint["versions_seen"]]
+    return told([kept.values, kept.next, kept.config, kept.metadata, kept.created_at, kept.interrupts, tasks, versions])
 
 
 def after(graph: Any, more: Any) -> Any:
@@ -111,28 +114,76 @@ class Plan(BaseModel):
     _notes: dict[str, bytes] = PrivateAttr(default_factory=dict)
 
 
+def joined(log: Any, updates: Any) -> list[str]:
+    return [*(log or []), *(line for update in updates for line in update)]
+
+
 class State(TypedDict):
+    plan: Plan
+    seen: Annotated[list[Step], operator.add]
+    log: Annotated[list[str], DeltaChannel(joined)]
+
+
+class Review(TypedDict):
     plan: Plan
     seen: Annotated[list[Step], operator.add]
 
 
-def planning() -> Any:
-    """A graph whose state is of classes of its own, and waits between two nodes."""
+class Memory(TypedDict):
+    turns: Annotated[list[str], operator.add]
 
-    def draft(state: Any) -> Any:
-        plan = Plan(steps=[Step("a"), Careful("b", (1, 2))])
-        plan._notes["raw"] = PICTURE
-        return {"plan": plan, "seen": [Careful("draft")]}
+
+def reviewing() -> Any:
+    """A graph that waits after its first node: that must not run again."""
+
+    def look(state: Any) -> Any:
+        HEARD.append("looked")
+        return {"seen": [Step("looked")]}
 
     def review(state: Any) -> Any:
         said = interrupt(Step("ask", (3, 4)))
         return {"seen": [Step(said), *state["plan"].steps]}
 
+    builder = StateGraph(Review)
+    builder.add_node("look", look)
+    builder.add_node("review", review)
+    builder.add_edge(START, "look")
+    builder.add_edge("look", "review")
+    return builder.compile()
+
+
+def remembering() -> Any:
+    """A graph that keeps a state of its own."""
+    builder = StateGraph(Memory)
+    builder.add_node("write", lambda state: {"turns": [f"turn {len(state['turns'])}"]})
+    builder.add_edge(START, "write")
+    return builder.compile(checkpointer=True)
+
+
+def planning() -> Any:
+    """A graph whose state is of classes of its own. One in it keeps a state, one waits,
+    and others write down changes beside it.
+    """
+    helpers = {"memory": remembering()}
+
+    def draft(state: Any) -> Any:
+        plan = Plan(steps=[Step("a"), Careful("b", (1, 2))])
+        plan._notes["raw"] = PICTURE
+        return {"plan": plan, "seen": [Careful("draft")], "log": ["drafted"]}
+
+    def remember(state: Any) -> Any:
+        return {"log": helpers["memory"].invoke({"turns": []})["turns"]}
+
     builder = StateGraph(State)
     builder.add_node("draft", draft)
-    builder.add_node("review", review)
+    builder.add_node("remember", remember)
     builder.add_edge(START, "draft")
-    builder.add_edge("draft", "review")
+    builder.add_edge("draft", "remember")
+    for number in range(8):
+        builder.add_node(f"note {number}", lambda state, number=number: {"log": [f"note {number}"]})
+        builder.add_edge("remember", f"note {number}")
+    builder.add_node("review", reviewing())
+    builder.add_edge("remember", "review")
     return builder.compile(checkpointer=InMemorySaver())
 
 
@@ -145,7 +196,11 @@ def planned() -> Any:
 
 def go_on_planned(graph: Any) -> Any:
     notes = graph.get_state(CONFIG).values["plan"]._notes
-    return [told(notes), after(graph, Command(resume="fine"))]
+    resumed = after(graph, Command(resume="fine"))
+    again = graph.invoke({"seen": []}, CONFIG)
+    # Whose ids are new.
+    asked = [question.value for question in again.pop("__interrupt__")]
+    return [told(notes), resumed, told([again, asked], RANDOM)]
 
 
 SAVE = {"config": CONFIG}

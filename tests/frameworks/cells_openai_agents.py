@@ -21,6 +21,7 @@ from agents import (
     function_tool,
     set_tracing_disabled,
 )
+from agents.memory import SessionSettings
 from cells import MANY, PICTURE, Cell, main, told
 from openai.types.responses import ResponseFunctionToolCall, ResponseOutputMessage, ResponseOutputText
 
@@ -98,15 +99,22 @@ def agent(*tools: Any) -> Agent[Any]:
     return Agent(name="helper", instructions="You help.", model=Said(), tools=list(tools))
 
 
-async def talk(*tools: Any, said: Any = "Hello") -> SQLiteSession:
-    session = SQLiteSession("case-1")
+async def talk(*tools: Any, said: Any = "Hello", limit: int | None = None) -> SQLiteSession:
+    session = SQLiteSession("case-1", session_settings=SessionSettings(limit=limit))
     await Runner.run(agent(*tools), said, session=session)
     await Runner.run(agent(*tools), "And then?", session=session)
     return session
 
 
-async def many() -> SQLiteSession:
-    session = SQLiteSession("case-1")
+class Noting(SQLiteSession):
+    """A user's own session."""
+
+    customer = "nobody"
+
+
+async def many() -> Noting:
+    session = Noting("case-1")
+    session.customer = "Ada"
     for n in range(MANY // 2):
         await session.add_items(
             [{"role": "user", "content": f"question {n}"}, {"role": "assistant", "content": f"answer {n}"}]
@@ -119,7 +127,8 @@ async def go_on(session: SQLiteSession, *tools: Any) -> Any:
     HEARD.clear()
     done = await Runner.run(agent(*tools), "And now?", session=session)
     after = told(await session.get_items())
-    return [session.session_id, before, HEARD, told(done.final_output), after]
+    own = [told(session.session_settings), getattr(session, "customer", None)]
+    return [session.session_id, own, before, HEARD, told(done.final_output), after]
 
 
 async def wait(context: Any) -> RunState[Any, Any]:
@@ -156,7 +165,7 @@ def in_order(value: Any) -> Any:
 
 
 ROW = {
-    "plain": Cell(talk, go_on),
+    "plain": Cell(lambda: talk(limit=3), go_on),
     "tool call": Cell(lambda: talk(look_up), lambda session: go_on(session, look_up)),
     "approval": Cell(
         lambda: wait({"customer": {"name": "Ada", "paid": 0.0}}),
@@ -184,7 +193,7 @@ ROW = {
         into=lambda: agent(look_up, pay),
         refused="the context of a run must be a dict, not a Customer",
     ),
-    "5,000 messages": Cell(many, go_on),
+    "5,000 messages": Cell(many, go_on, into=lambda: Noting("case-1")),
 }
 
 if __name__ == "__main__":

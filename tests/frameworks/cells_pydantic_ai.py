@@ -7,7 +7,7 @@ from typing import Any
 
 from cells import MANY, PICTURE, Cell, main, told
 from pydantic import BaseModel
-from pydantic_ai import Agent, BinaryContent, DeferredToolRequests, DeferredToolResults
+from pydantic_ai import Agent, BinaryContent, DeferredToolRequests, DeferredToolResults, ToolReturn
 from pydantic_ai.messages import (
     ModelMessage,
     ModelMessagesTypeAdapter,
@@ -24,6 +24,9 @@ dump = ModelMessagesTypeAdapter.dump_python
 NEW = ("timestamp", "run_id", "conversation_id")
 """What is of its own in each run."""
 
+BESIDE: dict[str, Any] = {"provider_details": {"model": ["a", None]}, "metadata": {"of": 1.5}}
+"""What a response has beside its parts."""
+
 HEARD: list[Any] = []
 """What the model was told last."""
 
@@ -34,8 +37,9 @@ def answer(messages: list[ModelMessage], info: Any) -> ModelResponse:
     called = {part.tool_name for message in messages for part in message.parts if isinstance(part, ToolCallPart)}
     for tool in info.function_tools:
         if tool.name not in called:
-            return ModelResponse(parts=[ToolCallPart(tool.name, {"city": "Turin"}, tool_call_id=tool.name)])
-    return ModelResponse(parts=[TextPart(f"I heard {len(messages)} messages")])
+            called_part = ToolCallPart(tool.name, {"city": "Turin"}, tool_call_id=tool.name)
+            return ModelResponse(parts=[called_part], finish_reason="tool_call", **BESIDE)
+    return ModelResponse(parts=[TextPart(f"I heard {len(messages)} messages")], finish_reason="stop", **BESIDE)
 
 
 class Weather(BaseModel):
@@ -49,9 +53,9 @@ class Place:
     at: tuple[float, float]
 
 
-def look_up(city: str) -> list[Any]:
-    """What a tool finds."""
-    return [city, 21.5, {"wind": None}]
+def look_up(city: str) -> ToolReturn:
+    """What a tool finds, and what it notes of it."""
+    return ToolReturn([city, 21.5, {"wind": None}], metadata={"from": [b"raw", None]})
 
 
 def describe(city: str) -> dict[str, Any]:
@@ -60,7 +64,7 @@ def describe(city: str) -> dict[str, Any]:
 
 
 def agent(**options: Any) -> Agent[Any, Any]:
-    return Agent(FunctionModel(answer), **options)
+    return Agent(FunctionModel(answer), instructions="You help.", **options)
 
 
 def with_tool(tool: Any = look_up) -> Agent[Any, Any]:

@@ -16,7 +16,7 @@ from smolagents.agent_types import AgentImage
 from smolagents.memory import ActionStep, TaskStep
 from smolagents.models import ChatMessageToolCall, ChatMessageToolCallFunction
 from smolagents.monitoring import Timing, TokenUsage
-from smolagents.utils import AgentError
+from smolagents.utils import AgentError, AgentExecutionError
 
 NEW = ("timing",)
 """What is of its own in each step."""
@@ -150,6 +150,7 @@ def held(asked: MultiStepAgent) -> Any:
     own = plain(
         [
             asked.memory.system_prompt,
+            getattr(asked.memory, "noted", None),
             asked.memory.steps,
             asked.state,
             [
@@ -177,6 +178,7 @@ def asked_twice() -> CodeAgent:
     asked = agent()
     asked.run("Hello")
     asked.run("I live in Turin", reset=False, additional_args={"since": (1999, None)})
+    asked.memory.noted = {"who": ("Ada", None)}
     return asked
 
 
@@ -238,6 +240,9 @@ def many() -> CodeAgent:
                 number, Timing(number, number + 0.5), model_output=f"answer {number}", model_output_message=said
             ),
         ]
+    failed = AgentExecutionError("failed", asked.logger)
+    failed.attempts = 3
+    asked.memory.steps.append(ActionStep(MANY, Timing(1.0, 2.0), error=failed))
     return asked
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import persist
@@ -47,9 +49,10 @@ class Listening(Model):
         called = {block["toolUse"]["name"] for said in messages for block in said["content"] if "toolUse" in block}
         uncalled = [spec["name"] for spec in tool_specs or () if spec["name"] not in called]
         yield {"messageStart": {"role": "assistant"}}
+        asked = {"city": "Turin", "reference": "of nothing"}
         for name in uncalled:
             yield {"contentBlockStart": {"start": {"toolUse": {"name": name, "toolUseId": f"call of {name}"}}}}
-            yield {"contentBlockDelta": {"delta": {"toolUse": {"input": json.dumps({"city": "Turin"})}}}}
+            yield {"contentBlockDelta": {"delta": {"toolUse": {"input": json.dumps(asked)}}}}
             yield {"contentBlockStop": {}}
         if not uncalled:
             yield {"contentBlockStart": {"start": {}}}
@@ -60,7 +63,7 @@ class Listening(Model):
             yield {"contentBlockStop": {}}
         yield {"messageStop": {"stopReason": "tool_use" if uncalled else "end_turn"}}
         usage = {"inputTokens": len(messages), "outputTokens": 1, "totalTokens": len(messages) + 1}
-        yield {"metadata": {"usage": usage, "metrics": {"latencyMs": 0}}}
+        yield {"metadata": {"usage": usage, "metrics": {"latencyMs": 7}}}
 
 
 @persist.register
@@ -87,6 +90,12 @@ def look_up(city: str) -> dict[str, Any]:
     return {"status": "success", "content": [{"json": found}, picture]}
 
 
+@tool
+def read(city: str) -> str:
+    """What is too long for a model, and is put away."""
+    return f"{city} " * 5000
+
+
 @tool(context=True)
 def pay(city: str, tool_context: ToolContext) -> str:
     """What a person has to allow."""
@@ -97,6 +106,12 @@ def pay(city: str, tool_context: ToolContext) -> str:
 
 def agent(**options: Any) -> Agent:
     return Agent(model=Listening(), callback_handler=None, system_prompt="Be brief.", **options)
+
+
+def put_away(asked: Agent) -> Any:
+    """What the manager of an agent's context has put away."""
+    with ThreadPoolExecutor() as pool:  # Where no loop runs.
+        return pool.submit(lambda: asyncio.run(asked.context_manager.stash.take_snapshot())).result()
 
 
 def keeping() -> Agent:
@@ -115,6 +130,7 @@ def held(asked: Agent) -> Any:
             asked._interrupt_state.to_dict(),
             asked._model_state,
             getattr(asked, "places", None),
+            None if asked.context_manager is None else put_away(asked),
             [metrics.cycle_count, metrics.cycle_durations, metrics.accumulated_usage, metrics.accumulated_metrics],
         ]
     )
@@ -142,12 +158,15 @@ def plain() -> Agent:
 def with_tools() -> Agent:
     """An agent with a tool, and with an agent as one, which keeps its conversation."""
     helper = agent(name="helper", tools=[look_up])
-    return agent(tools=[look_up, helper.as_tool(preserve_context=True)])
+    tools = [look_up, read, helper.as_tool(preserve_context=True)]
+    return agent(tools=tools, context_manager="auto")
 
 
 def called() -> Agent:
     asked = with_tools()
     asked("Look it up")
+    asked("Once more")
+    assert put_away(asked)
     return asked
 
 

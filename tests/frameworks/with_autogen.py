@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import persist
@@ -14,15 +15,19 @@ from autogen_agentchat.agents import (
     PerSourceFilter,
     SocietyOfMindAgent,
 )
-from autogen_agentchat.conditions import MaxMessageTermination
+from autogen_agentchat.base import TerminationCondition
+from autogen_agentchat.conditions import MaxMessageTermination, TextMentionTermination
 from autogen_agentchat.messages import StructuredMessage
 from autogen_agentchat.teams import DiGraphBuilder, GraphFlow, RoundRobinGroupChat, SelectorGroupChat
+from autogen_core import AgentId, CancellationToken
 from autogen_core.memory import ListMemory, MemoryContent
 from autogen_core.model_context import UnboundedChatCompletionContext
 from autogen_core.models import CreateResult, UserMessage
 from autogen_ext.models.replay import ReplayChatCompletionClient
 from pydantic import BaseModel
 from turns import FIRST, SECOND, THIRD, answer, check, main
+
+logging.getLogger("autogen_core").setLevel(logging.CRITICAL)  # It says that a run was stopped.
 
 
 class Told(ReplayChatCompletionClient):
@@ -162,6 +167,13 @@ def selector() -> SelectorGroupChat:
     )
 
 
+async def triggered(asked: Any) -> Any:
+    """What the manager of a graph knows of the edges that made a node ready."""
+    manager = AgentId(asked._group_chat_manager_topic_type, asked._team_id)
+    found: Any = await asked._runtime.try_get_underlying_agent_instance(manager)
+    return found._triggered_activation_groups
+
+
 async def left_out(location: str) -> None:
     """What AutoGen's own states do not have is there, too."""
     for make in (society, filtered, graph, selector):
@@ -176,6 +188,13 @@ async def left_out(location: str) -> None:
         if make is selector:
             contexts = [await one._model_context.get_messages() for one in (told, again)]
             assert contexts[0] == contexts[1], "the selector has messages twice, or of somebody else"
+
+    told, again = graph(), graph()
+    await told.run(task=FIRST)
+    await persist.asnapshot(told, location + ".graph")
+    await persist.arestore(location + ".graph", into=again)
+    assert await triggered(told) == {"a": set(), "b": {"b"}}
+    assert await triggered(again) == await triggered(told)
 
     noting: Any = Noting()
     again = Noting()
@@ -193,6 +212,65 @@ async def left_out(location: str) -> None:
         assert "RoundRobinGroupChat/noting" in str(error)
     else:
         raise AssertionError("somebody's notes are lost")
+
+
+class Listening(TerminationCondition):
+    """A user's own condition."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+        self.is_wanted = lambda message: True
+        self.inner = MaxMessageTermination(50)
+
+    @property
+    def terminated(self) -> bool:
+        return False
+
+    async def __call__(self, messages: Any) -> None:
+        self.seen += [message.source for message in messages if self.is_wanted(message)]
+        await self.inner(messages)
+
+    async def reset(self) -> None:
+        self.seen.clear()
+
+
+async def counted(location: str) -> None:
+    """A run that was stopped goes on for as long as it would have."""
+
+    def team() -> Any:
+        until: Any = (MaxMessageTermination(9) & TextMentionTermination(FIRST)) | Listening()
+        return RoundRobinGroupChat([agent()], termination_condition=until)
+
+    def state(asked: Any) -> Any:
+        both, listening = asked._termination_condition._conditions
+        count, mention = both._conditions
+        counts = (count._message_count, mention._terminated, listening.inner._message_count)
+        return counts, [message.to_text() for message in both._stop_messages], listening.seen
+
+    live, token = team(), CancellationToken()
+    try:
+        async for _ in live.run_stream(task=FIRST, cancellation_token=token):
+            if live._termination_condition._conditions[0]._conditions[0]._message_count > 3:
+                token.cancel()
+    except asyncio.CancelledError:
+        pass
+    assert state(live)[0][0] > 3
+    assert state(live)[0][1:] == (True, state(live)[0][0])
+    await persist.asnapshot(live, location + ".counted")
+    again = team()
+    await again.run(task=FIRST)
+    await persist.arestore(location + ".counted", into=again)
+    assert state(again) == state(live)
+    lengths = [len((await one.run()).messages) for one in (live, again)]
+    assert lengths[0] == lengths[1], lengths
+    other = RoundRobinGroupChat([agent()], termination_condition=MaxMessageTermination(9))
+    try:
+        await persist.arestore(location + ".counted", into=other)
+    except persist.PersistConfigurationError as error:
+        assert "had counted in a" in str(error), error
+        assert error.hint, error
+    else:
+        raise AssertionError("the count would be lost")
 
 
 class Place(BaseModel):
@@ -225,6 +303,7 @@ def changed(location: str) -> None:
 def restore(location: str) -> None:
     whole_or_not(location)
     asyncio.run(left_out(location))
+    asyncio.run(counted(location))
     changed(location)
     for asked, name in [(agent(), location), (team(), location + ".team")]:
         assert persist.restore(name, into=asked) is asked

@@ -6,8 +6,14 @@ import os
 
 os.environ["CREWAI_DISABLE_TELEMETRY"] = os.environ["OTEL_SDK_DISABLED"] = "true"
 
+from typing import Any
+
 import persist
+from crewai.flow.async_feedback.types import HumanFeedbackPending
 from crewai.flow.flow import Flow, FlowState, listen, start
+from crewai.flow.human_feedback import human_feedback
+from crewai.flow.persistence import SQLiteFlowPersistence
+from persist.adapters.crewai import CrewAIAdapter
 from persist.crewai import StoredFlows
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from turns import FIRST, SECOND, THIRD, answer, check, main
@@ -107,6 +113,74 @@ def resumed(location: str) -> None:
             raise AssertionError(config)
 
 
+class Chain(Flow[dict]):  # type: ignore[type-arg]
+    """Fails behind a method that CrewAI would give nothing when it goes on."""
+
+    @start()
+    def find(self) -> os.Nothing:  # type: ignore[name-defined]
+        self.last_intent = "to find"
+        return "Ada"
+
+    @listen(find)
+    def greet(self, name: str) -> str:
+        return f"Hello {name}"
+
+    @listen(greet)
+    def send(self, greeting: str) -> None:
+        raise ConnectionError(greeting)
+
+
+def resume_is_refused(location: str) -> None:
+    chain = Chain()
+    try:
+        chain.kickoff()
+    except ConnectionError:
+        persist.snapshot(chain, location, check=True)
+    assert persist.restore(location, into=Chain()).last_intent == "to find"
+    try:
+        persist.restore(location, into=Chain(), config={"resume": True})
+    except persist.PersistConfigurationError as error:
+        assert "its method send what greet returned" in str(error), error
+    else:
+        raise AssertionError("send would get None")
+
+
+class Paused:
+    def request_feedback(self, context: Any, flow: Any) -> str:
+        raise HumanFeedbackPending(context=context)
+
+
+class Asking(Flow[dict]):  # type: ignore[type-arg]
+    """Waits for a person; no model is asked what the person meant."""
+
+    @start()
+    @human_feedback(message="May I?", provider=Paused())
+    def permit(self) -> str:
+        RAN.append("permit")
+        return "a question"
+
+
+def model_is_of_code(location: str) -> None:
+    """A state does not say which model gets the process's keys, or which method waits."""
+    adapter = CrewAIAdapter()
+    flow = Asking(persistence=SQLiteFlowPersistence(location + ".db"))
+    flow.kickoff({"id": "asking"})
+    state = adapter.save(flow)
+    state["run"]["pending"].llm = {"model": "openai/gpt-4o", "base_url": "http://127.0.0.1:9"}
+    state["run"]["pending"].emit = ["pay"]
+    again = adapter.restore(state, Asking())
+    assert (again.pending_feedback.llm, again.pending_feedback.emit) == (None, None)
+    RAN.clear()
+    again.kickoff()
+    assert RAN == ["permit"]
+    try:
+        adapter.restore(state, Failing())
+    except persist.PersistConfigurationError as error:
+        assert "asks for none there" in str(error), error
+    else:
+        raise AssertionError("it asks for no feedback")
+
+
 def ask(flow: Flow[Told] | Loose, text: str) -> str:
     return str(flow.kickoff({"said": text}))
 
@@ -124,6 +198,8 @@ def save(location: str) -> None:
     talk.state.later = [1]  # type: ignore[attr-defined]
     persist.snapshot(talk, location + ".odd", check=True)
     fail(location + ".failing")
+    resume_is_refused(location + ".chain")
+    model_is_of_code(os.path.dirname(location) + "/asking")
     kept = StoredFlows(os.path.dirname(location) + "/flows")
     for text in (FIRST, SECOND):
         Talk(persistence=kept).kickoff({"id": "a-flow", "said": text})

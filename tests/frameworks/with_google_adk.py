@@ -11,7 +11,7 @@ from google.adk.agents import LlmAgent
 from google.adk.events import Event, EventActions
 from google.adk.models import BaseLlm, LlmRequest, LlmResponse
 from google.adk.runners import Runner
-from google.adk.sessions import InMemorySessionService
+from google.adk.sessions import InMemorySessionService, Session
 from google.genai import types
 from turns import FIRST, SECOND, THIRD, answer, check, main
 
@@ -60,6 +60,8 @@ async def restore(location: str) -> None:
     assert [event.actions.state_delta for event in session.events if event.actions.state_delta]
     await live(location)
     await changed(location)
+    await half(location)
+    await whole(location)
     assert session.state["last"] == answer([FIRST, SECOND])
     check(await ask(service, "s", THIRD))
     assert await persist.arestore(location) == persist_of(session, await persist.arestore(location))
@@ -117,6 +119,66 @@ async def live(location: str) -> None:
         assert other.state == {"app:limit": 99}, other.state
     else:
         raise AssertionError("the service is gone")
+
+
+class Flaky(InMemorySessionService):
+    """Fails where it is told to."""
+
+    def __init__(self, creates: int = 0, deletes: bool = True) -> None:
+        super().__init__()
+        self.creates, self.deletes = creates, deletes
+
+    async def create_session(self, **names: Any) -> Any:
+        self.creates -= 1
+        if self.creates == 0:
+            raise ConnectionError("db gone")
+        return await super().create_session(**names)
+
+    async def delete_session(self, **names: Any) -> None:
+        if not self.deletes:
+            raise TimeoutError("db slow")
+        await super().delete_session(**names)
+
+    async def ids(self) -> list[str]:
+        return [session.id for session in (await self.list_sessions(app_name="app", user_id="u")).sessions]
+
+
+async def whole(location: str) -> None:
+    """All fields of a session and of its events come back, without a service."""
+    said = types.Content(role="model", parts=[types.Part(text="Hel")])
+    event = Event(author="a", invocation_id="1", content=said, branch="a.b", partial=True, turn_complete=False)
+    session = Session(app_name="app", user_id="u", id="whole", events=[event], last_update_time=12.5)
+    await persist.asnapshot(session, location + ".whole", check=True)
+    again = await persist.arestore(location + ".whole")
+    assert again == session
+    assert (again.last_update_time, again.events[0].branch, again.events[0].partial) == (12.5, "a.b", True)
+    assert again.events[0].turn_complete is False
+
+
+async def half(location: str) -> None:
+    """What fails at the shared state leaves nothing; what can't be taken back is named."""
+    shared = {"config": {"state": ["user:"]}}
+    flaky = Flaky(creates=2)
+    try:
+        await persist.arestore(location, into=flaky, **shared)
+    except persist.PersistConnectionError as error:
+        assert error.retryable, error
+        assert await flaky.ids() == []
+    else:
+        raise AssertionError("it failed")
+    again = await persist.arestore(location, into=flaky, **shared)
+    assert again.state["user:name"] == "Ada"
+    assert await flaky.ids() == ["s"]
+    flaky = Flaky(creates=2, deletes=False)
+    try:
+        await persist.arestore(location, into=flaky, **shared)
+    except persist.PersistConnectionError as error:
+        assert "db gone" in str(error), error
+        assert error.hint is not None
+        assert "delete from the service what is left of the restore, 's'" in error.hint, error.hint
+        assert not error.retryable
+    else:
+        raise AssertionError("it failed")
 
 
 async def changed(location: str) -> None:

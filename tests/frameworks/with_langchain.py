@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import persist
+from langchain_core.documents import Document
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.load.serializable import Serializable
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ChatMessage, HumanMessage
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder, PromptTemplate, SystemMessagePromptTemplate
 from persist import _persist
+from pydantic import Field, PrivateAttr, field_validator
 from turns import FIRST, SECOND, THIRD, answer, check, main
 
 
@@ -48,6 +50,8 @@ def save(location: str) -> None:
     # What LangChain itself would store as a text, or change.
     persist.snapshot([odd(), ChatMessage("x", role="critic")], location + ".odd", check=True)
     persist.snapshot(changed(), location + ".changed", check=True)
+    persist.snapshot([login()], location + ".login", check={"allowed_objects": [Login]})
+    refused_at_save(location)
     made = {"prompt": prompt(), "client": Client(api_key="very secret")}
     # What a plain restore refuses is no restore that was proven.
     try:
@@ -125,6 +129,12 @@ def restore(location: str) -> None:
     assert [(type(one), one.__dict__, one.model_fields_set) for one in back] == [
         (type(one), one.__dict__, one.model_fields_set) for one in changed()
     ]
+    # The class of LangChain is meant by its name, whatever is allowed.
+    namesake = type("HumanMessage", (HumanMessage,), {"__module__": __name__})
+    assert {type(one) for one in persist.restore(location, allowed_objects=[namesake])} == {HumanMessage, AIMessage}
+    (again,) = persist.restore(location + ".login", allowed_objects=[Login])
+    assert again == login()
+    assert (again.note, again.retries, again._seen) == ("n", 5, [1])
     made = location + ".made"
     refused("which is not allowed", made)
     refused("needs the secret CLIENT_KEY", made, allowed_objects="all")
@@ -142,6 +152,50 @@ def restore(location: str) -> None:
     refused("with secrets in fields that have none", location + ".says", secrets={"CLIENT_KEY": "given"})
     plain = persist.restore(location, plain=True)
     assert [message["type"] for message in plain[:2]] == ["human", "ai"]
+
+
+class Login(Serializable):
+    """What its constructor would change or lose."""
+
+    password: str
+    note: str = Field(default="", exclude=True)
+    retries: int = Field(default=1, alias="tries")
+    _seen: list[int] = PrivateAttr(default_factory=list)
+
+    @field_validator("password")
+    @classmethod
+    def hashed(cls, value: str) -> str:
+        return f"hash({value})"
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        return True
+
+
+def login() -> Login:
+    made = Login(password="a", note="n", tries=5)
+    made._seen.append(1)
+    return made
+
+
+def refused_at_save(location: str) -> None:
+    """What would come back as something else."""
+    namesake = type("HumanMessage", (HumanMessage,), {"__module__": __name__})
+    other = type("Document", (Document,), {"__module__": __name__})
+    mutated = PromptTemplate.from_template("a {x}")
+    mutated.template = "b {x} {y}"
+    for value, says in [
+        (namesake("a"), "by the name of langchain_core.messages.human.HumanMessage"),
+        (other("a"), "by the name of langchain_core.documents.base.Document"),
+        (mutated, "PromptTemplate.input_variables would come back changed"),
+    ]:
+        try:
+            persist.snapshot([value], location + ".refused")
+        except persist.PersistTypeError as error:
+            assert says in str(error), error
+            assert error.hint
+        else:
+            raise AssertionError(says)
 
 
 CLASSES = [ChatPromptTemplate, MessagesPlaceholder, SystemMessagePromptTemplate, PromptTemplate, Client]

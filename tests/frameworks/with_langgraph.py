@@ -4,6 +4,7 @@ step, and one with a graph in it.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import operator
 from typing import Annotated, Any, TypedDict
@@ -13,9 +14,10 @@ import pydantic
 from langchain.agents import create_agent
 from langchain_core.documents import Document
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langgraph.channels.delta import DeltaChannel
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, Interrupt, Send, TimeoutPolicy, interrupt
 from turns import FIRST, SECOND, THIRD, answer, check, main
@@ -151,6 +153,46 @@ def with_inner(checkpointer: Any, inner_keeps: bool) -> Any:
     return outer.compile(checkpointer=checkpointer)
 
 
+def in_sqlite(location: str) -> None:
+    """LangGraph's checkpointers for SQLite, read through no more than is needed."""
+    from langgraph.checkpoint.sqlite import SqliteSaver
+    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+
+    listed: list[Any] = []
+
+    class Listing(SqliteSaver):
+        def list(self, *arguments: Any, **options: Any) -> Any:
+            listed.append(arguments)
+            return super().list(*arguments, **options)
+
+    class AsyncListing(AsyncSqliteSaver):
+        def alist(self, *arguments: Any, **options: Any) -> Any:
+            listed.append(arguments)
+            return super().alist(*arguments, **options)
+
+    live = with_inner(InMemorySaver(), True)
+    live.invoke({"seen": ["a"]}, CONFIG)
+    expected = live.invoke({"seen": ["b"]}, CONFIG)
+    with Listing.from_conn_string(":memory:") as saver, Listing.from_conn_string(":memory:") as other:
+        graph, again = with_inner(saver, True), with_inner(other, True)
+        graph.invoke({"seen": ["a"]}, CONFIG)
+        persist.snapshot(graph, location + ".sqlite", config=CONFIG, check=True)
+        persist.restore(location + ".sqlite", into=again)
+        assert again.invoke({"seen": ["b"]}, CONFIG) == expected
+
+    async def asynchronously() -> None:
+        one, two = AsyncListing.from_conn_string(":memory:"), AsyncListing.from_conn_string(":memory:")
+        async with one as saver, two as other:
+            graph, again = with_inner(saver, True), with_inner(other, True)
+            await graph.ainvoke({"seen": ["a"]}, CONFIG)
+            await persist.asnapshot(graph, location + ".sqlite", config=CONFIG, check=True)
+            await persist.arestore(location + ".sqlite", into=again)
+            assert await again.ainvoke({"seen": ["b"]}, CONFIG) == expected
+
+    asyncio.run(asynchronously())
+    assert not listed
+
+
 def only_what_is_needed(location: str) -> None:
     sizes, reads = [], []
     for turns in (5, 40):
@@ -243,6 +285,139 @@ def in_the_order_of_life(location: str) -> None:
         assert again.get_state(CONFIG).values == live.get_state(CONFIG).values, turn
 
 
+def calling(keeps: bool, waits: bool, calls: int, schema: Any = State, runs: list[str] | None = None) -> Any:
+    """A graph whose code calls another, which LangGraph does not find: it is in a dict.
+    That one has one more in it, as a node.
+    """
+    key = next(iter(schema.__annotations__))
+
+    def begins(state: Any) -> Any:
+        if runs is not None:
+            runs.append("begins")
+        return {key: [f"begins {len(state[key])}"]}
+
+    innermost = StateGraph(schema)
+    innermost.add_node("begins", begins)
+    innermost.add_node("ends", lambda _: {key: [interrupt("may I?") if waits else "ended"]})
+    innermost.add_edge(START, "begins")
+    innermost.add_edge("begins", "ends")
+    inner = StateGraph(schema)
+    inner.add_node("innermost", innermost.compile())
+    inner.add_edge(START, "innermost")
+    helpers = {"one": inner.compile(checkpointer=True if keeps else None)}
+
+    def calls_it(_: State) -> State:
+        return {"seen": [said for _ in range(calls) for said in helpers["one"].invoke({key: ["in"]})[key]]}
+
+    outer = StateGraph(State)
+    outer.add_node("calls", calls_it)
+    outer.add_edge(START, "calls")
+    return outer.compile(checkpointer=Counting())
+
+
+def graphs_that_code_calls(location: str) -> None:
+    for keeps, waits, calls in [(True, False, 1), (True, True, 1), (False, True, 1), (False, True, 2), (True, True, 2)]:
+        runs: list[str] = []
+        live, again = (calling(keeps, waits, calls, runs=runs) for _ in range(2))
+        live.invoke({"seen": []}, CONFIG)
+        live.invoke(Command(resume="first") if calls == 2 else {"seen": []}, CONFIG)
+        persist.snapshot(live, location + ".calls", config=CONFIG, check=True)
+        persist.restore(location + ".calls", into=again)
+        outcomes = []
+        for graph in (live, again):
+            runs.clear()
+            done = graph.invoke(Command(resume="yes") if waits else {"seen": []}, CONFIG)
+            outcomes.append((done["seen"], list(runs)))
+        assert outcomes[0] == outcomes[1], (keeps, waits, calls, outcomes)
+    # What they left in earlier turns is neither read nor saved.
+    reads = []
+    for turns in (3, 9):
+        live = calling(True, False, 1)
+        for _ in range(turns):
+            live.invoke({"seen": []}, CONFIG)
+        live.checkpointer.read = 0
+        persist.snapshot(live, location + ".calls", config=CONFIG)
+        reads.append(live.checkpointer.read)
+    assert reads[1] <= reads[0], reads
+    # The changes of a graph that is not found can't be applied.
+    live = calling(False, True, 1, Changes)
+    live.invoke({"seen": []}, CONFIG)
+    try:
+        persist.snapshot(live, location + ".calls", config=CONFIG)
+    except persist.PersistTypeError as error:
+        assert "keeps the changes of its channel 'seen' alone" in str(error), error
+        assert error.hint
+    else:
+        raise AssertionError("changes are lost")
+
+
+def paying(paid: list[str]) -> Any:
+    def pay(state: State) -> State:
+        paid.append("paid")
+        return {"seen": ["paid"]}
+
+    builder = StateGraph(State)
+    builder.add_node("ask", lambda _: {"seen": [interrupt("may I?")]})
+    builder.add_node("pay", pay)
+    builder.add_edge(START, "ask")
+    builder.add_edge("ask", "pay")
+    return builder.compile(checkpointer=InMemorySaver())
+
+
+def before_it_was_allowed(location: str) -> None:
+    """What is allowed later is not allowed at a checkpoint that is named."""
+    live, paid = paying([]), list[str]()
+    live.invoke({"seen": []}, CONFIG)
+    named = live.get_state(CONFIG).config
+    # The latest may be named as well: there, all goes on.
+    persist.snapshot(live, location + ".named", config=named, check=True)
+    again = persist.restore(location + ".named", into=paying([]))
+    assert again.invoke(Command(resume="yes"), CONFIG)["seen"] == ["yes", "paid"]
+    live.invoke(Command(resume="yes"), CONFIG)
+    persist.snapshot(live, location + ".named", config=named, check=True)
+    again = persist.restore(location + ".named", into=paying(paid))
+    assert again.get_state(CONFIG).next == live.get_state(named).next == ("ask",)
+    assert again.get_state(CONFIG).interrupts == live.get_state(named).interrupts
+    assert again.invoke(None, CONFIG)["__interrupt__"]
+    assert paid == []
+    assert again.invoke(Command(resume="yes"), CONFIG)["seen"] == ["yes", "paid"]
+
+
+class Cipher:
+    def encrypt(self, plaintext: bytes) -> tuple[str, bytes]:
+        return "xor", bytes(byte ^ 0x55 for byte in plaintext)
+
+    def decrypt(self, ciphername: str, ciphertext: bytes) -> bytes:
+        return bytes(byte ^ 0x55 for byte in ciphertext)
+
+
+def encrypted(location: str) -> None:
+    """What a checkpointer encrypts is saved as text only if the caller says so."""
+    graph = with_inner(InMemorySaver(serde=EncryptedSerializer(Cipher())), False)
+    graph.invoke({"seen": ["secret"]}, CONFIG)
+    try:
+        persist.snapshot(graph, location + ".encrypted", config=CONFIG)
+    except persist.PersistConfigurationError as error:
+        assert "plain text" in str(error), error
+        assert "plaintext" in (error.hint or "")
+    else:
+        raise AssertionError("it was encrypted")
+    persist.snapshot(graph, location + ".encrypted", config={**CONFIG, "plaintext": True}, check=True)
+    again = persist.restore(location + ".encrypted", into=with_inner(InMemorySaver(), False))
+    assert again.get_state(CONFIG).values == graph.get_state(CONFIG).values
+
+
+def of_one_name(location: str) -> None:
+    """A class that has the name of one of LangChain's does not take its place."""
+    type("HumanMessage", (HumanMessage,), {"__module__": __name__})
+    graph = agent()
+    ask(graph, FIRST)
+    persist.snapshot(graph, location + ".name", config=CONFIG, check=True)
+    again = persist.restore(location + ".name", into=agent())
+    kinds = [[type(one) for one in of.get_state(CONFIG).values["messages"]] for of in (graph, again)]
+    assert kinds[0] == kinds[1], kinds
+
+
 def save(location: str) -> None:
     graph = agent()
     ask(graph, FIRST)
@@ -263,7 +438,12 @@ def save(location: str) -> None:
     known.invoke({}, CONFIG)
     persist.snapshot(known, location + ".known", config=CONFIG, check=True)
     only_what_is_needed(location)
+    in_sqlite(location)
     in_the_order_of_life(location)
+    graphs_that_code_calls(location)
+    before_it_was_allowed(location)
+    encrypted(location)
+    of_one_name(location)
     sent = [Send("a", 1, timeout=TimeoutPolicy(run_timeout=3)), Interrupt("why?", response_schema={"type": "string"})]
     persist.snapshot(sent, location + ".sent", check=True)
     for wrong, arguments, says in [

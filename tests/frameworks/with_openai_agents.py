@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import dataclasses
 import datetime
 import json
 import os
@@ -16,8 +17,20 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import persist
-from agents import Agent, Model, ModelResponse, Runner, SQLiteSession, Usage, function_tool, set_tracing_disabled
-from agents.memory import SessionSettings
+from agents import (
+    Agent,
+    GuardrailFunctionOutput,
+    Model,
+    ModelResponse,
+    Runner,
+    SQLiteSession,
+    Usage,
+    function_tool,
+    input_guardrail,
+    set_tracing_disabled,
+)
+from agents.extensions.memory import AdvancedSQLiteSession
+from agents.memory import OpenAIResponsesCompactionSession, SessionSettings
 from openai.types.responses import ResponseFunctionToolCall, ResponseOutputMessage, ResponseOutputText
 from persist.openai_agents import StoredSession
 from turns import FIRST, SECOND, THIRD, answer, check, main
@@ -28,21 +41,24 @@ set_tracing_disabled(True)
 class Told(Model):
     """Answers with what it was told, or calls a tool first."""
 
-    def __init__(self, tool: str | None = None) -> None:
-        self.tool = tool
+    def __init__(self, *tools: str) -> None:
+        self.tools = tools
 
     async def get_response(self, *rest: Any, **others: Any) -> ModelResponse:
         told: Any = others["input"] if "input" in others else rest[1]
         items = [{"role": "user", "content": told}] if isinstance(told, str) else told
-        called = any(item.get("name") == self.tool for item in items)
-        output: Any
-        if self.tool is not None and not called:
-            output = ResponseFunctionToolCall(arguments="{}", call_id=self.tool, name=self.tool, type="function_call")
-        else:
+        called = {item.get("name") for item in items}
+        output: list[Any] = [
+            ResponseFunctionToolCall(arguments="{}", call_id=name, name=name, type="function_call")
+            for name in self.tools
+            if name not in called
+        ]
+        if not output:
             told = answer(item["content"] for item in items if item.get("role") == "user")
             text = ResponseOutputText(text=told, type="output_text", annotations=[])
-            output = ResponseOutputMessage(id="1", content=[text], role="assistant", status="completed", type="message")
-        return ModelResponse(output=[output], usage=Usage(), response_id=None)
+            said = ResponseOutputMessage(id="1", content=[text], role="assistant", status="completed", type="message")
+            output = [said]
+        return ModelResponse(output=output, usage=Usage(), response_id=None)
 
     def stream_response(self, *rest: Any, **others: Any) -> AsyncIterator[Any]:
         raise NotImplementedError
@@ -82,6 +98,116 @@ async def unkept() -> None:
     await persist.asnapshot(state, "memory://unkept/undecided")
     state.reject(state.get_interruptions()[0])
     await refused(state, "approvals or rejections would be lost")
+
+
+@dataclasses.dataclass
+class Place:
+    name: str
+    at: tuple[float, float] = (45.1, 7.7)
+
+
+async def gave() -> None:
+    """What tools and guardrails gave comes back as it is, models and dataclasses as their
+    data; what the SDK would make text of is refused.
+    """
+
+    async def stopped(value: Any, noted: Any = None) -> tuple[Agent[Any], Any]:
+        @function_tool
+        def find() -> Any:
+            return value
+
+        @input_guardrail
+        async def guard(context: Any, agent: Any, said: Any) -> GuardrailFunctionOutput:
+            return GuardrailFunctionOutput(output_info=noted, tripwire_triggered=False)
+
+        agent = waiting([])
+        agent = agent.clone(model=Told("work", "find"), tools=[*agent.tools, find], input_guardrails=[guard])
+        return agent, (await Runner.run(agent, "work!", context={})).to_state()
+
+    for value, data in (("text", "text"), ({"a": [1, None]}, {"a": [1, None]})):
+        agent, state = await stopped(value, value)
+        await persist.asnapshot(state, "memory://gave/run")
+        again: Any = await persist.arestore("memory://gave/run", into=agent)
+        assert [item.output for item in again._generated_items if hasattr(item, "output")] == [data]
+        assert again._input_guardrail_results[0].output.output_info == data
+    agent, state = await stopped([Place("Turin")])
+    await persist.asnapshot(state, "memory://gave/run")
+    again = await persist.arestore("memory://gave/run", into=agent)
+    (output,) = [item.output for item in again._generated_items if hasattr(item, "output")]
+    assert output == [{"name": "Turin", "at": [45.1, 7.7]}]
+    for odd, kind in (((1, 2), "tuple"), ({1}, "set"), (b"x", "bytes"), ({1: 2}, "dict")):
+        await refused((await stopped(odd))[1], f"['output'], which is a {kind}")
+        await refused((await stopped("", odd))[1], f"['outputInfo'], which is a {kind}")
+    for options in ({"previous_response_id": "resp-1"}, {"conversation_id": "conv-1"}):
+        result = await Runner.run(waiting([]), "work!", max_turns=7, **options)
+        await persist.asnapshot(result.to_state(), "memory://gave/other")
+        kept = await persist.arestore("memory://gave/other", into=waiting([]))
+        known = {"previous_response_id": kept._previous_response_id, "conversation_id": kept._conversation_id}
+        assert {name: known[name] for name in options} == options
+        assert kept._max_turns == 7
+    # Another agent than the one that the run began with.
+    try:
+        await persist.arestore("memory://gave/run", into=Agent(name="other", model=Told()))
+    except persist.PersistTypeError as error:
+        assert error.hint is not None
+        assert "the agent 'waits'" in error.hint, error.hint
+        assert error.__cause__ is not None
+    else:
+        raise AssertionError("it is another agent")
+
+
+async def half() -> None:
+    """A session that fails to take the items has none, so that it can be tried again."""
+
+    class Failing(Limited):
+        fails = True
+
+        async def add_items(self, items: list[Any]) -> None:
+            for item in items:
+                if self.items and self.fails:
+                    self.fails = False
+                    raise ConnectionError("db gone")
+                self.items.append(item)
+
+    session, into = SQLiteSession("half"), Failing([])
+    await session.add_items([{"role": "user", "content": str(number)} for number in range(3)])
+    await persist.asnapshot(session, "memory://half/session")
+    try:
+        await persist.arestore("memory://half/session", into=into)
+    except persist.PersistConnectionError as error:
+        assert "db gone" in str(error), error
+    else:
+        raise AssertionError("it failed")
+    assert into.items == []
+    await persist.arestore("memory://half/session", into=into)
+    assert len(into.items) == 3
+
+
+async def advanced() -> None:
+    """The usage that a session keeps comes back into one that keeps it."""
+
+    def session() -> Any:
+        return AdvancedSQLiteSession(session_id="usage", create_tables=True)
+
+    live, again = session(), session()
+    for text in (FIRST, SECOND):
+        result = await Runner.run(Agent(name="a", model=Told()), text, session=live)
+        result.context_wrapper.usage.add(Usage(requests=2, input_tokens=7, output_tokens=3, total_tokens=10))
+        await live.store_run_usage(result)
+    await persist.asnapshot(live, "memory://usage/session", check=True)
+    await persist.arestore("memory://usage/session", into=again)
+    assert await again.get_session_usage() is not None
+    assert await again.get_session_usage() == await live.get_session_usage()
+    assert await again.get_turn_usage() == await live.get_turn_usage()
+    assert await again.get_items() == await live.get_items()
+    for other, says in ((None, "is a AdvancedSQLiteSession"), (SQLiteSession("usage"), "has the usage of its turns")):
+        try:
+            await persist.arestore("memory://usage/session", into=other)
+        except persist.PersistConfigurationError as error:
+            assert says in str(error), error
+            assert error.hint, error
+        else:
+            raise AssertionError("the usage would be lost")
 
 
 async def refused(state: Any, says: str) -> None:
@@ -154,10 +280,10 @@ class Limited:
 
 
 async def whole_or_not(location: str) -> None:
-    for wrong in ("abc", [1, 2], {"a": 1}):
+    for wrong, name in (("abc", "x"), ([1, 2], "x"), ({"a": 1}, "x"), ([], {"a": 1})):
         place, key = persist._persist.locate("memory://wrong/x", {})
         extra = '{"value_encoding": 1, "adapter": {"name": "openai-agents", "version": "1", "type": "x"}}'
-        state = json.dumps({"kind": "session", "session_id": "x", "items": wrong}).encode()
+        state = json.dumps({"kind": "session", "session_id": name, "items": wrong}).encode()
         place.save_bytes(key, state, {"content_type": "application/json", "extra": extra})
         kept = SQLiteSession("kept")
         await kept.add_items([{"role": "user", "content": "old"}])
@@ -195,8 +321,8 @@ async def encrypted(location: str) -> None:
     except ImportError:
         raise AssertionError("the tests have openai-agents[encrypt]") from None
 
-    def session(name: str = "secret-1") -> Any:
-        return EncryptedSession(name, SQLiteSession(name), encryption_key="a key for this test alone, 0123456789")
+    def session(name: str = "secret-1", key: str = "a key for this test alone, 0123456789", within: Any = None) -> Any:
+        return EncryptedSession(name, within or SQLiteSession(name), encryption_key=key)
 
     live, again = session(), session()
     await live.add_items([{"role": "user", "content": "My account is 4711-0815"}])
@@ -212,6 +338,36 @@ async def encrypted(location: str) -> None:
             assert error.hint, error
         else:
             raise AssertionError("nobody could read it")
+    # Nor does one with another key lose what it has.
+    other = session(key="another key for this test alone, 0123456789")
+    await other.add_items([{"role": "user", "content": "mine"}])
+    try:
+        await persist.arestore("memory://secret/session.json.gz", into=other)
+    except persist.PersistConfigurationError as error:
+        assert "encrypted" in str(error), error
+        assert len(await other.get_items()) == 1
+    else:
+        raise AssertionError("it can't read them")
+
+    # It may be within another one, which gives its items in plain text.
+    def wrapped() -> Any:
+        return OpenAIResponsesCompactionSession("secret-1", underlying_session=session())
+
+    outer, again = wrapped(), wrapped()
+    await outer.add_items([{"role": "user", "content": "My account is 4711-0815"}])
+    await again.clear_session()
+    await persist.asnapshot(outer, "memory://secret/outer")
+    assert b"4711" not in persist.Store("memory://secret").load_bytes("outer")
+    await persist.arestore("memory://secret/outer", into=again)
+    assert await again.get_items() == await outer.get_items()
+    assert (await again._ensure_compaction_candidates())[1], "it still knows of none"
+    # What is saved in plain text is encrypted where it is put.
+    plain, stored = SQLiteSession("plain"), StoredSession("stored", "memory://secret")
+    await plain.add_items([{"role": "user", "content": "My account is 4711-0815"}])
+    await persist.asnapshot(plain, "memory://secret/plain")
+    kept = await persist.arestore("memory://secret/plain", into=session(within=stored))
+    assert await kept.get_items() == await plain.get_items()
+    assert "4711" not in str(await stored.get_items())
 
 
 async def restore(location: str) -> None:
@@ -224,6 +380,9 @@ async def restore(location: str) -> None:
     await whole_or_not(location)
     await encrypted(location)
     await unkept()
+    await gave()
+    await half()
+    await advanced()
     limited = await persist.arestore(location + ".limited")
     assert (limited.session_settings.limit, len(await limited.get_items(100))) == (2, 6)
     noting = Noting("noting")

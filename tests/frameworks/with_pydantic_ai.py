@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import datetime
 import math
+from collections.abc import AsyncIterator
 from typing import Any
 
 import persist
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, field_serializer, model_serializer
 from pydantic_ai import Agent, BinaryContent
 from pydantic_ai.messages import (
     ModelMessage,
@@ -39,10 +41,67 @@ class Place:
     at: tuple[float, float] = (50.7, 7.1)
 
 
+class Hidden(BaseModel):
+    """Hides from the model what it holds."""
+
+    key: str = "internal"
+
+    @model_serializer(when_used="json")
+    def shown(self) -> dict[str, str]:
+        return {"key": "***"}
+
+
+class Price(BaseModel):
+    """Tells the model something else than its fields have."""
+
+    cents: int = Field(500, serialization_alias="price")
+    raw: bytes = b"abc"
+
+    @field_serializer("cents", when_used="json")
+    def shown(self, cents: int) -> str:
+        return f"{cents / 100} EUR"
+
+
 RETURNED: dict[str, Any] = {"model": City(name="Bonn"), "dataclass": Place("Bonn"), "tuple": ("Bonn", [City(name="x")])}
 to_json = ModelMessagesTypeAdapter.dump_json
 
 AGENT = Agent(FunctionModel(told))
+
+
+async def unfinished(location: str) -> None:
+    """A run that goes on has only some of its messages."""
+
+    async def words(messages: Any, info: Any) -> AsyncIterator[str]:
+        for word in ("hello ", "wor", "ld"):
+            yield word
+
+    asked = Agent(FunctionModel(told, stream_function=words))
+    async with asked.iter(FIRST) as run:
+        async for _ in run:
+            await refused(run, location)
+            break
+        async for _ in run:
+            pass
+        await persist.asnapshot(run, location + ".run")
+        assert len(await persist.arestore(location + ".run")) == 2
+    async with asked.run_stream(FIRST) as stream:
+        async for _ in stream.stream_text(debounce_by=None):
+            await refused(stream, location)
+            break
+    async with asked.run_stream(FIRST) as stream:
+        await stream.get_output()
+        await persist.asnapshot(stream, location + ".run")
+        assert len(await persist.arestore(location + ".run")) == 2
+
+
+async def refused(run: Any, location: str) -> None:
+    try:
+        await persist.asnapshot(run, location + ".unfinished")
+    except persist.PersistTypeError as error:
+        assert "has not ended" in str(error), error
+        assert error.hint, error
+    else:
+        raise AssertionError("the answer would be lost")
 
 
 def save(location: str) -> None:
@@ -67,6 +126,14 @@ def save(location: str) -> None:
         back = persist.restore(f"{location}.{name}")
         assert to_json(back) == to_json(result.all_messages())
         asked.run_sync("And now?", message_history=back)
+
+    for hiding in (Hidden(), Price(), [1, {"of": Hidden(), "for": (Price(),)}]):
+        said = ToolReturnPart("look_up", hiding, tool_call_id="1")
+        persist.snapshot([ModelRequest(parts=[said])], location + ".hiding", check=True)
+        (again,) = persist.restore(location + ".hiding")[0].parts
+        assert again.model_response_str() == said.model_response_str(), again
+        assert "internal" not in str(again.content), again
+    asyncio.run(unfinished(location))
 
     class Chat:
         """The user's own, which has such a method."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import json
 from typing import Any
 
 import persist
 import PIL.Image
 from smolagents import ChatMessage, CodeAgent, MessageRole, Model, ToolCallingAgent
 from smolagents.agent_types import AgentImage, AgentText
-from smolagents.memory import ActionStep
+from smolagents.memory import ActionStep, MemoryStep
 from smolagents.monitoring import Timing, TokenUsage
 from smolagents.utils import AgentError, AgentExecutionError
 from turns import FIRST, SECOND, THIRD, answer, check, main
@@ -39,6 +40,16 @@ class Color(enum.Enum):
 @dataclasses.dataclass
 class NotedStep(ActionStep):
     note: str = ""
+
+
+@dataclasses.dataclass
+class Remark(MemoryStep):
+    """A step of a user's own, which is no step of smolagents."""
+
+    text: str = ""
+
+    def to_messages(self, summary_mode: bool = False) -> list[ChatMessage]:
+        return []
 
 
 class Noting(CodeAgent):
@@ -99,6 +110,12 @@ def save(location: str) -> None:
     persist.snapshot(noted, location + ".noted", check=True)
     noted.memory.steps.append(NotedStep(step_number=1, timing=Timing(1.0, 2.0), note="check this"))
     refused("with_smolagents.NotedStep", noted, location + ".step")
+    noted.memory.steps[-1] = Remark("check this")
+    refused("with_smolagents.Remark", noted, location + ".step")
+    persist.register(Remark)
+    persist.snapshot(noted, location + ".step", check=True)
+    noted.memory.steps[-1] = "no step"  # type: ignore[call-overload]
+    refused("a str is not a step", noted, location + ".step-2")
     save_more(location)
 
 
@@ -218,7 +235,34 @@ def restore(location: str) -> None:
     assert noted.state == {"document": "the text to work on"}
     assert noted.notes == ["call back on Monday"]
     assert [step.action_output for step in noted.memory.steps] == [Color.RED, None]
+    persist.register(Remark)
+    persist.restore(location + ".step", into=noted)
+    assert noted.memory.steps[-1] == Remark("check this")
+    crafted()
     restore_more(location)
+
+
+def crafted() -> None:
+    """A picture that is none is a damaged snapshot, whatever reads it."""
+    memory = agent().memory
+    memory.steps.append(ActionStep(1, Timing(1.0, 2.0), observations_images=[PIL.Image.new("L", (9, 9))]))
+    persist.snapshot(memory, "memory://crafted/x")
+    place, key = persist._persist.locate("memory://crafted/x", {})
+    state = json.loads(persist.Store("memory://crafted").load_bytes("x"))
+    extra = '{"value_encoding": 1, "adapter": {"name": "smolagents", "version": "1", "type": "x"}}'
+    good = persist.restore("memory://crafted/x", plain=True)["pictures"][0]
+    for bad in (b"no picture", good[:-20], good[:50] + b"damaged" + good[57:]):
+        persist.snapshot([bad], "memory://crafted/bytes")
+        state["pictures"] = json.loads(persist.Store("memory://crafted").load_bytes("bytes"))
+        place.save_bytes(key, json.dumps(state).encode(), {"content_type": "application/json", "extra": extra})
+        into = agent().memory
+        try:
+            persist.restore("memory://crafted/x", into=into)
+        except persist.PersistIntegrityError as error:
+            assert "not a valid PNG" in str(error), error
+            assert into.steps == []
+        else:
+            raise AssertionError(bad)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,10 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import persist
+from persist.adapters.strands import StrandsAdapter
 from persist.strands import StoredBytes
 from strands import Agent, ToolContext, tool
+from strands.agent.conversation_manager import SlidingWindowConversationManager
 from strands.models import Model
 from turns import FIRST, SECOND, THIRD, answer, check, main
 
@@ -132,6 +134,7 @@ def save(location: str) -> None:
     else:
         raise AssertionError("an object can't be saved")
     save_more(location)
+    crafted()
 
 
 def save_more(location: str) -> None:
@@ -160,6 +163,46 @@ def save_more(location: str) -> None:
     assert "[Stashed] [ref: " in str(reader.messages)
     persist.snapshot(reader, location + ".reading", check=True)
     persist.snapshot(put_away(reader), location + ".away")
+
+
+class Remembering(SlidingWindowConversationManager):
+    """A user's own manager of the conversation."""
+
+    __slots__ = ("seen",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.notes: list[str] = []
+        self.seen = 0
+
+
+def crafted() -> None:
+    """What a state may not say, and what a failed restore leaves as it was."""
+    adapter = StrandsAdapter()
+    asked = Agent(model=Told(), callback_handler=None, conversation_manager=Remembering())
+    asked.conversation_manager.notes.append("a note")  # type: ignore[attr-defined]
+    asked.conversation_manager.seen = 3  # type: ignore[attr-defined]
+    again = Agent(model=Told(), callback_handler=None, conversation_manager=Remembering(), system_prompt="Be brief.")
+    manager: Any = asyncio.run(adapter.arestore(asyncio.run(adapter.asave(asked)), again)).conversation_manager
+    assert (manager.notes, manager.seen) == (["a note"], 3)
+    wrong: dict[str, Any] = {
+        "system_prompt": {},
+        "messages": [1],
+        "conversation_manager_state": {"__name__": "Remembering", "removed_message_count": "x"},
+        "interrupt_state": {"activated": True},
+    }
+    for name, item in wrong.items():
+        state = adapter.save(asked)
+        state["data"][name] = item
+        before = [again.messages, again.state, again._interrupt_state, again._model_state]
+        try:
+            adapter.restore(state, again)
+        except (persist.PersistIntegrityError, KeyError):
+            after = [again.messages, again.state, again._interrupt_state, again._model_state]
+            assert all(old is new for old, new in zip(before, after, strict=True)), name
+            assert again.system_prompt == "Be brief."
+        else:
+            raise AssertionError(name)
 
 
 def restore_more(location: str) -> None:

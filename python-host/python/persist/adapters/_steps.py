@@ -79,9 +79,19 @@ def _file(picture: Any) -> bytes:
 
 
 def opened(file: bytes) -> Any:
+    """The picture of a file. It is read when it is used, so that the file is checked here."""
     import PIL.Image
 
-    return PIL.Image.open(io.BytesIO(file), formats=("PNG",))
+    try:
+        PIL.Image.open(io.BytesIO(file), formats=("PNG",)).verify()
+        return PIL.Image.open(io.BytesIO(file), formats=("PNG",))
+    except Exception as error:
+        # Of a crafted file anything: also SyntaxError, and what says that it is too large.
+        raise PersistIntegrityError(
+            "Format error: a picture of the steps is not a valid PNG",
+            "invalid-format",
+            hint="restore with plain=True to see what it holds",
+        ) from error
 
 
 def data_of(value: Any, pictures: Pictures) -> Any:

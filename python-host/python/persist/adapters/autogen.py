@@ -4,11 +4,13 @@ these leave out.
 
 from __future__ import annotations
 
+import dis
 from collections.abc import Iterable
 from typing import Any
 
 from autogen_agentchat.agents import AssistantAgent, BaseChatAgent
-from autogen_agentchat.base import ChatAgent, Team
+from autogen_agentchat.base import ChatAgent, Team, TerminationCondition
+from autogen_agentchat.messages import StopMessage
 from autogen_core import AgentId, ComponentBase, Image, SingleThreadedAgentRuntime
 from autogen_core.memory import ListMemory, Memory, MemoryContent, MemoryMimeType
 from autogen_core.model_context import ChatCompletionContext, ChatCompletionContextState
@@ -18,7 +20,7 @@ from pydantic import BaseModel
 from persist._adapter import Adapter
 from persist.adapters._compare import same
 from persist.adapters._own import check_own_attributes, own_attributes, set_own_attributes
-from persist.errors import PersistConfigurationError, PersistTypeError
+from persist.errors import PersistConfigurationError, PersistIntegrityError, PersistTypeError
 
 _BESIDE = "persist_beside"
 """The field of a state that has what AutoGen leaves out, by the paths of agents and teams."""
@@ -26,6 +28,10 @@ _COVERED = {"CodeExecutorAgent", "MessageFilterAgent", "UserProxyAgent"}
 """AutoGen's agents that say they have no state: of what they hold, it is saved here."""
 _TRIGGERED = "_triggered_activation_groups"
 """What the manager of a graph knows of the edges that made a node ready."""
+_STOPS = "_stop_messages"
+"""What a condition that needs all of its parts knows of those that have stopped."""
+_CLOCK = "_start_time"
+"""When a time-out began, by a clock that other processes do not have: it begins anew."""
 
 
 class AutoGenAdapter(Adapter):
@@ -85,6 +91,7 @@ async def _load(agent: Any, saved: dict[str, Any]) -> None:
     for path, kept in beside.items():
         for owner, own in _own(known[path], kept):
             check_own_attributes(owner, _autogens(owner), own)
+        _check_counted(known[path], kept.get("conditions", {}))
     for one in known.values():
         for part in await _parts(one):
             # A selector adds the messages that it loads to those that it has.
@@ -94,6 +101,8 @@ async def _load(agent: Any, saved: dict[str, Any]) -> None:
                 for message in context._initial_messages or ():
                     await context.add_message(message)
     await agent.load_state({name: item for name, item in saved.items() if name != _BESIDE})
+    for path, one in known.items():
+        await _put_counted(one, beside.get(path, {}).get("conditions", {}))
     for path, kept in beside.items():
         await _put(known[path], kept)
 
@@ -130,7 +139,8 @@ async def _kept(one: Any) -> dict[str, Any]:
     for part in await _parts(one):
         if hasattr(part, _TRIGGERED):
             kept["triggered"] = {node: sorted(groups) for node, groups in getattr(part, _TRIGGERED).items()}
-    return kept
+    counted = {path: found for path, condition in _conditions(one).items() if (found := _counted(condition))}
+    return {**kept, "conditions": counted} if counted else kept
 
 
 async def _put(one: Any, kept: dict[str, Any]) -> None:
@@ -145,6 +155,90 @@ async def _put(one: Any, kept: dict[str, Any]) -> None:
             setattr(part, _TRIGGERED, {node: set(groups) for node, groups in kept["triggered"].items()})
     for owner, own in _own(one, kept):
         set_own_attributes(owner, _autogens(owner), {**own, **_of_code(owner)})
+
+
+def _conditions(one: Any) -> dict[str, Any]:
+    """The condition that ends the runs of a team, and those that it is made of, by path."""
+    found: dict[str, Any] = {}
+    waiting = [("until", getattr(one, "_termination_condition", None))]
+    for path, condition in waiting:
+        if condition is not None and not any(condition is known for known in found.values()):
+            found[path] = condition
+            parts = (part for item in vars(condition).values() for part in _made_of(item))
+            waiting += [(f"{path}/{number}", part) for number, part in enumerate(parts)]
+    return found
+
+
+def _made_of(item: Any) -> list[Any]:
+    """The conditions that an attribute of a condition is, or has."""
+    items = list(item) if type(item) in (list, tuple) else [item]
+    return items if all(isinstance(one, TerminationCondition) for one in items) else []
+
+
+def _counts(condition: Any) -> set[str]:
+    """The attributes in which a condition of AutoGen's counts: those that it resets."""
+    reset = getattr(_autogens(condition), "reset", None)
+    code = getattr(reset, "__code__", None)
+    steps = () if code is None else dis.get_instructions(code)
+    return {step.argval for step in steps if step.opname == "STORE_ATTR"} - {_CLOCK}
+
+
+def _counted(condition: Any) -> dict[str, Any]:
+    """What a condition knows of a run that has not ended; empty if it knows nothing."""
+    found: dict[str, Any] = {}
+    if counts := {name: item for name in sorted(_counts(condition)) if (item := getattr(condition, name, None))}:
+        found["counts"] = counts
+    if stops := getattr(condition, _STOPS, None):
+        found["stops"] = [message.dump() for message in stops]
+    if not _is_autogens(type(condition)):
+        own = own_attributes(condition, _autogens(condition))
+        if data := {name: item for name, item in own.items() if name not in _code_in(condition)}:
+            found["own"] = data
+    return {"class": type(condition).__qualname__, **found} if found else found
+
+
+def _code_in(condition: Any) -> dict[str, Any]:
+    """The attributes of a user's own condition that belong to the code: also functions, and
+    conditions that it is made of.
+    """
+    own, known = own_attributes(condition, _autogens(condition)), _of_code(condition)
+    return {name: item for name, item in own.items() if name in known or callable(item) or _made_of(item)}
+
+
+def _check_counted(one: Any, counted: Any) -> None:
+    """Refuses what conditions have counted where these are others, or can't be given it."""
+    if not isinstance(counted, dict) or not all(isinstance(found, dict) for found in counted.values()):
+        raise PersistIntegrityError("Format error: the termination conditions are not valid", "invalid-format")
+    conditions = _conditions(one)
+    for path, found in counted.items():
+        if (condition := conditions.get(path)) is None or type(condition).__qualname__ != found.get("class"):
+            raise PersistConfigurationError(
+                f"the saved team had counted in a {found.get('class')}, and the team has another termination condition",
+                "invalid-argument",
+                hint="make the team as before, with its termination condition",
+            )
+        counts = found.get("counts", {})
+        is_counted = isinstance(counts, dict) and all(type(item) in (int, bool) for item in counts.values())
+        if not is_counted or not counts.keys() <= _counts(condition):
+            raise PersistIntegrityError("Format error: what a condition has counted is not valid", "invalid-format")
+        if "own" in found:
+            check_own_attributes(condition, _autogens(condition), found["own"])
+
+
+async def _put_counted(one: Any, counted: dict[str, Any]) -> None:
+    """Gives the conditions of a team what :func:`_counted` gave; those that have counted
+    nothing begin anew.
+    """
+    for path, condition in _conditions(one).items():
+        found, base = counted.get(path, {}), _autogens(condition)
+        if hasattr(condition, _STOPS):
+            setattr(condition, _STOPS, [StopMessage.model_validate(data) for data in found.get("stops", ())])
+        elif _counts(condition):
+            await base.reset(condition)
+        for name, item in found.get("counts", {}).items():
+            setattr(condition, name, item)
+        if "own" in found:
+            set_own_attributes(condition, base, {**found["own"], **_code_in(condition)})
 
 
 def _left_out(one: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any
@@ -9,8 +10,17 @@ from typing import Any
 from google.adk.sessions import BaseSessionService, Session
 
 from persist._adapter import Adapter
+from persist._copies import copied
 from persist.adapters._compare import same
-from persist.errors import PersistConfigurationError, PersistConflictError, PersistTypeError
+from persist.errors import (
+    PersistConfigurationError,
+    PersistConflictError,
+    PersistConnectionError,
+    PersistError,
+    PersistStorageError,
+    PersistTimeoutError,
+    PersistTypeError,
+)
 
 
 class GoogleADKAdapter(Adapter):
@@ -27,6 +37,10 @@ class GoogleADKAdapter(Adapter):
     def takes(self, into: Any) -> bool:
         """Whether it is a service that keeps sessions."""
         return isinstance(into, BaseSessionService) or into is Session
+
+    def copied(self, agent: Any) -> Any:
+        """The session, copied."""
+        return copied(agent)
 
     def save(self, agent: Any) -> Any:
         """Its fields, with bytes, times and sets as they are."""
@@ -59,10 +73,13 @@ class GoogleADKAdapter(Adapter):
                 hint="delete that session first, or restore without into to get the session alone",
             )
         kept, shared, events = _without_replay(session, _shared(config))
+        owner, left = {"app_name": session.app_name, "user_id": session.user_id}, [session.id]
         started = await into.create_session(**names, state=kept)
         try:
             for event in events:
                 await into.append_event(started, event)
+                # A service in memory never waits, and looks at all events for each one.
+                await asyncio.sleep(0)
             again = await into.get_session(**names)
             own, _ = _by_owner(again.state, ())
             if (place := _changed(again.model_copy(update={"state": own}), kept, events)) is not None:
@@ -71,16 +88,49 @@ class GoogleADKAdapter(Adapter):
                     "invalid-argument",
                     hint="restore into another service, or without into to get the session alone",
                 )
-        except BaseException:
-            await into.delete_session(**names)
+            if shared:
+                # Last, since nothing takes it back: by a session that ends at once.
+                setting = await into.create_session(**owner, state=shared)
+                left.append(setting.id)
+                await into.delete_session(**owner, session_id=setting.id)
+                left.remove(setting.id)
+                again = await into.get_session(**names)
+        except BaseException as error:
+            undeleted = [name for name in left if not await _is_deleted(into, owner, name)]
+            if undeleted and isinstance(error, Exception):
+                raise _half(error, into, undeleted) from error
             raise
-        if shared:
-            # Last, since nothing takes it back: by a session that ends at once.
-            owner = {"app_name": session.app_name, "user_id": session.user_id}
-            setting = await into.create_session(**owner, state=shared)
-            await into.delete_session(**owner, session_id=setting.id)
-            again = await into.get_session(**names)
         return again
+
+
+async def _is_deleted(service: Any, owner: Mapping[str, str], name: str) -> bool:
+    """Deletes a session, and says whether that worked: what failed before matters more."""
+    try:
+        await service.delete_session(**owner, session_id=name)
+    except Exception:
+        return False
+    return True
+
+
+def _half(error: Exception, service: Any, left: list[str]) -> PersistError:
+    """The error for a restore that failed, and whose sessions can't be deleted: as it is,
+    it can't be tried again.
+    """
+    names = " and ".join(map(repr, left))
+    message = f"a {type(service).__qualname__} failed: {type(error).__name__}: {error}; and it still has {names}"
+    hint = f"delete from the service what is left of the restore, {names}; then restore again"
+    if isinstance(error, PersistError):
+        return type(error)(f"{error}; and the service still has {names}", error.code, hint=hint)
+    for built_in, cls, code in _FAILURES:
+        if isinstance(error, built_in):
+            return cls(message, code, hint=hint)
+    return PersistStorageError(message, "refused", hint=hint)
+
+
+_FAILURES: tuple[tuple[type[Exception], type[PersistError], str], ...] = (
+    (ConnectionError, PersistConnectionError, "unavailable"),
+    (TimeoutError, PersistTimeoutError, "timeout"),
+)
 
 
 def _shared(config: Mapping[str, Any] | None) -> tuple[str, ...]:

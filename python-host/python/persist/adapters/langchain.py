@@ -10,6 +10,7 @@ it, by its arguments, and made anew of them.
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +19,7 @@ from langchain_core import messages
 from langchain_core.agents import AgentAction, AgentFinish
 from langchain_core.documents.base import BaseMedia
 from langchain_core.load.load import Reviver, default_init_validator
+from langchain_core.load.mapping import SERIALIZABLE_MAPPING
 from langchain_core.load.serializable import Serializable
 from langchain_core.outputs import Generation
 from langchain_core.runnables import Runnable
@@ -25,6 +27,7 @@ from langchain_core.runnables import Runnable
 from persist import _models
 from persist._adapter import PartAdapter
 from persist._copies import copied
+from persist.adapters._compare import is_data, same
 from persist.errors import PersistConfigurationError, PersistIntegrityError, PersistTypeError
 
 
@@ -35,6 +38,8 @@ def _message_classes() -> dict[tuple[str, ...], Any]:
 
 
 _MESSAGES = _message_classes()
+
+_OWN = frozenset(_MESSAGES.values())
 
 _MINIMUM = (1, 2, 5)
 """Older versions can be made to run what is injected."""
@@ -77,10 +82,17 @@ class LangChainAdapter(PartAdapter):
                 "invalid-argument",
                 hint="save its arguments, and create it again from them",
             )
+        if cls not in _OWN:
+            _refuse_namesake(cls)
         if _is_data(cls) and not value.lc_secrets:
-            return {"class": list(cls.lc_id()), "filled": True, **_without_defaults(value, cls)}
+            fields = {"class": list(cls.lc_id()), "filled": True, **_without_defaults(value, cls)}
+            if not issubclass(cls, _DATA):
+                _refuse_secrets(fields["value"], cls)
+            return fields
         made = value.to_json()
         arguments, secrets = {**(value.__pydantic_extra__ or {}), **made["kwargs"]}, {}
+        # Its secrets are left out of those.
+        _refuse_changed(value, {name: value.__dict__.get(name, item) for name, item in arguments.items()})
         for path, secret in value.lc_secrets.items():
             *parents, last = path.split(".")
             holder: Any = arguments
@@ -102,7 +114,7 @@ class LangChainAdapter(PartAdapter):
             mode, classes = _allowed(options.get("allowed_objects"))
             # What the caller's own types name, too, but for what runs.
             named = [cls for cls in types if issubclass(cls, Serializable) and not issubclass(cls, Runnable)]
-            allowed = mode, {**classes, **{tuple(cls.lc_id()): cls for cls in named}}
+            allowed = mode, {**classes, **{tuple(cls.lc_id()): cls for cls in named}, **_MESSAGES}
             self._last = types, allowed
         return allowed
 
@@ -163,9 +175,21 @@ class LangChainAdapter(PartAdapter):
 _DATA = (messages.BaseMessage, BaseMedia, Generation, AgentAction, AgentFinish)
 
 
-def _is_data(cls: type) -> bool:
-    """Whether a class is one of data, and not of what runs or may have secrets."""
-    return issubclass(cls, _DATA) and not issubclass(cls, Runnable)
+def _is_data(cls: Any) -> bool:
+    """Whether a class is one of data, and not of what runs or may have secrets. One of
+    LangChain's own that is not known to be data may check what it is made of.
+    """
+    if issubclass(cls, Runnable):
+        return False
+    if issubclass(cls, _DATA):
+        return True
+    return (
+        issubclass(cls, Serializable)
+        and cls.lc_secrets is Serializable.lc_secrets
+        and not cls.__module__.startswith(("langchain.", "langchain_"))
+        # As message templates have: classes are not saved.
+        and not any(isinstance(kept.default, type) for kept in cls.__private_attributes__.values())
+    )
 
 
 def _without_defaults(value: Any, cls: Any) -> dict[str, Any]:
@@ -216,7 +240,50 @@ def _allowed(given: Any) -> tuple[Any, dict[tuple[str, ...], Any]]:
             "invalid-argument",
             hint='pass classes, or one of "messages", "core" and "all"',
         )
-    return "messages", {**_MESSAGES, **{tuple(cls.lc_id()): cls for cls in classes}}
+    return "messages", {**{tuple(cls.lc_id()): cls for cls in classes}, **_MESSAGES}
+
+
+def _refuse_namesake(cls: Any) -> None:
+    """Refuses a class whose name is that of another: LangChain names classes by what
+    their base classes say, and not by their modules.
+    """
+    cls = cls.__pydantic_generic_metadata__["origin"] or cls
+    path = tuple(cls.lc_id())
+    *module, name = SERIALIZABLE_MAPPING.get(path, path)
+    other = _MESSAGES.get(path) or getattr(sys.modules.get(".".join(module)), name, None)
+    if isinstance(other, type) and other is not cls:
+        raise PersistTypeError(
+            f"LangChain calls {_models.name_of(cls)} by the name of {_models.name_of(other)}, "
+            "which would come back in its place",
+            "invalid-argument",
+            hint="give the class another name",
+        )
+
+
+def _refuse_changed(value: Any, arguments: dict[str, Any]) -> None:
+    """Refuses an object that holds other data than what would be made anew of its
+    arguments: they were changed later, or the class does not take them as it has them.
+    """
+    cls = type(value)
+    try:
+        made = cls(**arguments)
+    except Exception as error:
+        # What it says may have a secret in it.
+        raise PersistTypeError(
+            f"a {_models.name_of(cls)} can't be made anew of its arguments: {type(error).__name__}",
+            "invalid-argument",
+            hint="create it with all that its class asks for, or save its arguments alone",
+        ) from None
+    for kept in ("__dict__", "__pydantic_private__"):
+        anew, held = getattr(made, kept) or {}, getattr(value, kept) or {}
+        for name, item in held.items():
+            if is_data(item) and not (name in anew and same(anew[name], item)):
+                raise PersistTypeError(
+                    f"{_models.name_of(cls)}.{name} would come back changed: LangChain makes the object anew "
+                    "of its arguments",
+                    "invalid-argument",
+                    hint="create the object with what it holds now, and save that",
+                )
 
 
 def _plain(value: Any) -> Any:

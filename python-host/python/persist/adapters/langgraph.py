@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 from langgraph.pregel import Pregel
 from langgraph.pregel._algo import task_path_str
@@ -29,6 +31,9 @@ from persist.errors import (
 
 _NOT_KEPT = "__error__"
 """The channel of what a task raised: it is tried again, as after a restart."""
+
+_QUESTION = "__interrupt__"
+"""The channel of what a task asks a person."""
 
 
 class LangGraphAdapter(Adapter):
@@ -51,29 +56,50 @@ class LangGraphAdapter(Adapter):
 
     def save(self, agent: Any, *, config: Mapping[str, Any] | None = None) -> Any:
         """The thread that the config names."""
-        saver, wanted = _saver(agent, is_async=False), _Wanted(agent, config)
-        while (namespace := wanted.next()) is not None:
-            found = saver.get_tuple(wanted.at(namespace))
-            wanted.take(namespace, found, None if found is None else _state(agent.get_state, found.config))
-        if wanted.is_hidden:
-            wanted.take_hidden(saver.list(wanted.thread_config), lambda at: _state(agent.get_state, at))
-        return wanted.state()
+        saver = _saver(agent, is_async=False)
+        _refuse_plain_text(saver, config)
+        asking = _Wanted(agent, config).taken()
+        answer: Any = None
+        while True:
+            try:
+                method, *arguments = asking.send(answer)
+            except StopIteration as end:
+                return end.value
+            if method is _NAMES:
+                answer = _names_at_hand(saver, *arguments)
+                if answer is None:
+                    answer = {_namespace_of(found) for found in saver.list(_of_thread(*arguments))}
+            elif method is _BEFORE:
+                where, before = arguments
+                answer = next(iter(saver.list(where, before=before, limit=1)), None)
+            else:
+                answer = getattr(agent if method is _STATE else saver, method)(*arguments)
 
     async def asave(self, agent: Any, *, config: Mapping[str, Any] | None = None) -> Any:
         """As :meth:`save`."""
-        saver, wanted = _saver(agent, is_async=True), _Wanted(agent, config)
-        try:
-            while (namespace := wanted.next()) is not None:
-                found = await saver.aget_tuple(wanted.at(namespace))
-                wanted.take(namespace, found, None if found is None else await _astate(agent, found.config))
-        except NotImplementedError:
-            # One that is for code that does not wait.
-            return self.save(agent, config=config)
-        if wanted.is_hidden:
-            others = [found async for found in saver.alist(wanted.thread_config)]
-            states = {id(found.config): await _astate(agent, found.config) for found in wanted.hidden(others)}
-            wanted.take_hidden(others, lambda at: states.get(id(at)))
-        return wanted.state()
+        saver = _saver(agent, is_async=True)
+        _refuse_plain_text(saver, config)
+        asking = _Wanted(agent, config).taken()
+        answer: Any = None
+        while True:
+            try:
+                method, *arguments = asking.send(answer)
+            except StopIteration as end:
+                return end.value
+            try:
+                if method is _NAMES:
+                    answer = await _anames_at_hand(saver, *arguments)
+                    if answer is None:
+                        answer = {_namespace_of(found) async for found in saver.alist(_of_thread(*arguments))}
+                elif method is _BEFORE:
+                    where, before = arguments
+                    earlier = [found async for found in saver.alist(where, before=before, limit=1)]
+                    answer = earlier[0] if earlier else None
+                else:
+                    answer = await getattr(agent if method is _STATE else saver, "a" + method)(*arguments)
+            except NotImplementedError:
+                # One that is for code that does not wait.
+                return self.save(agent, config=config)
 
     def restore(self, state: Any, into: Any = None, *, config: Mapping[str, Any] | None = None) -> Any:
         """The graph, whose checkpointer has the thread: a new one to it."""
@@ -159,113 +185,162 @@ def _at(thread: str, namespace: str) -> Any:
     return {"configurable": {"thread_id": thread, "checkpoint_ns": namespace}}
 
 
-def _state(get_state: Any, config: Any) -> Any:
-    """What the graph says of a checkpoint: values and tasks. None where it does not
-    know the namespace, since a node calls that graph by itself.
+def _of_thread(thread: str) -> Any:
+    return {"configurable": {"thread_id": thread}}
+
+
+def _namespace_of(found: Any) -> str:
+    return str(found.config["configurable"].get("checkpoint_ns") or "")
+
+
+def _refuse_plain_text(saver: Any, config: Any) -> None:
+    """Refuses what a checkpointer keeps encrypted, unless the caller says that it may
+    be saved as it is.
     """
-    try:
-        return get_state(config)
-    except ValueError:
-        return None
+    if not isinstance(getattr(saver, "serde", None), EncryptedSerializer) or (
+        isinstance(config, Mapping) and config.get("plaintext") is True
+    ):
+        return
+    raise PersistConfigurationError(
+        "the graph's checkpointer encrypts what it keeps, and the snapshot would hold it in plain text",
+        "invalid-argument",
+        hint='if it may: config={"configurable": …, "plaintext": True}, into a store that only you can read',
+    )
 
 
-async def _astate(graph: Any, config: Any) -> Any:
-    try:
-        return await graph.aget_state(config)
-    except ValueError:
-        return None
+_QUERY = "SELECT DISTINCT checkpoint_ns FROM checkpoints WHERE thread_id = ?"
+
+
+def _names_at_hand(saver: Any, thread: str) -> list[str] | None:
+    """The namespaces of a thread where LangGraph's own checkpointers can tell them at
+    once; of any other, all checkpoints of the thread have to be read for them.
+    """
+    modules = {base.__module__ for base in type(saver).__mro__}
+    if isinstance(saver, InMemorySaver):
+        # A subclass may keep them elsewhere.
+        return list(saver.storage.get(thread, ())) or None
+    if "langgraph.checkpoint.sqlite" in modules and hasattr(saver, "cursor"):
+        with saver.cursor(transaction=False) as cursor:
+            return [name for (name,) in cursor.execute(_QUERY, (thread,)).fetchall()]
+    return None
+
+
+async def _anames_at_hand(saver: Any, thread: str) -> list[str] | None:
+    modules = {base.__module__ for base in type(saver).__mro__}
+    if "langgraph.checkpoint.sqlite.aio" in modules and hasattr(saver, "conn") and hasattr(saver, "lock"):
+        async with saver.lock, saver.conn.cursor() as cursor:
+            await cursor.execute(_QUERY, (thread,))
+            return [name for (name,) in await cursor.fetchall()]
+    return _names_at_hand(saver, thread) if isinstance(saver, InMemorySaver) else None
+
+
+_NAMES, _BEFORE, _FOUND, _STATE = "names", "before", "get_tuple", "get_state"
+"""What :meth:`_Wanted.taken` asks for: the namespaces of a thread; the latest checkpoint
+before another; a checkpoint; what the graph says of one."""
+
+_Asking = Generator[tuple[Any, ...], Any, Any]
 
 
 class _Wanted:
     """The checkpoints that a thread needs to go on: the one that a config names,
     those of graphs that keep a state of their own, and those of the graphs whose
     tasks are pending. What graphs left that have ended is not needed.
+
+    LangGraph finds graphs that are nodes, or that a node's function names. A tool or
+    an object may call others: those are known by the namespaces that they left.
     """
 
     def __init__(self, graph: Any, config: Any) -> None:
-        self.thread = _thread_of(config)
+        self._thread = _thread_of(config)
         given = config["configurable"]
-        self.root = given.get("checkpoint_ns") or ""
-        self.named = given.get("checkpoint_id")
-        self.thread_config: Any = {"configurable": {"thread_id": self.thread}}
-        self.is_hidden = False
-        """Whether there may be more that is not known by name."""
+        self._root: str = given.get("checkpoint_ns") or ""
+        self._named = given.get("checkpoint_id")
         self._graph = graph
-        self._waiting = [self.root]
-        self._asked: set[str] = set()
+        self._inner = dict(graph.get_subgraphs(recurse=True))
         self._kept: dict[str, tuple[Any, Any]] = {}
+        self._ids: set[str] = set()
+        self._is_past = False
 
-    def next(self) -> str | None:
-        """The next namespace to be looked at."""
-        while self._waiting:
-            namespace = self._waiting.pop(0)
-            if namespace not in self._asked:
-                self._asked.add(namespace)
-                return namespace
-        return None
-
-    def at(self, namespace: str) -> Any:
-        """Where its latest checkpoint is, or the one that was named."""
-        where = _at(self.thread, namespace)
-        if self.named is not None and namespace == self.root:
-            where["configurable"]["checkpoint_id"] = self.named
-        return where
-
-    def take(self, namespace: str, found: Any, state: Any) -> None:
-        """Takes what was found, and what the graph says of it."""
+    def taken(self) -> _Asking:
+        """Asks for what is needed, and comes to the state."""
+        where = _at(self._thread, self._root)
+        found = latest = yield _FOUND, where
+        if self._named is not None:
+            where["configurable"]["checkpoint_id"] = self._named
+            found = yield _FOUND, where
         if found is None:
-            if namespace == self.root:
-                raise PersistNotFoundError(
-                    f"the graph has no checkpoint of the thread {self.thread!r}",
-                    "not-found",
-                    hint="run it first, with this config",
-                )
-            return
-        self._kept[namespace] = (found, state)
-        if self.named is not None:
-            # What is latest now may be later than what was named.
-            self.is_hidden = True
-            return
-        if namespace == self.root:
-            for path, inner in self._graph.get_subgraphs(recurse=True):
-                if inner.checkpointer is True:
-                    self._waiting.append(f"{self.root}|{path}" if self.root else path)
-        if state is None:
-            self.is_hidden = True
-            return
-        for task in state.tasks:
-            inner = f"{task.name}:{task.id}"
-            self._waiting.append(f"{namespace}|{inner}" if namespace else inner)
+            raise PersistNotFoundError(
+                f"the graph has no checkpoint of the thread {self._thread!r}",
+                "not-found",
+                hint="run it first, with this config",
+            )
+        # Of a step that was left behind nothing is gone on with: it is done again.
+        self._is_past = latest is not None and latest.checkpoint["id"] != found.checkpoint["id"]
+        yield from self._keep(self._root, found)
+        names = yield _NAMES, self._thread
+        below = {name for name in names if name != self._root and self._is_below(name)}
+        # Outer ones first.
+        for name in sorted(below, key=lambda name: (name.count("|"), name)):
+            if self._is_past:
+                found = None
+                if ":" not in self._relative(name):
+                    before = {"configurable": {"checkpoint_id": self._named}}
+                    found = yield _BEFORE, _at(self._thread, name), before
+            else:
+                found = yield from self._needed(name)
+            if found is not None:
+                yield from self._keep(name, found)
+        return self._state()
 
-    def hidden(self, others: Iterable[Any]) -> list[Any]:
-        """The latest of each other namespace; none that is later than the one that
-        was named.
+    def _is_below(self, name: str) -> bool:
+        return self._root == "" or name.startswith(self._root + "|")
+
+    def _relative(self, name: str) -> str:
+        return name.removeprefix(f"{self._root}|" if self._root else "")
+
+    def _keep(self, name: str, found: Any) -> _Asking:
+        graph = self._graph if name == "" else self._inner.get(_without_tasks(name))
+        # A node may call one graph that is known, and another that is not.
+        is_known = name == "" or (
+            isinstance(graph, Pregel) and set(found.checkpoint["channel_versions"]) <= set(graph.channels)
+        )
+        state = (yield _STATE, found.config) if is_known else None
+        self._kept[name] = (found, state)
+        self._ids.add(found.checkpoint["id"])
+
+    def _needed(self, name: str) -> _Asking:
+        """The latest checkpoint of a namespace, if the thread goes on with it."""
+        where = _at(self._thread, name)
+        *outer, last = name.split("|")
+        if ":" not in self._relative(name):
+            # Of a graph that keeps a state of its own.
+            return (yield _FOUND, where)
+        while ":" not in last:
+            *outer, last = outer
+        outer_name = "|".join(outer)
+        if outer_name not in self._kept:
+            return None
+        found, state = self._kept[outer_name]
+        if state is not None:
+            if any(last == f"{task.name}:{task.id}" for task in state.tasks):
+                return (yield _FOUND, where)
+            graph = self._graph if outer_name == "" else self._inner[_without_tasks(outer_name)]
+            # A function that a task calls is no node.
+            if not state.tasks or last.partition(":")[0] in graph.nodes:
+                return None
+        elif not self._is_of_now(found):
+            return None
+        found = yield _FOUND, where
+        return found if found is not None and self._is_of_now(found) else None
+
+    def _is_of_now(self, found: Any) -> bool:
+        """Whether a graph was begun in the steps that are pending: its checkpoint
+        names those of the graphs around it.
         """
-        root, _ = self._kept[self.root]
-        tasks = {f"{task.name}:{task.id}" for _, state in self._kept.values() for task in getattr(state, "tasks", ())}
-        found: dict[str, Any] = {}
-        for other in others:
-            namespace = other.config["configurable"].get("checkpoint_ns", "")
-            is_below = self.root == "" or namespace.startswith(self.root + "|")
-            if namespace in found or namespace in self._kept or not is_below:
-                continue
-            parent = (other.metadata.get("parents") or {}).get(self.root)
-            # Ids are in the order of time.
-            if self.named is not None and (parent is None or parent > root.checkpoint["id"]):
-                continue
-            # Of a task that has ended nothing is needed.
-            first = namespace.removeprefix(f"{self.root}|" if self.root else "").partition("|")[0]
-            if ":" in first and first not in tasks:
-                continue
-            found[namespace] = other
-        return list(found.values())
+        parents = (found.metadata.get("parents") or {}).items()
+        return all(parent in self._ids for name, parent in parents if name == self._root or self._is_below(name))
 
-    def take_hidden(self, others: Iterable[Any], state_at: Any) -> None:
-        """Takes those."""
-        for found in self.hidden(others):
-            self._kept[found.config["configurable"].get("checkpoint_ns", "")] = (found, state_at(found.config))
-
-    def state(self) -> dict[str, Any]:
+    def _state(self) -> dict[str, Any]:
         """What is saved of them."""
         checkpoints = []
         for namespace, (found, state) in self._kept.items():
@@ -277,6 +352,11 @@ class _Wanted:
                     channels[name] = _DeltaSnapshot(values[name])
             paths = {task.id: task_path_str(task.path) for task in getattr(state, "tasks", ())}
             writes = [list(write) for write in found.pending_writes or [] if write[1] != _NOT_KEPT]
+            if self._is_past:
+                # They came later, as the answer to a question that is open there.
+                writes = [write for write in writes if write[1] == _QUESTION and namespace == self._root]
+            if state is None:
+                _refuse_changes(namespace, found, writes)
             checkpoints.append(
                 {
                     "namespace": namespace,
@@ -287,7 +367,32 @@ class _Wanted:
                     "task_paths": {task: paths[task] for task, *_ in writes if task in paths},
                 }
             )
-        return {"thread_id": self.thread, "checkpoints": checkpoints}
+        return {"thread_id": self._thread, "checkpoints": checkpoints}
+
+
+def _without_tasks(name: str) -> str:
+    """What LangGraph calls the graph of a namespace: without the tasks that called it,
+    and the numbers of their calls.
+    """
+    return "|".join(part.partition(":")[0] for part in name.split("|") if not part.isdigit())
+
+
+def _refuse_changes(namespace: str, found: Any, writes: list[list[Any]]) -> None:
+    """Refuses a graph that LangGraph does not find, if its checkpoint holds changes
+    alone: the graph itself has to apply them.
+    """
+    channels = found.checkpoint["channel_values"]
+    changing = {name for name, value in channels.items() if isinstance(value, _DeltaSnapshot)}
+    counted = set(found.metadata.get("counters_since_delta_snapshot") or ())
+    lost = sorted((counted - channels.keys()) | ((counted | changing) & {write[1] for write in writes}))
+    if lost:
+        raise PersistTypeError(
+            f"the graph that {_without_tasks(namespace)!r} calls keeps the changes of its channel {lost[0]!r} alone, "
+            "and LangGraph does not find the graph, which has to apply them",
+            "invalid-argument",
+            hint="make it a node, or call it in the node's function by a variable; or give the channel a reducer "
+            "in place of DeltaChannel",
+        )
 
 
 class _Put:

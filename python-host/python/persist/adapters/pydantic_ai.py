@@ -7,8 +7,9 @@ import operator
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
+from pydantic_ai import messages as _messages
 from pydantic_ai.messages import ModelMessage, ModelMessagesTypeAdapter, ModelRequest, ModelResponse, ToolReturnPart
-from pydantic_ai.run import AgentRunResult
+from pydantic_ai.run import AgentRun, AgentRunResult
 
 from persist._adapter import Adapter
 from persist._copies import copied
@@ -76,6 +77,12 @@ class PydanticAIAdapter(Adapter):
 
 
 def _messages_of(agent: Any) -> list[Any]:
+    if (isinstance(agent, AgentRun) and agent.result is None) or getattr(agent, "is_complete", True) is False:
+        raise PersistTypeError(
+            f"{type(agent).__qualname__} has not ended, and has only some of its messages",
+            "invalid-argument",
+            hint="save it after it has ended, with the last of its nodes or of its text",
+        )
     if isinstance(agent, _MESSAGES):
         return [agent]
     return list(agent if isinstance(agent, list) else agent.all_messages())
@@ -87,7 +94,15 @@ def _with_data(message: Any) -> Any:
     for part in message.parts:
         content = getattr(part, "content", None)
         data = _returned(content) if isinstance(part, ToolReturnPart) else content
-        parts.append(part if data is content else dataclasses.replace(part, content=data))
+        made = part if data is content else dataclasses.replace(part, content=data)
+        if made is not part and made.model_response_str() != part.model_response_str():
+            raise PersistTypeError(
+                f"the model would get something else of what the tool {part.tool_name!r} returned, a "
+                f"{type(content).__qualname__}",
+                "invalid-argument",
+                hint="have the tool return the data that the model is to get",
+            )
+        parts.append(made)
     is_same = all(one is other for one, other in zip(parts, message.parts, strict=True))
     return message if is_same else dataclasses.replace(message, parts=parts)
 
@@ -98,7 +113,9 @@ def _returned(value: Any) -> Any:
     if cls.__module__.partition(".")[0] == "pydantic_ai":
         return value
     if isinstance(value, BaseModel) or dataclasses.is_dataclass(cls):
-        return _returned(_ANY.dump_python(value))
+        # The model gets JSON, for which a class may hide or write something otherwise.
+        data, told = _ANY.dump_python(value), _TOLD.dump_python(value, mode="json", by_alias=True)
+        return _returned(data) if _TOLD.dump_python(data, mode="json", by_alias=True) == told else told
     if cls in (list, tuple):
         items = [_returned(item) for item in value]
         return value if cls is list and all(map(operator.is_, items, value)) else items
@@ -109,6 +126,9 @@ def _returned(value: Any) -> Any:
 
 
 _ANY: TypeAdapter[Any] = TypeAdapter(Any)
+
+_TOLD: TypeAdapter[Any] = getattr(_messages, "tool_return_ta", _ANY)
+"""How Pydantic AI writes for the model what a tool returned."""
 
 
 def _plain(value: Any) -> Any:

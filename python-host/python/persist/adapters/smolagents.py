@@ -18,7 +18,7 @@ from persist import _persist
 from persist._adapter import Adapter
 from persist._values import Reducer
 from persist.adapters._own import check_own_attributes, own_attributes, set_own_attributes
-from persist.adapters._steps import STEPS, Pictures, data_of, made_of, opened, with_files
+from persist.adapters._steps import Pictures, data_of, made_of, opened, with_files
 from persist.errors import PersistConfigurationError, PersistError, PersistIntegrityError, PersistTypeError
 
 _RUN = ("task", "step_number")
@@ -151,6 +151,13 @@ def _savable(names: Iterable[str], variables: Any, pictures: Pictures) -> Iterat
 
 def _remembered(kept: Any, pictures: Pictures) -> dict[str, Any]:
     """What a memory holds."""
+    odd = next((at for at, step in enumerate(kept.steps) if not isinstance(step, memory.MemoryStep)), None)
+    if odd is not None:
+        raise PersistTypeError(
+            f"a {type(kept.steps[odd]).__qualname__} is not a step, at state['steps'][{odd}]",
+            "invalid-argument",
+            hint="derive its class from smolagents.memory.MemoryStep, and register it",
+        )
     steps = [data_of(step, pictures) for step in kept.steps]
     own = own_attributes(kept, memory.AgentMemory)
     state = {"system_prompt": kept.system_prompt.system_prompt, "steps": steps}
@@ -167,7 +174,8 @@ def _steps(state: Any, pictures: list[Any], into: Any = None) -> list[Any]:
     if into is not None:
         check_own_attributes(into, memory.AgentMemory, state.get("memory", {}))
     steps = [made_of(step, pictures) for step in state["steps"]]
-    if not all(isinstance(step, STEPS) for step in steps):
+    # One of a user's own class is there only if that is registered.
+    if not all(isinstance(step, memory.MemoryStep) for step in steps):
         raise PersistIntegrityError("Format error: the steps hold something that is not a step", "invalid-format")
     return steps
 
