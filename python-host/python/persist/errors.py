@@ -232,6 +232,15 @@ def not_a_value(problem: str, hint: str = "get its bytes with Store.load_bytes(k
     return PersistIntegrityError(message, "invalid-format", hint=hint)
 
 
+def invalid(what: str) -> PersistIntegrityError:
+    """The error for a part of a state that is not what it should be; ``what`` ends in
+    "is" or "are".
+    """
+    return PersistIntegrityError(
+        f"Format error: {what} not valid", "invalid-format", hint="restore with plain=True to see what it holds"
+    )
+
+
 def within(error: BaseException, place: str) -> BaseException:
     """An error that says where in a state it is."""
     if isinstance(error, PersistError):

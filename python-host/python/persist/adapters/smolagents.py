@@ -18,7 +18,7 @@ from persist import _persist
 from persist._adapter import Adapter
 from persist._values import Reducer
 from persist.adapters._own import check_own_attributes, own_attributes, set_own_attributes
-from persist.adapters._steps import Pictures, data_of, made_of, opened, with_files
+from persist.adapters._smolagents_steps import Pictures, data_of, made_of, opened, with_files
 from persist.errors import PersistConfigurationError, PersistError, PersistIntegrityError, PersistTypeError
 
 _RUN = ("task", "step_number")
