@@ -6,6 +6,7 @@ import os
 
 os.environ["CREWAI_DISABLE_TELEMETRY"] = os.environ["OTEL_SDK_DISABLED"] = "true"
 
+import tempfile
 from typing import Any
 
 import persist
@@ -160,10 +161,10 @@ class Asking(Flow[dict]):  # type: ignore[type-arg]
         return "a question"
 
 
-def model_is_of_code(location: str) -> None:
+def model_is_of_code() -> None:
     """A state does not say which model gets the process's keys, or which method waits."""
     adapter = CrewAIAdapter()
-    flow = Asking(persistence=SQLiteFlowPersistence(location + ".db"))
+    flow = Asking(persistence=SQLiteFlowPersistence(os.path.join(tempfile.mkdtemp(), "flows.db")))
     flow.kickoff({"id": "asking"})
     state = adapter.save(flow)
     state["run"]["pending"].llm = {"model": "openai/gpt-4o", "base_url": "http://127.0.0.1:9"}
@@ -199,7 +200,7 @@ def save(location: str) -> None:
     persist.snapshot(talk, location + ".odd", check=True)
     fail(location + ".failing")
     resume_is_refused(location + ".chain")
-    model_is_of_code(os.path.dirname(location) + "/asking")
+    model_is_of_code()
     kept = StoredFlows(os.path.dirname(location) + "/flows")
     for text in (FIRST, SECOND):
         Talk(persistence=kept).kickoff({"id": "a-flow", "said": text})
