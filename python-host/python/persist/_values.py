@@ -285,12 +285,13 @@ def put_into(value: Any, into: Any) -> Any:
     """Gives a restored value the class, or puts it into the instance, that the
     caller passed.
     """
-    if isinstance(into, type):
-        return _as(value, into)
+    # Before Python 3.11, list[int] says that it is a class.
     if type(into).__module__ in ("types", "typing", "typing_extensions"):
         raise PersistTypeError(
             f"{into!r} is not a class", "invalid-argument", hint="pass a class as into, such as list, or an instance"
         )
+    if isinstance(into, type):
+        return _as(value, into)
     return _models.put_into(_as(value, type(into)), into)
 
 
