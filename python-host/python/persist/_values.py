@@ -9,6 +9,7 @@ names. Nothing else comes back as an instance.
 from __future__ import annotations
 
 import sys
+import types
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -286,11 +287,12 @@ def put_into(value: Any, into: Any) -> Any:
     caller passed.
     """
     # Before Python 3.11, list[int] says that it is a class.
-    if type(into).__module__ in ("types", "typing", "typing_extensions"):
+    is_class = isinstance(into, type) and not isinstance(into, types.GenericAlias)
+    if not is_class and type(into).__module__ in ("types", "typing", "typing_extensions"):
         raise PersistTypeError(
             f"{into!r} is not a class", "invalid-argument", hint="pass a class as into, such as list, or an instance"
         )
-    if isinstance(into, type):
+    if is_class:
         return _as(value, into)
     return _models.put_into(_as(value, type(into)), into)
 
