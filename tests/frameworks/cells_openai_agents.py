@@ -66,7 +66,7 @@ class Said(Model):
         return ModelResponse(output=output, usage=used, response_id=f"resp_{len(items)}")
 
     def stream_response(self, *rest: Any, **others: Any) -> AsyncIterator[Any]:
-        raise NotImplementedError
+        raise AssertionError("no program here streams a run")
 
 
 @dataclasses.dataclass

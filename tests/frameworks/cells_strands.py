@@ -13,7 +13,7 @@ import persist
 from cells import MANY, PICTURE, Cell, main, told
 from strands import Agent, ToolContext, tool
 from strands.agent.conversation_manager import NullConversationManager, SlidingWindowConversationManager
-from strands.models import Model
+from with_strands import Told
 
 NEW = ("tracking_id", "latencyMs", "timeToFirstByteMs")
 """What is of its own in each message."""
@@ -25,20 +25,10 @@ PAID: list[str] = []
 """What was paid in this process."""
 
 
-class Listening(Model):
+class Listening(Told):
     """Calls each tool once, then says how much it heard. Like a model whose provider
     keeps the conversation, it has a state.
     """
-
-    def update_config(self, **config: Any) -> None:
-        return None
-
-    def get_config(self) -> Any:
-        return {}
-
-    async def structured_output(self, *rest: Any, **others: Any) -> AsyncGenerator[Any, None]:
-        raise NotImplementedError
-        yield
 
     async def stream(
         self, messages: Any, tool_specs: Any = None, system_prompt: Any = None, **others: Any

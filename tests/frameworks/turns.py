@@ -6,9 +6,10 @@ answers with everything that it was told.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 FIRST, SECOND, THIRD = "my name is Ada", "I live in Turin", "who am I, and where do I live?"
@@ -24,6 +25,24 @@ def check(third: str) -> None:
     expected = answer([FIRST, SECOND, THIRD])
     assert third == expected, f"{third!r} is not {expected!r}"
     print("the third answer knows the first two")
+
+
+@contextlib.contextmanager
+def raises(kind: type[BaseException], says: str = "", hint: str = "", or_else: str = "") -> Iterator[None]:
+    """What is done within has to raise an error of this class, which says this and
+    whose hint has this in it; ``or_else`` is what would be wrong otherwise. Every
+    error that is not about the bytes has a hint.
+    """
+    raised: BaseException | None = None
+    try:
+        yield
+    except kind as error:
+        raised = error
+    assert raised is not None, or_else or f"nothing said {says or hint or kind.__name__}"
+    assert says in str(raised), raised
+    given = getattr(raised, "hint", None) or ""
+    assert hint in given, given
+    assert given or getattr(raised, "code", "") == "invalid-format", raised
 
 
 def main(save: Callable[[str], Any], restore: Callable[[str], Any]) -> None:

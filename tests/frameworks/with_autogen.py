@@ -25,7 +25,7 @@ from autogen_core.model_context import UnboundedChatCompletionContext
 from autogen_core.models import CreateResult, UserMessage
 from autogen_ext.models.replay import ReplayChatCompletionClient
 from pydantic import BaseModel
-from turns import FIRST, SECOND, THIRD, answer, check, main
+from turns import FIRST, SECOND, THIRD, answer, check, main, raises
 
 logging.getLogger("autogen_core").setLevel(logging.CRITICAL)  # It says that a run was stopped.
 
@@ -81,12 +81,8 @@ def whole_or_not(location: str) -> None:
     forgetful = Forgetful("helper", model_client=Told([]))
     team = RoundRobinGroupChat([forgetful])
     for wrong in (forgetful, team, RoundRobinGroupChat([team]), SocietyOfMindAgent("x", team, Told([]))):
-        try:
+        with raises(persist.PersistTypeError, "Forgetful has no save_state", or_else="nothing would be saved"):
             persist.snapshot(wrong, location + ".forgetful")
-        except persist.PersistTypeError as error:
-            assert "Forgetful has no save_state" in str(error)
-        else:
-            raise AssertionError("nothing would be saved")
 
     def pair(second: Any) -> Any:
         agents = [AssistantAgent("a", model_client=Told([])), second("b", model_client=Told([]))]
@@ -206,12 +202,8 @@ async def left_out(location: str) -> None:
     assert (again.notes, again.model_context.added) == ([("Turin", 2.5)], 3)
     assert again._memory[0].content == noting._memory[0].content
     assert again.model is not noting.model
-    try:
+    with raises(persist.PersistConfigurationError, "RoundRobinGroupChat/noting", or_else="somebody's notes are lost"):
         await persist.arestore(location + ".noting", into=RoundRobinGroupChat([RoundRobinGroupChat([agent()])]))
-    except persist.PersistConfigurationError as error:
-        assert "RoundRobinGroupChat/noting" in str(error)
-    else:
-        raise AssertionError("somebody's notes are lost")
 
 
 class Listening(TerminationCondition):
@@ -264,13 +256,8 @@ async def counted(location: str) -> None:
     lengths = [len((await one.run()).messages) for one in (live, again)]
     assert lengths[0] == lengths[1], lengths
     other = RoundRobinGroupChat([agent()], termination_condition=MaxMessageTermination(9))
-    try:
+    with raises(persist.PersistConfigurationError, "had counted in a", or_else="the count would be lost"):
         await persist.arestore(location + ".counted", into=other)
-    except persist.PersistConfigurationError as error:
-        assert "had counted in a" in str(error), error
-        assert error.hint, error
-    else:
-        raise AssertionError("the count would be lost")
 
 
 class Place(BaseModel):
@@ -308,13 +295,8 @@ def restore(location: str) -> None:
     for asked, name in [(agent(), location), (team(), location + ".team")]:
         assert persist.restore(name, into=asked) is asked
         check(ask(asked, THIRD))
-    try:
+    with raises(persist.PersistConfigurationError, hint="into", or_else="an agent was made of nothing"):
         persist.restore(location)
-    except persist.PersistConfigurationError as error:
-        assert error.hint is not None
-        assert "into" in error.hint
-    else:
-        raise AssertionError("an agent was made of nothing")
 
 
 if __name__ == "__main__":

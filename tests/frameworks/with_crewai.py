@@ -17,7 +17,7 @@ from crewai.flow.persistence import SQLiteFlowPersistence
 from persist.adapters.crewai import CrewAIAdapter
 from persist.crewai import StoredFlows
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
-from turns import FIRST, SECOND, THIRD, answer, check, main
+from turns import FIRST, SECOND, THIRD, answer, check, main, raises
 
 
 class Less(BaseModel):
@@ -105,13 +105,8 @@ def resumed(location: str) -> None:
     assert flow.method_outputs == [Found(name="Ada")]
     assert (flow.kickoff(), RAN) == ("reported Ada", ["find", "report"])
     for config in ({"resume": 1}, {"again": True}):
-        try:
+        with raises(persist.PersistConfigurationError, hint="resume"):
             persist.restore(location, into=Failing(), config=config)
-        except persist.PersistConfigurationError as error:
-            assert error.hint is not None
-            assert "resume" in error.hint
-        else:
-            raise AssertionError(config)
 
 
 class Chain(Flow[dict]):  # type: ignore[type-arg]
@@ -138,12 +133,8 @@ def resume_is_refused(location: str) -> None:
     except ConnectionError:
         persist.snapshot(chain, location, check=True)
     assert persist.restore(location, into=Chain()).last_intent == "to find"
-    try:
+    with raises(persist.PersistConfigurationError, "its method send what greet returned", or_else="send gets None"):
         persist.restore(location, into=Chain(), config={"resume": True})
-    except persist.PersistConfigurationError as error:
-        assert "its method send what greet returned" in str(error), error
-    else:
-        raise AssertionError("send would get None")
 
 
 class Paused:
@@ -174,12 +165,8 @@ def model_is_of_code() -> None:
     RAN.clear()
     again.kickoff()
     assert RAN == ["permit"]
-    try:
+    with raises(persist.PersistConfigurationError, "asks for none there", or_else="it asks for no feedback"):
         adapter.restore(state, Failing())
-    except persist.PersistConfigurationError as error:
-        assert "asks for none there" in str(error), error
-    else:
-        raise AssertionError("it asks for no feedback")
 
 
 def ask(flow: Flow[Told] | Loose, text: str) -> str:

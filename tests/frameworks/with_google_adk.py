@@ -13,7 +13,7 @@ from google.adk.models import BaseLlm, LlmRequest, LlmResponse
 from google.adk.runners import Runner
 from google.adk.sessions import InMemorySessionService, Session
 from google.genai import types
-from turns import FIRST, SECOND, THIRD, answer, check, main
+from turns import FIRST, SECOND, THIRD, answer, check, main, raises
 
 
 class Told(BaseLlm):
@@ -65,12 +65,8 @@ async def restore(location: str) -> None:
     assert session.state["last"] == answer([FIRST, SECOND])
     check(await ask(service, "s", THIRD))
     assert await persist.arestore(location) == persist_of(session, await persist.arestore(location))
-    try:
+    with raises(persist.PersistError, "already", or_else="there is such a session already"):
         await persist.arestore(location, into=service)
-    except persist.PersistError as error:
-        assert "already" in str(error)
-    else:
-        raise AssertionError("there is such a session already")
 
 
 async def live(location: str) -> None:
@@ -92,12 +88,12 @@ async def live(location: str) -> None:
     await service.delete_session(**names, session_id="A")
     back = await persist.arestore(location + ".live", into=service)
     assert back.state == {"step": 2, "app:limit": 99}, back.state
-    try:
+    with raises(
+        persist.PersistTypeError,
+        "google-adk can't be saved, at state['session']",
+        or_else="a session in a dict would be a dict",
+    ):
         await persist.asnapshot({"session": saved}, location + ".nested")
-    except persist.PersistTypeError as error:
-        assert "google-adk can't be saved, at state['session']" in str(error), error
-    else:
-        raise AssertionError("a session in a dict would be a dict")
 
     class Gone(InMemorySessionService):
         async def append_event(self, session: Any, event: Any) -> Any:
@@ -218,13 +214,8 @@ async def changed(location: str) -> None:
 
 
 async def refused(work: Any, says: str) -> None:
-    try:
+    with raises(persist.PersistTypeError, says):
         await work
-    except persist.PersistTypeError as error:
-        assert says in str(error), error
-        assert error.hint, error
-    else:
-        raise AssertionError(says)
 
 
 def persist_of(kept: Any, alone: Any) -> Any:

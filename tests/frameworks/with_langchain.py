@@ -15,7 +15,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, Chat
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder, PromptTemplate, SystemMessagePromptTemplate
 from persist import _persist
 from pydantic import Field, PrivateAttr, field_validator
-from turns import FIRST, SECOND, THIRD, answer, check, main
+from turns import FIRST, SECOND, THIRD, answer, check, main, raises
 
 
 class Told(Iterator[AIMessage]):
@@ -54,12 +54,8 @@ def save(location: str) -> None:
     refused_at_save(location)
     made = {"prompt": prompt(), "client": Client(api_key="very secret")}
     # What a plain restore refuses is no restore that was proven.
-    try:
+    with raises(persist.PersistTypeError, "is not allowed", or_else="a plain restore refuses it"):
         persist.snapshot(made, location + ".made", check=True)
-    except persist.PersistTypeError as error:
-        assert "is not allowed" in str(error), error
-    else:
-        raise AssertionError("a plain restore refuses it")
     allowed = {"allowed_objects": CLASSES, "secrets": {"CLIENT_KEY": "very secret"}}
     persist.snapshot(made, location + ".made", check=allowed)
 
@@ -109,13 +105,8 @@ class Client(Serializable):
 
 
 def refused(says: str, location: str, **arguments: Any) -> None:
-    try:
+    with raises(persist.PersistError, says):
         persist.restore(location, **arguments)
-    except persist.PersistError as error:
-        assert says in str(error), error
-        assert error.hint or error.code == "invalid-format"
-    else:
-        raise AssertionError(says)
 
 
 def restore(location: str) -> None:
@@ -189,13 +180,8 @@ def refused_at_save(location: str) -> None:
         (other("a"), "by the name of langchain_core.documents.base.Document"),
         (mutated, "PromptTemplate.input_variables would come back changed"),
     ]:
-        try:
+        with raises(persist.PersistTypeError, says):
             persist.snapshot([value], location + ".refused")
-        except persist.PersistTypeError as error:
-            assert says in str(error), error
-            assert error.hint
-        else:
-            raise AssertionError(says)
 
 
 CLASSES = [ChatPromptTemplate, MessagesPlaceholder, SystemMessagePromptTemplate, PromptTemplate, Client]

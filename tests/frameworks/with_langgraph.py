@@ -20,7 +20,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, Interrupt, Send, TimeoutPolicy, interrupt
-from turns import FIRST, SECOND, THIRD, answer, check, main
+from turns import FIRST, SECOND, THIRD, answer, check, main, raises
 
 CONFIG: Any = {"configurable": {"thread_id": "a-thread"}}
 
@@ -342,13 +342,8 @@ def graphs_that_code_calls(location: str) -> None:
     # The changes of a graph that is not found can't be applied.
     live = calling(False, True, 1, Changes)
     live.invoke({"seen": []}, CONFIG)
-    try:
+    with raises(persist.PersistTypeError, "keeps the changes of its channel 'seen' alone", or_else="changes are lost"):
         persist.snapshot(live, location + ".calls", config=CONFIG)
-    except persist.PersistTypeError as error:
-        assert "keeps the changes of its channel 'seen' alone" in str(error), error
-        assert error.hint
-    else:
-        raise AssertionError("changes are lost")
 
 
 def paying(paid: list[str]) -> Any:
@@ -395,13 +390,8 @@ def encrypted(location: str) -> None:
     """What a checkpointer encrypts is saved as text only if the caller says so."""
     graph = with_inner(InMemorySaver(serde=EncryptedSerializer(Cipher())), False)
     graph.invoke({"seen": ["secret"]}, CONFIG)
-    try:
+    with raises(persist.PersistConfigurationError, "plain text", hint="plaintext", or_else="it was encrypted"):
         persist.snapshot(graph, location + ".encrypted", config=CONFIG)
-    except persist.PersistConfigurationError as error:
-        assert "plain text" in str(error), error
-        assert "plaintext" in (error.hint or "")
-    else:
-        raise AssertionError("it was encrypted")
     persist.snapshot(graph, location + ".encrypted", config={**CONFIG, "plaintext": True}, check=True)
     again = persist.restore(location + ".encrypted", into=with_inner(InMemorySaver(), False))
     assert again.get_state(CONFIG).values == graph.get_state(CONFIG).values
@@ -453,13 +443,8 @@ def save(location: str) -> None:
         ({}, {"config": CONFIG}, "for agents of frameworks"),
         (graph, {"config": "1"}, "names no thread"),
     ]:
-        try:
+        with raises(persist.PersistError, says):
             persist.snapshot(wrong, location + ".wrong", **arguments)
-        except persist.PersistError as error:
-            assert says in str(error), error
-            assert error.hint
-        else:
-            raise AssertionError(says)
 
 
 def restore(location: str) -> None:
@@ -481,18 +466,10 @@ def restore(location: str) -> None:
     send, stop = persist.restore(location + ".sent")
     assert (send, stop.response_schema) == (Send("a", 1, timeout=3.0), {"type": "string"})
     # A later checkpoint would win over the one that is restored.
-    try:
+    with raises(persist.PersistConflictError, or_else="the thread is there already"):
         persist.restore(location, into=graph)
-    except persist.PersistConflictError as error:
-        assert error.hint
-    else:
-        raise AssertionError("the thread is there already")
-    try:
+    with raises(persist.PersistConfigurationError, "names no thread", or_else="no thread is named"):
         persist.restore(location, into=graph, config={})
-    except persist.PersistConfigurationError as error:
-        assert "names no thread" in str(error)
-    else:
-        raise AssertionError("no thread is named")
     # In another thread.
     other: Any = {"configurable": {"thread_id": "another"}}
     persist.restore(location, into=graph, config=other)

@@ -23,7 +23,7 @@ from pydantic_ai.messages import (
 )
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.models.test import TestModel
-from turns import FIRST, SECOND, THIRD, answer, check, main
+from turns import FIRST, SECOND, THIRD, answer, check, main, raises
 
 
 def told(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
@@ -95,13 +95,8 @@ async def unfinished(location: str) -> None:
 
 
 async def refused(run: Any, location: str) -> None:
-    try:
+    with raises(persist.PersistTypeError, "has not ended", or_else="the answer would be lost"):
         await persist.asnapshot(run, location + ".unfinished")
-    except persist.PersistTypeError as error:
-        assert "has not ended" in str(error), error
-        assert error.hint, error
-    else:
-        raise AssertionError("the answer would be lost")
 
 
 def save(location: str) -> None:
@@ -141,26 +136,18 @@ def save(location: str) -> None:
         def all_messages(self) -> Any:
             return second.all_messages()
 
-    try:
+    with raises(persist.PersistTypeError, "Chat can't be saved", or_else="it is more than its messages"):
         persist.snapshot(Chat(), location + ".chat")
-    except persist.PersistTypeError as error:
-        assert "Chat can't be saved" in str(error), error
-    else:
-        raise AssertionError("it is more than its messages")
-    try:
+    with raises(
+        persist.PersistTypeError,
+        "of pydantic-ai-slim can't be saved, at state['history'][0]",
+        or_else="messages in a dict would be dicts",
+    ):
         persist.snapshot({"history": second.all_messages()}, location + ".nested")
-    except persist.PersistTypeError as error:
-        assert "of pydantic-ai-slim can't be saved, at state['history'][0]" in str(error), error
-    else:
-        raise AssertionError("messages in a dict would be dicts")
     noted = second.all_messages()
     noted[0].note = "check this"  # type: ignore[attr-defined]
-    try:
+    with raises(persist.PersistTypeError, "would change the messages from number 0", or_else="the note would be lost"):
         persist.snapshot(noted, location + ".noted")
-    except persist.PersistTypeError as error:
-        assert "would change the messages from number 0" in str(error), error
-    else:
-        raise AssertionError("the note would be lost")
     # With its own model for tests.
     tested = Agent(TestModel(custom_output_text="tested")).run_sync("test")
     persist.snapshot(tested, location + ".tested", check=True)

@@ -14,7 +14,7 @@ from smolagents.agent_types import AgentImage, AgentText
 from smolagents.memory import ActionStep, MemoryStep
 from smolagents.monitoring import Timing, TokenUsage
 from smolagents.utils import AgentError, AgentExecutionError
-from turns import FIRST, SECOND, THIRD, answer, check, main
+from turns import FIRST, SECOND, THIRD, answer, check, main, raises
 
 
 class Told(Model):
@@ -188,29 +188,21 @@ def restore_more(location: str) -> None:
     kept = agent().memory
     persist.restore(location + ".memory", into=kept)
     assert len(kept.steps) == len(asked.memory.steps)
-    misfit("its managed_agents", location + ".managing", agent())
-    misfit("the agent's memory", location + ".managing", ToolCallingAgent([], Told(), verbosity_level=0))
+    misfit("make the agent as before, with its managed_agents", location + ".managing", agent())
+    without = ToolCallingAgent([], Told(), verbosity_level=0)
+    misfit("with a local interpreter, or into the agent's memory", location + ".managing", without)
 
 
 def misfit(hint: str, location: str, into: Any) -> None:
-    try:
+    with raises(persist.PersistConfigurationError, hint=hint):
         persist.restore(location, into=into)
-    except persist.PersistConfigurationError as error:
-        assert error.hint is not None
-        assert error.hint.endswith(hint), error.hint
-    else:
-        raise AssertionError(hint)
     assert not into.memory.steps
     assert not into.state
 
 
 def refused_for(says: str, agent: Any, location: str) -> None:
-    try:
+    with raises(persist.PersistTypeError, says):
         persist.snapshot(agent, location + ".odd")
-    except persist.PersistTypeError as error:
-        assert says in str(error), error
-    else:
-        raise AssertionError(says)
 
 
 def refused(says: str, agent: Any, location: str) -> None:

@@ -82,7 +82,28 @@ NAMES, BEFORE, FOUND, STATE = "names", "before", "get_tuple", "get_state"
 """What :meth:`Wanted.taken` asks for: the namespaces of a thread; the latest checkpoint
 before another; a checkpoint; what the graph says of one."""
 
-_Asking = Generator[tuple[Any, ...], Any, Any]
+_Questions = Generator[tuple[Any, ...], Any, Any]
+
+
+class Asking:
+    """Questions, each of which may depend on the answers to those before; the same for
+    code that waits for an answer and for code that does not.
+    """
+
+    def __init__(self, questions: _Questions) -> None:
+        self._questions = questions
+        self.question: tuple[Any, ...] | None = None
+        """The next one; none where all were answered."""
+        self.outcome: Any = None
+        """What the answers come to."""
+        self.answer(None)
+
+    def answer(self, answer: Any) -> None:
+        """Takes the answer to the question; at first there is none to answer."""
+        try:
+            self.question = self._questions.send(answer)
+        except StopIteration as end:
+            self.question, self.outcome = None, end.value
 
 
 class Wanted:
@@ -105,7 +126,7 @@ class Wanted:
         self._ids: set[str] = set()
         self._is_past = False
 
-    def taken(self) -> _Asking:
+    def taken(self) -> _Questions:
         """Asks for what is needed, and comes to the state."""
         where = at_namespace(self._thread, self._root)
         found = latest = yield FOUND, where
@@ -142,7 +163,7 @@ class Wanted:
     def _relative(self, name: str) -> str:
         return name.removeprefix(f"{self._root}|" if self._root else "")
 
-    def _keep(self, name: str, found: Any) -> _Asking:
+    def _keep(self, name: str, found: Any) -> _Questions:
         graph = self._graph if name == "" else self._inner.get(_without_tasks(name))
         # A node may call one graph that is known, and another that is not.
         is_known = name == "" or (
@@ -152,7 +173,7 @@ class Wanted:
         self._kept[name] = (found, state)
         self._ids.add(found.checkpoint["id"])
 
-    def _needed(self, name: str) -> _Asking:
+    def _needed(self, name: str) -> _Questions:
         """The latest checkpoint of a namespace, if the thread goes on with it."""
         where = at_namespace(self._thread, name)
         *outer, last = name.split("|")

@@ -22,6 +22,7 @@ from persist.adapters._langgraph_threads import (
     BEFORE,
     NAMES,
     STATE,
+    Asking,
     Wanted,
     anames_at_hand,
     at_namespace,
@@ -59,48 +60,23 @@ class LangGraphAdapter(Adapter):
         """The thread that the config names."""
         saver = _saver(agent, is_async=False)
         _refuse_plain_text(saver, config)
-        asking = Wanted(agent, config).taken()
-        answer: Any = None
-        while True:
-            try:
-                method, *arguments = asking.send(answer)
-            except StopIteration as end:
-                return end.value
-            if method is NAMES:
-                answer = names_at_hand(saver, *arguments)
-                if answer is None:
-                    answer = {namespace_of(found) for found in saver.list(of_thread(*arguments))}
-            elif method is BEFORE:
-                where, before = arguments
-                answer = next(iter(saver.list(where, before=before, limit=1)), None)
-            else:
-                answer = getattr(agent if method is STATE else saver, method)(*arguments)
+        asking = Asking(Wanted(agent, config).taken())
+        while asking.question is not None:
+            asking.answer(_answer(agent, saver, *asking.question))
+        return asking.outcome
 
     async def asave(self, agent: Any, *, config: Mapping[str, Any] | None = None) -> Any:
         """As :meth:`save`."""
         saver = _saver(agent, is_async=True)
         _refuse_plain_text(saver, config)
-        asking = Wanted(agent, config).taken()
-        answer: Any = None
-        while True:
-            try:
-                method, *arguments = asking.send(answer)
-            except StopIteration as end:
-                return end.value
-            try:
-                if method is NAMES:
-                    answer = await anames_at_hand(saver, *arguments)
-                    if answer is None:
-                        answer = {namespace_of(found) async for found in saver.alist(of_thread(*arguments))}
-                elif method is BEFORE:
-                    where, before = arguments
-                    earlier = [found async for found in saver.alist(where, before=before, limit=1)]
-                    answer = earlier[0] if earlier else None
-                else:
-                    answer = await getattr(agent if method is STATE else saver, "a" + method)(*arguments)
-            except NotImplementedError:
-                # One that is for code that does not wait.
-                return self.save(agent, config=config)
+        asking = Asking(Wanted(agent, config).taken())
+        try:
+            while asking.question is not None:
+                asking.answer(await _aanswer(agent, saver, *asking.question))
+        except NotImplementedError:
+            # What a checkpointer raises that is for code that does not wait.
+            return self.save(agent, config=config)
+        return asking.outcome
 
     def restore(self, state: Any, into: Any = None, *, config: Mapping[str, Any] | None = None) -> Any:
         """The graph, whose checkpointer has the thread: a new one to it."""
@@ -132,6 +108,31 @@ class LangGraphAdapter(Adapter):
         for put in puts:
             await saver.aput(*put.checkpoint)
         return into
+
+
+def _answer(graph: Any, saver: Any, method: str, *arguments: Any) -> Any:
+    """What a graph or its checkpointer says to one of the questions of ``Wanted``."""
+    if method is NAMES:
+        names = names_at_hand(saver, *arguments)
+        return names if names is not None else {namespace_of(found) for found in saver.list(of_thread(*arguments))}
+    if method is BEFORE:
+        where, before = arguments
+        return next(iter(saver.list(where, before=before, limit=1)), None)
+    return getattr(graph if method is STATE else saver, method)(*arguments)
+
+
+async def _aanswer(graph: Any, saver: Any, method: str, *arguments: Any) -> Any:
+    """As :func:`_answer`."""
+    if method is NAMES:
+        names = await anames_at_hand(saver, *arguments)
+        if names is not None:
+            return names
+        return {namespace_of(found) async for found in saver.alist(of_thread(*arguments))}
+    if method is BEFORE:
+        where, before = arguments
+        earlier = [found async for found in saver.alist(where, before=before, limit=1)]
+        return earlier[0] if earlier else None
+    return await getattr(graph if method is STATE else saver, f"a{method}")(*arguments)
 
 
 def _target(into: Any) -> Any:
