@@ -104,7 +104,7 @@ def _call(method: Any, *arguments: Any, options: Mapping[str, Any]) -> Any:
 
 def refuse_options(options: Mapping[str, Any], name: str) -> None:
     """Refuses arguments that are for agents of frameworks alone."""
-    given = [name for name, value in options.items() if value is not None]
+    given = [option for option, value in options.items() if value is not None]
     if given:
         raise PersistTypeError(
             f"{', '.join(given)} is for agents of frameworks, and this is a {name}",

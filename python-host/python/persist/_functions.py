@@ -103,10 +103,13 @@ def snapshot(
         s3_endpoint: Another server than AWS: ``http://127.0.0.1:9000``.
         snapshot_id: A UUID; a new one unless given.
         timestamp: RFC 3339; the current time unless given.
-        config: For graphs of LangGraph: which thread, as ``graph.invoke`` takes it.
+        config: For graphs of LangGraph: which thread, as ``graph.invoke`` takes
+            it; with ``"plaintext": True`` beside it, also where the checkpointer
+            encrypts.
         check: ``True`` proves, before anything is stored, that a plain restore
             (for an instance, one with its class as ``into``) gives the same state.
-            A dict of arguments of :func:`restore` proves it for these:
+            A dict of arguments of :func:`restore` (``into``, ``allowed_objects``,
+            ``secrets``, ``max_size``) proves it for these:
             ``{"allowed_objects": [Document]}``.
         progress: Called now and then with the bytes of state that are done, and
             with how many there are if that is known, else ``None``.
@@ -196,12 +199,17 @@ def restore(
         path: Where it is, as for :func:`snapshot`.
         into: The class of the value that comes back, or an instance or agent
             that gets the state. Without it, classes that were registered come
-            back as such, and others as plain data. A snapshot itself never
-            decides which code runs.
+            back as such. A whole state of another class is plain data then; one
+            within a state is an error. A snapshot itself never decides which
+            code runs.
         storage_mode, s3_bucket, s3_region, s3_endpoint: As for :func:`snapshot`.
-        plain: Give plain data where there would be agents or instances.
-        config: For graphs of LangGraph: the thread that gets the state; the one
-            it was saved from unless given.
+        plain: Give plain data where there would be agents or instances. Not
+            together with ``into``.
+        config: For agents of some frameworks. LangGraph: the thread that gets
+            the state; the one it was saved from unless given. Google ADK:
+            ``{"state": ["app:limit", "user:"]}``, what is restored of the state
+            that sessions share. CrewAI: ``{"resume": True}``, whether the next
+            kickoff goes on behind the methods that had finished.
         allowed_objects: Classes of LangChain that may come back; the classes
             of messages unless given.
         secrets: Values for the secrets that LangChain's objects name, which are
@@ -218,7 +226,9 @@ def restore(
         PersistNotFoundError: There is no such snapshot.
         PersistIntegrityError: It is damaged, or is none.
         PersistTypeError: It does not fit ``into``, or holds instances of classes
-            that are not known here.
+            that are not registered.
+        PersistConfigurationError: It holds an agent of a framework that is not
+            imported here, or that needs ``into`` or another ``config``.
         PersistMemoryLimitError: It is larger than ``max_size``.
         PersistAccessError, PersistStorageError: As for :func:`snapshot`.
     """
