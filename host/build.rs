@@ -1,5 +1,6 @@
 //! Builds the component that the host embeds, or takes the one that
-//! `PERSIST_COMPONENT` names; with the feature `edge`, also compiles it.
+//! `PERSIST_COMPONENT` names, and compiles it for the processors that the host is
+//! built for.
 
 use std::env;
 use std::fs;
@@ -11,78 +12,64 @@ use sha2::{Digest, Sha256};
 #[path = "../xtask/src/component.rs"]
 mod component;
 
-#[cfg(feature = "edge")]
-#[path = "src/code.rs"]
-mod code;
+#[path = "../xtask/src/precompile.rs"]
+mod precompile;
+
+use precompile::Precompiler;
 
 fn folder(variable: &str) -> Result<PathBuf, String> {
     env::var_os(variable).map(PathBuf::from).ok_or_else(|| format!("{variable} is not set: cargo runs build scripts"))
 }
 
-fn component(out: &Path) -> Result<PathBuf, String> {
+fn component(workspace: &Path, target_dir: &Path) -> Result<PathBuf, String> {
     if let Some(prebuilt) = env::var_os("PERSIST_COMPONENT") {
         let prebuilt = fs::canonicalize(&prebuilt).map_err(|error| format!("PERSIST_COMPONENT={}: {error}", prebuilt.display()))?;
         println!("cargo::rerun-if-changed={}", prebuilt.display());
         return Ok(prebuilt);
     }
-    let manifest = folder("CARGO_MANIFEST_DIR")?;
-    let workspace = manifest.parent().ok_or("the package is not in a workspace")?;
     // Not in full: clones that share a target folder are one package to cargo,
     // and each has to look at its own sources.
     for source in ["guest/src", "guest/Cargo.toml", "wit", "Cargo.toml", "Cargo.lock", "xtask/src/component.rs"] {
         println!("cargo::rerun-if-changed=../{source}");
     }
-    // OUT_DIR is target/PROFILE/build/PACKAGE-HASH/out; what the nested build
-    // compiles is kept beside, for every later build of the profile.
-    let profile = out.ancestors().nth(3).ok_or("OUT_DIR is not below a target folder")?;
-    component::build(workspace, &profile.join("component"))
+    component::build(workspace, &target_dir.join("component"))
 }
 
-/// Features of processors that compiled code may use, as rustc and Cranelift
-/// call them. Code uses those that the rest of the program is compiled for.
-#[cfg(feature = "edge")]
-const FEATURES: [(&str, &str); 14] = [
-    ("sse3", "has_sse3"),
-    ("ssse3", "has_ssse3"),
-    ("sse4.1", "has_sse41"),
-    ("sse4.2", "has_sse42"),
-    ("popcnt", "has_popcnt"),
-    ("avx", "has_avx"),
-    ("avx2", "has_avx2"),
-    ("fma", "has_fma"),
-    ("bmi1", "has_bmi1"),
-    ("bmi2", "has_bmi2"),
-    ("lzcnt", "has_lzcnt"),
-    ("lse", "has_lse"),
-    ("fp16", "has_fp16"),
-    ("dotprod", "has_dotprod"),
-];
+/// What x86-64 has at least where a component is compiled for it: processors from
+/// 2009 on.
+const X86_64_BASELINE: &str = "x86-64-v2";
 
-/// Compiles the component for the target that the host is built for.
-#[cfg(feature = "edge")]
-fn compile(wasm: &[u8]) -> Result<Vec<u8>, String> {
+/// Compiles the component for each kind of processor. `src/image.rs` knows the names.
+fn compile(workspace: &Path, target_dir: &Path, component: &Path, out: &Path) -> Result<(), String> {
     let variable = |name: &str| env::var(name).map_err(|error| format!("{name}: {error}"));
-    let failed = |error: wasmtime::Error| format!("the component could not be compiled: {error:#}");
-    let mut config = code::config();
-    config.target(&variable("TARGET")?).map_err(failed)?;
-    let target_features = variable("CARGO_CFG_TARGET_FEATURE").unwrap_or_default();
-    for (name, flag) in FEATURES {
-        if target_features.split(',').any(|feature| feature == name) {
-            // SAFETY: the flag lets compiled code use instructions that the
-            // rest of the program is free to use too; and before wasmtime runs
-            // code, it checks that this machine has all that its flags name.
-            unsafe { config.cranelift_flag_enable(flag) };
-        }
+    for source in ["components/precompile", "host/src/code.rs", "xtask/src/precompile.rs"] {
+        println!("cargo::rerun-if-changed=../{source}");
     }
-    let engine = wasmtime::Engine::new(&config).map_err(failed)?;
-    engine.precompile_component(wasm).map_err(failed)
+    let precompiler = Precompiler::new(workspace, target_dir, Some(&variable("TARGET")?))?;
+    let is_x86_64 = variable("CARGO_CFG_TARGET_ARCH")? == "x86_64";
+    let baseline = if is_x86_64 { X86_64_BASELINE } else { "baseline" };
+    let compile = |name: &str, processor: &str, addresses: &str| precompiler.compile(component, &out.join(name), processor, addresses);
+    compile("baseline.cwasm", baseline, "many")?;
+    let has = |feature: &str| env::var_os(format!("CARGO_FEATURE_{feature}")).is_some();
+    if has("FEW_ADDRESSES") {
+        compile("few-addresses.cwasm", baseline, "few")?;
+    }
+    if is_x86_64 && has("X86_64_V3") {
+        compile("x86-64-v3.cwasm", "x86-64-v3", "many")?;
+    }
+    Ok(())
 }
 
 fn run() -> Result<(), String> {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=PERSIST_COMPONENT");
     let out = folder("OUT_DIR")?;
-    let built = component(&out)?;
+    let manifest = folder("CARGO_MANIFEST_DIR")?;
+    let workspace = manifest.parent().ok_or("the package is not in a workspace")?;
+    // OUT_DIR is target/PROFILE/build/PACKAGE-HASH/out. What nested builds compile
+    // is kept for every profile.
+    let target_dir = out.ancestors().nth(4).ok_or("OUT_DIR is not below a target folder")?;
+    let built = component(workspace, target_dir)?;
     let wasm = fs::read(&built).map_err(|error| format!("{}: {error}", built.display()))?;
     let write = |name: &str, bytes: &[u8]| {
         let path = out.join(name);
@@ -90,9 +77,7 @@ fn run() -> Result<(), String> {
     };
     write("persist.wasm", &wasm)?;
     write("persist.wasm.sha256", &Sha256::digest(&wasm))?;
-    #[cfg(feature = "edge")]
-    write("persist.cwasm", &compile(&wasm)?)?;
-    Ok(())
+    compile(workspace, target_dir, &built, &out)
 }
 
 fn main() -> ExitCode {

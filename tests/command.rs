@@ -293,7 +293,7 @@ fn what_another_user_left_open_does_not_open_what_replaces_it() {
     let save = |umask: &str, name: &str| {
         let mut shell = Command::new("sh");
         let saves = format!("umask {umask} && exec \"$0\" snapshot - \"$1\"");
-        shell.current_dir(folder).args(["-c", &saves, env!("CARGO_BIN_EXE_persist"), name]).env("XDG_CACHE_HOME", support::compile_cache());
+        shell.current_dir(folder).args(["-c", &saves, env!("CARGO_BIN_EXE_persist"), name]);
         let done = support::Done::from(pipe(shell, STATE));
         assert_eq!(done.code, 0, "{done:?}");
     };
@@ -362,11 +362,9 @@ fn the_permissions_of_a_group_are_for_that_group_alone() {
     fs::copy(env!("CARGO_BIN_EXE_persist"), folder.join("persist")).expect("a copy");
     fs::set_permissions(folder.join("persist"), fs::Permissions::from_mode(0o755)).expect("permissions");
     fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).expect("permissions");
-    fs::create_dir(folder.join("cache")).expect("a folder");
-    chown(folder.join("cache"), Some(NOBODY), Some(NOBODY)).expect("its owner");
     let run = |arguments: &[&str]| {
         let mut command = Command::new(folder.join("persist"));
-        command.current_dir(folder).args(arguments).env("XDG_CACHE_HOME", folder.join("cache")).uid(NOBODY).gid(NOBODY);
+        command.current_dir(folder).args(arguments).uid(NOBODY).gid(NOBODY);
         let done = support::Done::from(pipe(command, STATE));
         assert_eq!(done.code, 0, "{arguments:?}: {done:?}");
     };
@@ -791,7 +789,7 @@ fn few_addresses_are_enough_for_one_instance() {
     fs::write(folder.path().join("large.json"), chat_bytes(5_000_000)).unwrap();
     let mut shell = Command::new("sh");
     let saves = "ulimit -v 7000000 && exec \"$0\" snapshot large.json x.json.zst --workers 3";
-    shell.current_dir(folder.path()).args(["-c", saves, env!("CARGO_BIN_EXE_persist")]).env("XDG_CACHE_HOME", support::compile_cache());
+    shell.current_dir(folder.path()).args(["-c", saves, env!("CARGO_BIN_EXE_persist")]);
     let done = support::Done::from(shell.output().expect("a shell"));
     assert_eq!(done.code, 0, "{done:?}");
     assert_eq!(run_in(folder.path(), &["verify", "x.json.zst"]).code, 0);
@@ -811,7 +809,7 @@ fn files_without_permission_are_told_apart() {
     }
     let run = |arguments: &[&str]| {
         let mut command = Command::new(&copy);
-        command.current_dir(folder.path()).args(arguments).env("XDG_CACHE_HOME", "/nowhere");
+        command.current_dir(folder.path()).args(arguments);
         if nix::unistd::geteuid().is_root() {
             command.uid(NOBODY).gid(NOBODY);
         }
@@ -944,38 +942,4 @@ fn what_a_snapshot_says_can_not_steer_the_terminal() {
     }
     assert!(ok_in(folder, &["show", "x.gz"]).contains("two\\u{a}lines"));
     assert_eq!(json(&ok_in(folder, &["show", "x.gz", "--json"]))["agent_id"], evil);
-}
-
-#[test]
-fn the_compiled_component_is_kept_and_only_in_a_private_folder() {
-    let folder = folder();
-    let cache = tempfile::tempdir().expect("a folder");
-    let run = || {
-        let mut command = persist();
-        command.current_dir(folder.path()).env("XDG_CACHE_HOME", cache.path()).args(["snapshot", "state.json", "x.gz"]);
-        support::Done::from(command.output().expect("persist starts"))
-    };
-    assert_eq!(run().code, 0);
-    let kept = cache.path().join("persist");
-    let entries = files(&kept);
-    assert_eq!(entries.len(), 1, "{entries:?}");
-    let entry = kept.join(&entries[0]);
-    // Damaged, it is made anew.
-    let good = fs::read(&entry).expect("compiled code");
-    fs::write(&entry, &good[..good.len() / 2]).expect("the damage");
-    assert_eq!(run().code, 0);
-    assert!(fs::read(&entry).expect("compiled code") == good);
-    // Where others can write, nothing is read or kept.
-    fs::write(&entry, b"others could have written this").expect("the damage");
-    fs::set_permissions(&kept, fs::Permissions::from_mode(0o777)).expect("permissions");
-    assert_eq!(run().code, 0);
-    assert_eq!(fs::read(&entry).expect("what was there"), b"others could have written this");
-    // Without any place to keep it, it still works.
-    let done: support::Done = {
-        let mut command = persist();
-        command.current_dir(folder.path()).env("XDG_CACHE_HOME", "/dev/null/nowhere").args(["show", "x.gz"]);
-        command.output().expect("persist starts").into()
-    };
-    assert_eq!(done.code, 0, "{done:?}");
-    assert!(Path::new("/dev/null").exists());
 }

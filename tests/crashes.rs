@@ -13,9 +13,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use support::{chat_bytes, files, ok_in, persist, run_in};
-
-const KILLS: u64 = 200;
+use support::{chat_bytes, files, in_soak, ok_in, persist, run_in};
 
 fn start(folder: &Path, arguments: &[&str]) -> Child {
     let mut command = persist();
@@ -41,7 +39,8 @@ fn a_killed_save_leaves_the_old_or_the_new_state() {
     ok_in(folder, &["snapshot", "new.json", "kept/x.json.gz"]);
     let whole = began.elapsed();
     let (mut old_ones, mut new_ones, mut with_debris, mut random) = (0, 0, 0, 0x9e37_79b9_7f4a_7c15_u64);
-    for _ in 0..KILLS {
+    let kills = in_soak(50, 200);
+    for _ in 0..kills {
         // Sweeps what the kill before this one has left.
         ok_in(folder, &["snapshot", "old.json", "kept/x.json.gz", "--durability", "none"]);
         assert_eq!(files(&folder.join("kept")), ["x.json.gz"], "the next write sweeps");
@@ -62,7 +61,7 @@ fn a_killed_save_leaves_the_old_or_the_new_state() {
             () => panic!("{} bytes that nobody saved", state.len()),
         }
     }
-    println!("{KILLS} kills: {old_ones} times the old state, {new_ones} times the new one, {with_debris} unfinished writes swept");
+    println!("{kills} kills: {old_ones} times the old state, {new_ones} times the new one, {with_debris} unfinished writes swept");
     assert!(old_ones > 0 && with_debris > 0, "the kills came at the right moments");
 }
 
@@ -94,10 +93,10 @@ fn an_interrupted_save_leaves_the_old_state() {
 
 const RACERS: usize = 16;
 
-/// 16 processes race for each of 200 new keys: one of them wins each.
+/// 16 processes race for each of many new keys: one of them wins each.
 #[test]
 fn one_process_wins_each_new_key() {
-    const KEYS: usize = 200;
+    let keys = in_soak(50, 200);
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
     let results = folder.join("results");
@@ -107,11 +106,11 @@ fn one_process_wins_each_new_key() {
     }
     // Each racer runs through all keys by itself, so that they meet often.
     let script = format!(
-        "i=0; while [ $i -lt {KEYS} ]; do persist snapshot state-$1 keys/$i.gz --if-exists fail --durability none -q 2> /dev/null; \
+        "i=0; while [ $i -lt {keys} ]; do persist snapshot state-$1 keys/$i.gz --if-exists fail --durability none -q 2> /dev/null; \
          echo \"$i $?\" >> results/$1; i=$((i + 1)); done"
     );
     race(folder, &script);
-    let mut winners = vec![Vec::new(); KEYS];
+    let mut winners = vec![Vec::new(); keys];
     for racer in 0..RACERS {
         for line in fs::read_to_string(results.join(racer.to_string())).expect("its results").lines() {
             let (key, code) = line.split_once(' ').expect("a key and a code");
@@ -126,8 +125,8 @@ fn one_process_wins_each_new_key() {
         let &[winner] = &winners[..] else { panic!("key {key} was won by {winners:?}") };
         assert_eq!(ok_in(folder, &["restore", &format!("keys/{key}.gz")]), format!("racer {winner}"));
     }
-    assert_eq!(files(&folder.join("keys")).len(), KEYS, "the losers left nothing");
-    println!("{RACERS} processes, {KEYS} keys: one winner each");
+    assert_eq!(files(&folder.join("keys")).len(), keys, "the losers left nothing");
+    println!("{RACERS} processes, {keys} keys: one winner each");
 }
 
 /// Runs a script 16 times at once; its argument is the racer's number.
@@ -138,7 +137,7 @@ fn race(folder: &Path, script: &str) {
         .map(|racer| {
             let mut shell = std::process::Command::new("sh");
             shell.current_dir(folder).args(["-c", script, "racer", &racer.to_string()]);
-            shell.env("PATH", &path).env("XDG_CACHE_HOME", support::compile_cache());
+            shell.env("PATH", &path);
             shell.spawn().expect("sh starts")
         })
         .collect();
@@ -147,10 +146,10 @@ fn race(folder: &Path, script: &str) {
     }
 }
 
-/// 16 processes replace one key 50 times each, while it is read all the time.
+/// 16 processes replace one key many times each, while it is read all the time.
 #[test]
 fn a_key_that_all_replace_is_always_one_of_theirs() {
-    const TIMES: usize = 50;
+    let times = in_soak(20, 50);
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
     let states: Vec<Vec<u8>> = (0..RACERS).map(|racer| format!("racer {racer} ").repeat(5000 + racer).into_bytes()).collect();
@@ -158,7 +157,7 @@ fn a_key_that_all_replace_is_always_one_of_theirs() {
         fs::write(folder.join(format!("state-{racer}")), state).expect("a state");
     }
     ok_in(folder, &["snapshot", "state-0", "x.gz"]);
-    let script = format!("for i in $(seq {TIMES}); do persist snapshot state-$1 x.gz --durability none -q || exit 1; done");
+    let script = format!("for i in $(seq {times}); do persist snapshot state-$1 x.gz --durability none -q || exit 1; done");
     let is_one = |state: &[u8]| states.iter().any(|known| known == state);
     let mut reads = 0;
     std::thread::scope(|scope| {
@@ -172,5 +171,5 @@ fn a_key_that_all_replace_is_always_one_of_theirs() {
     });
     assert!(is_one(ok_in(folder, &["restore", "x.gz"]).as_bytes()));
     assert_eq!(files(folder).len(), RACERS + 1);
-    println!("{RACERS} processes replaced one key {TIMES} times each; {reads} reads in between were each one of theirs");
+    println!("{RACERS} processes replaced one key {times} times each; {reads} reads in between were each one of theirs");
 }

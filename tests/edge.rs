@@ -9,8 +9,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use persist_host::{Codec, CompileCache, Engine, LocalFileStorage, SnapshotOptions};
-use support::{chat_bytes, compile_cache};
+use persist_host::{Codec, Engine, LocalFileStorage, SnapshotOptions};
+use support::chat_bytes;
 
 /// By measurement it has 5.2 MB; a compiler has another 10.
 const MAX_SIZE: u64 = 7_000_000;
@@ -36,7 +36,7 @@ fn done(folder: &Path, arguments: &[&str]) -> Vec<u8> {
 fn it_stores_what_every_host_stores() {
     let folder = tempfile::tempdir().unwrap();
     let storage = LocalFileStorage::new(folder.path());
-    let engine = Engine::builder().storage(storage).compile_cache(CompileCache::Folder(compile_cache())).build().unwrap();
+    let engine = Engine::builder().storage(storage).build().unwrap();
     let (id, time) = ("01890a5d-ac96-774b-bcce-b302099a8057", "2026-01-31T12:00:00Z");
     for size in [0, 1000, 300_000, 5_000_000] {
         let state = chat_bytes(size);

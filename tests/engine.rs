@@ -10,19 +10,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use persist_host::{
-    ByteRange, Capabilities, Codec, CompileCache, CopyOptions, Engine, ErrorCode, ListEntry, LocalFileStorage, MemoryStorage, ObjectInfo,
-    PersistError, Precondition, ReadOptions, SnapshotOptions, StorageAdapter, StorageReader, StorageWriter, WriteOptions, component_hash,
+    ByteRange, Capabilities, Codec, CopyOptions, Engine, ErrorCode, ListEntry, LocalFileStorage, MemoryStorage, ObjectInfo, PersistError,
+    Precondition, ReadOptions, SnapshotOptions, StorageAdapter, StorageReader, StorageWriter, WriteOptions, component_hash,
 };
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
-use support::{chat_bytes, compile_cache, files, noise};
-
-fn cache() -> CompileCache {
-    CompileCache::Folder(compile_cache())
-}
+use support::{chat_bytes, files, noise};
 
 fn on_memory() -> Engine {
-    Engine::builder().compile_cache(cache()).build().expect("an engine")
+    Engine::builder().build().expect("an engine")
 }
 
 fn fails<T>(result: Result<T, PersistError>) -> PersistError {
@@ -32,7 +28,7 @@ fn fails<T>(result: Result<T, PersistError>) -> PersistError {
 #[test]
 fn a_state_streams_in_and_out() {
     let folder = tempfile::tempdir().expect("a folder");
-    let engine = Engine::builder().storage(LocalFileStorage::new(folder.path())).compile_cache(cache()).build().expect("an engine");
+    let engine = Engine::builder().storage(LocalFileStorage::new(folder.path())).build().expect("an engine");
     let state = chat_bytes(7_654_321);
     for key in ["a/x.gz", "a/x.zst"] {
         let mut writer = engine.writer(key, SnapshotOptions::default()).expect("it opens");
@@ -57,7 +53,7 @@ fn a_state_streams_in_and_out() {
 #[test]
 fn a_dropped_writer_leaves_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
-    let engine = Engine::builder().storage(LocalFileStorage::new(folder.path())).compile_cache(cache()).build().expect("an engine");
+    let engine = Engine::builder().storage(LocalFileStorage::new(folder.path())).build().expect("an engine");
     let mut writer = engine.writer("x.gz", SnapshotOptions::default()).expect("it opens");
     writer.write_state(&chat_bytes(5_000_000)).expect("it is written");
     assert_eq!(files(folder.path()).len(), 1, "a temporary file");
@@ -132,7 +128,7 @@ fn a_listing_goes_over_pages() {
 
 #[test]
 fn memory_is_limited_and_the_engine_lives_on() {
-    let small = Engine::builder().compile_cache(cache()).memory_limit(3 << 20).build().expect("an engine");
+    let small = Engine::builder().memory_limit(3 << 20).build().expect("an engine");
     let error = fails(small.snapshot("x", &chat_bytes(6_000_000), &SnapshotOptions::default()));
     assert_eq!((error.code(), error.exit_code()), (ErrorCode::MemoryLimit, 9), "{error:?}");
     assert!(!small.exists("x").expect("it can tell"), "nothing was stored");
@@ -141,30 +137,14 @@ fn memory_is_limited_and_the_engine_lives_on() {
 
 #[test]
 fn a_larger_limit_than_the_pool_has_is_kept_too() {
-    let large = Engine::builder().compile_cache(cache()).memory_limit(5 << 30).build().expect("an engine");
+    let large = Engine::builder().memory_limit(5 << 30).build().expect("an engine");
     large.snapshot("x", &chat_bytes(3_000_000), &SnapshotOptions::default()).expect("it is saved");
     assert_eq!(large.restore("x").expect("it is restored"), chat_bytes(3_000_000));
 }
 
 #[test]
-fn operations_at_once_are_limited_and_the_next_one_works() {
-    let engine = on_memory();
-    let open = |number: usize| engine.writer(&format!("{number}"), SnapshotOptions::default());
-    let mut writers: Vec<_> = (0..1000).map(|number| open(number).expect("a writer")).collect();
-    let error = fails(open(1000).map(drop));
-    assert_eq!((error.code(), error.exit_code()), (ErrorCode::LimitExceeded, 9), "{error:?}");
-    assert!(error.to_string().contains("1000 snapshots") && error.detail().hint.is_some(), "{error:?}");
-    writers.pop();
-    let mut last = open(1000).expect("there is room again");
-    last.write_state(b"state").expect("it is written");
-    last.commit().expect("it is saved");
-    drop(writers);
-    assert_eq!(engine.restore("1000").expect("it is restored"), b"state");
-}
-
-#[test]
 fn memory_of_all_operations_together_is_limited() {
-    let engine = Engine::builder().compile_cache(cache()).total_memory_limit(30 << 20).workers(1).build().expect("an engine");
+    let engine = Engine::builder().total_memory_limit(30 << 20).workers(1).build().expect("an engine");
     let state = chat_bytes(3_000_000);
     let mut writers = Vec::new();
     let error = loop {
@@ -193,7 +173,7 @@ fn memory_of_all_operations_together_is_limited() {
 
 #[test]
 fn time_is_limited_and_storage_does_not_count() {
-    let hasty = Engine::builder().compile_cache(cache()).deadline(Duration::from_millis(1)).build().expect("an engine");
+    let hasty = Engine::builder().deadline(Duration::from_millis(1)).build().expect("an engine");
     let options = SnapshotOptions { codec: Some(Codec::Gzip), level: Some(9), ..SnapshotOptions::default() };
     let error = fails(hasty.snapshot("x", &chat_bytes(20_000_000), &options));
     assert_eq!((error.code(), error.exit_code()), (ErrorCode::Deadline, 9), "{error:?}");
@@ -222,7 +202,7 @@ fn one_engine_serves_many_threads() {
 #[test]
 fn a_shared_storage_is_shared() {
     let storage = MemoryStorage::new();
-    let one = Engine::builder().storage(storage.clone()).compile_cache(cache()).build().expect("an engine");
+    let one = Engine::builder().storage(storage.clone()).build().expect("an engine");
     let two = one.with_storage(Arc::new(storage));
     one.snapshot("x", b"{}", &SnapshotOptions::default()).expect("it is saved");
     assert_eq!(two.restore("x").expect("it is restored"), b"{}");
@@ -239,7 +219,7 @@ fn keys_are_confined_to_the_root() {
     std::os::unix::fs::symlink(folder.path(), root.join("out")).expect("a link");
     std::os::unix::fs::symlink(folder.path().join("secret"), root.join("file")).expect("a link");
     std::os::unix::fs::symlink("circle", root.join("circle")).expect("a link");
-    let engine = Engine::builder().storage(LocalFileStorage::new(&root)).compile_cache(cache()).build().expect("an engine");
+    let engine = Engine::builder().storage(LocalFileStorage::new(&root)).build().expect("an engine");
     for key in ["out/secret", "file", "../secret", "circle", "out/../secret"] {
         let error = fails(engine.restore(key));
         assert_eq!(error.code(), ErrorCode::InvalidKey, "{key}: {error:?}");
@@ -260,7 +240,7 @@ fn a_folder_swapped_for_a_link_leads_nowhere() {
     let (root, outside) = (folder.path().join("root"), folder.path().join("outside"));
     std::fs::create_dir_all(root.join("keys")).expect("a folder");
     std::fs::create_dir(&outside).expect("a folder");
-    let engine = Engine::builder().storage(LocalFileStorage::new(&root)).compile_cache(cache()).build().expect("an engine");
+    let engine = Engine::builder().storage(LocalFileStorage::new(&root)).build().expect("an engine");
     let mut writer = engine.writer("keys/x.gz", SnapshotOptions::default()).expect("it opens");
     writer.write_state(&chat_bytes(2_000_000)).expect("it is written");
     std::fs::rename(root.join("keys"), root.join("moved")).expect("it is moved");
@@ -371,7 +351,7 @@ type Work<'a> = &'a dyn Fn(&Engine, &mut dyn FnMut(u64));
 fn progress_begins_again_where_the_work_does() {
     let state = noise(5_000_000);
     let told = |work: Work<'_>| {
-        let engine = Engine::builder().storage(Replaced::default()).compile_cache(cache()).build().expect("an engine");
+        let engine = Engine::builder().storage(Replaced::default()).build().expect("an engine");
         let saved = engine.snapshot("x.zst", &state, &SnapshotOptions::default()).expect("it is saved");
         let mut told = Vec::new();
         work(&engine, &mut |done| told.push(done));

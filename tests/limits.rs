@@ -8,7 +8,7 @@ mod support;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use nix::sys::resource::{Resource, setrlimit};
@@ -21,8 +21,7 @@ const ALONE: u32 = 64_993;
 const ALSO_ALONE: u32 = 64_994;
 const ALONE_TOO: u32 = 64_995;
 
-/// A folder that any user can work in, with the command, a state and a place for
-/// compiled code.
+/// A folder that any user can work in, with the command and a state.
 struct Place {
     folder: TempDir,
     command: PathBuf,
@@ -47,9 +46,9 @@ impl Place {
     }
 
     /// The command under a limit, as a user of its own if this one is root.
-    fn command(&self, limit: Option<(Resource, u64)>, cache: &Path, arguments: &[&str]) -> Command {
+    fn command(&self, limit: Option<(Resource, u64)>, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.command);
-        command.current_dir(self.work()).args(arguments).env("XDG_CACHE_HOME", cache).stdin(Stdio::null());
+        command.current_dir(self.work()).args(arguments).stdin(Stdio::null());
         if nix::unistd::geteuid().is_root() {
             command.uid(self.user).gid(self.user);
         }
@@ -60,18 +59,8 @@ impl Place {
         command
     }
 
-    fn run(&self, limit: Option<(Resource, u64)>, cache: &Path, arguments: &[&str]) -> Done {
-        Done::from(self.command(limit, cache, arguments).output().expect("it starts"))
-    }
-
-    /// A folder for compiled code, which has to belong to who uses it.
-    fn cache(&self, name: &str) -> PathBuf {
-        let cache = self.folder.path().join(name);
-        fs::create_dir(&cache).unwrap();
-        if nix::unistd::geteuid().is_root() {
-            std::os::unix::fs::chown(&cache, Some(self.user), Some(self.user)).unwrap();
-        }
-        cache
+    fn run(&self, limit: Option<(Resource, u64)>, arguments: &[&str]) -> Done {
+        Done::from(self.command(limit, arguments).output().expect("it starts"))
     }
 }
 
@@ -92,10 +81,9 @@ fn assert_works_or_says_why(done: &Done, what: &str, codes: &[&str]) {
 #[test]
 fn few_threads_are_enough_or_it_is_said() {
     let place = Place::new(ALONE);
-    let warm = place.cache("warm");
     fs::write(place.work().join("small.json"), "{}").unwrap();
     for (state, name) in [("state.json", "a.gz"), ("small.json", "many/x.zst")] {
-        let done = place.run(None, &warm, &["snapshot", state, name]);
+        let done = place.run(None, &["snapshot", state, name]);
         assert_eq!(done.code, 0, "{done:?}");
     }
     let x = fs::read(place.work().join("many/x.zst")).unwrap();
@@ -114,21 +102,16 @@ fn few_threads_are_enough_or_it_is_said() {
     let is_root = nix::unistd::geteuid().is_root();
     let (mut tried, mut worked) = (0, 0);
     for threads in 1..=5 {
-        for is_warm in [true, false] {
-            // To compile takes its time: once for a command that writes, and once for
-            // one that lists.
-            for (number, arguments) in commands.into_iter().enumerate().filter(|(number, _)| is_warm || number % 3 == 0) {
-                let cache = if is_warm { warm.clone() } else { place.cache(&format!("cold-{threads}-{number}")) };
-                let arguments = [arguments, &["--json"]].concat();
-                let done = place.run(Some((Resource::RLIMIT_NPROC, threads)), &cache, &arguments);
-                let what = format!("{threads} threads, warm: {is_warm}, {arguments:?}");
-                assert_works_or_says_why(&done, &what, &["limit-exceeded"]);
-                // One for the command and one for its clock are enough.
-                assert!(done.code == 0 || threads < 2 || !is_root, "{what}: {done:?}");
-                tried += 1;
-                worked += u32::from(done.code == 0);
-                let _ = fs::remove_dir_all(place.work().join("copied"));
-            }
+        for arguments in commands {
+            let arguments = [arguments, &["--json"]].concat();
+            let done = place.run(Some((Resource::RLIMIT_NPROC, threads)), &arguments);
+            let what = format!("{threads} threads, {arguments:?}");
+            assert_works_or_says_why(&done, &what, &["limit-exceeded"]);
+            // One for the command and one for its clock are enough.
+            assert!(done.code == 0 || threads < 2 || !is_root, "{what}: {done:?}");
+            tried += 1;
+            worked += u32::from(done.code == 0);
+            let _ = fs::remove_dir_all(place.work().join("copied"));
         }
     }
     println!("{worked} of {tried} commands worked");
@@ -141,11 +124,10 @@ fn a_signal_ends_the_command_where_no_thread_waits_for_it() {
     use std::os::unix::process::ExitStatusExt;
 
     let place = Place::new(ALONE_TOO);
-    let warm = place.cache("warm");
-    assert_eq!(place.run(None, &warm, &["snapshot", "state.json", "a.gz"]).code, 0);
+    assert_eq!(place.run(None, &["snapshot", "state.json", "a.gz"]).code, 0);
     let is_root = nix::unistd::geteuid().is_root();
     for threads in 2..=5 {
-        let mut command = place.command(Some((Resource::RLIMIT_NPROC, threads)), &warm, &["snapshot", "-", "new.gz"]);
+        let mut command = place.command(Some((Resource::RLIMIT_NPROC, threads)), &["snapshot", "-", "new.gz"]);
         let reset = || {
             // SAFETY: to set a signal to its default action is safe between fork and exec.
             unsafe { nix::sys::signal::signal(nix::sys::signal::Signal::SIGTERM, nix::sys::signal::SigHandler::SigDfl)? };
@@ -185,7 +167,6 @@ fn a_signal_ends_the_command_where_no_thread_waits_for_it() {
 #[test]
 fn few_addresses_are_enough_or_it_is_said() {
     let place = Place::new(ALSO_ALONE);
-    let cache = place.cache("cache");
     for limit in [14_000_000, 9_000_000, 7_000_000, 5_000_000, 4_000_000, 2_000_000, 1_000_000] {
         for arguments in [
             &["snapshot", "state.json", "x.gz"][..],
@@ -196,7 +177,7 @@ fn few_addresses_are_enough_or_it_is_said() {
             &["copy", "x.gz", &format!("copied-{limit}.gz")],
         ] {
             let arguments = [arguments, &["--json"]].concat();
-            let done = place.run(Some((Resource::RLIMIT_AS, limit * 1024)), &cache, &arguments);
+            let done = place.run(Some((Resource::RLIMIT_AS, limit * 1024)), &arguments);
             assert_works_or_says_why(&done, &format!("{limit} KiB, {arguments:?}"), &["memory-limit"]);
             assert!(limit < 2_000_000 || done.code == 0, "{limit} KiB, {arguments:?}: {done:?}");
         }
@@ -207,9 +188,8 @@ fn few_addresses_are_enough_or_it_is_said() {
 #[test]
 fn a_closed_folder_is_reported_and_the_rest_is_listed_and_copied() {
     let place = Place::new(ALSO_ALONE);
-    let cache = place.cache("cache");
     for key in ["s/a.gz", "s/closed/x.gz", "s/d.gz", "s/unsearchable/y.gz"] {
-        let done = place.run(None, &cache, &["snapshot", "state.json", key]);
+        let done = place.run(None, &["snapshot", "state.json", key]);
         assert_eq!(done.code, 0, "{done:?}");
     }
     let set_mode = |name: &str, mode| fs::set_permissions(place.work().join(name), fs::Permissions::from_mode(mode)).unwrap();
@@ -218,7 +198,7 @@ fn a_closed_folder_is_reported_and_the_rest_is_listed_and_copied() {
     set_mode("s/unsearchable", 0o444);
     for (arguments, given) in [(["list", "s", "--json"], 2), (["copy", "s", "copied"], 0)] {
         let arguments = if given == 0 { vec!["copy", "--recursive", "s", "copied", "--json"] } else { arguments.to_vec() };
-        let done = place.run(None, &cache, &arguments);
+        let done = place.run(None, &arguments);
         assert_eq!(done.code, 6, "{done:?}");
         assert_eq!(done.stdout.lines().count(), 2, "{done:?}");
         for part in ["s/closed/", "s/unsearchable/"] {
@@ -227,7 +207,7 @@ fn a_closed_folder_is_reported_and_the_rest_is_listed_and_copied() {
     }
     assert_eq!(files(&place.work().join("copied")), ["a.gz", "d.gz"]);
     // The folder that is listed has to be readable.
-    let done = place.run(None, &cache, &["list", "s/closed"]);
+    let done = place.run(None, &["list", "s/closed"]);
     assert!(done.code == 6 && done.stdout.is_empty(), "{done:?}");
     for name in ["s/closed", "s/unsearchable"] {
         set_mode(name, 0o755);

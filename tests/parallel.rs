@@ -6,25 +6,24 @@
 mod support;
 
 #[allow(dead_code, reason = "the tests build another package than the host does")]
-#[path = "../xtask/src/component.rs"]
-mod component;
+#[path = "support/precompiled.rs"]
+mod precompiled;
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use persist_host::{
-    ByteRange, CancelToken, Capabilities, Codec, CompileCache, Engine, ErrorCode, LocalFileStorage, MemoryStorage, ObjectInfo,
-    PersistError, Precondition, ReadOptions, SnapshotOptions, StorageAdapter, StorageReader, StorageWriter, WriteOptions,
+    ByteRange, CancelToken, Capabilities, Codec, Engine, ErrorCode, LocalFileStorage, MemoryStorage, ObjectInfo, PersistError,
+    Precondition, ReadOptions, SnapshotOptions, StorageAdapter, StorageReader, StorageWriter, WriteOptions,
 };
-use support::{chat_bytes, compile_cache, files, noise};
+use support::{chat_bytes, files, noise};
 
 fn engine(root: &Path, workers: usize) -> Engine {
     let storage = LocalFileStorage::new(root).durability(persist_host::Durability::None);
-    let cache = CompileCache::Folder(compile_cache());
-    Engine::builder().storage(storage).compile_cache(cache).workers(workers).build().expect("an engine")
+    Engine::builder().storage(storage).workers(workers).build().expect("an engine")
 }
 
 fn options(codec: Codec) -> SnapshotOptions {
@@ -119,13 +118,12 @@ fn errors_are_the_same() {
 /// The deadline is short where it is what ends a block, and else long enough for
 /// a machine that does much besides.
 fn hostile(root: &Path, says: &str) -> Engine {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hostile");
-    let hostile = fs::read(component::build_package(workspace, "hostile-guest", &target).expect("it builds")).unwrap();
-    Engine::builder()
-        .component(hostile)
+    static HOSTILE: LazyLock<Vec<u8>> =
+        LazyLock::new(|| precompiled::precompiled(&fs::read(precompiled::built::library("hostile-guest")).unwrap()));
+    // SAFETY: it was compiled just now, or in a folder of this build.
+    let engine = unsafe { Engine::builder().precompiled_component(HOSTILE.as_slice()) };
+    engine
         .storage(LocalFileStorage::new(root))
-        .compile_cache(CompileCache::Folder(compile_cache()))
         .memory_limit(64 << 20)
         .deadline(if says.starts_with("loop") { Duration::from_millis(500) } else { Duration::from_secs(20) })
         .workers(3)
@@ -324,9 +322,8 @@ impl StorageAdapter for Broken {
 fn what_was_read_before_a_broken_place_is_given_out() {
     let storage = Arc::new(Broken::new());
     let engines = [1, 3].map(|workers| {
-        let cache = CompileCache::Folder(compile_cache());
         let shared: Arc<dyn StorageAdapter> = Arc::clone(&storage) as _;
-        Engine::builder().shared_storage(shared).compile_cache(cache).workers(workers).build().expect("an engine")
+        Engine::builder().shared_storage(shared).workers(workers).build().expect("an engine")
     });
     let state = noise(8 * MIB);
     engines[0].snapshot("x", &state, &options(Codec::Zstd)).expect("it is saved");
@@ -354,7 +351,7 @@ fn what_was_read_before_a_broken_place_is_given_out() {
 fn what_is_encoded_goes_out_while_the_state_is_long_in_coming() {
     let storage = Broken::new();
     let written = Arc::clone(&storage.written);
-    let engine = Engine::builder().storage(storage).compile_cache(CompileCache::Folder(compile_cache())).workers(8).build().unwrap();
+    let engine = Engine::builder().storage(storage).workers(8).build().unwrap();
     let mut writer = engine.writer("x", options(Codec::Zstd)).expect("a writer");
     let state = noise(10 * MIB);
     let began = Instant::now();
@@ -376,39 +373,21 @@ fn what_is_encoded_goes_out_while_the_state_is_long_in_coming() {
 #[test]
 fn workers_that_get_no_memory_leave_the_work_to_the_operation() {
     let state = chat_bytes(6_000_000);
-    let cache = || CompileCache::Folder(compile_cache());
     // As much as one instance needs, and no more.
-    let engines = [1, 2]
-        .map(|workers| Engine::builder().compile_cache(cache()).total_memory_limit(12 << 20).workers(workers).build().expect("an engine"));
+    let engines = [1, 2].map(|workers| Engine::builder().total_memory_limit(12 << 20).workers(workers).build().expect("an engine"));
     for engine in &engines {
         for _ in 0..5 {
             engine.snapshot("x", &state, &options(Codec::Zstd)).expect("it is saved");
             assert!(engine.restore("x").expect("it is restored") == state);
         }
     }
-    // The last place but one for an instance.
-    let engine = Engine::builder().compile_cache(cache()).workers(3).build().expect("an engine");
-    let mut writers: Vec<_> = (0..999).map(|_| engine.writer("open", options(Codec::Gzip)).expect("a writer")).collect();
-    engine.snapshot("x", &state, &options(Codec::Zstd)).expect("it is saved");
-    assert!(engine.restore("x").expect("it is restored") == state);
-    // And one of those that were open all the time.
-    writers.push(engine.writer("open", options(Codec::Gzip)).expect("a writer"));
-    let mut last = writers.pop().expect("a writer");
-    last.write_state(&state).expect("it is written");
-    last.commit().expect("it is saved");
-    assert!(engine.restore("open").expect("it is restored") == state);
 }
 
 #[test]
 fn a_failed_worker_stores_nothing_and_the_next_save_works() {
     let folder = tempfile::tempdir().unwrap();
-    let small = Engine::builder()
-        .storage(LocalFileStorage::new(folder.path()))
-        .compile_cache(CompileCache::Folder(compile_cache()))
-        .memory_limit(6 << 20)
-        .workers(2)
-        .build()
-        .expect("an engine");
+    let small =
+        Engine::builder().storage(LocalFileStorage::new(folder.path())).memory_limit(6 << 20).workers(2).build().expect("an engine");
     let mut writer = small.writer("x.zst", options(Codec::Zstd)).expect("a writer");
     let state = chat_bytes(20_000_000);
     let error = writer.write_state(&state).and_then(|()| writer.commit().map(drop)).expect_err("zstd needs more");

@@ -109,8 +109,7 @@ struct Samples {
 impl Samples {
     fn new() -> Self {
         let large: Arc<dyn StorageAdapter> = Arc::new(MemoryStorage::new());
-        let engine =
-            Engine::builder().compile_cache(persist_host::CompileCache::Folder(support::compile_cache())).build().expect("it runs");
+        let engine = Engine::builder().build().expect("it runs");
         // What is stored is as large.
         let large_state = support::noise(11_000_000);
         let options = SnapshotOptions { level: Some(1), ..SnapshotOptions::default() };

@@ -171,7 +171,7 @@ fn a_large_state_in_memory_and_a_copy_are_sent_again_as_a_whole() {
         options.part_size = 5 * MIB;
         options.parallel = std::num::NonZeroUsize::new(2).expect("it is more than 0");
     });
-    let engine = Engine::builder().compile_cache(persist_host::CompileCache::Folder(support::compile_cache())).build().expect("it runs");
+    let engine = Engine::builder().build().expect("it runs");
     let (here, there) = (engine.with_storage(Arc::new(adapter)), engine.with_storage(Arc::new(other.adapter())));
     let options = SnapshotOptions { level: Some(1), ..SnapshotOptions::default() };
     proxy.inject(Operation::CompleteUpload, Fault::Answer(404, "NoSuchUpload"), When::First);
@@ -189,7 +189,7 @@ fn a_large_state_in_memory_and_a_copy_are_sent_again_as_a_whole() {
 #[test]
 fn a_copy_of_a_folder_takes_no_more_memory_than_is_said() {
     let (from, to) = (Server::start(), Server::start());
-    let engine = Engine::builder().compile_cache(persist_host::CompileCache::Folder(support::compile_cache())).build().expect("it runs");
+    let engine = Engine::builder().build().expect("it runs");
     let source = engine.with_storage(Arc::new(from.adapter()));
     let options = SnapshotOptions { level: Some(1), ..SnapshotOptions::default() };
     // As much as eight at once would take more than is allowed.

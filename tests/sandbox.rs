@@ -6,28 +6,23 @@
 
 mod support;
 
-#[allow(dead_code, reason = "the tests build another package than the host does")]
-#[path = "../xtask/src/component.rs"]
-mod component;
+#[path = "support/precompiled.rs"]
+mod precompiled;
 
 use std::fs;
 use std::path::Path;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use persist_host::{CompileCache, Engine, ErrorCode, LocalFileStorage, PersistError, Precondition, SnapshotOptions};
-use support::{compile_cache, files};
+use persist_host::{Engine, ErrorCode, LocalFileStorage, PersistError, Precondition, SnapshotOptions};
+use support::files;
 use tempfile::TempDir;
 
 const MEMORY: usize = 64 << 20;
 const DEADLINE: Duration = Duration::from_millis(300);
 
-static HOSTILE: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hostile");
-    let built = component::build_package(workspace, "hostile-guest", &target).expect("it builds");
-    fs::read(built).expect("the component")
-});
+static HOSTILE: LazyLock<Vec<u8>> =
+    LazyLock::new(|| precompiled::precompiled(&fs::read(precompiled::built::library("hostile-guest")).expect("the component")));
 
 fn engine() -> (Engine, TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
@@ -39,9 +34,9 @@ fn engine() -> (Engine, TempDir) {
         fs::create_dir_all(&below).expect("a folder");
         fs::write(below.join("object"), "an object").expect("a file");
     }
-    let cache = CompileCache::Folder(compile_cache());
-    let engine =
-        Engine::builder().component(HOSTILE.as_slice()).storage(storage).compile_cache(cache).memory_limit(MEMORY).deadline(DEADLINE);
+    // SAFETY: it was compiled just now, or in a folder of this build.
+    let engine = unsafe { Engine::builder().precompiled_component(HOSTILE.as_slice()) };
+    let engine = engine.storage(storage).memory_limit(MEMORY).deadline(DEADLINE);
     (engine.build().expect("an engine"), folder)
 }
 
@@ -215,10 +210,11 @@ fn no_instance_finds_what_another_left() {
 
 #[test]
 fn a_component_that_wants_more_is_not_started() {
-    // A component that imports what it is not given.
-    let wat = r#"(component (import "wasi:sockets/tcp@0.2.6" (instance)))"#;
-    let error = Engine::builder().component(wat.as_bytes().to_vec()).compile_cache(CompileCache::None).build().expect_err("it is refused");
-    assert!(error.to_string().contains("wasi:sockets/tcp") || error.to_string().contains("could not be compiled"), "{error}");
-    let error = Engine::builder().component(b"nonsense".to_vec()).compile_cache(CompileCache::None).build().expect_err("it is refused");
-    assert_eq!(error.code(), ErrorCode::Other);
+    // (component (import "wasi:sockets/tcp" (instance))), a section a line.
+    let name = b"wasi:sockets/tcp";
+    let length = u8::try_from(name.len()).unwrap();
+    let wanting = [b"\0asm\x0d\0\x01\0".as_slice(), &[7, 3, 1, 0x42, 0], &[10, length + 5, 1, 0, length], name, &[5, 0]].concat();
+    // SAFETY: it was compiled just now.
+    let error = unsafe { Engine::builder().precompiled_component(precompiled::precompiled(&wanting)) }.build().expect_err("it is refused");
+    assert!(error.to_string().contains("imports wasi:sockets/tcp"), "{error}");
 }

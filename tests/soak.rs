@@ -23,7 +23,7 @@ use std::os::unix::process::ExitStatusExt as _;
 
 use nix::sys::signal::Signal;
 use persist_host::{
-    CompileCache, Durability, Engine, ErrorCode, ListEntry, LocalFileStorage, PersistError, Precondition, SnapshotOptions, StorageAdapter,
+    Durability, Engine, ErrorCode, ListEntry, LocalFileStorage, PersistError, Precondition, SnapshotOptions, StorageAdapter,
 };
 use support::proxy::Proxy;
 use support::server::Server;
@@ -105,8 +105,7 @@ impl Place {
     }
 
     fn engine(self, at: &str) -> Engine {
-        let cache = CompileCache::Folder(support::compile_cache());
-        Engine::builder().compile_cache(cache).workers(1).build().expect("an engine").with_storage(self.storage(at))
+        Engine::builder().workers(1).build().expect("an engine").with_storage(self.storage(at))
     }
 }
 

@@ -1,46 +1,26 @@
 //! Setting up an engine.
 
-#[cfg(feature = "compiler")]
-use std::borrow::Cow;
 use std::env;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use wasmtime::Config;
-use wasmtime::component::{Component, Linker};
-
-use crate::bindings::PersistPre;
 use crate::budget::Budget;
-use crate::clock::Clock;
-#[cfg(feature = "compiler")]
-use crate::compile::CompileCache;
 use crate::component::Code;
 use crate::crew::Crew;
 use crate::engine::Engine;
 use crate::error::{ErrorCode, PersistError, Result};
 use crate::guest::Shared;
 use crate::parallel::Permits;
-use crate::pool;
 use crate::process::Process;
-use crate::sandbox::{Limits, Sandbox};
+use crate::runtime::Runtime;
+use crate::sandbox::Limits;
 use crate::storage::{MemoryStorage, StorageAdapter};
-
-/// Enough for every snapshot within the format's limits: blocks of 8 MiB and
-/// the largest table, a few times over.
-const DEFAULT_MEMORY_LIMIT: usize = 128 << 20;
 
 /// Enough for some hundred operations at once.
 const DEFAULT_TOTAL_MEMORY_LIMIT: u64 = 4 << 30;
 
 /// More would wait for each other, and for the disk.
 const MAX_WORKERS: usize = 64;
-
-/// Instances that there have to be addresses for at once.
-const INSTANCES: usize = 8;
-
-/// For one call into the component, which works on a few megabytes: under a
-/// second everywhere but on the smallest machines.
-const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The options that text can set.
 const OPTION_NAMES: [&str; 4] = ["workers", "memory-limit", "total-memory-limit", "deadline"];
@@ -53,8 +33,6 @@ pub struct EngineBuilder {
     memory_limit: Option<usize>,
     total_memory_limit: Option<u64>,
     deadline: Option<Duration>,
-    #[cfg(feature = "compiler")]
-    cache: CompileCache,
     workers: Option<usize>,
 }
 
@@ -72,16 +50,7 @@ impl std::fmt::Debug for EngineBuilder {
 
 impl Default for EngineBuilder {
     fn default() -> Self {
-        Self {
-            code: Code::BuiltIn,
-            storage: None,
-            memory_limit: None,
-            total_memory_limit: None,
-            deadline: None,
-            #[cfg(feature = "compiler")]
-            cache: CompileCache::default(),
-            workers: None,
-        }
+        Self { code: Code::BuiltIn, storage: None, memory_limit: None, total_memory_limit: None, deadline: None, workers: None }
     }
 }
 
@@ -99,13 +68,31 @@ impl EngineBuilder {
         self
     }
 
-    /// Another component of the world `persist` than the built-in one. It gets
-    /// the same sandbox; what it returns is passed on.
+    /// Another component of the world `persist` than the built-in one, compiled as
+    /// the engine is built, which takes a second or more. It gets the same sandbox;
+    /// what it returns is passed on.
     #[cfg(feature = "compiler")]
     #[must_use]
-    pub fn component(mut self, wasm: impl Into<Cow<'static, [u8]>>) -> Self {
-        self.code = Code::Wasm(wasm.into());
-        self
+    pub fn component(self, wasm: impl Into<Arc<[u8]>>) -> Self {
+        self.with_code(Code::Wasm(wasm.into()))
+    }
+
+    /// Another component of the world `persist` than the built-in one, compiled
+    /// beforehand by `persist-precompile`, which is in `components/precompile`. It
+    /// gets the same sandbox; what it returns is passed on.
+    ///
+    /// # Safety
+    /// The bytes have to be what `persist-precompile` or wasmtime itself wrote. They
+    /// are run as they are: whoever can change them can do all that this process
+    /// can. That they are of this version of wasmtime, and for this kind of
+    /// processor, is checked.
+    #[must_use]
+    pub unsafe fn precompiled_component(self, code: impl Into<Arc<[u8]>>) -> Self {
+        self.with_code(Code::Compiled(code.into()))
+    }
+
+    pub(crate) fn with_code(self, code: Code) -> Self {
+        Self { code, ..self }
     }
 
     /// The most memory that one instance of the component may have, in bytes;
@@ -194,100 +181,23 @@ impl EngineBuilder {
         Ok(self)
     }
 
-    /// Where compiled code is kept between runs; the user's cache folder
-    /// unless set.
-    #[cfg(feature = "compiler")]
-    #[must_use]
-    pub fn compile_cache(mut self, cache: CompileCache) -> Self {
-        self.cache = cache;
-        self
-    }
-
-    /// Loads the component, compiling it if no compiled code is kept.
+    /// Loads the component. The built-in one is loaded once: all engines of a
+    /// process share it.
     ///
     /// # Errors
     /// `Other` where the machine can't run it.
     pub fn build(self) -> Result<Engine> {
-        self.build_from(None)
-    }
-
-    /// Builds it with the component of another engine, which may be that of the
-    /// process that this one was forked off.
-    pub(crate) fn build_from(self, other: Option<&Component>) -> Result<Engine> {
-        let began = Instant::now();
-        let limits =
-            Limits { memory: self.memory_limit.unwrap_or(DEFAULT_MEMORY_LIMIT), deadline: self.deadline.unwrap_or(DEFAULT_DEADLINE) };
-        let engine = match self.assemble(limits, pool::config(limits.memory), other) {
-            Ok(engine) => engine,
-            Err(error) if error.code() == ErrorCode::LimitExceeded => return Err(error),
-            Err(error) => {
-                tracing::debug!(%error, "memory can't be reserved for many instances: each gets its own");
-                let engine = self.assemble(limits, pool::config_without(), other)?;
-                // Only instances show whether there are addresses for them: a copy
-                // has two at once, a listing several.
-                let mut instances = Vec::new();
-                let failed = loop {
-                    match engine.guest() {
-                        Ok(_) if instances.len() + 1 == INSTANCES => break None,
-                        Ok(instance) => instances.push(instance),
-                        Err(error) => break Some(error),
-                    }
-                };
-                let is_first = instances.is_empty();
-                drop(instances);
-                match failed {
-                    #[cfg(feature = "compiler")]
-                    Some(error) if error.code() == ErrorCode::MemoryLimit => {
-                        tracing::debug!(%error, "an instance gets few addresses");
-                        // Code of other settings does not fit.
-                        self.assemble(limits, pool::config_for_few_addresses(), None)?
-                    }
-                    Some(error) if is_first => return Err(error),
-                    _ => engine,
-                }
-            }
+        let runtime = match &self.code {
+            Code::BuiltIn => Runtime::shared()?,
+            other => Runtime::new(other)?,
         };
-        tracing::debug!(ms = began.elapsed().as_millis(), "the engine is ready");
-        Ok(engine)
-    }
-
-    /// An engine of these settings.
-    fn assemble(&self, limits: Limits, config: wasmtime::Result<Config>, other: Option<&Component>) -> Result<Engine> {
-        let engine = config.and_then(|config| wasmtime::Engine::new(&config)).map_err(|error| cannot_run(&error))?;
-        // Before the compiler takes what threads there are.
-        let clock = Clock::start(engine.weak()).map_err(|error| {
-            PersistError::new(ErrorCode::LimitExceeded, format!("no thread could be started: {error}"))
-                .hint("allow this user more processes and threads, as with 'ulimit -u'")
-        })?;
-        let component = self.load(&engine, other).inspect_err(|_| clock.close())?;
+        let default = Limits::default();
+        let limits = Limits { memory: self.memory_limit.unwrap_or(default.memory), deadline: self.deadline.unwrap_or(default.deadline) };
         let storage = self.storage.clone().unwrap_or_else(|| Arc::new(MemoryStorage::new()));
         let workers = self.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).clamp(1, MAX_WORKERS);
         let budget = Budget::new(self.total_memory_limit.unwrap_or(DEFAULT_TOTAL_MEMORY_LIMIT));
         let (permits, crew) = (Permits::new(workers), Crew::new(workers - 1));
-        let shared = Shared { engine, component, clock, builder: self.clone(), permits, crew, budget, process: Process::this() };
+        let shared = Shared { runtime, builder: self, permits, crew, budget, process: Process::this() };
         Ok(Engine::new(Arc::new(shared), storage, limits))
     }
-
-    /// The component, ready to be instantiated.
-    fn load(&self, engine: &wasmtime::Engine, other: Option<&Component>) -> Result<PersistPre<Sandbox>> {
-        let component = match other {
-            #[cfg(feature = "compiler")]
-            Some(other) => crate::compile::compiled_before(engine, other)?,
-            _ => self.code.load(
-                engine,
-                #[cfg(feature = "compiler")]
-                &self.cache,
-            )?,
-        };
-        let mut linker = Linker::new(engine);
-        crate::bindings::storage::add_to_linker::<_, wasmtime::component::HasSelf<_>>(&mut linker, |sandbox: &mut Sandbox| sandbox)
-            .and_then(|()| crate::wasi::link(&mut linker, &component))
-            .and_then(|()| linker.instantiate_pre(&component))
-            .and_then(PersistPre::new)
-            .map_err(|error| cannot_run(&error))
-    }
-}
-
-fn cannot_run(error: &wasmtime::Error) -> PersistError {
-    PersistError::new(ErrorCode::Other, format!("the component can't run here: {error:#}"))
 }

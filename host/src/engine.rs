@@ -82,14 +82,14 @@ impl Engine {
     ///
     /// The parent's engine, its writers and its readers refuse to work in the
     /// child, with `Configuration`. Dropped there, they leave what they have to
-    /// the parent, which goes on with it. A fork at the very moment in which
-    /// another thread loads or drops code may find wasmtime's own lock held.
+    /// the parent, which goes on with it. A fork waits until no other thread loads
+    /// code, half a second at most; one at the very moment in which another thread drops the
+    /// last engine may find wasmtime's own lock held.
     ///
     /// # Errors
     /// As [`EngineBuilder::build`].
     pub fn after_fork(&self) -> Result<Self> {
-        let component = self.shared.component.instance_pre().component();
-        let fresh = self.shared.builder.clone().build_from(Some(component))?;
+        let fresh = self.shared.builder.clone().with_code(self.shared.runtime.code.clone()).build()?;
         Ok(Self { shared: fresh.shared, ..self.clone() })
     }
 

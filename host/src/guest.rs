@@ -5,24 +5,22 @@ use std::time::Instant;
 
 use wasmtime::Store;
 
-use crate::bindings::{Persist, PersistPre, snapshots as wit};
+use crate::bindings::{Persist, snapshots as wit};
 use crate::budget::{Budget, Share};
 use crate::builder::EngineBuilder;
 use crate::cancel::CancelToken;
-use crate::clock::Clock;
 use crate::crew::Crew;
 use crate::error::{ErrorCode, PersistError, Result};
 use crate::parallel::{Permits, Workers};
 use crate::permissions::Permissions;
 use crate::process::Process;
+use crate::runtime::Runtime;
 use crate::sandbox::{self, Limits, Sandbox};
 use crate::storage::{MemoryStorage, ObjectInfo, StorageAdapter, StorageReader};
 
-/// Compiled code and what all operations share.
+/// What all operations of an engine share.
 pub(crate) struct Shared {
-    pub(crate) engine: wasmtime::Engine,
-    pub(crate) component: PersistPre<Sandbox>,
-    pub(crate) clock: Arc<Clock>,
+    pub(crate) runtime: Arc<Runtime>,
     /// What this was built from.
     pub(crate) builder: EngineBuilder,
     /// For the workers of all operations, and their threads.
@@ -36,12 +34,7 @@ pub(crate) struct Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         if self.process.is_this() {
-            self.clock.close();
             self.crew.close();
-        } else {
-            // Dropped, they would take locks that threads may hold which are not
-            // here. One more owner, and they stay.
-            std::mem::forget((self.engine.clone(), self.component.clone()));
         }
     }
 }
@@ -79,10 +72,10 @@ impl Guest {
         cancel: &CancelToken,
     ) -> Result<Self> {
         shared.process.check()?;
-        let mut store = Sandbox::store(&shared.engine, Arc::clone(storage), limits, memory, cancel.clone());
+        let mut store = Sandbox::store(&shared.runtime.engine, Arc::clone(storage), limits, memory, cancel.clone());
         Sandbox::begin_call(&mut store);
-        let running = shared.clock.run();
-        let bindings = shared.component.instantiate(&mut store).map_err(|error| sandbox::trapped(&error))?;
+        let running = shared.runtime.clock.run();
+        let bindings = shared.runtime.component.instantiate(&mut store).map_err(|error| sandbox::trapped(&error))?;
         drop(running);
         let (shared, storage, cancel) = (Arc::clone(shared), Arc::clone(storage), cancel.clone());
         Ok(Self { store, bindings, shared, storage, limits, cancel, dead: None })
@@ -139,7 +132,7 @@ impl Guest {
             return Err(error.clone());
         }
         Sandbox::begin_call(&mut self.store);
-        let running = self.shared.clock.run();
+        let running = self.shared.runtime.clock.run();
         let outcome = call(&self.bindings, &mut self.store);
         drop(running);
         match outcome {

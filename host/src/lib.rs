@@ -44,8 +44,10 @@ mod component;
 mod config;
 mod crew;
 mod engine;
+mod fork;
 mod guest;
 mod health;
+mod image;
 mod list;
 mod metadata;
 mod parallel;
@@ -53,6 +55,7 @@ mod pool;
 mod process;
 mod random;
 mod restore;
+mod runtime;
 mod salvage;
 mod sandbox;
 mod save;
@@ -65,11 +68,7 @@ use persist_model::{error, key, location, permissions, walk};
 
 pub use builder::EngineBuilder;
 pub use cancel::CancelToken;
-#[cfg(feature = "compiler")]
-pub use compile::CompileCache;
-#[cfg(feature = "compiler")]
-pub use component::COMPONENT;
-pub use component::component_hash;
+pub use component::{COMPONENT, component_hash};
 pub use config::{StorageBackend, StorageConfig};
 pub use engine::{Copied, CopyOptions, Engine};
 pub use error::{ErrorCode, ErrorDetail, PersistError, Result};

@@ -2,9 +2,6 @@
 //! copy of the memory, but none of the threads: what they were holding is held
 //! for ever, and files that are being written are the parent's.
 
-#[cfg(feature = "compiler")]
-use std::sync::OnceLock;
-
 use crate::error::{ErrorCode, PersistError, Result};
 
 /// A process.
@@ -15,13 +12,6 @@ impl Process {
     /// The one that runs.
     pub(crate) fn this() -> Self {
         Self(std::process::id())
-    }
-
-    /// The one that made the first engine: this one, or one that it was forked off.
-    #[cfg(feature = "compiler")]
-    pub(crate) fn of_first_engine() -> Self {
-        static FIRST: OnceLock<Process> = OnceLock::new();
-        *FIRST.get_or_init(Self::this)
     }
 
     /// Whether it is the one that runs.

@@ -64,6 +64,15 @@ pub(crate) struct Limits {
     pub(crate) deadline: Duration,
 }
 
+impl Default for Limits {
+    /// Memory enough for every snapshot within the format's limits: blocks of 8 MiB
+    /// and the largest table, a few times over. A call works on a few megabytes:
+    /// under a second everywhere but on the smallest machines.
+    fn default() -> Self {
+        Self { memory: 128 << 20, deadline: Duration::from_secs(30) }
+    }
+}
+
 /// Why the host stopped a guest.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Stopped {

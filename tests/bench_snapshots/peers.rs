@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
 use persist_host::{Codec, Engine, LocalFileStorage, SnapshotOptions};
 
 use crate::table::{Goal, Table, in_turn, median, seconds};
@@ -68,8 +70,29 @@ impl Drop for Python {
     }
 }
 
-/// Onto a disk, durably, against what people write in Python.
+/// What is to be reached in a number of processors: by how much faster than Python to
+/// save and to restore, as gzip and as zstd.
+struct Goals {
+    save: [f64; 2],
+    restore: [f64; 2],
+}
+
+/// Onto a disk, durably, against what people write in Python, which uses one
+/// processor: on one, as in many a container, and on two.
 pub(crate) fn against_python(table: &mut Table, state: &[u8]) {
+    let all = sched_getaffinity(Pid::from_raw(0)).unwrap();
+    let allowed: Vec<usize> = (0..CpuSet::count()).filter(|number| all.is_set(*number).unwrap_or(false)).collect();
+    for (count, goals) in [(1, Goals { save: [1.4, 2.5], restore: [1.2, 1.8] }), (2, Goals { save: [2.5, 5.0], restore: [2.5, 3.0] })] {
+        let mut some = CpuSet::new();
+        allowed.iter().take(count).for_each(|number| some.set(*number).unwrap());
+        // Threads and processes that are started from here on inherit it.
+        sched_setaffinity(Pid::from_raw(0), &some).unwrap();
+        on_processors(table, state, if count == 1 { "one processor" } else { "two processors" }, &goals);
+    }
+    sched_setaffinity(Pid::from_raw(0), &all).unwrap();
+}
+
+fn on_processors(table: &mut Table, state: &[u8], on: &str, goals: &Goals) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("state.json");
     fs::write(&file, state).unwrap();
@@ -95,15 +118,17 @@ pub(crate) fn against_python(table: &mut Table, state: &[u8]) {
         format!("{:.3}x smaller, Python's {:.3}x", state.len() as f64 / stored(key), state.len() as f64 / theirs)
     };
     for (what, key, took, goal, ratio) in [
-        (".json.gz", "x.json.gz", save_gz, 1.8, None),
-        (".json.gz of level 7", "7.json.gz", save_7, 1.8, Some(Goal::AtLeast(1.0))),
-        (".json.zst", "x.json.zst", save_zst, 4.0, Some(Goal::AtLeast(1.0))),
+        (".json.gz", "x.json.gz", save_gz, Some(Goal::AtLeast(goals.save[0])), None),
+        (".json.gz of level 7", "7.json.gz", save_7, None, Some(Goal::AtLeast(1.0))),
+        (".json.zst", "x.json.zst", save_zst, Some(Goal::AtLeast(goals.save[1])), Some(Goal::AtLeast(1.0))),
     ] {
-        table.add(format!("{what}: save / Python's gzip + sha256 + fsync + rename"), save / took, Goal::AtLeast(goal), speed(took));
-        table.add(format!("{what}: how much smaller than Python's"), python.stored as f64 / stored(key), ratio, smaller(key));
+        table.add(format!("{on}, {what}: save / Python's gzip + sha256 + fsync + rename"), save / took, goal, speed(took));
+        table.add(format!("{on}, {what}: how much smaller than Python's"), python.stored as f64 / stored(key), ratio, smaller(key));
     }
-    table.add(".json.gz: restore / Python's gunzip + sha256", restore / restore_gz, Goal::AtLeast(1.2), rate(state.len(), restore_gz));
-    table.add(".json.zst: restore / the same", restore / restore_zst, Goal::AtLeast(2.0), rate(state.len(), restore_zst));
+    for (what, took, goal) in [(".json.gz", restore_gz, goals.restore[0]), (".json.zst", restore_zst, goals.restore[1])] {
+        let detail = format!("{}, Python {}", rate(state.len(), took), rate(state.len(), restore));
+        table.add(format!("{on}, {what}: restore / Python's gunzip + sha256"), restore / took, Goal::AtLeast(goal), detail);
+    }
     for (program, arguments) in [("pigz", ["-6", "-k", "-fc"]), ("zstd", ["-3", "-T0", "-kcq"])] {
         let mut run = || {
             let done = Command::new(program).args(arguments).arg(&file).stdout(Stdio::null()).stderr(Stdio::null()).status();
@@ -115,6 +140,6 @@ pub(crate) fn against_python(table: &mut Table, state: &[u8]) {
         }
         let codec = if program == "pigz" { Codec::Gzip } else { Codec::Zstd };
         let [theirs, ours] = in_turn(5, [&mut run, &mut || drop(engine.snapshot("y", state, &options(codec)).unwrap())]);
-        table.add(format!("{}: save, durable / {program} to nowhere", name(codec)), theirs / ours, None, rate(state.len(), theirs));
+        table.add(format!("{on}, {}: save, durable / {program} to nowhere", name(codec)), theirs / ours, None, rate(state.len(), theirs));
     }
 }

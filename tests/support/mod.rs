@@ -10,7 +10,7 @@ pub(crate) mod tls;
 
 use std::ffi::OsStr;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub(crate) fn persist() -> Command {
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PERSIST_")) {
         command.env_remove(name);
     }
-    command.env_remove("RUST_LOG").env("XDG_CACHE_HOME", compile_cache());
+    command.env_remove("RUST_LOG");
     // Nor with those of AWS.
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("AWS_")) {
         command.env_remove(name);
@@ -33,10 +33,9 @@ pub(crate) fn persist() -> Command {
     command
 }
 
-/// The folder where the tests keep compiled code, so that they neither use nor
-/// fill the user's.
-pub(crate) fn compile_cache() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache")
+/// How much a test does: so much with all others, and so much in `cargo xtask soak`.
+pub(crate) fn in_soak<T>(with_others: T, in_soak: T) -> T {
+    if std::env::var_os("PERSIST_SOAK_SECONDS").is_some() { in_soak } else { with_others }
 }
 
 /// What a command did.

@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use wasmtime::component::{Component, HasSelf, Linker, Resource, ResourceTable};
-use wasmtime::{Config, Engine, Store};
+use wasmtime::{Engine, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+#[path = "precompiled.rs"]
+mod precompiled;
 
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 mod bindings {
@@ -186,10 +189,9 @@ impl storage::HostReader for Host {
 /// own host, so that it is as fast.
 fn engine() -> (&'static Engine, &'static Component) {
     static COMPILED: std::sync::LazyLock<(Engine, Component)> = std::sync::LazyLock::new(|| {
-        let mut config = Config::new();
-        config.epoch_interruption(true);
-        let engine = Engine::new(&config).unwrap();
-        let component = Component::new(&engine, persist_host::COMPONENT).unwrap();
+        let engine = Engine::new(&precompiled::settings()).unwrap();
+        // SAFETY: it was compiled just now, or in a folder of this build.
+        let component = unsafe { Component::deserialize(&engine, precompiled::precompiled(persist_host::COMPONENT)) }.unwrap();
         (engine, component)
     });
     (&COMPILED.0, &COMPILED.1)

@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: figures, as ratios within one run. Never part of CI.
 
-use crate::shell::{announce, cargo, install_target, run as run_command};
+use crate::shell::{WITHOUT_COMPILER, announce, cargo, install_target, run as run_command};
 use crate::{edge, python};
 
 /// Parts that are programs of their own; every other one is of the snapshots'.
@@ -37,6 +37,6 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), String> {
 
 fn benchmark(name: &str) -> std::process::Command {
     let mut command = cargo();
-    command.args(["bench", "--locked", "--package", "persist-host", "--bench", name, "--"]);
+    command.args(["bench", "--profile", "release", "--locked"]).args(WITHOUT_COMPILER).args(["--bench", name, "--"]);
     command
 }

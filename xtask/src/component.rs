@@ -11,7 +11,7 @@ use std::process::Command;
 pub(crate) const TARGET: &str = "wasm32-wasip2";
 
 /// What the outer build or the user set for another compilation.
-const FOREIGN: [&str; 8] = [
+pub(crate) const FOREIGN: [&str; 8] = [
     "CARGO_ENCODED_RUSTFLAGS",
     "RUSTFLAGS",
     "CARGO_BUILD_RUSTFLAGS",
@@ -22,11 +22,11 @@ const FOREIGN: [&str; 8] = [
     "CARGO_PROFILE_RELEASE_DEBUG",
 ];
 
-fn tool(variable: &str, default: &str) -> OsString {
+pub(crate) fn tool(variable: &str, default: &str) -> OsString {
     env::var_os(variable).unwrap_or_else(|| default.into())
 }
 
-fn printed(command: &mut Command) -> Result<String, String> {
+pub(crate) fn printed(command: &mut Command) -> Result<String, String> {
     let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
     if !output.status.success() {
         return Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim()));

@@ -42,7 +42,7 @@ pub(crate) fn build(out: &Path) -> Result<(), String> {
 
 /// The component that misbehaves, for tests.
 pub(crate) fn hostile() -> Result<PathBuf, String> {
-    component::build_package(&workspace(), "hostile-guest", &target_dir()?.join("tmp").join("hostile"))
+    component::build_package(&workspace(), "hostile-guest", &target_dir()?.join("component"))
 }
 
 /// The packages that a component is made of, each with version and licence.

@@ -8,7 +8,10 @@ mod component;
 mod components;
 mod demo;
 mod edge;
+#[cfg(test)]
+mod features;
 mod fuzz;
+mod precompile;
 mod python;
 mod pythons;
 mod shell;
@@ -29,7 +32,8 @@ Commands:
   fuzz [SECONDS]    fuzz every reader of untrusted bytes, each for so long [600];
                     needs a nightly toolchain and cargo-fuzz
   soak [SECONDS]    many processes on one folder, one bucket and through
-                    storage-fs, killed at random moments, for so long each [60]
+                    storage-fs, killed at random moments, for so long each [60];
+                    states of 1 GiB, more kills and races
   bench [OPTION]… [PART]…
                     measure, and print ratios; --check fails on one that is
                     missed, --quick leaves out what takes minutes; PART is s3,
@@ -37,7 +41,7 @@ Commands:
   component [FILE]  build the WebAssembly component, into FILE [persist.wasm]
   dist [DIR]        write what is published into DIR [dist]: the components, the
                     WIT package, checksums, a list of what is inside
-  edge              build the command for small machines: no compiler, no S3";
+  edge              build the command for small machines: no S3, as small as it gets";
 
 /// The root of the workspace. Cargo says it when it runs this: what it said when
 /// it built this may be another clone's, where clones share a target folder.

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::precompile::PROFILE;
 use crate::shell::{announce, run, target_dir};
 use crate::{components, pythons, workspace};
 
@@ -75,12 +76,12 @@ fn portability(package: &Package) -> Result<(), String> {
     }
 
     announce("Every host reads what every other wrote");
-    // Built with the tests in Rust, which came before.
-    let release = package.target.join("release");
     let mut tests = package.tool("python");
     tests.args(["-m", "pytest", "tests/portability", "-p", "no:cacheprovider"]).env("PERSIST_COMPONENTS", published);
     tests.env("PERSIST_HOSTILE", hostile);
-    tests.env("PERSIST_COMMAND", release.join("persist")).env("PERSIST_EXAMPLE_HOST", release.join("persist-example-host"));
+    // Built with the tests in Rust, which came before.
+    tests.env("PERSIST_COMMAND", package.target.join("release/persist"));
+    tests.env("PERSIST_EXAMPLE_HOST", package.target.join(PROFILE).join("persist-example-host"));
     run(tests.env("PERSIST_NODE", node))
 }
 

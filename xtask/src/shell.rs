@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::component::{TARGET, target_is_installed};
+use crate::precompile::{PREBUILT, PROFILE, Precompiler};
 use crate::workspace;
 
 /// The cargo that runs this, or the one in the path.
@@ -13,6 +14,22 @@ pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
     command.current_dir(workspace());
     command
+}
+
+/// All packages but those that have a compiler of components in them: one
+/// selection for tests and benchmarks, so that what both need is built once. Which
+/// features that has is held by `tests/features.rs`.
+pub(crate) const WITHOUT_COMPILER: [&str; 5] = ["--workspace", "--exclude", "persist-precompile", "--exclude", "persist-example-host"];
+
+/// A cargo for the packages that have one.
+pub(crate) fn cargo_with_compiler(command: &str) -> Result<Command, String> {
+    let target = target_dir()?;
+    let precompile = Precompiler::new(&workspace(), &target, None)?;
+    let mut cargo = cargo();
+    cargo.args([command, "--locked", "--profile", PROFILE, "--package", "persist-precompile", "--package", "persist-example-host"]);
+    // It can't build what it is building itself.
+    cargo.env(PREBUILT, precompile.program());
+    Ok(cargo)
 }
 
 /// Runs a command that shows its own output.

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+#[path = "../../../tests/support/built.rs"]
+mod built;
 #[path = "../../../tests/support/composed.rs"]
 mod composed;
 
@@ -16,7 +18,7 @@ use serde_json::{Map, Value, json};
 use wit_component::DecodedWasm;
 use wit_parser::{Function, PackageId, Resolve, Type, TypeDef, TypeDefKind, WorldId, WorldItem, WorldKey};
 
-static BUILT: LazyLock<(Parts, Composed)> = LazyLock::new(|| composed::build(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("components")));
+static BUILT: LazyLock<(Parts, Composed)> = LazyLock::new(composed::build);
 
 fn wit() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit")

@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
-#[allow(dead_code, reason = "the test builds another package than the host does")]
-#[path = "../../../xtask/src/component.rs"]
-mod component;
+#[path = "../../../tests/support/built.rs"]
+mod built;
 
 use std::fs;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use persist_example_host::{Objects, Plugin};
@@ -17,10 +15,7 @@ const BYTES: usize = 1 << 30;
 
 /// The component that misbehaves, and the real one.
 fn plugins() -> (Plugin, Plugin) {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
-    let target = |name: &str| Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let hostile = fs::read(component::build_package(workspace, "hostile-guest", &target("hostile")).expect("it builds")).unwrap();
-    let good = fs::read(component::build(workspace, &target("components")).expect("it builds")).unwrap();
+    let [hostile, good] = ["hostile-guest", "persist-guest"].map(|package| fs::read(built::library(package)).unwrap());
     (Plugin::new(&hostile).unwrap(), Plugin::new(&good).unwrap())
 }
 

@@ -15,7 +15,9 @@ use std::io::{self, IsTerminal};
 
 use clap::{Parser, Subcommand};
 use persist_cli::output;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use self::host::Native;
 use self::output::{Failure, Output, OutputOptions};
@@ -71,17 +73,36 @@ fn run(command: Command, storage: &StorageArguments, output: &Output) -> Result<
     }
 }
 
-/// Logs go to stderr, as `RUST_LOG` says: `RUST_LOG=persist_host=debug`. The
-/// library's earlier name `persist_core` still works there.
-pub fn start_logging() {
-    let Ok(filter) = std::env::var(EnvFilter::DEFAULT_ENV) else { return };
+/// The variable that says what is logged.
+const LOG: &str = "RUST_LOG";
+
+/// What a setting such as `persist_host=debug,warn` asks for. What can't be read
+/// of it is said, and left out.
+fn log_filter(setting: &str) -> Targets {
     // 'debug' means this program, not how its compiler allocates registers;
     // a directive of the user's for one of these wins.
     const QUIET: &str = "cranelift_codegen=warn,cranelift_frontend=warn,regalloc2=warn,wasmtime=warn,wasmtime_environ=warn,\
-        wasmtime_internal_cranelift=warn,wasmtime_internal_cache=warn";
-    let filter = EnvFilter::builder().parse_lossy(format!("{QUIET},{}", filter.replace("persist_core", "persist_host")));
+        wasmtime_internal_cranelift=warn";
+    let can_be_read = |directive: &&str| {
+        let can_be_read = directive.parse::<Targets>().is_ok();
+        if !can_be_read {
+            eprintln!("warning: {LOG}: '{}' is not TARGET=LEVEL, and is left out", directive.escape_debug());
+        }
+        can_be_read
+    };
+    let directives = setting.split(',').map(str::trim).filter(|directive| !directive.is_empty()).filter(can_be_read);
+    let all: Vec<&str> = std::iter::once(QUIET).chain(directives).collect();
+    all.join(",").parse().unwrap_or_default()
+}
+
+/// Logs go to stderr, as `RUST_LOG` says: `RUST_LOG=persist_host=debug`. The
+/// library's earlier name `persist_core` still works there.
+pub fn start_logging() {
+    let Ok(setting) = std::env::var(LOG) else { return };
+    let filter = log_filter(&setting.replace("persist_core", "persist_host"));
+    let log = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
     // Where the program has its own, that is who listens.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::stderr().is_terminal()).try_init();
+    let _ = tracing_subscriber::registry().with(log.with_filter(filter)).try_init();
 }
 
 /// Runs the `persist` command in this process, and gives its exit code.
@@ -114,7 +135,23 @@ mod help;
 mod tests {
     use clap::CommandFactory;
 
-    use super::{Cli, help};
+    use super::{Cli, help, log_filter};
+
+    #[test]
+    fn what_can_be_read_of_a_log_setting_is_followed() {
+        let is_logged = |setting: &str, target: &str| log_filter(setting).would_enable(target, &tracing::Level::DEBUG);
+        for (setting, logged, not_logged) in [
+            ("persist_host=debug", "persist_host::s3", "aws_config"),
+            ("persist_host=debug,aws_config=debug", "aws_config", "hyper"),
+            ("debug", "hyper", "regalloc2"),
+            ("trace, regalloc2=trace", "regalloc2", "wasmtime"),
+            ("no level=5,,persist_host=debug", "persist_host", "hyper"),
+            ("warn,persist_host", "persist_host", "hyper"),
+        ] {
+            assert!(is_logged(setting, logged) && !is_logged(setting, not_logged), "{setting}");
+        }
+        assert_eq!(log_filter("").default_level(), None);
+    }
 
     #[test]
     fn every_option_and_every_value_has_a_text() {

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use super::disk::{Operation, Probe};
 use super::{Durability, LocalFileStorage};
 use crate::storage::Precondition;
-use crate::{CompileCache, Engine, ErrorCode, ListEntry, PersistError, SnapshotOptions};
+use crate::{Engine, ErrorCode, ListEntry, PersistError, SnapshotOptions};
 
 const KEY: &str = "agents/one/x.json.gz";
 const OTHER: &str = "agents/one/y.json.gz";
@@ -36,8 +36,7 @@ fn noise(length: usize, seed: u64) -> Vec<u8> {
 
 /// One engine for all tests here: compiling takes longer than they do.
 fn engine() -> &'static Engine {
-    static ENGINE: std::sync::LazyLock<Engine> =
-        std::sync::LazyLock::new(|| Engine::builder().compile_cache(CompileCache::None).build().expect("an engine"));
+    static ENGINE: std::sync::LazyLock<Engine> = std::sync::LazyLock::new(|| Engine::builder().build().expect("an engine"));
     &ENGINE
 }
 

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 
 use super::disk::{Operation, Probe};
 use super::{Durability, LocalFileStorage};
-use crate::{CompileCache, Engine, ErrorCode, ListEntry, Listed, ObjectInfo, Permissions, ReadOptions, StorageAdapter, WriteOptions};
+use crate::{Engine, ErrorCode, ListEntry, Listed, ObjectInfo, Permissions, ReadOptions, StorageAdapter, WriteOptions};
 
 type Decide = Box<dyn Fn(&Operation<'_>) -> Option<Errno> + Send + Sync>;
 
@@ -186,7 +186,7 @@ fn a_listing_reads_each_folder_once() {
         fs::write(folder.path().join(key), "").unwrap();
     }
     let (storage, watch) = watched(folder.path(), |_| None);
-    let engine = Engine::builder().compile_cache(CompileCache::None).storage(storage.clone()).build().unwrap();
+    let engine = Engine::builder().storage(storage.clone()).build().unwrap();
     let found: Vec<String> = engine
         .list("")
         .map(|entry| match entry.expect("it is listed") {

@@ -1,0 +1,53 @@
+//! `persist-precompile COMPONENT OUT TARGET PROCESSOR ADDRESSES` compiles a
+//! component under the settings of the host. The host's build runs it, and so do
+//! tests that bring a component of their own.
+//!
+//! TARGET is a target triple of Rust. PROCESSOR is `baseline`, or a level of
+//! Cranelift's such as `x86-64-v3`. ADDRESSES is `many`, or `few` for code that
+//! gets along where an instance can't have 4 GiB of them.
+
+#[path = "../../../host/src/code.rs"]
+mod code;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use wasmtime::Engine;
+
+const USAGE: &str = "usage: persist-precompile COMPONENT OUT TARGET PROCESSOR many|few";
+
+fn compile(wasm: &[u8], target: &str, processor: &str, addresses: &str) -> Result<Vec<u8>, String> {
+    let failed = |error: wasmtime::Error| format!("the component could not be compiled: {error:#}");
+    let mut config = match addresses {
+        "many" => code::config(),
+        "few" => code::config_for_few_addresses(),
+        _ => return Err(USAGE.to_owned()),
+    };
+    config.target(target).map_err(failed)?;
+    // Where in the component an instruction comes from is asked for by nobody.
+    config.generate_address_map(false);
+    if processor != "baseline" {
+        // SAFETY: the flag lets compiled code use more instructions. Before
+        // wasmtime runs it, it checks that the machine has all that its flags name.
+        unsafe { config.cranelift_flag_enable(processor) };
+    }
+    Engine::new(&config).and_then(|engine| engine.precompile_component(wasm)).map_err(failed)
+}
+
+fn run() -> Result<(), String> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [component, out, target, processor, addresses] = &arguments[..] else { return Err(USAGE.to_owned()) };
+    let failed = |path: &str, error: std::io::Error| format!("{}: {error}", Path::new(path).display());
+    let wasm = std::fs::read(component).map_err(|error| failed(component, error))?;
+    std::fs::write(out, compile(&wasm, target, processor, addresses)?).map_err(|error| failed(out, error))
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

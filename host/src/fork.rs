@@ -1,0 +1,59 @@
+//! A fork waits until no thread loads code: in the child that thread is not there,
+//! and what it held of wasmtime would be held for ever.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
+
+/// Held while code is loaded, and during a fork.
+static LOADING: Mutex<()> = Mutex::new(());
+
+/// How long a fork waits: many times what loading takes. Who loads may wait itself
+/// for what the forking thread has, as for the interpreter of Python to log.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+thread_local! {
+    static FORKING: RefCell<Option<MutexGuard<'static, ()>>> = const { RefCell::new(None) };
+}
+
+/// The process that was the first to load anything; 0 before that.
+static FIRST: AtomicU32 = AtomicU32::new(0);
+
+/// Whether this process was forked off one that had begun to load code. What libraries
+/// have made there once for a process may be that of the parent: threads, files.
+pub(crate) fn is_child() -> bool {
+    let this = std::process::id();
+    matches!(FIRST.compare_exchange(0, this, Ordering::AcqRel, Ordering::Acquire), Err(first) if first != this)
+}
+
+/// No fork happens until the result is dropped.
+pub(crate) fn hold_off() -> MutexGuard<'static, ()> {
+    static IS_REGISTERED: AtomicBool = AtomicBool::new(false);
+    if !IS_REGISTERED.swap(true, Ordering::AcqRel) {
+        // SAFETY: the two are functions without arguments that never unwind, and
+        // stay for as long as the program does. That there is no memory for them
+        // leaves all as it would be without.
+        unsafe { libc::pthread_atfork(Some(before), Some(after), Some(after)) };
+    }
+    LOADING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+extern "C" fn before() {
+    let began = Instant::now();
+    let held = loop {
+        match LOADING.try_lock() {
+            Ok(held) => break Some(held),
+            Err(TryLockError::Poisoned(held)) => break Some(held.into_inner()),
+            Err(TryLockError::WouldBlock) if began.elapsed() > PATIENCE => break None,
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_micros(100)),
+        }
+    };
+    // A thread that ends has none any more.
+    let _ = FORKING.try_with(|forking| *forking.borrow_mut() = held);
+}
+
+/// In the parent and in the child, on the thread that forked.
+extern "C" fn after() {
+    let _ = FORKING.try_with(|forking| drop(forking.borrow_mut().take()));
+}

@@ -1,0 +1,52 @@
+//! As many instances as there may be in a process, which its engines share: in a
+//! process of its own.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::sync::{Mutex, PoisonError};
+
+use persist_host::{Codec, Engine, ErrorCode, SnapshotOptions};
+use support::chat_bytes;
+
+/// Held by the test that has all instances.
+static ALL: Mutex<()> = Mutex::new(());
+
+fn options(codec: Codec) -> SnapshotOptions {
+    SnapshotOptions { codec: Some(codec), ..SnapshotOptions::default() }
+}
+
+#[test]
+fn operations_at_once_are_limited_and_the_next_one_works() {
+    let _all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+    let engines = [0, 1].map(|_| Engine::builder().build().expect("an engine"));
+    let open = |number: usize| engines[number % 2].writer(&format!("{number}"), SnapshotOptions::default());
+    let mut writers: Vec<_> = (0..1000).map(|number| open(number).expect("a writer")).collect();
+    let error = open(1000).map(drop).expect_err("there is no room");
+    assert_eq!((error.code(), error.exit_code()), (ErrorCode::LimitExceeded, 9), "{error:?}");
+    assert!(error.to_string().contains("1000 snapshots") && error.detail().hint.is_some(), "{error:?}");
+    writers.pop();
+    let mut last = open(1000).expect("there is room again");
+    last.write_state(b"state").expect("it is written");
+    last.commit().expect("it is saved");
+    drop(writers);
+    assert_eq!(engines[0].restore("1000").expect("it is restored"), b"state");
+}
+
+#[test]
+fn workers_that_get_no_instance_leave_the_work_to_the_operation() {
+    let _all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+    let state = chat_bytes(6_000_000);
+    // The last place but one for an instance.
+    let engine = Engine::builder().workers(3).build().expect("an engine");
+    let mut writers: Vec<_> = (0..999).map(|_| engine.writer("open", options(Codec::Gzip)).expect("a writer")).collect();
+    engine.snapshot("x", &state, &options(Codec::Zstd)).expect("it is saved");
+    assert!(engine.restore("x").expect("it is restored") == state);
+    // And one of those that were open all the time.
+    writers.push(engine.writer("open", options(Codec::Gzip)).expect("a writer"));
+    let mut last = writers.pop().expect("a writer");
+    last.write_state(&state).expect("it is written");
+    last.commit().expect("it is saved");
+    assert!(engine.restore("open").expect("it is restored") == state);
+}

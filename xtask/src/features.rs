@@ -1,0 +1,38 @@
+//! Whether the command, the wheel and the tests want the same features of each
+//! package: else wasmtime and the AWS SDK would be compiled once for each of them.
+
+use std::collections::BTreeSet;
+
+use crate::component::printed;
+use crate::demo::FEATURES;
+use crate::shell::{WITHOUT_COMPILER, cargo};
+
+/// The packages of a build for the most usual machine, each with its features. One
+/// that macros or build scripts want too may be there twice.
+fn packages(selection: &[&str], edges: &str) -> Result<BTreeSet<String>, String> {
+    let mut tree = cargo();
+    tree.args(["tree", "--locked", "--quiet", "--prefix", "none", "--target", "x86_64-unknown-linux-gnu"]);
+    tree.args(["--format", "{p} [{f}]", "--edges", edges]).args(selection);
+    Ok(printed(&mut tree)?.lines().map(|line| line.trim_end_matches(" (*)").to_owned()).collect())
+}
+
+#[test]
+fn every_package_is_compiled_once() -> Result<(), String> {
+    let of_tests = packages(&WITHOUT_COMPILER, "normal,build,dev")?;
+    let demo = [&["--package", "persist-host"], &FEATURES[..]].concat();
+    for (what, selection) in
+        [("the demo", &demo[..]), ("the command", &["--package", "persist-host"]), ("the wheel", &["--package", "persist-python"])]
+    {
+        let built = packages(selection, "normal,build")?;
+        assert!(built.len() > 100, "{what}: {} packages", built.len());
+        // What differs on purpose: the demo has no S3.
+        let is_own = |package: &&&String| package.starts_with("persist-host ") || package.starts_with("workspace-hack ");
+        let missing: Vec<&String> = built.difference(&of_tests).collect();
+        let missing: Vec<_> = missing.iter().filter(|package| !is_own(package)).collect();
+        assert!(
+            missing.is_empty(),
+            "{what} has packages with fewer features than the tests: name these in workspace-hack/Cargo.toml: {missing:?}"
+        );
+    }
+    Ok(())
+}
