@@ -12,6 +12,9 @@ use sha2::{Digest, Sha256};
 #[path = "../xtask/src/component.rs"]
 mod component;
 
+#[path = "../xtask/src/exit.rs"]
+mod exit;
+
 #[path = "../xtask/src/precompile.rs"]
 mod precompile;
 
@@ -81,11 +84,5 @@ fn run() -> Result<(), String> {
 }
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    exit::code(run())
 }

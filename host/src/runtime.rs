@@ -117,20 +117,21 @@ impl Runtime {
     }
 
     fn with(code: &Code, addresses: Addresses) -> Result<Self> {
-        let code = match code {
+        let brought: Option<Arc<[u8]>> = match code {
+            Code::BuiltIn => None,
+            Code::Compiled(bytes) => Some(Arc::clone(bytes)),
             #[cfg(feature = "compiler")]
-            Code::Wasm(wasm) => Code::Compiled(crate::compile::compile(&addresses.config(), wasm)?.into()),
-            ready => ready.clone(),
+            Code::Wasm(wasm) => Some(crate::compile::compile(&addresses.config(), wasm)?.into()),
         };
         let no_fork = fork::hold_off();
-        let loaded = match &code {
-            Code::Compiled(bytes) => wasmtime::Engine::new(&addresses.config()).and_then(|engine| {
+        let loaded = match &brought {
+            None => addresses.image()?.load(addresses.config()),
+            Some(bytes) => wasmtime::Engine::new(&addresses.config()).and_then(|engine| {
                 // SAFETY: whoever gave the bytes has promised that wasmtime made
                 // them. That its version and settings fit is checked by wasmtime.
                 let component = unsafe { Component::deserialize(&engine, bytes) }?;
                 Ok((engine, component, None))
             }),
-            _ => addresses.image()?.load(addresses.config()),
         };
         let (engine, component, in_place) = loaded.map_err(|error| cannot_run(&error))?;
         check_imports(&engine, &component)?;
@@ -140,6 +141,7 @@ impl Runtime {
                 .hint("allow this user more processes and threads, as with 'ulimit -u'")
         })?;
         drop(no_fork);
+        let code = brought.map_or(Code::BuiltIn, Code::Compiled);
         Ok(Self { component, engine, clock, code, process: Process::this(), in_place })
     }
 

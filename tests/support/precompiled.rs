@@ -10,6 +10,9 @@ pub(crate) mod built;
 #[allow(dead_code, reason = "each test uses a part")]
 #[path = "../../xtask/src/precompile.rs"]
 mod precompile;
+#[allow(dead_code, reason = "each test uses a part")]
+#[path = "../../host/src/code.rs"]
+mod settings;
 
 use built::component;
 
@@ -35,9 +38,5 @@ pub(crate) fn precompiled(wasm: &[u8]) -> Vec<u8> {
 }
 
 /// The settings that it is compiled under, for a host of another kind.
-#[allow(dead_code, reason = "each test uses a part")]
-pub(crate) fn settings() -> wasmtime::Config {
-    let mut config = wasmtime::Config::new();
-    config.epoch_interruption(true);
-    config
-}
+#[allow(unused_imports, reason = "each test uses a part")]
+pub(crate) use settings::config as settings;

@@ -8,6 +8,7 @@ mod component;
 mod components;
 mod demo;
 mod edge;
+mod exit;
 #[cfg(test)]
 mod features;
 mod fuzz;
@@ -82,11 +83,5 @@ fn main() -> ExitCode {
         }
         _ => Err(format!("unknown command\n\n{USAGE}")),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    exit::code(done)
 }

@@ -5,6 +5,9 @@
 #[path = "../../../xtask/src/component.rs"]
 mod component;
 
+#[path = "../../../xtask/src/exit.rs"]
+mod exit;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -94,11 +97,5 @@ fn run() -> Result<(), String> {
 }
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    exit::code(run())
 }

@@ -8,6 +8,8 @@
 
 #[path = "../../../host/src/code.rs"]
 mod code;
+#[path = "../../../xtask/src/exit.rs"]
+mod exit;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -43,11 +45,5 @@ fn run() -> Result<(), String> {
 }
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    exit::code(run())
 }
