@@ -41,26 +41,23 @@ fn it_writes_nothing_but_what_it_is_asked_for() {
 
 #[test]
 fn a_root_that_can_not_be_written_is_enough() {
-    // Not below /tmp, which is another one there.
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let script = r#"
-        mount --bind "$PWD" "$PWD" && mount -t tmpfs none /tmp && mount -o remount,bind,ro / && cd "$PWD" || exit 70
-        touch /probe 2> /dev/null && exit 71
-        exec env -i "$0" "$@"
-    "#;
+    /// Makes the folder that it begins in /mnt, /tmp empty and the root read-only.
+    const MOUNTS: &str = "mount --bind . /mnt && mount -t tmpfs none /tmp && mount -o remount,bind,ro / && cd /mnt";
+    let folder = tempfile::tempdir().unwrap();
+    // A copy: the build's own folder may be below /tmp.
+    fs::copy(env!("CARGO_BIN_EXE_persist"), folder.path().join("persist")).unwrap();
     // Root may have mounts of its own, and others where the system lets users be root
     // in a namespace; a container may forbid both.
     let ways = [&["--mount"][..], &["--user", "--map-root-user", "--mount"]];
-    let is_allowed = |way: &&&[&str]| {
-        let mounts = ["sh", "-c", "mount -t tmpfs none /tmp && mount -o remount,bind,ro /"];
-        Command::new("unshare").args(**way).args(mounts).output().is_ok_and(|done| done.status.success())
-    };
-    let Some(way) = ways.iter().find(is_allowed) else { return println!("this system allows no mounts of one's own") };
-    saves_and_restores(folder.path(), || {
+    let shell = |way: &[&str], script: &str| {
         let mut command = Command::new("unshare");
-        command.current_dir(folder.path()).args(*way).args(["sh", "-c", script, env!("CARGO_BIN_EXE_persist")]);
+        command.current_dir(folder.path()).args(way).args(["sh", "-c", &format!("{MOUNTS} || exit 70\n{script}"), "sh"]);
         command
-    });
+    };
+    let is_allowed = |way: &&&[&str]| shell(way, "exit 0").output().is_ok_and(|done| done.status.success());
+    let Some(way) = ways.iter().find(is_allowed) else { return println!("this system allows no mounts of one's own") };
+    assert!(!shell(way, "touch /probe").output().unwrap().status.success(), "the root can be written");
+    saves_and_restores(folder.path(), || shell(way, r#"exec env -i ./persist "$@""#));
 }
 
 /// As systemd's `MemoryDenyWriteExecute` asks of the system.
