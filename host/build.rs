@@ -38,10 +38,6 @@ fn component(workspace: &Path, target_dir: &Path) -> Result<PathBuf, String> {
     component::build(workspace, &target_dir.join("component"))
 }
 
-/// What x86-64 has at least where a component is compiled for it: processors from
-/// 2009 on.
-const X86_64_BASELINE: &str = "x86-64-v2";
-
 /// Compiles the component for each kind of processor. `src/image.rs` knows the names.
 fn compile(workspace: &Path, target_dir: &Path, component: &Path, out: &Path) -> Result<(), String> {
     let variable = |name: &str| env::var(name).map_err(|error| format!("{name}: {error}"));
@@ -50,7 +46,7 @@ fn compile(workspace: &Path, target_dir: &Path, component: &Path, out: &Path) ->
     }
     let precompiler = Precompiler::new(workspace, target_dir, Some(&variable("TARGET")?))?;
     let is_x86_64 = variable("CARGO_CFG_TARGET_ARCH")? == "x86_64";
-    let baseline = if is_x86_64 { X86_64_BASELINE } else { "baseline" };
+    let baseline = precompiler.baseline();
     let compile = |name: &str, processor: &str, addresses: &str| precompiler.compile(component, &out.join(name), processor, addresses);
     compile("baseline.cwasm", baseline, "many")?;
     let has = |feature: &str| env::var_os(format!("CARGO_FEATURE_{feature}")).is_some();

@@ -8,8 +8,9 @@
 mod other_host;
 mod support;
 
-use other_host::snapshots::{Codec, Error, ErrorCode, ListEntry, Precondition, RestoreOptions, SaveOptions};
+use other_host::snapshots::{Codec, EncodedBlock, Error, ErrorCode, ListEntry, Precondition, RestoreOptions, SaveOptions};
 use other_host::{Host, Objects, start};
+use sha2::{Digest, Sha256};
 use support::chat_bytes;
 use wasmtime::Store;
 
@@ -130,6 +131,48 @@ fn blocks_are_worked_on_by_other_instances() {
             assert_eq!(error.code, ErrorCode::Integrity);
         }
         assert!(restored == state);
+    }
+}
+
+/// The same by a host that hashes in native code.
+#[test]
+fn a_host_may_hash_the_frames() {
+    for (key, crc_of) in [("x.gz", crc32fast::hash as fn(&[u8]) -> u32), ("x.zst", |_: &[u8]| 0)] {
+        let state = chat_bytes(3_000_001);
+        let objects = Objects::default();
+        let (mut store, persist) = start(&objects);
+        let (snapshots, blocks) = (persist.persist_snapshot_snapshots(), persist.persist_snapshot_blocks());
+        snapshots.call_save(&mut store, key, &state, &options()).unwrap().unwrap();
+        let whole = objects.lock().unwrap().remove(key).unwrap();
+
+        let hashed = SaveOptions { host_hashes: true, ..options() };
+        let saver = snapshots.call_open_saver(&mut store, key, &hashed).unwrap().unwrap();
+        let encoding = snapshots.saver().call_encoding(&mut store, saver).unwrap();
+        for block in state.chunks(encoding.block_size as usize) {
+            let frame = blocks.call_encode_frame(&mut store, encoding.codec, encoding.level, block).unwrap().unwrap();
+            let (length, crc32, hash) = (block.len() as u32, crc_of(block), Sha256::digest(&frame).to_vec());
+            let encoded = EncodedBlock { frame, length, crc32, hash };
+            snapshots.saver().call_append_hashed(&mut store, saver, &encoded).unwrap().unwrap();
+        }
+        snapshots.saver().call_set_content_hash(&mut store, saver, &Sha256::digest(&state)).unwrap().unwrap();
+        snapshots.saver().call_commit(&mut store, saver).unwrap().unwrap();
+        assert!(objects.lock().unwrap()[key] == whole, "the same bytes as inline");
+
+        let restorer = snapshots.call_open_restorer(&mut store, key, RestoreOptions { check_content_hash: false }).unwrap().unwrap();
+        let plan = snapshots.restorer().call_plan(&mut store, restorer, 0, u32::MAX).unwrap();
+        let mut restored = Vec::new();
+        for block in &plan {
+            let (prefix, length) = (block.prefix.len(), block.frame_length as usize);
+            let slice = &whole[block.offset as usize..][..prefix + length + block.suffix.len()];
+            let hash = Sha256::digest(&slice[prefix..][..length]);
+            restored.extend(blocks.call_decode_hashed(&mut store, block, slice, &hash).unwrap().unwrap());
+            let error = blocks.call_decode_hashed(&mut store, block, slice, &[7; 32]).unwrap().unwrap_err();
+            assert_eq!(error.code, ErrorCode::Integrity);
+            let error = blocks.call_decode_hashed(&mut store, block, slice, &hash[1..]).unwrap().unwrap_err();
+            assert_eq!(error.code, ErrorCode::InvalidArgument);
+        }
+        assert!(restored == state);
+        snapshots.restorer().call_check(&mut store, restorer, &Sha256::digest(&state), crc_of(&state)).unwrap().unwrap();
     }
 }
 

@@ -233,6 +233,32 @@ fn hash(bytes: &[u8]) -> Result<[u8; 32]> {
     bytes.try_into().map_err(|_| Error::argument(format!("a SHA-256 has 32 bytes, not {}", bytes.len())))
 }
 
+impl TryFrom<wit::EncodedBlock> for EncodedBlock {
+    type Error = Error;
+
+    fn try_from(block: wit::EncodedBlock) -> Result<Self> {
+        Ok(Self { hash: hash(&block.hash)?, frame: block.frame, length: block.length, crc32: block.crc32 })
+    }
+}
+
+impl TryFrom<wit::BlockRef> for BlockRef {
+    type Error = Error;
+
+    fn try_from(block: wit::BlockRef) -> Result<Self> {
+        Ok(Self {
+            key: block.key,
+            etag: block.etag,
+            codec: block.codec.into(),
+            offset: block.offset,
+            prefix: block.prefix,
+            frame_length: block.frame_length,
+            suffix: block.suffix,
+            length: block.length,
+            hash: hash(&block.hash)?,
+        })
+    }
+}
+
 impl wit::GuestSaver for RefCell<Saver<host::Writer>> {
     fn encoding(&self) -> wit::Encoding {
         let encoding = self.borrow().encoding();
@@ -248,8 +274,11 @@ impl wit::GuestSaver for RefCell<Saver<host::Writer>> {
     }
 
     fn append(&self, block: wit::EncodedBlock) -> std::result::Result<(), wit::Error> {
-        let block = EncodedBlock { hash: hash(&block.hash)?, frame: block.frame, length: block.length, crc32: block.crc32 };
-        Ok(self.borrow_mut().append(&block)?)
+        Ok(self.borrow_mut().append(&block.try_into()?)?)
+    }
+
+    fn append_hashed(&self, block: wit::EncodedBlock) -> std::result::Result<(), wit::Error> {
+        Ok(self.borrow_mut().append_hashed(&block.try_into()?)?)
     }
 
     fn set_content_hash(&self, content_hash: Vec<u8>) -> std::result::Result<(), wit::Error> {
@@ -412,33 +441,39 @@ thread_local! {
     static DECODER: RefCell<Decoder> = RefCell::default();
 }
 
+/// Encodes with what was made for the block before, if that was to be encoded
+/// likewise.
+fn with_encoder<T>(codec: Codec, level: i32, encode: impl FnOnce(&mut Encoder) -> Result<T>) -> Result<T> {
+    ENCODER.with_borrow_mut(|cached| {
+        let encoder = match cached {
+            Some((found, encoder)) if *found == (codec, level) => encoder,
+            _ => &mut cached.insert(((codec, level), Encoder::new(codec, level)?)).1,
+        };
+        encode(encoder)
+    })
+}
+
 impl blocks::Guest for Component {
     fn encode(codec: wit::Codec, level: i32, plain: Vec<u8>) -> std::result::Result<wit::EncodedBlock, wit::Error> {
-        let wanted = (Codec::from(codec), level);
-        let block = ENCODER.with_borrow_mut(|cached| {
-            let encoder = match cached {
-                Some((found, encoder)) if *found == wanted => encoder,
-                _ => &mut cached.insert((wanted, Encoder::new(wanted.0, level)?)).1,
-            };
-            encoder.encode(&plain)
-        })?;
+        let block = with_encoder(codec.into(), level, |encoder| encoder.encode(&plain))?;
         Ok(wit::EncodedBlock { frame: block.frame, length: block.length, crc32: block.crc32, hash: block.hash.to_vec() })
     }
 
+    fn encode_frame(codec: wit::Codec, level: i32, plain: Vec<u8>) -> std::result::Result<Vec<u8>, wit::Error> {
+        Ok(with_encoder(codec.into(), level, |encoder| encoder.encode_frame(&plain))?.0)
+    }
+
     fn decode(block: wit::BlockRef, slice: Vec<u8>) -> std::result::Result<Vec<u8>, wit::Error> {
-        let block = BlockRef {
-            key: block.key,
-            etag: block.etag,
-            codec: block.codec.into(),
-            offset: block.offset,
-            prefix: block.prefix,
-            frame_length: block.frame_length,
-            suffix: block.suffix,
-            length: block.length,
-            hash: hash(&block.hash)?,
-        };
+        let block = block.try_into()?;
         let mut out = Vec::new();
         DECODER.with_borrow_mut(|decoder| decoder.decode(&block, &slice, &mut out))?;
+        Ok(out)
+    }
+
+    fn decode_hashed(block: wit::BlockRef, slice: Vec<u8>, found: Vec<u8>) -> std::result::Result<Vec<u8>, wit::Error> {
+        let (block, found) = (block.try_into()?, hash(&found)?);
+        let mut out = Vec::new();
+        DECODER.with_borrow_mut(|decoder| decoder.decode_hashed(&block, &slice, found, &mut out))?;
         Ok(out)
     }
 }

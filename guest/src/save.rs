@@ -46,7 +46,8 @@ pub struct Saver<W> {
     key: String,
     writer: W,
     encoding: Encoding,
-    encoder: Encoder,
+    /// Made for the first block that is encoded here, where any is.
+    encoder: Option<Encoder>,
     draft: Draft,
     input: Input,
     /// State that does not fill a block yet.
@@ -78,7 +79,6 @@ impl<W: Writer> Saver<W> {
         let codec = options.codec.unwrap_or_else(|| Codec::for_key(key));
         let level = codec.level(options.level)?;
         let draft = Draft::new(&options)?;
-        let encoder = Encoder::new(codec, level)?;
         let writer = storage.open_write(
             key,
             WriteOptions {
@@ -92,7 +92,7 @@ impl<W: Writer> Saver<W> {
             key: key.to_owned(),
             writer,
             encoding: Encoding { codec, level, block_size: codec.block_size() },
-            encoder,
+            encoder: None,
             draft,
             input: Input::Undecided,
             block: Vec::new(),
@@ -129,12 +129,21 @@ impl<W: Writer> Saver<W> {
         })
     }
 
-    /// The next block, encoded elsewhere.
+    /// The next block, encoded elsewhere. Its frame is hashed, to see that it is
+    /// the one that was encoded.
     pub fn append(&mut self, block: &EncodedBlock) -> Result<()> {
         self.step(Input::Blocks, |saver| {
-            block.check(saver.encoding.block_size)?;
-            saver.out.extend_from_slice(&block.frame);
-            saver.push(block.frame.len(), block.length, block.crc32, &block.hash)
+            block.check_lengths(saver.encoding.block_size)?;
+            block.check_hash()?;
+            saver.push_encoded(block)
+        })
+    }
+
+    /// The next block, encoded elsewhere, with a hash that is believed.
+    pub fn append_hashed(&mut self, block: &EncodedBlock) -> Result<()> {
+        self.step(Input::Blocks, |saver| {
+            block.check_lengths(saver.encoding.block_size)?;
+            saver.push_encoded(block)
         })
     }
 
@@ -225,13 +234,22 @@ impl<W: Writer> Saver<W> {
     }
 
     fn encode(&mut self, block: &[u8]) -> Result<()> {
+        let encoder = match &mut self.encoder {
+            Some(encoder) => encoder,
+            none => none.insert(Encoder::new(self.encoding.codec, self.encoding.level)?),
+        };
         let start = self.out.len();
-        self.encoder.encode_to(block, &mut self.out)?;
+        encoder.encode_to(block, &mut self.out)?;
         let frame = self.out.get(start..).unwrap_or_default();
         let hash = Sha256::digest(frame).into();
         let crc32 = if self.encoding.codec.needs_crc32() { codec::crc32(0, block) } else { 0 };
         let length = u32::try_from(block.len()).unwrap_or(u32::MAX);
         self.push(frame.len(), length, crc32, &hash)
+    }
+
+    fn push_encoded(&mut self, block: &EncodedBlock) -> Result<()> {
+        self.out.extend_from_slice(&block.frame);
+        self.push(block.frame.len(), block.length, block.crc32, &block.hash)
     }
 
     /// Notes a block whose frame stands at the end of `out`.

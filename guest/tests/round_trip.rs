@@ -214,11 +214,58 @@ fn what_is_appended_has_to_be_what_was_hashed() {
     let changed = codec::EncodedBlock { hash: [7; 32], ..block(b"x") };
     assert_eq!(saver.append(&changed).unwrap_err().code, ErrorCode::Integrity);
 
-    let mut saver = open();
     let mut bloated = block(b"x");
     bloated.frame = vec![0; 2000];
-    assert_eq!(saver.append(&bloated).unwrap_err().code, ErrorCode::InvalidArgument);
+    assert_eq!(open().append(&bloated).unwrap_err().code, ErrorCode::InvalidArgument);
+    // Lengths are looked at whoever has hashed.
+    assert_eq!(open().append_hashed(&bloated).unwrap_err().code, ErrorCode::InvalidArgument);
     assert_eq!(storage.get(KEY), None);
+}
+
+#[test]
+fn a_hash_of_a_frame_that_the_host_gives_is_believed_and_checked_when_it_is_read() {
+    for codec in [Codec::Gzip, Codec::Zstd] {
+        let storage = MemoryStorage::default();
+        let state = text(10_000, 6);
+        let block = Encoder::new(codec, codec.default_level()).unwrap().encode(&state).unwrap();
+        let save = |block: &codec::EncodedBlock| {
+            let mut saver = Saver::open(&storage, KEY, SaveOptions { host_hashes: true, ..options(codec) }).unwrap();
+            saver.append_hashed(block).unwrap();
+            saver.set_content_hash(Sha256::digest(&state).into()).unwrap();
+            saver.commit().unwrap();
+            storage.get(KEY).unwrap()
+        };
+        let (frame, length) = Encoder::new(codec, codec.default_level()).unwrap().encode_frame(&state).unwrap();
+        assert!((&frame, length) == (&block.frame, block.length));
+        snapshots::save(&storage, KEY, &state, options(codec)).unwrap();
+        let expected = storage.get(KEY).unwrap();
+        assert!(save(&block) == expected, "the same bytes as where all is done here");
+        save(&codec::EncodedBlock { hash: [7; 32], ..block });
+        assert_eq!(snapshots::restore(&storage, KEY).unwrap_err().code, ErrorCode::Integrity);
+    }
+}
+
+#[test]
+fn a_frame_is_decoded_only_if_the_hash_that_the_host_has_found_is_right() {
+    for codec in [Codec::Gzip, Codec::Zstd] {
+        let storage = MemoryStorage::default();
+        let state = text(10_000, 6);
+        snapshots::save(&storage, KEY, &state, options(codec)).unwrap();
+        let block = Restorer::open(&storage, KEY, false).unwrap().plan(0, 1).remove(0);
+        let object = storage.get(KEY).unwrap();
+        let slice = &object[..block.slice_length()];
+        let mut decode = {
+            let (mut decoder, mut out) = (Decoder::default(), Vec::new());
+            move |slice: &[u8], hash| decoder.decode_hashed(&block, slice, hash, &mut out).map(|()| out.clone())
+        };
+        let right = Sha256::digest(&slice[codec.header().len()..][..slice.len() - codec.header().len() - codec.trailer(0, 0).len()]).into();
+        assert!(decode(slice, right).unwrap() == state);
+        let error = decode(slice, [7; 32]).unwrap_err();
+        assert_eq!(error.code, ErrorCode::Integrity);
+        assert!(error.details.iter().any(|(name, value)| name == "found" && *value == hex(&[7; 32])), "{error:?}");
+        // Cut short, it is not the hash that is wrong.
+        assert_eq!(decode(&slice[..slice.len() - 1], [7; 32]).unwrap_err().code, ErrorCode::Io);
+    }
 }
 
 #[test]

@@ -71,16 +71,17 @@ impl StateHashes {
 
 /// How the state gets out of the component.
 enum Output {
-    /// As it is: the component reads and decodes it.
-    Inline,
-    /// In blocks that workers decode.
+    /// As it is: the component, which has all of the object already, decodes it.
+    Whole,
+    /// In blocks that are read and hashed here.
     Blocks(Box<Blocks>),
     Ended,
     Failed(PersistError),
 }
 
 struct Blocks {
-    workers: Workers<Slice, Vec<u8>>,
+    /// None where this instance decodes all of it.
+    workers: Option<Workers<Slice, Vec<u8>>>,
     /// The snapshot's data, from its first byte on.
     data: Box<dyn StorageReader>,
     planned: VecDeque<wit::BlockRef>,
@@ -97,35 +98,40 @@ struct Slice {
     bytes: Vec<u8>,
 }
 
+/// Has a block decoded, and hashes its frame here, where the processor's own
+/// instructions can be used. The component compares.
 fn decode(guest: &mut Guest, slice: &Slice) -> Result<Vec<u8>> {
-    guest.call(|persist, store| persist.persist_snapshot_blocks().call_decode(store, &slice.block, &slice.bytes))
+    let Slice { block, bytes } = slice;
+    let begin = block.prefix.len().min(bytes.len());
+    let end = begin.saturating_add(block.frame_length as usize).min(bytes.len());
+    let hash = Sha256::digest(bytes.get(begin..end).unwrap_or_default());
+    guest.call(|persist, store| persist.persist_snapshot_blocks().call_decode_hashed(store, block, bytes, &hash))
 }
 
 impl Blocks {
-    /// Blocks for workers, if there are some and it is worth it.
+    /// The blocks of a snapshot, unless the component has the object already, which
+    /// is small then.
     fn start(guest: &mut Guest, restorer: ResourceAny, data_length: u64) -> Result<Option<Box<Self>>> {
+        let Some(data) = guest.take_reader(data_length) else { return Ok(None) };
         let count =
             guest.call(|persist, store| persist.persist_snapshot_snapshots().restorer().call_block_count(store, restorer).map(Ok))?;
-        if count < 2 {
-            return Ok(None);
-        }
-        let Some(workers) = guest.workers(count as usize - 1, decode) else { return Ok(None) };
-        // A small object is in the component already.
-        let Some(data) = guest.take_reader(data_length) else { return Ok(None) };
+        let workers = if count < 2 { None } else { guest.workers(count as usize - 1, decode) };
         Ok(Some(Box::new(Self { workers, data, planned: VecDeque::new(), next: 0, count, failed: None })))
     }
 
     /// The next block, after the workers have got what they can take.
     fn next(&mut self, guest: &mut Guest, restorer: ResourceAny) -> Result<Option<Vec<u8>>> {
-        while self.failed.is_none() && !self.workers.is_full() {
+        while self.failed.is_none() && !self.workers.as_ref().is_some_and(Workers::is_full) {
             guest.check_cancel()?;
-            match self.read_ahead(guest, restorer) {
-                Ok(Some(slice)) => self.workers.submit(slice),
-                Ok(None) => break,
-                Err(error) => self.failed = Some(error),
+            match (self.read_ahead(guest, restorer), &mut self.workers) {
+                (Ok(Some(slice)), Some(workers)) => workers.submit(slice),
+                (Ok(Some(slice)), None) => return decode(guest, &slice).map(Some),
+                (Ok(None), _) => break,
+                (Err(error), _) => self.failed = Some(error),
             }
         }
-        match (self.workers.next(guest), &self.failed) {
+        let decoded = self.workers.as_mut().and_then(|workers| workers.next(guest));
+        match (decoded, &self.failed) {
             (Some(block), _) => block.map(Some),
             (None, Some(error)) => Err(error.clone()),
             (None, None) => Ok(None),
@@ -168,13 +174,19 @@ impl Blocks {
 
 /// The next bytes, so many of them unless the range ends before.
 fn read_up_to(reader: &mut dyn StorageReader, wanted: usize) -> Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(wanted);
+    let mut bytes = Vec::new();
     while bytes.len() < wanted {
         let chunk = reader.read(u32::try_from(wanted - bytes.len()).unwrap_or(u32::MAX))?;
         if chunk.is_empty() {
             break;
         }
-        bytes.extend_from_slice(&chunk);
+        if bytes.is_empty() {
+            // Mostly all of it.
+            bytes = chunk;
+        } else {
+            bytes.reserve_exact(wanted.saturating_sub(bytes.len()));
+            bytes.extend_from_slice(&chunk);
+        }
     }
     Ok(bytes)
 }
@@ -198,7 +210,7 @@ impl SnapshotReader {
                 guest.call(|persist, store| persist.persist_snapshot_snapshots().restorer().call_metadata(store, restorer).map(Ok))?;
             let metadata = SnapshotMetadata::from(metadata);
             let blocks = Blocks::start(&mut guest, restorer, metadata.compressed_size)?;
-            Ok((restorer, metadata, blocks.map_or(Output::Inline, Output::Blocks)))
+            Ok((restorer, metadata, blocks.map_or(Output::Whole, Output::Blocks)))
         };
         match open() {
             Ok((restorer, metadata, output)) => {
@@ -277,7 +289,7 @@ impl Output {
         match self {
             Self::Ended => Some(Ok(None)),
             Self::Failed(error) => Some(Err(error.clone())),
-            Self::Inline | Self::Blocks(_) => None,
+            Self::Whole | Self::Blocks(_) => None,
         }
     }
 }

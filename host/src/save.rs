@@ -1,5 +1,6 @@
 //! Saving a state piece by piece.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -11,17 +12,17 @@ use wasmtime::component::ResourceAny;
 use crate::bindings::snapshots as wit;
 use crate::error::{ErrorCode, PersistError, Result};
 use crate::guest::{Guest, log};
-use crate::metadata::{SnapshotMetadata, SnapshotOptions};
+use crate::metadata::{Codec, SnapshotMetadata, SnapshotOptions};
 use crate::parallel::Workers;
 use crate::process::OfProcess;
 
-/// State that goes into the component in one call, at most: a block.
+/// State that goes into the component in one call, at most.
 const CHUNK: usize = 1 << 20;
 
-/// A state of more bytes than these is encoded by workers while this thread
-/// hashes it, even if it is a single block. By measurement: below it, a thread
-/// and an instance more cost what they save.
-const WORTH_WORKERS: usize = 256 << 10;
+/// A state of more bytes than these goes through the component in blocks, which
+/// are hashed here, and encoded by workers meanwhile, even if it is a single block.
+/// By measurement: below it, a thread and an instance more cost what they save.
+const WORTH_BLOCKS: usize = 256 << 10;
 
 /// A snapshot being written. Dropped without [`commit`](Self::commit), it
 /// leaves nothing behind.
@@ -37,16 +38,19 @@ enum Input {
     /// The first block is not full yet. Holds it, and what the whole state has
     /// at most, if that is known.
     Undecided(Vec<u8>, Option<u64>),
-    /// As it is: the component cuts and encodes it.
-    Inline,
-    /// In blocks that workers have encoded.
-    Blocks(Blocks),
+    /// As it is: the component cuts, encodes and hashes it. There is little.
+    Whole,
+    /// In blocks that this instance encodes. Holds what does not fill one yet.
+    Blocks(Vec<u8>),
+    /// In blocks that workers encode.
+    Workers(Parallel),
     Failed(PersistError),
 }
 
-struct Blocks {
+struct Parallel {
     workers: Workers<Block, wit::EncodedBlock>,
-    block: Vec<u8>,
+    /// What does not fill a block yet.
+    begun: Vec<u8>,
     /// What the workers have, or had, and is not hashed yet.
     unhashed: VecDeque<Arc<Vec<u8>>>,
 }
@@ -57,9 +61,38 @@ struct Block {
     plain: Arc<Vec<u8>>,
 }
 
-fn encode(guest: &mut Guest, block: &Block) -> Result<wit::EncodedBlock> {
-    let wit::Encoding { codec, level, .. } = block.encoding;
-    guest.call(|persist, store| persist.persist_snapshot_blocks().call_encode(store, codec, level, &block.plain))
+/// Has a block compressed, and hashes here, where the processor's own instructions
+/// can be used.
+fn encode(guest: &mut Guest, encoding: wit::Encoding, plain: &[u8]) -> Result<wit::EncodedBlock> {
+    let wit::Encoding { codec, level, .. } = encoding;
+    let frame = guest.call(|persist, store| persist.persist_snapshot_blocks().call_encode_frame(store, codec, level, plain))?;
+    Ok(wit::EncodedBlock {
+        length: u32::try_from(plain.len()).unwrap_or(u32::MAX),
+        crc32: if Codec::from(codec) == Codec::Gzip { crc32fast::hash(plain) } else { 0 },
+        hash: Sha256::digest(&frame).to_vec(),
+        frame,
+    })
+}
+
+/// Cuts state into blocks of this size, those that are full. `begun` is what is left
+/// of the state before, and then of this one.
+fn cut<'a>(begun: &mut Vec<u8>, mut state: &'a [u8], size: usize, mut full: impl FnMut(Cow<'a, [u8]>) -> Result<()>) -> Result<()> {
+    while !state.is_empty() {
+        if begun.is_empty()
+            && let Some((block, rest)) = state.split_at_checked(size)
+        {
+            full(Cow::Borrowed(block))?;
+            state = rest;
+            continue;
+        }
+        let (now, rest) = state.split_at(state.len().min(size - begun.len()));
+        begun.extend_from_slice(now);
+        if begun.len() == size {
+            full(Cow::Owned(std::mem::replace(begun, Vec::with_capacity(size))))?;
+        }
+        state = rest;
+    }
+    Ok(())
 }
 
 /// The component's side of a save.
@@ -91,9 +124,16 @@ impl Saver {
         self.content_hash.update(state);
     }
 
+    /// Encodes a block in the saver's own instance, and appends it.
+    fn encode(&mut self, plain: &[u8]) -> Result<()> {
+        self.hash(plain);
+        let block = encode(&mut self.guest, self.encoding, plain)?;
+        self.append(&block)
+    }
+
     fn append(&mut self, block: &wit::EncodedBlock) -> Result<()> {
         let handle = self.handle;
-        self.guest.call(|persist, store| persist.persist_snapshot_snapshots().saver().call_append(store, handle, block))
+        self.guest.call(|persist, store| persist.persist_snapshot_snapshots().saver().call_append_hashed(store, handle, block))
     }
 
     fn commit(&mut self) -> Result<SnapshotMetadata> {
@@ -105,20 +145,13 @@ impl Saver {
     }
 }
 
-impl Blocks {
+impl Parallel {
     /// Takes state; what is full goes to the workers, and what they have done
     /// into the snapshot, also while the next state is long in coming.
-    fn write(&mut self, mut state: &[u8], saver: &mut Saver) -> Result<()> {
-        let size = saver.block_size();
-        while !state.is_empty() {
-            let (now, rest) = state.split_at(state.len().min(size - self.block.len()));
-            self.block.extend_from_slice(now);
-            if self.block.len() == size {
-                let plain = std::mem::replace(&mut self.block, Vec::with_capacity(size));
-                self.submit(plain, saver)?;
-            }
-            state = rest;
-        }
+    fn write(&mut self, state: &[u8], saver: &mut Saver) -> Result<()> {
+        let mut begun = std::mem::take(&mut self.begun);
+        cut(&mut begun, state, saver.block_size(), |block| self.submit(block.into_owned(), saver))?;
+        self.begun = begun;
         while self.hash(saver) {}
         self.append_ready(saver)
     }
@@ -162,7 +195,7 @@ impl Blocks {
     }
 
     fn finish(mut self, saver: &mut Saver) -> Result<()> {
-        let last = std::mem::take(&mut self.block);
+        let last = std::mem::take(&mut self.begun);
         if !last.is_empty() {
             self.submit(last, saver)?;
         }
@@ -198,8 +231,8 @@ impl SnapshotWriter {
             }
         };
         let saver = Saver { guest, handle, content_hash: Sha256::new(), encoding, location, began };
-        let is_small = size_hint.is_some_and(|size| size <= WORTH_WORKERS as u64);
-        let input = if is_small { Input::Inline } else { Input::Undecided(Vec::new(), size_hint) };
+        let is_small = size_hint.is_some_and(|size| size <= WORTH_BLOCKS as u64);
+        let input = if is_small { Input::Whole } else { Input::Undecided(Vec::new(), size_hint) };
         Ok(Self(OfProcess::new(Writing { input, saver })))
     }
 
@@ -233,8 +266,9 @@ impl Writing {
             self.decide(&first, size)?;
         }
         match &mut self.input {
-            Input::Inline | Input::Undecided(..) => self.saver.write(state),
-            Input::Blocks(blocks) => blocks.write(state, &mut self.saver),
+            Input::Whole | Input::Undecided(..) => self.saver.write(state),
+            Input::Blocks(begun) => cut(begun, state, self.saver.block_size(), |block| self.saver.encode(&block)),
+            Input::Workers(parallel) => parallel.write(state, &mut self.saver),
             Input::Failed(error) => Err(error.clone()),
         }
     }
@@ -242,9 +276,10 @@ impl Writing {
     /// Gets workers for a state that begins like this, or goes on without.
     fn decide(&mut self, first: &[u8], size: Option<u64>) -> Result<()> {
         let blocks = size.map_or(usize::MAX, |size| usize::try_from(size).unwrap_or(usize::MAX).div_ceil(self.saver.block_size()));
+        let encode = |guest: &mut Guest, block: &Block| encode(guest, block.encoding, &block.plain);
         self.input = match self.saver.guest.workers(blocks, encode) {
-            Some(workers) => Input::Blocks(Blocks { workers, block: Vec::new(), unhashed: VecDeque::new() }),
-            None => Input::Inline,
+            Some(workers) => Input::Workers(Parallel { workers, begun: Vec::new(), unhashed: VecDeque::new() }),
+            None => Input::Blocks(Vec::new()),
         };
         self.write(first)
     }
@@ -253,11 +288,13 @@ impl Writing {
         let mut written = Ok(());
         if let Input::Undecided(all, _) = &mut self.input {
             let all = std::mem::take(all);
-            written = if all.len() > WORTH_WORKERS { self.decide(&all, Some(all.len() as u64)) } else { self.saver.write(&all) };
+            written = if all.len() > WORTH_BLOCKS { self.decide(&all, Some(all.len() as u64)) } else { self.saver.write(&all) };
         }
-        let written = written.and_then(|()| match std::mem::replace(&mut self.input, Input::Inline) {
-            Input::Undecided(..) | Input::Inline => Ok(()),
-            Input::Blocks(blocks) => blocks.finish(&mut self.saver),
+        let written = written.and_then(|()| match std::mem::replace(&mut self.input, Input::Whole) {
+            Input::Undecided(..) | Input::Whole => Ok(()),
+            Input::Blocks(last) if last.is_empty() => Ok(()),
+            Input::Blocks(last) => self.saver.encode(&last),
+            Input::Workers(parallel) => parallel.finish(&mut self.saver),
             Input::Failed(error) => Err(error),
         });
         let metadata = written.and_then(|()| self.saver.commit()).map_err(|error| self.failed(error))?;

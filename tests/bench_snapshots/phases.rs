@@ -8,51 +8,14 @@ use crate::other_host::{Objects, snapshots, start};
 use crate::table::{Table, in_turn};
 use crate::{engine, name, options};
 
-/// Bytes of state that are hashed in one call.
-const CHUNK: usize = 1 << 20;
-
-/// A part, in seconds: in the sandbox, and natively.
-type Part = (f64, f64);
-
-fn row(table: &mut Table, what: String, (sandboxed, native): Part, bytes: usize) {
-    let rate = |seconds: f64| bytes as f64 / 1e6 / seconds;
-    let detail = format!("{:.0} MB/s; natively {:.1} ms, {:.0} MB/s", rate(sandboxed), native * 1e3, rate(native));
-    table.add(format!("  {what}: ms"), sandboxed * 1e3, None, detail);
-}
-
-/// The SHA-256 of a state, which is one chain.
-fn hashing(state: &[u8]) -> Part {
-    let (mut store, persist) = start(&Objects::default());
-    let snapshots = persist.persist_snapshot_snapshots();
-    let wanted = snapshots::SaveOptions {
-        agent_id: String::new(),
-        session_id: String::new(),
-        snapshot_index: 0,
-        description: None,
-        labels: Vec::new(),
-        content_type: None,
-        extra: None,
-        codec: None,
-        level: None,
-        snapshot_id: None,
-        timestamp: None,
-        precondition: snapshots::Precondition::None,
-        state_size_hint: None,
-        host_hashes: false,
-        attributes: Vec::new(),
-    };
-    let saver = snapshots.call_open_saver(&mut store, "x", &wanted).unwrap().unwrap();
-    let mut sandboxed = || {
-        for chunk in state.chunks(CHUNK) {
-            snapshots.saver().call_hash(&mut store, saver, chunk).unwrap().unwrap();
-        }
-    };
-    let [sandboxed, native] = in_turn(5, [&mut sandboxed, &mut || assert!(Sha256::digest(state).len() == 32)]);
-    (sandboxed, native)
+/// A part, in milliseconds, and how fast that is.
+fn row(table: &mut Table, what: String, seconds: f64, bytes: usize, detail: &str) {
+    let rate = bytes as f64 / 1e6 / seconds;
+    table.add(format!("  {what}: ms"), seconds * 1e3, None, format!("{rate:.0} MB/s{detail}"));
 }
 
 /// The parts that all blocks take, one after the other.
-fn blocks(table: &mut Table, codec: Codec, state: &[u8], hash_of_state: Part) {
+fn blocks(table: &mut Table, codec: Codec, state: &[u8]) {
     let (mut store, persist) = start(&Objects::default());
     let blocks = persist.persist_snapshot_blocks();
     let (theirs, ours) = match codec {
@@ -64,16 +27,19 @@ fn blocks(table: &mut Table, codec: Codec, state: &[u8], hash_of_state: Part) {
     let mut encoder = Encoder::new(ours, level).unwrap();
     let encoded: Vec<_> = state.chunks(block_size).map(|block| encoder.encode(block).unwrap()).collect();
     let stored = encoded.iter().map(|block| block.frame.len()).sum::<usize>();
-    let share = stored as f64 / state.len() as f64;
-    let hash_of_frames = (hash_of_state.0 * share, hash_of_state.1 * share);
+
+    // What the host does, in native code.
+    let mut state_alone = || assert!(Sha256::digest(state).len() == 32);
+    let mut frames_alone = || encoded.iter().for_each(|block| assert!(Sha256::digest(&block.frame).len() == 32));
+    let [hash_of_state, hash_of_frames] = in_turn(5, [&mut state_alone, &mut frames_alone]);
+
     let mut sandboxed = || {
         for block in state.chunks(block_size) {
-            drop(blocks.call_encode(&mut store, theirs, level, block).unwrap().unwrap());
+            drop(blocks.call_encode_frame(&mut store, theirs, level, block).unwrap().unwrap());
         }
     };
-    let mut natively = || state.chunks(block_size).for_each(|block| drop(encoder.encode(block).unwrap()));
-    let [sandboxed, native] = in_turn(3, [&mut sandboxed, &mut natively]);
-    let compressing = (sandboxed - hash_of_frames.0, native - hash_of_frames.1);
+    let mut natively = || state.chunks(block_size).for_each(|block| drop(encoder.encode_frame(block).unwrap()));
+    let compressing = in_turn(3, [&mut sandboxed, &mut natively]);
 
     let refs: Vec<_> = encoded
         .iter()
@@ -105,13 +71,16 @@ fn blocks(table: &mut Table, codec: Codec, state: &[u8], hash_of_state: Part) {
         .collect();
     let mut sandboxed = || {
         for (block, encoded) in their_refs.iter().zip(&encoded) {
-            drop(blocks.call_decode(&mut store, block, &encoded.frame).unwrap().unwrap());
+            drop(blocks.call_decode_hashed(&mut store, block, &encoded.frame, &encoded.hash).unwrap().unwrap());
         }
     };
     let (mut decoder, mut out) = (Decoder::default(), Vec::new());
-    let mut natively = || refs.iter().zip(&encoded).for_each(|(block, encoded)| decoder.decode(block, &encoded.frame, &mut out).unwrap());
-    let [sandboxed, native] = in_turn(5, [&mut sandboxed, &mut natively]);
-    let decompressing = (sandboxed - hash_of_frames.0, native - hash_of_frames.1);
+    let mut natively = || {
+        for (block, encoded) in refs.iter().zip(&encoded) {
+            decoder.decode_hashed(block, &encoded.frame, encoded.hash, &mut out).unwrap();
+        }
+    };
+    let decompressing = in_turn(5, [&mut sandboxed, &mut natively]);
 
     let whole = engine(1);
     let folder = tempfile::tempdir().unwrap();
@@ -125,25 +94,29 @@ fn blocks(table: &mut Table, codec: Codec, state: &[u8], hash_of_state: Part) {
     let [restore] = in_turn(9, [&mut || drop(whole.restore("x").unwrap())]);
 
     let codec = name(codec);
-    row(table, format!("{codec} save, SHA-256 of the state"), hash_of_state, state.len());
-    row(table, format!("{codec} save, compressing"), compressing, state.len());
-    row(table, format!("{codec} save, SHA-256 of the frames"), hash_of_frames, stored);
-    let parts = hash_of_state.0 + compressing.0 + hash_of_frames.0;
+    let natively =
+        |[_, natively]: [f64; 2]| format!("; natively {:.1} ms, {:.0} MB/s", natively * 1e3, state.len() as f64 / 1e6 / natively);
+    row(table, format!("{codec} save, SHA-256 of the state"), hash_of_state, state.len(), "");
+    row(table, format!("{codec} save, compressing"), compressing[0], state.len(), &natively(compressing));
+    row(table, format!("{codec} save, SHA-256 of the frames"), hash_of_frames, stored, "");
+    let hashing = hash_of_state + hash_of_frames;
     let mut add = |what: &str, seconds: f64, detail: String| table.add(format!("  {codec} {what}: ms"), seconds * 1e3, None, detail);
-    add("save, the rest (copies, instance, table)", in_memory - parts, format!("{:.1} ms in all, into memory", in_memory * 1e3));
+    let rest = in_memory - compressing[0] - hashing;
+    add("save, the rest (copies, instance, table, CRC-32)", rest, format!("{:.1} ms in all, into memory", in_memory * 1e3));
     add("save, writing a file", without_sync - in_memory, String::new());
     add("save, fsync of file and folder", with_sync - without_sync, String::new());
-    row(table, format!("{codec} restore, SHA-256 of the frames"), hash_of_frames, stored);
-    row(table, format!("{codec} restore, decompressing"), decompressing, state.len());
-    let rest = restore - hash_of_frames.0 - decompressing.0;
-    table.add(format!("  {codec} restore, the rest: ms"), rest * 1e3, None, format!("{:.1} ms in all, from memory", restore * 1e3));
+    row(table, format!("{codec} restore, SHA-256 of the frames"), hash_of_frames, stored, "");
+    row(table, format!("{codec} restore, decompressing"), decompressing[0], state.len(), &natively(decompressing));
+    row(table, format!("{codec} restore, SHA-256 of the state"), hash_of_state, state.len(), "");
+    let rest = restore - decompressing[0] - hashing;
+    let detail = format!("{:.1} ms in all, from memory", restore * 1e3);
+    table.add(format!("  {codec} restore, the rest (copies, instance, CRC-32): ms"), rest * 1e3, None, detail);
 }
 
 /// Everything that a save and a restore do, with one worker.
 pub(crate) fn phases(table: &mut Table, state: &[u8]) {
-    let hash = hashing(state);
     for codec in [Codec::Gzip, Codec::Zstd] {
-        blocks(table, codec, state, hash);
+        blocks(table, codec, state);
     }
 }
 

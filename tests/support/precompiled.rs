@@ -24,6 +24,7 @@ pub(crate) fn precompiled(wasm: &[u8]) -> Vec<u8> {
     let precompiler = precompile::Precompiler::new(built::workspace(), built::target(), None).expect("it builds");
     // The compiler and its settings are part of it.
     let mut hash = Sha256::new_with_prefix(fs::read(precompiler.program()).expect("the compiler"));
+    hash.update(precompiler.baseline());
     hash.update(wasm);
     let name: String = hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     let kept = folder.join(format!("{name}.cwasm"));
@@ -31,7 +32,7 @@ pub(crate) fn precompiled(wasm: &[u8]) -> Vec<u8> {
         let unfinished = tempfile::tempdir_in(&folder).expect("a folder");
         let (component, compiled) = (unfinished.path().join("component.wasm"), unfinished.path().join("compiled"));
         fs::write(&component, wasm).expect("it is written");
-        precompiler.compile(&component, &compiled, "baseline", "many").expect("it compiles");
+        precompiler.compile(&component, &compiled, precompiler.baseline(), "many").expect("it compiles");
         fs::rename(compiled, &kept).expect("it is kept");
     }
     fs::read(kept).expect("it is there")

@@ -15,6 +15,10 @@ pub(crate) const PROFILE: &str = "compiler";
 /// Names a `persist-precompile` that is there already.
 pub(crate) const PREBUILT: &str = "PERSIST_PRECOMPILE";
 
+/// What x86-64 has at least where a component is compiled for it: processors from
+/// 2009 on. Without SSSE3 and SSE4.1, SIMD of the component would be calls.
+const X86_64_BASELINE: &str = "x86-64-v2";
+
 /// Compiles components for one kind of machine.
 pub(crate) struct Precompiler {
     program: PathBuf,
@@ -58,6 +62,12 @@ impl Precompiler {
     #[allow(dead_code, reason = "not every user of this file asks")]
     pub(crate) fn program(&self) -> &Path {
         &self.program
+    }
+
+    /// What every processor of the target has that a component may run on.
+    #[allow(dead_code, reason = "not every user of this file compiles")]
+    pub(crate) fn baseline(&self) -> &'static str {
+        if self.target.starts_with("x86_64-") { X86_64_BASELINE } else { "baseline" }
     }
 
     /// Compiles a component for a processor, `baseline` or a level of Cranelift's,

@@ -188,12 +188,7 @@ impl Encoder {
 
     /// Compresses one block of at most [`MAX_BLOCK_SIZE`] bytes.
     pub fn encode(&mut self, plain: &[u8]) -> Result<EncodedBlock> {
-        let length = u32::try_from(plain.len())
-            .ok()
-            .filter(|length| *length <= MAX_BLOCK_SIZE)
-            .ok_or_else(|| Error::argument(format!("a block has at most {MAX_BLOCK_SIZE} bytes, not {}", plain.len())))?;
-        let mut frame = Vec::new();
-        self.encode_to(plain, &mut frame)?;
+        let (frame, length) = self.encode_frame(plain)?;
         Ok(EncodedBlock {
             length,
             crc32: if self.codec().needs_crc32() { crc32(0, plain) } else { 0 },
@@ -201,12 +196,24 @@ impl Encoder {
             frame,
         })
     }
+
+    /// The frame of one block of at most [`MAX_BLOCK_SIZE`] bytes, and the block's
+    /// length.
+    pub fn encode_frame(&mut self, plain: &[u8]) -> Result<(Vec<u8>, u32)> {
+        let length = u32::try_from(plain.len())
+            .ok()
+            .filter(|length| *length <= MAX_BLOCK_SIZE)
+            .ok_or_else(|| Error::argument(format!("a block has at most {MAX_BLOCK_SIZE} bytes, not {}", plain.len())))?;
+        let mut frame = Vec::new();
+        self.encode_to(plain, &mut frame)?;
+        Ok((frame, length))
+    }
 }
 
 impl EncodedBlock {
-    /// Checks what a host hands in to be appended: that it can be a block of at
-    /// most `block_size` bytes, and that the frame is the one that was encoded.
-    pub(crate) fn check(&self, block_size: u32) -> Result<()> {
+    /// Checks of what a host hands in to be appended that it can be a block of at
+    /// most `block_size` bytes.
+    pub(crate) fn check_lengths(&self, block_size: u32) -> Result<()> {
         let most = Codec::max_frame_length(self.length) as usize;
         if self.length == 0 || self.length > block_size || self.frame.is_empty() || self.frame.len() > most {
             return Err(Error::argument(format!(
@@ -215,6 +222,11 @@ impl EncodedBlock {
                 self.frame.len()
             )));
         }
+        Ok(())
+    }
+
+    /// Checks that the frame is the one that was encoded.
+    pub(crate) fn check_hash(&self) -> Result<()> {
         let found: [u8; 32] = Sha256::digest(&self.frame).into();
         if found != self.hash {
             return Err(Error::integrity("a frame was changed since it was encoded")
@@ -269,6 +281,16 @@ impl Decoder {
     /// Replaces `out` by the block. The frame is decompressed only after its
     /// hash was found right, and never beyond the block's length.
     pub fn decode(&mut self, block: &BlockRef, slice: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        self.decode_with(block, slice, |frame| Sha256::digest(frame).into(), out)
+    }
+
+    /// Decodes a block as [`decode`](Self::decode) does, whose frame was hashed
+    /// by whoever calls, and has this hash.
+    pub fn decode_hashed(&mut self, block: &BlockRef, slice: &[u8], hash: [u8; 32], out: &mut Vec<u8>) -> Result<()> {
+        self.decode_with(block, slice, |_| hash, out)
+    }
+
+    fn decode_with(&mut self, block: &BlockRef, slice: &[u8], hash: impl FnOnce(&[u8]) -> [u8; 32], out: &mut Vec<u8>) -> Result<()> {
         let end = block.offset.saturating_add(block.slice_length() as u64);
         let wrong = |what: &str| Error::integrity(format!("{what}, in bytes {} to {end}", block.offset));
         if slice.len() < block.slice_length() {
@@ -285,7 +307,7 @@ impl Decoder {
         if suffix != block.suffix {
             return Err(wrong("the checksum behind the last frame was changed"));
         }
-        let found: [u8; 32] = Sha256::digest(frame).into();
+        let found = hash(frame);
         if found != block.hash {
             return Err(wrong("a frame was changed")
                 .with("expected", crate::hash::hex(&block.hash))

@@ -235,6 +235,10 @@ impl wit::GuestSaver for Handle {
         Ok(())
     }
 
+    fn append_hashed(&self, block: wit::EncodedBlock) -> Result<(), wit::Error> {
+        self.append(block)
+    }
+
     fn set_content_hash(&self, _: Vec<u8>) -> Result<(), wit::Error> {
         behave(&self.key);
         Ok(())
@@ -400,8 +404,16 @@ impl blocks::Guest for Hostile {
         Ok(wit::EncodedBlock { frame: Vec::new(), length: u32::MAX, crc32: 0, hash: vec![0; 1000] })
     }
 
+    fn encode_frame(codec: wit::Codec, level: i32, plain: Vec<u8>) -> Result<Vec<u8>, wit::Error> {
+        Self::encode(codec, level, plain).map(|block| block.frame)
+    }
+
     fn decode(_: wit::BlockRef, slice: Vec<u8>) -> Result<Vec<u8>, wit::Error> {
         behave(&String::from_utf8_lossy(&slice));
         if slice.starts_with(b".") { Ok(slice) } else { Err(refused()) }
+    }
+
+    fn decode_hashed(block: wit::BlockRef, slice: Vec<u8>, _: Vec<u8>) -> Result<Vec<u8>, wit::Error> {
+        Self::decode(block, slice)
     }
 }
