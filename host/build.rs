@@ -32,7 +32,7 @@ fn component(workspace: &Path, target_dir: &Path) -> Result<PathBuf, String> {
     }
     // Not in full: clones that share a target folder are one package to cargo,
     // and each has to look at its own sources.
-    for source in ["guest/src", "guest/Cargo.toml", "wit", "Cargo.toml", "Cargo.lock", "xtask/src/component.rs"] {
+    for source in ["guest/src", "guest/Cargo.toml", "wit", "xtask/src/component.rs"] {
         println!("cargo::rerun-if-changed=../{source}");
     }
     component::build(workspace, &target_dir.join("component"))
@@ -41,7 +41,10 @@ fn component(workspace: &Path, target_dir: &Path) -> Result<PathBuf, String> {
 /// Compiles the component for each kind of processor. `src/image.rs` knows the names.
 fn compile(workspace: &Path, target_dir: &Path, component: &Path, out: &Path) -> Result<(), String> {
     let variable = |name: &str| env::var(name).map_err(|error| format!("{name}: {error}"));
-    for source in ["components/precompile", "host/src/code.rs", "xtask/src/precompile.rs"] {
+    println!("cargo::rerun-if-env-changed={}", precompile::PREBUILT);
+    // The version of wasmtime is in the lock file.
+    for source in ["components/precompile", "host/src/code.rs", "xtask/src/precompile.rs", "xtask/src/exit.rs", "Cargo.toml", "Cargo.lock"]
+    {
         println!("cargo::rerun-if-changed=../{source}");
     }
     let precompiler = Precompiler::new(workspace, target_dir, Some(&variable("TARGET")?))?;

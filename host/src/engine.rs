@@ -83,8 +83,8 @@ impl Engine {
     /// The parent's engine, its writers and its readers refuse to work in the
     /// child, with `Configuration`. Dropped there, they leave what they have to
     /// the parent, which goes on with it. A fork waits until no other thread loads
-    /// code, half a second at most; one at the very moment in which another thread drops the
-    /// last engine may find wasmtime's own lock held.
+    /// code, half a second at most. If it then still does, or drops the last engine at
+    /// this very moment, the child may find wasmtime's own lock held.
     ///
     /// # Errors
     /// As [`EngineBuilder::build`].

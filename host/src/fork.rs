@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
+use crate::process::PerProcess;
+
 /// Held while code is loaded, and during a fork.
-static LOADING: Mutex<()> = Mutex::new(());
+static LOADING: PerProcess<Mutex<()>> = PerProcess::new(Mutex::default);
 
 /// How long a fork waits: many times what loading takes. Who loads may wait itself
 /// for what the forking thread has, as for the interpreter of Python to log.
@@ -30,19 +32,24 @@ pub(crate) fn is_child() -> bool {
 /// No fork happens until the result is dropped.
 pub(crate) fn hold_off() -> MutexGuard<'static, ()> {
     static IS_REGISTERED: AtomicBool = AtomicBool::new(false);
-    if !IS_REGISTERED.swap(true, Ordering::AcqRel) {
+    if !IS_REGISTERED.load(Ordering::Acquire) {
+        // Twice, where two threads come at once, does no harm.
         // SAFETY: the two are functions without arguments that never unwind, and
         // stay for as long as the program does. That there is no memory for them
         // leaves all as it would be without.
         unsafe { libc::pthread_atfork(Some(before), Some(after), Some(after)) };
+        IS_REGISTERED.store(true, Ordering::Release);
     }
-    LOADING.lock().unwrap_or_else(PoisonError::into_inner)
+    LOADING.get().lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 extern "C" fn before() {
+    if FORKING.try_with(|forking| forking.borrow().is_some()).unwrap_or(false) {
+        return;
+    }
     let began = Instant::now();
     let held = loop {
-        match LOADING.try_lock() {
+        match LOADING.get().try_lock() {
             Ok(held) => break Some(held),
             Err(TryLockError::Poisoned(held)) => break Some(held.into_inner()),
             Err(TryLockError::WouldBlock) if began.elapsed() > PATIENCE => break None,
@@ -56,4 +63,51 @@ extern "C" fn before() {
 /// In the parent and in the child, on the thread that forked.
 extern "C" fn after() {
     let _ = FORKING.try_with(|forking| drop(forking.borrow_mut().take()));
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
+    use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+    use nix::unistd::{ForkResult, fork};
+
+    use super::*;
+
+    #[test]
+    fn a_child_loads_even_if_a_thread_of_its_parent_was_loading_for_ever() {
+        let (loads, is_loading) = mpsc::channel();
+        let (end, ends) = mpsc::channel::<()>();
+        let loading = thread::spawn(move || {
+            let held = hold_off();
+            loads.send(()).unwrap();
+            let _ = ends.recv();
+            drop(held);
+        });
+        is_loading.recv().unwrap();
+        // SAFETY: the child takes a lock that is its own, and ends.
+        let child = match unsafe { fork() }.unwrap() {
+            ForkResult::Child => {
+                drop(hold_off());
+                // SAFETY: nothing of the parent's is cleaned up.
+                unsafe { libc::_exit(7) }
+            }
+            ForkResult::Parent { child } => child,
+        };
+        let began = Instant::now();
+        let ended = loop {
+            match waitpid(child, Some(WaitPidFlag::WNOHANG)).unwrap() {
+                WaitStatus::StillAlive if began.elapsed() < Duration::from_secs(20) => thread::sleep(Duration::from_millis(5)),
+                status => break status,
+            }
+        };
+        if ended == WaitStatus::StillAlive {
+            let _ = nix::sys::signal::kill(child, nix::sys::signal::SIGKILL);
+        }
+        assert_eq!(ended, WaitStatus::Exited(child, 7));
+        end.send(()).unwrap();
+        loading.join().unwrap();
+    }
 }

@@ -2,6 +2,8 @@
 //! copy of the memory, but none of the threads: what they were holding is held
 //! for ever, and files that are being written are the parent's.
 
+use std::sync::atomic::{AtomicPtr, Ordering};
+
 use crate::error::{ErrorCode, PersistError, Result};
 
 /// A process.
@@ -27,6 +29,41 @@ impl Process {
         }
         Err(PersistError::new(ErrorCode::InvalidArgument, "it was opened before this process was forked off, and is its parent's")
             .hint("open it anew in this process; an engine, with after_fork"))
+    }
+}
+
+/// A value of which each process has its own. A child that is forked off begins with
+/// a new one: a lock of its parent may be held by a thread that is not there.
+pub(crate) struct PerProcess<T: 'static> {
+    current: AtomicPtr<(Process, T)>,
+    make: fn() -> T,
+}
+
+impl<T: Send + Sync> PerProcess<T> {
+    pub(crate) const fn new(make: fn() -> T) -> Self {
+        Self { current: AtomicPtr::new(std::ptr::null_mut()), make }
+    }
+
+    /// That of this process.
+    pub(crate) fn get(&'static self) -> &'static T {
+        let mut found = self.current.load(Ordering::Acquire);
+        loop {
+            // SAFETY: it is null, or what was leaked below, and is shared from then on.
+            if let Some((process, value)) = unsafe { found.as_ref() }
+                && process.is_this()
+            {
+                return value;
+            }
+            let new = Box::into_raw(Box::new((Process::this(), (self.make)())));
+            match self.current.compare_exchange(found, new, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => found = new,
+                Err(other) => {
+                    // SAFETY: it was made just above, and nobody else has it.
+                    drop(unsafe { Box::from_raw(new) });
+                    found = other;
+                }
+            }
+        }
     }
 }
 

@@ -2,9 +2,8 @@
 //! it. That of the built-in component is made once for a process: all engines share
 //! it, and with it the addresses that are reserved for instances.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, TryLockError, Weak};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
 
 use wasmtime::Config;
 use wasmtime::component::{Component, Linker};
@@ -19,7 +18,7 @@ use crate::error::{ErrorCode, PersistError, Result};
 use crate::fork;
 use crate::image::{Image, InPlace};
 use crate::pool;
-use crate::process::Process;
+use crate::process::{PerProcess, Process};
 use crate::sandbox::{self, Limits, Sandbox};
 use crate::storage::MemoryStorage;
 
@@ -60,12 +59,26 @@ impl Addresses {
     fn image(self) -> Result<&'static Image> {
         match self {
             Self::Pool | Self::Each => Ok(Image::with_many_addresses()),
-            Self::Few => Image::with_few_addresses().ok_or_else(|| {
-                PersistError::new(ErrorCode::MemoryLimit, "the system has no addresses for the component")
-                    .hint("allow this user more of them, as with 'ulimit -v', or build with the feature few-addresses")
-            }),
+            Self::Few => Image::with_few_addresses().ok_or_else(no_addresses),
         }
     }
+}
+
+fn no_addresses() -> PersistError {
+    PersistError::new(ErrorCode::MemoryLimit, "the system has no addresses for the component")
+        .hint("allow this user more of them, as with 'ulimit -v', or use code for few: the built-in one with the feature few-addresses")
+}
+
+/// Compiled code for instances of so many addresses; none for the built-in component.
+fn bring(code: &Code, addresses: Addresses) -> Result<Option<Arc<[u8]>>> {
+    #[cfg(not(feature = "compiler"))]
+    let _ = addresses;
+    Ok(match code {
+        Code::BuiltIn => None,
+        Code::Compiled(bytes) => Some(Arc::clone(bytes)),
+        #[cfg(feature = "compiler")]
+        Code::Wasm(wasm) => Some(crate::compile::compile(&addresses.config(), wasm)?.into()),
+    })
 }
 
 /// Instances that there have to be addresses for at once: a copy has two, a listing
@@ -75,20 +88,9 @@ const INSTANCES: usize = 8;
 impl Runtime {
     /// That of the built-in component in this process.
     pub(crate) fn shared() -> Result<Arc<Self>> {
-        static SHARED: Mutex<Weak<Runtime>> = Mutex::new(Weak::new());
-        static HOLDER: AtomicU32 = AtomicU32::new(0);
-        let mut shared = loop {
-            match SHARED.try_lock() {
-                Ok(shared) => break shared,
-                Err(TryLockError::Poisoned(shared)) => break shared.into_inner(),
-                // Held by a thread of the parent, for ever.
-                Err(TryLockError::WouldBlock) if HOLDER.load(Ordering::Acquire) != std::process::id() => return Self::new(&Code::BuiltIn),
-                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_micros(100)),
-            }
-        };
-        HOLDER.store(std::process::id(), Ordering::Release);
-        // A parent's is none: what its threads were holding is held for ever.
-        if let Some(runtime) = shared.upgrade().filter(|runtime| runtime.process.is_this()) {
+        static SHARED: PerProcess<Mutex<Weak<Runtime>>> = PerProcess::new(Mutex::default);
+        let mut shared = SHARED.get().lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(runtime) = shared.upgrade() {
             return Ok(runtime);
         }
         let runtime = Self::new(&Code::BuiltIn)?;
@@ -99,16 +101,19 @@ impl Runtime {
     /// One for this code alone.
     pub(crate) fn new(code: &Code) -> Result<Arc<Self>> {
         let began = Instant::now();
-        let runtime = match Self::with(code, Addresses::Pool) {
+        let many = bring(code, Addresses::Each)?;
+        let runtime = match Self::with(many.clone(), Addresses::Pool) {
             Ok(runtime) => runtime,
             Err(error) if error.code() == ErrorCode::LimitExceeded => return Err(error),
             Err(error) => {
                 tracing::debug!(%error, "memory can't be reserved for many instances: each gets its own");
-                match Self::with(code, Addresses::Each) {
+                let with_few = || Self::with(bring(code, Addresses::Few)?, Addresses::Few);
+                match Self::with(many, Addresses::Each) {
                     Ok(runtime) if runtime.has_addresses() => runtime,
-                    Ok(_) => Self::with(code, Addresses::Few)?,
+                    // Code that is for many addresses is no use then.
+                    Ok(_) => with_few().map_err(|error| if matches!(code, Code::Compiled(_)) { no_addresses() } else { error })?,
                     // It may be code for few addresses.
-                    Err(error) => Self::with(code, Addresses::Few).map_err(|_| error)?,
+                    Err(error) => with_few().map_err(|_| error)?,
                 }
             }
         };
@@ -116,13 +121,8 @@ impl Runtime {
         Ok(Arc::new(runtime))
     }
 
-    fn with(code: &Code, addresses: Addresses) -> Result<Self> {
-        let brought: Option<Arc<[u8]>> = match code {
-            Code::BuiltIn => None,
-            Code::Compiled(bytes) => Some(Arc::clone(bytes)),
-            #[cfg(feature = "compiler")]
-            Code::Wasm(wasm) => Some(crate::compile::compile(&addresses.config(), wasm)?.into()),
-        };
+    /// `brought` is compiled code; none for the built-in component.
+    fn with(brought: Option<Arc<[u8]>>, addresses: Addresses) -> Result<Self> {
         let no_fork = fork::hold_off();
         let loaded = match &brought {
             None => addresses.image()?.load(addresses.config()),

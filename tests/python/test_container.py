@@ -48,3 +48,60 @@ def test_it_works_without_a_home_and_under_limits(limit: str, tmp_path: Path) ->
     )
     assert (done.returncode, done.stdout) == (0, "saved and restored\n"), done.stderr
     assert len(os.listdir(tmp_path / "work")) == 20
+
+
+def in_a_process(program: str, folder: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=folder, env={}, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+NESTED = """
+import logging, os, sys
+logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
+import persist
+
+for depth in range(4):
+    persist.snapshot({"depth": depth}, f"{depth}.json.zst")
+    assert persist.restore(f"{depth}.json.zst") == {"depth": depth}
+    if child := os.fork():
+        _, status = os.waitpid(child, 0)
+        os._exit(os.waitstatus_to_exitcode(status))
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
+@pytest.mark.parametrize("limit", ["", DENIED])
+def test_children_of_children_run_the_same_code(limit: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", limit + NESTED], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(os.listdir(tmp_path)) == 4
+    assert done.stderr.count("the component is loaded") == 4
+    assert "each gets its own" not in done.stderr
+    assert "it is copied" not in done.stderr
+
+
+CALLS = """
+import sys, time
+began = time.perf_counter()
+import persist
+times = [time.perf_counter() - began]
+for number in range(10):
+    began = time.perf_counter()
+    persist.snapshot({}, f"{number}.json.zst")
+    times.append(time.perf_counter() - began)
+print(*times)
+"""
+
+
+def test_the_first_call_and_the_tenth_take_little(tmp_path: Path) -> None:
+    # The least of several, of which other work on the machine slows some down.
+    runs = [[float(taken) for taken in in_a_process(CALLS, tmp_path).split()] for _ in range(5)]
+    first, tenth = min(run[1] for run in runs), min(run[10] for run in runs)
+    assert first < 0.06, first
+    assert tenth < 0.06, tenth

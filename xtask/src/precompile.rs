@@ -34,6 +34,10 @@ impl Precompiler {
         if let Some(prebuilt) = env::var_os(PREBUILT) {
             return Ok(Self { program: prebuilt.into(), target });
         }
+        // What runs in a build's folder has it locked.
+        if env::var_os("OUT_DIR").is_some_and(|out| Path::new(&out).ancestors().nth(3).is_some_and(|built| built.ends_with(PROFILE))) {
+            return Err(format!("this build waits for itself: {PREBUILT} has to name a persist-precompile built before it"));
+        }
         let mut build = Command::new(tool("CARGO", "cargo"));
         build.current_dir(workspace).args(["build", "--locked", "--package", "persist-precompile", "--profile", PROFILE]);
         build.arg("--target-dir").arg(target_dir);
