@@ -44,13 +44,7 @@ pub(crate) fn target_is_installed() -> Result<bool, String> {
 /// has it, and it makes saving some 10 % faster, restoring 5 %.
 const FEATURES: &str = "-Ctarget-feature=+simd128";
 
-/// What a function costs that is inlined, for LLVM: of an instruction 2 and not 5, of
-/// a call 6 and not 25. In the sandbox each call looks whether its time is up. By
-/// measurement, restoring `.gz` takes 10 % less time and saving it 5 %; with less for a
-/// call, or a higher threshold in their place, the component has more than 1 MB.
-const INLINING: [&str; 2] = ["-Cllvm-args=-inline-instr-cost=2", "-Cllvm-args=-inline-call-penalty=6"];
-
-/// Flags for the compiler: the above, and no path of this machine in the
+/// Flags for the compiler: the features, and no path of this machine in the
 /// component, so that the same source gives the same bytes in every folder.
 fn flags(workspace: &Path) -> Result<OsString, String> {
     let cargo_home = env::var_os("CARGO_HOME")
@@ -82,7 +76,7 @@ fn flags(workspace: &Path) -> Result<OsString, String> {
         pairs.extend(registries.flatten().map(|registry| (registry.path(), OsStr::new("/registry").to_owned())));
     }
     // How CARGO_ENCODED_RUSTFLAGS separates flags.
-    let mut flags = OsString::from(format!("{FEATURES}\u{1f}{}", INLINING.join("\u{1f}")));
+    let mut flags = OsString::from(FEATURES);
     for (from, to) in pairs {
         flags.push("\u{1f}--remap-path-prefix=");
         flags.push(from);
