@@ -72,7 +72,7 @@ impl Demo {
 
 pub(crate) fn run() -> Result<(), String> {
     let began = Instant::now();
-    announce("Setting up and building (the first time, 5 to 10 minutes on two cores)");
+    announce("Setting up and building (the first time, 4 minutes on two cores)");
     install_target()?;
     run_command(cargo().args(["build", "--release", "--locked", "--package", "persist-host", "--bin", "persist"]).args(FEATURES))?;
     let target = target_dir()?;
