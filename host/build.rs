@@ -65,6 +65,11 @@ fn compile(workspace: &Path, target_dir: &Path, component: &Path, out: &Path) ->
 fn run() -> Result<(), String> {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=PERSIST_COMPONENT");
+    // Of a package with an optimisation level of its own cargo strips less than the
+    // profile says.
+    if env::var("PROFILE").is_ok_and(|profile| profile == "release") && env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "linux") {
+        println!("cargo::rustc-link-arg-bins=-Wl,--strip-all");
+    }
     let out = folder("OUT_DIR")?;
     let manifest = folder("CARGO_MANIFEST_DIR")?;
     let workspace = manifest.parent().ok_or("the package is not in a workspace")?;

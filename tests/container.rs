@@ -86,6 +86,14 @@ fn the_library_saves_and_restores() {
     }
 }
 
+/// With S3 and all that is on by default; with its symbols it would have 35 MB.
+#[test]
+fn the_command_is_small() {
+    let size = fs::metadata(env!("CARGO_BIN_EXE_persist")).unwrap().len();
+    println!("the command has {size} bytes");
+    assert!(size <= 26_000_000, "{size} bytes");
+}
+
 /// Built by several threads at once, engines share the addresses of one copy, which
 /// runs where it is linked.
 #[test]
