@@ -24,18 +24,12 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
     /// An error of this code, not worth retrying, about no key yet.
-    // Here and below: errors are rare, and what makes them takes no room among what
-    // works.
-    #[cold]
-    #[inline(never)]
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, retryable: false, key: None, message: message.into(), details: Vec::new() }
     }
 
     /// The same error with one more fact.
     #[must_use]
-    #[cold]
-    #[inline(never)]
     pub fn with(mut self, name: &str, value: impl fmt::Display) -> Self {
         self.details.push((name.to_owned(), value.to_string()));
         self
@@ -43,34 +37,24 @@ impl Error {
 
     /// The same error, about this key unless it already names one.
     #[must_use]
-    #[cold]
-    #[inline(never)]
     pub fn at(mut self, key: &str) -> Self {
         self.key.get_or_insert_with(|| key.to_owned());
         self
     }
 
-    #[cold]
-    #[inline(never)]
     pub(crate) fn argument(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::InvalidArgument, message)
     }
 
-    #[cold]
-    #[inline(never)]
     pub(crate) fn integrity(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::Integrity, message)
     }
 
-    #[cold]
-    #[inline(never)]
     pub(crate) fn format(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::InvalidFormat, message)
     }
 
     /// The storage said that there is more than it gives.
-    #[cold]
-    #[inline(never)]
     pub(crate) fn short_read(found: u64, expected: u64) -> Self {
         let message = format!("the storage gave {found} bytes where it has {expected}");
         Self { retryable: true, ..Self::new(ErrorCode::Io, message) }

@@ -71,10 +71,8 @@ mod tests {
     use std::sync::mpsc;
     use std::thread;
 
-    use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-    use nix::unistd::{ForkResult, fork};
-
     use super::*;
+    use crate::process::child;
 
     #[test]
     fn a_child_loads_even_if_a_thread_of_its_parent_was_loading_for_ever() {
@@ -87,26 +85,7 @@ mod tests {
             drop(held);
         });
         is_loading.recv().unwrap();
-        // SAFETY: the child takes a lock that is its own, and ends.
-        let child = match unsafe { fork() }.unwrap() {
-            ForkResult::Child => {
-                drop(hold_off());
-                // SAFETY: nothing of the parent's is cleaned up.
-                unsafe { libc::_exit(7) }
-            }
-            ForkResult::Parent { child } => child,
-        };
-        let began = Instant::now();
-        let ended = loop {
-            match waitpid(child, Some(WaitPidFlag::WNOHANG)).unwrap() {
-                WaitStatus::StillAlive if began.elapsed() < Duration::from_secs(20) => thread::sleep(Duration::from_millis(5)),
-                status => break status,
-            }
-        };
-        if ended == WaitStatus::StillAlive {
-            let _ = nix::sys::signal::kill(child, nix::sys::signal::SIGKILL);
-        }
-        assert_eq!(ended, WaitStatus::Exited(child, 7));
+        assert!(child::ends(|| drop(hold_off())));
         end.send(()).unwrap();
         loading.join().unwrap();
     }

@@ -102,3 +102,41 @@ impl<T> Drop for OfProcess<T> {
         }
     }
 }
+
+/// Children that tests fork off.
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+pub(crate) mod child {
+    use std::time::{Duration, Instant};
+
+    use nix::sys::signal::{Signal, kill};
+    use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+    use nix::unistd::{ForkResult, fork};
+
+    /// Whether a child that runs this comes to its end, and does not wait for ever.
+    pub(crate) fn ends(run: impl FnOnce()) -> bool {
+        const DONE: i32 = 7;
+        // SAFETY: of what the child runs nothing needs a thread of its parent; that is
+        // what is tested. It ends without cleaning up what is the parent's.
+        let child = match unsafe { fork() }.unwrap() {
+            ForkResult::Child => {
+                run();
+                // SAFETY: it ends the process.
+                unsafe { libc::_exit(DONE) }
+            }
+            ForkResult::Parent { child } => child,
+        };
+        let began = Instant::now();
+        loop {
+            match waitpid(child, Some(WaitPidFlag::WNOHANG)).unwrap() {
+                WaitStatus::StillAlive if began.elapsed() < Duration::from_secs(20) => std::thread::sleep(Duration::from_millis(5)),
+                WaitStatus::StillAlive => {
+                    kill(child, Signal::SIGKILL).unwrap();
+                    waitpid(child, None).unwrap();
+                    return false;
+                }
+                status => return status == WaitStatus::Exited(child, DONE),
+            }
+        }
+    }
+}

@@ -75,9 +75,9 @@ fn flags(workspace: &Path) -> Result<OsString, String> {
     if let Ok(registries) = fs::read_dir(registries) {
         pairs.extend(registries.flatten().map(|registry| (registry.path(), OsStr::new("/registry").to_owned())));
     }
-    // How CARGO_ENCODED_RUSTFLAGS separates flags.
     let mut flags = OsString::from(FEATURES);
     for (from, to) in pairs {
+        // How CARGO_ENCODED_RUSTFLAGS separates flags.
         flags.push("\u{1f}--remap-path-prefix=");
         flags.push(from);
         flags.push("=");

@@ -2,17 +2,18 @@
 //! asked first, for all of them.
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::sync::OnceCell;
 
 use super::conditions::Kind;
+use crate::process::PerProcess;
 
-/// By process, endpoint (empty for AWS itself), and bucket. What was being found out
-/// at a fork is never known in the child.
-type Buckets = HashMap<(u32, String, String), Arc<Known>>;
+/// By endpoint (empty for AWS itself), and bucket.
+type Buckets = HashMap<(String, String), Arc<Known>>;
 
-static BUCKETS: LazyLock<Mutex<Buckets>> = LazyLock::new(Mutex::default);
+/// What was being found out at a fork is never known in the child.
+static BUCKETS: PerProcess<Mutex<Buckets>> = PerProcess::new(Mutex::default);
 
 /// What was learnt of a bucket's service.
 #[derive(Debug, Default)]
@@ -27,8 +28,8 @@ pub(super) struct Known {
 impl Known {
     /// Of the bucket at an endpoint.
     pub(super) fn of(endpoint: &str, bucket: &str) -> Arc<Self> {
-        let mut buckets = BUCKETS.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(buckets.entry((std::process::id(), endpoint.to_owned(), bucket.to_owned())).or_default())
+        let mut buckets = BUCKETS.get().lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(buckets.entry((endpoint.to_owned(), bucket.to_owned())).or_default())
     }
 
     /// Whether a condition is kept, to be found out by the first who asks.
@@ -41,5 +42,17 @@ impl Known {
     pub(super) fn is_ignored(&self, if_match: bool) -> bool {
         let conditions = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
         conditions.iter().any(|(kind, is_kept)| kind.if_match == if_match && is_kept.get() == Some(&false))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::child;
+
+    #[test]
+    fn a_child_knows_buckets_although_a_thread_of_its_parent_has_the_table() {
+        let _held = BUCKETS.get().lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(child::ends(|| drop(Known::of("", "bucket"))));
     }
 }
