@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::component::printed;
 use crate::demo::FEATURES;
-use crate::shell::{WITHOUT_COMPILER, cargo};
+use crate::shell::{WITH_COMPILER, WITHOUT_COMPILER, cargo};
 
 /// The packages of a build for the most usual machine, each with its features. One
 /// that macros or build scripts want too may be there twice.
@@ -34,5 +34,19 @@ fn every_package_is_compiled_once() -> Result<(), String> {
             "{what} has packages with fewer features than the tests: name these in workspace-hack/Cargo.toml: {missing:?}"
         );
     }
+    Ok(())
+}
+
+#[test]
+fn the_compiler_is_compiled_once() -> Result<(), String> {
+    let of_tests = packages(&WITH_COMPILER, "normal,build,dev")?;
+    let alone = packages(&["--package", "persist-precompile"], "normal,build")?;
+    assert!(alone.len() > 100, "{} packages", alone.len());
+    // What runs components has more of wasmtime than what compiles them.
+    let is_own = |package: &str| {
+        ["wasmtime ", "wasmtime-internal-component-macro ", "wasmtime-internal-wit-bindgen "].iter().any(|own| package.starts_with(own))
+    };
+    let missing: Vec<&String> = alone.difference(&of_tests).filter(|package| !is_own(package)).collect();
+    assert!(missing.is_empty(), "persist-precompile has packages with fewer features than its tests and the example: {missing:?}");
     Ok(())
 }

@@ -127,7 +127,7 @@ impl Package {
 
     /// Builds the wheel as it is published, and installs it.
     fn install(&self) -> Result<PathBuf, String> {
-        announce("Building the wheel (the first time, 5 to 10 minutes on two cores)");
+        announce("Building the wheel");
         let wheels = self.target.join("wheels");
         if wheels.exists() {
             fs::remove_dir_all(&wheels).map_err(|error| format!("{}: {error}", wheels.display()))?;

@@ -21,12 +21,15 @@ pub(crate) fn cargo() -> Command {
 /// features that has is held by `tests/features.rs`.
 pub(crate) const WITHOUT_COMPILER: [&str; 5] = ["--workspace", "--exclude", "persist-precompile", "--exclude", "persist-example-host"];
 
+/// The packages that have one.
+pub(crate) const WITH_COMPILER: [&str; 4] = ["--package", "persist-precompile", "--package", "persist-example-host"];
+
 /// A cargo for the packages that have one.
 pub(crate) fn cargo_with_compiler(command: &str) -> Result<Command, String> {
     let target = target_dir()?;
     let precompile = Precompiler::new(&workspace(), &target, None)?;
     let mut cargo = cargo();
-    cargo.args([command, "--locked", "--profile", PROFILE, "--package", "persist-precompile", "--package", "persist-example-host"]);
+    cargo.args([command, "--locked", "--profile", PROFILE]).args(WITH_COMPILER);
     // It can't build what it is building itself.
     cargo.env(PREBUILT, precompile.program());
     Ok(cargo)

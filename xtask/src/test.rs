@@ -10,7 +10,7 @@ pub(crate) fn run() -> Result<(), String> {
     announce("Setting up");
     install_target()?;
 
-    announce("Building the component, the host and the tests (the first time, 5 to 10 minutes on two cores)");
+    announce("Building the component, the host and the tests (the first time, 8 minutes on two cores)");
     shell::run(cargo().args(["test", "--release", "--locked", "--no-run"]).args(WITHOUT_COMPILER))?;
 
     // With what the tests print: how much was tried, and how large things are.

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use std::{collections::BTreeMap, mem::take, thread, time::Duration};
-use wasmtime::{Config, Engine, Result, Store, StoreLimits, StoreLimitsBuilder, bail};
+use wasmtime::{Cache, Config, Engine, Result, Store, StoreLimits, StoreLimitsBuilder, bail};
 use wasmtime::component::{Component, HasSelf, Linker, Resource, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
@@ -91,9 +91,9 @@ impl storage::HostReader for Host {
 /// A compiled component, and what its instances are linked with.
 pub struct Plugin(Component, Linker<Host>);
 impl Plugin {
-    /// Compiles a component.
+    /// Compiles a component, or finds it compiled in the user's cache folder, if there is one.
     pub fn new(wasm: &[u8]) -> Result<Self> {
-        let engine = Engine::new(Config::new().epoch_interruption(true))?;
+        let engine = Engine::new(Config::new().epoch_interruption(true).cache(Cache::from_file(None).ok()))?;
         let (mut linker, clock) = (Linker::new(&engine), engine.weak());
         wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
         // Who waits does not compute, and would outwait the clock.
