@@ -1,27 +1,34 @@
 //! `persist delete`
 
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::Args;
 use persist_model::error::may_be_another_kind;
 use persist_model::{ErrorCode, PersistError, Precondition, Result, StorageLocation};
 use serde_json::json;
 
-use crate::host::Host;
-use crate::output::{Failure, Output, printable};
+use crate::Durability;
+use crate::host::{Done, Host};
+use crate::many::{Report, run as run_many};
+use crate::output::{Failure, Output, printable, worse};
+use crate::search::{Depth, find_keys, is_pattern};
+use crate::sources::{Source, Sources};
 
 /// Delete snapshots.
 ///
 /// Asks first; without a terminal to ask on, nothing is deleted unless --yes is
 /// given. Looks at each first: what is no snapshot stays unless --force is given, and
 /// so does a gzip file that may be a cut snapshot or another program's. A damaged
-/// snapshot, or one of a newer format, is deleted; of a symlink, the link. Goes on
-/// after an error; the first one decides the exit code.
+/// snapshot, or one of a newer format, is deleted if it is named; of a symlink, the
+/// link. With --recursive, folders that became empty are removed.
 #[derive(Args)]
+#[command(
+    visible_alias = "rm",
+    after_help = "Examples:\n  persist delete agents/0001.json.gz\n  persist delete agents --recursive --until 30d --dry-run"
+)]
 pub struct Arguments {
-    /// The snapshots.
-    #[arg(required = true)]
-    src: Vec<String>,
     /// Delete without asking.
     #[arg(short, long)]
     yes: bool,
@@ -29,21 +36,25 @@ pub struct Arguments {
     /// first.
     #[arg(short, long)]
     force: bool,
+    /// Say what would be deleted, and delete nothing.
+    #[arg(long)]
+    dry_run: bool,
     /// Delete only the snapshot that has this etag, where the storage can.
-    #[arg(long, value_name = "ETAG")]
+    #[arg(long, value_name = "ETAG", conflicts_with = "recursive")]
     if_match: Option<String>,
+    /// Whether to wait until the deletion of local files survives a power cut.
+    #[arg(long, value_enum, default_value = "fsync")]
+    durability: Durability,
+    #[command(flatten)]
+    sources: Sources,
 }
 
 /// Whether whoever sits at the terminal says yes.
-fn confirmed(sources: &[String]) -> Result<bool> {
+fn confirmed(what: &str) -> Result<bool> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return Err(PersistError::new(ErrorCode::InvalidArgument, "nothing was deleted: there is nobody to ask")
-            .hint("give --yes to delete without asking"));
+            .hint("give --yes to delete without asking, or --dry-run to see what would be deleted"));
     }
-    let what = match sources {
-        [one] => printable(one).into_owned(),
-        many => format!("{} snapshots", many.len()),
-    };
     eprint!("Delete {what}? [y/N] ");
     let mut answer = String::new();
     io::stderr()
@@ -55,19 +66,27 @@ fn confirmed(sources: &[String]) -> Result<bool> {
 
 /// Fails unless a snapshot is there, whole or damaged, or nothing. For a link that is
 /// to be deleted, this is the location that it leads to.
-fn check_is_snapshot(host: &impl Host, location: &StorageLocation) -> Result<()> {
-    let Err(mut error) = host.metadata(location) else { return Ok(()) };
+fn check_is_snapshot(host: &impl Host, location: &StorageLocation, sources: &Sources, source: &Source) -> Result<()> {
+    let mut error = match host.metadata(location) {
+        Ok(metadata) => return sources.check(source, &metadata),
+        Err(error) => error,
+    };
     match error.code() {
         _ if may_be_another_kind(&error) => {
             error.detail_mut().hint = Some("it was not deleted: check what it is, or give --force to delete it".to_owned());
             Err(error)
         }
+        // Which one it was, nobody can tell.
         ErrorCode::Integrity
         | ErrorCode::InvalidFormat
         | ErrorCode::UnsupportedFormat
         | ErrorCode::LimitExceeded
         | ErrorCode::NoKey
-        | ErrorCode::Untrusted => Ok(()),
+        | ErrorCode::Untrusted
+            if sources.how.filter.is_empty() =>
+        {
+            Ok(())
+        }
         // A link that leads nowhere can be deleted; for nothing, deleting has the error.
         ErrorCode::NotFound => Ok(()),
         ErrorCode::NotASnapshot | ErrorCode::WrongKind => {
@@ -82,18 +101,154 @@ fn check_is_snapshot(host: &impl Host, location: &StorageLocation) -> Result<()>
     }
 }
 
-pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Failure> {
-    if !arguments.yes && !confirmed(&arguments.src)? {
+/// What there is to delete below one folder, which is the key of its place.
+struct Batch {
+    place: StorageLocation,
+    keys: Vec<String>,
+}
+
+/// Objects that are deleted at a time: as many as S3 takes in one request.
+const BATCH: usize = 1000;
+
+/// What is found in folders and by patterns, by place.
+fn found(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(Vec<Batch>, u8), Failure> {
+    let sources = &arguments.sources;
+    let mut batches: BTreeMap<String, Batch> = BTreeMap::new();
+    let mut exit_code = 0;
+    let mut add = |folder: StorageLocation, key: String| {
+        let batch = batches.entry(folder.to_string()).or_insert_with(|| Batch { place: folder, keys: Vec::new() });
+        batch.keys.push(key);
+    };
+    let others = AtomicU64::new(0);
+    if arguments.force {
+        let depth = if sources.how.recursive { Depth::Below } else { Depth::Level };
+        for text in &sources.src {
+            let (folder, keys) = find_keys(host, text, depth)?;
+            for key in keys {
+                match key {
+                    Ok(key) => add(folder.clone(), key),
+                    Err(error) if error.code() == ErrorCode::Cancelled => return Err(error.into()),
+                    Err(error) => {
+                        output.error(&error);
+                        exit_code = worse(exit_code, error.exit_code());
+                    }
+                }
+            }
+        }
+    } else {
+        for source in sources.how.expand(host, &sources.src, &others) {
+            match source {
+                Ok(Source { found: Some(found), .. }) => {
+                    let key = found.location.key();
+                    let folder = key.strip_suffix(&found.name).unwrap_or_default();
+                    add(found.location.clone().with_key(folder), key.to_owned());
+                }
+                Ok(Source { text, found: None }) => {
+                    let location = host.locate(&text)?;
+                    check_is_snapshot(host, &host.locate_followed(&text)?, sources, &Source { text, found: None })?;
+                    add(location.clone().with_key(""), location.key().to_owned());
+                }
+                Err(error) if error.code() == ErrorCode::Cancelled => return Err(error.into()),
+                Err(error) => {
+                    output.error(&error);
+                    exit_code = worse(exit_code, error.exit_code());
+                }
+            }
+        }
+    }
+    let others = others.load(Ordering::Relaxed);
+    if others > 0 {
+        output.note(format_args!("{others} other files are no snapshots, and stay"));
+    }
+    Ok((batches.into_values().collect(), exit_code))
+}
+
+/// Deletes all that is found below folders, many at a time.
+fn delete_found(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Failure> {
+    let (batches, mut exit_code) = found(arguments, host, output)?;
+    let count: usize = batches.iter().map(|batch| batch.keys.len()).sum();
+    let location = |batch: &Batch, key: &str| host.written(&batch.place.clone().with_key(key));
+    if arguments.dry_run {
+        for batch in &batches {
+            for key in &batch.keys {
+                let location = location(batch, key)?;
+                let object = json!({"location": location, "deleted": false});
+                output.result(&object, format_args!("would delete {}", printable(&location)))?;
+            }
+        }
+        output.note(format_args!("{count} would be deleted"));
+        return if exit_code == 0 { Ok(()) } else { Err(Failure::Reported(exit_code)) };
+    }
+    if count > 0 && !arguments.yes && !confirmed(&format!("{count} snapshots"))? {
         output.note("nothing was deleted");
         return Err(Failure::Reported(1));
     }
-    let precondition = arguments.if_match.clone().map_or(Precondition::None, Precondition::IfMatch);
-    output.for_each(&arguments.src, |src| {
-        let location = host.locate(src)?;
-        if !arguments.force {
-            check_is_snapshot(host, &host.locate_followed(src)?)?;
+    let mut progress = host.total_progress(output, "deleting");
+    let (mut deleted, mut failed) = (0_u64, 0_u64);
+    for batch in &batches {
+        for keys in batch.keys.chunks(BATCH) {
+            let failures = host.delete_many(&batch.place, keys, arguments.durability)?;
+            for (_, error) in &failures {
+                output.error(error);
+                exit_code = worse(exit_code, error.exit_code());
+            }
+            let unchanged = failures.len() as u64;
+            failed += unchanged;
+            deleted += keys.len() as u64 - unchanged;
+            progress(Done { snapshots: deleted, bytes: 0 });
+            if output.json {
+                for key in keys.iter().filter(|key| failures.iter().all(|(failed, _)| failed != *key)) {
+                    output.report(&json!({"location": location(batch, key)?, "deleted": true}), "")?;
+                }
+            }
         }
-        host.delete(&location, precondition.clone())?;
-        output.report(&json!({"location": host.written(&location)?, "deleted": true}), format_args!("deleted {}", printable(src)))
+        if arguments.sources.how.recursive {
+            host.remove_empty_folders(&batch.place, &batch.keys);
+        }
+    }
+    drop(progress);
+    let failed = if failed == 0 { String::new() } else { format!(", {failed} failed") };
+    output.note(format_args!("{deleted} deleted{failed}"));
+    if exit_code == 0 { Ok(()) } else { Err(Failure::Reported(exit_code)) }
+}
+
+pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Failure> {
+    let sources = &arguments.sources;
+    if arguments.force && !sources.how.filter.is_empty() {
+        let error = PersistError::new(ErrorCode::InvalidArgument, "with --force nothing is looked at, so that nothing can be selected");
+        return Err(error.hint("leave out --force, or the filters").into());
+    }
+    if sources.how.recursive || sources.src.iter().any(|text| is_pattern(host, text)) {
+        return delete_found(arguments, host, output);
+    }
+    if !arguments.yes && !arguments.dry_run {
+        let what = match sources.src.as_slice() {
+            [one] if one != "-" => printable(one).into_owned(),
+            many if many.iter().all(|text| text != "-") => format!("{} snapshots", many.len()),
+            _ => "the snapshots that stdin lists".to_owned(),
+        };
+        if !confirmed(&what)? {
+            output.note("nothing was deleted");
+            return Err(Failure::Reported(1));
+        }
+    }
+    let precondition = arguments.if_match.clone().map_or(Precondition::None, Precondition::IfMatch);
+    let task = sources.task(host, "deleting", if arguments.dry_run { "would be deleted" } else { "deleted" });
+    run_many(&task, host, output, sources, |source, _| {
+        let location = host.locate(&source.text)?;
+        if !arguments.force {
+            check_is_snapshot(host, &host.locate_followed(&source.text)?, sources, source)?;
+        }
+        let (written, text) = (host.written(&location)?, printable(&source.text));
+        let line = if arguments.dry_run {
+            if !host.exists(&location)? {
+                return Err(PersistError::new(ErrorCode::NotFound, "there is nothing to delete").at(written).into());
+            }
+            Some(output.line(&json!({"location": written, "deleted": false}), format_args!("would delete {text}"))?)
+        } else {
+            host.delete(&location, precondition.clone(), arguments.durability)?;
+            output.report_line(&json!({"location": written, "deleted": true}), format_args!("deleted {text}"))?
+        };
+        Ok(Report::new(line, 0))
     })
 }

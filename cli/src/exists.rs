@@ -9,11 +9,13 @@ use crate::output::{Failure, Output, printable};
 /// What the command exits with if there is nothing.
 const NOT_FOUND: u8 = 3;
 
-/// Say whether there is a snapshot: exit code 0 if so, 3 if not.
+/// Say whether there is a snapshot.
 ///
-/// Any other exit code is an error: a place that can't be asked is not taken
-/// for an empty one. What is there is not looked at; 'persist show' does.
+/// The exit code is 0 if so, 3 if not. Any other is an error: a place that can't be
+/// asked is not taken for an empty one. What is there is not looked at; 'persist show'
+/// does.
 #[derive(Args)]
+#[command(after_help = "Example: persist exists agents/0001.json.gz || echo none")]
 pub struct Arguments {
     /// The snapshot.
     src: String,

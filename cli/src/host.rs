@@ -3,9 +3,10 @@
 use std::io::{self, Read};
 use std::path::Path;
 
-use persist_model::{ListEntry, Permissions, Precondition, Result, SnapshotMetadata, SnapshotOptions, StorageLocation};
+use persist_model::{ListEntry, Permissions, PersistError, Precondition, Result, SnapshotMetadata, SnapshotOptions, StorageLocation};
 
 use crate::output::Output;
+use crate::search::Search;
 use crate::{Durability, IfExists};
 
 /// A snapshot being written. Dropped without commit, it leaves nothing.
@@ -52,14 +53,29 @@ pub trait FileWriter {
 
 /// Is told how many bytes are done so far: fewer than before, where work begins
 /// anew. Dropped, it is told that all is over.
-pub type Progress = Box<dyn FnMut(u64)>;
+pub type Progress<'a> = Box<dyn FnMut(u64) + Send + 'a>;
+
+/// How far the work on several snapshots is.
+#[derive(Clone, Copy, Default)]
+pub struct Done {
+    /// Snapshots that are finished.
+    pub snapshots: u64,
+    /// Bytes of these, and of those that are under way.
+    pub bytes: u64,
+}
+
+/// As [`Progress`], for several snapshots together.
+pub type TotalProgress = Box<dyn FnMut(Done) + Send>;
 
 /// The objects of a listing; it ends after an error.
-pub type Entries = Box<dyn Iterator<Item = Result<ListEntry>>>;
+pub type Entries<'a> = Box<dyn Iterator<Item = Result<ListEntry>> + Send + 'a>;
+
+/// Keys of a listing; it ends after an error.
+pub type Keys = Box<dyn Iterator<Item = Result<String>> + Send>;
 
 /// What a command runs on: natively an engine and the storages that it can
 /// reach, as a component what it was composed with.
-pub trait Host {
+pub trait Host: Sync {
     /// The location that a text means.
     ///
     /// # Errors
@@ -85,12 +101,12 @@ pub trait Host {
     /// `Io` for a path that can't be told whole.
     fn written(&self, location: &StorageLocation) -> Result<String>;
 
-    /// The folder that a text means: its key is what the keys in it begin with. It
-    /// need not be there.
+    /// The folder that a text means: its key is what the keys in it begin with. In a
+    /// bucket any may be there.
     ///
     /// # Errors
-    /// `Configuration` for what is none.
-    fn locate_folder(&self, text: &str) -> Result<StorageLocation>;
+    /// `Configuration` for what is none, and `NotFound` if it has to exist and does not.
+    fn locate_folder(&self, text: &str, has_to_exist: bool) -> Result<StorageLocation>;
 
     /// Whether stdin was closed, or leads nowhere, as far as that can be told.
     fn is_stdin_closed(&self) -> bool {
@@ -141,7 +157,7 @@ pub trait Host {
     ///
     /// # Errors
     /// What is wrong with the snapshot, and what the storage says.
-    fn verify(&self, location: &StorageLocation, progress: Progress) -> Result<SnapshotMetadata>;
+    fn verify(&self, location: &StorageLocation, progress: Progress<'_>) -> Result<SnapshotMetadata>;
 
     /// Whether there is something.
     ///
@@ -153,13 +169,38 @@ pub trait Host {
     ///
     /// # Errors
     /// What the storage says, and what the precondition does.
-    fn delete(&self, location: &StorageLocation, precondition: Precondition) -> Result<()>;
+    fn delete(&self, location: &StorageLocation, precondition: Precondition, durability: Durability) -> Result<()>;
 
-    /// The objects in a folder and below it.
+    /// The objects in a place whose keys begin as its key does, in natural order:
+    /// numbers in keys are compared as numbers.
     ///
     /// # Errors
-    /// `NotFound` for a folder that is not there, `Configuration` for what is none.
-    fn list(&self, folder: &str) -> Result<Entries>;
+    /// What the storage says at the beginning; what it says later is the last entry.
+    fn list(&self, place: &StorageLocation, search: &Search) -> Result<Entries<'static>>;
+
+    /// The keys in a place that begin as its key does, whatever the objects hold.
+    ///
+    /// # Errors
+    /// As [`list`](Self::list).
+    fn keys(&self, place: &StorageLocation) -> Result<Keys>;
+
+    /// Deletes objects of one place, as many at once as the storage can. Missing ones
+    /// are ignored. Gives those that could not be deleted.
+    ///
+    /// # Errors
+    /// What ends all of it.
+    fn delete_many(&self, place: &StorageLocation, keys: &[String], durability: Durability) -> Result<Vec<(String, PersistError)>>;
+
+    /// Removes the folders that these keys were in and that are empty now, up to the
+    /// one that the place's key names, and that one too. Where folders are only what
+    /// keys have in common there are none.
+    fn remove_empty_folders(&self, place: &StorageLocation, keys: &[String]);
+
+    /// How many snapshots are best worked on at once in the place of a location.
+    fn parallelism(&self, location: &StorageLocation) -> usize {
+        let _ = location;
+        1
+    }
 
     /// A file of the user's that is written, with the permissions of the snapshot's
     /// file at `source`, if the host has such a thing.
@@ -172,5 +213,8 @@ pub trait Host {
 
     /// Shows how far the work on so many bytes is, where somebody is watching;
     /// `doing` is one word.
-    fn progress(&self, output: &Output, doing: &'static str, total: Option<u64>) -> Progress;
+    fn progress(&self, output: &Output, doing: &'static str, total: Option<u64>) -> Progress<'static>;
+
+    /// The same for several snapshots together.
+    fn total_progress(&self, output: &Output, doing: &'static str) -> TotalProgress;
 }

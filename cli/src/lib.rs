@@ -4,25 +4,35 @@
 
 mod delete;
 mod exists;
+mod filter;
 mod host;
 mod list;
+mod many;
 pub mod output;
 mod restore;
+mod search;
+mod sessions;
 mod show;
 mod snapshot;
+mod sources;
+mod table;
 mod target;
 mod verify;
 
 use std::ffi::OsString;
 use std::sync::OnceLock;
 
+use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand};
 use persist_model::{ErrorCode, FORMAT_VERSION, PersistError};
 
-pub use self::host::{Entries, FileWriter, Host, Progress, Reader, Writer};
+pub use self::host::{Done, Entries, FileWriter, Host, Keys, Progress, Reader, TotalProgress, Writer};
+pub use self::many::{Report, Task, run_with};
 use self::output::{Failure, Output, OutputOptions};
+pub use self::search::Search;
 pub use self::snapshot::{Durability, IfExists};
+pub use self::sources::{FoundIn, How, Source, Sources};
 pub use self::target::{Target, check_output, is_stream};
 
 /// The codes that the command exits with, and what each means.
@@ -48,7 +58,8 @@ pub const EXIT_CODES: [(u8, &str); 16] = [
 /// What holds for all exit codes.
 pub const ABOUT_EXIT_CODES: &str = "\
 After 12 and 13 something may have changed; after any other code but 0 nothing has. Of
-several snapshots the others are done, and the first that failed decides.";
+several snapshots the others are done, and the worst decides: 5 before 13, and these
+before all others; 12 counts least.";
 
 /// The exit codes, for the command's help.
 pub fn exit_codes() -> String {
@@ -76,6 +87,7 @@ pub enum Command {
     Exists(exists::Arguments),
     Delete(delete::Arguments),
     List(list::Arguments),
+    Sessions(sessions::Arguments),
 }
 
 impl Command {
@@ -92,6 +104,7 @@ impl Command {
             Self::Exists(arguments) => exists::run(arguments, host, output),
             Self::Delete(arguments) => delete::run(arguments, host, output),
             Self::List(arguments) => list::run(arguments, host, output),
+            Self::Sessions(arguments) => sessions::run(arguments, host, output),
         }
     }
 }
@@ -134,13 +147,41 @@ fn forget_double_dash(error: &mut clap::Error) {
     }
 }
 
+/// What prints the whole help.
+const HELP_ALL: &str = "--help-all";
+
+/// A command whose help has everything.
+fn whole_help(command: clap::Command) -> clap::Command {
+    command.mut_subcommands(|command| command.after_long_help(exit_codes()))
+}
+
+/// A command whose help fits one screen: without the options that all commands share,
+/// which have headings of their own.
+fn short_help(command: clap::Command) -> clap::Command {
+    command
+        .long_about(Resettable::Reset)
+        .after_long_help(Resettable::Reset)
+        .mut_args(|argument| {
+            let is_shared = argument.get_help_heading().is_some() || argument.get_id() == "verbose";
+            argument.hide(is_shared)
+        })
+        .mut_subcommands(|command| {
+            let is_for_setup = ["completions", "man"].contains(&command.get_name());
+            command.hide(is_for_setup)
+        })
+}
+
 /// Reads the arguments, of which the first is the program's name.
 ///
 /// # Errors
 /// The exit code, after help was printed or what is wrong.
 pub fn parse<C: Parser>(arguments: &[OsString]) -> Result<C, u8> {
-    let mut command = C::command().mut_subcommands(|command| command.after_long_help(exit_codes()));
-    let parsed = command.try_get_matches_from_mut(arguments).and_then(|mut matches| C::from_arg_matches_mut(&mut matches));
+    // That it is there is in the help; it is a way to ask for it.
+    let wants_all = arguments.iter().any(|argument| argument == HELP_ALL);
+    let plain = |argument: &OsString| if argument == HELP_ALL { "--help".into() } else { argument.clone() };
+    let asked: Vec<OsString> = arguments.iter().map(plain).collect();
+    let mut command = if wants_all { whole_help(C::command()) } else { short_help(C::command()) };
+    let parsed = command.try_get_matches_from_mut(&asked).and_then(|mut matches| C::from_arg_matches_mut(&mut matches));
     parsed.map_err(|error| {
         let mut error = error.format(&mut command);
         let advice = advice_on_hyphen::<C>(&error, arguments);
@@ -191,7 +232,7 @@ mod tests {
     fn every_option_and_every_value_has_a_text() {
         let mut command = Cli::command();
         command.build();
-        assert!(command.get_subcommands().count() >= 7);
+        assert!(command.get_subcommands().count() >= 8);
         assert_eq!(help::without_help(&command), Vec::<String>::new());
     }
 

@@ -13,7 +13,6 @@ use unit_prefix::NumberPrefix;
 
 /// How a command prints.
 #[derive(Args)]
-#[command(next_help_heading = "Output options")]
 pub struct OutputOptions {
     /// Print JSON: results on stdout, one object a line; errors on stderr.
     #[arg(long, global = true)]
@@ -21,12 +20,18 @@ pub struct OutputOptions {
     /// Print nothing but what was asked for, and errors.
     #[arg(short, long, global = true)]
     quiet: bool,
+    /// Say more of what is done, as RUST_LOG=persist_host=debug does.
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    pub verbose: bool,
+    /// Print the whole help: the options of storages and engine, and exit codes.
+    #[arg(long, global = true)]
+    help_all: bool,
 }
 
 impl OutputOptions {
     /// As JSON.
     pub fn json() -> Self {
-        Self { json: true, quiet: false }
+        Self { json: true, quiet: false, verbose: false, help_all: false }
     }
 }
 
@@ -99,8 +104,7 @@ impl Output {
     /// # Errors
     /// If stdout takes no more, or the object is no JSON.
     pub fn result(&self, object: &impl Serialize, text: impl fmt::Display) -> Result<(), Failure> {
-        let line = if self.json { to_json(object)? } else { text.to_string() };
-        print_line(&line)
+        print_line(&self.line(object, text)?)
     }
 
     /// Prints what was done, for who wants to know.
@@ -140,27 +144,42 @@ impl Output {
         !self.quiet && !self.json && io::stderr().is_terminal()
     }
 
-    /// Runs for each location; an error is reported and the next one follows.
-    /// The first error decides the exit code.
+    /// What [`result`](Self::result) prints.
     ///
     /// # Errors
-    /// That exit code, or what ends all of it.
-    pub fn for_each<T: AsRef<str>>(&self, locations: &[T], mut run: impl FnMut(&str) -> Result<(), Failure>) -> Result<(), Failure> {
-        let mut exit_code = None;
-        for location in locations {
-            match run(location.as_ref()) {
-                Ok(()) => {}
-                // Nobody waits for the others.
-                Err(Failure::Error(error)) if error.code() == ErrorCode::Cancelled => return Err(Failure::Error(error)),
-                Err(Failure::Error(error)) => {
-                    self.error(&error);
-                    exit_code.get_or_insert(error.exit_code());
-                }
-                Err(other) => return Err(other),
-            }
-        }
-        exit_code.map_or(Ok(()), |exit_code| Err(Failure::Reported(exit_code)))
+    /// If the object is no JSON.
+    pub fn line(&self, object: &impl Serialize, text: impl fmt::Display) -> Result<String> {
+        if self.json { to_json(object) } else { Ok(text.to_string()) }
     }
+
+    /// What [`report`](Self::report) prints, if anything.
+    ///
+    /// # Errors
+    /// If the object is no JSON.
+    pub fn report_line(&self, object: &impl Serialize, text: impl fmt::Display) -> Result<Option<String>> {
+        if self.quiet { Ok(None) } else { self.line(object, text).map(Some) }
+    }
+
+    /// Prints such a line.
+    ///
+    /// # Errors
+    /// If stdout takes no more.
+    pub fn print(&self, line: &str) -> Result<(), Failure> {
+        print_line(line)
+    }
+}
+
+/// The worse of two exit codes. Damage is the worst, then that nobody knows what came of
+/// it; that something was only not synced is the least.
+pub(crate) fn worse(a: u8, b: u8) -> u8 {
+    let rank = |code: u8| match code {
+        0 => 0,
+        12 => 1,
+        13 => 254,
+        5 => 255,
+        code => code.saturating_add(2),
+    };
+    if rank(b) > rank(a) { b } else { a }
 }
 
 fn print_line(line: &str) -> Result<(), Failure> {

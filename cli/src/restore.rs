@@ -1,31 +1,50 @@
 //! `persist restore`
 
-use std::path::PathBuf;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use clap::Args;
-use persist_model::StorageLocation;
+use persist_model::key::check_key;
+use persist_model::{ErrorCode, ListEntry, PersistError, Result, SnapshotMetadata, StorageLocation};
+use serde_json::json;
 
-use crate::host::{Host, Reader};
-use crate::output::{Failure, Output, exact_bytes, printable, seal_note};
+use crate::host::{Host, Progress, Reader};
+use crate::list::by_age;
+use crate::many::{Report, run as run_many};
+use crate::output::{Failure, Output, exact_bytes, printable, seal_note, worse};
+use crate::search::{Depth, find};
 use crate::snapshot::IfExists;
+use crate::sources::{Source, Sources, is_folder};
 use crate::target::{Target, check_output};
 
-/// Restore the state of a snapshot.
+/// Restore the states of snapshots.
 ///
 /// Every byte is checked before it is given out, and the state as a whole at its
 /// end. A file appears whole and right or not at all. To stdout the state goes as
 /// it is checked, so that a damaged snapshot may give its beginning before the
 /// error and exit code 5.
+///
+/// Of a folder, the latest snapshot is restored: that with the highest index. Where
+/// there are several sessions, --session says of which.
 #[derive(Args)]
+#[command(
+    visible_alias = "cat",
+    after_help = "Examples:\n  persist restore agents/0001.json.gz -o state.json\n  persist restore agents/ --session case-4711\n  persist restore agents --recursive -o states"
+)]
 pub struct Arguments {
-    /// The snapshot.
-    src: String,
-    /// Where to put the state: a file, or - for stdout.
+    /// Where to put the state: a file, or - for stdout. Of several, the folder; their
+    /// names there are those of the snapshots, without .gz or .zst.
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     output: PathBuf,
     /// What to do if there is a file already.
     #[arg(long, value_enum, default_value = "replace")]
     if_exists: IfExists,
+    /// Say what would be restored, and write nothing.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    sources: Sources,
 }
 
 /// Copies the state, and says whether it went to stdout.
@@ -33,16 +52,14 @@ fn copy(
     host: &impl Host,
     source: &StorageLocation,
     mut reader: Box<dyn Reader>,
-    arguments: &Arguments,
-    output: &Output,
+    (path, if_exists): (&Path, IfExists),
+    mut progress: impl FnMut(u64),
 ) -> Result<bool, Failure> {
-    let path = &arguments.output;
     let size = reader.metadata().uncompressed_size;
     // Before anything is made: the first block is where most damage shows.
     let mut next = reader.next_chunk()?;
-    let mut target = Target::open(host, path, Some(size), arguments.if_exists, source)?;
+    let mut target = Target::open(host, path, Some(size), if_exists, source)?;
     let is_stdout = matches!(target, Target::Stdout);
-    let mut progress = host.progress(output, "restoring", Some(size));
     let mut done = 0;
     while let Some(chunk) = next {
         target.write(path, &chunk)?;
@@ -54,17 +71,121 @@ fn copy(
     Ok(is_stdout)
 }
 
-pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Failure> {
-    let location = host.locate_followed(&arguments.src)?;
-    check_output(host, &arguments.output, &location)?;
-    let reader = host.reader(&location, &arguments.output)?;
-    let metadata = reader.metadata().clone();
-    if copy(host, &location, reader, arguments, output)? {
-        // Stdout has the state, and nothing else.
-        return Ok(());
+/// The latest snapshot in a folder that is wanted. What can't be read there is reported,
+/// since it may be a later one; the second value is the exit code for it.
+fn latest(host: &impl Host, sources: &Sources, text: &str, output: &Output) -> Result<(StorageLocation, u8), Failure> {
+    let found = find(host, text, &sources.how.filter, false, Depth::Below)?;
+    let (mut best, mut exit_code) = (None::<Box<SnapshotMetadata>>, 0);
+    for entry in found.entries {
+        let metadata = match entry? {
+            ListEntry::Snapshot(metadata) => metadata,
+            ListEntry::Unreadable { error, .. } if error.code() == ErrorCode::NotASnapshot => continue,
+            ListEntry::Unreadable { error, .. } => {
+                output.error(&error);
+                exit_code = worse(exit_code, error.exit_code());
+                continue;
+            }
+        };
+        let Some(before) = &best else {
+            best = Some(metadata);
+            continue;
+        };
+        if (&before.agent_id, &before.session_id) != (&metadata.agent_id, &metadata.session_id) {
+            let (option, [one, other]) = if before.session_id == metadata.session_id {
+                ("--agent", [&before.agent_id, &metadata.agent_id])
+            } else {
+                ("--session", [&before.session_id, &metadata.session_id])
+            };
+            let message = format!("there are several sessions here: '{}', '{}'", one.escape_debug(), other.escape_debug());
+            let hint = format!("say which with {option}, or give --recursive for all; 'persist sessions' lists them");
+            return Err(PersistError::new(ErrorCode::InvalidArgument, message).at(text.escape_debug()).hint(hint).into());
+        }
+        if by_age(before, &metadata).is_lt() {
+            best = Some(metadata);
+        }
     }
-    let target = arguments.output.to_string_lossy();
-    let size = exact_bytes(metadata.uncompressed_size);
-    let location = host.written(&location)?;
-    output.report(&metadata.located(&location), format_args!("restored {}: {size} of state{}", printable(&target), seal_note(&metadata)))
+    match best {
+        Some(best) => Ok((found.place.with_key(&best.key), exit_code)),
+        None if exit_code != 0 => Err(Failure::Reported(exit_code)),
+        None => {
+            let error = PersistError::new(ErrorCode::NotFound, "there is no such snapshot in this folder").at(text.escape_debug());
+            Err(error.hint("'persist list' shows what there is").into())
+        }
+    }
+}
+
+/// The file in the output folder that a snapshot's state goes to.
+fn file_in(folder: &Path, source: &Source, location: &StorageLocation) -> Result<PathBuf> {
+    let name = match &source.found {
+        Some(found) => &found.name,
+        None => location.key().rsplit('/').next().unwrap_or_default(),
+    };
+    // A name that leads out of the folder is no key.
+    check_key(name).map_err(|error| error.at(location))?;
+    let endings = [".gz", ".zst", ".zstd"];
+    let plain = endings.iter().find_map(|ending| name.strip_suffix(ending)).filter(|plain| !plain.is_empty() && !plain.ends_with('/'));
+    Ok(folder.join(plain.unwrap_or(name)))
+}
+
+fn restore_one(
+    arguments: &Arguments,
+    host: &impl Host,
+    output: &Output,
+    (source, location): (&Source, &StorageLocation),
+    path: &Path,
+    progress: Option<Progress<'_>>,
+) -> Result<Report, Failure> {
+    check_output(host, path, location)?;
+    if arguments.dry_run {
+        let metadata = host.metadata(location)?;
+        arguments.sources.check(source, &metadata)?;
+        let (written, target) = (host.written(location)?, path.to_string_lossy());
+        let size = exact_bytes(metadata.uncompressed_size);
+        let text = format_args!("would restore {} to {}: {size} of state", printable(&written), printable(&target));
+        let line = output.line(&json!({"location": written, "target": target, "restored": false}), text)?;
+        return Ok(Report::new(Some(line), metadata.uncompressed_size));
+    }
+    let reader = host.reader(location, path)?;
+    let metadata = reader.metadata().clone();
+    arguments.sources.check(source, &metadata)?;
+    let bytes = metadata.uncompressed_size;
+    let progress = progress.unwrap_or_else(|| host.progress(output, "restoring", Some(bytes)));
+    if copy(host, location, reader, (path, arguments.if_exists), progress)? {
+        // Stdout has the state, and nothing else.
+        return Ok(Report::new(None, bytes));
+    }
+    let target = path.to_string_lossy();
+    let text = format_args!("restored {}: {} of state{}", printable(&target), exact_bytes(bytes), seal_note(&metadata));
+    let line = output.report_line(&metadata.located(&host.written(location)?), text)?;
+    Ok(Report::new(line, bytes))
+}
+
+pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Failure> {
+    let sources = &arguments.sources;
+    let task = sources.task(host, "restoring", if arguments.dry_run { "would be restored" } else { "restored" });
+    if !task.is_many {
+        let text = sources.src.first().map(String::as_str).unwrap_or_default();
+        let source = Source { text: text.to_owned(), found: None };
+        let (location, exit_code) =
+            if is_folder(host, text) { latest(host, sources, text, output)? } else { (host.locate_followed(text)?, 0) };
+        let report = restore_one(arguments, host, output, (&source, &location), &arguments.output, None)?;
+        if let Some(line) = report.line {
+            output.print(&line)?;
+        }
+        return if exit_code == 0 { Ok(()) } else { Err(Failure::Reported(exit_code)) };
+    }
+    if arguments.output == Path::new("-") || arguments.output.is_file() {
+        let error = PersistError::new(ErrorCode::InvalidArgument, "several states need a folder to go to");
+        return Err(error.hint("give it with --output FOLDER").into());
+    }
+    let taken = Mutex::new(HashSet::new());
+    run_many(&task, host, output, sources, |source, progress| {
+        let location = source.location(host)?;
+        let path = file_in(&arguments.output, source, &location)?;
+        if !taken.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone()) {
+            let error = PersistError::new(ErrorCode::AlreadyExists, "the state of another snapshot went to this name").at(path.display());
+            return Err(error.hint("restore it by itself, to another file").into());
+        }
+        restore_one(arguments, host, output, (source, &location), &path, Some(progress))
+    })
 }

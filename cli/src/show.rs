@@ -6,16 +6,19 @@ use clap::Args;
 use persist_model::{Encryption, SealState, SnapshotMetadata};
 
 use crate::host::Host;
+use crate::many::{Report, run as run_many};
 use crate::output::{Failure, Output, exact_bytes, printable, ratio};
+use crate::sources::Sources;
 
-/// Show what a snapshot says of itself, without reading its state.
+/// Show what snapshots say of themselves.
 ///
-/// Metadata is checked against the snapshot's digest; 'persist verify' checks
-/// the state too.
+/// The state is not read. Metadata is checked against the snapshot's digest;
+/// 'persist verify' checks the state too.
 #[derive(Args)]
+#[command(after_help = "Example: persist show agents/0001.json.gz --json")]
 pub struct Arguments {
-    /// The snapshot.
-    src: String,
+    #[command(flatten)]
+    sources: Sources,
 }
 
 /// Metadata for people.
@@ -58,7 +61,13 @@ impl fmt::Display for Sheet<'_> {
 }
 
 pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Failure> {
-    let location = host.locate_followed(&arguments.src)?;
-    let metadata = host.metadata(&location)?;
-    output.result(&metadata.located(&host.written(&location)?), Sheet(&metadata))
+    let sources = &arguments.sources;
+    let task = sources.task(host, "reading", "shown");
+    run_many(&task, host, output, sources, |source, _| {
+        let location = source.location(host)?;
+        let metadata = host.metadata(&location)?;
+        sources.check(source, &metadata)?;
+        let line = output.line(&metadata.located(&host.written(&location)?), Sheet(&metadata))?;
+        Ok(Report::new(Some(line), metadata.stored_size))
+    })
 }

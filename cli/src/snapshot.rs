@@ -6,31 +6,42 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use persist_model::naming::{file_name, next_index, session_folder};
 use persist_model::{Codec, ErrorCode, Permissions, PersistError, Precondition, Result, SnapshotOptions, StorageLocation};
 
+use crate::filter::parse_label;
 use crate::host::{Host, Progress, Writer};
 use crate::output::{Failure, Output, exact_bytes, printable, ratio};
+use crate::sources::is_folder;
 use crate::target::is_descriptor;
 
 /// Save a state as a snapshot.
 ///
 /// The ending of DEST decides the codec: .gz is gzip, .zst and .zstd are zstd, in
 /// any case; any other is gzip. The snapshot appears whole or not at all.
+///
+/// In a folder, it gets a name: AGENT/SESSION/INDEX.json.zst, with the index behind
+/// the last of its session. Nothing is ever replaced there.
 #[derive(Args)]
+#[command(
+    visible_alias = "save",
+    after_help = "Examples:\n  persist snapshot state.json agents/0001.json.gz --agent support --session case-4711\n  persist snapshot state.json agents/ --agent support --session case-4711"
+)]
 pub struct Arguments {
     /// The file that holds the state, or - for stdin.
     state: PathBuf,
-    /// Where to save it.
+    /// Where to save it: a file, or a folder.
     dest: String,
     /// Whose state it is.
-    #[arg(long, default_value = "default_agent", value_name = "ID")]
+    #[arg(long, visible_alias = "agent", default_value = "default_agent", value_name = "ID")]
     agent_id: String,
     /// Which conversation, run or thread of that agent.
-    #[arg(long, default_value = "default_session", value_name = "ID")]
+    #[arg(long, visible_alias = "session", default_value = "default_session", value_name = "ID")]
     session_id: String,
-    /// The place of this snapshot in its session: 0 or more.
-    #[arg(long, default_value_t = 0, value_name = "N", allow_negative_numbers = true, value_parser = parse_index)]
-    index: u64,
+    /// The place of this snapshot in its session, from 0 [default: 0; in a folder, the
+    /// next one].
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = parse_index)]
+    index: Option<u64>,
     /// A note for people.
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
@@ -110,13 +121,6 @@ fn parse_index(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| "an index is a whole number, 0 or more".to_owned())
 }
 
-fn parse_label(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("a label is written NAME=VALUE".to_owned()),
-    }
-}
-
 /// A state that is open.
 struct State {
     bytes: Box<dyn Read + Send>,
@@ -179,7 +183,7 @@ fn nothing_came(host: &impl Host, path: &Path) -> PersistError {
     PersistError::new(ErrorCode::InvalidArgument, message).at(if is_stdin { "stdin".into() } else { path.to_string_lossy() }).hint(hint)
 }
 
-fn write_all(first: Vec<u8>, parts: &mut Parts<'_>, writer: &mut dyn Writer, mut progress: Progress) -> Result<()> {
+fn write_all(first: Vec<u8>, parts: &mut Parts<'_>, writer: &mut dyn Writer, mut progress: Progress<'_>) -> Result<()> {
     let (mut part, mut done) = (first, 0);
     while !part.is_empty() {
         writer.write(&part)?;
@@ -191,7 +195,7 @@ fn write_all(first: Vec<u8>, parts: &mut Parts<'_>, writer: &mut dyn Writer, mut
 }
 
 impl Arguments {
-    fn options(&self, size_hint: Option<u64>) -> Result<SnapshotOptions> {
+    fn options(&self, index: u64, precondition: Precondition, size_hint: Option<u64>) -> Result<SnapshotOptions> {
         let mut labels = BTreeMap::new();
         for (name, value) in &self.labels {
             if labels.insert(name.clone(), value.clone()).is_some() {
@@ -202,30 +206,109 @@ impl Arguments {
         Ok(SnapshotOptions {
             agent_id: self.agent_id.clone(),
             session_id: self.session_id.clone(),
-            snapshot_index: self.index,
+            snapshot_index: index,
             description: self.description.clone(),
             labels,
             content_type: self.content_type.clone(),
-            codec: match self.codec {
-                CodecChoice::Auto => None,
-                CodecChoice::Gzip => Some(Codec::Gzip),
-                CodecChoice::Zstd => Some(Codec::Zstd),
-            },
+            codec: self.codec(),
             level: self.level,
             snapshot_id: self.snapshot_id.clone(),
             timestamp: self.timestamp.clone(),
-            precondition: match &self.if_match {
-                Some(etag) => Precondition::IfMatch(etag.clone()),
-                None => self.if_exists.precondition(),
-            },
+            precondition,
             size_hint,
             ..SnapshotOptions::default()
         })
     }
 }
 
+/// Where a state goes, and what it is called.
+struct Dest {
+    text: String,
+    index: u64,
+    precondition: Precondition,
+    /// Whether the index was counted, and another will do.
+    is_counted: bool,
+}
+
+/// How often the next index is counted anew where others save in the same session.
+const ATTEMPTS: u32 = 20;
+
+impl Arguments {
+    fn codec(&self) -> Option<Codec> {
+        match self.codec {
+            CodecChoice::Auto => None,
+            CodecChoice::Gzip => Some(Codec::Gzip),
+            CodecChoice::Zstd => Some(Codec::Zstd),
+        }
+    }
+
+    /// DEST, or a name in it if it is a folder.
+    fn dest(&self, host: &impl Host) -> Result<Dest> {
+        if !is_folder(host, &self.dest) {
+            let precondition = match &self.if_match {
+                Some(etag) => Precondition::IfMatch(etag.clone()),
+                None => self.if_exists.precondition(),
+            };
+            return Ok(Dest { text: self.dest.clone(), index: self.index.unwrap_or(0), precondition, is_counted: false });
+        }
+        if self.if_match.is_some() {
+            let error = PersistError::new(ErrorCode::InvalidArgument, "DEST is a folder, and --if-match is about one snapshot");
+            return Err(error.at(&self.dest).hint("give the snapshot to replace"));
+        }
+        let session = session_folder(&self.agent_id, &self.session_id);
+        let folder = if self.dest == "." { session } else { format!("{}/{session}", self.dest.trim_end_matches('/')) };
+        let index = match self.index {
+            Some(index) => index,
+            None => {
+                let place = host.locate_folder(&folder, false)?;
+                let keys = host.keys(&place).and_then(Iterator::collect::<Result<Vec<String>>>);
+                let keys = match keys {
+                    Err(error) if error.code() == ErrorCode::NotFound => Vec::new(),
+                    keys => keys?,
+                };
+                next_index(keys.iter().filter_map(|key| key.strip_prefix(place.key())))
+            }
+        };
+        let name = file_name(index, self.codec(), self.content_type.as_deref());
+        Ok(Dest { text: format!("{folder}{name}"), index, precondition: Precondition::IfAbsent, is_counted: self.index.is_none() })
+    }
+}
+
 pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Failure> {
-    let location = host.locate_to_write(&arguments.dest)?;
+    for _ in 1..ATTEMPTS {
+        match save(arguments, host, output) {
+            // Others were faster.
+            Err(Attempt::Taken) => {}
+            Err(Attempt::Failed(failure)) => return Err(failure),
+            Ok(()) => return Ok(()),
+        }
+    }
+    match save(arguments, host, output) {
+        Ok(()) => Ok(()),
+        Err(Attempt::Failed(failure)) => Err(failure),
+        Err(Attempt::Taken) => {
+            let error = PersistError::new(ErrorCode::AlreadyExists, "others keep saving in this session, and took every index");
+            Err(error.at(&arguments.dest).hint("try again, or give --index").into())
+        }
+    }
+}
+
+/// Why an attempt to save ended.
+enum Attempt {
+    /// The counted index was taken meanwhile, and the state can be read again.
+    Taken,
+    Failed(Failure),
+}
+
+impl<E: Into<Failure>> From<E> for Attempt {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+fn save(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Attempt> {
+    let dest = arguments.dest(host)?;
+    let location = host.locate_to_write(&dest.text)?;
     let State { bytes, size, permissions } = open_state(&arguments.state).map_err(|error| match error.code() {
         ErrorCode::NotFound => error.hint(host.missing_advice(&arguments.state)),
         _ => error,
@@ -233,12 +316,12 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
     let state = if arguments.state == Path::new("-") { Path::new("/dev/stdin") } else { &arguments.state };
     if host.is_same_file(state, &location) {
         let error = PersistError::new(ErrorCode::InvalidArgument, "the state itself is at DEST, and would be replaced").at(&location);
-        return Err(error.hint("save it under another name").into());
+        return Err(Attempt::from(error.hint("save it under another name")));
     }
     if matches!(location, StorageLocation::Memory { .. }) {
         output.note("the memory of this command ends with it: nothing is kept");
     }
-    let options = arguments.options(size)?;
+    let options = arguments.options(dest.index, dest.precondition.clone(), size)?;
     let mut parts = Parts { next: host.parts(bytes), path: &arguments.state };
     // Before anything is made. What is open already was given by whoever opened it.
     let is_named = size.is_some() && !is_descriptor(&arguments.state);
@@ -246,17 +329,23 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
     if first.as_ref().is_some_and(Vec::is_empty) {
         return Err(nothing_came(host, &arguments.state).into());
     }
-    let mut writer = host.writer(&location, options, arguments.durability, permissions)?;
-    let first = first.map_or_else(|| parts.next(), Ok)?;
-    write_all(first, &mut parts, &mut *writer, host.progress(output, "saving", size))?;
-    let metadata = writer.commit()?;
+    let write = || {
+        let mut writer = host.writer(&location, options, arguments.durability, permissions)?;
+        let first = first.map_or_else(|| parts.next(), Ok)?;
+        write_all(first, &mut parts, &mut *writer, host.progress(output, "saving", size))?;
+        writer.commit()
+    };
+    let metadata = match write() {
+        Err(error) if dest.is_counted && is_named && error.code() == ErrorCode::AlreadyExists => return Err(Attempt::Taken),
+        written => written?,
+    };
     let text = format_args!(
         "saved {}: {} of state in {} ({}, {})",
-        printable(&arguments.dest),
+        printable(&dest.text),
         exact_bytes(metadata.uncompressed_size),
         exact_bytes(metadata.stored_size),
         metadata.compression_algorithm.name(),
         ratio(&metadata),
     );
-    output.report(&metadata.located(&host.written(&location)?), text)
+    Ok(output.report(&metadata.located(&host.written(&location)?), text)?)
 }

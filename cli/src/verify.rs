@@ -3,26 +3,34 @@
 use clap::Args;
 
 use crate::host::Host;
+use crate::many::{Report, run as run_many};
 use crate::output::{Failure, Output, exact_bytes, printable, seal_note};
+use crate::sources::Sources;
 
 /// Check every byte of snapshots.
 ///
 /// Reads each snapshot to its end and checks metadata, block table, every
-/// block and the hash of the whole state. Goes on after an error; the first one
-/// decides the exit code.
+/// block and the hash of the whole state; and that it is the one that is meant, where
+/// --session, --digest and the like say which.
 #[derive(Args)]
+#[command(
+    after_help = "Examples:\n  persist verify agents/0001.json.gz --session case-4711\n  persist verify agents --recursive --since 7d"
+)]
 pub struct Arguments {
-    /// The snapshots.
-    #[arg(required = true)]
-    src: Vec<String>,
+    #[command(flatten)]
+    sources: Sources,
 }
 
 pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Failure> {
-    output.for_each(&arguments.src, |src| {
-        let location = host.locate_followed(src)?;
-        let metadata = host.verify(&location, host.progress(output, "verifying", None))?;
+    let sources = &arguments.sources;
+    run_many(&sources.task(host, "verifying", "verified"), host, output, sources, |source, progress| {
+        let location = source.location(host)?;
+        let metadata = host.verify(&location, progress)?;
+        sources.check(source, &metadata)?;
         let size = exact_bytes(metadata.uncompressed_size);
-        let text = format_args!("{}: ok, {size} of state, SHA-256 {}{}", printable(src), metadata.content_hash, seal_note(&metadata));
-        output.report(&metadata.located(&host.written(&location)?), text)
+        let text =
+            format_args!("{}: ok, {size} of state, SHA-256 {}{}", printable(&source.text), metadata.content_hash, seal_note(&metadata));
+        let line = output.report_line(&metadata.located(&host.written(&location)?), text)?;
+        Ok(Report::new(line, metadata.uncompressed_size))
     })
 }

@@ -10,8 +10,7 @@ use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
-use time::format_description::well_known::Rfc3339;
-use time::{OffsetDateTime, UtcOffset};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::codec::{Codec, MAX_BLOCK_SIZE};
@@ -234,7 +233,7 @@ impl Draft {
 
 /// A time as a user writes it, as the value of `what`.
 fn parse_time(what: &str, text: &str) -> Result<OffsetDateTime> {
-    OffsetDateTime::parse(text, &Rfc3339)
+    persist_model::time::parse(text)
         .map_err(|error| Error::argument(format!("the {what} '{}' is not RFC 3339, like 2026-01-31T12:00:00Z: {error}", quoted(text))))
 }
 
@@ -243,15 +242,8 @@ pub(crate) fn stored_time(what: &str, text: &str) -> Result<String> {
     rfc3339_utc_micros(parse_time(what, text)?)
 }
 
-/// The one form in which times are stored, so that they sort as text.
 fn rfc3339_utc_micros(time: OffsetDateTime) -> Result<String> {
-    let utc = time
-        .checked_to_offset(UtcOffset::UTC)
-        .filter(|utc| (1..=9999).contains(&utc.year()))
-        .ok_or_else(|| Error::argument("the timestamp is not in the years 1 to 9999, in UTC"))?;
-    let (hour, minute, second, micro) = utc.to_hms_micro();
-    let (year, month, day) = (utc.year(), u8::from(utc.month()), utc.day());
-    Ok(format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micro:06}Z"))
+    persist_model::time::stored(time).ok_or_else(|| Error::argument("the timestamp is not in the years 1 to 9999, in UTC"))
 }
 
 /// The time so long after the beginning of 1970; none after the year 9999, which

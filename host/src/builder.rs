@@ -4,6 +4,8 @@ use std::env;
 use std::sync::Arc;
 use std::time::Duration;
 
+use persist_model::units;
+
 use crate::budget::Budget;
 use crate::component::Code;
 use crate::crew::Crew;
@@ -135,7 +137,7 @@ impl EngineBuilder {
     }
 
     /// Sets an option by its name: `workers` (1 to 64), `memory-limit`,
-    /// `total-memory-limit` (bytes) or `deadline` (seconds).
+    /// `total-memory-limit` (bytes, or as `128M`) or `deadline` (seconds, or as `5m`).
     ///
     /// # Errors
     /// `Configuration` for another name, or a value that it can't have.
@@ -146,17 +148,17 @@ impl EngineBuilder {
                 Ok(workers @ 1..=MAX_WORKERS) => return Ok(self.workers(workers)),
                 _ => format!("a number from 1 to {MAX_WORKERS}"),
             },
-            "memory-limit" => match value.parse() {
-                Ok(bytes @ 1..) => return Ok(self.memory_limit(bytes)),
-                _ => "a number of bytes".to_owned(),
+            "memory-limit" => match units::bytes(value).map(usize::try_from) {
+                Some(Ok(bytes @ 1..)) => return Ok(self.memory_limit(bytes)),
+                _ => "a size, as 128M".to_owned(),
             },
-            "total-memory-limit" => match value.parse() {
-                Ok(bytes @ 1..) => return Ok(self.total_memory_limit(bytes)),
-                _ => "a number of bytes".to_owned(),
+            "total-memory-limit" => match units::bytes(value) {
+                Some(bytes @ 1..) => return Ok(self.total_memory_limit(bytes)),
+                _ => "a size, as 4G".to_owned(),
             },
-            "deadline" => match value.parse().map(Duration::try_from_secs_f64) {
-                Ok(Ok(deadline)) if !deadline.is_zero() => return Ok(self.deadline(deadline)),
-                _ => "a number of seconds".to_owned(),
+            "deadline" => match units::duration(value) {
+                Some(deadline) if !deadline.is_zero() => return Ok(self.deadline(deadline)),
+                _ => "a time, as 30s".to_owned(),
             },
             _ => return wrong(format!("the engine's option '{name}' is not known"), format!("it is one of {}", OPTION_NAMES.join(", "))),
         };

@@ -300,6 +300,15 @@ impl StorageConfig {
         self.folder(text.as_ref(), false)
     }
 
+    /// As [`locate_folder`](Self::locate_folder), for a folder that has to be there.
+    ///
+    /// # Errors
+    /// Those of [`locate_folder`](Self::locate_folder), and `NotFound` for a local
+    /// folder that does not exist.
+    pub fn locate_existing_folder(&self, text: impl AsRef<OsStr>) -> Result<StorageLocation> {
+        self.folder(text.as_ref(), true)
+    }
+
     /// As [`locate_folder`](Self::locate_folder), for who writes snapshots there.
     ///
     /// # Errors

@@ -11,14 +11,14 @@ use crate::builder::EngineBuilder;
 use crate::cancel::CancelToken;
 use crate::error::{ErrorCode, PersistError, Result, may_be_another_kind};
 use crate::guest::{Guest, Shared, log};
-use crate::list::Snapshots;
+use crate::list::{Snapshots, listing};
 use crate::metadata::{ListFilter, SnapshotMetadata, SnapshotOptions};
 use crate::permissions::Permissions;
 use crate::restore::SnapshotReader;
 use crate::salvage::Salvager;
 use crate::sandbox::Limits;
 use crate::save::SnapshotWriter;
-use crate::storage::{Precondition, ReadOptions, StorageAdapter, WriteOptions, is_lost_upload};
+use crate::storage::{Listed, Precondition, ReadOptions, StorageAdapter, WriteOptions, is_lost_upload};
 
 /// Saves and restores snapshots in one storage, each operation in a fresh
 /// instance of the component. Clones are cheap and share the compiled code;
@@ -290,6 +290,9 @@ impl Engine {
             let mut existing = None;
             let open = |metadata: &SnapshotMetadata| {
                 copied.set(0);
+                if options.digest.as_ref().is_some_and(|digest| *digest != metadata.digest) {
+                    return Err(PersistError::new(ErrorCode::PreconditionFailed, "the snapshot was replaced meanwhile"));
+                }
                 existing = target.copied_before(target_key, &metadata.digest, &options)?;
                 if existing.is_some() {
                     return Ok(None);
@@ -409,6 +412,15 @@ impl Engine {
         self.list_filtered(prefix, ListFilter::default())
     }
 
+    /// All keys that begin with `prefix`, in the order of their bytes, whatever their
+    /// objects hold. Ends after an error of the storage.
+    pub fn keys(&self, prefix: &str) -> impl Iterator<Item = Result<String>> + Send + use<> {
+        listing(&self.storage, prefix).map(|listed| match listed? {
+            Listed::Object(info) => Ok(info.key),
+            Listed::Unreadable { error, .. } => Err(error),
+        })
+    }
+
     /// As [`list`](Self::list), without the snapshots that the filter does not
     /// want. What can't be read is never left out.
     pub fn list_filtered(&self, prefix: &str, filter: ListFilter) -> Snapshots {
@@ -433,11 +445,14 @@ pub struct CopyOptions {
     pub precondition: Precondition,
     /// Whether also what is no snapshot is replaced.
     pub replaces_anything: bool,
+    /// Copy only the snapshot that has this digest, and fail with `Conflict` if it was
+    /// replaced meanwhile.
+    pub digest: Option<String>,
 }
 
 impl From<Precondition> for CopyOptions {
     fn from(precondition: Precondition) -> Self {
-        Self { precondition, replaces_anything: false }
+        Self { precondition, ..Self::default() }
     }
 }
 

@@ -48,6 +48,8 @@ mod fork;
 mod guest;
 mod health;
 mod image;
+#[cfg(feature = "cli")]
+mod index;
 mod list;
 mod metadata;
 mod parallel;

@@ -9,6 +9,9 @@ use std::time::Instant;
 use crate::bindings::snapshots as wit;
 use crate::engine::Engine;
 use crate::error::{ErrorCode, PersistError, Result};
+#[cfg(feature = "cli")]
+use crate::index::Index;
+use crate::key::natural_order;
 use crate::metadata::{ListEntry, ListFilter};
 use crate::sandbox::from_guest;
 use crate::storage::{Listed, Listing, ObjectInfo, StorageAdapter};
@@ -26,7 +29,12 @@ const MIN_SHARE: usize = 4;
 /// 128 in one call, which are 8 MiB: more instances would only take memory.
 const MAX_INSTANCES: usize = 4;
 
-/// The snapshots of a storage, in the order of their keys. Ends after an error.
+/// Objects that are put into [natural order](Snapshots::naturally) at a time, which
+/// takes some 20 MB.
+const SORTED: usize = 100_000;
+
+/// The snapshots of a storage, in the order of their keys' bytes unless another is
+/// asked for. Ends after an error.
 pub struct Snapshots {
     engine: Engine,
     prefix: String,
@@ -35,6 +43,9 @@ pub struct Snapshots {
     /// What is listed; none before the first page.
     listing: Option<Listing>,
     ended: bool,
+    is_natural: bool,
+    #[cfg(feature = "cli")]
+    index: Option<Index>,
 }
 
 /// The listing of a storage that gives pages.
@@ -73,36 +84,106 @@ impl Iterator for Pages {
     }
 }
 
-fn listing(storage: &Arc<dyn StorageAdapter>, prefix: &str) -> Listing {
+/// All objects whose keys begin with a prefix, in the order of their keys' bytes.
+pub(crate) fn listing(storage: &Arc<dyn StorageAdapter>, prefix: &str) -> Listing {
     storage.walk(prefix, None).unwrap_or_else(|| {
         let (storage, prefix) = (Arc::clone(storage), prefix.to_owned());
         Box::new(Pages { storage, prefix, page: Vec::new().into_iter(), start_after: None, ended: false })
     })
 }
 
-/// An entry that is known to be unreadable, and how many objects of the page come
-/// before it.
-struct Unreadable {
-    before: usize,
-    key: String,
-    error: PersistError,
+/// A listing in the order of [`natural_order`], so many at a time. An error that ends it
+/// comes when all before it were given.
+struct Sorted {
+    listing: Listing,
+    window: std::vec::IntoIter<Listed>,
+    failed: Option<PersistError>,
+    ended: bool,
+}
+
+impl Sorted {
+    fn next_window(&mut self) {
+        let mut window = Vec::new();
+        while window.len() < SORTED && !self.ended {
+            match self.listing.next() {
+                Some(Ok(listed)) => window.push(listed),
+                Some(Err(error)) => {
+                    self.failed = Some(error);
+                    self.ended = true;
+                }
+                None => self.ended = true,
+            }
+        }
+        window.sort_by(|a, b| natural_order(a.key(), b.key()));
+        self.window = window.into_iter();
+    }
+}
+
+impl Iterator for Sorted {
+    type Item = Result<Listed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.window.as_slice().is_empty() && !self.ended {
+            self.next_window();
+        }
+        self.window.next().map(Ok).or_else(|| self.failed.take().map(Err))
+    }
 }
 
 impl Snapshots {
     pub(crate) fn new(engine: &Engine, prefix: &str, filter: ListFilter) -> Self {
-        Self { engine: engine.clone(), prefix: prefix.to_owned(), filter, page: VecDeque::new(), listing: None, ended: false }
+        Self {
+            engine: engine.clone(),
+            prefix: prefix.to_owned(),
+            filter,
+            page: VecDeque::new(),
+            listing: None,
+            ended: false,
+            is_natural: false,
+            #[cfg(feature = "cli")]
+            index: None,
+        }
+    }
+
+    /// The same in the order that people expect: numbers in keys are compared as
+    /// numbers, so that `run-9` comes before `run-10`. The storage lists up to 100,000
+    /// objects before the first of them is looked at; of more, each 100,000 are in
+    /// this order.
+    #[must_use]
+    pub fn naturally(mut self) -> Self {
+        self.is_natural = true;
+        self
+    }
+
+    /// The same with what an index knows, which learns what is found.
+    #[cfg(feature = "cli")]
+    pub(crate) fn with_index(mut self, index: Option<Index>) -> Self {
+        self.index = index;
+        self
+    }
+
+    fn begin(&self) -> Listing {
+        let listing = listing(self.engine.storage(), &self.prefix);
+        if !self.is_natural {
+            return listing;
+        }
+        Box::new(Sorted { listing, window: Vec::new().into_iter(), failed: None, ended: false })
     }
 
     fn next_page(&mut self) -> Result<()> {
         let began = Instant::now();
         self.engine.check_process()?;
-        let storage = self.engine.storage();
-        let listing = self.listing.get_or_insert_with(|| listing(storage, &self.prefix));
-        let (mut objects, mut unreadable, mut failed) = (Vec::with_capacity(PAGE), Vec::new(), None);
-        while objects.len() + unreadable.len() < PAGE {
-            match listing.next() {
-                Some(Ok(Listed::Object(info))) => objects.push(info),
-                Some(Ok(Listed::Unreadable { key, error })) => unreadable.push(Unreadable { before: objects.len(), key, error }),
+        if self.listing.is_none() {
+            self.filter = std::mem::take(&mut self.filter).checked()?;
+            self.listing = Some(self.begin());
+        }
+        // Each with its place in the listing.
+        let (mut objects, mut found, mut failed) = (Vec::with_capacity(PAGE), Vec::new(), None);
+        while objects.len() + found.len() < PAGE {
+            let place = objects.len() + found.len();
+            match self.listing.as_mut().and_then(Iterator::next) {
+                Some(Ok(Listed::Object(info))) => objects.push((info, place)),
+                Some(Ok(Listed::Unreadable { key, error })) => found.push((place, Ok(ListEntry::Unreadable { key, error }))),
                 Some(Err(error)) => {
                     self.ended = true;
                     failed = Some(error);
@@ -114,36 +195,58 @@ impl Snapshots {
                 }
             }
         }
-        let found = self.look(&objects);
-        let location = storage.locate(&self.prefix);
-        tracing::debug!(operation = "list", location, objects = objects.len(), ms = began.elapsed().as_millis(), "done");
-        // What was deleted since, or is not wanted, is not among what was found.
-        let mut unreadable = unreadable.into_iter().peekable();
-        let mut give_until = |page: &mut VecDeque<_>, key: Option<&str>| {
-            let is_before =
-                |next: &Unreadable| key.is_none_or(|key| objects.get(next.before).is_some_and(|object| object.key.as_str() <= key));
-            while let Some(Unreadable { key, error, .. }) = unreadable.next_if(is_before) {
-                page.push_back(Ok(ListEntry::Unreadable { key, error }));
-            }
+        // The component is given pages in the order of a storage's.
+        objects.sort_unstable_by(|(a, _), (b, _)| a.key.cmp(&b.key));
+        let (objects, places): (Vec<ObjectInfo>, Vec<usize>) = objects.into_iter().unzip();
+        let place_of = |key: &str| {
+            let at = objects.binary_search_by(|object| object.key.as_str().cmp(key)).ok();
+            at.and_then(|at| places.get(at)).copied().unwrap_or(usize::MAX)
         };
-        for entry in found {
-            match &entry {
-                Ok(ListEntry::Snapshot(metadata)) => give_until(&mut self.page, Some(&metadata.key)),
-                Ok(ListEntry::Unreadable { key, .. }) => give_until(&mut self.page, Some(key)),
-                Err(_) => {}
-            }
-            self.page.push_back(entry);
-        }
-        give_until(&mut self.page, None);
+        found
+            .extend(self.look(&objects).into_iter().map(|entry| (entry.as_ref().map_or(usize::MAX, |entry| place_of(entry.key())), entry)));
+        found.sort_by_key(|(place, _)| *place);
+        let location = self.engine.storage().locate(&self.prefix);
+        tracing::debug!(operation = "list", location, objects = objects.len(), ms = began.elapsed().as_millis(), "done");
+        self.page.extend(found.into_iter().map(|(_, entry)| entry));
         failed.map_or(Ok(()), Err)
+    }
+
+    /// What is known of these objects, and what the component says of the others.
+    #[cfg(feature = "cli")]
+    fn look(&mut self, objects: &[ObjectInfo]) -> Vec<Result<ListEntry>> {
+        let Some(mut index) = self.index.take() else { return self.ask(objects, &self.filter) };
+        let storage = self.engine.storage();
+        let (mut entries, mut unknown) = (Vec::new(), Vec::new());
+        for object in objects {
+            match index.find(object, &**storage) {
+                Some(entry) => entries.push(Ok(entry)),
+                None => unknown.push(object.clone()),
+            }
+        }
+        // Also of those that are not wanted now, the index learns.
+        let asked = self.ask(&unknown, &ListFilter::default());
+        index.learn(&unknown, &asked);
+        entries.extend(asked);
+        let is_wanted = |entry: &Result<ListEntry>| match entry {
+            Ok(ListEntry::Snapshot(metadata)) => self.filter.wants(metadata),
+            _ => true,
+        };
+        entries.retain(is_wanted);
+        self.index = Some(index);
+        entries
+    }
+
+    #[cfg(not(feature = "cli"))]
+    fn look(&mut self, objects: &[ObjectInfo]) -> Vec<Result<ListEntry>> {
+        self.ask(objects, &self.filter)
     }
 
     /// What the component says of these objects, on as many threads as the storage
     /// likes and the system has.
-    fn look(&self, objects: &[ObjectInfo]) -> Vec<Result<ListEntry>> {
+    fn ask(&self, objects: &[ObjectInfo], filter: &ListFilter) -> Vec<Result<ListEntry>> {
         let share = objects.len().div_ceil(self.engine.storage().parallelism().clamp(1, MAX_INSTANCES)).max(MIN_SHARE);
         let shares: Vec<&[ObjectInfo]> = objects.chunks(share).collect();
-        let (engine, prefix, filter) = (&self.engine, self.prefix.as_str(), wit::ListFilter::from(self.filter.clone()));
+        let (engine, prefix, filter) = (&self.engine, self.prefix.as_str(), wit::ListFilter::from(filter.clone()));
         let look = |share: &[ObjectInfo]| look_at(engine, prefix, &filter, share);
         let found: Vec<Vec<Result<ListEntry>>> = match shares.as_slice() {
             [] => Vec::new(),
@@ -211,6 +314,12 @@ impl Iterator for Snapshots {
             }
         }
         let next = self.page.pop_front();
+        #[cfg(feature = "cli")]
+        if next.is_none()
+            && let Some(index) = self.index.take()
+        {
+            index.keep(&self.prefix, &**self.engine.storage());
+        }
         if matches!(next, Some(Err(_))) {
             self.page.clear();
             self.ended = true;

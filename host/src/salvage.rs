@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use serde_json::{Value, json};
 use wasmtime::component::ResourceAny;
 
 use crate::error::{PersistError, Result};
@@ -36,6 +37,24 @@ pub struct SalvageReport {
     pub break_offset: Option<u64>,
     /// What was wrong there, or with metadata and table.
     pub reason: Option<PersistError>,
+}
+
+impl SalvageReport {
+    /// The report as the command and the Python package give it: one JSON object.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "verified": false,
+            "complete": self.break_offset.is_none(),
+            "codec": self.codec,
+            "salvaged_size": self.salvaged_size,
+            "checked_size": self.checked_size,
+            "break_offset": self.break_offset,
+            "missing_size": self.metadata.as_ref().map(|metadata| metadata.uncompressed_size.saturating_sub(self.salvaged_size)),
+            "holes": self.holes,
+            "reason": self.reason.as_ref().map(ToString::to_string),
+            "metadata": self.metadata,
+        })
+    }
 }
 
 /// A damaged snapshot of which as much is read as there is.

@@ -1,6 +1,9 @@
 //! The rules for keys, the same in every storage, and the names of files that
 //! hold no object yet.
 
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+
 use crate::error::{ErrorCode, PersistError, Result};
 
 /// As in S3, the narrowest of the storages.
@@ -56,6 +59,24 @@ pub fn is_swept(size: u64, random: u64) -> bool {
 /// The folder of a key, empty if it has none, and the name in it.
 pub fn split(key: &str) -> (&str, &str) {
     key.rsplit_once('/').unwrap_or(("", key))
+}
+
+/// The order of keys for people: numbers in them are compared as numbers.
+pub fn natural_order(a: &str, b: &str) -> Ordering {
+    alphanumeric_sort::compare_str(a, b).then_with(|| a.cmp(b))
+}
+
+/// The folders that these keys are in, the deepest first, as far as `folder`, which ends
+/// with `/` or is empty for the root, and that one.
+pub fn folders_within<'a>(folder: &str, keys: &'a [String]) -> impl Iterator<Item = &'a str> {
+    let mut folders = BTreeSet::new();
+    for key in keys {
+        let mut path = split(key).0;
+        while !path.is_empty() && path.len() + 1 >= folder.len() && folders.insert(path) {
+            path = split(path).0;
+        }
+    }
+    folders.into_iter().rev()
 }
 
 /// The rule that a key breaks, if it breaks one.

@@ -4,11 +4,15 @@
 mod code;
 mod conversions;
 pub mod error;
+pub mod ids;
 pub mod key;
 pub mod location;
 pub mod metadata;
 pub mod names;
+pub mod naming;
 pub mod permissions;
+pub mod time;
+pub mod units;
 pub mod walk;
 
 pub use error::{ErrorCode, ErrorDetail, PersistError, Result};

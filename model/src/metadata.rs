@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 
 use serde::ser::{Error as _, SerializeMap};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::error::PersistError;
+use crate::error::{ErrorCode, PersistError, Result};
+use crate::time;
 
 /// The format that the component writes, and the newest that it reads.
 pub const FORMAT_VERSION: u32 = 1;
 
 /// How blocks are compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Codec {
     /// Readable by everything; levels 1 to 9, 6 by default.
@@ -53,7 +54,7 @@ pub enum Precondition {
 
 /// What became of the seal of a snapshot: a signature that stands for every byte
 /// of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SealState {
     /// It has none.
@@ -80,7 +81,7 @@ impl SealState {
 }
 
 /// How an object is encrypted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Encryption {
     /// Not at all.
@@ -113,6 +114,35 @@ pub struct ListFilter {
     pub since: Option<String>,
     /// Taken before this time: RFC 3339, with any offset.
     pub until: Option<String>,
+}
+
+impl ListFilter {
+    /// The same filter, whose times are in the form in which they are stored.
+    ///
+    /// # Errors
+    /// `Configuration` for a time that is none.
+    pub fn checked(mut self) -> Result<Self> {
+        for (what, time) in [("since", &mut self.since), ("until", &mut self.until)] {
+            if let Some(text) = time {
+                let stored = time::parse(text).ok().and_then(time::stored);
+                *time = Some(stored.ok_or_else(|| {
+                    let message = format!("the time {what} '{}' is not RFC 3339", text.escape_debug());
+                    PersistError::new(ErrorCode::InvalidArgument, message).hint("write it like 2026-01-31T12:00:00Z")
+                })?);
+            }
+        }
+        Ok(self)
+    }
+
+    /// Whether a snapshot is wanted by a filter that was [`checked`](Self::checked):
+    /// stored times sort as text.
+    pub fn wants(&self, metadata: &SnapshotMetadata) -> bool {
+        self.agent_id.as_ref().is_none_or(|agent| *agent == metadata.agent_id)
+            && self.session_id.as_ref().is_none_or(|session| *session == metadata.session_id)
+            && self.labels.iter().all(|(name, value)| metadata.labels.get(name) == Some(value))
+            && self.since.as_ref().is_none_or(|since| metadata.timestamp >= *since)
+            && self.until.as_ref().is_none_or(|until| metadata.timestamp < *until)
+    }
 }
 
 /// A part of a state that could not be salvaged.
@@ -252,7 +282,7 @@ impl SnapshotMetadata {
         Located { metadata: self, location }
     }
 
-    fn serialize_with<S: Serializer>(&self, serializer: S, location: Option<&str>) -> Result<S::Ok, S::Error> {
+    fn serialize_with<S: Serializer>(&self, serializer: S, location: Option<&str>) -> std::result::Result<S::Ok, S::Error> {
         // Passed on as text, so that no number loses a digit.
         let mut extra: BTreeMap<String, &RawValue> = serde_json::from_str(&self.extra).map_err(S::Error::custom)?;
         let mut map = serializer.serialize_map(None)?;
@@ -290,7 +320,7 @@ impl SnapshotMetadata {
 }
 
 impl Serialize for SnapshotMetadata {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         self.serialize_with(serializer, None)
     }
 }
@@ -308,7 +338,7 @@ pub struct Located<'a> {
 }
 
 impl Serialize for Located<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         self.metadata.serialize_with(serializer, Some(self.location))
     }
 }
@@ -325,4 +355,14 @@ pub enum ListEntry {
         /// Why.
         error: PersistError,
     },
+}
+
+impl ListEntry {
+    /// The object's key.
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Snapshot(metadata) => &metadata.key,
+            Self::Unreadable { key, .. } => key,
+        }
+    }
 }

@@ -6,6 +6,7 @@ mod decode;
 mod encode;
 mod error;
 mod logs;
+mod naming;
 mod operation;
 mod options;
 mod place;
@@ -29,6 +30,8 @@ mod _persist {
     use super::error::error_codes;
     #[pymodule_export]
     use super::logs::forward_logs;
+    #[pymodule_export]
+    use super::naming::{file_name, folder_name, id_of, moment, next_index, session_folder};
     #[pymodule_export]
     use super::operation::CancelToken;
     #[pymodule_export]

@@ -11,7 +11,7 @@ use crate::operation;
 #[pyfunction]
 pub(crate) fn forward_logs(py: Python<'_>) -> PyResult<()> {
     if std::env::var_os("RUST_LOG").is_some() {
-        persist_host::cli::start_logging();
+        persist_host::cli::start_logging(false);
         return Ok(());
     }
     // What the libraries below log is theirs, and much.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use persist_host::{Codec, Durability, ErrorCode, PersistError, Precondition, SnapshotOptions, StorageBackend, StorageConfig};
+use persist_host::{Codec, Durability, ErrorCode, ListFilter, PersistError, Precondition, SnapshotOptions, StorageBackend, StorageConfig};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyInt, PyMapping, PyString};
 
@@ -45,6 +45,39 @@ fn texts(name: &str, value: &Bound<'_, PyAny>) -> PyResult<BTreeMap<String, Stri
     entries.iter().map(entry).collect()
 }
 
+/// A time: text, or a datetime that says where it is valid.
+fn timestamp(name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
+    let py = value.py();
+    if !value.is_instance(&py.import("datetime")?.getattr("datetime")?)? {
+        return text(name, value);
+    }
+    if value.call_method0("utcoffset")?.is_none() {
+        let message = format!("{name} is a datetime without a time zone");
+        return Err(wrong_value(py, message, "pass one with tzinfo, as datetime.now(timezone.utc)"));
+    }
+    value.call_method0("isoformat")?.extract()
+}
+
+/// Which snapshots are wanted, by name; what is `None` is as if it were not there.
+pub(crate) fn list_filter(arguments: &Bound<'_, PyDict>) -> PyResult<ListFilter> {
+    let mut filter = ListFilter::default();
+    for (name, value) in arguments.iter() {
+        if value.is_none() {
+            continue;
+        }
+        let name = text("an argument's name", &name)?;
+        match name.as_str() {
+            "agent_id" => filter.agent_id = Some(text(&name, &value)?),
+            "session_id" => filter.session_id = Some(text(&name, &value)?),
+            "labels" => filter.labels = texts(&name, &value)?,
+            "since" => filter.since = Some(text(&name, &value)?),
+            "until" => filter.until = Some(text(&name, &value)?),
+            _ => return Err(wrong_type(value.py(), &format!("unknown argument '{name}'"), "remove it")),
+        }
+    }
+    Ok(filter)
+}
+
 /// The arguments of a save, by name; what is `None` is as if it were not there.
 pub(crate) fn snapshot_options(arguments: &Bound<'_, PyDict>) -> PyResult<SnapshotOptions> {
     let py = arguments.py();
@@ -74,7 +107,7 @@ pub(crate) fn snapshot_options(arguments: &Bound<'_, PyDict>) -> PyResult<Snapsh
             }
             "level" => options.level = Some(integer(&name, &value)?),
             "snapshot_id" => options.snapshot_id = Some(text(&name, &value)?),
-            "timestamp" => options.timestamp = Some(text(&name, &value)?),
+            "timestamp" => options.timestamp = Some(timestamp(&name, &value)?),
             "if_exists" => {
                 must_be_absent = match text(&name, &value)?.as_str() {
                     "replace" => false,

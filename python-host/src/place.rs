@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use persist_host::{
-    Engine, ErrorCode, ListEntry, PersistError, Precondition, SnapshotMetadata, SnapshotOptions, SnapshotWriter, Snapshots, StorageAdapter,
-    StorageConfig, StorageLocation,
+    CopyOptions, Engine, ErrorCode, ListEntry, PersistError, Precondition, SnapshotMetadata, SnapshotOptions, SnapshotWriter, Snapshots,
+    StorageAdapter, StorageConfig, StorageLocation,
 };
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -238,14 +238,107 @@ impl Place {
         })
     }
 
-    /// The snapshots whose keys begin with the prefix.
-    #[pyo3(signature = (prefix, token=None))]
-    fn list(&self, py: Python<'_>, prefix: &str, token: Option<&Bound<'_, CancelToken>>) -> PyResult<Listing> {
-        let operation = Operation::new(token, None);
-        let snapshots = self.run(py, &operation, |engine| Ok(engine.list(prefix)))?;
+    /// The snapshots whose keys begin with the prefix, and that the filter wants, in
+    /// natural order.
+    #[pyo3(signature = (prefix, wanted, token=None))]
+    fn list(&self, py: Python<'_>, prefix: &str, wanted: &Bound<'_, PyDict>, token: Option<&Bound<'_, CancelToken>>) -> PyResult<Listing> {
+        let (operation, filter) = (Operation::new(token, None), options::list_filter(wanted)?);
+        let snapshots = self.run(py, &operation, |engine| Ok(engine.list_filtered(prefix, filter).naturally()))?;
         Ok(Listing { snapshots: Mutex::new(snapshots), operation })
     }
+
+    /// All keys that begin with the prefix, whatever their objects hold.
+    #[pyo3(signature = (prefix, token=None))]
+    fn keys(&self, py: Python<'_>, prefix: &str, token: Option<&Bound<'_, CancelToken>>) -> PyResult<Vec<String>> {
+        let operation = Operation::new(token, None);
+        self.run(py, &operation, |engine| engine.keys(prefix).collect())
+    }
+
+    /// Deletes objects, many at once; missing ones are ignored. Gives the keys of those
+    /// that could not be deleted, and why.
+    #[pyo3(signature = (keys, token=None))]
+    #[allow(clippy::needless_pass_by_value, reason = "that is how arguments come")]
+    fn delete_many(&self, py: Python<'_>, keys: Vec<String>, token: Option<&Bound<'_, CancelToken>>) -> PyResult<Vec<(String, Py<PyAny>)>> {
+        let operation = Operation::new(token, None);
+        let mut failures = Vec::new();
+        for keys in keys.chunks(DELETED_AT_ONCE) {
+            failures.extend(self.run(py, &operation, |engine| {
+                let failures = engine.storage().delete_many(keys)?;
+                operation.note_change("some snapshots were deleted all the same");
+                Ok(failures)
+            })?);
+        }
+        Ok(failures.into_iter().map(|failure| (failure.key, exception(py, &failure.error).into_value(py).into_any())).collect())
+    }
+
+    /// Removes the folders of these keys that are empty, as far as `folder`, which ends
+    /// with `/` or is empty.
+    #[allow(clippy::needless_pass_by_value, reason = "that is how arguments come")]
+    fn remove_empty_folders(&self, py: Python<'_>, folder: &str, keys: Vec<String>) {
+        py.detach(|| self.storage.remove_empty_folders(folder, &keys));
+    }
+
+    /// Copies a snapshot, and verifies it on the way. Gives its metadata as JSON, and
+    /// whether it was not there before.
+    #[pyo3(signature = (key, target, target_key, arguments, progress=None, token=None))]
+    fn copy(
+        &self,
+        py: Python<'_>,
+        key: &str,
+        target: &Bound<'_, Self>,
+        target_key: &str,
+        arguments: &Bound<'_, PyDict>,
+        progress: Option<Py<PyAny>>,
+        token: Option<&Bound<'_, CancelToken>>,
+    ) -> PyResult<(String, bool)> {
+        let mut operation = Operation::new(token, progress);
+        let (token, target) = (operation.token.clone(), target.get());
+        let options = CopyOptions::from(options::snapshot_options(arguments)?.precondition);
+        let copied = operation.run_telling(py, |operation| {
+            let (source, target) = (self.engine(&token)?, target.engine(&token)?);
+            let mut told = Ok(());
+            let copied = source.copy(key, &target, target_key, options, |done| {
+                if told.is_ok() {
+                    told = operation.tell(done, None);
+                    if told.is_err() {
+                        token.cancel();
+                    }
+                }
+            });
+            told.and(copied).inspect(|_| operation.note_change("the snapshot was copied all the same"))
+        })?;
+        Ok((metadata_json(py, &copied.metadata)?, copied.is_new))
+    }
+
+    /// What can be had of a damaged snapshot, of at most so many bytes, and the report as
+    /// JSON.
+    #[pyo3(signature = (key, max_size, token=None))]
+    fn salvage<'py>(
+        &self,
+        py: Python<'py>,
+        key: &str,
+        max_size: u64,
+        token: Option<&Bound<'py, CancelToken>>,
+    ) -> PyResult<(Bound<'py, PyBytes>, String)> {
+        let operation = Operation::new(token, None);
+        let (state, report) = self.run(py, &operation, |engine| {
+            let mut salvager = engine.salvage(key)?;
+            let mut state = Vec::new();
+            while let Some(chunk) = salvager.next_chunk()? {
+                if (state.len() + chunk.len()) as u64 > max_size {
+                    let error = PersistError::new(ErrorCode::LimitExceeded, format!("more than {max_size} bytes can be salvaged"));
+                    return Err(error.at(self.location(key)).hint("pass a larger max_size, or use the command persist salvage"));
+                }
+                state.extend(chunk);
+            }
+            Ok((state, salvager.report()?))
+        })?;
+        Ok((PyBytes::new(py, &state), report.to_json().to_string()))
+    }
 }
+
+/// Objects that are deleted between two looks at signals.
+const DELETED_AT_ONCE: usize = 1000;
 
 /// Makes a snapshot visible.
 pub(crate) fn commit(writer: SnapshotWriter, operation: &Operation) -> Result<SnapshotMetadata, PersistError> {

@@ -30,6 +30,8 @@ pub(crate) fn persist() -> Command {
         command.env(file, "/dev/null");
     }
     command.env("AWS_EC2_METADATA_DISABLED", "true");
+    // No index of what an earlier test saw.
+    command.env("XDG_CACHE_HOME", "/dev/null");
     command
 }
 

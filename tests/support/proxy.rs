@@ -255,6 +255,7 @@ fn operation(request: &Request<Incoming>) -> Operation {
         Method::PUT if has("uploadId") => Operation::UploadPart,
         Method::PUT => Operation::PutObject,
         Method::POST if has("uploads") => Operation::CreateUpload,
+        Method::POST if has("delete") => Operation::DeleteObject,
         Method::POST => Operation::CompleteUpload,
         Method::DELETE if has("uploadId") => Operation::AbortUpload,
         Method::DELETE => Operation::DeleteObject,

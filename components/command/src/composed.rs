@@ -2,16 +2,18 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::fs;
 use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use persist_cli::output::{Failure, Output, OutputOptions};
-use persist_cli::{Command, Durability, Entries, FileWriter, Host, IfExists, Progress, Reader, Writer};
-use persist_model::key::check_file_key;
+use persist_cli::{Command, Durability, Entries, FileWriter, Host, IfExists, Keys, Progress, Reader, Search, TotalProgress, Writer};
+use persist_model::key::{check_file_key, folders_within, natural_order};
 use persist_model::location::{file_uri_path, is_scheme};
 use persist_model::{
-    ErrorCode, ListEntry, LocalPaths, Permissions, PersistError, Precondition, Result, SnapshotMetadata, SnapshotOptions, StorageLocation,
+    ErrorCode, ListEntry, ListFilter, LocalPaths, Permissions, PersistError, Precondition, Result, SnapshotMetadata, SnapshotOptions,
+    StorageLocation,
 };
 
 use crate::bindings::wit;
@@ -116,6 +118,14 @@ impl Composed {
         }
     }
 
+    /// What is in a place, in the order of the keys' bytes.
+    fn listing(&self, place: &StorageLocation, filter: &ListFilter) -> Result<Listing> {
+        let StorageLocation::Local { root, key } = place else { return Err(out_of_reach(place)) };
+        let hidden = self.folder.prefix(root)?;
+        let (prefix, filter) = (format!("{hidden}{key}"), wit::ListFilter::from(filter.clone()));
+        Ok(Listing { prefix, hidden, root: root.clone(), filter, page: Vec::new().into_iter(), next: None, ended: false })
+    }
+
     /// What a call into the component said, about a location.
     fn at<T>(&self, location: &StorageLocation, done: Result<T, wit::Error>) -> Result<T> {
         done.map_err(|error| convert::error(error).at(location))
@@ -168,6 +178,7 @@ struct Listing {
     prefix: String,
     hidden: String,
     root: PathBuf,
+    filter: wit::ListFilter,
     page: std::vec::IntoIter<wit::ListEntry>,
     next: Option<String>,
     ended: bool,
@@ -175,7 +186,7 @@ struct Listing {
 
 impl Listing {
     fn next_page(&mut self) -> Result<()> {
-        let page = wit::list_snapshots(&self.prefix, self.next.as_deref(), PAGE, None);
+        let page = wit::list_snapshots(&self.prefix, self.next.as_deref(), PAGE, Some(&self.filter));
         let page = page.map_err(|error| convert::error(error).at(self.root.display()))?;
         self.ended = page.next.is_none();
         self.next = page.next;
@@ -233,8 +244,8 @@ impl Host for Composed {
         Ok(self.paths().written(location))
     }
 
-    fn locate_folder(&self, text: &str) -> Result<StorageLocation> {
-        self.folder(text, false)
+    fn locate_folder(&self, text: &str, has_to_exist: bool) -> Result<StorageLocation> {
+        self.folder(text, has_to_exist)
     }
 
     fn locate_to_write(&self, text: &str) -> Result<StorageLocation> {
@@ -285,7 +296,7 @@ impl Host for Composed {
         self.described(location, wit::get_metadata(&self.key(location, Use::Read)?))
     }
 
-    fn verify(&self, location: &StorageLocation, _: Progress) -> Result<SnapshotMetadata> {
+    fn verify(&self, location: &StorageLocation, _: Progress<'_>) -> Result<SnapshotMetadata> {
         self.described(location, wit::verify(&self.key(location, Use::Read)?))
     }
 
@@ -297,17 +308,43 @@ impl Host for Composed {
         }
     }
 
-    fn delete(&self, location: &StorageLocation, precondition: Precondition) -> Result<()> {
+    fn delete(&self, location: &StorageLocation, precondition: Precondition, _: Durability) -> Result<()> {
         self.at(location, wit::delete(&self.key(location, Use::Read)?, &precondition.into()))
     }
 
-    fn list(&self, folder: &str) -> Result<Entries> {
-        let located = self.folder(folder, true)?;
-        let StorageLocation::Local { root, key } = &located else { return Err(out_of_reach(&located)) };
-        let hidden = self.folder.prefix(root)?;
-        let prefix = format!("{hidden}{key}");
-        let listing = Listing { prefix, hidden, root: root.clone(), page: Vec::new().into_iter(), next: None, ended: false };
-        Ok(Box::new(listing))
+    fn keys(&self, place: &StorageLocation) -> Result<Keys> {
+        let listing = self.listing(place, &ListFilter::default())?;
+        Ok(Box::new(listing.map(|entry| entry.map(|entry| entry.key().to_owned()))))
+    }
+
+    fn delete_many(&self, place: &StorageLocation, keys: &[String], durability: Durability) -> Result<Vec<(String, PersistError)>> {
+        let delete = |key: &String| match self.delete(&place.clone().with_key(key), Precondition::None, durability) {
+            Err(error) if error.code() != ErrorCode::NotFound => Some((key.clone(), error)),
+            _ => None,
+        };
+        Ok(keys.iter().filter_map(delete).collect())
+    }
+
+    fn remove_empty_folders(&self, place: &StorageLocation, keys: &[String]) {
+        let StorageLocation::Local { root, key: folder } = place else { return };
+        // What is not empty stays.
+        for path in folders_within(folder, keys) {
+            let _ = fs::remove_dir(root.join(path));
+        }
+        if folder.is_empty() && self.base.is_none() {
+            let _ = fs::remove_dir(root);
+        }
+    }
+
+    fn list(&self, place: &StorageLocation, search: &Search) -> Result<Entries<'static>> {
+        let listing = self.listing(place, &search.filter)?;
+        // The component lists in the order of the keys' bytes.
+        let mut entries: Vec<Result<ListEntry>> = listing.collect();
+        entries.sort_by(|a, b| match (a, b) {
+            (Ok(a), Ok(b)) => natural_order(a.key(), b.key()),
+            (a, b) => a.is_err().cmp(&b.is_err()),
+        });
+        Ok(Box::new(entries.into_iter()))
     }
 
     fn create_file(&self, path: &Path, _: Option<u64>, if_exists: IfExists, _: &StorageLocation) -> Result<Box<dyn FileWriter>> {
@@ -315,7 +352,11 @@ impl Host for Composed {
     }
 
     /// Nobody can be told while a component works.
-    fn progress(&self, _: &Output, _: &'static str, _: Option<u64>) -> Progress {
+    fn progress(&self, _: &Output, _: &'static str, _: Option<u64>) -> Progress<'static> {
+        Box::new(|_| {})
+    }
+
+    fn total_progress(&self, _: &Output, _: &'static str) -> TotalProgress {
         Box::new(|_| {})
     }
 }

@@ -8,10 +8,9 @@ use clap_complete::Shell;
 use super::Cli;
 use super::output::Failure;
 
-/// Print a script that completes this command in a shell.
-///
-/// For bash: persist completions bash > ~/.local/share/bash-completion/completions/persist
+/// Print a script that completes commands in a shell.
 #[derive(Args)]
+#[command(after_help = "Example: persist completions bash > ~/.local/share/bash-completion/completions/persist")]
 pub(crate) struct Arguments {
     /// The shell.
     #[arg(value_enum)]

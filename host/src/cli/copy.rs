@@ -1,23 +1,20 @@
 //! `persist copy`
 
 use std::path::{Path, PathBuf};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::{Condvar, Mutex, PoisonError};
 
 use clap::Args;
-use persist_cli::IfExists;
+use persist_cli::{Host, How, IfExists, Progress, Report, Source, run_with};
 use serde_json::json;
 
-use super::interrupt;
-use super::output::{Failure, Output, exact_bytes, printable, short_bytes};
-use super::progress::Progress;
+use super::host::Native;
+use super::output::{Failure, Output, exact_bytes, printable};
 use super::storage::StorageArguments;
 use crate::error::may_be_another_kind;
-use crate::{
-    Copied, CopyOptions, Durability, Engine, ErrorCode, ListEntry, PersistError, Result, Snapshots, StorageConfig, StorageLocation,
-};
+use crate::key::split;
+use crate::{Copied, CopyOptions, Engine, ErrorCode, Result, StorageConfig, StorageLocation};
 
-/// Copy snapshots from one place to another, from any storage to any other.
+/// Copy snapshots between places, and verify them on the way.
 ///
 /// The bytes are copied as they are and verified on the way: what is damaged
 /// does not arrive. What is there already with the same digest is read, verified
@@ -25,30 +22,34 @@ use crate::{
 /// again; if it is damaged, it is copied over. What is no snapshot, or may as well be
 /// another program's gzip file, or can't be read, is replaced only with --force.
 #[derive(Args)]
+#[command(
+    visible_alias = "cp",
+    after_help = "Examples:\n  persist copy agents/0001.json.gz s3://my-bucket/agents/\n  persist copy agents s3://my-bucket/agents --recursive --since 1d"
+)]
 pub(crate) struct Arguments {
-    /// The snapshot, or with --recursive the folder.
-    src: String,
-    /// Where to copy it. A folder, or a path that ends with /, takes it under
-    /// its own name.
-    dest: String,
-    /// Copy all snapshots in a folder and below it; their names below SRC are
-    /// kept below DEST.
-    #[arg(short, long)]
-    recursive: bool,
+    /// The snapshots, patterns, - for a list on stdin, or with --recursive folders; and
+    /// at the end where to copy them. A folder, or a path that ends with /, takes them
+    /// under their own names, which are kept below the folders that they were found in.
+    #[arg(required = true, num_args = 2.., value_names = ["SRC", "DEST"])]
+    paths: Vec<String>,
     /// What to do if there is something else at DEST, or a damaged copy.
     #[arg(long, value_enum, default_value = "replace")]
     if_exists: IfExists,
     /// Replace whatever is at DEST, also what is no snapshot.
     #[arg(short, long, conflicts_with = "if_exists")]
     force: bool,
+    /// Say what would be copied, and copy nothing.
+    #[arg(long)]
+    dry_run: bool,
     /// Whether to wait until a local copy survives a power cut.
     #[arg(long, value_enum, default_value = "fsync")]
     durability: persist_cli::Durability,
+    #[command(flatten)]
+    how: How,
 }
 
 /// DEST, with the snapshot's own name where it is a folder.
-fn target_of(arguments: &Arguments, config: &StorageConfig, name: &str) -> String {
-    let dest = &arguments.dest;
+fn target_of(dest: &str, config: &StorageConfig, name: &str) -> String {
     let has_scheme = dest.contains("://");
     let folder = match &config.local_base_path {
         Some(base) => base.join(dest),
@@ -62,10 +63,10 @@ fn target_of(arguments: &Arguments, config: &StorageConfig, name: &str) -> Strin
             Path::new(dest).join(name).display().to_string()
         };
     }
-    dest.clone()
+    dest.to_owned()
 }
 
-fn report(output: &Output, from: &str, to: &str, copied: &Copied) -> Result<(), Failure> {
+fn line(output: &Output, from: &str, to: &str, copied: &Copied) -> Result<Option<String>> {
     let action = if copied.is_new { "copied" } else { "skipped" };
     let object = json!({"action": action, "source": from, "location": to, "metadata": copied.metadata});
     let size = exact_bytes(copied.metadata.stored_size);
@@ -74,11 +75,8 @@ fn report(output: &Output, from: &str, to: &str, copied: &Copied) -> Result<(), 
     } else {
         format!("skipped {}: {} is the same", printable(from), printable(to))
     };
-    output.report(&object, text)
+    output.report_line(&object, text)
 }
-
-/// Copies at once, as far as there is memory for them.
-const MAX_WORKERS: usize = 8;
 
 /// The most memory that all copies together take, in bytes.
 const MEMORY: u64 = 512 << 20;
@@ -121,101 +119,15 @@ impl Drop for Share<'_> {
     }
 }
 
-/// What a recursive copy works on, and what there is to be told of it.
-struct Copying<'a> {
-    arguments: &'a Arguments,
-    config: &'a StorageConfig,
-    output: &'a Output,
-    source: Engine,
-    /// The folders: their keys are what those of the snapshots begin with.
-    from: StorageLocation,
-    target: Engine,
-    to: StorageLocation,
-    memory: Memory,
-    total: Mutex<Total>,
-}
-
-#[derive(Default)]
-struct Total {
-    copied: u64,
-    skipped: u64,
-    bytes: u64,
-    others: u64,
-    exit_code: Option<u8>,
-    /// Nobody is there any more to be told.
-    failure: Option<Failure>,
-}
-
-impl Total {
-    fn failed(&mut self, output: &Output, error: PersistError) {
-        if error.code() == ErrorCode::Cancelled {
-            // What is left behind, or not known, has to be said of each.
-            let has_more = error.detail().hint.is_some() || !error.detail().facts.is_empty();
-            if has_more && self.failure.is_some() {
-                output.error(&error);
-            }
-            self.failure.get_or_insert(error.into());
-            return;
-        }
-        output.error(&error);
-        self.exit_code.get_or_insert(error.exit_code());
-    }
-}
-
-impl Copying<'_> {
-    fn total(&self) -> MutexGuard<'_, Total> {
-        self.total.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn report(&self, key: &str, target_key: &str, copied: &Copied) -> Result<(), Failure> {
-        let from = self.config.written(&self.from.clone().with_key(key))?;
-        let to = self.config.written(&self.to.clone().with_key(target_key))?;
-        report(self.output, &from, &to, copied)
-    }
-
-    /// Copies what the listing gives, side by side with others.
-    fn work(&self, listing: &Mutex<Snapshots>, shows_progress: bool) {
-        loop {
-            if self.total().failure.is_some() {
-                return;
-            }
-            let entry = listing.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let (key, size) = match entry {
-                None => return,
-                Some(Ok(ListEntry::Snapshot(metadata))) => (metadata.key, metadata.stored_size),
-                Some(Ok(ListEntry::Unreadable { error, .. })) if error.code() == ErrorCode::NotASnapshot => {
-                    self.total().others += 1;
-                    continue;
-                }
-                // After an error of the storage the listing ends.
-                Some(Ok(ListEntry::Unreadable { error, .. }) | Err(error)) => {
-                    self.total().failed(self.output, error);
-                    continue;
-                }
-            };
-            let target_key = format!("{}{}", self.to.key(), key.strip_prefix(self.from.key()).unwrap_or(&key));
-            let progress = Progress::new(self.output, "copying", None).shown_if(shows_progress);
-            let share = self.memory.take(INSTANCE + self.source.buffered_by_copy(&self.target, size));
-            let copied = copy(&self.source, &key, &self.target, &target_key, self.arguments, progress);
-            drop(share);
-            let mut total = self.total();
-            match copied {
-                Ok(copied) => {
-                    *if copied.is_new { &mut total.copied } else { &mut total.skipped } += 1;
-                    total.bytes += if copied.is_new { copied.metadata.stored_size } else { 0 };
-                    if let Err(failure) = self.report(&key, &target_key, &copied) {
-                        total.failure.get_or_insert(failure);
-                    }
-                }
-                Err(error) => total.failed(self.output, error),
-            }
-        }
-    }
-}
-
-fn copy(source: &Engine, key: &str, target: &Engine, target_key: &str, arguments: &Arguments, mut progress: Progress) -> Result<Copied> {
-    let options = CopyOptions { precondition: arguments.if_exists.precondition(), replaces_anything: arguments.force };
-    source.copy(key, target, target_key, options, |copied| progress.set(copied)).map_err(|mut error| {
+fn copy(
+    (source, key): (&Engine, &str),
+    (target, target_key): (&Engine, &str),
+    arguments: &Arguments,
+    digest: Option<String>,
+    progress: Progress<'_>,
+) -> Result<Copied> {
+    let options = CopyOptions { precondition: arguments.if_exists.precondition(), replaces_anything: arguments.force, digest };
+    source.copy(key, target, target_key, options, progress).map_err(|mut error| {
         if error.location() != Some(&target.storage().locate(target_key)) {
             return error;
         }
@@ -229,54 +141,57 @@ fn copy(source: &Engine, key: &str, target: &Engine, target_key: &str, arguments
     })
 }
 
-fn copy_all(arguments: &Arguments, storage: &StorageArguments, config: &StorageConfig, output: &Output) -> Result<(), Failure> {
-    let (source, prefix) = config.open_folder(&arguments.src)?;
-    let (from, to) = (config.locate_folder(&arguments.src)?, config.locate_folder_to_write(&arguments.dest)?);
-    let target = config.open(&to)?;
-    let workers = source.parallelism().max(target.parallelism()).min(MAX_WORKERS);
-    let source = storage.engine()?.with_storage(source);
-    // The cancel token goes to both storages.
-    let target = source.with_storage(target).with_cancel(&interrupt::token());
-    let source = source.with_cancel(&interrupt::token());
-    let listing = Mutex::new(source.list(&prefix));
-    let copying = Copying { arguments, config, output, source, from, target, to, memory: Memory::new(), total: Mutex::default() };
-    thread::scope(|scope| {
-        // This thread is one of them, and all there is where no other is to be had.
-        for _ in 1..workers {
-            if let Err(error) = thread::Builder::new().spawn_scoped(scope, || copying.work(&listing, false)) {
-                tracing::debug!(%error, "no thread to copy on");
-                break;
-            }
-        }
-        copying.work(&listing, workers == 1);
-    });
-    let total = copying.total.into_inner().unwrap_or_else(PoisonError::into_inner);
-    if let Some(failure) = total.failure {
-        return Err(failure);
-    }
-    let Total { copied, skipped, bytes, others, exit_code, .. } = total;
-    output.note(format_args!("{copied} copied ({}), {skipped} skipped, {others} other files left out", short_bytes(bytes)));
-    exit_code.map_or(Ok(()), |exit_code| Err(Failure::Reported(exit_code)))
+/// Where the copies go.
+struct Dest<'a> {
+    text: &'a str,
+    config: &'a StorageConfig,
+    /// Where several go, which is a folder.
+    folder: Option<StorageLocation>,
 }
 
-fn copy_one(arguments: &Arguments, storage: &StorageArguments, config: &StorageConfig, output: &Output) -> Result<(), Failure> {
-    let from = config.locate_followed(&arguments.src)?;
-    let to = config.locate_to_write(target_of(arguments, config, from.key()))?;
-    let source = storage.engine()?.with_storage(config.open(&from)?);
-    let target = source.with_storage(config.open(&to)?).with_cancel(&interrupt::token());
-    let source = source.with_cancel(&interrupt::token());
-    let progress = Progress::new(output, "copying", None);
-    let copied = copy(&source, from.key(), &target, to.key(), arguments, progress).map_err(|error| match &from {
-        StorageLocation::Local { root, key } if error.code() == ErrorCode::InvalidKey && root.join(key).is_dir() => {
-            error.hint("give --recursive to copy what is in the folder")
-        }
-        _ => error,
-    })?;
-    report(output, &config.written(&from)?, &config.written(&to)?, &copied)
+impl Dest<'_> {
+    /// Where the copy of a snapshot goes.
+    fn of(&self, source: &Source, from: &StorageLocation) -> Result<StorageLocation> {
+        let Some(folder) = &self.folder else { return self.config.locate_to_write(target_of(self.text, self.config, from.key())) };
+        let name = source.found.as_ref().map_or_else(|| split(from.key()).1, |found| &found.name);
+        Ok(folder.clone().with_key(&format!("{}{name}", folder.key())))
+    }
 }
 
 pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
-    let mut config = storage.config()?;
-    config.durability = Durability::from(arguments.durability);
-    if arguments.recursive { copy_all(arguments, storage, &config, output) } else { copy_one(arguments, storage, &config, output) }
+    let host = Native::new(storage)?;
+    let Some((dest, src)) = arguments.paths.split_last() else { return Err(Failure::Reported(2)) };
+    let task = arguments.how.task(&host, src, "copying", if arguments.dry_run { "would be copied" } else { "copied" });
+    let folder = if task.is_many { Some(host.config.locate_folder_to_write(dest)?) } else { None };
+    let dest = Dest { text: dest, config: &host.config, folder };
+    let memory = Memory::new();
+    run_with(&task, &host, output, (&arguments.how, src), |source, progress| {
+        let from = source.location(&host)?;
+        let to = dest.of(source, &from)?;
+        let (source_engine, target) = (host.stoppable(&from)?, host.writing(&to, arguments.durability)?);
+        // Whether a snapshot that is named is the one that is meant.
+        let digest = if source.found.is_none() && arguments.how.has_filter() {
+            let metadata = source_engine.metadata(from.key())?;
+            arguments.how.check(source, &metadata)?;
+            Some(metadata.digest)
+        } else {
+            None
+        };
+        let (from_text, to_text) = (host.written(&from)?, host.written(&to)?);
+        if arguments.dry_run {
+            let size = source_engine.metadata(from.key())?.stored_size;
+            let text = format!("would copy {} to {}: {}", printable(&from_text), printable(&to_text), exact_bytes(size));
+            let object = json!({"action": "none", "source": from_text, "location": to_text});
+            return Ok(Report::new(Some(output.line(&object, text)?), size));
+        }
+        let size = match &source.found {
+            Some(found) => found.stored_size,
+            None if task.is_many => source_engine.storage().stat(from.key())?.size,
+            None => 0,
+        };
+        let _share = memory.take(INSTANCE + source_engine.buffered_by_copy(&target, size));
+        let copied = copy((&source_engine, from.key()), (&target, to.key()), arguments, digest, progress)?;
+        let bytes = if copied.is_new { copied.metadata.stored_size } else { 0 };
+        Ok(Report { line: line(output, &from_text, &to_text, &copied)?, bytes, is_skipped: !copied.is_new })
+    })
 }

@@ -10,14 +10,17 @@ use super::output::{Failure, Output, printable};
 use super::storage::StorageArguments;
 use crate::{HealthCheck, Result, StorageConfig, check_health};
 
-/// Try out whether a place works: credentials, region, bucket; write, read,
-/// list and delete on a throw-away key; conditions.
+/// Try out whether a place works.
+///
+/// Looks at credentials, region and bucket; writes, reads, lists and deletes a
+/// throw-away key; and tries conditions.
 ///
 /// Stopped by Ctrl-C, it still deletes the throw-away object. Exit code 0 if
 /// snapshots can be kept there, else that of what failed. A service that ignores
 /// conditions gets a warning: '--if-exists fail' and '--if-match' can't be used
 /// there.
 #[derive(Args)]
+#[command(after_help = "Example: persist doctor s3://my-bucket/agents")]
 pub(crate) struct Arguments {
     /// The folder, or s3://bucket/prefix.
     location: String,

@@ -1,19 +1,20 @@
 //! What the commands run on here: an engine, and the storages that it reaches.
 
-use std::cell::{OnceCell, RefCell};
 use std::io::{self, Read};
+use std::num::NonZero;
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use persist_cli::{Entries, FileWriter, Host, IfExists, Progress, Reader, Writer};
+use persist_cli::{Done, Entries, FileWriter, Host, IfExists, Keys, Progress, Reader, Search, TotalProgress, Writer};
 
 use super::interrupt;
 use super::output::Output;
 use super::progress;
 use super::storage::StorageArguments;
+use crate::index::Index;
 use crate::{
     CancelToken, Durability, Engine, ErrorCode, LocalFileStorage, Permissions, PersistError, Precondition, Result, SnapshotMetadata,
     SnapshotOptions, SnapshotReader, SnapshotWriter, StorageAdapter, StorageConfig, StorageLocation, StorageWriter, WriteOptions,
@@ -22,6 +23,9 @@ use crate::{
 /// State that is read at a time.
 const CHUNK: u64 = 2 << 20;
 
+/// Snapshots that are worked on at once, unless the user says how many.
+const MAX_JOBS: usize = 8;
+
 /// How often a wait for the state looks whether Ctrl-C was pressed.
 const CANCEL_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -29,20 +33,20 @@ const CANCEL_INTERVAL: Duration = Duration::from_millis(50);
 /// connections.
 pub(crate) struct Native<'a> {
     arguments: &'a StorageArguments,
-    config: StorageConfig,
-    engine: OnceCell<Engine>,
-    buckets: RefCell<Vec<(String, Arc<dyn StorageAdapter>)>>,
+    pub(crate) config: StorageConfig,
+    engine: OnceLock<Engine>,
+    buckets: Mutex<Vec<(String, Arc<dyn StorageAdapter>)>>,
 }
 
 impl<'a> Native<'a> {
     pub(crate) fn new(arguments: &'a StorageArguments) -> Result<Self> {
-        Ok(Self { arguments, config: arguments.config()?, engine: OnceCell::new(), buckets: RefCell::default() })
+        Ok(Self { arguments, config: arguments.config()?, engine: OnceLock::new(), buckets: Mutex::default() })
     }
 
     /// The storage that a location is in.
     fn open(&self, location: &StorageLocation) -> Result<Arc<dyn StorageAdapter>> {
         let StorageLocation::S3 { bucket, .. } = location else { return self.config.open(location) };
-        let mut buckets = self.buckets.borrow_mut();
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, storage)) = buckets.iter().find(|(known, _)| known == bucket) {
             return Ok(Arc::clone(storage));
         }
@@ -66,8 +70,17 @@ impl<'a> Native<'a> {
         Ok(self.engine()?.with_storage(storage))
     }
 
+    /// The engine on the storage of a location that changes, stopped by Ctrl-C.
+    pub(crate) fn writing(&self, location: &StorageLocation, durability: persist_cli::Durability) -> Result<Engine> {
+        let storage = match location {
+            StorageLocation::Local { .. } => StorageConfig { durability: durability.into(), ..self.config.clone() }.open(location)?,
+            _ => self.open(location)?,
+        };
+        Ok(self.engine()?.with_storage(storage).with_cancel(&interrupt::token()))
+    }
+
     /// The same, stopped by Ctrl-C.
-    fn stoppable(&self, location: &StorageLocation) -> Result<Engine> {
+    pub(crate) fn stoppable(&self, location: &StorageLocation) -> Result<Engine> {
         Ok(self.engine_at(location)?.with_cancel(&interrupt::token()))
     }
 
@@ -194,8 +207,8 @@ impl Host for Native<'_> {
         self.config.written(location)
     }
 
-    fn locate_folder(&self, text: &str) -> Result<StorageLocation> {
-        self.config.locate_folder(text)
+    fn locate_folder(&self, text: &str, has_to_exist: bool) -> Result<StorageLocation> {
+        if has_to_exist { self.config.locate_existing_folder(text) } else { self.config.locate_folder(text) }
     }
 
     /// A program that is started without a stdin gets /dev/null instead by Rust's
@@ -234,9 +247,7 @@ impl Host for Native<'_> {
         durability: persist_cli::Durability,
         permissions: Option<Permissions>,
     ) -> Result<Box<dyn Writer>> {
-        let config = StorageConfig { durability: durability.into(), ..self.config.clone() };
-        let storage = config.open(location)?;
-        let engine = self.engine()?.with_storage(storage).with_cancel(&interrupt::token()).with_permissions(permissions);
+        let engine = self.writing(location, durability)?.with_permissions(permissions);
         Ok(Box::new(engine.writer(location.key(), options)?))
     }
 
@@ -248,7 +259,7 @@ impl Host for Native<'_> {
         self.reading(location)?.metadata(location.key())
     }
 
-    fn verify(&self, location: &StorageLocation, progress: Progress) -> Result<SnapshotMetadata> {
+    fn verify(&self, location: &StorageLocation, progress: Progress<'_>) -> Result<SnapshotMetadata> {
         self.reading(location)?.verify_with(location.key(), progress)
     }
 
@@ -256,13 +267,45 @@ impl Host for Native<'_> {
         self.reading(location)?.exists(location.key())
     }
 
-    fn delete(&self, location: &StorageLocation, precondition: Precondition) -> Result<()> {
-        self.stoppable(location)?.delete(location.key(), precondition)
+    fn delete(&self, location: &StorageLocation, precondition: Precondition, durability: persist_cli::Durability) -> Result<()> {
+        self.writing(location, durability)?.delete(location.key(), precondition)
     }
 
-    fn list(&self, folder: &str) -> Result<Entries> {
-        let (folder, prefix) = self.config.open_folder(folder)?;
-        Ok(Box::new(self.engine()?.with_storage(folder).with_cancel(&interrupt::token_to_read()).list(&prefix)))
+    fn keys(&self, place: &StorageLocation) -> Result<Keys> {
+        Ok(Box::new(self.reading(place)?.keys(place.key())))
+    }
+
+    fn delete_many(
+        &self,
+        place: &StorageLocation,
+        keys: &[String],
+        durability: persist_cli::Durability,
+    ) -> Result<Vec<(String, PersistError)>> {
+        let failures = self.writing(place, durability)?.storage().delete_many(keys)?;
+        Ok(failures.into_iter().map(|failure| (failure.key, failure.error)).collect())
+    }
+
+    fn remove_empty_folders(&self, place: &StorageLocation, keys: &[String]) {
+        let Ok(storage) = self.open(place) else { return };
+        storage.remove_empty_folders(place.key(), keys);
+        // The folder that was named is the storage's root, which is the user's.
+        if let StorageLocation::Local { root, key } = place
+            && key.is_empty()
+            && self.config.local_base_path.is_none()
+        {
+            let _ = std::fs::remove_dir(root);
+        }
+    }
+
+    fn parallelism(&self, location: &StorageLocation) -> usize {
+        let processors = thread::available_parallelism().map_or(1, NonZero::get);
+        self.open(location).map_or(1, |storage| storage.parallelism()).max(processors).min(MAX_JOBS)
+    }
+
+    fn list(&self, place: &StorageLocation, search: &Search) -> Result<Entries<'static>> {
+        let engine = self.reading(place)?;
+        let index = if search.is_fresh { None } else { Index::open(&**engine.storage()) };
+        Ok(Box::new(engine.list_filtered(place.key(), search.filter.clone()).naturally().with_index(index)))
     }
 
     fn create_file(&self, path: &Path, size: Option<u64>, if_exists: IfExists, source: &StorageLocation) -> Result<Box<dyn FileWriter>> {
@@ -277,9 +320,14 @@ impl Host for Native<'_> {
         Ok(Box::new(StateFile(LocalFileStorage::new(root).open_write(key, options)?)))
     }
 
-    fn progress(&self, output: &Output, doing: &'static str, total: Option<u64>) -> Progress {
+    fn progress(&self, output: &Output, doing: &'static str, total: Option<u64>) -> Progress<'static> {
         let mut bar = progress::Progress::new(output, doing, total);
         Box::new(move |done| bar.set(done))
+    }
+
+    fn total_progress(&self, output: &Output, doing: &'static str) -> TotalProgress {
+        let mut bar = progress::Progress::new(output, doing, None);
+        Box::new(move |Done { snapshots, bytes }| bar.set_of_many(snapshots, bytes))
     }
 }
 

@@ -11,9 +11,8 @@ use super::output::Failure;
 use crate::{ErrorCode, PersistError};
 
 /// Print a man page: of this command, or of one of its commands.
-///
-/// To read it: persist man | man -l -
 #[derive(Args)]
+#[command(after_help = "Example: persist man | man -l -")]
 pub(crate) struct Arguments {
     /// One of the commands.
     command: Option<String>,

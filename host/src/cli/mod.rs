@@ -41,9 +41,9 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
-    storage: StorageArguments,
-    #[command(flatten)]
     output: OutputOptions,
+    #[command(flatten)]
+    storage: StorageArguments,
 }
 
 #[derive(Subcommand)]
@@ -97,8 +97,12 @@ fn log_filter(setting: &str) -> Targets {
 
 /// Logs go to stderr, as `RUST_LOG` says: `RUST_LOG=persist_host=debug`. The
 /// library's earlier name `persist_core` still works there.
-pub fn start_logging() {
-    let Ok(setting) = std::env::var(LOG) else { return };
+pub fn start_logging(is_verbose: bool) {
+    let setting = match std::env::var(LOG) {
+        Ok(setting) => setting,
+        Err(_) if is_verbose => "persist_host=debug,persist_cli=debug".to_owned(),
+        Err(_) => return,
+    };
     let filter = log_filter(&setting.replace("persist_core", "persist_host"));
     let log = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
     // Where the program has its own, that is who listens.
@@ -115,7 +119,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Ok(cli) => cli,
         Err(exit_code) => return exit_code,
     };
-    start_logging();
+    start_logging(cli.output.verbose);
     // What only prints a text does nothing that could be in its way.
     if !matches!(cli.command, Command::Completions(_) | Command::Man(_)) {
         interrupt::start();

@@ -25,12 +25,12 @@ impl Progress {
         Self { bar, began: Instant::now(), total, doing }
     }
 
-    /// The same, but silent where several go on at once.
-    pub(crate) fn shown_if(mut self, is_shown: bool) -> Self {
-        if !is_shown {
-            self.bar = None;
+    /// So many snapshots are done so far, and so many bytes of all.
+    pub(crate) fn set_of_many(&mut self, snapshots: u64, bytes: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(format!("{}: {snapshots} done,", self.doing));
         }
-        self
+        self.set(bytes);
     }
 
     /// So many bytes are done so far.
@@ -49,7 +49,9 @@ impl Progress {
             if let Some(total) = self.total {
                 bar.set_length(total);
             }
-            bar.set_message(self.doing);
+            if bar.message().is_empty() {
+                bar.set_message(self.doing);
+            }
             bar.set_draw_target(ProgressDrawTarget::stderr());
         }
         bar.set_position(done);

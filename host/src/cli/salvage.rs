@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 use persist_cli::{Host, IfExists, Target, check_output};
-use serde_json::{Value, json};
 
 use super::host::Native;
 use super::output::{Failure, Output, exact_bytes, printable};
@@ -15,14 +14,15 @@ use crate::{ErrorCode, PersistError, SalvageReport};
 /// What the command exits with if not all of the state came out.
 const INCOMPLETE: u8 = 5;
 
-/// Get what can be had of a snapshot that was cut short or damaged.
+/// Get what is left of a damaged snapshot.
 ///
-/// Where the block table is whole, every block that is whole comes out, and the
+/// It may also be cut short. Where the block table is whole, every block that is whole comes out, and the
 /// report says where something is missing between them. Else the state is read
 /// from the front up to the break. What comes out is UNVERIFIED: the report says
 /// how many bytes of it were checked against their hashes. Exit code 5 unless it
 /// is all of the state.
 #[derive(Args)]
+#[command(after_help = "Example: persist salvage agents/0001.json.gz -o state.json")]
 pub(crate) struct Arguments {
     /// The damaged snapshot.
     src: String,
@@ -75,21 +75,6 @@ impl fmt::Display for Sheet<'_> {
     }
 }
 
-fn object(report: &SalvageReport) -> Value {
-    json!({
-        "verified": false,
-        "complete": report.break_offset.is_none(),
-        "codec": report.codec,
-        "salvaged_size": report.salvaged_size,
-        "checked_size": report.checked_size,
-        "break_offset": report.break_offset,
-        "missing_size": report.metadata.as_ref().map(|metadata| metadata.uncompressed_size.saturating_sub(report.salvaged_size)),
-        "holes": report.holes,
-        "reason": report.reason.as_ref().map(ToString::to_string),
-        "metadata": report.metadata,
-    })
-}
-
 /// An error of what is damaged, whose advice is to salvage it.
 fn last_advice(mut error: PersistError) -> PersistError {
     if matches!(error.code(), ErrorCode::Integrity | ErrorCode::InvalidFormat) {
@@ -128,9 +113,9 @@ pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Ou
     let name = arguments.output.to_string_lossy();
     let sheet = Sheet { report: &report, output: if is_stdout { "to stdout" } else { &name } };
     if is_stdout {
-        output.note_or_object(&object(&report), sheet)?;
+        output.note_or_object(&report.to_json(), sheet)?;
     } else {
-        output.report(&object(&report), sheet)?;
+        output.report(&report.to_json(), sheet)?;
     }
     if report.break_offset.is_some() { Err(Failure::Reported(INCOMPLETE)) } else { Ok(()) }
 }

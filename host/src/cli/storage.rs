@@ -42,16 +42,16 @@ struct EngineArguments {
     #[arg(long, global = true, allow_negative_numbers = true, value_name = "N", hide_short_help = true)]
     workers: Option<String>,
     /// The most memory of an instance [env: PERSIST_MEMORY_LIMIT; else
-    /// 134217728].
-    #[arg(long, global = true, allow_negative_numbers = true, value_name = "BYTES", hide_short_help = true)]
+    /// 128M].
+    #[arg(long, global = true, allow_negative_numbers = true, value_name = "SIZE", hide_short_help = true)]
     memory_limit: Option<String>,
     /// The most memory of all instances together [env:
-    /// PERSIST_TOTAL_MEMORY_LIMIT; else 4294967296].
-    #[arg(long, global = true, allow_negative_numbers = true, value_name = "BYTES", hide_short_help = true)]
+    /// PERSIST_TOTAL_MEMORY_LIMIT; else 4G].
+    #[arg(long, global = true, allow_negative_numbers = true, value_name = "SIZE", hide_short_help = true)]
     total_memory_limit: Option<String>,
     /// The longest that the component may compute on a few megabytes [env:
-    /// PERSIST_DEADLINE; else 30].
-    #[arg(long, global = true, allow_negative_numbers = true, value_name = "SECONDS", hide_short_help = true)]
+    /// PERSIST_DEADLINE; else 30s].
+    #[arg(long, global = true, allow_negative_numbers = true, value_name = "TIME", hide_short_help = true)]
     deadline: Option<String>,
 }
 
@@ -71,17 +71,17 @@ struct S3Arguments {
     #[arg(long, global = true, allow_negative_numbers = true, value_name = "N", hide_short_help = true)]
     s3_max_attempts: Option<String>,
     /// The first wait before a request is sent again; each later one is twice
-    /// as long [default: 0.1].
-    #[arg(long, global = true, allow_negative_numbers = true, value_name = "SECONDS", hide_short_help = true)]
+    /// as long [default: 100ms].
+    #[arg(long, global = true, allow_negative_numbers = true, value_name = "TIME", hide_short_help = true)]
     s3_initial_backoff: Option<String>,
-    /// The longest such wait [default: 20].
-    #[arg(long, global = true, allow_negative_numbers = true, value_name = "SECONDS", hide_short_help = true)]
+    /// The longest such wait [default: 20s].
+    #[arg(long, global = true, allow_negative_numbers = true, value_name = "TIME", hide_short_help = true)]
     s3_max_backoff: Option<String>,
-    /// How long a connection may take to be made [default: 5].
-    #[arg(long, global = true, allow_negative_numbers = true, value_name = "SECONDS", hide_short_help = true)]
+    /// How long a connection may take to be made [default: 5s].
+    #[arg(long, global = true, allow_negative_numbers = true, value_name = "TIME", hide_short_help = true)]
     s3_connect_timeout: Option<String>,
-    /// How long the server may stay silent [default: 30].
-    #[arg(long, global = true, allow_negative_numbers = true, value_name = "SECONDS", hide_short_help = true)]
+    /// How long the server may stay silent [default: 30s].
+    #[arg(long, global = true, allow_negative_numbers = true, value_name = "TIME", hide_short_help = true)]
     s3_timeout: Option<String>,
     /// When requests carry checksums: when-supported, or when-required for
     /// servers that refuse others [default: as AWS is configured].
@@ -103,8 +103,8 @@ struct S3Arguments {
     /// Metadata of the objects that are written, as x-amz-meta-NAME.
     #[arg(long, global = true, value_name = "NAME=VALUE,…", hide_short_help = true)]
     s3_metadata: Option<String>,
-    /// The size of the parts that a large object goes in [default: 8388608].
-    #[arg(long, global = true, allow_negative_numbers = true, value_name = "BYTES", hide_short_help = true)]
+    /// The size of the parts that a large object goes in [default: 8M].
+    #[arg(long, global = true, allow_negative_numbers = true, value_name = "SIZE", hide_short_help = true)]
     s3_part_size: Option<String>,
     /// Parts in flight at once [default: 4].
     #[arg(long, global = true, allow_negative_numbers = true, value_name = "N", hide_short_help = true)]

@@ -181,6 +181,16 @@ pub enum Listed {
     },
 }
 
+impl Listed {
+    /// The key, or what stands for one.
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Object(info) => &info.key,
+            Self::Unreadable { key, .. } => key,
+        }
+    }
+}
+
 /// A listing that keeps its place; an error that ends it is its last item.
 pub type Listing = Box<dyn Iterator<Item = Result<Listed>> + Send>;
 
@@ -290,6 +300,13 @@ pub trait StorageAdapter: Send + Sync + fmt::Debug {
         Ok(keys.iter().filter_map(delete).collect())
     }
 
+    /// Removes the folders that these keys were in and that are empty now, as far as
+    /// the one whose keys begin with `folder`, which ends with `/` or is empty, and that
+    /// one. Where folders are only what keys have in common, there are none.
+    fn remove_empty_folders(&self, folder: &str, keys: &[String]) {
+        let _ = (folder, keys);
+    }
+
     /// As [`list_objects`](Self::list_objects), of one level alone: keys that
     /// have a `/` behind `prefix` are given by what they have in common up to
     /// that `/`, once. All entries come after `start_after`: for the next page,
@@ -350,6 +367,12 @@ pub trait StorageAdapter: Send + Sync + fmt::Debug {
     /// where nothing takes long.
     fn with_cancel(&self, cancel: &CancelToken) -> Option<Arc<dyn StorageAdapter>> {
         let _ = cancel;
+        None
+    }
+
+    /// A name for this place among all others, under which what its objects hold may
+    /// be remembered by their etags; none where looking at them is cheap.
+    fn identity(&self) -> Option<String> {
         None
     }
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from persist import _persist
 from persist._adapter import Adapter
+from persist._buffers import dump, dumps, load, loads
 from persist._files import SnapshotReader, SnapshotWriter
 from persist._functions import (
     adelete_snapshot,
@@ -45,6 +46,7 @@ from persist.errors import (
     PersistDeadlineError,
     PersistError,
     PersistIntegrityError,
+    PersistKeyError,
     PersistMemoryLimitError,
     PersistNoKeyError,
     PersistNotDurableError,
@@ -72,6 +74,7 @@ __all__ = [
     "PersistDeadlineError",
     "PersistError",
     "PersistIntegrityError",
+    "PersistKeyError",
     "PersistMemoryLimitError",
     "PersistNoKeyError",
     "PersistNotDurableError",
@@ -98,8 +101,12 @@ __all__ = [
     "asnapshot_exists",
     "averify_snapshot",
     "delete_snapshot",
+    "dump",
+    "dumps",
     "get_metadata",
     "list_snapshots",
+    "load",
+    "loads",
     "register",
     "register_adapter",
     "restore",

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from datetime import date, datetime, timedelta
 from typing import Any, Literal, TypedDict
 
 from persist import _persist
-from persist._operations import Progress
+from persist._progress import Progress
 from persist.errors import PersistTypeError
 
 StorageMode = Literal["local", "s3", "memory"]
 Errors = Literal["warn", "raise", "ignore"]
+Moment = datetime | date | timedelta | str
+"""A time, a date (its beginning in UTC), or how long ago."""
 
 
 class StorageArguments(TypedDict, total=False):
@@ -36,7 +39,7 @@ class SaveArguments(TypedDict, total=False):
     if_exists: Literal["replace", "fail"]
     if_match: str | None
     snapshot_id: str | None
-    timestamp: str | None
+    timestamp: str | datetime | None
 
 
 class AgentArguments(SaveArguments, total=False):
@@ -59,6 +62,20 @@ class SnapshotArguments(AgentArguments, StorageArguments, total=False):
     progress: Progress | None
 
 
+class Wanted(TypedDict, total=False):
+    """Which snapshots; see :func:`persist.list_snapshots`."""
+
+    agent_id: str | None
+    session_id: str | None
+    labels: Mapping[str, str] | None
+    since: Moment | None
+    until: Moment | None
+
+
+class ListArguments(Wanted, StorageArguments, total=False):
+    """All that :func:`persist.list_snapshots` takes beside ``limit`` and ``errors``."""
+
+
 class RestoreOptions(TypedDict, total=False):
     """How agents come back; see :func:`persist.restore`."""
 
@@ -79,6 +96,8 @@ _STORAGE = ("storage_mode", "s3_bucket", "s3_region", "s3_endpoint", "fsync")
 SAVES = tuple(SnapshotArguments.__annotations__)
 RESTORES = tuple(RestoreArguments.__annotations__)
 PLACES = tuple(StorageArguments.__annotations__)
+LISTS = tuple(ListArguments.__annotations__)
+WANTED = tuple(Wanted.__annotations__)
 
 
 def locate(
@@ -93,13 +112,45 @@ def locate(
     return place, key, {name: value for name, value in arguments.items() if name not in _STORAGE}
 
 
+_OTHER_WORDS = {
+    "overwrite": "if_exists",
+    "exist_ok": "if_exists",
+    "replace": "if_exists",
+    "compression": "codec",
+    "compress": "codec",
+    "compression_level": "level",
+    "compresslevel": "level",
+    "name": "description",
+    "note": "description",
+    "tags": "labels",
+    "metadata": "labels",
+    "thread_id": "session_id",
+    "index": "snapshot_index",
+    "step": "snapshot_index",
+    "time": "timestamp",
+    "etag": "if_match",
+    "cls": "into",
+    "type": "into",
+    "after": "since",
+    "before": "until",
+    "callback": "progress",
+    "durable": "fsync",
+    "bucket": "s3_bucket",
+    "region": "s3_region",
+    "endpoint": "s3_endpoint",
+    "endpoint_url": "s3_endpoint",
+}
+"""What other libraries call what is called otherwise here."""
+
+
 def check_names(arguments: Any, known: tuple[str, ...]) -> None:
     """Refuses an argument that is not known, as Python does."""
     for name in arguments:
         if name not in known:
             import difflib
 
-            near = difflib.get_close_matches(name, known, 1)
+            meant = _OTHER_WORDS.get(name)
+            near = [meant] if meant in known else difflib.get_close_matches(name, known, 1)
             raise PersistTypeError(
                 f"unknown argument {name!r}",
                 "invalid-argument",

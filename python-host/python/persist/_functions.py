@@ -4,18 +4,23 @@ for asyncio, whose name begins with an ``a``.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 from persist import _operations, _persist
 from persist._arguments import (
+    LISTS,
     PLACES,
     RESTORES,
     SAVES,
     Errors,
+    ListArguments,
+    Moment,
     RestoreArguments,
     SnapshotArguments,
     StorageArguments,
@@ -24,7 +29,8 @@ from persist._arguments import (
     locate,
 )
 from persist._metadata import SnapshotMetadata
-from persist._operations import MAX_SIZE, Progress, encoded, in_thread
+from persist._operations import MAX_SIZE, encoded, in_thread
+from persist._progress import Progress
 
 if sys.version_info >= (3, 11):
     from typing import Unpack
@@ -48,6 +54,19 @@ def _twin_of(function: Callable[..., Any]) -> Callable[[F], F]:
     return shown
 
 
+def _checks_names(function: F) -> F:
+    """Says what is meant where an argument is called otherwise elsewhere."""
+    known = tuple(inspect.signature(function).parameters)
+
+    @functools.wraps(function)
+    def checked(*arguments: Any, **named: Any) -> Any:
+        check_names(named, known)
+        return function(*arguments, **named)
+
+    return cast(F, checked)
+
+
+@_checks_names
 def snapshot(
     agent: Any,
     path: str | os.PathLike[str],
@@ -67,7 +86,7 @@ def snapshot(
     s3_region: str | None = None,
     s3_endpoint: str | None = None,
     snapshot_id: str | None = None,
-    timestamp: str | None = None,
+    timestamp: str | datetime | None = None,
     config: Mapping[str, Any] | None = None,
     check: bool | Mapping[str, Any] = False,
     progress: Progress | None = None,
@@ -102,7 +121,8 @@ def snapshot(
         s3_region: Its region; as AWS is configured unless given.
         s3_endpoint: Another server than AWS: ``http://127.0.0.1:9000``.
         snapshot_id: A UUID; a new one unless given.
-        timestamp: RFC 3339; the current time unless given.
+        timestamp: A ``datetime`` with a time zone, or RFC 3339; the current time
+            unless given.
         config: For graphs of LangGraph: which thread, as ``graph.invoke`` takes
             it; with ``"plaintext": True`` beside it, also where the checkpointer
             encrypts.
@@ -112,7 +132,8 @@ def snapshot(
             ``secrets``, ``max_size``) proves it for these:
             ``{"allowed_objects": [Document]}``.
         progress: Called now and then with the bytes of state that are done, and
-            with how many there are if that is known, else ``None``.
+            with how many there are if that is known, else ``None``. ``True`` shows
+            a bar of tqdm where that is installed, else a line on stderr.
 
     Returns:
         What was written down about it.
@@ -178,6 +199,7 @@ def restore(
     progress: Progress | None = ...,
     **arguments: Unpack[RestoreArguments],
 ) -> T: ...
+@_checks_names
 def restore(
     path: str | os.PathLike[str],
     *,
@@ -216,8 +238,7 @@ def restore(
             never in a snapshot.
         max_size: The largest state that is read, in bytes: 1 GiB unless given.
             Small values in JSON take up to 50 times as much memory in Python.
-        progress: Called now and then with the bytes of state that are done, and
-            with how many there are.
+        progress: As for :func:`snapshot`.
 
     Returns:
         The value, or ``into`` if that is an instance.
@@ -290,6 +311,7 @@ async def arestore(
     return await _operations.arestore(place, key, into, progress, options)
 
 
+@_checks_names
 def verify_snapshot(
     path: str | os.PathLike[str],
     *,
@@ -335,6 +357,7 @@ async def averify_snapshot(
     return verified
 
 
+@_checks_names
 def get_metadata(
     path: str | os.PathLike[str],
     *,
@@ -375,6 +398,7 @@ async def aget_metadata(path: str | os.PathLike[str], **storage: Unpack[StorageA
     return metadata
 
 
+@_checks_names
 def snapshot_exists(
     path: str | os.PathLike[str],
     *,
@@ -413,10 +437,12 @@ async def asnapshot_exists(path: str | os.PathLike[str], **storage: Unpack[Stora
     return exists
 
 
+@_checks_names
 def delete_snapshot(
     path: str | os.PathLike[str],
     *,
     if_match: str | None = None,
+    missing_ok: bool = False,
     storage_mode: StorageMode | None = None,
     s3_bucket: str | None = None,
     s3_region: str | None = None,
@@ -428,6 +454,7 @@ def delete_snapshot(
         path: Where it is, as for :func:`snapshot`.
         if_match: Delete only the object that has this etag. Local files can't
             do that.
+        missing_ok: Whether it is no error if there is none.
         storage_mode, s3_bucket, s3_region, s3_endpoint: As for :func:`snapshot`.
 
     Raises:
@@ -444,21 +471,32 @@ def delete_snapshot(
         "s3_endpoint": s3_endpoint,
     }
     place, key, _ = locate(path, storage)
-    place.delete(key, if_match)
+    _operations.delete(place, key, if_match, missing_ok)
 
 
 @_twin_of(delete_snapshot)
 async def adelete_snapshot(
-    path: str | os.PathLike[str], *, if_match: str | None = None, **storage: Unpack[StorageArguments]
+    path: str | os.PathLike[str],
+    *,
+    if_match: str | None = None,
+    missing_ok: bool = False,
+    **storage: Unpack[StorageArguments],
 ) -> None:
     """As :func:`delete_snapshot`, without blocking other tasks."""
     place, key, _ = locate(path, storage)
-    await in_thread(place.delete, key, if_match, changed=_operations.DELETED)
+    await in_thread(_operations.delete, place, key, if_match, missing_ok, changed=_operations.DELETED)
 
 
+@_checks_names
 def list_snapshots(
     prefix: str | os.PathLike[str] = "",
     *,
+    agent_id: str | None = None,
+    session_id: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    since: Moment | None = None,
+    until: Moment | None = None,
+    limit: int | None = None,
     errors: Errors = "warn",
     storage_mode: StorageMode | None = None,
     s3_bucket: str | None = None,
@@ -466,13 +504,19 @@ def list_snapshots(
     s3_endpoint: str | None = None,
 ) -> list[SnapshotMetadata]:
     """The snapshots whose locations begin with a prefix, in the order of their
-    keys.
+    keys, in which numbers are compared as numbers.
 
     Args:
         prefix: What locations begin with: ``agents/`` has all below that
             folder, ``agents/a`` those in it whose names begin with ``a``, and
             ``agents`` also what is in ``agents-old/``. An ``os.PathLike`` is a
             folder. The current folder, or the whole bucket, unless given.
+        agent_id, session_id, labels: Only those of this agent, of this session, with
+            all these labels.
+        since, until: Only those taken at this time or later, and before this time:
+            a ``datetime`` with a time zone, a ``date`` (its beginning in UTC), how long
+            ago as a ``timedelta`` or ``"7d"``, or RFC 3339.
+        limit: At most so many.
         errors: What to do about a snapshot that can't be read: ``warn`` and
             leave it out, ``raise``, or ``ignore`` it. Files that are no
             snapshots are left out.
@@ -491,17 +535,24 @@ def list_snapshots(
         "s3_endpoint": s3_endpoint,
     }
     place, start = _folder(prefix, storage)
-    return _operations.listed(place, start, errors)
+    wanted = {"agent_id": agent_id, "session_id": session_id, "labels": labels, "since": since, "until": until}
+    return _operations.listed(place, start, errors, wanted, limit)
 
 
 @_twin_of(list_snapshots)
 async def alist_snapshots(
-    prefix: str | os.PathLike[str] = "", *, errors: Errors = "warn", **storage: Unpack[StorageArguments]
+    prefix: str | os.PathLike[str] = "",
+    *,
+    limit: int | None = None,
+    errors: Errors = "warn",
+    **arguments: Unpack[ListArguments],
 ) -> list[SnapshotMetadata]:
     """As :func:`list_snapshots`, without blocking other tasks."""
-    check_names(storage, PLACES)
+    check_names(arguments, LISTS)
+    wanted: dict[str, Any] = {name: value for name, value in arguments.items() if name not in PLACES}
+    storage: Any = {name: value for name, value in arguments.items() if name in PLACES}
     place, start = _folder(prefix, storage)
-    found: list[SnapshotMetadata] = await in_thread(_operations.listed, place, start, errors)
+    found: list[SnapshotMetadata] = await in_thread(_operations.listed, place, start, errors, wanted, limit)
     return found
 
 

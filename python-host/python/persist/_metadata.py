@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any, Literal
 
 
@@ -90,6 +91,11 @@ class SnapshotMetadata(Mapping[str, Any]):
         """How many times smaller than the state the stored object is."""
         size: int = self._fields["stored_size"]
         return float("inf") if size == 0 else self._fields["uncompressed_size"] / size
+
+    @property
+    def time(self) -> datetime:
+        """When it was taken, in UTC."""
+        return datetime.fromisoformat(self._fields["timestamp"].replace("Z", "+00:00"))
 
     def __getattr__(self, name: str) -> Any:
         if name in _NAMES:

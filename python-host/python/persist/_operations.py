@@ -4,20 +4,26 @@ store are made of these.
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
 from persist import _agents, _persist
 from persist._adapter import Adapter, PartAdapter
 from persist._metadata import SnapshotMetadata
+from persist._progress import Progress, Told, shown
 from persist._values import Rebuilder, put_into
 from persist.errors import (
+    PersistConflictError,
     PersistError,
     PersistIntegrityError,
+    PersistNotFoundError,
     PersistOutcomeUnknownError,
+    PersistStorageError,
     PersistTypeError,
     PersistWarning,
 )
@@ -30,9 +36,6 @@ VALUE_ENCODING = 1
 
 MAX_SIZE = 1 << 30
 """The largest state, in bytes, that is restored unless another size is given."""
-
-Progress = Callable[[int, "int | None"], object]
-"""Called with the bytes of state done, and of how many if that is known."""
 
 _ADAPTER_OPTIONS = ("config",)
 
@@ -55,12 +58,6 @@ class Encoded:
 
     def __init__(self, state: bytes, content_type: str, extra: str | None) -> None:
         self.state, self.content_type, self.extra = state, content_type, extra
-
-
-def check_progress(progress: Any) -> None:
-    """Refuses what can't be called, before anything is done."""
-    if progress is not None and not callable(progress):
-        raise PersistTypeError("progress must be callable", "invalid-argument", hint="pass a function of (done, total)")
 
 
 def _take(options: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Any] | None]:
@@ -163,7 +160,18 @@ def snapshot(
     token: _persist.CancelToken | None = None,
 ) -> SnapshotMetadata:
     """Saves an agent, or what was encoded of one."""
-    check_progress(progress)
+    with shown(progress, "saving") as told:
+        return _snapshot(place, key, agent, options, told, token)
+
+
+def _snapshot(
+    place: _persist.Place,
+    key: str,
+    agent: Any,
+    options: dict[str, Any],
+    progress: Told | None,
+    token: _persist.CancelToken | None,
+) -> SnapshotMetadata:
     if type(agent) is bytes:
         _check_bytes(agent, _take(options)[1])
         return save_bytes(place, key, agent, {**options, "content_type": BYTES}, progress, token)
@@ -192,8 +200,79 @@ def save_bytes(
     token: _persist.CancelToken | None = None,
 ) -> SnapshotMetadata:
     """Saves bytes as they are."""
-    check_progress(progress)
-    return SnapshotMetadata._from_json(place.save_bytes(key, state, options, progress, token), place.location(key))
+    with shown(progress, "saving") as told:
+        return SnapshotMetadata._from_json(place.save_bytes(key, state, options, told, token), place.location(key))
+
+
+ATTEMPTS = 20
+"""How often the next index is counted anew where others save in the same session."""
+
+
+def save(
+    place: _persist.Place,
+    prefix: str,
+    agent: Any,
+    options: dict[str, Any],
+    progress: Progress | None = None,
+    token: _persist.CancelToken | None = None,
+) -> tuple[SnapshotMetadata, str]:
+    """Saves an agent under a name that its session and the next index give it. Gives the
+    metadata and the key.
+    """
+    session = _persist.session_folder(
+        _text_or(options, "agent_id", "default_agent"), _text_or(options, "session_id", "default_session")
+    )
+    folder, given = prefix + session, options.get("snapshot_index")
+    kind = agent.content_type if isinstance(agent, Encoded) else BYTES if type(agent) is bytes else JSON
+    condition: dict[str, Any] = {"if_exists": "fail"}
+    for left in reversed(range(ATTEMPTS)):
+        index = given
+        if index is None:
+            index = _persist.next_index([key[len(folder) :] for key in place.keys(folder, token)])
+        key = folder + _persist.file_name(index, options.get("codec"), kind)
+        if not condition and place.exists(key, token):
+            raise PersistConflictError(
+                "Already exists: there is something already", "already-exists", place.location(key)
+            )
+        try:
+            saved = snapshot(place, key, agent, {**options, **condition, "snapshot_index": index}, progress, token)
+            return saved, key
+        except PersistConflictError as error:
+            # Others were faster.
+            if given is not None or error.code != "already-exists" or left == 0:
+                raise
+        except PersistStorageError as error:
+            # A storage that keeps no conditions: who saves there at the same time in one
+            # session has to know of the other.
+            if error.code != "unsupported" or not condition:
+                raise
+            condition = {}
+    raise AssertionError
+
+
+def _text_or(options: dict[str, Any], name: str, default: str) -> str:
+    value = options.get(name)
+    if value is None:
+        return default
+    if not isinstance(value, str):
+        kind = type(value).__qualname__
+        raise PersistTypeError(f"{name} must be a str, not {kind}", "invalid-argument", hint=f"pass a str as {name}")
+    return value
+
+
+def history(
+    place: _persist.Place,
+    prefix: str,
+    errors: str,
+    wanted: dict[str, Any],
+    token: _persist.CancelToken | None = None,
+) -> list[SnapshotMetadata]:
+    """The snapshots that are wanted, the earliest first."""
+    found = list(listing(place, prefix, errors, wanted, token=token))
+    if len({(metadata.agent_id, metadata.session_id) for metadata in found}) > 1:
+        # Indexes of several sessions say nothing of each other.
+        return sorted(found, key=lambda metadata: metadata.timestamp)
+    return sorted(found, key=lambda metadata: (metadata.snapshot_index, metadata.timestamp))
 
 
 def restore(
@@ -204,11 +283,22 @@ def restore(
     options: dict[str, Any] | None = None,
 ) -> Any:
     """Restores an agent."""
-    value, adapter, info, given = _loaded(place, key, into, progress, options)
+    return load(place, key, into, progress, options)[0]
+
+
+def load(
+    place: _persist.Place,
+    key: str,
+    into: Any = None,
+    progress: Progress | None = None,
+    options: dict[str, Any] | None = None,
+) -> tuple[Any, SnapshotMetadata]:
+    """Restores an agent, and says what the snapshot says of itself."""
+    (value, adapter, info, given), metadata = _loaded(place, key, into, progress, options)
     if adapter is None:
-        return _put(value, into, place.location(key))
+        return _put(value, into, place.location(key)), metadata
     work = _agents.from_state(adapter, info, value, into, given, is_async=False)
-    return _agents.run(work, _agents.waits(adapter, "restore"), "arestore")
+    return _agents.run(work, _agents.waits(adapter, "restore"), "arestore"), metadata
 
 
 async def arestore(
@@ -219,10 +309,21 @@ async def arestore(
     options: dict[str, Any] | None = None,
 ) -> Any:
     """As :func:`restore`, without blocking other tasks."""
-    value, adapter, info, given = await in_thread(_loaded, place, key, into, progress, options)
+    return (await aload(place, key, into, progress, options))[0]
+
+
+async def aload(
+    place: _persist.Place,
+    key: str,
+    into: Any = None,
+    progress: Progress | None = None,
+    options: dict[str, Any] | None = None,
+) -> tuple[Any, SnapshotMetadata]:
+    """As :func:`load`, without blocking other tasks."""
+    (value, adapter, info, given), metadata = await in_thread(_loaded, place, key, into, progress, options)
     if adapter is None:
-        return _put(value, into, place.location(key))
-    return await _agents.from_state(adapter, info, value, into, given, is_async=True)
+        return _put(value, into, place.location(key)), metadata
+    return await _agents.from_state(adapter, info, value, into, given, is_async=True), metadata
 
 
 def _put(value: Any, into: Any, location: str) -> Any:
@@ -240,15 +341,15 @@ def _loaded(
     progress: Progress | None,
     options: dict[str, Any] | None,
     token: _persist.CancelToken | None = None,
-) -> tuple[Any, Any, Any, dict[str, Any]]:
-    """What :func:`_value_of` makes of a snapshot; its errors say of which."""
-    check_progress(progress)
+) -> tuple[tuple[Any, Any, Any, dict[str, Any]], SnapshotMetadata]:
+    """What :func:`_value_of` makes of a snapshot, and its metadata; errors say of which."""
     options = dict(options or {})
     max_size = options.pop("max_size", MAX_SIZE)
     _checked_size(max_size)
-    state, text = place.load(key, max_size, progress, token)
+    with shown(progress, "restoring") as told:
+        state, text = place.load(key, max_size, told, token)
     try:
-        return _value_of(state, text, into, options)
+        return _value_of(state, text, into, options), SnapshotMetadata._from_json(text, place.location(key))
     except PersistError as error:
         error._at(place.location(key))
         raise
@@ -292,6 +393,14 @@ def _value_of(
     return rebuilder.finish(_persist.decode(state, rebuilder)), adapter, info, given
 
 
+def load_bytes(
+    place: _persist.Place, key: str, progress: Progress | None = None, token: _persist.CancelToken | None = None
+) -> bytes:
+    """The state as the bytes that were saved."""
+    with shown(progress, "restoring") as told:
+        return place.load(key, None, told, token)[0]
+
+
 def metadata(place: _persist.Place, key: str, token: _persist.CancelToken | None = None) -> SnapshotMetadata:
     """What a snapshot says of itself."""
     return SnapshotMetadata._from_json(place.metadata(key, token), place.location(key))
@@ -304,28 +413,72 @@ def verify(
     token: _persist.CancelToken | None = None,
 ) -> bool:
     """Checks every byte."""
-    check_progress(progress)
-    place.verify(key, progress, token)
+    with shown(progress, "verifying") as told:
+        place.verify(key, told, token)
     return True
 
 
 def listing(
-    place: _persist.Place, prefix: str, errors: str = "warn", token: _persist.CancelToken | None = None
+    place: _persist.Place,
+    prefix: str,
+    errors: str = "warn",
+    wanted: dict[str, Any] | None = None,
+    limit: int | None = None,
+    token: _persist.CancelToken | None = None,
 ) -> Iterator[SnapshotMetadata]:
-    """The snapshots whose keys begin with a prefix; other files are left out."""
+    """The snapshots whose keys begin with a prefix, and that are wanted; other files are
+    left out.
+    """
     if errors not in ("warn", "raise", "ignore"):
         from persist.errors import PersistConfigurationError
 
         raise PersistConfigurationError(
             f"{errors!r} is not a valid value for errors", "invalid-argument", hint="use 'warn', 'raise' or 'ignore'"
         )
-    return _entries(place, prefix, errors, token)
+    if limit is not None and (type(limit) is not int or limit < 0):
+        raise PersistTypeError(
+            f"limit must be a number of snapshots, not {limit!r}",
+            "invalid-argument",
+            hint="pass an int, or None for all",
+        )
+    wanted = {
+        name: _moment(name, value) if name in ("since", "until") else value for name, value in (wanted or {}).items()
+    }
+    return itertools.islice(_entries(place, prefix, errors, wanted, token), limit)
+
+
+def _moment(name: str, value: Any) -> str | None:
+    """A time as it is stored: of a datetime, a date (its beginning in UTC), how long ago,
+    or a text that means one of these.
+    """
+    if value is None:
+        return None
+    if isinstance(value, timedelta):
+        value = datetime.now(timezone.utc) - value
+    if isinstance(value, datetime):
+        if value.utcoffset() is None:
+            raise PersistTypeError(
+                f"{name} is a datetime without a time zone",
+                "invalid-argument",
+                hint="pass one with tzinfo, as datetime.now(timezone.utc)",
+            )
+        value = value.isoformat()
+    elif isinstance(value, date):
+        value = value.isoformat()
+    if not isinstance(value, str):
+        kind = type(value).__qualname__
+        raise PersistTypeError(
+            f"{name} must be a datetime, date, timedelta or str, not {kind}",
+            "invalid-argument",
+            hint='pass a datetime, or how long ago: "7d"',
+        )
+    return _persist.moment(name, value)
 
 
 def _entries(
-    place: _persist.Place, prefix: str, errors: str, token: _persist.CancelToken | None
+    place: _persist.Place, prefix: str, errors: str, wanted: dict[str, Any], token: _persist.CancelToken | None
 ) -> Iterator[SnapshotMetadata]:
-    for key, text, error in place.list(prefix, token):
+    for key, text, error in place.list(prefix, wanted, token):
         if error is None:
             yield SnapshotMetadata._from_json(text, place.location(key))
         elif error.code == "not-a-snapshot" or errors == "ignore":
@@ -339,10 +492,81 @@ def _entries(
 
 
 def listed(
-    place: _persist.Place, prefix: str, errors: str, token: _persist.CancelToken | None = None
+    place: _persist.Place,
+    prefix: str,
+    errors: str,
+    wanted: dict[str, Any] | None = None,
+    limit: int | None = None,
+    token: _persist.CancelToken | None = None,
 ) -> list[SnapshotMetadata]:
     """The whole listing."""
-    return list(listing(place, prefix, errors, token))
+    return list(listing(place, prefix, errors, wanted, limit, token))
+
+
+def keys(place: _persist.Place, prefix: str, token: _persist.CancelToken | None = None) -> list[str]:
+    """All keys that begin with a prefix."""
+    return place.keys(prefix, token)
+
+
+def salvage(
+    place: _persist.Place, key: str, max_size: int, token: _persist.CancelToken | None = None
+) -> tuple[bytes, dict[str, Any]]:
+    """What can be had of a damaged snapshot, and the report."""
+    state, report = place.salvage(key, _checked_size(max_size), token)
+    return state, json.loads(report)
+
+
+def copy(
+    place: _persist.Place,
+    key: str,
+    target: _persist.Place,
+    target_key: str,
+    options: dict[str, Any],
+    progress: Progress | None = None,
+    token: _persist.CancelToken | None = None,
+) -> SnapshotMetadata:
+    """Copies a snapshot, and verifies it on the way."""
+    with shown(progress, "copying") as told:
+        text, _ = place.copy(key, target, target_key, options, told, token)
+    return SnapshotMetadata._from_json(text, target.location(target_key))
+
+
+def delete(
+    place: _persist.Place,
+    key: str,
+    if_match: str | None = None,
+    missing_ok: bool = False,
+    token: _persist.CancelToken | None = None,
+) -> None:
+    """Deletes a snapshot."""
+    try:
+        place.delete(key, if_match, token)
+    except PersistNotFoundError:
+        if not missing_ok:
+            raise
+
+
+def delete_all(place: _persist.Place, prefix: str, force: bool, token: _persist.CancelToken | None = None) -> int:
+    """Deletes all snapshots whose keys begin with a prefix, or all objects. Gives how
+    many were deleted.
+    """
+    if force:
+        found = place.keys(prefix, token)
+    else:
+        found = [metadata.key for metadata in listing(place, prefix, "raise", token=token)]
+    failures = place.delete_many(found, token)
+    place.remove_empty_folders(prefix if prefix.endswith("/") else prefix.rpartition("/")[0], found)
+    if failures:
+        error = failures[0][1]
+        raise type(error)(
+            f"{error.message}; {len(found) - len(failures)} of {len(found)} objects were deleted",
+            error.code,
+            error.location,
+            error.retryable,
+            error.hint,
+            error.facts,
+        )
+    return len(found)
 
 
 STORED = "the snapshot was stored all the same"

@@ -1,5 +1,6 @@
 """Native parts of the package ``persist``."""
 
+import builtins
 import os
 from collections.abc import Callable
 from typing import Any
@@ -66,8 +67,38 @@ class Place:
         """Whether there is an object with this key."""
     def delete(self, key: str, if_match: str | None = None, token: CancelToken | None = None) -> None:
         """Deletes an object."""
-    def list(self, prefix: str, token: CancelToken | None = None) -> Listing:
-        """The snapshots whose keys begin with the prefix."""
+    def list(self, prefix: str, wanted: dict[str, Any], token: CancelToken | None = None) -> Listing:
+        """The snapshots whose keys begin with the prefix, and that are wanted, in
+        natural order.
+        """
+    def keys(self, prefix: str, token: CancelToken | None = None) -> builtins.list[str]:
+        """All keys that begin with the prefix, whatever their objects hold."""
+    def delete_many(
+        self, keys: builtins.list[str], token: CancelToken | None = None
+    ) -> builtins.list[tuple[str, PersistError]]:
+        """Deletes objects, many at once; missing ones are ignored. Gives the keys of
+        those that could not be deleted, and why.
+        """
+    def remove_empty_folders(self, folder: str, keys: builtins.list[str]) -> None:
+        """Removes the folders of these keys that are empty, as far as ``folder``, which
+        ends with ``/`` or is empty.
+        """
+    def copy(
+        self,
+        key: str,
+        target: Place,
+        target_key: str,
+        arguments: dict[str, Any],
+        progress: _Progress | None = None,
+        token: CancelToken | None = None,
+    ) -> tuple[str, bool]:
+        """Copies a snapshot, and verifies it on the way. Gives its metadata as JSON, and
+        whether it was not there before.
+        """
+    def salvage(self, key: str, max_size: int, token: CancelToken | None = None) -> tuple[bytes, str]:
+        """What can be had of a damaged snapshot, of at most so many bytes, and the
+        report as JSON.
+        """
 
 class Listing:
     """The entries of a listing: key, metadata as JSON, and what is wrong."""
@@ -95,6 +126,24 @@ class Reader:
         """
     def close(self) -> None:
         """Gives back what the reading holds."""
+
+def folder_name(text: str) -> str:
+    """The name of the folder that an id's snapshots are in."""
+
+def id_of(name: str) -> str | None:
+    """The id whose name this is; ``None`` if it is that of no id, or was cut."""
+
+def session_folder(agent_id: str, session_id: str) -> str:
+    """The folder of a session's snapshots, with a ``/`` behind it."""
+
+def file_name(index: int, codec: str | None, content_type: str) -> str:
+    """The name of a snapshot in its session's folder."""
+
+def next_index(names: list[str]) -> int:
+    """The index behind those of all names in a session's folder."""
+
+def moment(name: str, text: str) -> str:
+    """The time that a text means, as times are stored."""
 
 def locate(path: str | os.PathLike[str], settings: dict[str, Any], to_write: bool = False) -> tuple[Place, str]:
     """The place of one snapshot, and its key. What is to be written has to be one

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-import os
+import builtins
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from persist import _operations, _persist
-from persist._arguments import AgentArguments, Errors, RestoreOptions, SaveBytesArguments, check_names
+from persist._arguments import (
+    WANTED,
+    AgentArguments,
+    Errors,
+    RestoreOptions,
+    SaveBytesArguments,
+    Wanted,
+    check_names,
+)
+from persist._base import Base, Key
 from persist._files import AsyncSnapshotReader, AsyncSnapshotWriter, SnapshotReader, SnapshotWriter, check_mode
 from persist._metadata import SnapshotMetadata
-from persist._operations import Progress, encoded, in_thread
-from persist.errors import PersistTypeError
-from persist.storage import Storage
+from persist._operations import MAX_SIZE, encoded, in_thread
+from persist._progress import Progress
+from persist.errors import PersistKeyError, PersistNotFoundError, PersistTypeError
 
 if sys.version_info >= (3, 11):
     from typing import Unpack
@@ -22,109 +31,16 @@ elif TYPE_CHECKING:
     from typing_extensions import Unpack
 
 T = TypeVar("T")
-S = TypeVar("S", bound="_Base")
 
 _SAVES = tuple(AgentArguments.__annotations__)
 _RESTORES = tuple(RestoreOptions.__annotations__)
 _BYTES = tuple(SaveBytesArguments.__annotations__)
 
-
-class _Base:
-    """A location, and how it is reached."""
-
-    def __init__(
-        self,
-        location: str | os.PathLike[str] | Storage,
-        *,
-        s3_region: str | None = None,
-        s3_endpoint: str | None = None,
-        s3_options: Mapping[str, Any] | None = None,
-        fsync: bool = True,
-    ) -> None:
-        self._location = location
-        if s3_options is not None and not isinstance(s3_options, Mapping):
-            raise PersistTypeError(
-                "s3_options must be a mapping", "invalid-argument", hint='pass a dict: {"max_attempts": 5}'
-            )
-        options = None if s3_options is None else {name: _text(value) for name, value in s3_options.items()}
-        given = {"s3_region": s3_region, "s3_endpoint": s3_endpoint, "s3_options": options, "fsync": fsync}
-        self._settings = {name: value for name, value in given.items() if value is not None}
-        # So that what is wrong is said here, and not at the first use.
-        self._place("")
-
-    @property
-    def location(self) -> str:
-        """Where it is: a path, ``s3://bucket/prefix``."""
-        place, prefix = self._place("")
-        return place.location(prefix) if isinstance(self._location, (str, os.PathLike)) else repr(self._location)
-
-    def _place(self, key: str) -> tuple[_persist.Place, str]:
-        """The storage, anew at each use, so that a change of the environment
-        counts; and a key in it.
-        """
-        if not isinstance(key, str):
-            name = type(key).__qualname__
-            raise PersistTypeError(f"the key must be a str, not {name}", "invalid-argument", hint="pass a str as key")
-        if isinstance(self._location, (str, os.PathLike)):
-            place, prefix = _persist.open_folder(self._location, self._settings)
-            return place, prefix + key
-        if not isinstance(self._location, Storage):
-            name = type(self._location).__qualname__
-            raise PersistTypeError(
-                f"the location must be a str, an os.PathLike or a persist.Storage, not {name}",
-                "invalid-argument",
-                hint="a persist.Storage has the methods open_write, open_read, stat, delete and list",
-            )
-        return _persist.open_object(self._location), key
-
-    def _own(self, metadata: SnapshotMetadata, key: str, full_key: str) -> SnapshotMetadata:
-        """The metadata with the key as it is called here."""
-        return metadata._with_key(metadata.key[len(full_key) - len(key) :])
-
-    def _twin(self, cls: type[S]) -> S:
-        """A store of another kind for the same location."""
-        twin = cls.__new__(cls)
-        twin.__setstate__(self.__getstate__())
-        return twin
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"location": self._location, "settings": self._settings}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self._location, self._settings = state["location"], state["settings"]
-
-    def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and other.__dict__ == self.__dict__
-
-    def __hash__(self) -> int:
-        return hash((type(self), self.location))
-
-    def __repr__(self) -> str:
-        plain = {name: value for name, value in self._settings.items() if (name, value) != ("fsync", True)}
-        location = os.fspath(self._location) if isinstance(self._location, os.PathLike) else self._location
-        return f"{type(self).__name__}({', '.join([repr(location), *(f'{n}={v!r}' for n, v in plain.items())])})"
-
-    def _repr_html_(self) -> str:
-        import html
-
-        rows = {"location": self.location, **self._settings}
-        cells = (
-            f"<tr><th style='text-align:left'>{html.escape(str(name))}</th><td>{html.escape(str(value))}</td></tr>"
-            for name, value in rows.items()
-        )
-        return f"<table><caption>persist.{type(self).__name__}</caption>{''.join(cells)}</table>"
+_MISSING: Any = object()
+"""Says that no default was given."""
 
 
-def _text(value: Any) -> Any:
-    """An option as the environment would have it."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, Mapping):
-        return ",".join(f"{name}={item}" for name, item in value.items())
-    return str(value) if isinstance(value, (int, float)) else value
-
-
-class Store(_Base):
+class Store(Base):
     """One location for many snapshots, each under a key.
 
     Args:
@@ -173,50 +89,215 @@ class Store(_Base):
         place, full_key = self._place(key)
         return self._own(_operations.snapshot(place, full_key, agent, dict(options), progress), key, full_key)
 
+    def save(
+        self,
+        agent: Any,
+        *,
+        progress: Progress | None = None,
+        **options: Unpack[AgentArguments],
+    ) -> SnapshotMetadata:
+        """Saves a value under a name of its own: ``agent/session/index.json.zst``. The
+        index is the next one of the session, unless ``snapshot_index`` says another.
+        Nothing is replaced.
+
+        Args:
+            agent: What to save, as for :func:`persist.snapshot`.
+            progress: As there.
+            options: As there. ``agent_id`` and ``session_id`` may be any text.
+
+        Returns:
+            What was written down about it; ``key`` is what it is called here.
+        """
+        check_names(options, _SAVES)
+        place, prefix = self._place("")
+        saved, key = _operations.save(place, prefix, agent, _once(options), progress)
+        return self._own(saved, key[len(prefix) :], key)
+
     @overload
     def restore(
-        self, key: str, *, into: type[T], progress: Progress | None = ..., **options: Unpack[RestoreOptions]
+        self,
+        key: Key,
+        *,
+        into: type[T],
+        default: Any = ...,
+        progress: Progress | None = ...,
+        **options: Unpack[RestoreOptions],
     ) -> T: ...
     @overload
     def restore(
-        self, key: str, *, into: None = ..., progress: Progress | None = ..., **options: Unpack[RestoreOptions]
+        self,
+        key: Key,
+        *,
+        into: None = ...,
+        default: Any = ...,
+        progress: Progress | None = ...,
+        **options: Unpack[RestoreOptions],
     ) -> Any: ...
     @overload
     def restore(
-        self, key: str, *, into: T, progress: Progress | None = ..., **options: Unpack[RestoreOptions]
+        self,
+        key: Key,
+        *,
+        into: T,
+        default: Any = ...,
+        progress: Progress | None = ...,
+        **options: Unpack[RestoreOptions],
     ) -> T: ...
     def restore(
-        self, key: str, *, into: Any = None, progress: Progress | None = None, **options: Unpack[RestoreOptions]
+        self,
+        key: Key,
+        *,
+        into: Any = None,
+        default: Any = _MISSING,
+        progress: Progress | None = None,
+        **options: Unpack[RestoreOptions],
     ) -> Any:
-        """Restores a value; see :func:`persist.restore`."""
+        """Restores a value; see :func:`persist.restore`. Where there is no such
+        snapshot, ``default`` is what comes back, if it is given.
+        """
         check_names(options, _RESTORES)
         place, full_key = self._place(key)
-        return _operations.restore(place, full_key, into, progress, dict(options))
+        try:
+            return _operations.restore(place, full_key, into, progress, dict(options))
+        except PersistNotFoundError:
+            if default is _MISSING:
+                raise
+            return default
 
-    def verify(self, key: str, *, progress: Progress | None = None) -> bool:
+    def load(
+        self, key: Key, *, into: Any = None, progress: Progress | None = None, **options: Unpack[RestoreOptions]
+    ) -> tuple[Any, SnapshotMetadata]:
+        """Restores a value, and gives its metadata too; see :func:`persist.restore`."""
+        check_names(options, _RESTORES)
+        place, full_key = self._place(key)
+        value, metadata = _operations.load(place, full_key, into, progress, dict(options))
+        return value, self._own(metadata, key, full_key)
+
+    def verify(self, key: Key, *, progress: Progress | None = None) -> bool:
         """Checks every byte; see :func:`persist.verify_snapshot`."""
         place, full_key = self._place(key)
         return _operations.verify(place, full_key, progress)
 
-    def metadata(self, key: str) -> SnapshotMetadata:
+    def metadata(self, key: Key) -> SnapshotMetadata:
         """What a snapshot says of itself; see :func:`persist.get_metadata`."""
         place, full_key = self._place(key)
         return self._own(_operations.metadata(place, full_key), key, full_key)
 
-    def exists(self, key: str) -> bool:
+    def exists(self, key: Key) -> bool:
         """Whether there is anything with this key; see :func:`persist.snapshot_exists`."""
         place, full_key = self._place(key)
         return place.exists(full_key)
 
-    def delete(self, key: str, *, if_match: str | None = None) -> None:
+    def delete(self, key: Key, *, if_match: str | None = None, missing_ok: bool = False) -> None:
         """Deletes a snapshot; see :func:`persist.delete_snapshot`."""
         place, full_key = self._place(key)
-        place.delete(full_key, if_match)
+        _operations.delete(place, full_key, if_match, missing_ok)
 
-    def list(self, prefix: str = "", *, errors: Errors = "warn") -> list[SnapshotMetadata]:
+    def delete_prefix(self, prefix: str, *, force: bool = False) -> int:
+        """Deletes all snapshots whose keys begin with ``prefix``, many at once, and the
+        folders that became empty.
+
+        Args:
+            prefix: What the keys begin with: ``"support/"``.
+            force: Delete all objects, also what is no snapshot, without looking at them.
+
+        Returns:
+            How many were deleted.
+        """
+        place, full_prefix = self._place(_some(prefix))
+        return _operations.delete_all(place, full_prefix, force)
+
+    def copy(
+        self,
+        key: Key,
+        to: Store,
+        to_key: str | None = None,
+        *,
+        if_exists: Literal["replace", "fail"] = "replace",
+        progress: Progress | None = None,
+    ) -> SnapshotMetadata:
+        """Copies a snapshot to a store, which may be this one; every byte is verified on
+        the way. What is there already with the same digest stays as it is.
+
+        Args:
+            key: The snapshot.
+            to: Where to copy it.
+            to_key: Its key there; the same as here unless given.
+            if_exists: ``fail`` never replaces another snapshot.
+            progress: As for :func:`persist.snapshot`, with stored bytes.
+        """
+        place, full_key = self._place(key)
+        name = to_key if to_key is not None else key if isinstance(key, str) else key.key
+        target, target_key = to._place(name)
+        copied = _operations.copy(place, full_key, target, target_key, {"if_exists": if_exists}, progress)
+        return to._own(copied, name, target_key)
+
+    def salvage(self, key: Key, *, max_size: int = MAX_SIZE) -> tuple[bytes, dict[str, Any]]:
+        """What can be had of a damaged snapshot: bytes of its state, which are
+        UNVERIFIED as a whole, and a report that says what is missing, as ``persist
+        salvage --json`` prints it.
+        """
+        place, full_key = self._place(key)
+        return _operations.salvage(place, full_key, max_size)
+
+    def list(
+        self, prefix: str = "", *, limit: int | None = None, errors: Errors = "warn", **wanted: Unpack[Wanted]
+    ) -> list[SnapshotMetadata]:
         """The snapshots whose keys begin with ``prefix``; see :func:`persist.list_snapshots`."""
+        check_names(wanted, WANTED)
         place, full_prefix = self._place(prefix)
-        return [self._own(found, prefix, full_prefix) for found in _operations.listed(place, full_prefix, errors)]
+        found = _operations.listed(place, full_prefix, errors, dict(wanted), limit)
+        return [self._own(metadata, prefix, full_prefix) for metadata in found]
+
+    def history(self, *, errors: Errors = "warn", **wanted: Unpack[Wanted]) -> builtins.list[SnapshotMetadata]:
+        """The snapshots of a session, by their index; of several sessions, by their
+        time. Arguments as for :meth:`list`.
+        """
+        check_names(wanted, WANTED)
+        place, prefix = self._place("")
+        found = _operations.history(place, prefix, errors, dict(wanted))
+        return [self._own(metadata, "", prefix) for metadata in found]
+
+    def latest(self, *, errors: Errors = "warn", **wanted: Unpack[Wanted]) -> SnapshotMetadata | None:
+        """The last snapshot of a session, or ``None`` if there is none: that with the
+        highest index; of several sessions, the one that was taken last. Arguments as
+        for :meth:`list`::
+
+            found = store.latest(session_id="case-4711")
+            agent = store.restore(found)
+        """
+        found = self.history(errors=errors, **wanted)
+        return found[-1] if found else None
+
+    def __getitem__(self, key: str) -> Any:
+        """Restores a value; see :func:`persist.restore`."""
+        try:
+            return self.restore(key)
+        except PersistNotFoundError as error:
+            raise PersistKeyError(*error.__reduce__()[1]) from None
+
+    def __setitem__(self, key: str, agent: Any) -> None:
+        """Saves a value; see :func:`persist.snapshot`."""
+        self.snapshot(agent, key)
+
+    def __delitem__(self, key: str) -> None:
+        """Deletes a snapshot; see :func:`persist.delete_snapshot`."""
+        try:
+            self.delete(key)
+        except PersistNotFoundError as error:
+            raise PersistKeyError(*error.__reduce__()[1]) from None
+
+    def __contains__(self, key: object) -> bool:
+        """Whether there is anything with this key."""
+        return isinstance(key, str) and bool(key) and self.exists(key)
+
+    def __iter__(self) -> Iterator[str]:
+        """The keys of all snapshots."""
+        return iter([metadata.key for metadata in self.list()])
+
+    def __len__(self) -> int:
+        """How many snapshots there are."""
+        return len(self.list())
 
     def save_bytes(
         self,
@@ -246,10 +327,10 @@ class Store(_Base):
             full_key,
         )
 
-    def load_bytes(self, key: str, *, progress: Progress | None = None) -> bytes:
+    def load_bytes(self, key: Key, *, progress: Progress | None = None) -> bytes:
         """The state as the bytes that were saved, whatever they are."""
         place, full_key = self._place(key)
-        return place.load(full_key, None, progress)[0]
+        return _operations.load_bytes(place, full_key, progress)
 
     @overload
     def open(self, key: str, mode: Literal["rb"] = ...) -> SnapshotReader: ...
@@ -284,6 +365,28 @@ class Store(_Base):
         return lambda text: self._own(SnapshotMetadata._from_json(text, place.location(full_key)), key, full_key)
 
 
+def _once(options: Any) -> dict[str, Any]:
+    """The arguments of a save under a name of its own, which replaces nothing."""
+    for name in ("if_exists", "if_match"):
+        if name in options:
+            raise PersistTypeError(
+                f"{name} can't be given: nothing is replaced here",
+                "invalid-argument",
+                hint="leave it out, or choose the key yourself with snapshot()",
+            )
+    return dict(options)
+
+
+def _some(prefix: Any) -> Any:
+    if prefix == "":
+        raise PersistTypeError(
+            "an empty prefix would delete all of the store",
+            "invalid-argument",
+            hint='say what the keys begin with: "support/"',
+        )
+    return prefix
+
+
 def _bytes(data: Any) -> bytes:
     if isinstance(data, bytes):
         return data
@@ -295,7 +398,7 @@ def _bytes(data: Any) -> bytes:
     )
 
 
-class AsyncStore(_Base):
+class AsyncStore(Base):
     """A :class:`Store` for asyncio: the same methods, to be awaited. A cancelled
     task leaves nothing behind, unless its object was being stored already.
 
@@ -337,53 +440,160 @@ class AsyncStore(_Base):
         )
         return self._own(saved, key, full_key)
 
+    async def save(
+        self,
+        agent: Any,
+        *,
+        progress: Progress | None = None,
+        **options: Unpack[AgentArguments],
+    ) -> SnapshotMetadata:
+        """Saves a value under a name of its own; see :meth:`Store.save`."""
+        check_names(options, _SAVES)
+        place, prefix = self._place("")
+        given = _once(options)
+        state = await encoded(agent, given)
+        saved, key = await in_thread(
+            _operations.save, place, prefix, state, given, progress, changed=_operations.STORED
+        )
+        return self._own(saved, key[len(prefix) :], key)
+
     @overload
     async def restore(
-        self, key: str, *, into: type[T], progress: Progress | None = ..., **options: Unpack[RestoreOptions]
+        self,
+        key: Key,
+        *,
+        into: type[T],
+        default: Any = ...,
+        progress: Progress | None = ...,
+        **options: Unpack[RestoreOptions],
     ) -> T: ...
     @overload
     async def restore(
-        self, key: str, *, into: None = ..., progress: Progress | None = ..., **options: Unpack[RestoreOptions]
+        self,
+        key: Key,
+        *,
+        into: None = ...,
+        default: Any = ...,
+        progress: Progress | None = ...,
+        **options: Unpack[RestoreOptions],
     ) -> Any: ...
     @overload
     async def restore(
-        self, key: str, *, into: T, progress: Progress | None = ..., **options: Unpack[RestoreOptions]
+        self,
+        key: Key,
+        *,
+        into: T,
+        default: Any = ...,
+        progress: Progress | None = ...,
+        **options: Unpack[RestoreOptions],
     ) -> T: ...
     async def restore(
-        self, key: str, *, into: Any = None, progress: Progress | None = None, **options: Unpack[RestoreOptions]
+        self,
+        key: Key,
+        *,
+        into: Any = None,
+        default: Any = _MISSING,
+        progress: Progress | None = None,
+        **options: Unpack[RestoreOptions],
     ) -> Any:
-        """Restores a value; see :func:`persist.restore`."""
+        """Restores a value; see :meth:`Store.restore`."""
         check_names(options, _RESTORES)
         place, full_key = self._place(key)
-        return await _operations.arestore(place, full_key, into, progress, dict(options))
+        try:
+            return await _operations.arestore(place, full_key, into, progress, dict(options))
+        except PersistNotFoundError:
+            if default is _MISSING:
+                raise
+            return default
 
-    async def verify(self, key: str, *, progress: Progress | None = None) -> bool:
+    async def load(
+        self, key: Key, *, into: Any = None, progress: Progress | None = None, **options: Unpack[RestoreOptions]
+    ) -> tuple[Any, SnapshotMetadata]:
+        """Restores a value, and gives its metadata too; see :func:`persist.restore`."""
+        check_names(options, _RESTORES)
+        place, full_key = self._place(key)
+        value, metadata = await _operations.aload(place, full_key, into, progress, dict(options))
+        return value, self._own(metadata, key, full_key)
+
+    async def verify(self, key: Key, *, progress: Progress | None = None) -> bool:
         """Checks every byte; see :func:`persist.verify_snapshot`."""
         place, full_key = self._place(key)
         verified: bool = await in_thread(_operations.verify, place, full_key, progress)
         return verified
 
-    async def metadata(self, key: str) -> SnapshotMetadata:
+    async def metadata(self, key: Key) -> SnapshotMetadata:
         """What a snapshot says of itself; see :func:`persist.get_metadata`."""
         place, full_key = self._place(key)
         return self._own(await in_thread(_operations.metadata, place, full_key), key, full_key)
 
-    async def exists(self, key: str) -> bool:
+    async def exists(self, key: Key) -> bool:
         """Whether there is anything with this key; see :func:`persist.snapshot_exists`."""
         place, full_key = self._place(key)
         exists: bool = await in_thread(place.exists, full_key)
         return exists
 
-    async def delete(self, key: str, *, if_match: str | None = None) -> None:
+    async def delete(self, key: Key, *, if_match: str | None = None, missing_ok: bool = False) -> None:
         """Deletes a snapshot; see :func:`persist.delete_snapshot`."""
         place, full_key = self._place(key)
-        await in_thread(place.delete, full_key, if_match, changed=_operations.DELETED)
+        await in_thread(_operations.delete, place, full_key, if_match, missing_ok, changed=_operations.DELETED)
 
-    async def list(self, prefix: str = "", *, errors: Errors = "warn") -> list[SnapshotMetadata]:
+    async def delete_prefix(self, prefix: str, *, force: bool = False) -> int:
+        """Deletes all snapshots whose keys begin with a prefix; see :meth:`Store.delete_prefix`."""
+        place, full_prefix = self._place(_some(prefix))
+        deleted: int = await in_thread(_operations.delete_all, place, full_prefix, force, changed=_operations.DELETED)
+        return deleted
+
+    async def copy(
+        self,
+        key: Key,
+        to: Store | AsyncStore,
+        to_key: str | None = None,
+        *,
+        if_exists: Literal["replace", "fail"] = "replace",
+        progress: Progress | None = None,
+    ) -> SnapshotMetadata:
+        """Copies a snapshot to a store; see :meth:`Store.copy`."""
+        place, full_key = self._place(key)
+        name = to_key if to_key is not None else key if isinstance(key, str) else key.key
+        target, target_key = to._place(name)
+        copied = await in_thread(
+            _operations.copy,
+            place,
+            full_key,
+            target,
+            target_key,
+            {"if_exists": if_exists},
+            progress,
+            changed="the snapshot was copied all the same",
+        )
+        return to._own(copied, name, target_key)
+
+    async def salvage(self, key: Key, *, max_size: int = MAX_SIZE) -> tuple[bytes, dict[str, Any]]:
+        """What can be had of a damaged snapshot; see :meth:`Store.salvage`."""
+        place, full_key = self._place(key)
+        salvaged: tuple[bytes, dict[str, Any]] = await in_thread(_operations.salvage, place, full_key, max_size)
+        return salvaged
+
+    async def list(
+        self, prefix: str = "", *, limit: int | None = None, errors: Errors = "warn", **wanted: Unpack[Wanted]
+    ) -> list[SnapshotMetadata]:
         """The snapshots whose keys begin with ``prefix``; see :func:`persist.list_snapshots`."""
+        check_names(wanted, WANTED)
         place, full_prefix = self._place(prefix)
-        found = await in_thread(_operations.listed, place, full_prefix, errors)
+        found = await in_thread(_operations.listed, place, full_prefix, errors, dict(wanted), limit)
         return [self._own(metadata, prefix, full_prefix) for metadata in found]
+
+    async def history(self, *, errors: Errors = "warn", **wanted: Unpack[Wanted]) -> builtins.list[SnapshotMetadata]:
+        """The snapshots of a session; see :meth:`Store.history`."""
+        check_names(wanted, WANTED)
+        place, prefix = self._place("")
+        found = await in_thread(_operations.history, place, prefix, errors, dict(wanted))
+        return [self._own(metadata, "", prefix) for metadata in found]
+
+    async def latest(self, *, errors: Errors = "warn", **wanted: Unpack[Wanted]) -> SnapshotMetadata | None:
+        """The last snapshot of a session, or ``None``; see :meth:`Store.latest`."""
+        found = await self.history(errors=errors, **wanted)
+        return found[-1] if found else None
 
     async def save_bytes(
         self,
@@ -407,11 +617,10 @@ class AsyncStore(_Base):
         )
         return self._own(saved, key, full_key)
 
-    async def load_bytes(self, key: str, *, progress: Progress | None = None) -> bytes:
+    async def load_bytes(self, key: Key, *, progress: Progress | None = None) -> bytes:
         """The state as the bytes that were saved, whatever they are."""
         place, full_key = self._place(key)
-        loaded = await in_thread(place.load, full_key, None, progress)
-        state: bytes = loaded[0]
+        state: bytes = await in_thread(_operations.load_bytes, place, full_key, progress)
         return state
 
     @overload

@@ -18,6 +18,7 @@ __all__ = [
     "PersistDeadlineError",
     "PersistError",
     "PersistIntegrityError",
+    "PersistKeyError",
     "PersistMemoryLimitError",
     "PersistNoKeyError",
     "PersistNotDurableError",
@@ -117,6 +118,10 @@ class PersistTypeError(PersistError, TypeError):
 
 class PersistNotFoundError(PersistError, FileNotFoundError):
     """There is no such snapshot."""
+
+
+class PersistKeyError(PersistNotFoundError, KeyError):
+    """``store[key]`` where there is no such snapshot."""
 
 
 class PersistConflictError(PersistError, FileExistsError):

@@ -26,8 +26,8 @@ use self::disk::{Disk, Operation};
 
 use super::boot_time::since_boot;
 use super::{
-    Capabilities, LevelEntry, Listing, MAX_READ, ObjectInfo, Precondition, ReadOptions, StorageAdapter, StorageReader, StorageWriter,
-    WriteOptions, delete_if_absent,
+    Capabilities, DeleteFailure, LevelEntry, Listing, MAX_READ, ObjectInfo, Precondition, ReadOptions, StorageAdapter, StorageReader,
+    StorageWriter, WriteOptions, delete_if_absent,
 };
 use crate::error::{ErrorCode, PATH_ADVICE, PersistError, Result};
 use crate::key::check_file_key;
@@ -211,6 +211,14 @@ impl StorageAdapter for LocalFileStorage {
             Precondition::IfMatch(_) => return Err(if_match_unsupported().at(self.locate(key))),
         }
         write::delete(self, key)
+    }
+
+    fn delete_many(&self, keys: &[String]) -> Result<Vec<DeleteFailure>> {
+        Ok(write::delete_many(self, keys))
+    }
+
+    fn remove_empty_folders(&self, folder: &str, keys: &[String]) {
+        write::remove_empty_folders(self, folder, keys);
     }
 
     fn list_objects(&self, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<ObjectInfo>> {

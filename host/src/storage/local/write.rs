@@ -8,6 +8,7 @@
 //! before, however old it is: a suspended machine, or a clock that was set, does
 //! not end its writer.
 
+use std::collections::BTreeMap;
 use std::fs::TryLockError;
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
@@ -19,11 +20,13 @@ use rustix::io::Errno;
 use super::disk::Operation;
 use super::{Durability, LocalFileStorage, local_error, not_a_file, object_info};
 use crate::error::{ErrorCode, PersistError, Result};
-use crate::key::{is_swept, is_temporary, is_unlocked_temporary, split, temporary_name, unlocked_temporary_name};
+use crate::key::{
+    check_file_key, folders_within, is_swept, is_temporary, is_unlocked_temporary, split, temporary_name, unlocked_temporary_name,
+};
 use crate::permissions::Permissions;
 use crate::random::{random_hex, random_number};
 use crate::storage::boot_time::since_boot;
-use crate::storage::{ByteRange, ObjectInfo, Precondition, ReadOptions, StorageAdapter, StorageWriter, copy_through};
+use crate::storage::{ByteRange, DeleteFailure, ObjectInfo, Precondition, ReadOptions, StorageAdapter, StorageWriter, copy_through};
 
 /// After this long a temporary file is debris where locks don't work, as on some
 /// network file systems.
@@ -380,21 +383,102 @@ impl Drop for LocalWriter {
     }
 }
 
+/// A folder that files are deleted in.
+struct Clearing<'a> {
+    storage: &'a LocalFileStorage,
+    folder: Dir,
+    /// Its path below the root.
+    path: &'a str,
+    sync: Option<std::fs::File>,
+}
+
+impl<'a> Clearing<'a> {
+    fn open(storage: &'a LocalFileStorage, root: &Dir, path: &'a str) -> io::Result<Self> {
+        let folder = if path.is_empty() { root.try_clone()? } else { root.open_dir(path)? };
+        let sync = sync_handle(storage, &folder)?;
+        Ok(Self { storage, folder, path, sync })
+    }
+
+    fn remove(&self, key: &str, name: &str) -> Result<()> {
+        let remove = || {
+            self.storage.disk.before(&Operation::Stat(key))?;
+            let existing = self.folder.symlink_metadata(name)?;
+            if !existing.is_file() && !existing.is_symlink() {
+                return Ok(Err(not_a_file(&existing).at(self.storage.locate(key))));
+            }
+            self.storage.disk.before(&Operation::Remove(self.path, name))?;
+            self.folder.remove_file(name).map(Ok)
+        };
+        remove().map_err(|error| delete_failed(self.storage, key, &error))?
+    }
+
+    fn sync(&self, key: &str) -> Result<()> {
+        let synced = sync_folder(self.storage, self.sync.as_ref(), self.path);
+        synced.map_err(|error| not_durable("the file is deleted", &error).at(self.storage.locate(key)))
+    }
+}
+
+fn delete_failed(storage: &LocalFileStorage, key: &str, error: &io::Error) -> PersistError {
+    local_error("delete the file", error).at(storage.locate(key))
+}
+
 /// Deletes a file, durably.
 pub(super) fn delete(storage: &LocalFileStorage, key: &str) -> Result<()> {
     let (path, name) = split(key);
-    let removed = storage.open_root().and_then(|root| {
-        let folder = if path.is_empty() { root } else { root.open_dir(path)? };
-        storage.disk.before(&Operation::Stat(key))?;
-        let existing = folder.symlink_metadata(name)?;
-        if !existing.is_file() && !existing.is_symlink() {
-            return Ok(Err(not_a_file(&existing).at(storage.locate(key))));
+    let clearing = storage.open_root().and_then(|root| Clearing::open(storage, &root, path));
+    let clearing = clearing.map_err(|error| delete_failed(storage, key, &error))?;
+    clearing.remove(key, name)?;
+    clearing.sync(key)
+}
+
+/// Deletes files, of which some may be missing. Each folder is synced once.
+pub(super) fn delete_many(storage: &LocalFileStorage, keys: &[String]) -> Vec<DeleteFailure> {
+    let mut failures = Vec::new();
+    let mut fail = |key: &String, error: PersistError| {
+        if error.code() != ErrorCode::NotFound {
+            failures.push(DeleteFailure { key: key.clone(), error });
         }
-        let sync = sync_handle(storage, &folder)?;
-        storage.disk.before(&Operation::Remove(path, name))?;
-        folder.remove_file(name)?;
-        let synced = sync_folder(storage, sync.as_ref(), path);
-        Ok(synced.map_err(|error| not_durable("the file is deleted", &error).at(storage.locate(key))))
-    });
-    removed.map_err(|error| local_error("delete the file", &error).at(storage.locate(key)))?
+    };
+    let mut folders: BTreeMap<&str, Vec<(&String, &str)>> = BTreeMap::new();
+    for key in keys {
+        match check_file_key(key) {
+            Ok(()) => {
+                let (path, name) = split(key);
+                folders.entry(path).or_default().push((key, name));
+            }
+            Err(error) => fail(key, error.at(storage.locate(key))),
+        }
+    }
+    for (path, files) in folders {
+        match storage.open_root().and_then(|root| Clearing::open(storage, &root, path)) {
+            Err(error) => files.iter().for_each(|(key, _)| fail(key, delete_failed(storage, key, &error))),
+            Ok(clearing) => {
+                let mut removed = Vec::new();
+                for (key, name) in files {
+                    match clearing.remove(key, name) {
+                        Ok(()) => removed.push(key),
+                        Err(error) => fail(key, error),
+                    }
+                }
+                let unsynced = removed.first().and_then(|first| clearing.sync(first).err());
+                if let Some(error) = unsynced {
+                    removed.iter().for_each(|key| fail(key, error.clone().at(storage.locate(key))));
+                }
+            }
+        }
+    }
+    failures
+}
+
+/// Removes the folders of these keys that are empty, as far as `folder`, which ends with
+/// `/` or is empty for the root, and that one.
+pub(super) fn remove_empty_folders(storage: &LocalFileStorage, folder: &str, keys: &[String]) {
+    let Ok(root) = storage.open_root() else { return };
+    // What is not empty stays.
+    for path in folders_within(folder, keys) {
+        let (above, name) = split(path);
+        if storage.disk.before(&Operation::Remove(above, name)).is_ok() {
+            let _ = root.remove_dir(path);
+        }
+    }
 }

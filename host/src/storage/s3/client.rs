@@ -173,6 +173,12 @@ impl Connection {
         format!("s3://{}/{key}", self.bucket)
     }
 
+    /// The bucket, and the server as far as the settings name one. Where they don't,
+    /// buckets of one name on two servers are told apart by the etags in them.
+    pub(super) fn identity(&self) -> String {
+        format!("s3 {} {} {}", self.endpoint.as_deref().unwrap_or_default(), self.region.as_deref().unwrap_or_default(), self.bucket)
+    }
+
     /// Starts work on the threads for requests. What it comes to arrives at the
     /// receiver; if nothing does, the work was aborted.
     ///

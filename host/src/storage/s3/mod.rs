@@ -217,6 +217,10 @@ impl StorageAdapter for S3StorageAdapter {
         Some(Arc::new(Self { connection: Arc::clone(&self.connection), cancel: cancel.clone() }))
     }
 
+    fn identity(&self) -> Option<String> {
+        Some(self.connection.identity())
+    }
+
     fn parallelism(&self) -> usize {
         REQUESTS
     }

@@ -5,6 +5,8 @@ use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
+use persist_model::units;
+
 use crate::error::{ErrorCode, PersistError, Result};
 
 /// The least that S3 takes for a part but the last, and the least for
@@ -184,10 +186,10 @@ impl S3Options {
             }
             "accelerate" => self.accelerate = value.parse().map_err(|_| wrong("true or false"))?,
             "max-attempts" => self.max_attempts = Some(value.parse().map_err(|_| wrong("a number from 1"))?),
-            "initial-backoff" => self.initial_backoff = seconds(value).ok_or_else(|| wrong("a number of seconds"))?,
-            "max-backoff" => self.max_backoff = seconds(value).ok_or_else(|| wrong("a number of seconds"))?,
-            "connect-timeout" => self.connect_timeout = seconds(value).ok_or_else(|| wrong("a number of seconds"))?,
-            "timeout" => self.timeout = seconds(value).ok_or_else(|| wrong("a number of seconds"))?,
+            "initial-backoff" => self.initial_backoff = units::duration(value).ok_or_else(|| wrong("a time, as 30s"))?,
+            "max-backoff" => self.max_backoff = units::duration(value).ok_or_else(|| wrong("a time, as 30s"))?,
+            "connect-timeout" => self.connect_timeout = units::duration(value).ok_or_else(|| wrong("a time, as 30s"))?,
+            "timeout" => self.timeout = units::duration(value).ok_or_else(|| wrong("a time, as 30s"))?,
             "checksums" => {
                 self.checksums = Some(match value {
                     "when-supported" => S3Checksums::WhenSupported,
@@ -209,7 +211,9 @@ impl S3Options {
             "storage-class" => self.storage_class = Some(value.to_owned()),
             "tags" => self.tags = pairs(value).ok_or_else(|| wrong("NAME=VALUE, several of them separated by commas"))?,
             "metadata" => self.metadata = pairs(value).ok_or_else(|| wrong("NAME=VALUE, several of them separated by commas"))?,
-            "part-size" => self.part_size = value.parse().map_err(|_| wrong("a number of bytes"))?,
+            "part-size" => {
+                self.part_size = units::bytes(value).and_then(|bytes| usize::try_from(bytes).ok()).ok_or_else(|| wrong("a size, as 8M"))?
+            }
             "parallel" => self.parallel = value.parse().map_err(|_| wrong("a number from 1"))?,
             _ => {
                 return Err(PersistError::new(ErrorCode::InvalidArgument, format!("the S3 option '{name}' is not known"))
@@ -261,10 +265,6 @@ impl S3Options {
 pub(super) fn is_metadata(name: &str, value: &str) -> bool {
     let in_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     !name.is_empty() && name.bytes().all(in_name) && value.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
-}
-
-fn seconds(text: &str) -> Option<Duration> {
-    text.parse().ok().and_then(|seconds: f64| Duration::try_from_secs_f64(seconds).ok())
 }
 
 /// `a=1,b=2`

@@ -1,0 +1,208 @@
+//! Finding the snapshots that a text names: a folder, a pattern, or the beginning of
+//! names.
+
+use glob::{MatchOptions, Pattern};
+use persist_model::{ErrorCode, ListEntry, ListFilter, PersistError, Result, StorageLocation};
+
+use crate::filter::Filter;
+use crate::host::{Entries, Host, Keys};
+
+/// What a listing is to give.
+#[derive(Clone, Default)]
+pub struct Search {
+    /// Which snapshots.
+    pub filter: ListFilter,
+    /// Look at each object, also where it is known what it is.
+    pub is_fresh: bool,
+}
+
+/// How far a search goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// What a pattern matches, and nothing below it.
+    Level,
+    /// All below the folders that a text names.
+    Below,
+    /// Also what only begins with the text.
+    Beginnings,
+}
+
+/// Snapshots that were found.
+pub(crate) struct Found<'a> {
+    /// Where they are: with one of their keys it is the location of that one.
+    pub(crate) place: StorageLocation,
+    /// The bytes of their keys that are the folder that was named.
+    pub(crate) hidden: usize,
+    /// In natural order.
+    pub(crate) entries: Entries<'a>,
+}
+
+impl Found<'_> {
+    /// Looks whether there is anything.
+    fn is_empty(&mut self) -> bool {
+        let mut entries = std::mem::replace(&mut self.entries, Box::new(std::iter::empty()));
+        let first = entries.next();
+        let is_empty = first.is_none();
+        self.entries = Box::new(first.into_iter().chain(entries));
+        is_empty
+    }
+}
+
+/// What makes a text a pattern.
+const SPECIAL: [char; 3] = ['*', '?', '['];
+
+/// As in a shell: `*` stays within a folder, `**` does not.
+const MATCHING: MatchOptions = MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: false };
+
+/// Whether a text is a pattern, and not the name of something that is there.
+pub(crate) fn is_pattern(host: &impl Host, text: &str) -> bool {
+    let is_there = || match host.locate(text.trim_end_matches('/')) {
+        Ok(StorageLocation::Local { root, key }) => root.join(key).symlink_metadata().is_ok(),
+        _ => false,
+    };
+    text.contains(SPECIAL) && !is_there()
+}
+
+/// Finds the snapshots that a text names and a filter wants: all below a folder; what a
+/// pattern matches, and all below the folders that it matches; or what begins with the
+/// text.
+///
+/// # Errors
+/// `NotFound` where there is no such folder, nor anything that begins like this;
+/// `Configuration` for what is no location or no pattern.
+pub(crate) fn find<'a>(host: &impl Host, text: &str, filter: &'a Filter, is_fresh: bool, depth: Depth) -> Result<Found<'a>> {
+    let search = Search { filter: filter.for_listing(), is_fresh };
+    let found = if is_pattern(host, text) { matching(host, text, &search, depth) } else { below(host, text, &search, depth) }?;
+    let is_wanted = |entry: &Result<ListEntry>| match entry {
+        Ok(ListEntry::Snapshot(metadata)) => filter.wants(metadata),
+        _ => true,
+    };
+    Ok(Found { entries: Box::new(found.entries.filter(is_wanted)), ..found })
+}
+
+/// The same for all objects, whatever they hold: the folder that was named, and the
+/// keys in its storage.
+///
+/// # Errors
+/// As [`find`].
+pub(crate) fn find_keys(host: &impl Host, text: &str, depth: Depth) -> Result<(StorageLocation, Keys)> {
+    if !is_pattern(host, text) {
+        return match host.locate_folder(text, true) {
+            Ok(folder) => Ok((folder.clone(), host.keys(&folder)?)),
+            // A file.
+            Err(error) if error.code() == ErrorCode::NotFound => {
+                let location = host.locate(text)?;
+                let keys = if host.exists(&location)? { vec![Ok(location.key().to_owned())] } else { return Err(error) };
+                Ok((location.with_key(""), Box::new(keys.into_iter())))
+            }
+            Err(error) => Err(error),
+        };
+    }
+    let Place { folder, literal, pattern } = Place::of(host, text)?;
+    let hidden = folder.key().len();
+    let keys = host.keys(&folder.clone().with_key(&format!("{}{literal}", folder.key())))?;
+    let is_match = move |key: &Result<String>| match key {
+        Ok(key) => matches(&pattern, key.get(hidden..).unwrap_or_default(), depth),
+        Err(_) => true,
+    };
+    Ok((folder, Box::new(keys.filter(is_match))))
+}
+
+fn below(host: &impl Host, text: &str, search: &Search, depth: Depth) -> Result<Found<'static>> {
+    let list = |place: StorageLocation, hidden| Ok(Found { entries: host.list(&place, search)?, place, hidden });
+    let whole = |place: StorageLocation| {
+        let hidden = place.key().len();
+        list(place, hidden)
+    };
+    let may_be_beginning = depth == Depth::Beginnings && !text.ends_with('/') && !matches!(text, "" | "." | "..");
+    match host.locate_folder(text, true).and_then(whole) {
+        // There is nothing, or a file.
+        Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::InvalidArgument) && may_be_beginning => {
+            let (folder, name) = split(text);
+            let Ok(place) = host.locate_folder(folder, true) else { return Err(error) };
+            let (hidden, key) = (place.key().len(), format!("{}{name}", place.key()));
+            let mut found = list(place.with_key(&key), hidden)?;
+            if found.is_empty() { Err(error) } else { Ok(found) }
+        }
+        // In a bucket a folder is there if something is in it.
+        Ok(mut found) if may_be_beginning && !matches!(found.place, StorageLocation::Local { .. }) => {
+            let key = found.place.key().trim_end_matches('/').to_owned();
+            if key.is_empty() || !found.is_empty() {
+                return Ok(found);
+            }
+            let hidden = key.rfind('/').map_or(0, |end| end + 1);
+            list(found.place.with_key(&key), hidden)
+        }
+        found => found,
+    }
+}
+
+/// The folder of a text, and what is behind it.
+fn split(text: &str) -> (&str, &str) {
+    match text.rfind('/') {
+        Some(end) => text.split_at(end + 1),
+        None => (".", text),
+    }
+}
+
+/// Where a pattern is to be looked for.
+struct Place<'a> {
+    folder: StorageLocation,
+    /// What all names that match begin with.
+    literal: &'a str,
+    /// What is behind the folder.
+    pattern: Pattern,
+}
+
+impl<'a> Place<'a> {
+    fn of(host: &impl Host, text: &'a str) -> Result<Self> {
+        let start = text.find(SPECIAL).unwrap_or(text.len());
+        let (folder, literal) = split(text.get(..start).unwrap_or_default());
+        let behind = text.get(start - literal.len()..).unwrap_or_default();
+        let pattern = Pattern::new(behind.trim_end_matches('/')).map_err(|error| {
+            let message = format!("the pattern is not valid: {}", error.msg);
+            PersistError::new(ErrorCode::InvalidArgument, message).at(text.escape_debug()).hint("a [ that is meant is written [[]")
+        })?;
+        Ok(Self { folder: host.locate_folder(folder, true)?, literal, pattern })
+    }
+}
+
+fn matching(host: &impl Host, text: &str, search: &Search, depth: Depth) -> Result<Found<'static>> {
+    let Place { folder, literal, pattern } = Place::of(host, text)?;
+    let hidden = folder.key().len();
+    let place = folder.clone().with_key(&format!("{}{literal}", folder.key()));
+    let entries = host.list(&place, search)?;
+    let is_match = move |entry: &Result<ListEntry>| match entry {
+        Ok(entry) => matches(&pattern, entry.key().get(hidden..).unwrap_or_default(), depth),
+        Err(_) => true,
+    };
+    Ok(Found { place, hidden, entries: Box::new(entries.filter(is_match)) })
+}
+
+/// Whether a pattern matches a key or, where what is below counts, a folder that it is in.
+fn matches(pattern: &Pattern, key: &str, depth: Depth) -> bool {
+    let folders = key.match_indices('/').map(|(end, _)| end).filter(|_| depth != Depth::Level);
+    folders.chain([key.len()]).filter_map(|end| key.get(..end)).any(|part| pattern.matches_with(part, MATCHING))
+}
+
+#[cfg(test)]
+#[allow(clippy::expect_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_as_in_a_shell() {
+        for (pattern, key, is_match) in [
+            ("*.gz", "1.gz", true),
+            ("*.gz", "a/1.gz", false),
+            ("*", "a/1.gz", true),
+            ("a*/2", "ab/2/1.gz", true),
+            ("**/1.gz", "a/b/1.gz", true),
+            ("[ab]?", "b1", true),
+            ("[ab]?", "c1", false),
+        ] {
+            let parsed = Pattern::new(pattern).expect("a pattern");
+            assert_eq!(matches(&parsed, key, Depth::Below), is_match, "{pattern} {key}");
+        }
+    }
+}

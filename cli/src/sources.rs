@@ -1,0 +1,194 @@
+//! Several snapshots: named, found in folders, or listed on stdin.
+
+use std::io::{self, BufRead, BufReader};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use clap::Args;
+use persist_model::{ErrorCode, ListEntry, PersistError, Result, SnapshotMetadata, StorageLocation};
+
+use crate::filter::Filter;
+use crate::host::Host;
+use crate::many::Task;
+use crate::search::{Depth, find, is_pattern};
+
+/// Which snapshots a command works on.
+#[derive(Args)]
+pub struct Sources {
+    /// The snapshots: locations, patterns, or - for a list of locations on stdin, one
+    /// a line.
+    #[arg(required = true, value_name = "SRC")]
+    pub(crate) src: Vec<String>,
+    #[command(flatten)]
+    pub(crate) how: How,
+}
+
+/// How sources are found, and worked on.
+#[derive(Args)]
+pub struct How {
+    /// Take the snapshots in folders, and all below them.
+    #[arg(short, long)]
+    pub(crate) recursive: bool,
+    /// The list on stdin has a NUL behind each location, as 'persist list -0' prints it.
+    #[arg(short = '0', long)]
+    pub(crate) null: bool,
+    /// How many at once [default: what suits the place].
+    #[arg(short, long, value_name = "N", value_parser = parse_jobs)]
+    pub(crate) jobs: Option<usize>,
+    #[command(flatten)]
+    pub(crate) filter: Filter,
+}
+
+fn parse_jobs(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|jobs| (1..=64).contains(jobs)).ok_or_else(|| "from 1 to 64 can be worked on at once".to_owned())
+}
+
+/// One of them.
+pub struct Source {
+    /// As the user names it, or would.
+    pub text: String,
+    /// Where it was found; none if it was named.
+    pub found: Option<FoundIn>,
+}
+
+/// A snapshot that was found.
+pub struct FoundIn {
+    /// Where it is.
+    pub location: StorageLocation,
+    /// Its name below the folder that it was found in.
+    pub name: String,
+    /// Its size in bytes.
+    pub stored_size: u64,
+}
+
+impl Source {
+    /// Where it is, for who reads it.
+    ///
+    /// # Errors
+    /// As [`Host::locate_followed`].
+    pub fn location(&self, host: &impl Host) -> Result<StorageLocation> {
+        match &self.found {
+            Some(found) => Ok(found.location.clone()),
+            None => host.locate_followed(&self.text),
+        }
+    }
+}
+
+/// The sources one after the other; an error is one of them.
+pub(crate) type Expanded<'a> = Box<dyn Iterator<Item = Result<Source>> + Send + 'a>;
+
+impl Sources {
+    /// What is to be done with them; see [`Task`].
+    pub(crate) fn task(&self, host: &impl Host, doing: &'static str, done: &'static str) -> Task {
+        self.how.task(host, &self.src, doing, done)
+    }
+
+    /// As [`How::check`].
+    pub(crate) fn check(&self, source: &Source, metadata: &SnapshotMetadata) -> Result<()> {
+        self.how.check(source, metadata)
+    }
+}
+
+impl How {
+    /// What is to be done with sources: `doing` and `done` are one word each.
+    pub fn task(&self, host: &impl Host, src: &[String], doing: &'static str, done: &'static str) -> Task {
+        let suits = || {
+            let first = src.first().filter(|text| *text != "-");
+            first.and_then(|text| host.locate_folder(text, false).ok()).map_or(1, |location| host.parallelism(&location))
+        };
+        let is_many = self.is_many(host, src);
+        Task { doing, done, jobs: if is_many { self.jobs.unwrap_or_else(suits) } else { 1 }, is_many }
+    }
+
+    /// Fails if a snapshot that was named is another than the one that is wanted.
+    ///
+    /// # Errors
+    /// `Integrity`.
+    pub fn check(&self, source: &Source, metadata: &SnapshotMetadata) -> Result<()> {
+        if source.found.is_some() { Ok(()) } else { self.filter.check(metadata, &source.text) }
+    }
+
+    /// Whether it matters which snapshot it is.
+    pub fn has_filter(&self) -> bool {
+        !self.filter.is_empty()
+    }
+
+    /// Whether there may be more than one source.
+    pub fn is_many(&self, host: &impl Host, src: &[String]) -> bool {
+        self.recursive || src.len() != 1 || src.iter().any(|text| text == "-" || is_pattern(host, text))
+    }
+
+    /// All that the sources come to. What is found and is no snapshot is counted in
+    /// `others`.
+    pub(crate) fn expand<'a>(&'a self, host: &'a impl Host, src: &'a [String], others: &'a AtomicU64) -> Expanded<'a> {
+        Box::new(src.iter().flat_map(move |text| match text.as_str() {
+            "-" => self.listed(host, others),
+            text => self.one(host, text.to_owned(), others),
+        }))
+    }
+
+    fn one<'a>(&'a self, host: &'a impl Host, text: String, others: &'a AtomicU64) -> Expanded<'a> {
+        let depth = if self.recursive { Depth::Below } else { Depth::Level };
+        if !self.recursive && !is_pattern(host, &text) {
+            return Box::new(std::iter::once(named(host, text)));
+        }
+        let found = match find(host, &text, &self.filter, true, depth) {
+            Ok(found) => found,
+            // A file.
+            Err(error) if error.code() == ErrorCode::NotFound && self.recursive && !text.ends_with('/') => {
+                return Box::new(std::iter::once(named(host, text)));
+            }
+            Err(error) => return Box::new(std::iter::once(Err(error))),
+        };
+        let (place, hidden) = (found.place, found.hidden);
+        Box::new(found.entries.filter_map(move |entry| match entry {
+            Ok(ListEntry::Snapshot(metadata)) => {
+                let location = place.clone().with_key(&metadata.key);
+                let name = metadata.key.get(hidden..).unwrap_or(&metadata.key).to_owned();
+                let stored_size = metadata.stored_size;
+                let found = |text| Source { text, found: Some(FoundIn { location: location.clone(), name, stored_size }) };
+                Some(host.written(&location).map(found))
+            }
+            Ok(ListEntry::Unreadable { error, .. }) if error.code() == ErrorCode::NotASnapshot => {
+                others.fetch_add(1, Ordering::Relaxed);
+                None
+            }
+            Ok(ListEntry::Unreadable { error, .. }) | Err(error) => Some(Err(error)),
+        }))
+    }
+
+    /// What a list on stdin names.
+    fn listed<'a>(&'a self, host: &'a impl Host, others: &'a AtomicU64) -> Expanded<'a> {
+        let end = if self.null { b'\0' } else { b'\n' };
+        let lines = BufReader::new(io::stdin()).split(end);
+        Box::new(lines.flat_map(move |line| -> Expanded<'a> {
+            let failed = |message: String| PersistError::new(ErrorCode::InvalidArgument, message).at("stdin");
+            let line = line.map_err(|error| failed(format!("the list could not be read: {error}")));
+            let text = line.and_then(|line| {
+                let text = String::from_utf8(line).map_err(|_| failed("the list has a line that is not UTF-8".to_owned()))?;
+                Ok(if self.null { text } else { text.trim_end_matches('\r').to_owned() })
+            });
+            match text {
+                Ok(text) if text.is_empty() => Box::new(std::iter::empty()),
+                Ok(text) if self.recursive => self.one(host, text, others),
+                Ok(text) => Box::new(std::iter::once(named(host, text))),
+                Err(error) => Box::new(std::iter::once(Err(error))),
+            }
+        }))
+    }
+}
+
+/// A source as it was named, if that is no folder.
+fn named(host: &impl Host, text: String) -> Result<Source> {
+    if is_folder(host, &text) {
+        return Err(PersistError::new(ErrorCode::InvalidArgument, "this is a folder, not a snapshot")
+            .at(text.escape_debug())
+            .hint("give --recursive for all snapshots in it"));
+    }
+    Ok(Source { text, found: None })
+}
+
+/// Whether a text names a folder: one that is there, or by its ending.
+pub(crate) fn is_folder(host: &impl Host, text: &str) -> bool {
+    let is_there = || matches!(host.locate_folder(text, true), Ok(StorageLocation::Local { .. }));
+    text.ends_with('/') || matches!(text, "." | "..") || is_there()
+}

@@ -1,0 +1,107 @@
+"""Snapshots as bytes, and in files that are open."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, overload
+
+from persist import _operations, _persist
+from persist._arguments import AgentArguments, RestoreOptions, check_names
+from persist.errors import PersistTypeError
+from persist.storage import ObjectInfo
+
+if sys.version_info >= (3, 11):
+    from typing import Unpack
+elif TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+T = TypeVar("T")
+
+_KEY = "snapshot"
+_SAVES = tuple(AgentArguments.__annotations__)
+_RESTORES = tuple(RestoreOptions.__annotations__)
+
+
+class _Buffer:
+    """A storage of one object."""
+
+    def __init__(self, data: bytes = b"") -> None:
+        self.data = data
+        self._position = 0
+        self._parts: list[bytes] = []
+
+    def open_write(self, key: str) -> _Buffer:
+        self._parts = []
+        return self
+
+    def write(self, data: bytes) -> None:
+        self._parts.append(data)
+
+    def commit(self) -> None:
+        self.data = b"".join(self._parts)
+
+    def abort(self) -> None:
+        self._parts = []
+
+    def open_read(self, key: str) -> BinaryIO:
+        import io
+
+        return io.BytesIO(self.data)
+
+    def stat(self, key: str) -> ObjectInfo:
+        return ObjectInfo(key, len(self.data))
+
+    def delete(self, key: str) -> None:
+        self.data = b""
+
+    def list(self, prefix: str) -> list[ObjectInfo]:
+        return [self.stat(_KEY)]
+
+
+def dumps(agent: Any, **options: Unpack[AgentArguments]) -> bytes:
+    """The snapshot of a value as bytes: what :func:`persist.snapshot` would store.
+
+    Args:
+        agent: What to save, as for :func:`persist.snapshot`.
+        options: What is written down about it, as there; ``codec`` is gzip unless given.
+    """
+    check_names(options, _SAVES)
+    buffer = _Buffer()
+    _operations.snapshot(_persist.open_object(buffer), _KEY, agent, dict(options))
+    return buffer.data
+
+
+def dump(agent: Any, file: BinaryIO, **options: Unpack[AgentArguments]) -> None:
+    """Writes the snapshot of a value to a binary file that is open; see :func:`dumps`."""
+    file.write(dumps(agent, **options))
+
+
+@overload
+def loads(data: bytes | bytearray | memoryview, *, into: type[T], **options: Unpack[RestoreOptions]) -> T: ...
+@overload
+def loads(data: bytes | bytearray | memoryview, *, into: None = ..., **options: Unpack[RestoreOptions]) -> Any: ...
+@overload
+def loads(data: bytes | bytearray | memoryview, *, into: T, **options: Unpack[RestoreOptions]) -> T: ...
+def loads(data: bytes | bytearray | memoryview, *, into: Any = None, **options: Unpack[RestoreOptions]) -> Any:
+    """Restores the value of a snapshot that is at hand as bytes.
+
+    Args:
+        data: The snapshot.
+        into: As for :func:`persist.restore`.
+        options: As there.
+
+    Raises:
+        PersistIntegrityError: It is damaged, or is none.
+    """
+    check_names(options, _RESTORES)
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        name = type(data).__qualname__
+        raise PersistTypeError(
+            f"data must be bytes, not {name}", "invalid-argument", hint="restore from a file with persist.load(file)"
+        )
+    return _operations.restore(_persist.open_object(_Buffer(bytes(data))), _KEY, into, None, dict(options))
+
+
+def load(file: BinaryIO, *, into: Any = None, **options: Unpack[RestoreOptions]) -> Any:
+    """Restores the value of a snapshot that is the rest of a binary file; see :func:`loads`."""
+    return loads(file.read(), into=into, **options)

@@ -1,0 +1,80 @@
+"""Showing how far an operation is."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from persist.errors import PersistTypeError
+
+Told = Callable[[int, "int | None"], object]
+"""Called with the bytes of state done, and of how many if that is known."""
+
+Progress = Told | bool
+"""The same; or ``True`` for a bar of tqdm, where that is installed, or a line on stderr."""
+
+
+@contextmanager
+def shown(progress: Progress | None, doing: str) -> Iterator[Told | None]:
+    """What is to be called now and then: what the caller passed, or for ``True`` a bar
+    of tqdm where that is installed, else a line on stderr.
+    """
+    if progress is None or progress is False:
+        yield None
+    elif progress is True:
+        display = _bar(doing) or _Line(doing)
+        try:
+            yield display
+        finally:
+            display.close()
+    elif callable(progress):
+        yield progress
+    else:
+        raise PersistTypeError(
+            "progress must be callable, or True", "invalid-argument", hint="pass a function of (done, total)"
+        )
+
+
+class _Line:
+    """A line that is written anew as work goes on; only its end where nobody watches."""
+
+    def __init__(self, doing: str) -> None:
+        self._doing, self._text, self._shown = doing, "", 0.0
+        self._watched = sys.stderr is not None and sys.stderr.isatty()
+
+    def __call__(self, done: int, total: int | None) -> None:
+        of = "" if total is None else f" of {total:,}"
+        self._text = f"{self._doing}: {done:,}{of} bytes"
+        if self._watched and time.monotonic() - self._shown > 0.1:
+            self._shown = time.monotonic()
+            sys.stderr.write(f"\r{self._text}")
+            sys.stderr.flush()
+
+    def close(self) -> None:
+        if self._text and sys.stderr is not None:
+            sys.stderr.write(f"\r{self._text}\n" if self._watched else f"{self._text}\n")
+
+
+def _bar(doing: str) -> Any:
+    try:
+        tqdm = importlib.import_module("tqdm.auto").tqdm
+    except ImportError:
+        return None
+
+    class Bar:
+        def __init__(self) -> None:
+            self._bar = tqdm(desc=doing, unit="B", unit_scale=True)
+
+        def __call__(self, done: int, total: int | None) -> None:
+            if self._bar.total != total:
+                self._bar.total = total
+            self._bar.update(done - self._bar.n)
+
+        def close(self) -> None:
+            self._bar.close()
+
+    return Bar()

@@ -1,0 +1,50 @@
+//! Names of snapshots, and times, as the command reads and writes them.
+
+use std::time::SystemTime;
+
+use persist_host::{Codec, ErrorCode, PersistError};
+use persist_model::{ids, naming, time};
+use pyo3::prelude::*;
+
+use crate::error::exception;
+
+/// The name of the folder that an id's snapshots are in.
+#[pyfunction]
+pub(crate) fn folder_name(text: &str) -> String {
+    ids::folder_name(text)
+}
+
+/// The id whose name this is; `None` if it is that of no id, or was cut.
+#[pyfunction]
+pub(crate) fn id_of(name: &str) -> Option<String> {
+    ids::id_of(name)
+}
+
+/// The folder of a session's snapshots, with a `/` behind it.
+#[pyfunction]
+pub(crate) fn session_folder(agent_id: &str, session_id: &str) -> String {
+    naming::session_folder(agent_id, session_id)
+}
+
+/// The name of a snapshot in its session's folder.
+#[pyfunction]
+pub(crate) fn file_name(index: u64, codec: Option<&str>, content_type: &str) -> String {
+    let codec = if codec == Some("gzip") { Codec::Gzip } else { Codec::Zstd };
+    naming::file_name(index, Some(codec), Some(content_type))
+}
+
+/// The index behind those of all names in a session's folder.
+#[pyfunction]
+#[allow(clippy::needless_pass_by_value, reason = "that is how arguments come")]
+pub(crate) fn next_index(names: Vec<String>) -> u64 {
+    naming::next_index(names.iter().map(String::as_str))
+}
+
+/// The time that a text means, as times are stored.
+#[pyfunction]
+pub(crate) fn moment(py: Python<'_>, name: &str, text: &str) -> PyResult<String> {
+    time::moment(text, SystemTime::now()).map_err(|advice| {
+        let message = format!("{name} can't be '{}'", text.escape_debug());
+        exception(py, &PersistError::new(ErrorCode::InvalidArgument, message).hint(advice))
+    })
+}
