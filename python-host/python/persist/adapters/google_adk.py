@@ -160,12 +160,13 @@ async def _append(service: Any, session: Session, events: list[Any]) -> None:
 
 async def _kept_by(service: Any, names: Mapping[str, str]) -> Any:
     """The session that a service has by these names. One in memory copies all of it,
-    while other tasks wait: here its events are copied faster.
+    while other tasks wait: here its events are copied in a thread, which nobody else has.
     """
     if type(service) is not InMemorySessionService:
         return await service.get_session(**names)
     session = await service.get_session(**names, config=GetSessionConfig(num_recent_events=0))
-    session.events = copied(service.sessions[names["app_name"]][names["user_id"]][session.id].events)
+    events = list(service.sessions[names["app_name"]][names["user_id"]][session.id].events)
+    session.events = await in_thread(lambda _: copied(events))
     return session
 
 
