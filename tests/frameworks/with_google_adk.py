@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
-from collections.abc import AsyncGenerator
+import threading
+import warnings
+from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 
 import persist
@@ -62,6 +66,7 @@ async def restore(location: str) -> None:
     await changed(location)
     await half(location)
     await whole(location)
+    await beside_the_loop(location)
     assert session.state["last"] == answer([FIRST, SECOND])
     check(await ask(service, "s", THIRD))
     assert await persist.arestore(location) == persist_of(session, await persist.arestore(location))
@@ -115,6 +120,88 @@ async def live(location: str) -> None:
         assert other.state == {"app:limit": 99}, other.state
     else:
         raise AssertionError("the service is gone")
+
+
+async def beside_the_loop(location: str) -> None:
+    """Events are saved as they were and made again in a thread, a few at a time; and a
+    service in memory does not look at all of them for each one.
+    """
+
+    def event(number: int) -> Event:
+        said = types.Content(role="user", parts=[types.Part(text=f"{number}")])
+        return Event(author="user", invocation_id="1", timestamp=float(number), content=said)
+
+    session = Session(app_name="app", user_id="u", id="loop", state={"a": [1]})
+    session.events = [event(number) for number in range(500)]
+    before = session.model_copy(deep=True)
+    asked = Asked(Session)
+    with asked.of():
+        saving = asyncio.ensure_future(persist.asnapshot(session, location + ".loop"))
+        await asyncio.sleep(0)
+        session.state["a"].append(2)
+        session.events[0].content.parts[0].text = "changed"
+        session.events[1].actions.state_delta["b"] = 1
+        session.events[2:] = []
+        await saving
+        assert await persist.arestore(location + ".loop") == before
+    assert max(asked.lengths) <= 100, asked.lengths
+    assert threading.get_ident() not in asked.threads
+    service = InMemorySessionService()
+    compared = 0
+
+    def same_as(one: Any, other: Any) -> bool:
+        nonlocal compared
+        compared += 1
+        return bool(one.__dict__ == other.__dict__)
+
+    Event.__eq__ = same_as  # type: ignore[assignment, method-assign]
+    try:
+        restored = await persist.arestore(location + ".loop", into=service)
+    finally:
+        del Event.__eq__
+    assert compared <= 500, compared
+    assert restored.events == before.events
+    kept = await service.get_session(app_name="app", user_id="u", session_id="loop")
+    assert (kept.events, kept.state, kept.last_update_time) == (before.events, {"a": [1]}, 499.0)
+    assert restored.events[0] is not service.sessions["app"]["u"]["loop"].events[0]
+    # It goes on with the session as with one of its own.
+    await service.append_event(restored, event(500))
+    assert len((await service.get_session(app_name="app", user_id="u", session_id="loop")).events) == 501
+    # Of two events that are the same a service keeps one.
+    before.events = [event(1), event(1)]
+    before.events[1].id = before.events[0].id
+    await persist.asnapshot(before, location + ".twice")
+    with raises(persist.PersistTypeError, "would change the number of events"):
+        await persist.arestore(location + ".twice", into=InMemorySessionService())
+    # What is wrong is said of the event that it is in.
+    before.events = [event(number) for number in range(200)]
+    before.events[123].content.parts[0].text = 5  # type: ignore[assignment, index, union-attr]
+    with raises(persist.PersistError, or_else="text is no number"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        await persist.asnapshot(before, location + ".number")
+
+
+class Asked:
+    """A class of sessions that notes who makes one of data, and of how many events."""
+
+    def __init__(self, made: Any) -> None:
+        self.made, self.lengths, self.threads = made, list[int](), set[int]()
+
+    @contextlib.contextmanager
+    def of(self) -> Iterator[None]:
+        """Notes what is made meanwhile."""
+        asked, validate = self, self.made.model_validate
+
+        def model_validate(data: Any) -> Any:
+            asked.lengths.append(len(data["events"]))
+            asked.threads.add(threading.get_ident())
+            return validate(data)
+
+        self.made.model_validate = model_validate
+        try:
+            yield
+        finally:
+            del self.made.model_validate
 
 
 class Flaky(InMemorySessionService):

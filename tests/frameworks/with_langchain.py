@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
 import json
 import os
 from collections.abc import Iterator
@@ -11,9 +13,18 @@ import persist
 from langchain_core.documents import Document
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.load.serializable import Serializable
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ChatMessage, HumanMessage
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    ChatMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+)
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder, PromptTemplate, SystemMessagePromptTemplate
-from persist import _persist
+from persist import _models, _persist
+from persist.adapters import langchain
 from pydantic import Field, PrivateAttr, field_validator
 from turns import FIRST, SECOND, THIRD, answer, check, main, raises
 
@@ -52,6 +63,8 @@ def save(location: str) -> None:
     persist.snapshot(changed(), location + ".changed", check=True)
     persist.snapshot([login()], location + ".login", check={"allowed_objects": [Login]})
     refused_at_save(location)
+    restored_alike(location)
+    asyncio.run(beside_the_loop(location))
     made = {"prompt": prompt(), "client": Client(api_key="very secret")}
     # What a plain restore refuses is no restore that was proven.
     with raises(persist.PersistTypeError, "is not allowed", or_else="a plain restore refuses it"):
@@ -71,6 +84,79 @@ def odd() -> HumanMessage:
     }
     more: Any = {"of_its_own": 3}
     return HumanMessage([{"type": "text", "text": "x", "extras": extras}], additional_kwargs=extras, id="1", **more)
+
+
+def every() -> list[Any]:
+    """Messages and documents as they usually are, and as they seldom are."""
+    call: Any = {"name": "pay", "args": {"euros": 5}, "id": "1", "type": "tool_call"}
+    usage: Any = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}
+    noted = HumanMessage("x")
+    noted.__dict__["note"] = "an attribute"
+    more: Any = {"of_its_own": 3}
+    unset = AIMessage("x", name="a")
+    unset.model_fields_set.discard("name")
+    unset.model_fields_set.add("tool_calls")
+    return [
+        HumanMessage("a", id="1"),
+        AIMessage("b", tool_calls=[call], usage_metadata=usage, response_metadata={"at": [1.5, None]}),
+        ToolMessage("5", tool_call_id="1", artifact={"raw": b"x", "seen": {1}}),
+        SystemMessage([{"type": "text", "text": "c"}], additional_kwargs={"$persist": 1, "x": (1, 2)}),
+        AIMessageChunk("d", tool_call_chunks=[{"name": "a", "args": "{", "id": "1", "index": 0}]),
+        ChatMessage("e", role="critic"),
+        Document("f", metadata={"page": 1}),
+        HumanMessage("g", **more),
+        HumanMessage(HumanMessage("h").text),
+        noted,
+        unset,
+        odd(),
+        *changed(),
+    ]
+
+
+def restored_alike(location: str) -> None:
+    """What is made of fields alone is what is made of anything."""
+    make = langchain._made_of_fields
+    allowed: Any = {"allowed_objects": [Document]}
+    persist.snapshot(every(), location + ".every", check=allowed)
+    back = persist.restore(location + ".every", **allowed)
+    langchain._made_of_fields = lambda cls, fields: None
+    try:
+        assert [held(one) for one in back] == [held(one) for one in persist.restore(location + ".every", **allowed)]
+    finally:
+        langchain._made_of_fields = make
+    assert [held(one) for one in back] == [held(one) for one in every()]
+
+    def noting(cls: Any, fields: dict[str, Any]) -> Any:
+        raise AssertionError("what has nothing but fields is made of them")
+
+    persist.snapshot([HumanMessage("a", id="1"), AIMessage("b")], location + ".fields")
+    made = _models.made
+    _models.made = noting
+    try:
+        assert persist.restore(location + ".fields") == [HumanMessage("a", id="1"), AIMessage("b")]
+    finally:
+        _models.made = made
+
+
+def held(value: Any) -> Any:
+    extra, private = value.__pydantic_extra__, value.__pydantic_private__
+    return type(value), value.__dict__, list(value.__dict__), extra, private, value.model_fields_set
+
+
+async def beside_the_loop(location: str) -> None:
+    """What is saved are the messages as they were; other tasks may change them."""
+    messages: list[Any] = [HumanMessage(f"{number}", additional_kwargs={"a": [number]}) for number in range(1000)]
+    before = copy.deepcopy(messages)
+    for value in (messages, {"messages": messages, "last": messages[-1]}):
+        saving = asyncio.ensure_future(persist.asnapshot(value, location + ".loop"))
+        await asyncio.sleep(0)
+        messages[0].content = "changed"
+        messages[1].additional_kwargs["a"].append(2)
+        messages[2:] = []
+        await saving
+        back = await persist.arestore(location + ".loop")
+        assert (back if isinstance(value, list) else back["messages"]) == before
+        messages[:] = copy.deepcopy(before)
 
 
 def changed() -> list[BaseMessage]:

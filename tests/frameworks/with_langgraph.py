@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import operator
+import threading
 from typing import Annotated, Any, TypedDict
 
 import persist
@@ -18,6 +19,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langgraph.channels.delta import DeltaChannel
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, Interrupt, Send, TimeoutPolicy, interrupt
 from turns import FIRST, SECOND, THIRD, answer, check, main, raises
@@ -408,6 +410,46 @@ def of_one_name(location: str) -> None:
     assert kinds[0] == kinds[1], kinds
 
 
+class Noting(JsonPlusSerializer):
+    """Notes whose thread reads what a checkpointer keeps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threads: set[int] = set()
+
+    def loads_typed(self, data: Any) -> Any:
+        self.threads.add(threading.get_ident())
+        return super().loads_typed(data)
+
+
+async def beside_the_loop(location: str) -> None:
+    """A thread in memory is read beside the loop, as it was; and so is a question in it."""
+    for build, state, more in (
+        (lambda: waiting([]), {"seen": []}, Command(resume="yes")),
+        (lambda: changing(False), {"seen": ["in"]}, Command(resume="yes")),
+    ):
+        graph: Any = build()
+        noting = graph.checkpointer.serde = Noting()
+        await graph.ainvoke(state, CONFIG)
+        before = (await graph.aget_state(CONFIG)).values
+        other: Any = {"configurable": {"thread_id": "another"}}
+        await graph.ainvoke(state, other)
+        persist.snapshot(graph, location + ".plainly", config=CONFIG)
+        noting.threads.clear()
+        saving = asyncio.ensure_future(persist.asnapshot(graph, location + ".loop", config=CONFIG, check=True))
+        await asyncio.sleep(0)
+        assert threading.get_ident() not in noting.threads
+        # Others go on with it meanwhile.
+        await graph.ainvoke(more, CONFIG)
+        await graph.checkpointer.adelete_thread("another")
+        await saving
+        assert len(noting.threads) >= 2
+        assert persist.restore(location + ".loop", plain=True) == persist.restore(location + ".plainly", plain=True)
+        again = await persist.arestore(location + ".loop", into=build())
+        assert (await again.aget_state(CONFIG)).values == before
+        assert (await again.ainvoke(more, CONFIG)) == (await graph.aget_state(CONFIG)).values
+
+
 def save(location: str) -> None:
     graph = agent()
     ask(graph, FIRST)
@@ -433,6 +475,7 @@ def save(location: str) -> None:
     graphs_that_code_calls(location)
     before_it_was_allowed(location)
     encrypted(location)
+    asyncio.run(beside_the_loop(location))
     of_one_name(location)
     sent = [Send("a", 1, timeout=TimeoutPolicy(run_timeout=3)), Interrupt("why?", response_schema={"type": "string"})]
     persist.snapshot(sent, location + ".sent", check=True)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import copy
 import dataclasses
 import datetime
+import json
 import math
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import persist
+from persist import _persist
+from persist.adapters import pydantic_ai as adapter
 from pydantic import BaseModel, Field, field_serializer, model_serializer
 from pydantic_ai import Agent, BinaryContent
 from pydantic_ai.messages import (
@@ -94,6 +100,71 @@ async def unfinished(location: str) -> None:
         assert len(await persist.arestore(location + ".run")) == 2
 
 
+async def beside_the_loop(location: str) -> None:
+    """What takes long is done in a thread, a few messages at a time: of the messages as
+    they were.
+    """
+    messages: list[ModelMessage] = []
+    for number in range(500):
+        messages.append(ModelRequest(parts=[UserPromptPart(f"question {number}")]))
+        messages.append(ModelResponse(parts=[TextPart(f"answer {number}")]))
+    before = copy.deepcopy(messages)
+    asked = Asked(ModelMessagesTypeAdapter)
+    with asked.of(adapter):
+        saving = asyncio.ensure_future(persist.asnapshot(messages, location + ".loop"))
+        await asyncio.sleep(0)
+        messages[0].parts[0].content = "changed"  # type: ignore[union-attr]
+        messages[1].parts.append(TextPart("more"))  # type: ignore[arg-type, union-attr]
+        messages[2:] = []
+        await saving
+        assert await persist.arestore(location + ".loop") == before
+        into: list[Any] = [1]
+        assert await persist.arestore(location + ".loop", into=into) is into
+        assert into == before
+    assert asked.lengths, "it was not asked"
+    assert max(asked.lengths) <= 100, asked.lengths
+    assert threading.get_ident() not in asked.threads, "it was asked by the loop's thread"
+    # What can't be restored is said as Pydantic AI says it of the whole.
+    state = persist.restore(location + ".loop", plain=True)
+    state[777]["kind"] = "answer"
+    place, key = _persist.locate(location + ".wrong", {})
+    described = {"name": "pydantic-ai", "version": "1", "type": "list"}
+    extra = json.dumps({"value_encoding": 1, "adapter": described})
+    place.save_bytes(key, _persist.encode(state), {"content_type": "application/json", "extra": extra})
+    with raises(persist.PersistError, "777"):
+        persist.restore(location + ".wrong")
+    with raises(persist.PersistError, "777"):
+        await persist.arestore(location + ".wrong")
+
+
+class Asked:
+    """Pydantic AI's type adapter, which notes who asks it and how much."""
+
+    def __init__(self, types: Any) -> None:
+        self.types, self.lengths, self.threads = types, list[int](), set[int]()
+
+    @contextlib.contextmanager
+    def of(self, module: Any) -> Iterator[None]:
+        """Stands in for it in a module."""
+        module.ModelMessagesTypeAdapter = self
+        try:
+            yield
+        finally:
+            module.ModelMessagesTypeAdapter = self.types
+
+    def _note(self, messages: Any) -> None:
+        self.lengths.append(len(messages))
+        self.threads.add(threading.get_ident())
+
+    def dump_python(self, messages: Any) -> Any:
+        self._note(messages)
+        return self.types.dump_python(messages)
+
+    def validate_python(self, data: Any) -> Any:
+        self._note(data)
+        return self.types.validate_python(data)
+
+
 async def refused(run: Any, location: str) -> None:
     with raises(persist.PersistTypeError, "has not ended", or_else="the answer would be lost"):
         await persist.asnapshot(run, location + ".unfinished")
@@ -129,6 +200,7 @@ def save(location: str) -> None:
         assert again.model_response_str() == said.model_response_str(), again
         assert "internal" not in str(again.content), again
     asyncio.run(unfinished(location))
+    asyncio.run(beside_the_loop(location))
 
     class Chat:
         """The user's own, which has such a method."""

@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 import random
+import shutil
 import statistics
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import environments
 import persist
 
 WORDS = [
@@ -200,6 +202,42 @@ for _ in sys.stdin:
 """
 
 
+MESSAGES = {
+    "langchain": ("langchain", "LangChain messages"),
+    "langchain_in_dict": ("langchain", "LangChain messages in a dict"),
+    "langgraph": ("langgraph", "messages of a LangGraph thread"),
+    "pydantic_ai": ("pydantic_ai", "Pydantic AI messages"),
+    "google_adk": ("google_adk", "events of Google ADK"),
+}
+"""By the names that they have in bench_messages.py, the environments for them and what they are."""
+
+
+def messages(table: Table) -> None:
+    """5,000 messages of frameworks: how long other tasks wait, and what the adapters take."""
+    frameworks = Path(__file__).parents[1] / "frameworks"
+    # Alone, without what else is installed here.
+    shutil.copytree(Path(persist.__file__).parent, "packages/persist")
+    package = Path("packages").resolve()
+    for name, (framework, what) in MESSAGES.items():
+        python = environments.environment(frameworks / f"with_{framework}.txt")
+        done = subprocess.run(
+            [python, "-W", "ignore", frameworks / "bench_messages.py", name],
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(package)},
+        )
+        found = json.loads(done.stdout.splitlines()[-1])
+        for doing in ("saving", "restoring"):
+            about = f"Python: longest wait of a task while {doing} 5,000 {what}, ms"
+            table.add(about, found[doing], "", at_most=20)
+        for doing in ("save", "restore"):
+            if (own := found.get(f"own {doing}")) is not None:
+                detail = f"{found[doing] * 1000:.0f} and {own * 1000:.0f} ms"
+                about = f"Python: {doing} 5,000 {what} / the framework's JSON, time"
+                table.add(about, found[doing] / own, detail, at_most=2)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="what the package costs")
     parser.add_argument("--json", type=Path, help="where the rows go")
@@ -209,7 +247,7 @@ def main() -> None:
     table, here = Table(), Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        for part in (importing, small, ticking, composed):
+        for part in (importing, small, ticking, composed, messages):
             part(table)
         if not options.quick:
             threads(table)

@@ -191,3 +191,50 @@ def test_calls_on_a_file_take_turns() -> None:
             assert b"".join(read) == bytes(range(100))
 
     asyncio.run(at_once())
+
+
+class Waiting(persist.Adapter):
+    """An adapter whose agents are copied, and written when they are let go on."""
+
+    name = "waiting"
+    package = "pytest"
+    module = "pytest"
+
+    def __init__(self) -> None:
+        self.waits, self.go_on = threading.Event(), threading.Event()
+
+    def accepts(self, agent: Any) -> bool:
+        return isinstance(agent, Waiting)
+
+    def copied(self, agent: Any) -> Any:
+        return [1]
+
+    def save(self, agent: Any) -> Any:
+        self.waits.set()
+        self.go_on.wait(20)
+        return agent
+
+    def restore(self, state: Any, into: Any = None) -> Any:
+        return state
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_copy_that_is_being_written_is_not_stored(times: int) -> None:
+    async def cancelled() -> None:
+        agent = Waiting()
+        persist.register_adapter(agent)
+        store = persist.AsyncStore("memory://waiting")
+        task = asyncio.ensure_future(store.snapshot(agent, "x"))
+        while not agent.waits.is_set():
+            await asyncio.sleep(0.01)
+        for _ in range(times):
+            task.cancel()
+            await asyncio.sleep(0.05)
+        assert task.done() == (times == 2)
+        agent.go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.sleep(0.05)
+        assert not await store.exists("x")
+
+    asyncio.run(cancelled())

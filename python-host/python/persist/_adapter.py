@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
@@ -64,12 +65,18 @@ class Adapter(abc.ABC):
 
     def version(self) -> str | None:
         """The framework's version."""
-        import importlib.metadata
+        return _version_of(self.package)
 
-        try:
-            return importlib.metadata.version(self.package)
-        except importlib.metadata.PackageNotFoundError:
-            return None
+
+@functools.cache
+def _version_of(package: str) -> str | None:
+    """Looked for once: all folders that Python imports from have to be read for it."""
+    import importlib.metadata
+
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 class PartAdapter(Adapter):

@@ -113,6 +113,13 @@ def refuse_options(options: Mapping[str, Any], name: str) -> None:
         )
 
 
+def copied(adapter: Adapter, agent: Any, options: Mapping[str, Any]) -> Any:
+    """A copy of an agent; of some, the arguments say which part is needed."""
+    accepted = inspect.signature(adapter.copied).parameters
+    given = {name: value for name, value in options.items() if value is not None and name in accepted}
+    return adapter.copied(agent, **given)
+
+
 async def to_state(
     adapter: Adapter | None, agent: Any, options: Mapping[str, Any], is_async: bool
 ) -> tuple[Any, Info | None]:

@@ -8,6 +8,7 @@ import copy
 import datetime
 import types
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 from persist._models import is_all_attributes
@@ -16,7 +17,24 @@ _ATOMS = frozenset(
     (str, int, float, bool, bytes, type(None), datetime.datetime, datetime.date, datetime.time, datetime.timedelta)
 )
 
+_NONE = object()
+
 _PYDANTIC = ("__pydantic_extra__", "__pydantic_fields_set__", "__pydantic_private__")
+
+
+AT_ONCE = 50
+"""How many messages a framework writes or makes at once: other threads of Python wait
+for each call."""
+
+AS_PYDANTIC: list[Any] = []
+"""Functions that frameworks have in the place of pydantic's ``__deepcopy__``, and that
+copy a model as that does."""
+
+
+def in_parts(items: list[Any]) -> Iterator[list[Any]]:
+    """The items of a list, a few at a time."""
+    for start in range(0, len(items), AT_ONCE):
+        yield items[start : start + AT_ONCE]
 
 
 def copied(value: Any) -> Any:
@@ -59,7 +77,7 @@ def _kept_by(cls: Any) -> tuple[Any, ...] | None:
         is_plain = not slots and is_all_attributes(cls) and cls.__reduce_ex__ is object.__reduce_ex__
         names = ("__deepcopy__", "__getstate__", "__setstate__", "__reduce__")
         has_own = any(
-            name in vars(base)
+            vars(base).get(name, _NONE) not in (_NONE, *AS_PYDANTIC)
             for base in cls.__mro__
             if base is not object and base.__module__ != "pydantic.main"
             for name in names

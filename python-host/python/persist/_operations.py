@@ -85,29 +85,35 @@ async def encoded(agent: Any, options: dict[str, Any], is_async: bool = True) ->
         _check_bytes(agent, check)
         return Encoded(agent, BYTES, None)
     adapter = _agents.adapter_of(agent)
-    copied = None if adapter is None or not is_async else _copied(adapter, agent)
+    copied = None if adapter is None or not is_async else _copied(adapter, agent, given)
     if adapter is None or copied is None:
         return await _encoded(adapter, agent, given, check, is_async)
 
     def work(_: _persist.CancelToken) -> Any:
         return _agents.run(_encoded(adapter, copied, given, check, is_async=False), False, "asnapshot")
 
+    # Before the others run, who may change it.
+    extra = _extra(_agents.described(adapter, agent))
     done: Encoded = await in_thread(work)
-    return Encoded(done.state, done.content_type, _extra(_agents.described(adapter, agent)))
+    return Encoded(done.state, done.content_type, extra)
 
 
-def _copied(adapter: Adapter, agent: Any) -> Any:
+def _copied(adapter: Adapter, agent: Any, given: dict[str, Any]) -> Any:
     """A copy of an agent that can be saved in a thread; none where there is no way to
     copy it, as where it holds a lock.
     """
     try:
-        return adapter.copied(agent)
+        return _agents.copied(adapter, agent, given)
     except Exception:  # Saving it says what is wrong, and where, if anything is.
         return None
 
 
 async def _encoded(
-    adapter: Adapter | None, agent: Any, given: dict[str, Any], check: Mapping[str, Any] | None, is_async: bool
+    adapter: Adapter | None,
+    agent: Any,
+    given: dict[str, Any],
+    check: Mapping[str, Any] | None,
+    is_async: bool,
 ) -> Encoded:
     value, info = await _agents.to_state(adapter, agent, given, is_async)
     state = _persist.encode(value, _agents.reducer(adapter, agent))

@@ -78,6 +78,21 @@ async def anames_at_hand(saver: Any, thread: str) -> list[str] | None:
     return names_at_hand(saver, thread) if isinstance(saver, InMemorySaver) else None
 
 
+def copy_of(saver: Any, thread: str) -> Any:
+    """A checkpointer that has what one in memory has of a thread; none of any other. What
+    it keeps are bytes, which never change.
+    """
+    # A subclass may keep them elsewhere.
+    if type(saver) is not InMemorySaver:
+        return None
+    twin = InMemorySaver(serde=saver.serde)
+    for namespace, checkpoints in saver.storage.get(thread, {}).items():
+        twin.storage[thread][namespace] = dict(checkpoints)
+    twin.writes.update((key, dict(writes)) for key, writes in saver.writes.items() if key[0] == thread)
+    twin.blobs.update((key, blob) for key, blob in saver.blobs.items() if key[0] == thread)
+    return twin
+
+
 NAMES, BEFORE, FOUND, STATE = "names", "before", "get_tuple", "get_state"
 """What :meth:`Wanted.taken` asks for: the namespaces of a thread; the latest checkpoint
 before another; a checkpoint; what the graph says of one."""

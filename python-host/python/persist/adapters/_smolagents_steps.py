@@ -29,6 +29,10 @@ _CLASSES: dict[str, Any] = {
     )
 }
 
+_FIELDS = {cls: [field.name for field in dataclasses.fields(cls)] for cls in _CLASSES.values()}
+
+_ATOMS = frozenset((str, int, float, bool, bytes, type(None)))
+
 _ERRORS: dict[str, Any] = {
     name: cls
     for name, cls in vars(utils).items()
@@ -97,14 +101,16 @@ def opened(file: bytes) -> Any:
 def data_of(value: Any, pictures: Pictures) -> Any:
     """A step, or what is in one, as data: by its class's short name."""
     cls = type(value)
+    if cls in _ATOMS:
+        return value
     if isinstance(value, models.MessageRole):
         return value.value
     if cls is agent_types.AgentText:
         return {_CLASS: "text", "value": data_of(value.to_raw(), pictures)}
     if _ERRORS.get(cls.__name__) is cls:
         return {_CLASS: cls.__name__, "message": value.message, **_more(value, ("message",), pictures)}
-    if dataclasses.is_dataclass(value) and _CLASSES.get(cls.__name__) is cls:
-        names = [field.name for field in dataclasses.fields(value)]
+    if _CLASSES.get(cls.__name__) is cls:
+        names = _FIELDS[cls]
         fields = {name: data_of(getattr(value, name), pictures) for name in names if name not in _PROVIDERS}
         if isinstance(fields.get("action_output"), _CODE):
             fields["action_output"] = None

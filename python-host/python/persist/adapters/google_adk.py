@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Any
 
-from google.adk.sessions import BaseSessionService, Session
+from google.adk.sessions import BaseSessionService, InMemorySessionService, Session
+from google.adk.sessions.base_session_service import GetSessionConfig
+from pydantic import ValidationError
 
 from persist._adapter import Adapter
-from persist._copies import copied
+from persist._copies import AS_PYDANTIC, copied, in_parts
+from persist._operations import in_thread
 from persist.adapters._compare import same
 from persist.errors import (
     PersistConfigurationError,
@@ -21,6 +25,10 @@ from persist.errors import (
     PersistTimeoutError,
     PersistTypeError,
 )
+
+_copier = getattr(sys.modules.get("google.adk.utils._model_copy"), "deep_copy_model", None)
+if _copier is not None:
+    AS_PYDANTIC.append(_copier)
 
 
 class GoogleADKAdapter(Adapter):
@@ -44,17 +52,10 @@ class GoogleADKAdapter(Adapter):
 
     def save(self, agent: Any) -> Any:
         """Its fields, with bytes, times and sets as they are."""
-        state = _plain(agent.model_dump())
-        session = Session.model_validate(state)
-        again = _plain(session.model_dump())
-        if again != state or not same(session, agent):
-            place = _changed(session, agent.state, agent.events) or "this one"
-            raise PersistTypeError(
-                f"Google ADK's own model of a session would change {place}",
-                "invalid-argument",
-                hint="keep session.state and what tools return to JSON's types",
-            )
-        return again
+        if type(agent) is not Session:
+            return _fields(agent)
+        state = _fields(agent.model_copy(update={"events": []}))
+        return {**state, "events": [event for some in _events(agent) for event in some]}
 
     async def restore(self, state: Any, into: Any = None, *, config: Mapping[str, Any] | None = None) -> Any:
         """A session; with a service as ``into``, one that the service keeps, under
@@ -62,7 +63,7 @@ class GoogleADKAdapter(Adapter):
         of the user, which other sessions share, the service gets what the config
         names: ``{"state": ["app:limit", "user:"]}``, keys or prefixes.
         """
-        session = Session.model_validate(state)
+        session = await in_thread(lambda _: _made(state))
         if into is None or isinstance(into, type):
             return session
         names = {"app_name": session.app_name, "user_id": session.user_id, "session_id": session.id}
@@ -72,17 +73,16 @@ class GoogleADKAdapter(Adapter):
                 "already-exists",
                 hint="delete that session first, or restore without into to get the session alone",
             )
-        kept, shared, events = _without_replay(session, _shared(config))
+        wanted = _shared(config)
+        kept, shared, events = await in_thread(lambda _: _without_replay(session, wanted))
         owner, left = {"app_name": session.app_name, "user_id": session.user_id}, [session.id]
         started = await into.create_session(**names, state=kept)
         try:
-            for event in events:
-                await into.append_event(started, event)
-                # A service in memory never waits, and looks at all events for each one.
-                await asyncio.sleep(0)
-            again = await into.get_session(**names)
+            await _append(into, started, events)
+            again = await _kept_by(into, names)
             own, _ = _by_owner(again.state, ())
-            if (place := _changed(again.model_copy(update={"state": own}), kept, events)) is not None:
+            found = again.model_copy(update={"state": own})
+            if (place := await in_thread(lambda _: _changed(found, kept, events))) is not None:
                 raise PersistTypeError(
                     f"a {type(into).__qualname__} would change {place}",
                     "invalid-argument",
@@ -94,13 +94,80 @@ class GoogleADKAdapter(Adapter):
                 left.append(setting.id)
                 await into.delete_session(**owner, session_id=setting.id)
                 left.remove(setting.id)
-                again = await into.get_session(**names)
+                again = await _kept_by(into, names)
         except BaseException as error:
             undeleted = [name for name in left if not await _is_deleted(into, owner, name)]
             if undeleted and isinstance(error, Exception):
                 raise _half(error, into, undeleted) from error
             raise
         return again
+
+
+def _fields(session: Any, start: int = 0) -> dict[str, Any]:
+    """A session's fields, of which Google ADK makes the same session; the number is that
+    of its first event.
+    """
+    state = _plain(session.model_dump())
+    made = Session.model_validate(state)
+    again: dict[str, Any] = _plain(made.model_dump())
+    if again != state or not same(made, session):
+        place = _changed(made, session.state, session.events, start) or "this one"
+        raise PersistTypeError(
+            f"Google ADK's own model of a session would change {place}",
+            "invalid-argument",
+            hint="keep session.state and what tools return to JSON's types",
+        )
+    return again
+
+
+def _events(session: Session) -> Iterator[list[Any]]:
+    """The fields of a session's events, a few at a time."""
+    start = 0
+    for events in in_parts(session.events):
+        yield _fields(session.model_copy(update={"state": {}, "events": events}), start)["events"]
+        start += len(events)
+
+
+def _made(state: Any) -> Session:
+    """The session that Google ADK makes of its fields."""
+    events = state.get("events") if type(state) is dict else None
+    if type(events) is list:
+        try:
+            session = Session.model_validate({**state, "events": []})
+            for some in in_parts(events):
+                session.events.extend(Session.model_validate({**state, "state": {}, "events": some}).events)
+        except ValidationError:
+            pass  # Of the whole, it says which event is wrong.
+        else:
+            return session
+    return Session.model_validate(state)
+
+
+async def _append(service: Any, session: Session, events: list[Any]) -> None:
+    """Gives a service the events of a session that it has begun."""
+    ids = {event.id for event in events if not event.partial}
+    if type(service) is InMemorySessionService and len(ids) == len(events):
+        # For each event it would look at all those before, for one that is the same.
+        stored = service.sessions[session.app_name][session.user_id][session.id]
+        stored.events.extend(events)
+        stored.last_update_time = events[-1].timestamp if events else stored.last_update_time
+        return
+    for event in events:
+        await service.append_event(session, event)
+        # A service in memory never waits.
+        await asyncio.sleep(0)
+
+
+async def _kept_by(service: Any, names: Mapping[str, str]) -> Any:
+    """The session that a service has by these names. One in memory copies all of it,
+    while other tasks wait: here its events are copied in a thread, which nobody else has.
+    """
+    if type(service) is not InMemorySessionService:
+        return await service.get_session(**names)
+    session = await service.get_session(**names, config=GetSessionConfig(num_recent_events=0))
+    events = list(service.sessions[names["app_name"]][names["user_id"]][session.id].events)
+    session.events = await in_thread(lambda _: copied(events))
+    return session
 
 
 async def _is_deleted(service: Any, owner: Mapping[str, str], name: str) -> bool:
@@ -177,7 +244,7 @@ def _by_owner(state: Mapping[str, Any], wanted: tuple[str, ...]) -> tuple[dict[s
     return kept, shared
 
 
-def _changed(again: Session, state: Mapping[str, Any], events: Iterable[Any]) -> str | None:
+def _changed(again: Session, state: Mapping[str, Any], events: Iterable[Any], start: int = 0) -> str | None:
     """The first part of a session's state and events that is another one in what was
     made of it. Services sort events by time, and may give them ids of their own.
     """
@@ -191,7 +258,7 @@ def _changed(again: Session, state: Mapping[str, Any], events: Iterable[Any]) ->
     own = {"id": "", "timestamp": 0.0}
     for new, (at, event) in zip(made, given, strict=True):
         if not same(new.model_copy(update=own), event.model_copy(update=own)):
-            return f"session.events[{at}]"
+            return f"session.events[{start + at}]"
     return None
 
 

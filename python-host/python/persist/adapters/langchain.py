@@ -143,7 +143,8 @@ class LangChainAdapter(PartAdapter):
         mode, classes = self._allowed(options)
         known = classes.get(tuple(path))
         if known is not None and is_filled and _is_data(known):
-            return _models.made(known, fields)
+            made = _made_of_fields(known, fields)
+            return _models.made(known, fields) if made is None else made
         try:
             if known is not None:
                 default_init_validator(tuple(path), arguments)
@@ -210,6 +211,49 @@ def _without_defaults(value: Any, cls: Any) -> dict[str, Any]:
     else:
         fields["set"] = sorted(given)
     return fields
+
+
+def _made_of_fields(cls: Any, fields: dict[str, Any]) -> Any:
+    """What ``_models.made`` makes, where there is nothing but fields; none of others."""
+    names, value, given = _simple_names(cls), fields["value"], fields.get("set")
+    if names is None or not fields.keys() <= _FIELDS_ALONE or not value.keys() <= names.keys():
+        return None
+    if given is None:
+        given = value
+    elif type(given) is not list or not all(type(name) is str for name in given):
+        return None
+    attributes = {}
+    for name, default in names.items():
+        if name in value:
+            attributes[name] = value[name]
+        elif default is _NONE:
+            return None
+        else:
+            attributes[name] = default if default is None else default.copy()
+    made = object.__new__(cls)
+    object.__setattr__(made, "__dict__", attributes)
+    object.__setattr__(made, "__pydantic_extra__", {} if cls.model_config.get("extra") == "allow" else None)
+    object.__setattr__(made, "__pydantic_fields_set__", set(given))
+    object.__setattr__(made, "__pydantic_private__", None)
+    return made
+
+
+_FIELDS_ALONE = {"$persist", "adapter", "class", "filled", "value", "set"}
+
+_names: weakref.WeakKeyDictionary[type, dict[str, Any] | None] = weakref.WeakKeyDictionary()
+
+
+def _simple_names(cls: Any) -> dict[str, Any] | None:
+    """The fields of a class with their defaults, where these are nothing, or empty; none
+    of a class that keeps more than fields.
+    """
+    if cls not in _names:
+        keeps_more = cls.__private_attributes__ or _models._slots(cls)
+        defaults = {
+            name: item for name, item in _simple_defaults(cls).items() if item is None or type(item) in (list, dict)
+        }
+        _names[cls] = None if keeps_more else {name: defaults.get(name, _NONE) for name in cls.model_fields}
+    return _names[cls]
 
 
 _NONE: Any = object()

@@ -26,10 +26,12 @@ from persist.adapters._langgraph_threads import (
     Wanted,
     anames_at_hand,
     at_namespace,
+    copy_of,
     names_at_hand,
     namespace_of,
     of_thread,
     puts_of,
+    thread_of,
 )
 from persist.errors import (
     PersistConfigurationError,
@@ -55,6 +57,13 @@ class LangGraphAdapter(Adapter):
             yield from getattr(getattr(graph, "builder", None), "schemas", ())
             for channel in graph.channels.values():
                 yield from (getattr(channel, name, None) for name in ("ValueType", "UpdateType"))
+
+    def copied(self, agent: Any, *, config: Mapping[str, Any] | None = None) -> Any:
+        """The graph with what its checkpointer has of the thread, where that is in memory,
+        and would read it while all tasks wait.
+        """
+        twin = copy_of(agent.checkpointer, thread_of(config))
+        return None if twin is None else agent.copy({"checkpointer": twin})
 
     def save(self, agent: Any, *, config: Mapping[str, Any] | None = None) -> Any:
         """The thread that the config names."""

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import operator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_ai import messages as _messages
 from pydantic_ai.messages import ModelMessage, ModelMessagesTypeAdapter, ModelRequest, ModelResponse, ToolReturnPart
 from pydantic_ai.run import AgentRun, AgentRunResult
 
 from persist._adapter import Adapter
-from persist._copies import copied
+from persist._copies import copied, in_parts
+from persist._operations import in_thread
 from persist.adapters._compare import same
 from persist.errors import PersistTypeError
 
 _MESSAGES = (ModelRequest, ModelResponse)
-
-_AT_ONCE = 100
-"""How many messages are written at once."""
 
 
 class PydanticAIAdapter(Adapter):
@@ -50,30 +49,51 @@ class PydanticAIAdapter(Adapter):
 
     def save(self, agent: Any) -> Any:
         """The messages, with bytes, times and numbers as they are."""
-        messages = [_with_data(message) for message in _messages_of(agent)]
-        state = []
-        # A few at a time: other threads of Python wait for each call.
-        for start in range(0, len(messages), _AT_ONCE):
-            some = messages[start : start + _AT_ONCE]
-            written = _plain(ModelMessagesTypeAdapter.dump_python(some))
-            made = ModelMessagesTypeAdapter.validate_python(written)
-            again = _plain(ModelMessagesTypeAdapter.dump_python(made))
-            if again != written or not same(made, some):
-                raise PersistTypeError(
-                    f"Pydantic AI's own type adapter would change the messages from number {start} on",
-                    "invalid-argument",
-                    hint="have tools return models, dataclasses, or values of JSON's types, bytes and times",
-                )
-            state.extend(again)
-        return state
+        return [data for some in _written(in_parts(_messages_of(agent))) for data in some]
 
     def restore(self, state: Any, into: Any = None) -> Any:
         """The list of messages, for ``message_history``."""
-        messages: list[ModelMessage] = ModelMessagesTypeAdapter.validate_python(state)
-        if isinstance(into, list):
-            into[:] = messages
-            return into
-        return messages
+        return _put(_made(state), into)
+
+    async def arestore(self, state: Any, into: Any = None) -> Any:
+        """As :meth:`restore`, in a thread."""
+        return _put(await in_thread(lambda _: _made(state)), into)
+
+
+def _written(parts: Iterable[list[Any]]) -> Iterator[list[Any]]:
+    """Messages as data, a few at a time, of which Pydantic AI makes the same messages."""
+    start = 0
+    for messages in parts:
+        some = [_with_data(message) for message in messages]
+        written = _plain(ModelMessagesTypeAdapter.dump_python(some))
+        made = ModelMessagesTypeAdapter.validate_python(written)
+        again = _plain(ModelMessagesTypeAdapter.dump_python(made))
+        if again != written or not same(made, some):
+            raise PersistTypeError(
+                f"Pydantic AI's own type adapter would change the messages from number {start} on",
+                "invalid-argument",
+                hint="have tools return models, dataclasses, or values of JSON's types, bytes and times",
+            )
+        yield again
+        start += len(some)
+
+
+def _made(state: Any) -> list[ModelMessage]:
+    """The messages that Pydantic AI makes of data."""
+    try:
+        if type(state) is list:
+            return [made for some in in_parts(state) for made in ModelMessagesTypeAdapter.validate_python(some)]
+    except ValidationError:
+        pass  # Of the whole, it says which message is wrong.
+    messages: list[ModelMessage] = ModelMessagesTypeAdapter.validate_python(state)
+    return messages
+
+
+def _put(messages: list[ModelMessage], into: Any) -> Any:
+    if isinstance(into, list):
+        into[:] = messages
+        return into
+    return messages
 
 
 def _messages_of(agent: Any) -> list[Any]:
@@ -90,6 +110,8 @@ def _messages_of(agent: Any) -> list[Any]:
 
 def _with_data(message: Any) -> Any:
     """A message in which what tools returned is data, as their model gets it."""
+    if not any(isinstance(part, ToolReturnPart) for part in message.parts):
+        return message
     parts = []
     for part in message.parts:
         content = getattr(part, "content", None)

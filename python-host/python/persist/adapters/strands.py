@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -79,7 +80,10 @@ def _loaded(state: Any, into: Any) -> Iterator[list[tuple[Any, Any]]]:
     before = [_objects(agent) for agent, _, _ in found]
     try:
         for agent, snapshot, _ in found:
-            agent.load_snapshot(snapshot)
+            # Strands would copy the messages, which are nobody else's.
+            data = {name: item for name, item in snapshot.data.items() if name != "messages"}
+            agent.load_snapshot(dataclasses.replace(snapshot, data=data))
+            agent.messages = snapshot.data.get("messages", agent.messages)
         yield [
             (_stash(agent), snapshot.data["stash"]["entries"])
             for agent, snapshot, _ in found
@@ -110,6 +114,8 @@ def _objects(agent: Any) -> list[tuple[Any, dict[str, Any]]]:
 def _state(agent: Any, put_away: dict[int, Any]) -> dict[str, Any]:
     """An agent's state, with what was put away, by the agents' ids."""
     state: dict[str, Any] = _snapshot(agent).to_dict()
+    # As they are, and not copied: they are written at once, while all other tasks wait.
+    state["data"] = {"messages": agent.messages, **state["data"]}
     interrupts = state["data"]["interrupt_state"]
     # Strands itself makes dicts of all dataclasses in these.
     for key in interrupts["interrupts"]:
@@ -200,7 +206,7 @@ def _is_own_manager(manager: Any) -> bool:
 
 
 def _snapshot(agent: Any) -> Snapshot:
-    return agent.take_snapshot(preset="session", include=["model_state"])
+    return agent.take_snapshot(preset="session", include=["model_state"], exclude=["messages"])
 
 
 def _below(agent: Any) -> dict[str, Any]:
