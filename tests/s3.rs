@@ -5,6 +5,8 @@
 mod support;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -536,4 +538,52 @@ fn settings_come_from_options_environment_and_profile() {
         let done = run(persist().args(["exists", &at("x")]).args(arguments));
         assert!(done.code == 2 && done.stderr.contains(says), "{done:?}");
     }
+}
+
+/// The server that the command asks for first, by way of a proxy that lets nobody through.
+fn asked_for(command: &mut Command) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let proxy = format!("http://{}", listener.local_addr().expect("an address"));
+    let asked = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().expect("somebody asks");
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).expect("it asks");
+        line
+    });
+    command.env("HTTPS_PROXY", &proxy).env("https_proxy", &proxy).env_remove("NO_PROXY").env_remove("no_proxy");
+    let done = command.args(["--s3-max-attempts", "1"]).output().expect("persist starts");
+    assert!(!done.status.success(), "{done:?}");
+    asked.join().expect("it asked")
+}
+
+#[test]
+fn an_access_point_is_reached_by_its_arn() {
+    let folder = folder();
+    let mut command = persist();
+    command.env("AWS_ACCESS_KEY_ID", ACCESS_KEY).env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
+    command.args(["exists", "s3://arn:aws:s3:eu-central-1:123456789012:accesspoint/my-point/agents/0001.json.gz"]);
+    let asked = asked_for(command.current_dir(folder.path()));
+    assert_eq!(asked, "CONNECT my-point-123456789012.s3-accesspoint.eu-central-1.amazonaws.com:443 HTTP/1.1\r\n");
+}
+
+#[test]
+fn a_profile_is_chosen_by_an_option() {
+    let folder = folder();
+    let config = folder.path().join("config");
+    fs::write(&config, "[profile other]\nregion = ap-south-1\naws_access_key_id = AKIAOTHER\naws_secret_access_key = secret\n")
+        .expect("a file");
+    for (option, server) in
+        [("--profile", "my-bucket.s3.ap-south-1.amazonaws.com"), ("--s3-profile", "my-bucket.s3.ap-south-1.amazonaws.com")]
+    {
+        let mut command = persist();
+        command.env("AWS_CONFIG_FILE", &config).args(["exists", "s3://my-bucket/x.gz", option, "other"]);
+        assert_eq!(asked_for(&mut command), format!("CONNECT {server}:443 HTTP/1.1\r\n"));
+    }
+    let mut command = persist();
+    let done = command
+        .env("AWS_CONFIG_FILE", &config)
+        .args(["exists", "s3://my-bucket/x.gz", "--profile", "missing"])
+        .output()
+        .expect("it starts");
+    assert_eq!(done.status.code(), Some(6), "{done:?}");
 }

@@ -23,7 +23,7 @@ pub struct OutputOptions {
     /// Say more of what is done, as RUST_LOG=persist_host=debug does.
     #[arg(short, long, global = true, conflicts_with = "quiet")]
     pub verbose: bool,
-    /// Print the whole help: the options of storages and engine, and exit codes.
+    /// Print the help with all options, and the exit codes.
     #[arg(long, global = true)]
     help_all: bool,
 }

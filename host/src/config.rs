@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 
 use crate::error::{ErrorCode, PersistError, Result};
 use crate::key::check_key;
-use crate::location::{LocalPaths, StorageLocation, file_uri, file_uri_path, folder_prefix, is_scheme};
+use crate::location::{LocalPaths, StorageLocation, file_uri, file_uri_path, folder_prefix, is_access_point, is_scheme, split_bucket};
 use crate::storage::{Durability, LocalFileStorage, MemoryStorage, StorageAdapter};
 #[cfg(feature = "s3")]
 use crate::storage::{OPTION_NAMES, S3Options, S3StorageAdapter};
@@ -326,7 +326,7 @@ impl StorageConfig {
             (Some(("file", rest)), _) => self.paths().whole_folder(&file_uri_path(&text, rest)?, has_to_exist),
             (Some(("memory", key)), _) => Ok(StorageLocation::Memory { key: folder_prefix(key) }),
             (Some(("s3", rest)), _) => {
-                let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
+                let (bucket, key) = split_bucket(rest);
                 if !is_bucket_name(bucket) {
                     return Err(invalid_bucket().at(text));
                 }
@@ -360,5 +360,6 @@ fn wrong(problem: &str, hint: &str) -> PersistError {
 
 /// The characters that S3-compatible servers allow; AWS itself allows fewer.
 fn is_bucket_name(name: &str) -> bool {
-    (3..=63).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
+    is_access_point(name)
+        || (3..=63).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
 }

@@ -301,8 +301,8 @@ impl Engine {
                     precondition: options.precondition.clone(),
                     object_size_hint: Some(metadata.stored_size),
                     content_type: Some(metadata.compression_algorithm.media_type().to_owned()),
-                    attributes: Vec::new(),
                     permissions: self.storage.permissions(key).or(target.permissions),
+                    ..WriteOptions::default()
                 };
                 target.storage.open_write(target_key, write).map(Some)
             };

@@ -371,6 +371,7 @@ impl wit::Host for Sandbox {
             content_type: options.content_type,
             attributes: options.attributes,
             permissions: self.permissions,
+            ..WriteOptions::default()
         };
         let writer = self.in_storage(|sandbox| Ok(sandbox.storage.open_write(&key, options)?))?;
         Ok(self.table.push(WriterHandle(writer))?)

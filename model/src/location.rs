@@ -53,7 +53,7 @@ impl StorageLocation {
         match text.split_once("://") {
             Some(("file", rest)) => Self::from_path(&file_uri_path(text, rest)?),
             Some(("s3", rest)) => {
-                let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
+                let (bucket, key) = split_bucket(rest);
                 if bucket.is_empty() || key.is_empty() {
                     return Err(invalid(text, "it needs a bucket and a key"));
                 }
@@ -132,6 +132,29 @@ impl StorageLocation {
             Self::Local { key, .. } | Self::S3 { key, .. } | Self::Memory { key } => key,
         }
     }
+}
+
+/// Whether a bucket is given by the ARN of an access point:
+/// `arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME`.
+pub fn is_access_point(bucket: &str) -> bool {
+    let parts: Vec<&str> = bucket.splitn(6, ':').collect();
+    let &["arn", partition, service, _, account, name] = parts.as_slice() else { return false };
+    let is_name = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'));
+    let name = name.strip_prefix("accesspoint").and_then(|name| name.strip_prefix(['/', ':']));
+    partition.starts_with("aws")
+        && matches!(service, "s3" | "s3-object-lambda")
+        && account.bytes().all(|byte| byte.is_ascii_digit())
+        && name.is_some_and(is_name)
+}
+
+/// The bucket, or the ARN of an access point to one, and the key of what stands behind
+/// `s3://`.
+pub fn split_bucket(rest: &str) -> (&str, &str) {
+    // In an ARN, the first slash is part of the name.
+    let name = if rest.starts_with("arn:") { rest.find(":accesspoint/").map_or(0, |at| at + ":accesspoint/".len()) } else { 0 };
+    let end = rest.get(name..).and_then(|rest| rest.find('/')).map_or(rest.len(), |end| name + end);
+    let (bucket, key) = rest.split_at(end);
+    (bucket, key.strip_prefix('/').unwrap_or_default())
 }
 
 /// The folder that a path is in, empty for the current one.
@@ -441,6 +464,33 @@ impl std::str::FromStr for StorageLocation {
 #[allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_access_point_is_a_bucket() {
+        let arn = "arn:aws:s3:eu-central-1:123456789012:accesspoint/my-point";
+        for (rest, bucket, key) in [
+            (&*format!("{arn}/a/b.gz"), arn, "a/b.gz"),
+            (arn, arn, ""),
+            (&*format!("{arn}/"), arn, ""),
+            ("arn:aws:s3:r:1:accesspoint:x/a/b", "arn:aws:s3:r:1:accesspoint:x", "a/b"),
+            ("bucket/a/b", "bucket", "a/b"),
+            ("bucket", "bucket", ""),
+        ] {
+            assert_eq!(split_bucket(rest), (bucket, key), "{rest}");
+            let location = StorageLocation::S3 { bucket: bucket.to_owned(), key: "k".to_owned() };
+            assert_eq!(StorageLocation::parse(&location.to_string()).ok(), Some(location));
+        }
+        for (text, is_one) in [
+            (arn, true),
+            ("arn:aws-cn:s3:cn-north-1:123456789012:accesspoint:x", true),
+            ("arn:aws:s3:::bucket", false),
+            ("arn:aws:s3:r:123:accesspoint/", false),
+            ("arn:aws:s3:r:123:accesspoint/a/b", false),
+            ("bucket", false),
+        ] {
+            assert_eq!(is_access_point(text), is_one, "{text}");
+        }
+    }
 
     #[test]
     fn a_snapshot_is_not_written_where_no_listing_could_find_it() {

@@ -209,7 +209,7 @@ impl Settings {
         if let Some(mode) = self.mode.filter(|mode| *mode != backend) {
             return contradiction(format!("storage_mode=\"{mode}\""));
         }
-        let bucket = rest.split('/').next().unwrap_or_default();
+        let (bucket, _) = persist_model::location::split_bucket(rest);
         match &self.bucket {
             Some(wanted) if backend == StorageBackend::S3 && wanted != bucket => contradiction("s3_bucket".to_owned()),
             _ => Ok(()),

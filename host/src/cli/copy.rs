@@ -14,7 +14,7 @@ use crate::error::may_be_another_kind;
 use crate::key::split;
 use crate::{Copied, CopyOptions, Engine, ErrorCode, Result, StorageConfig, StorageLocation};
 
-/// Copy snapshots between places, and verify them on the way.
+/// Copy snapshots to another place, verified on the way.
 ///
 /// The bytes are copied as they are and verified on the way: what is damaged
 /// does not arrive. What is there already with the same digest is read, verified

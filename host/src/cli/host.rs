@@ -315,8 +315,13 @@ impl Host for Native<'_> {
             return Err(error.hint("give a path, or - for stdout"));
         };
         let permissions = self.open(source)?.permissions(source.key());
-        let options =
-            WriteOptions { precondition: if_exists.precondition(), object_size_hint: size, permissions, ..WriteOptions::default() };
+        let options = WriteOptions {
+            precondition: if_exists.precondition(),
+            object_size_hint: size,
+            permissions,
+            leaves_holes: true,
+            ..WriteOptions::default()
+        };
         Ok(Box::new(StateFile(LocalFileStorage::new(root).open_write(key, options)?)))
     }
 

@@ -60,6 +60,9 @@ struct EngineArguments {
 #[derive(Args)]
 #[command(next_help_heading = "S3 options (each also as PERSIST_S3_…)")]
 struct S3Arguments {
+    /// The profile of the AWS configuration [default: AWS_PROFILE].
+    #[arg(long, global = true, visible_alias = "s3-profile", value_name = "NAME")]
+    profile: Option<String>,
     /// How the bucket is named in requests: path or virtual [default: path with
     /// an endpoint, else virtual].
     #[arg(long, global = true, value_name = "STYLE", hide_short_help = true)]
@@ -116,6 +119,7 @@ impl S3Arguments {
     /// The options that were given, by name, in the order in which they apply.
     fn given(&self) -> impl Iterator<Item = (&'static str, &str)> {
         [
+            ("profile", self.profile.as_deref()),
             ("addressing", self.s3_addressing.as_deref()),
             ("accelerate", self.s3_accelerate.then_some("true")),
             ("max-attempts", self.s3_max_attempts.as_deref()),

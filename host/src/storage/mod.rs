@@ -57,6 +57,9 @@ pub struct WriteOptions {
     /// the file that is replaced (of another user's file only what the umask leaves
     /// of them), else what the umask leaves.
     pub permissions: Option<Permissions>,
+    /// Whether runs of zeros take no space, where objects are files and the file system
+    /// can do that.
+    pub leaves_holes: bool,
 }
 
 /// Which bytes of an object to read. What lies past the end is left out and

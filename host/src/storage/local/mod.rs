@@ -168,7 +168,7 @@ impl StorageAdapter for LocalFileStorage {
         if let Precondition::IfMatch(_) = options.precondition {
             return Err(if_match_unsupported().at(self.locate(key)));
         }
-        Ok(Box::new(write::LocalWriter::open(self, key, options.precondition, options.permissions)?))
+        Ok(Box::new(write::LocalWriter::open(self, key, options)?))
     }
 
     fn open_read(&self, key: &str, options: ReadOptions) -> Result<Box<dyn StorageReader>> {

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::TryLockError;
-use std::io::{self, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::time::{Duration, SystemTime};
 
 use cap_std::fs::{Dir, Metadata, MetadataExt as _, OpenOptions, OpenOptionsExt as _};
@@ -26,7 +26,9 @@ use crate::key::{
 use crate::permissions::Permissions;
 use crate::random::{random_hex, random_number};
 use crate::storage::boot_time::since_boot;
-use crate::storage::{ByteRange, DeleteFailure, ObjectInfo, Precondition, ReadOptions, StorageAdapter, StorageWriter, copy_through};
+use crate::storage::{
+    ByteRange, DeleteFailure, ObjectInfo, Precondition, ReadOptions, StorageAdapter, StorageWriter, WriteOptions, copy_through,
+};
 
 /// After this long a temporary file is debris where locks don't work, as on some
 /// network file systems.
@@ -198,6 +200,12 @@ fn create_temporary(storage: &LocalFileStorage, folder: &Dir, path: &str, mode: 
     Err(io::Error::other("no temporary file could be made"))
 }
 
+/// Zeros that are left out where holes are wanted: more than any file system allocates
+/// at a time.
+const HOLE: usize = 64 << 10;
+
+const ZEROS: [u8; HOLE] = [0; HOLE];
+
 pub(super) struct LocalWriter {
     storage: LocalFileStorage,
     key: String,
@@ -208,18 +216,16 @@ pub(super) struct LocalWriter {
     /// Who may use it in the end; none where it stays as it was made.
     permissions: Option<Permissions>,
     written: u64,
+    /// Whether runs of zeros take no space.
+    leaves_holes: bool,
     sync: Option<std::fs::File>,
     /// Whether the temporary name still stands for debris.
     unfinished: bool,
 }
 
 impl LocalWriter {
-    pub(super) fn open(
-        storage: &LocalFileStorage,
-        key: &str,
-        precondition: Precondition,
-        permissions: Option<Permissions>,
-    ) -> Result<Self> {
+    pub(super) fn open(storage: &LocalFileStorage, key: &str, options: WriteOptions) -> Result<Self> {
+        let WriteOptions { precondition, permissions, leaves_holes, .. } = options;
         let failed = |error: &io::Error| {
             let error = match Errno::from_io_error(error) {
                 // Reading, this is a missing file; writing, a file that stands
@@ -246,10 +252,43 @@ impl LocalWriter {
         let (permissions, mode) = to_become(permissions, earlier.as_ref());
         let (temporary, file) = create_temporary(storage, &folder, path, mode).map_err(|error| failed(&error))?;
         let (storage, key) = (storage.clone(), key.to_owned());
-        Ok(Self { storage, key, precondition, folder, temporary, file, permissions, written: 0, sync, unfinished: true })
+        Ok(Self { storage, key, precondition, folder, temporary, file, permissions, written: 0, leaves_holes, sync, unfinished: true })
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.storage.disk.file(&mut self.file).write_all(bytes)?;
+        self.written += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// The same, but that what would be a whole block of zeros is skipped.
+    fn append_around_holes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        // Where the first block of the file begins that is all in these bytes.
+        let edge = usize::try_from(self.written.next_multiple_of(HOLE as u64) - self.written).unwrap_or(usize::MAX);
+        let (before, blocks) = bytes.split_at(edge.min(bytes.len()));
+        self.append(before)?;
+        let mut rest = blocks;
+        while !rest.is_empty() {
+            let is_hole = rest.get(..HOLE) == Some(&ZEROS);
+            let same = |block: &[u8]| (block == ZEROS) == is_hole;
+            let length = rest.chunks(HOLE).take_while(|block| same(block)).map(<[u8]>::len).sum();
+            let (run, after) = rest.split_at(length);
+            if is_hole {
+                self.file.seek(SeekFrom::Current(i64::try_from(length).unwrap_or(i64::MAX)))?;
+                self.written += length as u64;
+            } else {
+                self.append(run)?;
+            }
+            rest = after;
+        }
+        Ok(())
     }
 
     fn publish(&mut self) -> io::Result<()> {
+        if self.leaves_holes {
+            // The last bytes may be one.
+            self.file.set_len(self.written)?;
+        }
         if let Some(permissions) = self.permissions
             && let Err(error) = give(&self.file, permissions)
         {
@@ -337,10 +376,8 @@ fn rename_if_absent(folder: &Dir, from: &str, to: &str) -> io::Result<()> {
 
 impl StorageWriter for LocalWriter {
     fn write(&mut self, chunk: &[u8]) -> Result<()> {
-        let written = self.storage.disk.file(&mut self.file).write_all(chunk);
-        written.map_err(|error| local_error("write the file", &error).at(self.storage.locate(&self.key)))?;
-        self.written += chunk.len() as u64;
-        Ok(())
+        let written = if self.leaves_holes { self.append_around_holes(chunk) } else { self.append(chunk) };
+        written.map_err(|error| local_error("write the file", &error).at(self.storage.locate(&self.key)))
     }
 
     fn copy_range(&mut self, source: &str, offset: u64, length: u64, if_match: Option<&str>) -> Result<()> {

@@ -38,6 +38,7 @@ use super::transport::{Body, Transport, sending};
 use super::window::Window;
 use crate::cancel::{CancelToken, cancelled};
 use crate::error::{ErrorCode, PersistError, Result};
+use crate::location::is_access_point;
 use crate::process::Process;
 
 /// Requests wait for the network, not for processors.
@@ -216,13 +217,18 @@ impl Connection {
         let http = http_client()?;
         let timeouts = TimeoutConfig::builder().connect_timeout(options.connect_timeout).build();
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http.clone()).timeout_config(timeouts);
-        if let Some(region) = &self.region {
-            loader = loader.region(Region::new(region.clone()));
+        let mut region_of_profile = ProfileFileRegionProvider::builder();
+        if let Some(profile) = &options.profile {
+            loader = loader.profile_name(profile);
+            region_of_profile = region_of_profile.profile_name(profile);
+        }
+        if let Some(region) = self.region.as_deref().or_else(|| arn_region(&self.bucket)) {
+            loader = loader.region(Region::new(region.to_owned()));
         } else if self.endpoint.is_some() || is_set("AWS_ENDPOINT_URL_S3") || is_set("AWS_ENDPOINT_URL") {
             // Another server than AWS may not care for regions; that of the
             // machine would be asked of the network.
             let configured = EnvironmentVariableRegionProvider::new();
-            let chain = RegionProviderChain::first_try(configured).or_else(ProfileFileRegionProvider::new());
+            let chain = RegionProviderChain::first_try(configured).or_else(region_of_profile.build());
             loader = loader.region(chain.or_else(Region::from_static(DEFAULT_REGION)));
         }
         if let Some(S3Credentials { access_key_id, secret_access_key, session_token }) = &options.credentials {
@@ -243,7 +249,7 @@ impl Connection {
         let region = shared.region().map_or(DEFAULT_REGION, Region::as_ref).to_owned();
         let path_style = match options.addressing {
             Some(addressing) => addressing == S3Addressing::Path,
-            None => endpoint.is_some() && !options.accelerate,
+            None => endpoint.is_some() && !options.accelerate && !is_access_point(&self.bucket),
         };
         let retries = Retries {
             max_attempts: options.max_attempts.map_or_else(|| shared.retry_config().map_or(3, RetryConfig::max_attempts), u32::from),
@@ -304,6 +310,11 @@ impl Connection {
             Err(_) => Err(Failure::timeout(limit, was_sent)),
         }
     }
+}
+
+/// The region that an access point is in, which its ARN names.
+fn arn_region(bucket: &str) -> Option<&str> {
+    is_access_point(bucket).then(|| bucket.split(':').nth(3)).flatten().filter(|region| !region.is_empty())
 }
 
 fn is_set(variable: &str) -> bool {

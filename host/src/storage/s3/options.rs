@@ -31,6 +31,8 @@ pub(super) const WRITE_ID: &str = "persist-write";
 pub struct S3Options {
     /// The credentials; found as by every AWS tool if none.
     pub credentials: Option<S3Credentials>,
+    /// The profile of the AWS configuration; `AWS_PROFILE` or the default one if none.
+    pub profile: Option<String>,
     /// How the bucket is named in requests; if none, by path where an endpoint
     /// is set, else by host.
     pub addressing: Option<S3Addressing>,
@@ -74,6 +76,7 @@ impl Default for S3Options {
         const PARALLEL: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
         Self {
             credentials: None,
+            profile: None,
             addressing: None,
             accelerate: false,
             max_attempts: None,
@@ -147,7 +150,8 @@ pub enum S3Encryption {
 /// The options by name, as the environment and the command give them. The
 /// names are in lower case with hyphens: `max-attempts` is
 /// `PERSIST_S3_MAX_ATTEMPTS` and `--s3-max-attempts`.
-pub(crate) const OPTION_NAMES: [&str; 15] = [
+pub(crate) const OPTION_NAMES: [&str; 16] = [
+    "profile",
     "addressing",
     "accelerate",
     "max-attempts",
@@ -184,6 +188,7 @@ impl S3Options {
                     _ => return Err(wrong("path or virtual")),
                 });
             }
+            "profile" => self.profile = Some(value.to_owned()),
             "accelerate" => self.accelerate = value.parse().map_err(|_| wrong("true or false"))?,
             "max-attempts" => self.max_attempts = Some(value.parse().map_err(|_| wrong("a number from 1"))?),
             "initial-backoff" => self.initial_backoff = units::duration(value).ok_or_else(|| wrong("a time, as 30s"))?,
