@@ -56,7 +56,7 @@ class Reducer:
         if entry is None:
             self._check_comes_back(value, cls, kind)
         name = name_of(cls) if entry is None else entry.name
-        return "object", {"type": name, **_models.saved(value, cls, kind)}, kind in ("pydantic", "dataclass")
+        return "object", {"type": name, **_models.saved(value, cls, kind)}, kind in _models.OF_FIELDS
 
     def _reached(self) -> list[dict[str, type]]:
         """The classes that the caller names when it is restored: by what an agent's
@@ -123,8 +123,6 @@ def _refused(value: Any, cls: type) -> PersistTypeError:
     elif cls.__module__ == "builtins" or hasattr(value, "__next__"):
         is_iterable = hasattr(value, "__iter__")
         hint = "save a list of what it gives: list(…)" if is_iterable else "save the data in it, or leave it out"
-    elif cls.__module__.partition(".")[0] == "numpy":
-        hint = "save plain values: value.item() of a number, value.tolist() of an array"
     elif base is not None:
         hint = f"save a plain {base}, or register the class with persist.register({short}, save=…, restore=…)"
     else:
@@ -166,6 +164,10 @@ class Rebuilder:
             return self._object(fields)
         if kind == "part":
             return self._part(fields)
+        if self._plain:
+            data = _standard.plain(kind, fields)
+            if data is not None:
+                return data
         if kind not in ("set", "frozenset", "dict") or not (self._plain or self._unknown):
             return _standard.made(kind, fields, self._hashes)
         try:
