@@ -413,6 +413,18 @@ def test_columns_that_share_bytes() -> None:
 
 
 INDEX: dict[str, Any] = {"$persist": "index", "type": "RangeIndex", "names": [None], "value": [0, 2, 1]}
+
+
+@pytest.mark.parametrize("frequency", ["2D", "x", "D" * 100, "", 1, ["D"], {"days": 1}], ids=str)
+def test_a_frequency_that_is_wrong(frequency: Any) -> None:
+    store.snapshot([pandas.date_range("2026", periods=3, freq="D")], "x")
+    (written,) = json.loads(store.load_bytes("x"))
+    assert written["freq"] == "D"
+    crafted([{**written, "freq": frequency}])
+    with pytest.raises(persist.PersistIntegrityError, match="an invalid index"):
+        persist.restore("crafted")
+
+
 CODES = {"$persist": "ndarray", "dtype": "|i1", "shape": [2], "value": {"$persist": "bytes", "value": "AQA="}}
 LEVELS: dict[str, Any] = {**INDEX, "type": "MultiIndex"}
 LISTS = {"0": [1, 2], "1": [3, 4]}

@@ -34,6 +34,9 @@ _WHOLE = re.compile(r"bool|u?int(?:8|16|32|64)|float(?:16|32|64)", re.ASCII)
 _CATEGORIES = "int8"
 """What pyarrow notes as the type of categories: that of their numbers."""
 
+_MAX_FREQUENCY = 64
+"""How many characters the name of a frequency may have: pandas looks through all of it."""
+
 _INDEXES = ("Index", "RangeIndex", "MultiIndex", "DatetimeIndex", "TimedeltaIndex", "CategoricalIndex")
 
 
@@ -251,7 +254,10 @@ def index_of(fields: dict[str, Any]) -> Any:
         raise ValueError(f"its values make a {type(new).__name__}, not a {name}")
     new.names = names
     if name in ("DatetimeIndex", "TimedeltaIndex") and "freq" in fields:
-        new.freq = fields["freq"]
+        frequency = fields["freq"]
+        if type(frequency) is not str or len(frequency) > _MAX_FREQUENCY:
+            raise ValueError("its frequency is not valid")
+        new.freq = frequency
     return new
 
 
