@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import datetime
 import enum
+import http
 import json
 import random
 import subprocess
@@ -14,9 +16,12 @@ import time
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, NewType, TypedDict, TypeVar
 
+import attr
+import attrs
 import persist
 import pydantic
 import pydantic.dataclasses
+import pydantic_core
 import pytest
 
 
@@ -27,7 +32,7 @@ def parts(value: Any) -> Any:
         private = value.__pydantic_private__ or {}
         held = {**value.__dict__, **(value.__pydantic_extra__ or {}), **private}
         return cls, parts(held), sorted(value.model_fields_set)
-    if dataclasses.is_dataclass(cls):
+    if dataclasses.is_dataclass(cls) or attr.has(cls):
         names = [*getattr(value, "__dict__", ()), *(n for base in cls.__mro__ for n in getattr(base, "__slots__", ()))]
         return cls, {name: parts(getattr(value, name)) for name in sorted(names) if hasattr(value, name)}
     if isinstance(value, dict):
@@ -611,3 +616,301 @@ class Grown:
 def test_a_field_that_came_later_has_its_default() -> None:
     state = {"$persist": "object", "type": f"{__name__}.Grown", "value": {"a": 1}}
     assert persist.restore(crafted(state), into=Grown) == Grown(1)
+
+
+# ---- Named tuples, enums, classes of attrs, addresses -----------------------------
+
+
+class Shape(enum.Enum):
+    DOT = (0, 0)
+    LINE = "line"
+
+
+class Rights(enum.Flag):
+    READ = 1
+    WRITE = 2
+
+
+class Loud(str, enum.Enum):
+    YES = "yes"
+
+
+class Step(NamedTuple):
+    number: int
+    shape: Shape = Shape.DOT
+
+
+Old = collections.namedtuple("Old", "a b")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(Shape.DOT, Shape.LINE, Rights.READ, Rights.READ | Rights.WRITE, Rights(0), Loud.YES, http.HTTPStatus.OK),
+        *(Step(1), Step(2, Shape.LINE), Old(1, (2, 3))),
+    ],
+    ids=repr,
+)
+def test_one_member_or_named_tuple_may_be_the_whole_state(value: Any) -> None:
+    persist.snapshot(value, "x", check=True)
+    restored = persist.restore("x", into=type(value))
+    assert type(restored) is type(value)
+    assert restored == value
+    assert not isinstance(value, enum.Enum) or restored is value
+
+
+@dataclasses.dataclass
+class Plan:
+    steps: list[Step]
+    rights: dict[str, Rights]
+    last: tuple[Old, Literal[Shape.LINE]] | None = None
+    loud: Loud | None = None
+
+
+class PlanModel(pydantic.BaseModel):
+    steps: dict[Shape, Step]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Plan([Step(1, Shape.LINE)], {"a": Rights.READ | Rights.WRITE}, (Old(1, 2), Shape.LINE), Loud.YES),
+        PlanModel(steps={Shape.DOT: Step(1)}),
+    ],
+)
+def test_what_annotations_name_comes_back_with_its_class(value: Any) -> None:
+    persist.snapshot(value, "x", check=True)
+    restored = persist.restore("x", into=type(value))
+    assert restored == value
+    assert parts(restored) == parts(value)
+
+
+def test_plain_data_becomes_a_named_tuple() -> None:
+    states: list[Any] = [{"number": 1}, [1], (1,)]
+    for state in states:
+        persist.snapshot(state, "x")
+        assert persist.restore("x", into=Step) == Step(1)
+    wrong: list[Any] = [({"nmber": 1}, "no such field"), ({}, "number"), ([1, 2, 3], "refused"), (1, "it is a int")]
+    for state, says in wrong:
+        persist.snapshot(state, "x")
+        with pytest.raises(persist.PersistTypeError, match=says):
+            persist.restore("x", into=Step)
+    fields = {"$persist": "object", "type": f"{__name__}.Step"}
+    states = ["ab", {"number": 1, "shape": 2}, 7]
+    for state in states:
+        with pytest.raises(persist.PersistTypeError, match="does not fit"):
+            persist.restore(crafted({**fields, "value": state}), into=Step)
+
+
+@attrs.define
+class Part:
+    name: str
+    runs: ClassVar[int] = 0
+    _hidden: list[Part] = attrs.field(factory=list)
+    shape: Shape = Shape.DOT
+    total: int = attrs.field(init=False, default=0, on_setattr=attrs.setters.frozen)
+
+    def __attrs_post_init__(self) -> None:
+        type(self).runs += 1
+
+
+@attrs.define
+class BigPart(Part):
+    size: int = attrs.field(default=1, validator=attrs.validators.ge(1), kw_only=True)
+
+
+OldStyle: Any = attr.make_class(
+    "OldStyle",
+    {"a": attr.ib(type=Shape), "b": attr.ib(default=attr.Factory(lambda self: self.a, takes_self=True))},
+    frozen=True,
+    cache_hash=True,
+)
+OldStyle.__module__ = __name__
+
+
+@attrs.frozen(cache_hash=True)
+class Hashed:
+    a: str
+
+
+Undecorated: Any = type("Undecorated", (OldStyle,), {"__module__": __name__})
+
+
+def test_classes_of_attrs_come_back_without_being_made_again() -> None:
+    value = Part("a", [BigPart("b", size=2), Part("c")], Shape.LINE)
+    object.__setattr__(value._hidden[0], "size", "not checked")
+    runs = Part.runs
+    comes_back(value)
+    assert Part.runs == runs
+    old = OldStyle(Shape.LINE, {"a": Hashed("b")})
+    with pytest.raises(persist.PersistTypeError, match=r"Hashed would come back as plain data, at state.b\['a'\]"):
+        persist.snapshot(old, "x")
+    for whole in (OldStyle(Shape.LINE), Undecorated(Shape.DOT, [1])):
+        whole.__dict__["notes"] = (1, 2)
+        comes_back(whole)
+    into = Part("old")
+    persist.snapshot(value, "x")
+    assert persist.restore("x", into=into) is into
+    assert into == value
+    persist.snapshot(Hashed("b"), "x")
+    with pytest.raises(persist.PersistTypeError, match="can't be changed"):
+        persist.restore("x", into=Hashed("a"))
+
+
+def test_a_hash_that_attrs_keeps_is_of_one_process(folder: Path) -> None:
+    """Texts have other hashes in another process."""
+    source = """
+    import sys
+    import attr, attrs, persist
+
+    @attrs.frozen(cache_hash=True)
+    class Slotted:
+        a: str
+
+    @attr.s(frozen=True, cache_hash=True)
+    class Plain:
+        a = attr.ib()
+
+    for cls in (Slotted, Plain):
+        persist.register(cls)
+    found = [Slotted("x"), Plain("x")]
+    if sys.argv[1] == "save":
+        persist.snapshot({key: hash(key) for key in found}, "x")
+    else:
+        restored = persist.restore("x")
+        assert [restored[key] for key in found], restored
+        assert [hash(key) for key in restored] == [hash(key) for key in found] != list(restored.values())
+    """
+    (folder / "hashing.py").write_text(textwrap.dedent(source))
+    for what in ("save", "restore"):
+        done = subprocess.run([sys.executable, "hashing.py", what], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    fields = {"$persist": "object", "type": f"{__name__}.Hashed", "value": {"a": "b"}}
+    state = {**fields, "attributes": {"_attrs_cached_hash": 7}}
+    assert hash(persist.restore(crafted(state), into=Hashed)) == hash(Hashed("b")) != 7
+
+
+@attrs.frozen(hash=False)
+class Wide:
+    items: Any
+
+    def __hash__(self) -> int:
+        return 1
+
+
+def test_what_is_in_a_class_of_attrs_counts_where_it_is_compared() -> None:
+    persist.register(Wide)
+    persist.snapshot({Wide(collections.deque([n])) for n in range(64)}, "x", check=True)
+    wide = {Wide(collections.deque(range(20_000 + n))) for n in range(64)}
+    with pytest.raises(persist.PersistTypeError, match="comparing them takes too long"):
+        persist.snapshot(wide, "x")
+
+
+def test_plain_data_of_a_class_of_attrs() -> None:
+    persist.snapshot({"name": "a", "_hidden": [], "size": 3, "total": 5}, "x")
+    assert persist.restore("x", into=BigPart).total == 5
+    for state, says in [({"name": "a", "size": 0}, "ValueError"), ({"nme": "a"}, "no such field"), ({}, "missing")]:
+        persist.snapshot(state, "x")
+        with pytest.raises(persist.PersistTypeError, match=says):
+            persist.restore("x", into=BigPart)
+    fields = {"$persist": "object", "type": f"{__name__}.BigPart"}
+    assert persist.restore(crafted({**fields, "value": {"name": "a"}}), into=BigPart) == BigPart("a")
+    for value, says in [({}, "missing"), ({"name": "a", "x": 1}, "no such field"), ([], "it is a list")]:
+        with pytest.raises(persist.PersistTypeError, match=says):
+            persist.restore(crafted({**fields, "value": value}), into=BigPart)
+    with pytest.raises(persist.PersistTypeError, match="made of the other fields"):
+        persist.restore(crafted({**fields, "type": f"{__name__}.OldStyle", "value": {"a": 1}}), into=OldStyle)
+
+
+URLS = [
+    pydantic.HttpUrl("https://me:pa%40ss@example.com:8443/ä?q=1#f"),
+    pydantic.AnyUrl("foo:bar"),
+    pydantic.AnyHttpUrl("http://münchen.de"),
+    pydantic.FileUrl("file:///a/b"),
+    pydantic.FtpUrl("ftp://a/b"),
+    pydantic.WebsocketUrl("wss://a"),
+    pydantic.AnyWebsocketUrl("ws://a"),
+    pydantic.PostgresDsn("postgres://me:pass@a:1,b:2/db"),
+    pydantic.CockroachDsn("cockroachdb://a/db"),
+    pydantic.AmqpDsn("amqp://a"),
+    pydantic.RedisDsn("redis://"),
+    pydantic.MongoDsn("mongodb://a,b/db"),
+    pydantic.KafkaDsn("kafka://a"),
+    pydantic.NatsDsn("nats://a"),
+    pydantic.MySQLDsn("mysql://a"),
+    pydantic.MariaDBDsn("mariadb://a"),
+    pydantic.ClickHouseDsn("clickhouse+native://a"),
+    pydantic.SnowflakeDsn("snowflake://a:b@c"),
+    pydantic_core.Url("http://a.b/c"),
+    pydantic_core.MultiHostUrl("http://a,b/c"),
+]
+
+
+@pytest.mark.parametrize("url", URLS, ids=lambda url: type(url).__name__)
+def test_every_address_comes_back(url: Any) -> None:
+    persist.snapshot({"a": [url], url: {url}}, "x", check=True)
+    restored = persist.restore("x")
+    assert restored == {"a": [url], url: {url}}
+    assert (type(restored["a"][0]), str(restored["a"][0])) == (type(url), str(url))
+    persist.snapshot(url, "x", check=True)
+    assert persist.restore("x", into=type(url)) == url
+    assert persist.restore("x", plain=True) == str(url)
+
+
+class OwnUrl(pydantic.AnyUrl):
+    pass
+
+
+def test_an_address_that_its_text_does_not_give() -> None:
+    class Keeping(pydantic.BaseModel):
+        model_config = pydantic.ConfigDict(url_preserve_empty_path=True)
+        url: pydantic.HttpUrl
+
+    kept = Keeping(url="http://example.com")  # type: ignore[arg-type]
+    with pytest.raises(persist.PersistTypeError, match=r"its text gives another one, at state.url(\n|$)") as refused:
+        persist.snapshot(kept, "x")
+    assert refused.value.hint == "save its text: str(…)"
+    persist.snapshot({"url": str(kept.url)}, "x", check=True)
+    with pytest.raises(persist.PersistTypeError, match="OwnUrl can't be saved") as refused:
+        persist.snapshot([OwnUrl("a:b")], "x")
+    assert "persist.register(OwnUrl, save=…, restore=…)" in (refused.value.hint or "")
+    persist.register(OwnUrl, save=str, restore=OwnUrl)
+    persist.snapshot([OwnUrl("a:b")], "x", check=True)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"type": "HttpUrl", "value": "ftp://a"},
+        {"type": "HttpUrl", "value": "x" * 5000},
+        {"type": "HttpUrl", "value": 1},
+        {"type": "HttpUrl"},
+        {"type": "BaseModel", "value": "http://a"},
+        {"type": "create_model", "value": "http://a"},
+        {"type": ["HttpUrl"], "value": "http://a"},
+        {"value": "http://a"},
+    ],
+    ids=str,
+)
+def test_an_address_that_is_none(fields: dict[str, Any]) -> None:
+    with pytest.raises(persist.PersistIntegrityError, match="url"):
+        persist.restore(crafted([{"$persist": "url", **fields}]))
+
+
+def test_pydantic_is_never_imported_for_a_snapshot() -> None:
+    persist.snapshot([pydantic.HttpUrl("http://a.b/")], "x")
+    program = """
+import sys
+import persist
+try:
+    persist.restore("x")
+except persist.PersistConfigurationError as error:
+    assert "pydantic, which this program has not imported" in str(error), error
+    assert error.hint.startswith("import pydantic first"), error.hint
+assert persist.restore("x", plain=True) == ["http://a.b/"]
+assert "pydantic" not in sys.modules
+import pydantic
+assert persist.restore("x") == [pydantic.HttpUrl("http://a.b/")]
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import collections
 import datetime
 import decimal
+import fractions
+import json
 import math
 import os
+import pathlib
 import struct
 import uuid
-from typing import Any
+from typing import Any, NamedTuple
 
 import persist
 import pytest
@@ -20,6 +24,10 @@ texts = st.text(st.characters(codec=None))
 zones = st.one_of(
     st.none(), st.timedeltas(-datetime.timedelta(hours=23), datetime.timedelta(hours=23)).map(datetime.timezone)
 )
+kinds_of_paths = st.sampled_from([pathlib.Path, pathlib.PurePosixPath, pathlib.PureWindowsPath])
+paths = st.builds(lambda cls, parts: cls(*parts), kinds_of_paths, st.lists(texts, max_size=4)).filter(
+    lambda path: type(path)(str(path)).parts == path.parts
+)
 keys = st.one_of(
     st.none(),
     st.booleans(),
@@ -30,6 +38,9 @@ keys = st.one_of(
     st.binary(max_size=10),
     st.dates(),
     st.uuids(),
+    st.fractions(),
+    paths,
+    st.builds(complex, floats, floats).filter(lambda number: number == number),
 )
 scalars = st.one_of(
     keys,
@@ -40,13 +51,29 @@ scalars = st.one_of(
     st.times(),
     st.timedeltas(),
     st.decimals(),
+    st.builds(complex, floats, floats),
 )
+factories = st.sampled_from([None, *(int, list, dict, str, tuple, collections.Counter, collections.deque)])
+
+
+def dicts(inner: Any) -> Any:
+    """The kinds of dicts of the standard library."""
+    plain = st.dictionaries(keys, inner, max_size=6)
+    return st.one_of(
+        plain,
+        plain.map(collections.OrderedDict),
+        st.builds(collections.defaultdict, factories, plain),
+        st.dictionaries(keys, st.integers(), max_size=6).map(collections.Counter),
+    )
+
+
 values = st.recursive(
     scalars,
     lambda inner: st.one_of(
         st.lists(inner, max_size=6),
         st.lists(inner, max_size=6).map(tuple),
-        st.dictionaries(keys, inner, max_size=6),
+        st.builds(collections.deque, st.lists(inner, max_size=6), st.one_of(st.none(), st.integers(0, 9))),
+        dicts(inner),
         st.sets(keys, max_size=6),
         st.frozensets(keys, max_size=6),
     ),
@@ -60,6 +87,14 @@ def same(one: Any, other: Any) -> bool:
         return False
     if isinstance(one, float):
         return struct.pack(">d", one) == struct.pack(">d", other)
+    if isinstance(one, complex):
+        return struct.pack(">dd", one.real, one.imag) == struct.pack(">dd", other.real, other.imag)
+    if isinstance(one, pathlib.PurePath):
+        return str(one) == str(other) and one.parts == other.parts
+    if isinstance(one, collections.deque):
+        return one.maxlen == other.maxlen and same(list(one), list(other))
+    if isinstance(one, collections.defaultdict) and one.default_factory is not other.default_factory:
+        return False
     if isinstance(one, (list, tuple)):
         return len(one) == len(other) and all(map(same, one, other))
     if isinstance(one, dict):
@@ -147,7 +182,12 @@ class Word(str):
     pass
 
 
-@pytest.mark.parametrize("value", [object(), Word("x"), range(3), len, ..., 1j, memoryview(b"x"), type, uuid])
+@persist.register
+class Point(NamedTuple):
+    x: int
+
+
+@pytest.mark.parametrize("value", [object(), Word("x"), range(3), len, ..., memoryview(b"x"), type, uuid])
 def test_what_can_not_be_kept_is_refused(value: Any) -> None:
     store = persist.Store("memory://values")
     with pytest.raises(persist.PersistTypeError) as refused:
@@ -155,3 +195,100 @@ def test_what_can_not_be_kept_is_refused(value: Any) -> None:
     assert "at state['a'][1]" in str(refused.value)
     assert refused.value.hint
     assert not store.exists("refused")
+
+
+def test_what_zcat_shows_of_them() -> None:
+    """The forms that docs/python.md has."""
+    counts = collections.defaultdict(list, {"a": [1]})
+    state = [pathlib.PurePosixPath("a/b"), 1j, fractions.Fraction(1, 3), collections.deque([1], 2), counts]
+    store = persist.Store("memory://values")
+    store.snapshot([*state, collections.OrderedDict(a=1), collections.Counter("aa")], "x")
+    assert json.loads(store.load_bytes("x")) == [
+        {"$persist": "path", "type": "PurePosixPath", "value": "a/b"},
+        {"$persist": "complex", "value": [0.0, 1.0]},
+        {"$persist": "fraction", "value": [1, 3]},
+        {"$persist": "deque", "maxlen": 2, "value": [1]},
+        {"$persist": "defaultdict", "factory": "list", "value": {"a": [1]}},
+        {"$persist": "ordereddict", "value": {"a": 1}},
+        {"$persist": "counter", "value": {"a": 2}},
+    ]
+
+
+def test_each_may_be_the_whole_state_and_the_class_that_is_asked_for() -> None:
+    store = persist.Store("memory://values")
+    wholes: list[Any] = [
+        pathlib.Path("a"),
+        fractions.Fraction(-7, 3),
+        complex(-0.0, math.inf),
+        collections.deque([{"a": collections.deque()}], maxlen=3),
+        collections.OrderedDict([("b", 1), ("a", 2)]),
+        collections.defaultdict(set, {1: {2}}),
+        collections.Counter({"a": -1, (1, 2): 0}),
+    ]
+    for value in wholes:
+        store.snapshot(value, "x", check=True)
+        assert same(store.restore("x", into=type(value)), value)
+        assert same(store.restore("x"), value)
+        with pytest.raises(persist.PersistTypeError, match="not a UUID"):
+            store.restore("x", into=uuid.UUID)
+
+
+class Noted(collections.OrderedDict[str, int]):
+    pass
+
+
+def noted() -> Any:
+    counts = collections.Counter("ab")
+    counts.notes = 1  # type: ignore[attr-defined]
+    return counts
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (collections.defaultdict(lambda: 0), "its factory .*<lambda> is code of the program"),
+        (collections.defaultdict(Noted), "its factory Noted is code of the program"),
+        (collections.defaultdict(uuid.uuid4), "its factory uuid4 is code of the program"),
+        (noted(), "its attribute notes would be lost"),
+        (fractions.Fraction(1, 1 << 20_000), "its parts have more than 16384 bits"),
+        (Noted(), "type .*Noted can't be saved"),
+    ],
+)
+def test_what_of_them_can_not_be_kept_is_refused(value: Any, says: str) -> None:
+    store = persist.Store("memory://values")
+    with pytest.raises(persist.PersistTypeError, match=says) as refused:
+        store.snapshot({"a": [collections.deque([{"b": value}])]}, "refused")
+    assert str(refused.value).endswith("at state['a'][0][0]['b']")
+    assert refused.value.hint
+
+
+def test_where_in_them_a_value_is_that_can_not_be_kept() -> None:
+    store = persist.Store("memory://values")
+    for value, place in [
+        (collections.OrderedDict(a=[object()]), "state['a'][0]"),
+        (collections.defaultdict(list, {1: [object()]}), "state[1][0]"),
+        (collections.deque([0, object()]), "state[1]"),
+    ]:
+        with pytest.raises(persist.PersistTypeError) as refused:
+            store.snapshot(value, "refused")
+        assert refused.value.message.endswith(f"can't be saved, at {place}")
+
+
+def test_a_path_of_another_system() -> None:
+    is_windows = os.name == "nt"
+    foreign = "PosixPath" if is_windows else "WindowsPath"
+    pure = pathlib.PurePosixPath if is_windows else pathlib.PureWindowsPath
+    place, key = persist._persist.locate("x", {})
+    text = json.dumps([{"$persist": "path", "type": foreign, "value": "a"}])
+    place.save_bytes(key, text.encode(), {"content_type": "application/json", "extra": '{"value_encoding": 1}'})
+    with pytest.raises(persist.PersistTypeError, match=f"{foreign}, which this system does not have") as refused:
+        persist.restore("x")
+    assert refused.value.hint == f"restore with plain=True to get it as a Pure{foreign}"
+    assert same(persist.restore("x", plain=True), [pure("a")])
+
+
+def test_plain_data_of_keys_that_were_instances() -> None:
+    store = persist.Store("memory://values")
+    for made in (collections.OrderedDict, collections.Counter, lambda entries: collections.defaultdict(int, entries)):
+        store.snapshot(made({Point(1): 2}), "x")
+        assert store.restore("x", plain=True) == [[[1], 2]]

@@ -4,6 +4,7 @@ of the same hash.
 
 from __future__ import annotations
 
+import collections
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -106,11 +107,12 @@ _ATOMS = frozenset((int, float, str, bytes, bool, type(None)))
 
 def _within(item: Any) -> list[Any]:
     """The values in a value, as far as comparing it compares them."""
-    if isinstance(item, (tuple, list, set, frozenset)):
+    if isinstance(item, (tuple, list, set, frozenset, collections.deque)):
         return list(item)
     if isinstance(item, dict):
         return [*item, *item.values()]
-    names = getattr(type(item), "__dataclass_fields__", ())
+    fields = getattr(type(item), "__attrs_attrs__", ())
+    names = [*getattr(type(item), "__dataclass_fields__", ()), *(field.name for field in fields)]
     return [*getattr(item, "__dict__", {}).values(), *(getattr(item, name, None) for name in names)]
 
 
@@ -129,7 +131,17 @@ def _leaves(items: Iterable[Any]) -> Iterable[Any]:
 
 
 def _has_long(items: Iterable[Any]) -> bool:
-    return any(type(item) is int and item.bit_length() > MAX_COMPARED_BITS for item in _leaves(items))
+    """Whether one of these is a long integer, or a fraction of such."""
+    return any(
+        part.bit_length() > MAX_COMPARED_BITS
+        for item in _leaves(items)
+        if type(item) in (int, _fraction())
+        for part in (item.numerator, item.denominator)
+    )
+
+
+def _fraction() -> Any:
+    return getattr(sys.modules.get("fractions"), "Fraction", int)
 
 
 def _has_decimal(items: Iterable[Any]) -> bool:

@@ -1,5 +1,5 @@
-"""Classes whose instances are saved by what they hold: dataclasses, pydantic
-models, named tuples, enums, and those with methods for it.
+"""Classes whose instances are saved by what they hold: dataclasses, classes of attrs,
+pydantic models, named tuples, enums, and those with methods for it.
 
 An instance comes back without its class's ``__init__``, ``__post_init__`` or
 validators: these ran when it was made, and what they made of their arguments is
@@ -21,6 +21,12 @@ from persist.errors import PersistError, PersistTypeError, raise_foreign
 BUILT_IN = (dict, list, tuple, set, frozenset, str, bytes, bytearray, int, float)
 
 _PLAIN = (str, int, float, bool, type(None))
+
+OF_FIELDS = ("pydantic", "attrs", "dataclass")
+"""Kinds of classes whose instances are their fields and other attributes."""
+
+_CACHED_HASH = "_attrs_cached_hash"
+"""Where attrs keeps the hash of an instance: another process has another one."""
 
 _BESIDE_FIELDS = ("__pydantic_extra__", "__pydantic_fields_set__", "__pydantic_private__")
 """What pydantic keeps of a model beside its fields."""
@@ -44,6 +50,8 @@ def kind_of(cls: type) -> str | None:
         return "enum"
     if issubclass(cls, tuple) and hasattr(cls, "_fields"):
         return "namedtuple"
+    if is_attrs(cls) and is_all_attributes(cls):
+        return "attrs"
     if hasattr(cls, "__dataclass_fields__") and is_all_attributes(cls):
         return "dataclass"
     return None
@@ -56,16 +64,21 @@ def is_pydantic(cls: type) -> bool:
     return isinstance(model, type) and issubclass(cls, model)
 
 
+def is_attrs(cls: type) -> bool:
+    """Whether a class is one of attrs."""
+    return "attr" in sys.modules and isinstance(getattr(cls, "__attrs_attrs__", None), tuple)
+
+
 def is_all_attributes(cls: type) -> bool:
     """Whether everything in an instance is an attribute: no class in C keeps more
     in it, as exceptions and dicts do.
     """
-    return all(
-        base is object
-        or base.__module__ == "typing"
-        or (base.__flags__ & _HEAP_TYPE and not base.__flags__ & _IMMUTABLE_TYPE)
-        for base in cls.__mro__
-    )
+    return all(base is object or base.__module__ == "typing" or takes_methods(base) for base in cls.__mro__)
+
+
+def takes_methods(cls: type) -> bool:
+    """Whether methods can be given to a class: it is no class in C."""
+    return bool(cls.__flags__ & _HEAP_TYPE) and not cls.__flags__ & _IMMUTABLE_TYPE
 
 
 # ---- The classes that a class names -----------------------------------------
@@ -86,6 +99,8 @@ def _types_in(cls: type) -> list[Any]:
     fields = getattr(cls, "model_fields", None) if is_pydantic(cls) else None
     if isinstance(fields, dict):
         found.extend(field.annotation for field in fields.values())
+    if is_attrs(cls):
+        found.extend(attribute.type for attribute in vars(cls).get("__attrs_attrs__", ()))
     try:
         found.extend(typing.get_type_hints(cls).values())
     except Exception:  # Names that are there for type checkers alone, or in a function.
@@ -191,12 +206,16 @@ def _attributes(value: Any, cls: type) -> dict[str, Any]:
             attributes[name] = slot.__get__(value, cls)
         except AttributeError:
             continue
+    if is_attrs(cls) and _CACHED_HASH in attributes:
+        attributes[_CACHED_HASH] = None
     return attributes
 
 
 def _field_names(cls: Any) -> list[str]:
     if is_pydantic(cls):
         return list(cls.model_fields)
+    if is_attrs(cls):
+        return [attribute.name for attribute in cls.__attrs_attrs__]
     import dataclasses
 
     return [field.name for field in dataclasses.fields(cls)]
@@ -320,7 +339,7 @@ def as_data(fields: dict[str, Any]) -> Any:
 def made(cls: Any, fields: dict[str, Any]) -> Any:
     """An instance of a class that the caller named, of what was written of one."""
     kind, value = kind_of(cls), fields["value"]
-    if kind in ("pydantic", "dataclass"):
+    if kind in OF_FIELDS:
         if not isinstance(value, dict):
             raise misfit(cls, f"it is a {type(value).__name__}")
         return _model(cls, kind, fields)
@@ -331,6 +350,8 @@ def made(cls: Any, fields: dict[str, Any]) -> Any:
             member = fields.get("member")
             return cls[member] if isinstance(member, str) and member in cls.__members__ else cls(value)
         if kind == "namedtuple":
+            if not isinstance(value, (list, tuple)):
+                raise misfit(cls, f"it is a {type(value).__name__}")
             return cls._make(value)
     except PersistError:
         raise
@@ -357,6 +378,8 @@ def _model(cls: Any, kind: str, fields: dict[str, Any]) -> Any:
     wrong = next((name for name in more if not _may_be_set(cls, name)), None)
     if wrong is not None:
         raise misfit(cls, f"its attribute {wrong!r} is not valid: it would hide what belongs to the class")
+    if kind == "attrs" and _CACHED_HASH in more:
+        more[_CACHED_HASH] = None
     attributes = {**value, **more}
     for name in names:
         if name not in attributes:
@@ -396,6 +419,9 @@ def _set_default(cls: Any, kind: str, name: str, attributes: dict[str, Any]) -> 
             raise misfit(cls, f"{name!r} is missing")
         attributes[name] = _default(cls, field)
         return
+    if kind == "attrs":
+        attributes[name] = _attrs_default(cls, name)
+        return
     pydantic_field = getattr(cls, "__pydantic_fields__", {}).get(name)
     if pydantic_field is not None and not pydantic_field.is_required():
         attributes[name] = _default(cls, pydantic_field)
@@ -412,6 +438,22 @@ def _set_default(cls: Any, kind: str, name: str, attributes: dict[str, Any]) -> 
             raise_unfit(cls, error)
     else:
         raise misfit(cls, f"{name!r} is missing")
+
+
+def _attrs_default(cls: Any, name: str) -> Any:
+    import attr
+
+    default: Any = attr.fields_dict(cls)[name].default
+    if not hasattr(default, "takes_self"):
+        if default is attr.NOTHING:
+            raise misfit(cls, f"{name!r} is missing")
+        return default
+    if default.takes_self:
+        raise misfit(cls, f"{name!r} is missing, and its default is made of the other fields")
+    try:
+        return default.factory()
+    except Exception as error:
+        raise_unfit(cls, error)
 
 
 def _default(cls: type, field: Any) -> Any:
@@ -472,11 +514,15 @@ def from_data(cls: Any, value: Any) -> Any:
     validators run, since nothing says that they did.
     """
     kind = kind_of(cls)
-    if kind not in ("pydantic", "dataclass"):
+    if kind == "namedtuple":
+        return _named_tuple(cls, value)
+    if kind not in OF_FIELDS:
         return made(cls, {"value": value})
     if not isinstance(value, dict) and not _is_root_model(cls):
         raise misfit(cls, f"it is a {type(value).__name__}")
     try:
+        if kind == "attrs":
+            return _attrs_constructed(cls, value)
         return _validated(cls, value) if kind == "pydantic" else _constructed(cls, value)
     except PersistError:
         raise
@@ -515,6 +561,39 @@ def _constructed(cls: Any, value: dict[str, Any]) -> Any:
     return new
 
 
+def _argument(attribute: Any) -> str:
+    alias: str | None = getattr(attribute, "alias", None)
+    return alias or attribute.name.lstrip("_")  # attrs before 22.2
+
+
+def _attrs_constructed(cls: Any, value: dict[str, Any]) -> Any:
+    fields = {attribute.name: attribute for attribute in cls.__attrs_attrs__}
+    unknown = next((name for name in value if name not in fields), None)
+    if unknown is not None:
+        raise misfit(cls, f"it has {unknown!r}, and the class has no such field")
+    new = cls(**{_argument(fields[name]): item for name, item in value.items() if fields[name].init})
+    _set_attributes(new, cls, {name: item for name, item in value.items() if not fields[name].init})
+    return new
+
+
+def _named_tuple(cls: Any, value: Any) -> Any:
+    """A named tuple of its values, or of a dict with its fields."""
+    if isinstance(value, dict):
+        unknown = next((name for name in value if name not in cls._fields), None)
+        if unknown is not None:
+            raise misfit(cls, f"it has {unknown!r}, and the class has no such field")
+    elif not isinstance(value, (list, tuple)):
+        raise misfit(cls, f"it is a {type(value).__name__}")
+    try:
+        return cls(**value) if isinstance(value, dict) else cls(*value)
+    except Exception as error:
+        raise_unfit(cls, error)
+
+
+_UNCHANGING = ("fractions", "pathlib", "pydantic", "uuid")
+"""Where classes are from whose instances are never changed, but could be."""
+
+
 def put_into(new: Any, into: Any) -> Any:
     """Gives an instance everything that another of its class holds, and nothing
     of what it held before.
@@ -528,6 +607,7 @@ def put_into(new: Any, into: Any) -> Any:
     elif (
         not _is_frozen(cls)
         and kind_of(cls) not in ("enum", "namedtuple")
+        and not (kind_of(cls) is None and cls.__module__.partition(".")[0] in _UNCHANGING)
         and not isinstance(into, BUILT_IN)
         and is_all_attributes(cls)
     ):
@@ -564,6 +644,8 @@ def _is_frozen(cls: Any) -> bool:
     """Whether instances of a class are not to be changed: they may be keys."""
     if is_pydantic(cls):
         return bool(cls.model_config.get("frozen"))
+    if is_attrs(cls):
+        return getattr(cls.__setattr__, "__name__", "") == "_frozen_setattrs"
     return bool(getattr(getattr(cls, "__dataclass_params__", None), "frozen", False))
 
 

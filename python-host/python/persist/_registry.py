@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar, overload
 
 from persist._adapter import Adapter, PartAdapter
-from persist._models import BUILT_IN, kind_of, name_of
+from persist._models import BUILT_IN, kind_of, name_of, takes_methods
 from persist.errors import PersistConfigurationError, PersistTypeError
 
 T = TypeVar("T")
@@ -87,7 +87,8 @@ def register(
         raise PersistTypeError(
             f"Persist does not know how to save a {name_of(cls)}",
             "invalid-argument",
-            hint="pass save and restore, or give the class __persist_state__() and __persist_restore__(state)",
+            hint="pass save and restore"
+            + (", or give the class __persist_state__() and __persist_restore__(state)" if takes_methods(cls) else ""),
         )
     entry = Registered(cls, name or name_of(cls), save, restore)
     known = _names.get(entry.name)

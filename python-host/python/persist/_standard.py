@@ -1,22 +1,57 @@
 """Values of the standard library that JSON does not have: what is written for
 them, and the way back. Those of the built-in classes are written by ``_persist``.
+
+A value of a library is written in a module of its own, and :func:`saved` and
+:func:`made` know which.
 """
 
 from __future__ import annotations
 
+import collections
 import sys
 from collections.abc import Callable
 from typing import Any
 
+from persist import _arrays, _frames, _urls
 from persist._hashes import Hashes
 from persist._models import name_of
 from persist.errors import PersistError, PersistTypeError, not_a_value
 
+FACTORIES: dict[str, Any] = {
+    factory.__name__: factory
+    for factory in (
+        *(bool, bytearray, bytes, complex, dict, float, frozenset, int, list, set, str, tuple),
+        *(collections.Counter, collections.OrderedDict, collections.deque),
+    )
+}
+"""What may make the values that a defaultdict lacks, by name."""
+
+MAX_FRACTION_BITS = 16384
+"""How long the parts of a fraction may be: to reduce it takes time with the square of
+their length.
+"""
+
+MARK = "$persist"
+"""The name that begins what is not plain JSON."""
+
+_PATHS = ("PurePosixPath", "PureWindowsPath", "PosixPath", "WindowsPath")
+
+_LIBRARIES: dict[str, Callable[[Any, type], tuple[str, dict[str, Any]] | None]] = {
+    "numpy": _arrays.saved,
+    "pandas": _frames.saved,
+    "pydantic": _urls.saved,
+    "pydantic_core": _urls.saved,
+}
+
 
 def saved(value: Any, cls: type) -> tuple[str, dict[str, Any]] | None:
-    """The kind of a value and its fields; none for what is not of the standard
-    library. A class that was never imported has no instance.
+    """The kind of a value and its fields; none for what is neither of the standard
+    library nor of one that is known here. A class that was never imported has no
+    instance.
     """
+    of_library = _LIBRARIES.get(cls.__module__.partition(".")[0])
+    if of_library is not None:
+        return of_library(value, cls)
     datetime = sys.modules.get("datetime")
     if datetime is not None:
         if cls is datetime.datetime:
@@ -33,7 +68,70 @@ def saved(value: Any, cls: type) -> tuple[str, dict[str, Any]] | None:
     uuid = sys.modules.get("uuid")
     if uuid is not None and cls is uuid.UUID:
         return "uuid", {"value": str(value)}
+    if cls is complex:
+        return "complex", {"value": [value.real, value.imag]}
+    fractions = sys.modules.get("fractions")
+    if fractions is not None and cls is fractions.Fraction:
+        return "fraction", {"value": _parts(value)}
+    pathlib = sys.modules.get("pathlib")
+    if pathlib is not None and cls.__name__ in _PATHS and cls is getattr(pathlib, cls.__name__):
+        return "path", {"type": cls.__name__, "value": _text(value, cls)}
+    return _collection(value, cls)
+
+
+def _collection(value: Any, cls: type) -> tuple[str, dict[str, Any]] | None:
+    if cls is collections.deque:
+        fields = {} if value.maxlen is None else {"maxlen": value.maxlen}
+        return "deque", {**fields, "value": list(value)}
+    if cls is collections.defaultdict:
+        factory = value.default_factory
+        if factory is not None and FACTORIES.get(getattr(factory, "__name__", "")) is not factory:
+            raise PersistTypeError(
+                f"a defaultdict can't be saved: its factory {_named(factory)} is code of the program",
+                "invalid-argument",
+                hint="save dict(…) of it; or use one of these factories: None, " + ", ".join(FACTORIES),
+            )
+        return "defaultdict", {"factory": None if factory is None else factory.__name__, "value": dict(value)}
+    if cls in (collections.OrderedDict, collections.Counter):
+        if vars(value):
+            raise PersistTypeError(
+                f"a {cls.__name__} can't be saved: its attribute {next(iter(vars(value)))} would be lost",
+                "invalid-argument",
+                hint="delete the attribute, or keep it beside the value",
+            )
+        return cls.__name__.lower(), {"value": dict(value)}
     return None
+
+
+def _named(factory: Any) -> str:
+    name = getattr(factory, "__qualname__", None)
+    return name if isinstance(name, str) else name_of(type(factory))
+
+
+def _parts(value: Any) -> list[int]:
+    parts = [value.numerator, value.denominator]
+    if any(part.bit_length() > MAX_FRACTION_BITS for part in parts):
+        raise PersistTypeError(
+            f"a Fraction can't be saved: its parts have more than {MAX_FRACTION_BITS} bits",
+            "invalid-argument",
+            hint="save its parts: (value.numerator, value.denominator)",
+        )
+    return parts
+
+
+def _text(path: Any, cls: type) -> str:
+    """The text of a path. Before Python 3.12, that of some paths of Windows means
+    another: ``./c:x`` becomes ``c:x``.
+    """
+    text = str(path)
+    again: Any = cls(text)
+    if again.parts != path.parts:
+        raise PersistTypeError(
+            f"a {cls.__name__} can't be saved: its text {text!r} means another path",
+            "invalid-argument",
+            hint="save its parts: path.parts",
+        )
+    return text
 
 
 def _zone(value: Any) -> dict[str, Any]:
@@ -154,6 +252,83 @@ def _uuid(fields: dict[str, Any]) -> Any:
     return uuid.UUID(fields["value"])
 
 
+def _complex(fields: dict[str, Any]) -> complex:
+    real, imaginary = fields["value"]
+    if type(real) is not float or type(imaginary) is not float:
+        raise ValueError("its parts are no floats")
+    return complex(real, imaginary)
+
+
+def _fraction(fields: dict[str, Any]) -> Any:
+    import fractions
+
+    numerator, denominator = fields["value"]
+    if any(type(part) is not int or part.bit_length() > MAX_FRACTION_BITS for part in (numerator, denominator)):
+        raise ValueError("its parts are not valid")
+    return fractions.Fraction(numerator, denominator)
+
+
+def _path(fields: dict[str, Any]) -> Any:
+    import os
+    import pathlib
+
+    name, text = fields["type"], fields["value"]
+    if name not in _PATHS or type(text) is not str:
+        raise ValueError("its type or text is not valid")
+    if name == ("PosixPath" if os.name == "nt" else "WindowsPath"):
+        raise PersistTypeError(
+            f"the state holds a {name}, which this system does not have",
+            "invalid-argument",
+            hint=f"restore with plain=True to get it as a Pure{name}",
+        )
+    return getattr(pathlib, name)(text)
+
+
+def _deque(fields: dict[str, Any]) -> Any:
+    items, length = fields["value"], fields.get("maxlen")
+    if type(items) is not list or (length is not None and (type(length) is not int or len(items) > length)):
+        raise ValueError("it has more values than it may, or none")
+    return collections.deque(items, length)
+
+
+def _mapping(cls: type) -> Callable[[dict[str, Any]], Any]:
+    return lambda fields: _filled(cls(), fields)
+
+
+def _defaultdict(fields: dict[str, Any]) -> Any:
+    name = fields["factory"]
+    if name is not None and (type(name) is not str or name not in FACTORIES):
+        raise ValueError("its factory is not known")
+    return _filled(collections.defaultdict(None if name is None else FACTORIES[name]), fields)
+
+
+def _filled(new: Any, fields: dict[str, Any]) -> Any:
+    entries = fields["value"]
+    if type(entries) is not dict:
+        raise ValueError("its value is no dict")
+    # A Counter's own update would count.
+    for key, item in entries.items():
+        new[key] = item
+    return new
+
+
+def plain(kind: str, fields: dict[str, Any]) -> Any:
+    """What was written of a value as plain data, where the value itself may not be had:
+    its library or system may be another one, or what instances became is no key any
+    more. None where there is the value itself.
+    """
+    value = fields.get("value")
+    if kind in ("ndarray", "dataframe", "series", "index"):
+        return {name: item for name, item in fields.items() if name != MARK}
+    if kind in ("numpy", "url"):
+        return value
+    if kind == "path" and fields.get("type") in ("PosixPath", "WindowsPath"):
+        return made(kind, {**fields, "type": f"Pure{fields['type']}"}, Hashes())
+    if kind in ("ordereddict", "counter", "defaultdict") and type(value) is list:
+        return value
+    return None
+
+
 _KINDS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "str": lambda fields: _decoded(fields).decode("utf-8", "surrogatepass"),
     "bytes": _decoded,
@@ -166,4 +341,17 @@ _KINDS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "timedelta": _timedelta,
     "decimal": _decimal,
     "uuid": _uuid,
+    "complex": _complex,
+    "fraction": _fraction,
+    "path": _path,
+    "deque": _deque,
+    "defaultdict": _defaultdict,
+    "ordereddict": _mapping(collections.OrderedDict),
+    "counter": _mapping(collections.Counter),
+    "ndarray": _arrays.array,
+    "numpy": _arrays.scalar,
+    "dataframe": _frames.frame,
+    "series": _frames.series,
+    "index": _frames.index_of,
+    "url": _urls.made,
 }

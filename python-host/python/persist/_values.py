@@ -8,6 +8,7 @@ names. Nothing else comes back as an instance.
 
 from __future__ import annotations
 
+import itertools
 import sys
 import types
 from collections.abc import Iterable, Mapping
@@ -56,7 +57,7 @@ class Reducer:
         if entry is None:
             self._check_comes_back(value, cls, kind)
         name = name_of(cls) if entry is None else entry.name
-        return "object", {"type": name, **_models.saved(value, cls, kind)}, kind in ("pydantic", "dataclass")
+        return "object", {"type": name, **_models.saved(value, cls, kind)}, kind in _models.OF_FIELDS
 
     def _reached(self) -> list[dict[str, type]]:
         """The classes that the caller names when it is restored: by what an agent's
@@ -113,6 +114,10 @@ def _saved_by(entry: _registry.Registered, value: Any) -> Any:
         raise_foreign(error, f"a {entry.name} can't be saved", "check the function that was registered as save")
 
 
+_ENDLESS = (itertools.count, itertools.cycle, itertools.repeat)
+"""Iterators of which no list can be made."""
+
+
 def _refused(value: Any, cls: type) -> PersistTypeError:
     name, short = name_of(cls), cls.__name__
     base = next((base.__name__ for base in BUILT_IN if issubclass(cls, base)), None)
@@ -120,18 +125,22 @@ def _refused(value: Any, cls: type) -> PersistTypeError:
         hint = "save its name, or an instance"
     elif cls is memoryview:
         hint = "save its bytes: bytes(…)"
-    elif cls.__module__ == "builtins" or hasattr(value, "__next__"):
-        is_iterable = hasattr(value, "__iter__")
+    elif cls in _ENDLESS:
+        hint = "save what it was made of, or leave it out"
+    elif cls is types.MappingProxyType:
+        hint = "save a dict of it: dict(…)"
+    elif cls.__module__ == "builtins" or hasattr(cls, "__next__"):
+        is_iterable = hasattr(cls, "__iter__")
         hint = "save a list of what it gives: list(…)" if is_iterable else "save the data in it, or leave it out"
-    elif cls.__module__.partition(".")[0] == "numpy":
-        hint = "save plain values: value.item() of a number, value.tolist() of an array"
     elif base is not None:
         hint = f"save a plain {base}, or register the class with persist.register({short}, save=…, restore=…)"
-    else:
+    elif _models.takes_methods(cls):
         hint = (
             f"save the data in it, register its class with persist.register({short}, save=…, restore=…), "
             "or give the class __persist_state__() and the class method __persist_restore__(state)"
         )
+    else:
+        hint = f"save the data in it, or register its class with persist.register({short}, save=…, restore=…)"
     return PersistTypeError(f"a value of type {name} can't be saved", "invalid-argument", hint=hint)
 
 
@@ -166,6 +175,10 @@ class Rebuilder:
             return self._object(fields)
         if kind == "part":
             return self._part(fields)
+        if self._plain:
+            data = _standard.plain(kind, fields)
+            if data is not None:
+                return data
         if kind not in ("set", "frozenset", "dict") or not (self._plain or self._unknown):
             return _standard.made(kind, fields, self._hashes)
         try:
