@@ -32,7 +32,7 @@ fn s3_options(text: &str) -> std::collections::BTreeSet<&str> {
 
 #[test]
 fn every_option_for_buckets_is_documented_and_there() {
-    let (document, help) = (document("docs/s3.md"), ok_in(workspace(), &["snapshot", "--help"]));
+    let (document, help) = (document("docs/s3.md"), ok_in(workspace(), &["snapshot", "--help-all"]));
     assert_eq!(s3_options(&document), s3_options(&help));
     assert!(s3_options(&help).len() > 15);
 }

@@ -14,7 +14,7 @@ use unit_prefix::NumberPrefix;
 /// How a command prints.
 #[derive(Args)]
 pub struct OutputOptions {
-    /// Print JSON: results on stdout, one object a line; errors on stderr.
+    /// Print results and errors as JSON, an object a line.
     #[arg(long, global = true)]
     json: bool,
     /// Print nothing but what was asked for, and errors.

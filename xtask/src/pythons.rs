@@ -15,7 +15,7 @@ use crate::workspace;
 const MINORS: std::ops::RangeInclusive<u32> = 10..=14;
 
 /// What the tests import, of all that is in the requirements.
-const NEEDED: [&str; 6] = ["boto3", "fsspec", "hypothesis", "moto", "pydantic", "pytest"];
+const NEEDED: [&str; 11] = ["attrs", "boto3", "fsspec", "hypothesis", "moto", "numpy", "pandas", "pyarrow", "pydantic", "pytest", "tqdm"];
 
 /// Tests of what is the same everywhere: types, and frameworks and readers in
 /// environments of their own.
