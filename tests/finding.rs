@@ -14,7 +14,7 @@ use persist_host::{StorageAdapter, WriteOptions};
 use support::moto::Moto;
 use support::proxy::Proxy;
 use support::server::{ACCESS_KEY, BUCKET, SECRET_KEY, Server};
-use support::{Done, files, json, persist};
+use support::{Done, files, in_soak, json, persist};
 use tempfile::TempDir;
 
 /// A place, and the command that gets there.
@@ -388,4 +388,31 @@ fn who_saves_at_the_same_time_gets_an_index_each() {
         assert!(place.ok("save state.json @/ --session s").contains("/10.json.zst: "));
         assert!(place.ok("list @ --index 9").contains("/9.gz "));
     }
+}
+
+#[test]
+fn listing_many_objects_again_costs_the_listing() {
+    let count = in_soak(2_000, 10_000);
+    let (server, place) = (Server::start(), Place::local());
+    let proxy = Proxy::start(server.address);
+    let place = Place { endpoint: Some(proxy.endpoint()), at: format!("s3://{BUCKET}/agents"), ..place };
+    saved(&place, &["0.gz"]);
+    for number in 1..count {
+        fs::copy(server.file("agents/0.gz"), server.file(&format!("agents/{number}.gz"))).expect("it is copied");
+    }
+    counted(&proxy);
+    let mut listed = Vec::new();
+    for how in ["cold", "with an index"] {
+        let mut command = place.command();
+        command.env("XDG_CACHE_HOME", place.folder.path().join("cache"));
+        let done: Done = command.args(["list", &place.at]).output().expect("it starts").into();
+        assert_eq!((done.code, done.stdout.lines().count()), (0, count + 1));
+        let requests = counted(&proxy);
+        println!("{count} objects are listed {how} in {requests:?}");
+        listed.push((done.stdout, requests));
+    }
+    let pages = count.div_ceil(1000);
+    assert_eq!((listed[0].1["ListObjects"], listed[0].1["GetObject"]), (pages, count));
+    assert_eq!((listed[1].1["ListObjects"], listed[1].1.len()), (pages, 1));
+    assert!(listed[0].0 == listed[1].0 && listed[0].0.contains("agents/1999.gz"));
 }

@@ -278,26 +278,26 @@ impl Place {
         py.detach(|| self.storage.remove_empty_folders(folder, &keys));
     }
 
-    /// Copies a snapshot, and verifies it on the way. Gives its metadata as JSON, and
-    /// whether it was not there before.
-    #[pyo3(signature = (key, target, target_key, arguments, progress=None, token=None))]
+    /// Copies a snapshot to a key of a place, and verifies it on the way. Gives its
+    /// metadata as JSON, and whether it was not there before.
+    #[pyo3(signature = (key, target, arguments, progress=None, token=None))]
     fn copy(
         &self,
         py: Python<'_>,
         key: &str,
-        target: &Bound<'_, Self>,
-        target_key: &str,
+        target: (Bound<'_, Self>, String),
         arguments: &Bound<'_, PyDict>,
         progress: Option<Py<PyAny>>,
         token: Option<&Bound<'_, CancelToken>>,
     ) -> PyResult<(String, bool)> {
         let mut operation = Operation::new(token, progress);
-        let (token, target) = (operation.token.clone(), target.get());
+        let (token, (target, target_key)) = (operation.token.clone(), target);
+        let target = target.get();
         let options = CopyOptions::from(options::snapshot_options(arguments)?.precondition);
         let copied = operation.run_telling(py, |operation| {
             let (source, target) = (self.engine(&token)?, target.engine(&token)?);
             let mut told = Ok(());
-            let copied = source.copy(key, &target, target_key, options, |done| {
+            let copied = source.copy(key, &target, &target_key, options, |done| {
                 if told.is_ok() {
                     told = operation.tell(done, None);
                     if told.is_err() {

@@ -533,7 +533,7 @@ def copy(
 ) -> SnapshotMetadata:
     """Copies a snapshot, and verifies it on the way."""
     with shown(progress, "copying") as told:
-        text, _ = place.copy(key, target, target_key, options, told, token)
+        text, _ = place.copy(key, (target, target_key), options, told, token)
     return SnapshotMetadata._from_json(text, target.location(target_key))
 
 

@@ -86,8 +86,7 @@ class Place:
     def copy(
         self,
         key: str,
-        target: Place,
-        target_key: str,
+        target: tuple[Place, str],
         arguments: dict[str, Any],
         progress: _Progress | None = None,
         token: CancelToken | None = None,

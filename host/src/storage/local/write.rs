@@ -204,7 +204,7 @@ fn create_temporary(storage: &LocalFileStorage, folder: &Dir, path: &str, mode: 
 /// at a time.
 const HOLE: usize = 64 << 10;
 
-const ZEROS: [u8; HOLE] = [0; HOLE];
+static ZEROS: [u8; HOLE] = [0; HOLE];
 
 pub(super) struct LocalWriter {
     storage: LocalFileStorage,
