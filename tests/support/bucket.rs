@@ -62,10 +62,18 @@ impl S3 for Bucket {
         self.0.delete_object(request).await
     }
 
-    /// There, keys are said to be encoded and are not.
+    /// There, keys are said to be encoded and are not, and etags are missing.
     async fn list_objects_v2(&self, request: S3Request<ListObjectsV2Input>) -> S3Result<S3Response<ListObjectsV2Output>> {
+        let (bucket, like) = (request.input.bucket.clone(), request_like(&request, ()));
         let mut listed = self.0.list_objects_v2(request).await?;
         listed.output.encoding_type = None;
+        for object in listed.output.contents.iter_mut().flatten() {
+            if let Some(key) = &object.key
+                && let Ok(head) = self.head(&like, &bucket, key).await
+            {
+                object.e_tag = head.e_tag;
+            }
+        }
         Ok(listed)
     }
 }
