@@ -296,7 +296,7 @@ fn many_files_are_worked_on_at_once() {
     fs::create_dir_all(place.folder.path().join("agents/x")).expect("a folder");
     fs::write(place.folder.path().join("agents/x/notes.txt"), "no snapshot").expect("a file");
     let done = place.run("delete @ -r --yes");
-    assert!(done.code == 0 && done.stderr == "1 other files are no snapshots, and stay\n0 deleted\n", "{done:?}");
+    assert!(done.code == 0 && done.stderr == "1 other file is no snapshot, and stays\n0 deleted\n", "{done:?}");
     assert_eq!(place.run("delete @ -r --force --yes --session x").code, 2);
     assert_eq!(place.run("delete @ -r --force").code, 2);
     place.ok("delete @ -r --force --yes --durability none");
@@ -415,4 +415,109 @@ fn listing_many_objects_again_costs_the_listing() {
     assert_eq!((listed[0].1["ListObjects"], listed[0].1["GetObject"]), (pages, count));
     assert_eq!((listed[1].1["ListObjects"], listed[1].1.len()), (pages, 1));
     assert!(listed[0].0 == listed[1].0 && listed[0].0.contains("agents/1999.gz"));
+}
+
+/// Runs the command with something on its stdin.
+fn with_stdin(place: &Place, typed: &str, stdin: &str) -> Done {
+    let mut command = place.command();
+    command.args(typed.split(' ').map(|word| word.replace('@', &place.at)));
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    child.stdin.take().unwrap().write_all(stdin.as_bytes()).expect("it reads");
+    child.wait_with_output().expect("it ends").into()
+}
+
+fn what_is_there_is_no_pattern(place: &Place) {
+    saved(place, &["a[1].zst", "a1.zst"]);
+    place.ok("delete @/a[1].zst --yes");
+    assert_eq!(place.keys("list @"), ["a1.zst"]);
+    saved(place, &["a[1].zst"]);
+    assert_eq!(place.ok("restore @/a[1].zst").len(), 100);
+    // What a list names is never one.
+    let listed = place.ok("list -0 @/a[1].zst");
+    place.ok("delete @/a[1].zst --yes");
+    let done = with_stdin(place, "delete -r -0 --yes -", &listed);
+    assert_eq!((done.code, place.keys("list @")), (3, vec!["a1.zst".to_owned()]), "{done:?}");
+    // A condition is about one.
+    for pattern in ["@/a*.zst", "@ -r"] {
+        assert_eq!(place.run(&format!("delete {pattern} --if-match x --yes")).code, 2);
+    }
+    assert_eq!(place.run("delete @/b*.zst --yes").code, 3);
+    assert_eq!(place.run("verify @/b*.zst").code, 3);
+    assert_eq!(place.run("verify @ -r --session none").code, 0);
+}
+
+#[test]
+fn a_file_that_is_there_is_no_pattern() {
+    what_is_there_is_no_pattern(&Place::local());
+}
+
+#[test]
+fn an_object_that_is_there_is_no_pattern() {
+    what_is_there_is_no_pattern(&Place::bucket(Server::start().endpoint()));
+}
+
+fn files_are_taken_with_folders(place: &Place) {
+    saved(place, &["d/1.zst", "d/2.zst", "x/1.zst", "x.zst"]);
+    assert_eq!(place.ok("verify -r @/d @/x.zst").matches(": ok, ").count(), 3);
+    // Two of one name.
+    for typed in ["copy @/d/1.zst @/x/1.zst @/to", "copy -r @/d @/x @/to"] {
+        let done = place.run(typed);
+        assert!(done.code == 4 && done.stderr.contains("another snapshot was copied to this name"), "{done:?}");
+        place.ok("delete -r @/to --yes");
+    }
+    // What is not there is said, and the others are done.
+    let done = place.run("delete -r @/missing.zst @/d --yes --json");
+    assert_eq!((done.code, done.stdout.lines().count()), (3, 2), "{done:?}");
+    saved(place, &["d/1.zst"]);
+    let done = place.run("delete -r @/d @/d/1.zst --yes --json");
+    assert_eq!((done.code, done.stdout.lines().count()), (0, 1), "{done:?}");
+    let list = format!("{}/x.zst\n\n{}/missing.zst\n", place.at, place.at);
+    let done = with_stdin(place, "delete -r --force --yes -", &list);
+    assert_eq!((done.code, place.keys("list @")), (3, vec!["x/1.zst".to_owned()]), "{done:?}");
+}
+
+#[test]
+fn a_file_is_taken_where_folders_are() {
+    let place = Place::local();
+    files_are_taken_with_folders(&place);
+    // Nothing stands for everything by accident.
+    let folder = place.folder.path();
+    for text in ["", "/"] {
+        let mut command = place.command();
+        command.env("PERSIST_LOCAL_PATH", folder.join("agents")).args(["delete", "-r", "--yes", text]);
+        assert_eq!(command.output().expect("it starts").status.code(), Some(2), "{text}");
+        let mut command = place.command();
+        command.env("PERSIST_LOCAL_PATH", folder.join("agents")).args(["delete", "-r", "--force", "--yes", text]);
+        assert_eq!(command.output().expect("it starts").status.code(), Some(2), "{text}");
+    }
+    assert!(folder.join("agents/x/1.zst").exists());
+    // Only folders that were named go, and what is below them.
+    saved(&place, &["b/c/1.zst", "b/c.zst"]);
+    place.ok("delete -r @/b/c*/ --yes");
+    assert_eq!(files(&folder.join("agents/b")), ["c.zst"]);
+    place.ok("delete -r @/b/* --yes");
+    assert!(folder.join("agents/b").exists());
+    saved(&place, &["b/c/1.zst"]);
+    place.ok("delete -r @/b --yes --force");
+    assert!(!folder.join("agents/b").exists());
+    // A state does not go over a snapshot.
+    saved(&place, &["w/a.gz", "w/a.gz.zst"]);
+    let done = place.run("restore -r @/w -o agents/w");
+    assert!(done.code == 4 && done.stderr.contains("there is a snapshot where the state would go"), "{done:?}");
+    place.ok("verify -r @/w");
+    // What is no snapshot is in nobody's way.
+    place.ok("save state.json @/s/");
+    fs::write(folder.join("agents/s/default_agent/default_session/a\nb"), "").expect("a file");
+    assert!(place.ok("save state.json @/s/").contains("/1.json.zst"));
+    for (dest, code) in [("s3://", 2), ("file://", 2), ("memory://", 0)] {
+        assert_eq!(place.run(&format!("save state.json {dest}")).code, code, "{dest}");
+    }
+    assert_eq!(files(folder).iter().filter(|name| name.contains(':')).count(), 0);
+    let done = with_stdin(&place, "verify -", &"x".repeat(20_000));
+    assert!(done.code == 2 && done.stderr.contains("16,384"), "{done:?}");
+}
+
+#[test]
+fn an_object_is_taken_where_folders_are() {
+    files_are_taken_with_folders(&Place::bucket(Server::start().endpoint()));
 }

@@ -1,6 +1,6 @@
 //! `persist delete`
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,11 +10,11 @@ use persist_model::{ErrorCode, PersistError, Precondition, Result, StorageLocati
 use serde_json::json;
 
 use crate::Durability;
-use crate::host::{Done, Host};
+use crate::host::{Done, Host, Keys};
 use crate::many::{Report, run as run_many};
 use crate::output::{Failure, Output, printable, worse};
 use crate::search::{Depth, find_keys, is_pattern};
-use crate::sources::{Source, Sources};
+use crate::sources::{Source, Sources, check_means_something, is_folder};
 
 /// Delete snapshots.
 ///
@@ -104,93 +104,183 @@ fn check_is_snapshot(host: &impl Host, location: &StorageLocation, sources: &Sou
 /// What there is to delete below one folder, which is the key of its place.
 struct Batch {
     place: StorageLocation,
-    keys: Vec<String>,
+    keys: BTreeSet<String>,
+    /// Whether the folder itself was named, and may go too.
+    is_named: bool,
 }
 
 /// Objects that are deleted at a time: as many as S3 takes in one request.
 const BATCH: usize = 1000;
 
-/// What is found in folders and by patterns, by place.
-fn found(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(Vec<Batch>, u8), Failure> {
+/// What is found in folders and by patterns.
+#[derive(Default)]
+struct Finding {
+    /// By the location of the folder.
+    batches: BTreeMap<String, Batch>,
+    /// The locations of all of them.
+    seen: HashSet<String>,
+    others: u64,
+    exit_code: u8,
+}
+
+impl Finding {
+    fn add(&mut self, folder: StorageLocation, key: String, is_named: bool) {
+        if !self.seen.insert(folder.clone().with_key(&key).to_string()) {
+            return;
+        }
+        let batch = self.batches.entry(folder.to_string()).or_insert_with(|| Batch { place: folder, keys: BTreeSet::new(), is_named });
+        batch.keys.insert(key);
+    }
+
+    /// Takes note of an error; the others are deleted all the same.
+    fn failed(&mut self, error: PersistError, output: &Output) -> Result<(), Failure> {
+        if error.code() == ErrorCode::Cancelled {
+            return Err(error.into());
+        }
+        output.error(&error);
+        self.exit_code = worse(self.exit_code, error.exit_code());
+        Ok(())
+    }
+
+    fn count(&self) -> usize {
+        self.batches.values().map(|batch| batch.keys.len()).sum()
+    }
+
+    /// Leaves out what is not there, or not a snapshot, any more.
+    fn keep_only(&mut self, now: &Self) {
+        for batch in self.batches.values_mut() {
+            let place = &batch.place;
+            batch.keys.retain(|key| now.seen.contains(&place.clone().with_key(key).to_string()));
+        }
+    }
+}
+
+/// Looks for what there is to delete.
+fn look(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<Finding, Failure> {
     let sources = &arguments.sources;
-    let mut batches: BTreeMap<String, Batch> = BTreeMap::new();
-    let mut exit_code = 0;
-    let mut add = |folder: StorageLocation, key: String| {
-        let batch = batches.entry(folder.to_string()).or_insert_with(|| Batch { place: folder, keys: Vec::new() });
-        batch.keys.push(key);
-    };
+    let mut found = Finding::default();
     let others = AtomicU64::new(0);
-    if arguments.force {
-        let depth = if sources.how.recursive { Depth::Below } else { Depth::Level };
-        for text in &sources.src {
-            let (folder, keys) = find_keys(host, text, depth)?;
-            for key in keys {
-                match key {
-                    Ok(key) => add(folder.clone(), key),
-                    Err(error) if error.code() == ErrorCode::Cancelled => return Err(error.into()),
-                    Err(error) => {
-                        output.error(&error);
-                        exit_code = worse(exit_code, error.exit_code());
-                    }
+    for source in sources.how.expand(host, &sources.src, &others) {
+        let added = source.and_then(|source| match source {
+            Source { found: Some(found), .. } => {
+                let key = found.location.key();
+                let folder = key.strip_suffix(&found.name).unwrap_or_default();
+                Ok((found.location.clone().with_key(folder), key.to_owned(), !found.is_of_pattern))
+            }
+            source => {
+                let location = host.locate(&source.text)?;
+                check_is_snapshot(host, &host.locate_followed(&source.text)?, sources, &source)?;
+                if !host.exists(&location)? {
+                    return Err(nothing_there(&source.text));
+                }
+                Ok((location.clone().with_key(""), location.key().to_owned(), false))
+            }
+        });
+        match added {
+            Ok((folder, key, is_named)) => found.add(folder, key, is_named),
+            Err(error) => found.failed(error, output)?,
+        }
+    }
+    found.others = others.load(Ordering::Relaxed);
+    Ok(found)
+}
+
+fn nothing_there(text: &str) -> PersistError {
+    PersistError::new(ErrorCode::NotFound, "there is nothing to delete").at(text.escape_debug()).hint("check the path")
+}
+
+/// The same without looking at what objects hold.
+fn look_at_names(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<Finding, Failure> {
+    let sources = &arguments.sources;
+    let mut found = Finding::default();
+    let texts = sources.src.iter().flat_map(|text| -> Box<dyn Iterator<Item = Result<(String, bool)>>> {
+        match text.as_str() {
+            "-" => Box::new(sources.how.lines().map(|line| line.map(|line| (line, true)))),
+            text => Box::new(std::iter::once(Ok((text.to_owned(), false)))),
+        }
+    });
+    for text in texts {
+        let keys = text.and_then(|(text, is_listed)| {
+            check_means_something(&text)?;
+            let is_pattern = !is_listed && is_pattern(host, &text);
+            let depth = if sources.how.recursive { Depth::Below } else { Depth::Level };
+            if is_pattern || sources.how.recursive && is_folder(host, &text) {
+                let (folder, keys) = find_keys(host, &text, depth)?;
+                return Ok((folder, keys, !is_pattern));
+            }
+            let location = host.locate(&text)?;
+            if sources.how.recursive && !matches!(location, StorageLocation::Local { .. }) {
+                // In a bucket, a folder is there if something is in it.
+                let (folder, keys) = find_keys(host, &text, depth)?;
+                let mut keys = keys.peekable();
+                if keys.peek().is_some() {
+                    return Ok((folder, Box::new(keys) as Keys, true));
                 }
             }
-        }
-    } else {
-        for source in sources.how.expand(host, &sources.src, &others) {
-            match source {
-                Ok(Source { found: Some(found), .. }) => {
-                    let key = found.location.key();
-                    let folder = key.strip_suffix(&found.name).unwrap_or_default();
-                    add(found.location.clone().with_key(folder), key.to_owned());
-                }
-                Ok(Source { text, found: None }) => {
-                    let location = host.locate(&text)?;
-                    check_is_snapshot(host, &host.locate_followed(&text)?, sources, &Source { text, found: None })?;
-                    add(location.clone().with_key(""), location.key().to_owned());
-                }
-                Err(error) if error.code() == ErrorCode::Cancelled => return Err(error.into()),
-                Err(error) => {
-                    output.error(&error);
-                    exit_code = worse(exit_code, error.exit_code());
-                }
+            if !host.exists(&location)? {
+                return Err(nothing_there(&text));
+            }
+            let key = location.key().to_owned();
+            Ok((location.with_key(""), Box::new(std::iter::once(Ok(key))) as Keys, false))
+        });
+        let (folder, keys, is_named) = match keys {
+            Ok(keys) => keys,
+            Err(error) => {
+                found.failed(error, output)?;
+                continue;
+            }
+        };
+        for key in keys {
+            match key {
+                Ok(key) => found.add(folder.clone(), key, is_named),
+                Err(error) => found.failed(error, output)?,
             }
         }
     }
-    let others = others.load(Ordering::Relaxed);
-    if others > 0 {
-        output.note(format_args!("{others} other files are no snapshots, and stay"));
-    }
-    Ok((batches.into_values().collect(), exit_code))
+    Ok(found)
 }
 
 /// Deletes all that is found below folders, many at a time.
 fn delete_found(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Failure> {
-    let (batches, mut exit_code) = found(arguments, host, output)?;
-    let count: usize = batches.iter().map(|batch| batch.keys.len()).sum();
+    let find = || if arguments.force { look_at_names(arguments, host, output) } else { look(arguments, host, output) };
+    let mut found = find()?;
+    if found.others > 0 {
+        let what = if found.others == 1 { "other file is no snapshot, and stays" } else { "other files are no snapshots, and stay" };
+        output.note(format_args!("{} {what}", found.others));
+    }
     let location = |batch: &Batch, key: &str| host.written(&batch.place.clone().with_key(key));
     if arguments.dry_run {
-        for batch in &batches {
+        for batch in found.batches.values() {
             for key in &batch.keys {
                 let location = location(batch, key)?;
                 let object = json!({"location": location, "deleted": false});
                 output.result(&object, format_args!("would delete {}", printable(&location)))?;
             }
         }
-        output.note(format_args!("{count} would be deleted"));
-        return if exit_code == 0 { Ok(()) } else { Err(Failure::Reported(exit_code)) };
+        output.note(format_args!("{} would be deleted", found.count()));
+        return exit(found.exit_code);
     }
-    if count > 0 && !arguments.yes && !confirmed(&format!("{count} snapshots"))? {
-        output.note("nothing was deleted");
-        return Err(Failure::Reported(1));
+    if found.count() > 0 && !arguments.yes {
+        let what = if found.count() == 1 { "snapshot" } else { "snapshots" };
+        if !confirmed(&format!("{} {what}", found.count()))? {
+            output.note("nothing was deleted");
+            return Err(Failure::Reported(1));
+        }
+        // What is there now may be something else than what was looked at.
+        if !arguments.force && sources_can_be_read_again(arguments) {
+            let now = look(arguments, host, &Output { json: output.json, quiet: true })?;
+            found.keep_only(&now);
+        }
     }
     let mut progress = host.total_progress(output, "deleting");
     let (mut deleted, mut failed) = (0_u64, 0_u64);
-    for batch in &batches {
-        for keys in batch.keys.chunks(BATCH) {
+    for batch in found.batches.values() {
+        let keys: Vec<String> = batch.keys.iter().cloned().collect();
+        for keys in keys.chunks(BATCH) {
             let failures = host.delete_many(&batch.place, keys, arguments.durability)?;
             for (_, error) in &failures {
                 output.error(error);
-                exit_code = worse(exit_code, error.exit_code());
+                found.exit_code = worse(found.exit_code, error.exit_code());
             }
             let unchanged = failures.len() as u64;
             failed += unchanged;
@@ -203,13 +293,22 @@ fn delete_found(arguments: &Arguments, host: &impl Host, output: &Output) -> Res
             }
         }
         if arguments.sources.how.recursive {
-            host.remove_empty_folders(&batch.place, &batch.keys);
+            host.remove_empty_folders(&batch.place, &keys, batch.is_named);
         }
     }
     drop(progress);
     let failed = if failed == 0 { String::new() } else { format!(", {failed} failed") };
     output.note(format_args!("{deleted} deleted{failed}"));
-    if exit_code == 0 { Ok(()) } else { Err(Failure::Reported(exit_code)) }
+    exit(found.exit_code)
+}
+
+fn exit(code: u8) -> Result<(), Failure> {
+    if code == 0 { Ok(()) } else { Err(Failure::Reported(code)) }
+}
+
+/// Whether nothing comes from stdin, which is read once.
+fn sources_can_be_read_again(arguments: &Arguments) -> bool {
+    arguments.sources.src.iter().all(|text| text != "-")
 }
 
 pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Failure> {
@@ -219,6 +318,10 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
         return Err(error.hint("leave out --force, or the filters").into());
     }
     if sources.how.recursive || sources.src.iter().any(|text| is_pattern(host, text)) {
+        if arguments.if_match.is_some() {
+            let error = PersistError::new(ErrorCode::InvalidArgument, "--if-match is about one snapshot, and this may be several");
+            return Err(error.hint("give the snapshot's own location").into());
+        }
         return delete_found(arguments, host, output);
     }
     if !arguments.yes && !arguments.dry_run {
@@ -242,7 +345,7 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
         let (written, text) = (host.written(&location)?, printable(&source.text));
         let line = if arguments.dry_run {
             if !host.exists(&location)? {
-                return Err(PersistError::new(ErrorCode::NotFound, "there is nothing to delete").at(written).into());
+                return Err(nothing_there(&source.text).into());
             }
             Some(output.line(&json!({"location": written, "deleted": false}), format_args!("would delete {text}"))?)
         } else {

@@ -191,10 +191,10 @@ pub trait Host: Sync {
     /// What ends all of it.
     fn delete_many(&self, place: &StorageLocation, keys: &[String], durability: Durability) -> Result<Vec<(String, PersistError)>>;
 
-    /// Removes the folders that these keys were in and that are empty now, up to the
-    /// one that the place's key names, and that one too. Where folders are only what
-    /// keys have in common there are none.
-    fn remove_empty_folders(&self, place: &StorageLocation, keys: &[String]);
+    /// Removes the folders that these keys were in and that are empty now, below the
+    /// one that the place's key names; and that one, if asked for, unless it is the
+    /// current one. Where folders are only what keys have in common there are none.
+    fn remove_empty_folders(&self, place: &StorageLocation, keys: &[String], and_itself: bool);
 
     /// How many snapshots are best worked on at once in the place of a location.
     fn parallelism(&self, location: &StorageLocation) -> usize {

@@ -8,6 +8,7 @@ mod filter;
 mod host;
 mod list;
 mod many;
+mod order;
 pub mod output;
 mod restore;
 mod search;
@@ -57,7 +58,8 @@ pub const EXIT_CODES: [(u8, &str); 16] = [
 
 /// What holds for all exit codes.
 pub const ABOUT_EXIT_CODES: &str = "\
-After 12 and 13 something may have changed; after any other code but 0 nothing has. Of
+After 12 and 13 something may have changed; after any other code but 0 nothing has, unless
+it was not the storage but the output that failed. Of
 several snapshots the others are done, and the worst decides: 5 before 13, and these
 before all others; 12 counts least.";
 

@@ -1,16 +1,13 @@
 //! `persist list`
 
-use std::cmp::Ordering;
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::io::{self, Write as _};
 
-use clap::{Args, ValueEnum};
-use persist_model::key::natural_order;
-use persist_model::{ErrorCode, ListEntry, PersistError, SnapshotMetadata, StorageLocation};
+use clap::Args;
+use persist_model::{ErrorCode, ListEntry, PersistError, SnapshotMetadata};
 
 use crate::filter::Filter;
 use crate::host::Host;
+use crate::order::{Listed, Order, Waiting};
 use crate::output::{Failure, Output, printable, ratio, short_bytes};
 use crate::search::{Depth, find};
 use crate::table::{Column, Table, cell, time_cell};
@@ -29,19 +26,8 @@ pub struct Arguments {
     /// The folders, patterns or beginnings of names.
     #[arg(default_value = ".")]
     location: Vec<String>,
-    /// The order. Numbers in keys are compared as numbers.
-    #[arg(long, value_enum, default_value = "key")]
-    sort: Sort,
-    /// The other way round: the last, the newest or the largest first.
-    #[arg(long)]
-    reverse: bool,
-    /// The first so many of them alone.
-    #[arg(short = 'n', long = "limit", value_name = "N")]
-    limit: Option<usize>,
-    /// The latest of each session alone: that with the highest index, of several the
-    /// one that was taken last.
-    #[arg(long)]
-    latest: bool,
+    #[command(flatten)]
+    order: Order,
     /// Print the locations alone, each with a NUL behind it, as 'persist verify -0'
     /// reads them.
     #[arg(short = '0', long, conflicts_with = "json")]
@@ -51,33 +37,6 @@ pub struct Arguments {
     no_index: bool,
     #[command(flatten)]
     filter: Filter,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Sort {
-    /// By key.
-    Key,
-    /// By the time when it was taken.
-    Time,
-    /// By the size of the state.
-    Size,
-}
-
-impl Sort {
-    fn compare(self, a: &SnapshotMetadata, b: &SnapshotMetadata) -> Ordering {
-        let first = match self {
-            Self::Key => Ordering::Equal,
-            Self::Time => a.timestamp.cmp(&b.timestamp),
-            Self::Size => a.uncompressed_size.cmp(&b.uncompressed_size),
-        };
-        first.then_with(|| natural_order(&a.key, &b.key))
-    }
-}
-
-/// Which of two snapshots of a session is the later one.
-pub(crate) fn by_age(a: &SnapshotMetadata, b: &SnapshotMetadata) -> Ordering {
-    let (first, second) = (a.snapshot_index.cmp(&b.snapshot_index), a.timestamp.cmp(&b.timestamp));
-    first.then(second).then_with(|| natural_order(&a.key, &b.key))
 }
 
 const COLUMNS: [Column; 7] = [
@@ -100,64 +59,6 @@ fn row(metadata: &SnapshotMetadata) -> [String; 7] {
         short_bytes(metadata.uncompressed_size),
         ratio(metadata),
     ]
-}
-
-/// A snapshot, and the place that its key is in.
-type Listed = (StorageLocation, Box<SnapshotMetadata>);
-
-/// What is left to be put in order, or to be compared.
-struct Waiting<'a> {
-    arguments: &'a Arguments,
-    all: Vec<Listed>,
-    latest: HashMap<(String, String), Listed>,
-}
-
-/// How many more snapshots than are wanted are kept before the others are dropped.
-const SURPLUS: usize = 1000;
-
-impl Waiting<'_> {
-    fn compare(&self, a: &SnapshotMetadata, b: &SnapshotMetadata) -> Ordering {
-        let order = self.arguments.sort.compare(a, b);
-        if self.arguments.reverse { order.reverse() } else { order }
-    }
-
-    fn add(&mut self, listed: Listed) {
-        if self.arguments.latest {
-            let session = (listed.1.agent_id.clone(), listed.1.session_id.clone());
-            match self.latest.entry(session) {
-                Entry::Vacant(entry) => {
-                    entry.insert(listed);
-                }
-                Entry::Occupied(mut entry) => {
-                    if by_age(&entry.get().1, &listed.1).is_lt() {
-                        entry.insert(listed);
-                    }
-                }
-            }
-            return;
-        }
-        self.all.push(listed);
-        if let Some(limit) = self.arguments.limit
-            && self.all.len() > limit.saturating_add(SURPLUS)
-        {
-            self.sort();
-            self.all.truncate(limit);
-        }
-    }
-
-    fn sort(&mut self) {
-        let mut all = std::mem::take(&mut self.all);
-        all.sort_by(|a, b| self.compare(&a.1, &b.1));
-        self.all = all;
-    }
-
-    fn in_order(mut self) -> impl Iterator<Item = Listed> {
-        let latest = std::mem::take(&mut self.latest);
-        self.all.extend(latest.into_values());
-        self.sort();
-        let limit = self.arguments.limit.unwrap_or(usize::MAX);
-        self.all.into_iter().take(limit)
-    }
 }
 
 /// What came of a listing beside the snapshots that are wanted.
@@ -238,6 +139,7 @@ struct Printer<'a, H> {
     host: &'a H,
     output: &'a Output,
     has_null: bool,
+    shows_location: bool,
     table: Table<'a, 7>,
     count: usize,
 }
@@ -253,7 +155,12 @@ impl<H: Host> Printer<'_, H> {
         if self.output.json {
             return self.output.result(&metadata.located(&location()?), "");
         }
-        self.table.add(row(&metadata))
+        let mut row = row(&metadata);
+        if self.shows_location {
+            // Keys of several places say nothing by themselves.
+            row[0] = cell(&location()?);
+        }
+        self.table.add(row)
     }
 
     fn finish(&mut self) -> Result<(), Failure> {
@@ -263,9 +170,16 @@ impl<H: Host> Printer<'_, H> {
 }
 
 pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Failure> {
-    let mut printer = Printer { host, output, has_null: arguments.null, table: Table::new(output, COLUMNS), count: 0 };
-    let is_in_order = arguments.sort == Sort::Key && !arguments.reverse && !arguments.latest && arguments.location.len() == 1;
-    let limit = arguments.limit.unwrap_or(usize::MAX);
+    let mut printer = Printer {
+        host,
+        output,
+        has_null: arguments.null,
+        shows_location: arguments.location.len() > 1,
+        table: Table::new(output, COLUMNS),
+        count: 0,
+    };
+    let is_in_order = arguments.order.is_natural() && arguments.location.len() == 1;
+    let limit = arguments.order.limit.unwrap_or(usize::MAX);
     let rest = if is_in_order {
         for_each_found(host, &arguments.location, &arguments.filter, arguments.no_index, output, |listed| {
             if printer.count < limit {
@@ -274,7 +188,7 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
             Ok(printer.count < limit)
         })?
     } else {
-        let mut waiting = Waiting { arguments, all: Vec::new(), latest: HashMap::new() };
+        let mut waiting = Waiting::new(arguments.order);
         let rest = for_each_found(host, &arguments.location, &arguments.filter, arguments.no_index, output, |listed| {
             waiting.add(listed);
             Ok(true)
@@ -283,5 +197,5 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
         rest
     };
     printer.finish()?;
-    rest.report(printer.count == 0, &arguments.location, output)
+    rest.report(printer.count == 0 && limit > 0, &arguments.location, output)
 }

@@ -10,8 +10,8 @@ use persist_model::{ErrorCode, ListEntry, PersistError, Result, SnapshotMetadata
 use serde_json::json;
 
 use crate::host::{Host, Progress, Reader};
-use crate::list::by_age;
 use crate::many::{Report, run as run_many};
+use crate::order::by_age;
 use crate::output::{Failure, Output, exact_bytes, printable, seal_note, worse};
 use crate::search::{Depth, find};
 use crate::snapshot::IfExists;
@@ -127,6 +127,22 @@ fn file_in(folder: &Path, source: &Source, location: &StorageLocation) -> Result
     Ok(folder.join(plain.unwrap_or(name)))
 }
 
+/// Refuses to put a state where a snapshot is, which may be one of those that are being
+/// restored.
+fn check_no_snapshot(host: &impl Host, path: &Path) -> Result<()> {
+    if !path.is_file() {
+        return Ok(());
+    }
+    let location = StorageLocation::from_path(path)?;
+    match host.metadata(&location) {
+        Err(error) if matches!(error.code(), ErrorCode::NotASnapshot | ErrorCode::NotFound) => Ok(()),
+        _ => {
+            let error = PersistError::new(ErrorCode::AlreadyExists, "there is a snapshot where the state would go").at(path.display());
+            Err(error.hint("give another folder with --output"))
+        }
+    }
+}
+
 fn restore_one(
     arguments: &Arguments,
     host: &impl Host,
@@ -139,6 +155,9 @@ fn restore_one(
     if arguments.dry_run {
         let metadata = host.metadata(location)?;
         arguments.sources.check(source, &metadata)?;
+        if matches!(arguments.if_exists, IfExists::Fail) && path.exists() {
+            return Err(PersistError::new(ErrorCode::AlreadyExists, "there is a file already").at(path.display()).into());
+        }
         let (written, target) = (host.written(location)?, path.to_string_lossy());
         let size = exact_bytes(metadata.uncompressed_size);
         let text = format_args!("would restore {} to {}: {size} of state", printable(&written), printable(&target));
@@ -182,6 +201,7 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
     run_many(&task, host, output, sources, |source, progress| {
         let location = source.location(host)?;
         let path = file_in(&arguments.output, source, &location)?;
+        check_no_snapshot(host, &path)?;
         if !taken.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone()) {
             let error = PersistError::new(ErrorCode::AlreadyExists, "the state of another snapshot went to this name").at(path.display());
             return Err(error.hint("restore it by itself, to another file").into());

@@ -23,6 +23,8 @@ pub(crate) enum Depth {
     Level,
     /// All below the folders that a text names.
     Below,
+    /// All below the folders that a pattern matches, but not what it matches itself.
+    Folders,
     /// Also what only begins with the text.
     Beginnings,
 }
@@ -39,7 +41,7 @@ pub(crate) struct Found<'a> {
 
 impl Found<'_> {
     /// Looks whether there is anything.
-    fn is_empty(&mut self) -> bool {
+    pub(crate) fn is_empty(&mut self) -> bool {
         let mut entries = std::mem::replace(&mut self.entries, Box::new(std::iter::empty()));
         let first = entries.next();
         let is_empty = first.is_none();
@@ -49,7 +51,7 @@ impl Found<'_> {
 }
 
 /// What makes a text a pattern.
-const SPECIAL: [char; 3] = ['*', '?', '['];
+pub(crate) const SPECIAL: [char; 3] = ['*', '?', '['];
 
 /// As in a shell: `*` stays within a folder, `**` does not.
 const MATCHING: MatchOptions = MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: false };
@@ -58,7 +60,9 @@ const MATCHING: MatchOptions = MatchOptions { case_sensitive: true, require_lite
 pub(crate) fn is_pattern(host: &impl Host, text: &str) -> bool {
     let is_there = || match host.locate(text.trim_end_matches('/')) {
         Ok(StorageLocation::Local { root, key }) => root.join(key).symlink_metadata().is_ok(),
-        _ => false,
+        // What can't be asked is said where it is used.
+        Ok(location) => host.exists(&location).unwrap_or(true),
+        Err(_) => false,
     };
     text.contains(SPECIAL) && !is_there()
 }
@@ -89,16 +93,10 @@ pub(crate) fn find_keys(host: &impl Host, text: &str, depth: Depth) -> Result<(S
     if !is_pattern(host, text) {
         return match host.locate_folder(text, true) {
             Ok(folder) => Ok((folder.clone(), host.keys(&folder)?)),
-            // A file.
-            Err(error) if error.code() == ErrorCode::NotFound => {
-                let location = host.locate(text)?;
-                let keys = if host.exists(&location)? { vec![Ok(location.key().to_owned())] } else { return Err(error) };
-                Ok((location.with_key(""), Box::new(keys.into_iter())))
-            }
             Err(error) => Err(error),
         };
     }
-    let Place { folder, literal, pattern } = Place::of(host, text)?;
+    let Place { folder, literal, pattern, depth } = Place::of(host, text, depth)?;
     let hidden = folder.key().len();
     let keys = host.keys(&folder.clone().with_key(&format!("{}{literal}", folder.key())))?;
     let is_match = move |key: &Result<String>| match key {
@@ -152,10 +150,11 @@ struct Place<'a> {
     literal: &'a str,
     /// What is behind the folder.
     pattern: Pattern,
+    depth: Depth,
 }
 
 impl<'a> Place<'a> {
-    fn of(host: &impl Host, text: &'a str) -> Result<Self> {
+    fn of(host: &impl Host, text: &'a str, depth: Depth) -> Result<Self> {
         let start = text.find(SPECIAL).unwrap_or(text.len());
         let (folder, literal) = split(text.get(..start).unwrap_or_default());
         let behind = text.get(start - literal.len()..).unwrap_or_default();
@@ -163,12 +162,14 @@ impl<'a> Place<'a> {
             let message = format!("the pattern is not valid: {}", error.msg);
             PersistError::new(ErrorCode::InvalidArgument, message).at(text.escape_debug()).hint("a [ that is meant is written [[]")
         })?;
-        Ok(Self { folder: host.locate_folder(folder, true)?, literal, pattern })
+        // With a slash at its end it means folders alone.
+        let depth = if text.ends_with('/') { Depth::Folders } else { depth };
+        Ok(Self { folder: host.locate_folder(folder, true)?, literal, pattern, depth })
     }
 }
 
 fn matching(host: &impl Host, text: &str, search: &Search, depth: Depth) -> Result<Found<'static>> {
-    let Place { folder, literal, pattern } = Place::of(host, text)?;
+    let Place { folder, literal, pattern, depth } = Place::of(host, text, depth)?;
     let hidden = folder.key().len();
     let place = folder.clone().with_key(&format!("{}{literal}", folder.key()));
     let entries = host.list(&place, search)?;
@@ -182,7 +183,8 @@ fn matching(host: &impl Host, text: &str, search: &Search, depth: Depth) -> Resu
 /// Whether a pattern matches a key or, where what is below counts, a folder that it is in.
 fn matches(pattern: &Pattern, key: &str, depth: Depth) -> bool {
     let folders = key.match_indices('/').map(|(end, _)| end).filter(|_| depth != Depth::Level);
-    folders.chain([key.len()]).filter_map(|end| key.get(..end)).any(|part| pattern.matches_with(part, MATCHING))
+    let whole = (depth != Depth::Folders).then_some(key.len());
+    folders.chain(whole).filter_map(|end| key.get(..end)).any(|part| pattern.matches_with(part, MATCHING))
 }
 
 #[cfg(test)]

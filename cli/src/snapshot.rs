@@ -256,12 +256,15 @@ impl Arguments {
             return Err(error.at(&self.dest).hint("give the snapshot to replace"));
         }
         let session = session_folder(&self.agent_id, &self.session_id);
-        let folder = if self.dest == "." { session } else { format!("{}/{session}", self.dest.trim_end_matches('/')) };
+        let folder = if self.dest == "." { session } else { format!("{}{session}", with_slash(&self.dest)) };
+        // Says what is wrong where it is no place at all.
+        host.locate_folder(&self.dest, false)?;
         let index = match self.index {
             Some(index) => index,
             None => {
                 let place = host.locate_folder(&folder, false)?;
-                let keys = host.keys(&place).and_then(Iterator::collect::<Result<Vec<String>>>);
+                let is_other = |key: &Result<String>| matches!(key, Err(error) if error.code() == ErrorCode::InvalidKey);
+                let keys = host.keys(&place).and_then(|keys| keys.filter(|key| !is_other(key)).collect::<Result<Vec<String>>>());
                 let keys = match keys {
                     Err(error) if error.code() == ErrorCode::NotFound => Vec::new(),
                     keys => keys?,
@@ -271,6 +274,16 @@ impl Arguments {
         };
         let name = file_name(index, self.codec(), self.content_type.as_deref());
         Ok(Dest { text: format!("{folder}{name}"), index, precondition: Precondition::IfAbsent, is_counted: self.index.is_none() })
+    }
+}
+
+/// A folder with one slash at its end, besides those of a scheme.
+fn with_slash(folder: &str) -> String {
+    let start = folder.find("://").map_or(0, |at| at + "://".len());
+    let (scheme, rest) = folder.split_at(start);
+    match rest.trim_end_matches('/') {
+        "" if rest.is_empty() => scheme.to_owned(),
+        rest => format!("{scheme}{rest}/"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Several snapshots: named, found in folders, or listed on stdin.
 
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::Args;
@@ -9,7 +9,7 @@ use persist_model::{ErrorCode, ListEntry, PersistError, Result, SnapshotMetadata
 use crate::filter::Filter;
 use crate::host::Host;
 use crate::many::Task;
-use crate::search::{Depth, find, is_pattern};
+use crate::search::{Depth, SPECIAL, find, is_pattern};
 
 /// Which snapshots a command works on.
 #[derive(Args)]
@@ -58,6 +58,8 @@ pub struct FoundIn {
     pub name: String,
     /// Its size in bytes.
     pub stored_size: u64,
+    /// Whether a pattern led to it, and not the folder that it is in.
+    pub is_of_pattern: bool,
 }
 
 impl Source {
@@ -127,17 +129,37 @@ impl How {
     }
 
     fn one<'a>(&'a self, host: &'a impl Host, text: String, others: &'a AtomicU64) -> Expanded<'a> {
-        let depth = if self.recursive { Depth::Below } else { Depth::Level };
-        if !self.recursive && !is_pattern(host, &text) {
-            return Box::new(std::iter::once(named(host, text)));
+        let only = |source: Result<Source>| -> Expanded<'a> { Box::new(std::iter::once(source)) };
+        if let Err(error) = check_means_something(&text) {
+            return only(Err(error));
         }
+        let depth = if self.recursive { Depth::Below } else { Depth::Level };
+        let is_pattern = is_pattern(host, &text);
+        if !self.recursive && !is_pattern {
+            return only(named(host, text));
+        }
+        let may_be_object = !is_pattern && !text.ends_with('/');
         let found = match find(host, &text, &self.filter, true, depth) {
-            Ok(found) => found,
-            // A file.
-            Err(error) if error.code() == ErrorCode::NotFound && self.recursive && !text.ends_with('/') => {
-                return Box::new(std::iter::once(named(host, text)));
+            // A file, or nothing; which, is said where it is used.
+            Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::InvalidArgument) && may_be_object => {
+                return only(named(host, text));
             }
-            Err(error) => return Box::new(std::iter::once(Err(error))),
+            Err(error) => return only(Err(error)),
+            Ok(mut found) => {
+                let is_local = matches!(found.place, StorageLocation::Local { .. });
+                if found.is_empty() && !is_local && may_be_object {
+                    // In a bucket, what has nothing below it may be an object.
+                    let is_object = || host.locate(&text).and_then(|location| host.exists(&location)).unwrap_or(false);
+                    if self.filter.is_empty() || is_object() {
+                        return only(named(host, text));
+                    }
+                }
+                if found.is_empty() && self.filter.is_empty() && (is_pattern || !is_local) {
+                    let error = PersistError::new(ErrorCode::NotFound, "there is no such snapshot").at(text.escape_debug());
+                    return only(Err(error.hint("check the location; 'persist list' takes it too")));
+                }
+                found
+            }
         };
         let (place, hidden) = (found.place, found.hidden);
         Box::new(found.entries.filter_map(move |entry| match entry {
@@ -145,7 +167,10 @@ impl How {
                 let location = place.clone().with_key(&metadata.key);
                 let name = metadata.key.get(hidden..).unwrap_or(&metadata.key).to_owned();
                 let stored_size = metadata.stored_size;
-                let found = |text| Source { text, found: Some(FoundIn { location: location.clone(), name, stored_size }) };
+                let found = |text| Source {
+                    text,
+                    found: Some(FoundIn { location: location.clone(), name, stored_size, is_of_pattern: is_pattern }),
+                };
                 Some(host.written(&location).map(found))
             }
             Ok(ListEntry::Unreadable { error, .. }) if error.code() == ErrorCode::NotASnapshot => {
@@ -156,25 +181,70 @@ impl How {
         }))
     }
 
-    /// What a list on stdin names.
+    /// What a list on stdin names: each as it stands there, and no pattern.
     fn listed<'a>(&'a self, host: &'a impl Host, others: &'a AtomicU64) -> Expanded<'a> {
-        let end = if self.null { b'\0' } else { b'\n' };
-        let lines = BufReader::new(io::stdin()).split(end);
-        Box::new(lines.flat_map(move |line| -> Expanded<'a> {
-            let failed = |message: String| PersistError::new(ErrorCode::InvalidArgument, message).at("stdin");
-            let line = line.map_err(|error| failed(format!("the list could not be read: {error}")));
-            let text = line.and_then(|line| {
-                let text = String::from_utf8(line).map_err(|_| failed("the list has a line that is not UTF-8".to_owned()))?;
-                Ok(if self.null { text } else { text.trim_end_matches('\r').to_owned() })
-            });
-            match text {
-                Ok(text) if text.is_empty() => Box::new(std::iter::empty()),
-                Ok(text) if self.recursive => self.one(host, text, others),
+        Box::new(self.lines().flat_map(move |line| -> Expanded<'a> {
+            match line {
+                Ok(text) if self.recursive && !text.contains(SPECIAL) => self.one(host, text, others),
                 Ok(text) => Box::new(std::iter::once(named(host, text))),
                 Err(error) => Box::new(std::iter::once(Err(error))),
             }
         }))
     }
+
+    /// The lines of a list on stdin that are not empty; it ends after an error.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = Result<String>> + Send + use<> {
+        let end = if self.null { b'\0' } else { b'\n' };
+        let (mut stdin, mut has_ended) = (BufReader::new(io::stdin()), false);
+        std::iter::from_fn(move || {
+            while !has_ended {
+                let line = next_line(&mut stdin, end);
+                has_ended = !matches!(line, Ok(Some(_)));
+                match line.transpose()? {
+                    Ok(line) if line.is_empty() => {}
+                    line => return Some(line),
+                }
+            }
+            None
+        })
+    }
+}
+
+/// The longest line of a list, in bytes: a path, or a location with a key.
+const MAX_LINE: u64 = 16 << 10;
+
+fn next_line(list: &mut impl BufRead, end: u8) -> Result<Option<String>> {
+    let failed = |message: String| PersistError::new(ErrorCode::InvalidArgument, message).at("stdin");
+    let mut line = Vec::new();
+    let read =
+        list.take(MAX_LINE + 1).read_until(end, &mut line).map_err(|error| failed(format!("the list could not be read: {error}")))?;
+    if read as u64 > MAX_LINE {
+        return Err(
+            failed("the list has a line of over 16,384 bytes".to_owned()).hint("give a location a line, or with -0 a NUL behind each")
+        );
+    }
+    if read == 0 {
+        return Ok(None);
+    }
+    if line.last() == Some(&end) {
+        line.pop();
+    }
+    if end == b'\n' && line.last() == Some(&b'\r') {
+        line.pop();
+    }
+    String::from_utf8(line).map(Some).map_err(|_| failed("the list has a line that is not UTF-8".to_owned()))
+}
+
+/// Refuses a text that would mean all of a storage by accident, as that of a variable
+/// that is not set.
+pub(crate) fn check_means_something(text: &str) -> Result<()> {
+    if !text.trim_matches('/').is_empty() {
+        return Ok(());
+    }
+    let problem = if text.is_empty() { "the location is not valid: it is empty" } else { "this would be all of the storage" };
+    Err(PersistError::new(ErrorCode::InvalidArgument, problem)
+        .at(text.escape_debug())
+        .hint("check the variable that it comes from; all is written ."))
 }
 
 /// A source as it was named, if that is no folder.

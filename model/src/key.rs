@@ -66,17 +66,23 @@ pub fn natural_order(a: &str, b: &str) -> Ordering {
     alphanumeric_sort::compare_str(a, b).then_with(|| a.cmp(b))
 }
 
-/// The folders that these keys are in, the deepest first, as far as `folder`, which ends
-/// with `/` or is empty for the root, and that one.
+/// The folders that these keys are in, the deepest first, below `folder`, which ends with
+/// `/` or is empty for the root.
 pub fn folders_within<'a>(folder: &str, keys: &'a [String]) -> impl Iterator<Item = &'a str> {
     let mut folders = BTreeSet::new();
     for key in keys {
         let mut path = split(key).0;
-        while !path.is_empty() && path.len() + 1 >= folder.len() && folders.insert(path) {
+        while path.len() >= folder.len() && !path.is_empty() && folders.insert(path) {
             path = split(path).0;
         }
     }
     folders.into_iter().rev()
+}
+
+/// The folder that a folder is in: both end with `/`, or are empty for the root.
+pub fn folder_above(folder: &str) -> &str {
+    let end = folder.trim_end_matches('/').rfind('/').map_or(0, |end| end + 1);
+    folder.get(..end).unwrap_or_default()
 }
 
 /// The rule that a key breaks, if it breaks one.

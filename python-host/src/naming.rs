@@ -7,6 +7,7 @@ use persist_model::{ids, naming, time};
 use pyo3::prelude::*;
 
 use crate::error::exception;
+use crate::options;
 
 /// The name of the folder that an id's snapshots are in.
 #[pyfunction]
@@ -22,15 +23,15 @@ pub(crate) fn id_of(name: &str) -> Option<String> {
 
 /// The folder of a session's snapshots, with a `/` behind it.
 #[pyfunction]
-pub(crate) fn session_folder(agent_id: &str, session_id: &str) -> String {
-    naming::session_folder(agent_id, session_id)
+pub(crate) fn session_folder(agent_id: &Bound<'_, PyAny>, session_id: &Bound<'_, PyAny>) -> PyResult<String> {
+    Ok(naming::session_folder(&options::text("agent_id", agent_id)?, &options::text("session_id", session_id)?))
 }
 
 /// The name of a snapshot in its session's folder.
 #[pyfunction]
-pub(crate) fn file_name(index: u64, codec: Option<&str>, content_type: &str) -> String {
-    let codec = if codec == Some("gzip") { Codec::Gzip } else { Codec::Zstd };
-    naming::file_name(index, Some(codec), Some(content_type))
+pub(crate) fn file_name(index: &Bound<'_, PyAny>, codec: Option<&Bound<'_, PyAny>>, content_type: &str) -> PyResult<String> {
+    let codec = codec.map_or(Ok(Codec::Zstd), |codec| options::codec("codec", codec))?;
+    Ok(naming::file_name(options::integer("snapshot_index", index)?, Some(codec), Some(content_type)))
 }
 
 /// The index behind those of all names in a session's folder.

@@ -28,7 +28,16 @@ pub(crate) fn text(name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
         .map_err(|_| wrong_value(value.py(), format!("{name} contains lone surrogates, which are not valid Unicode"), "remove them"))
 }
 
-fn integer<'py, T: FromPyObject<'py, 'py>>(name: &str, value: &'py Bound<'py, PyAny>) -> PyResult<T> {
+/// An argument that is the name of a codec.
+pub(crate) fn codec(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Codec> {
+    match text(name, value)?.as_str() {
+        "gzip" => Ok(Codec::Gzip),
+        "zstd" => Ok(Codec::Zstd),
+        other => Err(wrong_value(value.py(), format!("'{}' is not a valid codec", other.escape_debug()), "use gzip or zstd")),
+    }
+}
+
+pub(crate) fn integer<'py, T: FromPyObject<'py, 'py>>(name: &str, value: &'py Bound<'py, PyAny>) -> PyResult<T> {
     if !value.is_instance_of::<PyInt>() || value.is_instance_of::<PyBool>() {
         return Err(unexpected(name, "an int", value));
     }
@@ -96,15 +105,7 @@ pub(crate) fn snapshot_options(arguments: &Bound<'_, PyDict>) -> PyResult<Snapsh
             "labels" => options.labels = texts(&name, &value)?,
             "content_type" => options.content_type = Some(text(&name, &value)?),
             "extra" => options.extra = Some(text(&name, &value)?),
-            "codec" => {
-                options.codec = Some(match text(&name, &value)?.as_str() {
-                    "gzip" => Codec::Gzip,
-                    "zstd" => Codec::Zstd,
-                    other => {
-                        return Err(wrong_value(py, format!("'{}' is not a valid codec", other.escape_debug()), "use gzip or zstd"));
-                    }
-                });
-            }
+            "codec" => options.codec = Some(codec(&name, &value)?),
             "level" => options.level = Some(integer(&name, &value)?),
             "snapshot_id" => options.snapshot_id = Some(text(&name, &value)?),
             "timestamp" => options.timestamp = Some(timestamp(&name, &value)?),

@@ -251,7 +251,9 @@ impl Place {
     #[pyo3(signature = (prefix, token=None))]
     fn keys(&self, py: Python<'_>, prefix: &str, token: Option<&Bound<'_, CancelToken>>) -> PyResult<Vec<String>> {
         let operation = Operation::new(token, None);
-        self.run(py, &operation, |engine| engine.keys(prefix).collect())
+        // Names that can be no keys are nothing that could be in anybody's way.
+        let is_key = |key: &Result<String, PersistError>| !matches!(key, Err(error) if error.code() == ErrorCode::InvalidKey);
+        self.run(py, &operation, |engine| engine.keys(prefix).filter(is_key).collect())
     }
 
     /// Deletes objects, many at once; missing ones are ignored. Gives the keys of those

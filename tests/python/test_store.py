@@ -326,3 +326,74 @@ def test_a_list_is_a_table(store: persist.Store) -> None:
     assert table.loc[0, "labels"] == {"a": "b"}
     assert len(table.columns) >= 20
     assert pandas.to_datetime(table["timestamp"]).dt.tz is not None
+
+
+def test_what_can_be_no_key_is_none(store: persist.Store) -> None:
+    saved = store.save([1])
+    assert saved in store
+    for key in ("../x", "x" * 2000, "a\n", "some/"):
+        assert key not in store
+        with pytest.raises(KeyError):
+            store[key]
+        with pytest.raises(KeyError):
+            del store[key]
+    with pytest.raises(KeyError):
+        store[""]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"snapshot_index": -1},
+        {"snapshot_index": 1 << 64},
+        {"snapshot_index": "3"},
+        {"snapshot_index": 1.5},
+        {"codec": 5},
+        {"codec": "lz4"},
+        {"agent_id": "\ud800"},
+        {"session_id": 7},
+    ],
+)
+def test_wrong_arguments_of_save_are_said(store: persist.Store, arguments: dict[str, Any]) -> None:
+    with pytest.raises(persist.PersistError):
+        store.save([], **arguments)
+
+
+def test_wrong_places_and_times_are_said(store: persist.Store) -> None:
+    for wrong in (
+        lambda: store.delete_prefix("\ud800"),
+        lambda: store.list(since=timedelta(days=999999)),
+        lambda: store.list(limit=1 << 70),
+        lambda: store.copy("a", "folder"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(persist.PersistError):
+            wrong()
+
+
+def test_a_damaged_snapshot_holds_up_no_other(store: persist.Store, tmp_path: Path) -> None:
+    for name in ("a/1.gz", "a/2.gz", "a/3.gz"):
+        store[name] = name
+    path = tmp_path / "agents/a/2.gz"
+    data = bytearray(path.read_bytes())
+    data[-100] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(persist.PersistIntegrityError, match="2 other snapshots were deleted"):
+        store.delete_prefix("a/")
+    assert [entry.name for entry in (tmp_path / "agents/a").iterdir()] == ["2.gz"]
+
+
+def test_saving_beside_deleting_finds_its_folder(store: persist.Store) -> None:
+    stop = threading.Event()
+
+    def clear() -> None:
+        while not stop.is_set():
+            store.delete_prefix("default_agent/", force=True)
+
+    clearing = threading.Thread(target=clear)
+    clearing.start()
+    try:
+        for step in range(100):
+            store.save(step)
+    finally:
+        stop.set()
+        clearing.join()

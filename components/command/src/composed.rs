@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use persist_cli::output::{Failure, Output, OutputOptions};
 use persist_cli::{Command, Durability, Entries, FileWriter, Host, IfExists, Keys, Progress, Reader, Search, TotalProgress, Writer};
-use persist_model::key::{check_file_key, folders_within, natural_order};
+use persist_model::key::{check_file_key, folder_above, folders_within, natural_order};
 use persist_model::location::{file_uri_path, is_scheme};
 use persist_model::{
     ErrorCode, ListEntry, ListFilter, LocalPaths, Permissions, PersistError, Precondition, Result, SnapshotMetadata, SnapshotOptions,
@@ -325,13 +325,15 @@ impl Host for Composed {
         Ok(keys.iter().filter_map(delete).collect())
     }
 
-    fn remove_empty_folders(&self, place: &StorageLocation, keys: &[String]) {
+    fn remove_empty_folders(&self, place: &StorageLocation, keys: &[String], and_itself: bool) {
         let StorageLocation::Local { root, key: folder } = place else { return };
+        let within = if and_itself { folder_above(folder) } else { folder };
         // What is not empty stays.
-        for path in folders_within(folder, keys) {
+        for path in folders_within(within, keys) {
             let _ = fs::remove_dir(root.join(path));
         }
-        if folder.is_empty() && self.base.is_none() {
+        // The folder that the host gives, where a path may lead to, can't be removed.
+        if and_itself && folder.is_empty() && self.base.is_none() {
             let _ = fs::remove_dir(root);
         }
     }

@@ -1,5 +1,6 @@
 //! `persist copy`
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
 
@@ -12,7 +13,7 @@ use super::output::{Failure, Output, exact_bytes, printable};
 use super::storage::StorageArguments;
 use crate::error::may_be_another_kind;
 use crate::key::split;
-use crate::{Copied, CopyOptions, Engine, ErrorCode, Result, StorageConfig, StorageLocation};
+use crate::{Copied, CopyOptions, Engine, ErrorCode, PersistError, Result, StorageConfig, StorageLocation};
 
 /// Copy snapshots to another place, verified on the way.
 ///
@@ -164,10 +165,14 @@ pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Ou
     let task = arguments.how.task(&host, src, "copying", if arguments.dry_run { "would be copied" } else { "copied" });
     let folder = if task.is_many { Some(host.config.locate_folder_to_write(dest)?) } else { None };
     let dest = Dest { text: dest, config: &host.config, folder };
-    let memory = Memory::new();
+    let (memory, taken) = (Memory::new(), Mutex::new(HashSet::new()));
     run_with(&task, &host, output, (&arguments.how, src), |source, progress| {
         let from = source.location(&host)?;
         let to = dest.of(source, &from)?;
+        if !taken.lock().unwrap_or_else(PoisonError::into_inner).insert(to.to_string()) {
+            let error = PersistError::new(ErrorCode::AlreadyExists, "another snapshot was copied to this name").at(&to);
+            return Err(error.hint("copy it by itself, to another name").into());
+        }
         let (source_engine, target) = (host.stoppable(&from)?, host.writing(&to, arguments.durability)?);
         // Whether a snapshot that is named is the one that is meant.
         let digest = if source.found.is_none() && arguments.how.has_filter() {
@@ -179,10 +184,16 @@ pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Ou
         };
         let (from_text, to_text) = (host.written(&from)?, host.written(&to)?);
         if arguments.dry_run {
-            let size = source_engine.metadata(from.key())?.stored_size;
-            let text = format!("would copy {} to {}: {}", printable(&from_text), printable(&to_text), exact_bytes(size));
+            let metadata = source_engine.metadata(from.key())?;
+            let is_there = target.metadata(to.key()).is_ok_and(|found| found.digest == metadata.digest);
+            if !is_there && matches!(arguments.if_exists, IfExists::Fail) && target.exists(to.key())? {
+                let error = PersistError::new(ErrorCode::AlreadyExists, "there is something else already").at(&to);
+                return Err(error.hint("give another name").into());
+            }
+            let (size, action) = (metadata.stored_size, if is_there { "skip" } else { "copy" });
+            let text = format!("would {action} {} to {}: {}", printable(&from_text), printable(&to_text), exact_bytes(size));
             let object = json!({"action": "none", "source": from_text, "location": to_text});
-            return Ok(Report::new(Some(output.line(&object, text)?), size));
+            return Ok(Report { line: Some(output.line(&object, text)?), bytes: if is_there { 0 } else { size }, is_skipped: is_there });
         }
         let size = match &source.found {
             Some(found) => found.stored_size,

@@ -15,6 +15,7 @@ use super::output::Output;
 use super::progress;
 use super::storage::StorageArguments;
 use crate::index::Index;
+use crate::key::folder_above;
 use crate::{
     CancelToken, Durability, Engine, ErrorCode, LocalFileStorage, Permissions, PersistError, Precondition, Result, SnapshotMetadata,
     SnapshotOptions, SnapshotReader, SnapshotWriter, StorageAdapter, StorageConfig, StorageLocation, StorageWriter, WriteOptions,
@@ -285,13 +286,16 @@ impl Host for Native<'_> {
         Ok(failures.into_iter().map(|failure| (failure.key, failure.error)).collect())
     }
 
-    fn remove_empty_folders(&self, place: &StorageLocation, keys: &[String]) {
+    fn remove_empty_folders(&self, place: &StorageLocation, keys: &[String], and_itself: bool) {
         let Ok(storage) = self.open(place) else { return };
-        storage.remove_empty_folders(place.key(), keys);
+        let within = if and_itself { folder_above(place.key()) } else { place.key() };
+        storage.remove_empty_folders(within, keys);
         // The folder that was named is the storage's root, which is the user's.
         if let StorageLocation::Local { root, key } = place
+            && and_itself
             && key.is_empty()
             && self.config.local_base_path.is_none()
+            && root.canonicalize().ok() != std::env::current_dir().and_then(|current| current.canonicalize()).ok()
         {
             let _ = std::fs::remove_dir(root);
         }

@@ -303,9 +303,9 @@ pub trait StorageAdapter: Send + Sync + fmt::Debug {
         Ok(keys.iter().filter_map(delete).collect())
     }
 
-    /// Removes the folders that these keys were in and that are empty now, as far as
-    /// the one whose keys begin with `folder`, which ends with `/` or is empty, and that
-    /// one. Where folders are only what keys have in common, there are none.
+    /// Removes the folders that these keys were in and that are empty now, below the one
+    /// whose keys begin with `folder`, which ends with `/` or is empty. Where folders are
+    /// only what keys have in common, there are none.
     fn remove_empty_folders(&self, folder: &str, keys: &[String]) {
         let _ = (folder, keys);
     }

@@ -11,6 +11,7 @@ from typing import Any
 
 from persist import _persist, _registry
 from persist._adapter import Adapter, PartAdapter
+from persist._secrets import Pattern
 from persist._values import Rebuilder, Reducer, put_into
 from persist.errors import (
     PersistConfigurationError,
@@ -39,9 +40,11 @@ def adapter_of(agent: Any) -> Adapter | None:
     return _registry.adapter_for(agent)
 
 
-def reducer(adapter: Adapter | None, agent: Any) -> Reducer:
-    """What writes the values of an agent's state."""
-    return Reducer(type(agent)) if adapter is None else Reducer(named=named(adapter, agent))
+def reducer(adapter: Adapter | None, agent: Any, redact: tuple[Pattern, ...] = ()) -> Reducer:
+    """What writes the values of an agent's state, without what is to be left out."""
+    if adapter is None:
+        return Reducer(type(agent), redact=redact)
+    return Reducer(named=named(adapter, agent), redact=redact)
 
 
 def named(adapter: Adapter | None, agent: Any) -> Iterable[Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any, Literal, TypedDict
 
@@ -13,6 +14,8 @@ from persist.errors import PersistTypeError
 
 StorageMode = Literal["local", "s3", "memory"]
 Errors = Literal["warn", "raise", "ignore"]
+Redact = Sequence[str | re.Pattern[str]]
+"""Names of fields and keys, in which ``*`` stands for anything."""
 Moment = datetime | date | timedelta | str
 """A time, a date (its beginning in UTC), or how long ago."""
 
@@ -47,6 +50,7 @@ class AgentArguments(SaveArguments, total=False):
 
     config: Mapping[str, Any] | None
     check: bool | Mapping[str, Any]
+    redact: Redact | None
 
 
 class SaveBytesArguments(SaveArguments, total=False):
@@ -134,6 +138,8 @@ _OTHER_WORDS = {
     "after": "since",
     "before": "until",
     "callback": "progress",
+    "exclude": "redact",
+    "mask": "redact",
     "durable": "fsync",
     "bucket": "s3_bucket",
     "region": "s3_region",

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from persist import _persist
 from persist._metadata import SnapshotMetadata
-from persist.errors import PersistTypeError
+from persist.errors import PersistConfigurationError, PersistTypeError
 from persist.storage import Storage
 
 S = TypeVar("S", bound="Base")
@@ -59,6 +59,12 @@ class Base:
                 "invalid-argument",
                 hint="pass a str as key, or the metadata of a snapshot of this store",
             )
+        try:
+            key.encode()
+        except UnicodeEncodeError:
+            raise PersistConfigurationError(
+                "the key contains lone surrogates, which are not valid Unicode", "invalid-key", hint="remove them"
+            ) from None
         if isinstance(self._location, (str, os.PathLike)):
             place, prefix = _persist.open_folder(self._location, self._settings)
             return place, prefix + key

@@ -21,6 +21,7 @@ from persist._arguments import (
     Errors,
     ListArguments,
     Moment,
+    Redact,
     RestoreArguments,
     SnapshotArguments,
     StorageArguments,
@@ -89,6 +90,7 @@ def snapshot(
     timestamp: str | datetime | None = None,
     config: Mapping[str, Any] | None = None,
     check: bool | Mapping[str, Any] = False,
+    redact: Redact | None = None,
     progress: Progress | None = None,
 ) -> SnapshotMetadata:
     """Saves the state of an agent, all of it at once or not at all.
@@ -131,6 +133,9 @@ def snapshot(
             A dict of arguments of :func:`restore` (``into``, ``allowed_objects``,
             ``secrets``, ``max_size``) proves it for these:
             ``{"allowed_objects": [Document]}``.
+        redact: Names of fields and keys whose values are left out, in any case:
+            ``["api_key", "*_token"]``, or compiled expressions that match whole
+            names. The text ``[redacted]`` stands in their places.
         progress: Called now and then with the bytes of state that are done, and
             with how many there are if that is known, else ``None``. ``True`` shows
             a bar of tqdm where that is installed, else a line on stderr.

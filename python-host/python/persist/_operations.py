@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
-from persist import _agents, _persist
+from persist import _agents, _persist, _secrets
 from persist._adapter import Adapter, PartAdapter
 from persist._metadata import SnapshotMetadata
 from persist._progress import Progress, Told, shown
@@ -80,6 +80,7 @@ def _take(options: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Any] | 
 
 async def encoded(agent: Any, options: dict[str, Any], is_async: bool = True) -> Encoded:
     """An agent as it is now. Takes its arguments out of the options."""
+    redact = _secrets.patterns(options.pop("redact", None))
     given, check = _take(options)
     if type(agent) is bytes:
         _check_bytes(agent, check)
@@ -87,10 +88,10 @@ async def encoded(agent: Any, options: dict[str, Any], is_async: bool = True) ->
     adapter = _agents.adapter_of(agent)
     copied = None if adapter is None or not is_async else _copied(adapter, agent, given)
     if adapter is None or copied is None:
-        return await _encoded(adapter, agent, given, check, is_async)
+        return await _encoded(adapter, agent, given, check, redact, is_async)
 
     def work(_: _persist.CancelToken) -> Any:
-        return _agents.run(_encoded(adapter, copied, given, check, is_async=False), False, "asnapshot")
+        return _agents.run(_encoded(adapter, copied, given, check, redact, is_async=False), False, "asnapshot")
 
     # Before the others run, who may change it.
     extra = _extra(_agents.described(adapter, agent))
@@ -113,10 +114,11 @@ async def _encoded(
     agent: Any,
     given: dict[str, Any],
     check: Mapping[str, Any] | None,
+    redact: tuple[_secrets.Pattern, ...],
     is_async: bool,
 ) -> Encoded:
     value, info = await _agents.to_state(adapter, agent, given, is_async)
-    state = _persist.encode(value, _agents.reducer(adapter, agent))
+    state = _persist.encode(_secrets.redacted(value, redact), _agents.reducer(adapter, agent, redact))
     if check is not None:
         options = dict(check)
         _check_size(len(state), options.pop("max_size", MAX_SIZE))
@@ -179,6 +181,7 @@ def _snapshot(
     token: _persist.CancelToken | None,
 ) -> SnapshotMetadata:
     if type(agent) is bytes:
+        _secrets.patterns(options.pop("redact", None))
         _check_bytes(agent, _take(options)[1])
         return save_bytes(place, key, agent, {**options, "content_type": BYTES}, progress, token)
     if options.get("check", False) is not False:
@@ -188,12 +191,14 @@ def _snapshot(
     if isinstance(agent, Encoded):
         options = {**options, "content_type": agent.content_type, "extra": agent.extra}
         return save_bytes(place, key, agent.state, options, progress, token)
+    redact = _secrets.patterns(options.pop("redact", None))
     given, _ = _take(options)
     adapter = _agents.adapter_of(agent)
     work = _agents.to_state(adapter, agent, given, is_async=False)
     value, info = _agents.run(work, _agents.waits(adapter, "save"), "asnapshot")
     options = {**options, "content_type": JSON, "extra": _extra(info)}
-    text = place.save(key, value, _agents.reducer(adapter, agent), options, progress, token)
+    value, reducer = _secrets.redacted(value, redact), _agents.reducer(adapter, agent, redact)
+    text = place.save(key, value, reducer, options, progress, token)
     return SnapshotMetadata._from_json(text, place.location(key))
 
 
@@ -225,8 +230,9 @@ def save(
     """Saves an agent under a name that its session and the next index give it. Gives the
     metadata and the key.
     """
+    agent_id, session_id = options.get("agent_id"), options.get("session_id")
     session = _persist.session_folder(
-        _text_or(options, "agent_id", "default_agent"), _text_or(options, "session_id", "default_session")
+        "default_agent" if agent_id is None else agent_id, "default_session" if session_id is None else session_id
     )
     folder, given = prefix + session, options.get("snapshot_index")
     kind = agent.content_type if isinstance(agent, Encoded) else BYTES if type(agent) is bytes else JSON
@@ -254,16 +260,6 @@ def save(
                 raise
             condition = {}
     raise AssertionError
-
-
-def _text_or(options: dict[str, Any], name: str, default: str) -> str:
-    value = options.get(name)
-    if value is None:
-        return default
-    if not isinstance(value, str):
-        kind = type(value).__qualname__
-        raise PersistTypeError(f"{name} must be a str, not {kind}", "invalid-argument", hint=f"pass a str as {name}")
-    return value
 
 
 def history(
@@ -441,7 +437,7 @@ def listing(
         raise PersistConfigurationError(
             f"{errors!r} is not a valid value for errors", "invalid-argument", hint="use 'warn', 'raise' or 'ignore'"
         )
-    if limit is not None and (type(limit) is not int or limit < 0):
+    if limit is not None and (type(limit) is not int or not 0 <= limit < 1 << 63):
         raise PersistTypeError(
             f"limit must be a number of snapshots, not {limit!r}",
             "invalid-argument",
@@ -460,7 +456,12 @@ def _moment(name: str, value: Any) -> str | None:
     if value is None:
         return None
     if isinstance(value, timedelta):
-        value = datetime.now(timezone.utc) - value
+        try:
+            value = datetime.now(timezone.utc) - value
+        except OverflowError:
+            raise PersistTypeError(
+                f"{name} is before the year 1 or after the year 9999", "invalid-argument", hint="pass a shorter time"
+            ) from None
     if isinstance(value, datetime):
         if value.utcoffset() is None:
             raise PersistTypeError(
@@ -556,21 +557,29 @@ def delete_all(place: _persist.Place, prefix: str, force: bool, token: _persist.
     """Deletes all snapshots whose keys begin with a prefix, or all objects. Gives how
     many were deleted.
     """
+    failed: PersistError | None = None
     if force:
         found = place.keys(prefix, token)
     else:
-        found = [metadata.key for metadata in listing(place, prefix, "raise", token=token)]
+        found = []
+        for key, _, error in place.list(prefix, {}, token):
+            if error is None:
+                found.append(key)
+            elif error.code != "not-a-snapshot":
+                # What can't be read stays, and is said when the others are deleted.
+                failed = failed or error
     failures = place.delete_many(found, token)
-    place.remove_empty_folders(prefix if prefix.endswith("/") else prefix.rpartition("/")[0], found)
-    if failures:
-        error = failures[0][1]
-        raise type(error)(
-            f"{error.message}; {len(found) - len(failures)} of {len(found)} objects were deleted",
-            error.code,
-            error.location,
-            error.retryable,
-            error.hint,
-            error.facts,
+    above = prefix.rstrip("/").rpartition("/")[0]
+    place.remove_empty_folders(above and above + "/", found)
+    failed = failed or (failures[0][1] if failures else None)
+    if failed is not None:
+        raise type(failed)(
+            f"{failed.message}; {len(found) - len(failures)} other snapshots were deleted",
+            failed.code,
+            failed.location,
+            failed.retryable,
+            failed.hint,
+            failed.facts,
         )
     return len(found)
 

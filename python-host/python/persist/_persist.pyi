@@ -132,10 +132,10 @@ def folder_name(text: str) -> str:
 def id_of(name: str) -> str | None:
     """The id whose name this is; ``None`` if it is that of no id, or was cut."""
 
-def session_folder(agent_id: str, session_id: str) -> str:
+def session_folder(agent_id: Any, session_id: Any) -> str:
     """The folder of a session's snapshots, with a ``/`` behind it."""
 
-def file_name(index: int, codec: str | None, content_type: str) -> str:
+def file_name(index: Any, codec: Any, content_type: str) -> str:
     """The name of a snapshot in its session's folder."""
 
 def next_index(names: list[str]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -23,7 +24,7 @@ from persist._files import AsyncSnapshotReader, AsyncSnapshotWriter, SnapshotRea
 from persist._metadata import SnapshotMetadata
 from persist._operations import MAX_SIZE, encoded, in_thread
 from persist._progress import Progress
-from persist.errors import PersistKeyError, PersistNotFoundError, PersistTypeError
+from persist.errors import PersistConfigurationError, PersistKeyError, PersistNotFoundError, PersistTypeError
 
 if sys.version_info >= (3, 11):
     from typing import Unpack
@@ -228,7 +229,7 @@ class Store(Base):
         """
         place, full_key = self._place(key)
         name = to_key if to_key is not None else key if isinstance(key, str) else key.key
-        target, target_key = to._place(name)
+        target, target_key = _target(to)._place(name)
         copied = _operations.copy(place, full_key, target, target_key, {"if_exists": if_exists}, progress)
         return to._own(copied, name, target_key)
 
@@ -269,27 +270,31 @@ class Store(Base):
         found = self.history(errors=errors, **wanted)
         return found[-1] if found else None
 
-    def __getitem__(self, key: str) -> Any:
+    def __getitem__(self, key: Key) -> Any:
         """Restores a value; see :func:`persist.restore`."""
-        try:
+        with _key_errors():
             return self.restore(key)
-        except PersistNotFoundError as error:
-            raise PersistKeyError(*error.__reduce__()[1]) from None
 
     def __setitem__(self, key: str, agent: Any) -> None:
         """Saves a value; see :func:`persist.snapshot`."""
         self.snapshot(agent, key)
 
-    def __delitem__(self, key: str) -> None:
+    def __delitem__(self, key: Key) -> None:
         """Deletes a snapshot; see :func:`persist.delete_snapshot`."""
-        try:
+        with _key_errors():
             self.delete(key)
-        except PersistNotFoundError as error:
-            raise PersistKeyError(*error.__reduce__()[1]) from None
 
     def __contains__(self, key: object) -> bool:
         """Whether there is anything with this key."""
-        return isinstance(key, str) and bool(key) and self.exists(key)
+        if isinstance(key, SnapshotMetadata):
+            key = key.key
+        try:
+            return isinstance(key, str) and bool(key) and self.exists(key)
+        except PersistConfigurationError as error:
+            # What can be no key is none.
+            if error.code != "invalid-key":
+                raise
+            return False
 
     def __iter__(self) -> Iterator[str]:
         """The keys of all snapshots."""
@@ -363,6 +368,26 @@ class Store(Base):
 
     def _describe(self, place: _persist.Place, key: str, full_key: str) -> Callable[[str], SnapshotMetadata]:
         return lambda text: self._own(SnapshotMetadata._from_json(text, place.location(full_key)), key, full_key)
+
+
+@contextmanager
+def _key_errors() -> Iterator[None]:
+    """Raises the error of a mapping for a key that is not there, or can be none."""
+    try:
+        yield
+    except (PersistNotFoundError, PersistConfigurationError) as error:
+        if isinstance(error, PersistConfigurationError) and error.code != "invalid-key":
+            raise
+        raise PersistKeyError(*error.__reduce__()[1]) from None
+
+
+def _target(to: Any) -> Any:
+    if not isinstance(to, Base):
+        name = type(to).__qualname__
+        raise PersistTypeError(
+            f"to must be a Store, not {name}", "invalid-argument", hint="pass persist.Store(…) of that place"
+        )
+    return to
 
 
 def _once(options: Any) -> dict[str, Any]:
@@ -555,7 +580,7 @@ class AsyncStore(Base):
         """Copies a snapshot to a store; see :meth:`Store.copy`."""
         place, full_key = self._place(key)
         name = to_key if to_key is not None else key if isinstance(key, str) else key.key
-        target, target_key = to._place(name)
+        target, target_key = _target(to)._place(name)
         copied = await in_thread(
             _operations.copy,
             place,

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from persist import _models, _registry, _standard
+from persist import _models, _registry, _secrets, _standard
 from persist._adapter import PartAdapter
 from persist._hashes import Hashes
 from persist._models import BUILT_IN, as_data, is_typed_dict, kind_of, name_of, reachable
@@ -29,10 +29,13 @@ class Reducer:
         root: The class of the whole state. It and the classes that it names come
             back where the caller passes it as ``into``.
         named: More types that the caller names when it is restored.
+        redact: Names of what is left out.
     """
 
-    def __init__(self, root: type | None = None, named: Iterable[Any] = ()) -> None:
-        self._root, self._named = root, list(named)
+    def __init__(
+        self, root: type | None = None, named: Iterable[Any] = (), redact: tuple[_secrets.Pattern, ...] = ()
+    ) -> None:
+        self._root, self._named, self._redact = root, list(named), redact
         self._known: list[dict[str, type]] | None = None
 
     def __call__(self, value: Any) -> tuple[str, dict[str, Any], bool]:
@@ -57,7 +60,13 @@ class Reducer:
         if entry is None:
             self._check_comes_back(value, cls, kind)
         name = name_of(cls) if entry is None else entry.name
-        return "object", {"type": name, **_models.saved(value, cls, kind)}, kind in _models.OF_FIELDS
+        fields = _models.saved(value, cls, kind)
+        if kind in _models.OF_FIELDS:
+            for part in ("value", "attributes", "extra", "private"):
+                if part in fields:
+                    fields[part] = _secrets.redacted(fields[part], self._redact)
+                    _secrets.check(name_of(cls), fields[part])
+        return "object", {"type": name, **fields}, kind in _models.OF_FIELDS
 
     def _reached(self) -> list[dict[str, type]]:
         """The classes that the caller names when it is restored: by what an agent's

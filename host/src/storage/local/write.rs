@@ -200,6 +200,9 @@ fn create_temporary(storage: &LocalFileStorage, folder: &Dir, path: &str, mode: 
     Err(io::Error::other("no temporary file could be made"))
 }
 
+/// How often a folder is made anew that is removed while a file is begun in it.
+const MAKING_FOLDERS: u32 = 5;
+
 /// Zeros that are left out where holes are wanted: more than any file system allocates
 /// at a time.
 const HOLE: usize = 64 << 10;
@@ -225,7 +228,6 @@ pub(super) struct LocalWriter {
 
 impl LocalWriter {
     pub(super) fn open(storage: &LocalFileStorage, key: &str, options: WriteOptions) -> Result<Self> {
-        let WriteOptions { precondition, permissions, leaves_holes, .. } = options;
         let failed = |error: &io::Error| {
             let error = match Errno::from_io_error(error) {
                 // Reading, this is a missing file; writing, a file that stands
@@ -238,6 +240,25 @@ impl LocalWriter {
             error.at(storage.locate(key))
         };
         let (path, name) = split(key);
+        // Whoever deletes the last file of a folder may remove it meanwhile.
+        let mut attempts = 0..MAKING_FOLDERS;
+        loop {
+            let opened = Self::open_in(storage, key, (path, name), options.clone(), &failed);
+            match opened {
+                Err(error) if error.code() == ErrorCode::NotFound && attempts.next().is_some() => {}
+                opened => return opened,
+            }
+        }
+    }
+
+    fn open_in(
+        storage: &LocalFileStorage,
+        key: &str,
+        (path, name): (&str, &str),
+        options: WriteOptions,
+        failed: impl Fn(&io::Error) -> PersistError,
+    ) -> Result<Self> {
+        let WriteOptions { precondition, permissions, leaves_holes, .. } = options;
         let folder = open_or_make_folder(storage, path).map_err(|error| failed(&error))?;
         let existing = folder.symlink_metadata(name);
         match &existing {
@@ -507,8 +528,8 @@ pub(super) fn delete_many(storage: &LocalFileStorage, keys: &[String]) -> Vec<De
     failures
 }
 
-/// Removes the folders of these keys that are empty, as far as `folder`, which ends with
-/// `/` or is empty for the root, and that one.
+/// Removes the folders of these keys that are empty, below `folder`, which ends with `/`
+/// or is empty for the root.
 pub(super) fn remove_empty_folders(storage: &LocalFileStorage, folder: &str, keys: &[String]) {
     let Ok(root) = storage.open_root() else { return };
     // What is not empty stays.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
-use aws_config::profile::ProfileFileRegionProvider;
+use aws_config::profile::{ProfileFileCredentialsProvider, ProfileFileRegionProvider};
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
@@ -220,6 +220,9 @@ impl Connection {
         let mut region_of_profile = ProfileFileRegionProvider::builder();
         if let Some(profile) = &options.profile {
             loader = loader.profile_name(profile);
+            // As every AWS tool: a profile that is named comes before keys in the
+            // environment.
+            loader = loader.credentials_provider(ProfileFileCredentialsProvider::builder().profile_name(profile).build());
             region_of_profile = region_of_profile.profile_name(profile);
         }
         if let Some(region) = self.region.as_deref().or_else(|| arn_region(&self.bucket)) {

@@ -1,0 +1,123 @@
+//! The order in which snapshots are listed.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use clap::{Args, ValueEnum};
+use persist_model::key::natural_order;
+use persist_model::{SnapshotMetadata, StorageLocation};
+
+/// Which of the snapshots that were found, and in which order.
+#[derive(Args, Clone, Copy)]
+pub(crate) struct Order {
+    /// The order. Numbers in keys are compared as numbers.
+    #[arg(long, value_enum, default_value = "key")]
+    sort: Sort,
+    /// The other way round: the last, the newest or the largest first.
+    #[arg(long)]
+    reverse: bool,
+    /// The first so many of them alone.
+    #[arg(short = 'n', long = "limit", value_name = "N")]
+    pub(crate) limit: Option<usize>,
+    /// The latest of each session alone: that with the highest index, of several the
+    /// one that was taken last.
+    #[arg(long)]
+    latest: bool,
+}
+
+impl Order {
+    /// Whether snapshots are wanted as a listing gives them.
+    pub(crate) fn is_natural(self) -> bool {
+        self.sort == Sort::Key && !self.reverse && !self.latest
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Sort {
+    /// By key.
+    Key,
+    /// By the time when it was taken.
+    Time,
+    /// By the size of the state.
+    Size,
+}
+
+impl Sort {
+    fn compare(self, a: &SnapshotMetadata, b: &SnapshotMetadata) -> Ordering {
+        let first = match self {
+            Self::Key => Ordering::Equal,
+            Self::Time => a.timestamp.cmp(&b.timestamp),
+            Self::Size => a.uncompressed_size.cmp(&b.uncompressed_size),
+        };
+        first.then_with(|| natural_order(&a.key, &b.key))
+    }
+}
+
+/// Which of two snapshots of a session is the later one.
+pub(crate) fn by_age(a: &SnapshotMetadata, b: &SnapshotMetadata) -> Ordering {
+    let (first, second) = (a.snapshot_index.cmp(&b.snapshot_index), a.timestamp.cmp(&b.timestamp));
+    first.then(second).then_with(|| natural_order(&a.key, &b.key))
+}
+
+/// A snapshot, and the place that its key is in.
+pub(crate) type Listed = (StorageLocation, Box<SnapshotMetadata>);
+
+/// What is left to be put in order, or to be compared.
+pub(crate) struct Waiting {
+    order: Order,
+    all: Vec<Listed>,
+    latest: HashMap<(String, String), Listed>,
+}
+
+/// How many more snapshots than are wanted are kept before the others are dropped.
+const SURPLUS: usize = 1000;
+
+impl Waiting {
+    pub(crate) fn new(order: Order) -> Self {
+        Self { order, all: Vec::new(), latest: HashMap::new() }
+    }
+
+    fn compare(&self, a: &SnapshotMetadata, b: &SnapshotMetadata) -> Ordering {
+        let order = self.order.sort.compare(a, b);
+        if self.order.reverse { order.reverse() } else { order }
+    }
+
+    pub(crate) fn add(&mut self, listed: Listed) {
+        if self.order.latest {
+            let session = (listed.1.agent_id.clone(), listed.1.session_id.clone());
+            match self.latest.entry(session) {
+                Entry::Vacant(entry) => {
+                    entry.insert(listed);
+                }
+                Entry::Occupied(mut entry) => {
+                    if by_age(&entry.get().1, &listed.1).is_lt() {
+                        entry.insert(listed);
+                    }
+                }
+            }
+            return;
+        }
+        self.all.push(listed);
+        if let Some(limit) = self.order.limit
+            && self.all.len() > limit.saturating_add(SURPLUS)
+        {
+            self.sort();
+            self.all.truncate(limit);
+        }
+    }
+
+    fn sort(&mut self) {
+        let mut all = std::mem::take(&mut self.all);
+        all.sort_by(|a, b| self.compare(&a.1, &b.1));
+        self.all = all;
+    }
+
+    pub(crate) fn in_order(mut self) -> impl Iterator<Item = Listed> {
+        let latest = std::mem::take(&mut self.latest);
+        self.all.extend(latest.into_values());
+        self.sort();
+        let limit = self.order.limit.unwrap_or(usize::MAX);
+        self.all.into_iter().take(limit)
+    }
+}
