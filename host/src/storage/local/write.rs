@@ -201,7 +201,7 @@ fn create_temporary(storage: &LocalFileStorage, folder: &Dir, path: &str, mode: 
 }
 
 /// How often a folder is made anew that is removed while a file is begun in it.
-const MAKING_FOLDERS: u32 = 5;
+const MAKING_FOLDERS: u32 = 100;
 
 /// Zeros that are left out where holes are wanted: more than any file system allocates
 /// at a time.
