@@ -256,7 +256,7 @@ impl LocalWriter {
         key: &str,
         (path, name): (&str, &str),
         options: WriteOptions,
-        failed: impl Fn(&io::Error) -> PersistError,
+        failed: &dyn Fn(&io::Error) -> PersistError,
     ) -> Result<Self> {
         let WriteOptions { precondition, permissions, leaves_holes, .. } = options;
         let folder = open_or_make_folder(storage, path).map_err(|error| failed(&error))?;
