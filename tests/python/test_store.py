@@ -64,6 +64,11 @@ def test_the_first_hour(store: persist.Store) -> None:
     first_hour(store)
 
 
+@pytest.mark.usefixtures("s3")
+def test_the_first_hour_in_a_bucket() -> None:
+    first_hour(persist.Store("s3://my-bucket/agents"))
+
+
 def test_names_are_those_of_the_command(store: persist.Store) -> None:
     for text, name in NAMES:
         assert _persist.folder_name(text) == name

@@ -21,7 +21,6 @@ _NAMES = frozenset(
         "authtoken",
         "bearertoken",
         "clientsecret",
-        "password",
         "privatekey",
         "proxyauthorization",
         "refreshtoken",
