@@ -90,7 +90,7 @@ async def encoded(agent: Any, options: dict[str, Any], is_async: bool = True) ->
         return await _encoded(adapter, agent, given, check, is_async)
 
     def work(_: _persist.CancelToken) -> Any:
-        return _agents.run(_encoded(adapter, copied, given, check, is_async=False), False, "asnapshot")
+        return _agents.run(_encoded(adapter, copied, given, check, False, is_private=True), False, "asnapshot")
 
     # Before the others run, who may change it.
     extra = _extra(_agents.described(adapter, agent))
@@ -114,9 +114,10 @@ async def _encoded(
     given: dict[str, Any],
     check: Mapping[str, Any] | None,
     is_async: bool,
+    is_private: bool = False,
 ) -> Encoded:
     value, info = await _agents.to_state(adapter, agent, given, is_async)
-    state = _persist.encode(value, _agents.reducer(adapter, agent))
+    state = _persist.encode(value, _agents.reducer(adapter, agent), is_private)
     if check is not None:
         options = dict(check)
         _check_size(len(state), options.pop("max_size", MAX_SIZE))
