@@ -173,13 +173,13 @@ async def _append(service: Any, session: Session, events: list[Any]) -> None:
 
 async def _kept_by(service: Any, names: Mapping[str, str]) -> Any:
     """The session that a service has by these names. One in memory copies all of it,
-    while other tasks wait: here its events are copied in a thread.
+    while other tasks wait: here its events, which nobody else has, are copied in a thread.
     """
     if type(service) is not InMemorySessionService:
         return await service.get_session(**names)
     session = await service.get_session(**names, config=GetSessionConfig(num_recent_events=0))
-    events = Copies(service.sessions[names["app_name"]][names["user_id"]][session.id].events)
-    session.events = await in_thread(lambda _: [event for some in events.parts() for event in some])
+    events = list(service.sessions[names["app_name"]][names["user_id"]][session.id].events)
+    session.events = await in_thread(lambda _: [event for some in in_parts(events) for event in copied(some)])
     return session
 
 
