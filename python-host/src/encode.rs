@@ -2,14 +2,18 @@
 //! would change is written as an object whose first name is `$persist`, and
 //! what can't be kept is refused. docs/python.md has the forms.
 
+use std::collections::HashMap;
+use std::rc::Rc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use persist_host::{ErrorCode, PersistError};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyString, PyTuple};
+use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyString, PyTuple, PyType};
 
 use crate::error::{exception, wrong_type};
+use crate::forms::{Form, Items};
 use crate::stack;
 
 /// The name that begins what is not plain JSON.
@@ -46,21 +50,37 @@ impl Sink for Vec<u8> {
     }
 }
 
+/// Gathers JSON while other threads of Python have their turns.
+struct Yielding(Vec<u8>);
+
+impl Sink for Yielding {
+    fn take(&mut self, py: Python<'_>, piece: &[u8], _is_last: bool) -> PyResult<()> {
+        self.0.extend_from_slice(piece);
+        py.detach(|| {});
+        Ok(())
+    }
+}
+
 /// A value as JSON, all of it at one moment: no other thread of Python runs
-/// meanwhile.
+/// meanwhile. They do where the value is private: nobody else can change it.
 #[pyfunction]
-#[pyo3(signature = (value, reducer=None))]
-pub(crate) fn encode<'py>(value: &Bound<'py, PyAny>, reducer: Option<Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyBytes>> {
-    let mut json = Vec::new();
-    to_sink(value, reducer, &mut json)?;
-    Ok(PyBytes::new(value.py(), &json))
+#[pyo3(signature = (value, reducer=None, is_private=false))]
+pub(crate) fn encode<'py>(
+    value: &Bound<'py, PyAny>,
+    reducer: Option<Bound<'py, PyAny>>,
+    is_private: bool,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let mut json = Yielding(Vec::new());
+    let sink: &mut dyn Sink = if is_private { &mut json } else { &mut json.0 };
+    to_sink(value, reducer, sink)?;
+    Ok(PyBytes::new(value.py(), &json.0))
 }
 
 /// Writes a value into a sink; with this reducer, where it is to be looked at
 /// afterwards.
 pub(crate) fn to_sink<'py>(value: &Bound<'py, PyAny>, reducer: Option<Bound<'py, PyAny>>, sink: &mut dyn Sink) -> PyResult<()> {
     let py = value.py();
-    let mut encoder = Encoder { json: Vec::new(), scratch: Vec::new(), sink, reducer, path: Vec::new(), deepest: Vec::new() };
+    let mut encoder = Encoder::new(sink, reducer);
     encoder.value(value, 0).map_err(|error| encoder.explain(py, error))?;
     let rest = std::mem::take(&mut encoder.json);
     encoder.sink.take(py, &rest, true)
@@ -95,9 +115,24 @@ struct Encoder<'a, 'py> {
     path: Vec<String>,
     /// The values that are being written at the last levels before the deepest.
     deepest: Vec<*mut pyo3::ffi::PyObject>,
+    /// By class, how its instances are written without a reducer.
+    forms: Forms<'py>,
+    /// False where the reducer has to see every name.
+    has_forms: bool,
 }
 
-impl<'py> Encoder<'_, 'py> {
+/// The forms of the classes that were met; the classes are kept, so that no other comes
+/// to have the address of one.
+type Forms<'py> = HashMap<usize, (Bound<'py, PyType>, Option<Rc<Form<'py>>>)>;
+
+impl<'a, 'py> Encoder<'a, 'py> {
+    fn new(sink: &'a mut dyn Sink, reducer: Option<Bound<'py, PyAny>>) -> Self {
+        let looks = |reducer: &Bound<'_, PyAny>| reducer.getattr("redacts").and_then(|redacts| redacts.is_truthy()).unwrap_or(false);
+        let has_forms = !reducer.as_ref().is_some_and(looks);
+        let (path, deepest, forms) = (Vec::new(), Vec::new(), Forms::new());
+        Self { json: Vec::new(), scratch: Vec::new(), sink, reducer, path, deepest, forms, has_forms }
+    }
+
     fn value(&mut self, value: &Bound<'py, PyAny>, depth: usize) -> PyResult<()> {
         if let Ok(text) = value.cast_exact::<PyString>() {
             return self.text(text);
@@ -155,6 +190,12 @@ impl<'py> Encoder<'_, 'py> {
         if let Ok(set) = value.cast_exact::<PyFrozenSet>() {
             return self.set("frozenset", set.iter().collect(), depth);
         }
+        if let Ok(items) = value.cast_exact::<Items>() {
+            return self.items(items, depth);
+        }
+        if self.formed(value, depth)? {
+            return Ok(());
+        }
         // A kind, what belongs to it, and whether those are attributes of the value.
         let (kind, fields, is_instance): (String, Bound<'py, PyDict>, bool) = self.reducer(value)?.call1((value,))?.extract()?;
         self.json.extend_from_slice(b"{\"");
@@ -172,6 +213,56 @@ impl<'py> Encoder<'_, 'py> {
             }
         }
         self.json.push(b'}');
+        Ok(())
+    }
+
+    /// Writes an instance in the form of its class, if it has one and the instance fits it.
+    fn formed(&mut self, value: &Bound<'py, PyAny>, depth: usize) -> PyResult<bool> {
+        if !self.has_forms {
+            return Ok(false);
+        }
+        let class = value.get_type();
+        let form = match self.forms.get(&(class.as_ptr() as usize)) {
+            Some((_, form)) => form.clone(),
+            None => {
+                let form = Form::of(value)?.map(Rc::new);
+                self.forms.insert(class.as_ptr() as usize, (class, form.clone()));
+                form
+            }
+        };
+        // Two levels, as with a reducer; the deepest are left to that.
+        let Some(form) = form.filter(|_| depth + 2 < MAX_DEPTH - REMEMBERED) else { return Ok(false) };
+        let Some(kept) = form.fit(value) else { return Ok(false) };
+        self.json.extend_from_slice(form.head());
+        for (index, (name, item)) in kept.fields.iter().enumerate() {
+            if index > 0 {
+                self.json.push(b',');
+            }
+            write(&mut self.json, *name)?;
+            self.json.push(b':');
+            self.value(item, depth + 2).inspect_err(|_| self.path.push(Access::Item.step(&PyString::new(item.py(), name))))?;
+            self.give(item.py())?;
+        }
+        self.json.push(b'}');
+        if let Some(names) = &kept.given {
+            self.json.extend_from_slice(b",\"set\":");
+            write(&mut self.json, names)?;
+        }
+        self.json.push(b'}');
+        Ok(true)
+    }
+
+    /// Writes a list whose items are made while it is written.
+    fn items(&mut self, items: &Bound<'py, Items>, depth: usize) -> PyResult<()> {
+        self.json.push(b'[');
+        let mut index = 0;
+        for some in items.get().parts(items.py())?.try_iter()? {
+            for item in some?.cast::<PyList>()?.iter() {
+                self.item(index, &item, depth)?;
+                index += 1;
+            }
+        }
+        self.json.push(b']');
         Ok(())
     }
 
@@ -303,9 +394,9 @@ impl<'py> Encoder<'_, 'py> {
         for item in &items {
             let mut whole = Vec::new();
             let reducer = Some(self.reducer(item)?);
-            let mut encoder =
-                Encoder { json: Vec::new(), scratch: Vec::new(), sink: &mut whole, reducer, path: Vec::new(), deepest: Vec::new() };
+            let mut encoder = Encoder { forms: std::mem::take(&mut self.forms), ..Encoder::new(&mut whole, reducer) };
             let done = encoder.value(item, depth + 1);
+            self.forms = std::mem::take(&mut encoder.forms);
             let (rest, path) = (std::mem::take(&mut encoder.json), std::mem::take(&mut encoder.path));
             if let Err(error) = done {
                 self.path.extend(path);

@@ -2,9 +2,11 @@
 //! operations without the interpreter's lock, and turns Python values into
 //! states and back.
 
+mod copies;
 mod decode;
 mod encode;
 mod error;
+mod forms;
 mod logs;
 mod naming;
 mod operation;
@@ -23,11 +25,15 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _persist {
     #[pymodule_export]
+    use super::copies::{Frozen, FrozenItems, differing, freeze, freeze_each, is_plain};
+    #[pymodule_export]
     use super::decode::decode;
     #[pymodule_export]
     use super::encode::encode;
     #[pymodule_export]
     use super::error::error_codes;
+    #[pymodule_export]
+    use super::forms::Items;
     #[pymodule_export]
     use super::logs::forward_logs;
     #[pymodule_export]

@@ -23,8 +23,9 @@ from langchain_core.messages import (
     ToolMessage,
 )
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder, PromptTemplate, SystemMessagePromptTemplate
-from persist import _models, _persist
+from persist import _persist
 from persist.adapters import langchain
+from persist.adapters.langchain import LangChainAdapter
 from pydantic import Field, PrivateAttr, field_validator
 from turns import FIRST, SECOND, THIRD, answer, check, main, raises
 
@@ -63,7 +64,7 @@ def save(location: str) -> None:
     persist.snapshot(changed(), location + ".changed", check=True)
     persist.snapshot([login()], location + ".login", check={"allowed_objects": [Login]})
     refused_at_save(location)
-    restored_alike(location)
+    one_by_one(location)
     asyncio.run(beside_the_loop(location))
     made = {"prompt": prompt(), "client": Client(api_key="very secret")}
     # What a plain restore refuses is no restore that was proven.
@@ -113,9 +114,28 @@ def every() -> list[Any]:
     ]
 
 
-def restored_alike(location: str) -> None:
-    """What is made of fields alone is what is made of anything."""
-    make = langchain._made_of_fields
+def one_by_one(location: str) -> None:
+    """What is written without a look at each message is what is written of each."""
+    looked_at: list[str] = []
+    look, form, make = LangChainAdapter.save_part, LangChainAdapter.form, langchain._made_of_fields
+
+    def noting(self: Any, value: Any) -> Any:
+        looked_at.append(type(value).__name__)
+        return look(self, value)
+
+    LangChainAdapter.save_part = noting  # type: ignore[method-assign]
+    try:
+        many = [kind(f"{number}", id=str(number)) for number in range(1000) for kind in (HumanMessage, AIMessage)]
+        for value in (many, {"messages": many}, {"documents": [Document("a", metadata={"page": 1})] * 1000}):
+            persist.snapshot(value, location + ".many")
+        assert not looked_at, looked_at[:3]
+        at_once = [_persist.encode([message]) for message in every()]
+        assert 0 < len(looked_at) < len(at_once), looked_at
+        LangChainAdapter.form = lambda self, cls: None  # type: ignore[method-assign, assignment, misc]
+        assert at_once == [_persist.encode([message]) for message in every()]
+        assert len(looked_at) > len(at_once)
+    finally:
+        LangChainAdapter.save_part, LangChainAdapter.form = look, form  # type: ignore[method-assign]
     allowed: Any = {"allowed_objects": [Document]}
     persist.snapshot(every(), location + ".every", check=allowed)
     back = persist.restore(location + ".every", **allowed)
@@ -125,17 +145,6 @@ def restored_alike(location: str) -> None:
     finally:
         langchain._made_of_fields = make
     assert [held(one) for one in back] == [held(one) for one in every()]
-
-    def noting(cls: Any, fields: dict[str, Any]) -> Any:
-        raise AssertionError("what has nothing but fields is made of them")
-
-    persist.snapshot([HumanMessage("a", id="1"), AIMessage("b")], location + ".fields")
-    made = _models.made
-    _models.made = noting
-    try:
-        assert persist.restore(location + ".fields") == [HumanMessage("a", id="1"), AIMessage("b")]
-    finally:
-        _models.made = made
 
 
 def held(value: Any) -> Any:

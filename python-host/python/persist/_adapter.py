@@ -88,6 +88,14 @@ class PartAdapter(Adapter):
     def save_part(self, value: Any) -> dict[str, Any]:
         """The fields that are written for a value."""
 
+    def form(self, cls: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """How instances of a class are written that hold nothing but the fields of a
+        pydantic model: what :meth:`save_part` gives of any but for ``value`` and ``set``;
+        and the names of the fields, each with the default that is left out where nobody
+        set the field, or with ``...``. None by default: each is asked about.
+        """
+        return None
+
     @abc.abstractmethod
     def restore_part(self, fields: dict[str, Any], options: Mapping[str, Any]) -> Any:
         """The value of such fields."""

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Coroutine, Iterable, Mapping
-from typing import Any
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from typing import Any, NoReturn
 
 from persist import _persist, _registry
 from persist._adapter import Adapter, PartAdapter
@@ -137,9 +137,46 @@ async def to_state(
     except PersistError:
         raise
     except Exception as error:
-        problem = f"{adapter.package} {adapter.version()} failed to give the agent's state"
-        raise_foreign(error, problem, "see the cause, which is the framework's own error")
+        raise_failed(adapter, error)
     return state, described(adapter, agent)
+
+
+def raise_failed(adapter: Adapter, error: Exception) -> NoReturn:
+    """Raises for what a framework raised when it was to give a state."""
+    problem = f"{adapter.package} {adapter.version()} failed to give the agent's state"
+    raise_foreign(error, problem, "see the cause, which is the framework's own error")
+
+
+def items(adapter: Adapter, parts: Iterable[list[Any]]) -> _persist.Items:
+    """A list for a state, which an adapter makes a few items at a time while it is written."""
+    return _persist.Items(_told(adapter, parts))
+
+
+def _told(adapter: Adapter, parts: Iterable[list[Any]]) -> Iterator[list[Any]]:
+    try:
+        yield from parts
+    except PersistError:
+        raise
+    except Exception as error:
+        raise_failed(adapter, error)
+
+
+def form_of(value: Any) -> tuple[str, dict[str, Any]] | None:
+    """How the instances of a value's class are written that hold nothing but their fields:
+    the JSON up to the first one, and the fields with what each has where nobody set it.
+    None where a reducer looks at each.
+    """
+    cls = type(value)
+    # One that is asked before may accept some instances of the class, and not others.
+    adapter = next(iter(_registry.part_adapters(value)), None)
+    if _registry.by_class(cls) is not None or adapter is None or not adapter.accepts(value):
+        return None
+    form = adapter.form(cls)
+    if form is None:
+        return None
+    fields, unset = form
+    head = _persist.encode({"$": "part", "adapter": adapter.name, **fields}).decode()
+    return f'{{"$persist{head[3:-1]},"value":{{', unset
 
 
 def described(adapter: Adapter, agent: Any) -> Info:

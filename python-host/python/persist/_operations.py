@@ -91,7 +91,7 @@ async def encoded(agent: Any, options: dict[str, Any], is_async: bool = True) ->
         return await _encoded(adapter, agent, given, check, redact, is_async)
 
     def work(_: _persist.CancelToken) -> Any:
-        return _agents.run(_encoded(adapter, copied, given, check, redact, is_async=False), False, "asnapshot")
+        return _agents.run(_encoded(adapter, copied, given, check, redact, False, is_private=True), False, "asnapshot")
 
     # Before the others run, who may change it.
     extra = _extra(_agents.described(adapter, agent))
@@ -116,9 +116,11 @@ async def _encoded(
     check: Mapping[str, Any] | None,
     redact: tuple[_secrets.Pattern, ...],
     is_async: bool,
+    is_private: bool = False,
 ) -> Encoded:
     value, info = await _agents.to_state(adapter, agent, given, is_async)
-    state = _persist.encode(_secrets.redacted(value, redact), _agents.reducer(adapter, agent, redact))
+    value, reducer = _secrets.redacted(value, redact), _agents.reducer(adapter, agent, redact)
+    state = _persist.encode(value, reducer, is_private)
     if check is not None:
         options = dict(check)
         _check_size(len(state), options.pop("max_size", MAX_SIZE))

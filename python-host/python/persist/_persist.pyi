@@ -2,7 +2,7 @@
 
 import builtins
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from persist.errors import PersistError
@@ -158,8 +158,45 @@ def open_object(storage: Storage) -> Place:
 def error_codes() -> list[str]:
     """The codes that errors may have."""
 
-def encode(value: Any, reducer: Any = None) -> bytes:
-    """A value as JSON."""
+def encode(value: Any, reducer: Any = None, is_private: bool = False) -> bytes:
+    """A value as JSON; other threads run meanwhile if it is private, so that none of
+    them can change it.
+    """
+
+class Items:
+    """A list whose items are made while it is written, and come in lists."""
+
+    def __init__(self, parts: Iterable[list[Any]]) -> None: ...
+    def parts(self) -> Iterable[list[Any]]:
+        """The parts, which are given away."""
+
+class Frozen:
+    """A value as it was when it was frozen."""
+
+    def thaw(self) -> Any:
+        """The copy of the value; there is one."""
+
+def freeze(value: Any) -> Frozen:
+    """Keeps a value as it is now."""
+
+class FrozenItems:
+    """The items of a list as they were when it was frozen."""
+
+    def take(self, count: int) -> list[Any]:
+        """The copies of the next items, as many as there are; there is one of each."""
+
+def freeze_each(items: list[Any]) -> FrozenItems:
+    """Keeps each item of a list as it is now."""
+
+def differing(one: list[Any], other: list[Any]) -> list[int]:
+    """The numbers of the items of which it is not certain that they are the same: of the
+    same classes, with the same in them. Integers and floats may be equal.
+    """
+
+def is_plain(value: Any) -> bool:
+    """Whether a value has nothing but lists, dicts with names, text, bytes, numbers and
+    times, all of exactly these types.
+    """
 
 def decode(json: bytes, rebuild: Callable[[str, dict[str, Any]], Any] | None = None) -> Any:
     """The value that JSON stands for."""

@@ -233,10 +233,12 @@ def adapter_for(agent: Any) -> Adapter | None:
 
 def adapter_for_part(value: Any) -> PartAdapter | None:
     """The adapter of a value that stands somewhere in a state."""
-    for adapter in _candidates(value):
-        if isinstance(adapter, PartAdapter) and adapter.accepts(value):
-            return adapter
-    return None
+    return next((adapter for adapter in part_adapters(value) if adapter.accepts(value)), None)
+
+
+def part_adapters(value: Any) -> list[PartAdapter]:
+    """The adapters that are asked whether they accept such a value, in their order."""
+    return [adapter for adapter in _candidates(value) if isinstance(adapter, PartAdapter)]
 
 
 def adapter_for_target(into: Any) -> Adapter | None:

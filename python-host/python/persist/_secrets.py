@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from fnmatch import translate
 from typing import Any
 
+from persist import _persist
 from persist.errors import PersistTypeError
 
 REDACTED = "[redacted]"
@@ -76,6 +77,8 @@ class _Redaction:
 
     def of(self, value: Any) -> Any:
         kind = type(value)
+        if kind is _persist.Items:
+            return _persist.Items(self.of(part) for part in value.parts())
         if kind not in (dict, list, tuple) or id(value) in self._within:
             # What contains itself is refused by who writes it.
             return value

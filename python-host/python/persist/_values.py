@@ -38,6 +38,11 @@ class Reducer:
         self._root, self._named, self._redact = root, list(named), redact
         self._known: list[dict[str, type]] | None = None
 
+    @property
+    def redacts(self) -> bool:
+        """Whether names are looked at, for what is left out."""
+        return bool(self._redact)
+
     def __call__(self, value: Any) -> tuple[str, dict[str, Any], bool]:
         """The kind of a value, its fields, and whether these are attributes."""
         cls = type(value)
@@ -51,7 +56,8 @@ class Reducer:
         if entry is None:
             adapter = _registry.adapter_for_part(value)
             if adapter is not None:
-                return "part", {"adapter": adapter.name, **adapter.save_part(value)}, False
+                saved = _secrets.redacted(adapter.save_part(value), self._redact)
+                return "part", {"adapter": adapter.name, **saved}, False
         else:
             self._check_means(entry)
         kind = kind_of(cls)

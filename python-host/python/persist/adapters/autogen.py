@@ -17,6 +17,7 @@ from autogen_core.model_context import ChatCompletionContext, ChatCompletionCont
 from autogen_core.models import ChatCompletionClient
 from pydantic import BaseModel
 
+from persist import _persist
 from persist._adapter import Adapter
 from persist.adapters._compare import same
 from persist.adapters._own import check_own_attributes, own_attributes, set_own_attributes
@@ -337,7 +338,7 @@ async def _refuse_changed(one: Any) -> None:
         again = ChatCompletionContextState.model_validate(await context.save_state()).messages
         pairs += zip(context._messages, again, strict=True)
     for message, loaded in pairs:
-        if not same(_fields(loaded), _fields(message)):
+        if _persist.differing([loaded], [message]) and not same(_fields(loaded), _fields(message)):
             raise PersistTypeError(
                 f"AutoGen would change a {type(message).__qualname__} of {one.name} when it loads it",
                 "invalid-argument",

@@ -12,8 +12,9 @@ from google.adk.sessions import BaseSessionService, InMemorySessionService, Sess
 from google.adk.sessions.base_session_service import GetSessionConfig
 from pydantic import ValidationError
 
+from persist import _agents, _persist
 from persist._adapter import Adapter
-from persist._copies import AS_PYDANTIC, copied, in_parts
+from persist._copies import AS_PYDANTIC, Copies, copied, in_parts
 from persist._operations import in_thread
 from persist.adapters._compare import same
 from persist.errors import (
@@ -29,6 +30,14 @@ from persist.errors import (
 _copier = getattr(sys.modules.get("google.adk.utils._model_copy"), "deep_copy_model", None)
 if _copier is not None:
     AS_PYDANTIC.append(_copier)
+
+
+class _Copied:
+    """A session as it was: what it has beside its events, and these."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = copied(session.model_copy(update={"events": []}))
+        self.events = Copies(session.events)
 
 
 class GoogleADKAdapter(Adapter):
@@ -48,14 +57,17 @@ class GoogleADKAdapter(Adapter):
 
     def copied(self, agent: Any) -> Any:
         """The session, copied."""
-        return copied(agent)
+        return _Copied(agent) if type(agent) is Session else copied(agent)
 
     def save(self, agent: Any) -> Any:
         """Its fields, with bytes, times and sets as they are."""
-        if type(agent) is not Session:
+        if type(agent) is Session:
+            whole, parts = agent.model_copy(update={"events": []}), in_parts(agent.events)
+        elif isinstance(agent, _Copied):
+            whole, parts = agent.session, agent.events.parts()
+        else:
             return _fields(agent)
-        state = _fields(agent.model_copy(update={"events": []}))
-        return {**state, "events": [event for some in _events(agent) for event in some]}
+        return {**_fields(whole), "events": _agents.items(self, _events(whole, parts))}
 
     async def restore(self, state: Any, into: Any = None, *, config: Mapping[str, Any] | None = None) -> Any:
         """A session; with a service as ``into``, one that the service keeps, under
@@ -110,7 +122,8 @@ def _fields(session: Any, start: int = 0) -> dict[str, Any]:
     state = _plain(session.model_dump())
     made = Session.model_validate(state)
     again: dict[str, Any] = _plain(made.model_dump())
-    if again != state or not same(made, session):
+    is_same = not _persist.differing([made], [session]) or same(made, session)
+    if again != state or not is_same:
         place = _changed(made, session.state, session.events, start) or "this one"
         raise PersistTypeError(
             f"Google ADK's own model of a session would change {place}",
@@ -120,10 +133,10 @@ def _fields(session: Any, start: int = 0) -> dict[str, Any]:
     return again
 
 
-def _events(session: Session) -> Iterator[list[Any]]:
+def _events(session: Session, parts: Iterable[list[Any]]) -> Iterator[list[Any]]:
     """The fields of a session's events, a few at a time."""
     start = 0
-    for events in in_parts(session.events):
+    for events in parts:
         yield _fields(session.model_copy(update={"state": {}, "events": events}), start)["events"]
         start += len(events)
 
@@ -160,13 +173,13 @@ async def _append(service: Any, session: Session, events: list[Any]) -> None:
 
 async def _kept_by(service: Any, names: Mapping[str, str]) -> Any:
     """The session that a service has by these names. One in memory copies all of it,
-    while other tasks wait: here its events are copied in a thread, which nobody else has.
+    while other tasks wait: here its events, which nobody else has, are copied in a thread.
     """
     if type(service) is not InMemorySessionService:
         return await service.get_session(**names)
     session = await service.get_session(**names, config=GetSessionConfig(num_recent_events=0))
     events = list(service.sessions[names["app_name"]][names["user_id"]][session.id].events)
-    session.events = await in_thread(lambda _: copied(events))
+    session.events = await in_thread(lambda _: [event for some in in_parts(events) for event in copied(some)])
     return session
 
 
@@ -257,16 +270,22 @@ def _changed(again: Session, state: Mapping[str, Any], events: Iterable[Any], st
         return "the number of events"
     own = {"id": "", "timestamp": 0.0}
     for new, (at, event) in zip(made, given, strict=True):
+        if not _persist.differing([new], [event]):
+            continue
         if not same(new.model_copy(update=own), event.model_copy(update=own)):
             return f"session.events[{start + at}]"
     return None
 
 
 def _plain(value: Any) -> Any:
+    return value if _persist.is_plain(value) else _made_plain(value)
+
+
+def _made_plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {_plain(key): _plain(item) for key, item in value.items()}
+        return {_made_plain(key): _made_plain(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [_made_plain(item) for item in value]
     return value.value if isinstance(value, Enum) else value
 
 

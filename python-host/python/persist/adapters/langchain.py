@@ -10,6 +10,7 @@ it, by its arguments, and made anew of them.
 
 from __future__ import annotations
 
+import inspect
 import sys
 import weakref
 from collections.abc import Mapping
@@ -24,9 +25,9 @@ from langchain_core.load.serializable import Serializable
 from langchain_core.outputs import Generation
 from langchain_core.runnables import Runnable
 
-from persist import _models
+from persist import _agents, _models
 from persist._adapter import PartAdapter
-from persist._copies import copied
+from persist._copies import Copies, copied
 from persist.adapters._compare import is_data, same
 from persist.errors import PersistConfigurationError, PersistIntegrityError, PersistTypeError
 
@@ -71,7 +72,30 @@ class LangChainAdapter(PartAdapter):
 
     def copied(self, agent: Any) -> Any:
         """The values, copied."""
-        return copied(agent)
+        return Copies(agent) if type(agent) is list else copied(agent)
+
+    def save(self, agent: Any) -> Any:
+        """The values as they are."""
+        return _agents.items(self, agent.parts()) if isinstance(agent, Copies) else agent
+
+    def form(self, cls: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """How most objects of data are written: messages, documents."""
+        is_one = (
+            type(self).save_part is LangChainAdapter.save_part
+            and issubclass(cls, _DATA)
+            and not issubclass(cls, Runnable)
+            and cls.__getattribute__ is object.__getattribute__
+            and inspect.getattr_static(cls, "lc_secrets") is Serializable.lc_secrets
+            and cls.is_lc_serializable()
+            and not (cls.__private_attributes__ or _models._slots(cls))
+        )
+        if not is_one:
+            return None
+        if cls not in _OWN:
+            _refuse_namesake(cls)
+        defaults = _simple_defaults(cls)
+        unset = {name: defaults.get(name, ...) for name in cls.model_fields}
+        return {"class": list(cls.lc_id()), "filled": True}, unset
 
     def save_part(self, value: Any) -> dict[str, Any]:
         """The class, the arguments, and the names of secrets."""

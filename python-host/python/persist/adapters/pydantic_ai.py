@@ -12,8 +12,9 @@ from pydantic_ai import messages as _messages
 from pydantic_ai.messages import ModelMessage, ModelMessagesTypeAdapter, ModelRequest, ModelResponse, ToolReturnPart
 from pydantic_ai.run import AgentRun, AgentRunResult
 
+from persist import _agents, _persist
 from persist._adapter import Adapter
-from persist._copies import copied, in_parts
+from persist._copies import Copies, in_parts
 from persist._operations import in_thread
 from persist.adapters._compare import same
 from persist.errors import PersistTypeError
@@ -45,11 +46,12 @@ class PydanticAIAdapter(Adapter):
 
     def copied(self, agent: Any) -> Any:
         """The messages, copied."""
-        return copied(_messages_of(agent))
+        return Copies(_messages_of(agent))
 
     def save(self, agent: Any) -> Any:
         """The messages, with bytes, times and numbers as they are."""
-        return [data for some in _written(in_parts(_messages_of(agent))) for data in some]
+        parts = agent.parts() if isinstance(agent, Copies) else in_parts(_messages_of(agent))
+        return _agents.items(self, _written(parts))
 
     def restore(self, state: Any, into: Any = None) -> Any:
         """The list of messages, for ``message_history``."""
@@ -68,7 +70,8 @@ def _written(parts: Iterable[list[Any]]) -> Iterator[list[Any]]:
         written = _plain(ModelMessagesTypeAdapter.dump_python(some))
         made = ModelMessagesTypeAdapter.validate_python(written)
         again = _plain(ModelMessagesTypeAdapter.dump_python(made))
-        if again != written or not same(made, some):
+        is_same = len(made) == len(some) and all(same(made[at], some[at]) for at in _persist.differing(made, some))
+        if again != written or not is_same:
             raise PersistTypeError(
                 f"Pydantic AI's own type adapter would change the messages from number {start} on",
                 "invalid-argument",
@@ -155,10 +158,14 @@ _TOLD: TypeAdapter[Any] = getattr(_messages, "tool_return_ta", _ANY)
 
 def _plain(value: Any) -> Any:
     """Subclasses of text and numbers, as enums are, as what they are."""
+    return value if _persist.is_plain(value) else _made_plain(value)
+
+
+def _made_plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _made_plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [_made_plain(item) for item in value]
     for plain in (str, int, float):
         if isinstance(value, plain) and type(value) not in (plain, bool):
             return plain(getattr(value, "value", value))
