@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import persist
 import pydantic
 import pytest
+from persist import _persist, _secrets
 
 KEY = "sk-example-4711"
 
@@ -88,6 +90,13 @@ def test_redact_leaves_out_what_it_names(store: persist.Store) -> None:
     for wrong in (7, [7], [re.compile(b"x")]):
         with pytest.raises(persist.PersistTypeError, match="redact can't have"):
             store.snapshot({}, "c.gz", redact=wrong)  # type: ignore[arg-type]
+
+
+def test_lists_that_are_made_while_they_are_written_are_looked_at() -> None:
+    parts: list[list[Any]] = [[{"api_key": KEY}], [{"step": 1}]]
+    items = _persist.Items(iter(parts))
+    redacted = _secrets.redacted(items, _secrets.patterns(["api_key"]))
+    assert json.loads(_persist.encode(redacted)) == [{"api_key": "[redacted]"}, {"step": 1}]
 
 
 def test_the_same_for_asyncio(store: persist.Store) -> None:
