@@ -3,7 +3,7 @@
 use crate::shell::{self, WITHOUT_COMPILER, cargo};
 
 /// Those that do more here than with all others.
-const TESTS: [&str; 4] = ["soak", "large", "crashes", "component"];
+const TESTS: [&str; 5] = ["soak", "large", "crashes", "component", "finding"];
 
 /// Runs for so many seconds in each of the places.
 pub(crate) fn run(seconds: &str) -> Result<(), String> {
