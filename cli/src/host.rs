@@ -196,6 +196,10 @@ pub trait Host: Sync {
     /// current one. Where folders are only what keys have in common there are none.
     fn remove_empty_folders(&self, place: &StorageLocation, keys: &[String], and_itself: bool);
 
+    /// Takes the threads that work can't do without, where they are few, before others
+    /// are started. What is wrong is said where it is needed.
+    fn prepare(&self) {}
+
     /// How many snapshots are best worked on at once in the place of a location.
     fn parallelism(&self, location: &StorageLocation) -> usize {
         let _ = location;

@@ -184,6 +184,9 @@ pub fn run_with(
             locked(&outcomes).add(number, outcome);
         }
     };
+    if task.jobs > 1 {
+        host.prepare();
+    }
     thread::scope(|scope| {
         // This thread is one of them, and all there is where no other is to be had.
         for _ in 1..task.jobs {

@@ -301,6 +301,11 @@ impl Host for Native<'_> {
         }
     }
 
+    fn prepare(&self) {
+        // Its clock has a thread.
+        let _ = self.engine();
+    }
+
     fn parallelism(&self, location: &StorageLocation) -> usize {
         let processors = thread::available_parallelism().map_or(1, NonZero::get);
         self.open(location).map_or(1, |storage| storage.parallelism()).max(processors).min(MAX_JOBS)

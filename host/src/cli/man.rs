@@ -29,6 +29,17 @@ fn exit_codes() -> Roff {
     section
 }
 
+/// The section of a page with what the help has as examples.
+fn examples(text: &str) -> Roff {
+    let lines = text.trim_start_matches("Examples:").trim_start_matches("Example:").lines().map(str::trim);
+    let mut section = Roff::new();
+    section.control("SH", ["EXAMPLES"]);
+    for line in lines.filter(|line| !line.is_empty()) {
+        section.control("PP", []).text([roman(line)]);
+    }
+    section
+}
+
 /// The page of a command.
 fn page(command: clap::Command) -> io::Result<Vec<u8>> {
     // The long version is for bug reports; the exit codes have a section of their own.
@@ -36,8 +47,12 @@ fn page(command: clap::Command) -> io::Result<Vec<u8>> {
     let command = command.version(version).long_version(version).after_long_help(Resettable::Reset);
     // What the short help leaves out would be there without its text.
     let command = command.mut_args(|argument| argument.hide_short_help(false));
+    let text = command.get_after_help().map(ToString::to_string);
     let mut page = Vec::new();
-    clap_mangen::Man::new(command).render(&mut page)?;
+    clap_mangen::Man::new(command.after_help(Resettable::Reset)).render(&mut page)?;
+    if let Some(text) = text {
+        page.write_all(examples(&text).to_roff().as_bytes())?;
+    }
     page.write_all(exit_codes().to_roff().as_bytes())?;
     Ok(page)
 }
