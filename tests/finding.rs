@@ -505,6 +505,10 @@ fn a_file_is_taken_where_folders_are() {
     let done = place.run("restore -r @/w -o agents/w");
     assert!(done.code == 4 && done.stderr.contains("there is a snapshot where the state would go"), "{done:?}");
     place.ok("verify -r @/w");
+    // A link that leads nowhere is there.
+    std::os::unix::fs::symlink("nowhere", folder.join("dangling.zst")).expect("a link");
+    assert_eq!(place.ok("delete dangling.zst --dry-run"), "would delete dangling.zst\n");
+    place.ok("delete dangling.zst --yes");
     // What is no snapshot is in nobody's way.
     place.ok("save state.json @/s/");
     fs::write(folder.join("agents/s/default_agent/default_session/a\nb"), "").expect("a file");

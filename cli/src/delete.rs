@@ -13,7 +13,7 @@ use crate::Durability;
 use crate::host::{Done, Host, Keys};
 use crate::many::{Report, run as run_many};
 use crate::output::{Failure, Output, printable, worse};
-use crate::search::{Depth, find_keys, is_pattern};
+use crate::search::{Depth, find_keys, is_pattern, is_there};
 use crate::sources::{Source, Sources, check_means_something, is_folder};
 
 /// Delete snapshots.
@@ -170,7 +170,7 @@ fn look(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<Find
             source => {
                 let location = host.locate(&source.text)?;
                 check_is_snapshot(host, &host.locate_followed(&source.text)?, sources, &source)?;
-                if !host.exists(&location)? {
+                if !is_there(host, &location)? {
                     return Err(nothing_there(&source.text));
                 }
                 Ok((location.clone().with_key(""), location.key().to_owned(), false))
@@ -217,7 +217,7 @@ fn look_at_names(arguments: &Arguments, host: &impl Host, output: &Output) -> Re
                     return Ok((folder, Box::new(keys) as Keys, true));
                 }
             }
-            if !host.exists(&location)? {
+            if !is_there(host, &location)? {
                 return Err(nothing_there(&text));
             }
             let key = location.key().to_owned();
@@ -344,7 +344,7 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
         }
         let (written, text) = (host.written(&location)?, printable(&source.text));
         let line = if arguments.dry_run {
-            if !host.exists(&location)? {
+            if !is_there(host, &location)? {
                 return Err(nothing_there(&source.text).into());
             }
             Some(output.line(&json!({"location": written, "deleted": false}), format_args!("would delete {text}"))?)

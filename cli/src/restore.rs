@@ -156,7 +156,8 @@ fn restore_one(
         let metadata = host.metadata(location)?;
         arguments.sources.check(source, &metadata)?;
         if matches!(arguments.if_exists, IfExists::Fail) && path.exists() {
-            return Err(PersistError::new(ErrorCode::AlreadyExists, "there is a file already").at(path.display()).into());
+            let error = PersistError::new(ErrorCode::AlreadyExists, "there is a file already").at(path.display());
+            return Err(error.hint("give another file, or --if-exists replace").into());
         }
         let (written, target) = (host.written(location)?, path.to_string_lossy());
         let size = exact_bytes(metadata.uncompressed_size);

@@ -58,13 +58,20 @@ const MATCHING: MatchOptions = MatchOptions { case_sensitive: true, require_lite
 
 /// Whether a text is a pattern, and not the name of something that is there.
 pub(crate) fn is_pattern(host: &impl Host, text: &str) -> bool {
-    let is_there = || match host.locate(text.trim_end_matches('/')) {
-        Ok(StorageLocation::Local { root, key }) => root.join(key).symlink_metadata().is_ok(),
-        // What can't be asked is said where it is used.
-        Ok(location) => host.exists(&location).unwrap_or(true),
-        Err(_) => false,
-    };
+    // What can't be asked is said where it is used.
+    let is_there = || host.locate(text.trim_end_matches('/')).is_ok_and(|location| is_there(host, &location).unwrap_or(true));
     text.contains(SPECIAL) && !is_there()
+}
+
+/// Whether there is something, a link that leads nowhere included.
+///
+/// # Errors
+/// What the storage says.
+pub(crate) fn is_there(host: &impl Host, location: &StorageLocation) -> Result<bool> {
+    match location {
+        StorageLocation::Local { root, key } if root.join(key).symlink_metadata().is_ok() => Ok(true),
+        location => host.exists(location),
+    }
 }
 
 /// Finds the snapshots that a text names and a filter wants: all below a folder; what a

@@ -15,6 +15,7 @@ from typing import Any, cast
 import persist
 import pytest
 from persist import _persist
+from storages import DictStorage
 
 NAMES = json.loads((Path(__file__).parents[1] / "names.json").read_text())
 
@@ -103,48 +104,8 @@ def test_who_saves_at_the_same_time_gets_an_index_each(store: persist.Store) -> 
     assert [found.snapshot_index for found in store.history()] == list(range(6))
 
 
-class Counting:
-    """A storage without conditions."""
-
-    def __init__(self) -> None:
-        self.objects: dict[str, bytes] = {}
-
-    def open_write(self, key: str) -> Any:
-        objects = self.objects
-
-        class Writer:
-            def __init__(self) -> None:
-                self.parts: list[bytes] = []
-
-            def write(self, data: bytes) -> None:
-                self.parts.append(data)
-
-            def commit(self) -> None:
-                objects[key] = b"".join(self.parts)
-
-            def abort(self) -> None:
-                pass
-
-        return Writer()
-
-    def open_read(self, key: str) -> io.BytesIO:
-        self.stat(key)
-        return io.BytesIO(self.objects[key])
-
-    def stat(self, key: str) -> persist.ObjectInfo:
-        if key not in self.objects:
-            raise FileNotFoundError(key)
-        return persist.ObjectInfo(key, len(self.objects[key]))
-
-    def delete(self, key: str) -> None:
-        del self.objects[key]
-
-    def list(self, prefix: str) -> list[persist.ObjectInfo]:
-        return [self.stat(key) for key in sorted(self.objects) if key.startswith(prefix)]
-
-
 def test_a_storage_without_conditions_counts_too() -> None:
-    store = persist.Store(Counting())
+    store = persist.Store(DictStorage())
     assert [store.save([step]).snapshot_index for step in range(3)] == [0, 1, 2]
     assert store.restore(store.history()[1]) == [1]
     assert store.delete_prefix("default_agent/") == 3

@@ -99,7 +99,7 @@ def loads(data: bytes | bytearray | memoryview, *, into: Any = None, **options: 
         raise PersistTypeError(
             f"data must be bytes, not {name}", "invalid-argument", hint="restore from a file with persist.load(file)"
         )
-    return _operations.restore(_persist.open_object(_Buffer(bytes(data))), _KEY, into, None, dict(options))
+    return _operations.load(_persist.open_object(_Buffer(bytes(data))), _KEY, into, None, dict(options))[0]
 
 
 def load(file: BinaryIO, *, into: Any = None, **options: Unpack[RestoreOptions]) -> Any:

@@ -163,7 +163,8 @@ def _arrow_of(pandas: Any, pyarrow: Any, column: Any) -> Any:
         return None
     try:
         array = pyarrow.array(column, from_pandas=True)
-    except (ValueError, TypeError, NotImplementedError):  # Categories of several types; time zones of dateutil.
+    # Categories of several types, time zones of dateutil: each a class of pyarrow's own.
+    except (ValueError, TypeError, pyarrow.ArrowException):
         return None
     return array if _is_written(pyarrow, array.type) else None
 

@@ -272,7 +272,7 @@ def restore(
         "secrets": secrets,
         "max_size": max_size,
     }
-    return _operations.restore(place, key, into, progress, options)
+    return _operations.load(place, key, into, progress, options)[0]
 
 
 @overload
@@ -313,7 +313,7 @@ async def arestore(
 ) -> Any:
     """As :func:`restore`, without blocking other tasks."""
     place, key, options = locate(path, arguments, RESTORES)
-    return await _operations.arestore(place, key, into, progress, options)
+    return (await _operations.aload(place, key, into, progress, options))[0]
 
 
 @_checks_names

@@ -239,7 +239,9 @@ def save(
     folder, given = prefix + session, options.get("snapshot_index")
     kind = agent.content_type if isinstance(agent, Encoded) else BYTES if type(agent) is bytes else JSON
     condition: dict[str, Any] = {"if_exists": "fail"}
-    for left in reversed(range(ATTEMPTS)):
+    attempts = 0
+    while True:
+        attempts += 1
         index = given
         if index is None:
             index = _persist.next_index([key[len(folder) :] for key in place.keys(folder, token)])
@@ -253,7 +255,7 @@ def save(
             return saved, key
         except PersistConflictError as error:
             # Others were faster.
-            if given is not None or error.code != "already-exists" or left == 0:
+            if given is not None or error.code != "already-exists" or attempts == ATTEMPTS:
                 raise
         except PersistStorageError as error:
             # A storage that keeps no conditions: who saves there at the same time in one
@@ -261,7 +263,6 @@ def save(
             if error.code != "unsupported" or not condition:
                 raise
             condition = {}
-    raise AssertionError
 
 
 def history(
@@ -279,17 +280,6 @@ def history(
     return sorted(found, key=lambda metadata: (metadata.snapshot_index, metadata.timestamp))
 
 
-def restore(
-    place: _persist.Place,
-    key: str,
-    into: Any = None,
-    progress: Progress | None = None,
-    options: dict[str, Any] | None = None,
-) -> Any:
-    """Restores an agent."""
-    return load(place, key, into, progress, options)[0]
-
-
 def load(
     place: _persist.Place,
     key: str,
@@ -303,17 +293,6 @@ def load(
         return _put(value, into, place.location(key)), metadata
     work = _agents.from_state(adapter, info, value, into, given, is_async=False)
     return _agents.run(work, _agents.waits(adapter, "restore"), "arestore"), metadata
-
-
-async def arestore(
-    place: _persist.Place,
-    key: str,
-    into: Any = None,
-    progress: Progress | None = None,
-    options: dict[str, Any] | None = None,
-) -> Any:
-    """As :func:`restore`, without blocking other tasks."""
-    return (await aload(place, key, into, progress, options))[0]
 
 
 async def aload(

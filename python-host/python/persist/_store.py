@@ -159,7 +159,7 @@ class Store(Base):
         check_names(options, _RESTORES)
         place, full_key = self._place(key)
         try:
-            return _operations.restore(place, full_key, into, progress, dict(options))
+            return _operations.load(place, full_key, into, progress, dict(options))[0]
         except PersistNotFoundError:
             if default is _MISSING:
                 raise
@@ -525,7 +525,7 @@ class AsyncStore(Base):
         check_names(options, _RESTORES)
         place, full_key = self._place(key)
         try:
-            return await _operations.arestore(place, full_key, into, progress, dict(options))
+            return (await _operations.aload(place, full_key, into, progress, dict(options)))[0]
         except PersistNotFoundError:
             if default is _MISSING:
                 raise
