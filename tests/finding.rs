@@ -437,6 +437,8 @@ fn what_is_there_is_no_pattern(place: &Place) {
     place.ok("delete @/a[1].zst --yes");
     let done = with_stdin(place, "delete -r -0 --yes -", &listed);
     assert_eq!((done.code, place.keys("list @")), (3, vec!["a1.zst".to_owned()]), "{done:?}");
+    let done = with_stdin(place, "delete -r --force -0 --yes -", &listed);
+    assert_eq!((done.code, place.keys("list @")), (3, vec!["a1.zst".to_owned()]), "{done:?}");
     // A condition is about one.
     for pattern in ["@/a*.zst", "@ -r"] {
         assert_eq!(place.run(&format!("delete {pattern} --if-match x --yes")).code, 2);

@@ -3,6 +3,7 @@
 //! work is a [`Host`].
 
 mod delete;
+mod delete_found;
 mod exists;
 mod filter;
 mod host;

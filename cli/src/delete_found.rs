@@ -1,0 +1,299 @@
+//! Deleting what is found below folders and by patterns, many at a time.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use clap::Args;
+use persist_model::error::may_be_another_kind;
+use persist_model::{ErrorCode, PersistError, Result, StorageLocation};
+use serde_json::json;
+
+use crate::Durability;
+use crate::host::{Done, Host, Keys};
+use crate::output::{Failure, Output, printable, worse};
+use crate::search::{Depth, SPECIAL, find_keys, is_pattern, is_there};
+use crate::sources::{Source, Sources, check_means_something, is_folder};
+
+/// What is to be deleted, and how.
+#[derive(Args)]
+pub(crate) struct Deleting {
+    /// Delete without asking.
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// Delete whatever is there, also what is no snapshot, without looking at it
+    /// first.
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Say what would be deleted, and delete nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Whether to wait until the deletion of local files survives a power cut.
+    #[arg(long, value_enum, default_value = "fsync")]
+    pub(crate) durability: Durability,
+    #[command(flatten)]
+    pub(crate) sources: Sources,
+}
+
+/// Whether whoever sits at the terminal says yes.
+pub(crate) fn confirmed(what: &str) -> Result<bool> {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Err(PersistError::new(ErrorCode::InvalidArgument, "nothing was deleted: there is nobody to ask")
+            .hint("give --yes to delete without asking, or --dry-run to see what would be deleted"));
+    }
+    eprint!("Delete {what}? [y/N] ");
+    let mut answer = String::new();
+    io::stderr()
+        .flush()
+        .and_then(|()| io::stdin().read_line(&mut answer))
+        .map_err(|error| PersistError::new(ErrorCode::Io, format!("could not read an answer: {error}")))?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
+/// Fails unless a snapshot is there, whole or damaged, or nothing. For a link that is
+/// to be deleted, this is the location that it leads to.
+pub(crate) fn check_is_snapshot(host: &impl Host, location: &StorageLocation, sources: &Sources, source: &Source) -> Result<()> {
+    let mut error = match host.metadata(location) {
+        Ok(metadata) => return sources.check(source, &metadata),
+        Err(error) => error,
+    };
+    match error.code() {
+        _ if may_be_another_kind(&error) => {
+            error.detail_mut().hint = Some("it was not deleted: check what it is, or give --force to delete it".to_owned());
+            Err(error)
+        }
+        // Which one it was, nobody can tell.
+        ErrorCode::Integrity
+        | ErrorCode::InvalidFormat
+        | ErrorCode::UnsupportedFormat
+        | ErrorCode::LimitExceeded
+        | ErrorCode::NoKey
+        | ErrorCode::Untrusted
+            if sources.how.filter.is_empty() =>
+        {
+            Ok(())
+        }
+        // A link that leads nowhere can be deleted; for nothing, deleting has the error.
+        ErrorCode::NotFound => Ok(()),
+        ErrorCode::NotASnapshot | ErrorCode::WrongKind => {
+            error.detail_mut().hint = Some("it was not deleted: check the path, or give --force to delete it".to_owned());
+            Err(error)
+        }
+        ErrorCode::AccessDenied => {
+            error.detail_mut().hint = Some("check the permissions, or give --force to delete it without looking at it".to_owned());
+            Err(error)
+        }
+        _ => Err(error),
+    }
+}
+
+pub(crate) fn nothing_there(text: &str) -> PersistError {
+    PersistError::new(ErrorCode::NotFound, "there is nothing to delete").at(text.escape_debug()).hint("check the path")
+}
+
+/// What there is to delete below one folder, which is the key of its place.
+struct Batch {
+    place: StorageLocation,
+    keys: BTreeSet<String>,
+    /// Whether the folder itself was named, and may go too.
+    is_named: bool,
+}
+
+/// Objects that are deleted at a time: as many as S3 takes in one request.
+const BATCH: usize = 1000;
+
+/// What is found in folders and by patterns.
+#[derive(Default)]
+struct Finding {
+    /// By the location of the folder.
+    batches: BTreeMap<String, Batch>,
+    /// The locations of all of them.
+    seen: HashSet<String>,
+    others: u64,
+    exit_code: u8,
+}
+
+impl Finding {
+    fn add(&mut self, folder: StorageLocation, key: String, is_named: bool) {
+        if !self.seen.insert(folder.clone().with_key(&key).to_string()) {
+            return;
+        }
+        let batch = self.batches.entry(folder.to_string()).or_insert_with(|| Batch { place: folder, keys: BTreeSet::new(), is_named });
+        batch.keys.insert(key);
+    }
+
+    /// Takes note of an error; the others are deleted all the same.
+    fn failed(&mut self, error: PersistError, output: &Output) -> Result<(), Failure> {
+        if error.code() == ErrorCode::Cancelled {
+            return Err(error.into());
+        }
+        output.error(&error);
+        self.exit_code = worse(self.exit_code, error.exit_code());
+        Ok(())
+    }
+
+    fn count(&self) -> usize {
+        self.batches.values().map(|batch| batch.keys.len()).sum()
+    }
+
+    /// Leaves out what is not there, or not a snapshot, any more.
+    fn keep_only(&mut self, now: &Self) {
+        for batch in self.batches.values_mut() {
+            let place = &batch.place;
+            batch.keys.retain(|key| now.seen.contains(&place.clone().with_key(key).to_string()));
+        }
+    }
+}
+
+/// Looks for what there is to delete.
+fn look(deleting: &Deleting, host: &impl Host, output: &Output) -> Result<Finding, Failure> {
+    let sources = &deleting.sources;
+    let mut found = Finding::default();
+    let others = AtomicU64::new(0);
+    for source in sources.how.expand(host, &sources.src, &others) {
+        let added = source.and_then(|source| match source {
+            Source { found: Some(found), .. } => {
+                let key = found.location.key();
+                let folder = key.strip_suffix(&found.name).unwrap_or_default();
+                Ok((found.location.clone().with_key(folder), key.to_owned(), !found.is_of_pattern))
+            }
+            source => {
+                let location = host.locate(&source.text)?;
+                check_is_snapshot(host, &host.locate_followed(&source.text)?, sources, &source)?;
+                if !is_there(host, &location)? {
+                    return Err(nothing_there(&source.text));
+                }
+                Ok((location.clone().with_key(""), location.key().to_owned(), false))
+            }
+        });
+        match added {
+            Ok((folder, key, is_named)) => found.add(folder, key, is_named),
+            Err(error) => found.failed(error, output)?,
+        }
+    }
+    found.others = others.load(Ordering::Relaxed);
+    Ok(found)
+}
+
+/// The same without looking at what objects hold.
+fn look_at_names(deleting: &Deleting, host: &impl Host, output: &Output) -> Result<Finding, Failure> {
+    let sources = &deleting.sources;
+    let mut found = Finding::default();
+    let texts = sources.src.iter().flat_map(|text| -> Box<dyn Iterator<Item = Result<(String, bool)>>> {
+        match text.as_str() {
+            "-" => Box::new(sources.how.lines().map(|line| line.map(|line| (line, true)))),
+            text => Box::new(std::iter::once(Ok((text.to_owned(), false)))),
+        }
+    });
+    for text in texts {
+        let keys = text.and_then(|(text, is_listed)| {
+            check_means_something(&text)?;
+            let is_pattern = !is_listed && is_pattern(host, &text);
+            let depth = if sources.how.recursive { Depth::Below } else { Depth::Level };
+            if is_pattern || sources.how.recursive && is_folder(host, &text) {
+                let (folder, keys) = find_keys(host, &text, depth)?;
+                return Ok((folder, keys, !is_pattern));
+            }
+            let location = host.locate(&text)?;
+            let may_be_folder = sources.how.recursive && !(is_listed && text.contains(SPECIAL));
+            if may_be_folder && !matches!(location, StorageLocation::Local { .. }) {
+                // In a bucket, a folder is there if something is in it.
+                let (folder, keys) = find_keys(host, &text, depth)?;
+                let mut keys = keys.peekable();
+                if keys.peek().is_some() {
+                    return Ok((folder, Box::new(keys) as Keys, true));
+                }
+            }
+            if !is_there(host, &location)? {
+                return Err(nothing_there(&text));
+            }
+            let key = location.key().to_owned();
+            Ok((location.with_key(""), Box::new(std::iter::once(Ok(key))) as Keys, false))
+        });
+        let (folder, keys, is_named) = match keys {
+            Ok(keys) => keys,
+            Err(error) => {
+                found.failed(error, output)?;
+                continue;
+            }
+        };
+        for key in keys {
+            match key {
+                Ok(key) => found.add(folder.clone(), key, is_named),
+                Err(error) => found.failed(error, output)?,
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Deletes all that is found below folders, many at a time.
+pub(crate) fn delete_found(deleting: &Deleting, host: &impl Host, output: &Output) -> Result<(), Failure> {
+    let find = || if deleting.force { look_at_names(deleting, host, output) } else { look(deleting, host, output) };
+    let mut found = find()?;
+    if found.others > 0 {
+        let what = if found.others == 1 { "other file is no snapshot, and stays" } else { "other files are no snapshots, and stay" };
+        output.note(format_args!("{} {what}", found.others));
+    }
+    let location = |batch: &Batch, key: &str| host.written(&batch.place.clone().with_key(key));
+    if deleting.dry_run {
+        for batch in found.batches.values() {
+            for key in &batch.keys {
+                let location = location(batch, key)?;
+                let object = json!({"location": location, "deleted": false});
+                output.result(&object, format_args!("would delete {}", printable(&location)))?;
+            }
+        }
+        output.note(format_args!("{} would be deleted", found.count()));
+        return exit(found.exit_code);
+    }
+    if found.count() > 0 && !deleting.yes {
+        let what = if found.count() == 1 { "snapshot" } else { "snapshots" };
+        if !confirmed(&format!("{} {what}", found.count()))? {
+            output.note("nothing was deleted");
+            return Err(Failure::Reported(1));
+        }
+        // What is there now may be something else than what was looked at.
+        if !deleting.force && sources_can_be_read_again(deleting) {
+            let now = look(deleting, host, &Output { json: output.json, quiet: true })?;
+            found.keep_only(&now);
+        }
+    }
+    let mut progress = host.total_progress(output, "deleting");
+    let (mut deleted, mut failed) = (0_u64, 0_u64);
+    for batch in found.batches.values() {
+        let keys: Vec<String> = batch.keys.iter().cloned().collect();
+        for keys in keys.chunks(BATCH) {
+            let failures = host.delete_many(&batch.place, keys, deleting.durability)?;
+            for (_, error) in &failures {
+                output.error(error);
+                found.exit_code = worse(found.exit_code, error.exit_code());
+            }
+            let unchanged = failures.len() as u64;
+            failed += unchanged;
+            deleted += keys.len() as u64 - unchanged;
+            progress(Done { snapshots: deleted, bytes: 0 });
+            if output.json {
+                for key in keys.iter().filter(|key| failures.iter().all(|(failed, _)| failed != *key)) {
+                    output.report(&json!({"location": location(batch, key)?, "deleted": true}), "")?;
+                }
+            }
+        }
+        if deleting.sources.how.recursive {
+            host.remove_empty_folders(&batch.place, &keys, batch.is_named);
+        }
+    }
+    drop(progress);
+    let failed = if failed == 0 { String::new() } else { format!(", {failed} failed") };
+    output.note(format_args!("{deleted} deleted{failed}"));
+    exit(found.exit_code)
+}
+
+fn exit(code: u8) -> Result<(), Failure> {
+    if code == 0 { Ok(()) } else { Err(Failure::Reported(code)) }
+}
+
+/// Whether nothing comes from stdin, which is read once.
+fn sources_can_be_read_again(deleting: &Deleting) -> bool {
+    deleting.sources.src.iter().all(|text| text != "-")
+}
