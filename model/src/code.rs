@@ -1,22 +1,23 @@
-//! The codes of errors, each written down once: what it is called, in which
-//! variant of [`PersistError`] it comes, and what the command exits with. The
-//! same codes stand in `wit/types.wit`, in the same order; a test compares them.
+//! The error codes, each defined once: its name, the variant of [`PersistError`] it
+//! belongs to, and the exit code of the command. `wit/types.wit` has the same codes in
+//! the same order; a test compares them.
 
-/// The facts of a failure.
+/// The details of an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErrorDetail {
-    /// The kind of failure.
+    /// The error code.
     pub code: ErrorCode,
-    /// One sentence: what failed. Never a secret; a bucket's name only where it
-    /// is the bucket that is missing.
+    /// One sentence that says what failed. It never contains a secret, and a bucket's
+    /// name only if the bucket is missing.
     pub message: String,
-    /// Where: a path, `s3://bucket/key`.
+    /// The location: a path or `s3://bucket/key`.
     pub location: Option<String>,
-    /// Whether the same call may succeed later with nothing else changed.
+    /// Whether the same call may succeed later without any other change.
     pub retryable: bool,
     /// What to do about it.
     pub hint: Option<String>,
-    /// Further facts as name and value: expected and found hashes, a request id.
+    /// Further facts as names and values, such as the expected and actual hash or a
+    /// request ID.
     pub facts: Vec<(String, String)>,
 }
 
@@ -26,8 +27,8 @@ macro_rules! codes {
         contract { $($(#[doc = $doc:literal])+ $name:ident = $text:literal, $class:ident;)* }
         host { $($(#[doc = $host_doc:literal])+ $host_name:ident = $host_text:literal, $host_class:ident;)* }
     ) => {
-        /// The kind of a failure. Its text form, in kebab case, is what the
-        /// command prints in JSON and what Python gives as `.code`.
+        /// The code of an error. Its text form, in kebab case, appears in the command's
+        /// JSON output and as `.code` in Python.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum ErrorCode {
@@ -39,10 +40,10 @@ macro_rules! codes {
             /// The codes of the contract, in its order.
             pub const CONTRACT: &[Self] = &[$(Self::$name),*];
 
-            /// All codes: those of the contract, then those of hosts alone.
+            /// All codes: those of the contract, then those that only hosts use.
             pub const ALL: &[Self] = &[$(Self::$name,)* $(Self::$host_name,)*];
 
-            /// The code as text.
+            /// Returns the code as text.
             pub fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$name => $text,)*
@@ -50,7 +51,8 @@ macro_rules! codes {
                 }
             }
 
-            /// The variant that an error of this code comes in.
+            /// Returns the constructor of the variant that errors with this code belong
+            /// to.
             pub(crate) fn class(self) -> fn(Box<ErrorDetail>) -> PersistError {
                 match self {
                     $(Self::$name => PersistError::$class,)*
@@ -59,7 +61,7 @@ macro_rules! codes {
             }
         }
 
-        /// Calls a macro with a path and the names of the contract's codes.
+        /// Calls a macro with a path and the names of the contract's error codes.
         #[doc(hidden)]
         #[macro_export]
         macro_rules! __with_contract_codes {
@@ -72,11 +74,12 @@ macro_rules! codes {
 
 macro_rules! classes {
     ($($(#[doc = $doc:literal])+ $name:ident: $exit:literal, $kind:literal;)*) => {
-        /// What every operation of this library fails with.
+        /// The error of every operation of this library.
         ///
-        /// The variants group the codes the way callers act on them;
-        /// [`code()`](PersistError::code) tells more. `Display` gives a kind and
-        /// the message; location and hint are for the caller to add.
+        /// The variants group the codes by how callers react to them;
+        /// [`code()`](PersistError::code) is more precise. `Display` prints a prefix for
+        /// the variant and the message. Adding the location and the hint is up to the
+        /// caller.
         #[derive(Clone, Debug, PartialEq, Eq)]
         #[non_exhaustive]
         pub enum PersistError {
@@ -84,28 +87,28 @@ macro_rules! classes {
         }
 
         impl PersistError {
-            /// All facts of the failure.
+            /// Returns the details.
             pub fn detail(&self) -> &ErrorDetail {
                 match self {
                     $(Self::$name(detail))|* => detail,
                 }
             }
 
-            /// All facts of the failure, to add to them.
+            /// Returns the details for changing them.
             pub fn detail_mut(&mut self) -> &mut ErrorDetail {
                 match self {
                     $(Self::$name(detail))|* => detail,
                 }
             }
 
-            /// What the command exits with.
+            /// Returns the exit code of the command for this error.
             pub fn exit_code(&self) -> u8 {
                 match self {
                     $(Self::$name(_) => $exit,)*
                 }
             }
 
-            /// What the text of the error begins with; empty for none.
+            /// Returns the prefix of the error's text, or an empty string.
             pub(crate) fn kind(&self) -> &'static str {
                 match self {
                     $(Self::$name(_) => $kind,)*
@@ -116,72 +119,72 @@ macro_rules! classes {
 }
 
 classes! {
-    /// An argument, a key or a setting is wrong.
+    /// An argument, a key or a setting is invalid.
     Configuration: 2, "Configuration error";
-    /// No such snapshot.
+    /// There is no such snapshot.
     NotFound: 3, "Not found";
-    /// The snapshot was not to exist, and does.
+    /// The snapshot already exists, and the precondition requires that it does not.
     AlreadyExists: 4, "Already exists";
-    /// Somebody else changed it.
+    /// Another writer changed the snapshot.
     Conflict: 4, "Conflict";
-    /// A damaged snapshot.
+    /// The snapshot is damaged.
     Integrity: 5, "Integrity error";
-    /// Not a snapshot, or one of a newer format.
+    /// The object is not a snapshot, or has a newer format.
     InvalidFormat: 5, "Format error";
-    /// An object of Persist's, but not of the kind that was asked for.
+    /// The object was written by Persist, but is of another kind than requested.
     WrongKind: 5, "Format error";
     /// Credentials are missing, expired or wrong.
     Credentials: 6, "Storage error";
-    /// Not allowed.
+    /// Access was denied.
     AccessDenied: 6, "Storage error";
-    /// The bucket is missing, or the storage can't do what was asked.
+    /// The bucket does not exist, or the storage does not support the operation.
     CloudStorage: 7, "Storage error";
-    /// Network or disk failed.
+    /// A network or disk operation failed.
     StorageIO: 8, "Storage I/O error";
-    /// A limit of the sandbox was reached.
+    /// A resource limit was reached.
     ResourceLimit: 9, "Resource limit";
-    /// Encrypted, and none of the keys at hand opens it.
+    /// The object is encrypted, and none of the available keys decrypts it.
     NoKey: 10, "No key";
-    /// Not sealed by anybody who is trusted.
+    /// The object is not sealed by a trusted party.
     Untrusted: 11, "Not trusted";
-    /// It is stored, but was not synced: a power cut may take it back.
+    /// The change was made, but not synced: a power cut may undo it.
     NotDurable: 12, "Not durable";
-    /// It may be stored or not: nobody could be asked.
+    /// It is unknown whether the change was made.
     OutcomeUnknown: 13, "Outcome unknown";
-    /// Anything else.
+    /// Any other error.
     Other: 1, "";
 }
 
 codes! {
     ($)
     contract {
-        /// An argument or a setting is wrong.
+        /// An argument or a setting is invalid.
         InvalidArgument = "invalid-argument", Configuration;
         /// The key breaks a rule, or leads to something that is not an object.
         InvalidKey = "invalid-key", Configuration;
         /// No object has this key.
         NotFound = "not-found", NotFound;
-        /// The object was not to exist, and does.
+        /// The object already exists, and the precondition requires that it does not.
         AlreadyExists = "already-exists", AlreadyExists;
-        /// The object is not the one expected, or changed meanwhile.
+        /// The object is not the expected one, or was changed in the meantime.
         PreconditionFailed = "precondition-failed", Conflict;
-        /// Another write of the same object is under way; nothing was stored.
+        /// Another write of the same object is in progress; nothing was stored.
         Conflict = "conflict", Conflict;
-        /// A snapshot, but not as it was written.
+        /// The snapshot differs from what was written.
         Integrity = "integrity", Integrity;
-        /// Something else than a snapshot.
+        /// The object is not a snapshot.
         NotASnapshot = "not-a-snapshot", InvalidFormat;
-        /// An object of Persist's, but of another kind.
+        /// The object was written by Persist, but is of another kind.
         WrongKind = "wrong-kind", WrongKind;
-        /// A snapshot that breaks the rules of its format, or the beginning of one.
+        /// The snapshot breaks the rules of its format, or is truncated.
         InvalidFormat = "invalid-format", InvalidFormat;
-        /// A snapshot of a newer format.
+        /// The snapshot has a newer format.
         UnsupportedFormat = "unsupported-format", InvalidFormat;
-        /// More than can be handled: a table or state that is too large.
+        /// A table, a state or something else is too large.
         LimitExceeded = "limit-exceeded", ResourceLimit;
-        /// It is encrypted, and none of the keys at hand opens it.
+        /// The object is encrypted, and none of the available keys decrypts it.
         NoKey = "no-key", NoKey;
-        /// It is not sealed by anybody who is trusted.
+        /// The object is not sealed by a trusted party.
         Untrusted = "untrusted", Untrusted;
         /// Credentials are missing, expired or wrong.
         Credentials = "credentials", Credentials;
@@ -189,7 +192,7 @@ codes! {
         AccessDenied = "access-denied", AccessDenied;
         /// The bucket does not exist.
         NoSuchBucket = "no-such-bucket", CloudStorage;
-        /// The storage cannot do this, ever.
+        /// The storage does not support this operation.
         Unsupported = "unsupported", CloudStorage;
         /// The storage's service refused this; the hint says why.
         Refused = "refused", CloudStorage;
@@ -201,19 +204,20 @@ codes! {
         NoSpace = "no-space", StorageIO;
         /// Reading or writing failed.
         Io = "io", StorageIO;
-        /// It is done, but was not synced: a power cut may take it back.
+        /// The change was made, but not synced: a power cut may undo it.
         NotDurable = "not-durable", NotDurable;
-        /// It may be done or not: the answer was lost, and nobody could be asked.
+        /// It is unknown whether the change was made: the answer was lost, and asking
+        /// again failed.
         OutcomeUnknown = "outcome-unknown", OutcomeUnknown;
-        /// Anything else.
+        /// Any other error.
         Other = "other", Other;
     }
     host {
-        /// The component wanted more memory than it may have.
+        /// The component reached its memory limit.
         MemoryLimit = "memory-limit", ResourceLimit;
-        /// The component computed for longer than it may.
+        /// The component computed for longer than its deadline.
         Deadline = "deadline", ResourceLimit;
-        /// The operation was stopped from outside.
+        /// The operation was cancelled by the caller.
         Cancelled = "cancelled", Other;
     }
 }

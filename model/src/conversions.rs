@@ -1,8 +1,8 @@
-//! What crosses the border of the component, in the terms of its hosts.
+//! Conversions between the types of hosts and those that cross the component's boundary.
 
-/// Converts between [`ErrorCode`](crate::ErrorCode) and the codes that a binding
-/// generator made of the WIT interface `storage`, or of a world with the same
-/// list. Takes the path of the module that was generated.
+/// Implements conversions between [`ErrorCode`](crate::ErrorCode) and the codes that a
+/// binding generator made from the WIT interface `storage`, or from a world with the same
+/// list. Takes the path of the generated module.
 #[macro_export]
 macro_rules! code_conversions {
     ($module:path) => {
@@ -37,10 +37,10 @@ macro_rules! __code_conversions {
     };
 }
 
-/// Converts between the types of this crate and those that a binding generator
-/// made of the WIT interface `snapshots`, which are other ones in every crate:
-/// options and filters to the component; codecs and metadata from it. Takes the
-/// path of the module that was generated, and is to be called once in a crate.
+/// Implements conversions between the types of this crate and those that a binding
+/// generator made from the WIT interface `snapshots`, which are different types in every
+/// crate: options and filters to the component, codecs and metadata from it. Takes the
+/// path of the generated module. Call it once per crate.
 #[macro_export]
 macro_rules! conversions {
     ($snapshots:path) => {

@@ -1,4 +1,4 @@
-//! What is written down about a state, and what is known of a snapshot.
+//! The options of a save and the metadata of a snapshot.
 
 use std::collections::BTreeMap;
 
@@ -9,21 +9,21 @@ use serde_json::value::RawValue;
 use crate::error::{ErrorCode, PersistError, Result};
 use crate::time;
 
-/// The format that the component writes, and the newest that it reads.
+/// The format version that the component writes, and the newest that it reads.
 pub const FORMAT_VERSION: u32 = 1;
 
-/// How blocks are compressed.
+/// The codec that compresses the blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Codec {
-    /// Readable by everything; levels 1 to 9, 6 by default.
+    /// gzip, readable everywhere; levels 1 to 9, 6 by default.
     Gzip,
-    /// Smaller and several times as fast; levels -7 to 4 without 0, 4 by default.
+    /// zstd, smaller and several times faster; levels -7 to 4 without 0, 4 by default.
     Zstd,
 }
 
 impl Codec {
-    /// The name in metadata.
+    /// Returns the name in metadata.
     pub fn name(self) -> &'static str {
         match self {
             Self::Gzip => "gzip",
@@ -31,7 +31,7 @@ impl Codec {
         }
     }
 
-    /// The media type of a whole snapshot.
+    /// Returns the media type of a snapshot.
     pub fn media_type(self) -> &'static str {
         match self {
             Self::Gzip => "application/gzip",
@@ -40,36 +40,35 @@ impl Codec {
     }
 }
 
-/// What must be true of a key for a write or a delete to happen.
+/// The condition for a write or a delete to happen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Precondition {
-    /// Nothing.
+    /// No condition.
     #[default]
     None,
     /// No object has the key.
     IfAbsent,
-    /// The object's etag is this one.
+    /// The object has this etag.
     IfMatch(String),
 }
 
-/// What became of the seal of a snapshot: a signature that stands for every byte
-/// of it.
+/// The result of checking a snapshot's seal, a signature that covers every byte of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SealState {
-    /// It has none.
+    /// The snapshot has no seal.
     #[default]
     None,
-    /// It is by somebody who is trusted.
+    /// The seal is valid and by a trusted party.
     Checked,
-    /// It has one that nobody looked at.
+    /// The seal was not checked.
     NotChecked,
-    /// It is not what it has to be.
+    /// The seal is invalid.
     Wrong,
 }
 
 impl SealState {
-    /// The name in metadata.
+    /// Returns the name in metadata.
     pub fn name(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -84,7 +83,7 @@ impl SealState {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Encryption {
-    /// Not at all.
+    /// Not encrypted.
     #[default]
     None,
     /// As an age file.
@@ -92,7 +91,7 @@ pub enum Encryption {
 }
 
 impl Encryption {
-    /// The name in metadata.
+    /// Returns the name in metadata.
     pub fn name(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -101,32 +100,32 @@ impl Encryption {
     }
 }
 
-/// Which snapshots a listing wants: those for which all that is set holds.
+/// Selects the snapshots of a listing. A snapshot has to match every field that is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListFilter {
-    /// Of this agent.
+    /// The agent ID.
     pub agent_id: Option<String>,
-    /// Of this session.
+    /// The session ID.
     pub session_id: Option<String>,
-    /// With all these labels.
+    /// Labels, all of which the snapshot must have.
     pub labels: BTreeMap<String, String>,
-    /// Taken at this time or later: RFC 3339, with any offset.
+    /// The earliest time, inclusive: RFC 3339, with any offset.
     pub since: Option<String>,
-    /// Taken before this time: RFC 3339, with any offset.
+    /// The latest time, exclusive: RFC 3339, with any offset.
     pub until: Option<String>,
 }
 
 impl ListFilter {
-    /// The same filter, whose times are in the form in which they are stored.
+    /// Returns the filter with its times in stored form.
     ///
     /// # Errors
-    /// `Configuration` for a time that is none.
+    /// `Configuration` for an invalid time.
     pub fn checked(mut self) -> Result<Self> {
         for (what, time) in [("since", &mut self.since), ("until", &mut self.until)] {
             if let Some(text) = time {
                 let stored = time::parse(text).ok().and_then(time::stored);
                 *time = Some(stored.ok_or_else(|| {
-                    let message = format!("the time {what} '{}' is not RFC 3339", text.escape_debug());
+                    let message = format!("'{}' is not a valid RFC 3339 time for {what}", text.escape_debug());
                     PersistError::new(ErrorCode::InvalidArgument, message).hint("write it like 2026-01-31T12:00:00Z")
                 })?);
             }
@@ -134,8 +133,8 @@ impl ListFilter {
         Ok(self)
     }
 
-    /// Whether a snapshot is wanted by a filter that was [`checked`](Self::checked):
-    /// stored times sort as text.
+    /// Returns whether a snapshot matches. The filter must be [`checked`](Self::checked),
+    /// since times are compared as text.
     pub fn wants(&self, metadata: &SnapshotMetadata) -> bool {
         self.agent_id.as_ref().is_none_or(|agent| *agent == metadata.agent_id)
             && self.session_id.as_ref().is_none_or(|session| *session == metadata.session_id)
@@ -148,46 +147,46 @@ impl ListFilter {
 /// A part of a state that could not be salvaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Hole {
-    /// Where in the state the missing bytes belong, counted from 0.
+    /// The offset of the missing bytes in the state.
     pub state_offset: u64,
-    /// How many bytes are missing.
+    /// The number of missing bytes.
     pub length: u64,
-    /// Where in the object they should be, counted from 0.
+    /// The offset in the object where they should be.
     pub object_offset: u64,
 }
 
-/// How a state is to be saved, and what is to be written down about it. The
-/// metadata as a whole takes at most 48,000 bytes of JSON.
+/// The options of a save: how to store the state, and its metadata. The metadata may have
+/// at most 48,000 bytes of JSON in total.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotOptions {
-    /// Whose state it is; `default_agent` unless set.
+    /// The agent whose state it is. The default is `default_agent`.
     pub agent_id: String,
-    /// Which conversation, run or thread of that agent; `default_session`
-    /// unless set.
+    /// The conversation, run or thread of that agent. The default is `default_session`.
     pub session_id: String,
-    /// The place of this snapshot in its session, at most 2^53 - 1.
+    /// The index of the snapshot in its session, at most 2^53 - 1.
     pub snapshot_index: u64,
     /// A note for people.
     pub description: Option<String>,
-    /// Names and values to find it by.
+    /// Names and values to find the snapshot by.
     pub labels: BTreeMap<String, String>,
-    /// The state's media type; `application/json` if none.
+    /// The state's media type; `None` is `application/json`.
     pub content_type: Option<String>,
     /// Further metadata: the text of one JSON object.
     pub extra: Option<String>,
-    /// The codec; by the ending of the key (`.zst` and `.zstd` are zstd) if none.
+    /// The codec; `None` selects it by the extension of the key (`.zst` and `.zstd` are
+    /// zstd).
     pub codec: Option<Codec>,
-    /// The codec's level; its default if none.
+    /// The compression level; `None` is the codec's default.
     pub level: Option<i32>,
-    /// A UUID; a new version 7 one if none.
+    /// A UUID; `None` creates one of version 7.
     pub snapshot_id: Option<String>,
-    /// RFC 3339, with any offset; the current time if none.
+    /// When it was taken, RFC 3339 with any offset; `None` is the current time.
     pub timestamp: Option<String>,
-    /// What must be true of the key.
+    /// The precondition of the write.
     pub precondition: Precondition,
-    /// The state's size in bytes, if known; a hint that need not be right.
+    /// The state's size in bytes, if known. It is a hint and need not be right.
     pub size_hint: Option<u64>,
-    /// Names and values for the storage to keep beside the object.
+    /// Names and values that the storage keeps with the object.
     pub attributes: BTreeMap<String, String>,
 }
 
@@ -212,27 +211,27 @@ impl Default for SnapshotOptions {
     }
 }
 
-/// What a snapshot says of itself, and what the storage says of it. Serialises
-/// as one flat object, with the fields of `extra` among the others.
+/// The metadata of a snapshot, from the snapshot itself and from its storage. Serialises
+/// as one flat object that includes the fields of `extra`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotMetadata {
     /// The object's key in its storage.
     pub key: String,
-    /// What the object is: `snapshot`.
+    /// The kind of object: `snapshot`.
     pub kind: String,
     /// A UUID, unique to this snapshot.
     pub snapshot_id: String,
-    /// Whose state it is.
+    /// The agent whose state it is.
     pub agent_id: String,
-    /// Which conversation, run or thread of that agent.
+    /// The conversation, run or thread of that agent.
     pub session_id: String,
-    /// The place in its session.
+    /// The index in its session.
     pub snapshot_index: u64,
-    /// When it was taken: RFC 3339, UTC, microseconds.
+    /// When it was taken: RFC 3339, in UTC, with microseconds.
     pub timestamp: String,
     /// A note for people.
     pub description: Option<String>,
-    /// Names and values.
+    /// The labels, as names and values.
     pub labels: BTreeMap<String, String>,
     /// The state's media type.
     pub content_type: String,
@@ -240,44 +239,43 @@ pub struct SnapshotMetadata {
     pub content_hash: String,
     /// The state's size in bytes.
     pub uncompressed_size: u64,
-    /// The compressed data's size in bytes, without table and metadata.
+    /// The compressed data's size in bytes, without block table and metadata.
     pub compressed_size: u64,
     /// The codec.
     pub compression_algorithm: Codec,
-    /// The format's number.
+    /// The format version.
     pub format_version: u32,
-    /// What wrote it, as name and version.
+    /// The program that wrote it, as name and version.
     pub producer: String,
-    /// Metadata of other names: the text of one JSON object.
+    /// Metadata with other names: the text of one JSON object.
     pub extra: String,
-    /// What became of the seal.
+    /// The state of the seal.
     pub seal: SealState,
     /// How the object is encrypted.
     pub encryption: Encryption,
-    /// SHA-256 over footer and metadata, 64 hexadecimal digits: one text that
-    /// stands for every byte of the snapshot but those of its seal. It is what a
-    /// seal signs.
+    /// SHA-256 over footer and metadata, 64 hexadecimal digits. It covers every byte of
+    /// the snapshot except its seal, and is what a seal signs.
     pub root: String,
-    /// SHA-256 over root and seal, 64 hexadecimal digits: it stands for every
-    /// byte.
+    /// SHA-256 over root and seal, 64 hexadecimal digits. It covers every byte of the
+    /// snapshot.
     pub digest: String,
-    /// The object's etag, where the storage has one.
+    /// The object's etag, if the storage has etags.
     pub etag: Option<String>,
-    /// The object's whole size in bytes.
+    /// The object's total size in bytes.
     pub stored_size: u64,
 }
 
 impl SnapshotMetadata {
-    /// How many times smaller than the state the stored object is; infinite
-    /// for no object, 0 for an empty state.
+    /// Returns how many times smaller the object is than the state: infinite if the
+    /// object has no bytes, 0 for an empty state.
     pub fn ratio(&self) -> f64 {
-        // Beyond 2^53 bytes a ratio need not be exact.
+        // A ratio of more than 2^53 bytes need not be exact.
         #[allow(clippy::cast_precision_loss)]
         let ratio = self.uncompressed_size as f64 / self.stored_size as f64;
         ratio
     }
 
-    /// The metadata with the location of the snapshot.
+    /// Returns the metadata together with the location of the snapshot.
     pub fn located<'a>(&'a self, location: &'a str) -> Located<'a> {
         Located { metadata: self, location }
     }
@@ -325,12 +323,12 @@ impl Serialize for SnapshotMetadata {
     }
 }
 
-/// The field in which [`Located`] has the location.
+/// The field of [`Located`] with the location.
 const LOCATION: &str = "location";
 
-/// Metadata and the location of its snapshot. Serialises as one flat object, with
-/// the field `location` first. What a snapshot's `extra` has under that name is left
-/// out: where it is, is not for a snapshot to say.
+/// Metadata and the location of its snapshot. Serialises as one flat object with the
+/// field `location` first. A field of that name in `extra` is dropped, so that a snapshot
+/// cannot claim to be elsewhere.
 #[derive(Clone, Copy, Debug)]
 pub struct Located<'a> {
     metadata: &'a SnapshotMetadata,
@@ -348,17 +346,18 @@ impl Serialize for Located<'_> {
 pub enum ListEntry {
     /// A snapshot.
     Snapshot(Box<SnapshotMetadata>),
-    /// Something else (`NotASnapshot`), or a snapshot that can't be read.
+    /// An object that is not a snapshot (`NotASnapshot`), or a snapshot that cannot be
+    /// read.
     Unreadable {
-        /// Its key.
+        /// The object's key.
         key: String,
-        /// Why.
+        /// Why it cannot be read.
         error: PersistError,
     },
 }
 
 impl ListEntry {
-    /// The object's key.
+    /// Returns the object's key.
     pub fn key(&self) -> &str {
         match self {
             Self::Snapshot(metadata) => &metadata.key,

@@ -1,30 +1,30 @@
-//! Who may use a file.
+//! The permissions of a file.
 
-/// Who may read, write and run a file.
+/// The permissions of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Permissions {
-    /// The permission bits, as `chmod` takes them: `0o640`. Of others, such as
-    /// set-user-ID, nothing is kept.
+    /// The permission bits as for `chmod`, such as `0o640`. Other mode bits, such as
+    /// set-user-ID, are not kept.
     pub bits: u32,
-    /// The id of the group that the group's bits are meant for. None: the group
-    /// that the system gives a new file.
+    /// The ID of the group that the group bits apply to, or `None` for the group that the
+    /// system gives a new file.
     pub group: Option<u32>,
 }
 
 impl Permissions {
-    /// The bits that say who may read, write and run.
+    /// The mask of the permission bits.
     pub const MASK: u32 = 0o777;
 
-    /// Those of a file, and its group.
+    /// Returns the permissions and the group of a file.
     #[cfg(unix)]
     pub fn of(file: &std::fs::Metadata) -> Self {
         use std::os::unix::fs::MetadataExt;
         Self { bits: file.mode() & Self::MASK, group: Some(file.gid()) }
     }
 
-    /// The bits that are left where the file can't be given to the group. Another
-    /// group, and everybody else, whom the members of the group are among then, may
-    /// do only what both the group and everybody may.
+    /// Returns the bits for a file that cannot be given to the group. The file then
+    /// belongs to another group, and members of the intended group count as others. Both
+    /// get only what the group and others were allowed.
     #[must_use]
     pub const fn without_group(self) -> u32 {
         let both = self.bits >> 3 & self.bits & 0o007;

@@ -1,11 +1,11 @@
-//! Times as people write them, and in the one form in which they are stored.
+//! Times as people write them, and in their stored form.
 
 use std::time::{Duration, SystemTime};
 
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 
-/// Reads a time in RFC 3339, with any offset.
+/// Parses an RFC 3339 time with any offset.
 ///
 /// # Errors
 /// What is wrong with the text.
@@ -13,8 +13,8 @@ pub fn parse(text: &str) -> Result<OffsetDateTime, time::error::Parse> {
     OffsetDateTime::parse(text, &Rfc3339)
 }
 
-/// A time in the form in which times are stored, RFC 3339 in UTC with microseconds, so
-/// that they sort as text; none outside the years 1 to 9999.
+/// Formats a time as it is stored: RFC 3339 in UTC with microseconds, so that times sort
+/// as text. Returns `None` outside the years 1 to 9999.
 pub fn stored(time: OffsetDateTime) -> Option<String> {
     let utc = time.checked_to_offset(UtcOffset::UTC).filter(|utc| (1..=9999).contains(&utc.year()))?;
     let (hour, minute, second, micro) = utc.to_hms_micro();
@@ -22,8 +22,8 @@ pub fn stored(time: OffsetDateTime) -> Option<String> {
     Some(format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micro:06}Z"))
 }
 
-/// The time that a text means, in the form in which times are stored: RFC 3339, a date
-/// (its beginning in UTC), or how long ago, as `7d`, `12h` or `1h 30m`.
+/// Parses a time and returns it in stored form. The text is an RFC 3339 time, a date (its
+/// beginning in UTC), or an age such as `7d`, `12h` or `1h 30m`.
 ///
 /// # Errors
 /// What to write instead.
@@ -33,8 +33,7 @@ pub fn moment(text: &str, now: SystemTime) -> Result<String, String> {
         Ok(time) => Some(time),
         Err(_) => ago(text, now),
     };
-    time.and_then(stored)
-        .ok_or_else(|| "write a date (2026-01-31), a time (2026-01-31T12:00:00Z), or how long ago (7d, 12h, 30m)".to_owned())
+    time.and_then(stored).ok_or_else(|| "write a date (2026-01-31), a time (2026-01-31T12:00:00Z), or an age (7d, 12h, 30m)".to_owned())
 }
 
 fn ago(text: &str, now: SystemTime) -> Option<OffsetDateTime> {

@@ -1,13 +1,13 @@
-//! Sizes and times as people write them.
+//! Sizes and durations as people write them.
 
 use std::time::Duration;
 
-/// A number of bytes: `134217728`, or with a unit of powers of 1,024, `128M` or `1.5 GiB`.
+/// Parses a number of bytes: `134217728`, or with a binary unit, `128M` or `1.5 GiB`.
 pub fn bytes(text: &str) -> Option<u64> {
     parse_size::Config::new().with_binary().parse_size(text.trim()).ok()
 }
 
-/// A time: a number of seconds, or with units, `30s`, `5m` or `1h 30m`.
+/// Parses a duration: a number of seconds, or with units, `30s`, `5m` or `1h 30m`.
 pub fn duration(text: &str) -> Option<Duration> {
     let text = text.trim();
     match text.parse() {

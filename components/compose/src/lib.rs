@@ -1,5 +1,5 @@
-//! Joins the components to such as need WASI and nothing else: what a host that
-//! knows WASI alone can run.
+//! Composes components into ones that need only WASI, for hosts that provide nothing
+//! else.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -10,23 +10,23 @@ use wac_graph::{CompositionGraph, EncodeOptions, NodeId, PackageId};
 use wasm_encoder::{ComponentSection, CustomSection};
 use wit_parser::{PackageMetadata, Resolve};
 
-/// The section that holds the documentation of what a component exports.
+/// The section with the documentation of what a component exports.
 const DOCS: &str = PackageMetadata::SECTION_NAME;
 
-/// The components that are joined, as they were built.
+/// The components to compose, as they were built.
 #[derive(Debug)]
 pub struct Parts {
     /// Imports a storage, exports `snapshots` and `blocks`.
     pub persist: Vec<u8>,
     /// Exports the storage.
     pub storage_fs: Vec<u8>,
-    /// The tools, over `snapshots`.
+    /// The tools, which use `snapshots`.
     pub tools: Vec<u8>,
-    /// The command, over `snapshots`.
+    /// The command, which uses `snapshots`.
     pub command: Vec<u8>,
 }
 
-/// What comes of them; each imports WASI alone.
+/// The composed components. Each of them imports only WASI.
 #[derive(Debug)]
 pub struct Composed {
     /// `persist-fs.wasm`: `snapshots` and `blocks`, on files.
@@ -37,17 +37,17 @@ pub struct Composed {
     pub cli: Vec<u8>,
 }
 
-/// A composition that grows from what needs nothing to what needs much.
+/// A composition, to which components are added after the ones that they use.
 #[derive(Default)]
 struct Composition {
     graph: CompositionGraph,
-    /// What there is to be used: the name of an interface, and where it is.
+    /// The interfaces that are available: their names, and where they are.
     offered: Vec<(String, NodeId)>,
 }
 
 impl Composition {
-    /// Adds an instance of a component that uses what is offered so far; offers
-    /// what it exports, and names that.
+    /// Adds an instance of a component, which uses the interfaces available so far.
+    /// Makes its exports available and returns their names.
     fn add(&mut self, name: &str, wasm: &[u8]) -> Result<Vec<String>, String> {
         let failed = |error: &dyn std::fmt::Display| format!("{name}: {error}");
         let package = Package::from_bytes(name, None, wasm.to_vec(), self.graph.types_mut()).map_err(|error| failed(&error))?;
@@ -70,7 +70,7 @@ impl Composition {
         if is_import { &world.imports } else { &world.exports }.keys().cloned().collect()
     }
 
-    /// The whole, which exports these.
+    /// Returns the composed component, which exports these interfaces.
     fn finish(mut self, exports: &[String]) -> Result<Vec<u8>, String> {
         for (interface, node) in self.offered.iter().filter(|(interface, _)| exports.contains(interface)) {
             self.graph.export(*node, interface).map_err(|error| format!("{interface}: {error}"))?;
@@ -82,10 +82,11 @@ impl Composition {
     }
 }
 
-/// The WIT package in a folder as one binary file, as registries keep it.
+/// Returns the WIT package in a folder as one binary file, in the form that registries
+/// keep.
 ///
 /// # Errors
-/// One sentence, if the folder holds no package that resolves by itself.
+/// One sentence, if the folder has no package that resolves without others.
 pub fn wit_package(wit: &Path) -> Result<Vec<u8>, String> {
     let failed = |error: &dyn std::fmt::Display| format!("{}: {error:#}", wit.display());
     let mut resolve = Resolve::default();
@@ -93,12 +94,12 @@ pub fn wit_package(wit: &Path) -> Result<Vec<u8>, String> {
     wit_component::encode(&resolve, package).map_err(|error| failed(&error))
 }
 
-/// The documentation of a world's own functions and types, as tools and runtimes
-/// read it in a component: one byte for the version, then JSON, which calls the
-/// world of a component `root`.
+/// Returns the documentation of a world's own functions and types, in the form that
+/// tools and runtimes read in a component: one byte for the version, then JSON in which
+/// the world of the component is called `root`.
 ///
 /// # Errors
-/// One sentence, if the folder holds no such world.
+/// One sentence, if the folder has no such world.
 pub fn documentation(wit: &Path, world: &str) -> Result<Vec<u8>, String> {
     let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", wit.display());
     let mut resolve = Resolve::default();
@@ -107,9 +108,9 @@ pub fn documentation(wit: &Path, world: &str) -> Result<Vec<u8>, String> {
     let json = encoded.split_off(1);
     let mut package: Value = serde_json::from_slice(&json).map_err(|error| failed(&error))?;
     let mut docs = package.pointer_mut(&format!("/worlds/{world}")).map_or(Value::Null, Value::take);
-    let own = docs.as_object_mut().ok_or_else(|| failed(&format_args!("there is no documentation of the world '{world}'")))?;
-    // Where functions are that are not imported too. Runtimes look for them under
-    // the name that says what they are.
+    let own = docs.as_object_mut().ok_or_else(|| failed(&format_args!("the world '{world}' has no documentation")))?;
+    // `funcs` holds the functions that are exported and not imported. Runtimes look for
+    // them under `func_exports`.
     if let Some(functions) = own.remove("funcs") {
         own.insert("func_exports".to_owned(), functions);
     }
@@ -117,7 +118,7 @@ pub fn documentation(wit: &Path, world: &str) -> Result<Vec<u8>, String> {
     Ok(encoded)
 }
 
-/// A composition of these, in this order, that exports what the last ones export.
+/// Composes these components in this order, and exports what the last ones export.
 fn compose(hidden: &[(&str, &[u8])], exported: &[(&str, &[u8])]) -> Result<Vec<u8>, String> {
     let mut composition = Composition::default();
     for (name, wasm) in hidden {
@@ -131,8 +132,8 @@ fn compose(hidden: &[(&str, &[u8])], exported: &[(&str, &[u8])]) -> Result<Vec<u
 }
 
 impl Parts {
-    /// Joins them. What the tools do is written down in their component, as the
-    /// WIT package in this folder says it.
+    /// Composes the components. The component of the tools gets the documentation of
+    /// the WIT package in this folder.
     ///
     /// # Errors
     /// One sentence, if they do not fit together.

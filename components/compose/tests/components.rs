@@ -1,12 +1,7 @@
-//! What the components import, what a runtime shows of the tools, and what the
-//! contract says twice.
+//! Tests of what the components import, of what a runtime shows of the tools, and of
+//! what the contract says in two places.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
-#[path = "../../../tests/support/built.rs"]
-mod built;
-#[path = "../../../tests/support/composed.rs"]
-mod composed;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -14,6 +9,7 @@ use std::sync::LazyLock;
 
 use persist_compose::{Composed, Parts};
 use persist_model::ErrorCode;
+use persist_test_support::composed;
 use serde_json::{Map, Value, json};
 use wit_component::DecodedWasm;
 use wit_parser::{Function, PackageId, Resolve, Type, TypeDef, TypeDefKind, WorldId, WorldItem, WorldKey};
@@ -24,7 +20,7 @@ fn wit() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit")
 }
 
-/// The contract as text.
+/// Parses the contract.
 fn contract() -> (Resolve, PackageId) {
     let mut resolve = Resolve::default();
     let (package, _) = resolve.push_dir(wit()).expect("it resolves");
@@ -34,14 +30,14 @@ fn contract() -> (Resolve, PackageId) {
 fn decode(wasm: &[u8]) -> (Resolve, WorldId) {
     match wit_component::decode(wasm).expect("a component") {
         DecodedWasm::Component(resolve, world) => (resolve, world),
-        DecodedWasm::WitPackage(..) => panic!("no component"),
+        DecodedWasm::WitPackage(..) => panic!("not a component"),
     }
 }
 
-/// An interface or a function that a world has, with its version, if it has one.
+/// An interface or function of a world, with its version, if it has one.
 type Name = (String, Option<String>);
 
-/// The names of what a world imports, or exports.
+/// Returns the names of what a world imports or exports.
 fn names(resolve: &Resolve, world: WorldId, is_import: bool) -> BTreeSet<Name> {
     let world = &resolve.worlds[world];
     let items = if is_import { &world.imports } else { &world.exports };
@@ -49,17 +45,17 @@ fn names(resolve: &Resolve, world: WorldId, is_import: bool) -> BTreeSet<Name> {
         Some((name, version)) => (name.to_owned(), Some(version.to_owned())),
         None => (resolve.name_world_key(key), None),
     };
-    // Types of the world's own stand among its imports, and ask for nothing.
+    // The world's own types are among its imports, but ask for nothing.
     items.iter().filter(|(_, item)| !matches!(item, WorldItem::Type { .. })).map(|(key, _)| name(key)).collect()
 }
 
-/// What a component imports, or exports.
+/// Returns what a component imports or exports.
 fn interfaces(wasm: &[u8], is_import: bool) -> BTreeSet<Name> {
     let (resolve, world) = decode(wasm);
     names(&resolve, world, is_import)
 }
 
-/// What the contract says that `persist.wasm` imports.
+/// Returns the imports of `persist.wasm` according to the contract.
 fn imports_of_persist() -> BTreeSet<Name> {
     let (resolve, package) = contract();
     let world = resolve.select_world(&[package], Some("persist")).expect("the world");
@@ -68,19 +64,19 @@ fn imports_of_persist() -> BTreeSet<Name> {
 
 const STORAGE: &str = "persist:snapshot/storage";
 
-/// Types alone, which an exported interface can use only if they are imported or
-/// exported too: it asks for nothing.
+/// Only types. An exported interface can use them only if they are also imported or
+/// exported; this asks for nothing.
 const TYPES: &str = "persist:snapshot/types";
 
-/// What the storage needs beside, for its files.
+/// What the storage also needs for its files.
 const FILES: [&str; 2] = ["wasi:filesystem/preopens", "wasi:filesystem/types"];
 
-/// The newest WASI 0.2 of which what is composed imports something. Hosts link
-/// any 0.2 by name, and a newer one may have functions that they do not know.
+/// The newest WASI 0.2 from which the composed components import something. Hosts link
+/// any 0.2 by name, but may lack functions of a newer one.
 const NEWEST: u32 = 12;
 
-/// What Rust's standard library links stands in the contract, so that a host
-/// that knows the contract knows all that it has to provide.
+/// The contract lists what Rust's standard library links too, so a host that follows it
+/// knows everything that it has to provide.
 #[test]
 fn the_bare_component_imports_what_its_world_says() {
     let imports = interfaces(&BUILT.0.persist, true);
@@ -126,7 +122,7 @@ fn the_same_parts_give_the_same_compositions() {
     assert!(again.fs == composed.fs && again.tools == composed.tools && again.cli == composed.cli);
 }
 
-/// The documentation that a component carries, read as runtimes do.
+/// Returns the documentation in a component, read as runtimes do.
 fn docs(wasm: &[u8]) -> Value {
     let sections = wasmparser::Parser::new(0).parse_all(wasm).filter_map(|payload| match payload.unwrap() {
         wasmparser::Payload::CustomSection(section) if section.name() == "package-docs" => Some(section.data().to_vec()),
@@ -137,7 +133,7 @@ fn docs(wasm: &[u8]) -> Value {
     serde_json::from_slice(&found[0][1..]).unwrap()
 }
 
-/// The JSON schema of a type, as runtimes make it for the arguments of tools:
+/// Returns the JSON schema of a type, as runtimes make it for the arguments of tools:
 /// nothing may be left out, and an option may be null.
 fn schema(resolve: &Resolve, wanted: &Type) -> Value {
     let id = match wanted {
@@ -157,8 +153,8 @@ fn schema(resolve: &Resolve, wanted: &Type) -> Value {
             let part = |part: &Option<Type>| part.as_ref().map_or(Value::Null, |part| schema(resolve, part));
             json!({"oneOf": [{"ok": part(&result.ok)}, {"err": part(&result.err)}]})
         }
-        // Nobody can write a resource or a handle in JSON.
-        other => panic!("no JSON stands for a {}", other.as_str()),
+        // A resource or handle can't be written in JSON.
+        other => panic!("there is no JSON for a {}", other.as_str()),
     }
 }
 
@@ -203,7 +199,7 @@ fn tools_are_listed_with_descriptions_and_schemas() {
     assert_eq!(options[0], json!({"type": "null"}), "the options may be left out");
     assert_eq!(options[1]["properties"]["codec"]["anyOf"][1]["enum"], json!(["gzip", "zstd"]));
     assert_eq!(tools[1]["outputSchema"]["oneOf"][0]["ok"], json!({"type": "string"}));
-    // Tools for WIT read the same.
+    // Tools for WIT read the same text.
     let restore = resolve.worlds[world].exports.values().find_map(|item| match item {
         WorldItem::Function(function) if function.name == "restore" => function.docs.contents.as_deref(),
         _ => None,
@@ -211,12 +207,12 @@ fn tools_are_listed_with_descriptions_and_schemas() {
     assert!(restore.is_some_and(|text| text.starts_with("Bring back the state")), "{restore:?}");
 }
 
-/// Hosts and registries get one file, in which the parts of WASI are that the
-/// world `persist` names.
+/// Hosts and registries get one file, which includes the parts of WASI that the world
+/// `persist` names.
 #[test]
 fn the_wit_package_needs_no_other() {
     let package = persist_compose::wit_package(&wit()).expect("it resolves");
-    let DecodedWasm::WitPackage(resolve, id) = wit_component::decode(&package).expect("a package") else { panic!("no package") };
+    let DecodedWasm::WitPackage(resolve, id) = wit_component::decode(&package).expect("a package") else { panic!("not a package") };
     let packages: BTreeSet<String> = resolve.packages.iter().map(|(_, package)| package.name.to_string()).collect();
     let wasi = ["wasi:cli@0.2.6", "wasi:clocks@0.2.6", "wasi:io@0.2.6", "wasi:random@0.2.6"];
     assert_eq!(packages, ["persist:snapshot@0.1.0"].into_iter().chain(wasi).map(str::to_owned).collect());
@@ -229,18 +225,18 @@ fn the_wit_package_needs_no_other() {
     assert_eq!(names(&resolve, package.worlds["persist"], true), imports_of_persist());
 }
 
-/// Bindings are generated from `core` for this reason.
+/// This is why bindings are generated from `core`.
 #[test]
 fn the_world_core_asks_for_a_storage_alone() {
     let (resolve, package) = contract();
     let core = resolve.select_world(&[package], Some("core")).expect("the world");
-    // The types have no functions: nobody has to provide them.
+    // The types have no functions, so there is nothing to provide.
     let wanted = [STORAGE, "persist:snapshot/types"].map(|name| (name.to_owned(), Some("0.1.0".to_owned())));
     assert_eq!(names(&resolve, core, true), BTreeSet::from(wanted));
 }
 
-/// A world of tools can't use an interface that it does not import, and the
-/// model has to know what both say.
+/// The world of the tools can't use an interface that it does not import, so it repeats
+/// the codes, and the model has to know both.
 #[test]
 fn the_codes_of_errors_are_the_same_everywhere() {
     let codes = |wanted: &TypeDef| match &wanted.kind {
@@ -251,7 +247,7 @@ fn the_codes_of_errors_are_the_same_everywhere() {
     let package = &resolve.packages[package];
     let types = codes(&resolve.types[resolve.interfaces[package.interfaces["types"]].types["error-code"]]);
     let tools = &resolve.worlds[package.worlds["tool-provider"]];
-    let WorldItem::Type { id, .. } = &tools.imports[&WorldKey::Name("error-code".to_owned())] else { panic!("no type") };
+    let WorldItem::Type { id, .. } = &tools.imports[&WorldKey::Name("error-code".to_owned())] else { panic!("not a type") };
     let model: Vec<&str> = ErrorCode::CONTRACT.iter().map(|code| code.as_str()).collect();
     assert_eq!(types, model, "types.wit and the model");
     assert_eq!(codes(&resolve.types[*id]), model, "tools.wit and the model");

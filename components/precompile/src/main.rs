@@ -1,15 +1,10 @@
-//! `persist-precompile COMPONENT OUT TARGET PROCESSOR ADDRESSES` compiles a
-//! component under the settings of the host. The host's build runs it, and so do
-//! tests that bring a component of their own.
+//! `persist-precompile COMPONENT OUT TARGET PROCESSOR ADDRESSES` compiles a component with
+//! the settings of the host. The host's build runs it, and so do tests that have a
+//! component of their own.
 //!
-//! TARGET is a target triple of Rust. PROCESSOR is `baseline`, or a level of
-//! Cranelift's such as `x86-64-v3`. ADDRESSES is `many`, or `few` for code that
-//! gets along where an instance can't have 4 GiB of them.
-
-#[path = "../../../host/src/code.rs"]
-mod code;
-#[path = "../../../xtask/src/exit.rs"]
-mod exit;
+//! TARGET is a Rust target triple. PROCESSOR is `baseline`, or a Cranelift level such as
+//! `x86-64-v3`. ADDRESSES is `many`, or `few` for code that also runs where an instance
+//! can't reserve 4 GiB of address space.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -21,16 +16,16 @@ const USAGE: &str = "usage: persist-precompile COMPONENT OUT TARGET PROCESSOR ma
 fn compile(wasm: &[u8], target: &str, processor: &str, addresses: &str) -> Result<Vec<u8>, String> {
     let failed = |error: wasmtime::Error| format!("the component could not be compiled: {error:#}");
     let mut config = match addresses {
-        "many" => code::config(),
-        "few" => code::config_for_few_addresses(),
+        "many" => persist_codegen::config(),
+        "few" => persist_codegen::config_for_few_addresses(),
         _ => return Err(USAGE.to_owned()),
     };
     config.target(target).map_err(failed)?;
-    // Where in the component an instruction comes from is asked for by nobody.
+    // Nobody asks where in the component an instruction comes from.
     config.generate_address_map(false);
     if processor != "baseline" {
-        // SAFETY: the flag lets compiled code use more instructions. Before
-        // wasmtime runs it, it checks that the machine has all that its flags name.
+        // SAFETY: the flag lets the compiled code use more instructions. wasmtime checks
+        // that the machine has them before it runs the code.
         unsafe { config.cranelift_flag_enable(processor) };
     }
     Engine::new(&config).and_then(|engine| engine.precompile_component(wasm)).map_err(failed)
@@ -45,5 +40,5 @@ fn run() -> Result<(), String> {
 }
 
 fn main() -> ExitCode {
-    exit::code(run())
+    persist_recipe::exit_code(run())
 }

@@ -1,4 +1,4 @@
-//! Components that are not built in: compiled beforehand, and where they run.
+//! Components that are not built in, compiled ahead of time or where they run.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 use persist_host::{COMPONENT, Engine, ErrorCode, SnapshotOptions};
 
-/// The built-in one with another letter in one of its messages.
+/// The built-in component with one letter of a message changed.
 fn another() -> Vec<u8> {
     let mut wasm = COMPONENT.to_vec();
     let message = b"not a snapshot";
@@ -44,12 +44,12 @@ fn a_component_is_compiled_where_it_runs() {
     saves_and_restores(&engine);
     // Once for the engine.
     saves_and_restores(&engine.after_fork().expect("it is loaded"));
-    let error = Engine::builder().component(b"nonsense".as_slice()).build().expect_err("it is none");
+    let error = Engine::builder().component(b"nonsense".as_slice()).build().expect_err("it is not a component");
     assert!(error.code() == ErrorCode::Other && error.to_string().contains("could not be compiled"), "{error}");
 }
 
 #[test]
-fn a_component_is_compiled_beforehand() {
+fn a_component_is_compiled_ahead_of_time() {
     let folder = tempfile::tempdir().unwrap();
     for addresses in ["many", "few"] {
         let code = precompiled(folder.path(), "baseline", addresses);
@@ -59,7 +59,7 @@ fn a_component_is_compiled_beforehand() {
 }
 
 #[test]
-fn what_it_can_not_do_it_says() {
+fn bad_arguments_are_an_error() {
     for arguments in [&[][..], &["a", "b", "x86_64-unknown-linux-gnu", "baseline", "some"], &["no such file", "b", "c", "baseline", "few"]]
     {
         let done = precompile(arguments);

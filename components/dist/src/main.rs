@@ -1,12 +1,6 @@
-//! Builds all components into a folder: the bare one, those for hosts that know
-//! WASI alone, and the WIT package in binary form; or writes the checksums of a
-//! folder's files into it.
-
-#[path = "../../../xtask/src/component.rs"]
-mod component;
-
-#[path = "../../../xtask/src/exit.rs"]
-mod exit;
+//! Builds all components into a folder: `persist.wasm`, those for hosts that provide
+//! only WASI, and the WIT package in binary form. Also writes the checksums of the
+//! files in a folder.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -14,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use persist_compose::{Parts, wit_package};
+use persist_recipe::component;
 use sha2::{Digest, Sha256};
 
-const USAGE: &str = "usage: persist-compose build BUILD-FOLDER OUTPUT-FOLDER
-       persist-compose checksums FOLDER";
+const USAGE: &str = "usage: persist-dist build BUILD-FOLDER OUTPUT-FOLDER
+       persist-dist checksums FOLDER";
 
 const CHECKSUMS: &str = "SHA256SUMS";
 
@@ -34,8 +29,8 @@ fn sha256(bytes: &[u8]) -> String {
 }
 
 fn build(target: &Path, out: &Path) -> Result<(), String> {
-    // As it runs, not as it was built: clones may share a target folder.
-    let package = std::env::var_os("CARGO_MANIFEST_DIR").ok_or("cargo run says which workspace to build, and it is not what runs this")?;
+    // Read at run time, not at build time, since clones may share a target folder.
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").ok_or("CARGO_MANIFEST_DIR is not set: start this program with cargo run")?;
     let workspace = Path::new(&package).ancestors().nth(2).ok_or("the package is not in a workspace")?;
     let library = |package: &str| component::build_package(workspace, package, target).and_then(|built| read(&built));
     let persist = component::build(workspace, target).and_then(|built| read(&built))?;
@@ -59,7 +54,7 @@ fn build(target: &Path, out: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// The files in a folder and below, sorted.
+/// Returns all files below a folder, sorted.
 fn files(folder: &Path) -> Result<Vec<PathBuf>, String> {
     let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
     let mut found = Vec::new();
@@ -75,7 +70,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(found)
 }
 
-/// Writes what `sha256sum --check` reads.
+/// Writes the checksums of all files in the form that `sha256sum --check` reads.
 fn checksums(folder: &Path) -> Result<(), String> {
     let mut lines = String::new();
     for path in files(folder)? {
@@ -97,5 +92,5 @@ fn run() -> Result<(), String> {
 }
 
 fn main() -> ExitCode {
-    exit::code(run())
+    persist_recipe::exit_code(run())
 }

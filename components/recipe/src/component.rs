@@ -1,5 +1,4 @@
-//! Builds the component. Shared by `host/build.rs` and the developer's
-//! commands, so that there is one recipe.
+//! Builds packages of the workspace as WebAssembly components.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -7,11 +6,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The target the component is built for.
-pub(crate) const TARGET: &str = "wasm32-wasip2";
+/// The target that components are built for.
+pub const TARGET: &str = "wasm32-wasip2";
 
-/// What the outer build or the user set for another compilation.
-pub(crate) const FOREIGN: [&str; 8] = [
+/// Variables that the user or an outer build set for another compilation. Nested
+/// builds don't inherit them.
+pub const FOREIGN: [&str; 8] = [
     "CARGO_ENCODED_RUSTFLAGS",
     "RUSTFLAGS",
     "CARGO_BUILD_RUSTFLAGS",
@@ -22,11 +22,16 @@ pub(crate) const FOREIGN: [&str; 8] = [
     "CARGO_PROFILE_RELEASE_DEBUG",
 ];
 
-pub(crate) fn tool(variable: &str, default: &str) -> OsString {
+/// Returns the program that a variable of cargo's names, such as `RUSTC`.
+pub fn tool(variable: &str, default: &str) -> OsString {
     env::var_os(variable).unwrap_or_else(|| default.into())
 }
 
-pub(crate) fn printed(command: &mut Command) -> Result<String, String> {
+/// Runs a command and returns what it prints, without white space at its ends.
+///
+/// # Errors
+/// What the command writes to stderr, if it fails.
+pub fn printed(command: &mut Command) -> Result<String, String> {
     let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
     if !output.status.success() {
         return Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim()));
@@ -34,18 +39,21 @@ pub(crate) fn printed(command: &mut Command) -> Result<String, String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// Whether the compiler has the standard library of the target.
-pub(crate) fn target_is_installed() -> Result<bool, String> {
+/// Returns whether the compiler has the standard library of the target.
+///
+/// # Errors
+/// If there is no compiler.
+pub fn target_is_installed() -> Result<bool, String> {
     let libraries = printed(Command::new(tool("RUSTC", "rustc")).args(["--print", "target-libdir", "--target", TARGET]))?;
     Ok(Path::new(&libraries).is_dir())
 }
 
-/// What the component may use of its processor: every host that knows components
-/// has it, and it makes saving some 10 % faster, restoring 5 %.
+/// SIMD makes saving about 10 % faster and restoring 5 %. Every host that runs
+/// components has it.
 const FEATURES: &str = "-Ctarget-feature=+simd128";
 
-/// Flags for the compiler: the features, and no path of this machine in the
-/// component, so that the same source gives the same bytes in every folder.
+/// Returns the compiler's flags. They keep the paths of this machine out of the
+/// component: the same source gives the same bytes in every folder.
 fn flags(workspace: &Path) -> Result<OsString, String> {
     let cargo_home = env::var_os("CARGO_HOME")
         .map(PathBuf::from)
@@ -57,12 +65,11 @@ fn flags(workspace: &Path) -> Result<OsString, String> {
         (cargo_home.clone(), OsStr::new("/cargo").to_owned()),
         (PathBuf::from(sysroot), OsStr::new("/rust").to_owned()),
     ];
-    // The folder of a registry is named after where the registry is. Of the
-    // rules that fit, the compiler takes the last.
+    // A registry's folder is named after its address. The last rule that matches
+    // applies.
     let registries = cargo_home.join("registry").join("src");
     if !registries.is_dir() {
-        // Not there before the first package is unpacked; listing what the
-        // guest needs does that.
+        // Cargo makes the folder when it unpacks the first package, which this does.
         printed(Command::new(tool("CARGO", "cargo")).current_dir(workspace).args([
             "tree",
             "--quiet",
@@ -77,7 +84,7 @@ fn flags(workspace: &Path) -> Result<OsString, String> {
     }
     let mut flags = OsString::from(FEATURES);
     for (from, to) in pairs {
-        // How CARGO_ENCODED_RUSTFLAGS separates flags.
+        // CARGO_ENCODED_RUSTFLAGS separates flags with this character.
         flags.push("\u{1f}--remap-path-prefix=");
         flags.push(from);
         flags.push("=");
@@ -86,26 +93,33 @@ fn flags(workspace: &Path) -> Result<OsString, String> {
     Ok(flags)
 }
 
-/// Builds the component from the workspace, with `target_dir` for everything
-/// that the compiler writes, and says where it is.
-pub(crate) fn build(workspace: &Path, target_dir: &Path) -> Result<PathBuf, String> {
+/// Builds `persist.wasm` and returns its path. The compiler writes into `target_dir`.
+///
+/// # Errors
+/// If the target is not installed or the build fails.
+pub fn build(workspace: &Path, target_dir: &Path) -> Result<PathBuf, String> {
     build_package(workspace, "persist-guest", target_dir)
 }
 
-/// Builds a library of the workspace as a component.
-pub(crate) fn build_package(workspace: &Path, package: &str, target_dir: &Path) -> Result<PathBuf, String> {
+/// Builds a library of the workspace as a component and returns its path.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_package(workspace: &Path, package: &str, target_dir: &Path) -> Result<PathBuf, String> {
     build_part(workspace, package, "--lib", target_dir, &[]).map(|folder| folder.join(format!("{}.wasm", package.replace('-', "_"))))
 }
 
-/// Builds a program of the workspace as a component that is a command, which says
-/// that it runs on the component with this SHA-256.
-#[allow(dead_code, reason = "not every user of this file has a command")]
-pub(crate) fn build_command(workspace: &Path, package: &str, target_dir: &Path, hash: &str) -> Result<PathBuf, String> {
+/// Builds a program of the workspace as a component and returns its path. The program
+/// prints `hash`, the SHA-256 of the component that it runs on, with its version.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_command(workspace: &Path, package: &str, target_dir: &Path, hash: &str) -> Result<PathBuf, String> {
     let built = build_part(workspace, package, "--bins", target_dir, &[("PERSIST_COMPONENT_HASH", hash)]);
     built.map(|folder| folder.join(format!("{package}.wasm")))
 }
 
-/// Builds a part of a package, and says in which folder it is.
+/// Builds a part of a package and returns the output folder.
 fn build_part(workspace: &Path, package: &str, part: &str, target_dir: &Path, variables: &[(&str, &str)]) -> Result<PathBuf, String> {
     if !target_is_installed()? {
         return Err(format!("the component is built for {TARGET}, which is not installed; run\n\n    rustup target add {TARGET}\n"));
@@ -121,7 +135,7 @@ fn build_part(workspace: &Path, package: &str, part: &str, target_dir: &Path, va
     cargo.env("CARGO_ENCODED_RUSTFLAGS", flags(workspace)?).envs(variables.iter().copied());
     let status = cargo.status().map_err(|error| format!("{cargo:?}: {error}"))?;
     if !status.success() {
-        return Err(format!("the component did not build: {cargo:?}: {status}"));
+        return Err(format!("the component failed to build: {cargo:?}: {status}"));
     }
     Ok(target_dir.join(TARGET).join("guest"))
 }

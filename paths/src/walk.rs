@@ -1,97 +1,98 @@
-//! A listing of files as keys, in the order of the keys' bytes, whatever the
-//! system calls its folders: each folder is read once, unless it has more names
-//! than there is room for.
+//! A listing of files as keys, in byte order. It works on any API for folders. Each
+//! folder is read once, unless it has more names than there is room for.
 
 use crate::key::{Wanted, folder_problem, is_temporary, problem, split};
 use crate::names::Names;
 
-/// What a folder has, as it is read.
+/// An entry of a folder.
 #[derive(Clone, Copy, Debug)]
 pub enum Name<'a> {
-    /// A file, or a link to something.
+    /// A file or a symlink.
     File(&'a [u8]),
     /// A folder.
     Folder(&'a [u8]),
-    /// Something whose name the system can't tell, since it is not UTF-8.
+    /// An entry whose name the system cannot return because it is not UTF-8.
     Unnamed,
 }
 
-/// Where folders are read.
+/// The file system that is listed.
 pub trait Folders {
-    /// A folder that is open.
+    /// An open folder.
     type Folder;
-    /// What fails.
+    /// The error of an operation.
     type Error;
 
-    /// Opens the folder of a path, which is empty for the root or ends with `/`.
+    /// Opens the folder of a path, which is empty for the root and ends with `/`
+    /// otherwise.
     ///
     /// # Errors
-    /// What the system says.
+    /// Errors of the system.
     fn open(&mut self, path: &str) -> Result<Self::Folder, Self::Error>;
 
-    /// Hands out all names in a folder.
+    /// Calls `each` with every name in a folder.
     ///
     /// # Errors
-    /// What the system says; what was handed out until then counts.
+    /// Errors of the system; the names passed until then are used.
     fn read(&mut self, folder: &Self::Folder, path: &str, each: &mut dyn FnMut(Name<'_>)) -> Result<(), Self::Error>;
 
-    /// Whether an error says that a folder is not there any more.
+    /// Returns whether an error means that a folder no longer exists.
     fn is_gone(error: &Self::Error) -> bool;
 }
 
-/// What a walk comes to.
+/// An entry of a walk.
 #[derive(Debug)]
 pub enum Found<E> {
-    /// A file, or a link to something, of this key.
+    /// A file or a symlink with this key.
     File(String),
-    /// A folder of the level that was asked for.
+    /// A folder, if only one level is listed.
     Folder(String),
-    /// A name that can't be a key, and why. What is below such a folder has no
-    /// keys either.
+    /// A name that is not a valid key. If it is a folder, nothing below it has a valid
+    /// key either.
     NotAKey {
-        /// The path; that of a folder ends with `/`. For names that can't be
-        /// told, that of the folder that they are in.
+        /// The path, which ends with `/` if it is a folder. For names that the system
+        /// cannot return, the path of their folder.
         path: Vec<u8>,
-        /// The rule that it breaks.
+        /// What is wrong with it.
         problem: &'static str,
     },
-    /// A folder that can't be opened, or not be read to its end.
+    /// A folder that cannot be opened or read to its end.
     Unreadable {
-        /// Its path, which ends with `/`.
+        /// The path, which ends with `/`.
         path: String,
-        /// Why.
+        /// Why it cannot be read.
         error: E,
     },
 }
 
-/// How much a walk may hold.
+/// The memory limits of a walk.
 #[derive(Clone, Copy, Debug)]
 pub struct Room {
-    /// Bytes of names, of all folders that are being listed together.
+    /// The maximum bytes of names of all open folders together.
     pub total: usize,
-    /// Bytes of names that a folder may have in any case.
+    /// The bytes of names that each folder may have in any case.
     pub least: usize,
-    /// Names of one folder.
+    /// The maximum number of names of one folder.
     pub most: usize,
 }
 
-/// The root's path as an entry, which needs one. No folder in it has this name.
+/// The path of the root as an entry, which cannot be empty. No folder in the root has
+/// this name.
 const UNNAMED_IN_ROOT: &[u8] = b"./";
 
-/// No key has more folders: each takes two of its bytes.
+/// The maximum number of folders in a key: each takes at least two of its bytes.
 const MAX_DEPTH: usize = 512;
 
 impl Room {
-    /// So many bytes of names for the whole walk.
+    /// Returns limits for a walk with this many bytes of names.
     pub const fn of(total: usize) -> Self {
-        // A sixteenth is kept for folders that are deep in others with many names.
+        // A sixteenth is reserved for folders deep inside others with many names.
         Self { total, least: total / (16 * MAX_DEPTH), most: usize::MAX }
     }
 
-    /// The same where only the first so many entries are of interest.
+    /// Returns the limits for a walk of which only the first `count` entries are needed.
     #[must_use]
     pub const fn first(self, count: usize) -> Self {
-        // Once it is full, half of the names go.
+        // When the names are full, half of them are dropped.
         Self { most: count.saturating_mul(2), ..self }
     }
 }
@@ -100,16 +101,16 @@ struct Level<F> {
     folder: F,
     path: String,
     names: Names,
-    /// The name that was given out last.
+    /// The last name that was returned.
     last: Option<Vec<u8>>,
     is_reported: bool,
 }
 
-/// A listing that keeps its place.
+/// A listing in progress.
 pub struct Walk<F: Folders> {
     prefix: String,
     start_after: Option<String>,
-    /// Whether folders behind the prefix are entries themselves.
+    /// Whether folders after the prefix are entries themselves.
     one_level: bool,
     room: Room,
     levels: Vec<Level<F::Folder>>,
@@ -117,11 +118,11 @@ pub struct Walk<F: Folders> {
 }
 
 impl<F: Folders> Walk<F> {
-    /// Begins in the folder that all keys with the prefix are in; none if no key
-    /// has it.
+    /// Begins in the folder that contains all keys with the prefix. Returns `None` if no
+    /// valid key has the prefix.
     ///
     /// # Errors
-    /// Where that folder can't be read: with its path, which is empty for the
+    /// If that folder cannot be read. The error has its path, which is empty for the
     /// root.
     pub fn start(folders: &mut F, wanted: Wanted<'_>, one_level: bool, room: Room) -> Result<Option<Self>, (String, F::Error)> {
         if !wanted.is_possible() {
@@ -143,24 +144,23 @@ impl<F: Folders> Walk<F> {
         Wanted { prefix: &self.prefix, start_after: self.start_after.as_deref() }
     }
 
-    /// The bytes of names that are held.
+    /// Returns the memory of the names in bytes.
     pub fn memory(&self) -> usize {
         self.levels.iter().map(|level| level.names.memory()).sum()
     }
 
-    /// The folders that are being listed, from the first to the deepest, with
-    /// their paths.
+    /// Returns the open folders with their paths, from the first to the deepest.
     pub fn folders(&self) -> impl DoubleEndedIterator<Item = (&F::Folder, &str)> {
         self.levels.iter().map(|level| (&level.folder, level.path.as_str()))
     }
 
-    /// Opens a folder and reads it, from behind a name on. Gives what kept it from
-    /// being read to its end.
+    /// Opens a folder and reads the names after `last`. Returns the error that kept it
+    /// from being read to its end, if any.
     fn enter(&mut self, folders: &mut F, path: String, last: Option<Vec<u8>>) -> Result<Option<F::Error>, F::Error> {
         let folder = folders.open(&path)?;
         let reserved = self.room.least.saturating_mul(MAX_DEPTH).min(self.room.total / 2);
         let left = self.room.total.saturating_sub(reserved + self.memory());
-        // Those in it have to have some, too.
+        // Leaves some room for the folders in it.
         let mut names = Names::new((left / 8 * 7).max(self.room.least), self.room.most);
         let wanted = self.wanted();
         let mut key = Vec::new();
@@ -168,7 +168,7 @@ impl<F: Folders> Walk<F> {
             let (name, is_folder) = match name {
                 Name::File(name) => (name, false),
                 Name::Folder(name) => (name, true),
-                // The entry of the folder itself, in its place.
+                // An entry for the folder itself stands for all its unnamed entries.
                 Name::Unnamed if path.is_empty() => (UNNAMED_IN_ROOT, false),
                 Name::Unnamed => (&b""[..], false),
             };
@@ -192,7 +192,7 @@ impl<F: Folders> Walk<F> {
         Ok(read.err())
     }
 
-    /// What comes next.
+    /// Returns the next entry.
     pub fn next(&mut self, folders: &mut F) -> Option<Found<F::Error>> {
         loop {
             if let Some(found) = self.pending.take() {
@@ -203,7 +203,7 @@ impl<F: Folders> Walk<F> {
                 self.go_on(folders);
                 continue;
             };
-            // A folder that changes may be read with a name twice.
+            // Reading a folder that changes may return a name twice.
             if level.last.as_deref() == Some(name) {
                 continue;
             }
@@ -216,7 +216,7 @@ impl<F: Folders> Walk<F> {
         }
     }
 
-    /// Reads what there was no room for in the deepest folder, or leaves it.
+    /// Reads the names of the deepest folder that did not fit, or leaves the folder.
     fn go_on(&mut self, folders: &mut F) {
         let Some(level) = self.levels.pop() else { return };
         if level.names.is_complete() {
@@ -237,7 +237,7 @@ impl<F: Folders> Walk<F> {
         let is_folder = path.last() == Some(&b'/');
         let problem = match std::str::from_utf8(&path) {
             _ if is_unnamed => Some("a name in this folder is not UTF-8"),
-            Err(_) => Some("a key is UTF-8"),
+            Err(_) => Some("it is not UTF-8"),
             Ok(path) if is_folder => folder_problem(path),
             Ok(key) => problem(key),
         };
@@ -255,7 +255,7 @@ impl<F: Folders> Walk<F> {
             Ok(error) => error?,
             Err(error) => error,
         };
-        // Where a listing goes on behind it, it was reported before.
+        // A listing that continues after this folder has already reported it.
         (!F::is_gone(&error) && self.wanted().has(&path)).then_some(Found::Unreadable { path, error })
     }
 }
@@ -267,7 +267,7 @@ mod tests {
 
     use super::*;
 
-    /// Folders by their paths, and how often each was read.
+    /// Folders by path, and how often each was read.
     #[derive(Default)]
     struct Tree {
         folders: BTreeMap<String, BTreeSet<Vec<u8>>>,
@@ -281,10 +281,10 @@ mod tests {
             let mut path = String::new();
             let mut rest = key;
             while let Some(end) = rest.iter().position(|byte| *byte == b'/') {
-                let (name, behind) = (&rest[..=end], &rest[end + 1..]);
+                let (name, after) = (&rest[..=end], &rest[end + 1..]);
                 self.folders.entry(path.clone()).or_default().insert(name.to_vec());
                 path.push_str(std::str::from_utf8(name).unwrap());
-                rest = behind;
+                rest = after;
             }
             self.folders.entry(path).or_default().insert(rest.to_vec());
         }
@@ -348,7 +348,7 @@ mod tests {
                 assert!(tree.reads.values().all(|count| *count == reads), "{:?}", tree.reads);
                 assert_eq!(tree.reads.len(), 30 * 7 + 30 + 1);
             } else {
-                // A name is held whatever the room is, one of each folder.
+                // One name of each folder is held even without room for it.
                 let bound = if room.most == usize::MAX { room.total.max(4 * 30) } else { 4 * 6 * 20 };
                 assert!(tree.most <= bound, "{} bytes of {room:?}", tree.most);
             }
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_no_key_and_what_is_closed_are_said_in_their_places() {
+    fn invalid_keys_and_closed_folders_are_reported_in_order() {
         let mut tree = Tree::default();
         let long = "n".repeat(200);
         let deep = [long.as_str(); 6].join("/");
@@ -377,14 +377,14 @@ mod tests {
             "a/1".to_owned(),
             "b/: a name in this folder is not UTF-8".to_owned(),
             "b/x".to_owned(),
-            "c\\n/: a key has no control characters".to_owned(),
-            "c\\n2: a key has no control characters".to_owned(),
+            "c\\n/: it contains control characters".to_owned(),
+            "c\\n2: it contains control characters".to_owned(),
             "closed/: closed".to_owned(),
-            format!("{folder}{long}: a key has at most 1,024 bytes"),
-            "z\\xff: a key is UTF-8".to_owned(),
+            format!("{folder}{long}: it is longer than 1,024 bytes"),
+            "z\\xff: it is not UTF-8".to_owned(),
         ];
         assert_eq!(tree.walk("", None, Room::of(1 << 20)), expected);
-        // One at a time, from behind the one before.
+        // One entry at a time, each listing starting after the previous entry.
         for (found, next) in [("-0", 1), ("./", 2), ("b/", 4), ("c\n/", 6), ("closed/", 8)] {
             assert_eq!(tree.walk("", Some(found), Room::of(1 << 20).first(1)), expected[next..], "{found:?}");
         }

@@ -1,33 +1,32 @@
-//! Agent and session ids as the names of folders, and back.
+//! Conversion between agent and session IDs and the names of their folders.
 //!
-//! An id is any text. Its name keeps what every file system and every bucket takes as
-//! it is; all else is written so that two ids never have one name, also where a file
-//! system takes upper and lower case, or two ways to compose a letter, for the same:
+//! An ID is any text. Characters that every file system and bucket keeps unchanged stay
+//! as they are. All others are encoded so that two IDs never have the same name, even on
+//! a file system that ignores case or Unicode normalisation:
 //!
-//! - `a` to `z`, `0` to `9`, `-`, `_`, `.`, `@`, `=` and `,` stay, but a `.` at the
+//! - `a` to `z`, `0` to `9`, `-`, `_`, `.`, `@`, `=` and `,` stay, except a `.` at the
 //!   beginning or the end.
-//! - So do the scripts of Chinese, Japanese and Korean, which have no case, and most
-//!   emoji.
-//! - `A` to `Z` are `+a` to `+z`, which no shell takes for something else.
-//! - Any other character is the `%xx` of its bytes in UTF-8.
-//! - The empty id is `%`.
-//! - A name of over 150 bytes is cut to at most 117, and ends with `~` and the first 32
-//!   digits of the SHA-256 of the id. What the id was, only the snapshot's metadata
-//!   says then.
+//! - Chinese, Japanese and Korean characters, which have no case, and most emoji stay
+//!   too.
+//! - `A` to `Z` become `+a` to `+z`; `+` is not special in any shell.
+//! - Any other character becomes the `%xx` of its UTF-8 bytes.
+//! - The empty ID is `%`.
+//! - A name of more than 150 bytes is cut to at most 117, followed by `~` and the first
+//!   32 digits of the ID's SHA-256. The full ID is then only in the snapshot's metadata.
 
 use sha2::{Digest, Sha256};
 
-/// The longest name that is kept whole, in bytes: with two of them there is room for a
-/// prefix in a key of 1,024.
+/// The maximum length of a name in bytes. Two of them leave room for a prefix in a key of
+/// 1,024 bytes.
 const MAX_NAME: usize = 150;
 
-/// Digits of the hash that a name ends with if it was cut.
+/// The number of hash digits at the end of a name that was cut.
 const HASH_DIGITS: usize = 32;
 
 const EMPTY: &str = "%";
 
-/// What stays as it is beyond ASCII: characters without case that no normal form of
-/// Unicode changes, or composes with others that stay.
+/// Returns whether a character beyond ASCII stays: it has no case, and no Unicode normal
+/// form changes it or composes it with another character that stays.
 fn stays(character: char) -> bool {
     matches!(character,
         '\u{3041}'..='\u{3096}' | '\u{30a1}'..='\u{30fa}' | '\u{30fc}' | '\u{3400}'..='\u{4dbf}'
@@ -44,7 +43,7 @@ fn encoded(character: char, is_edge: bool) -> String {
     }
 }
 
-/// The name of the folder that an id's snapshots are in.
+/// Returns the name of the folder for an ID.
 pub fn folder_name(id: &str) -> String {
     if id.is_empty() {
         return EMPTY.to_owned();
@@ -66,7 +65,8 @@ pub fn folder_name(id: &str) -> String {
     name
 }
 
-/// The id whose name this is; none if it is that of no id, or was cut.
+/// Returns the ID for a folder's name, or `None` if the name was cut or is not that of an
+/// ID.
 pub fn id_of(name: &str) -> Option<String> {
     if name == EMPTY {
         return Some(String::new());
@@ -83,7 +83,8 @@ pub fn id_of(name: &str) -> Option<String> {
             _ => bytes.extend(character.encode_utf8(&mut [0; 4]).bytes()),
         }
     }
-    // One id has one name: what reads like an id and is not written like one has none.
+    // Each ID has exactly one name, so a name that decodes but is not the ID's own is
+    // rejected.
     String::from_utf8(bytes).ok().filter(|id| folder_name(id) == name)
 }
 
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_as_written_down() {
+    fn names_match_the_shared_list() {
         assert!(names().len() > 12);
         for (id, name) in names() {
             assert_eq!(folder_name(&id), name);
@@ -110,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_ids_have_one_name() {
+    fn no_two_ids_have_the_same_name() {
         let pieces =
             ["", ".", "..", "/", "a", "A", "+a", "+", "%41", "%", "~", " ", "\0", "é", "e\u{301}", "が", "か\u{3099}", "🤖", "~0", "-"];
         let mut seen = BTreeSet::new();
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn long_ids_have_names_of_their_own() {
+    fn long_ids_have_different_names() {
         let ids = [1000, 1001].map(|length| "x".repeat(length)).into_iter().chain(["é".repeat(1000), "🤖".repeat(1000)]);
         let names: BTreeSet<String> = ids.map(|id| folder_name(&id)).collect();
         assert_eq!(names.len(), 4);
@@ -136,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name_has_no_id() {
+    fn an_invalid_name_has_no_id() {
         for name in ["", "A", "%4", "%zz", "+", "+1", "%61", "a/b", "%ff", ".", "a."] {
             assert_eq!(id_of(name), None, "{name}");
         }

@@ -1,24 +1,23 @@
-//! The names in a folder, packed into one run of bytes, so that a listing of
-//! millions of files has a known size.
+//! The names in a folder, packed into one byte vector so that the memory of a listing of
+//! millions of files is known.
 
 use std::mem::size_of;
 
-/// Bytes of a name's length, which stands before it.
+/// The size in bytes of the length that precedes each name.
 const LENGTH: usize = size_of::<u16>();
 
-/// The smallest names of a folder that fit, to be given out in the order of
-/// their bytes.
+/// The smallest names of a folder, as many as fit, in byte order.
 #[derive(Debug, Default)]
-pub struct Names {
-    /// Each name with its length before it.
+pub(crate) struct Names {
+    /// The names, each preceded by its length.
     bytes: Vec<u8>,
-    /// Where each of them begins.
+    /// The offset of each name.
     starts: Vec<u32>,
     room: usize,
     most: usize,
-    /// This name and all larger ones were dropped.
+    /// The smallest name that was dropped, together with all larger ones.
     bound: Option<Vec<u8>>,
-    /// How many were given out.
+    /// How many names were returned.
     given: usize,
 }
 
@@ -29,25 +28,25 @@ fn name_at(bytes: &[u8], start: u32) -> &[u8] {
 }
 
 impl Names {
-    /// No names yet: at most `room` bytes of them, and at most `most`. One name
-    /// is held whatever its size.
-    pub fn new(room: usize, most: usize) -> Self {
+    /// Creates an empty set for at most `most` names in `room` bytes. One name always
+    /// fits.
+    pub(crate) fn new(room: usize, most: usize) -> Self {
         Self { room, most, ..Self::default() }
     }
 
-    /// The bytes that the names take.
-    pub fn memory(&self) -> usize {
+    /// Returns the memory of the names in bytes.
+    pub(crate) fn memory(&self) -> usize {
         self.bytes.len() + self.starts.len() * size_of::<u32>()
     }
 
-    /// Whether no name was dropped.
-    pub fn is_complete(&self) -> bool {
+    /// Returns whether no name was dropped.
+    pub(crate) fn is_complete(&self) -> bool {
         self.bound.is_none()
     }
 
-    /// Adds a name. Where there is no room for it, the larger half of all goes.
-    pub fn add(&mut self, name: &[u8]) {
-        // No file system has a longer name.
+    /// Adds a name. If there is no room for it, the larger half of all names is dropped.
+    pub(crate) fn add(&mut self, name: &[u8]) {
+        // No file system has longer names.
         let Ok(length) = u16::try_from(name.len()) else { return };
         let size = LENGTH + name.len() + size_of::<u32>();
         loop {
@@ -76,7 +75,7 @@ impl Names {
         let (_, middle, _) = self.starts.select_nth_unstable_by(kept, |a, b| name_at(bytes, *a).cmp(name_at(bytes, *b)));
         self.bound = Some(name_at(bytes, *middle).to_vec());
         self.starts.truncate(kept);
-        // In the order in which they lie, each moves to the front.
+        // In memory order, so that each name can be moved to the front.
         self.starts.sort_unstable();
         let mut end = 0;
         for start in &mut self.starts {
@@ -89,16 +88,16 @@ impl Names {
         self.bytes.truncate(end);
     }
 
-    /// Puts the names in order, once all are there.
-    pub fn sort(&mut self) {
+    /// Sorts the names. Call this once all are added.
+    pub(crate) fn sort(&mut self) {
         let bytes = &self.bytes;
         self.starts.sort_unstable_by(|a, b| name_at(bytes, *a).cmp(name_at(bytes, *b)));
         self.bytes.shrink_to_fit();
         self.starts.shrink_to_fit();
     }
 
-    /// The next name. A name that was added twice is given twice.
-    pub fn next_name(&mut self) -> Option<&[u8]> {
+    /// Returns the next name. A name that was added twice is returned twice.
+    pub(crate) fn next_name(&mut self) -> Option<&[u8]> {
         let start = *self.starts.get(self.given)?;
         self.given += 1;
         Some(name_at(&self.bytes, start))
@@ -111,7 +110,7 @@ mod tests {
     use super::*;
 
     fn shuffled(count: usize) -> Vec<Vec<u8>> {
-        // 7919 is prime, so that each number comes once.
+        // 7919 is prime, so every number occurs once.
         (0..count).map(|number| format!("{:05}", number * 7919 % count).into_bytes()).collect()
     }
 
@@ -120,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn the_smallest_that_fit_are_kept_in_order() {
+    fn the_smallest_names_are_kept_in_order() {
         let all = shuffled(1000);
         let mut sorted = all.clone();
         sorted.sort();

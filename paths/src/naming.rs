@@ -1,16 +1,16 @@
-//! Names for the snapshots of a session, for who does not want to choose them:
-//! `AGENT/SESSION/INDEX.json.zst`.
+//! Default names for the snapshots of a session: `AGENT/SESSION/INDEX.json.zst`.
+
+use persist_model::Codec;
 
 use crate::ids::folder_name;
-use crate::metadata::Codec;
 
-/// The folder of a session's snapshots, with a `/` behind it.
+/// Returns the folder of a session's snapshots, with a trailing `/`.
 pub fn session_folder(agent_id: &str, session_id: &str) -> String {
     format!("{}/{}/", folder_name(agent_id), folder_name(session_id))
 }
 
-/// The name of a snapshot in its session's folder. The state's media type decides
-/// whether it says that it is JSON; zstd is the codec unless another is given.
+/// Returns the name of a snapshot in its session's folder. It contains `.json` if the
+/// state's media type is JSON; the default codec is zstd.
 pub fn file_name(index: u64, codec: Option<Codec>, content_type: Option<&str>) -> String {
     let kind = if content_type.is_none_or(is_json) { ".json" } else { "" };
     let ending = match codec {
@@ -20,7 +20,7 @@ pub fn file_name(index: u64, codec: Option<Codec>, content_type: Option<&str>) -
     format!("{index}{kind}{ending}")
 }
 
-/// The index that such a name begins with; none of any other name.
+/// Returns the index in such a name, or `None` for any other name.
 pub fn index_of(name: &str) -> Option<u64> {
     let (digits, ending) = name.split_once('.')?;
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -28,7 +28,7 @@ pub fn index_of(name: &str) -> Option<u64> {
     (is_number && is_ours && (digits == "0" || !digits.starts_with('0'))).then(|| digits.parse().ok()).flatten()
 }
 
-/// The index behind those of all names in a session's folder; 0 for the first.
+/// Returns the index after the highest one in a session's folder, or 0 if there is none.
 pub fn next_index<'a>(names: impl Iterator<Item = &'a str>) -> u64 {
     names.filter_map(index_of).max().map_or(0, |last| last.saturating_add(1))
 }
