@@ -1,27 +1,17 @@
-//! Builds the component that the host embeds, or takes the one that
-//! `PERSIST_COMPONENT` names, and compiles it for the processors that the host is
-//! built for.
+//! Builds the component that the host embeds, or takes the one that `PERSIST_COMPONENT`
+//! names, and compiles it for the target's processors.
 
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use persist_recipe::component;
+use persist_recipe::precompile::{PREBUILT, Precompiler};
 use sha2::{Digest, Sha256};
 
-#[path = "../xtask/src/component.rs"]
-mod component;
-
-#[path = "../xtask/src/exit.rs"]
-mod exit;
-
-#[path = "../xtask/src/precompile.rs"]
-mod precompile;
-
-use precompile::Precompiler;
-
 fn folder(variable: &str) -> Result<PathBuf, String> {
-    env::var_os(variable).map(PathBuf::from).ok_or_else(|| format!("{variable} is not set: cargo runs build scripts"))
+    env::var_os(variable).map(PathBuf::from).ok_or_else(|| format!("{variable} is not set: run this build script with cargo"))
 }
 
 fn component(workspace: &Path, target_dir: &Path) -> Result<PathBuf, String> {
@@ -30,21 +20,21 @@ fn component(workspace: &Path, target_dir: &Path) -> Result<PathBuf, String> {
         println!("cargo::rerun-if-changed={}", prebuilt.display());
         return Ok(prebuilt);
     }
-    // Not in full: clones that share a target folder are one package to cargo,
-    // and each has to look at its own sources.
-    for source in ["guest/src", "guest/Cargo.toml", "wit", "xtask/src/component.rs"] {
+    // Relative paths: clones that share a target folder are one package to cargo, and
+    // each must watch its own sources.
+    for source in ["guest/src", "guest/Cargo.toml", "wit"] {
         println!("cargo::rerun-if-changed=../{source}");
     }
     component::build(workspace, &target_dir.join("component"))
 }
 
-/// Compiles the component for each kind of processor. `src/image.rs` knows the names.
+/// Compiles the component for each kind of processor. `src/sandbox/image.rs` links the
+/// files by these names.
 fn compile(workspace: &Path, target_dir: &Path, component: &Path, out: &Path) -> Result<(), String> {
     let variable = |name: &str| env::var(name).map_err(|error| format!("{name}: {error}"));
-    println!("cargo::rerun-if-env-changed={}", precompile::PREBUILT);
+    println!("cargo::rerun-if-env-changed={}", PREBUILT);
     // The version of wasmtime is in the lock file.
-    for source in ["components/precompile", "host/src/code.rs", "xtask/src/precompile.rs", "xtask/src/exit.rs", "Cargo.toml", "Cargo.lock"]
-    {
+    for source in ["components/codegen", "components/precompile", "Cargo.toml", "Cargo.lock"] {
         println!("cargo::rerun-if-changed=../{source}");
     }
     let precompiler = Precompiler::new(workspace, target_dir, Some(&variable("TARGET")?))?;
@@ -65,16 +55,11 @@ fn compile(workspace: &Path, target_dir: &Path, component: &Path, out: &Path) ->
 fn run() -> Result<(), String> {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=PERSIST_COMPONENT");
-    // Of a package with an optimisation level of its own cargo strips less than the
-    // profile says.
-    if env::var("PROFILE").is_ok_and(|profile| profile == "release") && env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "linux") {
-        println!("cargo::rustc-link-arg-bins=-Wl,--strip-all");
-    }
     let out = folder("OUT_DIR")?;
     let manifest = folder("CARGO_MANIFEST_DIR")?;
     let workspace = manifest.parent().ok_or("the package is not in a workspace")?;
-    // OUT_DIR is target/PROFILE/build/PACKAGE-HASH/out. What nested builds compile
-    // is kept for every profile.
+    // OUT_DIR is target/PROFILE/build/PACKAGE-HASH/out. Nested builds are shared by all
+    // profiles.
     let target_dir = out.ancestors().nth(4).ok_or("OUT_DIR is not below a target folder")?;
     let built = component(workspace, target_dir)?;
     let wasm = fs::read(&built).map_err(|error| format!("{}: {error}", built.display()))?;
@@ -88,5 +73,5 @@ fn run() -> Result<(), String> {
 }
 
 fn main() -> ExitCode {
-    exit::code(run())
+    persist_recipe::exit_code(run())
 }

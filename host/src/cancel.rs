@@ -1,26 +1,26 @@
-//! Stopping an operation from outside.
+//! Cancels operations from outside.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use crate::error::{ErrorCode, PersistError, Result};
+use persist_model::{ErrorCode, PersistError, Result};
 
-/// Stops the operations of the engines that it was given to: from another
-/// thread, or from a handler of Ctrl-C. Clones are the same token.
+/// Cancels the operations of the engines that it is given to, from another thread or
+/// from a Ctrl-C handler. Clones are the same token.
 ///
-/// A stopped operation fails with [`ErrorCode::Cancelled`] within a fraction of
-/// a second, and leaves nothing behind: what was stored before is there, and
-/// unfinished uploads are aborted. Requests that write to a bucket have some of
-/// three seconds to end before that, and aborting has the rest of them; an object
-/// that is stored by then is there, and the operation succeeds. Where that can't
-/// be known the error's code says so; an upload that is left is named.
+/// A cancelled operation fails with [`ErrorCode::Cancelled`] within a fraction of a
+/// second. The earlier snapshot is unchanged, and unfinished uploads are aborted.
+/// Requests that write to a bucket, and the abort after them, have three seconds in
+/// all. If the object is stored within that time, the operation succeeds. If that can't
+/// be determined, the error's code says so. The error names an upload that could not be
+/// aborted.
 #[derive(Clone, Debug, Default)]
 pub struct CancelToken(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    /// Since when it is cancelled.
+    /// When it was cancelled.
     since: OnceLock<Instant>,
     ask: Option<Box<dyn Fn() -> bool + Send + Sync>>,
 }
@@ -32,29 +32,29 @@ impl fmt::Debug for Shared {
 }
 
 impl CancelToken {
-    /// A token that stops nothing yet.
+    /// Returns a token that is not cancelled.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A token that also stops once `ask` says so. Operations ask on the thread
-    /// that runs them, many times a second: for a language that runs its
-    /// handlers of signals on one thread only.
+    /// Returns a token that is also cancelled once `ask` returns true. Operations call
+    /// `ask` many times a second, on the thread that runs them. Use it for languages
+    /// that run signal handlers on one thread only.
     pub fn asking(ask: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self(Arc::new(Shared { since: OnceLock::new(), ask: Some(Box::new(ask)) }))
     }
 
-    /// Stops everything that has this token, also what begins later.
+    /// Cancels all operations that have this token, including those that start later.
     pub fn cancel(&self) {
         let _ = self.0.since.set(Instant::now());
     }
 
-    /// Whether it was cancelled.
+    /// Returns whether the token was cancelled.
     pub fn is_cancelled(&self) -> bool {
         self.since().is_some()
     }
 
-    /// Since when it is cancelled, if it is.
+    /// Returns when the token was cancelled, if it was.
     pub(crate) fn since(&self) -> Option<Instant> {
         if self.0.since.get().is_none() && self.0.ask.as_ref().is_some_and(|ask| ask()) {
             self.cancel();
@@ -62,7 +62,7 @@ impl CancelToken {
         self.0.since.get().copied()
     }
 
-    /// For work that goes on for long: fails once it was cancelled.
+    /// Fails if the token was cancelled. Call it regularly in work that takes long.
     ///
     /// # Errors
     /// [`ErrorCode::Cancelled`].

@@ -1,6 +1,6 @@
-//! Persist saves the state of an agent and brings it back, byte for byte. This
-//! is its native host: it runs the component that knows what a snapshot is, in
-//! a sandbox, and gives it a storage.
+//! Persist saves the state of an agent and restores it, byte for byte. This crate is
+//! the native host: it runs the component that defines the snapshot format in a
+//! sandbox, and gives it a storage.
 //!
 //! ```
 //! use persist_host::{Engine, LocalFileStorage, SnapshotOptions};
@@ -23,76 +23,41 @@
 //! # }
 //! ```
 //!
-//! [`Engine::writer`] and [`Engine::reader`] stream states that do not fit in
-//! memory. [`StorageAdapter`] is what to implement for another storage, and
-//! [`StorageConfig`] turns what users write into a storage and a key.
+//! [`Engine::writer`] and [`Engine::reader`] stream states that do not fit in memory.
+//! Implement [`StorageAdapter`] for another storage. [`StorageConfig`] turns a location
+//! that a user writes into a storage and a key.
 
 #[cfg(not(unix))]
-compile_error!("persist-host runs on Linux and macOS: its local files rely on their locks and renames");
+compile_error!("persist-host runs only on Linux and macOS: local files rely on their locks and renames");
 
-mod bindings;
-mod budget;
-mod builder;
 mod cancel;
-#[cfg(feature = "cli")]
-pub mod cli;
-mod clock;
-mod code;
-#[cfg(feature = "compiler")]
-mod compile;
-mod component;
-mod config;
-mod crew;
 mod engine;
-mod fork;
-mod guest;
-mod health;
-mod image;
-#[cfg(feature = "cli")]
-mod index;
-mod list;
-mod metadata;
-mod parallel;
-mod pool;
-mod process;
-mod random;
-mod restore;
-mod runtime;
-mod salvage;
 mod sandbox;
-mod save;
 mod storage;
-#[cfg(any(feature = "cli", feature = "s3"))]
-mod threads;
-mod wasi;
+mod system;
+mod workers;
 
-use persist_model::{error, key, location, permissions, walk};
-
-pub use builder::EngineBuilder;
 pub use cancel::CancelToken;
-pub use component::{COMPONENT, component_hash};
-pub use config::{StorageBackend, StorageConfig};
-pub use engine::{Copied, CopyOptions, Engine};
-pub use error::{ErrorCode, ErrorDetail, PersistError, Result};
-pub use health::{HealthCheck, check_health};
-pub use key::check_key;
-pub use list::Snapshots;
-pub use location::StorageLocation;
-pub use metadata::{
-    Codec, Encryption, FORMAT_VERSION, Hole, ListEntry, ListFilter, Precondition, SealState, SnapshotMetadata, SnapshotOptions,
+pub use engine::{
+    Copied, CopyOptions, Engine, EngineBuilder, ListingIndex, SalvageReport, Salvager, SnapshotReader, SnapshotWriter, Snapshots,
 };
-pub use permissions::Permissions;
-pub use restore::SnapshotReader;
-pub use salvage::{SalvageReport, Salvager};
-pub use save::SnapshotWriter;
+pub use persist_model::{
+    Codec, Encryption, ErrorCode, ErrorDetail, FORMAT_VERSION, Hole, ListEntry, ListFilter, Permissions, PersistError, Precondition,
+    Result, SealState, SnapshotMetadata, SnapshotOptions,
+};
+pub use persist_paths::StorageLocation;
+pub use persist_paths::key::check_key;
+pub use sandbox::{COMPONENT, component_hash};
 pub use storage::{
-    ByteRange, Capabilities, DeleteFailure, Durability, LevelEntry, Listed, Listing, LocalFileStorage, MemoryStorage, ObjectInfo,
-    ReadAnswer, ReadOptions, ReadRequest, StorageAdapter, StorageReader, StorageWriter, WriteOptions,
+    ByteRange, Capabilities, DeleteFailure, Durability, HealthCheck, LevelEntry, Listed, Listing, LocalFileStorage, MemoryStorage,
+    ObjectInfo, ReadAnswer, ReadOptions, ReadRequest, StorageAdapter, StorageBackend, StorageConfig, StorageReader, StorageWriter,
+    WriteOptions, check_health,
 };
 #[cfg(feature = "s3")]
-pub use storage::{S3Addressing, S3Checksums, S3Credentials, S3Encryption, S3Options, S3StorageAdapter};
+pub use storage::{S3_OPTIONS, S3Addressing, S3Checksums, S3Credentials, S3Encryption, S3Option, S3Options, S3StorageAdapter};
+pub use system::threads::check_threads;
 
-/// The example in the README is compiled and run with the others.
+/// Compiles and runs the example in the README with the other doctests.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;

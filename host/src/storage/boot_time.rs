@@ -1,13 +1,14 @@
-//! The time since the machine was started: a clock that nobody sets, for
-//! storages on this machine.
+//! The time since the machine started: a clock that is never set, for storages on this
+//! machine.
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// Milliseconds since the machine was started, also while it slept.
+/// Returns the milliseconds since the machine started, including time in which it
+/// slept.
 pub(super) fn since_boot() -> Option<u64> {
     #[cfg(target_os = "linux")]
     let clock = ClockId::Boottime;
-    // Goes on while the machine sleeps, as no other does there.
+    // The only clock there that continues while the machine sleeps.
     #[cfg(not(target_os = "linux"))]
     let clock = ClockId::Monotonic;
     let time = clock_gettime(clock);

@@ -1,4 +1,5 @@
-//! Objects in memory, for tests and for states that need not outlive a process.
+//! Stores objects in memory, for tests and for states that need not outlive the
+//! process.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -6,22 +7,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use persist_model::{ErrorCode, PersistError, Precondition, Result};
+use persist_paths::key::check_key;
+
 use super::boot_time::since_boot;
 use super::{
-    ByteRange, Capabilities, MAX_READ, ObjectInfo, Precondition, ReadOptions, StorageAdapter, StorageReader, StorageWriter, WriteOptions,
-    copy_through, delete_if_absent,
+    ByteRange, Capabilities, MAX_READ, ObjectInfo, ReadOptions, StorageAdapter, StorageReader, StorageWriter, WriteOptions, copy_through,
+    delete_if_absent,
 };
-use crate::error::{ErrorCode, PersistError, Result};
-use crate::key::check_key;
 
-/// Objects in memory. Clones share them.
+/// Stores objects in memory. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStorage(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
     objects: Mutex<BTreeMap<String, Object>>,
-    /// Numbers the writes, for etags.
+    /// Counts the writes, for etags.
     writes: AtomicU64,
 }
 
@@ -33,19 +35,19 @@ struct Object {
 
 impl std::fmt::Debug for Object {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Never the state itself.
+        // Never prints the state itself.
         self.info.fmt(f)
     }
 }
 
 impl MemoryStorage {
-    /// An empty storage.
+    /// Returns an empty storage.
     pub fn new() -> Self {
         Self::default()
     }
 
     fn objects(&self) -> MutexGuard<'_, BTreeMap<String, Object>> {
-        // Nothing is left half done under the lock, so a panic spoils nothing.
+        // No change is left half done under the lock, so a panic spoils nothing.
         self.0.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -58,9 +60,9 @@ fn check(precondition: &Precondition, existing: Option<&Object>) -> Result<()> {
     match precondition {
         Precondition::None => Ok(()),
         Precondition::IfAbsent if existing.is_none() => Ok(()),
-        Precondition::IfAbsent => Err(PersistError::new(ErrorCode::AlreadyExists, "an object has this key")),
+        Precondition::IfAbsent => Err(PersistError::new(ErrorCode::AlreadyExists, "an object with this key already exists")),
         Precondition::IfMatch(etag) if existing.and_then(|object| object.info.etag.as_ref()) == Some(etag) => Ok(()),
-        Precondition::IfMatch(_) => Err(PersistError::new(ErrorCode::PreconditionFailed, "the object is not the one expected")),
+        Precondition::IfMatch(_) => Err(PersistError::new(ErrorCode::PreconditionFailed, "the object does not have the expected etag")),
     }
 }
 
@@ -87,7 +89,7 @@ impl StorageAdapter for MemoryStorage {
         let mut object = self.objects().get(key).cloned().ok_or_else(|| self.missing(key))?;
         object.info.storage_time = since_boot();
         if options.if_match.is_some() && options.if_match != object.info.etag {
-            return Err(PersistError::new(ErrorCode::PreconditionFailed, "the object was replaced meanwhile").at(self.locate(key)));
+            return Err(PersistError::new(ErrorCode::PreconditionFailed, "the object has been replaced").at(self.locate(key)));
         }
         let (start, end) = options.range.within(object.info.size);
         Ok(Box::new(MemoryReader { object, position: start, end }))

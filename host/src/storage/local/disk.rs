@@ -1,15 +1,14 @@
-//! Every file operation passes here first, so that tests can let each of them
-//! fail, and can note them down to replay a power cut. Outside of tests this is
-//! nothing.
+//! Every file operation passes through here first, so that tests can make each of them
+//! fail and can record them to replay a power cut. Outside of tests, this does nothing.
 
 use std::io;
 
-/// A file operation that is about to happen. Paths are below the root.
+/// A file operation that is about to happen. Paths are relative to the root.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(not(test), allow(dead_code, reason = "only tests look inside"))]
+#[cfg_attr(not(test), allow(dead_code, reason = "only tests read the fields"))]
 pub(super) enum Operation<'a> {
     OpenRoot,
-    /// The root and what is above it; not below it.
+    /// Makes the root and the folders above it.
     MakeRoot,
     OpenFolder(&'a str),
     MakeFolder(&'a str),
@@ -22,20 +21,20 @@ pub(super) enum Operation<'a> {
     Lock,
     Write(&'a [u8]),
     SyncFile,
-    /// From one name to another, in a folder.
+    /// In a folder, from one name to another.
     Rename(&'a str, &'a str, &'a str),
     Remove(&'a str, &'a str),
 }
 
-/// What a test wants to happen instead.
+/// Decides in a test what happens instead of an operation.
 #[cfg(test)]
 pub(super) trait Probe: std::fmt::Debug + Send + Sync {
-    /// An error that takes the operation's place, or for a write how many of
-    /// the bytes are taken at most.
+    /// Returns an error to fail the operation, or, for a write, how many bytes to
+    /// accept at most.
     fn before(&self, operation: &Operation<'_>) -> io::Result<usize>;
 }
 
-/// The way to the files.
+/// The access to the files.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Disk {
     #[cfg(test)]
@@ -44,7 +43,7 @@ pub(super) struct Disk {
 
 impl Disk {
     /// Announces an operation.
-    #[cfg_attr(not(test), allow(clippy::unused_self, reason = "tests have a probe in it"))]
+    #[cfg_attr(not(test), allow(clippy::unused_self, reason = "in tests it holds a probe"))]
     pub(super) fn before(&self, operation: &Operation<'_>) -> io::Result<()> {
         self.take(operation).map(drop)
     }
@@ -55,12 +54,12 @@ impl Disk {
     }
 
     #[cfg(not(test))]
-    #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "tests have a probe in it")]
+    #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "in tests it holds a probe")]
     fn take(&self, _: &Operation<'_>) -> io::Result<usize> {
         Ok(usize::MAX)
     }
 
-    /// A file to be written or read by way of this disk.
+    /// Returns a file that is written and read through this disk.
     pub(super) fn file<'a, F>(&'a self, file: &'a mut F) -> OnDisk<'a, F> {
         OnDisk { disk: self, file }
     }

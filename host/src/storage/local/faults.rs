@@ -1,5 +1,5 @@
-//! What happens to snapshots when files fail: every operation of every call
-//! fails once, or from then on; and the power goes at every moment.
+//! Tests of snapshots on failing files. Every operation of every call fails, once or
+//! from then on, and the power fails at every moment.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -10,18 +10,18 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use persist_model::Precondition;
 use rustix::io::Errno;
 use tempfile::TempDir;
 
 use super::disk::{Operation, Probe};
 use super::{Durability, LocalFileStorage};
-use crate::storage::Precondition;
 use crate::{Engine, ErrorCode, ListEntry, PersistError, SnapshotOptions};
 
 const KEY: &str = "agents/one/x.json.gz";
 const OTHER: &str = "agents/one/y.json.gz";
 
-/// Bytes that do not compress, so that a save has several writes.
+/// Incompressible bytes, so that a save needs several writes.
 fn noise(length: usize, seed: u64) -> Vec<u8> {
     let mut random = seed | 1;
     (0..length)
@@ -34,7 +34,7 @@ fn noise(length: usize, seed: u64) -> Vec<u8> {
         .collect()
 }
 
-/// One engine for all tests here: compiling takes longer than they do.
+/// One engine for all these tests, since making one takes longer than they do.
 fn engine() -> &'static Engine {
     static ENGINE: std::sync::LazyLock<Engine> = std::sync::LazyLock::new(|| Engine::builder().build().expect("an engine"));
     &ENGINE
@@ -44,7 +44,7 @@ fn on(storage: LocalFileStorage) -> Engine {
     engine().with_storage(Arc::new(storage))
 }
 
-/// Without faults, and without waiting for the disk.
+/// Returns an engine without faults that does not wait for the disk.
 fn plain(root: &Path) -> Engine {
     on(LocalFileStorage::new(root).durability(Durability::None))
 }
@@ -54,7 +54,7 @@ fn save(engine: &Engine, key: &str, state: &[u8], precondition: Precondition) ->
     engine.snapshot(key, state, &options).map(drop)
 }
 
-/// Names of unfinished writes, wherever they are.
+/// Returns the names of all unfinished files below the root.
 fn debris(root: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let mut folders = vec![root.to_owned()];
@@ -63,7 +63,7 @@ fn debris(root: &Path) -> Vec<String> {
             let name = entry.file_name().into_string().unwrap();
             if entry.path().is_dir() {
                 folders.push(entry.path());
-            } else if crate::key::is_temporary(&name) {
+            } else if persist_paths::key::is_temporary(&name) {
                 found.push(name);
             }
         }
@@ -82,17 +82,17 @@ fn listed(engine: &Engine) -> Vec<String> {
         .collect()
 }
 
-// ---- Every n-th operation fails -------------------------------------------
+// ---- Every operation fails, one at a time ----------------------------------
 
 /// How an operation fails.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
     Error(Errno),
-    /// A write takes half of the bytes; anything else goes well.
+    /// A write accepts half of the bytes; other operations succeed.
     Short,
 }
 
-/// Lets operation number `fails_at` fail, and if `for_ever` all after it.
+/// Makes operation number `fails_at` fail, and with `for_ever` all after it.
 #[derive(Debug)]
 struct FailingProbe {
     count: AtomicUsize,
@@ -152,7 +152,7 @@ impl Call {
             Self::Metadata => engine.metadata(KEY).map(|metadata| assert_eq!(metadata.uncompressed_size, old.len() as u64)),
             Self::Verify => engine.verify(KEY).map(drop),
             Self::Exists => engine.exists(KEY).map(|exists| assert!(exists)),
-            // A folder or file that fails is an entry that says so.
+            // A folder or file that fails is an entry with the error.
             Self::List => engine.list("").collect::<Result<Vec<_>, _>>().and_then(|entries| {
                 let failed = entries.iter().find_map(|entry| match entry {
                     ListEntry::Unreadable { error, .. } => Some(error.clone()),
@@ -166,7 +166,7 @@ impl Call {
         }
     }
 
-    /// The key that the call writes, if it does.
+    /// Returns the key that the call writes, if any.
     fn target(self) -> Option<&'static str> {
         match self {
             Self::SaveNew => Some("fresh/deep/z.json.gz"),
@@ -231,7 +231,7 @@ fn every_operation_may_fail() {
                     let mut storage = LocalFileStorage::new(folder.path());
                     storage.disk.probe = Some(Arc::<FailingProbe>::clone(&probe));
                     if matches!(fault, Fault::Error(Errno::INTR)) && for_ever {
-                        // A call that is interrupted for ever is tried for ever.
+                        // A call that is always interrupted would be retried forever.
                         break;
                     }
                     let outcome = call.run(&on(storage), &old, &new);
@@ -241,7 +241,7 @@ fn every_operation_may_fail() {
                     }
                     if let Err(error) = &outcome {
                         assert!(error.location().is_some(), "{error:?}");
-                        assert!(!matches!(fault, Fault::Short), "{call:?}: a short write is no error: {error:?}");
+                        assert!(!matches!(fault, Fault::Short), "{call:?}: a short write is not an error: {error:?}");
                         failed += 1;
                     }
                     check_after(call, &outcome, folder.path(), &old, &new);
@@ -257,9 +257,9 @@ fn every_operation_may_fail() {
     assert!(total >= 500, "{total}");
 }
 
-// ---- The power goes at every moment ----------------------------------------
+// ---- The power fails at every moment ---------------------------------------
 
-/// An operation that changes what is on the disk, by its paths below the root.
+/// An operation that changes the disk. Paths are relative to the root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Change {
     MakeFolder(String),
@@ -271,7 +271,7 @@ enum Change {
     SyncFolder(String),
 }
 
-/// A write is taken apart into such pieces, in bytes.
+/// Writes are split into pieces of this size, in bytes.
 const WRITE: usize = 32 << 10;
 
 #[derive(Debug, Default)]
@@ -290,7 +290,7 @@ impl Probe for Recorder {
         let change = match operation {
             Operation::MakeFolder(path) => Change::MakeFolder((*path).to_owned()),
             Operation::Create(folder, name) => Change::Create(join(folder, name)),
-            // The power may go in the middle of a write, too.
+            // The power may also fail in the middle of a write.
             Operation::Write(bytes) => {
                 self.0.lock().unwrap().extend(bytes.chunks(WRITE).map(|part| Change::Write(part.to_vec())));
                 return Ok(usize::MAX);
@@ -306,17 +306,17 @@ impl Probe for Recorder {
     }
 }
 
-/// What became of data that was not synced; a number is where, in quarters.
+/// What happened to unsynced data. A number is a position, in quarters.
 #[derive(Clone, Copy, Debug)]
 enum Data {
     Kept,
     Gone,
-    /// The beginning only.
+    /// Only the beginning is there.
     Cut(usize),
-    /// The whole length, with zeros from here on, as file systems leave blocks
-    /// that were allocated and never written.
+    /// The length is right, but everything after the position is zeros, as file systems
+    /// leave blocks that were allocated and never written.
     Torn(usize),
-    /// The whole length, but one block is another's.
+    /// The length is right, but one block has other data.
     Strange(usize),
 }
 
@@ -352,9 +352,9 @@ impl Data {
     }
 }
 
-/// The files, by path, and the folders after a crash: of the first `count`
-/// changes, those of names that no later sync of their folder holds are kept or
-/// not as the bits of `kept` say; data that was not synced is `data`.
+/// Returns the files, by path, and the folders after a crash. Changes of names that no
+/// later sync of their folder covers happened or not, as the bits of `kept` say. `data`
+/// is what happened to unsynced data.
 fn after_crash(
     before: &BTreeMap<String, Vec<u8>>,
     changes: &[Change],
@@ -385,8 +385,8 @@ fn after_crash(
             Change::MakeFolder(path) => drop(folders.insert(path.clone())),
             Change::Create(path) => drop(files.insert(path.clone(), content.clone())),
             Change::Remove(path) => drop(files.remove(path)),
-            // The name moves with what it names, also where the making of its
-            // first name was not kept.
+            // The name moves with its file, even if the creation of its first name was
+            // lost.
             Change::Rename(from, to) => {
                 files.remove(from);
                 files.insert(to.clone(), content.clone());
@@ -394,7 +394,7 @@ fn after_crash(
             _ => {}
         }
     }
-    // What is in a folder that was never made is lost with it.
+    // The files in a folder that was never made are lost with it.
     files.retain(|path, _| before.contains_key(path) || parent_is_there(parent(path), &folders, before));
     (files, folders)
 }
@@ -441,7 +441,7 @@ fn write_all(root: &Path, files: &BTreeMap<String, Vec<u8>>, folders: &BTreeSet<
     }
 }
 
-/// One write, and what is there before it.
+/// A write, and what is there before it.
 struct Scenario {
     name: &'static str,
     key: &'static str,
@@ -475,7 +475,7 @@ fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-/// Runs a write and notes its changes.
+/// Runs a write and records its changes.
 fn record(scenario: &Scenario) -> (BTreeMap<String, Vec<u8>>, Vec<Change>) {
     let folder = tempfile::tempdir().unwrap();
     let engine = plain(folder.path());
@@ -492,7 +492,7 @@ fn record(scenario: &Scenario) -> (BTreeMap<String, Vec<u8>>, Vec<Change>) {
     storage.disk.probe = Some(Arc::<Recorder>::clone(&recorder));
     save(&on(storage), scenario.key, &scenario.after, scenario.precondition.clone()).unwrap();
     let changes = recorder.0.lock().unwrap().clone();
-    // What was recorded is what happened: played to the end, it gives the files.
+    // Replaying all recorded changes must give the real files.
     let (files, _) = after_crash(&before, &changes, u32::MAX, Data::Kept);
     assert!(files == files_below(folder.path()), "{}", scenario.name);
     (before, changes)
@@ -510,7 +510,7 @@ fn a_power_cut_leaves_the_old_or_the_new_snapshot() {
             for kept in 0..1_u32 << unsynced_names(happened) {
                 for data in DATA {
                     let (files, folders) = after_crash(&before, happened, kept, data);
-                    // What differs in what was lost alone was looked at already.
+                    // States that differ only in what was lost were already tried.
                     if !tried.insert((
                         acknowledged,
                         files.iter().map(|(path, bytes)| (path.clone(), sha(bytes))).collect::<Vec<_>>(),
@@ -544,7 +544,7 @@ fn check_crash(scenario: &Scenario, root: &Path, acknowledged: bool) {
         (Err(error), None) => assert!(error.code() == ErrorCode::NotFound && !acknowledged, "{}: {error:?}", scenario.name),
         (outcome, _) => panic!("{}: {:?}", scenario.name, outcome.map(|state| state.len())),
     }
-    // Nobody sees debris, and the next write sweeps it.
+    // Unfinished files are never listed, and the next write sweeps them.
     for key in listed(&engine) {
         assert!(key == OTHER || key == scenario.key, "{key}");
     }
@@ -552,8 +552,8 @@ fn check_crash(scenario: &Scenario, root: &Path, acknowledged: bool) {
     assert_eq!(debris(&root.join(parent(scenario.key))), Vec::<String>::new(), "{}", scenario.name);
 }
 
-/// Without syncs the promise is smaller: a crash of the process, with all that
-/// it did kept by the system, leaves the old or the new one.
+/// Without syncs, the guarantee is weaker: a crash of the process, after which the
+/// system keeps everything written so far, leaves the old or the new snapshot.
 #[test]
 fn without_syncs_a_crash_of_the_process_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -565,7 +565,7 @@ fn without_syncs_a_crash_of_the_process_loses_nothing() {
     recorder.0.lock().unwrap().clear();
     save(&on(storage), KEY, b"new", Precondition::None).unwrap();
     let changes = recorder.0.lock().unwrap().clone();
-    assert!(!changes.iter().any(|change| matches!(change, Change::SyncFile | Change::SyncFolder(_))), "nothing waits for the disk");
+    assert!(!changes.iter().any(|change| matches!(change, Change::SyncFile | Change::SyncFolder(_))), "nothing may wait for the disk");
     for count in 0..=changes.len() {
         let folder = tempfile::tempdir().unwrap();
         let (files, folders) = after_crash(&before, &changes[..count], u32::MAX, Data::Kept);

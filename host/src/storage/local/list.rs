@@ -1,28 +1,28 @@
-//! Listing files as keys, in the order of the keys' bytes.
+//! Lists files as keys, in the byte order of the keys.
 //!
-//! Folders behind symlinks are left out: they may lead in a circle, and give a
-//! file two keys. One that the prefix itself names is asked for, and followed.
+//! Folders behind symlinks are left out, since they may form a cycle and give a file
+//! two keys. A link that the prefix itself names was asked for and is followed.
 
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 
 use cap_std::fs::Dir;
+use persist_model::{ErrorCode, PersistError, Result};
+use persist_paths::key::{Wanted, check_file_key};
+use persist_paths::walk::{Folders, Found, Name, Room, Walk};
 use rustix::io::Errno;
 
-use super::disk::Operation;
-use super::{LocalFileStorage, local_error, object_info};
-use crate::error::{ErrorCode, PersistError, Result};
-use crate::key::{Wanted, check_file_key};
+use crate::storage::local::disk::Operation;
+use crate::storage::local::place::{LocalFileStorage, local_error, object_info};
 use crate::storage::{self, LevelEntry, Listed, ObjectInfo, not_a_key};
-use crate::walk::{Folders, Found, Name, Room, Walk};
 
-/// Bytes of names that a listing holds, of all folders that it is in: enough for
-/// a million files in one folder. What a folder has beyond that is read from it
+/// The most bytes of names that a listing holds, for all folders that it is in: enough
+/// for a million files in one folder. The remaining names of a larger folder are read
 /// again.
 const MAX_NAMES: usize = 64 << 20;
 
-/// Entries below which it does not pay to hold fewer names.
+/// The fewest entries to hold at a time. Fewer are not worth it.
 const MIN_NAMES: usize = 1000;
 
 /// The files below a root.
@@ -30,7 +30,7 @@ const MIN_NAMES: usize = 1000;
 pub(super) struct Tree {
     storage: LocalFileStorage,
     root: Dir,
-    /// Whether a name that is not UTF-8 has to be told without its bytes.
+    /// Whether a name that is not UTF-8 is reported without its bytes.
     only_text: bool,
 }
 
@@ -54,7 +54,7 @@ impl Folders for Tree {
                 // A device, pipe or socket.
                 Ok(_) => continue,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                // Who looks at it finds out.
+                // Looking at the file gives the error.
                 Err(_) => false,
             };
             match name.to_str() {
@@ -66,29 +66,29 @@ impl Folders for Tree {
         Ok(())
     }
 
-    /// Gone, or another thing by now.
+    /// Returns whether the folder is gone, or no longer a folder.
     fn is_gone(error: &io::Error) -> bool {
         matches!(Errno::from_io_error(error), Some(Errno::NOENT | Errno::NOTDIR))
     }
 }
 
-/// Whether a link leads to nothing, or to something that is not below the root.
+/// Returns whether a link leads to nothing, or out of the root.
 fn leads_nowhere(error: &io::Error) -> bool {
     match Errno::from_io_error(error) {
         Some(errno) => matches!(errno, Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV),
-        // cap-std's own refusal of what leads out of the root.
+        // cap-std's own error for a path that leads out of the root.
         None => error.kind() == io::ErrorKind::PermissionDenied,
     }
 }
 
-/// A listing of a storage that keeps its place.
+/// A listing of a storage, with its position.
 pub(super) struct Listing {
     tree: Tree,
     walk: Walk<Tree>,
 }
 
 impl Listing {
-    /// None where there is nothing, since the first write makes the root.
+    /// Returns none if there is no root, since the first write makes it.
     fn start(storage: &LocalFileStorage, wanted: Wanted<'_>, one_level: bool, room: Room, only_text: bool) -> Result<Option<Self>> {
         let root = match storage.open_root() {
             Ok(root) => root,
@@ -98,7 +98,7 @@ impl Listing {
         let mut tree = Tree { storage: storage.clone(), root, only_text };
         match Walk::start(&mut tree, wanted, one_level, room) {
             Ok(walk) => Ok(walk.map(|walk| Self { tree, walk })),
-            // There is no such folder, and so nothing in it.
+            // There is no such folder, so it contains nothing.
             Err((path, error))
                 if !path.is_empty() && (Tree::is_gone(&error) || Errno::from_io_error(&error) == Some(Errno::NAMETOOLONG)) =>
             {
@@ -108,7 +108,7 @@ impl Listing {
         }
     }
 
-    /// What is known of a file; none for what is no file, or not there.
+    /// Returns what is known of a file, or none if it is not a file or is gone.
     fn look(&self, path: &[u8]) -> Result<Option<ObjectInfo>, io::Error> {
         let Some((folder, folder_path)) = self.walk.folders().next_back() else { return Ok(None) };
         let name = OsStr::from_bytes(path.get(folder_path.len()..).unwrap_or_default());
@@ -122,7 +122,7 @@ impl Listing {
         }
     }
 
-    /// The next entry of a walk.
+    /// Returns the next entry of the walk.
     fn step(&mut self) -> Option<Step> {
         loop {
             return Some(match self.walk.next(&mut self.tree)? {
@@ -157,7 +157,7 @@ enum Step {
     Unreadable(String, PersistError),
 }
 
-/// The files whose keys begin with `prefix`, and what keeps some from being listed.
+/// Lists the files whose keys begin with `prefix`, and whatever can't be listed.
 pub(super) fn walk(storage: &LocalFileStorage, prefix: &str, start_after: Option<&str>) -> storage::Listing {
     let wanted = Wanted { prefix, start_after };
     match Listing::start(storage, wanted, false, Room::of(MAX_NAMES), false) {
@@ -173,7 +173,7 @@ pub(super) fn walk(storage: &LocalFileStorage, prefix: &str, start_after: Option
     }
 }
 
-/// An entry for what can't be read: who tries is told why.
+/// Returns an entry for something that can't be read. Reading it gives the reason.
 fn unknown(key: String) -> ObjectInfo {
     ObjectInfo { key, ..ObjectInfo::default() }
 }
@@ -182,7 +182,7 @@ fn room(limit: usize) -> Room {
     Room::of(MAX_NAMES).first(limit.max(MIN_NAMES))
 }
 
-/// The first files whose keys begin with `prefix`.
+/// Lists the first files whose keys begin with `prefix`.
 pub(super) fn list(storage: &LocalFileStorage, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<ObjectInfo>> {
     let limit = limit as usize;
     let listing = Listing::start(storage, Wanted { prefix, start_after }, false, room(limit), true)?;
@@ -200,8 +200,8 @@ pub(super) fn list(storage: &LocalFileStorage, prefix: &str, start_after: Option
     Ok(found)
 }
 
-/// The first files and folders behind `prefix`, without what is in the folders.
-/// A folder that holds no object, however deep, is not there.
+/// Lists the first files and folders after `prefix`, without the content of the
+/// folders. A folder without any object, however deep, is left out.
 pub(super) fn level(storage: &LocalFileStorage, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<LevelEntry>> {
     let limit = limit as usize;
     let listing = Listing::start(storage, Wanted { prefix, start_after }, true, room(limit), true)?;
@@ -214,7 +214,7 @@ pub(super) fn level(storage: &LocalFileStorage, prefix: &str, start_after: Optio
                 Step::Object(info) => found.push(LevelEntry::Object(info)),
                 Step::Unreadable(key, _) => found.push(LevelEntry::Object(unknown(key))),
                 Step::Folder(path) => {
-                    // What can't be looked into is not known to be empty.
+                    // A folder that can't be read is not known to be empty.
                     if !list(storage, &path, None, 1).is_ok_and(|objects| objects.is_empty()) {
                         found.push(LevelEntry::Prefix(path));
                     }
@@ -225,7 +225,7 @@ pub(super) fn level(storage: &LocalFileStorage, prefix: &str, start_after: Optio
     Ok(found)
 }
 
-/// Why the folder of an entry that ends with `/` is one.
+/// Returns why an entry whose key ends with `/` was listed.
 pub(super) fn why_listed(storage: &LocalFileStorage, key: &str) -> PersistError {
     let path = key.trim_end_matches('/');
     let not_a_key = || match check_file_key(key) {

@@ -1,5 +1,5 @@
-//! What a write and a listing ask of the disk, and what they say where it has
-//! something strange.
+//! Tests of what a write and a listing do on the disk, and of what they report about
+//! unusual files.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -20,7 +20,7 @@ use crate::{Engine, ErrorCode, ListEntry, Listed, ObjectInfo, Permissions, ReadO
 
 type Decide = Box<dyn Fn(&Operation<'_>) -> Option<Errno> + Send + Sync>;
 
-/// Notes which folders are read, and lets chosen operations fail.
+/// Records which folders are read, and makes chosen operations fail.
 struct Watch {
     listed: Mutex<Vec<String>>,
     fails: Decide,
@@ -59,7 +59,7 @@ fn write(storage: &LocalFileStorage, key: &str) -> crate::Result<ObjectInfo> {
 }
 
 fn unfinished(folder: &Path) -> Vec<PathBuf> {
-    let is_unfinished = |path: &PathBuf| path.file_name().and_then(OsStr::to_str).is_some_and(crate::key::is_temporary);
+    let is_unfinished = |path: &PathBuf| path.file_name().and_then(OsStr::to_str).is_some_and(persist_paths::key::is_temporary);
     fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(is_unfinished).collect()
 }
 
@@ -75,18 +75,18 @@ fn a_writer_that_holds_its_lock_is_never_swept() {
     let mut slow = storage.open_write("slow", WriteOptions::default()).unwrap();
     slow.write(b"slow").unwrap();
     let [file] = &unfinished(folder.path())[..] else { panic!("one file") };
-    // A machine that was suspended, or a clock that was set.
+    // As after the machine was suspended, or its clock was set.
     make_old(file);
     write(&storage, "between").unwrap();
-    slow.commit().expect("nobody took it away");
+    slow.commit().expect("the file was not swept");
     assert_eq!(fs::read(folder.path().join("slow")).unwrap(), b"slow");
-    // Its lock goes with it.
+    // The lock of a writer ends with it.
     fs::write(folder.path().join(".persist-0123.tmp"), "left by a writer that is gone").unwrap();
     write(&storage, "between").unwrap();
     assert_eq!(unfinished(folder.path()), Vec::<PathBuf>::new());
 }
 
-/// On NFS, who has opened a file to read it can't take its lock for themselves alone.
+/// On NFS, a file that is open only for reading can't be locked exclusively.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_sweep_opens_to_write_what_it_locks() {
@@ -98,7 +98,7 @@ fn a_sweep_opens_to_write_what_it_locks() {
     let (storage, _) = watched(folder.path(), {
         let (left, accesses) = (left.clone(), Arc::clone(&accesses));
         move |operation| {
-            // Its lock is kept until it is gone.
+            // The lock is held until the file is gone.
             if matches!(operation, Operation::Remove("", LEFT)) {
                 for open in fs::read_dir("/proc/self/fd").unwrap().flatten() {
                     if !fs::read_link(open.path()).is_ok_and(|path| path == left) {
@@ -125,14 +125,14 @@ fn a_sweep_takes_a_file_that_is_read_only_and_waits_for_no_pipe() {
     fs::set_permissions(&left, fs::Permissions::from_mode(0o400)).unwrap();
     write(&plain(folder.path()), "x").unwrap();
     assert_eq!(unfinished(folder.path()), Vec::<PathBuf>::new());
-    // What is put in the place of a file after that was looked at.
+    // The file may be replaced after it was inspected.
     assert!(std::process::Command::new("mkfifo").arg(&left).status().unwrap().success());
     symlink("x", folder.path().join("link")).unwrap();
     let root = cap_std::fs::Dir::open_ambient_dir(folder.path(), cap_std::ambient_authority()).unwrap();
     for name in [".persist-0123.tmp", "link"] {
-        super::write::open_to_lock(&root, name).expect_err(name);
+        super::folder::open_to_lock(&root, name).expect_err(name);
     }
-    super::write::open_to_lock(&root, "x").expect("it is a file");
+    super::folder::open_to_lock(&root, "x").expect("it is a file");
 }
 
 #[test]
@@ -142,11 +142,11 @@ fn where_files_can_not_be_locked_their_names_say_so_and_their_age_decides() {
     let mut slow = lockless.open_write("slow", WriteOptions::default()).unwrap();
     slow.write(b"slow").unwrap();
     let [file] = &unfinished(folder.path())[..] else { panic!("one file") };
-    assert!(crate::key::is_unlocked_temporary(file.file_name().unwrap().to_str().unwrap()), "{}", file.display());
-    // Its lock could be had: that says nothing.
+    assert!(persist_paths::key::is_unlocked_temporary(file.file_name().unwrap().to_str().unwrap()), "{}", file.display());
+    // That its lock can be taken says nothing.
     write(&plain(folder.path()), "between").unwrap();
     assert_eq!(unfinished(folder.path()).len(), 1);
-    slow.commit().expect("nobody took it away");
+    slow.commit().expect("the file was not swept");
     let left = folder.path().join(".persist-unlocked-0123.tmp");
     fs::write(&left, "left by a writer that is gone").unwrap();
     make_old(&left);
@@ -196,7 +196,7 @@ fn a_listing_reads_each_folder_once() {
         .collect();
     assert!(found == keys);
     assert_eq!(*watch.listed.lock().unwrap(), ["", "deep/"]);
-    // In pages, whoever asks for them: the same.
+    // Pages give the same keys.
     let mut paged: Vec<String> = Vec::new();
     loop {
         let page = storage.list_objects("", paged.last().map(String::as_str), 999).unwrap();
@@ -209,7 +209,7 @@ fn a_listing_reads_each_folder_once() {
     assert!(paged == keys);
 }
 
-/// A folder that is closed, names that can't be keys, and what is left out.
+/// Makes a folder that can't be read, names that can't be keys, and what is left out.
 fn strange(folder: &Path) {
     for name in ["closed", "gone\nastray", "open"] {
         fs::create_dir(folder.join(name)).unwrap();
@@ -261,7 +261,7 @@ fn what_can_not_be_listed_is_said_and_the_rest_is_listed() {
     ];
     assert_eq!(found, expected.map(|(key, code)| (key.to_owned(), code)));
 
-    // Who gets pages gets entries, and is told why when it reads them.
+    // In pages these are entries too, and reading them gives the reason.
     let expected = ["./", "closed/", "gone\nastray/", "last", &long, "odd\u{7}", "open/x"];
     for limit in [1, 3, 1000] {
         let mut keys: Vec<String> = Vec::new();
@@ -272,7 +272,7 @@ fn what_can_not_be_listed_is_said_and_the_rest_is_listed() {
             if is_last {
                 break;
             }
-            assert!(keys.len() < 20, "it goes in a circle: {keys:?}");
+            assert!(keys.len() < 20, "the listing does not advance: {keys:?}");
         }
         assert_eq!(keys, expected, "{limit} at a time");
     }
@@ -340,7 +340,7 @@ fn a_file_is_as_open_as_it_is_to_be_and_never_more() {
         mode(&folder.path().join("other"))
     };
     let file = folder.path().join("x");
-    // (what is asked for, while it is written, in the end)
+    // (requested permissions, those while it is written, final ones)
     for (permissions, meanwhile, end) in [
         (None, by_umask, by_umask),
         (Some(0o640), 0o600, 0o640),

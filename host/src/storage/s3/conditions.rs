@@ -1,60 +1,47 @@
-//! Conditions on writes: which a server keeps, and whether a write that was
-//! refused for one had not been carried out before.
+//! Conditions on writes: which of them a server supports, and whether a write that was
+//! refused because of one had already been carried out by an earlier attempt.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use persist_model::{ErrorCode, PersistError, Precondition};
 
 use super::client::Connection;
 use super::error::Failure;
+use super::facts::{object_info, quoted, with_headers};
+use super::known::Kind;
 use super::options::WRITE_ID;
-use super::{object_info, quoted, with_headers};
-use crate::error::{ErrorCode, PersistError};
-use crate::random::random_hex;
-use crate::storage::{ObjectInfo, Precondition};
+use crate::storage::ObjectInfo;
+use crate::system::random::random_hex;
 
-/// The requests that can carry a condition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Request {
-    Put,
-    Complete,
-    Delete,
-}
+pub(super) use super::known::Request;
 
-/// A condition on a request, without its etag.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Kind {
-    request: Request,
-    pub(super) if_match: bool,
-}
-
-/// What the name of an object is on which something is tried out, around 32
-/// hexadecimal digits. Names like this are kept for unfinished writes, so that no
-/// snapshot has one.
+/// The name of an object that a condition is tested on, around 32 hexadecimal digits.
+/// Such names are reserved for unfinished writes, so no snapshot has one.
 const PROBE: (&str, &str) = (".persist-probe-", ".tmp");
 
-/// Whether an object is one on which something is tried out: by its name, in
-/// whatever folder, and by what it holds, which is next to nothing.
+/// Returns whether an object is one that conditions are tested on, judging by its name,
+/// in any folder, and its size of at most one byte.
 pub(super) fn is_probe(key: &[u8], size: Option<i64>) -> bool {
     let name = key.rsplit(|byte| *byte == b'/').next().unwrap_or(key);
     let digits = name.strip_prefix(PROBE.0.as_bytes()).and_then(|rest| rest.strip_suffix(PROBE.1.as_bytes()));
     let is_named = digits.is_some_and(|digits| digits.len() == 32 && digits.iter().all(u8::is_ascii_hexdigit));
-    // The part of an upload has one byte.
+    // The part of the test upload has one byte.
     is_named && size.is_some_and(|size| size <= 1)
 }
 
-/// After this long such an object is debris.
+/// The age after which such an object counts as abandoned.
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// An etag that no object has.
 const NO_ETAG: &str = "\"00000000000000000000000000000000\"";
 
 impl Connection {
-    /// Refuses a condition that the server ignores. AWS keeps all of them; of
-    /// another server each kind is tried out once in a process, on a key of its own
-    /// beside `key`.
+    /// Refuses a condition that the server ignores. AWS supports all of them. On
+    /// another server, each kind is tested once per process, on a temporary key next to
+    /// `key`.
     pub(super) async fn require(self: &Arc<Self>, request: Request, precondition: &Precondition, key: &str) -> Result<(), Failure> {
         let if_match = match precondition {
             Precondition::None => return Ok(()),
@@ -71,30 +58,30 @@ impl Connection {
             return Ok(());
         }
         let condition = if if_match { "if-match" } else { "if-absent" };
-        let message = format!("the bucket's service ignores the condition {condition}, so that nothing could be promised");
+        let message = format!("the bucket's service ignores the condition {condition}, so it would have no effect");
         let error = PersistError::new(ErrorCode::Unsupported, message);
-        Err(error.hint("leave the condition out, or use a service that keeps it: see docs/s3.md").into())
+        Err(error.hint("omit the condition, or use a service that supports it: see docs/s3.md").into())
     }
 
-    /// Whether the server keeps a condition: on a throw-away key, one that can't
-    /// hold must be refused.
+    /// Tests whether the server enforces a condition: on a temporary key, a condition
+    /// that does not hold must be refused.
     async fn probe(self: &Arc<Self>, kind: Kind, key: &str) -> Result<bool, Failure> {
         let folder = key.rfind('/').and_then(|end| key.get(..=end)).unwrap_or_default();
         let prefix = format!("{folder}{}", PROBE.0);
         let key = format!("{prefix}{}{}", random_hex()?, PROBE.1);
         let kept = self.try_condition(kind, &key).await;
-        // Whatever came of it, nothing stays.
+        // The object is deleted whatever the result.
         let removed = self.request("DeleteObject", 0, |client| client.delete_object().bucket(&self.bucket).key(&key).send()).await;
         if let Err(failure) = removed {
-            tracing::warn!(location = self.locate(&key), error = %failure.error, "an empty object was left behind");
+            tracing::warn!(location = self.locate(&key), error = %failure.error, "a test object was left behind");
         }
         self.sweep(&prefix).await;
-        tracing::debug!(?kind, ?kept, "tried out whether the service keeps a condition");
+        tracing::debug!(?kind, ?kept, "tested whether the service enforces a condition");
         kept
     }
 
-    /// Removes what processes have left that were killed while they tried something
-    /// out. Best effort: whoever may not list leaves it.
+    /// Removes objects of processes that were killed during a test. If listing is not
+    /// allowed, they stay.
     async fn sweep(self: &Arc<Self>, prefix: &str) {
         let list = |client: aws_sdk_s3::Client| client.list_objects_v2().bucket(&self.bucket).prefix(prefix).send();
         let Ok(listed) = self.request("ListObjectsV2", 0, list).await else { return };
@@ -119,7 +106,7 @@ impl Connection {
             })
         };
         let outcome = match kind {
-            // Where it is honoured, this leaves nothing.
+            // If the condition is enforced, this leaves nothing.
             Kind { request: Request::Put, if_match: true } => put(Some(NO_ETAG), None).await.map(drop),
             Kind { request: Request::Put, if_match: false } => {
                 put(None, None).await?;
@@ -138,7 +125,7 @@ impl Connection {
         match outcome {
             Ok(()) => Ok(false),
             Err(failure) if is_refusal(&failure) => Ok(true),
-            // It says itself that it has no such thing.
+            // The server says that it does not support it.
             Err(failure) if failure.error.code() == ErrorCode::Unsupported => Ok(false),
             Err(failure) => Err(failure),
         }
@@ -170,9 +157,9 @@ impl Connection {
         outcome
     }
 
-    /// What a write came to, after the service refused it for its condition or
-    /// an answer was lost: if the object at the key is of this very write, it
-    /// was carried out. `None` says that it is not.
+    /// Determines the outcome of a write after the service refused it for its condition
+    /// or a response was lost. If the object at the key comes from this very write, the
+    /// write was carried out. None means that it does not.
     pub(super) async fn settle(self: &Arc<Self>, key: &str, write_id: &str) -> Result<Option<ObjectInfo>, Failure> {
         let head = |client: aws_sdk_s3::Client| client.head_object().bucket(&self.bucket).key(key).send();
         match self.request("HeadObject", 0, head).await {
@@ -187,13 +174,13 @@ impl Connection {
     }
 }
 
-/// Whether the condition was what the server refused.
+/// Returns whether the server refused a request for its condition.
 pub(super) fn is_refusal(failure: &Failure) -> bool {
-    // If-Match on a missing object is a 404 at AWS.
+    // For If-Match on a missing object, AWS responds with 404.
     matches!(failure.error.code(), ErrorCode::PreconditionFailed | ErrorCode::Conflict | ErrorCode::NotFound)
 }
 
-/// The headers of a precondition: `If-Match` and `If-None-Match`.
+/// Returns the headers of a precondition: `If-Match` and `If-None-Match`.
 pub(super) fn headers(precondition: &Precondition) -> (Option<String>, Option<String>) {
     match precondition {
         Precondition::None => (None, None),

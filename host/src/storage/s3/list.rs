@@ -1,27 +1,28 @@
-//! Listing a bucket, page by page.
+//! Lists a bucket page by page.
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::types::EncodingType;
 use percent_encoding::percent_decode_str;
+use persist_paths::key::{Wanted, problem};
 
+use super::bucket::S3StorageAdapter;
 use super::client::Connection;
 use super::conditions::is_probe;
 use super::error::Failure;
-use super::{S3StorageAdapter, listed_info};
-use crate::key::{Wanted, problem};
+use super::facts::listed_info;
 use crate::storage::{LevelEntry, Listed, Listing, ObjectInfo, behind, not_a_key};
 
-/// The most keys that S3 gives at a time.
+/// The most keys that S3 returns at a time.
 const MAX_PAGE: i32 = 1000;
 
-/// Pages that a server may give without getting on; S3 itself gives hardly any.
+/// Pages that a server may return without advancing. S3 itself returns hardly any.
 const MAX_IDLE_PAGES: u32 = 100;
 
-/// What a page has.
+/// An entry of a page.
 enum Entry {
     Object(ObjectInfo),
     Level(String),
-    /// A name that can't be a key, as far as it is text, and why.
+    /// A name that can't be a key, and why.
     NotAKey(Vec<u8>, &'static str),
 }
 
@@ -35,13 +36,13 @@ impl Entry {
     }
 }
 
-/// What is listed, and how far that is.
+/// What is listed, and the position in the listing.
 struct Place {
     prefix: String,
     start_after: Option<String>,
     one_level: bool,
     token: Option<String>,
-    /// The last key of all, and how many pages have brought no later one.
+    /// The last key so far, and how many pages have brought no later one.
     last_key: Vec<u8>,
     idle_pages: u32,
     ended: bool,
@@ -54,7 +55,7 @@ impl Place {
     }
 }
 
-/// A listing, page by page.
+/// Lists a bucket page by page.
 pub(super) fn walk(storage: S3StorageAdapter, prefix: &str, start_after: Option<&str>) -> Listing {
     let place = Place::new(prefix, start_after.map(str::to_owned), false);
     let (mut place, mut page, prefix) = (Some(place), Vec::new().into_iter(), prefix.to_owned());
@@ -109,7 +110,7 @@ impl Connection {
             found.extend(self.next_page(&mut place, most).await?.into_iter().filter_map(|entry| match entry {
                 Entry::Object(info) => Some(LevelEntry::Object(info)),
                 Entry::Level(prefix) => Some(LevelEntry::Prefix(prefix)),
-                // Who reads it is told that it is no key.
+                // Reading it fails, since the name can't be a key.
                 Entry::NotAKey(name, _) => {
                     String::from_utf8(name).ok().map(|key| LevelEntry::Object(ObjectInfo { key, ..ObjectInfo::default() }))
                 }
@@ -119,28 +120,28 @@ impl Connection {
         Ok(found)
     }
 
-    /// The next page of a listing, at most so many entries.
+    /// Returns the next page of a listing, of at most `most` entries.
     async fn next_page(&self, place: &mut Place, most: i32) -> Result<Vec<Entry>, Failure> {
         let Place { prefix, start_after, one_level, token, .. } = &*place;
         let send = |client: Client| {
             let list = client.list_objects_v2().bucket(&self.bucket).max_keys(most);
-            // Keys may hold what XML can't.
+            // Keys may have characters that XML can't represent.
             list.encoding_type(EncodingType::Url)
                 .set_prefix(Some(prefix.clone()).filter(|prefix| !prefix.is_empty()))
-                // A server may list a prefix again that keys behind it have.
+                // Otherwise a server may list a prefix again for the keys in it.
                 .set_start_after(start_after.as_deref().map(|after| if *one_level { behind(prefix, after) } else { after.to_owned() }))
                 .set_delimiter(one_level.then(|| "/".to_owned()))
                 .set_continuation_token(token.clone())
                 .send()
         };
         let listed = self.request("ListObjectsV2", 0, send).await?;
-        // Damaged XML may read as a shorter listing.
+        // Damaged XML may look like a shorter listing.
         let count = listed.key_count().map(|count| usize::try_from(count).unwrap_or_default());
         if listed.is_truncated().is_none() || count.is_some_and(|count| count != listed.contents().len() + listed.common_prefixes().len()) {
-            return Err(Failure::bad_answer("the answer is not a whole listing"));
+            return Err(Failure::bad_answer("the response is not a complete listing"));
         }
         if listed.contents().len() + listed.common_prefixes().len() > usize::try_from(most).unwrap_or(usize::MAX) {
-            return Err(Failure::bad_answer("the answer lists more than was asked for"));
+            return Err(Failure::bad_answer("the response lists more than requested"));
         }
         let is_encoded = listed.encoding_type() == Some(&EncodingType::Url);
         let read = |name: &str| if is_encoded { decoded(name) } else { name.as_bytes().to_vec() };
@@ -149,15 +150,15 @@ impl Connection {
         let mut last_key = place.last_key.clone();
         let mut found = Vec::new();
         for object in listed.contents() {
-            let Some(name) = object.key().map(read) else { return Err(Failure::bad_answer("the answer lists an object without a key")) };
+            let Some(name) = object.key().map(read) else { return Err(Failure::bad_answer("the response lists an object without a key")) };
             if name > last_key {
                 last_key.clone_from(&name);
             }
-            // Somebody tries out what the service keeps.
+            // Objects of condition tests are never listed.
             if is_probe(&name, object.size()) {
                 continue;
             }
-            // A folder's marker stands for no object.
+            // The marker of a folder is not an object.
             let is_marker = name.ends_with(b"/") && object.size() == Some(0);
             if !wanted.has(&name) || is_marker {
                 continue;
@@ -171,7 +172,9 @@ impl Connection {
             });
         }
         for level in listed.common_prefixes() {
-            let Some(level) = level.prefix().map(read) else { return Err(Failure::bad_answer("the answer lists a level without a name")) };
+            let Some(level) = level.prefix().map(read) else {
+                return Err(Failure::bad_answer("the response lists a prefix without a name"));
+            };
             if level > last_key {
                 last_key.clone_from(&level);
             }
@@ -182,7 +185,7 @@ impl Connection {
                 });
             }
         }
-        // The two kinds come apart.
+        // Objects and prefixes come as two separate lists.
         found.sort_by(|a, b| a.name().cmp(b.name()));
         let next = listed.next_continuation_token().map(str::to_owned);
         if listed.is_truncated() != Some(true) {
@@ -190,18 +193,18 @@ impl Connection {
             return Ok(found);
         }
         if next.is_none() {
-            return Err(Failure::bad_answer("the answer is not the whole listing, and does not say how to go on"));
+            return Err(Failure::bad_answer("the response is not the complete listing, but has no continuation token"));
         }
         place.idle_pages = if last_key > place.last_key { 0 } else { place.idle_pages + 1 };
         if place.idle_pages > MAX_IDLE_PAGES || next == place.token {
-            return Err(Failure::bad_answer("the service's listing goes in a circle"));
+            return Err(Failure::bad_answer("the service's listing does not advance"));
         }
         (place.last_key, place.token) = (last_key, next);
         Ok(found)
     }
 }
 
-/// A key from a listing, in which `+` stands for a space.
+/// Decodes a key from a listing, in which `+` means a space.
 fn decoded(key: &str) -> Vec<u8> {
     percent_decode_str(&key.replace('+', " ")).collect()
 }

@@ -1,38 +1,39 @@
-//! Reading an object: in ranges that fit in memory, several ahead.
+//! Reads objects in ranges that fit in memory, several ahead.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use bytes::{Bytes, BytesMut};
+use persist_model::{ErrorCode, PersistError, Result};
 
-use super::client::{Connection, Work};
+use super::client::Connection;
 use super::error::Failure;
+use super::facts::{object_info, quoted, with_headers};
 use super::transport::Body;
-use super::{object_info, quoted, with_headers};
+use super::work::Work;
 use crate::cancel::CancelToken;
-use crate::error::{ErrorCode, PersistError, Result};
 use crate::storage::{ByteRange, MAX_READ, ObjectInfo, ReadAnswer, ReadOptions, ReadRequest, StorageReader};
 
-/// No object is as large; offsets up to here fit in the headers of every server.
+/// No object is this large. Every server accepts smaller offsets in headers.
 const MAX_OFFSET: u64 = 1 << 60;
 
-/// An object on its way out of a bucket.
+/// Reads an object from a bucket.
 pub(super) struct S3Reader {
     connection: Arc<Connection>,
     cancel: CancelToken,
     info: ObjectInfo,
-    /// What has come and was not given out yet.
+    /// Bytes that were received and not returned yet.
     chunk: Bytes,
     ahead: VecDeque<Work<Result<Fetched, Failure>>>,
-    /// The first byte that was not asked for yet, and the end of the range.
+    /// The first byte that was not requested yet, and the end of the range.
     next: u64,
     end: u64,
-    /// Why no more is given: what comes behind a gap is not what comes next.
+    /// Why reading stopped. Later bytes would leave a gap.
     failed: Option<PersistError>,
 }
 
-/// Bytes of an object, and what was learnt of it on the way.
+/// Bytes of an object, and its metadata.
 struct Fetched {
     info: ObjectInfo,
     start: u64,
@@ -49,7 +50,7 @@ impl S3Reader {
         Ok(Self { connection, cancel, info, chunk: bytes, ahead: VecDeque::new(), next, end, failed: None })
     }
 
-    /// Asks for what comes next, as much as may be in memory.
+    /// Requests the next ranges, as many as may be in memory.
     fn fetch_ahead(&mut self) -> Result<()> {
         let options = &self.connection.options;
         while self.next < self.end && self.ahead.len() < options.parallel.get() {
@@ -93,7 +94,7 @@ impl StorageReader for S3Reader {
     }
 }
 
-/// The same, once the window has a place for it.
+/// Reads all bytes of a range once the window has a place for it.
 pub(super) async fn read_in_window(connection: Arc<Connection>, request: ReadRequest) -> Result<ReadAnswer, Failure> {
     let place = connection.window.place().await;
     let outcome = read_range(Arc::clone(&connection), request).await;
@@ -101,7 +102,7 @@ pub(super) async fn read_in_window(connection: Arc<Connection>, request: ReadReq
     outcome
 }
 
-/// All bytes of a range.
+/// Reads all bytes of a range.
 async fn read_range(connection: Arc<Connection>, request: ReadRequest) -> Result<ReadAnswer, Failure> {
     let options = ReadOptions { range: request.range, if_match: request.if_match };
     let (Fetched { info, start, bytes }, end) = open(Arc::clone(&connection), request.key, options).await?;
@@ -114,19 +115,19 @@ async fn read_range(connection: Arc<Connection>, request: ReadRequest) -> Result
         }
         let fetched = Fetch::span(&connection, &info.key, next, length, info.etag.clone()).run().await?;
         if fetched.bytes.is_empty() {
-            return Err(Failure::bad_answer("the answer was empty"));
+            return Err(Failure::bad_answer("the response was empty"));
         }
         all.extend_from_slice(&fetched.bytes);
     }
 }
 
-/// The first bytes of a range, and the range's end.
+/// Reads the first bytes of a range. Returns them with the end of the range.
 async fn open(connection: Arc<Connection>, key: String, options: ReadOptions) -> Result<(Fetched, u64), Failure> {
     let part_size = connection.options.part_size as u64;
     let first = match options.range {
-        // What does not say which bytes says nothing to a server.
+        // An empty range can't be expressed in a header.
         ByteRange::Span { length: 0, .. } | ByteRange::Suffix(0) => None,
-        // Past the end of everything that S3 holds.
+        // Past the end of any object in S3.
         ByteRange::Span { offset, .. } if offset > MAX_OFFSET => None,
         ByteRange::All => Some(Wanted::Span { offset: 0, length: part_size }),
         ByteRange::Span { offset, length } => Some(Wanted::Span { offset, length: length.min(part_size) }),
@@ -144,8 +145,8 @@ async fn open(connection: Arc<Connection>, key: String, options: ReadOptions) ->
             Err(failure) => return Err(failure),
         }
     }
-    // An empty object, or a range that is empty or begins at the end: the facts
-    // are all there is to it. Or a long suffix, whose beginning they tell.
+    // An empty object, or a range that is empty or starts at the end: only its metadata
+    // is needed. Or a long suffix, whose start depends on the size.
     let info = connection.stat(&key).await?;
     if options.if_match.is_some() && options.if_match != info.etag {
         return Err(replaced().into());
@@ -154,19 +155,19 @@ async fn open(connection: Arc<Connection>, key: String, options: ReadOptions) ->
     Ok((Fetched { info, start, bytes: Bytes::new() }, end.max(start)))
 }
 
-fn replaced() -> PersistError {
-    PersistError::new(ErrorCode::PreconditionFailed, "the object was replaced meanwhile").hint("read it again from the beginning")
+pub(super) fn replaced() -> PersistError {
+    PersistError::new(ErrorCode::PreconditionFailed, "the object has been replaced").hint("read it again from the beginning")
 }
 
-/// Which bytes to ask for.
+/// The bytes to request.
 #[derive(Clone, Copy)]
 enum Wanted {
     Span { offset: u64, length: u64 },
     Suffix(u64),
 }
 
-/// Bytes that are being asked for, at most a part; what has come is kept when
-/// the connection breaks, and only the rest is asked for again.
+/// A request for bytes, at most a part. If the connection breaks, the received bytes
+/// are kept, and only the rest is requested again.
 struct Fetch {
     connection: Arc<Connection>,
     key: String,
@@ -185,15 +186,15 @@ impl Fetch {
     async fn run(self) -> Result<Fetched, Failure> {
         let connection = Arc::clone(&self.connection);
         let service = connection.service().await?;
-        // Shared by the attempts, one after the other.
+        // The attempts use it one after the other.
         let fetch = tokio::sync::Mutex::new(self);
         service.retries.run("GetObject", || async { fetch.lock().await.attempt(service).await }).await?;
         let Self { came, bytes, .. } = fetch.into_inner();
-        let (info, start) = came.ok_or_else(|| Failure::bad_answer("the answer was empty"))?;
+        let (info, start) = came.ok_or_else(|| Failure::bad_answer("the response was empty"))?;
         Ok(Fetched { info, start, bytes: bytes.freeze() })
     }
 
-    /// Asks for what is missing, and takes what comes.
+    /// Requests the missing bytes and receives what comes.
     async fn attempt(&mut self, service: &super::client::Service) -> Result<(), Failure> {
         let range = match self.missing() {
             Some(Wanted::Span { length: 0, .. }) => return Ok(()),
@@ -207,13 +208,13 @@ impl Fetch {
         let answer = connection.attempt(service, 0, Body::Streamed, get).await?;
         let (start, length) = self.begin(&answer)?;
         let mut body = answer.body;
-        // What lies before the wanted bytes, where a server gives all of them.
+        // A server may return the whole object, with bytes before the requested ones.
         let mut position = start;
         let end = start + length;
         while position < end {
             let limit = connection.options.timeout;
             let came = tokio::time::timeout(limit, body.next()).await.map_err(|_| Failure::timeout(limit, true))?;
-            let Some(chunk) = came else { return Err(Failure::bad_answer("the answer broke off")) };
+            let Some(chunk) = came else { return Err(Failure::bad_answer("the response ended early")) };
             let chunk = chunk.map_err(|error| Failure::body(&error))?;
             let from = self.position().saturating_sub(position);
             position += chunk.len() as u64;
@@ -224,22 +225,23 @@ impl Fetch {
                 return Ok(());
             }
         }
-        // A server may give less than it was asked for; the rest is asked for again.
-        if self.missing().is_some() { Err(Failure::bad_answer("the answer is only a part of what was asked for")) } else { Ok(()) }
+        // A server may return less than requested; the rest is requested again.
+        if self.missing().is_some() { Err(Failure::bad_answer("the response is only a part of the requested range")) } else { Ok(()) }
     }
 
-    /// The first byte that is missing.
+    /// Returns the offset of the first missing byte.
     fn position(&self) -> u64 {
         self.came.as_ref().map_or(0, |(_, start)| *start) + self.bytes.len() as u64
     }
 
-    /// The end of the wanted bytes; known from the first answer on.
+    /// Returns the end of the requested bytes, which is known from the first response
+    /// on.
     fn end(&self) -> Result<u64, Failure> {
-        let (info, _) = self.came.as_ref().ok_or_else(|| Failure::bad_answer("the answer was empty"))?;
+        let (info, _) = self.came.as_ref().ok_or_else(|| Failure::bad_answer("the response was empty"))?;
         Ok(self.wanted.range().within(info.size).1)
     }
 
-    /// What is to be asked for now.
+    /// Returns what to request now.
     fn missing(&self) -> Option<Wanted> {
         match &self.came {
             None => Some(self.wanted),
@@ -250,20 +252,20 @@ impl Fetch {
         }
     }
 
-    /// Takes the head of an answer: where its bytes begin in the object, and
-    /// how many they are.
+    /// Processes the head of a response. Returns where its bytes start in the object,
+    /// and how many they are.
     fn begin(&mut self, answer: &GetObjectOutput) -> Result<(u64, u64), Failure> {
         let (info, start, length) = answer_info(&self.key, answer)?;
         let size = info.size;
         if self.etag.is_some() && self.etag != info.etag {
             return Err(replaced().into());
         }
-        // What comes later has to be of the same object.
+        // Later responses must be for the same object.
         self.etag.clone_from(&info.etag);
         let wanted = self.wanted.range().within(size).0;
         let (info, _) = self.came.get_or_insert((info, wanted));
         if info.size != size || start > self.position() || (length == 0 && self.missing().is_some()) {
-            return Err(Failure::bad_answer("the answer is not the range that was asked for"));
+            return Err(Failure::bad_answer("the response is not the requested range"));
         }
         if self.bytes.capacity() == 0 {
             let expected = self.end()?.saturating_sub(self.position()).min(self.connection.options.part_size as u64);
@@ -282,14 +284,14 @@ impl Wanted {
     }
 }
 
-/// The facts of the object from the head of an answer, and where the bytes
-/// begin that follow, and how many they are.
+/// Returns the metadata of the object from the head of a response, the offset of the
+/// bytes that follow, and how many they are.
 pub(super) fn answer_info(key: &str, answer: &GetObjectOutput) -> Result<(ObjectInfo, u64, u64), Failure> {
     let (start, length, size) = match answer.content_range() {
-        Some(range) => content_range(range).ok_or_else(|| Failure::bad_answer("the answer's range can't be read"))?,
+        Some(range) => content_range(range).ok_or_else(|| Failure::bad_answer("the range of the response can't be read"))?,
         None => {
             let length = answer.content_length().and_then(|length| u64::try_from(length).ok());
-            let length = length.ok_or_else(|| Failure::bad_answer("the answer does not say how long it is"))?;
+            let length = length.ok_or_else(|| Failure::bad_answer("the response has no length"))?;
             (0, length, length)
         }
     };
@@ -297,7 +299,7 @@ pub(super) fn answer_info(key: &str, answer: &GetObjectOutput) -> Result<(Object
     Ok((with_headers(info, answer.content_type(), answer.metadata()), start, length))
 }
 
-/// Start, length and size of the object from `bytes 0-9/1000`.
+/// Parses the start, length and object size in `bytes 0-9/1000`.
 fn content_range(text: &str) -> Option<(u64, u64, u64)> {
     let (range, size) = text.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;

@@ -1,15 +1,15 @@
-//! Sending a request again. One budget covers everything that can go wrong with
-//! a request, also the body of its answer, which the SDK's own retries do not.
+//! Retries requests. One budget covers everything that can fail in a request, including
+//! the body of its response, which the SDK's own retries do not.
 
 use std::future::Future;
 use std::time::Duration;
 
 use super::error::{Doubt, Failure};
 
-/// The longest that a server may make us wait by `Retry-After`.
+/// The longest wait that a server may ask for with `Retry-After`.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
-/// How often, and after which waits.
+/// How many attempts to make, and how long to wait between them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Retries {
     pub(super) max_attempts: u32,
@@ -18,8 +18,7 @@ pub(super) struct Retries {
 }
 
 impl Retries {
-    /// Runs a request until it succeeds, fails for good, or has used up its
-    /// attempts.
+    /// Runs a request until it succeeds, fails permanently, or has no attempts left.
     pub(super) async fn run<T, F>(self, operation: &str, mut request: impl FnMut() -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>>,
@@ -50,8 +49,9 @@ impl Retries {
         }
     }
 
-    /// Twice as long each time, of which at least half is waited: many clients that
-    /// failed together do not come back together.
+    /// Returns the delay before the next attempt. It doubles each time, and at least
+    /// half of it is waited, so that many clients that failed together do not return
+    /// together.
     fn delay(self, attempt: u32, retry_after: Option<Duration>) -> Duration {
         let longest = self.initial_backoff.saturating_mul(1 << (attempt - 1).min(20)).min(self.max_backoff);
         let jitter = getrandom::u32().unwrap_or_default() % 1000;

@@ -1,5 +1,5 @@
-//! What is between the SDK and the connections: it notes when a request is handed
-//! over to be sent, and bounds the answers that the SDK reads whole.
+//! A layer between the SDK and the connections. It records when a request is handed to
+//! a connection, and limits the responses that the SDK reads as a whole.
 
 use std::cell::Cell;
 use std::error::Error;
@@ -20,15 +20,15 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use http_body_util::Limited;
 
-/// The largest answer that is read whole: a page of 1,000 keys of 1,024 bytes each,
-/// every byte of them written as `&quot;`, is 6.2 MB.
+/// The largest response that is read as a whole. A page of 1,000 keys of 1,024 bytes,
+/// with every byte written as `&quot;`, takes 6.2 MB.
 pub(super) const MAX_ANSWER: usize = 8 << 20;
 
-/// The most tags in such an answer: what an element is read into may be much larger
-/// than its text. A page of 1,000 keys with all that S3 says of them has 20,000.
+/// The most tags in such a response. An element may take much more memory than its
+/// text. A page of 1,000 keys with everything that S3 says about them has 20,000.
 pub(super) const MAX_TAGS: usize = 50_000;
 
-/// An answer has more than [`MAX_TAGS`].
+/// The error of a response with more than [`MAX_TAGS`].
 #[derive(Debug)]
 pub(super) struct TooManyTags;
 
@@ -40,7 +40,7 @@ impl fmt::Display for TooManyTags {
 
 impl Error for TooManyTags {}
 
-/// A body that fails where it has too many tags.
+/// A body that fails if it has too many tags.
 struct FewTags {
     body: SdkBody,
     left: usize,
@@ -71,16 +71,16 @@ impl http_body::Body for FewTags {
     }
 }
 
-/// How the body of an answer is read.
+/// How the body of a response is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Body {
-    /// By the SDK, whole.
+    /// As a whole, by the SDK.
     Small,
-    /// Piece by piece, unless it is that of an error.
+    /// In chunks, unless the response is an error.
     Streamed,
 }
 
-/// One attempt at a request.
+/// One attempt of a request.
 struct Attempt {
     body: Body,
     was_sent: Cell<bool>,
@@ -91,21 +91,20 @@ tokio::task_local! {
     static BEGUN: Arc<AtomicBool>;
 }
 
-/// Does something whose requests make the change that is wanted, as those before it
-/// do not. `begun` says from then on whether one of them was handed over.
+/// Runs the requests that make the actual change, unlike those before them. `begun` is
+/// set once one of them is handed to a connection.
 pub(super) async fn noting<T>(begun: &Arc<AtomicBool>, change: impl Future<Output = T>) -> T {
     BEGUN.scope(Arc::clone(begun), change).await
 }
 
-/// Sends a request, and says whether it was handed over to a connection. What
-/// fails before that, as getting credentials does, was never sent.
+/// Sends a request. Returns its result, and whether it was handed to a connection. If
+/// it failed before that, for example without credentials, it was never sent.
 pub(super) async fn sending<T>(body: Body, request: impl Future<Output = T>) -> (T, bool) {
     let attempt = Attempt { body, was_sent: Cell::new(false) };
     ATTEMPT.scope(attempt, async { (request.await, ATTEMPT.with(|attempt| attempt.was_sent.get())) }).await
 }
 
-/// The connections of a bucket's client. Those on which credentials are asked for
-/// are not among them.
+/// The connections of a bucket's client. Requests for credentials use other ones.
 #[derive(Debug)]
 pub(super) struct Transport(SharedHttpClient);
 
@@ -134,7 +133,7 @@ impl HttpConnector for Connection {
             attempt.was_sent.set(true);
             attempt.body
         });
-        // Not in the scope of a change, it is none.
+        // Outside the scope of a change, the request makes none.
         let _ = BEGUN.try_with(|begun| begun.store(true, Ordering::Release));
         let body = noted.unwrap_or(Body::Small);
         let answer = self.0.call(request);
@@ -143,7 +142,7 @@ impl HttpConnector for Connection {
             if body == Body::Streamed && answer.status().is_success() {
                 return Ok(answer);
             }
-            // Fails where there is more.
+            // Reading fails above the limits.
             Ok(answer.map(|body| SdkBody::from_body_1_x(Limited::new(FewTags { body, left: MAX_TAGS }, MAX_ANSWER))))
         })
     }

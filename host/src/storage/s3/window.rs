@@ -1,24 +1,24 @@
-//! How many small requests are under way at once: more as long as the service
-//! likes it, fewer as soon as it does not.
+//! Limits how many small requests are in progress at once: more as long as the service
+//! keeps up, fewer as soon as it does not.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use persist_model::error::ErrorCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::Failure;
-use crate::error::ErrorCode;
 
-/// At first, at least, and at most. A bucket's prefix at AWS takes 5,500 reads a
-/// second; at 20 ms each that are 110 at once.
+/// The initial, smallest and largest number of requests. AWS serves 5,500 reads per
+/// second for a prefix, which at 20 ms each are 110 at once.
 const FIRST: usize = 16;
 const LEAST: usize = 4;
 const MOST: usize = 128;
 
-/// Failures that come together are one sign, not many.
+/// Failures within this time count as one.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Requests that may be under way at once.
+/// The requests that may be in progress at once.
 #[derive(Debug)]
 pub(super) struct Window {
     places: Arc<Semaphore>,
@@ -28,9 +28,9 @@ pub(super) struct Window {
 #[derive(Debug)]
 struct State {
     size: usize,
-    /// Requests that went well since the window grew.
+    /// Requests that succeeded since the window grew.
     done: usize,
-    /// Places that are to be taken away when they are given back.
+    /// Places to remove when they are given back.
     owed: usize,
     shrunk: Option<Instant>,
 }
@@ -43,14 +43,15 @@ impl Default for Window {
 }
 
 impl Window {
-    /// Waits for a place. None only if the window were closed, which it never is.
+    /// Waits for a place. Returns none only if the window were closed, which never
+    /// happens.
     pub(super) async fn place(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.places).acquire_owned().await.ok()
     }
 
-    /// Gives a place back. Each window of requests that went well makes it larger by
-    /// an eighth; a service that asks to slow down, or does not answer in time,
-    /// makes it half as large.
+    /// Gives a place back. After a full window of successful requests, the window grows
+    /// by an eighth. When a service asks to slow down or does not respond in time, the
+    /// window shrinks by half.
     pub(super) fn give_back<T>(&self, place: Option<OwnedSemaphorePermit>, outcome: &Result<T, Failure>) {
         let Some(place) = place else { return };
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -83,7 +84,7 @@ impl Window {
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
-    use crate::error::PersistError;
+    use persist_model::error::PersistError;
 
     fn at_once(window: &Window) -> usize {
         window.places.available_permits()
@@ -99,7 +100,7 @@ mod tests {
         }
         assert_eq!(at_once(&window), MOST);
         let slow_down = || Err::<(), _>(Failure::from(PersistError::new(ErrorCode::Unavailable, "slow down")));
-        // All of a window fail together: that is one sign.
+        // All requests of a window fail together, which counts as one failure.
         let mut places = Vec::new();
         for _ in 0..MOST {
             places.push(window.place().await);
@@ -108,7 +109,7 @@ mod tests {
             window.give_back(place, &slow_down());
         }
         assert_eq!(at_once(&window), MOST / 2);
-        // An object that is not there says nothing of the service.
+        // A missing object says nothing about the service.
         let place = window.place().await;
         window.give_back(place, &Err::<(), _>(Failure::from(PersistError::new(ErrorCode::NotFound, "gone"))));
         assert_eq!(at_once(&window), MOST / 2);
@@ -116,7 +117,7 @@ mod tests {
             window.state.lock().unwrap().shrunk = None;
             let place = window.place().await;
             window.give_back(place, &slow_down());
-            // What is owed is paid by whoever gives back next.
+            // Owed places are removed as requests give theirs back.
             for _ in 0..MOST {
                 let place = window.place().await;
                 window.give_back(place, &Err::<(), _>(Failure::from(PersistError::new(ErrorCode::NotFound, "gone"))));

@@ -1,0 +1,22 @@
+//! The engine: saves, restores, verifies, copies, lists and salvages snapshots.
+
+mod builder;
+mod copy;
+#[allow(clippy::module_inception, reason = "the engine itself, next to its operations")]
+mod engine;
+mod index;
+mod list;
+mod restore;
+mod salvage;
+mod save;
+mod settings;
+mod verify;
+
+pub use builder::EngineBuilder;
+pub use copy::{Copied, CopyOptions};
+pub use engine::Engine;
+pub use index::ListingIndex;
+pub use list::Snapshots;
+pub use restore::SnapshotReader;
+pub use salvage::{SalvageReport, Salvager};
+pub use save::SnapshotWriter;
