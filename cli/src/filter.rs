@@ -1,43 +1,44 @@
-//! Which snapshots a command is about.
+//! The filters that select snapshots.
 
 use std::time::SystemTime;
 
 use clap::Args;
 use persist_model::{ErrorCode, ListFilter, PersistError, Result, SnapshotMetadata, time};
 
-/// What is known of the snapshots that are wanted. Of those that are found, only these
-/// are taken; one that is named and is another is an error.
+/// Which snapshots are wanted. A search takes only those; for a snapshot that is named, a
+/// mismatch is an error.
 #[derive(Args)]
 #[command(next_help_heading = "Filters")]
 pub(crate) struct Filter {
-    /// Those of this agent.
+    /// Only snapshots of this agent.
     #[arg(long, visible_alias = "agent", value_name = "ID")]
     agent_id: Option<String>,
-    /// Those of this session.
+    /// Only snapshots of this session.
     #[arg(long, visible_alias = "session", value_name = "ID")]
     pub(crate) session_id: Option<String>,
-    /// Those at this place in their session.
+    /// Only snapshots with this index in their session.
     #[arg(long, value_name = "N")]
     pub(crate) index: Option<u64>,
-    /// Those with this label; can be given several times.
+    /// Only snapshots with this label; can be given several times.
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = parse_label)]
     labels: Vec<(String, String)>,
-    /// Those taken then or later: a date, a time in RFC 3339, or how long ago, as 7d.
+    /// Only snapshots taken at this time or later: a date, an RFC 3339 time, or an age
+    /// such as 7d.
     #[arg(long, value_name = "TIME", value_parser = parse_moment)]
     since: Option<String>,
-    /// Those taken before then.
+    /// Only snapshots taken before this time.
     #[arg(long, value_name = "TIME", value_parser = parse_moment)]
     until: Option<String>,
-    /// The one with this digest, which stands for every byte of it.
+    /// Only the snapshot with this digest, which covers every byte of it.
     #[arg(long, value_name = "SHA256", value_parser = parse_hash)]
     digest: Option<String>,
-    /// Those whose state has this SHA-256.
+    /// Only snapshots whose state has this SHA-256.
     #[arg(long, value_name = "SHA256", value_parser = parse_hash)]
     content_hash: Option<String>,
 }
 
 impl Filter {
-    /// What of it a listing can be asked for.
+    /// Returns the part of the filter that a listing can apply.
     pub(crate) fn for_listing(&self) -> ListFilter {
         ListFilter {
             agent_id: self.agent_id.clone(),
@@ -48,13 +49,13 @@ impl Filter {
         }
     }
 
-    /// Whether any snapshot is wanted.
+    /// Returns whether the filter is empty, so that every snapshot matches.
     pub(crate) fn is_empty(&self) -> bool {
         let has_text = [&self.agent_id, &self.session_id, &self.since, &self.until, &self.digest, &self.content_hash];
         has_text.iter().all(|text| text.is_none()) && self.labels.is_empty() && self.index.is_none()
     }
 
-    /// How a snapshot differs from what is wanted, if it does.
+    /// Describes how a snapshot differs from the filter, if it does.
     fn difference(&self, metadata: &SnapshotMetadata) -> Option<String> {
         let differs = |what: &str, found: &str, wanted: &str| format!("its {what} is '{found}', not '{wanted}'");
         let texts = [
@@ -84,18 +85,18 @@ impl Filter {
         (is_early || is_late).then(|| format!("it was taken at {}", metadata.timestamp))
     }
 
-    /// Whether a snapshot is one of those that are wanted.
+    /// Returns whether a snapshot matches.
     pub(crate) fn wants(&self, metadata: &SnapshotMetadata) -> bool {
         self.difference(metadata).is_none()
     }
 
-    /// Fails if a snapshot that was named is another than the one that is wanted.
+    /// Checks that a snapshot that was named matches.
     ///
     /// # Errors
-    /// `Integrity`.
+    /// `Integrity` if it does not.
     pub(crate) fn check(&self, metadata: &SnapshotMetadata, location: &str) -> Result<()> {
         self.difference(metadata).map_or(Ok(()), |difference| {
-            let message = format!("this is another snapshot than was asked for: {difference}");
+            let message = format!("this is not the snapshot that was asked for: {difference}");
             Err(PersistError::new(ErrorCode::Integrity, message).at(location).hint("check the path; objects may have been swapped"))
         })
     }
@@ -104,7 +105,7 @@ impl Filter {
 pub(crate) fn parse_label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("a label is written NAME=VALUE".to_owned()),
+        _ => Err("expected NAME=VALUE".to_owned()),
     }
 }
 
@@ -114,5 +115,5 @@ fn parse_moment(text: &str) -> Result<String, String> {
 
 fn parse_hash(text: &str) -> Result<String, String> {
     let is_hash = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if is_hash { Ok(text.to_ascii_lowercase()) } else { Err("a SHA-256 has 64 hexadecimal digits".to_owned()) }
+    if is_hash { Ok(text.to_ascii_lowercase()) } else { Err("expected 64 hexadecimal digits".to_owned()) }
 }

@@ -1,38 +1,38 @@
-//! What does a command's work.
+//! The interface between the commands and what they run on.
 
 use std::io::{self, Read};
 use std::path::Path;
 
-use persist_model::{ListEntry, Permissions, PersistError, Precondition, Result, SnapshotMetadata, SnapshotOptions, StorageLocation};
+use persist_model::{ListEntry, ListFilter, Permissions, PersistError, Precondition, Result, SnapshotMetadata, SnapshotOptions};
+use persist_paths::StorageLocation;
 
+use crate::choices::{Durability, IfExists};
 use crate::output::Output;
-use crate::search::Search;
-use crate::{Durability, IfExists};
 
-/// A snapshot being written. Dropped without commit, it leaves nothing.
+/// A snapshot being written. Dropping it without a commit stores nothing.
 pub trait Writer {
     /// Appends to the state.
     ///
     /// # Errors
-    /// What the storage says.
+    /// Errors of the storage.
     fn write(&mut self, state: &[u8]) -> Result<()>;
 
     /// Makes the snapshot visible.
     ///
     /// # Errors
-    /// What the storage says, and what the precondition does.
+    /// Errors of the storage, including a failed precondition.
     fn commit(self: Box<Self>) -> Result<SnapshotMetadata>;
 }
 
 /// A snapshot being read.
 pub trait Reader {
-    /// What the snapshot says of itself.
+    /// Returns the snapshot's metadata.
     fn metadata(&self) -> &SnapshotMetadata;
 
-    /// The next part of the state, every byte of it checked; none at the end.
+    /// Returns the next part of the state, with every byte checked, or `None` at the end.
     ///
     /// # Errors
-    /// What is wrong with the snapshot, and what the storage says.
+    /// Damage in the snapshot, and errors of the storage.
     fn next_chunk(&mut self) -> Result<Option<Vec<u8>>>;
 }
 
@@ -41,98 +41,108 @@ pub trait FileWriter {
     /// Appends to the file.
     ///
     /// # Errors
-    /// What the disk says.
+    /// I/O errors.
     fn write(&mut self, chunk: &[u8]) -> Result<()>;
 
     /// Makes the file visible.
     ///
     /// # Errors
-    /// What the disk says.
+    /// I/O errors.
     fn commit(self: Box<Self>) -> Result<()>;
 }
 
-/// Is told how many bytes are done so far: fewer than before, where work begins
-/// anew. Dropped, it is told that all is over.
+/// A callback that receives the number of bytes done so far, which falls if the work
+/// starts over. Dropping it ends the display.
 pub type Progress<'a> = Box<dyn FnMut(u64) + Send + 'a>;
 
-/// How far the work on several snapshots is.
+/// The progress of work on several snapshots.
 #[derive(Clone, Copy, Default)]
 pub struct Done {
-    /// Snapshots that are finished.
+    /// The number of finished snapshots.
     pub snapshots: u64,
-    /// Bytes of these, and of those that are under way.
+    /// The bytes done, including those of unfinished snapshots.
     pub bytes: u64,
 }
 
-/// As [`Progress`], for several snapshots together.
+/// Like [`Progress`], for several snapshots together.
 pub type TotalProgress = Box<dyn FnMut(Done) + Send>;
 
-/// The objects of a listing; it ends after an error.
+/// The entries of a listing, which ends after an error.
 pub type Entries<'a> = Box<dyn Iterator<Item = Result<ListEntry>> + Send + 'a>;
 
-/// Keys of a listing; it ends after an error.
+/// The keys of a listing, which ends after an error.
 pub type Keys = Box<dyn Iterator<Item = Result<String>> + Send>;
 
-/// What a command runs on: natively an engine and the storages that it can
-/// reach, as a component what it was composed with.
+/// What to list.
+#[derive(Clone, Default)]
+pub struct Search {
+    /// Which snapshots to return.
+    pub filter: ListFilter,
+    /// Whether to read every object, even those that an index already knows.
+    pub is_fresh: bool,
+}
+
+/// What a command runs on: natively an engine and the storages it can reach, in a
+/// component whatever the component is composed with.
 pub trait Host: Sync {
-    /// The location that a text means.
+    /// Parses a location.
     ///
     /// # Errors
-    /// `Configuration` for what is none.
+    /// `Configuration` if the text is not a location.
     fn locate(&self, text: &str) -> Result<StorageLocation>;
 
-    /// The same for who reads or writes, who follows a link.
+    /// Parses a location to read from or write to, following a symlink.
     ///
     /// # Errors
-    /// As [`locate`](Self::locate).
+    /// Those of [`locate`](Self::locate).
     fn locate_followed(&self, text: &str) -> Result<StorageLocation>;
 
-    /// The same for who writes a snapshot, which has to be one that can be listed;
-    /// a link of another user's may not be followed.
+    /// Parses a location to write a snapshot to. A listing must be able to find the
+    /// snapshot, and a symlink must not belong to another user.
     ///
     /// # Errors
-    /// As [`locate`](Self::locate), `InvalidKey` and `AccessDenied`.
+    /// Those of [`locate`](Self::locate), `InvalidKey` and `AccessDenied`.
     fn locate_to_write(&self, text: &str) -> Result<StorageLocation>;
 
-    /// A location as it can be given to the next command.
+    /// Returns a location as text that the next command accepts.
     ///
     /// # Errors
-    /// `Io` for a path that can't be told whole.
+    /// `Io` if the path cannot be made absolute.
     fn written(&self, location: &StorageLocation) -> Result<String>;
 
-    /// The folder that a text means: its key is what the keys in it begin with. In a
-    /// bucket any may be there.
+    /// Parses the location of a folder; its key is the prefix of the keys in it. In a
+    /// bucket, every folder counts as existing.
     ///
     /// # Errors
-    /// `Configuration` for what is none, and `NotFound` if it has to exist and does not.
+    /// `Configuration` if the text is not a folder, and `NotFound` if the folder has to
+    /// exist and does not.
     fn locate_folder(&self, text: &str, has_to_exist: bool) -> Result<StorageLocation>;
 
-    /// Whether stdin was closed, or leads nowhere, as far as that can be told.
+    /// Returns whether stdin is closed or `/dev/null`, as far as the host can tell.
     fn is_stdin_closed(&self) -> bool {
         false
     }
 
-    /// What to do where a state's file is not there.
+    /// Returns advice for a state file that does not exist.
     fn missing_advice(&self, _state: &Path) -> &'static str {
         "check the path"
     }
 
-    /// Whether a state's file, by whatever path or link, is the one at a location.
+    /// Returns whether a state file is the file at a location, by any path or link.
     fn is_same_file(&self, state: &Path, location: &StorageLocation) -> bool;
 
-    /// The state in parts, the last of them empty. Whoever waits for one can be
-    /// interrupted, where the host can do that.
+    /// Returns an iterator over the parts of a state, the last of which is empty. If the
+    /// host can, it makes waiting for a part interruptible.
     ///
     /// # Errors
-    /// Each part may fail to be read, and the waiting for it be cancelled.
+    /// Each call may fail to read the part, or be cancelled while waiting for it.
     fn parts(&self, state: Box<dyn Read + Send>) -> Box<dyn FnMut() -> Result<io::Result<Vec<u8>>>>;
 
-    /// Begins to write a snapshot. A file gets these permissions, if the host has
-    /// such a thing: those of the state's file, and its group.
+    /// Begins to write a snapshot. `permissions` are those of the state's file, including
+    /// its group; a local file gets them if the host supports permissions.
     ///
     /// # Errors
-    /// What the storage says, and `Configuration` for options that are not valid.
+    /// Errors of the storage, and `Configuration` for invalid options.
     fn writer(
         &self,
         location: &StorageLocation,
@@ -141,84 +151,85 @@ pub trait Host: Sync {
         permissions: Option<Permissions>,
     ) -> Result<Box<dyn Writer>>;
 
-    /// Begins to read a snapshot, whose state goes to `output` (`-` is stdout).
+    /// Begins to read a snapshot whose state goes to `output` (`-` is stdout).
     ///
     /// # Errors
-    /// What is wrong with the snapshot, and what the storage says.
+    /// Damage in the snapshot, and errors of the storage.
     fn reader(&self, location: &StorageLocation, output: &Path) -> Result<Box<dyn Reader>>;
 
-    /// What a snapshot says of itself.
+    /// Reads the metadata of a snapshot.
     ///
     /// # Errors
-    /// What is wrong with the snapshot, and what the storage says.
+    /// Damage in the snapshot, and errors of the storage.
     fn metadata(&self, location: &StorageLocation) -> Result<SnapshotMetadata>;
 
-    /// Checks all of a snapshot.
+    /// Checks every byte of a snapshot.
     ///
     /// # Errors
-    /// What is wrong with the snapshot, and what the storage says.
+    /// Damage in the snapshot, and errors of the storage.
     fn verify(&self, location: &StorageLocation, progress: Progress<'_>) -> Result<SnapshotMetadata>;
 
-    /// Whether there is something.
+    /// Returns whether an object exists at a location.
     ///
     /// # Errors
-    /// What the storage says.
+    /// Errors of the storage.
     fn exists(&self, location: &StorageLocation) -> Result<bool>;
 
-    /// Deletes what is there.
+    /// Deletes the object at a location.
     ///
     /// # Errors
-    /// What the storage says, and what the precondition does.
+    /// Errors of the storage, including a failed precondition.
     fn delete(&self, location: &StorageLocation, precondition: Precondition, durability: Durability) -> Result<()>;
 
-    /// The objects in a place whose keys begin as its key does, in natural order:
+    /// Lists the objects whose keys begin with the key of `place`, in natural order:
     /// numbers in keys are compared as numbers.
     ///
     /// # Errors
-    /// What the storage says at the beginning; what it says later is the last entry.
+    /// Errors of the storage at the start; a later error is the last entry.
     fn list(&self, place: &StorageLocation, search: &Search) -> Result<Entries<'static>>;
 
-    /// The keys in a place that begin as its key does, whatever the objects hold.
+    /// Lists the keys that begin with the key of `place`, whatever the objects contain.
     ///
     /// # Errors
-    /// As [`list`](Self::list).
+    /// Those of [`list`](Self::list).
     fn keys(&self, place: &StorageLocation) -> Result<Keys>;
 
-    /// Deletes objects of one place, as many at once as the storage can. Missing ones
-    /// are ignored. Gives those that could not be deleted.
+    /// Deletes objects of one storage, as many at once as the storage can. Missing
+    /// objects are ignored. Returns those that could not be deleted.
     ///
     /// # Errors
-    /// What ends all of it.
+    /// An error that ends the whole operation.
     fn delete_many(&self, place: &StorageLocation, keys: &[String], durability: Durability) -> Result<Vec<(String, PersistError)>>;
 
-    /// Removes the folders that these keys were in and that are empty now, below the
-    /// one that the place's key names; and that one, if asked for, unless it is the
-    /// current one. Where folders are only what keys have in common there are none.
+    /// Removes the folders of these keys that are empty now and lie below the folder
+    /// `place`; with `and_itself` also that folder, unless it is the current one. Does
+    /// nothing in a storage that has no folders of its own.
     fn remove_empty_folders(&self, place: &StorageLocation, keys: &[String], and_itself: bool);
 
-    /// Takes the threads that work can't do without, where they are few, before others
-    /// are started. What is wrong is said where it is needed.
+    /// Starts the threads that the work depends on before others are started, in case
+    /// threads are scarce. Errors are reported later, when the threads are needed.
     fn prepare(&self) {}
 
-    /// How many snapshots are best worked on at once in the place of a location.
+    /// Returns the best number of snapshots to work on at once in the storage of a
+    /// location.
     fn parallelism(&self, location: &StorageLocation) -> usize {
         let _ = location;
         1
     }
 
-    /// A file of the user's that is written, with the permissions of the snapshot's
-    /// file at `source`, if the host has such a thing.
+    /// Creates a file for a state, with the permissions of the snapshot's file at
+    /// `source` if the host supports permissions.
     ///
     /// # Errors
-    /// `Configuration` for what is no path, `AlreadyExists` for what is there and may
-    /// not be replaced (also from [`FileWriter::commit`], if it came meanwhile), and
-    /// what the disk says.
+    /// `Configuration` if `path` is not a path, `AlreadyExists` if the file exists and
+    /// must not be replaced (also from [`FileWriter::commit`], if it was created in the
+    /// meantime), and I/O errors.
     fn create_file(&self, path: &Path, size: Option<u64>, if_exists: IfExists, source: &StorageLocation) -> Result<Box<dyn FileWriter>>;
 
-    /// Shows how far the work on so many bytes is, where somebody is watching;
-    /// `doing` is one word.
+    /// Shows the progress of work on `total` bytes if stderr is a terminal. `doing` is
+    /// one word.
     fn progress(&self, output: &Output, doing: &'static str, total: Option<u64>) -> Progress<'static>;
 
-    /// The same for several snapshots together.
+    /// Shows the progress of work on several snapshots together.
     fn total_progress(&self, output: &Output, doing: &'static str) -> TotalProgress;
 }

@@ -1,4 +1,4 @@
-//! Work on several snapshots, some at once.
+//! Work on several snapshots, in parallel.
 
 use std::collections::BTreeMap;
 use std::iter::Enumerate;
@@ -10,38 +10,26 @@ use persist_model::{ErrorCode, Result};
 
 use crate::host::{Done, Host, Progress, TotalProgress};
 use crate::output::{Failure, Output, short_bytes, worse};
-use crate::sources::{Expanded, How, Source, Sources};
+use crate::sources::{Expanded, How, Source, Sources, Task};
 
-/// What a command does with each of several snapshots.
-pub struct Task {
-    /// In one word, for who watches.
-    pub doing: &'static str,
-    /// In one word, for the summary.
-    pub done: &'static str,
-    /// How many at once.
-    pub jobs: usize,
-    /// Whether to sum up.
-    pub is_many: bool,
-}
-
-/// What came of one of them.
-pub struct Report {
-    /// What to print, if anything.
+/// The outcome for one snapshot.
+pub(crate) struct Report {
+    /// The line to print, if any.
     pub line: Option<String>,
-    /// Bytes that were worked on.
+    /// The bytes processed.
     pub bytes: u64,
     /// Whether there was nothing to do.
     pub is_skipped: bool,
 }
 
 impl Report {
-    /// What was done.
-    pub fn new(line: Option<String>, bytes: u64) -> Self {
+    /// Creates the report of a snapshot that was processed.
+    pub(crate) fn new(line: Option<String>, bytes: u64) -> Self {
         Self { line, bytes, is_skipped: false }
     }
 }
 
-/// What was done, in the order of the sources.
+/// The outcomes so far, reported in the order of the sources.
 struct Outcomes<'a> {
     output: &'a Output,
     waiting: BTreeMap<usize, Result<Report>>,
@@ -51,7 +39,7 @@ struct Outcomes<'a> {
     skipped: u64,
     failed: u64,
     exit_code: u8,
-    /// What ends all of it.
+    /// The failure that ends the whole command.
     failure: Option<Failure>,
 }
 
@@ -59,7 +47,7 @@ impl Outcomes<'_> {
     fn add(&mut self, number: usize, outcome: Result<Report, Failure>) {
         let outcome = match outcome {
             Ok(report) => Ok(report),
-            // Nobody waits for the others.
+            // A cancelled command does not wait for the other snapshots.
             Err(Failure::Error(error)) if error.code() == ErrorCode::Cancelled => return self.end(Failure::Error(error)),
             Err(Failure::Error(error)) => Err(*error),
             Err(other) => return self.end(other),
@@ -93,7 +81,7 @@ impl Outcomes<'_> {
     fn end(&mut self, failure: Failure) {
         match (&self.failure, failure) {
             (None, failure) => self.failure = Some(failure),
-            // What is left behind, or not known, has to be said of each.
+            // Every error that says what was left behind or is unknown has to be printed.
             (Some(_), Failure::Error(error)) if error.detail().hint.is_some() || !error.detail().facts.is_empty() => {
                 self.output.error(&error);
             }
@@ -102,7 +90,7 @@ impl Outcomes<'_> {
     }
 }
 
-/// The bytes of all that is under way, for one display.
+/// The combined progress of all snapshots.
 struct Meter {
     show: TotalProgress,
     done: Done,
@@ -116,11 +104,11 @@ impl Meter {
     }
 }
 
-/// The progress of one of several snapshots.
+/// Returns the progress callback for one of the snapshots.
 fn share(meter: &Mutex<Meter>) -> Progress<'_> {
     let mut before = 0_u64;
     Box::new(move |bytes| {
-        // Fewer than before, where work begins anew.
+        // Lower than before if the work starts over.
         locked(meter).add(0, bytes.wrapping_sub(before));
         before = bytes;
     })
@@ -130,7 +118,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Does `work` with each of the snapshots, as [`run_with`].
+/// Runs `work` on each snapshot, like [`run_with`].
 pub(crate) fn run(
     task: &Task,
     host: &impl Host,
@@ -141,13 +129,13 @@ pub(crate) fn run(
     run_with(task, host, output, (&sources.how, &sources.src), work)
 }
 
-/// Does `work` with each of the snapshots that texts name, some at once, and prints what
-/// came of it in their order. An error is reported, and the others are done all the same;
-/// the worst decides the exit code.
+/// Runs `work` on each snapshot of the sources, in parallel, and prints the outcomes in
+/// the order of the sources. An error is reported and the other snapshots are still
+/// processed.
 ///
 /// # Errors
-/// That exit code, or what ends all of it.
-pub fn run_with(
+/// The worst exit code of all snapshots, or a failure that ends the whole command.
+pub(crate) fn run_with(
     task: &Task,
     host: &impl Host,
     output: &Output,
@@ -188,10 +176,10 @@ pub fn run_with(
         host.prepare();
     }
     thread::scope(|scope| {
-        // This thread is one of them, and all there is where no other is to be had.
+        // This thread is one of the workers, and the only one if no other can be started.
         for _ in 1..task.jobs {
             if let Err(error) = thread::Builder::new().spawn_scoped(scope, work_on) {
-                tracing::debug!(%error, "no thread for more at once");
+                tracing::debug!(%error, "could not start another thread");
                 break;
             }
         }

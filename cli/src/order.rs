@@ -1,33 +1,34 @@
-//! The order in which snapshots are listed.
+//! The order of a listing.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use clap::{Args, ValueEnum};
-use persist_model::key::natural_order;
-use persist_model::{SnapshotMetadata, StorageLocation};
+use persist_model::SnapshotMetadata;
+use persist_paths::StorageLocation;
+use persist_paths::key::natural_order;
 
-/// Which of the snapshots that were found, and in which order.
+/// The order of the snapshots that were found, and how many of them to list.
 #[derive(Args, Clone, Copy)]
 pub(crate) struct Order {
-    /// The order. Numbers in keys are compared as numbers.
+    /// Sort by this. Numbers in keys are compared as numbers.
     #[arg(long, value_enum, default_value = "key")]
     sort: Sort,
-    /// The other way round: the last, the newest or the largest first.
+    /// Reverse the order: the last, the newest or the largest first.
     #[arg(long)]
     reverse: bool,
-    /// The first so many of them alone.
+    /// List only the first N.
     #[arg(short = 'n', long = "limit", value_name = "N")]
     pub(crate) limit: Option<usize>,
-    /// The latest of each session alone: that with the highest index, of several the
-    /// one that was taken last.
+    /// List only the latest of each session: the one with the highest index, or if
+    /// several have it, the one taken last.
     #[arg(long)]
     latest: bool,
 }
 
 impl Order {
-    /// Whether snapshots are wanted as a listing gives them.
+    /// Returns whether this is the order in which the storage lists them.
     pub(crate) fn is_natural(self) -> bool {
         self.sort == Sort::Key && !self.reverse && !self.latest
     }
@@ -35,11 +36,11 @@ impl Order {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Sort {
-    /// By key.
+    /// The key.
     Key,
-    /// By the time when it was taken.
+    /// The time when the snapshot was taken.
     Time,
-    /// By the size of the state.
+    /// The size of the state.
     Size,
 }
 
@@ -54,23 +55,23 @@ impl Sort {
     }
 }
 
-/// Which of two snapshots of a session is the later one.
+/// Compares two snapshots of a session by age.
 pub(crate) fn by_age(a: &SnapshotMetadata, b: &SnapshotMetadata) -> Ordering {
     let (first, second) = (a.snapshot_index.cmp(&b.snapshot_index), a.timestamp.cmp(&b.timestamp));
     first.then(second).then_with(|| natural_order(&a.key, &b.key))
 }
 
-/// A snapshot, and the place that its key is in.
+/// A snapshot, and the location that its key is relative to.
 pub(crate) type Listed = (StorageLocation, Box<SnapshotMetadata>);
 
-/// What is left to be put in order, or to be compared.
+/// Snapshots that are collected to be sorted or compared.
 pub(crate) struct Waiting {
     order: Order,
     all: Vec<Listed>,
     latest: HashMap<(String, String), Listed>,
 }
 
-/// How many more snapshots than are wanted are kept before the others are dropped.
+/// How many snapshots beyond the limit are kept before the surplus is dropped.
 const SURPLUS: usize = 1000;
 
 impl Waiting {

@@ -1,5 +1,5 @@
-//! What the command prints: results on stdout, errors and notes on stderr, for
-//! people or as JSON.
+//! The command's output: results on stdout, errors and notes on stderr, as text or as
+//! JSON.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,53 +11,53 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use unit_prefix::NumberPrefix;
 
-/// How a command prints.
+/// The options for output.
 #[derive(Args)]
 pub struct OutputOptions {
-    /// Print results and errors as JSON, an object a line.
+    /// Print results and errors as JSON, one object per line.
     #[arg(long, global = true)]
     json: bool,
-    /// Print nothing but what was asked for, and errors.
+    /// Print only requested output and errors.
     #[arg(short, long, global = true)]
     quiet: bool,
-    /// Say more of what is done, as RUST_LOG=persist_host=debug does.
+    /// Log each operation, as with RUST_LOG=persist_host=debug.
     #[arg(short, long, global = true, conflicts_with = "quiet")]
     pub verbose: bool,
-    /// Print the help with all options, and the exit codes.
+    /// Print help with all options and the exit codes.
     #[arg(long, global = true)]
     help_all: bool,
 }
 
 impl OutputOptions {
-    /// As JSON.
+    /// Returns options for JSON output.
     pub fn json() -> Self {
         Self { json: true, quiet: false, verbose: false, help_all: false }
     }
 }
 
-/// Where results and errors go, and in which form.
+/// Prints results and errors in the form that was asked for.
 pub struct Output {
-    /// As JSON.
+    /// Whether to print JSON.
     pub json: bool,
-    /// Nothing but what was asked for, and errors.
+    /// Whether to print only requested output and errors.
     pub quiet: bool,
 }
 
 /// Why the command ends early.
 pub enum Failure {
-    /// To be reported.
+    /// An error that is still to be reported.
     Error(Box<PersistError>),
-    /// Reported already; this is the exit code.
+    /// An error that was already reported, with this exit code.
     Reported(u8),
-    /// Whoever reads our stdout has seen enough.
+    /// The reader of stdout closed the pipe.
     BrokenPipe,
 }
 
-/// What a shell reports of a program that SIGPIPE ended.
+/// The exit code that a shell reports for a program killed by SIGPIPE.
 const BROKEN_PIPE: u8 = 141;
 
-/// What a shell reports of a program that Ctrl-C ended.
-pub const INTERRUPTED: u8 = 130;
+/// The exit code that a shell reports for a program killed by Ctrl-C.
+pub(crate) const INTERRUPTED: u8 = 130;
 
 impl From<PersistError> for Failure {
     fn from(error: PersistError) -> Self {
@@ -65,13 +65,13 @@ impl From<PersistError> for Failure {
     }
 }
 
-/// What the command exits with for an error.
+/// Returns the exit code for an error.
 fn exit_code(error: &PersistError) -> u8 {
     if error.code() == ErrorCode::Cancelled { INTERRUPTED } else { error.exit_code() }
 }
 
 impl Failure {
-    /// What a failed write to stdout means.
+    /// Returns the failure for an error of writing to stdout.
     pub fn stdout(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::BrokenPipe,
@@ -79,7 +79,7 @@ impl Failure {
         }
     }
 
-    /// Reports what is still to be reported, and gives the exit code.
+    /// Reports an error that was not reported yet, and returns the exit code.
     pub fn report(self, output: &Output) -> u8 {
         match self {
             Self::Error(error) => {
@@ -93,32 +93,32 @@ impl Failure {
 }
 
 impl Output {
-    /// Output as these options say.
+    /// Creates the output for these options.
     pub fn new(options: &OutputOptions) -> Self {
         Self { json: options.json, quiet: options.quiet }
     }
 
-    /// Prints a result: the object with `--json`, else the text, which may
-    /// have several lines.
+    /// Prints a result: the object with `--json`, otherwise the text, which may have
+    /// several lines.
     ///
     /// # Errors
-    /// If stdout takes no more, or the object is no JSON.
+    /// If stdout cannot be written to, or the object cannot be serialised.
     pub fn result(&self, object: &impl Serialize, text: impl fmt::Display) -> Result<(), Failure> {
         print_line(&self.line(object, text)?)
     }
 
-    /// Prints what was done, for who wants to know.
+    /// Prints what was done, unless `--quiet` was given.
     ///
     /// # Errors
-    /// As [`result`](Self::result).
+    /// Those of [`result`](Self::result).
     pub fn report(&self, object: &impl Serialize, text: impl fmt::Display) -> Result<(), Failure> {
         if self.quiet { Ok(()) } else { self.result(object, text) }
     }
 
-    /// Prints what was done on stderr, where stdout is taken.
+    /// Prints what was done to stderr, for commands whose stdout carries the state.
     ///
     /// # Errors
-    /// If the object is no JSON.
+    /// If the object cannot be serialised.
     pub fn note_or_object(&self, object: &impl Serialize, text: impl fmt::Display) -> Result<()> {
         if !self.quiet {
             eprint_line(&if self.json { to_json(object)? } else { text.to_string() });
@@ -126,51 +126,51 @@ impl Output {
         Ok(())
     }
 
-    /// A remark for people, on stderr.
+    /// Prints a note to stderr, unless `--quiet` or `--json` was given.
     pub fn note(&self, text: impl fmt::Display) {
         if !self.quiet && !self.json {
             eprint_line(&text.to_string());
         }
     }
 
-    /// An error: one line, or an object with `--json`.
+    /// Prints an error to stderr: one line, or an object with `--json`.
     pub fn error(&self, error: &PersistError) {
         let line = if self.json { error_object(error).to_string() } else { error_line(error) };
         eprint_line(&line);
     }
 
-    /// Whether somebody is watching who likes to see progress.
+    /// Returns whether to show progress.
     pub fn shows_progress(&self) -> bool {
         !self.quiet && !self.json && io::stderr().is_terminal()
     }
 
-    /// What [`result`](Self::result) prints.
+    /// Returns what [`result`](Self::result) prints.
     ///
     /// # Errors
-    /// If the object is no JSON.
+    /// If the object cannot be serialised.
     pub fn line(&self, object: &impl Serialize, text: impl fmt::Display) -> Result<String> {
         if self.json { to_json(object) } else { Ok(text.to_string()) }
     }
 
-    /// What [`report`](Self::report) prints, if anything.
+    /// Returns what [`report`](Self::report) prints, if anything.
     ///
     /// # Errors
-    /// If the object is no JSON.
+    /// If the object cannot be serialised.
     pub fn report_line(&self, object: &impl Serialize, text: impl fmt::Display) -> Result<Option<String>> {
         if self.quiet { Ok(None) } else { self.line(object, text).map(Some) }
     }
 
-    /// Prints such a line.
+    /// Prints a line to stdout.
     ///
     /// # Errors
-    /// If stdout takes no more.
+    /// If stdout cannot be written to.
     pub fn print(&self, line: &str) -> Result<(), Failure> {
         print_line(line)
     }
 }
 
-/// The worse of two exit codes. Damage is the worst, then that nobody knows what came of
-/// it; that something was only not synced is the least.
+/// Returns the worse of two exit codes: damage (5) is the worst, then an unknown outcome
+/// (13); a missing sync (12) is the least.
 pub(crate) fn worse(a: u8, b: u8) -> u8 {
     let rank = |code: u8| match code {
         0 => 0,
@@ -191,13 +191,13 @@ fn print_line(line: &str) -> Result<(), Failure> {
         .map_err(|error| Failure::stdout(&error))
 }
 
-/// A closed stderr is nobody's error.
+/// Prints a line to stderr. If stderr is closed, that is not an error.
 fn eprint_line(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
 fn to_json(object: &impl Serialize) -> Result<String> {
-    serde_json::to_string(object).map_err(|error| PersistError::new(ErrorCode::Other, format!("no JSON could be written: {error}")))
+    serde_json::to_string(object).map_err(|error| PersistError::new(ErrorCode::Other, format!("could not write JSON: {error}")))
 }
 
 fn error_line(error: &PersistError) -> String {
@@ -225,9 +225,9 @@ fn error_object(error: &PersistError) -> Value {
     })
 }
 
-/// A text from elsewhere, fit for a terminal: what would move the cursor,
-/// change colours or turn the writing direction is shown as an escape.
-pub fn printable(text: &str) -> Cow<'_, str> {
+/// Makes text from elsewhere safe for a terminal: characters that would move the cursor,
+/// change colours or turn the writing direction become escapes.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     let turns_direction = |character| matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let harmful = |character: char| character.is_control() || turns_direction(character);
     if !text.contains(harmful) {
@@ -237,8 +237,8 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(show).collect())
 }
 
-/// A number of bytes with all its digits: `1,234,567 bytes`.
-pub fn exact_bytes(bytes: u64) -> String {
+/// Formats a number of bytes with all its digits: `1,234,567 bytes`.
+pub(crate) fn exact_bytes(bytes: u64) -> String {
     let digits = bytes.to_string();
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
     for (place, digit) in (1..=digits.len()).rev().zip(digits.chars()) {
@@ -250,9 +250,9 @@ pub fn exact_bytes(bytes: u64) -> String {
     format!("{grouped} {}", if bytes == 1 { "byte" } else { "bytes" })
 }
 
-/// A number of bytes to read at a glance: `1.23 MB`.
-pub fn short_bytes(bytes: u64) -> String {
-    // Of numbers beyond 2^53 only the first digits are shown.
+/// Formats a number of bytes in a short form: `1.23 MB`.
+pub(crate) fn short_bytes(bytes: u64) -> String {
+    // Only the first digits are shown, so the precision of 2^53 is enough.
     #[allow(clippy::cast_precision_loss)]
     match NumberPrefix::decimal(bytes as f64) {
         NumberPrefix::Standalone(number) => format!("{number:.0} B"),
@@ -260,17 +260,17 @@ pub fn short_bytes(bytes: u64) -> String {
     }
 }
 
-/// What to add to a result about the snapshot's seal; nothing if it has none.
+/// Returns the note on the snapshot's seal for a result line, empty if it has none.
 pub(crate) fn seal_note(metadata: &SnapshotMetadata) -> &'static str {
     match metadata.seal {
         SealState::None => "",
         SealState::Checked => ", sealed",
         SealState::NotChecked => ", sealed, not checked",
-        SealState::Wrong => ", WRONGLY sealed",
+        SealState::Wrong => ", seal INVALID",
     }
 }
 
-/// How many times smaller a snapshot is than its state.
-pub fn ratio(metadata: &SnapshotMetadata) -> String {
+/// Formats how many times smaller a snapshot is than its state.
+pub(crate) fn ratio(metadata: &SnapshotMetadata) -> String {
     if metadata.uncompressed_size == 0 { "-".to_owned() } else { format!("{:.1}x", metadata.ratio()) }
 }

@@ -1,46 +1,39 @@
-//! Finding the snapshots that a text names: a folder, a pattern, or the beginning of
-//! names.
+//! Finding the snapshots that an argument names: by folder, by pattern, or by the
+//! beginning of their names.
 
 use glob::{MatchOptions, Pattern};
-use persist_model::{ErrorCode, ListEntry, ListFilter, PersistError, Result, StorageLocation};
+use persist_model::{ErrorCode, ListEntry, PersistError, Result};
+use persist_paths::StorageLocation;
 
 use crate::filter::Filter;
-use crate::host::{Entries, Host, Keys};
+use crate::host::{Entries, Host, Keys, Search};
 
-/// What a listing is to give.
-#[derive(Clone, Default)]
-pub struct Search {
-    /// Which snapshots.
-    pub filter: ListFilter,
-    /// Look at each object, also where it is known what it is.
-    pub is_fresh: bool,
-}
-
-/// How far a search goes.
+/// How deep a search goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Depth {
-    /// What a pattern matches, and nothing below it.
+    /// Only what the pattern matches.
     Level,
-    /// All below the folders that a text names.
+    /// Everything below the folders that are named or that the pattern matches.
     Below,
-    /// All below the folders that a pattern matches, but not what it matches itself.
+    /// Everything below the folders that the pattern matches, but no snapshot that it
+    /// matches itself.
     Folders,
-    /// Also what only begins with the text.
+    /// Like `Below`, and also names that begin with the text.
     Beginnings,
 }
 
 /// Snapshots that were found.
 pub(crate) struct Found<'a> {
-    /// Where they are: with one of their keys it is the location of that one.
+    /// Their storage. With one of their keys, it is the location of that snapshot.
     pub(crate) place: StorageLocation,
-    /// The bytes of their keys that are the folder that was named.
+    /// The length in bytes of the part of their keys that is the named folder.
     pub(crate) hidden: usize,
-    /// In natural order.
+    /// The entries, in natural order.
     pub(crate) entries: Entries<'a>,
 }
 
 impl Found<'_> {
-    /// Looks whether there is anything.
+    /// Returns whether nothing was found.
     pub(crate) fn is_empty(&mut self) -> bool {
         let mut entries = std::mem::replace(&mut self.entries, Box::new(std::iter::empty()));
         let first = entries.next();
@@ -50,23 +43,23 @@ impl Found<'_> {
     }
 }
 
-/// What makes a text a pattern.
+/// The characters that make an argument a pattern.
 pub(crate) const SPECIAL: [char; 3] = ['*', '?', '['];
 
 /// As in a shell: `*` stays within a folder, `**` does not.
 const MATCHING: MatchOptions = MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: false };
 
-/// Whether a text is a pattern, and not the name of something that is there.
+/// Returns whether an argument is a pattern, and not the name of an existing object.
 pub(crate) fn is_pattern(host: &impl Host, text: &str) -> bool {
-    // What can't be asked is said where it is used.
+    // A storage that cannot be asked is reported when the location is used.
     let is_there = || host.locate(text.trim_end_matches('/')).is_ok_and(|location| is_there(host, &location).unwrap_or(true));
     text.contains(SPECIAL) && !is_there()
 }
 
-/// Whether there is something, a link that leads nowhere included.
+/// Returns whether something exists at a location, including a dangling symlink.
 ///
 /// # Errors
-/// What the storage says.
+/// Errors of the storage.
 pub(crate) fn is_there(host: &impl Host, location: &StorageLocation) -> Result<bool> {
     match location {
         StorageLocation::Local { root, key } if root.join(key).symlink_metadata().is_ok() => Ok(true),
@@ -74,13 +67,13 @@ pub(crate) fn is_there(host: &impl Host, location: &StorageLocation) -> Result<b
     }
 }
 
-/// Finds the snapshots that a text names and a filter wants: all below a folder; what a
-/// pattern matches, and all below the folders that it matches; or what begins with the
-/// text.
+/// Finds the snapshots that an argument names and that match the filter: all below a
+/// folder, those that a pattern matches and those below the folders that it matches, or
+/// those whose names begin with the text.
 ///
 /// # Errors
-/// `NotFound` where there is no such folder, nor anything that begins like this;
-/// `Configuration` for what is no location or no pattern.
+/// `NotFound` if there is no such folder and no name begins with the text;
+/// `Configuration` if the text is neither a location nor a pattern.
 pub(crate) fn find<'a>(host: &impl Host, text: &str, filter: &'a Filter, is_fresh: bool, depth: Depth) -> Result<Found<'a>> {
     let search = Search { filter: filter.for_listing(), is_fresh };
     let found = if is_pattern(host, text) { matching(host, text, &search, depth) } else { below(host, text, &search, depth) }?;
@@ -91,11 +84,11 @@ pub(crate) fn find<'a>(host: &impl Host, text: &str, filter: &'a Filter, is_fres
     Ok(Found { entries: Box::new(found.entries.filter(is_wanted)), ..found })
 }
 
-/// The same for all objects, whatever they hold: the folder that was named, and the
-/// keys in its storage.
+/// Like [`find`], but for all objects, whatever they contain: returns the named folder
+/// and the keys in its storage.
 ///
 /// # Errors
-/// As [`find`].
+/// Those of [`find`].
 pub(crate) fn find_keys(host: &impl Host, text: &str, depth: Depth) -> Result<(StorageLocation, Keys)> {
     if !is_pattern(host, text) {
         return match host.locate_folder(text, true) {
@@ -121,7 +114,7 @@ fn below(host: &impl Host, text: &str, search: &Search, depth: Depth) -> Result<
     };
     let may_be_beginning = depth == Depth::Beginnings && !text.ends_with('/') && !matches!(text, "" | "." | "..");
     match host.locate_folder(text, true).and_then(whole) {
-        // There is nothing, or a file.
+        // There is nothing there, or a file.
         Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::InvalidArgument) && may_be_beginning => {
             let (folder, name) = split(text);
             let Ok(place) = host.locate_folder(folder, true) else { return Err(error) };
@@ -129,7 +122,7 @@ fn below(host: &impl Host, text: &str, search: &Search, depth: Depth) -> Result<
             let mut found = list(place.with_key(&key), hidden)?;
             if found.is_empty() { Err(error) } else { Ok(found) }
         }
-        // In a bucket a folder is there if something is in it.
+        // In a bucket, a folder exists if something is in it.
         Ok(mut found) if may_be_beginning && !matches!(found.place, StorageLocation::Local { .. }) => {
             let key = found.place.key().trim_end_matches('/').to_owned();
             if key.is_empty() || !found.is_empty() {
@@ -142,7 +135,7 @@ fn below(host: &impl Host, text: &str, search: &Search, depth: Depth) -> Result<
     }
 }
 
-/// The folder of a text, and what is behind it.
+/// Splits an argument into its folder and the rest.
 fn split(text: &str) -> (&str, &str) {
     match text.rfind('/') {
         Some(end) => text.split_at(end + 1),
@@ -150,12 +143,12 @@ fn split(text: &str) -> (&str, &str) {
     }
 }
 
-/// Where a pattern is to be looked for.
+/// A pattern, and where to search for it.
 struct Place<'a> {
     folder: StorageLocation,
-    /// What all names that match begin with.
+    /// The text that all matching names begin with.
     literal: &'a str,
-    /// What is behind the folder.
+    /// The pattern, relative to the folder.
     pattern: Pattern,
     depth: Depth,
 }
@@ -167,9 +160,9 @@ impl<'a> Place<'a> {
         let behind = text.get(start - literal.len()..).unwrap_or_default();
         let pattern = Pattern::new(behind.trim_end_matches('/')).map_err(|error| {
             let message = format!("the pattern is not valid: {}", error.msg);
-            PersistError::new(ErrorCode::InvalidArgument, message).at(text.escape_debug()).hint("a [ that is meant is written [[]")
+            PersistError::new(ErrorCode::InvalidArgument, message).at(text.escape_debug()).hint("write a literal [ as [[]")
         })?;
-        // With a slash at its end it means folders alone.
+        // A pattern that ends with a slash matches only folders.
         let depth = if text.ends_with('/') { Depth::Folders } else { depth };
         Ok(Self { folder: host.locate_folder(folder, true)?, literal, pattern, depth })
     }
@@ -187,7 +180,7 @@ fn matching(host: &impl Host, text: &str, search: &Search, depth: Depth) -> Resu
     Ok(Found { place, hidden, entries: Box::new(entries.filter(is_match)) })
 }
 
-/// Whether a pattern matches a key or, where what is below counts, a folder that it is in.
+/// Returns whether a pattern matches a key or, depending on the depth, a folder above it.
 fn matches(pattern: &Pattern, key: &str, depth: Depth) -> bool {
     let folders = key.match_indices('/').map(|(end, _)| end).filter(|_| depth != Depth::Level);
     let whole = (depth != Depth::Folders).then_some(key.len());

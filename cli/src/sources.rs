@@ -1,37 +1,50 @@
-//! Several snapshots: named, found in folders, or listed on stdin.
+//! The snapshots that a command works on: named, found in folders, or listed on stdin.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::Args;
-use persist_model::{ErrorCode, ListEntry, PersistError, Result, SnapshotMetadata, StorageLocation};
+use persist_model::{ErrorCode, ListEntry, PersistError, Result, SnapshotMetadata};
+use persist_paths::StorageLocation;
 
 use crate::filter::Filter;
 use crate::host::Host;
-use crate::many::Task;
 use crate::search::{Depth, SPECIAL, find, is_pattern};
+
+/// What a command does with each of several snapshots.
+pub(crate) struct Task {
+    /// The verb for the progress display: `copying`.
+    pub doing: &'static str,
+    /// The verb for the summary: `copied`.
+    pub done: &'static str,
+    /// How many snapshots to work on at once.
+    pub jobs: usize,
+    /// Whether to print a summary.
+    pub is_many: bool,
+}
 
 /// Which snapshots a command works on.
 #[derive(Args)]
-pub struct Sources {
-    /// The snapshots: locations, patterns, or - for a list of locations on stdin, one
-    /// a line.
+pub(crate) struct Sources {
+    /// The snapshots: locations, patterns, or - to read locations from stdin, one per
+    /// line.
     #[arg(required = true, value_name = "SRC")]
     pub(crate) src: Vec<String>,
     #[command(flatten)]
     pub(crate) how: How,
 }
 
-/// How sources are found, and worked on.
+/// How the snapshots are found and processed.
 #[derive(Args)]
-pub struct How {
-    /// Take the snapshots in folders, and all below them.
+pub(crate) struct How {
+    /// Take all snapshots in folders and their subfolders.
     #[arg(short, long)]
     pub(crate) recursive: bool,
-    /// The list on stdin has a NUL behind each location, as 'persist list -0' prints it.
+    /// Each location on stdin ends with a NUL, as printed by 'persist list -0'.
     #[arg(short = '0', long)]
     pub(crate) null: bool,
-    /// How many at once [default: what suits the place].
+    /// How many snapshots to work on at once, from 1 to 64 [default: depends on the
+    /// storage].
     #[arg(short, long, value_name = "N", value_parser = parse_jobs)]
     pub(crate) jobs: Option<usize>,
     #[command(flatten)]
@@ -39,35 +52,36 @@ pub struct How {
 }
 
 fn parse_jobs(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|jobs| (1..=64).contains(jobs)).ok_or_else(|| "from 1 to 64 can be worked on at once".to_owned())
+    text.parse().ok().filter(|jobs| (1..=64).contains(jobs)).ok_or_else(|| "expected a number from 1 to 64".to_owned())
 }
 
-/// One of them.
-pub struct Source {
-    /// As the user names it, or would.
+/// A snapshot to work on.
+pub(crate) struct Source {
+    /// Its location as the user wrote it, or would write it.
     pub text: String,
-    /// Where it was found; none if it was named.
+    /// Where it was found, or `None` if it was named.
     pub found: Option<FoundIn>,
 }
 
-/// A snapshot that was found.
-pub struct FoundIn {
-    /// Where it is.
+/// A snapshot found by a search.
+pub(crate) struct FoundIn {
+    /// Its location.
     pub location: StorageLocation,
-    /// Its name below the folder that it was found in.
+    /// Its name relative to the folder that was searched.
     pub name: String,
     /// Its size in bytes.
+    #[cfg_attr(not(feature = "native"), allow(dead_code, reason = "only a copy needs it"))]
     pub stored_size: u64,
-    /// Whether a pattern led to it, and not the folder that it is in.
+    /// Whether it was found by a pattern, and not by the name of its folder.
     pub is_of_pattern: bool,
 }
 
 impl Source {
-    /// Where it is, for who reads it.
+    /// Returns the location to read it from.
     ///
     /// # Errors
-    /// As [`Host::locate_followed`].
-    pub fn location(&self, host: &impl Host) -> Result<StorageLocation> {
+    /// Those of [`Host::locate_followed`].
+    pub(crate) fn location(&self, host: &impl Host) -> Result<StorageLocation> {
         match &self.found {
             Some(found) => Ok(found.location.clone()),
             None => host.locate_followed(&self.text),
@@ -75,24 +89,24 @@ impl Source {
     }
 }
 
-/// The sources one after the other; an error is one of them.
+/// The sources, or the errors of finding them.
 pub(crate) type Expanded<'a> = Box<dyn Iterator<Item = Result<Source>> + Send + 'a>;
 
 impl Sources {
-    /// What is to be done with them; see [`Task`].
+    /// Returns the task for these sources.
     pub(crate) fn task(&self, host: &impl Host, doing: &'static str, done: &'static str) -> Task {
         self.how.task(host, &self.src, doing, done)
     }
 
-    /// As [`How::check`].
+    /// Checks a snapshot like [`How::check`].
     pub(crate) fn check(&self, source: &Source, metadata: &SnapshotMetadata) -> Result<()> {
         self.how.check(source, metadata)
     }
 }
 
 impl How {
-    /// What is to be done with sources: `doing` and `done` are one word each.
-    pub fn task(&self, host: &impl Host, src: &[String], doing: &'static str, done: &'static str) -> Task {
+    /// Returns the task for these sources; see [`Task`] for `doing` and `done`.
+    pub(crate) fn task(&self, host: &impl Host, src: &[String], doing: &'static str, done: &'static str) -> Task {
         let suits = || {
             let first = src.first().filter(|text| *text != "-");
             first.and_then(|text| host.locate_folder(text, false).ok()).map_or(1, |location| host.parallelism(&location))
@@ -101,26 +115,27 @@ impl How {
         Task { doing, done, jobs: if is_many { self.jobs.unwrap_or_else(suits) } else { 1 }, is_many }
     }
 
-    /// Fails if a snapshot that was named is another than the one that is wanted.
+    /// Checks that a snapshot that was named matches the filter.
     ///
     /// # Errors
-    /// `Integrity`.
-    pub fn check(&self, source: &Source, metadata: &SnapshotMetadata) -> Result<()> {
+    /// `Integrity` if it does not.
+    pub(crate) fn check(&self, source: &Source, metadata: &SnapshotMetadata) -> Result<()> {
         if source.found.is_some() { Ok(()) } else { self.filter.check(metadata, &source.text) }
     }
 
-    /// Whether it matters which snapshot it is.
-    pub fn has_filter(&self) -> bool {
+    /// Returns whether a filter was given.
+    #[cfg_attr(not(feature = "native"), allow(dead_code, reason = "only a copy asks"))]
+    pub(crate) fn has_filter(&self) -> bool {
         !self.filter.is_empty()
     }
 
-    /// Whether there may be more than one source.
-    pub fn is_many(&self, host: &impl Host, src: &[String]) -> bool {
+    /// Returns whether there may be more than one source.
+    pub(crate) fn is_many(&self, host: &impl Host, src: &[String]) -> bool {
         self.recursive || src.len() != 1 || src.iter().any(|text| text == "-" || is_pattern(host, text))
     }
 
-    /// All that the sources come to. What is found and is no snapshot is counted in
-    /// `others`.
+    /// Returns all snapshots that the sources stand for. Files that were found and are
+    /// not snapshots are counted in `others`.
     pub(crate) fn expand<'a>(&'a self, host: &'a impl Host, src: &'a [String], others: &'a AtomicU64) -> Expanded<'a> {
         Box::new(src.iter().flat_map(move |text| match text.as_str() {
             "-" => self.listed(host, others),
@@ -140,7 +155,7 @@ impl How {
         }
         let may_be_object = !is_pattern && !text.ends_with('/');
         let found = match find(host, &text, &self.filter, true, depth) {
-            // A file, or nothing; which, is said where it is used.
+            // A file, or nothing: the command finds out when it uses the location.
             Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::InvalidArgument) && may_be_object => {
                 return only(named(host, text));
             }
@@ -148,7 +163,7 @@ impl How {
             Ok(mut found) => {
                 let is_local = matches!(found.place, StorageLocation::Local { .. });
                 if found.is_empty() && !is_local && may_be_object {
-                    // In a bucket, what has nothing below it may be an object.
+                    // In a bucket, a name with nothing below it may be an object.
                     let is_object = || host.locate(&text).and_then(|location| host.exists(&location)).unwrap_or(false);
                     if self.filter.is_empty() || is_object() {
                         return only(named(host, text));
@@ -156,7 +171,7 @@ impl How {
                 }
                 if found.is_empty() && self.filter.is_empty() && (is_pattern || !is_local) {
                     let error = PersistError::new(ErrorCode::NotFound, "there is no such snapshot").at(text.escape_debug());
-                    return only(Err(error.hint("check the location; 'persist list' takes it too")));
+                    return only(Err(error.hint("check the location, for example with 'persist list'")));
                 }
                 found
             }
@@ -181,7 +196,8 @@ impl How {
         }))
     }
 
-    /// What a list on stdin names: each as it stands there, and no pattern.
+    /// Returns the snapshots that stdin lists. Each line is taken literally, never as a
+    /// pattern.
     fn listed<'a>(&'a self, host: &'a impl Host, others: &'a AtomicU64) -> Expanded<'a> {
         Box::new(self.lines().flat_map(move |line| -> Expanded<'a> {
             match line {
@@ -192,7 +208,7 @@ impl How {
         }))
     }
 
-    /// The lines of a list on stdin that are not empty; it ends after an error.
+    /// Returns the non-empty lines of stdin, up to the first error.
     pub(crate) fn lines(&self) -> impl Iterator<Item = Result<String>> + Send + use<> {
         let end = if self.null { b'\0' } else { b'\n' };
         let (mut stdin, mut has_ended) = (BufReader::new(io::stdin()), false);
@@ -210,17 +226,16 @@ impl How {
     }
 }
 
-/// The longest line of a list, in bytes: a path, or a location with a key.
+/// The maximum length of a line on stdin in bytes, enough for any path or key.
 const MAX_LINE: u64 = 16 << 10;
 
 fn next_line(list: &mut impl BufRead, end: u8) -> Result<Option<String>> {
     let failed = |message: String| PersistError::new(ErrorCode::InvalidArgument, message).at("stdin");
     let mut line = Vec::new();
-    let read =
-        list.take(MAX_LINE + 1).read_until(end, &mut line).map_err(|error| failed(format!("the list could not be read: {error}")))?;
+    let read = list.take(MAX_LINE + 1).read_until(end, &mut line).map_err(|error| failed(format!("could not read the list: {error}")))?;
     if read as u64 > MAX_LINE {
         return Err(
-            failed("the list has a line of over 16,384 bytes".to_owned()).hint("give a location a line, or with -0 a NUL behind each")
+            failed("the list has a line over 16,384 bytes".to_owned()).hint("write one location per line, or with -0 end each with NUL")
         );
     }
     if read == 0 {
@@ -235,29 +250,29 @@ fn next_line(list: &mut impl BufRead, end: u8) -> Result<Option<String>> {
     String::from_utf8(line).map(Some).map_err(|_| failed("the list has a line that is not UTF-8".to_owned()))
 }
 
-/// Refuses a text that would mean all of a storage by accident, as that of a variable
-/// that is not set.
+/// Refuses a location that would select a whole storage by accident, such as an unset
+/// shell variable.
 pub(crate) fn check_means_something(text: &str) -> Result<()> {
     if !text.trim_matches('/').is_empty() {
         return Ok(());
     }
-    let problem = if text.is_empty() { "the location is not valid: it is empty" } else { "this would be all of the storage" };
+    let problem = if text.is_empty() { "the location is not valid: it is empty" } else { "this location means the whole storage" };
     Err(PersistError::new(ErrorCode::InvalidArgument, problem)
         .at(text.escape_debug())
-        .hint("check the variable that it comes from; all is written ."))
+        .hint("check the variable that it comes from; to select everything, write ."))
 }
 
-/// A source as it was named, if that is no folder.
+/// Returns a source that was named, unless it is a folder.
 fn named(host: &impl Host, text: String) -> Result<Source> {
     if is_folder(host, &text) {
         return Err(PersistError::new(ErrorCode::InvalidArgument, "this is a folder, not a snapshot")
             .at(text.escape_debug())
-            .hint("give --recursive for all snapshots in it"));
+            .hint("add --recursive to take all snapshots in it"));
     }
     Ok(Source { text, found: None })
 }
 
-/// Whether a text names a folder: one that is there, or by its ending.
+/// Returns whether an argument names a folder: one that exists, or by a trailing slash.
 pub(crate) fn is_folder(host: &impl Host, text: &str) -> bool {
     let is_there = || matches!(host.locate_folder(text, true), Ok(StorageLocation::Local { .. }));
     text.ends_with('/') || matches!(text, "." | "..") || is_there()

@@ -1,4 +1,4 @@
-//! Rows in columns, printed as they are found.
+//! A table that is printed while its rows are found.
 
 use std::time::{Duration, Instant};
 
@@ -6,20 +6,20 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::output::{Failure, Output, printable};
 
-/// A column: its heading, and whether it holds numbers, which are aligned at their end.
+/// A column: its heading, and whether it is numeric and therefore right-aligned.
 pub(crate) struct Column(pub(crate) &'static str, pub(crate) bool);
 
-/// The most columns of the terminal that a cell takes: one long text does not make
-/// all rows as wide. JSON has all of it.
+/// The maximum width of a cell in terminal columns, so that one long text does not widen
+/// all rows. JSON output is not cut.
 const MAX_CELL: usize = 60;
 
-/// Rows that are printed together, as wide as the widest of them.
+/// How many rows are printed together, in columns as wide as their widest cell.
 const BATCH: usize = 500;
 
-/// How long a row waits for others.
+/// How long a row waits to be printed with others.
 const PATIENCE: Duration = Duration::from_millis(300);
 
-/// A text from a snapshot, in a cell.
+/// Formats text from a snapshot as a cell.
 pub(crate) fn cell(text: &str) -> String {
     let text = printable(text);
     if text.width() <= MAX_CELL {
@@ -33,13 +33,13 @@ pub(crate) fn cell(text: &str) -> String {
     text.chars().take_while(fits).chain(['…']).collect()
 }
 
-/// A stored time, without fractions of a second.
+/// Formats a stored time without fractions of a second.
 pub(crate) fn time_cell(timestamp: &str) -> String {
     let time = timestamp.split_once('.').map_or(timestamp, |(seconds, _)| seconds);
     format!("{}Z", printable(time).trim_end_matches('Z'))
 }
 
-/// Rows under headings. A column gets no narrower from one batch to the next.
+/// Rows under headings. A column never gets narrower from one batch to the next.
 pub(crate) struct Table<'a, const N: usize> {
     output: &'a Output,
     columns: [Column; N],
@@ -55,7 +55,7 @@ impl<'a, const N: usize> Table<'a, N> {
         Self { output, columns, widths, rows: Vec::new(), since: Instant::now(), has_headings: false }
     }
 
-    /// Adds a row; prints it with those before it, once they are many or old.
+    /// Adds a row, and prints the waiting rows once there are many or they are old.
     pub(crate) fn add(&mut self, row: [String; N]) -> Result<(), Failure> {
         if self.rows.is_empty() {
             self.since = Instant::now();
@@ -64,7 +64,7 @@ impl<'a, const N: usize> Table<'a, N> {
         if self.rows.len() >= BATCH || self.since.elapsed() > PATIENCE { self.print() } else { Ok(()) }
     }
 
-    /// Prints the rows that are still waiting.
+    /// Prints the waiting rows.
     pub(crate) fn print(&mut self) -> Result<(), Failure> {
         if self.rows.is_empty() {
             return Ok(());
@@ -85,10 +85,10 @@ impl<'a, const N: usize> Table<'a, N> {
     fn line(&self, row: &[String; N]) -> String {
         let mut text = String::new();
         for ((cell, width), Column(_, is_numeric)) in row.iter().zip(self.widths).zip(&self.columns) {
-            // Counted in columns of the terminal, which `{cell:<width$}` does not.
+            // In terminal columns, while `{cell:<width$}` counts characters.
             let space = " ".repeat(width - cell.width());
-            let (before, behind) = if *is_numeric { (space.as_str(), "") } else { ("", space.as_str()) };
-            text.extend([before, cell, behind, "  "]);
+            let (before, after) = if *is_numeric { (space.as_str(), "") } else { ("", space.as_str()) };
+            text.extend([before, cell, after, "  "]);
         }
         text.trim_end().to_owned()
     }

@@ -1,22 +1,23 @@
-//! Where `restore` and `salvage` put a state.
+//! Where `restore` and `salvage` write a state to.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
-use persist_model::location::MAX_LINKS;
-use persist_model::{ErrorCode, PersistError, Result, StorageLocation};
+use persist_model::{ErrorCode, PersistError, Result};
+use persist_paths::MAX_LINKS;
+use persist_paths::StorageLocation;
 
-use crate::IfExists;
+use crate::choices::IfExists;
 use crate::host::{FileWriter, Host};
 use crate::output::Failure;
 
-/// Refuses to put a state where the snapshot is that it comes out of, which may be
-/// the only copy.
+/// Refuses to overwrite the snapshot that the state is read from, which may be the only
+/// copy.
 ///
 /// # Errors
-/// `InvalidArgument`.
-pub fn check_output(host: &impl Host, output: &Path, source: &StorageLocation) -> Result<()> {
+/// `InvalidArgument` if the output is the snapshot.
+pub(crate) fn check_output(host: &impl Host, output: &Path, source: &StorageLocation) -> Result<()> {
     let file = if output == Path::new("-") { Path::new("/dev/stdout") } else { output };
     if !host.is_same_file(file, source) {
         return Ok(());
@@ -25,15 +26,15 @@ pub fn check_output(host: &impl Host, output: &Path, source: &StorageLocation) -
     Err(error.at(output.display()).hint("give another file"))
 }
 
-/// Whether an `--output` is a stream, of which nothing can be taken back: stdout, what
-/// is open already, as /dev/fd/3, or a device or pipe that is there.
-pub fn is_stream(path: &Path) -> bool {
+/// Returns whether an `--output` is a stream, which cannot be rolled back: stdout, an
+/// open descriptor such as /dev/fd/3, or an existing device or pipe.
+pub(crate) fn is_stream(path: &Path) -> bool {
     let is_open = path == Path::new("-") || is_descriptor(path);
     is_open || path.metadata().is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
 }
 
-/// Whether a path leads to what is open already, as /dev/stdin, /dev/fd/3 and links to
-/// them do.
+/// Returns whether a path leads to an open descriptor, such as /dev/stdin, /dev/fd/3 or a
+/// link to one of them.
 pub(crate) fn is_descriptor(path: &Path) -> bool {
     let mut path = path.to_owned();
     for _ in 0..MAX_LINKS {
@@ -51,10 +52,10 @@ pub(crate) fn is_descriptor(path: &Path) -> bool {
     false
 }
 
-/// The names of what every program has open.
+/// The names of the standard streams.
 const STANDARD: [&str; 3] = ["/dev/stdin", "/dev/stdout", "/dev/stderr"];
 
-/// Whether a file is what stdout goes to.
+/// Returns whether a file is the one that stdout is redirected to.
 #[cfg(unix)]
 fn is_stdout(file: &File) -> bool {
     use std::os::fd::AsFd;
@@ -64,35 +65,34 @@ fn is_stdout(file: &File) -> bool {
     stdout.is_some_and(|stdout| identity(&stdout).is_some_and(|stdout| identity(file) == Some(stdout)))
 }
 
-/// Whether a file is what stdout goes to: elsewhere this is not known.
+/// Returns false: without Unix this cannot be determined.
 #[cfg(not(unix))]
 fn is_stdout(_: &File) -> bool {
     false
 }
 
 /// Where a state goes.
-pub enum Target {
+pub(crate) enum Target {
     /// Standard output.
     Stdout,
-    /// A file, by the protocol that snapshots are written by.
+    /// A file, written atomically like a snapshot.
     File(Box<dyn FileWriter>),
-    /// A device or pipe that is there: nothing can be replaced.
+    /// An existing device or pipe, which is written to but never replaced.
     Stream(File),
 }
 
 impl Target {
-    /// Opens the target of `--output`: `-` is stdout. `size` is a hint, and
-    /// `source` the snapshot whose permissions a file gets.
+    /// Opens the target of `--output`, where `-` is stdout. `size` is a hint; a file gets
+    /// the permissions of the snapshot at `source`.
     ///
     /// # Errors
-    /// As [`Host::create_file`].
-    pub fn open(host: &impl Host, path: &Path, size: Option<u64>, if_exists: IfExists, source: &StorageLocation) -> Result<Self> {
+    /// Those of [`Host::create_file`].
+    pub(crate) fn open(host: &impl Host, path: &Path, size: Option<u64>, if_exists: IfExists, source: &StorageLocation) -> Result<Self> {
         if path == Path::new("-") || path == Path::new("/dev/stdout") {
             return Ok(Self::Stdout);
         }
-        // It is written to and never replaced.
         if is_stream(path) {
-            // Nor does a state go where another user's link leads.
+            // Another user's symlink is not followed.
             if let Err(error) = StorageLocation::from_path_to_write(path)
                 && error.code() == ErrorCode::AccessDenied
             {
@@ -102,11 +102,11 @@ impl Target {
             if is_stdout(&file) {
                 return Ok(Self::Stdout);
             }
-            // Opened anew, it has a place of its own in the file: what others write
-            // to what they have open would come over the state.
+            // Opening it again gives it a separate position: what others write through
+            // their descriptor would overwrite the state.
             if file.metadata().is_ok_and(|metadata| metadata.is_file()) {
-                let error = PersistError::new(ErrorCode::InvalidArgument, "this is a file that is open for somebody else");
-                return Err(error.at(path.display()).hint("give the file's own path; or - for stdout"));
+                let error = PersistError::new(ErrorCode::InvalidArgument, "this descriptor is a regular file that is already open");
+                return Err(error.at(path.display()).hint("give the path of the file, or - for stdout"));
             }
             return Ok(Self::Stream(file));
         }
@@ -116,8 +116,8 @@ impl Target {
     /// Appends to the state.
     ///
     /// # Errors
-    /// If the target takes no more.
-    pub fn write(&mut self, path: &Path, chunk: &[u8]) -> Result<(), Failure> {
+    /// If the target cannot be written to.
+    pub(crate) fn write(&mut self, path: &Path, chunk: &[u8]) -> Result<(), Failure> {
         match self {
             Self::Stdout => io::stdout().lock().write_all(chunk).map_err(|error| Failure::stdout(&error)),
             Self::File(writer) => Ok(writer.write(chunk)?),
@@ -125,11 +125,11 @@ impl Target {
         }
     }
 
-    /// Makes the file visible.
+    /// Finishes the output and makes a file visible.
     ///
     /// # Errors
-    /// What the disk says.
-    pub fn finish(self) -> Result<(), Failure> {
+    /// I/O errors.
+    pub(crate) fn finish(self) -> Result<(), Failure> {
         match self {
             Self::Stdout => io::stdout().lock().flush().map_err(|error| Failure::stdout(&error)),
             Self::File(writer) => Ok(writer.commit()?),

@@ -1,4 +1,4 @@
-//! What the commands run on: the component that this one is composed with.
+//! Runs the commands on the component that this one is composed with.
 
 use std::env;
 use std::ffi::OsString;
@@ -7,37 +7,37 @@ use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use persist_cli::output::{Failure, Output, OutputOptions};
-use persist_cli::{Command, Durability, Entries, FileWriter, Host, IfExists, Keys, Progress, Reader, Search, TotalProgress, Writer};
-use persist_model::key::{check_file_key, folder_above, folders_within, natural_order};
-use persist_model::location::{file_uri_path, is_scheme};
-use persist_model::{
-    ErrorCode, ListEntry, ListFilter, LocalPaths, Permissions, PersistError, Precondition, Result, SnapshotMetadata, SnapshotOptions,
-    StorageLocation,
+use persist_cli::{
+    Command, Durability, Entries, Failure, FileWriter, Host, IfExists, Keys, Output, OutputOptions, Progress, Reader, Search,
+    TotalProgress, Writer,
 };
+use persist_model::{ErrorCode, ListEntry, ListFilter, Permissions, PersistError, Precondition, Result, SnapshotMetadata, SnapshotOptions};
+use persist_paths::key::{check_file_key, folder_above, folders_within, natural_order};
+use persist_paths::{LocalPaths, StorageLocation};
+use persist_paths::{file_uri_path, is_scheme};
 
 use crate::bindings::wit;
 use crate::convert;
 use crate::file::{StateFile, file_of};
 use crate::folder::{self, Folder, Use};
 
-/// Which component this one is composed with, as who composes them says.
+/// The hash of the component that this one is composed with. Whoever composes them sets it.
 const COMPONENT_HASH: &str = match option_env!("PERSIST_COMPONENT_HASH") {
     Some(hash) => hash,
     None => "that it is composed with",
 };
 
-/// State that is read and given out at a time.
+/// How many bytes of state are read at a time.
 const CHUNK: u32 = 2 << 20;
 
-/// Snapshots that are listed at a time.
+/// How many objects one page of a listing looks at.
 const PAGE: u32 = 200;
 
 /// Saves the state of an agent and brings it back, byte for byte.
 ///
 /// A location is a path, or file:///path, in the first folder that the host gives
-/// (as with 'wasmtime run --dir FOLDER'), or below PERSIST_LOCAL_PATH if that is
-/// set.
+/// (for example with 'wasmtime run --dir FOLDER'), or below PERSIST_LOCAL_PATH if that
+/// is set.
 #[derive(Parser)]
 #[command(
     name = "persist",
@@ -60,14 +60,14 @@ fn out_of_reach(location: &StorageLocation) -> PersistError {
         .hint("use the persist command that is built for this machine")
 }
 
-/// An error with other advice than it has.
+/// Replaces the advice of an error.
 fn advised(mut error: PersistError, advice: &str) -> PersistError {
     error.detail_mut().hint = Some(advice.to_owned());
     error
 }
 
 struct Composed {
-    /// What `PERSIST_LOCAL_PATH` says.
+    /// The value of `PERSIST_LOCAL_PATH`.
     base: Option<PathBuf>,
     folder: Folder,
 }
@@ -89,7 +89,7 @@ impl Composed {
         LocalPaths::below(self.base.as_deref())
     }
 
-    /// The key that the storage has for a location.
+    /// Returns the key of a location.
     fn key(&self, location: &StorageLocation, usage: Use) -> Result<String> {
         match location {
             StorageLocation::Local { root, key } => {
@@ -100,7 +100,7 @@ impl Composed {
         }
     }
 
-    /// The folder that a text means.
+    /// Returns the location of a folder.
     fn folder(&self, text: &str, has_to_exist: bool) -> Result<StorageLocation> {
         let found = |path: &Path, found: Result<StorageLocation>| {
             found.map_err(|error| match error.code() {
@@ -118,7 +118,7 @@ impl Composed {
         }
     }
 
-    /// What is in a place, in the order of the keys' bytes.
+    /// Lists a location, in the byte order of the keys.
     fn listing(&self, place: &StorageLocation, filter: &ListFilter) -> Result<Listing> {
         let StorageLocation::Local { root, key } = place else { return Err(out_of_reach(place)) };
         let hidden = self.folder.prefix(root)?;
@@ -126,12 +126,12 @@ impl Composed {
         Ok(Listing { prefix, hidden, root: root.clone(), filter, page: Vec::new().into_iter(), next: None, ended: false })
     }
 
-    /// What a call into the component said, about a location.
+    /// Adds a location to the error of a call into the component.
     fn at<T>(&self, location: &StorageLocation, done: Result<T, wit::Error>) -> Result<T> {
         done.map_err(|error| convert::error(error).at(location))
     }
 
-    /// Metadata whose key is the location's, as everywhere else.
+    /// Returns metadata with the key of the location, as the native command does.
     fn described(&self, location: &StorageLocation, done: Result<wit::Metadata, wit::Error>) -> Result<SnapshotMetadata> {
         let metadata = self.at(location, done)?;
         Ok(SnapshotMetadata { key: location.key().to_owned(), ..metadata.into() })
@@ -171,11 +171,11 @@ impl Reader for Restorer {
     }
 }
 
-/// A listing, page by page.
+/// A listing that fetches page after page.
 struct Listing {
-    /// What the folder's keys begin with in the storage, and what of it is not
-    /// in the keys as they are shown.
+    /// The prefix of the listed keys in the storage.
     prefix: String,
+    /// The part of the prefix that is not shown.
     hidden: String,
     root: PathBuf,
     filter: wit::ListFilter,
@@ -271,8 +271,8 @@ impl Host for Composed {
         })
     }
 
-    /// Always waits until the file survives a power cut, as far as the host can:
-    /// there is no way to tell the storage otherwise. WASI has no permissions.
+    /// Ignores durability: the storage always syncs, as far as the host can, and has no
+    /// option against it. Ignores permissions: WASI has none.
     fn writer(
         &self,
         location: &StorageLocation,
@@ -285,7 +285,7 @@ impl Host for Composed {
     }
 
     fn reader(&self, location: &StorageLocation, _: &Path) -> Result<Box<dyn Reader>> {
-        // The end of the state is reached only if all of it is what was saved.
+        // Reading reaches the end only if the whole state is the one that was saved.
         let options = wit::RestoreOptions { check_content_hash: true };
         let restorer = self.at(location, wit::open_restorer(&self.key(location, Use::Read)?, options))?;
         let metadata = self.described(location, Ok(restorer.metadata()))?;
@@ -328,11 +328,11 @@ impl Host for Composed {
     fn remove_empty_folders(&self, place: &StorageLocation, keys: &[String], and_itself: bool) {
         let StorageLocation::Local { root, key: folder } = place else { return };
         let within = if and_itself { folder_above(folder) } else { folder };
-        // What is not empty stays.
+        // A folder that is not empty stays.
         for path in folders_within(within, keys) {
             let _ = fs::remove_dir(root.join(path));
         }
-        // The folder that the host gives, where a path may lead to, can't be removed.
+        // This fails if it is the folder that the host gives, which can't be removed.
         if and_itself && folder.is_empty() && self.base.is_none() {
             let _ = fs::remove_dir(root);
         }
@@ -340,7 +340,7 @@ impl Host for Composed {
 
     fn list(&self, place: &StorageLocation, search: &Search) -> Result<Entries<'static>> {
         let listing = self.listing(place, &search.filter)?;
-        // The component lists in the order of the keys' bytes.
+        // The component lists keys in byte order.
         let mut entries: Vec<Result<ListEntry>> = listing.collect();
         entries.sort_by(|a, b| match (a, b) {
             (Ok(a), Ok(b)) => natural_order(a.key(), b.key()),
@@ -353,7 +353,7 @@ impl Host for Composed {
         Ok(Box::new(StateFile::create(path, if_exists)?))
     }
 
-    /// Nobody can be told while a component works.
+    /// Shows no progress: a component can't report any while it works.
     fn progress(&self, _: &Output, _: &'static str, _: Option<u64>) -> Progress<'static> {
         Box::new(|_| {})
     }

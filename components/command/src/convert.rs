@@ -1,4 +1,4 @@
-//! What crosses the border to the component, in the terms of the command.
+//! Conversions between the types of the contract and those of the command.
 
 use persist_model::error::{ErrorDetail, HINT};
 use persist_model::{ErrorCode, PersistError};

@@ -1,5 +1,5 @@
-//! Where a restored state goes: a file that appears whole or not at all, as
-//! snapshots do, in any folder that the host gives.
+//! The file that a restored state is written to, in any folder that the host gives. Like a
+//! snapshot, it appears whole or not at all.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use persist_cli::{FileWriter, IfExists};
 use persist_model::error::PATH_ADVICE;
-use persist_model::key::{check_file_key, is_swept, is_unlocked_temporary, unlocked_temporary_name};
-use persist_model::{ErrorCode, PersistError, Result, StorageLocation};
+use persist_model::{ErrorCode, PersistError, Result};
+use persist_paths::StorageLocation;
+use persist_paths::key::{check_file_key, is_swept, is_unlocked_temporary, unlocked_temporary_name};
 
 use crate::folder;
 
@@ -21,11 +22,10 @@ pub(crate) struct StateFile {
     is_there: bool,
 }
 
-/// After this long a temporary file is debris.
+/// The age after which a temporary file is debris.
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What WASI's libc calls a loop of symlinks; the standard library has no stable
-/// name for it.
+/// A loop of symlinks, in WASI's libc. The standard library has no stable name for it.
 const ELOOP: i32 = 32;
 
 fn failed(doing: &str, path: &Path, error: &io::Error) -> PersistError {
@@ -33,7 +33,7 @@ fn failed(doing: &str, path: &Path, error: &io::Error) -> PersistError {
     let failed = format!("could not {doing} the file ({error})");
     let (code, message, advice) = match error.kind() {
         Kind::NotADirectory | Kind::AlreadyExists => {
-            (ErrorCode::InvalidKey, "a file stands where the path needs a folder".to_owned(), None)
+            (ErrorCode::InvalidKey, "a parent of the path is a file, not a folder".to_owned(), None)
         }
         kind if kind == Kind::InvalidFilename || error.raw_os_error() == Some(ELOOP) => {
             (ErrorCode::InvalidKey, format!("the path can't be used: {failed}"), Some(PATH_ADVICE))
@@ -55,9 +55,8 @@ fn failed(doing: &str, path: &Path, error: &io::Error) -> PersistError {
     }
 }
 
-/// Removes what others left unfinished in a folder, as the storage does: now and
-/// then where it is large. Best effort: what can't be removed now is left to a
-/// later write.
+/// Removes unfinished writes from a folder, as the storage does: in a large folder only now
+/// and then. A later write removes what can't be removed now.
 fn sweep(folder: &Path) {
     let size = fs::metadata(folder).map_or(0, |metadata| metadata.len());
     if !is_swept(size, wasip2::random::random::get_random_u64()) {
@@ -76,14 +75,14 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// What WASI's libc calls a descriptor that is not for this.
+/// A descriptor that does not support the operation, in WASI's libc.
 const EBADF: i32 = 8;
 
-/// Makes durable what was named in a folder, where the host can.
+/// Makes the last changes of names in the folder of a file durable, if the host can.
 fn sync_folder(path: &Path) -> io::Result<()> {
     use io::ErrorKind as Kind;
     match File::open(folder_of(path)).and_then(|folder| folder.sync_all()) {
-        // No such thing here, or not for folders.
+        // The host can't sync, or can't sync folders.
         Err(error)
             if error.raw_os_error() == Some(EBADF)
                 || matches!(error.kind(), Kind::Unsupported | Kind::InvalidInput | Kind::IsADirectory | Kind::PermissionDenied) =>
@@ -100,8 +99,8 @@ fn not_durable(path: &Path, error: &io::Error) -> PersistError {
     PersistError::new(code, message).at(path.display()).hint(code.advice().unwrap_or_default())
 }
 
-/// The location of a file that a state goes to: a path or a URL; `follow` says
-/// what a link leads to.
+/// Returns the location of a file that a state is written to: a path or a URL. `follow`
+/// resolves a symlink.
 pub(crate) fn file_of(path: &Path, follow: fn(&Path) -> Result<StorageLocation>) -> Result<StorageLocation> {
     match path.to_str() {
         Some(text) if text.contains("://") => StorageLocation::parse(text),
@@ -111,14 +110,14 @@ pub(crate) fn file_of(path: &Path, follow: fn(&Path) -> Result<StorageLocation>)
 
 fn already_exists(path: &Path) -> PersistError {
     let code = ErrorCode::AlreadyExists;
-    PersistError::new(code, "there is such a file already").at(path.display()).hint(code.file_advice().unwrap_or_default())
+    PersistError::new(code, "the file already exists").at(path.display()).hint(code.file_advice().unwrap_or_default())
 }
 
 impl StateFile {
     pub(crate) fn create(path: &Path, if_exists: IfExists) -> Result<Self> {
         let location = file_of(path, StorageLocation::from_path_to_write)?;
         let StorageLocation::Local { root, key } = &location else {
-            let error = PersistError::new(ErrorCode::InvalidArgument, "the state can only go to a local file").at(location);
+            let error = PersistError::new(ErrorCode::InvalidArgument, "the state can only be written to a local file").at(location);
             return Err(error.hint("give a path, or - for stdout"));
         };
         check_file_key(key)?;
@@ -129,7 +128,7 @@ impl StateFile {
         if !root.as_os_str().is_empty() {
             fs::create_dir_all(root).map_err(|error| failed("create", &path, &error))?;
         }
-        // A name that can't be used is found out before all of the state is written.
+        // Find out now that a name can't be used, not after all of the state is written.
         match fs::symlink_metadata(&path) {
             Ok(_) if matches!(if_exists, IfExists::Fail) => return Err(already_exists(&path)),
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("create", &path, &error)),
@@ -149,7 +148,7 @@ impl StateFile {
             IfExists::Fail => {
                 // A link fails if the name is taken; a rename does not.
                 fs::hard_link(&self.temporary, &self.path)?;
-                // The file is there; a name that is left over is swept as debris.
+                // The file is there. If the temporary name stays, it is swept as debris later.
                 let _ = fs::remove_file(&self.temporary);
                 Ok(())
             }

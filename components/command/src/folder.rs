@@ -1,19 +1,19 @@
-//! Which key of the storage a path is.
+//! Maps paths to keys of the storage.
 
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use persist_model::error::PATH_ADVICE;
-use persist_model::location::folder_prefix;
 use persist_model::{ErrorCode, PersistError, Result};
+use persist_paths::folder_prefix;
 use wasip2::filesystem::preopens::get_directories;
 use wasip2::filesystem::types::PathFlags;
 
-/// The folder that the storage's keys are in, as paths name it.
+/// The folder that the storage's keys are in, as it appears in paths.
 pub(crate) struct Folder(PathBuf);
 
-/// A path without `.` and `..`, as far as its text says.
+/// Removes `.` and `..` from a path, by its text alone.
 fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {
@@ -28,7 +28,7 @@ fn plain(path: &Path) -> PathBuf {
     plain
 }
 
-/// How many links a path may lead over, as on Linux.
+/// How many symlinks a path may contain, as on Linux.
 const MAX_LINKS: u32 = 40;
 
 /// What is done with the file at a path.
@@ -40,8 +40,8 @@ pub(crate) enum Use {
     Write,
 }
 
-/// The same as the system sees it: `..` after a symlink leads to the folder above
-/// its target, and after what is no folder nowhere.
+/// Removes `.` and `..` from a path as the system does: `..` after a symlink leads to the
+/// folder above its target, and `..` after anything but a folder is an error.
 fn resolved(path: &Path, usage: Use) -> Result<PathBuf> {
     let parts = |path: &Path| path.components().rev().map(|part| part.as_os_str().to_owned()).collect::<Vec<OsString>>();
     let failed = |code, message: &str| PersistError::new(code, message).at(path.display());
@@ -62,7 +62,7 @@ fn resolved(path: &Path, usage: Use) -> Result<PathBuf> {
                 continue;
             }
             Some(Ok(before)) if !before.is_dir() && usage == Use::Write => {
-                return Err(failed(ErrorCode::InvalidKey, "a file stands where the path needs a folder"));
+                return Err(failed(ErrorCode::InvalidKey, "a parent of the path is a file, not a folder"));
             }
             Some(Ok(before)) if before.is_dir() => {}
             Some(_) if usage == Use::Read && is_given(&resolved) => {
@@ -82,12 +82,12 @@ pub(crate) fn is_given(path: &Path) -> bool {
     get_directories().iter().any(|(_, name)| Folder(plain(Path::new(name))).below(&path).is_some())
 }
 
-/// What to do where it is not.
+/// What to do about a path that is not in such a folder.
 pub(crate) const GIVE: &str = "give its folder, as with 'wasmtime run --dir FOLDER'";
 
 impl Folder {
-    /// The folder that the storage takes: `PERSIST_LOCAL_PATH`, else the first that
-    /// the host gives.
+    /// Returns the folder of the storage: `base`, which is `PERSIST_LOCAL_PATH`, or else the
+    /// first folder that the host gives.
     pub(crate) fn new(base: Option<&Path>) -> Self {
         if let Some(base) = base {
             return Self(resolved(base, Use::Write).unwrap_or_else(|_| plain(base)));
@@ -96,16 +96,16 @@ impl Folder {
         Self(plain(&first.unwrap_or_default()))
     }
 
-    /// The rest of a path that is resolved, if it is in the folder.
+    /// Returns the rest of a resolved path after this folder, if it is in it.
     fn below(&self, path: &Path) -> Option<String> {
-        // To a host that gives everything, the current folder is that.
+        // If the host gives everything, relative paths begin there.
         let is_all = self.0 == Path::new("/");
         let below = path.strip_prefix(&self.0).ok().or((is_all && path.is_relative()).then_some(path))?;
         let is_below = below.is_relative() && !below.starts_with("..");
         below.to_str().filter(|_| is_below).map(str::to_owned)
     }
 
-    /// The key of a file.
+    /// Returns the key of a file.
     pub(crate) fn key(&self, path: &Path, usage: Use) -> Result<String> {
         self.below(&resolved(path, usage)?).ok_or_else(|| {
             PersistError::new(ErrorCode::InvalidKey, "the path is not in the folder that the host gives first")
@@ -114,9 +114,9 @@ impl Folder {
         })
     }
 
-    /// What tells a file from every other, whatever it is called.
+    /// Returns what identifies a file, whatever its names are.
     pub(crate) fn identity(path: &Path) -> Option<(u64, u64)> {
-        // The standard library opens /x below the folder that is called '.', too.
+        // The standard library also opens /x in the folder named '.'.
         let below_root = |path: &Path| path.strip_prefix("/").unwrap_or(path).to_owned();
         let path = below_root(path);
         get_directories().into_iter().find_map(|(folder, name)| {
@@ -126,7 +126,7 @@ impl Folder {
         })
     }
 
-    /// What the keys of the files in a folder begin with.
+    /// Returns the prefix of the keys in a folder.
     pub(crate) fn prefix(&self, path: &Path) -> Result<String> {
         self.key(path, Use::Read).map(|key| folder_prefix(&key))
     }

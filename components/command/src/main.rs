@@ -1,6 +1,5 @@
-//! The `persist` command as a component: its files are in the folder that a WASI
-//! host gives, and `persist:snapshot/snapshots` comes from what it is composed
-//! with.
+//! The `persist` command as a component. It works on files in the folders that a WASI host
+//! gives, and is composed with a component that exports `persist:snapshot/snapshots`.
 
 #[cfg(target_family = "wasm")]
 mod bindings;

@@ -6,9 +6,11 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use persist_model::naming::{file_name, next_index, session_folder};
-use persist_model::{Codec, ErrorCode, Permissions, PersistError, Precondition, Result, SnapshotOptions, StorageLocation};
+use persist_model::{Codec, ErrorCode, Permissions, PersistError, Precondition, Result, SnapshotOptions};
+use persist_paths::StorageLocation;
 
+use crate::choices::{Durability, IfExists};
+use crate::commands::snapshot_name::Naming;
 use crate::filter::parse_label;
 use crate::host::{Host, Progress, Writer};
 use crate::output::{Failure, Output, exact_bytes, printable, ratio};
@@ -17,29 +19,30 @@ use crate::target::is_descriptor;
 
 /// Save a state as a snapshot.
 ///
-/// The ending of DEST decides the codec: .gz is gzip, .zst and .zstd are zstd, in
-/// any case; any other is gzip. The snapshot appears whole or not at all.
+/// The extension of DEST selects the codec: gzip for .gz, zstd for .zst and .zstd (in
+/// upper or lower case), and gzip for any other. The snapshot appears whole or not at
+/// all.
 ///
-/// In a folder, it gets a name: AGENT/SESSION/INDEX.json.zst, with the index behind
-/// the last of its session. Nothing is ever replaced there.
+/// If DEST is a folder, the snapshot is named AGENT/SESSION/INDEX.json.zst, with the next
+/// free index of its session. In that case, nothing is ever replaced.
 #[derive(Args)]
 #[command(
     visible_alias = "save",
     after_help = "Examples:\n  persist snapshot state.json agents/0001.json.gz --agent support --session case-4711\n  persist snapshot state.json agents/ --agent support --session case-4711"
 )]
 pub struct Arguments {
-    /// The file that holds the state, or - for stdin.
+    /// The file that contains the state, or - for stdin.
     state: PathBuf,
-    /// Where to save it: a file, or a folder.
+    /// Where to save it: a file or a folder.
     dest: String,
-    /// Whose state it is.
+    /// The agent whose state it is.
     #[arg(long, visible_alias = "agent", default_value = "default_agent", value_name = "ID")]
     agent_id: String,
-    /// Which conversation, run or thread of that agent.
+    /// The conversation, run or thread of that agent.
     #[arg(long, visible_alias = "session", default_value = "default_session", value_name = "ID")]
     session_id: String,
-    /// The place of this snapshot in its session, from 0 [default: 0; in a folder, the
-    /// next one].
+    /// The index of the snapshot in its session, from 0 [default: 0; in a folder, the
+    /// next free index].
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = parse_index)]
     index: Option<u64>,
     /// A note for people.
@@ -51,27 +54,28 @@ pub struct Arguments {
     /// The state's media type [default: application/json].
     #[arg(long, value_name = "TYPE")]
     content_type: Option<String>,
-    /// How to compress; auto goes by the ending of DEST.
+    /// The codec.
     #[arg(long, value_enum, default_value = "auto")]
     codec: CodecChoice,
-    /// How hard to compress: gzip 1 to 9 (6 by default), zstd -7 to 4 without 0 (4).
+    /// The compression level: gzip 1 to 9 (default 6), zstd -7 to 4 without 0 (default
+    /// 4).
     #[arg(long, allow_negative_numbers = true, value_name = "N")]
     level: Option<i32>,
-    /// What to do if there is something at DEST.
+    /// What to do if DEST already exists.
     #[arg(long, value_enum, default_value = "replace")]
     if_exists: IfExists,
-    /// Replace only the snapshot that has this etag ('persist show --json'
-    /// gives it), where the storage can.
+    /// Replace DEST only if it has this etag, which 'persist show --json' prints. Not
+    /// supported by every storage.
     #[arg(long, value_name = "ETAG", conflicts_with = "if_exists")]
     if_match: Option<String>,
-    /// Whether to wait until a local snapshot survives a power cut.
+    /// Whether to wait until a local snapshot would survive a power cut.
     #[arg(long, value_enum, default_value = "fsync")]
     durability: Durability,
-    /// Save a state of no bytes, also if it comes from stdin, a pipe or an open file:
-    /// else that is taken for a program that failed.
+    /// Save an empty state from stdin, a pipe or an open file. Without this option it is
+    /// refused, since the program that writes it may have failed.
     #[arg(long)]
     allow_empty: bool,
-    /// The snapshot's id, a UUID [default: a new one].
+    /// The snapshot's ID, a UUID [default: a new one].
     #[arg(long, value_name = "UUID")]
     snapshot_id: Option<String>,
     /// When it was taken, RFC 3339 [default: now].
@@ -81,50 +85,22 @@ pub struct Arguments {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum CodecChoice {
-    /// By the ending of DEST.
+    /// Selected by the extension of DEST.
     Auto,
-    /// Readable by everything.
+    /// Readable everywhere.
     Gzip,
-    /// Smaller, and several times as fast.
+    /// Smaller and several times faster.
     Zstd,
 }
 
-/// What to do if there is something already.
-#[derive(Clone, Copy, ValueEnum)]
-pub enum IfExists {
-    /// It is replaced.
-    Replace,
-    /// Nothing is written.
-    Fail,
-}
-
-/// When a local write is done.
-#[derive(Clone, Copy, ValueEnum)]
-pub enum Durability {
-    /// Once it survives a power cut.
-    Fsync,
-    /// Once the system has it.
-    None,
-}
-
-impl IfExists {
-    /// The condition to write on.
-    pub fn precondition(self) -> Precondition {
-        match self {
-            Self::Replace => Precondition::None,
-            Self::Fail => Precondition::IfAbsent,
-        }
-    }
-}
-
 fn parse_index(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| "an index is a whole number, 0 or more".to_owned())
+    text.parse().map_err(|_| "expected a whole number, 0 or more".to_owned())
 }
 
-/// A state that is open.
+/// An open state.
 struct State {
     bytes: Box<dyn Read + Send>,
-    /// Its size and its permissions, if they are known.
+    /// The size and permissions, if it is a file.
     size: Option<u64>,
     permissions: Option<Permissions>,
 }
@@ -160,7 +136,7 @@ fn state_failed(path: &Path, error: &io::Error) -> PersistError {
     PersistError::new(code, message).at(path.display())
 }
 
-/// The parts of a state, the last of them empty. An error names the state.
+/// The parts of a state, the last of which is empty. Errors name the state.
 struct Parts<'a> {
     next: Box<dyn FnMut() -> Result<io::Result<Vec<u8>>>>,
     path: &'a Path,
@@ -172,13 +148,13 @@ impl Parts<'_> {
     }
 }
 
-/// What is wrong where a state that comes from elsewhere than a file has no bytes.
+/// Returns the error for an empty state that does not come from a named file.
 fn nothing_came(host: &impl Host, path: &Path) -> PersistError {
     let is_stdin = [Path::new("-"), Path::new("/dev/stdin")].contains(&path);
     let (message, hint) = if is_stdin && host.is_stdin_closed() {
-        ("no state came: stdin is closed, or /dev/null", "pipe the state in, or give its file; --allow-empty saves an empty state")
+        ("the state is empty: stdin is closed or /dev/null", "pipe the state in, or give its file; --allow-empty saves an empty state")
     } else {
-        ("no state came: the program that was to write it may have failed", "give --allow-empty to save an empty state")
+        ("the state is empty: the program that writes it may have failed", "give --allow-empty to save an empty state")
     };
     PersistError::new(ErrorCode::InvalidArgument, message).at(if is_stdin { "stdin".into() } else { path.to_string_lossy() }).hint(hint)
 }
@@ -221,16 +197,17 @@ impl Arguments {
     }
 }
 
-/// Where a state goes, and what it is called.
+/// Where a state goes.
 struct Dest {
     text: String,
     index: u64,
     precondition: Precondition,
-    /// Whether the index was counted, and another will do.
+    /// Whether the index was chosen here, so that another one would do.
     is_counted: bool,
 }
 
-/// How often the next index is counted anew where others save in the same session.
+/// How many times the next index is determined if other processes save in the same
+/// session.
 const ATTEMPTS: u32 = 20;
 
 impl Arguments {
@@ -242,7 +219,7 @@ impl Arguments {
         }
     }
 
-    /// DEST, or a name in it if it is a folder.
+    /// Returns DEST, or a name in it if it is a folder.
     fn dest(&self, host: &impl Host) -> Result<Dest> {
         if !is_folder(host, &self.dest) {
             let precondition = match &self.if_match {
@@ -252,45 +229,26 @@ impl Arguments {
             return Ok(Dest { text: self.dest.clone(), index: self.index.unwrap_or(0), precondition, is_counted: false });
         }
         if self.if_match.is_some() {
-            let error = PersistError::new(ErrorCode::InvalidArgument, "DEST is a folder, and --if-match is about one snapshot");
+            let error = PersistError::new(ErrorCode::InvalidArgument, "DEST is a folder, but --if-match needs a snapshot");
             return Err(error.at(&self.dest).hint("give the snapshot to replace"));
         }
-        let session = session_folder(&self.agent_id, &self.session_id);
-        let folder = if self.dest == "." { session } else { format!("{}{session}", with_slash(&self.dest)) };
-        // Says what is wrong where it is no place at all.
-        host.locate_folder(&self.dest, false)?;
-        let index = match self.index {
-            Some(index) => index,
-            None => {
-                let place = host.locate_folder(&folder, false)?;
-                let is_other = |key: &Result<String>| matches!(key, Err(error) if error.code() == ErrorCode::InvalidKey);
-                let keys = host.keys(&place).and_then(|keys| keys.filter(|key| !is_other(key)).collect::<Result<Vec<String>>>());
-                let keys = match keys {
-                    Err(error) if error.code() == ErrorCode::NotFound => Vec::new(),
-                    keys => keys?,
-                };
-                next_index(keys.iter().filter_map(|key| key.strip_prefix(place.key())))
-            }
+        let naming = Naming {
+            folder: &self.dest,
+            agent_id: &self.agent_id,
+            session_id: &self.session_id,
+            index: self.index,
+            codec: self.codec(),
+            content_type: self.content_type.as_deref(),
         };
-        let name = file_name(index, self.codec(), self.content_type.as_deref());
-        Ok(Dest { text: format!("{folder}{name}"), index, precondition: Precondition::IfAbsent, is_counted: self.index.is_none() })
-    }
-}
-
-/// A folder with one slash at its end, besides those of a scheme.
-fn with_slash(folder: &str) -> String {
-    let start = folder.find("://").map_or(0, |at| at + "://".len());
-    let (scheme, rest) = folder.split_at(start);
-    match rest.trim_end_matches('/') {
-        "" if rest.is_empty() => scheme.to_owned(),
-        rest => format!("{scheme}{rest}/"),
+        let (text, index) = naming.choose(host)?;
+        Ok(Dest { text, index, precondition: Precondition::IfAbsent, is_counted: self.index.is_none() })
     }
 }
 
 pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Failure> {
     for _ in 1..ATTEMPTS {
         match save(arguments, host, output) {
-            // Others were faster.
+            // Another process was faster.
             Err(Attempt::Taken) => {}
             Err(Attempt::Failed(failure)) => return Err(failure),
             Ok(()) => return Ok(()),
@@ -300,7 +258,7 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
         Ok(()) => Ok(()),
         Err(Attempt::Failed(failure)) => Err(failure),
         Err(Attempt::Taken) => {
-            let error = PersistError::new(ErrorCode::AlreadyExists, "others keep saving in this session, and took every index");
+            let error = PersistError::new(ErrorCode::AlreadyExists, "other processes keep saving in this session and took every index");
             Err(error.at(&arguments.dest).hint("try again, or give --index").into())
         }
     }
@@ -308,7 +266,7 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
 
 /// Why an attempt to save ended.
 enum Attempt {
-    /// The counted index was taken meanwhile, and the state can be read again.
+    /// The chosen index was taken in the meantime, and the state can be read again.
     Taken,
     Failed(Failure),
 }
@@ -328,15 +286,16 @@ fn save(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), 
     })?;
     let state = if arguments.state == Path::new("-") { Path::new("/dev/stdin") } else { &arguments.state };
     if host.is_same_file(state, &location) {
-        let error = PersistError::new(ErrorCode::InvalidArgument, "the state itself is at DEST, and would be replaced").at(&location);
+        let error = PersistError::new(ErrorCode::InvalidArgument, "DEST is the state itself, which would be replaced").at(&location);
         return Err(Attempt::from(error.hint("save it under another name")));
     }
     if matches!(location, StorageLocation::Memory { .. }) {
-        output.note("the memory of this command ends with it: nothing is kept");
+        output.note("memory storage ends with this command: nothing is kept");
     }
     let options = arguments.options(dest.index, dest.precondition.clone(), size)?;
     let mut parts = Parts { next: host.parts(bytes), path: &arguments.state };
-    // Before anything is made. What is open already was given by whoever opened it.
+    // Read the first part before creating anything. The contents of a descriptor depend
+    // on the process that opened it, so an empty one is refused like an empty pipe.
     let is_named = size.is_some() && !is_descriptor(&arguments.state);
     let first = if !is_named && !arguments.allow_empty { Some(parts.next()?) } else { None };
     if first.as_ref().is_some_and(Vec::is_empty) {

@@ -5,49 +5,50 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use clap::Args;
-use persist_model::key::check_key;
-use persist_model::{ErrorCode, ListEntry, PersistError, Result, SnapshotMetadata, StorageLocation};
+use persist_model::{ErrorCode, ListEntry, PersistError, Result, SnapshotMetadata};
+use persist_paths::StorageLocation;
+use persist_paths::key::check_key;
 use serde_json::json;
 
+use crate::choices::IfExists;
 use crate::host::{Host, Progress, Reader};
 use crate::many::{Report, run as run_many};
 use crate::order::by_age;
 use crate::output::{Failure, Output, exact_bytes, printable, seal_note, worse};
 use crate::search::{Depth, find};
-use crate::snapshot::IfExists;
 use crate::sources::{Source, Sources, is_folder};
 use crate::target::{Target, check_output};
 
-/// Restore the states of snapshots.
+/// Restore states from snapshots.
 ///
-/// Every byte is checked before it is given out, and the state as a whole at its
-/// end. A file appears whole and right or not at all. To stdout the state goes as
-/// it is checked, so that a damaged snapshot may give its beginning before the
-/// error and exit code 5.
+/// Every byte is checked before it is written, and the state as a whole at the end. A
+/// file appears complete and correct or not at all. On stdout, the state is written while
+/// it is checked, so a damaged snapshot may output its beginning before it fails with
+/// exit code 5.
 ///
-/// Of a folder, the latest snapshot is restored: that with the highest index. Where
-/// there are several sessions, --session says of which.
+/// If SRC is a folder, its latest snapshot is restored: the one with the highest index.
+/// If the folder has several sessions, choose one with --session.
 #[derive(Args)]
 #[command(
     visible_alias = "cat",
     after_help = "Examples:\n  persist restore agents/0001.json.gz -o state.json\n  persist restore agents/ --session case-4711\n  persist restore agents --recursive -o states"
 )]
 pub struct Arguments {
-    /// Where to put the state: a file, or - for stdout. Of several, the folder; their
-    /// names there are those of the snapshots, without .gz or .zst.
+    /// Where to write the state: a file, or - for stdout. For several states, a folder;
+    /// they get the names of their snapshots without .gz or .zst.
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     output: PathBuf,
-    /// What to do if there is a file already.
+    /// What to do if the file already exists.
     #[arg(long, value_enum, default_value = "replace")]
     if_exists: IfExists,
-    /// Say what would be restored, and write nothing.
+    /// Print what would be restored, and write nothing.
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
     sources: Sources,
 }
 
-/// Copies the state, and says whether it went to stdout.
+/// Copies the state, and returns whether it went to stdout.
 fn copy(
     host: &impl Host,
     source: &StorageLocation,
@@ -56,7 +57,7 @@ fn copy(
     mut progress: impl FnMut(u64),
 ) -> Result<bool, Failure> {
     let size = reader.metadata().uncompressed_size;
-    // Before anything is made: the first block is where most damage shows.
+    // Read the first block before creating the file: most damage shows there.
     let mut next = reader.next_chunk()?;
     let mut target = Target::open(host, path, Some(size), if_exists, source)?;
     let is_stdout = matches!(target, Target::Stdout);
@@ -71,8 +72,8 @@ fn copy(
     Ok(is_stdout)
 }
 
-/// The latest snapshot in a folder that is wanted. What can't be read there is reported,
-/// since it may be a later one; the second value is the exit code for it.
+/// Finds the latest matching snapshot in a folder. Unreadable snapshots are reported,
+/// since one of them may be the latest; the second value is their exit code.
 fn latest(host: &impl Host, sources: &Sources, text: &str, output: &Output) -> Result<(StorageLocation, u8), Failure> {
     let found = find(host, text, &sources.how.filter, false, Depth::Below)?;
     let (mut best, mut exit_code) = (None::<Box<SnapshotMetadata>>, 0);
@@ -96,8 +97,8 @@ fn latest(host: &impl Host, sources: &Sources, text: &str, output: &Output) -> R
             } else {
                 ("--session", [&before.session_id, &metadata.session_id])
             };
-            let message = format!("there are several sessions here: '{}', '{}'", one.escape_debug(), other.escape_debug());
-            let hint = format!("say which with {option}, or give --recursive for all; 'persist sessions' lists them");
+            let message = format!("this folder has several sessions: '{}', '{}'", one.escape_debug(), other.escape_debug());
+            let hint = format!("choose one with {option}, or restore all with --recursive; 'persist sessions' lists them");
             return Err(PersistError::new(ErrorCode::InvalidArgument, message).at(text.escape_debug()).hint(hint).into());
         }
         if by_age(before, &metadata).is_lt() {
@@ -109,26 +110,25 @@ fn latest(host: &impl Host, sources: &Sources, text: &str, output: &Output) -> R
         None if exit_code != 0 => Err(Failure::Reported(exit_code)),
         None => {
             let error = PersistError::new(ErrorCode::NotFound, "there is no such snapshot in this folder").at(text.escape_debug());
-            Err(error.hint("'persist list' shows what there is").into())
+            Err(error.hint("'persist list' shows what is there").into())
         }
     }
 }
 
-/// The file in the output folder that a snapshot's state goes to.
+/// Returns the file in the output folder for the state of a snapshot.
 fn file_in(folder: &Path, source: &Source, location: &StorageLocation) -> Result<PathBuf> {
     let name = match &source.found {
         Some(found) => &found.name,
         None => location.key().rsplit('/').next().unwrap_or_default(),
     };
-    // A name that leads out of the folder is no key.
+    // Refuses names that lead out of the folder.
     check_key(name).map_err(|error| error.at(location))?;
     let endings = [".gz", ".zst", ".zstd"];
     let plain = endings.iter().find_map(|ending| name.strip_suffix(ending)).filter(|plain| !plain.is_empty() && !plain.ends_with('/'));
     Ok(folder.join(plain.unwrap_or(name)))
 }
 
-/// Refuses to put a state where a snapshot is, which may be one of those that are being
-/// restored.
+/// Refuses to overwrite a snapshot, which may be one of those being restored.
 fn check_no_snapshot(host: &impl Host, path: &Path) -> Result<()> {
     if !path.is_file() {
         return Ok(());
@@ -137,7 +137,7 @@ fn check_no_snapshot(host: &impl Host, path: &Path) -> Result<()> {
     match host.metadata(&location) {
         Err(error) if matches!(error.code(), ErrorCode::NotASnapshot | ErrorCode::NotFound) => Ok(()),
         _ => {
-            let error = PersistError::new(ErrorCode::AlreadyExists, "there is a snapshot where the state would go").at(path.display());
+            let error = PersistError::new(ErrorCode::AlreadyExists, "a snapshot already exists at this path").at(path.display());
             Err(error.hint("give another folder with --output"))
         }
     }
@@ -156,7 +156,7 @@ fn restore_one(
         let metadata = host.metadata(location)?;
         arguments.sources.check(source, &metadata)?;
         if matches!(arguments.if_exists, IfExists::Fail) && path.exists() {
-            let error = PersistError::new(ErrorCode::AlreadyExists, "there is a file already").at(path.display());
+            let error = PersistError::new(ErrorCode::AlreadyExists, "the file already exists").at(path.display());
             return Err(error.hint("give another file, or --if-exists replace").into());
         }
         let (written, target) = (host.written(location)?, path.to_string_lossy());
@@ -171,7 +171,7 @@ fn restore_one(
     let bytes = metadata.uncompressed_size;
     let progress = progress.unwrap_or_else(|| host.progress(output, "restoring", Some(bytes)));
     if copy(host, location, reader, (path, arguments.if_exists), progress)? {
-        // Stdout has the state, and nothing else.
+        // Stdout carries only the state.
         return Ok(Report::new(None, bytes));
     }
     let target = path.to_string_lossy();
@@ -195,8 +195,8 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
         return if exit_code == 0 { Ok(()) } else { Err(Failure::Reported(exit_code)) };
     }
     if arguments.output == Path::new("-") || arguments.output.is_file() {
-        let error = PersistError::new(ErrorCode::InvalidArgument, "several states need a folder to go to");
-        return Err(error.hint("give it with --output FOLDER").into());
+        let error = PersistError::new(ErrorCode::InvalidArgument, "several states can only be restored into a folder");
+        return Err(error.hint("give the folder with --output FOLDER").into());
     }
     let taken = Mutex::new(HashSet::new());
     run_many(&task, host, output, sources, |source, progress| {
@@ -204,8 +204,8 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
         let path = file_in(&arguments.output, source, &location)?;
         check_no_snapshot(host, &path)?;
         if !taken.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone()) {
-            let error = PersistError::new(ErrorCode::AlreadyExists, "the state of another snapshot went to this name").at(path.display());
-            return Err(error.hint("restore it by itself, to another file").into());
+            let error = PersistError::new(ErrorCode::AlreadyExists, "another state was restored to this name").at(path.display());
+            return Err(error.hint("restore it separately, to another file").into());
         }
         restore_one(arguments, host, output, (source, &location), &path, Some(progress))
     })

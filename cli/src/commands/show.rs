@@ -10,10 +10,10 @@ use crate::many::{Report, run as run_many};
 use crate::output::{Failure, Output, exact_bytes, printable, ratio};
 use crate::sources::Sources;
 
-/// Show what snapshots say of themselves.
+/// Show the metadata of snapshots.
 ///
-/// The state is not read. Metadata is checked against the snapshot's digest;
-/// 'persist verify' checks the state too.
+/// The metadata is checked against the snapshot's digest. The state is not read; 'persist
+/// verify' checks it too.
 #[derive(Args)]
 #[command(after_help = "Example: persist show agents/0001.json.gz --json")]
 pub struct Arguments {
@@ -21,7 +21,7 @@ pub struct Arguments {
     sources: Sources,
 }
 
-/// Metadata for people.
+/// Metadata as text.
 struct Sheet<'a>(&'a SnapshotMetadata);
 
 impl fmt::Display for Sheet<'_> {
@@ -47,7 +47,7 @@ impl fmt::Display for Sheet<'_> {
             SealState::None => {}
             SealState::Checked => line("seal", "checked")?,
             SealState::NotChecked => line("seal", "sealed, not checked")?,
-            SealState::Wrong => line("seal", "WRONG")?,
+            SealState::Wrong => line("seal", "INVALID")?,
         }
         if metadata.encryption != Encryption::None {
             line("encrypted", metadata.encryption.name())?;

@@ -1,4 +1,4 @@
-//! Deleting what is found below folders and by patterns, many at a time.
+//! Bulk deletion of what is found below folders and by patterns.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{self, IsTerminal, Write};
@@ -6,39 +6,39 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::Args;
 use persist_model::error::may_be_another_kind;
-use persist_model::{ErrorCode, PersistError, Result, StorageLocation};
+use persist_model::{ErrorCode, PersistError, Result};
+use persist_paths::StorageLocation;
 use serde_json::json;
 
-use crate::Durability;
+use crate::choices::Durability;
 use crate::host::{Done, Host, Keys};
 use crate::output::{Failure, Output, printable, worse};
 use crate::search::{Depth, SPECIAL, find_keys, is_pattern, is_there};
 use crate::sources::{Source, Sources, check_means_something, is_folder};
 
-/// What is to be deleted, and how.
+/// What to delete, and how.
 #[derive(Args)]
 pub(crate) struct Deleting {
     /// Delete without asking.
     #[arg(short, long)]
     pub(crate) yes: bool,
-    /// Delete whatever is there, also what is no snapshot, without looking at it
-    /// first.
+    /// Delete whatever is there without reading it first, even if it is not a snapshot.
     #[arg(short, long)]
     pub(crate) force: bool,
-    /// Say what would be deleted, and delete nothing.
+    /// Print what would be deleted, and delete nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Whether to wait until the deletion of local files survives a power cut.
+    /// Whether to wait until the deletion of local files would survive a power cut.
     #[arg(long, value_enum, default_value = "fsync")]
     pub(crate) durability: Durability,
     #[command(flatten)]
     pub(crate) sources: Sources,
 }
 
-/// Whether whoever sits at the terminal says yes.
+/// Asks on the terminal, and returns whether the answer is yes.
 pub(crate) fn confirmed(what: &str) -> Result<bool> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Err(PersistError::new(ErrorCode::InvalidArgument, "nothing was deleted: there is nobody to ask")
+        return Err(PersistError::new(ErrorCode::InvalidArgument, "nothing was deleted: there is no terminal to ask on")
             .hint("give --yes to delete without asking, or --dry-run to see what would be deleted"));
     }
     eprint!("Delete {what}? [y/N] ");
@@ -46,12 +46,12 @@ pub(crate) fn confirmed(what: &str) -> Result<bool> {
     io::stderr()
         .flush()
         .and_then(|()| io::stdin().read_line(&mut answer))
-        .map_err(|error| PersistError::new(ErrorCode::Io, format!("could not read an answer: {error}")))?;
+        .map_err(|error| PersistError::new(ErrorCode::Io, format!("could not read the answer: {error}")))?;
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
-/// Fails unless a snapshot is there, whole or damaged, or nothing. For a link that is
-/// to be deleted, this is the location that it leads to.
+/// Checks that a location has a snapshot, whole or damaged, or nothing. For a symlink,
+/// this is the location that it leads to.
 pub(crate) fn check_is_snapshot(host: &impl Host, location: &StorageLocation, sources: &Sources, source: &Source) -> Result<()> {
     let mut error = match host.metadata(location) {
         Ok(metadata) => return sources.check(source, &metadata),
@@ -62,7 +62,7 @@ pub(crate) fn check_is_snapshot(host: &impl Host, location: &StorageLocation, so
             error.detail_mut().hint = Some("it was not deleted: check what it is, or give --force to delete it".to_owned());
             Err(error)
         }
-        // Which one it was, nobody can tell.
+        // Damaged, so it cannot be told whether a filter would match.
         ErrorCode::Integrity
         | ErrorCode::InvalidFormat
         | ErrorCode::UnsupportedFormat
@@ -73,14 +73,14 @@ pub(crate) fn check_is_snapshot(host: &impl Host, location: &StorageLocation, so
         {
             Ok(())
         }
-        // A link that leads nowhere can be deleted; for nothing, deleting has the error.
+        // A dangling link can be deleted; if nothing is there, deleting reports it.
         ErrorCode::NotFound => Ok(()),
         ErrorCode::NotASnapshot | ErrorCode::WrongKind => {
             error.detail_mut().hint = Some("it was not deleted: check the path, or give --force to delete it".to_owned());
             Err(error)
         }
         ErrorCode::AccessDenied => {
-            error.detail_mut().hint = Some("check the permissions, or give --force to delete it without looking at it".to_owned());
+            error.detail_mut().hint = Some("check the permissions, or give --force to delete it without reading it".to_owned());
             Err(error)
         }
         _ => Err(error),
@@ -91,23 +91,23 @@ pub(crate) fn nothing_there(text: &str) -> PersistError {
     PersistError::new(ErrorCode::NotFound, "there is nothing to delete").at(text.escape_debug()).hint("check the path")
 }
 
-/// What there is to delete below one folder, which is the key of its place.
+/// The keys to delete below one folder, whose location is `place`.
 struct Batch {
     place: StorageLocation,
     keys: BTreeSet<String>,
-    /// Whether the folder itself was named, and may go too.
+    /// Whether the folder itself was named, and may be removed too.
     is_named: bool,
 }
 
-/// Objects that are deleted at a time: as many as S3 takes in one request.
+/// How many objects are deleted at a time: the maximum of one S3 request.
 const BATCH: usize = 1000;
 
-/// What is found in folders and by patterns.
+/// What was found in folders and by patterns.
 #[derive(Default)]
 struct Finding {
-    /// By the location of the folder.
+    /// The batches by the location of their folder.
     batches: BTreeMap<String, Batch>,
-    /// The locations of all of them.
+    /// The locations of all objects.
     seen: HashSet<String>,
     others: u64,
     exit_code: u8,
@@ -122,7 +122,7 @@ impl Finding {
         batch.keys.insert(key);
     }
 
-    /// Takes note of an error; the others are deleted all the same.
+    /// Reports an error; the other objects are still deleted.
     fn failed(&mut self, error: PersistError, output: &Output) -> Result<(), Failure> {
         if error.code() == ErrorCode::Cancelled {
             return Err(error.into());
@@ -136,7 +136,7 @@ impl Finding {
         self.batches.values().map(|batch| batch.keys.len()).sum()
     }
 
-    /// Leaves out what is not there, or not a snapshot, any more.
+    /// Drops objects that are gone or are no longer snapshots.
     fn keep_only(&mut self, now: &Self) {
         for batch in self.batches.values_mut() {
             let place = &batch.place;
@@ -145,7 +145,7 @@ impl Finding {
     }
 }
 
-/// Looks for what there is to delete.
+/// Finds the snapshots to delete.
 fn look(deleting: &Deleting, host: &impl Host, output: &Output) -> Result<Finding, Failure> {
     let sources = &deleting.sources;
     let mut found = Finding::default();
@@ -175,7 +175,7 @@ fn look(deleting: &Deleting, host: &impl Host, output: &Output) -> Result<Findin
     Ok(found)
 }
 
-/// The same without looking at what objects hold.
+/// Finds the objects to delete by name alone, whatever they contain.
 fn look_at_names(deleting: &Deleting, host: &impl Host, output: &Output) -> Result<Finding, Failure> {
     let sources = &deleting.sources;
     let mut found = Finding::default();
@@ -197,7 +197,7 @@ fn look_at_names(deleting: &Deleting, host: &impl Host, output: &Output) -> Resu
             let location = host.locate(&text)?;
             let may_be_folder = sources.how.recursive && !(is_listed && text.contains(SPECIAL));
             if may_be_folder && !matches!(location, StorageLocation::Local { .. }) {
-                // In a bucket, a folder is there if something is in it.
+                // In a bucket, a folder exists if something is in it.
                 let (folder, keys) = find_keys(host, &text, depth)?;
                 let mut keys = keys.peekable();
                 if keys.peek().is_some() {
@@ -227,12 +227,13 @@ fn look_at_names(deleting: &Deleting, host: &impl Host, output: &Output) -> Resu
     Ok(found)
 }
 
-/// Deletes all that is found below folders, many at a time.
+/// Deletes everything that is found, in batches.
 pub(crate) fn delete_found(deleting: &Deleting, host: &impl Host, output: &Output) -> Result<(), Failure> {
     let find = || if deleting.force { look_at_names(deleting, host, output) } else { look(deleting, host, output) };
     let mut found = find()?;
     if found.others > 0 {
-        let what = if found.others == 1 { "other file is no snapshot, and stays" } else { "other files are no snapshots, and stay" };
+        let what =
+            if found.others == 1 { "other file is not a snapshot and is kept" } else { "other files are not snapshots and are kept" };
         output.note(format_args!("{} {what}", found.others));
     }
     let location = |batch: &Batch, key: &str| host.written(&batch.place.clone().with_key(key));
@@ -253,7 +254,7 @@ pub(crate) fn delete_found(deleting: &Deleting, host: &impl Host, output: &Outpu
             output.note("nothing was deleted");
             return Err(Failure::Reported(1));
         }
-        // What is there now may be something else than what was looked at.
+        // While the question was open, the objects may have been replaced.
         if !deleting.force && sources_can_be_read_again(deleting) {
             let now = look(deleting, host, &Output { json: output.json, quiet: true })?;
             found.keep_only(&now);
@@ -293,7 +294,7 @@ fn exit(code: u8) -> Result<(), Failure> {
     if code == 0 { Ok(()) } else { Err(Failure::Reported(code)) }
 }
 
-/// Whether nothing comes from stdin, which is read once.
+/// Returns whether no source comes from stdin, which can be read only once.
 fn sources_can_be_read_again(deleting: &Deleting) -> bool {
     deleting.sources.src.iter().all(|text| text != "-")
 }

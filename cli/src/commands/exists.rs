@@ -6,14 +6,14 @@ use serde_json::json;
 use crate::host::Host;
 use crate::output::{Failure, Output, printable};
 
-/// What the command exits with if there is nothing.
+/// The exit code if nothing is there.
 const NOT_FOUND: u8 = 3;
 
-/// Say whether there is a snapshot.
+/// Check whether a snapshot exists.
 ///
-/// The exit code is 0 if so, 3 if not. Any other is an error: a place that can't be
-/// asked is not taken for an empty one. What is there is not looked at; 'persist show'
-/// does.
+/// The exit code is 0 if it exists and 3 if it does not. Any other code is an error: a
+/// storage that cannot be reached does not count as empty. The object is not read; use
+/// 'persist show' to check that it is a snapshot.
 #[derive(Args)]
 #[command(after_help = "Example: persist exists agents/0001.json.gz || echo none")]
 pub struct Arguments {

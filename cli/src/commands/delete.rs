@@ -4,7 +4,7 @@ use clap::Args;
 use persist_model::{ErrorCode, PersistError, Precondition};
 use serde_json::json;
 
-use crate::delete_found::{Deleting, check_is_snapshot, confirmed, delete_found, nothing_there};
+use crate::commands::delete_found::{Deleting, check_is_snapshot, confirmed, delete_found, nothing_there};
 use crate::host::Host;
 use crate::many::{Report, run as run_many};
 use crate::output::{Failure, Output, printable};
@@ -12,18 +12,18 @@ use crate::search::{is_pattern, is_there};
 
 /// Delete snapshots.
 ///
-/// Asks first; without a terminal to ask on, nothing is deleted unless --yes is
-/// given. Looks at each first: what is no snapshot stays unless --force is given, and
-/// so does a gzip file that may be a cut snapshot or another program's. A damaged
-/// snapshot, or one of a newer format, is deleted if it is named; of a symlink, the
-/// link. With --recursive, folders that became empty are removed.
+/// Asks for confirmation; without a terminal, nothing is deleted unless --yes is given.
+/// Reads each file first: one that is not a snapshot is kept unless --force is given, and
+/// so is a gzip file that may be a truncated snapshot or another program's file. Damaged
+/// snapshots and those of a newer format are deleted if they are named. If SRC is a
+/// symlink, the link is deleted. With --recursive, folders that become empty are removed.
 #[derive(Args)]
 #[command(
     visible_alias = "rm",
     after_help = "Examples:\n  persist delete agents/0001.json.gz\n  persist delete agents --recursive --until 30d --dry-run"
 )]
 pub struct Arguments {
-    /// Delete only the snapshot that has this etag, where the storage can.
+    /// Delete the snapshot only if it has this etag. Not supported by every storage.
     #[arg(long, value_name = "ETAG", conflicts_with = "recursive")]
     if_match: Option<String>,
     #[command(flatten)]
@@ -33,13 +33,13 @@ pub struct Arguments {
 pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Failure> {
     let sources = &arguments.what.sources;
     if arguments.what.force && !sources.how.filter.is_empty() {
-        let error = PersistError::new(ErrorCode::InvalidArgument, "with --force nothing is looked at, so that nothing can be selected");
-        return Err(error.hint("leave out --force, or the filters").into());
+        let error = PersistError::new(ErrorCode::InvalidArgument, "--force does not read snapshots, so filters cannot be used with it");
+        return Err(error.hint("leave out --force or the filters").into());
     }
     if sources.how.recursive || sources.src.iter().any(|text| is_pattern(host, text)) {
         if arguments.if_match.is_some() {
-            let error = PersistError::new(ErrorCode::InvalidArgument, "--if-match is about one snapshot, and this may be several");
-            return Err(error.hint("give the snapshot's own location").into());
+            let error = PersistError::new(ErrorCode::InvalidArgument, "--if-match takes one snapshot, and this may select several");
+            return Err(error.hint("give the location of one snapshot").into());
         }
         return delete_found(&arguments.what, host, output);
     }
@@ -47,7 +47,7 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
         let what = match sources.src.as_slice() {
             [one] if one != "-" => printable(one).into_owned(),
             many if many.iter().all(|text| text != "-") => format!("{} snapshots", many.len()),
-            _ => "the snapshots that stdin lists".to_owned(),
+            _ => "the snapshots listed on stdin".to_owned(),
         };
         if !confirmed(&what)? {
             output.note("nothing was deleted");

@@ -9,9 +9,9 @@ use crate::sources::Sources;
 
 /// Check every byte of snapshots.
 ///
-/// Reads each snapshot to its end and checks metadata, block table, every
-/// block and the hash of the whole state; and that it is the one that is meant, where
-/// --session, --digest and the like say which.
+/// Reads each snapshot to its end and checks the metadata, the block table, every block
+/// and the hash of the whole state. With filters such as --session or --digest, also
+/// checks that a named snapshot matches them.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  persist verify agents/0001.json.gz --session case-4711\n  persist verify agents --recursive --since 7d"

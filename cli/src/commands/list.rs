@@ -12,27 +12,27 @@ use crate::output::{Failure, Output, printable, ratio, short_bytes};
 use crate::search::{Depth, find};
 use crate::table::{Column, Table, cell, time_cell};
 
-/// List snapshots in a folder and below it.
+/// List the snapshots in a folder and its subfolders.
 ///
-/// LOCATION is a folder, the beginning of names, or a pattern: * and ? stay within a
-/// folder, ** does not. Files that are no snapshots are counted and left out;
-/// snapshots that are damaged are reported as errors.
+/// LOCATION is a folder, the beginning of names, or a pattern: * and ? match within a
+/// folder, ** matches across folders. Files that are not snapshots are counted but not
+/// listed. Damaged snapshots are reported as errors.
 ///
-/// What is in a bucket is remembered in the user's cache folder, so that the next
-/// listing only asks for what is new.
+/// The contents of a bucket are cached in the user's cache folder, so that the next
+/// listing reads only new objects.
 #[derive(Args)]
 #[command(visible_alias = "ls", after_help = "Example: persist list agents --session case-4711 --since 7d --sort time -n 5")]
 pub struct Arguments {
-    /// The folders, patterns or beginnings of names.
+    /// Folders, patterns or beginnings of names.
     #[arg(default_value = ".")]
     location: Vec<String>,
     #[command(flatten)]
     order: Order,
-    /// Print the locations alone, each with a NUL behind it, as 'persist verify -0'
-    /// reads them.
+    /// Print only the locations, each followed by a NUL, as 'persist verify -0' reads
+    /// them.
     #[arg(short = '0', long, conflicts_with = "json")]
     null: bool,
-    /// Look at every object in a bucket, and remember nothing.
+    /// Read every object in a bucket, without using or updating the cache.
     #[arg(long)]
     no_index: bool,
     #[command(flatten)]
@@ -61,7 +61,7 @@ fn row(metadata: &SnapshotMetadata) -> [String; 7] {
     ]
 }
 
-/// What came of a listing beside the snapshots that are wanted.
+/// What a listing found besides the wanted snapshots.
 #[derive(Default)]
 pub(crate) struct Rest {
     others: u64,
@@ -70,10 +70,10 @@ pub(crate) struct Rest {
 }
 
 impl Rest {
-    /// Takes note of what is no snapshot, or not readable.
+    /// Records an entry that is not a snapshot or cannot be read.
     pub(crate) fn note(&mut self, error: &PersistError, output: &Output) {
         if error.code() == ErrorCode::NotASnapshot {
-            tracing::debug!(location = error.location(), %error, "left out");
+            tracing::debug!(location = error.location(), %error, "not listed");
             self.others += 1;
         } else {
             output.error(error);
@@ -81,20 +81,20 @@ impl Rest {
         }
     }
 
-    /// Takes note of what ended the listing. What was found so far is shown all the same.
+    /// Records the error that ended the listing. What was found so far is still shown.
     pub(crate) fn end(&mut self, error: PersistError) {
         self.failure = Some(error);
     }
 
-    /// Says what was left out, and whether nothing was found in `locations`.
+    /// Reports what was not listed, and whether nothing was found in `locations`.
     pub(crate) fn report(self, is_empty: bool, locations: &[String], output: &Output) -> Result<(), Failure> {
         if is_empty && self.exit_code.is_none() && self.failure.is_none() {
             output.note(format_args!("no snapshots in {}", printable(&locations.join(", "))));
         }
         match self.others {
             0 => {}
-            1 => output.note("1 other file is no snapshot; 'persist show' says why"),
-            others => output.note(format_args!("{others} other files are no snapshots; 'persist show' says why")),
+            1 => output.note("1 other file is not a snapshot; 'persist show' says why"),
+            others => output.note(format_args!("{others} other files are not snapshots; 'persist show' says why")),
         }
         if let Some(error) = self.failure {
             return Err(error.into());
@@ -103,8 +103,8 @@ impl Rest {
     }
 }
 
-/// Hands out the snapshots in places, each with its place, as long as `each` wants more;
-/// and takes note of the rest.
+/// Calls `each` with every snapshot in the locations, until it returns false, and records
+/// the rest.
 pub(crate) fn for_each_found(
     host: &impl Host,
     locations: &[String],
@@ -134,7 +134,7 @@ pub(crate) fn for_each_found(
     Ok(rest)
 }
 
-/// A way to print what was listed.
+/// Prints the listed snapshots.
 struct Printer<'a, H> {
     host: &'a H,
     output: &'a Output,
@@ -157,7 +157,7 @@ impl<H: Host> Printer<'_, H> {
         }
         let mut row = row(&metadata);
         if self.shows_location {
-            // Keys of several places say nothing by themselves.
+            // With several locations, keys alone are ambiguous.
             row[0] = cell(&location()?);
         }
         self.table.add(row)

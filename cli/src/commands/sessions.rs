@@ -4,32 +4,32 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use persist_model::SnapshotMetadata;
-use persist_model::key::natural_order;
+use persist_paths::key::natural_order;
 use serde_json::json;
 
+use crate::commands::list::for_each_found;
 use crate::filter::Filter;
 use crate::host::Host;
-use crate::list::for_each_found;
 use crate::output::{Failure, Output, short_bytes};
 use crate::table::{Column, Table, cell, time_cell};
 
-/// List agents and sessions, and the last snapshot of each.
+/// List agents and sessions with a summary of their snapshots.
 ///
-/// LOCATION is what it is for 'persist list'.
+/// LOCATION is the same as for 'persist list'.
 #[derive(Args)]
 #[command(after_help = "Example: persist sessions agents --agent support-agent")]
 pub struct Arguments {
-    /// The folders, patterns or beginnings of names.
+    /// Folders, patterns or beginnings of names.
     #[arg(default_value = ".")]
     location: Vec<String>,
-    /// Look at every object in a bucket, and remember nothing.
+    /// Read every object in a bucket, without using or updating the cache.
     #[arg(long)]
     no_index: bool,
     #[command(flatten)]
     filter: Filter,
 }
 
-/// What the snapshots of one session come to.
+/// The summary of the snapshots of one session.
 #[derive(Default)]
 struct Session {
     snapshots: u64,

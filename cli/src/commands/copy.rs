@@ -1,0 +1,214 @@
+//! `persist copy`
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, PoisonError};
+
+use clap::Args;
+use persist_host::{Copied, CopyOptions, Engine, StorageConfig};
+use persist_model::error::may_be_another_kind;
+use persist_model::{ErrorCode, PersistError, Result};
+use persist_paths::StorageLocation;
+use persist_paths::key::split;
+use serde_json::json;
+
+use crate::choices::{Durability, IfExists};
+use crate::host::{Host, Progress};
+use crate::many::{Report, run_with};
+use crate::native::host::Native;
+use crate::native::options::StorageArguments;
+use crate::output::{Failure, Output, exact_bytes, printable};
+use crate::sources::{How, Source};
+
+/// Copy snapshots, verifying them on the way.
+///
+/// The bytes are copied unchanged and verified on the way, so a damaged snapshot is never
+/// copied. A snapshot that already exists at DEST with the same digest is verified and
+/// skipped; if it is damaged, it is replaced. Running an interrupted copy again therefore
+/// continues where it stopped. A file at DEST that is not a snapshot, that cannot be told
+/// apart from another program's gzip file, or that cannot be read is replaced only with
+/// --force.
+#[derive(Args)]
+#[command(
+    visible_alias = "cp",
+    after_help = "Examples:\n  persist copy agents/0001.json.gz s3://my-bucket/agents/\n  persist copy agents s3://my-bucket/agents --recursive --since 1d"
+)]
+pub(crate) struct Arguments {
+    /// The snapshots: locations, patterns, - for a list on stdin, or with --recursive
+    /// folders. The last argument is where to copy them. If it is a folder or ends with
+    /// /, the copies keep their names, relative to the folders they were found in.
+    #[arg(required = true, num_args = 2.., value_names = ["SRC", "DEST"])]
+    paths: Vec<String>,
+    /// What to do if DEST has another snapshot or a damaged copy.
+    #[arg(long, value_enum, default_value = "replace")]
+    if_exists: IfExists,
+    /// Replace whatever is at DEST, even if it is not a snapshot.
+    #[arg(short, long, conflicts_with = "if_exists")]
+    force: bool,
+    /// Print what would be copied, and copy nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Whether to wait until a local copy would survive a power cut.
+    #[arg(long, value_enum, default_value = "fsync")]
+    durability: Durability,
+    #[command(flatten)]
+    how: How,
+}
+
+/// Returns DEST, with the snapshot's name appended if DEST is a folder.
+fn target_of(dest: &str, config: &StorageConfig, name: &str) -> String {
+    let has_scheme = dest.contains("://");
+    let folder = match &config.local_base_path {
+        Some(base) => base.join(dest),
+        None => PathBuf::from(dest),
+    };
+    if dest.ends_with('/') || (!has_scheme && folder.is_dir()) {
+        let name = name.rsplit('/').next().unwrap_or(name);
+        return if has_scheme {
+            format!("{}/{name}", dest.trim_end_matches('/'))
+        } else {
+            Path::new(dest).join(name).display().to_string()
+        };
+    }
+    dest.to_owned()
+}
+
+fn line(output: &Output, from: &str, to: &str, copied: &Copied) -> Result<Option<String>> {
+    let action = if copied.is_new { "copied" } else { "skipped" };
+    let object = json!({"action": action, "source": from, "location": to, "metadata": copied.metadata});
+    let size = exact_bytes(copied.metadata.stored_size);
+    let text = if copied.is_new {
+        format!("copied {} to {}: {size}", printable(from), printable(to))
+    } else {
+        format!("skipped {}: {} is the same", printable(from), printable(to))
+    };
+    output.report_line(&object, text)
+}
+
+/// The maximum memory of all copies together, in bytes.
+const MEMORY: u64 = 512 << 20;
+
+/// The memory of one copy in bytes, besides the parts of its objects: an instance of the
+/// component that verifies the bytes.
+const INSTANCE: u64 = 16 << 20;
+
+/// The memory available to all copies.
+struct Memory {
+    free: Mutex<u64>,
+    freed: Condvar,
+}
+
+/// A share of the memory, returned when it is dropped.
+struct Share<'a> {
+    memory: &'a Memory,
+    bytes: u64,
+}
+
+impl Memory {
+    fn new() -> Self {
+        Self { free: Mutex::new(MEMORY), freed: Condvar::new() }
+    }
+
+    /// Waits until this much is free. A request for more than the total gets all of it.
+    fn take(&self, bytes: u64) -> Share<'_> {
+        let bytes = bytes.min(MEMORY);
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = self.freed.wait_while(free, |free| *free < bytes).unwrap_or_else(PoisonError::into_inner);
+        *free -= bytes;
+        Share { memory: self, bytes }
+    }
+}
+
+impl Drop for Share<'_> {
+    fn drop(&mut self) {
+        *self.memory.free.lock().unwrap_or_else(PoisonError::into_inner) += self.bytes;
+        self.memory.freed.notify_all();
+    }
+}
+
+fn copy(
+    (source, key): (&Engine, &str),
+    (target, target_key): (&Engine, &str),
+    arguments: &Arguments,
+    digest: Option<String>,
+    progress: Progress<'_>,
+) -> Result<Copied> {
+    let options = CopyOptions { precondition: arguments.if_exists.precondition(), replaces_anything: arguments.force, digest };
+    source.copy(key, target, target_key, options, progress).map_err(|mut error| {
+        if error.location() != Some(&target.storage().locate(target_key)) {
+            return error;
+        }
+        let hint = match error.code() {
+            ErrorCode::NotASnapshot | ErrorCode::WrongKind => "it was not replaced: check the path, or give --force to replace it",
+            _ if may_be_another_kind(&error) => "it was not replaced: check what it is, or give --force to replace it",
+            _ => return error,
+        };
+        error.detail_mut().hint = Some(hint.to_owned());
+        error
+    })
+}
+
+/// Where the copies go.
+struct Dest<'a> {
+    text: &'a str,
+    config: &'a StorageConfig,
+    /// The folder, if there are several copies.
+    folder: Option<StorageLocation>,
+}
+
+impl Dest<'_> {
+    /// Returns the location of the copy of a snapshot.
+    fn of(&self, source: &Source, from: &StorageLocation) -> Result<StorageLocation> {
+        let Some(folder) = &self.folder else { return self.config.locate_to_write(target_of(self.text, self.config, from.key())) };
+        let name = source.found.as_ref().map_or_else(|| split(from.key()).1, |found| &found.name);
+        Ok(folder.clone().with_key(&format!("{}{name}", folder.key())))
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
+    let host = Native::new(storage)?;
+    let Some((dest, src)) = arguments.paths.split_last() else { return Err(Failure::Reported(2)) };
+    let task = arguments.how.task(&host, src, "copying", if arguments.dry_run { "would be copied" } else { "copied" });
+    let folder = if task.is_many { Some(host.config.locate_folder_to_write(dest)?) } else { None };
+    let dest = Dest { text: dest, config: &host.config, folder };
+    let (memory, taken) = (Memory::new(), Mutex::new(HashSet::new()));
+    run_with(&task, &host, output, (&arguments.how, src), |source, progress| {
+        let from = source.location(&host)?;
+        let to = dest.of(source, &from)?;
+        if !taken.lock().unwrap_or_else(PoisonError::into_inner).insert(to.to_string()) {
+            let error = PersistError::new(ErrorCode::AlreadyExists, "another snapshot was copied to this name").at(&to);
+            return Err(error.hint("copy it separately, to another name").into());
+        }
+        let (source_engine, target) = (host.stoppable(&from)?, host.writing(&to, arguments.durability)?);
+        // A snapshot that was named must match the filter.
+        let digest = if source.found.is_none() && arguments.how.has_filter() {
+            let metadata = source_engine.metadata(from.key())?;
+            arguments.how.check(source, &metadata)?;
+            Some(metadata.digest)
+        } else {
+            None
+        };
+        let (from_text, to_text) = (host.written(&from)?, host.written(&to)?);
+        if arguments.dry_run {
+            let metadata = source_engine.metadata(from.key())?;
+            let is_there = target.metadata(to.key()).is_ok_and(|found| found.digest == metadata.digest);
+            if !is_there && matches!(arguments.if_exists, IfExists::Fail) && target.exists(to.key())? {
+                let error = PersistError::new(ErrorCode::AlreadyExists, "another object already exists").at(&to);
+                return Err(error.hint("give another name").into());
+            }
+            let (size, action) = (metadata.stored_size, if is_there { "skip" } else { "copy" });
+            let text = format!("would {action} {} to {}: {}", printable(&from_text), printable(&to_text), exact_bytes(size));
+            let object = json!({"action": "none", "source": from_text, "location": to_text});
+            return Ok(Report { line: Some(output.line(&object, text)?), bytes: if is_there { 0 } else { size }, is_skipped: is_there });
+        }
+        let size = match &source.found {
+            Some(found) => found.stored_size,
+            None if task.is_many => source_engine.storage().stat(from.key())?.size,
+            None => 0,
+        };
+        let _share = memory.take(INSTANCE + source_engine.buffered_by_copy(&target, size));
+        let copied = copy((&source_engine, from.key()), (&target, to.key()), arguments, digest, progress)?;
+        let bytes = if copied.is_new { copied.metadata.stored_size } else { 0 };
+        Ok(Report { line: line(output, &from_text, &to_text, &copied)?, bytes, is_skipped: !copied.is_new })
+    })
+}

@@ -1,0 +1,10 @@
+//! The command as a native program: files, buckets, signals and logs.
+
+pub(crate) mod host;
+mod interrupt;
+pub(crate) mod options;
+mod program;
+mod progress;
+
+pub(crate) use interrupt::token;
+pub use program::{main, start_logging};
