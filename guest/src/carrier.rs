@@ -1,13 +1,13 @@
-//! Carriers: what takes table, metadata, seal and footer along in a file that every
-//! other tool reads as plain gzip or zstd. They decompress to nothing.
+//! Carriers hold the table, metadata, seal and footer in a file that every other tool
+//! reads as plain gzip or zstd. They decompress to nothing.
 //!
-//! gzip: empty members with one extra field of at most [`GZIP_PAYLOAD`] bytes.
-//! zstd: one skippable frame.
+//! In gzip they are empty members, each with one extra field of at most
+//! [`GZIP_PAYLOAD`] bytes. In zstd each is one skippable frame.
 
-use crate::codec::Codec;
+use crate::codec::{Codec, gzip, zstd};
 use crate::error::{Error, Result};
 
-/// What a carrier carries, in the order they stand in a file.
+/// What a carrier holds, in file order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Section {
     Table,
@@ -16,14 +16,18 @@ pub(crate) enum Section {
     Footer,
 }
 
-/// Payload of every gzip carrier but the last of a run. An extra field may
-/// have 65,535 bytes; BusyBox fails on more than about 16 KiB.
+/// The payload of every gzip carrier of a section except the last. An extra field may
+/// have 65,535 bytes, but BusyBox fails on more than about 16 KiB.
 const GZIP_PAYLOAD: usize = 16_000;
 
-/// Bytes around a payload in a gzip carrier: header and field 16, body 2, CRC and size 8.
-const GZIP_OVERHEAD: usize = 26;
+/// Bytes before the payload in a gzip carrier: header (10), length of the extra
+/// field (2), ID and length of its subfield (4).
+const GZIP_BEFORE: usize = 16;
 
-/// Bytes before a payload in a zstd carrier: magic and length.
+/// Bytes around the payload in a gzip carrier.
+const GZIP_OVERHEAD: usize = GZIP_BEFORE + gzip::TRAILER;
+
+/// Bytes before the payload in a zstd carrier: magic number and length.
 pub(crate) const ZSTD_OVERHEAD: usize = 8;
 
 impl Section {
@@ -36,7 +40,7 @@ impl Section {
         }
     }
 
-    /// The identifier of the gzip extra field.
+    /// The subfield ID in the gzip extra field.
     fn gzip_id(self) -> [u8; 2] {
         match self {
             Self::Table => *b"PT",
@@ -49,15 +53,15 @@ impl Section {
     /// The magic number of the skippable zstd frame.
     fn zstd_magic(self) -> u32 {
         match self {
-            Self::Table => 0x184D_2A51,
-            Self::Metadata => 0x184D_2A52,
-            Self::Footer => 0x184D_2A53,
-            Self::Seal => 0x184D_2A54,
+            Self::Table => zstd::SKIPPABLE + 1,
+            Self::Metadata => zstd::SKIPPABLE + 2,
+            Self::Footer => zstd::SKIPPABLE + 3,
+            Self::Seal => zstd::SKIPPABLE + 4,
         }
     }
 }
 
-/// How long the carriers of a payload of this many bytes are; an empty one has none.
+/// The total length of the carriers of a payload. An empty payload has no carrier.
 pub(crate) fn carried_length(codec: Codec, payload: usize) -> usize {
     payload
         + match codec {
@@ -67,21 +71,22 @@ pub(crate) fn carried_length(codec: Codec, payload: usize) -> usize {
         }
 }
 
-/// Appends the carriers of `payload`; an empty one has none.
-#[allow(clippy::cast_possible_truncation, reason = "a gzip payload is at most 16,000, a zstd one at most a table of MAX_BLOCKS")]
+/// Appends the carriers of `payload`. An empty payload has no carrier.
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "a gzip payload has at most 16,000 bytes, a zstd payload those of a table of MAX_BLOCKS"
+)]
 pub(crate) fn carry(codec: Codec, section: Section, payload: &[u8], out: &mut Vec<u8>) {
     match codec {
         Codec::Gzip => {
             for part in payload.chunks(GZIP_PAYLOAD) {
-                // Deflate, a header with an extra field only, no time, no
-                // extra flags, no operating system; the field; its payload.
-                out.extend_from_slice(&[0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 0xff]);
+                out.extend_from_slice(&gzip::header(gzip::FEXTRA));
                 out.extend_from_slice(&(part.len() as u16 + 4).to_le_bytes());
                 out.extend_from_slice(&section.gzip_id());
                 out.extend_from_slice(&(part.len() as u16).to_le_bytes());
                 out.extend_from_slice(part);
-                // An empty body, and the CRC-32 and size of nothing.
-                out.extend_from_slice(&[0x03, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+                // An empty body, and its CRC-32 and size.
+                out.extend_from_slice(&gzip::trailer(0, 0));
             }
         }
         Codec::Zstd if payload.is_empty() => {}
@@ -93,15 +98,15 @@ pub(crate) fn carry(codec: Codec, section: Section, payload: &[u8], out: &mut Ve
     }
 }
 
-/// The payload of `length` bytes that `carriers` hold. `offset` is where they
-/// begin in the object, for the error: a carrier is right only if it is, byte
-/// for byte, what [`carry`] makes of its payload.
+/// Returns the payload of `length` bytes that `carriers` hold. They are valid only if
+/// [`carry`] makes the same bytes of that payload. `offset` is where they begin in the
+/// object, for the error.
 pub(crate) fn uncarry(codec: Codec, section: Section, carriers: &[u8], length: usize, offset: u64) -> Result<Vec<u8>> {
     let mut payload = Vec::with_capacity(length.min(carriers.len()));
     match codec {
         Codec::Gzip => {
             for carrier in carriers.chunks(GZIP_PAYLOAD + GZIP_OVERHEAD) {
-                payload.extend_from_slice(carrier.get(16..carrier.len().saturating_sub(10)).unwrap_or_default());
+                payload.extend_from_slice(carrier.get(GZIP_BEFORE..carrier.len().saturating_sub(gzip::TRAILER)).unwrap_or_default());
             }
         }
         Codec::Zstd => payload.extend_from_slice(carriers.get(ZSTD_OVERHEAD..).unwrap_or_default()),
@@ -115,8 +120,7 @@ pub(crate) fn uncarry(codec: Codec, section: Section, carriers: &[u8], length: u
     Ok(payload)
 }
 
-/// The length of the payload in a section's zstd carrier that begins with these
-/// bytes.
+/// The payload length of a section's zstd carrier that begins with these bytes.
 pub(crate) fn zstd_length(section: Section, beginning: &[u8]) -> Option<usize> {
     let (magic, rest) = beginning.split_first_chunk::<4>()?;
     let length = rest.first_chunk::<4>()?;

@@ -1,21 +1,21 @@
-//! One error type for everything the library does.
+//! The error type of the library.
 
 use std::fmt;
 
 pub use persist_model::ErrorCode;
 
-/// A failed operation. Nothing that was stored before is lost by one.
+/// A failed operation. Whatever was stored before is still there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     /// The kind of failure.
     pub code: ErrorCode,
-    /// Whether the same call may succeed later with nothing else changed.
+    /// Whether the same call may succeed later without any change.
     pub retryable: bool,
-    /// The key the operation was about, where there is one.
+    /// The key that the operation was about, if any.
     pub key: Option<String>,
-    /// One sentence for a person: what failed and where.
+    /// One sentence for people: what failed and where.
     pub message: String,
-    /// Further facts as name and value.
+    /// Further facts, as names and values.
     pub details: Vec<(String, String)>,
 }
 
@@ -23,19 +23,19 @@ pub struct Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// An error of this code, not worth retrying, about no key yet.
+    /// Creates an error that is not retryable and has no key yet.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, retryable: false, key: None, message: message.into(), details: Vec::new() }
     }
 
-    /// The same error with one more fact.
+    /// Adds a fact.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl fmt::Display) -> Self {
         self.details.push((name.to_owned(), value.to_string()));
         self
     }
 
-    /// The same error, about this key unless it already names one.
+    /// Sets the key, unless there already is one.
     #[must_use]
     pub fn at(mut self, key: &str) -> Self {
         self.key.get_or_insert_with(|| key.to_owned());
@@ -54,18 +54,18 @@ impl Error {
         Self::new(ErrorCode::InvalidFormat, message)
     }
 
-    /// The storage said that there is more than it gives.
+    /// The storage returned fewer bytes than it says there are.
     pub(crate) fn short_read(found: u64, expected: u64) -> Self {
-        let message = format!("the storage gave {found} bytes where it has {expected}");
+        let message = format!("the storage returned only {found} of {expected} bytes");
         Self { retryable: true, ..Self::new(ErrorCode::Io, message) }
     }
 }
 
-/// The most characters that an error quotes of what may come from a stranger.
+/// The most characters that an error quotes from untrusted text.
 const MAX_QUOTED: usize = 200;
 
-/// A text of whatever origin, for an error: of bounded length, and without what
-/// would steer a terminal.
+/// Quotes untrusted text in an error: shortened, and with control characters escaped
+/// so that it can't steer a terminal.
 pub(crate) fn quoted(text: impl fmt::Display) -> String {
     let text = text.to_string();
     let mut quoted = String::new();

@@ -1,42 +1,36 @@
 //! The footer: where the sections are, and the digest that covers them.
 //!
-//! The **root** is what a seal signs: it covers footer and metadata, by the
-//! metadata the table, and by the table every frame. The **digest** covers root
-//! and seal. A seal can so be added without changing the root, and every bit of
-//! it counts.
+//! The **root** is what a seal signs. It covers the footer and the metadata; the
+//! metadata holds the hash of the table, and the table that of every frame. The
+//! **digest** covers the root and the seal. So a seal can be added without changing
+//! the root, and no bit of the seal can change unnoticed.
 
+use persist_model::FORMAT_VERSION;
 use sha2::{Digest, Sha256};
 
 use crate::carrier::{self, Section};
-use crate::codec::Codec;
+use crate::codec::{Codec, gzip};
 use crate::error::{Error, ErrorCode, Result};
-use crate::table::{MAX_BLOCKS, ROW};
-
-/// The format that is written, and the only one that is read.
-pub const FORMAT_VERSION: u32 = 1;
-
-/// The metadata document takes at most so many bytes, so that it, the seal and
-/// the footer always fit into the last 64 KiB of a file.
-pub const MAX_METADATA: usize = 48_000;
-
-/// The most bytes of a seal.
-pub const MAX_SEAL: usize = 4096;
+use crate::limits::{MAX_BLOCKS, MAX_METADATA, MAX_SEAL};
+use crate::table::MAX_TABLE;
 
 const MAGIC: [u8; 8] = *b"PERSIST\0";
 const LENGTH: usize = 64;
 
-/// What a root's hash begins with, so that it is the hash of nothing else.
+/// The input of the root's hash begins with this, so that it can't be the hash of
+/// anything else.
 const ROOT_DOMAIN: [u8; 16] = *b"persist.root.v1\0";
 
-/// Where a footer's payload stands before the end of a file.
+/// The distance from the beginning of a footer's payload to the end of the file.
 fn payload_from_end(codec: Codec) -> usize {
     match codec {
-        Codec::Gzip => LENGTH + 10,
+        Codec::Gzip => LENGTH + gzip::TRAILER,
         Codec::Zstd => LENGTH,
     }
 }
 
-/// The lengths of the sections, in bytes; of all but the data, the payload.
+/// A footer. The lengths are in bytes, of the data as it is stored, and of the other
+/// sections without their carriers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Footer {
     pub(crate) codec: Codec,
@@ -47,7 +41,7 @@ pub(crate) struct Footer {
     pub(crate) digest: [u8; 32],
 }
 
-/// What is checked by a footer: metadata and seal, and the root.
+/// What matches the digest of a footer: metadata, seal and root.
 pub(crate) struct Checked {
     pub(crate) metadata: Vec<u8>,
     pub(crate) seal: Vec<u8>,
@@ -55,14 +49,14 @@ pub(crate) struct Checked {
 }
 
 impl Footer {
-    /// The footer of these sections, without a seal, and the root.
+    /// Returns the footer of these sections, without a seal, and the root.
     pub(crate) fn new(codec: Codec, data: u64, table: &[u8], metadata: &[u8]) -> (Self, [u8; 32]) {
         let footer = Self { codec, seal: 0, data, table: table.len(), metadata: metadata.len(), digest: [0; 32] };
         let root = footer.root(metadata);
         (Self { digest: digest(&root, &[]), ..footer }, root)
     }
 
-    /// Bytes 0 to 31, with this length of the seal.
+    /// Bytes 0 to 31 of the payload, with this seal length.
     fn fixed_part(&self, seal: usize) -> [u8; 32] {
         let word = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
         let mut bytes = [0; 32];
@@ -74,7 +68,7 @@ impl Footer {
         bytes
     }
 
-    /// What stands for every byte but the seal's.
+    /// The hash that depends on every byte except those of the seal.
     fn root(&self, metadata: &[u8]) -> [u8; 32] {
         Sha256::new().chain_update(ROOT_DOMAIN).chain_update(self.fixed_part(0)).chain_update(metadata).finalize().into()
     }
@@ -89,32 +83,32 @@ impl Footer {
         carrier::carry(self.codec, Section::Footer, &payload, out);
     }
 
-    /// Reads the footer that `tail` ends with, whose end is at byte `end` of the
-    /// object. `None` where there is none. What it declares is within the limits
-    /// of the format; where the sections are is for [`check_size`](Self::check_size).
+    /// Reads the footer at the end of `tail`, which ends at byte `end` of the object;
+    /// `None` if there is none. Checks the declared lengths against the limits of the
+    /// format; [`check_size`](Self::check_size) checks them against the object's size.
     pub(crate) fn parse(tail: &[u8], end: u64) -> Result<Option<Self>> {
         let Some(format) = Self::format(tail) else { return Ok(None) };
         if format == FORMAT_VERSION {
             return Self::parse_as_ours(tail, end);
         }
-        // Of a format that is not this one, nothing else is known; but the digest
-        // tells whether only the number was changed.
+        // Nothing else is known about another format. But if the digest of this one
+        // matches, only the number was changed.
         if let Ok(Some(footer)) = Self::parse_as_ours(tail, end)
             && footer.uncarry(tail, end).is_ok()
         {
             return Err(Error::integrity(format!("the format number in the footer was changed from {FORMAT_VERSION} to {format}")));
         }
         if format == 0 {
-            // No format has this number, but zeros in place of the file's end do.
-            return Err(Error::integrity("the footer was changed: it names format 0, which there is not"));
+            // Zeros in place of the end of the file look like this.
+            return Err(Error::integrity("the footer was changed: it names format 0, which does not exist"));
         }
         Err(Error::new(
             ErrorCode::UnsupportedFormat,
-            format!("the snapshot has format {format}, this version reads format {FORMAT_VERSION}: a newer version may read it"),
+            format!("the snapshot has format {format}, but this version reads only format {FORMAT_VERSION}: a newer version may read it"),
         ))
     }
 
-    /// The codec of the footer that `tail` ends with, its carriers and its payload.
+    /// Returns the codec, carriers and payload of the footer at the end of `tail`.
     fn find(tail: &[u8]) -> Option<(Codec, &[u8], &[u8; LENGTH])> {
         [Codec::Gzip, Codec::Zstd].into_iter().find_map(|codec| {
             let carriers = tail.get(tail.len().checked_sub(carrier::carried_length(codec, LENGTH))?..)?;
@@ -123,14 +117,14 @@ impl Footer {
         })
     }
 
-    /// The number of the format that the footer names, whose place is the same in
-    /// all formats.
+    /// The format number in the footer. It is at the same place in all formats.
     fn format(tail: &[u8]) -> Option<u32> {
         let (_, _, payload) = Self::find(tail)?;
         payload.as_chunks::<4>().0.get(2).copied().map(u32::from_le_bytes)
     }
 
-    /// The same whatever number of a format it has: for what is damaged.
+    /// Reads a footer as [`parse`](Self::parse) does, but ignores its format number,
+    /// which may be damaged.
     pub(crate) fn parse_as_ours(tail: &[u8], end: u64) -> Result<Option<Self>> {
         let Some((codec, carriers, payload)) = Self::find(tail) else { return Ok(None) };
         let (words, _) = payload.as_chunks::<4>();
@@ -149,8 +143,8 @@ impl Footer {
                 return Err(Error::format(format!("the footer declares {section} of {length} bytes; at most {most} are read")));
             }
         }
-        if footer.table > MAX_BLOCKS as usize * ROW {
-            // Of a state that is too large, or a lie.
+        if footer.table > MAX_TABLE {
+            // Either the state is too large, or the length was changed.
             let code = if footer.fits(end) { ErrorCode::LimitExceeded } else { ErrorCode::Integrity };
             let message = format!("the footer declares a block table of {} bytes; at most {MAX_BLOCKS} blocks are read", footer.table);
             return Err(Error::new(code, message));
@@ -158,7 +152,7 @@ impl Footer {
         Ok(Some(footer))
     }
 
-    /// Whether an object of this size has room for what is declared.
+    /// Whether the declared sections fit into an object of this size.
     fn fits(&self, size: u64) -> bool {
         let trailing = [self.table, self.metadata, self.seal].iter().fold(self.data, |sum, length| sum.saturating_add(*length as u64));
         trailing <= size
@@ -170,15 +164,15 @@ impl Footer {
         if declared == size {
             return Ok(());
         }
-        Err(Error::integrity(format!("the file is {size} bytes long, but its footer declares {declared}: bytes are missing or too many")))
+        Err(Error::integrity(format!("the file is {size} bytes long, but its footer declares {declared}: bytes were lost or added")))
     }
 
-    /// The size of the whole object, by what is declared.
+    /// The size of the whole object, according to the declared lengths.
     pub(crate) fn declared_size(&self) -> u64 {
         self.data.saturating_add(self.trailing_length() as u64)
     }
 
-    /// The length of the carriers of metadata, seal and footer: the object's end.
+    /// The length of the carriers of metadata, seal and footer, which end the object.
     pub(crate) fn head_length(&self) -> usize {
         carrier::carried_length(self.codec, self.metadata)
             + carrier::carried_length(self.codec, self.seal)
@@ -190,13 +184,13 @@ impl Footer {
         carrier::carried_length(self.codec, self.table)
     }
 
-    /// The length of all carriers, behind the data.
+    /// The length of all carriers, which follow the data.
     pub(crate) fn trailing_length(&self) -> usize {
         self.table_length() + self.head_length()
     }
 
-    /// The payloads of metadata and seal, out of the last bytes of an object
-    /// that ends at byte `end`; they are those that the digest was made of.
+    /// Extracts metadata and seal from the last bytes of an object that ends at byte
+    /// `end`, and checks them against the digest.
     pub(crate) fn uncarry(&self, tail: &[u8], end: u64) -> Result<Checked> {
         let start = tail.len().saturating_sub(self.head_length());
         let metadata_length = carrier::carried_length(self.codec, self.metadata);
@@ -215,8 +209,8 @@ impl Footer {
             .with("found", crate::hash::hex(&found)))
     }
 
-    /// The payload of the table, out of its carriers, which begin at byte
-    /// `offset` of the object. Its hash has to be this one.
+    /// Extracts the table from its carriers, which begin at byte `offset` of the object,
+    /// and checks it against this hash.
     pub(crate) fn uncarry_table(&self, carriers: &[u8], offset: u64, hash: &str) -> Result<Vec<u8>> {
         let table = carrier::uncarry(self.codec, Section::Table, carriers, self.table, offset)?;
         let found = crate::hash::hex(&Sha256::digest(&table));
@@ -233,13 +227,13 @@ fn digest(root: &[u8; 32], seal: &[u8]) -> [u8; 32] {
     Sha256::new().chain_update(root).chain_update(seal).finalize().into()
 }
 
-/// Whether a footer begins somewhere in `tail`.
+/// Whether a footer begins anywhere in `tail`.
 pub(crate) fn has_begun(tail: &[u8]) -> bool {
     tail.windows(MAGIC.len()).any(|window| window == MAGIC)
 }
 
-/// Where a footer may end before the end of `tail`, which is the end of a file
-/// that something was added to: the last places first.
+/// Returns the places in `tail`, the end of a file, where a footer may end. Bytes may
+/// have been added after it. The last place comes first.
 pub(crate) fn possible_ends(tail: &[u8]) -> impl Iterator<Item = usize> {
     let at = tail.windows(MAGIC.len()).enumerate().rev().filter(|(_, window)| *window == MAGIC).map(|(at, _)| at);
     at.flat_map(|at| [Codec::Gzip, Codec::Zstd].map(|codec| at + payload_from_end(codec))).filter(|end| *end <= tail.len())

@@ -1,6 +1,6 @@
 //! SHA-256 as text.
 
-/// Lower-case hexadecimal digits of a hash.
+/// Returns a hash as lower-case hexadecimal digits.
 pub fn hex(hash: &[u8]) -> String {
     use std::fmt::Write;
     hash.iter().fold(String::with_capacity(hash.len() * 2), |mut text, byte| {
@@ -10,7 +10,7 @@ pub fn hex(hash: &[u8]) -> String {
     })
 }
 
-/// Whether a text is the hexadecimal form that [`hex`] gives of 32 bytes.
+/// Whether a text is what [`hex`] returns for 32 bytes.
 pub(crate) fn is_hex_hash(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }

@@ -1,13 +1,13 @@
 //! What a snapshot is: its format, codecs, integrity and metadata.
 //!
-//! This library is the inside of the WebAssembly component, and compiles
-//! natively too: tests, fuzzing and the native side of the benchmark run the
-//! same code. It knows no file, bucket or network: [`storage::Storage`] is all
-//! it sees of the world, besides a clock and random numbers.
+//! This library is the core of the WebAssembly component. It also compiles natively:
+//! tests, fuzzing and the native side of the benchmarks run the same code. It knows
+//! no file, bucket or network. [`storage::Storage`], a clock and random numbers are
+//! all it sees of the world.
 //!
-//! A state goes through [`save::Saver`] into one object and comes back through
-//! [`restore::Restorer`]; [`verify::Verifier`] checks an object as it passes
-//! by. `docs/format.md` describes the bytes.
+//! [`save::Saver`] turns a state into one object, and [`restore::Restorer`] turns it
+//! back. [`verify::Verifier`] checks the bytes of an object on their way past.
+//! `docs/format.md` describes the bytes.
 
 pub mod codec;
 pub mod error;
@@ -21,7 +21,9 @@ pub mod verify;
 
 mod carrier;
 mod footer;
+mod limits;
 mod metadata;
+mod no_footer;
 mod open;
 mod table;
 
@@ -30,6 +32,6 @@ mod component;
 #[cfg(not(target_family = "wasm"))]
 pub mod memory;
 
-pub use footer::{FORMAT_VERSION, MAX_METADATA, MAX_SEAL};
+pub use limits::{MAX_BLOCK_SIZE, MAX_BLOCKS, MAX_INDEX, MAX_METADATA, MAX_SEAL};
 pub use metadata::{Metadata, SaveOptions};
-pub use table::MAX_BLOCKS;
+pub use persist_model::FORMAT_VERSION;

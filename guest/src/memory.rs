@@ -1,5 +1,5 @@
-//! A storage in memory, for the library's own tests, fuzzing and benchmark. The
-//! component's storage comes from its host.
+//! A storage in memory, for tests, fuzzing and benchmarks of the library. The
+//! component gets its storage from the host.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ fn missing() -> Error {
 }
 
 impl MemoryStorage {
-    /// Stores an object as it is.
+    /// Stores an object without any checks.
     pub fn put(&self, key: &str, bytes: Vec<u8>) -> ObjectInfo {
         let mut shared = self.0.borrow_mut();
         shared.writes += 1;
@@ -35,12 +35,12 @@ impl MemoryStorage {
         info
     }
 
-    /// An object's bytes.
+    /// Returns an object's bytes.
     pub fn get(&self, key: &str) -> Option<Vec<u8>> {
         self.0.borrow().objects.get(key).map(|(_, bytes)| bytes.to_vec())
     }
 
-    /// How many bytes each read that was opened so far has given.
+    /// The number of bytes that each reader opened so far has returned.
     pub fn reads(&self) -> Vec<u64> {
         self.0.borrow().reads.clone()
     }

@@ -1,39 +1,32 @@
-//! Opening a snapshot: reading and checking all of it but the data.
+//! Opens snapshots: reads and checks everything except the data.
 
-use persist_model::error::UNCERTAIN;
-
-use crate::codec::{BlockRef, Codec, zstd};
+use crate::codec::BlockRef;
 use crate::error::{Error, ErrorCode, Result};
 use crate::footer::{self, Checked, Footer};
 use crate::metadata::{Document, Metadata};
-use crate::storage::{ByteRange, ObjectInfo, Reader, Storage, read_all};
+use crate::no_footer::no_footer;
+use crate::storage::{ByteRange, CHUNK, ObjectInfo, Reader, Storage, read_all, read_exact};
 use crate::table::Table;
 
-/// The first request for an object: footer, seal and metadata are always in it,
-/// and the table of a state of up to about 1.5 GiB (gzip).
+/// Bytes in the first request for an object. They always include footer, seal and
+/// metadata, and also the table if the state has up to about 1.5 GiB (gzip).
 pub(crate) const TAIL: u64 = 65_536;
 
-/// The zeros that are looked through in one read.
-const CHUNK: usize = 1 << 20;
-
-/// How many zeros at the end of an object are looked through for what is before
-/// them; a sparse file may have terabytes.
+/// How many zeros at the end of an object are skipped in search of content before them.
+/// A sparse file may have terabytes.
 const MAX_ZEROS: u64 = 256 << 20;
 
-/// The most zeros that a footer ends with: its digest, and what is behind it in
-/// the carrier of gzip.
+/// More zeros than a footer can end with: its digest, and in gzip the end of its
+/// carrier.
 const ZEROS_OF_FOOTER: u64 = 64;
 
-/// How often a snapshot that is replaced while it is opened is opened anew.
+/// How often opening a snapshot is tried if it is replaced at the same time.
 const ATTEMPTS: u32 = 3;
 
-/// Reads a range that has to have exactly `length` bytes.
-pub(crate) fn read_exact(reader: &mut impl Reader, length: usize) -> Result<Vec<u8>> {
-    let bytes = read_all(reader, length)?;
-    if bytes.len() == length { Ok(bytes) } else { Err(Error::short_read(bytes.len() as u64, length as u64)) }
-}
+/// How many block references are made from the table at a time.
+pub(crate) const BATCH: usize = 256;
 
-/// Runs `open` again when the object changed between its requests.
+/// Runs `open` again if the object changed between its requests.
 pub(crate) fn until_stable<T>(mut open: impl FnMut() -> Result<T>) -> Result<T> {
     let mut attempt = 1;
     loop {
@@ -44,26 +37,25 @@ pub(crate) fn until_stable<T>(mut open: impl FnMut() -> Result<T>) -> Result<T> 
     }
 }
 
-/// What a snapshot says of itself: its footer, metadata and seal, read and
-/// found right.
+/// Footer, metadata and seal of a snapshot, read and checked.
 pub(crate) struct Head {
     pub(crate) info: ObjectInfo,
     pub(crate) footer: Footer,
     pub(crate) document: Document,
-    /// The document as it was read, unknown fields, spaces and all; seal and root.
+    /// Seal, root, and the document exactly as it was read.
     checked: Checked,
-    /// The object's last bytes, as they were read: all of it, if it is small.
+    /// The last bytes of the object, as they were read. All of it, if it is small.
     tail: Vec<u8>,
 }
 
 impl Head {
-    /// Reads the last bytes of an object and what they say.
+    /// Reads the head of a snapshot from the last bytes of an object.
     pub(crate) fn open<S: Storage>(storage: &S, key: &str) -> Result<Self> {
         let (info, tail) = read_tail(storage, key)?;
         Self::of_tail(storage, info, tail)
     }
 
-    /// What the last bytes of an object say, as many as [`TAIL`] or all of it.
+    /// Parses the last bytes of an object: [`TAIL`] of them, or all.
     pub(crate) fn of_tail<S: Storage>(storage: &S, info: ObjectInfo, tail: Vec<u8>) -> Result<Self> {
         if tail.len() as u64 != info.size.min(TAIL) {
             return Err(Error::short_read(tail.len() as u64, info.size.min(TAIL)));
@@ -75,11 +67,11 @@ impl Head {
         Self::parse(info, footer, tail)
     }
 
-    /// Reads what is left of an object: bytes may have been added behind its
-    /// footer, or before it, or be missing there. A footer with both too many bytes
-    /// before it and something after it may be part of the state, and is skipped.
+    /// Looks for the head of a damaged snapshot: bytes may have been added after its
+    /// footer, or added or lost before it. If there are both extra bytes before a footer
+    /// and something after it, it may be part of the state and is skipped.
     pub(crate) fn open_damaged<S: Storage>(storage: &S, info: &ObjectInfo, end_of_content: u64) -> Result<Option<Self>> {
-        // A footer may end with zeros of its own.
+        // A footer may itself end with zeros.
         let end = info.size.min(end_of_content.saturating_add(ZEROS_OF_FOOTER));
         let start = end.saturating_sub(TAIL);
         let span = ByteRange::Span { offset: start, length: end - start };
@@ -101,7 +93,7 @@ impl Head {
         let checked = footer.uncarry(&tail, info.size)?;
         let document = Document::parse(&checked.metadata)?;
         if document.codec != footer.codec {
-            return Err(Error::format("the metadata names another codec than the file has"));
+            return Err(Error::format("the metadata names a different codec than the file has"));
         }
         if document.compressed_size != footer.data {
             return Err(disagreeing_sizes());
@@ -109,7 +101,7 @@ impl Head {
         Ok(Self { info, footer, document, checked, tail })
     }
 
-    /// The table, read and found right.
+    /// Reads and checks the table.
     pub(crate) fn table<S: Storage>(&self, storage: &S) -> Result<Table> {
         let (length, trailing) = (self.footer.table_length(), self.footer.trailing_length());
         let offset = self.info.size.saturating_sub(trailing as u64);
@@ -131,7 +123,7 @@ impl Head {
         Ok(table)
     }
 
-    /// What stands behind the frames.
+    /// The bytes after the frames.
     pub(crate) fn trailer(&self) -> Vec<u8> {
         self.document.codec.trailer(self.document.crc32.unwrap_or_default(), self.document.uncompressed_size)
     }
@@ -140,9 +132,9 @@ impl Head {
         self.document.clone().into_metadata(&self.checked.root, &self.footer, &self.info)
     }
 
-    /// What an error means that was met while the snapshot was read. A storage
-    /// without etags can't be asked for the version that was opened: if another
-    /// one is there now, the two were mixed.
+    /// Explains an error that occurred while the snapshot was read. Without etags a
+    /// storage can't be asked for the version that was opened, so if there is another
+    /// version now, the read may have mixed the two.
     pub(crate) fn explain<S: Storage>(&self, storage: &S, error: Error) -> Error {
         let may_be_mixed = matches!(error.code, ErrorCode::Integrity | ErrorCode::InvalidFormat | ErrorCode::Io);
         if self.info.etag.is_some() || !may_be_mixed {
@@ -170,8 +162,8 @@ fn read_tail<S: Storage>(storage: &S, key: &str) -> Result<(ObjectInfo, Vec<u8>)
     Ok((info, tail))
 }
 
-/// Where an object ends but for the zeros at its end, which a crash of the
-/// machine may have left in place of content.
+/// Returns where the zeros at the end of an object begin. A crash of the machine may
+/// have left them in place of content.
 pub(crate) fn end_of_content<S: Storage>(storage: &S, info: &ObjectInfo) -> Result<u64> {
     let mut end = info.size;
     while end > info.size.saturating_sub(MAX_ZEROS) {
@@ -187,7 +179,7 @@ pub(crate) fn end_of_content<S: Storage>(storage: &S, info: &ObjectInfo) -> Resu
     Ok(end)
 }
 
-/// A snapshot whose head and table were read and found right.
+/// A snapshot whose head and table were read and checked.
 pub(crate) struct OpenSnapshot {
     pub(crate) head: Head,
     table: Table,
@@ -195,12 +187,12 @@ pub(crate) struct OpenSnapshot {
 }
 
 impl OpenSnapshot {
-    /// Reads and checks everything but the data.
+    /// Reads and checks everything except the data.
     pub(crate) fn open<S: Storage>(storage: &S, key: &str) -> Result<Self> {
         Self::from_head(storage, Head::open(storage, key)?)
     }
 
-    /// Reads and checks the table too.
+    /// Reads and checks the table of a head.
     pub(crate) fn from_head<S: Storage>(storage: &S, head: Head) -> Result<Self> {
         let table = head.table(storage).map_err(|error| head.explain(storage, error))?;
         let trailer = head.trailer();
@@ -223,12 +215,17 @@ impl OpenSnapshot {
         self.table.blocks(self.document().codec, &self.trailer)
     }
 
-    /// The whole object, if it is so small that opening it has read it all.
+    /// Returns references to at most [`BATCH`] blocks, starting with number `first`.
+    pub(crate) fn batch(&self, first: usize) -> Vec<BlockRef> {
+        self.blocks().skip(first).take(BATCH).collect()
+    }
+
+    /// Takes the whole object, if it is small enough that opening has read all of it.
     pub(crate) fn take_whole_object(&mut self) -> Option<Vec<u8>> {
         (self.head.tail.len() as u64 == self.head.info.size).then(|| std::mem::take(&mut self.head.tail))
     }
 
-    /// The bytes behind the data, as they have to be.
+    /// Returns the bytes that have to follow the data.
     pub(crate) fn trailing_bytes(&self) -> Vec<u8> {
         let Head { footer, checked, .. } = &self.head;
         let mut bytes = Vec::with_capacity(footer.trailing_length());
@@ -240,76 +237,18 @@ impl OpenSnapshot {
         self.head.metadata()
     }
 
-    /// Whether a state of this SHA-256, and of this CRC-32 where the file has
-    /// one, is the one that was saved.
+    /// Checks the SHA-256 of the whole state, and its CRC-32 if the file has one.
     pub(crate) fn check_state(&self, content_hash: [u8; 32], crc32: u32) -> Result<()> {
         let document = self.document();
         let found = crate::hash::hex(&content_hash);
         if found != document.content_hash {
-            return Err(Error::integrity("the state is not the one whose hash the metadata holds")
+            return Err(Error::integrity("the state does not match the content hash in the metadata")
                 .with("expected", &document.content_hash)
                 .with("found", found));
         }
         if document.crc32.is_some_and(|expected| expected != crc32) {
-            return Err(Error::integrity("the state's CRC-32 is not the one in the file"));
+            return Err(Error::integrity("the state does not match the CRC-32 in the file"));
         }
         Ok(())
     }
-}
-
-/// Says what an object without a footer is, as far as its first bytes tell.
-fn no_footer<S: Storage>(storage: &S, info: &ObjectInfo, tail: &[u8]) -> Result<Error> {
-    let other = |what: &str| Error::new(ErrorCode::NotASnapshot, format!("not a snapshot: {what}"));
-    let is_named = Codec::named_by(&info.key).is_some();
-    if tail.is_empty() {
-        return Ok(if is_named {
-            Error::format("the file is empty: the snapshot of this name was cut short")
-        } else {
-            other("the file is empty")
-        });
-    }
-    let has_footer = footer::has_begun(tail);
-    let head = if tail.len() as u64 == info.size {
-        tail.get(..16.min(tail.len())).unwrap_or_default().to_vec()
-    } else {
-        let span = ByteRange::Span { offset: 0, length: 16 };
-        read_all(&mut storage.open_read(&info.key, span, info.etag.as_deref())?, 16)?
-    };
-    let is_snapshot = is_beginning(&head) || is_named && (has_footer || is_lost_beginning(&head));
-    Ok(if !is_snapshot {
-        match head.get(..4) {
-            Some([0x1f, 0x8b, ..]) => other("a gzip file that Persist did not write"),
-            Some(magic) if magic == zstd::MAGIC => other("a zstd file that Persist did not write"),
-            _ => other("the file is neither gzip nor zstd"),
-        }
-    } else if has_footer {
-        Error::integrity("the file does not end with its footer: its last bytes are missing, changed, or too many")
-    } else if head.starts_with(Codec::Gzip.header()) {
-        // Go, flate2 and Java write the same header.
-        let (name, value) = UNCERTAIN;
-        Error::format("no footer at the end of the file: the snapshot was cut short, or another program wrote it").with(name, value)
-    } else if is_beginning(&head) {
-        Error::format("no footer at the end of the file: the snapshot was cut short")
-    } else {
-        Error::format("next to nothing is left of the file: the snapshot of this name was cut short, or zeroed")
-    })
-}
-
-/// Whether an object that begins like this may be a snapshot: in gzip by a
-/// header that few others write, in zstd by one that nobody else does. Where the
-/// object ends within it, it goes on with zeros.
-fn is_beginning(head: &[u8]) -> bool {
-    let mut header = [0; zstd::HEADER];
-    for (to, from) in header.iter_mut().zip(head) {
-        *to = *from;
-    }
-    head.starts_with(Codec::Gzip.header()) || zstd::block_length(&header).is_some()
-}
-
-/// Whether these first bytes are at most the beginning of a beginning, and zeros
-/// behind it: what a crash leaves of a file. Only the name tells then what it was.
-fn is_lost_beginning(head: &[u8]) -> bool {
-    let end = head.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-    let left = head.get(..end).unwrap_or_default();
-    Codec::Gzip.header().starts_with(left) || zstd::header(0).starts_with(left)
 }

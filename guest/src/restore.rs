@@ -1,23 +1,23 @@
-//! Restoring: a snapshot goes in and its state comes out, checked.
+//! Restores states: reads a snapshot and returns its state, checked.
 
 use sha2::{Digest, Sha256};
 
 use crate::codec::{self, BlockRef, Decoder};
 use crate::error::{Error, ErrorCode, Result};
 use crate::metadata::Metadata;
-use crate::open::{OpenSnapshot, read_exact, until_stable};
-use crate::storage::{ByteRange, Reader, Storage};
+use crate::open::{BATCH, OpenSnapshot, until_stable};
+use crate::storage::{ByteRange, Reader, Storage, read_exact};
 
-/// The data section of a snapshot, from its first byte on.
+/// The data section of a snapshot.
 enum Data<R> {
-    /// The object is small and was read whole.
+    /// The whole object: it is small, and opening it has read all of it.
     Memory { object: Vec<u8>, position: usize },
-    /// A read of the data section.
+    /// A reader of the data section.
     Stored(R),
 }
 
 impl<R: Reader> Data<R> {
-    /// Replaces `slice` by the next `length` bytes.
+    /// Reads the next `length` bytes into `slice`, replacing its content.
     fn read(&mut self, length: usize, slice: &mut Vec<u8>) -> Result<()> {
         match self {
             Self::Memory { object, position } => {
@@ -33,38 +33,34 @@ impl<R: Reader> Data<R> {
     }
 }
 
-/// Of the blocks that were decoded so far.
+/// The hashes of the blocks that were decoded so far.
 #[derive(Default)]
 struct StateHashes {
     content_hash: Sha256,
     crc32: u32,
 }
 
-/// A snapshot being restored. Holds a slice, its block and the table, whatever
-/// the state's size. No byte leaves it before the frame that it is in was checked.
+/// A snapshot being restored. It holds one slice, its block and the table, whatever the
+/// size of the state. It returns no byte before it has checked the byte's frame.
 pub struct Restorer<S: Storage> {
     storage: S,
     snapshot: OpenSnapshot,
     data: Data<S::Reader>,
-    /// None where whoever reads checks the state as a whole.
+    /// `None` if the caller checks the state as a whole.
     hashes: Option<StateHashes>,
     next_block: usize,
     blocks: Vec<BlockRef>,
     decoder: Decoder,
     slice: Vec<u8>,
-    /// The decoded block, and how much of it was given out.
     block: Vec<u8>,
+    /// How much of the decoded block was returned.
     given: usize,
     failed: Option<Error>,
 }
 
-/// How many block references are made of the table at a time.
-const BATCH: usize = 256;
-
 impl<S: Storage> Restorer<S> {
-    /// Opens a snapshot and checks its metadata and table. With
-    /// `check_content_hash` the end of the state is reached only if the state as
-    /// a whole is the one that was saved.
+    /// Opens a snapshot and checks its metadata and table. With `check_content_hash`,
+    /// reading reaches the end only if the state as a whole is the one that was saved.
     pub fn open(storage: &S, key: &str, check_content_hash: bool) -> Result<Self> {
         until_stable(|| {
             let mut snapshot = OpenSnapshot::open(storage, key)?;
@@ -92,28 +88,28 @@ impl<S: Storage> Restorer<S> {
         .map_err(|error| error.at(key))
     }
 
-    /// The snapshot's metadata.
+    /// Returns the snapshot's metadata.
     pub fn metadata(&self) -> Metadata {
         self.snapshot.metadata()
     }
 
-    /// How many blocks the state has.
+    /// Returns the number of blocks.
     pub fn block_count(&self) -> u32 {
         self.snapshot.block_count()
     }
 
-    /// The blocks from number `first`, at most `limit`.
+    /// Returns at most `limit` blocks, starting with number `first`.
     pub fn plan(&self, first: u32, limit: u32) -> Vec<BlockRef> {
         self.snapshot.blocks().skip(first as usize).take(limit as usize).collect()
     }
 
-    /// Compares what was computed of the whole state elsewhere: its SHA-256, and
-    /// its CRC-32 where the codec has one.
+    /// Checks the SHA-256 of the whole state, and its CRC-32 if the codec has one, which
+    /// the caller has computed.
     pub fn check(&self, content_hash: [u8; 32], crc32: u32) -> Result<()> {
         self.snapshot.check_state(content_hash, crc32).map_err(|error| error.at(&self.snapshot.head.info.key))
     }
 
-    /// The next bytes of the state: at most `max`, none only at the end, or where
+    /// Returns the next bytes of the state: at most `max`, and none only at the end or if
     /// `max` is 0.
     pub fn read(&mut self, max: u32) -> Result<Vec<u8>> {
         if let Some(error) = &self.failed {
@@ -136,7 +132,7 @@ impl<S: Storage> Restorer<S> {
             }
         }
         if self.given == 0 && self.block.len() <= max {
-            // The usual case: the block leaves as it is.
+            // The usual case: no copy.
             return Ok(std::mem::take(&mut self.block));
         }
         let rest = self.block.get(self.given..).unwrap_or_default();
@@ -145,13 +141,13 @@ impl<S: Storage> Restorer<S> {
         Ok(now)
     }
 
-    /// Decodes the next block; false at the end.
+    /// Decodes the next block. Returns false at the end.
     fn next(&mut self) -> Result<bool> {
         self.block.clear();
         self.given = 0;
         let in_batch = self.next_block % BATCH;
         if in_batch == 0 {
-            self.blocks = self.snapshot.blocks().skip(self.next_block).take(BATCH).collect();
+            self.blocks = self.snapshot.batch(self.next_block);
         }
         let Some(block) = self.blocks.get(in_batch) else { return Ok(false) };
         self.data.read(block.slice_length(), &mut self.slice)?;
@@ -163,7 +159,8 @@ impl<S: Storage> Restorer<S> {
             }
         }
         self.next_block += 1;
-        // Before the last block is given out: nobody gets all of a wrong state.
+        // Check before the last block is returned, so that nobody gets all of a wrong
+        // state.
         if self.next_block == self.snapshot.block_count() as usize
             && let Some(hashes) = self.hashes.take()
         {
@@ -172,13 +169,13 @@ impl<S: Storage> Restorer<S> {
         Ok(true)
     }
 
-    /// The whole state, if it has at most `limit` bytes.
+    /// Returns the whole state, if it has at most `limit` bytes.
     pub fn read_to_end(mut self, limit: u64) -> Result<Vec<u8>> {
         let size = self.snapshot.document().uncompressed_size;
         let too_large = || {
             Error::new(
                 ErrorCode::LimitExceeded,
-                format!("the state has {size} bytes, which is too much for memory here: restore it as a stream"),
+                format!("the state has {size} bytes, which is too much to restore into memory: restore it as a stream"),
             )
             .at(&self.snapshot.head.info.key)
         };

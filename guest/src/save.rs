@@ -1,19 +1,17 @@
-//! Saving: a state goes in, in one pass, and a snapshot comes out.
+//! Saves states: takes a state in one pass and writes a snapshot.
 
 use sha2::{Digest, Sha256};
 
 use crate::codec::{self, Codec, EncodedBlock, Encoder};
 use crate::error::{Error, ErrorCode, Result};
-use crate::footer::{Footer, MAX_METADATA};
+use crate::footer::Footer;
+use crate::limits::MAX_METADATA;
 use crate::metadata::{Draft, Metadata, SaveOptions};
-use crate::storage::{Storage, WriteOptions, Writer};
+use crate::storage::{CHUNK, Storage, WriteOptions, Writer};
 use crate::table::{ROW, Table};
 
-/// The most that is handed to storage in one call.
-const CHUNK: usize = 1 << 20;
-
-/// A state of at most so many bytes is hashed here even where the host has
-/// hashed it: that costs next to nothing, and shows a host that hashes wrongly.
+/// A state of up to this many bytes is hashed here even if the host computes the hash.
+/// This costs almost nothing, and reveals a host that hashes wrongly.
 const CHEAP: u64 = 4 << 10;
 
 /// How each block of a snapshot is encoded.
@@ -23,54 +21,54 @@ pub struct Encoding {
     pub codec: Codec,
     /// Its level.
     pub level: i32,
-    /// The most bytes of state in a block; those that are cut here have so many,
-    /// but for the last.
+    /// The most bytes of state in a block. If the saver cuts the blocks, all except the
+    /// last have exactly this many.
     pub block_size: u32,
 }
 
-/// Where the blocks of a saver come from; one saver does not mix them.
+/// How a saver gets its state. One saver accepts only one way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Input {
     Undecided,
-    /// Through `write`: cut and encoded here.
+    /// Through `write`: the saver cuts and encodes the blocks.
     Bytes,
-    /// Through `hash` and `append`: encoded elsewhere.
+    /// Through `hash` and `append`: the blocks were encoded elsewhere.
     Blocks,
-    /// An error happened; only dropping is left.
+    /// There was an error. The saver can only be dropped.
     Failed,
 }
 
-/// A state being saved. Holds a block, its frame and the table, whatever the
-/// state's size. Dropped without commit, it stores nothing.
+/// A state being saved. It holds one block, its frame and the table, whatever the size of
+/// the state. If it is dropped without a commit, it stores nothing.
 pub struct Saver<W> {
     key: String,
     writer: W,
     encoding: Encoding,
-    /// Made for the first block that is encoded here, where any is.
+    /// Created for the first block that is encoded here.
     encoder: Option<Encoder>,
     draft: Draft,
     input: Input,
     /// State that does not fill a block yet.
     block: Vec<u8>,
-    /// What the file begins with or goes on with, on its way to storage.
+    /// Bytes of the file that were not handed to the storage yet.
     out: Vec<u8>,
     table: Table,
-    /// Of the bytes that were written or hashed, unless the host hashes; then
-    /// only of as many as is cheap.
+    /// The hash of the first `hashed` bytes of state: of all that came in, or if the host
+    /// computes the content hash, only of as many as is cheap.
     content_hash: Sha256,
     hashed: u64,
-    /// The host computes the content hash, and what it has given.
+    /// Whether the host computes the content hash, and the hash that it has set.
     host_hashes: bool,
     given_hash: Option<[u8; 32]>,
-    /// The bytes of state that came in, through `write` or `hash`.
+    /// The bytes of state that came in through `write` or `hash`.
     taken: u64,
-    /// Of the blocks that are in the table.
+    /// CRC-32 and length of the blocks that are in the table.
     crc32: u32,
     appended: u64,
 }
 
 impl<W: Writer> Saver<W> {
-    /// Begins to save. Arguments are checked, and the storage is opened, now.
+    /// Starts a save: checks the arguments and opens the storage for writing.
     pub fn open<S: Storage<Writer = W>>(storage: &S, key: &str, options: SaveOptions) -> Result<Self> {
         Self::open_inner(storage, key, options).map_err(|error| error.at(key))
     }
@@ -108,29 +106,29 @@ impl<W: Writer> Saver<W> {
         })
     }
 
-    /// How blocks have to be encoded.
+    /// Returns how blocks have to be encoded.
     pub fn encoding(&self) -> Encoding {
         self.encoding
     }
 
-    /// The next bytes of the state, of any length.
+    /// Takes the next bytes of the state, any number of them.
     pub fn write(&mut self, chunk: &[u8]) -> Result<()> {
         self.step(Input::Bytes, |saver| saver.write_bytes(chunk))
     }
 
-    /// The next bytes of the state, for its content hash alone.
+    /// Takes the next bytes of the state for the content hash only.
     pub fn hash(&mut self, chunk: &[u8]) -> Result<()> {
         self.step(Input::Blocks, |saver| {
             if saver.host_hashes {
-                return Err(Error::argument("the content hash is given by the host, which has no bytes to be hashed here"));
+                return Err(Error::argument("nothing can be hashed here: host-hashes says that the host computes the content hash"));
             }
             saver.update_hash(chunk);
             Ok(())
         })
     }
 
-    /// The next block, encoded elsewhere. Its frame is hashed, to see that it is
-    /// the one that was encoded.
+    /// Takes the next block, which was encoded elsewhere, and checks the hash of its
+    /// frame.
     pub fn append(&mut self, block: &EncodedBlock) -> Result<()> {
         self.step(Input::Blocks, |saver| {
             block.check_lengths(saver.encoding.block_size)?;
@@ -139,7 +137,7 @@ impl<W: Writer> Saver<W> {
         })
     }
 
-    /// The next block, encoded elsewhere, with a hash that is believed.
+    /// Takes the next block, which was encoded elsewhere, and trusts its hash.
     pub fn append_hashed(&mut self, block: &EncodedBlock) -> Result<()> {
         self.step(Input::Blocks, |saver| {
             block.check_lengths(saver.encoding.block_size)?;
@@ -147,12 +145,12 @@ impl<W: Writer> Saver<W> {
         })
     }
 
-    /// The SHA-256 of the whole state, from a host that is trusted to have
-    /// computed it: once, where the options say that it is given.
+    /// Takes the SHA-256 of the whole state from a host that is trusted to compute it.
+    /// Allowed once, and only if the options announced it.
     pub fn set_content_hash(&mut self, hash: [u8; 32]) -> Result<()> {
         self.step(self.input, |saver| {
             if !saver.host_hashes || saver.given_hash.is_some() {
-                return Err(Error::argument("a content hash is given once, and only where host-hashes was set"));
+                return Err(Error::argument("the content hash can be set only once, and only with host-hashes"));
             }
             saver.given_hash = Some(hash);
             Ok(())
@@ -171,7 +169,7 @@ impl<W: Writer> Saver<W> {
         let done = if allowed {
             work(self)
         } else {
-            Err(Error::argument("a saver that failed, or that got its state in the other way, takes no more"))
+            Err(Error::argument("this saver has failed, or was given its state in the other way: it can only be dropped"))
         };
         done.map_err(|error| error.at(&self.key))?;
         self.input = input;
@@ -186,7 +184,7 @@ impl<W: Writer> Saver<W> {
         }
     }
 
-    /// The content hash of the whole state, which is all here.
+    /// Returns the content hash of the state, all of which has come in.
     fn content_hash(&self) -> Result<[u8; 32]> {
         let is_hashed = self.hashed == self.appended;
         let computed = || self.content_hash.clone().finalize().into();
@@ -197,9 +195,10 @@ impl<W: Writer> Saver<W> {
                 Err(Error::argument(format!("{} bytes of state were hashed, but {} were appended", self.hashed, self.appended)))
             };
         }
-        let given = self.given_hash.ok_or_else(|| Error::argument("the host has not given the content hash that it was to compute"))?;
+        let given =
+            self.given_hash.ok_or_else(|| Error::argument("the host did not set the content hash, but host-hashes says it does"))?;
         if is_hashed && given != computed() {
-            return Err(Error::integrity("the content hash that the host has given is not that of the state")
+            return Err(Error::integrity("the content hash from the host does not match the state")
                 .with("expected", crate::hash::hex(&computed()))
                 .with("found", crate::hash::hex(&given)));
         }
@@ -213,14 +212,14 @@ impl<W: Writer> Saver<W> {
             if self.block.is_empty()
                 && let Some((block, rest)) = chunk.split_at_checked(block_size)
             {
-                // A whole block: encoded where it is.
+                // A whole block: encode it without a copy.
                 self.encode(block)?;
                 chunk = rest;
                 continue;
             }
             let room = block_size - self.block.len();
             let (now, rest) = chunk.split_at(room.min(chunk.len()));
-            // Grown in doubling steps up to a block: small states stay small.
+            // The buffer doubles up to a block, so small states need little memory.
             self.block.extend_from_slice(now);
             chunk = rest;
             if self.block.len() == block_size {
@@ -252,7 +251,7 @@ impl<W: Writer> Saver<W> {
         self.push(block.frame.len(), block.length, block.crc32, &block.hash)
     }
 
-    /// Notes a block whose frame stands at the end of `out`.
+    /// Adds the block whose frame is at the end of `out` to the table.
     fn push(&mut self, frame_length: usize, length: u32, crc32: u32, hash: &[u8; 32]) -> Result<()> {
         self.table.push(frame_length, length, hash)?;
         if self.encoding.codec.needs_crc32() {
@@ -262,7 +261,7 @@ impl<W: Writer> Saver<W> {
         self.flush(CHUNK / 4)
     }
 
-    /// Hands `out` to storage once it is `least` bytes long.
+    /// Hands `out` to the storage if it has at least `least` bytes.
     fn flush(&mut self, least: usize) -> Result<()> {
         if self.out.len() < least {
             return Ok(());
@@ -302,17 +301,17 @@ impl<W: Writer> Saver<W> {
         let stored_size = data_length + footer.trailing_length() as u64;
         let info = self.writer.commit()?;
         if info.size != stored_size {
-            // Committed, whatever it is.
-            let message = format!("the storage has {} bytes of the {stored_size} that were written: what is there is damaged", info.size);
+            // It is committed all the same.
+            let message = format!("the storage has {} of the {stored_size} bytes that were written: the object is damaged", info.size);
             return Err(Error::new(ErrorCode::OutcomeUnknown, message));
         }
         Ok(document.into_metadata(&root, &footer, &info))
     }
 }
 
-/// The most bytes that the snapshot of a state of this size can have.
+/// The largest possible snapshot of a state of this size, in bytes.
 fn most_of_object(codec: Codec, state_size: u64) -> u64 {
-    /// Header, trailer, and what is carried besides metadata and rows.
+    /// Header, trailer, footer and carriers, without those of the rows.
     const AROUND: u64 = 1024;
     let block_size = u64::from(codec.block_size());
     let blocks = state_size.div_ceil(block_size).max(1);

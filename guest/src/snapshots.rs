@@ -7,18 +7,18 @@ use crate::restore::Restorer;
 use crate::save::Saver;
 use crate::storage::{ObjectInfo, Storage};
 
-/// A state of at most so many bytes is restored into memory at once; a larger
-/// one is read as a stream. Also what one `list<u8>` of WIT can be.
+/// The largest state that is restored into memory, in bytes; larger ones are read as a
+/// stream. Also the largest `list<u8>` of WIT.
 const MAX_IN_MEMORY: u64 = 1 << 30;
 
-/// The most entries of a page, and the most that storage lists at a time.
+/// The most objects that one page looks at, and that a storage lists at a time.
 pub const MAX_PAGE: u32 = 1000;
 
-/// A page of a listing ends early once its entries hold so many bytes of
-/// metadata and errors, so that its memory is bounded.
+/// A page ends early once its entries hold this many bytes of metadata and errors, which
+/// bounds its memory.
 const PAGE_BYTES: usize = 1 << 20;
 
-/// Objects whose last bytes are asked for in one call: 8 MiB, the most that the
+/// The objects whose last bytes are read in one call: 8 MiB together, the most that the
 /// contract allows.
 const ENDS: usize = 128;
 
@@ -31,18 +31,18 @@ pub fn save<S: Storage>(storage: &S, key: &str, state: &[u8], mut options: SaveO
     saver.commit()
 }
 
-/// Restores a state into memory, checked as a whole.
+/// Restores a state into memory, and checks it as a whole.
 pub fn restore<S: Storage>(storage: &S, key: &str) -> Result<Vec<u8>> {
     until_stable(|| Restorer::open(storage, key, true)?.read_to_end(MAX_IN_MEMORY))
 }
 
-/// What a snapshot says of itself.
+/// Returns the metadata of a snapshot.
 pub fn metadata<S: Storage>(storage: &S, key: &str) -> Result<Metadata> {
     let opened = until_stable(|| Head::open(storage, key));
     opened.map(|head| head.metadata()).map_err(|error| error.at(key))
 }
 
-/// Whether an object has this key, whatever it holds.
+/// Whether there is an object with this key, whatever it holds.
 pub fn exists<S: Storage>(storage: &S, key: &str) -> Result<bool> {
     match storage.stat(key) {
         Ok(_) => Ok(true),
@@ -56,7 +56,7 @@ pub fn exists<S: Storage>(storage: &S, key: &str) -> Result<bool> {
 pub enum ListEntry {
     /// A snapshot.
     Snapshot(Box<Metadata>),
-    /// Something else, or a damaged one.
+    /// Something else, or a damaged snapshot.
     Unreadable {
         /// The object.
         info: ObjectInfo,
@@ -65,16 +65,16 @@ pub enum ListEntry {
     },
 }
 
-/// A part of a listing.
+/// A page of a listing.
 #[derive(Clone, Debug, Default)]
 pub struct ListPage {
-    /// In the order of their keys' bytes.
+    /// The entries, in the byte order of their keys.
     pub entries: Vec<ListEntry>,
-    /// Where to go on; none at the end.
+    /// The key after which the next page begins; `None` at the end.
     pub next: Option<String>,
 }
 
-/// Whether an error is about one object rather than about the whole storage.
+/// Whether an error is about one object, not about the whole storage.
 fn is_about_object(code: ErrorCode) -> bool {
     use ErrorCode::{
         AccessDenied, Integrity, InvalidFormat, InvalidKey, Io, LimitExceeded, NoKey, NotASnapshot, PreconditionFailed, UnsupportedFormat,
@@ -97,8 +97,7 @@ fn is_about_object(code: ErrorCode) -> bool {
     )
 }
 
-/// About how many bytes of memory an entry takes, here and with the host that
-/// it is handed to.
+/// Returns roughly how many bytes an entry takes, in this memory and in the host's.
 fn memory_of(entry: &ListEntry) -> usize {
     const FIELDS: usize = 1024;
     const PAIR: usize = 64;
@@ -117,14 +116,14 @@ fn memory_of(entry: &ListEntry) -> usize {
     }
 }
 
-/// Which snapshots a listing wants: those for which all that is set holds.
+/// Selects snapshots for a listing: those that match everything that is set.
 #[derive(Clone, Debug, Default)]
 pub struct ListFilter {
-    /// Of this agent.
+    /// The agent ID.
     pub agent_id: Option<String>,
-    /// Of this session.
+    /// The session ID.
     pub session_id: Option<String>,
-    /// With all these labels.
+    /// Labels that they all must have.
     pub labels: Vec<(String, String)>,
     /// Taken at this time or later: RFC 3339.
     pub since: Option<String>,
@@ -133,7 +132,7 @@ pub struct ListFilter {
 }
 
 impl ListFilter {
-    /// The same filter, whose times are in the form in which they are stored.
+    /// Converts the times of the filter to the form in which they are stored.
     fn checked(mut self) -> Result<Self> {
         for (what, time) in [("time since", &mut self.since), ("time until", &mut self.until)] {
             *time = time.as_deref().map(|time| stored_time(what, time)).transpose()?;
@@ -141,7 +140,7 @@ impl ListFilter {
         Ok(self)
     }
 
-    /// Stored times sort as text.
+    /// Whether a snapshot matches. Stored times sort as text.
     fn wants(&self, metadata: &Metadata) -> bool {
         self.agent_id.as_ref().is_none_or(|agent| *agent == metadata.agent_id)
             && self.session_id.as_ref().is_none_or(|session| *session == metadata.session_id)
@@ -151,12 +150,11 @@ impl ListFilter {
     }
 }
 
-/// The snapshots whose keys begin with `prefix` and come after `start_after`, and
-/// that the filter wants. At most `limit` objects are looked at, which is 1 to
-/// [`MAX_PAGE`].
+/// Lists the snapshots that match a filter and whose keys begin with `prefix` and come
+/// after `start_after`. Looks at no more than `limit` objects: 1 to [`MAX_PAGE`].
 pub fn list<S: Storage>(storage: &S, prefix: &str, start_after: Option<&str>, limit: u32, filter: ListFilter) -> Result<ListPage> {
     if limit == 0 || limit > MAX_PAGE {
-        return Err(Error::argument(format!("a page has 1 to {MAX_PAGE} entries, not {limit}")));
+        return Err(Error::argument(format!("the limit of a page is {limit}, which is not between 1 and {MAX_PAGE}")));
     }
     let filter = filter.checked()?;
     let objects = storage.list_objects(prefix, start_after, limit)?;
@@ -169,13 +167,13 @@ pub fn list<S: Storage>(storage: &S, prefix: &str, start_after: Option<&str>, li
         for (info, end) in objects.iter().zip(storage.read_ends(&keys, TAIL)?) {
             let read = match end.and_then(|(found, tail)| Head::of_tail(storage, found, tail)) {
                 Ok(head) => Ok(head.metadata()),
-                // Replaced between two reads, perhaps: once more, by itself.
+                // It may have been replaced between two reads: read it again, on its own.
                 Err(error) if matches!(error.code, ErrorCode::PreconditionFailed | ErrorCode::Io) => metadata(storage, &info.key),
                 Err(error) => Err(error.at(&info.key)),
             };
             let entry = match read {
                 Ok(metadata) => Some(ListEntry::Snapshot(Box::new(metadata))),
-                // Deleted since it was listed.
+                // It was deleted after it was listed.
                 Err(error) if error.code == ErrorCode::NotFound => None,
                 Err(error) if is_about_object(error.code) => Some(ListEntry::Unreadable { info: info.clone(), error }),
                 Err(error) => return Err(error),

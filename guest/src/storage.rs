@@ -1,51 +1,40 @@
-//! The storage that snapshots are read from and written to, as the library
-//! sees it: the `storage` interface of the WIT contract, whose documentation
-//! holds for every item here.
+//! The storage, as the library sees it. It follows the interface `storage` of the WIT
+//! contract, whose documentation also applies here.
 
-use crate::error::Result;
+pub use persist_model::Precondition;
 
-/// What must be true of a key for a write or a delete to happen.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Precondition {
-    /// Nothing.
-    #[default]
-    None,
-    /// No object has the key.
-    IfAbsent,
-    /// The object's etag is this one.
-    IfMatch(String),
-}
+use crate::error::{Error, Result};
 
-/// How an object is to be written.
+/// How to write an object.
 #[derive(Clone, Debug, Default)]
 pub struct WriteOptions {
-    /// Checked at the moment of commit.
+    /// Checked at commit.
     pub precondition: Precondition,
-    /// The most bytes that the object is expected to have; a hint.
+    /// The largest size that the object is expected to have, in bytes; a hint.
     pub object_size_hint: Option<u64>,
     /// The media type of the object.
     pub content_type: Option<String>,
-    /// Names and values to keep beside the object.
+    /// Names and values to keep with the object.
     pub attributes: Vec<(String, String)>,
 }
 
-/// Which bytes of an object to read; what lies past the end is left out.
+/// Which bytes of an object to read. Bytes past the end are left out.
 #[derive(Clone, Copy, Debug)]
 pub enum ByteRange {
     /// The whole object.
     All,
     /// `length` bytes from `offset`.
     Span {
-        /// The first byte, counted from 0.
+        /// The first byte, starting at 0.
         offset: u64,
-        /// How many bytes.
+        /// The number of bytes.
         length: u64,
     },
-    /// The last so many bytes.
+    /// This many bytes at the end.
     Suffix(u64),
 }
 
-/// What is known of an object without reading it.
+/// What is known about an object without reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectInfo {
     /// Its key.
@@ -58,35 +47,34 @@ pub struct ObjectInfo {
     pub modified: Option<u64>,
 }
 
-/// The facts of an object, and its last bytes.
+/// The info of an object, and its last bytes.
 pub type End = Result<(ObjectInfo, Vec<u8>)>;
 
-/// A place that keeps objects. Clones are handles to the same place.
+/// A storage of objects. Clones are handles to the same storage.
 pub trait Storage: Clone {
     /// An object being written.
     type Writer: Writer;
     /// An object being read.
     type Reader: Reader;
 
-    /// Begins to write an object.
+    /// Starts writing an object.
     fn open_write(&self, key: &str, options: WriteOptions) -> Result<Self::Writer>;
-    /// Begins to read an object, of this etag if one is given.
+    /// Starts reading an object, which must have this etag if one is given.
     fn open_read(&self, key: &str, range: ByteRange, if_match: Option<&str>) -> Result<Self::Reader>;
-    /// The last bytes of objects, at most `length` of each: for all of them at once
-    /// as far as the storage can. The answers are in the order of the keys, and each
-    /// is for itself.
+    /// Returns the last bytes of objects, at most `length` of each, in the order of the
+    /// keys. Reads them at the same time if the storage can. Each may fail on its own.
     fn read_ends(&self, keys: &[&str], length: u64) -> Result<Vec<End>> {
         one_by_one(self, keys, length)
     }
-    /// The facts of an object.
+    /// Returns the info of an object.
     fn stat(&self, key: &str) -> Result<ObjectInfo>;
     /// Deletes an object.
     fn delete(&self, key: &str, precondition: Precondition) -> Result<()>;
-    /// Objects in the order of their keys, at most `limit`.
+    /// Returns at most `limit` objects, in the order of their keys.
     fn list_objects(&self, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<ObjectInfo>>;
 }
 
-/// [`Storage::read_ends`] of a storage that reads one object at a time.
+/// [`Storage::read_ends`] for a storage that reads one object at a time.
 pub(crate) fn one_by_one<S: Storage>(storage: &S, keys: &[&str], length: u64) -> Result<Vec<End>> {
     let read = |key: &&str| {
         let mut reader = storage.open_read(key, ByteRange::Suffix(length), None)?;
@@ -97,10 +85,10 @@ pub(crate) fn one_by_one<S: Storage>(storage: &S, keys: &[&str], length: u64) ->
     Ok(keys.iter().map(read).collect())
 }
 
-/// The most that is asked of an object in one call.
-const CHUNK: usize = 1 << 20;
+/// The most bytes to read from a storage, or to write to it, in one call.
+pub(crate) const CHUNK: usize = 1 << 20;
 
-/// Reads to the end of a range that has at most `most` bytes.
+/// Reads a range to its end. It has at most `most` bytes.
 pub(crate) fn read_all(reader: &mut impl Reader, most: usize) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     while bytes.len() < most {
@@ -118,7 +106,13 @@ pub(crate) fn read_all(reader: &mut impl Reader, most: usize) -> Result<Vec<u8>>
     Ok(bytes)
 }
 
-/// An object being written; dropped without commit, it aborts.
+/// Reads a range that must have exactly `length` bytes.
+pub(crate) fn read_exact(reader: &mut impl Reader, length: usize) -> Result<Vec<u8>> {
+    let bytes = read_all(reader, length)?;
+    if bytes.len() == length { Ok(bytes) } else { Err(Error::short_read(bytes.len() as u64, length as u64)) }
+}
+
+/// An object being written. Dropped without a commit, it aborts the write.
 pub trait Writer {
     /// Appends bytes.
     fn write(&mut self, chunk: &[u8]) -> Result<()>;
@@ -128,8 +122,8 @@ pub trait Writer {
 
 /// An object being read.
 pub trait Reader {
-    /// The whole object's facts.
+    /// Returns the info of the whole object.
     fn info(&self) -> ObjectInfo;
-    /// The next bytes, at most `max`; none only at the end.
+    /// Returns the next bytes: at most `max`, and none only at the end.
     fn read(&mut self, max: u32) -> Result<Vec<u8>>;
 }

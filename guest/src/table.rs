@@ -1,16 +1,16 @@
-//! The block table: one row a block, in the order of the state.
+//! The block table: one row per block, in the order of the state.
 
 use crate::codec::{BlockRef, Codec};
 use crate::error::{Error, ErrorCode, Result};
+use crate::limits::MAX_BLOCKS;
 
-/// Bytes of a row: encoded length, length, SHA-256 of the frame.
+/// Bytes in a row: frame length, block length, SHA-256 of the frame.
 pub(crate) const ROW: usize = 40;
 
-/// More blocks are neither written nor read: it bounds the table in memory to
-/// 10 MiB, and a state to 256 GiB in blocks of 1 MiB.
-pub const MAX_BLOCKS: u32 = 262_144;
+/// The largest table, in bytes.
+pub(crate) const MAX_TABLE: usize = MAX_BLOCKS as usize * ROW;
 
-/// The rows, as they are stored.
+/// The rows, as stored.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Table(Vec<u8>);
 
@@ -22,7 +22,7 @@ pub(crate) struct Row {
 }
 
 impl Table {
-    /// Appends the row of a block whose frame is `frame_length` bytes long.
+    /// Appends the row of a block.
     pub(crate) fn push(&mut self, frame_length: usize, length: u32, hash: &[u8; 32]) -> Result<()> {
         if self.len() >= MAX_BLOCKS as usize {
             return Err(Error::new(
@@ -32,9 +32,9 @@ impl Table {
         }
         let frame_length =
             u32::try_from(frame_length).map_err(|_| Error::argument(format!("a frame of {frame_length} bytes is too long")))?;
-        // What readers refuse is not written.
+        // Readers would refuse the file.
         if frame_length == 0 || frame_length > Codec::max_frame_length(length) {
-            return Err(Error::argument(format!("a block of {length} bytes can't have a frame of {frame_length}")));
+            return Err(Error::argument(format!("a block of {length} bytes can't have a frame of {frame_length} bytes")));
         }
         self.0.extend_from_slice(&frame_length.to_le_bytes());
         self.0.extend_from_slice(&length.to_le_bytes());
@@ -42,21 +42,21 @@ impl Table {
         Ok(())
     }
 
-    /// Reads rows. The bytes are covered by the digest, so that whatever is
-    /// wrong with them was written so.
+    /// Reads rows. The digest covers these bytes, so any mistake in them was already
+    /// there when they were written.
     pub(crate) fn parse(bytes: Vec<u8>, block_size: u32) -> Result<Self> {
         let table = Self(bytes);
         let count = table.len();
         if count == 0 || !table.0.len().is_multiple_of(ROW) {
-            return Err(Error::format(format!("a block table of {} bytes is not a number of rows", table.0.len())));
+            return Err(Error::format(format!("a block table of {} bytes is not a whole number of rows", table.0.len())));
         }
         for (index, row) in table.rows().enumerate() {
             let empty_state = count == 1 && row.length == 0;
             if row.length > block_size || (row.length == 0 && !empty_state) {
-                return Err(Error::format(format!("block {index} is {} bytes long, which is not in 1 to {block_size}", row.length)));
+                return Err(Error::format(format!("block {index} has {} bytes, which is not between 1 and {block_size}", row.length)));
             }
             if row.frame_length == 0 || row.frame_length > Codec::max_frame_length(row.length) {
-                return Err(Error::format(format!("block {index} of {} bytes has a frame of {}", row.length, row.frame_length)));
+                return Err(Error::format(format!("block {index} has {} bytes, but a frame of {} bytes", row.length, row.frame_length)));
             }
         }
         Ok(table)
@@ -79,12 +79,12 @@ impl Table {
         })
     }
 
-    /// The sum of all blocks' lengths: the state's size.
+    /// The size of the state: the sum of all block lengths.
     pub(crate) fn state_size(&self) -> u64 {
         self.rows().map(|row| u64::from(row.length)).sum()
     }
 
-    /// The blocks in order, with the slices of the object that hold them.
+    /// Returns the blocks in order, with the slices of the object that hold them.
     pub(crate) fn blocks(&self, codec: Codec, trailer: &[u8]) -> impl Iterator<Item = BlockRef> {
         let last = self.len().saturating_sub(1);
         let mut offset = 0;
@@ -105,7 +105,7 @@ impl Table {
         })
     }
 
-    /// The data section's length in bytes.
+    /// The length of the data section in bytes.
     pub(crate) fn data_length(&self, codec: Codec, trailer: &[u8]) -> u64 {
         let frames: u64 = self.rows().map(|row| u64::from(row.frame_length)).sum();
         frames + (codec.header().len() + trailer.len()) as u64

@@ -1,4 +1,4 @@
-//! Verifying: all bytes of a snapshot, one pass from first to last.
+//! Verifies snapshots: checks all their bytes in one pass.
 
 use std::collections::VecDeque;
 
@@ -8,29 +8,27 @@ use crate::codec::{self, BlockRef, Decoder};
 use crate::error::{Error, Result};
 use crate::metadata::Metadata;
 use crate::open::{OpenSnapshot, until_stable};
-use crate::storage::{ByteRange, Reader, Storage};
+use crate::storage::{ByteRange, CHUNK, Reader, Storage};
 
-/// How many block references are made of the table at a time.
-const BATCH: usize = 256;
-
-/// A snapshot being checked, whose bytes are handed over in order. It accepts
-/// exactly the files that a restore accepts whole.
+/// A snapshot being verified. The caller hands over its bytes in order. It accepts exactly
+/// the files of which a restore returns the whole state.
 pub struct Verifier<S> {
     storage: S,
     snapshot: OpenSnapshot,
-    /// References that are made, and how many were made so far.
+    /// References to the next blocks, and how many references were made so far.
     blocks: VecDeque<BlockRef>,
     made: usize,
     decoder: Decoder,
-    /// The part of the next slice that is here.
+    /// The part of the next slice that was handed over.
     slice: Vec<u8>,
     block: Vec<u8>,
     content_hash: Sha256,
     crc32: u32,
-    /// What has to follow the data, once it is needed, and how much of it came.
+    /// The bytes that have to follow the data, once they are needed, and how many of them
+    /// were handed over.
     trailing: Option<Vec<u8>>,
     matched: usize,
-    /// Bytes that were handed over.
+    /// The number of bytes that were handed over.
     seen: u64,
     failed: Option<Error>,
 }
@@ -56,12 +54,12 @@ impl<S: Storage> Verifier<S> {
         })
     }
 
-    /// The snapshot's metadata, with the size and etag to read by.
+    /// Returns the snapshot's metadata, with the size and etag of the object to read.
     pub fn metadata(&self) -> Metadata {
         self.snapshot.metadata()
     }
 
-    /// The next bytes of the object, of any length.
+    /// Checks the next bytes of the object, any number of them.
     pub fn write(&mut self, chunk: &[u8]) -> Result<()> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
@@ -75,7 +73,7 @@ impl<S: Storage> Verifier<S> {
 
     fn next_slice_length(&mut self) -> Option<usize> {
         if self.blocks.is_empty() {
-            self.blocks = self.snapshot.blocks().skip(self.made).take(BATCH).collect();
+            self.blocks = self.snapshot.batch(self.made).into();
             self.made += self.blocks.len();
         }
         self.blocks.front().map(BlockRef::slice_length)
@@ -121,13 +119,13 @@ impl<S: Storage> Verifier<S> {
             return Err(Error::integrity(format!("bytes follow the end of the snapshot, at byte {}", at + expected.len() as u64)));
         }
         if let Some(index) = chunk.iter().zip(expected).position(|(found, expected)| found != expected) {
-            return Err(Error::integrity(format!("block table, metadata or footer were changed, at byte {}", at + index as u64)));
+            return Err(Error::integrity(format!("the block table, metadata or footer was changed, at byte {}", at + index as u64)));
         }
         self.matched += chunk.len();
         Ok(())
     }
 
-    /// Says whether all the bytes were there and right.
+    /// Fails unless all bytes were handed over and right.
     pub fn finish(self) -> Result<Metadata> {
         let key = self.snapshot.head.info.key.clone();
         self.finish_inner().map_err(|error| error.at(&key))
@@ -147,14 +145,14 @@ impl<S: Storage> Verifier<S> {
     }
 }
 
-/// Reads a snapshot to its end and checks all of it.
+/// Reads a whole snapshot and checks all of it.
 pub fn verify<S: Storage>(storage: &S, key: &str) -> Result<Metadata> {
     let verified = until_stable(|| {
         let mut verifier = Verifier::open(storage, key)?;
         let etag = verifier.snapshot.head.info.etag.clone();
         let mut reader = storage.open_read(key, ByteRange::All, etag.as_deref())?;
         loop {
-            let chunk = reader.read(1 << 20)?;
+            let chunk = reader.read(u32::try_from(CHUNK).unwrap_or(u32::MAX))?;
             if chunk.is_empty() {
                 return verifier.finish();
             }

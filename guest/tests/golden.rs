@@ -1,12 +1,9 @@
-//! Snapshots that are kept for ever, in `tests/golden`: every later version reads
-//! them, and this one writes them to the same bytes. With `PERSIST_WRITE_GOLDEN`
-//! set, those that are missing are written first: for a new producer or codec, whose
-//! files then go into a folder of their own beside the old ones.
+//! The snapshots in `tests/golden` are kept for ever: every later version must read them,
+//! and this version writes the same bytes. If `PERSIST_WRITE_GOLDEN` is set, missing files
+//! are written first. This is for a new producer or codec, whose files get their own folder
+//! next to the old ones.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
-#[path = "../../tests/support/craft.rs"]
-mod craft;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,10 +11,12 @@ use std::path::{Path, PathBuf};
 use persist_guest::codec::Codec;
 use persist_guest::memory::MemoryStorage;
 use persist_guest::{Metadata, SaveOptions, snapshots, verify};
+use persist_test_support::craft;
 
-/// What is in a folder of golden files: what wrote them.
+/// The name of a folder of golden files: the software that wrote them.
 const PRODUCER: &str = concat!("persist-", env!("CARGO_PKG_VERSION"));
 
+// These bytes are in the golden files.
 const SEAL: &[u8] = b"a seal of a later version, which this one does not know";
 
 struct Golden {
@@ -27,7 +26,7 @@ struct Golden {
     is_sealed: bool,
 }
 
-/// The three of a codec: no state, one block, several; the second is sealed.
+/// The golden files of a codec: an empty state, one block (sealed), several blocks.
 fn all(codec: Codec) -> [Golden; 3] {
     let text = "{\"messages\": [{\"role\": \"user\", \"content\": \"Grüße, 世界 \u{1f44b}\"}]}\n".as_bytes().to_vec();
     let lines = |number: u32| format!("{{\"step\": {}, \"tool\": \"search\", \"ok\": true}}\n", number / 64).into_bytes();
@@ -50,7 +49,7 @@ fn file_name(golden: &Golden, codec: Codec) -> String {
     format!("{}.json.{}", golden.name, if codec == Codec::Gzip { "gz" } else { "zst" })
 }
 
-/// Every field that there is.
+/// Sets every field.
 fn options(golden: &Golden, codec: Codec) -> SaveOptions {
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     SaveOptions {
@@ -102,7 +101,7 @@ fn check(golden: &Golden, codec: Codec, file: Vec<u8>) {
         format_version: 1,
         is_sealed: golden.is_sealed,
         stored_size: size,
-        // What else there is follows from the bytes, which were verified.
+        // The rest follows from the bytes, which were verified.
         ..metadata.clone()
     };
     assert_eq!(metadata, expected);
@@ -134,7 +133,7 @@ fn golden_files_are_read_and_written_to_the_same_bytes() {
                 let path = producer.join(file_name(golden, codec));
                 let file = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
                 if producer == current {
-                    assert!(written(golden, codec) == file, "{} is written to other bytes now", path.display());
+                    assert!(written(golden, codec) == file, "{} now has different bytes", path.display());
                 }
                 check(golden, codec, file);
             }

@@ -1,5 +1,4 @@
-//! Listings: what is in a page, which entries a filter leaves out, and how large
-//! a page gets.
+//! Listings: the entries of a page, filters, and the size of a page.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -13,7 +12,7 @@ mod support;
 use support::options;
 
 #[test]
-fn a_listing_shows_snapshots_and_what_is_none_page_by_page() {
+fn a_listing_shows_snapshots_and_other_files_page_by_page() {
     let storage = MemoryStorage::default();
     for index in 0..25 {
         let options = SaveOptions { snapshot_index: index, ..options(Codec::Gzip) };
@@ -46,8 +45,8 @@ fn a_listing_shows_snapshots_and_what_is_none_page_by_page() {
     }
 }
 
-/// Of what a crash, or a full disk, leaves of a snapshot, every length is damage
-/// and not another kind of file. Where nothing of it is left, its name tells.
+/// Whatever part of a snapshot a crash or a full disk leaves is reported as damage, not as
+/// another kind of file. If nothing is left, the name decides.
 #[test]
 fn what_is_left_of_a_snapshot_is_never_another_kind_of_file() {
     let state: Vec<u8> = (0..300_000_u32).flat_map(|number| number.wrapping_mul(0x9e37_79b9).to_le_bytes()).collect();
@@ -72,17 +71,17 @@ fn what_is_left_of_a_snapshot_is_never_another_kind_of_file() {
             assert!(is_damage(code_of(key, whole[..cut].to_vec())), "{key} of {length}, cut at {cut}");
             let mut zeroed = whole[..cut].to_vec();
             zeroed.resize(whole.len(), 0);
-            // What was zero before is no loss.
+            // Nothing is lost if the bytes were already zero.
             let found = code_of(key, zeroed.clone());
             assert!(zeroed == whole || is_damage(found), "{key} of {length}, zeros from {cut}: {found:?}");
         }
-        // Its first page is gone, and a byte of its last one.
+        // The first bytes are overwritten, then the last one is lost.
         let mut torn = whole.clone();
         torn[..16].fill(0xa5);
-        assert_eq!(code_of(key, torn.clone()), None, "what it says of itself is at its end");
+        assert_eq!(code_of(key, torn.clone()), None, "its metadata is at its end");
         torn.pop();
         assert!(is_damage(code_of(key, torn)), "{key} of {length}");
-        // A zstd header tells whatever the name is, gzip's where all of it is there.
+        // Five bytes of a zstd header suffice whatever the name is, but gzip needs all of it.
         let left = if key.ends_with("gz") { 10 } else { 5 };
         assert!(is_damage(code_of("x", whole[..left].to_vec())), "{key} of {length}");
     }
@@ -99,7 +98,7 @@ fn what_is_left_of_a_snapshot_is_never_another_kind_of_file() {
 }
 
 #[test]
-fn a_listing_leaves_out_what_is_not_wanted_and_nothing_else() {
+fn a_filter_leaves_out_exactly_what_does_not_match() {
     let storage = MemoryStorage::default();
     for (key, agent, session, label, time) in [
         ("1", "a", "s", "x", "2026-01-31T12:00:00Z"),
@@ -127,7 +126,7 @@ fn a_listing_leaves_out_what_is_not_wanted_and_nothing_else() {
         (snapshots::ListFilter { agent_id: text("a"), session_id: text("s"), labels: label("y"), ..none() }, "25"),
         (snapshots::ListFilter { labels: label("z"), ..none() }, "5"),
         (snapshots::ListFilter { labels: [label("x"), vec![("all".to_owned(), String::new())]].concat(), ..none() }, "1345"),
-        // From, and up to but without; with any offset.
+        // `since` is inclusive and `until` exclusive, with any offset.
         (snapshots::ListFilter { since: text("2026-01-31T14:00:00+01:00"), until: text("2026-01-31T15:00:00.000001Z"), ..none() }, "235"),
         (snapshots::ListFilter { since: text("2026-01-31T15:00:00.000001Z"), ..none() }, "45"),
     ] {
@@ -152,7 +151,7 @@ fn a_listing_leaves_out_what_is_not_wanted_and_nothing_else() {
 }
 
 #[test]
-fn a_page_is_bounded_also_where_nothing_can_be_read() {
+fn a_page_is_bounded_even_if_nothing_can_be_read() {
     let storage = MemoryStorage::default();
     for index in 0..1000 {
         storage.put(&format!("{}/{index:04}", "long".repeat(200)), b"no snapshot".to_vec());

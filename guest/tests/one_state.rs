@@ -1,11 +1,7 @@
-//! One file, one state: what a restore gives is what every other tool reads in the
-//! file. The tricks here have every hash, length and CRC right, so that it is the
-//! frame that is refused, and nothing before it.
+//! One file, one state: a restore returns what every other tool reads from the file. In the
+//! tricks here every hash, length and CRC is right, so that only the frame can be refused.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
-#[path = "../../tests/support/craft.rs"]
-mod craft;
 
 use std::io::Read;
 
@@ -15,14 +11,15 @@ use persist_guest::codec::{BlockRef, Codec, Decoder};
 use persist_guest::error::{Error, ErrorCode};
 use persist_guest::memory::MemoryStorage;
 use persist_guest::{snapshots, verify};
+use persist_test_support::craft;
 use sha2::{Digest, Sha256};
 
 const KEY: &str = "x";
 
-/// What a sync flush ends with.
+/// The end of a sync flush.
 const FLUSH_END: [u8; 4] = [0, 0, 0xff, 0xff];
 
-/// An empty final block of fixed codes: what follows the last frame.
+/// An empty final block with fixed codes, which follows the last frame.
 const FINAL_BLOCK: [u8; 2] = [3, 0];
 
 fn crc32(bytes: &[u8]) -> u32 {
@@ -31,8 +28,8 @@ fn crc32(bytes: &[u8]) -> u32 {
     crc.sum()
 }
 
-/// Inflates as a reader did that takes the end of the stream behind a frame for
-/// proof that the frame ends with a block. None where even that reader refuses.
+/// Inflates like a naive reader that appends the end of a stream to a frame, and takes it as
+/// proof that the frame ends with a block. `None` if even this reader refuses the frame.
 fn inflated_with_end(frame: &[u8]) -> Option<Vec<u8>> {
     let mut inflate = Decompress::new(false);
     let mut out = Vec::with_capacity(1 << 20);
@@ -41,7 +38,7 @@ fn inflated_with_end(frame: &[u8]) -> Option<Vec<u8>> {
     (status == Status::StreamEnd && inflate.total_in() == input.len() as u64).then_some(out)
 }
 
-/// What the frame alone gives, whatever state it leaves the inflater in.
+/// Inflates the frame alone, whatever state that leaves the inflater in.
 fn inflated_alone(frame: &[u8]) -> Option<Vec<u8>> {
     let mut inflate = Decompress::new(false);
     let mut out = Vec::with_capacity(1 << 20);
@@ -76,7 +73,7 @@ fn read(file: &[u8]) -> Result<Vec<u8>, Error> {
 #[test]
 fn a_frame_that_leaves_a_block_open_is_refused_at_the_frame() {
     let frames = craft::open_frames();
-    let blocks = frames.each_ref().map(|frame| inflated_with_end(frame).expect("what is appended ends it"));
+    let blocks = frames.each_ref().map(|frame| inflated_with_end(frame).expect("the appended end is accepted"));
     let ours = blocks.concat();
     let file = craft::frames(
         true,
@@ -85,9 +82,9 @@ fn a_frame_that_leaves_a_block_open_is_refused_at_the_frame() {
         crc32(&ours),
     );
     assert!(file == craft::two_states());
-    // The trick is alive: every other tool takes the file, and reads another state.
+    // The trick still works: every other tool accepts the file, and reads a different state.
     let mut theirs = Vec::new();
-    MultiGzDecoder::new(&file[..]).read_to_end(&mut theirs).expect("gzip takes it");
+    MultiGzDecoder::new(&file[..]).read_to_end(&mut theirs).expect("gzip accepts it");
     assert_ne!(ours, theirs);
     assert_eq!((ours.len(), crc32(&ours)), (theirs.len(), crc32(&theirs)));
     let error = read(&file).expect_err("it has two states");
@@ -95,7 +92,7 @@ fn a_frame_that_leaves_a_block_open_is_refused_at_the_frame() {
     assert!(error.message.contains("does not end with a block, in bytes 0 to 50"), "{error}");
 }
 
-/// Bits as deflate has them: from the lowest of each byte on.
+/// Bits in deflate's order: the lowest of each byte comes first.
 #[derive(Clone, Default)]
 struct Bits(Vec<bool>);
 
@@ -115,18 +112,18 @@ impl Bits {
     }
 }
 
-/// A block of dynamic codes, to be continued: `a` is 0, `b` 10, `c` 110, `d` 1110,
-/// the end 11110, and 11111 a match of three bytes whose distance is 1 or 2 by one
-/// more bit. Any run of zeros or ones is symbols of it.
+/// The beginning of a block with dynamic codes: `a` is 0, `b` 10, `c` 110, `d` 1110, the end
+/// 11110, and 11111 a match of three bytes, where one more bit makes the distance 1 or 2. Any
+/// sequence of zeros or ones consists of its symbols.
 fn open_block(is_final: bool) -> Bits {
     let mut bits = Bits::default();
     bits.number(u32::from(is_final), 1);
     bits.number(2, 2);
-    // 258 codes of literals and lengths, 2 of distances.
+    // 258 codes for literals and lengths, 2 for distances.
     bits.number(1, 5);
     bits.number(1, 5);
-    // The codes of code lengths: 0 to 5 and 18 have three bits each, and one more
-    // makes the set complete.
+    // The codes for code lengths: 0 to 5 and 18 have three bits each, and 17 completes the
+    // set.
     let order = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1];
     bits.number(order.len() as u32 - 4, 4);
     let used = [0, 1, 2, 3, 4, 5, 17, 18];
@@ -145,10 +142,10 @@ fn open_block(is_final: bool) -> Bits {
 }
 
 #[test]
-fn a_block_that_is_open_behind_the_marks_of_a_flush_is_found_too() {
+fn an_open_block_before_the_marks_of_a_flush_is_found_too() {
     for is_final in [false, true] {
         let mut found = 0;
-        // In every position of a bit in a byte.
+        // At every bit position in a byte.
         for symbols in 0..16 {
             let mut block = open_block(is_final);
             block.code("110");
@@ -162,7 +159,7 @@ fn a_block_that_is_open_behind_the_marks_of_a_flush_is_found_too() {
             let error = decode(Codec::Gzip, &open, plain.len()).expect_err("a block is open");
             assert_eq!(error.code, ErrorCode::InvalidFormat, "{error}");
             found += 1;
-            // Closed, and flushed, the same block is a good frame, unless it is final.
+            // If it is closed and flushed, the same block is a valid frame, unless it is final.
             block.code("11110");
             let mut closed = block.clone();
             closed.number(0, 3);
@@ -175,9 +172,9 @@ fn a_block_that_is_open_behind_the_marks_of_a_flush_is_found_too() {
 }
 
 #[test]
-fn a_frame_may_have_no_bit_left() {
-    // A block of fixed codes that ends within the last byte, which is ff: the rest
-    // of that byte would be the header of what follows.
+fn no_bit_of_a_frame_may_be_left_over() {
+    // A block with fixed codes that ends within the last byte, which is ff. The rest of that
+    // byte would become part of the next header.
     for unused in 1..8 {
         let mut bits = Bits::default();
         bits.number(0, 1);
@@ -197,7 +194,7 @@ fn a_frame_may_have_no_bit_left() {
     }
 }
 
-/// A small generator of numbers, the same in each run.
+/// A small random number generator with the same numbers in each run.
 struct Random(u64);
 
 impl Random {
@@ -215,12 +212,11 @@ fn deflate(plain: &[u8], level: u32) -> Vec<u8> {
     out
 }
 
-/// Frames that were changed at random: what is accepted, means the same in front of
-/// any other frame.
+/// Changes frames at random. An accepted frame must mean the same before any other frame.
 #[test]
-fn what_is_accepted_means_the_same_wherever_it_stands() {
+fn an_accepted_frame_means_the_same_before_any_other() {
     let mut random = Random(88_172_645_463_325_252);
-    let behind: Vec<(Vec<u8>, &[u8])> =
+    let others: Vec<(Vec<u8>, &[u8])> =
         [&b"\x01\x02 another block"[..], b"", b"zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz"].map(|plain| (deflate(plain, 6), plain)).to_vec();
     let (mut accepted, mut tried) = (0, 0);
     for round in 0..60_000 {
@@ -246,7 +242,7 @@ fn what_is_accepted_means_the_same_wherever_it_stands() {
             let Ok(block) = decode(Codec::Gzip, &frame, alone.len()) else { continue };
             accepted += 1;
             assert_eq!(block, alone);
-            for (next, next_plain) in &behind {
+            for (next, next_plain) in &others {
                 let stream = [&frame[..], next, &FINAL_BLOCK].concat();
                 let mut inflate = Decompress::new(false);
                 let mut whole = Vec::with_capacity(1 << 16);
@@ -260,7 +256,7 @@ fn what_is_accepted_means_the_same_wherever_it_stands() {
     assert!(accepted > 5_000 && tried - accepted > 1_000);
 }
 
-/// A frame of one block with this header, and the checksum that an encoder made.
+/// A frame with one block, this header, and the checksum of an encoder.
 fn with_block(plain: &[u8], header: u32, block: &[u8]) -> Vec<u8> {
     let mut compressor = zstd::bulk::Compressor::new(1).unwrap();
     compressor.set_parameter(zstd::zstd_safe::CParameter::ChecksumFlag(true)).unwrap();
@@ -269,20 +265,20 @@ fn with_block(plain: &[u8], header: u32, block: &[u8]) -> Vec<u8> {
     [&start[..], &header.to_le_bytes()[..3], block, &encoded[encoded.len() - 4..]].concat()
 }
 
-/// A frame whose only block is compressed, of literals of one kind, and these bytes
-/// where its sequences should be.
+/// A frame with one compressed block, which has a run of one literal, and these bytes in place
+/// of its sequences.
 fn literals(plain: &[u8], sequences: &[u8]) -> Vec<u8> {
-    // One byte, so many times.
+    // One byte, repeated.
     let size = (plain.len() as u32) << 4 | 3 << 2 | 1;
     let block = [&size.to_le_bytes()[..3], &plain[..1], sequences].concat();
     with_block(plain, (block.len() as u32) << 3 | 2 << 1 | 1, &block)
 }
 
-/// A frame of zeros in Huffman codes of one bit, whose tree gives its first symbol
-/// this weight and the second the same, which is not written down.
+/// A frame of zeros in Huffman codes of one bit. The tree gives the first symbol this weight,
+/// and the second the same, which is not stored.
 fn coded(plain: &[u8], weight: u8) -> Vec<u8> {
     assert!(plain.len() == 64 && plain.iter().all(|byte| *byte == 0));
-    // 64 bits, and the one that marks the end.
+    // 64 bits, and one that marks the end.
     let coded = [&[128, weight << 4][..], &[0; 8], &[1]].concat();
     let sizes = (coded.len() as u32) << 14 | (plain.len() as u32) << 4 | 2;
     let block = [&sizes.to_le_bytes()[..3], &coded, &[0]].concat();
@@ -304,7 +300,7 @@ fn tricks_of_zstd_are_refused_at_the_frame() {
     let file_of = |plain: &[u8], frame: &[u8]| craft::frames(false, &[(frame.to_vec(), plain.len() as u32)], &Sha256::digest(plain), 0);
     let file = |frame: &[u8]| file_of(&plain, frame);
     assert!(read(&file(&good)).unwrap() == plain);
-    assert!(read(&file_of(&run, &literals(&run, &[0]))).unwrap() == run, "the same without a trick");
+    assert!(read(&file_of(&run, &literals(&run, &[0]))).unwrap() == run, "the same frame without a trick");
     for sequences in [&[0, 0xde, 0xad][..], &[], &[0x80, 0]] {
         let error = read(&file_of(&run, &literals(&run, sequences))).expect_err("something is hidden");
         assert!(error.message.contains("does not end with its sequences"), "{error}");
@@ -315,10 +311,10 @@ fn tricks_of_zstd_are_refused_at_the_frame() {
     let error = read(&no_tree).expect_err("C zstd refuses it");
     assert!(error.message.contains("no two longest codes") && zstd::decode_all(&no_tree[..]).is_err(), "{error}");
     for (what, trick) in [
-        ("a skippable frame in front", [skippable(b"hidden"), good.clone()].concat()),
-        ("a skippable frame behind", [good.clone(), skippable(b"hidden")].concat()),
-        ("an empty frame in front", [empty.clone(), good.clone()].concat()),
-        ("an empty frame behind", [good.clone(), empty].concat()),
+        ("a skippable frame before it", [skippable(b"hidden"), good.clone()].concat()),
+        ("a skippable frame after it", [good.clone(), skippable(b"hidden")].concat()),
+        ("an empty frame before it", [empty.clone(), good.clone()].concat()),
+        ("an empty frame after it", [good.clone(), empty].concat()),
         ("the header that the encoder wrote", frame(&plain)),
         ("no content size", [&[0x28, 0xb5, 0x2f, 0xfd, 0x04, 0x58][..], &good[13..]].concat()),
         ("a window of a kilobyte", [&[0x28, 0xb5, 0x2f, 0xfd, 0xc4, 0x00][..], &good[5..]].concat()),

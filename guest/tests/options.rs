@@ -1,5 +1,4 @@
-//! What may be written down about a state, and what is refused before a byte
-//! of it is read.
+//! The options of a save, and what is refused before any of the state is read.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -95,7 +94,7 @@ fn labels_and_numbers_keep_their_limits() {
     refused(SaveOptions { labels: vec![label(), label()], ..SaveOptions::default() }, "'a' is given twice");
     refused(SaveOptions { snapshot_index: 1 << 53, ..SaveOptions::default() }, "2^53");
     refused(SaveOptions { description: Some("x".repeat(48_000)), ..SaveOptions::default() }, "48000");
-    // As much as there is room for, and it is read back.
+    // The longest description that fits is read back.
     let storage = MemoryStorage::default();
     let options = SaveOptions { description: Some("x".repeat(47_000)), ..SaveOptions::default() };
     snapshots::save(&storage, "x", b"{}", options).unwrap();

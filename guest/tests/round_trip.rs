@@ -1,10 +1,10 @@
-//! What goes in comes out, however it went in, and other readers agree.
+//! A state comes back as it was, however it was saved, and other readers agree.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::io::Read;
 
-use persist_guest::codec::{self, Codec, Decoder, Encoder};
+use persist_guest::codec::{self, Codec, Encoder};
 use persist_guest::error::{ErrorCode, Result};
 use persist_guest::hash::hex;
 use persist_guest::memory::MemoryStorage;
@@ -19,9 +19,9 @@ use sha2::{Digest, Sha256};
 
 mod support;
 
-use support::{KEY, noise, options, text};
+use support::{KEY, noise, options, sizes, text};
 
-/// Writes the state in pieces of these lengths, over and over.
+/// Writes the state in pieces of these lengths, repeated as often as needed.
 fn save_in_pieces(storage: &MemoryStorage, state: &[u8], pieces: &[usize], options: SaveOptions) -> Metadata {
     let mut saver = Saver::open(storage, KEY, options).unwrap();
     let mut rest = state;
@@ -47,11 +47,6 @@ fn read_in_pieces(storage: &MemoryStorage, max: u32) -> Result<Vec<u8>> {
         assert!(chunk.len() <= max as usize);
         state.extend_from_slice(&chunk);
     }
-}
-
-fn sizes(codec: Codec) -> Vec<usize> {
-    let block = codec.block_size() as usize;
-    vec![0, 1, 2, 1000, block - 1, block, block + 1, 2 * block, 3 * block + 17]
 }
 
 #[test]
@@ -81,7 +76,7 @@ fn other_readers_read_exactly_the_state() {
         let state = text(size, 3);
         snapshots::save(&storage, KEY, &state, options(Codec::Gzip)).unwrap();
         let stored = storage.get(KEY).unwrap();
-        // The whole state is in the first member, and the others are empty.
+        // The first member holds the whole state, and the others are empty.
         let mut first = Vec::new();
         flate2::read::GzDecoder::new(&stored[..]).read_to_end(&mut first).unwrap();
         assert!(first == state, "first member, {size}");
@@ -112,41 +107,6 @@ fn equal_input_gives_equal_bytes_whatever_the_pieces() {
 }
 
 #[test]
-fn blocks_that_are_encoded_elsewhere_give_the_same_bytes() {
-    for codec in [Codec::Gzip, Codec::Zstd] {
-        for size in sizes(codec) {
-            let state = text(size, 5);
-            let storage = MemoryStorage::default();
-            snapshots::save(&storage, KEY, &state, options(codec)).unwrap();
-            let whole = storage.get(KEY).unwrap();
-
-            let mut saver = Saver::open(&storage, KEY, options(codec)).unwrap();
-            let encoding = saver.encoding();
-            saver.hash(&state).unwrap();
-            for block in state.chunks(encoding.block_size as usize) {
-                // A fresh encoder for each, as in another instance.
-                let block = Encoder::new(encoding.codec, encoding.level).unwrap().encode(block).unwrap();
-                saver.append(&block).unwrap();
-            }
-            saver.commit().unwrap();
-            assert!(storage.get(KEY).unwrap() == whole, "{} of {size}", codec.name());
-
-            let restorer = Restorer::open(&storage, KEY, false).unwrap();
-            let plan = restorer.plan(0, u32::MAX);
-            assert_eq!(plan.len(), restorer.block_count() as usize);
-            let (mut decoder, mut restored, mut block) = (Decoder::default(), Vec::new(), Vec::new());
-            for part in &plan {
-                let start = part.offset as usize;
-                decoder.decode(part, &whole[start..start + part.slice_length()], &mut block).unwrap();
-                restored.extend_from_slice(&block);
-            }
-            assert!(restored == state, "{} of {size}", codec.name());
-            assert_eq!(restorer.plan(1, 1).first(), plan.get(1));
-        }
-    }
-}
-
-#[test]
 fn a_used_encoder_gives_the_bytes_of_a_fresh_one() {
     for codec in [Codec::Gzip, Codec::Zstd] {
         for level in codec.levels().filter(|level| *level != 0) {
@@ -160,7 +120,7 @@ fn a_used_encoder_gives_the_bytes_of_a_fresh_one() {
 }
 
 #[test]
-fn what_does_not_compress_is_hardly_longer_and_comes_back_at_every_level() {
+fn incompressible_data_hardly_grows_at_any_level() {
     let awkward = |length: usize| {
         let high: Vec<u8> = noise(length).iter().map(|byte| byte | 0x90).collect();
         let rare: Vec<u8> = noise(length).chunks(7).flat_map(|part| part.iter().copied().chain(*b"  ")).take(length).collect();
@@ -184,87 +144,6 @@ fn what_does_not_compress_is_hardly_longer_and_comes_back_at_every_level() {
                 }
             }
         }
-    }
-}
-
-#[test]
-fn a_saver_takes_its_state_in_one_way_only() {
-    let storage = MemoryStorage::default();
-    let mut saver = Saver::open(&storage, KEY, options(Codec::Gzip)).unwrap();
-    saver.write(b"one").unwrap();
-    assert_eq!(saver.hash(b"two").unwrap_err().code, ErrorCode::InvalidArgument);
-    // Failed once, it stays so.
-    assert_eq!(saver.write(b"three").unwrap_err().code, ErrorCode::InvalidArgument);
-    assert_eq!(saver.commit().unwrap_err().code, ErrorCode::InvalidArgument);
-    assert_eq!(storage.get(KEY), None);
-}
-
-#[test]
-fn what_is_appended_has_to_be_what_was_hashed() {
-    let storage = MemoryStorage::default();
-    let block = |plain: &[u8]| Encoder::new(Codec::Gzip, 6).unwrap().encode(plain).unwrap();
-    let open = || Saver::open(&storage, KEY, options(Codec::Gzip)).unwrap();
-
-    let mut saver = open();
-    saver.hash(b"longer").unwrap();
-    saver.append(&block(b"short")).unwrap();
-    assert_eq!(saver.commit().unwrap_err().code, ErrorCode::InvalidArgument);
-
-    let mut saver = open();
-    let changed = codec::EncodedBlock { hash: [7; 32], ..block(b"x") };
-    assert_eq!(saver.append(&changed).unwrap_err().code, ErrorCode::Integrity);
-
-    let mut bloated = block(b"x");
-    bloated.frame = vec![0; 2000];
-    assert_eq!(open().append(&bloated).unwrap_err().code, ErrorCode::InvalidArgument);
-    // Lengths are looked at whoever has hashed.
-    assert_eq!(open().append_hashed(&bloated).unwrap_err().code, ErrorCode::InvalidArgument);
-    assert_eq!(storage.get(KEY), None);
-}
-
-#[test]
-fn a_hash_of_a_frame_that_the_host_gives_is_believed_and_checked_when_it_is_read() {
-    for codec in [Codec::Gzip, Codec::Zstd] {
-        let storage = MemoryStorage::default();
-        let state = text(10_000, 6);
-        let block = Encoder::new(codec, codec.default_level()).unwrap().encode(&state).unwrap();
-        let save = |block: &codec::EncodedBlock| {
-            let mut saver = Saver::open(&storage, KEY, SaveOptions { host_hashes: true, ..options(codec) }).unwrap();
-            saver.append_hashed(block).unwrap();
-            saver.set_content_hash(Sha256::digest(&state).into()).unwrap();
-            saver.commit().unwrap();
-            storage.get(KEY).unwrap()
-        };
-        let (frame, length) = Encoder::new(codec, codec.default_level()).unwrap().encode_frame(&state).unwrap();
-        assert!((&frame, length) == (&block.frame, block.length));
-        snapshots::save(&storage, KEY, &state, options(codec)).unwrap();
-        let expected = storage.get(KEY).unwrap();
-        assert!(save(&block) == expected, "the same bytes as where all is done here");
-        save(&codec::EncodedBlock { hash: [7; 32], ..block });
-        assert_eq!(snapshots::restore(&storage, KEY).unwrap_err().code, ErrorCode::Integrity);
-    }
-}
-
-#[test]
-fn a_frame_is_decoded_only_if_the_hash_that_the_host_has_found_is_right() {
-    for codec in [Codec::Gzip, Codec::Zstd] {
-        let storage = MemoryStorage::default();
-        let state = text(10_000, 6);
-        snapshots::save(&storage, KEY, &state, options(codec)).unwrap();
-        let block = Restorer::open(&storage, KEY, false).unwrap().plan(0, 1).remove(0);
-        let object = storage.get(KEY).unwrap();
-        let slice = &object[..block.slice_length()];
-        let mut decode = {
-            let (mut decoder, mut out) = (Decoder::default(), Vec::new());
-            move |slice: &[u8], hash| decoder.decode_hashed(&block, slice, hash, &mut out).map(|()| out.clone())
-        };
-        let right = Sha256::digest(&slice[codec.header().len()..][..slice.len() - codec.header().len() - codec.trailer(0, 0).len()]).into();
-        assert!(decode(slice, right).unwrap() == state);
-        let error = decode(slice, [7; 32]).unwrap_err();
-        assert_eq!(error.code, ErrorCode::Integrity);
-        assert!(error.details.iter().any(|(name, value)| name == "found" && *value == hex(&[7; 32])), "{error:?}");
-        // Cut short, it is not the hash that is wrong.
-        assert_eq!(decode(&slice[..slice.len() - 1], [7; 32]).unwrap_err().code, ErrorCode::Io);
     }
 }
 
@@ -295,7 +174,7 @@ fn the_verifier_wants_all_bytes_and_no_more() {
     let mut verifier = Verifier::open(&storage, KEY).unwrap();
     verifier.write(&bytes[..bytes.len() - 1]).unwrap();
     let error = verifier.finish().unwrap_err();
-    assert_eq!((error.code, error.retryable), (ErrorCode::Io, true), "who reads gave too little: that says nothing of the snapshot");
+    assert_eq!((error.code, error.retryable), (ErrorCode::Io, true), "a short read says nothing about the snapshot");
 
     let mut verifier = Verifier::open(&storage, KEY).unwrap();
     verifier.write(&bytes).unwrap();
@@ -314,7 +193,7 @@ fn a_crc32_of_parts_is_that_of_the_whole() {
 }
 
 #[test]
-fn a_read_of_no_bytes_gives_none_and_changes_nothing() {
+fn reading_zero_bytes_changes_nothing() {
     let storage = MemoryStorage::default();
     let state = text(100_000, 3);
     snapshots::save(&storage, KEY, &state, options(Codec::Zstd)).unwrap();
@@ -328,79 +207,6 @@ fn a_read_of_no_bytes_gives_none_and_changes_nothing() {
     }
     assert!(restored == state && salvaged == state);
     assert!(restorer.read(0).unwrap().is_empty() && restorer.read(1).unwrap().is_empty());
-}
-
-#[test]
-fn a_host_may_hash_and_is_checked_where_that_is_cheap() {
-    for codec in [Codec::Gzip, Codec::Zstd] {
-        let storage = MemoryStorage::default();
-        let open = || Saver::open(&storage, KEY, SaveOptions { host_hashes: true, ..options(codec) }).unwrap();
-        for size in [0, 5, 4 << 10, 3_000_000] {
-            let state = text(size, 6);
-            let hash: [u8; 32] = Sha256::digest(&state).into();
-            snapshots::save(&storage, KEY, &state, options(codec)).unwrap();
-            let expected = storage.get(KEY).unwrap();
-            let mut saver = open();
-            saver.write(&state).unwrap();
-            saver.set_content_hash(hash).unwrap();
-            assert_eq!(saver.commit().unwrap().content_hash, hex(&hash));
-            assert!(storage.get(KEY).unwrap() == expected, "the same bytes as without");
-
-            // Wrong: found out at once, or when it is read.
-            let mut saver = open();
-            saver.write(&state).unwrap();
-            saver.set_content_hash([7; 32]).unwrap();
-            let outcome = saver.commit();
-            if size <= 4 << 10 {
-                assert_eq!(outcome.unwrap_err().code, ErrorCode::Integrity);
-                assert!(storage.get(KEY).unwrap() == expected);
-            } else {
-                outcome.unwrap();
-                assert_eq!(snapshots::restore(&storage, KEY).unwrap_err().code, ErrorCode::Integrity);
-            }
-        }
-        // Through append, no byte is seen here.
-        let state = text(10_000, 2);
-        let block = Encoder::new(codec, codec.default_level()).unwrap().encode(&state).unwrap();
-        let mut saver = open();
-        saver.append(&block).unwrap();
-        saver.set_content_hash(Sha256::digest(&state).into()).unwrap();
-        saver.commit().unwrap();
-        assert!(snapshots::restore(&storage, KEY).unwrap() == state);
-        // Not given, given twice, given unasked, and hashed on top.
-        let mut saver = open();
-        saver.write(b"x").unwrap();
-        assert_eq!(saver.commit().unwrap_err().code, ErrorCode::InvalidArgument);
-        let mut saver = open();
-        saver.set_content_hash([0; 32]).unwrap();
-        assert_eq!(saver.set_content_hash([0; 32]).unwrap_err().code, ErrorCode::InvalidArgument);
-        assert_eq!(saver.set_content_hash([0; 32]).unwrap_err().code, ErrorCode::InvalidArgument, "a saver that failed takes no more");
-        assert_eq!(open().hash(b"x").unwrap_err().code, ErrorCode::InvalidArgument);
-        let mut unasked = Saver::open(&storage, KEY, options(codec)).unwrap();
-        assert_eq!(unasked.set_content_hash([0; 32]).unwrap_err().code, ErrorCode::InvalidArgument);
-    }
-}
-
-#[test]
-fn blocks_that_are_appended_may_differ_in_length() {
-    for codec in [Codec::Gzip, Codec::Zstd] {
-        let storage = MemoryStorage::default();
-        let mut saver = Saver::open(&storage, KEY, options(codec)).unwrap();
-        let mut encoder = Encoder::new(codec, codec.default_level()).unwrap();
-        let state = text(300_000, 6);
-        let (mut rest, lengths) = (&state[..], [1, 100_000, 7, 150_000, 49_992]);
-        for length in lengths {
-            let (block, behind) = rest.split_at(length);
-            rest = behind;
-            saver.hash(block).unwrap();
-            saver.append(&encoder.encode(block).unwrap()).unwrap();
-        }
-        saver.commit().unwrap();
-        assert!(snapshots::restore(&storage, KEY).unwrap() == state);
-        verify::verify(&storage, KEY).unwrap();
-        let plan = Restorer::open(&storage, KEY, false).unwrap().plan(0, u32::MAX);
-        assert!(plan.iter().map(|block| block.length as usize).eq(lengths));
-    }
 }
 
 fn any_codec() -> impl Strategy<Value = Codec> {
@@ -426,8 +232,8 @@ proptest! {
         verify::verify(&storage, KEY).unwrap();
     }
 
-    /// The sections add up to the file, the slices tile the data, and what
-    /// carries table, metadata and footer decompresses to nothing.
+    /// The sections add up to the file, the slices make up the data without gaps, and the
+    /// carriers decompress to nothing.
     #[test]
     fn the_parts_of_a_file_fit(
         codec in any_codec(),
@@ -494,7 +300,7 @@ proptest! {
     #[test]
     fn any_bytes_are_no_snapshot(bytes in prop::collection::vec(any::<u8>(), 0..2000), codec in any_codec()) {
         let storage = MemoryStorage::default();
-        // Bare, and with the end of a real snapshot.
+        // Alone, and with the end of a real snapshot.
         storage.put(KEY, bytes.clone());
         prop_assert!(snapshots::restore(&storage, KEY).is_err());
         snapshots::save(&storage, KEY, b"{}", options(codec)).unwrap();

@@ -1,5 +1,5 @@
-//! What is left of a snapshot that was cut short or damaged comes out, and the
-//! report says what is missing, and where.
+//! Salvage returns what is left of a truncated or damaged snapshot, and its report says what
+//! is missing and where.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -9,9 +9,7 @@ use persist_guest::memory::MemoryStorage;
 use persist_guest::restore::Restorer;
 use persist_guest::salvage::{Hole, Report, Salvager};
 use persist_guest::{SaveOptions, snapshots};
-
-#[path = "../../tests/support/craft.rs"]
-mod craft;
+use persist_test_support::craft;
 
 const KEY: &str = "x";
 
@@ -19,7 +17,7 @@ fn state() -> Vec<u8> {
     (0..600_000_u32).flat_map(|number| format!("{{\"message\": {number}}}\n").into_bytes()).collect()
 }
 
-/// The snapshot, and the offset and first byte of state of each of its blocks.
+/// Returns the snapshot, and for each block its offset in the object and in the state.
 fn snapshot(codec: Codec, state: &[u8]) -> (Vec<u8>, Vec<(u64, usize)>) {
     let storage = MemoryStorage::default();
     snapshots::save(&storage, KEY, state, SaveOptions { codec: Some(codec), ..SaveOptions::default() }).unwrap();
@@ -53,14 +51,14 @@ fn salvage(bytes: Vec<u8>) -> (Vec<u8>, Report) {
     }
 }
 
-/// What the footer of a zstd snapshot says.
+/// The length of the data, from the footer of a zstd snapshot.
 fn data_length(whole: &[u8]) -> u64 {
     let footer = &whole[whole.len() - 64..];
     u64::from_le_bytes(*footer[16..].first_chunk().unwrap())
 }
 
 #[test]
-fn a_snapshot_inside_the_state_is_not_taken_for_what_is_left() {
+fn a_snapshot_inside_the_state_is_not_salvaged_in_its_place() {
     let mut seed = 1_u64;
     let noise = std::iter::repeat_with(|| {
         seed ^= seed << 13;
@@ -73,7 +71,7 @@ fn a_snapshot_inside_the_state_is_not_taken_for_what_is_left() {
         for inner in [Codec::Gzip, Codec::Zstd] {
             let (large, _) = snapshot(inner, &state());
             let (small, _) = snapshot(inner, b"{\"another\": true}");
-            // One that is whole, and the end of one that is larger than all of this.
+            // A whole snapshot, and the end of one that is larger than this one.
             for inside in [&small[..], &large[large.len() - 1000..]] {
                 let state = [&noise[..], inside, &noise[..20_000]].concat();
                 let (whole, _) = snapshot(codec, &state);
@@ -92,22 +90,22 @@ fn a_snapshot_inside_the_state_is_not_taken_for_what_is_left() {
 }
 
 #[test]
-fn a_state_is_whole_only_if_that_is_shown() {
+fn a_state_counts_as_whole_only_with_proof() {
     let state = state();
     let (whole, blocks) = snapshot(Codec::Zstd, &state);
-    // A frame is gone, and the table that had it is damaged.
+    // A frame is missing, and the table is damaged.
     let gone = [&whole[..blocks[1].0 as usize], &whole[blocks[2].0 as usize..]].concat();
     let mut damaged = gone.clone();
     damaged[data_length(&whole) as usize - (whole.len() - gone.len()) + 20] ^= 1;
     let (salvaged, report) = salvage(damaged);
     assert!(salvaged == [&state[..blocks[1].1], &state[blocks[2].1..]].concat());
     assert!(report.metadata.is_some() && report.break_offset.is_some(), "{report:?}");
-    // The same without a footer: the document tells.
+    // The same without a footer: the document still has the content hash.
     let cut = &gone[..gone.len() - 72];
     let (salvaged, report) = salvage(cut.to_vec());
     assert!(salvaged == [&state[..blocks[1].1], &state[blocks[2].1..]].concat());
     assert!(report.metadata.is_none() && report.break_offset.is_some(), "{report:?}");
-    // The table alone is damaged: the content hash shows it.
+    // Only the table is damaged: the content hash shows that the state is whole.
     for codec in [Codec::Gzip, Codec::Zstd] {
         let (mut damaged, _) = snapshot(codec, &state);
         let document = damaged.windows(9).rposition(|text| text == b"{\"codec\":").unwrap();
@@ -116,7 +114,7 @@ fn a_state_is_whole_only_if_that_is_shown() {
         assert!(salvaged == state && report.metadata.is_some() && report.reason.is_some());
         assert_eq!((report.break_offset, report.checked_size), (None, 0), "{}", codec.name());
     }
-    // All is right but what the file says of its state.
+    // Only the content hash in the file is wrong.
     for gzip in [true, false] {
         let codec = if gzip { Codec::Gzip } else { Codec::Zstd };
         let block = Encoder::new(codec, 1).unwrap().encode(b"a state").unwrap();
@@ -127,7 +125,7 @@ fn a_state_is_whole_only_if_that_is_shown() {
 }
 
 #[test]
-fn a_changed_format_number_is_damage_and_no_newer_format() {
+fn a_changed_format_number_is_damage_not_a_newer_format() {
     for codec in [Codec::Gzip, Codec::Zstd] {
         let (mut damaged, _) = snapshot(codec, &state());
         let footer = damaged.windows(8).rposition(|text| text == b"PERSIST\0").unwrap();
@@ -172,7 +170,7 @@ fn damaged_blocks_are_holes_and_all_others_come_out_checked() {
             assert_eq!(report.reason.unwrap().code, ErrorCode::Integrity);
             assert!(report.metadata.is_some());
         }
-        // Two that lie behind each other are one hole; two apart are two.
+        // Two adjacent blocks are one hole, others two.
         for (which, holes) in [([1, 2], 1), ([0, 2], 2)] {
             let mut damaged = whole.clone();
             which.iter().for_each(|index| damaged[blocks[*index].0 as usize + 40] ^= 1);
@@ -196,17 +194,17 @@ fn a_damaged_front_costs_its_block_and_no_more() {
 }
 
 #[test]
-fn bytes_that_are_missing_or_too_many_cost_the_blocks_they_are_in() {
+fn lost_or_added_bytes_cost_only_the_blocks_they_are_in() {
     let state = state();
     for codec in [Codec::Gzip, Codec::Zstd] {
         let (whole, blocks) = snapshot(codec, &state);
-        // A page is gone from the middle of a block.
+        // 4 KiB are missing in the middle of a block.
         let at = blocks[1].0 as usize + 5000;
         let gone = [&whole[..at], &whole[at + 4096..]].concat();
         let (salvaged, report) = salvage(gone);
         assert!(salvaged == [&state[..blocks[1].1], &state[blocks[2].1..]].concat(), "{}", codec.name());
         assert_eq!((report.checked_size, report.holes.len()), (salvaged.len() as u64, 1));
-        // Behind the end stands something: zeros of a crash, or a line of text.
+        // Something follows the end: zeros from a crash, or a line of text.
         for more in [vec![0; 3_000_000], vec![0; 1], b"appended by accident\n".to_vec(), [&b"PERSIST\0".repeat(100)[..], b"xyz"].concat()] {
             let (salvaged, report) = salvage([&whole[..], &more].concat());
             assert!(salvaged == state, "{} and {} bytes", codec.name(), more.len());
@@ -222,11 +220,11 @@ fn a_table_of_another_snapshot_or_place_is_no_hindrance() {
     for codec in [Codec::Gzip, Codec::Zstd] {
         let (whole, blocks) = snapshot(codec, &state);
         let (other, _) = snapshot(codec, b"{\"another\": true}");
-        // Two in one file: the one whose table is found, checked.
+        // Two snapshots in one file: the one whose table is found comes out, checked.
         let (salvaged, report) = salvage([&whole[..], &other].concat());
         assert_eq!((salvaged.as_slice(), report.checked_size), (&b"{\"another\": true}"[..], 17), "{}", codec.name());
         assert!(report.reason.is_some());
-        // Bytes in front, or in the middle: all but the block they are in.
+        // Added bytes at the front or in the middle cost only the block that they are in.
         let (salvaged, report) = salvage([b"12345", &whole[..]].concat());
         assert!(salvaged == state && report.checked_size == state.len() as u64, "{}", codec.name());
         let at = blocks[1].0 as usize + 5000;
@@ -234,7 +232,7 @@ fn a_table_of_another_snapshot_or_place_is_no_hindrance() {
         assert!(salvaged == [&state[..blocks[1].1], &state[blocks[2].1..]].concat(), "{}", codec.name());
         assert_eq!(report.holes.len(), 1);
     }
-    // Not one block of the table is whole: what the codec can read from the front.
+    // No block of the table is whole: the codec reads what it can from the front.
     let (mut damaged, blocks) = snapshot(Codec::Gzip, &state);
     blocks.iter().for_each(|(offset, _)| damaged[*offset as usize + 10_000] ^= 1);
     let (salvaged, report) = salvage(damaged);
@@ -243,7 +241,7 @@ fn a_table_of_another_snapshot_or_place_is_no_hindrance() {
 }
 
 #[test]
-fn more_zeros_than_anybody_reads_are_not_read() {
+fn zeros_beyond_the_limit_are_not_read() {
     let (whole, blocks) = snapshot(Codec::Gzip, &state());
     let mut zeroed = whole[..blocks[1].0 as usize + 5000].to_vec();
     zeroed.resize(300 << 20, 0);
@@ -284,19 +282,19 @@ fn a_file_that_was_cut_gives_what_is_there() {
             assert!(state.starts_with(&salvaged), "{} cut at {length}", codec.name());
             assert!(salvaged.len() >= before, "more of the file gives more of the state");
             before = salvaged.len();
-            // At least all whole blocks, and usually more.
+            // At least all whole blocks come out, and usually more.
             let (_, complete) = blocks.iter().rev().find(|(offset, _)| *offset as usize <= length).unwrap();
             assert!(salvaged.len() >= *complete, "{} cut at {length}: {} of {complete}", codec.name(), salvaged.len());
             assert_eq!((report.checked_size, report.break_offset), (0, Some(length as u64)));
             assert!(report.metadata.is_none() && report.reason.is_some());
         }
         assert!(before > state.len() / 2);
-        // With all data there but no footer, the end is reached.
+        // All of the data is there, but no footer: the end is reached.
         for length in [whole.len() - 1, whole.len() - 200] {
             let (salvaged, report) = salvage(whole[..length].to_vec());
             assert!(salvaged == state);
-            // By gzip's CRC-32, or the document; if that is cut too, nothing tells how
-            // many frames of zstd there were.
+            // Proof is gzip's CRC-32, or the document. Without the document, nothing tells how
+            // many zstd frames there were.
             let is_shown = codec == Codec::Gzip || length == whole.len() - 1;
             assert_eq!(report.break_offset, (!is_shown).then(|| data_length(&whole)), "{} cut at {length}", codec.name());
         }
@@ -304,7 +302,7 @@ fn a_file_that_was_cut_gives_what_is_there() {
 }
 
 #[test]
-fn damage_without_a_table_ends_it_at_the_frame() {
+fn without_a_table_salvage_ends_at_the_damaged_frame() {
     let state = state();
     let (whole, blocks) = snapshot(Codec::Zstd, &state);
     let (offset, first) = blocks[2];
@@ -314,8 +312,7 @@ fn damage_without_a_table_ends_it_at_the_frame() {
     assert!(salvaged == state[..first], "a zstd frame has a checksum of its own");
     assert_eq!(report.break_offset, Some(offset));
 
-    // gzip may give wrong bytes behind the damage, and says so at the latest
-    // at the end; never more than there was.
+    // gzip may return wrong bytes after the damage, but reports it at the end at the latest.
     let (whole, _) = snapshot(Codec::Gzip, &state);
     let mut damaged = whole[..whole.len() - 10].to_vec();
     let middle = damaged.len() / 2;
@@ -326,7 +323,7 @@ fn damage_without_a_table_ends_it_at_the_frame() {
 }
 
 #[test]
-fn what_is_no_snapshot_is_refused_and_a_missing_one_is_missing() {
+fn other_files_are_refused_and_missing_ones_are_not_found() {
     let storage = MemoryStorage::default();
     assert_eq!(Salvager::open(&storage, KEY).err().unwrap().code, ErrorCode::NotFound);
     for bytes in [Vec::new(), b"\x89PNG".to_vec(), vec![0; 100_000], b"\x1f\x8b\x08\x08".to_vec()] {
@@ -335,8 +332,8 @@ fn what_is_no_snapshot_is_refused_and_a_missing_one_is_missing() {
     }
 }
 
-/// Files that a hostile hand made, without footer: nothing is allocated by
-/// what they declare, and nothing is given out that is not there.
+/// Hostile files without a footer: the lengths they declare allocate nothing, and nothing
+/// comes out that is not there.
 #[test]
 fn hostile_files_are_bounded() {
     let magic = 0xFD2F_B528_u32.to_le_bytes();
@@ -346,7 +343,7 @@ fn hostile_files_are_bounded() {
         header(u64::MAX),
         header(8 << 20),
         [header(8 << 20), vec![0xff; 100]].concat(),
-        // A run of 2 MiB - 1 in a frame of 100 bytes.
+        // A run of 2 MiB - 1 in a frame that declares 100 bytes.
         [header(100), vec![0xfb, 0xff, 0xff, 0]].concat(),
         // A window of terabytes.
         [&magic[..], &[0b0000_0100, 0xff, 1, 0, 0, 0]].concat(),

@@ -1,5 +1,4 @@
-//! Storages that are not as good as they might be: objects that are replaced
-//! while they are read, reads that give too little, no etags.
+//! Imperfect storages: objects that are replaced while they are read, short reads, no etags.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -25,17 +24,17 @@ fn metadata_is_one_small_read() {
     assert_eq!(storage.reads(), [65_536]);
 }
 
-/// A storage of which a test decides what is special. Clones are the same.
+/// A storage whose behaviour a test can change. Clones share it.
 #[derive(Clone)]
 struct Special {
     storage: MemoryStorage,
     /// Whether objects have etags.
     has_etags: bool,
-    /// How much less each read gives than there is.
+    /// How many bytes each read falls short.
     missing: u64,
-    /// Runs before an object is opened, and is told whether its etag is given.
+    /// Runs before an object is opened. Its argument tells whether an etag is required.
     on_open: Rc<dyn Fn(bool)>,
-    /// The size of the last object to be written, as far as it was told.
+    /// The size hint of the last write.
     size_hint: Rc<Cell<Option<u64>>>,
 }
 
@@ -93,7 +92,7 @@ fn two_versions_are_never_mixed_where_a_storage_has_no_etags() {
         let storage = MemoryStorage::default();
         snapshots::save(&storage, KEY, &second, options(codec)).unwrap();
         let replacement = storage.get(KEY).unwrap();
-        // Replaced when it is opened once more after `after` times.
+        // Replaces the object when it is opened once more after it was opened `after` times.
         let special = |after: u32| {
             snapshots::save(&storage, KEY, &first, options(codec)).unwrap();
             let (opened, storage_of_another, replacement) = (Cell::new(0), storage.clone(), replacement.clone());
@@ -104,10 +103,10 @@ fn two_versions_are_never_mixed_where_a_storage_has_no_etags() {
             };
             Special { has_etags: false, on_open: Rc::new(on_open), ..Special::new(&storage) }
         };
-        // After the head was read and before the data is.
-        assert!(snapshots::restore(&special(1), KEY).unwrap() == second, "a restore in one call begins anew");
+        // It is replaced after the head is read and before the data is.
+        assert!(snapshots::restore(&special(1), KEY).unwrap() == second, "a restore in one call starts again");
         assert!(verify::verify(&special(1), KEY).is_ok());
-        // What was given out can't be taken back: a stream says what happened.
+        // A stream can't take back what it has returned, so it reports what happened.
         let mut restorer = Restorer::open(&special(1), KEY, true).unwrap();
         let error = loop {
             match restorer.read(1 << 20) {
@@ -116,7 +115,7 @@ fn two_versions_are_never_mixed_where_a_storage_has_no_etags() {
             }
         };
         assert_eq!((error.code, error.retryable), (ErrorCode::PreconditionFailed, true));
-        // A damaged snapshot that nobody replaced is damaged.
+        // A damaged snapshot that was not replaced is reported as damaged.
         let mut damaged = replacement.clone();
         damaged[40] ^= 1;
         storage.put(KEY, damaged);
@@ -126,7 +125,7 @@ fn two_versions_are_never_mixed_where_a_storage_has_no_etags() {
 }
 
 #[test]
-fn a_storage_that_gives_less_than_there_is_is_not_a_damaged_snapshot() {
+fn a_short_read_is_not_a_damaged_snapshot() {
     let storage = MemoryStorage::default();
     snapshots::save(&storage, KEY, &noise(3_000_000), options(Codec::Gzip)).unwrap();
     let short = Special { missing: 1, ..Special::new(&storage) };
@@ -140,8 +139,8 @@ fn a_storage_that_gives_less_than_there_is_is_not_a_damaged_snapshot() {
 }
 
 #[test]
-fn a_snapshot_that_is_replaced_while_it_is_opened_is_read_as_one_of_both() {
-    // Large enough for two requests: the second finds another object.
+fn a_snapshot_that_is_replaced_while_it_is_opened_is_read_as_one_of_the_two() {
+    // Large enough for two requests. The second one finds the other object.
     let storage = MemoryStorage::default();
     let (first, second) = (noise(200_000), text(900_000, 8));
     snapshots::save(&storage, KEY, &second, options(Codec::Gzip)).unwrap();
@@ -161,7 +160,7 @@ fn a_snapshot_that_is_replaced_while_it_is_opened_is_read_as_one_of_both() {
 }
 
 #[test]
-fn a_storage_is_told_the_most_that_the_object_can_have() {
+fn a_storage_is_told_the_largest_possible_size() {
     for codec in [Codec::Gzip, Codec::Zstd] {
         for size in [0, 1, 100_000, 5_000_000] {
             let told = Special::new(&MemoryStorage::default());

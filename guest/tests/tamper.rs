@@ -1,20 +1,18 @@
-//! No changed byte goes unnoticed: every bit, every length, every byte too many.
+//! No change goes unnoticed: every flipped bit, every truncation, every added byte.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
-#[path = "../../tests/support/craft.rs"]
-mod craft;
 
 use persist_guest::codec::Codec;
 use persist_guest::error::{Error, ErrorCode};
 use persist_guest::memory::MemoryStorage;
 use persist_guest::restore::Restorer;
 use persist_guest::{SaveOptions, snapshots, verify};
+use persist_test_support::craft;
 
 const KEY: &str = "x";
 
-/// A snapshot of two blocks, so that there is a frame in the middle, and with a
-/// seal, small enough to try everything. The state compresses well.
+/// A snapshot with two blocks and a seal. Its state compresses well, so it is small enough to
+/// try everything.
 fn snapshot(codec: Codec) -> Vec<u8> {
     let plain = saved(codec);
     craft::sealed(codec == Codec::Gzip, &plain, b"a seal that nobody here knows")
@@ -35,7 +33,7 @@ fn saved(codec: Codec) -> Vec<u8> {
     storage.get(KEY).unwrap()
 }
 
-/// What reading the bytes in each of the three ways says.
+/// Returns the results of reading the bytes in three ways.
 fn read(bytes: Vec<u8>) -> [Result<(), Error>; 3] {
     let storage = MemoryStorage::default();
     storage.put(KEY, bytes);
@@ -47,7 +45,7 @@ fn read(bytes: Vec<u8>) -> [Result<(), Error>; 3] {
     [stream(), snapshots::restore(&storage, KEY).map(drop), verify::verify(&storage, KEY).map(drop)]
 }
 
-/// Reads every variant, and says how many there were.
+/// Reads every variant, and prints how many there were.
 fn refuse_all(codec: Codec, what: &str, variants: impl Iterator<Item = (String, Vec<u8>)>) {
     let mut count = 0;
     for (variant, bytes) in variants {
@@ -91,7 +89,7 @@ fn every_front_cut(codec: Codec) {
 
 fn every_added_byte(codec: Codec) {
     let whole = snapshot(codec);
-    // The neighbours' values are the ones that could hide in a run.
+    // A byte with the value of its neighbour could hide in a run.
     let variants = (0..=whole.len()).flat_map(|at| {
         let before = at.checked_sub(1).map(|before| whole[before]);
         let mut values = vec![0, 0xff];

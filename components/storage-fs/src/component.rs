@@ -1,4 +1,4 @@
-//! Where the files meet the WIT interface `storage`.
+//! Exports the WIT interface `storage`.
 
 use std::cell::RefCell;
 
@@ -14,7 +14,7 @@ struct Component;
 
 crate::bindings::export!(Component with_types_in crate::bindings::generated);
 
-/// A listing of the folder; empty where the first write has yet to make it.
+/// Lists the root folder. It is empty if it does not exist, as before the first write.
 fn listed<T>(limit: u32, list: impl FnOnce(usize, Descriptor) -> Result<Vec<T>, wit::Error>) -> Result<Vec<T>, wit::Error> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     if !(1..=MAX_BATCH).contains(&limit) {
@@ -31,8 +31,8 @@ impl wit::Guest for Component {
     type Writer = RefCell<Unfinished>;
     type Reader = RefCell<Reader>;
 
-    /// WASI replaces a file on no condition, keeps nothing beside one, and its
-    /// clocks begin anew with each host.
+    /// WASI can't replace a file on a condition and keeps nothing with it, and its clocks
+    /// start again with each host.
     fn capabilities() -> wit::CapabilitySet {
         use wit::CapabilitySet as Can;
         Can::IF_ABSENT | Can::READ_MANY | Can::COPY_RANGE | Can::DELETE_MANY | Can::LIST_LEVEL

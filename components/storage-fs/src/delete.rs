@@ -1,4 +1,4 @@
-//! Deleting files, durably: one, or many.
+//! Deletes one or many files, durably.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use crate::bindings::wit::{DeleteFailure, Error, ErrorCode};
 use crate::failure::{error, failed, not_a_file, not_durable};
 use crate::{MAX_BATCH, files, key, list};
 
-/// What was done where only the sync failed.
+/// What was done if only the sync failed.
 const DELETED: &str = "the file is deleted";
 
-/// Takes the name of a file out of its folder, which is not synced yet.
+/// Removes a file from its folder, without a sync.
 fn remove(folder: &Descriptor, name: &str) -> Result<(), Error> {
     let failed = |os| failed("delete", os);
     let stat = folder.stat_at(PathFlags::empty(), name).map_err(failed)?;
@@ -29,8 +29,8 @@ pub(crate) fn delete(root: &Descriptor, key: &str) -> Result<(), Error> {
     files::sync_folder(&folder).map_err(|os| not_durable(DELETED, os))
 }
 
-/// Deletes files, folder by folder, so that each folder is synced once. Gives
-/// those that could not be deleted.
+/// Deletes files folder by folder, so that each folder is synced once. Returns those that
+/// could not be deleted.
 pub(crate) fn delete_many(keys: &[String]) -> Result<Vec<DeleteFailure>, Error> {
     if keys.len() > MAX_BATCH {
         return Err(error(ErrorCode::LimitExceeded, format!("one call deletes at most {MAX_BATCH} files, not {}", keys.len())));
@@ -46,7 +46,7 @@ pub(crate) fn delete_many(keys: &[String]) -> Result<Vec<DeleteFailure>, Error> 
     }
     let root = match files::root() {
         Ok(root) => root,
-        // The first write makes it.
+        // The root does not exist before the first write.
         Err(error) if error.code == ErrorCode::NotFound => return Ok(failures),
         Err(error) => return Err(error),
     };

@@ -1,4 +1,4 @@
-//! The folder, and what is known of a file in it.
+//! The root folder, and the facts of the files in it.
 
 use persist_model::error::HINT;
 use wasip2::filesystem::preopens::get_directories;
@@ -9,22 +9,23 @@ use wasip2::filesystem::types::{
 use crate::bindings::wit::{Error, ErrorCode, ObjectInfo};
 use crate::failure::{error, failed, not_a_file};
 
-/// Says which folder, where the first that the host gives will not do.
+/// Names the root folder, if it is not the first one that the host gives.
 const VARIABLE: &str = "PERSIST_LOCAL_PATH";
 
-/// The folder that keys are below, for who reads.
+/// Opens the root folder for reading.
 pub(crate) fn root() -> Result<Descriptor, Error> {
     let (given, path) = located()?;
     if path.is_empty() { Ok(given) } else { open_folder(&given, &path).map_err(|os| failed("open", os)) }
 }
 
-/// The folder that keys are below, for who writes: made if it is missing.
+/// Opens the root folder for writing, and creates it if it is missing.
 pub(crate) fn made_root() -> Result<Descriptor, Error> {
     let (given, path) = located()?;
     if path.is_empty() { Ok(given) } else { make_folder(&given, &path) }
 }
 
-/// A folder that the host gives, and the path below it, empty for the folder.
+/// Returns the folder of the host that the root is in, and the path of the root below it,
+/// which may be empty.
 fn located() -> Result<(Descriptor, String), Error> {
     let mut folders = get_directories();
     let wanted = wasip2::cli::environment::get_environment().into_iter().find(|(name, value)| name == VARIABLE && !value.is_empty());
@@ -34,8 +35,8 @@ fn located() -> Result<(Descriptor, String), Error> {
         }
         return Ok((folders.swap_remove(0).0, String::new()));
     };
-    // The longest name that the path begins with. What is relative is below the
-    // folder that stands for the current one, or for everything.
+    // The folder whose name is the longest prefix of the path. A relative path is below the
+    // folder that represents the current folder, or everything.
     let wanted = wanted.trim_start_matches("./");
     let rest_in = |name: &str| {
         let name = if name == "./" { "." } else { name.trim_start_matches("./") };
@@ -59,8 +60,8 @@ fn not_given(message: String, give: &str) -> Error {
     Error { details: vec![hint], ..error(ErrorCode::AccessDenied, message) }
 }
 
-/// Opens a folder below another, to change what is in it where the host wants to
-/// be asked for that; Node's refuses to be.
+/// Opens a folder below another. Some hosts require a flag to change what is in the folder,
+/// but Node's host refuses this flag.
 pub(crate) fn open_folder(root: &Descriptor, path: &str) -> Result<Descriptor, Os> {
     let path = if path.is_empty() { "." } else { path };
     let open = |flags| root.open_at(PathFlags::SYMLINK_FOLLOW, path, OpenFlags::DIRECTORY, flags);
@@ -70,10 +71,10 @@ pub(crate) fn open_folder(root: &Descriptor, path: &str) -> Result<Descriptor, O
     }
 }
 
-/// Opens a folder below another, making what is missing, each part durably.
+/// Opens a folder below another. Creates whatever is missing, and makes each part durable.
 pub(crate) fn make_folder(root: &Descriptor, path: &str) -> Result<Descriptor, Error> {
     let failed = |os| match os {
-        Os::NotDirectory | Os::Exist => error(ErrorCode::InvalidKey, "a file stands where the path needs a folder"),
+        Os::NotDirectory | Os::Exist => error(ErrorCode::InvalidKey, "a parent of the path is a file, not a folder"),
         os => failed("create", os),
     };
     match open_folder(root, path) {
@@ -98,46 +99,47 @@ pub(crate) fn make_folder(root: &Descriptor, path: &str) -> Result<Descriptor, E
     Ok(parent)
 }
 
-/// Makes durable what was named in a folder last, where the host can.
+/// Makes the last changes of names in a folder durable, if the host can.
 pub(crate) fn sync_folder(folder: &Descriptor) -> Result<(), Os> {
     match folder.sync() {
-        // No such thing here, or not for folders.
+        // The host can't sync, or can't sync folders.
         Err(Os::Unsupported | Os::BadDescriptor | Os::Invalid | Os::IsDirectory | Os::NotPermitted) => Ok(()),
         synced => synced,
     }
 }
 
-/// The facts of a file. The etag changes with every replacement as far as the
-/// host tells: by its own hash of what identifies a file, size and times.
+/// The facts of a file. The etag consists of the host's hash of the file's identity, its
+/// size and its times. It changes with every replacement that these reveal.
 fn facts(key: &str, stat: &DescriptorStat, identity: Result<MetadataHashValue, Os>) -> ObjectInfo {
     let identity = identity.map(|hash| format!("{:x}{:016x}", hash.upper, hash.lower)).unwrap_or_default();
     let time = |time: Option<wasip2::clocks::wall_clock::Datetime>| time.map(|time| format!("{:x}.{:x}", time.seconds, time.nanoseconds));
-    // Not every host keeps the first, and not every change in place the second.
+    // Not every host keeps the first time, and not every change in place sets the second.
     let times = [stat.status_change_timestamp, stat.data_modification_timestamp].map(|at| time(at).unwrap_or_default()).join("-");
     let modified = stat.data_modification_timestamp.map(|time| time.seconds * 1000 + u64::from(time.nanoseconds / 1_000_000));
     let etag = Some(format!("{identity}-{:x}-{times}", stat.size));
     ObjectInfo { etag, modified, ..unknown(key, stat.size) }
 }
 
-/// The facts of a file that can't be looked at.
+/// The facts of a file that can't be examined.
 pub(crate) fn unknown(key: &str, size: u64) -> ObjectInfo {
     ObjectInfo { key: key.to_owned(), size, etag: None, modified: None, content_type: None, attributes: Vec::new(), storage_time: None }
 }
 
-/// The facts of a file that is open.
+/// The facts of an open file.
 pub(crate) fn info(key: &str, file: &Descriptor, stat: &DescriptorStat) -> ObjectInfo {
     facts(key, stat, file.metadata_hash())
 }
 
-/// The facts of what has a name, none if it is no file. It need not be readable.
+/// The facts of a file by its name; `None` for anything else. The file need not be
+/// readable.
 pub(crate) fn info_at(root: &Descriptor, key: &str) -> Result<Option<ObjectInfo>, Error> {
     let stat = root.stat_at(PathFlags::SYMLINK_FOLLOW, key).map_err(|os| failed("find", os))?;
     let is_file = stat.type_ == DescriptorType::RegularFile;
     Ok(is_file.then(|| facts(key, &stat, root.metadata_hash_at(PathFlags::SYMLINK_FOLLOW, key))))
 }
 
-/// Opens a file to be read. It is looked at first: to open a pipe waits for who
-/// writes to it, which no deadline of a host need end.
+/// Opens a file for reading. Checks first that it is a file: opening a pipe would wait for a
+/// writer, and a host's deadline may not end that wait.
 pub(crate) fn open(root: &Descriptor, key: &str) -> Result<(Descriptor, DescriptorStat), Error> {
     only_file(root.stat_at(PathFlags::SYMLINK_FOLLOW, key))?;
     let file = root.open_at(PathFlags::SYMLINK_FOLLOW, key, OpenFlags::empty(), DescriptorFlags::READ).map_err(|os| failed("open", os))?;

@@ -1,11 +1,11 @@
-//! Objects as files in a folder that a WASI host gives, for hosts that know WASI
-//! and nothing of Persist: a component that exports `persist:snapshot/storage` and
-//! imports `wasi:filesystem`.
+//! A storage that keeps objects as files in a folder of a WASI host, for hosts that know
+//! WASI but not Persist: a component that exports `persist:snapshot/storage` and imports
+//! `wasi:filesystem`.
 //!
-//! The folder is the first that the host has opened for the component, or what
-//! `PERSIST_LOCAL_PATH` says: the name of one, or a path below it.
+//! The folder is the first one that the host has opened for the component, or the one that
+//! `PERSIST_LOCAL_PATH` names: a folder of the host, or a path below one.
 //!
-//! `std::fs` is not used: it asks for flags that some hosts refuse.
+//! It does not use `std::fs`, which requests flags that some hosts refuse.
 
 #[cfg(target_family = "wasm")]
 mod bindings;
@@ -26,6 +26,6 @@ mod read;
 #[cfg(target_family = "wasm")]
 mod write;
 
-/// The most keys, ranges or entries that one call takes or gives.
+/// The most keys, ranges or entries in one call.
 #[cfg(target_family = "wasm")]
 const MAX_BATCH: usize = 1000;

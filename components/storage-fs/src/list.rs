@@ -1,16 +1,15 @@
-//! Listing files as keys, in the order of the keys' bytes.
+//! Lists files as keys, in the byte order of the keys.
 //!
-//! Folders behind symlinks are left out: they may lead in a circle, and give a
-//! file two keys. One that the prefix itself names is asked for, and followed.
+//! Symlinks to folders are left out: they may form a circle, and give a file two keys. One
+//! that the prefix itself names is followed.
 //!
-//! A listing comes in pages, and each call is for itself. What a call has read and
-//! not given is kept for the next one, so that all pages together read a folder
-//! once.
+//! A listing comes in pages, each by an independent call. What a call has read but not
+//! returned is kept for the next one, so that all pages together read each folder once.
 
 use std::cell::RefCell;
 
-use persist_model::key::{Wanted, file_problem};
-use persist_model::walk::{Folders, Found, Name, Room, Walk};
+use persist_paths::key::{Wanted, file_problem};
+use persist_paths::walk::{Folders, Found, Name, Room, Walk};
 use wasip2::clocks::wall_clock::Datetime;
 use wasip2::filesystem::types::{Descriptor, DescriptorType, ErrorCode as Os, PathFlags};
 
@@ -18,16 +17,15 @@ use crate::bindings::wit::{Error, ErrorCode, LevelEntry, ObjectInfo};
 use crate::failure::{error, failed, not_a_file};
 use crate::{files, key};
 
-/// Bytes of names that a listing holds, of all folders that it is in. What a
-/// folder has beyond that is read from it again.
+/// The most bytes of names that a listing holds, of all folders that it is in. Names that
+/// do not fit are read again later.
 const MAX_NAMES: usize = 16 << 20;
 
-/// The files below a folder.
+/// The files in a folder and below.
 struct Tree(Descriptor);
 
-/// Which folder it is, and when it was changed last, as far as the host tells. One
-/// that is put in the place of another may have been changed at the same moment, as
-/// a copy that keeps the times.
+/// The identity of a folder and when it was last changed; `None` if the host does not tell.
+/// The time alone is not enough: a copy that replaces a folder may keep its times.
 type State = Option<Seen>;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -58,7 +56,7 @@ impl Folders for Tree {
                     }
                     _ => {}
                 },
-                // Gone since, as what is being written is once it is complete.
+                // It is gone by now, like a temporary file once its write is complete.
                 Err(Os::NoEntry) => {}
                 Err(Os::IllegalByteSequence) if is_unnamed => {}
                 Err(Os::IllegalByteSequence) => {
@@ -70,14 +68,14 @@ impl Folders for Tree {
         }
     }
 
-    /// Gone, or another thing by now.
+    /// Whether the folder is gone, or is no longer a folder.
     fn is_gone(os: &Os) -> bool {
         matches!(os, Os::NoEntry | Os::NotDirectory)
     }
 }
 
 fn state(root: &Descriptor, path: &str) -> Result<State, Os> {
-    // Node's host tells nothing of a folder that it gives but by a path in it.
+    // Node's host tells nothing about a folder that it gives, except by a path in it.
     let path = match path.trim_end_matches('/') {
         "" => ".",
         path => path,
@@ -88,11 +86,11 @@ fn state(root: &Descriptor, path: &str) -> Result<State, Os> {
     Ok(Some(Seen { identity: (hash.upper, hash.lower), changed: (seconds, nanoseconds) }))
 }
 
-/// What a listing has read and not given yet.
+/// What a listing has read but not returned yet.
 struct Rest {
     prefix: String,
     one_level: bool,
-    /// The last key that was given.
+    /// The last key that was returned.
     last: String,
     walk: Walk<Tree>,
 }
@@ -101,13 +99,13 @@ thread_local! {
     static REST: RefCell<Option<Rest>> = const { RefCell::new(None) };
 }
 
-/// Forgets what was read of folders, since one of them is changed: it may be
-/// changed twice in what its clock takes for one moment.
+/// Forgets what was read from folders, because one of them is about to change. Its time
+/// would not reveal a second change at the same moment of its clock.
 pub(crate) fn forget() {
     REST.take();
 }
 
-/// A listing from behind a key on; none where there is nothing.
+/// A listing that starts after a key.
 struct Listing {
     tree: Tree,
     walk: Walk<Tree>,
@@ -123,7 +121,7 @@ impl Listing {
         let mut tree = Tree(root);
         match Walk::start(&mut tree, wanted, one_level, room) {
             Ok(walk) => Ok(walk.map(|walk| Self { tree, walk })),
-            // There is no such folder, and so nothing in it.
+            // There is no such folder, so there is nothing to list.
             Err((path, Os::NoEntry | Os::NotDirectory | Os::NameTooLong)) if !path.is_empty() => Ok(None),
             Err((path, os)) => {
                 let failed = failed("list", os);
@@ -133,8 +131,8 @@ impl Listing {
         }
     }
 
-    /// What the call before has not given, if this one goes on where it ended and
-    /// no folder was changed or replaced since; else from the beginning.
+    /// Continues with what the previous call has not returned, if this call starts where that
+    /// one ended and no folder has been changed or replaced since. Otherwise starts again.
     fn go_on(root: Descriptor, wanted: Wanted<'_>, one_level: bool) -> Result<Option<Self>, Error> {
         let rest = REST.take().filter(|rest| {
             rest.prefix == wanted.prefix
@@ -148,12 +146,12 @@ impl Listing {
         }
     }
 
-    /// The next entry. What can't be read is one too, with nothing but its key: who
-    /// reads it is told why.
+    /// Returns the next entry. What can't be read is an entry with only a key: reading it
+    /// returns the error.
     fn step(&mut self) -> Option<Step> {
         loop {
             return Some(match self.walk.next(&mut self.tree)? {
-                // Gone since, a dangling link, or a link out of the folder.
+                // It may be gone by now, a dangling link, or a link out of the folder.
                 Found::File(key) => match files::info_at(&self.tree.0, &key) {
                     Ok(Some(info)) => Step::Object(info),
                     Ok(None) => continue,
@@ -162,7 +160,7 @@ impl Listing {
                 },
                 Found::Folder(path) => Step::Folder(path),
                 Found::NotAKey { path, .. } => {
-                    // Of names that are not UTF-8 it is the folder that they are in.
+                    // For a name that is not UTF-8, the entry is the folder that it is in.
                     let Ok(path) = String::from_utf8(path) else { continue };
                     if !path.ends_with('/') && !files::info_at(&self.tree.0, &path).is_ok_and(|info| info.is_some()) {
                         continue;
@@ -183,7 +181,7 @@ fn is_link(root: &Descriptor, path: &str) -> bool {
     root.stat_at(PathFlags::empty(), path).is_ok_and(|stat| stat.type_ == DescriptorType::SymbolicLink)
 }
 
-/// A page of a listing; what was read for it and does not fit is kept.
+/// Returns a page of a listing, and keeps what was read but does not fit.
 fn page<T>(
     root: Descriptor,
     wanted: Wanted<'_>,
@@ -206,7 +204,7 @@ fn page<T>(
     Ok(page)
 }
 
-/// The objects whose keys begin with `prefix`.
+/// Lists the objects whose keys begin with `prefix`.
 pub(crate) fn objects(root: Descriptor, prefix: &str, start_after: Option<&str>, limit: usize) -> Result<Vec<ObjectInfo>, Error> {
     page(root, Wanted { prefix, start_after }, false, limit, |_, step| match step {
         Step::Object(info) => Some((info.key.clone(), info)),
@@ -214,8 +212,7 @@ pub(crate) fn objects(root: Descriptor, prefix: &str, start_after: Option<&str>,
     })
 }
 
-/// The same of one level: a folder there is given by its path alone, if it has
-/// an object in it or below.
+/// Lists one level. A folder is listed by its path, if there is an object in it or below.
 pub(crate) fn level(root: Descriptor, prefix: &str, start_after: Option<&str>, limit: usize) -> Result<Vec<LevelEntry>, Error> {
     page(root, Wanted { prefix, start_after }, true, limit, |tree, step| match step {
         Step::Object(info) => Some((info.key.clone(), LevelEntry::Object(info))),
@@ -223,14 +220,14 @@ pub(crate) fn level(root: Descriptor, prefix: &str, start_after: Option<&str>, l
             let wanted = Wanted { prefix: &path, start_after: None };
             let root = files::open_folder(&tree.0, "").map_err(|os| failed("list", os));
             let below = root.and_then(|root| Listing::start(root, wanted, false, Room::of(MAX_NAMES)));
-            // What can't be looked into is not known to be empty.
+            // A folder that can't be read may not be empty.
             let is_empty = below.is_ok_and(|below| below.is_none_or(|mut below| below.is_empty()));
             (!is_empty).then(|| (path.clone(), LevelEntry::Prefix(path)))
         }
     })
 }
 
-/// Why the folder of an entry that ends with `/` is one.
+/// Returns why the folder of an entry that ends with `/` was listed.
 pub(crate) fn why_listed(root: Descriptor, path: &str) -> Error {
     let folder = path.trim_end_matches('/');
     let not_a_key = || key::check(path).err().unwrap_or_else(|| not_a_file(DescriptorType::Directory));

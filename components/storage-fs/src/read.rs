@@ -1,4 +1,4 @@
-//! Reading: of one file a range, in pieces; of many files ranges at once.
+//! Reads a range of one file in chunks, or ranges of many files in one call.
 
 use wasip2::filesystem::types::{Descriptor, ErrorCode as Os};
 
@@ -6,17 +6,17 @@ use crate::bindings::wit::{ByteRange, Error, ErrorCode, ObjectInfo, ReadAnswer, 
 use crate::failure::{error, failed};
 use crate::{MAX_BATCH, files, key, list};
 
-/// The most bytes that one read gives.
+/// The most bytes that one read returns.
 const MAX_READ: u64 = 1 << 20;
 
-/// The most bytes that may be asked for in one call.
+/// The most bytes that may be requested in one call.
 const MAX_READ_MANY: u64 = 8 << 20;
 
 /// A range of a file being read.
 pub(crate) struct Reader {
     file: Descriptor,
     info: ObjectInfo,
-    /// Where the next byte is, and how many of the range are left.
+    /// The offset of the next byte, and how many bytes of the range are left.
     at: u64,
     left: u64,
 }
@@ -26,7 +26,7 @@ impl Reader {
         let (file, stat) = files::open(root, key)?;
         let info = files::info(key, &file, &stat);
         if if_match.is_some() && if_match != info.etag.as_deref() {
-            return Err(error(ErrorCode::PreconditionFailed, "the file was replaced meanwhile"));
+            return Err(error(ErrorCode::PreconditionFailed, "the file has been replaced"));
         }
         let (start, end) = match range {
             ByteRange::All => (0, info.size),
@@ -40,12 +40,12 @@ impl Reader {
         &self.info
     }
 
-    /// The bytes of the range that were not read yet.
+    /// The number of bytes in the range that were not read yet.
     pub(crate) fn left(&self) -> u64 {
         self.left
     }
 
-    /// The next bytes: at most `max`, and none at the end.
+    /// Reads the next bytes: at most `max`, and none at the end.
     pub(crate) fn read(&mut self, max: u64) -> Result<Vec<u8>, Error> {
         let wanted = max.min(MAX_READ).min(self.left);
         if wanted == 0 {
@@ -53,7 +53,7 @@ impl Reader {
         }
         let bytes = match self.file.read(wanted, self.at) {
             Ok((bytes, _)) => bytes,
-            // A file that got shorter ends the range early; who reads notices.
+            // The file got shorter, so the range ends early. The caller notices.
             Err(Os::Overflow) => Vec::new(),
             Err(os) => return Err(failed("read", os)),
         };
@@ -62,7 +62,7 @@ impl Reader {
         Ok(bytes)
     }
 
-    /// Hands on all bytes that are left.
+    /// Passes all bytes that are left to `take`.
     pub(crate) fn for_each(&mut self, mut take: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
         let mut missing = self.left;
         while missing > 0 {
@@ -77,7 +77,7 @@ impl Reader {
     }
 }
 
-/// Reads ranges of files, one after the other.
+/// Reads ranges of files, one after another.
 pub(crate) fn read_many(requests: &[ReadRequest]) -> Result<Vec<Result<ReadAnswer, Error>>, Error> {
     if requests.len() > MAX_BATCH {
         return Err(error(ErrorCode::LimitExceeded, format!("one call reads at most {MAX_BATCH} ranges, not {}", requests.len())));

@@ -1,9 +1,9 @@
-//! How a file appears under its name: whole and durable, or not at all.
+//! Writes files that appear under their names whole and durable, or not at all.
 //!
-//! A temporary file in the same folder is written and synced, then renamed to its
-//! name, then the folder is synced; only then is the write acknowledged. WASI has
-//! no locks: a temporary file is debris once it has not been written for a day. One
-//! whose name says that its writer holds a lock is left to hosts that know locks.
+//! It writes and syncs a temporary file in the same folder, renames it, syncs the folder,
+//! and only then acknowledges the write. WASI has no locks, so a temporary file is debris
+//! once it was not written to for a day. If its name says that its writer holds a lock, it
+//! is left to hosts that have locks.
 
 use persist_model::error::HINT;
 use wasip2::filesystem::types::{Descriptor, DescriptorFlags, DescriptorType, ErrorCode as Os, OpenFlags, PathFlags};
@@ -13,10 +13,10 @@ use crate::failure::{error, failed, not_a_file, not_durable};
 use crate::read::Reader;
 use crate::{files, key, list};
 
-/// After this long, in seconds, a temporary file is debris.
+/// The age in seconds after which a temporary file is debris.
 const ABANDONED: u64 = 24 * 60 * 60;
 
-/// How many names are tried; a clash of two random ones never happens by chance.
+/// How many names are tried. Random names never collide by chance.
 const ATTEMPTS: u32 = 16;
 
 /// An object being written.
@@ -28,21 +28,20 @@ pub(crate) struct Unfinished {
     temporary: String,
     file: Descriptor,
     written: u64,
-    /// Part of what was to be written may be missing.
+    /// Whether a write failed, so that some bytes may be missing.
     has_failed: bool,
     is_published: bool,
 }
 
 fn already_exists() -> Error {
-    error(ErrorCode::AlreadyExists, "there is such a file already")
+    error(ErrorCode::AlreadyExists, "the file already exists")
 }
 
-/// Removes the unfinished writes in a folder whose writers are gone, now and then
-/// where it is large. Best effort: what can't be removed now is left to a later
-/// write.
+/// Removes unfinished writes from a folder if their writers are gone. In a large folder it
+/// does so only now and then. A later write removes what can't be removed now.
 fn sweep(folder: &Descriptor) {
     let size = folder.stat().map_or(0, |stat| stat.size);
-    if !persist_model::key::is_swept(size, wasip2::random::random::get_random_u64()) {
+    if !persist_paths::key::is_swept(size, wasip2::random::random::get_random_u64()) {
         return;
     }
     let now = wasip2::clocks::wall_clock::now().seconds;
@@ -51,7 +50,7 @@ fn sweep(folder: &Descriptor) {
     loop {
         match entries.read_directory_entry() {
             Ok(Some(entry)) if key::is_unlocked_temporary(&entry.name) => debris.push(entry.name),
-            // Gone since, or with a name that is not UTF-8.
+            // It is gone by now, or its name is not UTF-8.
             Ok(Some(_)) | Err(Os::NoEntry | Os::IllegalByteSequence) => {}
             Ok(None) | Err(_) => break,
         }
@@ -104,7 +103,7 @@ impl Unfinished {
         self.step(|unfinished| unfinished.append(chunk))
     }
 
-    /// Appends bytes of another file below the same root.
+    /// Appends bytes of another file under the same root.
     pub(crate) fn copy(&mut self, source: &str, span: Span, if_match: Option<&str>) -> Result<(), Error> {
         self.step(|unfinished| {
             let open = || {
@@ -138,7 +137,7 @@ impl Unfinished {
             let count = self.file.write(chunk, self.written).map_err(|os| failed("write", os))?;
             let taken = usize::try_from(count).unwrap_or(usize::MAX);
             if taken == 0 || taken > chunk.len() {
-                return Err(error(ErrorCode::Io, "the host takes no more bytes of the file"));
+                return Err(error(ErrorCode::Io, "the host accepts no more bytes of the file"));
             }
             chunk = chunk.get(taken..).unwrap_or_default();
             self.written += count;
@@ -148,14 +147,14 @@ impl Unfinished {
 
     fn publish(&mut self) -> Result<(), Os> {
         list::forget();
-        // Never tried again: after a failed sync the system may have dropped the
-        // data and will report success.
+        // A failed sync is not retried: the system may have dropped the data, and the next
+        // sync would report success.
         self.file.sync()?;
         let (_, name) = key::split(&self.key);
         if self.if_absent {
             // A link fails if the name is taken; a rename does not.
             self.folder.link_at(PathFlags::empty(), &self.temporary, &self.folder, name)?;
-            // The object is there; a name that is left over is swept as debris.
+            // The object is there. If the temporary name stays, it is swept as debris later.
             let _ = self.folder.unlink_file_at(&self.temporary);
         } else {
             self.folder.rename_at(&self.temporary, &self.folder, name)?;
@@ -170,7 +169,7 @@ impl Unfinished {
             let error = if self.if_absent && os == Os::Exist { already_exists() } else { failed("store", os) };
             error.at(&self.key)
         })?;
-        // From here on the object is there, whatever happens.
+        // From here on the object exists, whatever happens.
         files::sync_folder(&self.folder).map_err(|os| not_durable("the file is there", os).at(&self.key))?;
         Ok(match self.file.stat() {
             Ok(stat) => files::info(&self.key, &self.file, &stat),
@@ -188,6 +187,6 @@ impl Drop for Unfinished {
 }
 
 pub(crate) fn if_match_unsupported() -> Error {
-    let hint = (HINT.to_owned(), "use a storage that keeps this condition, such as S3".to_owned());
-    Error { details: vec![hint], ..error(ErrorCode::Unsupported, "local files can't be replaced or deleted on the condition of an etag") }
+    let hint = (HINT.to_owned(), "use a storage that supports it, such as S3".to_owned());
+    Error { details: vec![hint], ..error(ErrorCode::Unsupported, "local files don't support the precondition if-match") }
 }

@@ -1,30 +1,21 @@
-//! What the contract asks of a storage beside whole objects, and of its errors;
-//! `tests/conformance.rs` has what every storage is asked for.
+//! The parts of the contract beyond whole objects, and errors. `tests/conformance.rs` has what
+//! every storage must do.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
-#[path = "../../../tests/support/wasi_files.rs"]
-mod wasi_files;
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
-use tempfile::TempDir;
-use wasi_files::{Os, ROOT, SYNC_FOLDER, WasiFiles};
-use wasmtime::component::ResourceAny;
-
-#[allow(missing_docs, unreachable_pub, clippy::all)]
-mod bindings {
-    wasmtime::component::bindgen!({ path: "../../wit", world: "storage-provider" });
-}
-
-use bindings::exports::persist::snapshot::storage::{
+use persist_test_support::wasi_files::bindings::exports::persist::snapshot::storage::{
     ByteRange, CapabilitySet, DeleteFailure, Error, ErrorCode, LevelEntry, ObjectInfo, Precondition, ReadAnswer, ReadOptions, ReadRequest,
     Span, WriteOptions,
 };
+use persist_test_support::wasi_files::{Os, ROOT, SYNC_FOLDER, WasiFiles};
+use tempfile::TempDir;
+use wasmtime::component::ResourceAny;
 
-/// A storage, and the folder that it is in.
+/// A storage and its folder.
 struct Storage {
     files: WasiFiles,
     folder: TempDir,
@@ -126,7 +117,7 @@ fn it_claims_what_files_can_do() {
         | CapabilitySet::DELETE_MANY
         | CapabilitySet::LIST_LEVEL;
     assert!(claimed == can, "{claimed:?}");
-    // What is not claimed is not there.
+    // Abilities that are not claimed are missing.
     for info in [storage.write("x", b"1"), storage.files.call(|storage, store| storage.call_stat(store, "x")).unwrap()] {
         assert_eq!((info.content_type, info.attributes, info.storage_time), (None, Vec::new(), None));
     }
@@ -242,13 +233,13 @@ fn many_reads_are_bounded() {
     }
     let answers = storage.read_many(&vec![request("x", span(0, 1)); 1000]).unwrap();
     assert!(answers.iter().all(|answer| answer.as_ref().is_ok_and(|answer| answer.bytes == [7])));
-    // Nothing was written yet: there is no folder.
+    // There is no folder before the first write.
     let answers = Storage::new().read_many(&[request("x", span(0, 1))]).unwrap();
     assert_eq!(answers[0].as_ref().unwrap_err().code, ErrorCode::NotFound);
 }
 
 #[test]
-fn ranges_are_copied_among_what_is_written() {
+fn ranges_are_copied_between_writes() {
     let storage = Storage::new();
     let large: Vec<u8> = (0..3_000_000_u32).map(|number| (number % 251) as u8).collect();
     let info = storage.write("a/source", &large);
@@ -288,7 +279,7 @@ fn a_copy_that_fails_leaves_a_writer_that_can_only_be_dropped() {
 }
 
 #[test]
-fn many_are_deleted_folder_by_folder() {
+fn many_files_are_deleted_folder_by_folder() {
     let storage = Storage::new();
     for key in ["a/1", "a/2", "a/3", "b/1", "top", "c/d/1"] {
         storage.write(key, b"1");
@@ -299,7 +290,7 @@ fn many_are_deleted_folder_by_folder() {
     assert_eq!(storage.files.take_calls(), [SYNC_FOLDER; 3], "each folder once");
     assert_eq!(storage.keys(""), ["a/2", "c/d/1"]);
 
-    // Each that fails is named, and the others are deleted.
+    // Failures are named, and the other files are deleted.
     let failures = storage.delete_many(&["c/../x", "a/2", "c/d", ""]).unwrap();
     let mut failed: Vec<_> = failures.iter().map(|failure| (failure.key.as_str(), failure.error.code)).collect();
     failed.sort_unstable_by_key(|(key, _)| *key);
@@ -313,7 +304,7 @@ fn many_are_deleted_folder_by_folder() {
 }
 
 #[test]
-fn what_could_not_be_synced_is_done_but_not_durable() {
+fn a_change_that_could_not_be_synced_is_done_but_not_durable() {
     let storage = Storage::new();
     storage.write("a/x", b"before");
     for key in ["a/y", "a/z", "b/y"] {
@@ -335,7 +326,7 @@ fn what_could_not_be_synced_is_done_but_not_durable() {
 fn a_level_has_objects_and_what_is_below_once() {
     let storage = Storage::new();
     assert_eq!(storage.level("", None, 1000), Vec::<String>::new(), "there is no folder yet");
-    // In the order of their bytes: '-' < '.' < '/' < '0'.
+    // Byte order: '-' < '.' < '/' < '0'.
     for key in ["a-b/1", "a.b", "a/1", "a/1.x", "a/10", "a/b/c/d", "a/b/e", "a0", "b", "ba/1", "é/é"] {
         storage.write(key, key.as_bytes());
     }
@@ -376,7 +367,7 @@ fn a_level_has_objects_and_what_is_below_once() {
 }
 
 #[test]
-fn a_folder_without_an_object_is_no_prefix() {
+fn a_folder_without_objects_is_not_listed() {
     let storage = Storage::new();
     storage.write("kept/deep/down/x", b"1");
     for folder in ["empty", "empty-below/one/two", "debris", "odd\nname"] {
@@ -386,11 +377,11 @@ fn a_folder_without_an_object_is_no_prefix() {
     fs::write(storage.path("odd\nname/x"), "no key").unwrap();
     symlink("kept", storage.path("linked")).unwrap();
     symlink("nowhere", storage.path("dangling")).unwrap();
-    // What is below a name that can't be in a key is not lost in silence.
+    // What is below a name that can't be in a key is not left out silently.
     assert_eq!(storage.level("", None, 1000), ["kept/", "odd\nname/"]);
     assert_eq!(storage.keys(""), ["kept/deep/down/x", "odd\nname/"]);
     fs::remove_dir_all(storage.path("odd\nname")).unwrap();
-    // Before and behind what has to be looked into.
+    // Empty folders come before and between these entries.
     storage.write("empty/deep/x", b"1");
     storage.write("z", b"1");
     assert_eq!(storage.level("", None, 2), ["empty/", "kept/"]);

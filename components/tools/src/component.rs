@@ -1,24 +1,20 @@
-//! The functions of the WIT world `tool-provider`.
+//! Exports the functions of the WIT world `tool-provider`.
 
 // The macro writes unsafe code for the canonical ABI, and items without
-// documentation; both are its own business.
+// documentation.
 #[allow(missing_docs, unreachable_pub, clippy::undocumented_unsafe_blocks, clippy::all)]
 mod generated {
     wit_bindgen::generate!({ path: "../../wit", world: "tool-provider" });
 }
 
-use persist_model::ErrorCode;
 use persist_model::error::HINT;
+use persist_model::{ErrorCode, SnapshotOptions};
 
 use generated as tools;
 use generated::persist::snapshot::snapshots;
 use generated::persist::snapshot::types::{self, Precondition};
 
-/// As everywhere else.
-const DEFAULT_AGENT: &str = "default_agent";
-const DEFAULT_SESSION: &str = "default_session";
-
-/// Files that are looked at in one call, unless a limit is given.
+/// The files that one call looks at, unless a limit is given.
 const DEFAULT_LIMIT: u32 = 100;
 
 struct Component;
@@ -82,7 +78,7 @@ impl From<snapshots::Metadata> for tools::Metadata {
     }
 }
 
-/// Options in which nothing is set.
+/// Options without any fields set.
 const NOTHING: tools::SnapshotOptions = tools::SnapshotOptions {
     agent_id: None,
     session_id: None,
@@ -102,10 +98,11 @@ fn pairs(labels: Option<Vec<tools::Label>>) -> Vec<(String, String)> {
 }
 
 fn save_options(options: tools::SnapshotOptions, size: u64) -> snapshots::SaveOptions {
+    let default = SnapshotOptions::default();
     snapshots::SaveOptions {
-        agent_id: options.agent_id.unwrap_or_else(|| DEFAULT_AGENT.to_owned()),
-        session_id: options.session_id.unwrap_or_else(|| DEFAULT_SESSION.to_owned()),
-        snapshot_index: options.snapshot_index.unwrap_or(0),
+        agent_id: options.agent_id.unwrap_or(default.agent_id),
+        session_id: options.session_id.unwrap_or(default.session_id),
+        snapshot_index: options.snapshot_index.unwrap_or(default.snapshot_index),
         description: options.description,
         labels: pairs(options.labels),
         content_type: options.content_type,
@@ -128,12 +125,12 @@ impl From<tools::ListFilter> for snapshots::ListFilter {
     }
 }
 
-/// The same error, which says that what has the key stays as it is.
+/// Adds to an error that the object was kept.
 fn kept(error: snapshots::Error, what_was_not_done: &str) -> snapshots::Error {
     snapshots::Error { message: format!("{}; {what_was_not_done}", error.message), ..error }
 }
 
-/// The metadata of a snapshot whose metadata, table and first block are right. A
+/// Returns the metadata of a snapshot after checking its metadata, table and first block. A
 /// file that only ends like a snapshot fails here.
 fn snapshot_at(key: &str) -> Result<snapshots::Metadata, snapshots::Error> {
     let options = snapshots::RestoreOptions { check_content_hash: false };
@@ -142,8 +139,8 @@ fn snapshot_at(key: &str) -> Result<snapshots::Metadata, snapshots::Error> {
     Ok(restorer.metadata())
 }
 
-/// Changes the snapshot that was just looked at, and nothing that came since,
-/// where the storage can tell.
+/// Changes the snapshot that was just found, but not one that has replaced it since, if the
+/// storage can tell them apart.
 fn change<T>(
     found: &snapshots::Metadata,
     mut change: impl FnMut(Precondition) -> Result<T, snapshots::Error>,

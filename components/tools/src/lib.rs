@@ -1,6 +1,6 @@
-//! Saving and restoring as tools: strings, records and lists over
-//! `persist:snapshot/snapshots`, for runtimes that call a component with JSON
-//! values and can't hand it resources or bytes.
+//! Saving and restoring as tools, for runtimes that call a component with JSON values and
+//! can't pass it resources or bytes: functions of strings, records and lists on top of
+//! `persist:snapshot/snapshots`.
 
 #[cfg(target_family = "wasm")]
 mod component;

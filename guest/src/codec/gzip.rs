@@ -1,6 +1,6 @@
-//! gzip: one member whose frames are runs of deflate blocks, each run from an
-//! empty window and ended by a sync flush, so that it ends on a byte and has no
-//! final block. zlib-rs gives the same bytes natively and in wasm.
+//! gzip: one member, in which each frame is a sequence of deflate blocks. A frame
+//! starts with an empty window and ends with a sync flush, so it ends at a byte
+//! boundary and has no final block. zlib-rs writes the same bytes natively and in wasm.
 
 use std::ops::RangeInclusive;
 
@@ -9,24 +9,41 @@ use zlib_rs::{Inflate, InflateFlush, Status};
 
 use crate::error::{Error, ErrorCode, Result};
 
-/// 1.25 MiB, by measurement: below it the ratio suffers from empty windows, above
-/// it memory and the time to the first byte grow and the ratio hardly does.
+/// 1.25 MiB, by measurement: smaller blocks compress worse because each starts with an
+/// empty window; larger ones cost memory and time to the first byte but hardly compress
+/// better.
 pub(super) const BLOCK_SIZE: u32 = 5 << 18;
 
-/// zlib's own default.
+/// The default of zlib.
 pub(super) const DEFAULT_LEVEL: i32 = 6;
 
 pub(super) const LEVELS: RangeInclusive<i32> = 1..=9;
 
-/// Deflate, no flags, no time, no extra flags, no operating system.
-pub(super) const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
+/// The magic number of a member.
+pub(crate) const MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// An empty final block of fixed Huffman codes: the end of a deflate stream.
+/// The header flag that says that an extra field follows.
+pub(crate) const FEXTRA: u8 = 4;
+
+/// Returns the header of a member with these flags: deflate, no time, no extra flags,
+/// unknown operating system (RFC 1952, 2.3).
+pub(crate) const fn header(flags: u8) -> [u8; 10] {
+    let [first, second] = MAGIC;
+    [first, second, 8, flags, 0, 0, 0, 0, 0, 0xff]
+}
+
+/// The header of the member that holds the state.
+pub(super) const HEADER: [u8; 10] = header(0);
+
+/// An empty final block with fixed Huffman codes. It ends a deflate stream.
 pub(super) const FINAL_BLOCK: [u8; 2] = [0x03, 0x00];
 
-/// The end of the member: final block, CRC-32, and size modulo 2^32.
+/// Bytes in a trailer.
+pub(crate) const TRAILER: usize = 10;
+
+/// Returns the end of a member: final block, CRC-32, and size modulo 2^32.
 #[allow(clippy::cast_possible_truncation, reason = "RFC 1952: ISIZE is the size modulo 2^32")]
-pub(super) fn trailer(crc32: u32, size: u64) -> Vec<u8> {
+pub(crate) fn trailer(crc32: u32, size: u64) -> Vec<u8> {
     let mut bytes = FINAL_BLOCK.to_vec();
     bytes.extend_from_slice(&crc32.to_le_bytes());
     bytes.extend_from_slice(&(size as u32).to_le_bytes());
@@ -39,16 +56,17 @@ const STORED: usize = 65_535;
 /// The empty stored block that a sync flush writes.
 const SYNC_FLUSH: [u8; 5] = [0, 0, 0, 0xff, 0xff];
 
-/// Room behind a block while it is inflated: it shows a frame that holds more
-/// than declared, and that the inflater never stops for want of room.
+/// Spare room after a block while it is inflated. It reveals a frame that holds more
+/// than declared, and ensures that the inflater never stops because it is out of room.
 const ROOM: usize = 1;
 
-/// The length of a frame of stored blocks.
+/// The length of a frame that consists of stored blocks.
 fn stored_length(length: usize) -> usize {
     length + length.div_ceil(STORED) * SYNC_FLUSH.len() + SYNC_FLUSH.len()
 }
 
-/// Appends the frame of stored blocks: not final, length, its complement, bytes.
+/// Appends a frame of stored blocks. Each has a byte that says it is not final, its
+/// length, the complement of the length, and its bytes.
 fn store_to(plain: &[u8], out: &mut Vec<u8>) {
     for block in plain.chunks(STORED) {
         let length = u16::try_from(block.len()).unwrap_or(u16::MAX);
@@ -70,8 +88,8 @@ impl Encoder {
     pub(super) fn encode_to(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<()> {
         let start = out.len();
         self.deflate_to(plain, out)?;
-        // zlib-rs's level 1 writes fixed codes, which make bytes that do not
-        // compress up to an eighth longer.
+        // At level 1, zlib-rs writes fixed codes, which make incompressible data up to
+        // an eighth longer.
         if out.len() - start > stored_length(plain.len()) {
             out.truncate(start);
             store_to(plain, out);
@@ -84,8 +102,8 @@ impl Encoder {
         loop {
             let consumed = usize::try_from(self.0.total_in()).unwrap_or(usize::MAX);
             let rest = plain.get(consumed..).unwrap_or_default();
-            // Enough for what does not compress; the flush is complete once
-            // room is left over.
+            // Enough for incompressible data. The flush is complete once there is room
+            // left.
             out.reserve(rest.len() + rest.len() / 512 + 64);
             self.0
                 .compress_vec(rest, out, FlushCompress::Sync)
@@ -97,13 +115,15 @@ impl Encoder {
     }
 }
 
-/// What a sync flush ends with: the length of an empty stored block, and its
-/// complement.
-const FLUSH_END: [u8; 4] = [0, 0, 0xff, 0xff];
+/// The end of a sync flush: the length of an empty stored block, and its complement.
+const FLUSH_END: [u8; 4] = {
+    let [_, end @ ..] = SYNC_FLUSH;
+    end
+};
 
 pub(super) struct Decoder(Inflate);
 
-/// The window of deflate, in bits.
+/// The window size of deflate, in bits.
 const WINDOW_BITS: u8 = 15;
 
 impl Default for Decoder {
@@ -115,25 +135,25 @@ impl Default for Decoder {
 impl Decoder {
     /// Appends the block to `out`, which has room for more than `length`.
     ///
-    /// The frame has to end at a boundary of deflate's blocks: no block open, no
-    /// bit unused, none of them final. Else what follows it in the file would be
-    /// read as its symbols, and other tools would get another state than this.
+    /// The frame must end at a boundary of deflate blocks: no block is open, no bit is
+    /// left over, and none of its blocks is final. Otherwise what follows the frame in
+    /// the file would be read as its symbols, and other tools would get a different
+    /// state.
     ///
-    /// That it does is a proof, not a likelihood. The last four bytes are fed
-    /// with two more, the final block, and with `InflateFlush::Block`. The
-    /// inflater then stops for three reasons only: all input is used, all room
-    /// is used, or a block has just ended (zlib's manual, `Z_BLOCK`). Having
-    /// stopped with exactly the final block unused and with room left, it is
-    /// where a block ends, in the frame's last byte. That byte is 0xff, so that
-    /// bits of it that are left are ones; before the final block's own (1, 1, 0)
-    /// they make a header of the type 3, which there is not. As the final block
-    /// then is the end of the stream and nothing but that, no bit was left.
+    /// The checks below prove this. The last four bytes are fed together with two more,
+    /// the final block, and with `InflateFlush::Block`. Then the inflater stops for only
+    /// three reasons: all input is used, all room is used, or a block has just ended
+    /// (zlib's manual, `Z_BLOCK`). If it stops with exactly the final block unused and
+    /// with room left, a block has ended in the frame's last byte. That byte is 0xff, so
+    /// any bits left in it are ones. Followed by the bits of the final block (1, 1, 0)
+    /// they would be the header of a block of type 3, which does not exist. So if the
+    /// final block then ends the stream, no bit was left.
     pub(super) fn decode(&mut self, frame: &[u8], length: usize, out: &mut Vec<u8>) -> std::result::Result<(), String> {
         const NO_BOUNDARY: &str = "a frame does not end with a block";
         self.0.reset(false);
         let (body, end) = frame.split_last_chunk().filter(|(_, end)| **end == FLUSH_END).ok_or(NO_BOUNDARY)?;
         let start = out.len();
-        // Room is given out as zeros: nothing is read that was not written.
+        // The room is zeroed, so that nothing uninitialised is ever read.
         out.resize(start + length + ROOM, 0);
         let room = out.get_mut(start..).unwrap_or_default();
         if self.feed(body, room, InflateFlush::NoFlush, length)? == Status::StreamEnd {
@@ -164,10 +184,10 @@ impl Decoder {
     }
 
     fn wrong_length(&self, length: usize) -> String {
-        format!("a block of {length} bytes has {} or more", self.0.total_out())
+        format!("a block of {length} bytes decompresses to {} or more", self.0.total_out())
     }
 
-    /// Inflates all of the input, unless the stream ends with its last byte.
+    /// Inflates all of the input. The stream may end only with its last byte.
     fn feed(&mut self, input: &[u8], room: &mut [u8], flush: InflateFlush, length: usize) -> std::result::Result<Status, String> {
         let start = self.0.total_in();
         loop {
@@ -186,7 +206,7 @@ impl Decoder {
         }
     }
 
-    /// Inflates some of the input, to more than `length` bytes in all never.
+    /// Inflates some of the input. Fails if there are more than `length` bytes in all.
     fn step(&mut self, input: &[u8], room: &mut [u8], flush: InflateFlush, length: usize) -> std::result::Result<Status, String> {
         let written = usize::try_from(self.0.total_out()).unwrap_or(usize::MAX);
         let status =

@@ -1,45 +1,53 @@
-//! zstd: one frame a block. zrip has no unsafe code and gives the same bytes
+//! zstd: one frame per block. zrip has no unsafe code and writes the same bytes
 //! natively and in wasm.
 //!
-//! All frames have one form of header, which says all that a frame may leave
-//! open: no dictionary, the content size as window, a checksum. No two readers
-//! can so understand a frame in two ways. The content size has eight bytes, which
-//! is valid and what no common encoder writes for a size that fits in fewer: it is
-//! the mark by which what is left of a snapshot is known.
+//! All frames have the same form of header, which leaves nothing open: no dictionary,
+//! the content size as the window, a checksum. So no two readers can understand a frame
+//! differently. The content size always has eight bytes. This is valid, but no common
+//! encoder writes a size this way if it fits in fewer bytes, so it identifies the
+//! remains of a snapshot.
 
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
-use super::MAX_BLOCK_SIZE;
 use crate::error::{Error, ErrorCode, Result};
+use crate::limits::MAX_BLOCK_SIZE;
 
-/// By measurement (docs/performance.md): twice as much makes a snapshot 3 %
-/// smaller, but leaves two workers half as many blocks to share.
+/// By measurement (docs/performance.md): blocks twice as large make snapshots 3 %
+/// smaller, but leave two workers half as many blocks to share.
 pub(super) const BLOCK_SIZE: u32 = 1 << 20;
 
-/// By the same measurement: the only level whose snapshots of every kind of
-/// state are smaller than those of gzip's default. The next lower one is 3 to
-/// 6 % larger at 1.2 to 1.3 times the speed.
+/// By the same measurement: the only level whose snapshots are smaller than those of
+/// gzip's default level for every kind of state. At the next lower level they are 3 to
+/// 6 % larger, at 1.2 to 1.3 times the speed.
 pub(super) const DEFAULT_LEVEL: i32 = 4;
 
 pub(super) const LEVELS: RangeInclusive<i32> = -7..=4;
 
-/// A block of at most so many bytes is compressed without a context, whose
-/// tables are megabytes to be cleared: a state of 10 KB takes half the time.
-/// Both ways give the same bytes.
+/// Blocks of up to this many bytes are compressed without a context. Clearing the
+/// context's tables, which have megabytes, would double the time for a state of 10 KB.
+/// The bytes are the same either way.
 const SMALL: usize = 128 << 10;
 
-/// What a frame begins with.
+/// The magic number of a frame.
 pub(crate) const MAGIC: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
 
-/// The byte behind it: the content size has eight bytes, the window is the
-/// content, there is a checksum and no dictionary (RFC 8878, 3.1.1.1.1).
+/// The lowest of the 16 magic numbers of skippable frames (RFC 8878, 3.1.2).
+pub(crate) const SKIPPABLE: u32 = 0x184D_2A50;
+
+/// Whether a frame that begins with these bytes is skippable.
+pub(crate) fn is_skippable(frame: &[u8]) -> bool {
+    frame.first_chunk().is_some_and(|magic| u32::from_le_bytes(*magic) & !0xf == SKIPPABLE)
+}
+
+/// The byte after the magic number: the content size has eight bytes and is the window
+/// size, there is a checksum and no dictionary (RFC 8878, 3.1.1.1.1).
 const DESCRIPTOR: u8 = 0b1110_0100;
 
-/// Bytes of a frame before its first block.
+/// Bytes in a frame before its first block.
 pub(crate) const HEADER: usize = 13;
 
-/// The header of the frame of a block of this length.
+/// Returns the frame header for a block of this length.
 pub(crate) fn header(length: u32) -> [u8; HEADER] {
     let mut header = [0; HEADER];
     let size = u64::from(length).to_le_bytes();
@@ -49,8 +57,8 @@ pub(crate) fn header(length: u32) -> [u8; HEADER] {
     header
 }
 
-/// The length of the block whose frame begins like this; none if nothing here
-/// writes such a frame.
+/// Returns the block length of a frame that begins with these bytes; `None` if it is not
+/// a frame of a snapshot.
 pub(crate) fn block_length(frame: &[u8]) -> Option<u32> {
     let found = frame.first_chunk::<HEADER>()?;
     let length = found.last_chunk::<8>().map(|size| u64::from_le_bytes(*size))?;
@@ -60,7 +68,7 @@ pub(crate) fn block_length(frame: &[u8]) -> Option<u32> {
 
 pub(super) struct Encoder {
     level: i32,
-    /// Made for the first block that is not small.
+    /// Created for the first block that is not small.
     context: Option<zrip::CompressContext>,
 }
 
@@ -83,7 +91,7 @@ impl Encoder {
         let blocks = blocks.and_then(|found| frame.get(found.header_size..));
         let length = u32::try_from(plain.len()).ok();
         let (Some(blocks), Some(length)) = (blocks, length) else {
-            return Err(Error::new(ErrorCode::Other, "zstd failed: it made another kind of frame"));
+            return Err(Error::new(ErrorCode::Other, "zstd failed: it wrote an unexpected kind of frame"));
         };
         out.extend_from_slice(&header(length));
         out.extend_from_slice(blocks);
@@ -104,9 +112,9 @@ impl Encoder {
     }
 }
 
-/// Where the block of a frame ends whose header is at `at`, and whether it is
-/// the last; the frame's checksum then counts as its end (RFC 8878, 3.1.1.2: a
-/// bit that marks the last block, two of the type, 21 of the size).
+/// Returns where the frame's block whose header is at `at` ends, and whether it is the
+/// last block. The end of the last block includes the frame's checksum. RFC 8878,
+/// 3.1.1.2: one bit marks the last block, two are the type, 21 the size.
 pub(crate) fn next_block(frame: &[u8], at: usize) -> Option<(usize, bool)> {
     const RLE: u32 = 1;
     const CHECKSUM: usize = 4;
@@ -118,13 +126,13 @@ pub(crate) fn next_block(frame: &[u8], at: usize) -> Option<(usize, bool)> {
     Some((end, is_last))
 }
 
-/// The most bytes in a block of a frame, compressed or not, unless the content has
-/// fewer (RFC 8878, 3.1.1.2.4).
+/// The largest block in a frame, compressed or not, in bytes. If the content is smaller,
+/// its size is the limit (RFC 8878, 3.1.1.2.4).
 const MAX_BLOCK: usize = 128 << 10;
 
-/// Checks what zrip takes and other decoders don't, or not all of them: where the
-/// frame of a block of `length` bytes ends, how long its blocks are, and that
-/// nothing is hidden in them.
+/// Refuses what zrip accepts but some other decoders don't. Checks where the frame of a
+/// block of `length` bytes ends, how long its zstd blocks are, and that nothing is
+/// hidden in them.
 fn check_frame(frame: &[u8], length: usize) -> std::result::Result<(), &'static str> {
     const CUT: &str = "a frame is cut short";
     let most = MAX_BLOCK.min(length);
@@ -134,7 +142,7 @@ fn check_frame(frame: &[u8], length: usize) -> std::result::Result<(), &'static 
         let &[low, middle, high] = frame.get(at..).and_then(<[u8]>::first_chunk).ok_or(CUT)?;
         let header = u32::from_le_bytes([low, middle, high, 0]);
         if (header >> 3) as usize > most {
-            return Err("a block is larger than any may be");
+            return Err("a block is larger than allowed");
         }
         match (header >> 1) & 3 {
             0 | 1 => {}
@@ -142,18 +150,18 @@ fn check_frame(frame: &[u8], length: usize) -> std::result::Result<(), &'static 
                 let block = frame.get(at + 3..).and_then(|rest| rest.get(..(header >> 3) as usize)).ok_or(CUT)?;
                 check_block(block)?;
             }
-            _ => return Err("a block is of a type that there is not"),
+            _ => return Err("a block has the reserved type"),
         }
         if is_last {
-            // The decoder would also take further frames behind this one.
+            // The decoder would also accept more frames after this one.
             return if end == frame.len() { Ok(()) } else { Err("a frame does not end where the table says") };
         }
         at = end;
     }
 }
 
-/// Checks a compressed block (RFC 8878, 3.1.1.3): that there are sequences behind
-/// its literals, or nothing where it has none, and that its Huffman tree is one.
+/// Checks a compressed block (RFC 8878, 3.1.1.3): its literals are followed by its
+/// sequences, or by nothing if it has none, and its Huffman tree is valid.
 fn check_block(block: &[u8]) -> std::result::Result<(), &'static str> {
     let no_sequences = "a block does not end with its sequences";
     let byte = |at: usize| block.get(at).map(|byte| *byte as usize);
@@ -163,16 +171,16 @@ fn check_block(block: &[u8]) -> std::result::Result<(), &'static str> {
     }
     match byte(literals.end).ok_or(no_sequences)? {
         0 if block.len() == literals.end + 1 => Ok(()),
-        // No sequences, in two bytes: readers do not agree on it.
+        // The number of sequences is 0 but has two bytes: readers disagree about this.
         128 if byte(literals.end + 1) != Some(0) => Ok(()),
         0 | 128 => Err(no_sequences),
         _ => Ok(()),
     }
 }
 
-/// The section of literals that a block begins with (RFC 8878, 3.1.1.3.1).
+/// The literals section at the beginning of a block (RFC 8878, 3.1.1.3.1).
 struct Literals {
-    /// The length of its header.
+    /// The length of the section's header.
     header: usize,
     /// Whether a Huffman tree comes first.
     has_tree: bool,
@@ -194,7 +202,7 @@ impl Literals {
             };
             (header, if kind == RAW { size } else { 1 })
         } else {
-            // Two sizes of so many bits each, behind the first four bits.
+            // After the first four bits come two sizes of `bits` bits each.
             let (header, bits) = match format {
                 0 | 1 => (3, 10),
                 2 => (4, 14),
@@ -210,11 +218,11 @@ impl Literals {
     }
 }
 
-/// Whether a description of a Huffman tree gives two symbols the longest code, as
-/// every tree has: zstd refuses one that has not, zrip decodes with it.
+/// Whether the described Huffman tree has at least two symbols with the longest code, as
+/// every valid tree has. zstd refuses any other, but zrip decodes with it.
 fn is_tree(description: &[u8]) -> bool {
     let Ok((weights, _)) = zrip_core::huffman::weights::parse_huffman_weights(description) else { return false };
-    // The last weight is not written down: it makes the sum a power of two.
+    // The last weight is not stored: it completes the sum to a power of two.
     let sum = weights.iter().filter(|weight| **weight > 0).map(|weight| 1_u64 << (weight - 1).min(32)).sum::<u64>();
     let last = (sum + 1).next_power_of_two() - sum;
     weights.iter().filter(|weight| **weight == 1).count() + usize::from(last == 1) >= 2
@@ -227,12 +235,12 @@ impl Decoder {
     /// Appends the block to `out`.
     pub(super) fn decode(&mut self, frame: &[u8], length: usize, out: &mut Vec<u8>) -> std::result::Result<(), String> {
         if block_length(frame).map(|length| length as usize) != Some(length) {
-            return Err("a frame's header is not that of a block of its length".to_owned());
+            return Err("a frame's header does not match the length of its block".to_owned());
         }
         check_frame(frame, length).map_err(str::to_owned)?;
         let written = self.0.decompress_into_with_limit(frame, out, length).map_err(|error| error.to_string())?;
         if written != length {
-            return Err(format!("a block of {length} bytes has {written}"));
+            return Err(format!("a block of {length} bytes decompresses to {written}"));
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What several tests need: options and states.
+//! Options and states for several tests.
 
 #![allow(dead_code, reason = "not every test needs all of it")]
 
@@ -18,7 +18,7 @@ pub(crate) fn options(codec: Codec) -> SaveOptions {
     }
 }
 
-/// Bytes that look a bit like text: they compress, but not to nothing.
+/// Bytes that compress roughly like text.
 pub(crate) fn text(length: usize, seed: u64) -> Vec<u8> {
     const WORDS: [&str; 12] = ["the ", "agent ", "said ", "\"role\": ", "user", ", ", "\n", "tool call ", "42 ", "é", "answer ", "{}"];
     let mut state = seed | 1;
@@ -41,4 +41,10 @@ pub(crate) fn noise(length: usize) -> Vec<u8> {
             state as u8
         })
         .collect()
+}
+
+/// Sizes of states around the boundaries of blocks.
+pub(crate) fn sizes(codec: Codec) -> Vec<usize> {
+    let block = codec.block_size() as usize;
+    vec![0, 1, 2, 1000, block - 1, block, block + 1, 2 * block, 3 * block + 17]
 }

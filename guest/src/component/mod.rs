@@ -1,0 +1,12 @@
+//! Connects the library to the WIT world `core`: everything here only passes calls on,
+//! and converts their types.
+
+mod bindings;
+mod blocks;
+mod convert;
+mod snapshots;
+mod storage;
+
+struct Component;
+
+bindings::export!(Component with_types_in bindings::generated);

@@ -1,0 +1,13 @@
+//! The metadata of a snapshot: checked when it is saved, stored as a JSON document, and
+//! read back.
+
+mod document;
+mod json;
+mod options;
+mod timestamp;
+
+pub(crate) use document::Document;
+pub use document::Metadata;
+pub(crate) use options::Draft;
+pub use options::SaveOptions;
+pub(crate) use timestamp::stored_time;
