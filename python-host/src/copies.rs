@@ -1,80 +1,12 @@
-//! Values as they were at one moment, kept where no garbage collector looks for them;
-//! and whether what was made of a value is that value again.
+//! Copies of values as they were at one moment, invisible to the garbage collector.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use pyo3::exceptions::PyRecursionError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple, PyType};
+use pyo3::types::{PyBytes, PyDict, PyList, PySet, PyTuple, PyType};
 
+use crate::classes::{BESIDE_FIELDS, Classes, Kind, MAX_DEPTH, is_simple, too_deep};
 use crate::stack;
-
-/// How deep values may nest that are copied or compared here: deeper than pydantic writes.
-const MAX_DEPTH: usize = 300;
-
-/// What pydantic keeps of a model beside its fields; as in `persist._copies`.
-const BESIDE_FIELDS: [&str; 3] = ["__pydantic_extra__", "__pydantic_fields_set__", "__pydantic_private__"];
-
-/// What `persist._copies` says of a class.
-#[derive(Clone, Copy, PartialEq)]
-enum Kind {
-    /// Times, of Python's own classes.
-    Time,
-    /// An enum, whose members never change.
-    Enum,
-    /// An instance is its attributes, and says nothing else.
-    Attributes,
-    /// The same of a dataclass.
-    Dataclass,
-    /// A model of pydantic's, which keeps more beside its attributes.
-    Model,
-    /// Nothing is known of it.
-    Other,
-}
-
-/// The classes that were met, each of which is asked about once.
-struct Classes<'py> {
-    known: HashMap<usize, (Bound<'py, PyType>, Kind)>,
-    kind_of: Bound<'py, PyAny>,
-}
-
-impl<'py> Classes<'py> {
-    fn new(py: Python<'py>) -> PyResult<Self> {
-        Ok(Self { known: HashMap::new(), kind_of: py.import("persist._copies")?.getattr("kind_of")? })
-    }
-
-    fn kind(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Kind> {
-        let class = value.get_type();
-        if let Some((_, kind)) = self.known.get(&(class.as_ptr() as usize)) {
-            return Ok(*kind);
-        }
-        let kind = match self.kind_of.call1((&class,))?.extract::<Option<String>>()?.as_deref() {
-            Some("time") => Kind::Time,
-            Some("enum") => Kind::Enum,
-            Some("attributes") => Kind::Attributes,
-            Some("dataclass") => Kind::Dataclass,
-            Some("model") => Kind::Model,
-            _ => Kind::Other,
-        };
-        // Kept, so that no other class comes to have its address.
-        self.known.insert(class.as_ptr() as usize, (class, kind));
-        Ok(kind)
-    }
-}
-
-/// Whether a value is of a type that JSON has, and that never changes.
-fn is_simple(value: &Bound<'_, PyAny>) -> bool {
-    value.cast_exact::<PyString>().is_ok()
-        || value.is_none()
-        || value.cast_exact::<PyInt>().is_ok()
-        || value.cast_exact::<PyBool>().is_ok()
-        || value.cast_exact::<PyFloat>().is_ok()
-}
-
-fn too_deep() -> PyErr {
-    PyRecursionError::new_err("the value is nested too deeply")
-}
 
 /// A part of a value.
 enum Part {
@@ -86,43 +18,43 @@ enum Part {
     Instance { class: Py<PyType>, attributes: Vec<(Py<PyAny>, Part)>, beside: Vec<Part> },
 }
 
-/// A value as it was.
+/// A value as it was when it was frozen.
 #[pyclass(frozen, module = "persist._persist")]
 pub(crate) struct Frozen(Mutex<Option<Part>>);
 
 #[pymethods]
 impl Frozen {
-    /// The copy of the value; there is one.
+    /// Returns the copy of the value. This works once.
     fn thaw<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let part = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let part = part.ok_or_else(|| pyo3::exceptions::PyValueError::new_err("the copy was given away"))?;
+        let part = part.ok_or_else(|| pyo3::exceptions::PyValueError::new_err("the copy was already taken"))?;
         Thawing::new(py)?.value(part)
     }
 }
 
-/// Keeps a value as it is now. It is copied as `copy.deepcopy` copies it, but for what
-/// stands in it twice.
+/// Freezes a value as it is now. The copy equals that of `copy.deepcopy`, except that an
+/// object which occurs twice in the value is copied twice.
 #[pyfunction]
 pub(crate) fn freeze(value: &Bound<'_, PyAny>) -> PyResult<Frozen> {
     let mut freezing = Freezing::new(value.py())?;
     Ok(Frozen(Mutex::new(Some(freezing.part(value, 0)?))))
 }
 
-/// The items of a list as they were. One object has them all: the garbage collector looks
-/// at each.
+/// The items of a list as they were when it was frozen. They share one Python object,
+/// since the garbage collector visits each object.
 #[pyclass(frozen, module = "persist._persist")]
 pub(crate) struct FrozenItems(Mutex<std::vec::IntoIter<Part>>);
 
 #[pymethods]
 impl FrozenItems {
-    /// The copies of the next items, as many as there are.
+    /// Returns copies of the next `count` items, or of as many as are left.
     fn take<'py>(&self, py: Python<'py>, count: usize) -> PyResult<Bound<'py, PyList>> {
         let parts: Vec<_> = self.0.lock().unwrap_or_else(PoisonError::into_inner).by_ref().take(count).collect();
         PyList::new(py, Thawing::new(py)?.values(parts)?)
     }
 }
 
-/// The same of each item of a list.
+/// Freezes each item of a list.
 #[pyfunction]
 pub(crate) fn freeze_each(list: &Bound<'_, PyList>) -> PyResult<FrozenItems> {
     let items: Vec<_> = list.iter().collect();
@@ -149,13 +81,13 @@ impl<'py> Freezing<'py> {
             return Err(too_deep());
         }
         if let Ok(list) = value.cast_exact::<PyList>() {
-            // All at once: what is asked about a class may let other threads run.
+            // Copied at once, since asking about a class may let other threads run.
             let items: Vec<_> = list.iter().collect();
             return Ok(Part::List(self.parts(&items, depth)?));
         }
         if let Ok(dict) = value.cast_exact::<PyDict>() {
             let entries: Vec<_> = dict.iter().collect();
-            // What hash and equality other keys have may be another one later.
+            // The hash and equality of other keys may change later.
             if !entries.iter().all(|(key, _)| is_simple(key)) {
                 return Ok(Part::Whole(self.deepcopy.call1((value,))?.unbind()));
             }
@@ -192,7 +124,7 @@ impl<'py> Freezing<'py> {
         items.iter().map(|item| self.part(item, depth + 1)).collect()
     }
 
-    /// Entries of a dict, which were taken all at once.
+    /// Freezes entries of a dict that were read all at once.
     fn entries(&mut self, entries: Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>, depth: usize) -> PyResult<Vec<(Py<PyAny>, Part)>> {
         entries.into_iter().map(|(name, item)| Ok((name.unbind(), self.part(&item, depth + 1)?))).collect()
     }
@@ -221,7 +153,7 @@ impl<'py> Thawing<'py> {
             Part::Set(items) => Ok(PySet::new(self.py, items)?.into_any()),
             Part::Dict(entries) => Ok(self.dict(entries)?.into_any()),
             Part::Instance { class, attributes, beside } => {
-                // Neither the class's own constructor nor what it does when an attribute is set.
+                // Bypasses the class's own `__new__` and `__setattr__`.
                 let made = self.new.call1((class,))?;
                 self.set.call1((&made, "__dict__", self.dict(attributes)?))?;
                 for (name, part) in BESIDE_FIELDS.into_iter().zip(beside) {
@@ -243,184 +175,4 @@ impl<'py> Thawing<'py> {
         }
         Ok(dict)
     }
-}
-
-/// The numbers of those items of two lists for which it is not certain that they are the
-/// same: of the same classes, with the same in them. Integers and floats may be equal.
-#[pyfunction]
-pub(crate) fn differing(one: &Bound<'_, PyList>, other: &Bound<'_, PyList>) -> PyResult<Vec<usize>> {
-    let mut comparing = Comparing { classes: Classes::new(one.py())? };
-    let mut found = Vec::new();
-    for (number, (one, other)) in one.iter().zip(other.iter()).enumerate() {
-        if !comparing.same(&one, &other, 0)? {
-            found.push(number);
-        }
-    }
-    Ok(found)
-}
-
-struct Comparing<'py> {
-    classes: Classes<'py>,
-}
-
-impl<'py> Comparing<'py> {
-    fn same(&mut self, one: &Bound<'py, PyAny>, other: &Bound<'py, PyAny>, depth: usize) -> PyResult<bool> {
-        if one.is(other) {
-            return Ok(true);
-        }
-        if depth >= MAX_DEPTH || !stack::has_room() {
-            return Ok(false);
-        }
-        if is_number(one) && is_number(other) {
-            return Ok(one.eq(other)? || (one.ne(one)? && other.ne(other)?));
-        }
-        if !one.get_type().is(other.get_type()) {
-            return Ok(false);
-        }
-        if is_simple(one) || one.cast_exact::<PyBytes>().is_ok() {
-            return one.eq(other);
-        }
-        if let (Ok(one), Ok(other)) = (one.cast_exact::<PyList>(), other.cast_exact::<PyList>()) {
-            return self.all(one.iter(), other.iter(), depth);
-        }
-        if let (Ok(one), Ok(other)) = (one.cast_exact::<PyTuple>(), other.cast_exact::<PyTuple>()) {
-            return self.all(one.iter(), other.iter(), depth);
-        }
-        if let (Ok(one), Ok(other)) = (one.cast_exact::<PyDict>(), other.cast_exact::<PyDict>()) {
-            return Ok(one.len() == other.len() && self.within(one, other, depth)?);
-        }
-        match self.classes.kind(one)? {
-            Kind::Time => Ok(one.eq(other)? && zone(one)?.eq(zone(other)?)?),
-            Kind::Dataclass => {
-                let (one_has, other_has) = (one.getattr("__dict__")?, other.getattr("__dict__")?);
-                let (one_has, other_has) = (one_has.cast::<PyDict>()?, other_has.cast::<PyDict>()?);
-                Ok(self.fields(one_has, other, other_has, depth)? && self.fields(other_has, one, one_has, depth)?)
-            }
-            Kind::Model => {
-                let (one_has, other_has) = (one.getattr("__dict__")?, other.getattr("__dict__")?);
-                let (one_has, other_has) = (one_has.cast::<PyDict>()?, other_has.cast::<PyDict>()?);
-                let [extra, ..] = BESIDE_FIELDS;
-                Ok(one_has.len() == other_has.len()
-                    && self.within(one_has, other_has, depth)?
-                    && self.same(&one.getattr(extra)?, &other.getattr(extra)?, depth + 1)?)
-            }
-            Kind::Enum | Kind::Attributes | Kind::Other => Ok(false),
-        }
-    }
-
-    fn all(
-        &mut self,
-        one: impl ExactSizeIterator<Item = Bound<'py, PyAny>>,
-        other: impl ExactSizeIterator<Item = Bound<'py, PyAny>>,
-        depth: usize,
-    ) -> PyResult<bool> {
-        let length = one.len();
-        if length != other.len() {
-            return Ok(false);
-        }
-        let mut alike = 0;
-        for (one, other) in one.zip(other) {
-            if !self.same(&one, &other, depth + 1)? {
-                return Ok(false);
-            }
-            alike += 1;
-        }
-        // Another thread may have made one shorter meanwhile.
-        Ok(alike == length)
-    }
-
-    /// Whether another dict has all entries of one. Only names are looked for.
-    fn within(&mut self, one: &Bound<'py, PyDict>, other: &Bound<'py, PyDict>, depth: usize) -> PyResult<bool> {
-        let entries: Vec<_> = one.iter().collect();
-        for (name, item) in entries {
-            if name.cast_exact::<PyString>().is_err() {
-                return Ok(false);
-            }
-            match other.get_item(&name)? {
-                Some(found) if self.same(&item, &found, depth + 1)? => {}
-                _ => return Ok(false),
-            }
-        }
-        Ok(true)
-    }
-
-    /// Whether a dataclass's instance has what these attributes are of another one. The
-    /// class has a field's default where the instance has nothing.
-    fn fields(
-        &mut self,
-        attributes: &Bound<'py, PyDict>,
-        other: &Bound<'py, PyAny>,
-        other_has: &Bound<'py, PyDict>,
-        depth: usize,
-    ) -> PyResult<bool> {
-        let entries: Vec<_> = attributes.iter().collect();
-        for (name, item) in entries {
-            let found = match other_has.get_item(&name)? {
-                Some(found) => Some(found),
-                None => default_of(&other.get_type(), &name)?,
-            };
-            match found {
-                Some(found) if self.same(&item, &found, depth + 1)? => {}
-                _ => return Ok(false),
-            }
-        }
-        Ok(true)
-    }
-}
-
-/// The default that a dataclass itself has of a field.
-fn default_of<'py>(class: &Bound<'py, PyType>, name: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let Ok(name) = name.cast_exact::<PyString>() else { return Ok(None) };
-    for field in class.py().import("dataclasses")?.getattr("fields")?.call1((class,))?.try_iter()? {
-        if field?.getattr("name")?.eq(name)? {
-            return class.getattr_opt(name);
-        }
-    }
-    Ok(None)
-}
-
-fn is_number(value: &Bound<'_, PyAny>) -> bool {
-    value.cast_exact::<PyInt>().is_ok() || value.cast_exact::<PyFloat>().is_ok()
-}
-
-/// How far a time is from UTC; none where it is no time, or of no zone.
-fn zone<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    match value.getattr_opt("utcoffset")? {
-        Some(offset) => offset.call0(),
-        None => Ok(value.py().None().into_bound(value.py())),
-    }
-}
-
-/// Whether a value has lists, dicts with names, and what never changes, all of exactly
-/// these types.
-#[pyfunction]
-pub(crate) fn is_plain(value: &Bound<'_, PyAny>) -> PyResult<bool> {
-    plain(value, &mut Classes::new(value.py())?, 0)
-}
-
-fn plain<'py>(value: &Bound<'py, PyAny>, classes: &mut Classes<'py>, depth: usize) -> PyResult<bool> {
-    if is_simple(value) || value.cast_exact::<PyBytes>().is_ok() {
-        return Ok(true);
-    }
-    if depth >= MAX_DEPTH || !stack::has_room() {
-        return Ok(false);
-    }
-    if let Ok(list) = value.cast_exact::<PyList>() {
-        for item in list.iter() {
-            if !plain(&item, classes, depth + 1)? {
-                return Ok(false);
-            }
-        }
-        return Ok(true);
-    }
-    if let Ok(dict) = value.cast_exact::<PyDict>() {
-        let entries: Vec<_> = dict.iter().collect();
-        for (name, item) in entries {
-            if name.cast_exact::<PyString>().is_err() || !plain(&item, classes, depth + 1)? {
-                return Ok(false);
-            }
-        }
-        return Ok(true);
-    }
-    Ok(classes.kind(value)? == Kind::Time)
 }

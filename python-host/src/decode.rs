@@ -1,4 +1,4 @@
-//! JSON as Python values: the way back from `encode`.
+//! Decoding of JSON into Python values, the reverse of `encode`.
 
 use std::collections::HashMap;
 
@@ -11,25 +11,26 @@ use crate::encode::{MARK, MAX_DEPTH};
 use crate::error::exception;
 use crate::stack;
 
-/// Levels of JSON: one of Python's takes up to three, and a few more.
+/// The maximum depth of the JSON. One level of Python values takes up to three levels of
+/// JSON.
 const MAX_LEVELS: usize = 3 * MAX_DEPTH + 10;
 
-/// Other threads of Python run after so many values, about a millisecond.
+/// How many values are decoded before other Python threads may run: about a millisecond.
 const TURN: usize = 10_000;
 
-/// Names that are kept, since they come again in every record.
+/// The maximum number of names that are cached, since they occur again in every record.
 const MAX_NAMES: usize = 1024;
 
-/// The value that JSON stands for.
+/// Decodes JSON into a value.
 ///
-/// `rebuild` is called with the kind and the fields of each value that is not
-/// plain JSON; without one everything is plain.
+/// `rebuild` is called with the kind and the fields of each value that is not plain JSON.
+/// Without it, all values are plain.
 #[pyfunction]
 #[pyo3(signature = (json, rebuild=None))]
 pub(crate) fn decode<'py>(py: Python<'py>, json: &[u8], rebuild: Option<Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
     let mut jiter = Jiter::new(json);
     if rebuild.is_none() {
-        // As Python's own json writes them.
+        // Python's own json module writes these.
         jiter = jiter.with_allow_inf_nan();
     }
     let mut decoder = Decoder { py, jiter, rebuild, names: HashMap::new(), turn: 0 };
@@ -43,7 +44,7 @@ struct Decoder<'j, 'py> {
     jiter: Jiter<'j>,
     rebuild: Option<Bound<'py, PyAny>>,
     names: HashMap<String, Bound<'py, PyString>>,
-    /// Values since other threads had their turn.
+    /// Values decoded since other threads could run.
     turn: usize,
 }
 
@@ -108,7 +109,7 @@ impl<'py> Decoder<'_, 'py> {
         if is_marked { self.marked(&dict) } else { Ok(dict.into_any()) }
     }
 
-    /// What the encoder wrote for a value that is not plain JSON.
+    /// Rebuilds a value that is not plain JSON.
     fn marked(&self, fields: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyAny>> {
         let kind = fields.get_item(MARK)?;
         let kind = kind.as_ref().and_then(|kind| kind.cast::<PyString>().ok()).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
@@ -134,12 +135,12 @@ impl<'py> Decoder<'_, 'py> {
         {
             return Ok(number.into_pyobject(self.py)?.into_any());
         }
-        // A number that is not whole, or one that is but does not fit: as
-        // Python's json has it, which also turns -0 into 0.
+        // An integer that does not fit is parsed by Python. That also turns -0 into 0, as
+        // Python's json module does.
         if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') {
             return self.py.get_type::<PyInt>().call1((text,));
         }
-        let number: f64 = text.parse().map_err(|_| self.not_a_value(format!("it has the number {text}")))?;
+        let number: f64 = text.parse().map_err(|_| self.not_a_value(format!("it has the invalid number {text}")))?;
         Ok(PyFloat::new(self.py, number).into_any())
     }
 
@@ -154,7 +155,7 @@ impl<'py> Decoder<'_, 'py> {
     }
 }
 
-/// A name as a Python string, the same object each time.
+/// Returns a name as a Python string, the same object each time.
 fn key<'py>(py: Python<'py>, names: &mut HashMap<String, Bound<'py, PyString>>, name: &str) -> Bound<'py, PyString> {
     if let Some(known) = names.get(name) {
         return known.clone();

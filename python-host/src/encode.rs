@@ -1,68 +1,46 @@
-//! Python values as JSON. What JSON has is written as JSON has it; what it
-//! would change is written as an object whose first name is `$persist`, and
-//! what can't be kept is refused. docs/python.md has the forms.
+//! Encoding of Python values as JSON. Values that JSON can represent are written as plain
+//! JSON. Values that JSON would change are written as an object whose first name is
+//! `$persist`. Values that cannot be kept are refused. docs/python.md describes the
+//! forms.
 
 use std::collections::HashMap;
 use std::rc::Rc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use persist_host::{ErrorCode, PersistError};
-use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyString, PyTuple, PyType};
 
-use crate::error::{exception, wrong_type};
-use crate::forms::{Form, Items};
+use crate::error::wrong_type;
+use crate::forms::{Items, Written};
+use crate::json::{Sink, Yielding, changed, shown, type_name, write};
 use crate::stack;
 
-/// The name that begins what is not plain JSON.
+/// The first name of an object that is not plain JSON.
 pub(crate) const MARK: &str = "$persist";
 
-/// How deep values may nest, also in themselves.
+/// The maximum depth of a value.
 pub(crate) const MAX_DEPTH: usize = 1000;
 
-/// How many of the deepest levels are remembered, to tell a state that contains
-/// itself from one that is deep.
+/// How many of the deepest levels are remembered, to distinguish a state that contains
+/// itself from one that is just deep.
 const REMEMBERED: usize = 200;
 
-/// How many steps into a state an error shows.
+/// The maximum number of steps in the path of an error.
 const MAX_SHOWN: usize = 20;
 
-/// Longer integers are written in base 16: Python reads no decimal number of
-/// more than 640 digits where that limit is set as low as it goes.
+/// The size of the longest integer that is written in decimal. Longer ones are written in
+/// base 16, since Python may be configured to parse no decimal number of more than 640
+/// digits.
 const MAX_DECIMAL_BITS: u64 = 2048;
 
-/// JSON is handed over in pieces of about so many bytes, between which other
-/// threads of Python run. Encoding one takes about a millisecond.
+/// The approximate size of a piece of JSON in bytes, after which other Python threads may
+/// run. Encoding a piece takes about a millisecond.
 const PIECE: usize = 256 << 10;
 
-/// Who takes the JSON.
-pub(crate) trait Sink {
-    /// Takes the next piece; the last one may be empty.
-    fn take(&mut self, py: Python<'_>, piece: &[u8], is_last: bool) -> PyResult<()>;
-}
-
-impl Sink for Vec<u8> {
-    fn take(&mut self, _py: Python<'_>, piece: &[u8], _is_last: bool) -> PyResult<()> {
-        self.extend_from_slice(piece);
-        Ok(())
-    }
-}
-
-/// Gathers JSON while other threads of Python have their turns.
-struct Yielding(Vec<u8>);
-
-impl Sink for Yielding {
-    fn take(&mut self, py: Python<'_>, piece: &[u8], _is_last: bool) -> PyResult<()> {
-        self.0.extend_from_slice(piece);
-        py.detach(|| {});
-        Ok(())
-    }
-}
-
-/// A value as JSON, all of it at one moment: no other thread of Python runs
-/// meanwhile. They do where the value is private: nobody else can change it.
+/// Encodes a value as JSON. No other Python thread runs in the meantime, so that the
+/// value is encoded as it is at one moment, unless it is private, so that nothing else
+/// can change it.
 #[pyfunction]
 #[pyo3(signature = (value, reducer=None, is_private=false))]
 pub(crate) fn encode<'py>(
@@ -76,8 +54,7 @@ pub(crate) fn encode<'py>(
     Ok(PyBytes::new(value.py(), &json.0))
 }
 
-/// Writes a value into a sink; with this reducer, where it is to be looked at
-/// afterwards.
+/// Encodes a value into a sink. Pass a reducer to inspect it afterwards.
 pub(crate) fn to_sink<'py>(value: &Bound<'py, PyAny>, reducer: Option<Bound<'py, PyAny>>, sink: &mut dyn Sink) -> PyResult<()> {
     let py = value.py();
     let mut encoder = Encoder::new(sink, reducer);
@@ -86,7 +63,7 @@ pub(crate) fn to_sink<'py>(value: &Bound<'py, PyAny>, reducer: Option<Bound<'py,
     encoder.sink.take(py, &rest, true)
 }
 
-/// How Python reaches what is in a dict.
+/// How Python code accesses an entry of a dict.
 #[derive(Clone, Copy)]
 enum Access {
     /// `state['name']`
@@ -108,22 +85,22 @@ struct Encoder<'a, 'py> {
     json: Vec<u8>,
     scratch: Vec<u8>,
     sink: &'a mut dyn Sink,
-    /// A `persist._values.Reducer`, once it is needed: it says what to write
-    /// for a value of another type.
+    /// A `persist._values.Reducer`, created when it is needed. It decides how values of
+    /// other types are written.
     reducer: Option<Bound<'py, PyAny>>,
-    /// Where a value is that can't be saved, from the inside out.
+    /// The path of a value that cannot be saved, from the inside out.
     path: Vec<String>,
-    /// The values that are being written at the last levels before the deepest.
+    /// The values being written at the deepest levels.
     deepest: Vec<*mut pyo3::ffi::PyObject>,
-    /// By class, how its instances are written without a reducer.
+    /// How instances of each class are written without a reducer.
     forms: Forms<'py>,
-    /// False where the reducer has to see every name.
+    /// Whether forms are used. They are not if the reducer has to see every name.
     has_forms: bool,
 }
 
-/// The forms of the classes that were met; the classes are kept, so that no other comes
-/// to have the address of one.
-type Forms<'py> = HashMap<usize, (Bound<'py, PyType>, Option<Rc<Form<'py>>>)>;
+/// The forms of the classes seen so far. The classes are kept alive so that no other
+/// class gets the address of one.
+type Forms<'py> = HashMap<usize, (Bound<'py, PyType>, Rc<Written<'py>>)>;
 
 impl<'a, 'py> Encoder<'a, 'py> {
     fn new(sink: &'a mut dyn Sink, reducer: Option<Bound<'py, PyAny>>) -> Self {
@@ -196,7 +173,7 @@ impl<'a, 'py> Encoder<'a, 'py> {
         if self.formed(value, depth)? {
             return Ok(());
         }
-        // A kind, what belongs to it, and whether those are attributes of the value.
+        // The kind, its fields, and whether the fields are attributes of the value.
         let (kind, fields, is_instance): (String, Bound<'py, PyDict>, bool) = self.reducer(value)?.call1((value,))?.extract()?;
         self.json.extend_from_slice(b"{\"");
         self.json.extend_from_slice(MARK.as_bytes());
@@ -216,23 +193,36 @@ impl<'a, 'py> Encoder<'a, 'py> {
         Ok(())
     }
 
-    /// Writes an instance in the form of its class, if it has one and the instance fits it.
+    /// Writes an instance in the form of its class. Returns false if the class has no
+    /// form or the instance does not fit it.
     fn formed(&mut self, value: &Bound<'py, PyAny>, depth: usize) -> PyResult<bool> {
         if !self.has_forms {
             return Ok(false);
         }
         let class = value.get_type();
-        let form = match self.forms.get(&(class.as_ptr() as usize)) {
-            Some((_, form)) => form.clone(),
+        let written = match self.forms.get(&(class.as_ptr() as usize)) {
+            Some((_, written)) => written.clone(),
             None => {
-                let form = Form::of(value)?.map(Rc::new);
-                self.forms.insert(class.as_ptr() as usize, (class, form.clone()));
-                form
+                let written = Rc::new(Written::of(value)?);
+                self.forms.insert(class.as_ptr() as usize, (class, written.clone()));
+                written
             }
         };
-        // Two levels, as with a reducer; the deepest are left to that.
-        let Some(form) = form.filter(|_| depth + 2 < MAX_DEPTH - REMEMBERED) else { return Ok(false) };
-        let Some(kept) = form.fit(value) else { return Ok(false) };
+        let form = match &*written {
+            Written::Asked => return Ok(false),
+            Written::Datetime(times) => {
+                let Some((text, is_utc)) = times.fit(value)? else { return Ok(false) };
+                self.open("datetime");
+                write(&mut self.json, &text)?;
+                self.json.extend_from_slice(if is_utc { b",\"offset\":[0,0,0]}" } else { b"}" });
+                return Ok(true);
+            }
+            Written::Model(form) => form,
+        };
+        // An instance takes two levels, as with a reducer. The deepest are left to the
+        // reducer.
+        let kept = if depth + 2 < MAX_DEPTH - REMEMBERED { form.fit(value) } else { None };
+        let Some(kept) = kept else { return Ok(false) };
         self.json.extend_from_slice(form.head());
         for (index, (name, item)) in kept.fields.iter().enumerate() {
             if index > 0 {
@@ -252,7 +242,7 @@ impl<'a, 'py> Encoder<'a, 'py> {
         Ok(true)
     }
 
-    /// Writes a list whose items are made while it is written.
+    /// Writes a list whose items are created while it is written.
     fn items(&mut self, items: &Bound<'py, Items>, depth: usize) -> PyResult<()> {
         self.json.push(b'[');
         let mut index = 0;
@@ -269,18 +259,18 @@ impl<'a, 'py> Encoder<'a, 'py> {
     fn too_deep(&self, value: &Bound<'py, PyAny>) -> PyErr {
         let (message, hint) = if self.deepest.contains(&value.as_ptr()) {
             let message = format!("the state contains itself: a {} is within itself", type_name(value));
-            (message, "leave out references that lead back, or save the number or name of what they refer to")
+            (message, "remove references that lead back, or save the index or name of what they refer to")
         } else {
             (
-                format!("the state is nested more than {MAX_DEPTH} levels deep, of which an instance takes two"),
-                "save flatter data, for example a list with references by number",
+                format!("the state is nested more than {MAX_DEPTH} levels deep (an instance counts as two)"),
+                "save flatter data, for example a list with references by index",
             )
         };
         wrong_type(value.py(), &message, hint)
     }
 
-    /// Refuses what would take long to restore: see `persist._hashes`. What has only
-    /// texts and numbers need not be looked at.
+    /// Refuses sets and dicts that would take long to restore; see `persist._hashes`.
+    /// Those of only strings and numbers need no check.
     fn check_hashes(&self, py: Python<'py>, items: Vec<Bound<'py, PyAny>>, kind: &str) -> PyResult<()> {
         let is_simple = |item: &Bound<'py, PyAny>| {
             item.cast_exact::<PyString>().is_ok()
@@ -302,7 +292,7 @@ impl<'a, 'py> Encoder<'a, 'py> {
         Ok(self.reducer.insert(new).clone())
     }
 
-    /// The beginning of what is not plain JSON, up to its value.
+    /// Writes the beginning of an object that is not plain JSON, up to its value.
     fn open(&mut self, kind: &str) {
         self.json.extend_from_slice(b"{\"");
         self.json.extend_from_slice(MARK.as_bytes());
@@ -311,7 +301,7 @@ impl<'a, 'py> Encoder<'a, 'py> {
         self.json.extend_from_slice(b"\",\"value\":");
     }
 
-    /// Hands over what there is, if it is enough.
+    /// Hands the JSON to the sink once there is enough of it.
     fn give(&mut self, py: Python<'py>) -> PyResult<()> {
         if self.json.len() >= PIECE {
             self.sink.take(py, &self.json, false)?;
@@ -343,7 +333,7 @@ impl<'a, 'py> Encoder<'a, 'py> {
     }
 
     fn dict(&mut self, dict: &Bound<'py, PyDict>, depth: usize, access: Access) -> PyResult<()> {
-        // All at once: other threads may change it later.
+        // Read at once, since other threads may change the dict later.
         let entries = dict.items();
         let mut is_plain = true;
         for entry in entries.iter() {
@@ -385,7 +375,7 @@ impl<'a, 'py> Encoder<'a, 'py> {
         Ok(())
     }
 
-    /// In the order of their JSON, so that equal sets give equal bytes.
+    /// Writes the items in the order of their JSON, so that equal sets give equal bytes.
     fn set(&mut self, kind: &str, items: Vec<Bound<'py, PyAny>>, depth: usize) -> PyResult<()> {
         if let Some(first) = items.first() {
             self.check_hashes(first.py(), items.clone(), kind)?;
@@ -416,7 +406,7 @@ impl<'a, 'py> Encoder<'a, 'py> {
 
     fn text(&mut self, text: &Bound<'py, PyString>) -> PyResult<()> {
         let Ok(characters) = text.to_str() else {
-            // Lone surrogates: no Unicode text, and JSON joins two of them.
+            // Lone surrogates are not valid Unicode, and JSON would join two of them.
             let bytes = text.call_method1("encode", ("utf-8", "surrogatepass"))?;
             return self.bytes(text.py(), "str", bytes.cast::<PyBytes>()?.as_bytes());
         };
@@ -426,13 +416,13 @@ impl<'a, 'py> Encoder<'a, 'py> {
         self.json.push(b'"');
         let mut rest = characters;
         while !rest.is_empty() {
-            let (piece, behind) = rest.split_at(rest.floor_char_boundary(PIECE));
+            let (piece, after) = rest.split_at(rest.floor_char_boundary(PIECE));
             self.scratch.clear();
             write(&mut self.scratch, piece)?;
             // Without the quotation marks.
             self.json.extend_from_slice(self.scratch.get(1..self.scratch.len() - 1).unwrap_or_default());
             self.give(text.py())?;
-            rest = behind;
+            rest = after;
         }
         self.json.push(b'"');
         Ok(())
@@ -441,7 +431,7 @@ impl<'a, 'py> Encoder<'a, 'py> {
     fn bytes(&mut self, py: Python<'py>, kind: &str, bytes: &[u8]) -> PyResult<()> {
         self.open(kind);
         self.json.push(b'"');
-        // Three bytes are four characters.
+        // Three bytes become four characters.
         for piece in bytes.chunks(PIECE / 4 * 3) {
             self.json.extend_from_slice(BASE64.encode(piece).as_bytes());
             self.give(py)?;
@@ -467,11 +457,12 @@ impl<'a, 'py> Encoder<'a, 'py> {
         Ok(())
     }
 
-    /// Infinities and what is not a number by their bits: 0x7ff8000000000000.
+    /// Writes a float. Infinities and NaNs are written as their bits, such as
+    /// 7ff8000000000000.
     fn float(&mut self, number: f64) {
         if number.is_finite() {
-            // The shortest text that is read as the same number. A vector takes
-            // all that is written to it.
+            // The shortest text that parses as the same number. Writing to a vector
+            // cannot fail.
             let _ = serde_json::to_writer(&mut self.json, &number);
             return;
         }
@@ -479,7 +470,7 @@ impl<'a, 'py> Encoder<'a, 'py> {
         self.json.extend_from_slice(format!("\"{:016x}\"}}", number.to_bits()).as_bytes());
     }
 
-    /// Says where in the state the value is that can't be saved.
+    /// Adds to an error where in the state the value is.
     fn explain(&mut self, py: Python<'py>, error: PyErr) -> PyErr {
         if self.path.is_empty() {
             return error;
@@ -492,25 +483,4 @@ impl<'a, 'py> Encoder<'a, 'py> {
         let explained = py.import("persist.errors").and_then(|errors| errors.getattr("within")?.call1((error.value(py), place)));
         explained.map_or(error, PyErr::from_value)
     }
-}
-
-fn write<T: serde::Serialize + ?Sized>(json: &mut Vec<u8>, value: &T) -> PyResult<()> {
-    serde_json::to_writer(json, value).map_err(|error| PyRuntimeError::new_err(error.to_string()))
-}
-
-fn type_name(value: &Bound<'_, PyAny>) -> String {
-    value.get_type().qualname().map_or_else(|_| "value".to_owned(), |name| name.to_string())
-}
-
-/// A key as Python shows it, if it is short.
-fn shown(key: &Bound<'_, PyAny>) -> String {
-    let text = key.repr().map_or_else(|_| "…".to_owned(), |repr| repr.to_string());
-    let mut characters = text.chars();
-    let short: String = characters.by_ref().take(60).collect();
-    if characters.next().is_some() { format!("{short}…") } else { short }
-}
-
-fn changed(py: Python<'_>) -> PyErr {
-    let error = PersistError::new(ErrorCode::Other, "the state was changed while it was being saved");
-    exception(py, &error.hint("save a copy, or use asnapshot, which copies first"))
 }

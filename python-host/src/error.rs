@@ -1,5 +1,5 @@
-//! Errors of the host as exceptions, and exceptions of a Python storage as
-//! errors of the host.
+//! Conversion of the host's errors to exceptions, and of the exceptions of a Python
+//! storage to errors of the host.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -10,17 +10,17 @@ use pyo3::exceptions::{
 };
 use pyo3::prelude::*;
 
-use crate::operation;
+use crate::running;
 
-/// The fact of an error by which the exception is found that it came from.
+/// The name of the fact that identifies the exception an error came from.
 const CAUSE: &str = "python_exception";
 
-/// Exceptions that are kept until the errors that they caused come back. More
-/// are under way only if as many threads fail at once.
+/// The maximum number of exceptions that are kept until the errors they caused come back.
+/// More are needed only if that many threads fail at once.
 const MAX_CAUSES: usize = 64;
 
-/// Exceptions of storages that are written in Python, by number. They outlive
-/// their way through the component, to which an error is text.
+/// The exceptions of storages written in Python, by number. They are kept here because
+/// the component passes on errors only as text.
 static CAUSES: Mutex<Causes> = Mutex::new(Causes { next: 0, kept: VecDeque::new() });
 
 struct Causes {
@@ -33,7 +33,7 @@ impl Causes {
         work(&mut CAUSES.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Keeps an exception, under a number.
+    /// Keeps an exception and returns its number.
     fn keep(raised: PyErr) -> String {
         let (number, forgotten) = Self::with(|causes| {
             let number = causes.next;
@@ -41,7 +41,7 @@ impl Causes {
             causes.kept.push_back((number, raised));
             (number, if causes.kept.len() > MAX_CAUSES { causes.kept.pop_front() } else { None })
         });
-        // Not under the lock: it may run Python.
+        // Dropped without the lock, since it may run Python code.
         drop(forgotten);
         number.to_string()
     }
@@ -55,7 +55,7 @@ impl Causes {
     }
 }
 
-/// The exception for an error of the host: its class is by the error's code.
+/// Returns the exception for an error of the host. Its class depends on the error's code.
 pub(crate) fn exception(py: Python<'_>, error: &PersistError) -> PyErr {
     let detail = error.detail();
     let (causes, facts): (Vec<_>, Vec<_>) = detail.facts.iter().cloned().partition(|(name, _)| name == CAUSE);
@@ -70,14 +70,14 @@ pub(crate) fn exception(py: Python<'_>, error: &PersistError) -> PyErr {
     exception
 }
 
-/// The codes that errors may have.
+/// Returns all error codes.
 #[pyfunction]
 pub(crate) fn error_codes() -> Vec<&'static str> {
     ErrorCode::ALL.iter().map(|code| code.as_str()).collect()
 }
 
-/// Makes an error of the host the cause of an exception, before the cause that it
-/// has already.
+/// Makes an error of the host the cause of an exception. An existing cause becomes the
+/// cause of that error.
 pub(crate) fn add_cause(py: Python<'_>, raised: &PyErr, error: &PersistError) {
     let cause = exception(py, error);
     if cause.cause(py).is_none() {
@@ -86,18 +86,18 @@ pub(crate) fn add_cause(py: Python<'_>, raised: &PyErr, error: &PersistError) {
     raised.set_cause(py, Some(cause));
 }
 
-/// An argument of the wrong type.
+/// Returns the exception for an argument of the wrong type.
 pub(crate) fn wrong_type(py: Python<'_>, message: &str, hint: &str) -> PyErr {
     let make =
         || py.import("persist.errors")?.getattr("PersistTypeError")?.call1((message, "invalid-argument", None::<String>, false, hint));
     make().map_or_else(|failed| failed, PyErr::from_value)
 }
 
-/// What an exception of a storage that is written in Python means.
+/// Returns the error for an exception of a storage written in Python.
 pub(crate) fn from_exception(py: Python<'_>, raised: &PyErr) -> PersistError {
     if !raised.is_instance_of::<PyException>(py) {
-        // Ctrl-C and the end of the program are no errors: the operation stops.
-        operation::interrupt(py, raised.clone_ref(py));
+        // KeyboardInterrupt and SystemExit are not errors: the operation stops.
+        running::interrupt(py, raised.clone_ref(py));
         return PersistError::new(ErrorCode::Cancelled, "cancelled");
     }
     let is = |class: &Bound<'_, pyo3::types::PyType>| raised.is_instance(py, class.as_any());
@@ -133,21 +133,21 @@ pub(crate) fn from_exception(py: Python<'_>, raised: &PyErr) -> PersistError {
     if given.is_some() {
         take_advice(py, raised, &mut detail);
     }
-    // What is not there is asked for all the time, and seldom becomes an exception.
+    // Missing objects are common and rarely become an exception.
     if code != ErrorCode::NotFound {
         detail.facts.push((CAUSE.to_owned(), Causes::keep(raised.clone_ref(py))));
     }
     PersistError::from_detail(detail)
 }
 
-/// The code that a storage has given its error, by the error or by its class.
+/// Returns the code that a storage gave its error, on the error or on its class.
 fn given_code(py: Python<'_>, raised: &PyErr) -> Option<ErrorCode> {
     let given = py.import("persist.errors").ok()?.getattr("_code_of").ok()?.call1((raised.value(py),)).ok()?;
     let given: Option<String> = given.extract().ok()?;
     ErrorCode::CONTRACT.iter().find(|code| Some(code.as_str()) == given.as_deref()).copied()
 }
 
-/// Takes over what a storage's own error says of retrying and of what to do.
+/// Takes over `retryable` and `hint` of a storage's own error.
 fn take_advice(py: Python<'_>, raised: &PyErr, detail: &mut ErrorDetail) {
     let value = raised.value(py);
     if let Ok(retryable) = value.getattr("retryable").and_then(|retryable| retryable.extract()) {

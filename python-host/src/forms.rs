@@ -1,5 +1,5 @@
-//! What is written without asking Python about each value: instances of a framework's
-//! classes that hold nothing unusual, and lists whose items are made while they are written.
+//! Values that are encoded without calling Python for each: ordinary instances of a
+//! framework's classes, and lists whose items are created while they are written.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -8,7 +8,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PySet, PyString};
 
-/// A list whose items come in parts, which are lists. They come once.
+/// A list whose items come in parts, which are lists. It can be read once.
 #[pyclass(frozen, module = "persist._persist")]
 pub(crate) struct Items(Mutex<Option<Py<PyAny>>>);
 
@@ -19,14 +19,15 @@ impl Items {
         Self(Mutex::new(Some(parts)))
     }
 
-    /// The parts, which are given away. Fails where they were taken: a list of nothing would be written in their place.
+    /// Takes the parts. Fails if they were already taken, since an empty list would be
+    /// written instead.
     pub(crate) fn parts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let parts = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        parts.map(|parts| parts.into_bound(py)).ok_or_else(|| PyValueError::new_err("the items were given away"))
+        parts.map(|parts| parts.into_bound(py)).ok_or_else(|| PyValueError::new_err("the items were already taken"))
     }
 }
 
-/// What a field holds that is left out where nobody set it.
+/// The default of a field that is omitted if it was not set.
 enum Unset {
     Never,
     Nothing,
@@ -57,41 +58,88 @@ impl Unset {
     }
 }
 
-/// How the pydantic models of one class of a framework are written: `persist._agents.form_of`
-/// says so for the class, as the framework's adapter does.
+/// How the instances of a class are written, as determined by `persist._agents.form_of`.
+pub(crate) enum Written<'py> {
+    /// The reducer decides for each instance.
+    Asked,
+    /// As Python's `datetime`.
+    Datetime(Datetimes<'py>),
+    /// As a pydantic model of a framework, in the form set by the framework's adapter.
+    Model(Form<'py>),
+}
+
+impl<'py> Written<'py> {
+    /// Determines how instances of a value's class are written.
+    pub(crate) fn of(value: &Bound<'py, PyAny>) -> PyResult<Self> {
+        let found = value.py().import("persist._agents")?.getattr("form_of")?.call1((value,))?;
+        if found.is_none() {
+            return Ok(Self::Asked);
+        }
+        if found.cast_exact::<PyString>().is_ok() {
+            return Ok(Self::Datetime(Datetimes::new(value.py())?));
+        }
+        Form::new(&found).map(Self::Model)
+    }
+}
+
+/// The form of times, which occur in each message.
+pub(crate) struct Datetimes<'py> {
+    utc: Bound<'py, PyAny>,
+}
+
+impl<'py> Datetimes<'py> {
+    fn new(py: Python<'py>) -> PyResult<Self> {
+        Ok(Self { utc: py.import("datetime")?.getattr("timezone")?.getattr("utc")? })
+    }
+
+    /// Returns the text of a time without its zone, and whether the zone is UTC. Returns
+    /// `None` for a time in another zone or with `fold` set.
+    pub(crate) fn fit(&self, value: &Bound<'py, PyAny>) -> PyResult<Option<(String, bool)>> {
+        let zone = value.getattr("tzinfo")?;
+        let is_utc = zone.is(&self.utc);
+        if !(is_utc || zone.is_none()) || value.getattr("fold")?.is_truthy()? {
+            return Ok(None);
+        }
+        let mut text: String = value.call_method0("isoformat")?.extract()?;
+        if is_utc {
+            // Removes the "+00:00" that Python writes.
+            text.truncate(text.len().saturating_sub(6));
+        }
+        Ok(Some((text, is_utc)))
+    }
+}
+
+/// The form of the pydantic models of one class.
 pub(crate) struct Form<'py> {
     /// The JSON up to the first field.
     head: String,
     fields: Vec<(String, Bound<'py, PyString>, Unset)>,
 }
 
-/// What is written of one instance.
+/// The parts of an instance that are written.
 pub(crate) struct Kept<'form, 'py> {
     pub(crate) fields: Vec<(&'form str, Bound<'py, PyAny>)>,
-    /// The names of the fields that were set, where they are not those that are written.
+    /// The names of the fields that were set, unless they are exactly the fields that are
+    /// written.
     pub(crate) given: Option<BTreeSet<String>>,
 }
 
 impl<'py> Form<'py> {
-    /// The form of a value's class.
-    pub(crate) fn of(value: &Bound<'py, PyAny>) -> PyResult<Option<Self>> {
-        let found = value.py().import("persist._agents")?.getattr("form_of")?.call1((value,))?;
-        if found.is_none() {
-            return Ok(None);
-        }
+    fn new(found: &Bound<'py, PyAny>) -> PyResult<Self> {
         let (head, unset): (String, Bound<'py, PyDict>) = found.extract()?;
         let field = |(name, default): (Bound<'py, PyAny>, Bound<'py, PyAny>)| {
             let name = name.cast_into::<PyString>()?;
             Ok((name.to_str()?.to_owned(), name, Unset::of(&default)))
         };
-        Ok(Some(Self { head, fields: unset.iter().map(field).collect::<PyResult<_>>()? }))
+        Ok(Self { head, fields: unset.iter().map(field).collect::<PyResult<_>>()? })
     }
 
     pub(crate) fn head(&self) -> &[u8] {
         self.head.as_bytes()
     }
 
-    /// What is written of an instance; none if it holds anything else than its fields.
+    /// Returns the parts of an instance that are written, or `None` if it has anything
+    /// besides its fields.
     pub(crate) fn fit(&self, value: &Bound<'py, PyAny>) -> Option<Kept<'_, 'py>> {
         let attributes = value.getattr("__dict__").ok()?;
         let attributes = attributes.cast_exact::<PyDict>().ok()?;
@@ -106,7 +154,7 @@ impl<'py> Form<'py> {
         let mut set_and_kept = 0;
         for (name, key, unset) in &self.fields {
             let item = attributes.get_item(key).ok()??;
-            // A framework gives its text attributes of its own.
+            // Frameworks have subclasses of str with attributes of their own.
             if item.cast::<PyString>().is_ok() && item.cast_exact::<PyString>().is_err() {
                 return None;
             }

@@ -1,18 +1,22 @@
-//! The extension module behind the Python package `persist`: it runs the host's
-//! operations without the interpreter's lock, and turns Python values into
-//! states and back.
+//! The extension module of the Python package `persist`. It runs the host's operations
+//! without the GIL, and converts Python values to states and back.
 
+mod classes;
+mod compare;
 mod copies;
 mod decode;
 mod encode;
 mod error;
 mod forms;
+mod json;
 mod logs;
 mod naming;
 mod operation;
 mod options;
 mod place;
 mod process;
+mod running;
+mod saving;
 mod stack;
 mod storage;
 mod stream;
@@ -21,11 +25,13 @@ use std::ffi::OsString;
 
 use pyo3::prelude::*;
 
-/// Native parts of the package `persist`.
+/// The native part of the package `persist`.
 #[pymodule]
 mod _persist {
     #[pymodule_export]
-    use super::copies::{Frozen, FrozenItems, differing, freeze, freeze_each, is_plain};
+    use super::compare::{differing, is_plain};
+    #[pymodule_export]
+    use super::copies::{Frozen, FrozenItems, freeze, freeze_each};
     #[pymodule_export]
     use super::decode::decode;
     #[pymodule_export]
@@ -58,8 +64,8 @@ mod _persist {
     }
 }
 
-/// Runs the command `persist`, and gives its exit code.
+/// Runs the command `persist` and returns its exit code.
 #[pyfunction]
 fn run_command(py: Python<'_>, arguments: Vec<OsString>) -> u8 {
-    py.detach(|| persist_host::cli::main(arguments))
+    py.detach(|| persist_cli::main(arguments))
 }

@@ -1,31 +1,31 @@
-//! What the host logs, in Python's `logging`.
+//! Forwarding of the host's log to Python's `logging`.
 
 use log::{LevelFilter, Log, Metadata, Record};
 use pyo3::prelude::*;
 use pyo3_log::{Caching, Logger};
 
-use crate::operation;
+use crate::running;
 
-/// Has what the host logs arrive in `logging`, under `persist_host`; with
-/// RUST_LOG set, on stderr as that says, as the command does it.
+/// Forwards the host's log to `logging`, under `persist_host`. If RUST_LOG is set, logs
+/// to stderr instead, as the command does.
 #[pyfunction]
 pub(crate) fn forward_logs(py: Python<'_>) -> PyResult<()> {
     if std::env::var_os("RUST_LOG").is_some() {
-        persist_host::cli::start_logging(false);
+        persist_cli::start_logging(false);
         return Ok(());
     }
-    // What the libraries below log is theirs, and much.
+    // The libraries below log too much to forward.
     let logger = Logger::new(py, Caching::Loggers)?.filter(LevelFilter::Off).filter_target("persist_host".to_owned(), LevelFilter::Debug);
-    // Fails where another extension has set up its own logging in Rust.
+    // Fails if another extension has set up its own Rust logger.
     if log::set_boxed_logger(Box::new(Forwarded(logger))).is_ok() {
         log::set_max_level(LevelFilter::Debug);
     }
     Ok(())
 }
 
-/// A logger that runs Python, where a handler may raise, and a signal's, too.
-/// pyo3-log leaves such an exception behind in the interpreter, which is fatal
-/// to whoever returns something next; here the operation gets it.
+/// A logger that calls Python, where handlers of logs and of signals may raise. pyo3-log
+/// leaves such an exception set in the interpreter, which makes the next successful
+/// return a fatal error. Here the operation raises it.
 struct Forwarded(Logger);
 
 impl Log for Forwarded {
@@ -40,7 +40,7 @@ impl Log for Forwarded {
         Python::attach(|py| {
             self.0.log(record);
             if let Some(raised) = PyErr::take(py) {
-                operation::interrupt(py, raised);
+                running::interrupt(py, raised);
             }
         });
     }

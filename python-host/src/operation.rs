@@ -1,7 +1,5 @@
-//! Running an operation of the host without the interpreter's lock, so that it
-//! can be stopped, and tells how far it is.
+//! Running an operation of the host without the GIL, with cancellation and progress.
 
-use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,12 +7,13 @@ use persist_host::{ErrorCode, PersistError};
 use pyo3::prelude::*;
 
 use crate::error::{add_cause, exception};
+use crate::running::{IN_LOG, Running};
 
-/// How often a running operation lets Python's handlers of signals run, and
-/// how often it calls back.
+/// How often a running operation runs Python's signal handlers, and how often it reports
+/// progress.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// Stops operations from another thread.
+/// Cancels operations from another thread.
 #[pyclass(frozen, module = "persist._persist")]
 pub(crate) struct CancelToken(persist_host::CancelToken);
 
@@ -25,13 +24,13 @@ impl CancelToken {
         Self(persist_host::CancelToken::new())
     }
 
-    /// Stops everything that has this token.
+    /// Cancels all operations with this token.
     fn cancel(&self) {
         self.0.cancel();
     }
 }
 
-/// What Python code that ran within an operation has raised.
+/// The exception that Python code raised within an operation.
 #[derive(Clone, Default)]
 pub(crate) struct Raised(Arc<Mutex<Option<PyErr>>>);
 
@@ -46,68 +45,34 @@ impl Raised {
     }
 }
 
-thread_local! {
-    /// How many operations run on this thread, one within another.
-    static RUNNING: Cell<usize> = const { Cell::new(0) };
-    /// What Python code of a log raised on this thread, as Ctrl-C does.
-    static IN_LOG: RefCell<Option<PyErr>> = const { RefCell::new(None) };
-}
-
-/// An operation that runs on this thread, until it is dropped.
-struct Running;
-
-impl Running {
-    fn begin() -> Self {
-        RUNNING.set(RUNNING.get() + 1);
-        Self
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        RUNNING.set(RUNNING.get() - 1);
-    }
-}
-
-/// Leaves an exception to the operation that runs on this thread: it stops, and
-/// raises it. Where none does, as on a worker's thread, `sys.unraisablehook`
-/// gets it.
-pub(crate) fn interrupt(py: Python<'_>, raised: PyErr) {
-    if RUNNING.get() > 0 {
-        IN_LOG.set(Some(raised));
-    } else {
-        raised.write_unraisable(py, None);
-    }
-}
-
-/// One operation: how it is stopped, and whom it tells.
+/// One operation, with its cancellation and its progress callback.
 pub(crate) struct Operation {
     pub(crate) token: persist_host::CancelToken,
     raised: Raised,
     progress: Option<Py<PyAny>>,
     told: Instant,
-    /// What it has done to the storage, once it has.
+    /// What the operation changed in the storage, once it has.
     change: OnceLock<&'static str>,
-    /// The process that it belongs to.
+    /// The process that the operation belongs to.
     process: u32,
 }
 
 impl Operation {
-    /// An operation that ends with the token; without one, with a signal whose
-    /// handler raises, as that of Ctrl-C.
+    /// Creates an operation that the token cancels. Without a token, a signal whose
+    /// handler raises cancels it, such as Ctrl-C.
     pub(crate) fn new(token: Option<&Bound<'_, CancelToken>>, progress: Option<Py<PyAny>>) -> Self {
         let raised = Raised::default();
         let token = token.map_or_else(|| interrupted_by_signals(raised.clone()), |token| token.get().0.clone());
         Self { token, raised, progress, told: Instant::now(), change: OnceLock::new(), process: std::process::id() }
     }
 
-    /// Whether it was begun in this process, and not in one that this was forked
-    /// off: that one's threads may hold what is asked for.
+    /// Returns whether the operation was begun in this process. After a fork, the
+    /// parent's threads may hold locks that the operation needs.
     pub(crate) fn is_here(&self) -> bool {
         self.process == std::process::id()
     }
 
-    /// Runs a part of the operation without the interpreter's lock.
+    /// Runs a part of the operation without the GIL.
     pub(crate) fn run<T: Send>(&self, py: Python<'_>, work: impl FnOnce() -> Result<T, PersistError> + Send) -> PyResult<T> {
         self.check_process(py)?;
         let done = py.detach(|| {
@@ -117,7 +82,7 @@ impl Operation {
         self.end(py, done)
     }
 
-    /// The same for work that tells how far it is.
+    /// Like [`run`](Self::run), for work that reports progress.
     pub(crate) fn run_telling<T: Send>(
         &mut self,
         py: Python<'_>,
@@ -141,11 +106,11 @@ impl Operation {
     }
 
     fn end<T>(&self, py: Python<'_>, done: Result<T, PersistError>) -> PyResult<T> {
-        // Also where it came too late to stop anything.
+        // An exception is raised even if it came too late to stop anything.
         let Some(raised) = IN_LOG.take().or_else(|| self.raised.take()) else {
             return done.map_err(|error| exception(py, &error));
         };
-        // What raises must not read as if nothing had happened, where something has.
+        // If the storage was changed, the exception has to say so.
         match done {
             Ok(_) => {
                 if let Some(done) = self.change.get() {
@@ -158,13 +123,13 @@ impl Operation {
         Err(raised)
     }
 
-    /// Keeps what the operation has done, for an interrupt that comes too late.
+    /// Records what the operation has done, for an interrupt that comes too late.
     pub(crate) fn note_change(&self, done: &'static str) {
-        // An operation makes one change: what is kept already says the same.
+        // An operation makes one change, so a recorded note says the same.
         let _ = self.change.set(done);
     }
 
-    /// Says how far it is, not too often: `done` of `total` bytes of state.
+    /// Reports progress of `done` of `total` bytes of state, but not too often.
     ///
     /// # Errors
     /// `Cancelled` if the callback raised.
@@ -182,17 +147,16 @@ impl Operation {
     }
 }
 
-/// Adds a note to an exception, from Python 3.11 on: before that there are none.
+/// Adds a note to an exception, which needs Python 3.11.
 fn add_note(py: Python<'_>, raised: &PyErr, note: &str) {
     let raised = raised.value(py);
     if raised.hasattr("add_note").unwrap_or(false) {
-        // One that can't be added must not hide what was raised.
+        // A failure to add the note must not hide the exception.
         let _ = raised.call_method1("add_note", (note,));
     }
 }
 
-/// A token that runs Python's handlers of signals, where they can run: on the
-/// main thread.
+/// Returns a token that runs Python's signal handlers, which run only on the main thread.
 fn interrupted_by_signals(raised: Raised) -> persist_host::CancelToken {
     let looked = Mutex::new(Instant::now());
     persist_host::CancelToken::asking(move || {

@@ -1,5 +1,4 @@
-//! Arguments of Python functions, checked one by one, so that an error names
-//! the argument.
+//! Arguments of Python functions, checked one by one so that errors name the argument.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,7 +9,7 @@ use pyo3::types::{PyBool, PyDict, PyInt, PyMapping, PyString};
 
 use crate::error::{exception, wrong_type};
 
-/// The error for a value that an argument can't have.
+/// Returns the error for an invalid value of an argument.
 fn wrong_value(py: Python<'_>, message: String, hint: &str) -> PyErr {
     exception(py, &PersistError::new(ErrorCode::InvalidArgument, message).hint(hint))
 }
@@ -20,7 +19,7 @@ fn unexpected(name: &str, wanted: &str, value: &Bound<'_, PyAny>) -> PyErr {
     wrong_type(value.py(), &format!("{name} must be {wanted}, not {class}"), &format!("pass {wanted} as {name}"))
 }
 
-/// An argument that is text.
+/// Checks an argument that is text.
 pub(crate) fn text(name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
     let text = value.cast::<PyString>().map_err(|_| unexpected(name, "a str", value))?;
     text.to_str()
@@ -28,7 +27,7 @@ pub(crate) fn text(name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
         .map_err(|_| wrong_value(value.py(), format!("{name} contains lone surrogates, which are not valid Unicode"), "remove them"))
 }
 
-/// An argument that is the name of a codec.
+/// Checks an argument that is the name of a codec.
 pub(crate) fn codec(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Codec> {
     match text(name, value)?.as_str() {
         "gzip" => Ok(Codec::Gzip),
@@ -44,7 +43,7 @@ pub(crate) fn integer<'py, T: FromPyObject<'py, 'py>>(name: &str, value: &'py Bo
     value.extract().map_err(|_| wrong_value(value.py(), format!("{name} is out of range"), "pass a smaller number, not below 0"))
 }
 
-/// An argument that is a mapping of text to text.
+/// Checks an argument that is a mapping of text to text.
 fn texts(name: &str, value: &Bound<'_, PyAny>) -> PyResult<BTreeMap<String, String>> {
     let entries = value.cast::<PyMapping>().map_err(|_| unexpected(name, "a mapping of str to str", value))?.items()?;
     let entry = |entry: Bound<'_, PyAny>| {
@@ -54,7 +53,7 @@ fn texts(name: &str, value: &Bound<'_, PyAny>) -> PyResult<BTreeMap<String, Stri
     entries.iter().map(entry).collect()
 }
 
-/// A time: text, or a datetime that says where it is valid.
+/// Checks an argument that is a time: text, or a datetime with a time zone.
 fn timestamp(name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
     let py = value.py();
     if !value.is_instance(&py.import("datetime")?.getattr("datetime")?)? {
@@ -62,12 +61,12 @@ fn timestamp(name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
     }
     if value.call_method0("utcoffset")?.is_none() {
         let message = format!("{name} is a datetime without a time zone");
-        return Err(wrong_value(py, message, "pass one with tzinfo, as datetime.now(timezone.utc)"));
+        return Err(wrong_value(py, message, "pass one with tzinfo, such as datetime.now(timezone.utc)"));
     }
     value.call_method0("isoformat")?.extract()
 }
 
-/// Which snapshots are wanted, by name; what is `None` is as if it were not there.
+/// Returns the filter for these arguments. `None` counts as not given.
 pub(crate) fn list_filter(arguments: &Bound<'_, PyDict>) -> PyResult<ListFilter> {
     let mut filter = ListFilter::default();
     for (name, value) in arguments.iter() {
@@ -87,7 +86,7 @@ pub(crate) fn list_filter(arguments: &Bound<'_, PyDict>) -> PyResult<ListFilter>
     Ok(filter)
 }
 
-/// The arguments of a save, by name; what is `None` is as if it were not there.
+/// Returns the options of a save for these arguments. `None` counts as not given.
 pub(crate) fn snapshot_options(arguments: &Bound<'_, PyDict>) -> PyResult<SnapshotOptions> {
     let py = arguments.py();
     let mut options = SnapshotOptions::default();
@@ -137,7 +136,7 @@ pub(crate) fn snapshot_options(arguments: &Bound<'_, PyDict>) -> PyResult<Snapsh
     Ok(options)
 }
 
-/// Which storage is meant, as the arguments of Python functions say it.
+/// The storage settings from the arguments of a Python function.
 struct Settings {
     config: StorageConfig,
     /// Whether the storage was named by an argument.
@@ -145,7 +144,7 @@ struct Settings {
     bucket: Option<String>,
 }
 
-/// A path or a location, and the settings that say what it means.
+/// Returns a path or location, and the settings to interpret it with.
 pub(crate) fn place(path: &Bound<'_, PyAny>, arguments: &Bound<'_, PyDict>) -> PyResult<(PathBuf, StorageConfig)> {
     let (found, settings) = (self::path(path)?, settings(arguments)?);
     if let Some(text) = found.to_str() {
@@ -154,7 +153,7 @@ pub(crate) fn place(path: &Bound<'_, PyAny>, arguments: &Bound<'_, PyDict>) -> P
     Ok((found, settings.config))
 }
 
-/// The arguments that say which storage is meant, over the environment.
+/// Returns the storage settings: the arguments, and for those not given the environment.
 fn settings(arguments: &Bound<'_, PyDict>) -> PyResult<Settings> {
     let py = arguments.py();
     let mut config = StorageConfig::from_env().map_err(|error| exception(py, &error))?;
@@ -192,15 +191,14 @@ fn settings(arguments: &Bound<'_, PyDict>) -> PyResult<Settings> {
 }
 
 impl Settings {
-    /// Checks that the arguments and a location with a scheme do not
-    /// contradict each other.
+    /// Checks that the arguments do not contradict a location with a scheme.
     fn check_uri(&self, py: Python<'_>, path: &str) -> PyResult<()> {
         let Some((scheme, rest)) = path.split_once("://") else { return Ok(()) };
         let backend = match scheme {
             "s3" => StorageBackend::S3,
             "memory" => StorageBackend::Memory,
             "file" => StorageBackend::Local,
-            // Refused by who reads the location.
+            // Parsing the location refuses it.
             _ => return Ok(()),
         };
         let contradiction = |argument: String| {
@@ -210,7 +208,7 @@ impl Settings {
         if let Some(mode) = self.mode.filter(|mode| *mode != backend) {
             return contradiction(format!("storage_mode=\"{mode}\""));
         }
-        let (bucket, _) = persist_model::location::split_bucket(rest);
+        let (bucket, _) = persist_paths::split_bucket(rest);
         match &self.bucket {
             Some(wanted) if backend == StorageBackend::S3 && wanted != bucket => contradiction("s3_bucket".to_owned()),
             _ => Ok(()),
@@ -218,7 +216,7 @@ impl Settings {
     }
 }
 
-/// A path or a location, from a `str` or an `os.PathLike`.
+/// Returns a path or location from a `str` or an `os.PathLike`.
 fn path(value: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
     let py = value.py();
     let is_text = value.is_instance_of::<PyString>();
@@ -226,7 +224,7 @@ fn path(value: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
     let plain = plain.ok().filter(|plain| plain.is_instance_of::<PyString>());
     let plain = plain.ok_or_else(|| unexpected("the path", "a str or an os.PathLike", value))?;
     let path: PathBuf = plain.extract()?;
-    // What pathlib makes of a URI: a folder called 's3:'.
+    // pathlib turns 's3://bucket' into a folder called 's3:'.
     let is_folded = path.to_str().is_some_and(|text| {
         ["s3:", "memory:", "file:"]
             .iter()

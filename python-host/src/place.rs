@@ -1,4 +1,4 @@
-//! Storages as Python sees them, and the operations on them.
+//! Storages for Python, and the operations on them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,22 +9,24 @@ use persist_host::{
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
-use crate::encode::{self, Sink};
+use crate::encode;
 use crate::error::exception;
+use crate::json::Sink;
 use crate::operation::{CancelToken, Operation};
 use crate::options;
 use crate::process;
+use crate::saving::{CHUNK, commit, metadata_json};
 use crate::storage::PyStorage;
 use crate::stream::{Reader, Writer};
 
-/// A storage, for the length of one operation or a few.
+/// A storage, for one operation or a few.
 #[pyclass(frozen, module = "persist._persist")]
 pub(crate) struct Place {
     storage: Arc<dyn StorageAdapter>,
 }
 
-/// The place of one snapshot: the storage and its key. What is to be written has
-/// to be a snapshot that can be listed.
+/// Returns the storage and the key of a snapshot. With `to_write`, a listing has to be
+/// able to find the snapshot.
 #[pyfunction]
 #[pyo3(signature = (path, settings, to_write=false))]
 pub(crate) fn locate(path: &Bound<'_, PyAny>, settings: &Bound<'_, PyDict>, to_write: bool) -> PyResult<(Place, String)> {
@@ -33,28 +35,21 @@ pub(crate) fn locate(path: &Bound<'_, PyAny>, settings: &Bound<'_, PyDict>, to_w
     Place::open(path.py(), &config, if to_write { config.locate_to_write(text) } else { config.locate_followed(text) })
 }
 
-/// A folder, or what stands for one: the storage, and what keys in it begin
-/// with. A local one need not be there yet.
+/// Returns the storage and the key prefix of a folder. A local folder need not exist yet.
 #[pyfunction]
 pub(crate) fn open_folder(path: &Bound<'_, PyAny>, settings: &Bound<'_, PyDict>) -> PyResult<(Place, String)> {
     let (text, config) = options::place(path, settings)?;
     Place::open(path.py(), &config, config.locate_folder(text.as_os_str()))
 }
 
-/// The place that an object of Python's is, by the protocol `persist.Storage`.
+/// Wraps a Python object that implements the protocol `persist.Storage`.
 #[pyfunction]
 pub(crate) fn open_object(storage: Py<PyAny>) -> Place {
     Place { storage: Arc::new(PyStorage::new(storage)) }
 }
 
-pub(crate) fn metadata_json(py: Python<'_>, metadata: &SnapshotMetadata) -> PyResult<String> {
-    serde_json::to_string(metadata).map_err(|error| {
-        exception(py, &PersistError::new(ErrorCode::InvalidFormat, format!("the snapshot's metadata is not valid: {error}")))
-    })
-}
-
 impl Place {
-    /// The storage of a location, and the location's key.
+    /// Opens the storage of a location, and returns it with the location's key.
     fn open(py: Python<'_>, config: &StorageConfig, location: Result<StorageLocation, PersistError>) -> PyResult<(Self, String)> {
         let open = |location: StorageLocation| Ok((Self { storage: process::storage(config, &location)? }, location.key().to_owned()));
         location.and_then(open).map_err(|error| exception(py, &error))
@@ -64,7 +59,7 @@ impl Place {
         Ok(process::engine(Arc::clone(&self.storage))?.with_cancel(token))
     }
 
-    /// Runs one operation on an engine that it can stop.
+    /// Runs an operation on an engine with its cancel token.
     fn run<T: Send>(
         &self,
         py: Python<'_>,
@@ -77,17 +72,17 @@ impl Place {
 
 #[pymethods]
 impl Place {
-    /// What and where it is, for people.
+    /// Returns a description of the storage for people.
     fn summary(&self) -> String {
         self.storage.summary()
     }
 
-    /// The location of a key, as a user would write it.
+    /// Returns the location of a key, as a user would write it.
     fn location(&self, key: &str) -> String {
         self.storage.locate(key)
     }
 
-    /// Saves a value; gives the metadata as JSON.
+    /// Saves a value, and returns the metadata as JSON.
     #[pyo3(signature = (key, value, reducer, arguments, progress=None, token=None))]
     fn save(
         &self,
@@ -105,12 +100,11 @@ impl Place {
         let encoded = encode::to_sink(value, Some(reducer), &mut writing);
         let (writer, written) = (writing.writer.take(), writing.written);
         if let Err(error) = encoded {
-            // Clearing away may wait for a storage that logs, which takes the
-            // interpreter's lock.
+            // Cleaning up may wait for a storage that logs, which takes the GIL.
             py.detach(|| drop(writer));
             return Err(error);
         }
-        // Before the commit: what the callback raises leaves nothing stored.
+        // Before the commit, so that nothing is stored if the callback raises.
         let told = operation.tell(written, Some(written));
         let metadata = operation.run(py, || {
             told?;
@@ -120,7 +114,7 @@ impl Place {
         metadata_json(py, &metadata)
     }
 
-    /// Saves bytes; gives the metadata as JSON.
+    /// Saves bytes, and returns the metadata as JSON.
     #[pyo3(signature = (key, state, arguments, progress=None, token=None))]
     fn save_bytes(
         &self,
@@ -148,7 +142,7 @@ impl Place {
         metadata_json(py, &metadata)
     }
 
-    /// Begins a snapshot that is written piece by piece.
+    /// Begins a snapshot that is written in pieces.
     #[pyo3(signature = (key, arguments, token=None))]
     fn writer(&self, py: Python<'_>, key: &str, arguments: &Bound<'_, PyDict>, token: Option<&Bound<'_, CancelToken>>) -> PyResult<Writer> {
         let options = options::snapshot_options(arguments)?;
@@ -157,7 +151,7 @@ impl Place {
         Ok(Writer::new(writer, operation))
     }
 
-    /// A state of at most so many bytes, and the metadata as JSON.
+    /// Returns a state of at most `max_size` bytes, and the metadata as JSON.
     #[pyo3(signature = (key, max_size=None, progress=None, token=None))]
     fn load<'py>(
         &self,
@@ -174,7 +168,7 @@ impl Place {
         Ok((PyBytes::new(py, &state), metadata_json(py, &metadata)?))
     }
 
-    /// Begins to read a state piece by piece.
+    /// Begins to read a state in pieces.
     fn reader(&self, py: Python<'_>, key: &str) -> PyResult<Reader> {
         let operation = Operation::new(None, None);
         let reader = self.run(py, &operation, |engine| engine.reader(key))?;
@@ -182,14 +176,14 @@ impl Place {
         Ok(Reader::new(reader, operation, metadata))
     }
 
-    /// The metadata of a snapshot as JSON.
+    /// Returns the metadata of a snapshot as JSON.
     #[pyo3(signature = (key, token=None))]
     fn metadata(&self, py: Python<'_>, key: &str, token: Option<&Bound<'_, CancelToken>>) -> PyResult<String> {
         let metadata = self.run(py, &Operation::new(token, None), |engine| engine.metadata(key))?;
         metadata_json(py, &metadata)
     }
 
-    /// Checks every byte of a snapshot; gives its metadata as JSON.
+    /// Checks every byte of a snapshot, and returns its metadata as JSON.
     #[pyo3(signature = (key, progress=None, token=None))]
     fn verify(&self, py: Python<'_>, key: &str, progress: Option<Py<PyAny>>, token: Option<&Bound<'_, CancelToken>>) -> PyResult<String> {
         let mut operation = Operation::new(token, progress);
@@ -211,7 +205,7 @@ impl Place {
         metadata_json(py, &metadata)
     }
 
-    /// Whether there is an object with this key.
+    /// Returns whether an object has this key.
     #[pyo3(signature = (key, token=None))]
     fn exists(&self, py: Python<'_>, key: &str, token: Option<&Bound<'_, CancelToken>>) -> PyResult<bool> {
         self.run(py, &Operation::new(token, None), |engine| engine.exists(key))
@@ -238,7 +232,7 @@ impl Place {
         })
     }
 
-    /// The snapshots whose keys begin with the prefix, and that the filter wants, in
+    /// Lists the snapshots whose keys begin with the prefix and that match the filter, in
     /// natural order.
     #[pyo3(signature = (prefix, wanted, token=None))]
     fn list(&self, py: Python<'_>, prefix: &str, wanted: &Bound<'_, PyDict>, token: Option<&Bound<'_, CancelToken>>) -> PyResult<Listing> {
@@ -247,19 +241,19 @@ impl Place {
         Ok(Listing { snapshots: Mutex::new(snapshots), operation })
     }
 
-    /// All keys that begin with the prefix, whatever their objects hold.
+    /// Returns all keys that begin with the prefix, whatever the objects contain.
     #[pyo3(signature = (prefix, token=None))]
     fn keys(&self, py: Python<'_>, prefix: &str, token: Option<&Bound<'_, CancelToken>>) -> PyResult<Vec<String>> {
         let operation = Operation::new(token, None);
-        // Names that can be no keys are nothing that could be in anybody's way.
+        // Names that are not valid keys cannot conflict with a snapshot.
         let is_key = |key: &Result<String, PersistError>| !matches!(key, Err(error) if error.code() == ErrorCode::InvalidKey);
         self.run(py, &operation, |engine| engine.keys(prefix).filter(is_key).collect())
     }
 
-    /// Deletes objects, many at once; missing ones are ignored. Gives the keys of those
+    /// Deletes objects in bulk. Missing objects are ignored. Returns the keys of those
     /// that could not be deleted, and why.
     #[pyo3(signature = (keys, token=None))]
-    #[allow(clippy::needless_pass_by_value, reason = "that is how arguments come")]
+    #[allow(clippy::needless_pass_by_value, reason = "PyO3 passes arguments by value")]
     fn delete_many(&self, py: Python<'_>, keys: Vec<String>, token: Option<&Bound<'_, CancelToken>>) -> PyResult<Vec<(String, Py<PyAny>)>> {
         let operation = Operation::new(token, None);
         let mut failures = Vec::new();
@@ -273,15 +267,15 @@ impl Place {
         Ok(failures.into_iter().map(|failure| (failure.key, exception(py, &failure.error).into_value(py).into_any())).collect())
     }
 
-    /// Removes the folders of these keys that are empty, as far as `folder`, which ends
-    /// with `/` or is empty.
-    #[allow(clippy::needless_pass_by_value, reason = "that is how arguments come")]
+    /// Removes the empty folders of these keys below `folder`, which ends with `/` or is
+    /// empty.
+    #[allow(clippy::needless_pass_by_value, reason = "PyO3 passes arguments by value")]
     fn remove_empty_folders(&self, py: Python<'_>, folder: &str, keys: Vec<String>) {
         py.detach(|| self.storage.remove_empty_folders(folder, &keys));
     }
 
-    /// Copies a snapshot to a key of a place, and verifies it on the way. Gives its
-    /// metadata as JSON, and whether it was not there before.
+    /// Copies a snapshot to a key of another storage, verifying it on the way. Returns
+    /// its metadata as JSON, and whether it was copied and not already there.
     #[pyo3(signature = (key, target, arguments, progress=None, token=None))]
     fn copy(
         &self,
@@ -312,8 +306,8 @@ impl Place {
         Ok((metadata_json(py, &copied.metadata)?, copied.is_new))
     }
 
-    /// What can be had of a damaged snapshot, of at most so many bytes, and the report as
-    /// JSON.
+    /// Returns what is left of a damaged snapshot, at most `max_size` bytes, and the
+    /// report as JSON.
     #[pyo3(signature = (key, max_size, token=None))]
     fn salvage<'py>(
         &self,
@@ -339,18 +333,8 @@ impl Place {
     }
 }
 
-/// Objects that are deleted between two looks at signals.
+/// How many objects are deleted between two checks for signals.
 const DELETED_AT_ONCE: usize = 1000;
-
-/// Makes a snapshot visible.
-pub(crate) fn commit(writer: SnapshotWriter, operation: &Operation) -> Result<SnapshotMetadata, PersistError> {
-    let metadata = writer.commit()?;
-    operation.note_change("the snapshot was stored all the same");
-    Ok(metadata)
-}
-
-/// State that is handed over at a time, between two looks at signals.
-pub(crate) const CHUNK: usize = 1 << 20;
 
 impl Place {
     fn load_state(
@@ -363,15 +347,15 @@ impl Place {
         let mut reader = self.engine(token)?.reader(key)?;
         let metadata = reader.metadata().clone();
         let total = metadata.uncompressed_size;
-        // Before anything is read, and again by what comes.
+        // Checked before reading, and again by the bytes that are actually read.
         let check = |size: u64| {
             if size <= max_size {
                 return Ok(());
             }
-            let error = PersistError::new(ErrorCode::LimitExceeded, format!("the state has {total} bytes, and max_size is {max_size}"));
+            let error = PersistError::new(ErrorCode::LimitExceeded, format!("the state has {total} bytes, but max_size is {max_size}"));
             Err(error
                 .at(self.location(key))
-                .hint("pass a larger max_size if you trust who wrote it, or read it piece by piece with Store.open(key)"))
+                .hint("pass a larger max_size if you trust its source, or read it in pieces with Store.open(key)"))
         };
         check(total)?;
         let state = reader.read_state(|done| check(done).and_then(|()| operation.tell(done, Some(total))))?;
@@ -379,8 +363,8 @@ impl Place {
     }
 }
 
-/// A value on its way into a snapshot, which is begun with its first bytes: by
-/// then most of what can't be saved was found.
+/// Writes a value into a snapshot. The snapshot is begun with the first bytes, since most
+/// values that cannot be saved are found before that.
 struct Writing<'a> {
     place: &'a Place,
     key: &'a str,
@@ -407,11 +391,11 @@ impl Sink for Writing<'_> {
     }
 }
 
-/// A key, its metadata as JSON, and the exception if it can't be read.
+/// A key, its metadata as JSON, and the exception if it cannot be read.
 type Entry = (String, String, Option<Py<PyAny>>);
 
-/// The entries of a listing: metadata as JSON, or an exception with the key of
-/// what can't be read.
+/// The entries of a listing: metadata as JSON, or the exception and key of an object that
+/// cannot be read.
 #[pyclass(frozen, module = "persist._persist")]
 pub(crate) struct Listing {
     snapshots: Mutex<Snapshots>,

@@ -1,4 +1,4 @@
-//! What lives once in a process: the engine, and the ways to buckets.
+//! The state of the process: the engine, and the connections to buckets.
 
 use std::collections::VecDeque;
 use std::env;
@@ -8,15 +8,14 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use arc_swap::ArcSwapOption;
 use persist_host::{Engine, Result, StorageAdapter, StorageConfig, StorageLocation};
 
-/// Buckets, settings or credentials that are used in turn without connecting
-/// anew.
+/// How many combinations of bucket, settings and credentials stay connected.
 const MAX_BUCKETS: usize = 32;
 
 #[derive(Default)]
 struct Process {
     id: u32,
     engine: OnceLock<Engine>,
-    /// Held while the engine is made, so that it is made once.
+    /// Held while the engine is built, so that it is built once.
     starting: Mutex<()>,
     buckets: Mutex<VecDeque<Bucket>>,
 }
@@ -30,8 +29,8 @@ struct Bucket {
 
 static CURRENT: ArcSwapOption<Process> = ArcSwapOption::const_empty();
 
-/// This process's; a child that was forked off has its own, since of its
-/// parent's threads none runs in it.
+/// Returns the state of this process. A forked child has its own, since none of its
+/// parent's threads run in it.
 fn current() -> Result<Arc<Process>> {
     let id = std::process::id();
     let known = CURRENT.load_full();
@@ -50,7 +49,7 @@ fn current() -> Result<Arc<Process>> {
         // Another thread was faster.
         return current();
     }
-    // Never dropped: that would wait for threads that are not here.
+    // Never dropped, since that would wait for threads that do not exist in this process.
     std::mem::forget(known);
     Ok(process)
 }
@@ -59,8 +58,8 @@ fn same(one: Option<&Arc<Process>>, other: Option<&Arc<Process>>) -> bool {
     one.map(Arc::as_ptr) == other.map(Arc::as_ptr)
 }
 
-/// The engine, on this storage. Called without the interpreter's lock, since
-/// the first call takes a while.
+/// Returns the engine on this storage. Call it without the GIL, since the first call
+/// takes a while.
 pub(crate) fn engine(storage: Arc<dyn StorageAdapter>) -> Result<Engine> {
     let process = current()?;
     if let Some(engine) = process.engine.get() {
@@ -77,8 +76,8 @@ pub(crate) fn engine(storage: Arc<dyn StorageAdapter>) -> Result<Engine> {
     Ok(engine.with_storage(storage))
 }
 
-/// The storage of a location. Buckets stay connected for as long as settings
-/// and the environment that AWS reads are the same.
+/// Returns the storage of a location. Buckets stay connected as long as the settings and
+/// the environment variables that AWS reads do not change.
 pub(crate) fn storage(config: &StorageConfig, location: &StorageLocation) -> Result<Arc<dyn StorageAdapter>> {
     let StorageLocation::S3 { bucket: name, .. } = location else { return config.open(location) };
     let process = current()?;
@@ -88,7 +87,7 @@ pub(crate) fn storage(config: &StorageConfig, location: &StorageLocation) -> Res
     if let Some(bucket) = buckets().iter().find(is_wanted) {
         return Ok(Arc::clone(&bucket.storage));
     }
-    // Not under the lock: what is logged meanwhile may run Python.
+    // Opened without the lock, since logging may run Python code.
     let storage = config.open(location)?;
     let mut buckets = buckets();
     if buckets.len() >= MAX_BUCKETS {
@@ -98,8 +97,8 @@ pub(crate) fn storage(config: &StorageConfig, location: &StorageLocation) -> Res
     Ok(storage)
 }
 
-/// The variables that decide how AWS is reached and by whom. Read with the
-/// interpreter's lock held, under which `os.environ` writes them.
+/// Returns the environment variables that affect how AWS is accessed. Call it with the
+/// GIL held, as `os.environ` holds it when it changes them.
 fn aws_environment() -> Vec<(OsString, OsString)> {
     let counts = |name: &str| {
         name.starts_with("AWS_")

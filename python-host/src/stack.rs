@@ -1,10 +1,10 @@
-//! The stack of the thread, which values within values use up.
+//! The remaining stack of the thread, which nested values use up.
 
-/// What is to be left for what is called below: a function of Python's.
+/// The bytes to leave for a call of a Python function.
 const RESERVE: usize = 64 << 10;
 
-/// Whether there is room for another level; threads may have small stacks. Where the
-/// platform does not tell, the limits on levels are all there is.
+/// Returns whether the stack has room for another level, since threads may have small
+/// stacks. On platforms that do not tell, only the limit on levels applies.
 pub(crate) fn has_room() -> bool {
     stacker::remaining_stack().is_none_or(|left| left >= RESERVE)
 }

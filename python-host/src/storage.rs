@@ -1,5 +1,4 @@
-//! Storages that are written in Python: objects by the protocol
-//! `persist.Storage`.
+//! Storages written in Python: objects that implement the protocol `persist.Storage`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,10 +12,10 @@ use pyo3::types::{PyBytes, PyDict};
 
 use crate::error::from_exception;
 
-/// The most that is asked of Python at a time, in bytes.
+/// The maximum number of bytes requested from Python at a time.
 const MAX_READ: u32 = 8 << 20;
 
-/// A storage that is written in Python.
+/// A storage written in Python.
 pub(crate) struct PyStorage {
     object: Arc<Py<PyAny>>,
 }
@@ -32,17 +31,18 @@ impl PyStorage {
         Self { object: Arc::new(object) }
     }
 
-    /// Calls Python; what it raises is an error at this key.
+    /// Calls Python, and converts an exception to an error at this key.
     fn call<T>(&self, key: &str, work: impl FnOnce(Python<'_>, &Bound<'_, PyAny>) -> PyResult<T>) -> Result<T> {
         attached(|py| work(py, self.object.bind(py))).map_err(|error| error.at(self.locate(key)))
     }
 
-    /// As `call`, for what changes the storage: interrupted, it may be done or not.
+    /// Like [`call`](Self::call), for changes to the storage. If the call is interrupted,
+    /// the outcome is unknown.
     fn change(&self, key: &str, done: &str, work: impl FnOnce(Python<'_>, &Bound<'_, PyAny>) -> PyResult<()>) -> Result<()> {
         self.call(key, work).map_err(|error| match error.code() {
             ErrorCode::Cancelled => {
                 let code = ErrorCode::OutcomeUnknown;
-                let message = format!("whether the object was {done} is not known: the storage was interrupted meanwhile");
+                let message = format!("it is not known whether the object was {done}: the storage was interrupted");
                 PersistError::new(code, message).at(self.locate(key)).hint(code.advice().unwrap_or_default())
             }
             _ => error,
@@ -54,7 +54,8 @@ impl PyStorage {
     }
 }
 
-/// Runs Python; an exception becomes an error, and is kept in the log.
+/// Runs Python code, and converts an exception to an error. Unexpected exceptions are
+/// logged.
 fn attached<T>(work: impl FnOnce(Python<'_>) -> PyResult<T>) -> Result<T> {
     Python::attach(|py| {
         work(py).map_err(|raised| {
@@ -67,7 +68,7 @@ fn attached<T>(work: impl FnOnce(Python<'_>) -> PyResult<T>) -> Result<T> {
     })
 }
 
-/// What a storage says of an object: anything with `size` and `etag`.
+/// Converts a storage's description of an object: anything with `size` and `etag`.
 fn info(key: &str, found: &Bound<'_, PyAny>) -> PyResult<ObjectInfo> {
     let size = found.getattr("size")?.extract()?;
     let etag = match found.getattr_opt("etag")? {
@@ -88,8 +89,7 @@ impl StorageAdapter for PyStorage {
     }
 
     fn capabilities(&self) -> Capabilities {
-        // The protocol has no way to make a check and a write one step, and no
-        // words for anything that is kept beside an object.
+        // The protocol supports neither conditional writes nor attributes of objects.
         Capabilities::default()
     }
 
@@ -105,7 +105,7 @@ impl StorageAdapter for PyStorage {
     fn open_read(&self, key: &str, options: ReadOptions) -> Result<Box<dyn StorageReader>> {
         let found = self.stat(key)?;
         if options.if_match.is_some() && options.if_match != found.etag {
-            return Err(PersistError::new(ErrorCode::PreconditionFailed, "the object was replaced meanwhile").at(self.locate(key)));
+            return Err(PersistError::new(ErrorCode::PreconditionFailed, "the object was replaced while it was read").at(self.locate(key)));
         }
         let (start, end) = options.range.within(found.size);
         let file = self.call(key, |_, storage| {
@@ -154,7 +154,7 @@ impl StorageAdapter for PyStorage {
 }
 
 fn unsupported() -> PersistError {
-    PersistError::new(ErrorCode::Unsupported, "a storage in Python keeps no conditions against concurrent writers")
+    PersistError::new(ErrorCode::Unsupported, "a storage written in Python does not support preconditions")
         .hint("leave out if_exists and if_match, or use a local folder or S3")
 }
 
@@ -167,17 +167,17 @@ struct PyWriter {
 
 impl StorageWriter for PyWriter {
     fn write(&mut self, chunk: &[u8]) -> Result<()> {
-        let Some(writer) = &self.writer else { return Err(PersistError::new(ErrorCode::Other, "this write has failed before")) };
+        let Some(writer) = &self.writer else { return Err(PersistError::new(ErrorCode::Other, "this write has already failed")) };
         let written = self.storage.call(&self.key, |py, _| writer.call_method1(py, "write", (PyBytes::new(py, chunk),)).map(drop));
         self.size += chunk.len() as u64;
         written.inspect_err(|_| self.abort())
     }
 
     fn commit(mut self: Box<Self>) -> Result<ObjectInfo> {
-        let Some(writer) = &self.writer else { return Err(PersistError::new(ErrorCode::Other, "this write has failed before")) };
+        let Some(writer) = &self.writer else { return Err(PersistError::new(ErrorCode::Other, "this write has already failed")) };
         let committed = self.storage.change(&self.key, "stored", |py, _| writer.call_method0(py, "commit").map(drop));
         match &committed {
-            // It is there: there is nothing to take back.
+            // The object is stored, so there is nothing to roll back.
             Ok(()) | Err(PersistError::NotDurable(_)) => self.writer = None,
             Err(_) => self.abort(),
         }
@@ -224,7 +224,7 @@ impl StorageReader for PyReader {
         });
         let chunk = chunk.map_err(|error| error.at(&self.info.key))?;
         if chunk.len() as u64 > wanted {
-            return Err(PersistError::new(ErrorCode::Other, "the storage read more than it was asked for").at(&self.info.key));
+            return Err(PersistError::new(ErrorCode::Other, "the storage returned more bytes than requested").at(&self.info.key));
         }
         self.left = self.left.saturating_sub(chunk.len() as u64);
         Ok(chunk)
@@ -233,7 +233,7 @@ impl StorageReader for PyReader {
 
 impl Drop for PyReader {
     fn drop(&mut self) {
-        // A file that can't be closed was read all the same.
+        // The data has been read, so a failure to close the file does not matter.
         let _ = attached(|py| {
             let file = self.file.bind(py);
             if file.hasattr("close")? {

@@ -1,4 +1,4 @@
-//! States that are written and read piece by piece.
+//! States that are written and read in pieces.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -7,12 +7,12 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::operation::Operation;
-use crate::place::{CHUNK, commit, metadata_json};
+use crate::saving::{CHUNK, commit, metadata_json};
 
-/// Small writes are gathered up to this.
+/// Small writes are buffered up to this many bytes.
 const BUFFER: usize = 256 << 10;
 
-/// A snapshot that is being written. Without `commit` nothing is stored.
+/// A snapshot being written. Nothing is stored without `commit`.
 #[pyclass(frozen, module = "persist._persist")]
 pub(crate) struct Writer {
     open: Mutex<Option<Open>>,
@@ -52,7 +52,7 @@ impl Writer {
         Self { open: Mutex::new(Some(Open { writer, buffer: Vec::new() })), operation }
     }
 
-    /// Locked only while the interpreter's lock is not held.
+    /// Locks the open snapshot. Call it only without the GIL.
     fn open(&self) -> MutexGuard<'_, Option<Open>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -60,7 +60,8 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        // As in `abort`: clearing away may wait for who takes that lock.
+        // `abort` releases the GIL, since cleaning up may wait for a thread that takes
+        // it.
         Python::attach(|py| self.abort(py));
     }
 }
@@ -73,14 +74,14 @@ impl Writer {
             let mut open = self.open();
             let written = open.as_mut().ok_or_else(closed)?.write(state);
             if written.is_err() {
-                // What is missing must not become a snapshot.
+                // An incomplete state must not become a snapshot.
                 *open = None;
             }
             written
         })
     }
 
-    /// Makes the snapshot visible; gives its metadata as JSON.
+    /// Makes the snapshot visible, and returns its metadata as JSON.
     fn commit(&self, py: Python<'_>) -> PyResult<String> {
         let metadata = self.operation.run(py, || {
             let mut open = self.open().take().ok_or_else(closed)?;
@@ -90,7 +91,8 @@ impl Writer {
         metadata_json(py, &metadata)
     }
 
-    /// Leaves it: nothing is stored. In another process it is that one's still.
+    /// Discards the snapshot. In a forked process this does nothing, since the snapshot
+    /// belongs to the parent.
     fn abort(&self, py: Python<'_>) {
         if !self.operation.is_here() {
             return;
@@ -99,7 +101,7 @@ impl Writer {
     }
 }
 
-/// A snapshot that is being read.
+/// A snapshot being read.
 #[pyclass(frozen, module = "persist._persist")]
 pub(crate) struct Reader {
     reader: Mutex<Option<SnapshotReader>>,
@@ -123,7 +125,7 @@ impl Drop for Reader {
 
 #[pymethods]
 impl Reader {
-    /// The next piece of the state, at most 8 MiB; empty only at the end.
+    /// Returns the next piece of the state, at most 8 MiB; empty only at the end.
     fn read<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let chunk = self.operation.run(py, || {
             let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
@@ -133,7 +135,8 @@ impl Reader {
         Ok(PyBytes::new(py, &chunk))
     }
 
-    /// Gives back what the reading holds, if it is this process's.
+    /// Releases the reader's resources, unless they belong to the parent of a forked
+    /// process.
     fn close(&self, py: Python<'_>) {
         if !self.operation.is_here() {
             return;

@@ -1,6 +1,6 @@
-"""What it costs to save 5,000 messages of a framework: how long other tasks wait, and how
-long it takes compared with the framework's own serialiser. ``bench_package.py`` runs this
-in the framework's environment, and reads the JSON that it prints.
+"""Measures what it costs to save 5,000 messages of a framework: how long other tasks wait, and
+how long it takes compared with the framework's own serializer. ``bench_package.py`` runs this
+program in the framework's environment and reads the JSON that it prints.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Messages(NamedTuple):
 
     value: Any
     save: Callable[[], object] | None = None
-    """Saves them with the framework's serialiser."""
+    """Saves them with the framework's serializer."""
     restore: Callable[[], object] | None = None
     into: Callable[[], Any] | None = None
     options: Mapping[str, Any] = {}
@@ -112,7 +112,7 @@ def google_adk() -> Messages:
 
 
 async def longest_wait(work: Callable[[], Awaitable[object]]) -> float:
-    """How long another task waits at most, in ms: the least of some rounds."""
+    """Returns the longest wait of another task in ms, as the minimum of several rounds."""
     found = []
     for _ in range(ROUNDS):
         longest, last = 0.0, time.perf_counter()
@@ -127,7 +127,7 @@ async def longest_wait(work: Callable[[], Awaitable[object]]) -> float:
 
 
 async def seconds(work: Callable[[], Any]) -> float:
-    """How long something takes: the least of some rounds."""
+    """Returns how long work takes, as the minimum of several rounds."""
     found = []
     for _ in range(ROUNDS):
         began = time.perf_counter()
@@ -151,7 +151,7 @@ async def main(name: str) -> None:
     found = {"saving": await longest_wait(save), "restoring": await longest_wait(restore)}
     if messages.save is not None and messages.restore is not None:
         found["save"], found["own save"] = await seconds(save), await seconds(messages.save)
-        # Without what a service does with it, which the serialiser does not do either.
+        # Without the work of a service, which the serializer does not do either.
         found["restore"], found["own restore"] = (
             await seconds(lambda: store.restore(OURS)),
             await seconds(messages.restore),

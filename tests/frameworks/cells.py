@@ -1,9 +1,10 @@
-"""One row of the matrix in docs/frameworks.md: what a framework's agent comes to
-when one process saves it and another goes on with it.
+"""Makes one row of the matrix in docs/frameworks.md: what becomes of a framework's agent when
+one process saves it and another one continues with it.
 
-Each cell is done twice. The first process begins, saves, and then goes on itself;
-the second restores, and goes on with the same. Both have to come to the same, in
-all that they were told and all that they hold. What is not the same is lost.
+Each cell runs twice. The first process starts an agent, saves it, and then continues with it;
+the second process restores it and continues in the same way. Both have to reach the same
+result, in everything that they were told and everything that they hold. A difference means
+that something was lost.
 """
 
 from __future__ import annotations
@@ -23,21 +24,21 @@ import persist
 COLUMNS = ("plain", "tool call", "approval", "multi-modal", "custom class", "5,000 messages")
 
 MANY = 5000
-"""How many messages the last column has at least."""
+"""The smallest number of messages in the last column."""
 
 PICTURE = bytes(range(256)) * 4
-"""The bytes of a picture, which no text holds."""
+"""The bytes of an image, which can't be text."""
 
 
 class Cell(NamedTuple):
-    """What is done in one cell; the functions may be ``async``."""
+    """The steps of one cell. The functions may be ``async``."""
 
     begin: Callable[[], Any]
-    """Makes an agent and runs it for a while: what is saved."""
+    """Makes an agent and runs it for a while. The result is saved."""
     go_on: Callable[[Any], Any]
-    """Runs an agent once more: what it comes to, as values of JSON. All that it held
-    before and all that its model is told has to be in it; of what is new, no times
-    and no ids that are random."""
+    """Runs an agent once more and returns the result as JSON values: everything that it held
+    before and everything that its model was told. New parts are without times and random IDs.
+    """
     into: Callable[[], Any] | None = None
     """Makes what the snapshot is restored into."""
     save: Mapping[str, Any] = {}
@@ -45,14 +46,14 @@ class Cell(NamedTuple):
     restore: Mapping[str, Any] = {}
     """More arguments of ``persist.arestore``."""
     refused: str = ""
-    """What the error says where the save is refused; empty where it is not."""
+    """Part of the error if the save is refused, else empty."""
     note: str = ""
-    """What the matrix says beside ``ok``, where there is more to say."""
+    """A note in the matrix after ``ok``."""
 
 
 def told(value: Any, but: Container[str] = ()) -> Any:
-    """A value as one of JSON, without the fields of these names: bytes by their
-    hash, instances by class and fields.
+    """Returns a value as a JSON value, without the fields with these names. Bytes become their
+    hash, and instances their class and fields.
     """
     if isinstance(value, enum.Enum):
         return {"class": f"{type(value).__module__}.{type(value).__qualname__}", "name": value.name}
@@ -63,7 +64,7 @@ def told(value: Any, but: Container[str] = ()) -> Any:
     if isinstance(value, (list, tuple)):
         return [type(value).__name__, *(told(item, but) for item in value)]
     if type(value) is float and value.is_integer():
-        return int(value)  # Frameworks make 0.0 of 0.
+        return int(value)  # Frameworks turn 0 into 0.0.
     if value is None or type(value) in (bool, int, float, str):
         return value
     fields = told(getattr(value, "__dict__", {"": repr(value)}), but)
@@ -71,9 +72,9 @@ def told(value: Any, but: Container[str] = ()) -> Any:
 
 
 def main(row: Mapping[str, Cell]) -> None:
-    """Runs what the command line asks for: ``save LOCATION`` or ``restore LOCATION``,
-    a prefix of keys. Restoring prints the row as JSON, as its last line: by column ``ok``, why the save
-    was refused, or how what came out differs.
+    """Runs the command line: ``save LOCATION`` or ``restore LOCATION``, where the location is a
+    prefix of keys. Restoring prints the row as JSON in its last line: for each column ``ok``, why
+    the save was refused, or how the results differ.
     """
     assert tuple(row) == COLUMNS, list(row)
     what, location = sys.argv[1:]
@@ -110,7 +111,7 @@ async def _restore(row: Mapping[str, Cell], location: str) -> None:
         if again == expected["live"]:
             came_to[column] = f"ok: {cell.note}" if cell.note else "ok"
         else:
-            # Of texts, not of paths.
+            # The prefix of texts, not of paths.
             at = len(os.path.commonprefix([again, expected["live"]]))  # noqa: RUF071
             part = slice(max(0, at - 200), at + 200)
             came_to[column] = f"other: {again[part]}, and not {expected['live'][part]}"

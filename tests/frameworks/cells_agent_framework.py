@@ -21,14 +21,14 @@ from agent_framework import (
 from cells import MANY, PICTURE, Cell, main, told
 
 NEW = ("id",)
-"""What is of its own in each call."""
+"""The fields that differ in each call."""
 
 HEARD: list[Any] = []
-"""What the model was told last."""
+"""What the model was told in the last call."""
 
 
 class Answering(FunctionInvocationLayer[Any], BaseChatClient[Any]):
-    """Calls each tool once, then says how much it heard."""
+    """A model that calls each tool once, then says how many messages it heard."""
 
     def _inner_get_response(self, *, messages: Any, stream: bool = False, options: Any = None, **others: Any) -> Any:
         HEARD[:] = [told(messages, NEW)]
@@ -64,37 +64,37 @@ class Answering(FunctionInvocationLayer[Any], BaseChatClient[Any]):
 
 @tool
 def look_up(city: str) -> str:
-    """What a tool finds."""
+    """A tool that finds something."""
     return f"21.5 degrees in {city}"
 
 
 @tool
 def picture(city: str) -> list[Content]:
-    """A tool that finds a picture."""
+    """A tool that finds an image."""
     return [Content.from_text(f"This is {city}:"), Content.from_data(PICTURE[::-1], "image/png")]
 
 
 PAID: list[str] = []
-"""What was paid in this process."""
+"""The payments of this process."""
 
 
 @tool(approval_mode="always_require")
 def pay(city: str) -> str:
-    """What a person has to allow."""
+    """A tool that a person has to approve."""
     PAID.append(city)
     return f"paid in {city}"
 
 
 @dataclasses.dataclass
 class Place:
-    """A class that is registered with its own way to be written."""
+    """A class that is registered with functions to write and read it."""
 
     name: str
     at: tuple[float, float]
 
 
 class Visit:
-    """A class that knows how it is written."""
+    """A class with methods to write and read it."""
 
     def __init__(self, place: str, times: int) -> None:
         self.place = place
@@ -118,7 +118,7 @@ register_state_type(Visit, type_id="cells.visit")
 
 
 class Shopping(AgentSession):
-    """A user's own session."""
+    """The program's own session class."""
 
     cart: list[Any]
 
@@ -144,7 +144,7 @@ async def go_on(session: AgentSession, *tools: Any, said: Any = "And now?") -> A
 
 
 async def approve(session: AgentSession) -> Any:
-    """Says yes to what waits."""
+    """Approves the pending calls."""
     messages: Sequence[Message] = session.state["in_memory"]["messages"]
     asked = [content for content in messages[-1].contents if content.user_input_request]
     yes = Message("user", [request.to_function_approval_response(True) for request in asked])
@@ -154,7 +154,7 @@ async def approve(session: AgentSession) -> Any:
 
 async def waiting() -> AgentSession:
     session = await begun("Pay", pay, look_up)
-    assert not PAID, "nobody allowed it"
+    assert not PAID, "nobody approved it"
     return session
 
 

@@ -21,14 +21,14 @@ from PIL import Image as Pictures
 from pydantic import BaseModel
 
 NEW = ("id", "created_at")
-"""What is of its own in each message."""
+"""The fields that differ in each message."""
 
 HEARD: list[Any] = []
-"""What models were told in the last turn."""
+"""What the models were told in the last turn."""
 
 
 class Answering(ReplayChatCompletionClient):
-    """Calls each tool once, then says how much it heard."""
+    """A model that calls each tool once, then says how many messages it heard."""
 
     def __init__(self) -> None:
         can = dict.fromkeys(("vision", "function_calling", "json_output", "structured_output"), True)
@@ -55,7 +55,7 @@ class Answering(ReplayChatCompletionClient):
 
 
 def seen(value: Any, but: Sequence[str] = ()) -> Any:
-    """A message as values of JSON: of pictures the pixels."""
+    """Returns a message as JSON values, with the pixels of images."""
     if isinstance(value, Image):
         return told([value.image.size, value.image.tobytes()])
     if isinstance(value, list):
@@ -65,12 +65,12 @@ def seen(value: Any, but: Sequence[str] = ()) -> Any:
         return {"class": type(value).__qualname__, **fields}
     if isinstance(value, datetime):
         return value.isoformat()
-    # In a message AutoGen makes a text of a type of memory, which means the same.
+    # In messages, AutoGen turns the type of a memory into text with the same meaning.
     return told(value.value if isinstance(value, MemoryMimeType) else value, but)
 
 
 async def held(asked: Any) -> Any:
-    """All that an agent or a team holds."""
+    """Returns everything that an agent or a team holds."""
     if isinstance(asked, Remembering):
         return [seen(asked.places), asked.greeted, await held_by_assistant(asked)]
     if isinstance(asked, AssistantAgent):
@@ -90,21 +90,21 @@ async def held(asked: Any) -> Any:
 
 
 async def held_by_assistant(asked: AssistantAgent) -> Any:
-    """The messages of an agent, its memories, and what the agents hold that are its tools."""
+    """Returns the messages of an agent, its memories, and what the agents among its tools hold."""
     tools = [await held(tool._agent) for tool in asked._tools if isinstance(tool, AgentTool)]
     memories = [seen(memory.content) for memory in asked._memory or () if isinstance(memory, ListMemory)]
     return [seen(await asked.model_context.get_messages()), memories, tools]
 
 
 class Place(BaseModel):
-    """What messages are about."""
+    """The content of messages."""
 
     name: str
     at: tuple[float, float]
 
 
 class Keeping(BaseChatAgent):
-    """A user's own agent, which says what its state is."""
+    """The program's own agent, which defines its state."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name, "keeps places")
@@ -128,7 +128,7 @@ class Keeping(BaseChatAgent):
 
 
 class Remembering(AssistantAgent):
-    """A user's own agent, which has more than its class saves."""
+    """The program's own agent, which has more than its base class saves."""
 
     def __init__(self, name: str, **options: Any) -> None:
         super().__init__(name, Answering(), **options)
@@ -143,16 +143,16 @@ class Remembering(AssistantAgent):
 
 
 def look_up(city: str) -> list[Any]:
-    """What a tool finds."""
+    """A tool that finds something."""
     return [city, 21.5, {"wind": None}]
 
 
 PAID: list[str] = []
-"""What was paid in this process."""
+"""The payments of this process."""
 
 
 def pay(city: str) -> str:
-    """What a person has to allow."""
+    """A tool that a person has to approve."""
     PAID.append(city)
     return f"paid in {city}"
 
@@ -202,7 +202,7 @@ async def go_on(asked: Any, said: Any = "And now?") -> Any:
 
 async def waiting() -> Any:
     asked = await begun(cashier(), "Pay")
-    assert not PAID, "nobody allowed it"
+    assert not PAID, "nobody approved it"
     return asked
 
 

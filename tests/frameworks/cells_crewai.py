@@ -1,4 +1,4 @@
-"""CrewAI's row of the matrix: flows, which call a crew's model themselves."""
+"""CrewAI's row of the matrix: flows that call the model of a crew themselves."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from crewai.flow.persistence import SQLiteFlowPersistence
 from pydantic import BaseModel, Field, PrivateAttr
 
 RANDOM = ("timestamp", "requested_at", "execution_uuid", "trace_context")
-"""What is of its own in each run."""
+"""The fields that differ in each run."""
 
 HEARD: list[Any] = []
 """What the methods were told."""
 
 
 class Talk(Flow[dict]):  # type: ignore[type-arg]
-    """Answers with what it was told."""
+    """A flow that answers with what it was told."""
 
     @start()
     def answer(self) -> str:
@@ -42,7 +42,7 @@ class Found(BaseModel):
 
 
 class Calling(Flow[dict]):  # type: ignore[type-arg]
-    """Calls a tool, then fails the first time."""
+    """A flow that calls a tool, and then fails the first time."""
 
     @start()
     def look_up(self) -> Found:
@@ -68,21 +68,21 @@ async def called() -> Any:
 
 
 class Paused:
-    """Asks a person who is not there."""
+    """A provider that asks a person who is absent."""
 
     def request_feedback(self, context: Any, flow: Any) -> str:
         raise HumanFeedbackPending(context=context)
 
 
 class Typed:
-    """What a person typed."""
+    """A provider with the input of a person."""
 
     def request_input(self, message: str, flow: Any, metadata: Any = None) -> str:
         return "Ada"
 
 
 class Paying(Flow[dict]):  # type: ignore[type-arg]
-    """Pays only what a person allows, twice."""
+    """A flow that pays only after a person has approved twice."""
 
     @start()
     @human_feedback(message="May I?", provider=Paused())
@@ -93,7 +93,7 @@ class Paying(Flow[dict]):  # type: ignore[type-arg]
     @listen(permit)
     @human_feedback(message="Surely?", provider=Paused())
     def permit_again(self, said: Any) -> str:
-        self._aggregated_usage_metrics.total_tokens += 5  # As a model's answer does.
+        self._aggregated_usage_metrics.total_tokens += 5  # Like the answer of a model.
         return f"{self.ask('Who?')}: {said.feedback}"
 
     @listen(and_(permit, permit_again))
@@ -166,7 +166,7 @@ async def planned() -> Any:
 
 
 def held(flow: Any) -> Any:
-    """All that a flow holds."""
+    """Returns everything that a flow holds."""
     return told(
         [
             flow.state,

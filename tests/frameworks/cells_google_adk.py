@@ -16,23 +16,23 @@ from google.adk.tools import FunctionTool, ToolContext
 from google.genai import types
 
 NEW = ("id", "invocation_id", "timestamp", "last_update_time")
-"""What is random in each new event, or a time."""
+"""The fields of a new event that are random, or times."""
 
 HEARD: list[Any] = []
-"""All that the model was told in the last run, call by call."""
+"""Everything that the model was told in the last run, call by call."""
 
 DONE: list[str] = []
-"""What tools have done in the last run."""
+"""What the tools have done in the last run."""
 
 SERVICE = InMemorySessionService()
-"""Where the sessions of this process are."""
+"""The service with the sessions of this process."""
 
 SHARED = {"config": {"state": ["app:", "user:"]}}
-"""Of what other sessions share, all is restored."""
+"""Restores all of the state that sessions share."""
 
 
 class Said(BaseLlm):
-    """Calls each of its tools once, all of them together, then says how much it heard."""
+    """A model that calls all of its tools once and together, then says how many messages it heard."""
 
     async def generate_content_async(
         self, llm_request: LlmRequest, stream: bool = False
@@ -65,7 +65,7 @@ class Place:
 
 
 def look_up(city: str, tool_context: ToolContext) -> dict[str, Any]:
-    """What a tool finds, which it keeps; and what it forgets."""
+    """A tool that finds something, keeps it in the state, and forgets something else."""
     tool_context.state["seen"] = [city, b"\xff", {"wind": None}]
     tool_context.state["step"] = None
     return {"city": city, "degrees": 21.5, "wind": None}
@@ -78,24 +78,24 @@ def move(city: str, tool_context: ToolContext) -> str:
 
 
 def photo(city: str) -> types.Part:
-    """A tool that answers with a picture."""
+    """A tool that answers with an image."""
     return types.Part.from_bytes(data=PICTURE, mime_type="image/png")
 
 
 def pay(city: str) -> str:
-    """What a person has to allow."""
+    """A tool that a person has to approve."""
     DONE.append(city)
     return f"paid in {city}"
 
 
 def visit(city: str, tool_context: ToolContext) -> str:
-    """A tool that keeps a class of its own."""
+    """A tool that keeps an instance of the program's own class."""
     tool_context.state["place"] = Place(city, (45.07, 7.69))
     return "visited"
 
 
 async def run(session: Session, message: types.Content, *tools: Any) -> list[Event]:
-    """What comes of a message."""
+    """Returns the events after a message."""
     agent = LlmAgent(
         name="helper", instruction="You help.", model=Said(model="said"), tools=list(tools), output_key="last"
     )
@@ -114,12 +114,12 @@ def say(*parts: Any) -> types.Content:
 
 
 async def started(name: str, **state: Any) -> Session:
-    """A session of an app of its own, so that no cell finds what another one left."""
+    """Creates a session of a separate app, so that no cell sees the state of another one."""
     return await SERVICE.create_session(app_name=name, user_id="u", session_id="s", state=state)
 
 
 async def current(session: Session) -> Session:
-    """What the service has of a session now."""
+    """Returns the session that the service has now."""
     names = {"app_name": session.app_name, "user_id": session.user_id}
     found = await SERVICE.get_session(**names, session_id=session.id)
     assert found is not None
@@ -184,8 +184,8 @@ async def come_to(session: Session, message: types.Content, *tools: Any) -> Any:
 
 
 def alone(value: Any) -> Any:
-    """Without what events changed of the state that other sessions share: restored,
-    they do not say it, since a service would change that state once more.
+    """Returns events without their changes of the shared state. Restored events do not have
+    these, because a service would apply them again.
     """
     if isinstance(value, list):
         return [alone(item) for item in value]
@@ -204,7 +204,7 @@ ROW = {
         lambda session: go_on(session, look_up, move),
         into=lambda: SERVICE,
         restore=SHARED,
-        note="but events no longer say what they changed of the state that sessions share",
+        note="but events no longer say what they changed in the state that sessions share",
     ),
     "approval": Cell(wait, decide, into=lambda: SERVICE, restore=SHARED),
     "multi-modal": Cell(

@@ -1,6 +1,4 @@
-"""LangChain's row of the matrix: the messages of a conversation, and what else is
-in a state.
-"""
+"""LangChain's row of the matrix: the messages of a conversation, and other objects in a state."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ from pydantic import PrivateAttr
 
 @dataclasses.dataclass
 class Weather:
-    """What a tool found, as the user's own class."""
+    """What a tool found, in the program's own class."""
 
     city: str
     degrees: float
@@ -31,7 +29,7 @@ persist.register(Weather)
 
 @tool(response_format="content_and_artifact")
 def look_up(city: str) -> tuple[str, Weather]:
-    """Says what the weather is."""
+    """Reports the weather."""
     return f"21.5 degrees in {city}", Weather(city, 21.5)
 
 
@@ -39,7 +37,7 @@ CALL: Any = {"name": "look_up", "args": {"city": "Turin"}, "id": "call-1", "type
 
 
 class Answers(Iterator[AIMessage]):
-    """Answers of a model that says how much it heard."""
+    """Answers of a model that says how many messages it heard."""
 
     def __init__(self, messages: list[BaseMessage]) -> None:
         self.messages = messages
@@ -74,7 +72,7 @@ def called() -> list[BaseMessage]:
 
 
 def waiting() -> list[BaseMessage]:
-    """A call that a person has to allow: one other was taken out."""
+    """Returns messages with a call that a person has to approve. Another call was removed."""
     asked = AIMessage(
         "", tool_calls=[CALL], additional_kwargs={"tool_calls": [{"id": "taken out", "type": "function"}]}
     )
@@ -95,7 +93,7 @@ def seeing() -> list[BaseMessage]:
 
 
 class Noted(HumanMessage):
-    """A message of a class of the user's own."""
+    """A message of the program's own class."""
 
     _notes: list[bytes] = PrivateAttr(default_factory=list)
 

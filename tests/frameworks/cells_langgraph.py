@@ -22,14 +22,14 @@ from pydantic import BaseModel, Field, PrivateAttr
 CONFIG: Any = {"configurable": {"thread_id": "a-thread"}}
 
 RANDOM = ("id",)
-"""What is of its own in each run."""
+"""The fields that differ in each run."""
 
 HEARD: list[Any] = []
-"""What the model was told, and what the tools did, since the last look."""
+"""What the model was told and what the tools did, since it was cleared."""
 
 
 class Model(GenericFakeChatModel):
-    """Calls a tool if it has one and did not yet, then says how much it heard."""
+    """A model that calls its tool once, if it has one, then says how many messages it heard."""
 
     tools: list[Any] = Field(default_factory=list)
 
@@ -57,12 +57,12 @@ def agent(*tools: Any, **options: Any) -> Any:
 
 
 def careful() -> Any:
-    """An agent that asks a person before it pays."""
+    """Makes an agent that asks a person before it pays."""
     return agent(pay, middleware=[HumanInTheLoopMiddleware(interrupt_on={"pay": True})])
 
 
 def held(graph: Any) -> Any:
-    """All that a graph's thread holds."""
+    """Returns everything that the thread of a graph holds."""
     kept = graph.get_state(CONFIG)
     tasks = [(task.id, task.name, task.interrupts, task.error) for task in kept.tasks]
     checkpoint = graph.checkpointer.get_tuple(CONFIG).checkpoint
@@ -71,7 +71,7 @@ def held(graph: Any) -> Any:
 
 
 def after(graph: Any, more: Any) -> Any:
-    """What a thread held, what was heard in one more run, and what it held then."""
+    """Runs a graph once more. Returns what the thread held before, what was heard, and the result."""
     before = held(graph)
     HEARD.clear()
     values = graph.invoke(more, CONFIG)
@@ -134,7 +134,7 @@ class Memory(TypedDict):
 
 
 def reviewing() -> Any:
-    """A graph that waits after its first node: that must not run again."""
+    """Makes a graph that waits after its first node, which must not run again."""
 
     def look(state: Any) -> Any:
         HEARD.append("looked")
@@ -153,7 +153,7 @@ def reviewing() -> Any:
 
 
 def remembering() -> Any:
-    """A graph that keeps a state of its own."""
+    """Makes a graph that keeps a state of its own."""
     builder = StateGraph(Memory)
     builder.add_node("write", lambda state: {"turns": [f"turn {len(state['turns'])}"]})
     builder.add_edge(START, "write")
@@ -161,8 +161,8 @@ def remembering() -> Any:
 
 
 def planning() -> Any:
-    """A graph whose state is of classes of its own. One in it keeps a state, one waits,
-    and others write down changes beside it.
+    """Makes a graph whose state has the program's own classes. One graph in it keeps a state, one
+    waits, and other nodes write changes at the same time.
     """
     helpers = {"memory": remembering()}
 
@@ -198,7 +198,7 @@ def go_on_planned(graph: Any) -> Any:
     notes = graph.get_state(CONFIG).values["plan"]._notes
     resumed = after(graph, Command(resume="fine"))
     again = graph.invoke({"seen": []}, CONFIG)
-    # Whose ids are new.
+    # The IDs of these questions are new.
     asked = [question.value for question in again.pop("__interrupt__")]
     return [told(notes), resumed, told([again, asked], RANDOM)]
 

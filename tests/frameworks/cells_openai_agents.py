@@ -28,16 +28,16 @@ from openai.types.responses import ResponseFunctionToolCall, ResponseOutputMessa
 set_tracing_disabled(True)
 
 HEARD: list[Any] = []
-"""All that the model was told in the last run, call by call."""
+"""Everything that the model was told in the last run, call by call."""
 
 DONE: list[str] = []
-"""What tools have done in the last run."""
+"""What the tools have done in the last run."""
 
 IMAGE = "data:image/png;base64," + base64.b64encode(PICTURE).decode()
 
 
 class Said(Model):
-    """Calls each of its tools once, all of them together, then says how much it heard."""
+    """A model that calls all of its tools once and together, then says how many items it heard."""
 
     async def get_response(self, *rest: Any, **asked: Any) -> ModelResponse:
         tools = asked.pop("tools")
@@ -77,20 +77,20 @@ class Customer:
 
 @function_tool
 def look_up(city: str) -> list[Any]:
-    """What a tool finds."""
+    """A tool that finds something."""
     DONE.append(f"looked up {city}")
     return [city, 21.5, {"wind": None}]
 
 
 @function_tool
 def draw(city: str) -> list[Any]:
-    """A tool that answers with a picture."""
+    """A tool that answers with an image."""
     return [ToolOutputText(text=city), ToolOutputImage(image_url=IMAGE, detail="low")]
 
 
 @function_tool(needs_approval=True)
 def pay(city: str) -> str:
-    """What a person has to allow."""
+    """A tool that a person has to approve."""
     DONE.append(f"paid in {city}")
     return f"paid in {city}"
 
@@ -107,7 +107,7 @@ async def talk(*tools: Any, said: Any = "Hello", limit: int | None = None) -> SQ
 
 
 class Noting(SQLiteSession):
-    """A user's own session."""
+    """The program's own session class."""
 
     customer = "nobody"
 
@@ -154,13 +154,13 @@ async def decide(state: RunState[Any, Any]) -> Any:
 
 
 def held(state: RunState[Any, Any]) -> Any:
-    """A run as the SDK writes it, and what that leaves out: the classes of items."""
+    """Returns a run as the SDK writes it, and the classes of items, which the SDK leaves out."""
     items = [[item.raw_item, getattr(item, "output", None)] for item in state._generated_items]
     return [state.to_json(strict_context=True), told([items, state._model_responses, state.pending_input])]
 
 
 def in_order(value: Any) -> Any:
-    """The names in dicts in order: the SDK puts those of what a tool gave in another."""
+    """Sorts the keys of dicts, because the SDK changes their order in the outputs of tools."""
     return json.loads(json.dumps(value, sort_keys=True))
 
 

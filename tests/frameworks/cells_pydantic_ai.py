@@ -22,17 +22,17 @@ from pydantic_ai.models.function import FunctionModel
 dump = ModelMessagesTypeAdapter.dump_python
 
 NEW = ("timestamp", "run_id", "conversation_id")
-"""What is of its own in each run."""
+"""The fields that differ in each run."""
 
 BESIDE: dict[str, Any] = {"provider_details": {"model": ["a", None]}, "metadata": {"of": 1.5}}
-"""What a response has beside its parts."""
+"""The fields of a response other than its parts."""
 
 HEARD: list[Any] = []
-"""What the model was told last."""
+"""What the model was told in the last call."""
 
 
 def answer(messages: list[ModelMessage], info: Any) -> ModelResponse:
-    """Calls each tool once, then says how much it heard."""
+    """Calls each tool once, then says how many messages it heard."""
     HEARD[:] = [told(dump(messages, mode="json"), NEW)]
     called = {part.tool_name for message in messages for part in message.parts if isinstance(part, ToolCallPart)}
     for tool in info.function_tools:
@@ -54,12 +54,12 @@ class Place:
 
 
 def look_up(city: str) -> ToolReturn:
-    """What a tool finds, and what it notes of it."""
+    """A tool that finds something and adds metadata."""
     return ToolReturn([city, 21.5, {"wind": None}], metadata={"from": [b"raw", None]})
 
 
 def describe(city: str) -> dict[str, Any]:
-    """The same in classes."""
+    """A tool that returns instances of classes."""
     return {"weather": Weather(city=city, degrees=21.5), "place": Place(city, (45.07, 7.69))}
 
 
@@ -80,7 +80,7 @@ def waiting() -> Agent[Any, Any]:
 
 
 def pay(city: str) -> str:
-    """What a person has to allow."""
+    """A tool that a person has to approve."""
     return f"paid in {city}"
 
 

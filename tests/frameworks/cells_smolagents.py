@@ -19,13 +19,13 @@ from smolagents.monitoring import Timing, TokenUsage
 from smolagents.utils import AgentError, AgentExecutionError
 
 NEW = ("timing",)
-"""What is of its own in each step."""
+"""The fields that differ in each step."""
 
 HEARD: list[Any] = []
 """What the models were told, call by call."""
 
 PAID: list[str] = []
-"""What was paid in this process."""
+"""The payments of this process."""
 
 WRITES = {
     "Look it up": [
@@ -38,11 +38,11 @@ WRITES = {
     "Go home": ["final_answer(home)"],
     "Where was I?": ["final_answer([home.name, home.at])"],
 }
-"""The code that a model writes for a task, step by step."""
+"""The code that the model writes for a task, step by step."""
 
 
 def plain(value: Any) -> Any:
-    """What smolagents has in its steps, as plain values."""
+    """Returns the content of smolagents' steps as plain values."""
     if isinstance(value, AgentImage):
         return ["AgentImage", plain(value.to_raw())]
     if isinstance(value, PIL.Image.Image):
@@ -63,8 +63,8 @@ def plain(value: Any) -> Any:
 
 
 class Listening(Model):
-    """Writes the code for its task, or says how much it heard. Where it may call
-    tools, it calls each once.
+    """A model that writes the code for its task, or says how many messages it heard. If it has
+    tools, it calls each of them once.
     """
 
     def generate(self, messages: list[ChatMessage], tools_to_call_from: Any = (), **others: Any) -> ChatMessage:
@@ -87,7 +87,7 @@ class Listening(Model):
 
 @tool
 def look_up(city: str) -> dict:
-    """What a tool finds.
+    """A tool that finds something.
 
     Args:
         city: Where.
@@ -97,7 +97,7 @@ def look_up(city: str) -> dict:
 
 @tool
 def pay(city: str, euros: float) -> str:
-    """What a person has to allow.
+    """A tool that a person has to approve.
 
     Args:
         city: Where.
@@ -115,7 +115,7 @@ class Place:
 
 
 class Travelling(CodeAgent):
-    """A user's own agent, which remembers places."""
+    """The program's own agent, which remembers places."""
 
     def __init__(self) -> None:
         super().__init__(tools=[], model=Listening(), verbosity_level=-1)
@@ -127,7 +127,7 @@ def agent(**options: Any) -> CodeAgent:
 
 
 def managing() -> CodeAgent:
-    """An agent with a tool, and one that it manages, which calls tools of its own."""
+    """Makes an agent with a tool and a managed agent, which calls tools of its own."""
     helper = ToolCallingAgent([look_up], Listening(), name="helper", description="Describes.", verbosity_level=-1)
     return agent(tools=[look_up], managed_agents=[helper], planning_interval=2)
 
@@ -137,14 +137,14 @@ def paying() -> CodeAgent:
 
 
 def ask(step: ActionStep, agent: CodeAgent) -> None:
-    """Stops a run until a person has said yes."""
+    """Stops a run until a person has approved."""
     if agent.task == "Pay":
         step.asked = {"who": "Ada"}
         agent.interrupt()
 
 
 def held(asked: MultiStepAgent) -> Any:
-    """All that an agent holds, and the agents that it manages hold."""
+    """Returns everything that an agent and the agents that it manages hold."""
     variables = asked.python_executor.state if isinstance(asked, CodeAgent) else {}
     names = [name for name in sorted(variables) if not name.startswith("_") and name not in asked.state]
     own = plain(
@@ -191,7 +191,7 @@ def called() -> CodeAgent:
 
 def waiting() -> CodeAgent:
     asked = paying()
-    with contextlib.suppress(AgentError):  # As which smolagents tells that it was interrupted.
+    with contextlib.suppress(AgentError):  # smolagents raises it for an interrupted run.
         asked.run("Pay")
     assert len(asked.memory.steps) == 2
     return asked
@@ -209,7 +209,7 @@ def looking() -> CodeAgent:
 
 
 def look(step: ActionStep) -> None:
-    """What a step sees: the same as before, and something new."""
+    """Lets a step see the same images as before, and a new one."""
     step.observations_images = [*(step.observations_images or []), PIL.Image.frombytes("L", (32, 32), PICTURE)]
 
 
@@ -252,9 +252,9 @@ ROW = {
         called,
         lambda asked: go_on(asked, "Was it warm?"),
         into=managing,
-        note="with the interpreter's variables, but for functions, classes and modules",
+        note="with the interpreter's variables, except functions, classes and modules",
     ),
-    "approval": Cell(waiting, allow, into=paying, note="a run stopped by interrupt()"),
+    "approval": Cell(waiting, allow, into=paying, note="for a run that interrupt() stopped"),
     "multi-modal": Cell(seen, go_on, into=looking),
     "custom class": Cell(travelling, lambda asked: go_on(asked, "Where was I?"), into=Travelling),
     "5,000 messages": Cell(many, go_on, into=agent),

@@ -16,18 +16,18 @@ from strands.agent.conversation_manager import NullConversationManager, SlidingW
 from with_strands import Told
 
 NEW = ("tracking_id", "latencyMs", "timeToFirstByteMs")
-"""What is of its own in each message."""
+"""The fields that differ in each message."""
 
 HEARD: list[Any] = []
 """What the model was told, call by call."""
 
 PAID: list[str] = []
-"""What was paid in this process."""
+"""The payments of this process."""
 
 
 class Listening(Told):
-    """Calls each tool once, then says how much it heard. Like a model whose provider
-    keeps the conversation, it has a state.
+    """A model that calls each tool once, then says how many messages it heard. Like a model whose
+    provider keeps the conversation, it has a state.
     """
 
     async def stream(
@@ -65,7 +65,7 @@ class Place:
 
 
 class Travelling(Agent):
-    """A user's own agent, which remembers places."""
+    """The program's own agent, which remembers places."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(model=Listening(), callback_handler=None, **options)
@@ -74,7 +74,7 @@ class Travelling(Agent):
 
 @tool
 def look_up(city: str) -> dict[str, Any]:
-    """What a tool finds."""
+    """A tool that finds something."""
     found = {"city": city, "degrees": 21.5, "wind": None}
     picture = {"image": {"format": "png", "source": {"bytes": PICTURE}}}
     return {"status": "success", "content": [{"json": found}, picture]}
@@ -82,13 +82,13 @@ def look_up(city: str) -> dict[str, Any]:
 
 @tool
 def read(city: str) -> str:
-    """What is too long for a model, and is put away."""
+    """A tool whose result is too long for the model and is offloaded."""
     return f"{city} " * 5000
 
 
 @tool(context=True)
 def pay(city: str, tool_context: ToolContext) -> str:
-    """What a person has to allow."""
+    """A tool that a person has to approve."""
     allowed = tool_context.interrupt("pay", reason={"city": city, "euros": 12.5})
     PAID.append(city)
     return f"paid in {city}: {allowed}"
@@ -99,8 +99,8 @@ def agent(**options: Any) -> Agent:
 
 
 def put_away(asked: Agent) -> Any:
-    """What the manager of an agent's context has put away."""
-    with ThreadPoolExecutor() as pool:  # Where no loop runs.
+    """Returns what the context manager of an agent has offloaded."""
+    with ThreadPoolExecutor() as pool:  # A thread without an event loop.
         return pool.submit(lambda: asyncio.run(asked.context_manager.stash.take_snapshot())).result()
 
 
@@ -109,7 +109,7 @@ def keeping() -> Agent:
 
 
 def held(asked: Agent) -> Any:
-    """All that an agent holds, and what the agents among its tools hold."""
+    """Returns everything that an agent and the agents among its tools hold."""
     metrics = asked.event_loop_metrics
     below = [each.agent for each in asked.tool_registry.registry.values() if each.tool_type == "agent"]
     own = told(
@@ -146,7 +146,7 @@ def plain() -> Agent:
 
 
 def with_tools() -> Agent:
-    """An agent with a tool, and with an agent as one, which keeps its conversation."""
+    """Makes an agent with a tool, and with another agent as a tool, which keeps its conversation."""
     helper = agent(name="helper", tools=[look_up])
     tools = [look_up, read, helper.as_tool(preserve_context=True)]
     return agent(tools=tools, context_manager="auto")

@@ -1,6 +1,5 @@
-"""States that somebody wrote who means harm, restored where a framework is
-imported: each comes back as plain data or is refused, and nothing of it is
-imported or run. Usage: hostile.py MODULE…
+"""Restores hostile states in a program that has imported a framework: each comes back as plain
+data or is refused, and nothing in it is imported or run. Usage: hostile.py MODULE…
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import persist
 from persist import _persist
 
 CANARY = "persist_canary"
-"""A module that is there to be imported, and must not be."""
+"""A module that could be imported, and must not be."""
 
 PATHS = [
     ["os", "system"],
@@ -52,7 +51,7 @@ KWARGS: dict[str, Any] = {"command": "touch pwned", "args": ["touch", "pwned"], 
 
 
 def objects() -> Iterator[Any]:
-    """What readers of other formats would make something of."""
+    """Yields states from which readers of other formats would create objects."""
     for path in PATHS:
         yield {"lc": 1, "type": "constructor", "id": path, "kwargs": {**KWARGS, "template_format": "jinja2"}}
         yield {"$persist": "part", "adapter": "langchain", "class": path, "value": KWARGS}
@@ -117,7 +116,7 @@ NEVER = (
 
 
 def main() -> None:
-    """Writes the states, restores them, and looks what happened."""
+    """Writes the states, restores them, and checks what happened."""
     Path(f"{CANARY}.py").write_text("raise SystemExit('the canary was imported')\n")
     sys.path.insert(0, ".")
     for module in sys.argv[1:]:
@@ -135,7 +134,7 @@ def main() -> None:
             options = {"content_type": "application/json", "extra": json.dumps(extra)}
             place.save_bytes(key, json.dumps(state).encode(), options)
             names.append((key, state))
-    # And as what users of an agent wrote, in its own messages.
+    # The same states as text and data of users, in an agent's messages.
     said: list[tuple[str, Any]] = []
     if "langchain_core" in sys.argv:
         from langchain_core.messages import AIMessage, HumanMessage
@@ -160,9 +159,9 @@ def main() -> None:
     is_watching = True
     exec("1")
     os.system("true")
-    assert len(happened) == 2, "what is watched for is seen"
-    # At first a framework may load modules of its own, which runs code of its
-    # own; the second time nothing is left to load.
+    assert len(happened) == 2, "the audit hook sees what it watches for"
+    # In the first round, a framework may load more of its own modules, which runs their
+    # code. In the second round, nothing is left to load.
     for _ in range(2):
         happened.clear()
         refused, plain = restore_all(names, said)
@@ -175,7 +174,7 @@ def main() -> None:
 
 
 def restore_all(names: list[tuple[str, Any]], said: list[tuple[str, Any]]) -> tuple[int, int]:
-    """Restores everything; how much was refused, and how much came back."""
+    """Restores everything. Returns how much was refused, and how much came back."""
     refused = plain = 0
     for key, state in names:
         for into in (None, dict):
@@ -197,11 +196,11 @@ def restore_all(names: list[tuple[str, Any]], said: list[tuple[str, Any]]) -> tu
 
 
 OWN = ("-agent-framework", "-google-adk", "-openai-agents", "-pydantic-ai")
-"""Adapters that make an object of their own of data: a session that holds it."""
+"""The adapters that put data into an object of their own, such as a session."""
 
 
 def is_data(value: Any) -> bool:
-    """Whether it is made of what JSON has."""
+    """Returns whether a value consists of JSON types."""
     if isinstance(value, dict):
         return type(value) is dict and all(is_data(key) and is_data(item) for key, item in value.items())
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""LangChain's own suites for stores, on the place that PERSIST_TEST_LOCATION names."""
+"""Runs LangChain's own test suites for stores, in the location PERSIST_TEST_LOCATION."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class TestAsync(BaseStoreAsyncTests[bytes]):
         return b"", b"\x00\xff", "ü".encode()
 
 
-def test_keys_are_any_text() -> None:
+def test_keys_can_be_any_text() -> None:
     kept = store()
     keys = [
         "a",

@@ -1,6 +1,5 @@
-"""What the programs here have in common: an agent is asked twice in one process
-and saved, restored in another and asked a third time. Its model, which is none,
-answers with everything that it was told.
+"""What the programs in this folder share: one process asks an agent twice and saves it, another
+one restores it and asks a third time. A fake model answers with everything that it was told.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ FIRST, SECOND, THIRD = "my name is Ada", "I live in Turin", "who am I, and where
 
 
 def answer(heard: Iterable[str]) -> str:
-    """The answer of a model that was told all this."""
+    """Returns the answer of a model that was told all of this."""
     return "I was told: " + " | ".join(heard)
 
 
 def check(third: str) -> None:
-    """Whether an answer knows all three."""
+    """Fails unless an answer contains all three messages."""
     expected = answer([FIRST, SECOND, THIRD])
     assert third == expected, f"{third!r} is not {expected!r}"
     print("the third answer knows the first two")
@@ -29,9 +28,9 @@ def check(third: str) -> None:
 
 @contextlib.contextmanager
 def raises(kind: type[BaseException], says: str = "", hint: str = "", or_else: str = "") -> Iterator[None]:
-    """What is done within has to raise an error of this class, which says this and
-    whose hint has this in it; ``or_else`` is what would be wrong otherwise. Every
-    error that is not about the bytes has a hint.
+    """Fails unless the block raises an error of this class with these words in its message and its
+    hint. ``or_else`` says what would be wrong otherwise. Every error needs a hint, except those
+    about invalid bytes.
     """
     raised: BaseException | None = None
     try:
@@ -46,7 +45,7 @@ def raises(kind: type[BaseException], says: str = "", hint: str = "", or_else: s
 
 
 def main(save: Callable[[str], Any], restore: Callable[[str], Any]) -> None:
-    """Runs what the command line asks for: ``save LOCATION`` or ``restore LOCATION``."""
+    """Runs the command line: ``save LOCATION`` or ``restore LOCATION``."""
     what, location = sys.argv[1:]
     done = {"save": save, "restore": restore}[what](location)
     if inspect.isawaitable(done):

@@ -23,7 +23,7 @@ from turns import FIRST, SECOND, THIRD, answer, check, main
 
 
 class Told(BaseChatClient[Any]):
-    """Answers with what it was told."""
+    """A model that answers with what it was told."""
 
     def _inner_get_response(self, *, messages: Any, stream: bool = False, options: Any = None, **others: Any) -> Any:
         told = answer(message.text for message in messages if message.role == "user")
@@ -35,7 +35,7 @@ class Told(BaseChatClient[Any]):
 
 
 class Failing(FunctionInvocationLayer[Any], Told):
-    """Calls a tool that fails, and has what its provider returned beside the text."""
+    """A model that calls a tool that fails, and has raw responses of its provider."""
 
     def _inner_get_response(self, *, messages: Any, **others: Any) -> Any:
         async def respond() -> ChatResponse:
@@ -50,12 +50,12 @@ class Failing(FunctionInvocationLayer[Any], Told):
 
 @tool
 def fail() -> str:
-    """What a tool is that does not work."""
+    """A tool that fails."""
     raise ValueError("no connection")
 
 
 class Weather(BaseModel):
-    """What the framework knows only where it was told, or wrote one before."""
+    """A class that the framework knows only after it was registered, or written before."""
 
     city: str
 
@@ -95,14 +95,14 @@ async def save(location: str) -> None:
 
 
 class Noting(AgentSession):
-    """A user's own session."""
+    """The program's own session class."""
 
     cart: list[str]
 
 
 @dataclasses.dataclass
 class Odd:
-    """What the framework does not know."""
+    """A class that the framework does not know."""
 
     a: int
 
@@ -119,13 +119,13 @@ async def restore(location: str) -> None:
     except persist.PersistConfigurationError as error:
         assert error.hint == "pass the class: into=Noting"
     else:
-        raise AssertionError("it would be another class's")
+        raise AssertionError("the session has another class")
     try:
         persist.restore(location + ".failed")
     except persist.PersistConfigurationError as error:
         assert str(error).startswith("session.state holds a Weather, which is not registered here")
     else:
-        raise AssertionError("it would be a dict")
+        raise AssertionError("the weather is a dict")
     register_state_type(Weather)
     failed = persist.restore(location + ".failed")
     assert failed.state["weather"] == [{"of": Weather(city="Turin")}]

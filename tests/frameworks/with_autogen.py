@@ -27,11 +27,11 @@ from autogen_ext.models.replay import ReplayChatCompletionClient
 from pydantic import BaseModel
 from turns import FIRST, SECOND, THIRD, answer, check, main, raises
 
-logging.getLogger("autogen_core").setLevel(logging.CRITICAL)  # It says that a run was stopped.
+logging.getLogger("autogen_core").setLevel(logging.CRITICAL)  # It logs that a run was stopped.
 
 
 class Told(ReplayChatCompletionClient):
-    """Replays what it was told."""
+    """A model that answers with what it was told."""
 
     async def create(self, messages: Any, **others: Any) -> CreateResult:
         told = answer(str(message.content) for message in messages if isinstance(message, UserMessage))
@@ -63,13 +63,13 @@ def save(location: str) -> None:
 
 
 class Forgetful(AssistantAgent):
-    """Has nothing to say of its state, as an agent whose author wrote nothing."""
+    """An agent whose author did not write how its state is saved."""
 
     save_state = BaseChatAgent.save_state
 
 
 class Failing(AssistantAgent):
-    """Does not take a state."""
+    """An agent that fails to load a state."""
 
     async def load_state(self, state: Any) -> None:
         if state.get("llm_context", {}).get("messages"):
@@ -98,12 +98,12 @@ def whole_or_not(location: str) -> None:
     except persist.PersistConnectionError as error:
         assert error.retryable
     else:
-        raise AssertionError("it fails")
+        raise AssertionError("the restore has to fail")
     assert asyncio.run(failing.save_state()) == before, "half of it was restored"
 
 
 class Noting(AssistantAgent):
-    """A user's own agent, which has more than its class saves."""
+    """The program's own agent, which has more than its base class saves."""
 
     def __init__(self) -> None:
         self.model = Told([])
@@ -112,7 +112,7 @@ class Noting(AssistantAgent):
 
 
 class Counting(UnboundedChatCompletionContext):
-    """A user's own context, as well."""
+    """The program's own model context."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -124,7 +124,7 @@ class Counting(UnboundedChatCompletionContext):
 
 
 class Choosing(Told):
-    """Chooses who speaks."""
+    """A model that chooses the next speaker."""
 
     async def create(self, messages: Any, **others: Any) -> CreateResult:
         result = await super().create(messages, **others)
@@ -164,14 +164,14 @@ def selector() -> SelectorGroupChat:
 
 
 async def triggered(asked: Any) -> Any:
-    """What the manager of a graph knows of the edges that made a node ready."""
+    """Returns what the manager of a graph knows about the edges that made a node ready."""
     manager = AgentId(asked._group_chat_manager_topic_type, asked._team_id)
     found: Any = await asked._runtime.try_get_underlying_agent_instance(manager)
     return found._triggered_activation_groups
 
 
 async def left_out(location: str) -> None:
-    """What AutoGen's own states do not have is there, too."""
+    """Checks that what AutoGen's own states leave out is restored."""
     for make in (society, filtered, graph, selector):
         told: Any = make()
         await told.run(task=FIRST)
@@ -183,7 +183,7 @@ async def left_out(location: str) -> None:
         assert answers[0] == answers[1], make
         if make is selector:
             contexts = [await one._model_context.get_messages() for one in (told, again)]
-            assert contexts[0] == contexts[1], "the selector has messages twice, or of somebody else"
+            assert contexts[0] == contexts[1], "the selector has messages twice, or old ones"
 
     told, again = graph(), graph()
     await told.run(task=FIRST)
@@ -202,12 +202,12 @@ async def left_out(location: str) -> None:
     assert (again.notes, again.model_context.added) == ([("Turin", 2.5)], 3)
     assert again._memory[0].content == noting._memory[0].content
     assert again.model is not noting.model
-    with raises(persist.PersistConfigurationError, "RoundRobinGroupChat/noting", or_else="somebody's notes are lost"):
+    with raises(persist.PersistConfigurationError, "RoundRobinGroupChat/noting", or_else="the notes are lost"):
         await persist.arestore(location + ".noting", into=RoundRobinGroupChat([RoundRobinGroupChat([agent()])]))
 
 
 class Listening(TerminationCondition):
-    """A user's own condition."""
+    """The program's own termination condition."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
@@ -227,7 +227,7 @@ class Listening(TerminationCondition):
 
 
 async def counted(location: str) -> None:
-    """A run that was stopped goes on for as long as it would have."""
+    """Checks that a stopped run continues for as long as it would have."""
 
     def team() -> Any:
         until: Any = (MaxMessageTermination(9) & TextMentionTermination(FIRST)) | Listening()
@@ -261,19 +261,19 @@ async def counted(location: str) -> None:
 
 
 class Place(BaseModel):
-    """What messages are about."""
+    """The content of messages."""
 
     name: str
 
 
 class City(Place):
-    """More than what they say that they are about."""
+    """A class with more fields than the declared content."""
 
     people: int
 
 
 def changed(location: str) -> None:
-    """What AutoGen would load otherwise than it was is refused."""
+    """Checks that messages that AutoGen would change are refused."""
     until = MaxMessageTermination(2)
     types: list[Any] = [StructuredMessage[Place]]
     asked = RoundRobinGroupChat([agent()], termination_condition=until, custom_message_types=types)
@@ -295,7 +295,7 @@ def restore(location: str) -> None:
     for asked, name in [(agent(), location), (team(), location + ".team")]:
         assert persist.restore(name, into=asked) is asked
         check(ask(asked, THIRD))
-    with raises(persist.PersistConfigurationError, hint="into", or_else="an agent was made of nothing"):
+    with raises(persist.PersistConfigurationError, hint="into", or_else="an agent was restored without into"):
         persist.restore(location)
 
 

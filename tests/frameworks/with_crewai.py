@@ -1,4 +1,4 @@
-"""CrewAI: the state of flows, and what keeps it."""
+"""CrewAI: flows, and a persistence for their state."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class More(Less):
 
 
 class Told(FlowState):
-    """What a flow was told."""
+    """A state with what the flow was told."""
 
     heard: list[str] = Field(default_factory=list)
     model_config = ConfigDict(extra="allow")
@@ -40,7 +40,7 @@ class Told(FlowState):
 
 
 class Talk(Flow[Told]):
-    """Answers with what it was told."""
+    """A flow that answers with what it was told."""
 
     @start()
     def listen(self) -> str:
@@ -49,7 +49,7 @@ class Talk(Flow[Told]):
 
 
 class Loose(Flow[dict]):  # type: ignore[type-arg]
-    """The same with a dict as its state."""
+    """The same flow with a dict as its state."""
 
     @start()
     def listen(self) -> str:
@@ -66,7 +66,7 @@ class Found(BaseModel):
 
 
 class Failing(Flow[dict]):  # type: ignore[type-arg]
-    """Fails in its second method, the first time."""
+    """A flow that fails in its second method, the first time."""
 
     topic: str = "none"
     _notes: list[str] = PrivateAttr(default_factory=list)
@@ -96,7 +96,7 @@ def fail(location: str) -> None:
 
 
 def resumed(location: str) -> None:
-    """A flow goes on behind the methods that had run, or begins anew."""
+    """Checks that a flow continues after the methods that had run, or starts from the beginning."""
     flow = persist.restore(location, into=Failing(), config={"resume": True})
     assert (flow.topic, flow._notes, flow.later) == ("people", ["found it"], ["a book"])
     assert (flow.kickoff(), RAN) == ("reported Ada", ["report"])
@@ -110,7 +110,7 @@ def resumed(location: str) -> None:
 
 
 class Chain(Flow[dict]):  # type: ignore[type-arg]
-    """Fails behind a method that CrewAI would give nothing when it goes on."""
+    """A flow that fails after a method to which CrewAI would pass nothing when it resumes."""
 
     @start()
     def find(self) -> os.Nothing:  # type: ignore[name-defined]
@@ -133,7 +133,7 @@ def resume_is_refused(location: str) -> None:
     except ConnectionError:
         persist.snapshot(chain, location, check=True)
     assert persist.restore(location, into=Chain()).last_intent == "to find"
-    with raises(persist.PersistConfigurationError, "its method send what greet returned", or_else="send gets None"):
+    with raises(persist.PersistConfigurationError, "what greet returned to the method send", or_else="send gets None"):
         persist.restore(location, into=Chain(), config={"resume": True})
 
 
@@ -143,7 +143,7 @@ class Paused:
 
 
 class Asking(Flow[dict]):  # type: ignore[type-arg]
-    """Waits for a person; no model is asked what the person meant."""
+    """A flow that waits for a person, without a model that interprets the answer."""
 
     @start()
     @human_feedback(message="May I?", provider=Paused())
@@ -153,7 +153,9 @@ class Asking(Flow[dict]):  # type: ignore[type-arg]
 
 
 def model_is_of_code() -> None:
-    """A state does not say which model gets the process's keys, or which method waits."""
+    """Checks that a state does not decide which model gets the keys of the process, or which
+    method waits.
+    """
     adapter = CrewAIAdapter()
     flow = Asking(persistence=SQLiteFlowPersistence(os.path.join(tempfile.mkdtemp(), "flows.db")))
     flow.kickoff({"id": "asking"})
@@ -191,7 +193,7 @@ def save(location: str) -> None:
     kept = StoredFlows(os.path.dirname(location) + "/flows")
     for text in (FIRST, SECOND):
         Talk(persistence=kept).kickoff({"id": "a-flow", "said": text})
-        # A flow that is kept after each method: here by hand.
+        # Saves the state by hand, like a flow that is persisted after each method.
         heard = [FIRST] if text == FIRST else [FIRST, SECOND]
         kept.save_state("a-flow", "listen", Told(id="a-flow", heard=heard))
 

@@ -21,7 +21,7 @@ from turns import FIRST, SECOND, THIRD, answer, check, main, raises
 
 
 class Told(BaseLlm):
-    """Answers with what it was told."""
+    """A model that answers with what it was told."""
 
     async def generate_content_async(
         self, llm_request: LlmRequest, stream: bool = False
@@ -56,7 +56,7 @@ async def save(location: str) -> None:
 async def restore(location: str) -> None:
     service = InMemorySessionService()
     session = await persist.arestore(location, into=service)
-    # What other sessions share is theirs, unless it is asked for.
+    # The shared state is not restored, unless the config asks for it.
     assert "user:name" not in session.state
     asked = await persist.arestore(location, into=InMemorySessionService(), config={"state": ["user:"]})
     assert asked.state["user:name"] == "Ada"
@@ -70,7 +70,7 @@ async def restore(location: str) -> None:
     assert session.state["last"] == answer([FIRST, SECOND])
     check(await ask(service, "s", THIRD))
     assert await persist.arestore(location) == persist_of(session, await persist.arestore(location))
-    with raises(persist.PersistError, "already", or_else="there is such a session already"):
+    with raises(persist.PersistError, "already", or_else="the service already has the session"):
         await persist.arestore(location, into=service)
 
 
@@ -87,7 +87,7 @@ async def live(location: str) -> None:
     await changed("A", {"app:limit": 10, "step": 1})
     await changed("B", {"app:limit": 99})
     saved = await service.get_session(**names, session_id="A")
-    # Changed by no event: it is what it is, not what the events make of it.
+    # No event changes this key: the current value counts, and not what the events give.
     saved.state["step"] = 2
     await persist.asnapshot(saved, location + ".live")
     await service.delete_session(**names, session_id="A")
@@ -96,7 +96,7 @@ async def live(location: str) -> None:
     with raises(
         persist.PersistTypeError,
         "google-adk can't be saved, at state['session']",
-        or_else="a session in a dict would be a dict",
+        or_else="a session within a dict became a dict",
     ):
         await persist.asnapshot({"session": saved}, location + ".nested")
 
@@ -111,7 +111,7 @@ async def live(location: str) -> None:
         assert error.retryable, error
         assert "db gone" in str(error), error
         assert await gone.get_session(**names, session_id="A") is None
-    # Nor is what other sessions share changed by what failed.
+    # A failed restore does not change the shared state either.
     other = await gone.create_session(**names, session_id="B", state={"app:limit": 99})
     try:
         await persist.arestore(location + ".live", into=gone, config={"state": ["app:"]})
@@ -119,12 +119,12 @@ async def live(location: str) -> None:
         other = await gone.get_session(**names, session_id="B")
         assert other.state == {"app:limit": 99}, other.state
     else:
-        raise AssertionError("the service is gone")
+        raise AssertionError("the restore has to fail")
 
 
 async def beside_the_loop(location: str) -> None:
-    """Events are saved as they were and made again in a thread, a few at a time; and a
-    service in memory does not look at all of them for each one.
+    """Checks that events are saved as they were and are restored in a thread, a few at a time, and
+    that an in-memory service does not compare each of them with all others.
     """
 
     def event(number: int) -> Event:
@@ -164,32 +164,32 @@ async def beside_the_loop(location: str) -> None:
     kept = await service.get_session(app_name="app", user_id="u", session_id="loop")
     assert (kept.events, kept.state, kept.last_update_time) == (before.events, {"a": [1]}, 499.0)
     assert restored.events[0] is not service.sessions["app"]["u"]["loop"].events[0]
-    # It goes on with the session as with one of its own.
+    # The service continues with the session as with its own.
     await service.append_event(restored, event(500))
     assert len((await service.get_session(app_name="app", user_id="u", session_id="loop")).events) == 501
-    # Of two events that are the same a service keeps one.
+    # A service keeps only one of two equal events.
     before.events = [event(1), event(1)]
     before.events[1].id = before.events[0].id
     await persist.asnapshot(before, location + ".twice")
     with raises(persist.PersistTypeError, "would change the number of events"):
         await persist.arestore(location + ".twice", into=InMemorySessionService())
-    # What is wrong is said of the event that it is in.
+    # The error names the wrong event.
     before.events = [event(number) for number in range(200)]
     before.events[123].content.parts[0].text = 5  # type: ignore[assignment, index, union-attr]
-    with raises(persist.PersistError, or_else="text is no number"), warnings.catch_warnings():
+    with raises(persist.PersistError, or_else="text is not a number"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         await persist.asnapshot(before, location + ".number")
 
 
 class Asked:
-    """A class of sessions that notes who makes one of data, and of how many events."""
+    """A session class that records the threads and the number of events when it is validated."""
 
     def __init__(self, made: Any) -> None:
         self.made, self.lengths, self.threads = made, list[int](), set[int]()
 
     @contextlib.contextmanager
     def of(self) -> Iterator[None]:
-        """Notes what is made meanwhile."""
+        """Records validations within the block."""
         asked, validate = self, self.made.model_validate
 
         def model_validate(data: Any) -> Any:
@@ -205,7 +205,7 @@ class Asked:
 
 
 class Flaky(InMemorySessionService):
-    """Fails where it is told to."""
+    """A service that fails where a test tells it to."""
 
     def __init__(self, creates: int = 0, deletes: bool = True) -> None:
         super().__init__()
@@ -227,7 +227,7 @@ class Flaky(InMemorySessionService):
 
 
 async def whole(location: str) -> None:
-    """All fields of a session and of its events come back, without a service."""
+    """Checks that all fields of a session and its events come back, without a service."""
     said = types.Content(role="model", parts=[types.Part(text="Hel")])
     event = Event(author="a", invocation_id="1", content=said, branch="a.b", partial=True, turn_complete=False)
     session = Session(app_name="app", user_id="u", id="whole", events=[event], last_update_time=12.5)
@@ -239,7 +239,9 @@ async def whole(location: str) -> None:
 
 
 async def half(location: str) -> None:
-    """What fails at the shared state leaves nothing; what can't be taken back is named."""
+    """Checks that a restore that fails at the shared state leaves nothing, and that the error names
+    what could not be undone.
+    """
     shared = {"config": {"state": ["user:"]}}
     flaky = Flaky(creates=2)
     try:
@@ -258,14 +260,14 @@ async def half(location: str) -> None:
     except persist.PersistConnectionError as error:
         assert "db gone" in str(error), error
         assert error.hint is not None
-        assert "delete from the service what is left of the restore, 's'" in error.hint, error.hint
+        assert "delete 's' from the service" in error.hint, error.hint
         assert not error.retryable
     else:
         raise AssertionError("it failed")
 
 
 async def changed(location: str) -> None:
-    """What would not come back as it was is refused, and the error says where."""
+    """Checks that a session that would come back changed is refused, and that the error says where."""
     names = {"app_name": "app", "user_id": "u"}
     service = InMemorySessionService()
     odd = await service.create_session(**names, session_id="odd", state={"ok": 1, "place": types.Part(text="x")})
@@ -275,7 +277,7 @@ async def changed(location: str) -> None:
     await service.append_event(odd, said)
     await refused(persist.asnapshot(odd, location + ".odd"), "would change session.events[0]")
 
-    # An event may say the same as another type, or what is not equal to itself.
+    # An event may have the same value with another type, or a value that is not equal to itself.
     session = await service.create_session(**names, session_id="A")
     delta = {"is_done": 1, "missing": float("nan"), "pair": (1, 2)}
     await service.append_event(
@@ -306,7 +308,7 @@ async def refused(work: Any, says: str) -> None:
 
 
 def persist_of(kept: Any, alone: Any) -> Any:
-    """A session alone has the events of the one that was kept."""
+    """Checks that a session without a service has the events of the one in a service."""
     assert [event.id for event in alone.events] == [event.id for event in kept.events]
     return alone
 

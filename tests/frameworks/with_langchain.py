@@ -31,7 +31,7 @@ from turns import FIRST, SECOND, THIRD, answer, check, main, raises
 
 
 class Told(Iterator[AIMessage]):
-    """Answers of a fake model that are made of what it was told."""
+    """Answers of a fake model, made from what it was told."""
 
     def __init__(self) -> None:
         self.messages: list[BaseMessage] = []
@@ -56,10 +56,10 @@ def save(location: str) -> None:
     saved = persist.snapshot(messages, location, check=True)
     assert saved.adapter is not None
     assert saved.adapter["name"] == "langchain"
-    # Nested anywhere.
+    # Messages anywhere in a state.
     nested: dict[str, Any] = {"runs": [(messages, {"last": messages[-1]})]}
     persist.snapshot(nested, location + ".nested", check=True)
-    # What LangChain itself would store as a text, or change.
+    # Messages that LangChain itself would store as text, or change.
     persist.snapshot([odd(), ChatMessage("x", role="critic")], location + ".odd", check=True)
     persist.snapshot(changed(), location + ".changed", check=True)
     persist.snapshot([login()], location + ".login", check={"allowed_objects": [Login]})
@@ -67,7 +67,7 @@ def save(location: str) -> None:
     one_by_one(location)
     asyncio.run(beside_the_loop(location))
     made = {"prompt": prompt(), "client": Client(api_key="very secret")}
-    # What a plain restore refuses is no restore that was proven.
+    # A plain restore refuses it, so check has to fail.
     with raises(persist.PersistTypeError, "is not allowed", or_else="a plain restore refuses it"):
         persist.snapshot(made, location + ".made", check=True)
     allowed = {"allowed_objects": CLASSES, "secrets": {"CLIENT_KEY": "very secret"}}
@@ -88,7 +88,7 @@ def odd() -> HumanMessage:
 
 
 def every() -> list[Any]:
-    """Messages and documents as they usually are, and as they seldom are."""
+    """Returns usual and unusual messages and documents."""
     call: Any = {"name": "pay", "args": {"euros": 5}, "id": "1", "type": "tool_call"}
     usage: Any = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}
     noted = HumanMessage("x")
@@ -115,7 +115,7 @@ def every() -> list[Any]:
 
 
 def one_by_one(location: str) -> None:
-    """What is written without a look at each message is what is written of each."""
+    """Checks that messages that are written without a call for each are written the same."""
     looked_at: list[str] = []
     look, form, make = LangChainAdapter.save_part, LangChainAdapter.form, langchain._made_of_fields
 
@@ -153,7 +153,7 @@ def held(value: Any) -> Any:
 
 
 async def beside_the_loop(location: str) -> None:
-    """What is saved are the messages as they were; other tasks may change them."""
+    """Checks that the messages are saved as they were, while other tasks change them."""
     messages: list[Any] = [HumanMessage(f"{number}", additional_kwargs={"a": [number]}) for number in range(1000)]
     before = copy.deepcopy(messages)
     for value in (messages, {"messages": messages, "last": messages[-1]}):
@@ -169,7 +169,7 @@ async def beside_the_loop(location: str) -> None:
 
 
 def changed() -> list[BaseMessage]:
-    """What LangChain's validators would change, or not take."""
+    """Returns messages that LangChain's validators would change or refuse."""
     call = {"id": "1", "type": "function", "function": {"name": "pay", "arguments": "{}"}}
     taken_out = AIMessage("no", additional_kwargs={"tool_calls": [call]})
     taken_out.tool_calls = []
@@ -185,7 +185,7 @@ def prompt() -> ChatPromptTemplate:
 
 
 class Client(Serializable):
-    """What has a secret."""
+    """A class with a secret."""
 
     api_key: str
     model: str = "a"
@@ -215,7 +215,7 @@ def restore(location: str) -> None:
     assert [(type(one), one.__dict__, one.model_fields_set) for one in back] == [
         (type(one), one.__dict__, one.model_fields_set) for one in changed()
     ]
-    # The class of LangChain is meant by its name, whatever is allowed.
+    # The name means the class of LangChain, whatever is allowed.
     namesake = type("HumanMessage", (HumanMessage,), {"__module__": __name__})
     assert {type(one) for one in persist.restore(location, allowed_objects=[namesake])} == {HumanMessage, AIMessage}
     (again,) = persist.restore(location + ".login", allowed_objects=[Login])
@@ -229,19 +229,19 @@ def restore(location: str) -> None:
     restored = persist.restore(made, allowed_objects=CLASSES, secrets={"CLIENT_KEY": "given"})
     assert restored == {"prompt": prompt(), "client": Client(api_key="given")}
     assert b"very secret" not in persist.Store(os.path.dirname(made)).load_bytes(os.path.basename(made))
-    # A message that would say a secret.
+    # A crafted message that would show a secret.
     human = {"$persist": "part", "adapter": "langchain", "class": list(HumanMessage("").lc_id()), "value": {}}
     place, key = _persist.locate(location + ".says", {})
     extra = json.dumps({"value_encoding": 1})
     says = json.dumps({**human, "secrets": {"content": "CLIENT_KEY"}}).encode()
     place.save_bytes(key, says, {"content_type": "application/json", "extra": extra})
-    refused("with secrets in fields that have none", location + ".says", secrets={"CLIENT_KEY": "given"})
+    refused("with secrets in fields that are not secret", location + ".says", secrets={"CLIENT_KEY": "given"})
     plain = persist.restore(location, plain=True)
     assert [message["type"] for message in plain[:2]] == ["human", "ai"]
 
 
 class Login(Serializable):
-    """What its constructor would change or lose."""
+    """A class whose constructor would change or lose fields."""
 
     password: str
     note: str = Field(default="", exclude=True)
@@ -265,15 +265,15 @@ def login() -> Login:
 
 
 def refused_at_save(location: str) -> None:
-    """What would come back as something else."""
+    """Checks that objects that would come back as something else are refused."""
     namesake = type("HumanMessage", (HumanMessage,), {"__module__": __name__})
     other = type("Document", (Document,), {"__module__": __name__})
     mutated = PromptTemplate.from_template("a {x}")
     mutated.template = "b {x} {y}"
     for value, says in [
-        (namesake("a"), "by the name of langchain_core.messages.human.HumanMessage"),
-        (other("a"), "by the name of langchain_core.documents.base.Document"),
-        (mutated, "PromptTemplate.input_variables would come back changed"),
+        (namesake("a"), "the name of langchain_core.messages.human.HumanMessage"),
+        (other("a"), "the name of langchain_core.documents.base.Document"),
+        (mutated, "PromptTemplate.input_variables would be restored differently"),
     ]:
         with raises(persist.PersistTypeError, says):
             persist.snapshot([value], location + ".refused")

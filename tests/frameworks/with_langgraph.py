@@ -1,34 +1,41 @@
-"""LangGraph: an agent of ``create_agent``, a graph that waits in the middle of a
-step, and one with a graph in it.
+"""LangGraph: an agent of ``create_agent``, a graph that waits in the middle of a step, and a
+graph with another graph in it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-import operator
 import threading
-from typing import Annotated, Any, TypedDict
+from typing import Any
 
 import persist
-import pydantic
+from graphs_langgraph import (
+    Changes,
+    Counting,
+    Step,
+    calling,
+    changing,
+    knowing,
+    logging,
+    paying,
+    waiting,
+    with_inner,
+)
 from langchain.agents import create_agent
-from langchain_core.documents import Document
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
-from langgraph.channels.delta import DeltaChannel
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
-from langgraph.graph import END, START, StateGraph
-from langgraph.types import Command, Interrupt, Send, TimeoutPolicy, interrupt
+from langgraph.graph import START, StateGraph
+from langgraph.types import Command, Interrupt, Send, TimeoutPolicy
 from turns import FIRST, SECOND, THIRD, answer, check, main, raises
 
 CONFIG: Any = {"configurable": {"thread_id": "a-thread"}}
 
 
 class Model(GenericFakeChatModel):
-    """Answers with what it was told."""
+    """A model that answers with what it was told."""
 
     def _generate(self, messages: list[BaseMessage], *rest: Any, **others: Any) -> Any:
         told = answer(str(message.content) for message in messages if message.type == "human")
@@ -44,119 +51,8 @@ def ask(graph: Any, text: str) -> str:
     return str(graph.invoke({"messages": [("user", text)]}, CONFIG)["messages"][-1].content)
 
 
-class State(TypedDict):
-    seen: Annotated[list[str], operator.add]
-
-
-def waiting(runs: list[str]) -> Any:
-    """Two nodes side by side: one finishes, one waits for a person; then tasks
-    are sent out.
-    """
-
-    def finishes(state: State) -> State:
-        runs.append("finishes")
-        return {"seen": ["finished"]}
-
-    def waits(state: State) -> State:
-        return {"seen": [interrupt("may I?")]}
-
-    def each(state: Any) -> State:
-        return {"seen": [f"sent {state['number']}"]}
-
-    inner = StateGraph(State)
-    inner.add_node("waits", waits)
-    inner.add_edge(START, "waits")
-    builder = StateGraph(State)
-    builder.add_node("finishes", finishes)
-    builder.add_node("inner", inner.compile())
-    builder.add_node("each", each)
-    builder.add_edge(START, "finishes")
-    builder.add_edge(START, "inner")
-    builder.add_conditional_edges("inner", lambda _: [Send("each", {"number": n}) for n in range(2)], ["each"])
-    builder.add_edge("each", END)
-    return builder.compile(checkpointer=InMemorySaver())
-
-
-class Changes(TypedDict):
-    """Of which checkpoints hold the changes alone."""
-
-    seen: Annotated[list[str], DeltaChannel(lambda state, writes: sum(writes, list(state or [])))]
-
-
-def changing(side_by_side: bool) -> Any:
-    """Changes within a graph in a graph, or side by side with a node that waits."""
-    inner = StateGraph(Changes)
-    inner.add_node("a", lambda _: {"seen": ["a"]})
-    inner.add_node("b", lambda _: {"seen": [interrupt("may I?")]})
-    inner.add_edge(START, "a")
-    inner.add_edge(*((START, "b") if side_by_side else ("a", "b")))
-    if side_by_side:
-        return inner.compile(checkpointer=InMemorySaver())
-    outer = StateGraph(Changes)
-    outer.add_node("inner", inner.compile())
-    outer.add_edge(START, "inner")
-    return outer.compile(checkpointer=InMemorySaver())
-
-
-@dataclasses.dataclass
-class Profile:
-    name: str
-
-
-class Plan(pydantic.BaseModel):
-    steps: list[str] = []
-
-
-class Known(TypedDict):
-    """A state whose types the graph names."""
-
-    profile: Profile
-    plans: list[Plan]
-    found: list[Document]
-
-
-def knowing() -> Any:
-    builder = StateGraph(Known)
-    found: Any = {"profile": Profile("a"), "plans": [Plan(steps=["b"])], "found": [Document("c", metadata={"page": 1})]}
-    builder.add_node("node", lambda _: found)
-    builder.add_edge(START, "node")
-    return builder.compile(checkpointer=InMemorySaver())
-
-
-class Counting(InMemorySaver):
-    """Counts the checkpoints that it gives out; fails when it is told to."""
-
-    read, fails_at = 0, -1
-
-    def get_tuple(self, config: Any) -> Any:
-        self.read += 1
-        return super().get_tuple(config)
-
-    def list(self, *arguments: Any, **options: Any) -> Any:
-        for found in super().list(*arguments, **options):
-            self.read += 1
-            yield found
-
-    def put(self, *arguments: Any) -> Any:
-        self.fails_at -= 1
-        if self.fails_at == 0:
-            raise ConnectionError("db gone")
-        return super().put(*arguments)
-
-
-def with_inner(checkpointer: Any, inner_keeps: bool) -> Any:
-    """A graph whose inner one ends at every turn, and may keep a state of its own."""
-    inner = StateGraph(State)
-    inner.add_node("write", lambda state: {"seen": ["x" * 100]})
-    inner.add_edge(START, "write")
-    outer = StateGraph(State)
-    outer.add_node("inner", inner.compile(checkpointer=True if inner_keeps else None))
-    outer.add_edge(START, "inner")
-    return outer.compile(checkpointer=checkpointer)
-
-
 def in_sqlite(location: str) -> None:
-    """LangGraph's checkpointers for SQLite, read through no more than is needed."""
+    """Checks that LangGraph's checkpointers for SQLite are not read beyond what is needed."""
     from langgraph.checkpoint.sqlite import SqliteSaver
     from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
@@ -213,7 +109,7 @@ def only_what_is_needed(location: str) -> None:
         reads.append(saver.read)
     assert sizes[1] < 1.2 * sizes[0], sizes
     assert reads[1] <= reads[0], reads
-    # A graph that keeps a state of its own goes on with it.
+    # A graph that keeps a state of its own continues with it.
     live, again = with_inner(InMemorySaver(), True), with_inner(InMemorySaver(), True)
     live.invoke({"seen": ["a"]}, CONFIG)
     persist.snapshot(live, location + ".keeps", config=CONFIG, check=True)
@@ -221,7 +117,7 @@ def only_what_is_needed(location: str) -> None:
     assert live.invoke({"seen": ["b"]}, CONFIG) == again.invoke({"seen": ["b"]}, CONFIG)
     inner_of: Any = {"configurable": {"thread_id": "a-thread", "checkpoint_ns": "inner"}}
     assert again.checkpointer.get_tuple(inner_of) is not None
-    # All or nothing, and again after a failure half way.
+    # A restore works fully or not at all, and can be repeated after a failure.
     for fails_at in (1, 2):
         saver = Counting()
         saver.fails_at = fails_at
@@ -232,7 +128,7 @@ def only_what_is_needed(location: str) -> None:
             assert error.retryable
             assert "db gone" in str(error)
         else:
-            raise AssertionError("the checkpointer is gone")
+            raise AssertionError("the restore has to fail")
         assert saver.get_tuple(CONFIG) is None
         persist.restore(location + ".keeps", into=into)
         assert into.get_state(CONFIG).values == with_values(location)
@@ -241,31 +137,6 @@ def only_what_is_needed(location: str) -> None:
 def with_values(location: str) -> Any:
     again = persist.restore(location + ".keeps", into=with_inner(InMemorySaver(), True))
     return again.get_state(CONFIG).values
-
-
-class Step(TypedDict):
-    text: str
-
-
-def joined(log: Any, updates: Any) -> Any:
-    for update in updates:
-        log = None if update == ["clear"] else [*(log or []), *update]
-    return log
-
-
-class Log(TypedDict):
-    log: Annotated[list[Any], DeltaChannel(joined, snapshot_frequency=3)]
-
-
-def logging(nodes: int) -> Any:
-    """Nodes side by side that write into a channel of changes, while one waits."""
-    builder = StateGraph(Log)
-    for number in range(nodes):
-        builder.add_node(f"n{number}", lambda state, number=number: {"log": [f"n{number}"]})
-        builder.add_edge(START, f"n{number}")
-    builder.add_node("ask", lambda state: {"log": [interrupt("Go on?")] if nodes else []})
-    builder.add_edge(START, "ask")
-    return builder.compile(checkpointer=InMemorySaver())
 
 
 def in_the_order_of_life(location: str) -> None:
@@ -278,43 +149,13 @@ def in_the_order_of_life(location: str) -> None:
         graph.invoke(Command(resume="yes"), CONFIG)
         logs.append(graph.get_state(CONFIG).values["log"])
     assert logs[0] == logs[1], logs
-    # At every turn, also those whose checkpoint has the whole value.
+    # At every turn, including those whose checkpoint has the whole value.
     live = logging(0)
     for turn in ([1], [2], ["clear"], [4], [5], ["clear"], [7]):
         live.invoke({"log": turn}, CONFIG)
         persist.snapshot(live, location + ".turn", config=CONFIG, check=True)
         again = persist.restore(location + ".turn", into=logging(0))
         assert again.get_state(CONFIG).values == live.get_state(CONFIG).values, turn
-
-
-def calling(keeps: bool, waits: bool, calls: int, schema: Any = State, runs: list[str] | None = None) -> Any:
-    """A graph whose code calls another, which LangGraph does not find: it is in a dict.
-    That one has one more in it, as a node.
-    """
-    key = next(iter(schema.__annotations__))
-
-    def begins(state: Any) -> Any:
-        if runs is not None:
-            runs.append("begins")
-        return {key: [f"begins {len(state[key])}"]}
-
-    innermost = StateGraph(schema)
-    innermost.add_node("begins", begins)
-    innermost.add_node("ends", lambda _: {key: [interrupt("may I?") if waits else "ended"]})
-    innermost.add_edge(START, "begins")
-    innermost.add_edge("begins", "ends")
-    inner = StateGraph(schema)
-    inner.add_node("innermost", innermost.compile())
-    inner.add_edge(START, "innermost")
-    helpers = {"one": inner.compile(checkpointer=True if keeps else None)}
-
-    def calls_it(_: State) -> State:
-        return {"seen": [said for _ in range(calls) for said in helpers["one"].invoke({key: ["in"]})[key]]}
-
-    outer = StateGraph(State)
-    outer.add_node("calls", calls_it)
-    outer.add_edge(START, "calls")
-    return outer.compile(checkpointer=Counting())
 
 
 def graphs_that_code_calls(location: str) -> None:
@@ -331,7 +172,7 @@ def graphs_that_code_calls(location: str) -> None:
             done = graph.invoke(Command(resume="yes") if waits else {"seen": []}, CONFIG)
             outcomes.append((done["seen"], list(runs)))
         assert outcomes[0] == outcomes[1], (keeps, waits, calls, outcomes)
-    # What they left in earlier turns is neither read nor saved.
+    # Their checkpoints of earlier turns are neither read nor saved.
     reads = []
     for turns in (3, 9):
         live = calling(True, False, 1)
@@ -341,32 +182,19 @@ def graphs_that_code_calls(location: str) -> None:
         persist.snapshot(live, location + ".calls", config=CONFIG)
         reads.append(live.checkpointer.read)
     assert reads[1] <= reads[0], reads
-    # The changes of a graph that is not found can't be applied.
+    # The changes of a graph that LangGraph does not find can't be applied.
     live = calling(False, True, 1, Changes)
     live.invoke({"seen": []}, CONFIG)
-    with raises(persist.PersistTypeError, "keeps the changes of its channel 'seen' alone", or_else="changes are lost"):
+    with raises(persist.PersistTypeError, "keeps only the changes of its channel 'seen'", or_else="changes are lost"):
         persist.snapshot(live, location + ".calls", config=CONFIG)
 
 
-def paying(paid: list[str]) -> Any:
-    def pay(state: State) -> State:
-        paid.append("paid")
-        return {"seen": ["paid"]}
-
-    builder = StateGraph(State)
-    builder.add_node("ask", lambda _: {"seen": [interrupt("may I?")]})
-    builder.add_node("pay", pay)
-    builder.add_edge(START, "ask")
-    builder.add_edge("ask", "pay")
-    return builder.compile(checkpointer=InMemorySaver())
-
-
 def before_it_was_allowed(location: str) -> None:
-    """What is allowed later is not allowed at a checkpoint that is named."""
+    """Checks that a later approval does not count at an earlier checkpoint."""
     live, paid = paying([]), list[str]()
     live.invoke({"seen": []}, CONFIG)
     named = live.get_state(CONFIG).config
-    # The latest may be named as well: there, all goes on.
+    # The config may also name the latest checkpoint, from which everything continues.
     persist.snapshot(live, location + ".named", config=named, check=True)
     again = persist.restore(location + ".named", into=paying([]))
     assert again.invoke(Command(resume="yes"), CONFIG)["seen"] == ["yes", "paid"]
@@ -389,7 +217,7 @@ class Cipher:
 
 
 def encrypted(location: str) -> None:
-    """What a checkpointer encrypts is saved as text only if the caller says so."""
+    """Checks that encrypted checkpoints are saved in plain text only if the caller permits it."""
     graph = with_inner(InMemorySaver(serde=EncryptedSerializer(Cipher())), False)
     graph.invoke({"seen": ["secret"]}, CONFIG)
     with raises(persist.PersistConfigurationError, "plain text", hint="plaintext", or_else="it was encrypted"):
@@ -400,7 +228,7 @@ def encrypted(location: str) -> None:
 
 
 def of_one_name(location: str) -> None:
-    """A class that has the name of one of LangChain's does not take its place."""
+    """Checks that a class with the name of a LangChain class does not replace it."""
     type("HumanMessage", (HumanMessage,), {"__module__": __name__})
     graph = agent()
     ask(graph, FIRST)
@@ -411,7 +239,7 @@ def of_one_name(location: str) -> None:
 
 
 class Noting(JsonPlusSerializer):
-    """Notes whose thread reads what a checkpointer keeps."""
+    """A serializer that records the threads that read checkpoints."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -423,7 +251,9 @@ class Noting(JsonPlusSerializer):
 
 
 async def beside_the_loop(location: str) -> None:
-    """A thread in memory is read beside the loop, as it was; and so is a question in it."""
+    """Checks that a thread in memory is read outside the event loop's thread, as it was, including
+    a pending question.
+    """
     for build, state, more in (
         (lambda: waiting([]), {"seen": []}, Command(resume="yes")),
         (lambda: changing(False), {"seen": ["in"]}, Command(resume="yes")),
@@ -439,7 +269,7 @@ async def beside_the_loop(location: str) -> None:
         saving = asyncio.ensure_future(persist.asnapshot(graph, location + ".loop", config=CONFIG, check=True))
         await asyncio.sleep(0)
         assert threading.get_ident() not in noting.threads
-        # Others go on with it meanwhile.
+        # Other tasks continue with the thread meanwhile.
         await graph.ainvoke(more, CONFIG)
         await graph.checkpointer.adelete_thread("another")
         await saving
@@ -480,11 +310,11 @@ def save(location: str) -> None:
     sent = [Send("a", 1, timeout=TimeoutPolicy(run_timeout=3)), Interrupt("why?", response_schema={"type": "string"})]
     persist.snapshot(sent, location + ".sent", check=True)
     for wrong, arguments, says in [
-        (graph, {}, "names no thread"),
+        (graph, {}, "does not name a thread"),
         (create_agent(Model(messages=iter([])), tools=[]), {"config": CONFIG}, "no checkpointer"),
         (graph, {"config": {"configurable": {"thread_id": "another"}}}, "no checkpoint"),
-        ({}, {"config": CONFIG}, "for agents of frameworks"),
-        (graph, {"config": "1"}, "names no thread"),
+        ({}, {"config": CONFIG}, "only applies to agents of frameworks"),
+        (graph, {"config": "1"}, "does not name a thread"),
     ]:
         with raises(persist.PersistError, says):
             persist.snapshot(wrong, location + ".wrong", **arguments)
@@ -509,11 +339,11 @@ def restore(location: str) -> None:
     send, stop = persist.restore(location + ".sent")
     assert (send, stop.response_schema) == (Send("a", 1, timeout=3.0), {"type": "string"})
     # A later checkpoint would win over the one that is restored.
-    with raises(persist.PersistConflictError, or_else="the thread is there already"):
+    with raises(persist.PersistConflictError, or_else="the checkpointer already has the thread"):
         persist.restore(location, into=graph)
-    with raises(persist.PersistConfigurationError, "names no thread", or_else="no thread is named"):
+    with raises(persist.PersistConfigurationError, "does not name a thread", or_else="no thread is named"):
         persist.restore(location, into=graph, config={})
-    # In another thread.
+    # It can be restored into another thread.
     other: Any = {"configurable": {"thread_id": "another"}}
     persist.restore(location, into=graph, config=other)
     assert len(graph.get_state(other).values["messages"]) == 4

@@ -1,6 +1,4 @@
-"""The OpenAI Agents SDK: a session, a run that waits for an approval, and a
-session that is kept in a store.
-"""
+"""The OpenAI Agents SDK: a session, a run that waits for an approval, and a session in a store."""
 
 from __future__ import annotations
 
@@ -39,7 +37,7 @@ set_tracing_disabled(True)
 
 
 class Told(Model):
-    """Answers with what it was told, or calls a tool first."""
+    """A model that calls its tools, and then answers with what it was told."""
 
     def __init__(self, *tools: str) -> None:
         self.tools = tools
@@ -80,7 +78,7 @@ def waiting(done: list[str]) -> Agent[Any]:
 
 
 async def unkept() -> None:
-    """What the SDK would not take back, or would leave out without a word, is refused."""
+    """Checks that what the SDK could not read again, or would silently leave out, is refused."""
     when = datetime.datetime(2026, 7, 1, tzinfo=datetime.timezone.utc)
     for context, says in (
         ({"when": when}, "state['run']['context']['context']['when'] is a datetime"),
@@ -107,8 +105,8 @@ class Place:
 
 
 async def gave() -> None:
-    """What tools and guardrails gave comes back as it is, models and dataclasses as their
-    data; what the SDK would make text of is refused.
+    """Checks that outputs of tools and guardrails come back, models and dataclasses as data, and
+    that outputs that the SDK would turn into text are refused.
     """
 
     async def stopped(value: Any, noted: Any = None) -> tuple[Agent[Any], Any]:
@@ -145,7 +143,7 @@ async def gave() -> None:
         known = {"previous_response_id": kept._previous_response_id, "conversation_id": kept._conversation_id}
         assert {name: known[name] for name in options} == options
         assert kept._max_turns == 7
-    # Another agent than the one that the run began with.
+    # An agent other than the one that the run began with.
     try:
         await persist.arestore("memory://gave/run", into=Agent(name="other", model=Told()))
     except persist.PersistTypeError as error:
@@ -153,11 +151,11 @@ async def gave() -> None:
         assert "the agent 'waits'" in error.hint, error.hint
         assert error.__cause__ is not None
     else:
-        raise AssertionError("it is another agent")
+        raise AssertionError("another agent has to be refused")
 
 
 async def half() -> None:
-    """A session that fails to take the items has none, so that it can be tried again."""
+    """Checks that a session that fails to take the items has none, so that a retry works."""
 
     class Failing(Limited):
         fails = True
@@ -172,7 +170,7 @@ async def half() -> None:
     session, into = SQLiteSession("half"), Failing([])
     await session.add_items([{"role": "user", "content": str(number)} for number in range(3)])
     await persist.asnapshot(session, "memory://half/session")
-    with raises(persist.PersistConnectionError, "db gone", or_else="it failed"):
+    with raises(persist.PersistConnectionError, "db gone", or_else="the restore has to fail"):
         await persist.arestore("memory://half/session", into=into)
     assert into.items == []
     await persist.arestore("memory://half/session", into=into)
@@ -180,7 +178,7 @@ async def half() -> None:
 
 
 async def advanced() -> None:
-    """The usage that a session keeps comes back into one that keeps it."""
+    """Checks that the usage of a session is restored into a session that keeps it."""
 
     def session() -> Any:
         return AdvancedSQLiteSession(session_id="usage", create_tables=True)
@@ -196,7 +194,7 @@ async def advanced() -> None:
     assert await again.get_session_usage() == await live.get_session_usage()
     assert await again.get_turn_usage() == await live.get_turn_usage()
     assert await again.get_items() == await live.get_items()
-    for other, says in ((None, "is a AdvancedSQLiteSession"), (SQLiteSession("usage"), "has the usage of its turns")):
+    for other, says in ((None, "is a AdvancedSQLiteSession"), (SQLiteSession("usage"), "has usage per turn")):
         with raises(persist.PersistConfigurationError, says, or_else="the usage would be lost"):
             await persist.arestore("memory://usage/session", into=other)
 
@@ -234,13 +232,13 @@ async def save(location: str) -> None:
 
 
 class Noting(SQLiteSession):
-    """A user's own session."""
+    """The program's own session class."""
 
     customer = "nobody"
 
 
 class Limited:
-    """A session that can only be added to, as many are."""
+    """A session to which items can only be added, like many sessions."""
 
     session_settings = None
 
@@ -284,8 +282,8 @@ async def whole_or_not(location: str) -> None:
         assert len(full.items) == 1, error
         assert error.hint, error
     else:
-        raise AssertionError("it could be left half way")
-    # A process that dies while it restores leaves the old items, or has the new ones.
+        raise AssertionError("a failure could leave some of the items")
+    # A process that dies during a restore leaves the old or the new items.
     with tempfile.TemporaryDirectory() as folder:
         database = f"{folder}/items.db"
         await SQLiteSession("case-1", database).add_items([{"role": "user", "content": "old"}] * 50)
@@ -300,7 +298,7 @@ async def encrypted(location: str) -> None:
     try:
         from agents.extensions.memory import EncryptedSession
     except ImportError:
-        raise AssertionError("the tests have openai-agents[encrypt]") from None
+        raise AssertionError("the tests need openai-agents[encrypt]") from None
 
     def session(name: str = "secret-1", key: str = "a key for this test alone, 0123456789", within: Any = None) -> Any:
         return EncryptedSession(name, within or SQLiteSession(name), encryption_key=key)
@@ -314,7 +312,7 @@ async def encrypted(location: str) -> None:
     for other in (None, SQLiteSession("secret-1"), session("secret-2")):
         with raises(persist.PersistConfigurationError, "encrypted", or_else="nobody could read it"):
             await persist.arestore("memory://secret/session.json.gz", into=other)
-    # Nor does one with another key lose what it has.
+    # A session with another key keeps its items.
     other = session(key="another key for this test alone, 0123456789")
     await other.add_items([{"role": "user", "content": "mine"}])
     try:
@@ -323,9 +321,9 @@ async def encrypted(location: str) -> None:
         assert "encrypted" in str(error), error
         assert len(await other.get_items()) == 1
     else:
-        raise AssertionError("it can't read them")
+        raise AssertionError("the session can't read the items")
 
-    # It may be within another one, which gives its items in plain text.
+    # Another session may wrap it, which returns its items in plain text.
     def wrapped() -> Any:
         return OpenAIResponsesCompactionSession("secret-1", underlying_session=session())
 
@@ -336,8 +334,8 @@ async def encrypted(location: str) -> None:
     assert b"4711" not in persist.Store("memory://secret").load_bytes("outer")
     await persist.arestore("memory://secret/outer", into=again)
     assert await again.get_items() == await outer.get_items()
-    assert (await again._ensure_compaction_candidates())[1], "it still knows of none"
-    # What is saved in plain text is encrypted where it is put.
+    assert (await again._ensure_compaction_candidates())[1], "the wrapping session still has old items cached"
+    # Items that were saved in plain text are encrypted when they are restored.
     plain, stored = SQLiteSession("plain"), StoredSession("stored", "memory://secret")
     await plain.add_items([{"role": "user", "content": "My account is 4711-0815"}])
     await persist.asnapshot(plain, "memory://secret/plain")

@@ -48,7 +48,7 @@ class Place:
 
 
 class Hidden(BaseModel):
-    """Hides from the model what it holds."""
+    """A class that hides its field from the model."""
 
     key: str = "internal"
 
@@ -58,7 +58,7 @@ class Hidden(BaseModel):
 
 
 class Price(BaseModel):
-    """Tells the model something else than its fields have."""
+    """A class that shows the model something other than its fields."""
 
     cents: int = Field(500, serialization_alias="price")
     raw: bytes = b"abc"
@@ -75,7 +75,7 @@ AGENT = Agent(FunctionModel(told))
 
 
 async def unfinished(location: str) -> None:
-    """A run that goes on has only some of its messages."""
+    """Checks that a run that has not ended is refused, because it has only some of its messages."""
 
     async def words(messages: Any, info: Any) -> AsyncIterator[str]:
         for word in ("hello ", "wor", "ld"):
@@ -101,7 +101,7 @@ async def unfinished(location: str) -> None:
 
 
 async def beside_the_loop(location: str) -> None:
-    """What takes long is done in a thread, a few messages at a time: of the messages as
+    """Checks that the slow work is done in a thread, a few messages at a time, with the messages as
     they were.
     """
     messages: list[ModelMessage] = []
@@ -121,10 +121,10 @@ async def beside_the_loop(location: str) -> None:
         into: list[Any] = [1]
         assert await persist.arestore(location + ".loop", into=into) is into
         assert into == before
-    assert asked.lengths, "it was not asked"
+    assert asked.lengths, "the type adapter was not used"
     assert max(asked.lengths) <= 100, asked.lengths
-    assert threading.get_ident() not in asked.threads, "it was asked by the loop's thread"
-    # What can't be restored is said as Pydantic AI says it of the whole.
+    assert threading.get_ident() not in asked.threads, "the event loop's thread used it"
+    # The error names the wrong message, like an error of Pydantic AI for all messages.
     state = persist.restore(location + ".loop", plain=True)
     state[777]["kind"] = "answer"
     place, key = _persist.locate(location + ".wrong", {})
@@ -138,14 +138,14 @@ async def beside_the_loop(location: str) -> None:
 
 
 class Asked:
-    """Pydantic AI's type adapter, which notes who asks it and how much."""
+    """Pydantic AI's type adapter, which records the threads and the number of messages."""
 
     def __init__(self, types: Any) -> None:
         self.types, self.lengths, self.threads = types, list[int](), set[int]()
 
     @contextlib.contextmanager
     def of(self, module: Any) -> Iterator[None]:
-        """Stands in for it in a module."""
+        """Replaces the type adapter in a module."""
         module.ModelMessagesTypeAdapter = self
         try:
             yield
@@ -156,9 +156,9 @@ class Asked:
         self.lengths.append(len(messages))
         self.threads.add(threading.get_ident())
 
-    def dump_python(self, messages: Any) -> Any:
+    def dump_python(self, messages: Any, **options: Any) -> Any:
         self._note(messages)
-        return self.types.dump_python(messages)
+        return self.types.dump_python(messages, **options)
 
     def validate_python(self, data: Any) -> Any:
         self._note(data)
@@ -166,7 +166,7 @@ class Asked:
 
 
 async def refused(run: Any, location: str) -> None:
-    with raises(persist.PersistTypeError, "has not ended", or_else="the answer would be lost"):
+    with raises(persist.PersistTypeError, "has not ended", or_else="the answer is lost"):
         await persist.asnapshot(run, location + ".unfinished")
 
 
@@ -177,13 +177,13 @@ def save(location: str) -> None:
     assert saved.adapter is not None
     assert saved.adapter["name"] == "pydantic-ai"
     persist.snapshot(second.all_messages(), location + ".list", check=True)
-    # What JSON would change stays as it is.
+    # Values that JSON would change stay the same.
     odd: list[ModelMessage] = [
         ModelRequest(parts=[UserPromptPart([BinaryContent(bytes(range(256)), media_type="image/png")])]),
         ModelRequest(parts=[ToolReturnPart("a", {"a": math.inf, "at": datetime.datetime(2026, 1, 31)}, "1")]),
     ]
     persist.snapshot(odd, location + ".odd", check=True)
-    # What a tool returned is what the model gets of it.
+    # The return values of tools come back as the model gets them.
     for name, returned in RETURNED.items():
         asked = Agent(TestModel())
         asked.tool_plain(lambda returned=returned: returned, name="look_up")
@@ -203,24 +203,24 @@ def save(location: str) -> None:
     asyncio.run(beside_the_loop(location))
 
     class Chat:
-        """The user's own, which has such a method."""
+        """The program's own class, with a method of this name."""
 
         def all_messages(self) -> Any:
             return second.all_messages()
 
-    with raises(persist.PersistTypeError, "Chat can't be saved", or_else="it is more than its messages"):
+    with raises(persist.PersistTypeError, "Chat can't be saved", or_else="only its messages were saved"):
         persist.snapshot(Chat(), location + ".chat")
     with raises(
         persist.PersistTypeError,
         "of pydantic-ai-slim can't be saved, at state['history'][0]",
-        or_else="messages in a dict would be dicts",
+        or_else="messages in a dict became dicts",
     ):
         persist.snapshot({"history": second.all_messages()}, location + ".nested")
     noted = second.all_messages()
     noted[0].note = "check this"  # type: ignore[attr-defined]
-    with raises(persist.PersistTypeError, "would change the messages from number 0", or_else="the note would be lost"):
+    with raises(persist.PersistTypeError, "would change the messages from number 0", or_else="the note is lost"):
         persist.snapshot(noted, location + ".noted")
-    # With its own model for tests.
+    # With Pydantic AI's own test model.
     tested = Agent(TestModel(custom_output_text="tested")).run_sync("test")
     persist.snapshot(tested, location + ".tested", check=True)
 

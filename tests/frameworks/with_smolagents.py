@@ -18,7 +18,7 @@ from turns import FIRST, SECOND, THIRD, answer, check, main, raises
 
 
 class Told(Model):
-    """Answers with the tasks that it was given."""
+    """A model that answers with the tasks that it was given."""
 
     def generate(self, messages: list[ChatMessage], **others: Any) -> ChatMessage:
         texts = [
@@ -44,7 +44,7 @@ class NotedStep(ActionStep):
 
 @dataclasses.dataclass
 class Remark(MemoryStep):
-    """A step of a user's own, which is no step of smolagents."""
+    """The program's own step, which is not derived from a step of smolagents."""
 
     text: str = ""
 
@@ -53,7 +53,7 @@ class Remark(MemoryStep):
 
 
 class Noting(CodeAgent):
-    """A user's own agent, which keeps notes and uses a client."""
+    """The program's own agent, which keeps notes and uses a client."""
 
     __persist_exclude__ = ("client",)
 
@@ -64,7 +64,7 @@ class Noting(CodeAgent):
 
 
 class Written(Model):
-    """Writes the same code in each step."""
+    """A model that writes the same code in each step."""
 
     def __init__(self, code: str = "final_answer('ready')") -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class Written(Model):
 
 
 class OddError(AgentError):
-    """An error of a user's own."""
+    """The program's own error."""
 
 
 def agent() -> CodeAgent:
@@ -84,7 +84,7 @@ def agent() -> CodeAgent:
 
 
 def managing(code: str = "final_answer('ready')") -> CodeAgent:
-    """An agent that manages one, which manages one."""
+    """Makes an agent that manages an agent that manages another one."""
     below: list[Any] = []
     for name in ("inner", "outer"):
         described = {"name": name, "description": name, "managed_agents": below}
@@ -103,7 +103,7 @@ def save(location: str) -> None:
     noted.state["document"] = "the text to work on"
     noted.notes.append("call back on Monday")
     noted.memory.steps.append(ActionStep(step_number=1, timing=Timing(1.0, 2.0), action_output=Color.RED))
-    # A step whose code ends in a function: code is no data.
+    # A step whose code returns a function, which is code and not data.
     noted.memory.steps.append(ActionStep(step_number=2, timing=Timing(1.0, 2.0), action_output=lambda: 1))
     refused("with_smolagents.Color", noted, location + ".noted")
     persist.register(Color)
@@ -129,7 +129,7 @@ final_answer(total)
 
 
 def save_more(location: str) -> None:
-    """What an agent has beside its own steps and state."""
+    """Saves what an agent has in addition to its own steps and state."""
     asked = managing(CODE)
     asked.run("work", additional_args={"document": ["the text"]})
     outer = asked.managed_agents["outer"]
@@ -188,7 +188,7 @@ def restore_more(location: str) -> None:
     kept = agent().memory
     persist.restore(location + ".memory", into=kept)
     assert len(kept.steps) == len(asked.memory.steps)
-    misfit("make the agent as before, with its managed_agents", location + ".managing", agent())
+    misfit("create the agent as before, with its managed_agents", location + ".managing", agent())
     without = ToolCallingAgent([], Told(), verbosity_level=0)
     misfit("with a local interpreter, or into the agent's memory", location + ".managing", without)
 
@@ -235,7 +235,7 @@ def restore(location: str) -> None:
 
 
 def crafted() -> None:
-    """A picture that is none is a damaged snapshot, whatever reads it."""
+    """Checks that an invalid image is an integrity error, whatever its decoder raises."""
     memory = agent().memory
     memory.steps.append(ActionStep(1, Timing(1.0, 2.0), observations_images=[PIL.Image.new("L", (9, 9))]))
     persist.snapshot(memory, "memory://crafted/x")

@@ -19,7 +19,7 @@ from turns import FIRST, SECOND, THIRD, answer, check, main, raises
 
 
 class Told(Model):
-    """Answers with what it was told."""
+    """A model that answers with what it was told."""
 
     def update_config(self, **config: Any) -> None:
         return None
@@ -46,7 +46,7 @@ def agent() -> Agent:
 
 
 class Noting(Agent):
-    """A user's own agent, which keeps notes."""
+    """The program's own agent, which keeps notes."""
 
     def __init__(self) -> None:
         super().__init__(model=Told(), callback_handler=None)
@@ -54,7 +54,7 @@ class Noting(Agent):
 
 
 class Calling(Told):
-    """Calls the first tool once a turn."""
+    """A model that calls the first tool once per turn."""
 
     async def stream(
         self, messages: Any, tool_specs: Any = None, *rest: Any, **others: Any
@@ -81,18 +81,18 @@ class Reason:
 
 @tool(context=True)
 def permit(text: str, tool_context: ToolContext) -> str:
-    """What a person has to allow."""
+    """A tool that a person has to approve."""
     return f"{text}: {tool_context.interrupt('permit', reason=Reason(text))}"
 
 
 @tool
 def read(text: str) -> str:
-    """What is too long for a model."""
+    """A tool whose result is too long for the model."""
     return f"{text} " * 5000
 
 
 def helped() -> Agent:
-    """An agent with one that keeps its conversation, and asks for a permit."""
+    """Makes an agent with another one as a tool, which keeps its conversation and asks for approval."""
     helper = Agent(model=Calling(), callback_handler=None, name="helper", tools=[permit])
     return Agent(model=Calling(), callback_handler=None, tools=[helper.as_tool(preserve_context=True)])
 
@@ -103,7 +103,7 @@ def helper_of(asked: Agent) -> Agent:
 
 
 def reading() -> Agent:
-    """An agent whose manager of the context puts contents away."""
+    """Makes an agent whose context manager offloads contents."""
     return Agent(model=Calling(), callback_handler=None, tools=[read], context_manager="auto")
 
 
@@ -134,10 +134,10 @@ def save(location: str) -> None:
 
 
 def save_more(location: str) -> None:
-    """What Strands keeps beside an agent's own messages."""
+    """Saves what Strands keeps in addition to an agent's own messages."""
     asked = helped()
     assert asked("help me").stop_reason == "interrupt"
-    with raises(persist.PersistTypeError, "Reason", or_else="a reason's class has to be registered"):
+    with raises(persist.PersistTypeError, "Reason", or_else="the class of a reason must be registered"):
         persist.snapshot(asked, location + ".helped")
     persist.register(Reason)
     persist.snapshot(asked, location + ".helped", check=True)
@@ -154,7 +154,7 @@ def save_more(location: str) -> None:
 
 
 class Remembering(SlidingWindowConversationManager):
-    """A user's own manager of the conversation."""
+    """The program's own conversation manager."""
 
     __slots__ = ("seen",)
 
@@ -165,7 +165,7 @@ class Remembering(SlidingWindowConversationManager):
 
 
 def crafted() -> None:
-    """What a state may not say, and what a failed restore leaves as it was."""
+    """Checks that invalid states are refused, and that a failed restore changes nothing."""
     adapter = StrandsAdapter()
     asked = Agent(model=Told(), callback_handler=None, conversation_manager=Remembering())
     asked.conversation_manager.notes.append("a note")  # type: ignore[attr-defined]
@@ -204,8 +204,8 @@ def restore_more(location: str) -> None:
     answered = asked([{"interruptResponse": {"interruptId": key, "response": "yes"}}])
     assert answered.stop_reason == "end_turn"
     assert "help: yes" in str(helper_of(asked).messages[2])
-    refused("make the agent as before, with its tools", location + ".helped", agent())
-    refused("make the agent as before, with its context_manager", location + ".reading", agent())
+    refused("create the agent as before, with its tools", location + ".helped", agent())
+    refused("create the agent as before, with its context_manager", location + ".reading", agent())
     reader = persist.restore(location + ".reading", into=reading())
     assert put_away(reader) == persist.restore(location + ".away")
 

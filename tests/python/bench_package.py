@@ -1,7 +1,7 @@
-"""What the package costs, as ratios within this run: ``cargo xtask bench package``.
+"""Measures what the package costs, as ratios within one run: ``cargo xtask bench package``.
 
-``--check`` fails on a goal that is missed, ``--json FILE`` writes the rows as the
-benchmarks in Rust write theirs.
+``--check`` fails if a goal is missed. ``--json FILE`` writes the rows in the same form as the
+Rust benchmarks.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ import persist
 WORDS = [
     one + other for one in ("a", "be", "the ", "or", "in", "it") for other in ("s", "n", "for", "ter", "ing", "ed")
 ]
-"""So many different ones that text of them compresses four to five times, as conversations do."""
+"""Enough different words that their text compresses four to five times, like conversations."""
 
 
 def agent(size: int) -> dict[str, Any]:
-    """A conversation, of about so many bytes of JSON."""
+    """Returns a conversation of about ``size`` bytes of JSON."""
     source = random.Random(7)
     messages: list[dict[str, Any]] = []
     written = 0
@@ -46,7 +46,7 @@ def agent(size: int) -> dict[str, Any]:
 
 
 class Table:
-    """What was found so far, and what it has to be at least, or at most."""
+    """The measurements, and their goals."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
@@ -73,7 +73,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def importing(table: Table) -> None:
-    """A process that imports the package, and one that does not, in turn."""
+    """Compares a process that imports the package with one that does not, in turn."""
     times: dict[str, list[float]] = {"pass": [], "import persist": []}
     for _ in range(20):
         for code, taken in times.items():
@@ -84,7 +84,7 @@ def importing(table: Table) -> None:
 
 
 def small(table: Table) -> None:
-    """A snapshot of 10 KB without fsync, and what people write by hand."""
+    """Compares a snapshot of 10 KB without fsync with what people write by hand."""
     value = agent(10_000)
 
     def by_hand(number: int) -> None:
@@ -101,7 +101,7 @@ def small(table: Table) -> None:
     for number in range(620):
         for way, taken in ways.items():
             took = seconds(partial(way, number % 20))
-            if number >= 20:  # Warm.
+            if number >= 20:  # After warming up.
                 taken.append(took)
     hand, gz, zst = (statistics.median(taken) * 1e6 for taken in ways.values())
     size = len(json.dumps(value))
@@ -111,7 +111,7 @@ def small(table: Table) -> None:
 
 
 def threads(table: Table) -> None:
-    """As many snapshots on one thread, and on eight."""
+    """Compares the same number of snapshots on one thread and on eight."""
     data = json.dumps(agent(1_000_000)).encode()[:1_000_000]
     store = persist.Store("threads", fsync=False)
 
@@ -133,7 +133,7 @@ def threads(table: Table) -> None:
 
 
 def ticking(table: Table) -> None:
-    """The longest that another thread waits while 100 MB are saved."""
+    """Measures how long another thread waits while 100 MB are saved."""
     value = agent(100_000_000)
     data = json.dumps(value).encode()
     ended = threading.Event()
@@ -165,7 +165,9 @@ def ticking(table: Table) -> None:
 
 
 def composed(table: Table) -> None:
-    """10 MB as text by wasmtime's package and persist-fs.wasm, and by the native host with one worker."""
+    """Compares 10 MB of text saved by persist-fs.wasm in the wasmtime package with the native host
+    with one worker.
+    """
     component = os.environ["PERSIST_COMPONENTS"]
     sys.path.insert(0, str(Path(__file__).parents[2] / "examples/python"))
     persist_class = importlib.import_module("composed").Persist
@@ -209,13 +211,15 @@ MESSAGES = {
     "pydantic_ai": ("pydantic_ai", "Pydantic AI messages"),
     "google_adk": ("google_adk", "events of Google ADK"),
 }
-"""By the names that they have in bench_messages.py, the environments for them and what they are."""
+"""The benchmarks in bench_messages.py by name: the environment, and what the messages are."""
 
 
 def messages(table: Table) -> None:
-    """5,000 messages of frameworks: how long other tasks wait, and what the adapters take."""
+    """Measures how long other tasks wait while 5,000 messages of frameworks are saved and restored,
+    and how long the adapters take.
+    """
     frameworks = Path(__file__).parents[1] / "frameworks"
-    # Alone, without what else is installed here.
+    # Only this package, and nothing else from this environment.
     shutil.copytree(Path(persist.__file__).parent, "packages/persist")
     package = Path("packages").resolve()
     for name, (framework, what) in MESSAGES.items():
@@ -239,8 +243,8 @@ def messages(table: Table) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="what the package costs")
-    parser.add_argument("--json", type=Path, help="where the rows go")
+    parser = argparse.ArgumentParser(description="Measures what the package costs.")
+    parser.add_argument("--json", type=Path, help="write the rows to this file")
     parser.add_argument("--check", action="store_true", help="fail if a goal is missed")
     parser.add_argument("--quick", action="store_true", help="leave out what takes minutes")
     options = parser.parse_args()

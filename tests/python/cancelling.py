@@ -1,4 +1,4 @@
-"""What a task that was cancelled raised."""
+"""The exception of a cancelled task."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 
 def raised_in(task: pytest.ExceptionInfo[BaseException]) -> BaseException:
-    """The exception as the package raised it: before Python 3.11 that of the task is
-    another, which has it as its context.
+    """Returns the exception that the package raised. Before Python 3.11, the task raises another
+    one, which has it as its context.
     """
     return task.value if sys.version_info >= (3, 11) else task.value.__context__ or task.value

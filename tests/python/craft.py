@@ -1,4 +1,4 @@
-"""Snapshots that no writer of ours makes, by the rules of docs/format.md."""
+"""Crafts snapshots that no writer of this project makes, by the rules of docs/format.md."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import json
 import struct
 from typing import Any
 
+from persist import _persist
+
 FOOTER = struct.Struct("<8sIIQII")
 MAGIC = b"PERSIST\0"
 SKIPPABLE = {"T": 0x184D2A51, "M": 0x184D2A52, "S": 0x184D2A54, "F": 0x184D2A53}
@@ -15,7 +17,7 @@ SKIPPABLE = {"T": 0x184D2A51, "M": 0x184D2A52, "S": 0x184D2A54, "F": 0x184D2A53}
 
 @dataclasses.dataclass
 class Parts:
-    """What a snapshot is made of."""
+    """The parts of a snapshot."""
 
     codec: str
     data: bytes
@@ -25,7 +27,7 @@ class Parts:
 
 
 def take_apart(file: bytes) -> Parts:
-    """The parts of a snapshot, unchecked."""
+    """Returns the parts of a snapshot, unchecked."""
     codec, before = ("gzip", 74) if file[-74:-66] == MAGIC else ("zstd", 64)
     head = file[len(file) - before :][: FOOTER.size]
     _, _, seal, data, table, metadata = FOOTER.unpack(head)
@@ -39,7 +41,7 @@ def take_apart(file: bytes) -> Parts:
 
 
 def put_together(parts: Parts) -> bytes:
-    """The snapshot of these parts. Its digest is right, whatever they say."""
+    """Returns the snapshot of these parts. Its digest is right, whatever the parts are."""
     text = json.dumps(parts.document, ensure_ascii=False, separators=(",", ":")).encode()
 
     def head(seal: int) -> bytes:
@@ -52,7 +54,7 @@ def put_together(parts: Parts) -> bytes:
 
 
 def carry(codec: str, section: str, payload: bytes) -> bytes:
-    """A section in what decompresses to nothing."""
+    """Returns the carrier of a section, which decompresses to nothing."""
     if codec == "zstd":
         return struct.pack("<II", SKIPPABLE[section], len(payload)) + payload if payload else b""
     members = []
@@ -64,7 +66,15 @@ def carry(codec: str, section: str, payload: bytes) -> bytes:
 
 
 def payload(codec: str, carriers: bytes) -> bytes:
-    """What is carried."""
+    """Returns the section in a carrier."""
     if codec == "zstd":
         return carriers[8:]
     return b"".join(carriers[at : at + 16_026][16:-10] for at in range(0, len(carriers), 16_026))
+
+
+def crafted(value: Any, name: str = "crafted") -> str:
+    """Saves a value as JSON, or JSON as it is, as the state of a snapshot. Returns the name."""
+    place, key = _persist.locate(name, {})
+    text = value if isinstance(value, bytes) else json.dumps(value).encode()
+    place.save_bytes(key, text, {"content_type": "application/json", "extra": '{"value_encoding": 1}'})
+    return name

@@ -1,5 +1,5 @@
-"""Virtual environments for what the package's own tests do without. They are kept
-outside of the project, and made anew when their requirements change.
+"""Virtual environments with packages that the other tests do without. They are cached outside
+the project, and created again when their requirements change.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def environment(requirements: Path) -> Path:
-    """The Python of a virtual environment with these requirements."""
+    """Returns the Python of a virtual environment with these requirements."""
     key = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()[:12]
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     root = Path(os.environ.get("PERSIST_TEST_ENVIRONMENTS") or f"{cache}/persist-build/frameworks")

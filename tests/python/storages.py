@@ -1,4 +1,4 @@
-"""A storage in Python, as a user may write one."""
+"""A storage in Python, like one that a user may write."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import persist
 
 
 class DictStorage:
-    """A storage in Python that keeps its objects in a dict, and that a test makes fail."""
+    """A storage that keeps its objects in a dict. A test can make it fail."""
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
@@ -49,3 +49,14 @@ class DictStorage:
 
     def list(self, prefix: str) -> list[persist.ObjectInfo]:
         return [self.stat(key) for key in self.objects if key.startswith(prefix)]
+
+
+def write_to(store: persist.Store) -> None:
+    """Saves a state through a file."""
+    with store.open("x", "wb") as file:
+        file.write(b"state")
+
+
+def is_done(folder: DictStorage, way: str) -> bool:
+    """Whether a change of ``x`` or a delete of ``there`` was done."""
+    return "there" not in folder.objects if "delete" in way else "x" in folder.objects

@@ -1,11 +1,10 @@
-"""Arrays and scalars of numpy come back to the last bit and of the same types, or are
+"""Arrays and scalars of numpy come back to the last bit and with the same types, or are
 refused.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from typing import Any
@@ -13,6 +12,8 @@ from typing import Any
 import numpy
 import persist
 import pytest
+from craft import crafted
+from effort import EXAMPLES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -33,13 +34,13 @@ types = st.one_of(
 
 
 def same(one: Any, other: Any) -> bool:
-    """The same class, type, shape, order and bits."""
+    """Returns whether two arrays have the same class, type, shape, order and bits."""
     flags = [(array.flags.c_contiguous, array.flags.f_contiguous, array.dtype.str) for array in (one, other)]
     is_same = type(one) is type(other) and one.shape == other.shape and flags[0] == flags[1]
     return is_same and one.tobytes() == other.tobytes()
 
 
-@settings(max_examples=int(os.environ.get("PERSIST_TEST_EXAMPLES", "10000")) // 5, deadline=None)
+@settings(max_examples=EXAMPLES // 5, deadline=None)
 @given(arrays.arrays(types, arrays.array_shapes(min_dims=0, min_side=0, max_side=4)), st.sampled_from("CF"))
 def test_every_array_comes_back(array: Any, order: Any) -> None:
     array = array.copy(order)
@@ -90,7 +91,7 @@ def test_every_scalar_comes_back(value: Any) -> None:
         assert store.restore("x")["set"] == {value}
 
 
-def test_a_scalar_is_shown_as_what_it_stands_for() -> None:
+def test_a_scalar_is_written_as_its_plain_value() -> None:
     store.snapshot([numpy.float32(0.5), numpy.datetime64(1, "ns"), numpy.bool_(True)], "x")
     assert json.loads(store.load_bytes("x")) == [
         {"$persist": "numpy", "type": "float32", "value": 0.5},
@@ -99,16 +100,16 @@ def test_a_scalar_is_shown_as_what_it_stands_for() -> None:
     ]
 
 
-# ---- What can not be kept, and what the hint says ------------------------------
+# ---- What can't be saved, and its hint ------------------------------------------
 
 
-def test_objects() -> None:
+def test_an_array_of_objects_is_refused() -> None:
     array = numpy.array([{"a": 1}, None], dtype=object)
     refused(array, "an array of the type object")
     kept(array.tolist())
 
 
-def test_fields() -> None:
+def test_an_array_with_fields_is_refused() -> None:
     array = numpy.array([(1, 2.5)], dtype=[("a", "i4"), ("b", "f8")])
     refused(array, "an array with fields")
     kept({name: array[name] for name in array.dtype.names or ()})
@@ -116,7 +117,7 @@ def test_fields() -> None:
     kept(array[0].item())
 
 
-def test_extended_precision() -> None:
+def test_extended_precision_is_refused() -> None:
     for cls, plain, other in [
         (numpy.longdouble, float, numpy.float64),
         (numpy.clongdouble, complex, numpy.complex128),
@@ -127,7 +128,7 @@ def test_extended_precision() -> None:
         kept(plain(cls(1)))
 
 
-def test_another_integer_of_the_same_size() -> None:
+def test_an_integer_type_with_the_name_of_another_is_refused() -> None:
     values = [cls(1) for cls in (numpy.longlong, numpy.intc, numpy.int_, numpy.ulonglong)]
     names = [value.dtype.name for value in values]
     others = [value for value, name in zip(values, names, strict=True) if type(value) is not getattr(numpy, name)]
@@ -137,7 +138,7 @@ def test_another_integer_of_the_same_size() -> None:
         kept(getattr(numpy, value.dtype.name)(value))
 
 
-def test_subclasses() -> None:
+def test_subclasses_of_arrays_are_refused() -> None:
     masked = numpy.ma.masked_array([1, 2], mask=[True, False])
     refused(masked, "of the class Masked")
     kept([numpy.ma.getdata(masked), numpy.ma.getmaskarray(masked)])
@@ -149,7 +150,7 @@ def test_subclasses() -> None:
         kept(numpy.asarray(array))
 
 
-def test_bytes_and_texts_of_any_length() -> None:
+def test_void_and_variable_width_strings_are_refused() -> None:
     void = numpy.array([b"abc"], dtype="V3")
     refused(void, "an array of the type |V3", "array.tolist()")
     kept(void.tolist())
@@ -170,20 +171,14 @@ def refused(value: Any, says: str, hint: str = "") -> None:
 
 
 def kept(value: Any) -> None:
-    """What a hint advises works."""
+    """Checks that what a hint advises works."""
     store.snapshot({"a": [value]}, "x", check=True)
 
 
-# ---- What somebody else wrote ---------------------------------------------------
+# ---- Crafted states ---------------------------------------------------------------
 
 DATA = {"$persist": "bytes", "value": "AAAAAAAAAAA="}
 RIGHT: dict[str, Any] = {"$persist": "ndarray", "dtype": "<u2", "shape": [2, 2], "value": DATA}
-
-
-def crafted(value: Any) -> None:
-    place, key = persist._persist.locate("crafted", {})
-    options = {"content_type": "application/json", "extra": '{"value_encoding": 1}'}
-    place.save_bytes(key, json.dumps(value).encode(), options)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +218,7 @@ def crafted(value: Any) -> None:
     ],
     ids=str,
 )
-def test_an_array_that_is_none(fields: dict[str, Any]) -> None:
+def test_an_invalid_array_is_refused(fields: dict[str, Any]) -> None:
     crafted([RIGHT])
     assert persist.restore("crafted")[0].tolist() == [[0, 0], [0, 0]]
     crafted([{**RIGHT, **fields}])
@@ -257,13 +252,13 @@ def test_an_array_that_is_none(fields: dict[str, Any]) -> None:
     ],
     ids=str,
 )
-def test_a_scalar_that_is_none(fields: dict[str, Any]) -> None:
+def test_an_invalid_scalar_is_refused(fields: dict[str, Any]) -> None:
     crafted([{"$persist": "numpy", **fields}])
     with pytest.raises(persist.PersistIntegrityError, match="numpy"):
         persist.restore("crafted")
 
 
-def test_numpy_is_never_imported_for_a_snapshot() -> None:
+def test_restoring_never_imports_numpy() -> None:
     persist.snapshot({"a": numpy.arange(2), "b": numpy.float64(0.5)}, "x")
     program = """
 import sys
@@ -284,7 +279,7 @@ try:
     persist.restore("x")
 except persist.PersistConfigurationError as error:
     assert "which is not installed" in str(error), error
-    assert error.hint.startswith("pip install numpy, and import it; or"), error.hint
+    assert error.hint.startswith("pip install numpy and import it, or"), error.hint
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""Tasks that are cancelled while the package works for them."""
+"""Tasks that are cancelled while the package does their work."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from storages import DictStorage
 
 
 class Slow(DictStorage):
-    """A storage that waits before it stores or reads, until it is let go on."""
+    """A storage that waits before it stores or reads until the test lets it continue."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ CALLS: list[Callable[[persist.AsyncStore], Awaitable[Any]]] = [
 
 
 @pytest.mark.parametrize("number", range(len(CALLS)))
-def test_what_has_not_begun_ends_at_once(number: int) -> None:
+def test_work_that_has_not_started_is_cancelled_at_once(number: int) -> None:
     async def cancelled() -> None:
         loop = asyncio.get_running_loop()
         loop.set_default_executor(concurrent.futures.ThreadPoolExecutor(1))
@@ -60,7 +60,7 @@ def test_what_has_not_begun_ends_at_once(number: int) -> None:
         took = time.monotonic() - began
         release.set()
         await busy
-        # Nor does it begin later.
+        # The work does not start later either.
         await asyncio.sleep(0.05)
         assert await store.restore("old") == {"a": 1}
         assert not await store.exists("new")
@@ -70,7 +70,7 @@ def test_what_has_not_begun_ends_at_once(number: int) -> None:
 
 
 async def ends_when_cancelled(task: asyncio.Future[Any]) -> None:
-    """Cancels a task, which has to end at once, and not when it is let go on."""
+    """Cancels a task, which has to end at once and not when its work continues."""
     began = time.monotonic()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -78,7 +78,7 @@ async def ends_when_cancelled(task: asyncio.Future[Any]) -> None:
     assert time.monotonic() - began < 5
 
 
-def test_a_second_cancel_is_not_waited_for() -> None:
+def test_a_second_cancel_ends_the_task_at_once() -> None:
     async def cancelled() -> None:
         storage = Slow()
         task = asyncio.ensure_future(persist.AsyncStore(storage).snapshot({"a": 1}, "x"))
@@ -86,7 +86,7 @@ def test_a_second_cancel_is_not_waited_for() -> None:
             await asyncio.sleep(0.01)
         task.cancel()
         await asyncio.sleep(0.1)
-        assert not task.done(), "it waits for what it comes to"
+        assert not task.done(), "the task waits for the outcome"
         task.cancel()
         with pytest.raises(asyncio.CancelledError) as ended:
             await task
@@ -96,7 +96,7 @@ def test_a_second_cancel_is_not_waited_for() -> None:
     asyncio.run(cancelled())
 
 
-def test_closing_what_was_cancelled_lets_other_tasks_run() -> None:
+def test_closing_after_a_cancelled_read_does_not_block_other_tasks() -> None:
     async def cancelled() -> None:
         storage = Slow()
         storage.go_on.set()
@@ -120,7 +120,7 @@ def test_closing_what_was_cancelled_lets_other_tasks_run() -> None:
     asyncio.run(cancelled())
 
 
-def test_a_writer_that_could_not_be_left_stores_nothing() -> None:
+def test_a_writer_that_is_cancelled_while_it_closes_stores_nothing() -> None:
     async def cancelled() -> None:
         loop = asyncio.get_running_loop()
         loop.set_default_executor(concurrent.futures.ThreadPoolExecutor(1))
@@ -143,7 +143,7 @@ def test_a_writer_that_could_not_be_left_stores_nothing() -> None:
     asyncio.run(cancelled())
 
 
-def test_a_file_whose_call_was_cancelled_goes_no_further() -> None:
+def test_a_file_refuses_calls_after_a_cancelled_one() -> None:
     async def cancelled() -> None:
         storage = Slow()
         storage.go_on.set()
@@ -155,9 +155,9 @@ def test_a_file_whose_call_was_cancelled_goes_no_further() -> None:
             first.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await first
-            with pytest.raises(persist.PersistError, match="nobody knows how far it came"):
+            with pytest.raises(persist.PersistError, match="the position in the file is unknown"):
                 await file.read()
-        with pytest.raises(persist.PersistError, match="nobody knows"):
+        with pytest.raises(persist.PersistError, match="the position in the file is unknown"):
             async with store.open("y", "wb") as writer:
                 second = asyncio.ensure_future(writer.write(b"x" * 10))
                 await asyncio.sleep(0)
@@ -194,7 +194,7 @@ def test_calls_on_a_file_take_turns() -> None:
 
 
 class Waiting(persist.Adapter):
-    """An adapter whose agents are copied, and written when they are let go on."""
+    """An adapter whose agents are copied, and saved when the test lets it continue."""
 
     name = "waiting"
     package = "pytest"
@@ -219,7 +219,7 @@ class Waiting(persist.Adapter):
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_a_copy_that_is_being_written_is_not_stored(times: int) -> None:
+def test_a_task_cancelled_while_its_copy_is_written_stores_nothing(times: int) -> None:
     async def cancelled() -> None:
         agent = Waiting()
         persist.register_adapter(agent)

@@ -1,4 +1,4 @@
-"""The package where little is allowed, as in a container."""
+"""The package works where little is allowed, as in a container."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ for number in range(10):
 print("saved and restored")
 """
 
-# PR_SET_MDWE with PR_MDWE_REFUSE_EXEC_GAIN: as systemd's MemoryDenyWriteExecute.
+# PR_SET_MDWE with PR_MDWE_REFUSE_EXEC_GAIN, like systemd's MemoryDenyWriteExecute.
 DENIED = """
 import ctypes
 if ctypes.CDLL(None, use_errno=True).prctl(65, 1, 0, 0, 0) != 0:
@@ -31,7 +31,7 @@ resource.setrlimit(resource.RLIMIT_AS, (2_000_000 * 1024,) * 2)
 """
 
 
-# The limits are Linux's.
+# Only Linux has these limits.
 LIMITS = ["", DENIED, FEW_ADDRESSES] if sys.platform == "linux" else [""]
 
 
@@ -98,8 +98,8 @@ print(*times)
 """
 
 
-def test_the_first_call_and_the_tenth_take_little(tmp_path: Path) -> None:
-    # The least of several, of which other work on the machine slows some down.
+def test_the_first_and_the_tenth_call_are_fast(tmp_path: Path) -> None:
+    # The minimum of several runs, because other work on the machine slows some down.
     runs = [[float(taken) for taken in in_a_process(CALLS, tmp_path).split()] for _ in range(5)]
     first, tenth = min(run[1] for run in runs), min(run[10] for run in runs)
     assert first < 0.06, first

@@ -1,5 +1,5 @@
-"""Snapshots that somebody made who knows the format: the digest is right, and what
-it stands for is not.
+"""Snapshots crafted by somebody who knows the format: the digest is right, but what it covers
+is not.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ OTHER_HASH = hashlib.sha256(b"another state").hexdigest()
 
 
 def crafted(path: Path, change: Callable[[craft.Parts], None]) -> None:
-    """Changes a snapshot, so that all its other parts agree."""
+    """Changes a snapshot so that all other parts still agree."""
     parts = craft.take_apart(path.read_bytes())
     change(parts)
     path.write_bytes(craft.put_together(parts))
@@ -38,8 +38,8 @@ def with_another_hash(parts: craft.Parts) -> None:
 
 @pytest.mark.parametrize("name", ["x.json.gz", "x.json.zst"])
 @pytest.mark.parametrize("size", [0, 10, MANY_BLOCKS])
-def test_a_snapshot_is_the_sum_of_its_parts(name: str, size: int, folder: Path) -> None:
-    """The writer here is right: what it makes is what was saved."""
+def test_taking_a_snapshot_apart_and_putting_it_together_changes_nothing(name: str, size: int, folder: Path) -> None:
+    """Proves that the writer of these tests is right."""
     persist.Store(".").save_bytes(os.urandom(size), name, labels={"é": "x" * 20_000})
     before = (folder / name).read_bytes()
     crafted(folder / name, lambda parts: None)
@@ -57,7 +57,7 @@ def pieces(file: persist.SnapshotReader, size: int) -> bytes:
 
 
 def fills(file: persist.SnapshotReader) -> None:
-    # As who knows how long a state is: never past its end.
+    # A reader that knows the length of the state never reads past its end.
     buffer = bytearray(file.metadata.uncompressed_size)
     assert file.readinto(buffer) == len(buffer)
 
@@ -68,7 +68,7 @@ async def read_async(store: persist.AsyncStore, name: str) -> bytes:
 
 
 def readers(name: str) -> dict[str, Callable[[], Any]]:
-    """All ways to read a state."""
+    """Returns all ways to read a state."""
     store, twin = persist.Store("."), persist.AsyncStore(".")
     agent = Agent(7)
 
@@ -112,13 +112,13 @@ def test_a_state_that_was_never_saved_is_refused(name: str, size: int, folder: P
             read()
         assert refused.value.code == "integrity", way
         assert Path(refused.value.location or "") == Path(name), way
-    # What it says of itself is all that is read here.
+    # This reads only the metadata.
     assert persist.get_metadata(name).content_hash == OTHER_HASH
 
 
 @pytest.mark.parametrize("name", ["x.gz", "x.zst"])
-def test_who_never_reads_past_the_end_does_not_get_the_end(name: str, folder: Path) -> None:
-    """As pickle, which stops where its data say so."""
+def test_the_last_bytes_of_a_wrong_state_are_never_returned(name: str, folder: Path) -> None:
+    """For example with pickle, which stops at the end of its own data."""
     store = persist.Store(".")
     value = os.urandom(MANY_BLOCKS)
     store.save_bytes(pickle.dumps(value), name)
@@ -127,14 +127,14 @@ def test_who_never_reads_past_the_end_does_not_get_the_end(name: str, folder: Pa
     crafted(folder / name, with_another_hash)
     with store.open(name) as file, pytest.raises(persist.PersistIntegrityError):
         pickle.load(file)
-    # What comes before the end was checked by itself.
+    # The blocks before the end are checked separately.
     with store.open(name) as file:
         assert file.read(100_000) == pickle.dumps(value)[:100_000]
 
 
 @pytest.mark.parametrize("name", ["x.json.gz", "x.json.zst"])
 @pytest.mark.parametrize("size", [10, MANY_BLOCKS])
-def test_a_restore_to_a_file_leaves_none(name: str, size: int, folder: Path) -> None:
+def test_a_failed_restore_to_a_file_leaves_no_file(name: str, size: int, folder: Path) -> None:
     persist.snapshot({"text": "x" * size}, name)
     crafted(folder / name, with_another_hash)
     (folder / "earlier").write_text("earlier")
@@ -147,7 +147,7 @@ def test_a_restore_to_a_file_leaves_none(name: str, size: int, folder: Path) -> 
     assert (folder / "earlier").read_text() == "earlier"
 
 
-def test_another_kind_of_object_is_named(folder: Path) -> None:
+def test_the_error_names_another_kind_of_object(folder: Path) -> None:
     persist.snapshot({"a": 1}, "x.gz")
     crafted(folder / "x.gz", lambda parts: parts.document.update(kind="chunk"))
     calls: list[Callable[[str], Any]] = [persist.restore, persist.verify_snapshot, persist.get_metadata]
@@ -163,7 +163,7 @@ def test_another_kind_of_object_is_named(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["x.json.gz", "x.json.zst"])
-def test_what_became_of_a_seal_is_in_the_metadata(name: str, folder: Path) -> None:
+def test_the_metadata_says_whether_a_seal_was_checked(name: str, folder: Path) -> None:
     saved = persist.snapshot({"a": 1}, name)
     assert (saved.kind, saved.seal, saved.encryption) == ("snapshot", "none", "none")
     assert (saved["kind"], saved["seal"], saved["encryption"]) == ("snapshot", "none", "none")
@@ -182,7 +182,7 @@ def test_what_became_of_a_seal_is_in_the_metadata(name: str, folder: Path) -> No
 
 
 @pytest.mark.parametrize("field", [{"seal": "checked"}, {"encryption": "age"}, {"kind": "snapshot"}])
-def test_a_snapshot_does_not_say_itself_that_it_is_sealed(field: dict[str, str], folder: Path) -> None:
+def test_a_snapshot_cannot_claim_to_be_sealed(field: dict[str, str], folder: Path) -> None:
     persist.snapshot({"a": 1}, "x.gz")
     crafted(folder / "x.gz", lambda parts: parts.document["metadata"].update(field))
     with pytest.raises(persist.PersistIntegrityError) as refused:

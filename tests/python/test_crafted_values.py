@@ -1,5 +1,5 @@
-"""States that somebody made who knows how values are written: they are refused, run no
-code, and take no more time or memory than what they are made of.
+"""States crafted by somebody who knows how values are written: they are refused, run no code,
+and take no more time or memory than their size justifies.
 """
 
 from __future__ import annotations
@@ -21,16 +21,10 @@ import numpy
 import persist
 import pydantic
 import pytest
+from craft import crafted
+from effort import EXAMPLES
 
 pandas: Any = importlib.import_module("pandas")
-
-
-def crafted(value: Any, name: str = "crafted") -> str:
-    """A snapshot that somebody else wrote."""
-    place, key = persist._persist.locate(name, {})
-    options = {"content_type": "application/json", "extra": '{"value_encoding": 1}'}
-    place.save_bytes(key, json.dumps(value).encode(), options)
-    return name
 
 
 LONG = {"$persist": "int", "value": "f" * 5000}
@@ -79,13 +73,13 @@ WRONG: dict[str, list[dict[str, Any]]] = {
 @pytest.mark.parametrize(
     ("kind", "fields"), [(kind, fields) for kind, cases in WRONG.items() for fields in cases], ids=str
 )
-def test_a_value_that_is_none(kind: str, fields: dict[str, Any]) -> None:
+def test_an_invalid_value_is_refused(kind: str, fields: dict[str, Any]) -> None:
     with pytest.raises(persist.PersistIntegrityError, match=f"not a valid value: it holds an? .*{kind}"):
         persist.restore(crafted([{"$persist": kind, **fields}]))
 
 
-def test_a_fraction_takes_no_longer_than_it_may() -> None:
-    """To reduce one of ten million digits takes minutes."""
+def test_a_long_fraction_is_refused_quickly() -> None:
+    """Reducing a fraction of ten million digits would take minutes."""
     number = {"$persist": "int", "value": "f" * 10_000_000}
     began = time.monotonic()
     with pytest.raises(persist.PersistIntegrityError, match="fraction"):
@@ -93,24 +87,47 @@ def test_a_fraction_takes_no_longer_than_it_may() -> None:
     assert time.monotonic() - began < 5
 
 
-def test_a_fraction_of_long_integers_beside_a_decimal() -> None:
-    """To compare them, Python writes the integer in base 10."""
+def test_a_long_fraction_beside_a_decimal_is_refused() -> None:
+    """To compare them, Python would convert the integer to base 10."""
     number = (1 << 16_000) + (12345 - (1 << 16_000)) % (2**61 - 1)
     decimal = {"$persist": "decimal", "value": "12345"}
     fraction = {"$persist": "fraction", "value": [{"$persist": "int", "value": f"{number:x}"}, 1]}
-    with pytest.raises(persist.PersistIntegrityError, match="has the hash of a decimal number"):
+    with pytest.raises(persist.PersistIntegrityError, match="a long integer and a decimal number in a set"):
         persist.restore(crafted({"$persist": "set", "value": [decimal, fraction]}))
 
 
+def test_a_long_integer_beside_a_decimal_is_refused() -> None:
+    number = 1 << 1_000_000
+    number += (12345 - number) % (2**61 - 1)
+    decimal = {"$persist": "decimal", "value": "12345"}
+    state = {"$persist": "set", "value": [decimal, {"$persist": "int", "value": f"{number:x}"}]}
+    began = time.monotonic()
+    with pytest.raises(persist.PersistIntegrityError, match="a long integer and a decimal number in a set"):
+        persist.restore(crafted(state))
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("kind", ["set", "frozenset", "dict"])
+def test_colliding_hashes_are_refused(kind: str) -> None:
+    numbers = [n * (2**61 - 1) for n in range(20_000)]
+    makers: dict[str, Any] = {"set": set, "frozenset": frozenset, "dict": dict.fromkeys}
+    state = makers[kind](numbers[:256])
+    persist.snapshot({"a": state}, "x")
+    assert persist.restore("x") == {"a": state}
+    items = [[number, None] for number in numbers] if kind == "dict" else numbers
+    with pytest.raises(persist.PersistIntegrityError, match="have the same hash"):
+        persist.restore(crafted({"$persist": kind, "value": items}))
+
+
 @pytest.mark.parametrize("kind", ["ordereddict", "counter", "defaultdict"])
-def test_what_is_made_to_be_slow(kind: str) -> None:
+def test_colliding_hashes_in_other_dicts_are_refused(kind: str) -> None:
     entries = [[n * (2**61 - 1), 1] for n in range(1000)]
     state = {"$persist": kind, "factory": None, "value": {"$persist": "dict", "value": entries}}
     with pytest.raises(persist.PersistIntegrityError, match="have the same hash"):
         persist.restore(crafted(state))
 
 
-# ---- At random ------------------------------------------------------------------
+# ---- Random changes ---------------------------------------------------------------
 
 
 def examples() -> list[Any]:
@@ -155,7 +172,7 @@ ATOMS: list[Any] = [
 
 
 def spots(value: Any) -> Iterator[tuple[Any, Any]]:
-    """Every place in it that can be changed: what it is in, and its key."""
+    """Yields every place in a value that can be changed: its container and its key."""
     for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
         yield value, key
         yield from spots(item)
@@ -175,7 +192,7 @@ def changed(chance: random.Random, state: Any) -> Any:
             if chance.random() < 0.2:
                 del data[at:]
             else:
-                # Arrow's numbers are on bounds of four bytes, and mostly of eight.
+                # Arrow's numbers are aligned to four bytes, and mostly to eight.
                 number = chance.choice([-1, 0, 1, 8, 1 << 20, 1 << 31, 1 << 40, 1 << 62, len(data)])
                 size = chance.choice([1, 4, 8])
                 data[at - at % size : at - at % size + size] = number.to_bytes(9, "little", signed=True)[:size]
@@ -189,7 +206,7 @@ def changed(chance: random.Random, state: Any) -> Any:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("number", range(len(examples())))
-def test_states_at_random(number: int) -> None:
+def test_random_changes_of_states_are_refused_or_harmless(number: int) -> None:
     store = persist.Store("memory://crafted")
     store.snapshot([examples()[number]], "x", check=True)
     right = json.loads(store.load_bytes("x"))
@@ -197,7 +214,7 @@ def test_states_at_random(number: int) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     loaded = set(sys.modules)
     refused, longest = 0, 0.0
-    for _ in range(1000):
+    for _ in range(EXAMPLES):
         state = changed(chance, right)
         began = time.monotonic()
         try:
@@ -209,9 +226,9 @@ def test_states_at_random(number: int) -> None:
             persist.restore(crafted(state), plain=True)
     assert refused > 100
     assert longest < 5
-    # In kibibytes on Linux, in bytes on macOS.
+    # ru_maxrss is in kibibytes on Linux and in bytes on macOS.
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < (300 << 10) * (1 if sys.platform == "linux" else 1024)
-    # A frequency or a time zone may load what pandas and Python have for it.
+    # A frequency or a time zone may load more modules of pandas and Python.
     names = {name.partition(".")[0] for name in set(sys.modules) - loaded}
     assert names <= {"pandas", "pyarrow", "numpy", "dateutil", "pytz", "zoneinfo", "_zoneinfo", "tzdata"}

@@ -1,5 +1,5 @@
-"""What comes back at the edges: classes with a name that others have, fields that are
-kept in unusual places, keys that are slow to compare, errors of others.
+"""Edge cases: classes that share a name, fields in unusual places, keys that are slow to
+compare, and errors of other code.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from typing import Any, NamedTuple
 import persist
 import pydantic
 import pytest
-from test_models import Holder2, Search, Tool, crafted
+from craft import crafted
+from instances import Search, Tool, Toolbox
+from persist import _restoring
 
 
-def test_a_class_that_was_made_again_is_the_newest() -> None:
+def test_of_classes_defined_again_the_newest_is_used() -> None:
     code = """
     import dataclasses, gc, persist
     gc.disable()
@@ -29,7 +31,7 @@ def test_a_class_that_was_made_again_is_the_newest() -> None:
     @dataclasses.dataclass
     class Holder: tools: list[Tool]
     for _ in range(2):
-        # Slots make a second class of this name; so does defining it again.
+        # slots=True makes a second class with this name, and so does defining it again.
         @dataclasses.dataclass(slots=True)
         class Search(Tool): index: str = "p"
         value = Holder([Search("a")])
@@ -39,14 +41,14 @@ def test_a_class_that_was_made_again_is_the_newest() -> None:
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
 
 
-def test_a_registered_name_that_means_another_class() -> None:
+def test_a_registered_name_of_another_class_is_refused() -> None:
     @dataclasses.dataclass
     class New:
         name: str
 
     persist.register(New, name=f"{Search.__module__}.Search")
     with pytest.raises(persist.PersistTypeError, match="now belongs to another class, which the class of the state"):
-        persist.snapshot(Holder2([New("a")]), "x")  # type: ignore[list-item]
+        persist.snapshot(Toolbox([New("a")]), "x")  # type: ignore[list-item]
 
 
 class Aliased(pydantic.BaseModel):
@@ -81,7 +83,7 @@ class Dog(pydantic.BaseModel):
     age: int
 
 
-def test_an_instance_of_another_class_is_none_of_this() -> None:
+def test_an_instance_of_another_class_is_refused() -> None:
     persist.snapshot(Cat(age="old"), "x")
     with pytest.raises(persist.PersistTypeError, match=r"the state is a .*Cat, not a Dog") as other:
         persist.restore("x", into=Dog)
@@ -106,7 +108,7 @@ class Unchanging:
     a: int
 
 
-def test_what_can_not_take_all_is_not_put_into() -> None:
+def test_an_instance_that_cannot_take_the_whole_state_is_not_changed() -> None:
     persist.snapshot(Memory({"a": 1}), "x")
     with pytest.raises(persist.PersistTypeError, match="a Memory can't be changed") as refused:
         persist.restore("x", into=Memory({"b": 1}))
@@ -117,7 +119,7 @@ def test_what_can_not_take_all_is_not_put_into() -> None:
     assert persist.restore("x", into=Unchanging) == Unchanging(1)
 
 
-def test_typed_dicts_of_the_backports() -> None:
+def test_typed_dicts_of_typing_extensions_work() -> None:
     import typing_extensions
 
     class Backported(typing_extensions.TypedDict):
@@ -137,11 +139,11 @@ def test_typed_dicts_of_the_backports() -> None:
 
 
 class DriverError(Exception):
-    """What a driver raises."""
+    """An error of a driver."""
 
 
 class DatabaseGoneError(ConnectionError):
-    """The same, as an error of connections."""
+    """A connection error of a driver."""
 
 
 @pytest.mark.parametrize("kind", [DriverError, DatabaseGoneError, ConnectionRefusedError])
@@ -164,7 +166,7 @@ def test_an_error_keeps_its_class_and_its_cause(kind: type[Exception]) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError("odd"), decimal.InvalidOperation("odd"), struct.error("odd")])
-def test_what_a_class_raises_says_where(error: Exception) -> None:
+def test_the_error_of_a_class_says_where(error: Exception) -> None:
     class Odd:
         pass
 
@@ -182,13 +184,13 @@ class Counting(pydantic.BaseModel):
     _later: list[int] = pydantic.PrivateAttr(default_factory=list)
 
 
-def test_private_attributes_that_are_not_set() -> None:
+def test_unset_private_attributes_stay_unset() -> None:
     count = Counting()
     del count._n
     persist.snapshot(count, "x", check=True)
     back = persist.restore("x", into=Counting)
     assert (hasattr(back, "_n"), back._later) == (False, [])
-    # Saved before the class had any.
+    # A snapshot from before the class had private attributes.
     fields = {"$persist": "object", "type": f"{__name__}.Counting", "value": {}}
     older = persist.restore(crafted(fields), into=Counting)
     assert (older._n, older._later) == (5, [])
@@ -204,7 +206,7 @@ class TypedExtra(pydantic.BaseModel):
     a: int = 1
 
 
-def test_extra_fields_of_every_kind() -> None:
+def test_extra_fields_come_back() -> None:
     typed = TypedExtra(a=1, b=2)  # type: ignore[call-arg]
     for model in (Unextended.model_validate({"b": 2}, extra="allow"), typed):
         persist.snapshot(model, "x", check=True)
@@ -213,11 +215,11 @@ def test_extra_fields_of_every_kind() -> None:
         assert back.model_extra == {"b": 2}
 
 
-def test_plain_goes_with_no_class() -> None:
+def test_plain_and_into_exclude_each_other() -> None:
     persist.snapshot({"a": 1}, "x")
-    with pytest.raises(persist.PersistTypeError, match="plain=True gives plain data"):
+    with pytest.raises(persist.PersistTypeError, match="plain=True returns plain data"):
         persist.restore("x", plain=True, into=dict)
-    with pytest.raises(persist.PersistTypeError, match="config is for agents of frameworks"):
+    with pytest.raises(persist.PersistTypeError, match="config only applies to agents of frameworks"):
         persist.restore("x", config={})
 
 
@@ -229,12 +231,12 @@ def test_a_check_changes_nothing_and_leaves_nothing_out(monkeypatch: pytest.Monk
         persist.snapshot(b"1", "x", check={"into": Tool})
     for check in (True, {}, {"max_size": 9}):
         if check is True or check == {}:
-            monkeypatch.setattr(persist._operations, "MAX_SIZE", 9)
-        with pytest.raises(persist.PersistTypeError, match="the state has 10 bytes, and restore takes 9"):
+            monkeypatch.setattr(_restoring, "MAX_SIZE", 9)
+        with pytest.raises(persist.PersistTypeError, match="the state has 10 bytes, and restore accepts 9"):
             persist.snapshot({"a": 1234}, "x", check=check)
         monkeypatch.undo()
-    # No more than a check by its defaults.
-    with pytest.raises(persist.PersistTypeError, match="would come back"):
+    # A check with no arguments finds the same as a check with the defaults.
+    with pytest.raises(persist.PersistTypeError, match="the restored state would differ"):
         persist.snapshot([Lossy(1)], "x", check={})
 
 
@@ -252,7 +254,7 @@ class Lossy:
 
 
 class Outside:
-    """A descriptor that keeps what it gets."""
+    """A descriptor that keeps its values."""
 
     def __init__(self, default: int) -> None:
         self.default = default
@@ -271,7 +273,7 @@ class Described:
 
 
 def test_a_field_that_is_kept_elsewhere_is_refused() -> None:
-    with pytest.raises(persist.PersistTypeError, match="keeps its field a outside of the instance"):
+    with pytest.raises(persist.PersistTypeError, match="keeps its field a outside the instance"):
         persist.snapshot(Described(9), "x")
 
 
@@ -283,24 +285,24 @@ class Span(NamedTuple):
         return iter(range(self[0], self[1]))
 
 
-def test_a_named_tuple_with_an_iterator_of_its_own() -> None:
+def test_a_named_tuple_with_its_own_iterator_comes_back() -> None:
     persist.snapshot(Span(7, 9), "x")
     assert persist.restore("x", into=Span)[:] == (7, 9)
 
 
-def test_a_crafted_attribute_hides_no_class_method() -> None:
+def test_a_crafted_attribute_cannot_hide_a_class_method() -> None:
     fields = {
         "$persist": "object",
         "type": f"{__name__}.Unextended",
         "value": {"a": 1},
         "attributes": {"model_validate": 1},
     }
-    with pytest.raises(persist.PersistTypeError, match="would hide what belongs to the class"):
+    with pytest.raises(persist.PersistTypeError, match="would hide an attribute of the class"):
         persist.restore(crafted(fields), into=Unextended)
 
 
 def colliding(depth: int, number: int, width: int = 64) -> Any:
-    """Unchanging sets in frozen sets, all of whose values have one hash."""
+    """Returns nested frozen sets whose values all have the same hash."""
     modulus = 2**61 - 1
     if depth == 0:
         return number * modulus
@@ -312,7 +314,7 @@ def in_tuple(value: Any) -> Any:
     return {"$persist": "tuple", "value": [value]}
 
 
-def test_what_was_made_to_be_slow_inside_of_keys_is_refused() -> None:
+def test_colliding_hashes_within_keys_are_refused() -> None:
     began = time.monotonic()
     nested = {"$persist": "set", "value": [colliding(2, number, 40) for number in range(40)]}
     with pytest.raises(persist.PersistIntegrityError, match="comparing them takes too long"):
@@ -321,23 +323,23 @@ def test_what_was_made_to_be_slow_inside_of_keys_is_refused() -> None:
     long = 1 << 8_000_000
     long += (12345 - long) % modulus
     decimals = [{"$persist": "decimal", "value": "12345"}, {"$persist": "int", "value": f"{long:x}"}]
-    with pytest.raises(persist.PersistIntegrityError, match="a long integer in a set has the hash of a decimal number"):
+    with pytest.raises(persist.PersistIntegrityError, match="a long integer and a decimal number in a set"):
         persist.restore(crafted({"$persist": "set", "value": [in_tuple(item) for item in decimals]}))
-    # Not as a goal of speed: without the bound it takes minutes.
+    # This is not a speed goal: without the limit, it takes minutes.
     assert time.monotonic() - began < 30
 
 
-def test_numbers_that_are_kept_come_back() -> None:
+def test_harmless_collisions_of_numbers_come_back() -> None:
     for value in ({True: "a", 1 << 6100: "b"}, {1.0, 1 << 6100}, {(-1, -1), (-1, -2), (-2, -1), (-2, -2)}):
         persist.snapshot(value, "x", check=True)
         assert persist.restore("x") == value
     # Decimal(1) has the hash of this power of two.
-    with pytest.raises(persist.PersistTypeError, match="a long integer in a set has the hash of a decimal number"):
+    with pytest.raises(persist.PersistTypeError, match="a long integer and a decimal number in a set"):
         persist.snapshot({decimal.Decimal(1), 1 << 6100}, "x")
 
 
 @pytest.mark.parametrize("wrap", [lambda value: [value], lambda value: {"a": value}, lambda value: (value,)])
-def test_deep_states_in_a_thread_with_a_small_stack(wrap: Any) -> None:
+def test_deep_states_are_refused_on_a_small_stack(wrap: Any) -> None:
     code = """
     import sys, threading, persist
     kind, = sys.argv[1:]
@@ -368,7 +370,7 @@ def test_deep_states_in_a_thread_with_a_small_stack(wrap: Any) -> None:
 
 
 class Locked(persist.Adapter):
-    """An adapter whose agents can't be copied, nor be restored here."""
+    """An adapter whose agents can't be copied or restored."""
 
     name = "locked"
     package = "pytest"
@@ -387,7 +389,7 @@ class Locked(persist.Adapter):
         raise TypeError("cannot pickle '_thread.lock' object")
 
 
-def test_what_can_not_be_copied_is_saved_all_the_same() -> None:
+def test_an_agent_that_cannot_be_copied_is_still_saved() -> None:
     persist.register_adapter(Locked())
     asyncio.run(persist.asnapshot(Locked(), "x"))
     assert persist.restore("x", plain=True) == {"a": 1}

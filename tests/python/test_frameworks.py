@@ -1,5 +1,5 @@
-"""Agents of frameworks, each in a virtual environment of its own: saved to S3 by
-one process, restored by another. The programs are in tests/frameworks.
+"""Agents of frameworks, each in its own virtual environment: one process saves them to S3,
+another one restores them. The programs are in tests/frameworks.
 """
 
 from __future__ import annotations
@@ -7,6 +7,7 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -52,8 +53,8 @@ PRELUDES = {
 
 
 def environment(name: str) -> Path:
-    """The Python of a virtual environment with a framework, and with the package
-    as it is installed here.
+    """Returns the Python of a virtual environment with a framework, after copying the installed
+    package into it.
     """
     python = environments.environment(PROGRAMS / f"with_{name}.txt")
     packages = next((python.parents[1] / "lib").glob("python*")) / "site-packages" / "persist"
@@ -63,7 +64,7 @@ def environment(name: str) -> Path:
 
 
 def run(python: Path, *arguments: str | Path, **variables: str) -> str:
-    """Runs Python, which has to succeed; what it printed."""
+    """Runs Python, which has to succeed. Returns what it printed."""
     quiet = {"CREWAI_DISABLE_TELEMETRY": "true", "OTEL_SDK_DISABLED": "true", "PYTHONPATH": str(PROGRAMS)}
     done = subprocess.run(
         [python, *arguments], capture_output=True, text=True, timeout=300, env={**os.environ, **quiet, **variables}
@@ -73,7 +74,7 @@ def run(python: Path, *arguments: str | Path, **variables: str) -> str:
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_an_agent_goes_on_in_another_process(name: str, s3: Any) -> None:
+def test_an_agent_continues_in_another_process(name: str, s3: Any) -> None:
     python = environment(name)
     program = PROGRAMS / f"with_{name}.py"
     location = "s3://my-bucket/agents/a.json.gz"
@@ -84,7 +85,7 @@ def test_an_agent_goes_on_in_another_process(name: str, s3: Any) -> None:
 
 @pytest.fixture(scope="module")
 def matrix(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
-    """What each framework's agents come to, by column; see tests/frameworks/cells.py."""
+    """Returns the outcomes of each framework, by column; see tests/frameworks/cells.py."""
 
     def row(name: str) -> dict[str, str]:
         python, program = environment(name), PROGRAMS / f"cells_{name}.py"
@@ -93,13 +94,13 @@ def matrix(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]
         came_to: dict[str, str] = json.loads(run(python, program, "restore", location).splitlines()[-1])
         return came_to
 
-    # Two processes at a time: most of it is imports.
+    # Two processes at a time, because most of the time is spent on imports.
     with concurrent.futures.ThreadPoolExecutor(2) as threads:
         return dict(zip(MODULES, threads.map(row, MODULES), strict=True))
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_nothing_is_lost_in_silence(name: str, matrix: dict[str, dict[str, str]]) -> None:
+def test_nothing_is_lost_silently(name: str, matrix: dict[str, dict[str, str]]) -> None:
     lost = {column: cell for column, cell in matrix[name].items() if not cell.startswith(("ok", "refused at save: "))}
     assert len(matrix[name]) == 6
     assert not lost
@@ -112,10 +113,10 @@ def test_the_page_has_the_matrix(matrix: dict[str, dict[str, str]], capsys: pyte
     for name, cells in matrix.items():
         short = [cell.partition(":")[0].removesuffix(" at save") for cell in cells.values()]
         lines.append(f"| {headings[name]} | {' | '.join(short)} |")
-        # What there is to say beside that is said in the framework's section.
+        # Notes and reasons are in the section of the framework.
         lines.extend(f"{headings[name]}, {column}: {cell}" for column, cell in cells.items() if cell != "ok")
     with capsys.disabled():
-        print("\n\nSaved by one process, gone on with by another:", *lines, sep="\n")
+        print("\n\nSaved by one process, continued by another:", *lines, sep="\n")
     missing = [line for line in lines if line.startswith("|") and line not in page]
     assert not missing
 
@@ -127,9 +128,9 @@ def test_nothing_in_a_hostile_state_is_imported_or_run(name: str) -> None:
 
 
 @pytest.mark.parametrize("place", ["local", "s3"])
-def test_the_suites_of_langchain_for_stores(place: str, folder: Path, s3: Any) -> None:
+def test_the_langchain_suites_for_stores_pass(place: str, folder: Path, s3: Any) -> None:
     location = "s3://my-bucket/suite" if place == "s3" else str(folder / "suite")
-    # Without the fixtures of these tests, which take settings away.
+    # Without the fixtures of these tests, which remove settings.
     options = ["--noconftest", "-o", "asyncio_mode=auto", "-p", "no:cacheprovider", "-q"]
     suites = [str(PROGRAMS / "suites_langchain.py"), *options]
     printed = run(environment("langchain"), "-m", "pytest", *suites, PERSIST_TEST_LOCATION=location)
@@ -137,12 +138,24 @@ def test_the_suites_of_langchain_for_stores(place: str, folder: Path, s3: Any) -
 
 
 def examples() -> dict[str, str]:
-    """The examples of the guide, by their headings."""
+    """Returns the examples of the guide, by their headings."""
     found = {}
     for section in GUIDE.read_text().split("\n## ")[1:]:
         heading, _, text = section.partition("\n")
         found[heading] = text.partition("```python\n")[2].partition("```")[0]
     return found
+
+
+@pytest.mark.parametrize("document", ["README.md", "python-host/README.md"])
+def test_the_table_has_the_calls_of_the_examples(document: str) -> None:
+    lines = (TESTS.parent / document).read_text().splitlines()
+    rows = [line.split("|")[1:4] for line in lines if line.startswith("|") and "snapshot(" in line]
+    headings = [re.match(r"\[?([\w ]+)", row[0].strip())[1] for row in rows]  # type: ignore[index]
+    assert headings == list(PRELUDES)
+    for heading, (_, save, restore) in zip(headings, rows, strict=True):
+        example = re.sub(r'"[\w-]+\.json\.gz"', "path", examples()[heading])
+        assert save.strip(" `") in example, heading
+        assert restore.strip(" `") in example, heading
 
 
 def test_every_framework_has_an_example() -> None:
@@ -161,7 +174,7 @@ def test_an_example_runs_as_printed(heading: str, folder: Path) -> None:
     assert list(folder.glob("*.json.gz"))
 
 
-def test_the_adapter_for_another_framework() -> None:
+def test_the_example_adapter_for_another_framework_works() -> None:
     scope: dict[str, Any] = {"__name__": "__main__"}
     exec(compile(examples()["Another framework"], str(GUIDE), "exec", dont_inherit=True), scope)
     assert persist.get_metadata("bot.json.gz").adapter == {"name": "bot", "version": None, "type": "__main__.Bot"}
@@ -177,7 +190,7 @@ def test_the_adapter_for_another_framework() -> None:
         persist.register_adapter(object())  # type: ignore[arg-type]
 
 
-def test_a_framework_that_is_missing_is_named(folder: Path) -> None:
+def test_the_error_names_a_missing_framework(folder: Path) -> None:
     python = environment("smolagents")
     code = "from with_smolagents import *; import persist; persist.snapshot(agent(), 'x')"
     run(python, "-c", code)
@@ -186,14 +199,14 @@ def test_a_framework_that_is_missing_is_named(folder: Path) -> None:
     assert missing.value.hint is not None
     assert missing.value.hint.startswith("pip install smolagents")
     assert persist.restore("x", plain=True)["steps"] == []
-    # Where it is installed and not imported, it is not imported either.
+    # If it is installed but not imported, restoring does not import it.
     restore = "import sys, persist\ntry: persist.restore('x')\nexcept persist.PersistError as e: print(e, e.hint)\n"
     printed = run(python, "-c", restore + "assert 'smolagents' not in sys.modules")
     assert "has not imported" in printed
     assert "import smolagents first" in printed
 
 
-def test_a_module_that_is_only_called_as_a_framework_is_none(folder: Path) -> None:
+def test_a_module_with_the_name_of_a_framework_is_not_the_framework(folder: Path) -> None:
     (folder / "agents.py").write_text("import dataclasses\n\n@dataclasses.dataclass\nclass State:\n    a: int = 1\n")
     code = """
 import sys; sys.path.insert(0, '.')
@@ -236,10 +249,10 @@ def test_another_version_is_tried_and_explained() -> None:
     with pytest.raises(persist.PersistTypeError, match=r"pytest 2 refused the state: KeyError: 'b'") as wrong:
         persist.restore("x")
     assert wrong.value.hint is not None
-    assert "it was written with pytest 1: install that" in wrong.value.hint
+    assert "it was saved with pytest 1: install that version" in wrong.value.hint
 
 
-def test_check_finds_what_does_not_come_back() -> None:
+def test_check_finds_a_value_that_would_not_come_back() -> None:
     class Lossy:
         def __init__(self, value: object) -> None:
             self.value = value
@@ -252,7 +265,7 @@ def test_check_finds_what_does_not_come_back() -> None:
             return cls(None)
 
     persist.register(Lossy)
-    with pytest.raises(persist.PersistTypeError, match=r"state\['a'\]\[0\] is 1, and would be null") as lost:
+    with pytest.raises(persist.PersistTypeError, match=r"state\['a'\]\[0\] is 1, and would become null") as lost:
         persist.snapshot({"a": [Lossy(1)]}, "x", check=True)
     assert lost.value.hint
     assert not persist.snapshot_exists("x")

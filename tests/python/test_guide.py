@@ -1,5 +1,5 @@
-"""Every example in Python of the guide that users were promised, as it is
-printed there, against an S3 server of this machine.
+"""Runs every Python example of the guide that users were promised, as printed, against an S3
+server on this machine.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ AGENT = {"messages": [{"role": "user", "content": "Hello"}], "step": 3}
 
 
 def blocks() -> list[str]:
-    """The examples, in their order."""
+    """Returns the examples, in order."""
     found = []
     for file in sorted(GUIDE.iterdir()):
         for part in file.read_text().split("```python\n")[1:]:
@@ -47,7 +47,7 @@ def about_options(s3: Any, scope: dict[str, Any]) -> None:
     assert s3.keys("eu-snapshots-bucket") == ["snapshots/agent.json.gz"]
     assert scope["metadata"].agent_id == "promised"
     assert scope["metadata"]["uncompressed_size"] > 0
-    # The other one was there, and was deleted.
+    # The other snapshot existed and was deleted.
     assert s3.keys("my-bucket") == ["snapshots/agent.json.gz"]
 
 
@@ -84,7 +84,7 @@ def promised() -> Any:
     found = []
     for block in blocks():
         names = [name for name in CHECKS if name in block]
-        assert len(names) == 1, f"an example that no check is for:\n{block}"
+        assert len(names) == 1, f"there is no check for this example:\n{block}"
         found.append(pytest.param(block, CHECKS[names[0]], id=CHECKS[names[0]].__name__))
     assert len(found) == len(CHECKS)
     return found
@@ -92,7 +92,7 @@ def promised() -> Any:
 
 def run(block: str, folder: Path) -> dict[str, Any]:
     scope = {"__name__": "__main__", "persist": persist, "agent": AGENT}
-    # What it keeps at the root of a machine goes below this folder.
+    # Absolute paths of the example go below this folder.
     exec(compile(block.replace('"/', f'"{folder}/'), "the guide", "exec", dont_inherit=True), scope)
     return scope
 
@@ -113,7 +113,7 @@ def test_an_example_works(
         ("your-bucket", "us-east-1"),
     ]:
         s3.create(name, region)
-    # An example may set these for good.
+    # An example may set these permanently.
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
         monkeypatch.setenv(name, os.environ[name])
     if check is about_options:
@@ -124,7 +124,7 @@ def test_an_example_works(
     check(s3, scope)
 
 
-def test_the_hybrid_example_in_the_cloud(folder: Path, s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hybrid_example_works_in_the_cloud(folder: Path, s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     (block,) = (block for block in blocks() if 'os.environ.get("PERSIST_STORAGE"' in block)
     monkeypatch.setenv("PERSIST_S3_BUCKET", "my-bucket")
     run(block, folder)
@@ -147,7 +147,7 @@ def test_the_chain_of_errors_says_why(
     with answering(403, "AccessDenied") as endpoint:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
         assert printed() == "S3 bucket access issue\n"
-    # Nobody listens there any more.
+    # Nothing listens on the port any more.
     assert printed() == "Network connectivity problem\n"
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3.endpoint)
     s3.client.delete_bucket(Bucket="my-bucket")

@@ -1,4 +1,4 @@
-"""A hint never advises what does not work: here each is followed."""
+"""Hints never advise what does not work: each one is followed here."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ store = persist.Store("memory://hints")
 
 
 def hint_of(act: Callable[[], Any]) -> str:
-    """The hint of the error that it raises."""
+    """Returns the hint of the error that a call raises."""
     with pytest.raises(persist.PersistError) as refused:
         act()
     assert refused.value.hint
@@ -61,7 +61,7 @@ class FailedError(Exception):
 
 
 class Steps:
-    """An iterator of one's own."""
+    """A program's own iterator."""
 
     def __init__(self) -> None:
         self.left = [1, 2]
@@ -75,7 +75,7 @@ class Steps:
         return self.left.pop()
 
 
-LIST, LEAVE = "save a list of what it gives: list(…)", "save the data in it, or leave it out"
+LIST, LEAVE = "save a list of its items: list(…)", "save the data in it, or leave it out"
 
 REPLACED: list[tuple[Callable[[], Any], str, Callable[[Any], Any]]] = [
     (lambda: (n for n in range(3)), LIST, list),
@@ -84,10 +84,10 @@ REPLACED: list[tuple[Callable[[], Any], str, Callable[[Any], Any]]] = [
     (lambda: zip("ab", [1, 2], strict=True), LIST, list),
     (lambda: io.BytesIO(b"a\nb"), LIST, list),
     (Steps, LIST, list),
-    (lambda: itertools.count(2), "save what it was made of, or leave it out", lambda value: 2),
-    (lambda: itertools.cycle("ab"), "save what it was made of, or leave it out", lambda value: "ab"),
+    (lambda: itertools.count(2), "save the arguments it was made from, or leave it out", lambda value: 2),
+    (lambda: itertools.cycle("ab"), "save the arguments it was made from, or leave it out", lambda value: "ab"),
     (lambda: memoryview(b"abc")[::2], "save its bytes: bytes(…)", bytes),
-    (lambda: types.MappingProxyType({"a": 1}), "save a dict of it: dict(…)", dict),
+    (lambda: types.MappingProxyType({"a": 1}), "save a plain dict: dict(…)", dict),
     (lambda: uuid.UUID, "save its name, or an instance", lambda value: value.__qualname__),
     (lambda: uuid.UUID, "save its name, or an instance", lambda value: value(int=1)),
     (lambda: slice(1, 2), LEAVE, lambda value: [value.start, value.stop]),
@@ -95,7 +95,7 @@ REPLACED: list[tuple[Callable[[], Any], str, Callable[[Any], Any]]] = [
     (lambda: len, LEAVE, lambda value: value.__name__),
     (lambda: Word("a"), "save a plain str, or register", str),
     (lambda: Numbers(a=1), "save a plain dict, or register", dict),
-    (lambda: collections.defaultdict(lambda: 1, a=2), "save dict(…) of it", dict),
+    (lambda: collections.defaultdict(lambda: 1, a=2), "save a plain dict: dict(…)", dict),
     (
         lambda: collections.defaultdict(lambda: 0, a=2),
         "use one of these factories: None, bool,",
@@ -107,7 +107,7 @@ REPLACED: list[tuple[Callable[[], Any], str, Callable[[Any], Any]]] = [
         lambda value: (value.numerator, value.denominator),
     ),
     (
-        lambda: {1 << 5000, decimal.Decimal(1 << 5000 % 61)},  # Of one hash.
+        lambda: {1 << 5000, decimal.Decimal(1 << 5000 % 61)},  # With the same hash.
         "save a list, or give the class a better __hash__",
         list,
     ),
@@ -131,7 +131,9 @@ class Zone(datetime.tzinfo):
 
 
 @pytest.mark.parametrize(("make", "hint", "follow"), REPLACED, ids=lambda part: part if isinstance(part, str) else "")
-def test_what_is_saved_instead(make: Callable[[], Any], hint: str, follow: Callable[[Any], Any]) -> None:
+def test_the_replacement_in_a_hint_can_be_saved(
+    make: Callable[[], Any], hint: str, follow: Callable[[Any], Any]
+) -> None:
     assert hint in hint_of(lambda: store.snapshot([make()], "refused"))
     instead = follow(make())
     assert comes_back(instead) == instead
@@ -151,11 +153,13 @@ REGISTERED: list[tuple[Any, Callable[[Any], Any], Callable[[Any], Any]]] = [
 
 
 @pytest.mark.parametrize(("value", "save", "restore"), REGISTERED, ids=[type(case[0]).__name__ for case in REGISTERED])
-def test_a_class_that_is_registered(value: Any, save: Any, restore: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_class_can_be_registered_as_its_hint_says(
+    value: Any, save: Any, restore: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cls = type(value)
     hint = hint_of(lambda: store.snapshot([value], "refused"))
     assert f"persist.register({cls.__name__}, save=…, restore=…)" in hint
-    # What it says of methods is said of classes that take them.
+    # The hint mentions methods only for classes that can have them.
     if "__persist_state__" in hint:
         monkeypatch.setattr(cls, "__persist_state__", lambda self: save(self), raising=False)
         monkeypatch.setattr(cls, "__persist_restore__", classmethod(lambda cls, state: restore(state)), raising=False)
@@ -169,7 +173,7 @@ def test_a_class_that_is_registered(value: Any, save: Any, restore: Any, monkeyp
     assert comes_back(value) == value
 
 
-def test_an_exception_of_ones_own_takes_methods() -> None:
+def test_an_exception_class_can_have_the_methods_of_its_hint() -> None:
     hint = hint_of(lambda: store.snapshot([FailedError("a")], "refused"))
     assert "give the class __persist_state__()" in hint
     FailedError.__persist_state__ = lambda self: list(self.args)  # type: ignore[attr-defined]
@@ -178,7 +182,7 @@ def test_an_exception_of_ones_own_takes_methods() -> None:
     assert comes_back(FailedError("a")).args == ("a",)
 
 
-def test_what_can_not_be_registered_as_it_is() -> None:
+def test_a_class_that_needs_functions_can_be_registered_with_them() -> None:
     class Bare:
         pass
 
@@ -202,14 +206,14 @@ class Tool:
 
 
 @pytest.mark.parametrize("value", [Color.RED, Pair(1), Tool("a")])
-def test_a_class_that_would_be_data(value: Any) -> None:
+def test_a_class_that_would_be_restored_as_data_can_be_registered(value: Any) -> None:
     name = type(value).__name__
     assert hint_of(lambda: store.snapshot([value], "refused")) == f"register its class: persist.register({name})"
     persist.register(type(value))
     assert comes_back(value) == value
 
 
-def test_two_classes_of_one_name() -> None:
+def test_the_hint_for_two_classes_with_one_name_works() -> None:
     def make() -> Any:
         @dataclasses.dataclass
         class Twin:
@@ -226,7 +230,7 @@ def test_two_classes_of_one_name() -> None:
     assert type(comes_back(second(1))) is second
 
 
-def test_attributes_that_are_in_the_way() -> None:
+def test_the_hints_for_attributes_work() -> None:
     class Noted(Pair):
         pass
 
@@ -241,7 +245,7 @@ def test_attributes_that_are_in_the_way() -> None:
 
     counts = collections.Counter("a")
     counts.notes = 1  # type: ignore[attr-defined]
-    assert hint_of(lambda: store.snapshot([counts], "refused")) == "delete the attribute, or keep it beside the value"
+    assert hint_of(lambda: store.snapshot([counts], "refused")) == "delete the attribute, or save it separately"
     del counts.notes  # type: ignore[attr-defined]
     assert comes_back(counts) == counts
 
@@ -266,25 +270,25 @@ def test_attributes_that_are_in_the_way() -> None:
     assert comes_back(hidden) == hidden
 
 
-def test_references_that_lead_back() -> None:
+def test_the_hints_for_cycles_and_depth_work() -> None:
     state: dict[str, Any] = {"name": "a"}
     state["self"] = state
-    hint = "leave out references that lead back, or save the number or name of what they refer to"
+    hint = "remove references that lead back, or save the index or name of what they refer to"
     assert hint_of(lambda: store.snapshot(state, "refused")) == hint
     state["self"] = state["name"]
     store.snapshot(state, "x", check=True)
     deep: list[Any] = []
     for _ in range(1001):
         deep = [deep]
-    hint = "save flatter data, for example a list with references by number"
+    hint = "save flatter data, for example a list with references by index"
     assert hint_of(lambda: store.snapshot(deep, "refused")) == hint
     store.snapshot([None, *range(1000)], "x", check=True)
 
 
-# ---- When it is restored ----------------------------------------------------------
+# ---- Hints of restores ------------------------------------------------------------
 
 
-def test_what_was_asked_for_is_not_there() -> None:
+def test_the_hints_for_a_wrong_into_work() -> None:
     store.snapshot({"a": 1}, "x")
     assert hint_of(lambda: store.restore("x", into=pathlib.Path)) == "restore without into to see what it holds"
     assert store.restore("x") == {"a": 1}
@@ -312,7 +316,7 @@ def test_what_was_asked_for_is_not_there() -> None:
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_can_not_be_changed(value: Any) -> None:
+def test_the_hint_for_an_immutable_instance_works(value: Any) -> None:
     store.snapshot(value, "x")
     name = type(value).__name__
     before = repr(value)
@@ -326,13 +330,13 @@ class Search(Tool):
     index: str = "a"
 
 
-def test_a_subclass_of_what_was_asked_for() -> None:
+def test_the_hint_for_a_subclass_works() -> None:
     store.snapshot(Search("a"), "x")
     assert hint_of(lambda: store.restore("x", into=Tool("b"))) == "pass the class: into=Search"
     assert store.restore("x", into=Search) == Search("a")
 
 
-def test_a_class_that_is_not_known() -> None:
+def test_the_hint_for_an_unknown_class_works() -> None:
     @dataclasses.dataclass
     class Old:
         a: int
@@ -355,7 +359,7 @@ def test_a_class_that_is_not_known() -> None:
     assert store.restore("x") == [New(1)]
 
 
-def test_a_class_with_a_new_name() -> None:
+def test_the_hint_for_a_renamed_class_works() -> None:
     @dataclasses.dataclass
     class Old:
         a: int

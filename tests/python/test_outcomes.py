@@ -1,5 +1,5 @@
-"""What a save or a delete came to, as exceptions say it: what failed reads like
-nothing has happened only if nothing has.
+"""The exceptions of saves and deletes tell the outcome: they read as if nothing had happened
+only if nothing has.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import persist
 import pytest
 from cancelling import raised_in
 from persist import _persist, errors
-from storages import DictStorage
+from storages import DictStorage, is_done, write_to
 
 NEW = {
     "conflict": (persist.PersistConflictError, FileExistsError, errno.EBUSY),
@@ -35,6 +35,7 @@ NEW = {
     "not-durable": (persist.PersistNotDurableError, persist.PersistStorageError, errno.EIO),
     "outcome-unknown": (persist.PersistOutcomeUnknownError, persist.PersistStorageError, None),
 }
+
 
 BASES = {
     persist.PersistError: Exception,
@@ -61,7 +62,7 @@ def test_each_code_of_the_host_has_a_class() -> None:
     assert {kind for kind, _ in errors._CODES.values()} == set(BASES)
 
 
-def test_each_class_is_what_people_catch() -> None:
+def test_each_class_is_also_the_built_in_exception() -> None:
     for kind, base in BASES.items():
         assert issubclass(kind, base), kind
         assert issubclass(kind, persist.PersistError), kind
@@ -74,12 +75,12 @@ def test_each_class_is_what_people_catch() -> None:
         assert (str(error), error.code, error.location, error.hint) == ("It failed.", code, "a/x", "a hint")
         assert pickle.loads(pickle.dumps(error)).__dict__ == error.__dict__
         if isinstance(error, OSError):
-            # Neither counts as "it is there": what checks for EEXIST is not misled.
+            # Neither means that the snapshot exists, so a check for EEXIST is not misled.
             assert (error.errno, error.filename) == (number, "a/x")
 
 
 def use_server(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
-    """Has S3 served by a server of the test."""
+    """Makes a server of the test the S3 endpoint."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("AWS_REGION", "us-east-1")
@@ -87,7 +88,7 @@ def use_server(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
 
 
 class Served:
-    """A bucket that stores an object and loses the answer."""
+    """A bucket that stores objects, but loses its answers."""
 
     def __init__(self) -> None:
         self.objects: dict[str, dict[str, str]] = {}
@@ -151,12 +152,12 @@ def lossy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
 
 
 @pytest.mark.parametrize("if_exists", ["replace", "fail"])
-def test_a_save_is_no_conflict_with_itself(lossy: Served, if_exists: Any) -> None:
+def test_a_save_does_not_conflict_with_itself(lossy: Served, if_exists: Any) -> None:
     place = "s3://my-bucket/x.json.gz"
-    # The answer was lost, and the service was asked what is there.
+    # The answer was lost, and the client asked the service what is stored.
     assert persist.snapshot({"a": 1}, place, if_exists=if_exists).key == "x.json.gz"
     assert lossy.lost
-    # Nobody could be asked: it is not known, and that is all that is said.
+    # The service does not answer that, so the outcome is not known.
     lossy.objects.clear()
     lossy.answers_head = False
     for call in (
@@ -170,8 +171,8 @@ def test_a_save_is_no_conflict_with_itself(lossy: Served, if_exists: Any) -> Non
         assert not isinstance(unknown.value, FileExistsError)
         assert (unknown.value.code, unknown.value.retryable) == ("outcome-unknown", False)
         assert unknown.value.location == place
-        assert "look at what is there" in (unknown.value.hint or "")
-        # It was stored.
+        assert "check what is stored" in (unknown.value.hint or "")
+        # In fact, it was stored.
         assert list(lossy.objects) == ["/my-bucket/x.json.gz"]
     # The service refused the second request of the same write.
     assert (lossy.conflicts > 0) == (if_exists == "fail")
@@ -201,7 +202,7 @@ class Held:
                     self.asked.set()
 
     def close(self) -> None:
-        # Wakes who waits for the next connection.
+        # Wakes the thread that waits for the next connection.
         self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
         for connection in self.held:
@@ -217,7 +218,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
 
 @pytest.fixture
 def handler() -> Iterator[Callable[[Any], Any]]:
-    """Sets what Ctrl-C does. Who started the tests may have had it ignored."""
+    """Returns a function that sets what Ctrl-C does. It may be ignored when the tests start."""
     before = signal.getsignal(signal.SIGINT)
     yield lambda wanted: signal.signal(signal.SIGINT, wanted)
     signal.signal(signal.SIGINT, before)
@@ -226,9 +227,9 @@ def handler() -> Iterator[Callable[[Any], Any]]:
 def is_unknown(cause: BaseException | None) -> persist.PersistOutcomeUnknownError:
     assert isinstance(cause, persist.PersistOutcomeUnknownError)
     assert cause.code == "outcome-unknown"
-    assert "whether the object was stored is not known" in str(cause)
+    assert "not known whether the object was stored" in str(cause)
     assert cause.location == "s3://my-bucket/x.json.gz"
-    assert "look at what is there" in (cause.hint or "")
+    assert "check what is stored" in (cause.hint or "")
     return cause
 
 
@@ -238,8 +239,8 @@ def interrupt(held: Held) -> None:
 
 
 @pytest.mark.parametrize("way", ["snapshot", "save_bytes", "open"])
-def test_an_interrupt_has_what_is_not_known_as_its_cause(way: str, held: Held, handler: Callable[[Any], Any]) -> None:
-    """Where the service may have stored the object, and does not say."""
+def test_an_interrupt_has_the_unknown_outcome_as_its_cause(way: str, held: Held, handler: Callable[[Any], Any]) -> None:
+    """The service may have stored the object, but does not answer."""
     handler(signal.default_int_handler)
     store = persist.Store("s3://my-bucket")
     threading.Thread(target=interrupt, args=(held,)).start()
@@ -253,7 +254,7 @@ def test_an_interrupt_has_what_is_not_known_as_its_cause(way: str, held: Held, h
     is_unknown(interrupted.value.__cause__)
 
 
-def test_a_cause_that_an_interrupt_has_already_comes_after(held: Held, handler: Callable[[Any], Any]) -> None:
+def test_an_existing_cause_of_an_interrupt_is_kept(held: Held, handler: Callable[[Any], Any]) -> None:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt from LookupError("of the handler")
 
@@ -265,7 +266,7 @@ def test_a_cause_that_an_interrupt_has_already_comes_after(held: Held, handler: 
 
 
 async def cancelled(work: Callable[[], Any], held: Held) -> BaseException:
-    """What a task raises that is cancelled while the service has its request."""
+    """Cancels a task while the service has its request. Returns what the task raises."""
     task = asyncio.ensure_future(work())
     await asyncio.get_running_loop().run_in_executor(None, held.asked.wait)
     task.cancel()
@@ -275,7 +276,7 @@ async def cancelled(work: Callable[[], Any], held: Held) -> BaseException:
 
 
 @pytest.mark.parametrize("way", ["asnapshot", "snapshot", "save_bytes", "open"])
-def test_a_cancelled_task_has_what_is_not_known_as_its_cause(way: str, held: Held) -> None:
+def test_a_cancelled_task_has_the_unknown_outcome_as_its_cause(way: str, held: Held) -> None:
     async def opened(store: persist.AsyncStore) -> None:
         async with store.open("x.json.gz", "wb") as file:
             await file.write(b"state")
@@ -293,129 +294,20 @@ def test_a_cancelled_task_has_what_is_not_known_as_its_cause(way: str, held: Hel
     is_unknown(asyncio.run(run()).__cause__)
 
 
-def raising(error: BaseException | type[BaseException]) -> Callable[[], object]:
-    def fail() -> object:
-        raise error
-
-    return fail
-
-
-def changes(folder: DictStorage) -> dict[str, Callable[[], Any]]:
-    """All ways to change a storage."""
-    store, twin = persist.Store(folder), persist.AsyncStore(folder)
-    return {
-        "snapshot": lambda: store.snapshot({"a": 1}, "x"),
-        "save_bytes": lambda: store.save_bytes(b"state", "x"),
-        "open": lambda: write_to(store),
-        "AsyncStore.snapshot": lambda: asyncio.run(twin.snapshot({"a": 1}, "x")),
-        "delete": lambda: store.delete("there"),
-        "AsyncStore.delete": lambda: asyncio.run(twin.delete("there")),
-    }
-
-
-def write_to(store: persist.Store) -> None:
-    with store.open("x", "wb") as file:
-        file.write(b"state")
-
-
-def is_done(folder: DictStorage, way: str) -> bool:
-    return "there" not in folder.objects if "delete" in way else "x" in folder.objects
-
-
-WAYS = list(changes(DictStorage()))
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_a_storage_in_python_says_what_it_came_to(way: str) -> None:
-    for kind, code in [
-        (persist.PersistNotDurableError, "not-durable"),
-        (persist.PersistOutcomeUnknownError, "outcome-unknown"),
-    ]:
-        folder = DictStorage()
-        folder.objects["there"] = b"object"
-        folder.after = raising(kind("The disk says no."))
-        with pytest.raises(kind, match="The disk says no") as raised:
-            changes(folder)[way]()
-        assert raised.value.code == code
-        assert type(raised.value.__cause__) is kind
-        assert is_done(folder, way)
-        # What is there is not taken back; of what may be there the rest is.
-        assert folder.aborted == (1 if kind is persist.PersistOutcomeUnknownError and "delete" not in way else 0)
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_what_else_a_storage_in_python_raises_says_that_nothing_was_done(way: str) -> None:
-    for error, kind in [(OSError("no"), persist.PersistStorageError), (TimeoutError(), persist.PersistTimeoutError)]:
-        folder = DictStorage()
-        folder.objects["there"] = b"object"
-        folder.before = raising(error)
-        with pytest.raises(kind) as raised:
-            changes(folder)[way]()
-        assert not isinstance(raised.value, (persist.PersistNotDurableError, persist.PersistOutcomeUnknownError))
-        assert not is_done(folder, way)
-        assert folder.aborted == (0 if "delete" in way else 1)
-
-
-HOST_ALONE = {"memory-limit", "deadline", "cancelled"}
-
-
-@pytest.mark.parametrize("code", [code for code in errors._CODES if code not in {"other", *HOST_ALONE}])
-def test_the_code_that_a_storage_in_python_gives_is_the_one_that_arrives(code: str) -> None:
-    kind = errors._CODES[code][0]
-    for way in WAYS:
-        folder = DictStorage()
-        folder.objects["there"] = b"object"
-        folder.before = raising(kind("The disk says no.", code, retryable=True, hint="ask the disk"))
-        with pytest.raises(kind) as raised:
-            changes(folder)[way]()
-        error = raised.value
-        assert (error.code, error.retryable, error.hint) == (code, True, "ask the disk"), way
-
-
-def test_the_class_of_an_error_stands_for_its_code_where_it_has_one() -> None:
-    cases: list[tuple[type[persist.PersistError], str]] = [
-        (persist.PersistUntrustedError, "untrusted"),
-        (persist.PersistNoKeyError, "no-key"),
-        (persist.PersistConflictError, "already-exists"),
-        (persist.PersistAccessError, "access-denied"),
-        (persist.PersistStorageError, "io"),
-    ]
-    for kind, code in cases:
-        folder = DictStorage()
-        folder.before = raising(kind("The disk says no."))
-        with pytest.raises(persist.PersistError) as raised:
-            changes(folder)["save_bytes"]()
-        assert (type(raised.value), raised.value.code) == (kind, code)
-
-
-@pytest.mark.parametrize("way", [way for way in WAYS if "Async" not in way])
-@pytest.mark.parametrize("is_late", [True, False])
-def test_an_interrupt_within_a_change_says_that_it_is_not_known(way: str, is_late: bool) -> None:
-    folder = DictStorage()
-    folder.objects["there"] = b"object"
-    setattr(folder, "after" if is_late else "before", raising(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt) as interrupted:
-        changes(folder)[way]()
-    cause = interrupted.value.__cause__
-    assert isinstance(cause, persist.PersistOutcomeUnknownError)
-    assert "interrupted" in str(cause)
-    assert cause.location == ("there" if "delete" in way else "x")
-    # Both are true of it.
-    assert is_done(folder, way) == is_late
-
-
 def notes(error: BaseException) -> list[str]:
     return getattr(error, "__notes__", [])
 
 
 STORED = ["the snapshot was stored all the same"] if sys.version_info >= (3, 11) else []
+
+
 DELETED = ["the snapshot was deleted all the same"] if sys.version_info >= (3, 11) else []
 
 
 @pytest.mark.parametrize("way", ["snapshot", "save_bytes", "open"])
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, LookupError])
-def test_what_came_too_late_to_stop_a_save_says_so(way: str, kind: type[BaseException], folder: Path) -> None:
-    """As what a handler of logs raises, and an interrupt while it ran."""
+def test_an_exception_too_late_to_stop_a_save_says_so(way: str, kind: type[BaseException], folder: Path) -> None:
+    """For example an error of a log handler, or an interrupt while it runs."""
 
     class Late(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -465,7 +357,7 @@ def test_a_task_that_was_cancelled_too_late_says_so(way: str) -> None:
 
         def cancel() -> None:
             loop.call_soon_threadsafe(task.cancel)
-            # Until the task has asked for the end.
+            # Waits until the task has asked for the cancellation.
             time.sleep(0.3)
 
         folder.before = cancel

@@ -1,4 +1,4 @@
-"""Keys and tokens are not stored as they are."""
+"""Keys and tokens are not stored in plain text."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ def test_an_instance_that_holds_a_key_is_refused(store: persist.Store, value: An
     assert "a.gz" not in store
 
 
-def test_what_holds_none_is_saved(store: persist.Store) -> None:
+def test_an_instance_without_a_key_is_saved(store: persist.Store) -> None:
     for value in (Client("m"), Client("m", ""), Client("m", headers={"Accept": "text/plain"})):
         store.snapshot(value, "a.gz")
         assert store.restore("a.gz", into=Client) == value
-    # What a user puts into plain data is the user's.
+    # Plain data is not checked: it is the program's decision.
     store.snapshot({"api_key": KEY}, "a.gz")
     assert store["a.gz"] == {"api_key": KEY}
 
@@ -88,18 +88,18 @@ def test_redact_leaves_out_what_it_names(store: persist.Store) -> None:
     with pytest.raises(persist.PersistTypeError, match="contains itself"):
         store.snapshot(circle, "c.gz", redact=["x"])
     for wrong in (7, [7], [re.compile(b"x")]):
-        with pytest.raises(persist.PersistTypeError, match="redact can't have"):
+        with pytest.raises(persist.PersistTypeError, match="redact can't contain"):
             store.snapshot({}, "c.gz", redact=wrong)  # type: ignore[arg-type]
 
 
-def test_lists_that_are_made_while_they_are_written_are_looked_at() -> None:
+def test_lists_made_while_writing_are_redacted() -> None:
     parts: list[list[Any]] = [[{"api_key": KEY}], [{"step": 1}]]
     items = _persist.Items(iter(parts))
     redacted = _secrets.redacted(items, _secrets.patterns(["api_key"]))
     assert json.loads(_persist.encode(redacted)) == [{"api_key": "[redacted]"}, {"step": 1}]
 
 
-def test_the_same_for_asyncio(store: persist.Store) -> None:
+def test_secrets_are_refused_and_redacted_for_asyncio(store: persist.Store) -> None:
     import asyncio
 
     async def work() -> None:
@@ -112,7 +112,7 @@ def test_the_same_for_asyncio(store: persist.Store) -> None:
     asyncio.run(work())
 
 
-def test_a_class_that_was_registered_decides_itself(store: persist.Store) -> None:
+def test_a_registered_save_decides_about_secrets(store: persist.Store) -> None:
     class Own:
         api_key = KEY
 

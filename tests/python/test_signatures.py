@@ -1,4 +1,4 @@
-"""What a function takes is said in many places: each says the same."""
+"""The arguments of functions are listed in several places, which agree."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import persist
 import pytest
-from persist import _arguments, _operations, _persist
+from persist import _arguments, _persist, _restoring
 
 FUNCTIONS = [
     "snapshot",
@@ -24,7 +24,7 @@ FUNCTIONS = [
 
 
 def documented(function: Any) -> set[str]:
-    """The arguments that a docstring describes."""
+    """Returns the arguments that a docstring describes."""
     _, _, text = (inspect.getdoc(function) or "").partition("Args:\n")
     text = re.split(r"\n(?=\S)", text)[0]
     found = re.findall(r"^    (\w+(?:, \w+)*): ", text, flags=re.MULTILINE)
@@ -32,14 +32,14 @@ def documented(function: Any) -> set[str]:
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_function_its_twin_and_their_pages(name: str) -> None:
+def test_a_function_and_its_twin_document_the_same_arguments(name: str) -> None:
     function, twin = getattr(persist, name), getattr(persist, f"a{name}")
     arguments = set(inspect.signature(function).parameters)
     assert documented(function) == arguments
     assert inspect.signature(twin) == inspect.signature(function)
     assert documented(twin) == arguments
     assert inspect.iscoroutinefunction(twin)
-    # What the twin takes by name is declared for type checkers.
+    # The keyword arguments of the twin are declared for type checkers.
     declared = {
         "snapshot": _arguments.SAVES,
         "restore": (*_arguments.RESTORES, "into", "progress"),
@@ -49,7 +49,7 @@ def test_a_function_its_twin_and_their_pages(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["Place", "Reader", "Writer", "Listing", "CancelToken"])
-def test_the_native_classes_and_their_stub(name: str) -> None:
+def test_the_stub_matches_the_native_classes(name: str) -> None:
     cls = getattr(_persist, name)
     stub = ast.parse((Path(persist.__file__).parent / "_persist.pyi").read_text())
     (declared,) = (node for node in stub.body if isinstance(node, ast.ClassDef) and node.name == name)
@@ -66,7 +66,7 @@ def test_the_native_classes_and_their_stub(name: str) -> None:
         assert names == list(inspect.signature(getattr(cls, method)).parameters), method
 
 
-def test_the_native_side_knows_the_arguments_of_a_save() -> None:
+def test_the_native_module_knows_the_arguments_of_a_save() -> None:
     place, key = _persist.locate("memory://x", {})
     for name in (*_arguments.SaveBytesArguments.__annotations__, "extra"):
         with pytest.raises((persist.PersistTypeError, persist.PersistConfigurationError)) as wrong:
@@ -80,7 +80,7 @@ def test_the_native_side_knows_the_arguments_of_a_save() -> None:
         assert "unknown argument" not in str(wrong.value), name
 
 
-def test_the_options_of_a_store() -> None:
+def test_a_store_declares_the_options_of_the_functions() -> None:
     methods: list[tuple[Any, Any]] = [
         (persist.Store.snapshot, _arguments.AgentArguments),
         (persist.Store.restore, _arguments.RestoreOptions),
@@ -91,4 +91,4 @@ def test_the_options_of_a_store() -> None:
         assert list(inspect.signature(method).parameters) == list(inspect.signature(twin).parameters)
         assert "options" in inspect.signature(method).parameters
         assert set(declared.__annotations__) <= {*_arguments.SAVES, *_arguments.RESTORES, "content_type"}
-    assert inspect.signature(persist.restore).parameters["max_size"].default == _operations.MAX_SIZE
+    assert inspect.signature(persist.restore).parameters["max_size"].default == _restoring.MAX_SIZE

@@ -1,4 +1,4 @@
-"""A store as people think of it: sessions, a mapping, copies."""
+"""A store as its users see it: sessions, a mapping, copies."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def old(days: int) -> datetime:
 
 
 def first_hour(store: persist.Store) -> None:
-    """Saves three agents over ten sessions, and does with them what anybody does first."""
+    """Saves three agents over ten sessions, and does what a user does first."""
     agents = ["support", "billing", "Research"]
     for session in range(1, 11):
         for step in range(2):
@@ -61,16 +61,16 @@ def first_hour(store: persist.Store) -> None:
     assert store.latest(session_id="case-10") is None
 
 
-def test_the_first_hour(store: persist.Store) -> None:
+def test_the_first_hour_of_a_user(store: persist.Store) -> None:
     first_hour(store)
 
 
 @pytest.mark.usefixtures("s3")
-def test_the_first_hour_in_a_bucket() -> None:
+def test_the_first_hour_of_a_user_with_a_bucket() -> None:
     first_hour(persist.Store("s3://my-bucket/agents"))
 
 
-def test_names_are_those_of_the_command(store: persist.Store) -> None:
+def test_keys_are_those_of_the_command(store: persist.Store) -> None:
     for text, name in NAMES:
         assert _persist.folder_name(text) == name
         assert _persist.id_of(name) == (None if "~" in name else text)
@@ -82,20 +82,20 @@ def test_names_are_those_of_the_command(store: persist.Store) -> None:
         assert len(store.history(agent_id=agent, session_id=session)) == 2
 
 
-def test_the_kind_of_state_and_the_codec_decide_the_ending(store: persist.Store) -> None:
+def test_the_kind_of_state_and_the_codec_decide_the_extension(store: persist.Store) -> None:
     assert store.save(b"bytes").key == "default_agent/default_session/0.zst"
     assert store.save([], codec="gzip").key == "default_agent/default_session/1.json.gz"
     assert store.save([], snapshot_index=7).key == "default_agent/default_session/7.json.zst"
     with pytest.raises(persist.PersistConflictError):
         store.save([], snapshot_index=7)
     for argument in ({"if_exists": "replace"}, {"if_match": "x"}):
-        with pytest.raises(persist.PersistTypeError, match="nothing is replaced"):
+        with pytest.raises(persist.PersistTypeError, match="never replaces anything"):
             store.save([], **argument)  # type: ignore[arg-type]
     with pytest.raises(persist.PersistTypeError, match="agent_id must be a str"):
         store.save([], agent_id=7)  # type: ignore[arg-type]
 
 
-def test_who_saves_at_the_same_time_gets_an_index_each(store: persist.Store) -> None:
+def test_concurrent_saves_get_different_indexes(store: persist.Store) -> None:
     threads = [threading.Thread(target=store.save, args=([],)) for _ in range(6)]
     for thread in threads:
         thread.start()
@@ -104,14 +104,14 @@ def test_who_saves_at_the_same_time_gets_an_index_each(store: persist.Store) -> 
     assert [found.snapshot_index for found in store.history()] == list(range(6))
 
 
-def test_a_storage_without_conditions_counts_too() -> None:
+def test_saves_get_the_next_index_without_preconditions_too() -> None:
     store = persist.Store(DictStorage())
     assert [store.save([step]).snapshot_index for step in range(3)] == [0, 1, 2]
     assert store.restore(store.history()[1]) == [1]
     assert store.delete_prefix("default_agent/") == 3
 
 
-def test_history_and_latest(store: persist.Store) -> None:
+def test_history_is_ordered_and_latest_is_its_end(store: persist.Store) -> None:
     for index in (10, 9, 2):
         store.save([index], session_id="a", snapshot_index=index)
     store.save(["b"], session_id="b", snapshot_index=1)
@@ -148,7 +148,7 @@ def test_lists_are_filtered_and_sorted_for_people(store: persist.Store) -> None:
 
 
 def test_a_store_is_a_mapping(store: persist.Store) -> None:
-    assert store, "it is there, also while it is empty"
+    assert store, "an empty store is true"
     store["a.gz"] = {"step": 1}
     store["b/c.gz"] = [1]
     assert store["a.gz"] == {"step": 1}
@@ -172,7 +172,7 @@ def test_a_store_is_a_mapping(store: persist.Store) -> None:
         store.delete("a.gz")
 
 
-def test_load_gives_value_and_metadata(store: persist.Store) -> None:
+def test_load_returns_value_and_metadata(store: persist.Store) -> None:
     store.snapshot({"step": 1}, "a.gz", session_id="s", timestamp=datetime(2026, 1, 31, 12, tzinfo=timezone.utc))
     value, metadata = store.load("a.gz")
     assert value == {"step": 1}
@@ -205,7 +205,7 @@ def test_copies_are_verified(store: persist.Store, tmp_path: Path) -> None:
     assert len(state) == report["salvaged_size"]
 
 
-def test_a_prefix_is_deleted_at_once(store: persist.Store, tmp_path: Path) -> None:
+def test_a_prefix_is_deleted(store: persist.Store, tmp_path: Path) -> None:
     for index in range(5):
         store[f"a/b/{index}.gz"] = index
     store["ab.gz"] = 1
@@ -220,7 +220,7 @@ def test_a_prefix_is_deleted_at_once(store: persist.Store, tmp_path: Path) -> No
         store.delete_prefix("")
 
 
-def test_snapshots_are_bytes_and_files() -> None:
+def test_snapshots_can_be_bytes_and_files() -> None:
     data = persist.dumps({"step": 1}, session_id="s", codec="zstd")
     assert persist.loads(data) == {"step": 1} == persist.loads(bytearray(data)) == persist.loads(memoryview(data))
     file = io.BytesIO()
@@ -236,7 +236,7 @@ def test_snapshots_are_bytes_and_files() -> None:
     assert json.loads(gzip.decompress(persist.dumps([1, 2]))) == [1, 2]
 
 
-def test_progress_shows_itself(
+def test_progress_true_shows_a_bar_or_a_line(
     store: persist.Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.snapshot([], "a.gz", progress=True)
@@ -247,7 +247,7 @@ def test_progress_shows_itself(
     assert capsys.readouterr().err == "saving: 2 of 2 bytes\n"
     assert store.restore("a.gz", progress=True) == []
     assert capsys.readouterr().err == "restoring: 2 of 2 bytes\n"
-    with pytest.raises(persist.PersistTypeError, match="progress must be callable, or True"):
+    with pytest.raises(persist.PersistTypeError, match="progress must be a callable or a bool"):
         store.verify("a.gz", progress=7)  # type: ignore[arg-type]
 
 
@@ -255,14 +255,14 @@ def test_progress_shows_itself(
     ("wrong", "right"),
     [("overwrite", "if_exists"), ("compression", "codec"), ("thread_id", "session_id"), ("lables", "labels")],
 )
-def test_other_words_are_understood(store: persist.Store, wrong: str, right: str) -> None:
+def test_the_hint_names_the_argument_that_is_meant(store: persist.Store, wrong: str, right: str) -> None:
     for call in (store.snapshot, persist.snapshot):
         with pytest.raises(TypeError) as caught:
             cast("Any", call)([], "a.gz", **{wrong: True})
         assert f"did you mean {right}?" in getattr(caught.value, "hint", "")
 
 
-def test_the_same_for_asyncio(store: persist.Store) -> None:
+def test_an_async_store_does_the_same(store: persist.Store) -> None:
     async def work() -> None:
         own = store.to_async()
         saved = await own.save({"step": 1}, session_id="s")
@@ -282,7 +282,7 @@ def test_the_same_for_asyncio(store: persist.Store) -> None:
     asyncio.run(work())
 
 
-def test_a_list_is_a_table(store: persist.Store) -> None:
+def test_a_list_becomes_a_data_frame(store: persist.Store) -> None:
     pandas: Any = importlib.import_module("pandas")
 
     store.save([], labels={"a": "b"})
@@ -294,7 +294,7 @@ def test_a_list_is_a_table(store: persist.Store) -> None:
     assert pandas.to_datetime(table["timestamp"]).dt.tz is not None
 
 
-def test_what_can_be_no_key_is_none(store: persist.Store) -> None:
+def test_an_invalid_key_is_a_missing_key(store: persist.Store) -> None:
     saved = store.save([1])
     assert saved in store
     for key in ("../x", "x" * 2000, "a\n", "some/"):
@@ -320,12 +320,12 @@ def test_what_can_be_no_key_is_none(store: persist.Store) -> None:
         {"session_id": 7},
     ],
 )
-def test_wrong_arguments_of_save_are_said(store: persist.Store, arguments: dict[str, Any]) -> None:
+def test_wrong_arguments_of_save_are_refused(store: persist.Store, arguments: dict[str, Any]) -> None:
     with pytest.raises(persist.PersistError):
         store.save([], **arguments)
 
 
-def test_wrong_places_and_times_are_said(store: persist.Store) -> None:
+def test_wrong_locations_and_times_are_refused(store: persist.Store) -> None:
     for wrong in (
         lambda: store.delete_prefix("\ud800"),
         lambda: store.list(since=timedelta(days=999999)),
@@ -336,7 +336,7 @@ def test_wrong_places_and_times_are_said(store: persist.Store) -> None:
             wrong()
 
 
-def test_a_damaged_snapshot_holds_up_no_other(store: persist.Store, tmp_path: Path) -> None:
+def test_a_damaged_snapshot_does_not_stop_the_deletion_of_others(store: persist.Store, tmp_path: Path) -> None:
     for name in ("a/1.gz", "a/2.gz", "a/3.gz"):
         store[name] = name
     path = tmp_path / "agents/a/2.gz"
@@ -348,7 +348,7 @@ def test_a_damaged_snapshot_holds_up_no_other(store: persist.Store, tmp_path: Pa
     assert [entry.name for entry in (tmp_path / "agents/a").iterdir()] == ["2.gz"]
 
 
-def test_saving_beside_deleting_finds_its_folder(store: persist.Store) -> None:
+def test_a_save_succeeds_while_its_folder_is_deleted(store: persist.Store) -> None:
     stop = threading.Event()
 
     def clear() -> None:

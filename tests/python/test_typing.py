@@ -1,5 +1,5 @@
-"""What type checkers make of the package: this file is checked with mypy and
-pyright, and runs.
+"""Type checkers infer the right types. This file is checked with mypy and pyright, and also
+runs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Agent:
     name: str = "a"
 
 
-def test_what_restore_gives_is_known() -> None:
+def test_the_type_of_a_restored_value_is_known() -> None:
     assert_type(persist.snapshot(Agent(), "x"), persist.SnapshotMetadata)
     assert_type(persist.restore("x"), Any)
     assert_type(persist.restore("x", into=Agent), Agent)
@@ -58,14 +58,14 @@ async def awaited() -> None:
     assert_type(await store.metadata("x"), persist.SnapshotMetadata)
 
 
-def test_the_twins_are_typed_too() -> None:
+def test_the_asyncio_twins_are_typed() -> None:
     import asyncio
 
     asyncio.run(awaited())
 
 
 class Folder:
-    """A storage by its methods alone."""
+    """A storage that only has the methods of the protocol."""
 
     def open_write(self, key: str) -> persist.StorageWriter:
         raise NotImplementedError
@@ -83,7 +83,7 @@ class Folder:
         return []
 
 
-def test_all_that_is_exported_has_a_type(folder: Path) -> None:
+def test_every_export_has_a_type(folder: Path) -> None:
     pyright = Path(sys.executable).with_name("pyright")
     checked = subprocess.run(
         [pyright, "--verifytypes", "persist", "--ignoreexternal", "--outputjson"],
@@ -93,7 +93,7 @@ def test_all_that_is_exported_has_a_type(folder: Path) -> None:
     )
     symbols = json.loads(checked.stdout)["typeCompleteness"]["symbols"]
     unknown = {symbol["name"] for symbol in symbols if symbol["isExported"] and not symbol["isTypeKnown"]}
-    # Their base classes are of frameworks, which are not installed here.
+    # Their base classes come from frameworks that are not installed.
     assert unknown == {
         "persist.crewai.StoredFlows",
         "persist.langchain.ByteStore",

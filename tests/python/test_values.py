@@ -1,4 +1,4 @@
-"""Values come back equal and of the same types, or are refused when saved."""
+"""Values come back equal and with the same types, or are refused when they are saved."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 import persist
 import pytest
+from craft import crafted
+from effort import EXAMPLES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -57,7 +59,7 @@ factories = st.sampled_from([None, *(int, list, dict, str, tuple, collections.Co
 
 
 def dicts(inner: Any) -> Any:
-    """The kinds of dicts of the standard library."""
+    """Returns a strategy for all kinds of dicts of the standard library."""
     plain = st.dictionaries(keys, inner, max_size=6)
     return st.one_of(
         plain,
@@ -82,7 +84,7 @@ values = st.recursive(
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equal, of the same types, to the last bit and in the same order."""
+    """Returns whether two values are equal to the last bit, with the same types and order."""
     if type(one) is not type(other):
         return False
     if isinstance(one, float):
@@ -106,9 +108,6 @@ def same(one: Any, other: Any) -> bool:
     if isinstance(one, (datetime.datetime, datetime.time)):
         return bool(one == other) and one.utcoffset() == other.utcoffset() and one.fold == other.fold
     return bool(one == other)
-
-
-EXAMPLES = int(os.environ.get("PERSIST_TEST_EXAMPLES", "10000"))
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
@@ -136,7 +135,7 @@ def test_deep_values_come_back(wrap: Any) -> None:
         store.snapshot(value, "deep")
     for _ in range(100):
         value = {"a": value}
-    with pytest.raises(persist.PersistTypeError, match=r"levels deep, of which an instance takes two, at"):
+    with pytest.raises(persist.PersistTypeError, match=r"levels deep \(an instance counts as two\), at"):
         store.snapshot(value, "deep")
     loop: list[Any] = []
     loop.append(loop)
@@ -145,7 +144,7 @@ def test_deep_values_come_back(wrap: Any) -> None:
 
 
 class Alike:
-    """All have one hash."""
+    """A class whose instances all have the same hash."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -188,7 +187,7 @@ class Point(NamedTuple):
 
 
 @pytest.mark.parametrize("value", [object(), Word("x"), range(3), len, ..., memoryview(b"x"), type, uuid])
-def test_what_can_not_be_kept_is_refused(value: Any) -> None:
+def test_a_value_that_cannot_be_saved_is_refused(value: Any) -> None:
     store = persist.Store("memory://values")
     with pytest.raises(persist.PersistTypeError) as refused:
         store.snapshot({"a": [1, value]}, "refused")
@@ -197,8 +196,8 @@ def test_what_can_not_be_kept_is_refused(value: Any) -> None:
     assert not store.exists("refused")
 
 
-def test_what_zcat_shows_of_them() -> None:
-    """The forms that docs/python.md has."""
+def test_zcat_shows_the_documented_forms() -> None:
+    """These forms are in docs/python.md."""
     counts = collections.defaultdict(list, {"a": [1]})
     state = [pathlib.PurePosixPath("a/b"), 1j, fractions.Fraction(1, 3), collections.deque([1], 2), counts]
     store = persist.Store("memory://values")
@@ -214,7 +213,7 @@ def test_what_zcat_shows_of_them() -> None:
     ]
 
 
-def test_each_may_be_the_whole_state_and_the_class_that_is_asked_for() -> None:
+def test_each_value_can_be_the_whole_state_and_into_its_class() -> None:
     store = persist.Store("memory://values")
     wholes: list[Any] = [
         pathlib.Path("a"),
@@ -254,7 +253,7 @@ def noted() -> Any:
         (Noted(), "type .*Noted can't be saved"),
     ],
 )
-def test_what_of_them_can_not_be_kept_is_refused(value: Any, says: str) -> None:
+def test_collections_that_cannot_be_saved_are_refused(value: Any, says: str) -> None:
     store = persist.Store("memory://values")
     with pytest.raises(persist.PersistTypeError, match=says) as refused:
         store.snapshot({"a": [collections.deque([{"b": value}])]}, "refused")
@@ -262,7 +261,7 @@ def test_what_of_them_can_not_be_kept_is_refused(value: Any, says: str) -> None:
     assert refused.value.hint
 
 
-def test_where_in_them_a_value_is_that_can_not_be_kept() -> None:
+def test_the_error_says_where_in_a_collection_a_value_is() -> None:
     store = persist.Store("memory://values")
     for value, place in [
         (collections.OrderedDict(a=[object()]), "state['a'][0]"),
@@ -274,21 +273,29 @@ def test_where_in_them_a_value_is_that_can_not_be_kept() -> None:
         assert refused.value.message.endswith(f"can't be saved, at {place}")
 
 
-def test_a_path_of_another_system() -> None:
+def test_a_path_of_another_system_is_refused() -> None:
     is_windows = os.name == "nt"
     foreign = "PosixPath" if is_windows else "WindowsPath"
     pure = pathlib.PurePosixPath if is_windows else pathlib.PureWindowsPath
-    place, key = persist._persist.locate("x", {})
-    text = json.dumps([{"$persist": "path", "type": foreign, "value": "a"}])
-    place.save_bytes(key, text.encode(), {"content_type": "application/json", "extra": '{"value_encoding": 1}'})
+    crafted([{"$persist": "path", "type": foreign, "value": "a"}], "x")
     with pytest.raises(persist.PersistTypeError, match=f"{foreign}, which this system does not have") as refused:
         persist.restore("x")
     assert refused.value.hint == f"restore with plain=True to get it as a Pure{foreign}"
     assert same(persist.restore("x", plain=True), [pure("a")])
 
 
-def test_plain_data_of_keys_that_were_instances() -> None:
+def test_plain_dicts_with_instances_as_keys_are_lists() -> None:
     store = persist.Store("memory://values")
     for made in (collections.OrderedDict, collections.Counter, lambda entries: collections.defaultdict(int, entries)):
         store.snapshot(made({Point(1): 2}), "x")
         assert store.restore("x", plain=True) == [[[1], 2]]
+
+
+def test_a_state_larger_than_max_size_is_refused() -> None:
+    persist.snapshot(["a" * 1000], "x")
+    assert persist.restore("x", max_size=1004) == ["a" * 1000]
+    with pytest.raises(persist.PersistMemoryLimitError, match="1004 bytes, but max_size is 1003") as limit:
+        persist.restore("x", max_size=1003)
+    assert limit.value.hint
+    with pytest.raises(persist.PersistTypeError, match="max_size must be a number of bytes"):
+        persist.restore("x", max_size="1 GiB")  # type: ignore[call-overload]

@@ -1,5 +1,5 @@
-"""Which calls of other libraries read all frames of a ``.zst`` snapshot of several
-blocks, and which stop after the first one: the table in docs/format.md.
+"""Checks the table in docs/format.md: which calls of other libraries read all frames of a
+``.zst`` snapshot of several blocks, and which stop after the first one.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ TESTS = Path(__file__).parent
 PAGE = TESTS.parents[1] / "docs" / "format.md"
 BLOCK = 1 << 20
 
-# The table's rows: the name that stands in the table, and the call. `path` is the
-# snapshot's, `data` its bytes, `into(work)` what `work` writes into a file.
+# The rows of the table: the name in the table, and the call. `path` is the path of the
+# snapshot, `data` its bytes, and `into(work)` returns what `work` writes to a file.
 READS_ALL = {
     "python-zstandard": {
         "open": "zstandard.open(path).read()",
@@ -57,7 +57,7 @@ STOPS_AFTER_THE_FIRST = {
 }
 MODULES = {"python-zstandard": "zstandard", "pyzstd": "pyzstd", "backports.zstd, Python 3.14": "backports.zstd"}
 
-# The row of libraries for tables: each gives the rows, or the bytes.
+# The row of table libraries. Each call returns the rows, or the bytes.
 TABLES = "pandas, polars, DuckDB, pyarrow"
 READS_TABLES = [
     ("read_json", "pandas", ".json", "pandas.read_json(path).values.tolist()"),
@@ -74,7 +74,7 @@ READS_TABLES = [
     ("input_stream", "pyarrow", ".json", "pyarrow.input_stream(path, compression='zstd').read()"),
 ]
 
-# Prints of each call the SHA-256 of the bytes that it gives, or of its rows as JSON.
+# Prints for each call the SHA-256 of the bytes that it returns, or of its rows as JSON.
 PROGRAM = """
 import hashlib, importlib, io, json, sys
 
@@ -97,8 +97,8 @@ for module, path, call in json.load(sys.stdin):
 
 
 def gives(calls: list[tuple[str, str, str]]) -> list[str]:
-    """What calls give that are made in the environment of these libraries: a
-    hash, or an error. Each is a module, a path and the call.
+    """Runs calls in the environment of these libraries. Each is a module, a path and the call.
+    Returns a hash or an error for each.
     """
     python = environments.environment(TESTS / "zstd_readers.txt")
     done = subprocess.run([python, "-c", PROGRAM], input=json.dumps(calls), capture_output=True, text=True, timeout=300)
@@ -127,7 +127,7 @@ STATES = {
 
 @pytest.fixture
 def snapshots(folder: Path) -> dict[str, str]:
-    """The states as snapshots: each has at least three blocks."""
+    """Saves the states as snapshots, each of at least three blocks."""
     paths = {}
     for extension, state in STATES.items():
         assert len(state) > 2 * BLOCK
@@ -138,8 +138,8 @@ def snapshots(folder: Path) -> dict[str, str]:
 
 
 def table() -> dict[str, tuple[set[str], set[str]]]:
-    """The table of the page: a library, its calls that read all, and those that
-    stop.
+    """Returns the table of the page: each library with its calls that read all frames, and its
+    calls that stop.
     """
     text = PAGE.read_text().partition("| library | reads all frames | stops after the first |\n|---|---|---|\n")[2]
     found = {}
@@ -157,7 +157,7 @@ def test_the_table_has_the_calls_that_are_tested() -> None:
     tested[TABLES] = ({name for name, *_ in READS_TABLES}, set())
     found = table()
     assert {library: calls for library, calls in found.items() if library in tested} == tested
-    # These are tested with Node: tests/portability/test_zstd_in_node.py.
+    # tests/portability/test_zstd_in_node.py tests these with Node.
     assert set(found) - set(tested) == {"fzstd (Node, browsers)", "Node 22 and 24, `zlib`"}
 
 
@@ -170,7 +170,7 @@ def test_a_library_reads_all_or_stops_as_the_table_says(library: str, snapshots:
     assert dict(zip(wanted, given, strict=True)) == {call: sha256(state) for call, state in wanted.items()}
 
 
-def test_libraries_for_tables_read_all(snapshots: dict[str, str]) -> None:
+def test_table_libraries_read_all_frames(snapshots: dict[str, str]) -> None:
     calls = [(module, snapshots[extension], call) for _, module, extension, call in READS_TABLES]
     as_rows = sha256(json.dumps(ROWS).encode())
     wanted = [sha256(STATES[".json"]) if module == "pyarrow" else as_rows for module, _, _ in calls]
@@ -178,10 +178,10 @@ def test_libraries_for_tables_read_all(snapshots: dict[str, str]) -> None:
     assert dict(zip(named, gives(calls), strict=True)) == dict(zip(named, wanted, strict=True))
 
 
-def test_a_call_that_allows_nothing_behind_the_first_frame_refuses(snapshots: dict[str, str], folder: Path) -> None:
+def test_a_call_that_allows_no_extra_data_refuses_a_snapshot(snapshots: dict[str, str], folder: Path) -> None:
     call = "zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False)"
     assert f"decompress({call.partition('decompress(')[2]}" in PAGE.read_text()
-    # Also a snapshot of one block: its metadata stands behind that.
+    # This includes a snapshot of one block, because its metadata follows the block.
     persist.snapshot({}, folder / "small.json.zst")
     for path in (snapshots[".json"], str(folder / "small.json.zst")):
         (given,) = gives([("zstandard", path, call)])
@@ -189,7 +189,7 @@ def test_a_call_that_allows_nothing_behind_the_first_frame_refuses(snapshots: di
 
 
 @pytest.mark.parametrize("command", [["zstd", "-dcq"], ["bsdcat"]])
-def test_a_command_reads_all(command: list[str], snapshots: dict[str, str]) -> None:
+def test_a_command_reads_all_frames(command: list[str], snapshots: dict[str, str]) -> None:
     if shutil.which(command[0]) is None:
         assert "PERSIST_REQUIRE_TOOLS" not in os.environ, f"{command[0]} is required, but not installed"
         return

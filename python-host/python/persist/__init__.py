@@ -7,7 +7,7 @@ a local folder or any S3-compatible bucket.
     persist.restore("agents/0001.json.gz")
 
 :func:`snapshot` and :func:`restore` are all that most programs need;
-:class:`Store` is for those that keep many snapshots at one place.
+:class:`Store` is for programs that keep many snapshots in one location.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # These import their framework.
+    # Each of these imports its framework, so none is imported before it is used.
     if name in ("crewai", "langchain", "openai_agents", "strands"):
         return importlib.import_module(f"persist.{name}")
     raise AttributeError(f"module 'persist' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The command: ``python -m persist``."""
+"""Runs the command: ``python -m persist``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from persist import _persist
 
 
 def main() -> int:
-    """Runs the command with the arguments of this process."""
-    # The command ends by itself on Ctrl-C, and undoes what is under way.
+    """Runs the command with the arguments of this process. Returns its exit code."""
+    # On Ctrl-C, the command undoes what is under way and exits by itself.
     sys.stdout.flush()
     return _persist.run_command(["persist", *map(os.fspath, sys.argv[1:])])
 

@@ -9,68 +9,71 @@ from typing import Any, ClassVar
 
 
 class Adapter(abc.ABC):
-    """How the agents of one framework are saved and restored. Subclass it and
-    pass an instance to :func:`persist.register_adapter`.
+    """Saves and restores the agents of one framework. Subclass it and pass an
+    instance to :func:`persist.register_adapter`.
 
-    ``save`` and ``restore`` may be ``async``. Where a framework has two ways,
-    ``asave`` and ``arestore`` are what the functions for asyncio use.
+    ``save`` and ``restore`` may be ``async``. If a framework has both a synchronous
+    and an asynchronous API, define ``asave`` and ``arestore`` too: the functions for
+    asyncio use them.
     """
 
     name: ClassVar[str]
-    """What the metadata of snapshots calls it."""
+    """The adapter's name in the metadata of snapshots."""
     package: ClassVar[str]
-    """The distribution that has to be installed, as pip calls it."""
+    """The distribution that has to be installed, by the name that pip knows."""
     module: ClassVar[str]
-    """The framework's module; it is imported where this adapter is used."""
+    """The framework's module. The program imports it before it uses this adapter."""
     stands_alone: ClassVar[bool] = False
-    """Whether ``restore`` makes an agent also without ``into``."""
+    """Whether ``restore`` can make an agent without ``into``."""
 
     @abc.abstractmethod
     def accepts(self, agent: Any) -> bool:
-        """Whether this adapter saves such a value."""
+        """Returns whether this adapter can save a value."""
 
     def takes(self, into: Any) -> bool:
-        """Whether this adapter restores into such a value; by default whatever it
-        saves.
+        """Returns whether this adapter can restore into a value. By default, it
+        restores into whatever it can save.
         """
         return self.accepts(into)
 
     @abc.abstractmethod
     def save(self, agent: Any) -> Any:
-        """The state of an agent, as a value that can be saved. May have keyword
-        arguments, which are those of :func:`persist.snapshot`.
+        """Returns the state of an agent, as a value that can be saved. It may take
+        keyword arguments of :func:`persist.snapshot`.
         """
 
     @abc.abstractmethod
     def restore(self, state: Any, into: Any = None) -> Any:
-        """The agent of a state, or ``into`` after it got the state. May have
-        keyword arguments, which are those of :func:`persist.restore`.
+        """Returns a new agent with a state, or ``into`` after giving it the state. It
+        may take keyword arguments of :func:`persist.restore`.
 
-        The state may be one that somebody else wrote: check it.
+        The state may come from somebody else: check it.
         """
 
     def classes(self, agent: Any) -> Iterable[Any]:
-        """Types that the agent's own code names, as the types of its state's
-        fields: their instances come back without being registered, since the
-        caller passes the agent. None by default.
+        """Returns the types that the agent's own code names, such as the types of its
+        state's fields. Their instances are restored without being registered, because
+        the caller passes the agent. By default, there are none.
         """
         return ()
 
     def copied(self, agent: Any) -> Any:
-        """A copy of an agent, made in an instant: its state is then taken in a
-        thread, and other tasks need not wait for it. None by default, so that they
-        do.
+        """Returns a copy of an agent, if it can be made quickly. The state is then taken
+        from the copy in a thread, so that other tasks do not wait. Returns ``None`` by
+        default: other tasks wait.
         """
         return None
 
     def version(self) -> str | None:
-        """The framework's version."""
+        """Returns the framework's version, or ``None`` if it is not known."""
         return _version_of(self.package)
 
 
 @functools.cache
 def _version_of(package: str) -> str | None:
-    """Looked for once: all folders that Python imports from have to be read for it."""
+    """Returns the version of a distribution. It is cached because Python searches every
+    folder on its path for it.
+    """
     import importlib.metadata
 
     try:
@@ -80,30 +83,29 @@ def _version_of(package: str) -> str | None:
 
 
 class PartAdapter(Adapter):
-    """An adapter for values that may stand anywhere in a state, and are written
-    where they stand.
-    """
+    """An adapter for values that may be anywhere in a state, and are written in place."""
 
     @abc.abstractmethod
     def save_part(self, value: Any) -> dict[str, Any]:
-        """The fields that are written for a value."""
+        """Returns the fields that are written for a value."""
 
     def form(self, cls: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        """How instances of a class are written that hold nothing but the fields of a
-        pydantic model: what :meth:`save_part` gives of any but for ``value`` and ``set``;
-        and the names of the fields, each with the default that is left out where nobody
-        set the field, or with ``...``. None by default: each is asked about.
+        """Returns how to write the instances of a pydantic model that hold nothing but
+        its fields: what :meth:`save_part` returns for every instance, without ``value``
+        and ``set``; and the names of the fields. Each name has the default that is left
+        out if the field was not set, or ``...`` if it is never left out. Returns ``None``
+        by default: :meth:`save_part` is called for each instance.
         """
         return None
 
     @abc.abstractmethod
     def restore_part(self, fields: dict[str, Any], options: Mapping[str, Any]) -> Any:
-        """The value of such fields."""
+        """Returns the value that was written as these fields."""
 
     def save(self, agent: Any) -> Any:
-        """The value as it is: its parts are written where they stand."""
+        """Returns the value itself: its parts are written in place."""
         return agent
 
     def restore(self, state: Any, into: Any = None) -> Any:
-        """The value as it is: its parts were made where they stand."""
+        """Returns the value itself: its parts were restored in place."""
         return state

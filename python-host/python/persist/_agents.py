@@ -1,18 +1,20 @@
-"""Agents of frameworks on their way into states and out of them, by their
-adapters; plain values pass as they are.
+"""Turns the agents of frameworks into states and back, through their adapters. Plain
+values pass through unchanged.
 """
 
 from __future__ import annotations
 
 import inspect
 import json
+import sys
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from persist import _persist, _registry
 from persist._adapter import Adapter, PartAdapter
+from persist._into import put_into
 from persist._secrets import Pattern
-from persist._values import Rebuilder, Reducer, put_into
+from persist._values import Rebuilder, Reducer
 from persist.errors import (
     PersistConfigurationError,
     PersistError,
@@ -21,17 +23,20 @@ from persist.errors import (
     raise_foreign,
 )
 
+ADAPTER_OPTIONS = ("config",)
+"""Arguments of ``snapshot`` and ``restore`` that only apply to agents."""
+
 PART_OPTIONS = ("allowed_objects", "secrets")
-"""Arguments of ``restore`` that are for values anywhere in a state."""
+"""Arguments of ``restore`` that apply to values anywhere in a state."""
 
 _PLAIN = frozenset((dict, list, tuple, set, frozenset, str, bytes, bytearray, int, float, bool, type(None)))
 
 Info = Mapping[str, Any]
-"""What the metadata says of the adapter."""
+"""The adapter's entry in the metadata."""
 
 
 def adapter_of(agent: Any) -> Adapter | None:
-    """The adapter that saves a value; none for a plain one."""
+    """Returns the adapter that saves a value, or ``None`` for a plain value."""
     cls = type(agent)
     if cls in (list, tuple) and agent:
         cls = type(agent[0])
@@ -41,14 +46,16 @@ def adapter_of(agent: Any) -> Adapter | None:
 
 
 def reducer(adapter: Adapter | None, agent: Any, redact: tuple[Pattern, ...] = ()) -> Reducer:
-    """What writes the values of an agent's state, without what is to be left out."""
+    """Returns the reducer for the values of an agent's state. It leaves out what
+    ``redact`` names.
+    """
     if adapter is None:
         return Reducer(type(agent), redact=redact)
     return Reducer(named=named(adapter, agent), redact=redact)
 
 
 def named(adapter: Adapter | None, agent: Any) -> Iterable[Any]:
-    """The types that an agent's own code names."""
+    """Returns the types that an agent's own code names."""
     if (
         adapter is None
         or agent is None
@@ -60,14 +67,14 @@ def named(adapter: Adapter | None, agent: Any) -> Iterable[Any]:
 
 
 def run(work: Coroutine[Any, Any, Any], waits: bool, twin: str) -> Any:
-    """Runs what may be asynchronous from code that is not."""
+    """Runs a coroutine from synchronous code. If it does not wait, no event loop is used."""
     if not waits:
         try:
             work.send(None)
         except StopIteration as done:
             return done.value
         work.close()
-        raise RuntimeError("an adapter waits, and its method is not async")
+        raise RuntimeError("an adapter awaited something in a method that is not async")
     import asyncio
 
     try:
@@ -76,24 +83,24 @@ def run(work: Coroutine[Any, Any, Any], waits: bool, twin: str) -> Any:
         return asyncio.run(work)
     work.close()
     raise PersistConfigurationError(
-        "this framework saves and restores its agents asynchronously, and an event loop is running here",
+        "this framework saves and restores agents asynchronously, and an event loop is already running",
         "invalid-argument",
-        hint=f"await persist.{twin}(…), or the same method of an AsyncStore",
+        hint=f"await persist.{twin}(…), or use the same method of an AsyncStore",
     )
 
 
 def _method(adapter: Adapter, name: str, is_async: bool) -> Any:
-    """The method of an adapter for code that is asynchronous, or not."""
+    """Returns the asynchronous or the synchronous method of an adapter."""
     return (is_async and getattr(adapter, f"a{name}", None)) or getattr(adapter, name)
 
 
 def waits(adapter: Adapter | None, name: str) -> bool:
-    """Whether a method of an adapter is asynchronous."""
+    """Returns whether a method of an adapter is asynchronous."""
     return adapter is not None and inspect.iscoroutinefunction(getattr(adapter, name))
 
 
 def _call(method: Any, *arguments: Any, options: Mapping[str, Any]) -> Any:
-    """Calls a method of an adapter with those of the options that were given."""
+    """Calls a method of an adapter with the options that were given."""
     given = {name: value for name, value in options.items() if value is not None}
     accepted = inspect.signature(method).parameters
     unknown = [name for name in given if name not in accepted]
@@ -106,18 +113,18 @@ def _call(method: Any, *arguments: Any, options: Mapping[str, Any]) -> Any:
 
 
 def refuse_options(options: Mapping[str, Any], name: str) -> None:
-    """Refuses arguments that are for agents of frameworks alone."""
+    """Refuses arguments that only apply to agents of frameworks."""
     given = [option for option, value in options.items() if value is not None]
     if given:
         raise PersistTypeError(
-            f"{', '.join(given)} is for agents of frameworks, and this is a {name}",
+            f"{', '.join(given)} only applies to agents of frameworks, and this is a {name}",
             "invalid-argument",
             hint="leave it out",
         )
 
 
 def copied(adapter: Adapter, agent: Any, options: Mapping[str, Any]) -> Any:
-    """A copy of an agent; of some, the arguments say which part is needed."""
+    """Returns a copy of an agent. For some agents, the options say which part is needed."""
     accepted = inspect.signature(adapter.copied).parameters
     given = {name: value for name, value in options.items() if value is not None and name in accepted}
     return adapter.copied(agent, **given)
@@ -126,7 +133,7 @@ def copied(adapter: Adapter, agent: Any, options: Mapping[str, Any]) -> Any:
 async def to_state(
     adapter: Adapter | None, agent: Any, options: Mapping[str, Any], is_async: bool
 ) -> tuple[Any, Info | None]:
-    """What is saved of an agent, and what the metadata says of its adapter."""
+    """Returns the state of an agent, and the adapter's entry in the metadata."""
     if adapter is None:
         refuse_options(options, type(agent).__qualname__)
         return agent, None
@@ -142,13 +149,15 @@ async def to_state(
 
 
 def raise_failed(adapter: Adapter, error: Exception) -> NoReturn:
-    """Raises for what a framework raised when it was to give a state."""
-    problem = f"{adapter.package} {adapter.version()} failed to give the agent's state"
+    """Raises the error for a framework that failed to save an agent."""
+    problem = f"{adapter.package} {adapter.version()} failed to save the agent"
     raise_foreign(error, problem, "see the cause, which is the framework's own error")
 
 
 def items(adapter: Adapter, parts: Iterable[list[Any]]) -> _persist.Items:
-    """A list for a state, which an adapter makes a few items at a time while it is written."""
+    """Returns a list for a state. The adapter makes its items, a few at a time, while the
+    list is written.
+    """
     return _persist.Items(_told(adapter, parts))
 
 
@@ -161,15 +170,20 @@ def _told(adapter: Adapter, parts: Iterable[list[Any]]) -> Iterator[list[Any]]:
         raise_failed(adapter, error)
 
 
-def form_of(value: Any) -> tuple[str, dict[str, Any]] | None:
-    """How the instances of a value's class are written that hold nothing but their fields:
-    the JSON up to the first one, and the fields with what each has where nobody set it.
-    None where a reducer looks at each.
+def form_of(value: Any) -> str | tuple[str, dict[str, Any]] | None:
+    """How the instances of a value's class are written without a call for each: the kind
+    ``datetime``; or for those that hold nothing but their fields the JSON up to the first
+    one, and the fields with what each has where nobody set it. None where a reducer looks
+    at each.
     """
     cls = type(value)
+    if _registry.by_class(cls) is not None:
+        return None
+    if cls is getattr(sys.modules.get("datetime"), "datetime", None):
+        return "datetime"
     # One that is asked before may accept some instances of the class, and not others.
     adapter = next(iter(_registry.part_adapters(value)), None)
-    if _registry.by_class(cls) is not None or adapter is None or not adapter.accepts(value):
+    if adapter is None or not adapter.accepts(value):
         return None
     form = adapter.form(cls)
     if form is None:
@@ -180,13 +194,13 @@ def form_of(value: Any) -> tuple[str, dict[str, Any]] | None:
 
 
 def described(adapter: Adapter, agent: Any) -> Info:
-    """What the metadata says of an agent's adapter."""
+    """Returns the adapter's entry in the metadata for an agent."""
     cls = type(agent[0]) if type(agent) in (list, tuple) and agent else type(agent)
     return {"name": adapter.name, "version": adapter.version(), "type": f"{cls.__module__}.{cls.__qualname__}"}
 
 
 def adapter_for_state(info: Any, into: Any, plain: bool) -> Adapter | None:
-    """The adapter that restores a state; none for a plain one."""
+    """Returns the adapter that restores a state, or ``None`` for a plain state."""
     cls = into if isinstance(into, type) else type(into)
     if plain or (info is None and cls in _PLAIN):
         return None
@@ -201,7 +215,7 @@ def adapter_for_state(info: Any, into: Any, plain: bool) -> Adapter | None:
         )
     if not isinstance(info, dict) or not isinstance(info.get("name"), str):
         raise PersistIntegrityError(
-            "Format error: the metadata's adapter is not valid",
+            "Format error: the adapter in the metadata is not valid",
             "invalid-format",
             hint="restore with plain=True to get the data",
         )
@@ -211,7 +225,7 @@ def adapter_for_state(info: Any, into: Any, plain: bool) -> Adapter | None:
 async def from_state(
     adapter: Adapter, info: Any, state: Any, into: Any, options: Mapping[str, Any], is_async: bool
 ) -> Any:
-    """The agent of a state."""
+    """Returns the agent that has a state."""
     is_part = isinstance(adapter, PartAdapter)
     if into is not None and not is_part and not adapter.takes(into):
         cls = into if isinstance(into, type) else type(into)
@@ -236,7 +250,7 @@ async def from_state(
         hint = (
             "restore with plain=True to see what it holds"
             if written == here
-            else f"it was written with {adapter.package} {written}: install that, or restore with plain=True"
+            else f"it was saved with {adapter.package} {written}: install that version, or restore with plain=True"
         )
         raise_foreign(error, f"{adapter.package} {here} refused the state", hint)
     return put_into(restored, into) if is_part and into is not None else restored
@@ -245,19 +259,19 @@ async def from_state(
 async def check(
     adapter: Adapter | None, agent: Any, state: bytes, info: Info | None, given: Mapping[str, Any], is_async: bool
 ) -> None:
-    """Proves that a state comes back: it is restored as the caller will restore
-    it, with these arguments, and saved again.
+    """Proves that a state can be restored: restores it with the arguments that the
+    caller will use, and saves the result again.
 
     Raises:
-        PersistError: What that restore would raise.
-        PersistTypeError: Something else comes back.
+        PersistError: The restore would raise it.
+        PersistTypeError: The restored state differs.
     """
     options = dict(given)
     into = options.pop("into", type(agent) if adapter is None else None)
     if adapter is None and into is not None and not isinstance(into, type):
-        # The instance stays as it is.
+        # The check must not change the caller's instance.
         into = type(into)
-    # Where the agent is what its state is restored into, its types are known then.
+    # The caller may restore into the agent itself, which names the types of its state.
     rebuilder = Rebuilder(into, options, named=named(adapter, agent if into is None else into))
     value = rebuilder.finish(_persist.decode(state, rebuilder))
     if adapter is None:
@@ -269,14 +283,14 @@ async def check(
     again = _persist.encode(value, reducer(adapter, agent))
     if again != state:
         raise PersistTypeError(
-            f"the state would come back changed: {_difference(json.loads(state), json.loads(again))}",
+            f"the restored state would differ: {_difference(json.loads(state), json.loads(again))}",
             "invalid-argument",
             hint="register the class of that value with persist.register(…), or save plain values",
         )
 
 
 def _difference(one: Any, other: Any, path: str = "state") -> str:
-    """Where two values of JSON differ first, and in what."""
+    """Describes the first difference between two JSON values."""
     if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
         differing = next((name for name in one if one[name] != other[name]), None)
         if differing is not None:
@@ -286,7 +300,7 @@ def _difference(one: Any, other: Any, path: str = "state") -> str:
         at = next((at for at, pair in enumerate(zip(one, other, strict=True)) if pair[0] != pair[1]), None)
         if at is not None:
             return _difference(one[at], other[at], f"{path}[{at}]")
-    return f"{path} is {_short(one)}, and would be {_short(other)}"
+    return f"{path} is {_short(one)}, and would become {_short(other)}"
 
 
 def _short(value: Any) -> str:

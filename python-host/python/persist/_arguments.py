@@ -1,4 +1,4 @@
-"""The arguments that many functions share, so that each is described once."""
+"""The arguments that several functions share."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from persist.errors import PersistTypeError
 StorageMode = Literal["local", "s3", "memory"]
 Errors = Literal["warn", "raise", "ignore"]
 Redact = Sequence[str | re.Pattern[str]]
-"""Names of fields and keys, in which ``*`` stands for anything."""
+"""Names of fields and keys, in which ``*`` matches anything."""
 Moment = datetime | date | timedelta | str
-"""A time, a date (its beginning in UTC), or how long ago."""
+"""A time, a date (its start in UTC), or how long ago."""
 
 
 class StorageArguments(TypedDict, total=False):
-    """Where a path without a scheme is; see :func:`persist.snapshot`."""
+    """Where to find a path without a scheme; see :func:`persist.snapshot`."""
 
     storage_mode: StorageMode | None
     s3_bucket: str | None
@@ -30,7 +30,7 @@ class StorageArguments(TypedDict, total=False):
 
 
 class SaveArguments(TypedDict, total=False):
-    """What is written down, and how; see :func:`persist.snapshot`."""
+    """What is saved with a state, and how; see :func:`persist.snapshot`."""
 
     agent_id: str | None
     session_id: str | None
@@ -46,7 +46,7 @@ class SaveArguments(TypedDict, total=False):
 
 
 class AgentArguments(SaveArguments, total=False):
-    """As :class:`SaveArguments`, for values and agents."""
+    """Like :class:`SaveArguments`, for values and agents."""
 
     config: Mapping[str, Any] | None
     check: bool | Mapping[str, Any]
@@ -54,20 +54,20 @@ class AgentArguments(SaveArguments, total=False):
 
 
 class SaveBytesArguments(SaveArguments, total=False):
-    """As :class:`SaveArguments`, for bytes of any media type."""
+    """Like :class:`SaveArguments`, for bytes of any media type."""
 
     content_type: str
 
 
 class SnapshotArguments(AgentArguments, StorageArguments, total=False):
-    """All that :func:`persist.snapshot` takes."""
+    """All keyword arguments of :func:`persist.snapshot`."""
 
     fsync: bool
     progress: Progress | None
 
 
 class Wanted(TypedDict, total=False):
-    """Which snapshots; see :func:`persist.list_snapshots`."""
+    """Which snapshots to list; see :func:`persist.list_snapshots`."""
 
     agent_id: str | None
     session_id: str | None
@@ -77,11 +77,11 @@ class Wanted(TypedDict, total=False):
 
 
 class ListArguments(Wanted, StorageArguments, total=False):
-    """All that :func:`persist.list_snapshots` takes beside ``limit`` and ``errors``."""
+    """All keyword arguments of :func:`persist.list_snapshots` except ``limit`` and ``errors``."""
 
 
 class RestoreOptions(TypedDict, total=False):
-    """How agents come back; see :func:`persist.restore`."""
+    """How to restore values and agents; see :func:`persist.restore`."""
 
     plain: bool
     config: Mapping[str, Any] | None
@@ -91,7 +91,7 @@ class RestoreOptions(TypedDict, total=False):
 
 
 class RestoreArguments(RestoreOptions, StorageArguments, total=False):
-    """All that :func:`persist.restore` takes."""
+    """All keyword arguments of :func:`persist.restore` except ``into`` and ``progress``."""
 
 
 _STORAGE = ("storage_mode", "s3_bucket", "s3_region", "s3_endpoint", "fsync")
@@ -107,8 +107,8 @@ WANTED = tuple(Wanted.__annotations__)
 def locate(
     path: str | os.PathLike[str], arguments: Any, known: tuple[str, ...] = PLACES
 ) -> tuple[_persist.Place, str, dict[str, Any]]:
-    """The place of a snapshot and its key; and the arguments that say nothing
-    of it.
+    """Returns the place of a snapshot, its key, and the arguments that are not about
+    its location.
     """
     check_names(arguments, known)
     storage = {name: arguments[name] for name in _STORAGE if name in arguments}
@@ -146,11 +146,11 @@ _OTHER_WORDS = {
     "endpoint": "s3_endpoint",
     "endpoint_url": "s3_endpoint",
 }
-"""What other libraries call what is called otherwise here."""
+"""The names of other libraries for arguments that have another name here."""
 
 
 def check_names(arguments: Any, known: tuple[str, ...]) -> None:
-    """Refuses an argument that is not known, as Python does."""
+    """Refuses unknown arguments, as Python does."""
     for name in arguments:
         if name not in known:
             import difflib

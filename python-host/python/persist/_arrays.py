@@ -1,5 +1,5 @@
 """Arrays and scalars of numpy. An array is written as its bytes, with their type, byte
-order and shape; a scalar as the plain value that it stands for.
+order and shape; a scalar is written as the plain value that it represents.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _TYPE = re.compile(rf"[<>|](?:b1|[iu][1248]|f[248]|c(?:8|16)|[SU][1-9]\d*|[mM]8{
 _MOMENT = re.compile(rf"(?:datetime64|timedelta64){_UNIT}", re.ASCII)
 
 _MAX_DIMENSIONS = 64
-"""As numpy itself has it."""
+"""The limit of numpy itself."""
 
 _PLAIN: dict[str, type] = {
     "bool": bool,
@@ -30,11 +30,11 @@ _PLAIN: dict[str, type] = {
     "str": str,
     "bytes": bytes,
 }
-"""What a scalar of each type is written as."""
+"""The plain type that a scalar of each type is written as."""
 
 
 def _class(numpy: Any, name: str) -> Any:
-    """The class of the scalars of a type."""
+    """Returns the class of the scalars of a type."""
     return getattr(numpy, f"{name}_" if name in ("bool", "str", "bytes") else name)
 
 
@@ -42,11 +42,11 @@ def _class(numpy: Any, name: str) -> Any:
 
 
 def saved(value: Any, cls: type) -> tuple[str, dict[str, Any]] | None:
-    """The kind of a value of numpy, and its fields; none for what is neither an array
-    nor a scalar.
+    """Returns the kind of a numpy value and its fields, or ``None`` if it is neither an
+    array nor a scalar.
     """
     numpy: Any = sys.modules.get("numpy")
-    if not hasattr(numpy, "generic"):  # Another module of this name.
+    if not hasattr(numpy, "generic"):  # Another module with this name.
         return None
     if cls is numpy.ndarray:
         return "ndarray", _array(numpy, value)
@@ -59,7 +59,7 @@ def saved(value: Any, cls: type) -> tuple[str, dict[str, Any]] | None:
     if issubclass(cls, numpy.ma.MaskedArray):
         hint = "save its parts: numpy.ma.getdata(array) and numpy.ma.getmaskarray(array)"
     else:
-        hint = "save the array in it: numpy.asarray(array)"
+        hint = "save a plain array: numpy.asarray(array)"
     raise _refused(f"an array of the class {cls.__qualname__}", hint)
 
 
@@ -91,7 +91,7 @@ def _scalar(numpy: Any, value: Any, cls: type) -> dict[str, Any]:
     if cls is numpy.bytes_:
         return {"type": "bytes", "value": bytes.__getitem__(value, slice(None))}
     name = numpy.dtype(cls).name
-    # long long may have the name and the size of another type.
+    # long long may have the same name and size as another type.
     if name in _PLAIN and _class(numpy, name) is cls:
         return {"type": name, "value": value.item()}
     if name in _PLAIN:
@@ -110,7 +110,9 @@ def _refused(what: str, hint: str) -> PersistTypeError:
 
 
 def array(fields: dict[str, Any]) -> Any:
-    """The array of its fields. Nothing is allocated that its bytes do not fill."""
+    """Returns the array that was written as these fields. It allocates no more memory than
+    the bytes fill.
+    """
     numpy = loaded("numpy", "an array")
     name, shape, order, data = fields["dtype"], fields["shape"], fields.get("order", "C"), fields["value"]
     if type(name) is not str or not _TYPE.fullmatch(name):
@@ -127,32 +129,32 @@ def array(fields: dict[str, Any]) -> Any:
     if type(data) is not bytes or math.prod(shape) * dtype.itemsize != len(data):
         raise ValueError("its bytes do not fill its shape")
     new = numpy.ndarray(shape, dtype, buffer=data, order=order)
-    # Python and numpy rely on these being in range.
+    # Python and numpy rely on these values being in range.
     if dtype.kind == "b" and numpy.frombuffer(data, numpy.uint8).max(initial=0) > 1:
         raise ValueError("a bool in it is neither 0 nor 1")
     if dtype.kind == "U":
         characters = numpy.frombuffer(data, numpy.dtype(numpy.uint32).newbyteorder(dtype.byteorder))
         if characters.max(initial=0) > sys.maxunicode:
             raise ValueError("a character in it is not valid")
-    # The copy can be written to, and owns its memory.
+    # The copy is writable and owns its memory.
     return new.copy(order)
 
 
 def scalar(fields: dict[str, Any]) -> Any:
-    """The scalar of its fields."""
+    """Returns the scalar that was written as these fields."""
     numpy = loaded("numpy", "a value")
     name, value = fields["type"], fields["value"]
     if type(name) is not str:
         raise ValueError("its type is not valid")
     if _MOMENT.fullmatch(name):
         if type(value) is not int or not -(1 << 63) <= value < 1 << 63:
-            raise ValueError("its value is not a count")
+            raise ValueError("its value is not a 64-bit integer")
         return numpy.int64(value).view(numpy.dtype(name))
     if name not in _PLAIN or type(value) is not _PLAIN[name]:
-        raise ValueError("its type is not that of its value")
+        raise ValueError("its value does not have its type")
     with numpy.errstate(all="ignore"):
         new = _class(numpy, name)(value)
-    # Not a number is not equal to itself.
+    # NaN is not equal to itself.
     if _PLAIN[name] in (int, float, complex) and new.item() != value and value == value:
         raise ValueError(f"its value is not a {name}")
     return new

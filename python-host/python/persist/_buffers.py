@@ -1,11 +1,11 @@
-"""Snapshots as bytes, and in files that are open."""
+"""Snapshots as bytes and in open files."""
 
 from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, overload
 
-from persist import _operations, _persist
+from persist import _persist, _restoring, _saving
 from persist._arguments import AgentArguments, RestoreOptions, check_names
 from persist.errors import PersistTypeError
 from persist.storage import ObjectInfo
@@ -59,20 +59,20 @@ class _Buffer:
 
 
 def dumps(agent: Any, **options: Unpack[AgentArguments]) -> bytes:
-    """The snapshot of a value as bytes: what :func:`persist.snapshot` would store.
+    """Returns the snapshot of a value as bytes: what :func:`persist.snapshot` would store.
 
     Args:
         agent: What to save, as for :func:`persist.snapshot`.
-        options: What is written down about it, as there; ``codec`` is gzip unless given.
+        options: As for :func:`persist.snapshot`. ``codec`` is gzip by default.
     """
     check_names(options, _SAVES)
     buffer = _Buffer()
-    _operations.snapshot(_persist.open_object(buffer), _KEY, agent, dict(options))
+    _saving.snapshot(_persist.open_object(buffer), _KEY, agent, dict(options))
     return buffer.data
 
 
 def dump(agent: Any, file: BinaryIO, **options: Unpack[AgentArguments]) -> None:
-    """Writes the snapshot of a value to a binary file that is open; see :func:`dumps`."""
+    """Writes the snapshot of a value to an open binary file; see :func:`dumps`."""
     file.write(dumps(agent, **options))
 
 
@@ -83,15 +83,15 @@ def loads(data: bytes | bytearray | memoryview, *, into: None = ..., **options: 
 @overload
 def loads(data: bytes | bytearray | memoryview, *, into: T, **options: Unpack[RestoreOptions]) -> T: ...
 def loads(data: bytes | bytearray | memoryview, *, into: Any = None, **options: Unpack[RestoreOptions]) -> Any:
-    """Restores the value of a snapshot that is at hand as bytes.
+    """Restores the value of a snapshot from bytes.
 
     Args:
         data: The snapshot.
         into: As for :func:`persist.restore`.
-        options: As there.
+        options: As for :func:`persist.restore`.
 
     Raises:
-        PersistIntegrityError: It is damaged, or is none.
+        PersistIntegrityError: The bytes are not a snapshot, or are damaged.
     """
     check_names(options, _RESTORES)
     if not isinstance(data, (bytes, bytearray, memoryview)):
@@ -99,9 +99,9 @@ def loads(data: bytes | bytearray | memoryview, *, into: Any = None, **options: 
         raise PersistTypeError(
             f"data must be bytes, not {name}", "invalid-argument", hint="restore from a file with persist.load(file)"
         )
-    return _operations.load(_persist.open_object(_Buffer(bytes(data))), _KEY, into, None, dict(options))[0]
+    return _restoring.load(_persist.open_object(_Buffer(bytes(data))), _KEY, into, None, dict(options))[0]
 
 
 def load(file: BinaryIO, *, into: Any = None, **options: Unpack[RestoreOptions]) -> Any:
-    """Restores the value of a snapshot that is the rest of a binary file; see :func:`loads`."""
+    """Restores the value of a snapshot from the rest of an open binary file; see :func:`loads`."""
     return loads(file.read(), into=into, **options)

@@ -1,5 +1,5 @@
-"""Quick copies of messages, so that the rest of the work can be done in a thread
-while other tasks change the messages themselves.
+"""Quick copies of messages. The rest of a save then runs in a thread, while other tasks
+may change the messages.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from persist import _persist
-from persist._models import is_all_attributes
+from persist._classes import is_all_attributes
 
 _TIMES = (datetime.datetime, datetime.date, datetime.time, datetime.timedelta)
 
@@ -23,53 +23,56 @@ _NONE = object()
 _PYDANTIC = ("__pydantic_extra__", "__pydantic_fields_set__", "__pydantic_private__")
 
 AT_ONCE = 50
-"""How many messages a framework writes or makes at once: other threads of Python wait
-for each call."""
+"""How many messages a framework writes or makes in one call. Other Python threads wait
+during each call.
+"""
 
 
 def copied(value: Any) -> Any:
-    """A deep copy of a value; faster than ``copy.deepcopy`` for instances that
-    keep everything in ``__dict__`` and say nothing else, and for pydantic's models.
+    """Returns a deep copy of a value. It is faster than ``copy.deepcopy`` for pydantic models
+    and for instances that keep everything in ``__dict__`` and do not define how they are
+    copied.
     """
     return _persist.freeze(value).thaw()
 
 
 class Copies:
-    """A list as it was. The copy of each item is made when it is taken, and each is taken
-    once: thousands of them at a time would have the garbage collector look at all that
-    the process has, while every other thread waits.
+    """A frozen list. Each item is taken once, and its copy is made at that time: with
+    thousands of new objects at once, the garbage collector would scan all objects of the
+    process, and every other thread would wait.
     """
 
     def __init__(self, items: list[Any]) -> None:
         self._items: _persist.FrozenItems | None = _persist.freeze_each(items)
 
     def parts(self) -> Iterator[list[Any]]:
-        """The copies, a few at a time."""
+        """Yields the copies, a few at a time."""
         items, self._items = self._items, None
         if items is None:
-            raise ValueError("the copies were given away")
+            raise ValueError("the copies were already taken")
         while some := items.take(AT_ONCE):
             yield some
 
 
 def in_parts(items: list[Any]) -> Iterator[list[Any]]:
-    """The items of a list, a few at a time."""
+    """Yields the items of a list, a few at a time."""
     for start in range(0, len(items), AT_ONCE):
         yield items[start : start + AT_ONCE]
 
 
 AS_PYDANTIC: list[Any] = []
-"""Functions that frameworks have in the place of pydantic's ``__deepcopy__``, and that
-copy a model as that does."""
+"""Functions with which frameworks replace pydantic's ``__deepcopy__``, and which copy a
+model in the same way.
+"""
 
 _known: weakref.WeakKeyDictionary[type, str | None] = weakref.WeakKeyDictionary()
-"""What :func:`kind_of` said of a class."""
+"""Cached results of :func:`kind_of`."""
 
 
 def kind_of(cls: Any) -> str | None:
-    """How instances of a class are copied: ``time`` and ``enum`` are kept as they are;
-    ``attributes``, ``dataclass`` and ``model`` say what else there is to an instance than
-    its attributes. None where nothing is known: ``copy.deepcopy`` does it.
+    """Returns how to copy the instances of a class. Those of ``time`` and ``enum`` are not
+    copied. ``attributes``, ``dataclass`` and ``model`` say what an instance consists of.
+    ``None`` means that only ``copy.deepcopy`` can copy them.
     """
     if cls not in _known:
         _known[cls] = _kind_of(cls)
@@ -106,8 +109,8 @@ def _kind_of(cls: Any) -> str | None:
 
 
 def _is_its_fields(cls: Any) -> bool:
-    """Whether the fields of a dataclass are in its instances, or are the defaults that the
-    class has: no method or descriptor gives them.
+    """Returns whether every field of a dataclass is an attribute of the instance or a default
+    of the class, so that no method or descriptor computes it.
     """
     return not hasattr(cls, "__getattr__") and not any(
         hasattr(type(inspect.getattr_static(cls, field.name, None)), "__get__") for field in dataclasses.fields(cls)

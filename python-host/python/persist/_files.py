@@ -1,4 +1,4 @@
-"""States that do not fit in memory: files over snapshots."""
+"""Snapshots as files, for states that do not fit in memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from persist import _persist
 from persist._metadata import SnapshotMetadata
-from persist._operations import STORED, to_the_end
+from persist._threads import STORED, to_the_end
 from persist.errors import PersistConfigurationError, PersistError
 
 if TYPE_CHECKING:
@@ -21,16 +21,17 @@ Describe = Callable[[str], SnapshotMetadata]
 
 
 class SnapshotWriter(io.BufferedIOBase):
-    """A snapshot that is being written, as a binary file.
+    """A binary file that writes a snapshot.
 
-    Nothing is stored until it is closed; in a ``with`` block that ends with an
-    exception, and where it is forgotten, nothing is stored at all. Do not wrap
-    it: what closes it, as ``io.TextIOWrapper`` does at an exception and when it
-    is forgotten, stores it. For text, write ``text.encode()``.
+    The snapshot is stored when the file is closed. Nothing is stored if its ``with``
+    block ends with an exception, or if the file is never closed. Do not wrap it:
+    closing stores the snapshot, and ``io.TextIOWrapper`` closes the file after an
+    exception and when the wrapper is garbage-collected. To write text, write
+    ``text.encode()``.
     """
 
     metadata: SnapshotMetadata | None = None
-    """What was written down about it, once it is closed."""
+    """The metadata of the snapshot, once the file is closed."""
 
     def __init__(self, writer: _persist.Writer, describe: Describe) -> None:
         super().__init__()
@@ -38,17 +39,18 @@ class SnapshotWriter(io.BufferedIOBase):
         self._describe = describe
 
     def writable(self) -> bool:
-        """Always."""
+        """Returns ``True``."""
         return True
 
     def write(self, data: Any, /) -> int:
         """Appends to the state.
 
         Args:
-            data: Bytes, or what gives its bytes, as a ``memoryview``.
+            data: Bytes, or another object that supports the buffer protocol, such as a
+                ``memoryview``.
 
         Returns:
-            How many bytes it was: all of them.
+            The number of bytes, all of which are written.
         """
         if self._writer is None:
             raise ValueError("the snapshot is closed")
@@ -57,14 +59,14 @@ class SnapshotWriter(io.BufferedIOBase):
         return len(data)
 
     def close(self) -> None:
-        """Makes the snapshot visible, all of it at once."""
+        """Stores the snapshot, which becomes visible as a whole."""
         writer, self._writer = self._writer, None
         super().close()
         if writer is not None:
             self.metadata = self._describe(writer.commit())
 
     def abort(self) -> None:
-        """Leaves it: nothing is stored."""
+        """Discards the snapshot: nothing is stored."""
         writer, self._writer = self._writer, None
         super().close()
         if writer is not None:
@@ -76,7 +78,7 @@ class SnapshotWriter(io.BufferedIOBase):
         self.close() if kind is None else self.abort()
 
     def __del__(self) -> None:
-        # Not closed: whoever wrote it did not come to the end.
+        # It was never closed, so the state may be incomplete.
         self.abort()
 
 
@@ -104,12 +106,12 @@ class _Chunks(io.RawIOBase):
 
 
 class SnapshotReader(io.BufferedReader):
-    """A snapshot's state as a binary file. Every byte it gives was checked, and
-    the last ones come only after the state was checked as a whole.
+    """A binary file that reads the state of a snapshot. Every byte is checked before it
+    is returned, and the last bytes are returned only after the whole state was checked.
     """
 
     metadata: SnapshotMetadata
-    """What the snapshot says of itself."""
+    """The metadata of the snapshot."""
 
     def __init__(self, reader: _persist.Reader, describe: Describe) -> None:
         super().__init__(_Chunks(reader), 1 << 20)
@@ -117,7 +119,7 @@ class SnapshotReader(io.BufferedReader):
 
 
 class AsyncSnapshotWriter:
-    """A :class:`SnapshotWriter` for asyncio; opened by ``async with``."""
+    """A :class:`SnapshotWriter` for asyncio. ``async with`` opens it."""
 
     def __init__(self, open_file: Callable[[_persist.CancelToken], SnapshotWriter]) -> None:
         self._token = _persist.CancelToken()
@@ -127,7 +129,7 @@ class AsyncSnapshotWriter:
 
     @property
     def metadata(self) -> SnapshotMetadata | None:
-        """What was written down about it, once it is closed."""
+        """The metadata of the snapshot, once the file is closed."""
         return None if self._file is None else self._file.metadata
 
     async def __aenter__(self) -> AsyncSnapshotWriter:
@@ -146,7 +148,7 @@ class AsyncSnapshotWriter:
         import asyncio
 
         file, has_begun = _opened(self._file), False
-        # Not all that was to be written may have been.
+        # A write was cancelled, so the state may be incomplete.
         if kind is None and self._turns.is_broken:
             await asyncio.shield(_later(lambda: file.__exit__(asyncio.CancelledError, None, None)))
             raise self._turns.broken("nothing was stored")
@@ -156,7 +158,7 @@ class AsyncSnapshotWriter:
             has_begun = True
             file.__exit__(kind, error, traceback)
 
-        # A task that is cancelled now has to be told what became of the snapshot.
+        # If the task is cancelled from here on, its exception says whether the snapshot was stored.
         try:
             await to_the_end(self._token, leave, STORED if kind is None else None)
         except asyncio.CancelledError:
@@ -166,7 +168,7 @@ class AsyncSnapshotWriter:
 
 
 class AsyncSnapshotReader:
-    """A :class:`SnapshotReader` for asyncio; opened by ``async with``."""
+    """A :class:`SnapshotReader` for asyncio. ``async with`` opens it."""
 
     def __init__(self, open_file: Callable[[], SnapshotReader]) -> None:
         self._open = open_file
@@ -175,7 +177,7 @@ class AsyncSnapshotReader:
 
     @property
     def metadata(self) -> SnapshotMetadata:
-        """What the snapshot says of itself."""
+        """The metadata of the snapshot."""
         return _opened(self._file).metadata
 
     async def __aenter__(self) -> AsyncSnapshotReader:
@@ -185,7 +187,9 @@ class AsyncSnapshotReader:
         return self
 
     async def read(self, size: int = -1, /) -> bytes:
-        """The next bytes: ``size``, or all; fewer only at the end."""
+        """Returns the next ``size`` bytes, or all that are left. It returns fewer only at
+        the end.
+        """
         return await self._turns.take(lambda: _opened(self._file).read(size))
 
     async def __aexit__(
@@ -193,15 +197,15 @@ class AsyncSnapshotReader:
     ) -> None:
         import asyncio
 
-        # A reading that was cancelled may go on in its thread, and is waited for there.
+        # A cancelled read may still run in its thread. Closing waits for it there.
         closing = _later(_opened(self._file).close)
         if kind is None or not issubclass(kind, asyncio.CancelledError):
             await asyncio.shield(closing)
 
 
 class _Turns:
-    """One call after the other on a file, until one is cancelled: nobody knows then
-    how far it came.
+    """Runs the calls on a file one after another. After a call was cancelled, all others
+    are refused, because the position in the file is unknown.
     """
 
     def __init__(self) -> None:
@@ -209,7 +213,7 @@ class _Turns:
         self._turn: asyncio.Lock | None = None
 
     async def take(self, work: Callable[[], T]) -> T:
-        """Does something in a thread."""
+        """Runs work in a thread when it is its turn."""
         import asyncio
 
         if self._turn is None:
@@ -217,7 +221,7 @@ class _Turns:
         try:
             async with self._turn:
                 if self.is_broken:
-                    raise self.broken("nobody knows how far it came")
+                    raise self.broken("the position in the file is unknown")
                 return await asyncio.to_thread(work)
         except asyncio.CancelledError:
             self.is_broken = True
@@ -225,7 +229,7 @@ class _Turns:
 
     @staticmethod
     def broken(outcome: str) -> PersistError:
-        """What is said of a file after a call that was cancelled."""
+        """Returns the error for a file one of whose calls was cancelled."""
         return PersistError(
             f"an earlier call on this file was cancelled, and {outcome}",
             "cancelled",
@@ -234,7 +238,7 @@ class _Turns:
 
 
 def _later(work: Callable[[], object]) -> asyncio.Future[object]:
-    """Does something in a thread, whoever waits for it."""
+    """Runs work in a thread, even if nobody waits for it."""
     import asyncio
 
     running = asyncio.get_running_loop().run_in_executor(None, work)
@@ -244,12 +248,12 @@ def _later(work: Callable[[], object]) -> asyncio.Future[object]:
 
 def _opened(file: F | None) -> F:
     if file is None:
-        raise ValueError("the file is opened by 'async with'")
+        raise ValueError("the file is not open: open it with 'async with'")
     return file
 
 
 def check_mode(mode: str) -> None:
-    """Raises for what is not a mode of these files."""
+    """Refuses a mode other than ``rb`` and ``wb``."""
     if mode not in ("rb", "wb"):
-        hint = "it is 'rb' or 'wb': write text.encode(), and read with io.TextIOWrapper"
+        hint = "use 'rb' or 'wb'; for text, write text.encode(), and read with io.TextIOWrapper"
         raise PersistConfigurationError(f"{mode!r} is not a valid mode", "invalid-argument", hint=hint)

@@ -1,5 +1,8 @@
-"""The functions of the package: one snapshot, wherever it is. Each has a twin
-for asyncio, whose name begins with an ``a``.
+"""The functions of the package, each for a single snapshot in any location. Each has a
+twin for asyncio, whose name begins with an ``a``.
+
+This module is longer than 400 lines because most of it is signatures and docstrings, and
+because pickles of these functions name this module.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
-from persist import _operations, _persist
+from persist import _listing, _operations, _persist, _restoring, _saving
 from persist._arguments import (
     LISTS,
     PLACES,
@@ -30,8 +33,10 @@ from persist._arguments import (
     locate,
 )
 from persist._metadata import SnapshotMetadata
-from persist._operations import MAX_SIZE, encoded, in_thread
 from persist._progress import Progress
+from persist._restoring import MAX_SIZE
+from persist._saving import encoded
+from persist._threads import DELETED, STORED, in_thread
 
 if sys.version_info >= (3, 11):
     from typing import Unpack
@@ -43,11 +48,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _twin_of(function: Callable[..., Any]) -> Callable[[F], F]:
-    """Shows all arguments of a function, and what is said of them, for its twin."""
+    """Gives a twin the signature of its function and the description of the arguments."""
 
     def shown(twin: F) -> F:
         twin.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
-        # Python 3.13 takes the indentation away by itself.
+        # Before Python 3.13, __doc__ is still indented.
         _, head, rest = (inspect.getdoc(function) or "").partition("Args:\n")
         twin.__doc__ = f"{inspect.getdoc(twin)}\n\n{head}{rest}"
         return twin
@@ -56,7 +61,7 @@ def _twin_of(function: Callable[..., Any]) -> Callable[[F], F]:
 
 
 def _checks_names(function: F) -> F:
-    """Says what is meant where an argument is called otherwise elsewhere."""
+    """Refuses unknown arguments with a hint at the name that is meant."""
     known = tuple(inspect.signature(function).parameters)
 
     @functools.wraps(function)
@@ -93,86 +98,86 @@ def snapshot(
     redact: Redact | None = None,
     progress: Progress | None = None,
 ) -> SnapshotMetadata:
-    """Saves the state of an agent, all of it at once or not at all.
+    """Saves the state of an agent as a snapshot, as a whole or not at all.
 
     Args:
-        agent: A value: what JSON has, bytes, dates and numbers of the standard
-            library, dataclasses, pydantic models, what has
+        agent: A value: JSON types, bytes, dates and numbers of the standard
+            library, dataclasses, pydantic models, objects with
             ``__persist_state__()``, and lists, tuples, sets and dicts of these;
-            or an agent, a session or messages of a framework, as
-            docs/frameworks.md says. No other thread may change it meanwhile.
+            or an agent, a session or messages of a framework, as described in
+            docs/frameworks.md. No other thread may change it meanwhile.
         path: A path, or a location: ``s3://bucket/key``, ``file:///path``,
             ``memory://key``.
-        agent_id: Whose state it is; ``default_agent`` unless given.
-        session_id: Which conversation, run or thread; ``default_session``
-            unless given.
-        snapshot_index: The place in its session, from 0.
+        agent_id: The agent that the state belongs to; ``default_agent`` by
+            default.
+        session_id: The conversation, run or thread; ``default_session`` by
+            default.
+        snapshot_index: The position in the session, from 0.
         description: A note for people.
-        labels: Names and values to find it by.
-        codec: ``gzip`` or ``zstd``; by the path's ending unless given: ``.zst``
-            and ``.zstd`` are zstd, any other is gzip.
-        level: 1 to 9 for gzip (6 unless given), -7 to 4 without 0 for zstd (4).
-        if_exists: ``fail`` never replaces a snapshot that is there.
-        if_match: Replace only the object that has this etag, as its metadata
-            gives it. Local files can't do that.
-        fsync: Whether to wait until the disk has it. Without, a power cut may
-            lose the new snapshot.
-        storage_mode: Where a path without a scheme is; ``PERSIST_STORAGE``
-            unless given, else ``local``.
-        s3_bucket: The bucket; ``PERSIST_S3_BUCKET`` unless given.
-        s3_region: Its region; as AWS is configured unless given.
-        s3_endpoint: Another server than AWS: ``http://127.0.0.1:9000``.
-        snapshot_id: A UUID; a new one unless given.
+        labels: Names and values to find the snapshot by.
+        codec: ``gzip`` or ``zstd``. By default, the path's extension decides:
+            ``.zst`` and ``.zstd`` are zstd, everything else is gzip.
+        level: The compression level: 1 to 9 for gzip (6 by default), -7 to 4
+            except 0 for zstd (4 by default).
+        if_exists: ``fail`` never replaces an existing snapshot.
+        if_match: Replace only the object that has this etag, which is in its
+            metadata. Not supported for local files.
+        fsync: Whether to wait until the snapshot is on disk. Without it, a power
+            cut may lose the new snapshot.
+        storage_mode: The storage for a path without a scheme; by default
+            ``PERSIST_STORAGE``, else ``local``.
+        s3_bucket: The bucket; ``PERSIST_S3_BUCKET`` by default.
+        s3_region: The bucket's region; by default from the AWS configuration.
+        s3_endpoint: A server other than AWS: ``http://127.0.0.1:9000``.
+        snapshot_id: A UUID; a new one by default.
         timestamp: A ``datetime`` with a time zone, or RFC 3339; the current time
-            unless given.
-        config: For graphs of LangGraph: which thread, as ``graph.invoke`` takes
-            it; with ``"plaintext": True`` beside it, also where the checkpointer
-            encrypts.
+            by default.
+        config: For LangGraph graphs: the thread, as for ``graph.invoke``. If the
+            checkpointer encrypts, add ``"plaintext": True``.
         check: ``True`` proves, before anything is stored, that a plain restore
             (for an instance, one with its class as ``into``) gives the same state.
             A dict of arguments of :func:`restore` (``into``, ``allowed_objects``,
-            ``secrets``, ``max_size``) proves it for these:
+            ``secrets``, ``max_size``) proves it for those arguments:
             ``{"allowed_objects": [Document]}``.
-        redact: Names of fields and keys whose values are left out, in any case:
+        redact: Names of fields and keys whose values are left out, ignoring case:
             ``["api_key", "*_token"]``, or compiled expressions that match whole
-            names. The text ``[redacted]`` stands in their places.
-        progress: Called now and then with the bytes of state that are done, and
-            with how many there are if that is known, else ``None``. ``True`` shows
-            a bar of tqdm where that is installed, else a line on stderr.
+            names. The text ``[redacted]`` replaces the values.
+        progress: A function that is called from time to time with the number of
+            bytes of state that are done and the total, or ``None`` if the total
+            is not known. ``True`` shows a tqdm bar if tqdm is installed, else a
+            line on stderr.
 
     Returns:
-        What was written down about it.
+        The metadata of the snapshot.
 
     Raises:
-        PersistTypeError: A value in it can't be saved; the error says where.
+        PersistTypeError: A value can't be saved; the error says where it is.
         PersistConfigurationError: An argument is wrong.
         PersistConflictError: ``if_exists`` or ``if_match`` does not hold.
-        PersistAccessError: Credentials are missing, or permissions.
-        PersistStorageError: The storage failed. What was there before is there,
-            but for the next two.
+        PersistAccessError: Credentials or permissions are missing.
+        PersistStorageError: The storage failed. Nothing has changed, except for
+            the next two errors.
         PersistNotDurableError: It is stored, but a power cut may lose it.
         PersistOutcomeUnknownError: It is not known whether it was stored.
     """
     arguments = dict(locals())
     del arguments["agent"], arguments["path"], arguments["progress"]
     place, key, options = locate(path, arguments, SAVES)
-    return _operations.snapshot(place, key, agent, options, progress)
+    return _saving.snapshot(place, key, agent, options, progress)
 
 
 @_twin_of(snapshot)
 async def asnapshot(
     agent: Any, path: str | os.PathLike[str], **arguments: Unpack[SnapshotArguments]
 ) -> SnapshotMetadata:
-    """As :func:`snapshot`, without blocking other tasks. The value is copied
-    before the first of them runs, so that they may change it. A cancelled task
-    leaves nothing behind, unless its snapshot was being stored already.
+    """Like :func:`snapshot`, without blocking other tasks. The value is copied
+    before any other task runs, so that other tasks may change it. A cancelled task
+    leaves nothing behind, unless its snapshot was already being stored.
     """
     place, key, options = locate(path, arguments, SAVES)
     progress = options.pop("progress", None)
     state = await encoded(agent, options)
-    metadata: SnapshotMetadata = await in_thread(
-        _operations.snapshot, place, key, state, options, progress, changed=_operations.STORED
-    )
+    metadata: SnapshotMetadata = await in_thread(_saving.snapshot, place, key, state, options, progress, changed=STORED)
     return metadata
 
 
@@ -220,29 +225,29 @@ def restore(
     max_size: int = MAX_SIZE,
     progress: Progress | None = None,
 ) -> Any:
-    """Restores what was saved. Every byte is checked before it is used.
+    """Restores a snapshot. Every byte is checked before it is used.
 
     Args:
-        path: Where it is, as for :func:`snapshot`.
-        into: The class of the value that comes back, or an instance or agent
-            that gets the state. Without it, classes that were registered come
-            back as such. A whole state of another class is plain data then; one
-            within a state is an error. A snapshot itself never decides which
-            code runs.
+        path: The location, as for :func:`snapshot`.
+        into: The class of the restored value, or an instance or agent that gets
+            the state. Without it, instances of registered classes are restored
+            as such. If the whole state is an instance of another class, it is
+            returned as plain data; within a state, such an instance is an error.
+            A snapshot itself never decides which code runs.
         storage_mode, s3_bucket, s3_region, s3_endpoint: As for :func:`snapshot`.
-        plain: Give plain data where there would be agents or instances. Not
+        plain: Return plain data instead of agents and instances. Can't be used
             together with ``into``.
         config: For agents of some frameworks. LangGraph: the thread that gets
-            the state; the one it was saved from unless given. Google ADK:
-            ``{"state": ["app:limit", "user:"]}``, what is restored of the state
-            that sessions share. CrewAI: ``{"resume": True}``, whether the next
-            kickoff goes on behind the methods that had finished.
-        allowed_objects: Classes of LangChain that may come back; the classes
-            of messages unless given.
-        secrets: Values for the secrets that LangChain's objects name, which are
+            the state; by default the thread that was saved. Google ADK:
+            ``{"state": ["app:limit", "user:"]}``, which of the state that
+            sessions share is restored. CrewAI: ``{"resume": True}``, whether the
+            next kickoff continues after the methods that had finished.
+        allowed_objects: LangChain classes that may be restored; by default the
+            message classes.
+        secrets: Values for the secrets that LangChain objects name, which are
             never in a snapshot.
-        max_size: The largest state that is read, in bytes: 1 GiB unless given.
-            Small values in JSON take up to 50 times as much memory in Python.
+        max_size: The largest state to read, in bytes; 1 GiB by default. Small
+            values take up to 50 times as much memory in Python as in JSON.
         progress: As for :func:`snapshot`.
 
     Returns:
@@ -250,11 +255,11 @@ def restore(
 
     Raises:
         PersistNotFoundError: There is no such snapshot.
-        PersistIntegrityError: It is damaged, or is none.
+        PersistIntegrityError: It is damaged, or is not a snapshot.
         PersistTypeError: It does not fit ``into``, or holds instances of classes
             that are not registered.
         PersistConfigurationError: It holds an agent of a framework that is not
-            imported here, or that needs ``into`` or another ``config``.
+            imported, or that needs ``into`` or another ``config``.
         PersistMemoryLimitError: It is larger than ``max_size``.
         PersistAccessError, PersistStorageError: As for :func:`snapshot`.
     """
@@ -272,7 +277,7 @@ def restore(
         "secrets": secrets,
         "max_size": max_size,
     }
-    return _operations.load(place, key, into, progress, options)[0]
+    return _restoring.load(place, key, into, progress, options)[0]
 
 
 @overload
@@ -311,9 +316,9 @@ async def arestore(
     progress: Progress | None = None,
     **arguments: Unpack[RestoreArguments],
 ) -> Any:
-    """As :func:`restore`, without blocking other tasks."""
+    """Like :func:`restore`, without blocking other tasks."""
     place, key, options = locate(path, arguments, RESTORES)
-    return (await _operations.aload(place, key, into, progress, options))[0]
+    return (await _restoring.aload(place, key, into, progress, options))[0]
 
 
 @_checks_names
@@ -329,17 +334,17 @@ def verify_snapshot(
     """Checks every byte of a snapshot and the hash of its state.
 
     Returns:
-        ``True``: what is not right raises.
+        ``True``. Anything else raises an error.
 
     Args:
-        path: Where it is, as for :func:`snapshot`.
-        progress: Called now and then with the stored bytes that are done, and
-            with how many there are.
+        path: The location, as for :func:`snapshot`.
+        progress: A function that is called from time to time with the number of
+            stored bytes that are done, and the total.
         storage_mode, s3_bucket, s3_region, s3_endpoint: As for :func:`snapshot`.
 
     Raises:
         PersistNotFoundError: There is no such snapshot.
-        PersistIntegrityError: It is damaged, or is none.
+        PersistIntegrityError: It is damaged, or is not a snapshot.
         PersistAccessError, PersistStorageError: As for :func:`snapshot`.
     """
     storage: StorageArguments = {
@@ -356,7 +361,7 @@ def verify_snapshot(
 async def averify_snapshot(
     path: str | os.PathLike[str], *, progress: Progress | None = None, **storage: Unpack[StorageArguments]
 ) -> bool:
-    """As :func:`verify_snapshot`, without blocking other tasks."""
+    """Like :func:`verify_snapshot`, without blocking other tasks."""
     place, key, _ = locate(path, storage)
     verified: bool = await in_thread(_operations.verify, place, key, progress)
     return verified
@@ -371,18 +376,18 @@ def get_metadata(
     s3_region: str | None = None,
     s3_endpoint: str | None = None,
 ) -> SnapshotMetadata:
-    """What a snapshot says of itself; its state is not read.
+    """Reads the metadata of a snapshot, without its state.
 
     Returns:
         A typed object that is also a mapping.
 
     Args:
-        path: Where it is, as for :func:`snapshot`.
+        path: The location, as for :func:`snapshot`.
         storage_mode, s3_bucket, s3_region, s3_endpoint: As for :func:`snapshot`.
 
     Raises:
         PersistNotFoundError: There is no such snapshot.
-        PersistIntegrityError: It is damaged, or is none.
+        PersistIntegrityError: It is damaged, or is not a snapshot.
         PersistAccessError, PersistStorageError: As for :func:`snapshot`.
     """
     storage: StorageArguments = {
@@ -397,7 +402,7 @@ def get_metadata(
 
 @_twin_of(get_metadata)
 async def aget_metadata(path: str | os.PathLike[str], **storage: Unpack[StorageArguments]) -> SnapshotMetadata:
-    """As :func:`get_metadata`, without blocking other tasks."""
+    """Like :func:`get_metadata`, without blocking other tasks."""
     place, key, _ = locate(path, storage)
     metadata: SnapshotMetadata = await in_thread(_operations.metadata, place, key)
     return metadata
@@ -412,13 +417,13 @@ def snapshot_exists(
     s3_region: str | None = None,
     s3_endpoint: str | None = None,
 ) -> bool:
-    """Whether there is anything at a location.
+    """Returns whether there is an object at a location.
 
     Returns:
-        ``False`` only if it is certain that there is nothing.
+        ``False`` only if it is certain that there is none.
 
     Args:
-        path: Where it is, as for :func:`snapshot`.
+        path: The location, as for :func:`snapshot`.
         storage_mode, s3_bucket, s3_region, s3_endpoint: As for :func:`snapshot`.
 
     Raises:
@@ -436,7 +441,7 @@ def snapshot_exists(
 
 @_twin_of(snapshot_exists)
 async def asnapshot_exists(path: str | os.PathLike[str], **storage: Unpack[StorageArguments]) -> bool:
-    """As :func:`snapshot_exists`, without blocking other tasks."""
+    """Like :func:`snapshot_exists`, without blocking other tasks."""
     place, key, _ = locate(path, storage)
     exists: bool = await in_thread(place.exists, key)
     return exists
@@ -453,13 +458,13 @@ def delete_snapshot(
     s3_region: str | None = None,
     s3_endpoint: str | None = None,
 ) -> None:
-    """Deletes a snapshot, or whatever else is at the location.
+    """Deletes a snapshot, or any other object at the location.
 
     Args:
-        path: Where it is, as for :func:`snapshot`.
-        if_match: Delete only the object that has this etag. Local files can't
-            do that.
-        missing_ok: Whether it is no error if there is none.
+        path: The location, as for :func:`snapshot`.
+        if_match: Delete only the object that has this etag. Not supported for
+            local files.
+        missing_ok: Whether to ignore a missing snapshot.
         storage_mode, s3_bucket, s3_region, s3_endpoint: As for :func:`snapshot`.
 
     Raises:
@@ -487,9 +492,9 @@ async def adelete_snapshot(
     missing_ok: bool = False,
     **storage: Unpack[StorageArguments],
 ) -> None:
-    """As :func:`delete_snapshot`, without blocking other tasks."""
+    """Like :func:`delete_snapshot`, without blocking other tasks."""
     place, key, _ = locate(path, storage)
-    await in_thread(_operations.delete, place, key, if_match, missing_ok, changed=_operations.DELETED)
+    await in_thread(_operations.delete, place, key, if_match, missing_ok, changed=DELETED)
 
 
 @_checks_names
@@ -508,27 +513,28 @@ def list_snapshots(
     s3_region: str | None = None,
     s3_endpoint: str | None = None,
 ) -> list[SnapshotMetadata]:
-    """The snapshots whose locations begin with a prefix, in the order of their
-    keys, in which numbers are compared as numbers.
+    """Lists the snapshots whose locations begin with a prefix, in the order of their
+    keys. Numbers in keys are compared as numbers.
 
     Args:
-        prefix: What locations begin with: ``agents/`` has all below that
-            folder, ``agents/a`` those in it whose names begin with ``a``, and
-            ``agents`` also what is in ``agents-old/``. An ``os.PathLike`` is a
-            folder. The current folder, or the whole bucket, unless given.
-        agent_id, session_id, labels: Only those of this agent, of this session, with
-            all these labels.
-        since, until: Only those taken at this time or later, and before this time:
-            a ``datetime`` with a time zone, a ``date`` (its beginning in UTC), how long
+        prefix: The start of the locations: ``agents/`` lists everything below that
+            folder, ``agents/a`` the names in it that begin with ``a``, and
+            ``agents`` also includes ``agents-old/``. An ``os.PathLike`` is a
+            folder. By default, the current folder or the whole bucket.
+        agent_id, session_id, labels: Only snapshots of this agent, of this session,
+            and with all these labels.
+        since, until: Only snapshots taken at or after ``since`` and before ``until``:
+            a ``datetime`` with a time zone, a ``date`` (its start in UTC), how long
             ago as a ``timedelta`` or ``"7d"``, or RFC 3339.
-        limit: At most so many.
+        limit: The largest number of snapshots to return.
         errors: What to do about a snapshot that can't be read: ``warn`` and
-            leave it out, ``raise``, or ``ignore`` it. Files that are no
+            leave it out, ``raise``, or ``ignore`` it. Files that are not
             snapshots are left out.
         storage_mode, s3_bucket, s3_region, s3_endpoint: As for :func:`snapshot`.
 
     Returns:
-        Their metadata; ``location`` is what the other functions take.
+        The metadata of the snapshots. Their ``location`` is what the other functions
+        take.
 
     Raises:
         PersistAccessError, PersistStorageError: As for :func:`snapshot`.
@@ -541,7 +547,7 @@ def list_snapshots(
     }
     place, start = _folder(prefix, storage)
     wanted = {"agent_id": agent_id, "session_id": session_id, "labels": labels, "since": since, "until": until}
-    return _operations.listed(place, start, errors, wanted, limit)
+    return _listing.listed(place, start, errors, wanted, limit)
 
 
 @_twin_of(list_snapshots)
@@ -552,22 +558,22 @@ async def alist_snapshots(
     errors: Errors = "warn",
     **arguments: Unpack[ListArguments],
 ) -> list[SnapshotMetadata]:
-    """As :func:`list_snapshots`, without blocking other tasks."""
+    """Like :func:`list_snapshots`, without blocking other tasks."""
     check_names(arguments, LISTS)
     wanted: dict[str, Any] = {name: value for name, value in arguments.items() if name not in PLACES}
     storage: Any = {name: value for name, value in arguments.items() if name in PLACES}
     place, start = _folder(prefix, storage)
-    found: list[SnapshotMetadata] = await in_thread(_operations.listed, place, start, errors, wanted, limit)
+    found: list[SnapshotMetadata] = await in_thread(_listing.listed, place, start, errors, wanted, limit)
     return found
 
 
 def _folder(prefix: str | os.PathLike[str], storage: StorageArguments) -> tuple[_persist.Place, str]:
-    """The storage of a prefix, and what the keys there begin with."""
+    """Returns the place of a prefix, and the start of the keys in it."""
     folder, start = prefix, ""
     if isinstance(prefix, str):
         before, slash, start = prefix.rpartition("/")
         if before.endswith(":/"):
-            # The slash belongs to the scheme: all of the bucket.
+            # The slash belongs to the scheme, so the prefix is a whole bucket.
             before, slash, start = prefix, "", ""
         folder = before + slash or "."
     place, below = _persist.open_folder(folder, dict(storage))

@@ -1,5 +1,5 @@
-"""Sets and dicts that take long to make: Python compares each value with every other
-of the same hash.
+"""Bounds the time to build sets and dicts: Python compares each value with all others of
+the same hash.
 """
 
 from __future__ import annotations
@@ -12,35 +12,35 @@ from typing import Any
 from persist.errors import PersistTypeError, not_a_value
 
 MAX_SAME_HASH = 256
-"""How many values of a set or keys of a dict may have one hash."""
+"""The largest number of values of a set, or keys of a dict, with the same hash."""
 
 MAX_COMPARED_BITS = 4096
-"""The longest integer that may be compared with a decimal number: Python writes the
-integer in base 10 for it, in time with the square of its length.
+"""The longest integer that may be compared with a decimal number. Python converts the
+integer to base 10 for this, which takes quadratic time.
 """
 
 MAX_COMPARISONS = 20_000_000
-"""How many values may be compared while the sets and dicts of one state are made, at
-most: about a second.
+"""The largest number of comparisons while the sets and dicts of one state are built, which
+take about a second.
 """
 
 _INSTANCE = 32
-"""What comparing two instances counts for, whatever their class does."""
+"""The number of comparisons that comparing two instances counts as, whatever their class does."""
 
 
 class Hashes:
-    """What may still be compared while one state is restored."""
+    """The comparisons that are left while one state is restored."""
 
     def __init__(self) -> None:
         self._left = MAX_COMPARISONS
         self._costs: dict[int, tuple[Any, int]] = {}
-        """Of values that have others in them what comparing them takes at most, by id."""
+        """The upper bounds for comparing values that contain others, by ``id()``."""
         self.kinds: dict[str, Callable[[dict[str, Any]], Any]] = {
             "dict": self._dict,
             "set": lambda fields: set(self._checked(fields["value"], "set")),
             "frozenset": lambda fields: frozenset(self._checked(fields["value"], "frozenset")),
         }
-        """What makes the values of these kinds of their fields."""
+        """The functions that make values of these kinds from their fields."""
 
     def _dict(self, fields: dict[str, Any]) -> Any:
         entries = fields["value"]
@@ -54,11 +54,11 @@ class Hashes:
         return items
 
     def problem(self, items: Iterable[Any], kind: str) -> str | None:
-        """Why a set or dict of these takes too long to make; none if it does not."""
+        """Returns why a set or dict of these items takes too long to build, or ``None``."""
         try:
             return self._problem(items, kind)
         except RecursionError:
-            return f"the values of a {kind} have the same hashes, and are nested too deeply"
+            return f"the values of a {kind} have the same hash, and are nested too deeply"
 
     def _problem(self, items: Iterable[Any], kind: str) -> str | None:
         first: dict[int, Any] = {}
@@ -75,13 +75,13 @@ class Hashes:
         for others in same.values():
             self._left -= len(others) ** 2 * max(map(self._cost, others))
             if self._left < 0:
-                return f"the values of a {kind} have the same hashes, and comparing them takes too long"
+                return f"the values of a {kind} have the same hash, and comparing them takes too long"
             if _has_long(others) and _has_decimal(others):
-                return f"a long integer in a {kind} has the hash of a decimal number"
+                return f"a long integer and a decimal number in a {kind} have the same hash"
         return None
 
     def _cost(self, item: Any) -> int:
-        """How many values are compared at most, where this one is compared."""
+        """Returns the largest number of comparisons that comparing a value takes."""
         if type(item) in _ATOMS:
             return 1
         known = self._costs.get(id(item))
@@ -91,13 +91,13 @@ class Hashes:
         costs = [self._cost(one) for one in inner]
         total = _INSTANCE + sum(costs)
         if isinstance(item, (set, frozenset)):
-            # Each value of one is looked for among those of its hash in the other.
+            # Each value is compared with the values of the same hash in the other set.
             counts: dict[int, int] = {}
             for one in inner:
                 counts[hash(one)] = counts.get(hash(one), 0) + 1
             total = 1 + sum(cost * counts[hash(one)] for cost, one in zip(costs, inner, strict=True))
         total = min(total, MAX_COMPARISONS)
-        # The item is kept, so that no other gets its id.
+        # The item is kept so that its id is not reused.
         self._costs[id(item)] = (item, total)
         return total
 
@@ -106,7 +106,7 @@ _ATOMS = frozenset((int, float, str, bytes, bool, type(None)))
 
 
 def _within(item: Any) -> list[Any]:
-    """The values in a value, as far as comparing it compares them."""
+    """Returns the values in a value that are compared when it is compared."""
     if isinstance(item, (tuple, list, set, frozenset, collections.deque)):
         return list(item)
     if isinstance(item, dict):
@@ -117,7 +117,7 @@ def _within(item: Any) -> list[Any]:
 
 
 def _leaves(items: Iterable[Any]) -> Iterable[Any]:
-    """The values in these that have none in them."""
+    """Yields the items, and all values in them."""
     waiting = list(items)
     seen: set[int] = set()
     while waiting:
@@ -131,7 +131,7 @@ def _leaves(items: Iterable[Any]) -> Iterable[Any]:
 
 
 def _has_long(items: Iterable[Any]) -> bool:
-    """Whether one of these is a long integer, or a fraction of such."""
+    """Returns whether one of these is a long integer, or a fraction with one."""
     return any(
         part.bit_length() > MAX_COMPARED_BITS
         for item in _leaves(items)
@@ -150,11 +150,12 @@ def _has_decimal(items: Iterable[Any]) -> bool:
 
 
 def check(items: Iterable[Any], kind: str) -> None:
-    """Refuses to save a set or dict that would not be made again. Many numbers or
-    texts of one hash are nobody's but an attacker's, who would not ask.
+    """Refuses to save a set or dict that a restore would refuse. Short integers and texts
+    are not checked: many of the same hash occur only in an attack, which does not save
+    through this package.
 
     Raises:
-        PersistTypeError: Too many of its values or keys have one hash.
+        PersistTypeError: Too many of its values or keys have the same hash.
     """
     odd = [
         item

@@ -1,4 +1,4 @@
-"""Names that frameworks give things, as keys of a store."""
+"""Encodes the names that frameworks use as keys of a store."""
 
 from __future__ import annotations
 
@@ -7,34 +7,33 @@ from urllib.parse import quote, unquote
 from persist._store import Store
 
 _EMPTY = "%"
-"""Stands for an empty part; percent-encoding never gives a percent sign alone."""
-
+"""The encoding of an empty part. Percent-encoding never produces a percent sign alone."""
 
 _SUFFIX = ".gz"
-"""What every key ends with, and no part of a name does: dots are encoded. A file
-that is called as a folder is so never in its way.
+"""The end of every key. Parts of names never end with it, because dots are encoded, so a
+file never has the name of a folder.
 """
 
 
 def key_of(name: str) -> str:
-    """The key for any text: percent-encoded but for its slashes."""
+    """Returns the key for any text, with everything except slashes percent-encoded."""
     return "/".join(_part(part) or _EMPTY for part in name.split("/")) + _SUFFIX
 
 
 def prefix_of(start: str) -> str:
-    """What the keys of names begin with that begin with this text."""
+    """Returns the prefix of the keys whose names begin with a text."""
     *parts, last = start.split("/")
     return "/".join([*(_part(part) or _EMPTY for part in parts), _part(last)])
 
 
 def name_of(key: str) -> str:
-    """The text that a key is for."""
+    """Returns the name that a key encodes."""
     parts = key.removesuffix(_SUFFIX).split("/")
     return "/".join("" if part == _EMPTY else unquote(part, errors="surrogatepass") for part in parts)
 
 
 def _part(part: str) -> str:
-    # Letters of all languages stay, as far as a file may be called so.
+    # Letters of all languages are kept for readable file names.
     encoded = "".join(
         char if char.isalnum() and ord(char) > 127 else quote(char, safe=" @:+=,", errors="surrogatepass")
         for char in part
@@ -43,5 +42,5 @@ def _part(part: str) -> str:
 
 
 def store_at(store: Store | str) -> Store:
-    """A store, or the one at a location."""
+    """Returns a store, or the store at a location."""
     return store if isinstance(store, Store) else Store(store)

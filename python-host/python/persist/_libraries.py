@@ -1,5 +1,5 @@
-"""Libraries that a value in a snapshot belongs to. A snapshot never imports one: the
-program does, before it restores.
+"""Finds the libraries that values in a snapshot need. A snapshot never imports a library:
+the program has to import it before it restores.
 """
 
 from __future__ import annotations
@@ -11,26 +11,26 @@ from persist.errors import PersistConfigurationError
 
 
 def loaded(name: str, what: str) -> Any:
-    """The module of a library, which the program has imported.
+    """Returns the module of a library that the program has imported.
 
     Args:
-        name: The module, which is called as its distribution is.
+        name: The name of the module, which is also that of its distribution.
         what: What the snapshot holds: "an array".
 
     Raises:
-        PersistConfigurationError: It is not imported.
+        PersistConfigurationError: The module is not imported.
     """
     module = sys.modules.get(name)
     if module is not None:
         return module
     import importlib.util
 
-    # A module of this name without a package around it is found without importing anything.
+    # Finding a top-level module imports nothing.
     is_installed = name not in sys.modules and importlib.util.find_spec(name) is not None
     raise PersistConfigurationError(
         f"the snapshot holds {what} of {name}, which "
         + ("this program has not imported" if is_installed else "is not installed"),
         "invalid-argument",
-        hint=(f"import {name} first: a snapshot never does" if is_installed else f"pip install {name}, and import it")
-        + "; or restore with plain=True to get the data",
+        hint=(f"import {name} first (restoring never does)" if is_installed else f"pip install {name} and import it")
+        + ", or restore with plain=True to get the data",
     )

@@ -1,4 +1,4 @@
-"""What a snapshot says of itself."""
+"""The metadata of snapshots."""
 
 from __future__ import annotations
 
@@ -9,78 +9,80 @@ from typing import Any, Literal
 
 
 class SnapshotMetadata(Mapping[str, Any]):
-    """What a snapshot says of itself, and what its storage says of it.
+    """The metadata of a snapshot, from the snapshot itself and from its storage.
 
     The fields are attributes and also the entries of a mapping::
 
         metadata.agent_id == metadata["agent_id"]
         dict(metadata)
 
-    Metadata of other names, as other programs may have written it, is there
-    only as entries of the mapping.
+    Other fields, which other programs may have written, are only entries of the
+    mapping.
     """
 
     __slots__ = ("_fields",)
     _fields: dict[str, Any]
 
     location: str
-    """Where it is: a path or a URI that the functions of this package take."""
+    """The location: a path or a URI that the functions of this package take."""
     key: str
-    """Its name in its storage."""
+    """The key in the storage."""
     kind: str
-    """What the object is: ``snapshot``."""
+    """The kind of the object: ``snapshot``."""
     snapshot_id: str
     """A UUID, unique to this snapshot."""
     agent_id: str
-    """Whose state it is."""
+    """The agent that the state belongs to."""
     session_id: str
-    """Which conversation, run or thread of that agent."""
+    """The conversation, run or thread of that agent."""
     snapshot_index: int
-    """The place in its session."""
+    """The position in the session."""
     timestamp: str
-    """When it was taken: RFC 3339, UTC, microseconds."""
+    """When the snapshot was taken: RFC 3339, UTC, microseconds."""
     description: str | None
     """A note for people."""
     labels: dict[str, str]
     """Names and values."""
     content_type: str
-    """The state's media type."""
+    """The media type of the state."""
     content_hash: str
     """SHA-256 of the state, 64 hexadecimal digits."""
     uncompressed_size: int
-    """The state's size in bytes."""
+    """The size of the state in bytes."""
     compressed_size: int
-    """The compressed data's size in bytes, without table and metadata."""
+    """The size of the compressed data in bytes, without table and metadata."""
     compression_algorithm: str
     """``gzip`` or ``zstd``."""
     format_version: int
-    """The format's number."""
+    """The version of the format."""
     producer: str
-    """What wrote it, as name and version."""
+    """The program that wrote the snapshot: name and version."""
     seal: Literal["none", "checked", "not-checked", "wrong"]
-    """What became of its seal, a signature of every byte: it has ``none``, it is by
-    somebody who is trusted (``checked``), nobody looked at it (``not-checked``), or it
-    is ``wrong``. This version checks no seals.
+    """The result of checking the seal, a signature of every byte: there is ``none``, it is
+    from a trusted signer (``checked``), it was ``not-checked``, or it is ``wrong``. This
+    version does not check seals.
     """
     encryption: Literal["none", "age"]
     """How the object is encrypted: not at all, or as an age file."""
     root: str
-    """One SHA-256 that stands for every byte of the snapshot but those of its seal."""
+    """A SHA-256 over every byte of the snapshot except its seal."""
     digest: str
-    """One SHA-256 that stands for every byte of the snapshot."""
+    """A SHA-256 over every byte of the snapshot."""
     adapter: dict[str, Any] | None
-    """What made it of an agent of a framework: name, version and type; ``None`` of plain values."""
+    """The adapter that saved an agent of a framework: name, version and type. ``None`` for plain values."""
     etag: str | None
-    """Changes when the object is replaced; what ``if_match`` takes. Local files have one for reading only."""
+    """Changes when the object is replaced, and is what ``if_match`` takes. The etags of local
+    files are for reading only.
+    """
     stored_size: int
-    """The object's whole size in bytes."""
+    """The size of the whole object in bytes."""
 
     def __init__(self, fields: Mapping[str, Any]) -> None:
         object.__setattr__(self, "_fields", dict(fields))
 
     @classmethod
     def _from_json(cls, text: str, location: str) -> SnapshotMetadata:
-        # First, and not what a file may say of itself.
+        # The location comes first in the mapping, and never from the file itself.
         return cls({"location": location} | json.loads(text) | {"location": location})
 
     def _with_key(self, key: str) -> SnapshotMetadata:
@@ -88,25 +90,25 @@ class SnapshotMetadata(Mapping[str, Any]):
 
     @property
     def ratio(self) -> float:
-        """How many times smaller than the state the stored object is."""
+        """The compression ratio: the size of the state divided by that of the stored object."""
         size: int = self._fields["stored_size"]
         return float("inf") if size == 0 else self._fields["uncompressed_size"] / size
 
     @property
     def time(self) -> datetime:
-        """When it was taken, in UTC."""
+        """When the snapshot was taken, in UTC."""
         return datetime.fromisoformat(self._fields["timestamp"].replace("Z", "+00:00"))
 
     def __getattr__(self, name: str) -> Any:
         if name in _NAMES:
             return self._fields.get(name) if name == "adapter" else self._fields[name]
-        raise AttributeError(f"snapshots have no metadata {name!r}")
+        raise AttributeError(f"the metadata of snapshots has no field {name!r}")
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *_NAMES})
 
     def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError("metadata can't be changed: it says what is stored")
+        raise AttributeError("metadata can't be changed: it describes the stored snapshot")
 
     def __getitem__(self, name: str) -> Any:
         return self._fields[name]

@@ -1,4 +1,4 @@
-"""Native parts of the package ``persist``."""
+"""The native module of the package, written in Rust."""
 
 import builtins
 import os
@@ -15,19 +15,19 @@ COMPONENT_HASH: str
 _Progress = Callable[[int, int | None], object]
 
 class CancelToken:
-    """Stops operations from another thread."""
+    """Cancels operations from another thread."""
 
     def __init__(self) -> None: ...
     def cancel(self) -> None:
-        """Stops everything that has this token."""
+        """Cancels every operation that has this token."""
 
 class Place:
-    """A storage, for the length of one operation or a few."""
+    """A storage, for the duration of one or a few operations."""
 
     def summary(self) -> str:
-        """What and where it is, for people."""
+        """Returns a description of the storage for people."""
     def location(self, key: str) -> str:
-        """The location of a key, as a user would write it."""
+        """Returns the location of a key, as a user would write it."""
     def save(
         self,
         key: str,
@@ -37,7 +37,7 @@ class Place:
         progress: _Progress | None = None,
         token: CancelToken | None = None,
     ) -> str:
-        """Saves a value; gives the metadata as JSON."""
+        """Saves a value. Returns the metadata as JSON."""
     def save_bytes(
         self,
         key: str,
@@ -46,9 +46,9 @@ class Place:
         progress: _Progress | None = None,
         token: CancelToken | None = None,
     ) -> str:
-        """Saves bytes; gives the metadata as JSON."""
+        """Saves bytes. Returns the metadata as JSON."""
     def writer(self, key: str, arguments: dict[str, Any], token: CancelToken | None = None) -> Writer:
-        """Begins a snapshot that is written piece by piece."""
+        """Starts a snapshot that is written piece by piece."""
     def load(
         self,
         key: str,
@@ -56,32 +56,30 @@ class Place:
         progress: _Progress | None = None,
         token: CancelToken | None = None,
     ) -> tuple[bytes, str]:
-        """A state of at most so many bytes, and the metadata as JSON."""
+        """Returns a state of at most ``max_size`` bytes, and the metadata as JSON."""
     def reader(self, key: str) -> Reader:
-        """Begins to read a state piece by piece."""
+        """Starts to read a state piece by piece."""
     def metadata(self, key: str, token: CancelToken | None = None) -> str:
-        """The metadata of a snapshot as JSON."""
+        """Returns the metadata of a snapshot as JSON."""
     def verify(self, key: str, progress: _Progress | None = None, token: CancelToken | None = None) -> str:
-        """Checks every byte of a snapshot; gives its metadata as JSON."""
+        """Checks every byte of a snapshot. Returns its metadata as JSON."""
     def exists(self, key: str, token: CancelToken | None = None) -> bool:
-        """Whether there is an object with this key."""
+        """Returns whether there is an object with this key."""
     def delete(self, key: str, if_match: str | None = None, token: CancelToken | None = None) -> None:
         """Deletes an object."""
     def list(self, prefix: str, wanted: dict[str, Any], token: CancelToken | None = None) -> Listing:
-        """The snapshots whose keys begin with the prefix, and that are wanted, in
-        natural order.
-        """
+        """Lists the wanted snapshots whose keys begin with the prefix, in natural order."""
     def keys(self, prefix: str, token: CancelToken | None = None) -> builtins.list[str]:
-        """All keys that begin with the prefix, whatever their objects hold."""
+        """Returns all keys that begin with the prefix, whatever their objects hold."""
     def delete_many(
         self, keys: builtins.list[str], token: CancelToken | None = None
     ) -> builtins.list[tuple[str, PersistError]]:
-        """Deletes objects, many at once; missing ones are ignored. Gives the keys of
-        those that could not be deleted, and why.
+        """Deletes objects, many at once. Missing objects are ignored. Returns the keys that
+        could not be deleted, and the errors.
         """
     def remove_empty_folders(self, folder: str, keys: builtins.list[str]) -> None:
-        """Removes the folders of these keys that are empty, as far as ``folder``, which
-        ends with ``/`` or is empty.
+        """Removes the folders of these keys that are empty, up to but not including
+        ``folder``, which ends with ``/`` or is empty.
         """
     def copy(
         self,
@@ -91,16 +89,16 @@ class Place:
         progress: _Progress | None = None,
         token: CancelToken | None = None,
     ) -> tuple[str, bool]:
-        """Copies a snapshot, and verifies it on the way. Gives its metadata as JSON, and
+        """Copies a snapshot and verifies it on the way. Returns its metadata as JSON, and
         whether it was not there before.
         """
     def salvage(self, key: str, max_size: int, token: CancelToken | None = None) -> tuple[bytes, str]:
-        """What can be had of a damaged snapshot, of at most so many bytes, and the
-        report as JSON.
+        """Returns what can be recovered from a damaged snapshot, at most ``max_size`` bytes,
+        and the report as JSON.
         """
 
 class Listing:
-    """The entries of a listing: key, metadata as JSON, and what is wrong."""
+    """The entries of a listing: the key, the metadata as JSON, and the error."""
 
     def __iter__(self) -> Listing: ...
     def __next__(self) -> tuple[str, str, PersistError | None]: ...
@@ -111,98 +109,100 @@ class Writer:
     def write(self, state: bytes) -> None:
         """Appends to the state."""
     def commit(self) -> str:
-        """Makes the snapshot visible; gives its metadata as JSON."""
+        """Makes the snapshot visible. Returns its metadata as JSON."""
     def abort(self) -> None:
-        """Leaves it: nothing is stored."""
+        """Discards the snapshot: nothing is stored."""
 
 class Reader:
     """A snapshot that is being read."""
 
     metadata: str
     def read(self) -> bytes:
-        """The next piece of the state, at most 8 MiB; empty only at the end. The
-        last one comes only after the state was checked as a whole.
+        """Returns the next piece of the state, at most 8 MiB. It is empty only at the end.
+        The last piece is returned only after the whole state was checked.
         """
     def close(self) -> None:
-        """Gives back what the reading holds."""
+        """Releases the resources of the reader."""
 
 def folder_name(text: str) -> str:
-    """The name of the folder that an id's snapshots are in."""
+    """Returns the name of the folder for the snapshots of an ID."""
 
 def id_of(name: str) -> str | None:
-    """The id whose name this is; ``None`` if it is that of no id, or was cut."""
+    """Returns the ID of a folder name, or ``None`` if it is not the name of an ID or was
+    shortened.
+    """
 
 def session_folder(agent_id: Any, session_id: Any) -> str:
-    """The folder of a session's snapshots, with a ``/`` behind it."""
+    """Returns the folder of a session's snapshots, with a ``/`` at the end."""
 
 def file_name(index: Any, codec: Any, content_type: str) -> str:
-    """The name of a snapshot in its session's folder."""
+    """Returns the name of a snapshot in the folder of its session."""
 
 def next_index(names: list[str]) -> int:
-    """The index behind those of all names in a session's folder."""
+    """Returns the index after those of all names in the folder of a session."""
 
 def moment(name: str, text: str) -> str:
-    """The time that a text means, as times are stored."""
+    """Returns the time that a text means, in the form that is stored."""
 
 def locate(path: str | os.PathLike[str], settings: dict[str, Any], to_write: bool = False) -> tuple[Place, str]:
-    """The place of one snapshot, and its key. What is to be written has to be one
-    that can be listed.
+    """Returns the place of one snapshot, and its key. With ``to_write``, it refuses a key that
+    could not be listed.
     """
 
 def open_folder(path: str | os.PathLike[str], settings: dict[str, Any]) -> tuple[Place, str]:
-    """A folder, and what keys in it begin with."""
+    """Returns the place of a folder, and the start of the keys in it."""
 
 def open_object(storage: Storage) -> Place:
-    """The place that an object of Python's is."""
+    """Returns the place of a storage that is written in Python."""
 
 def error_codes() -> list[str]:
-    """The codes that errors may have."""
+    """Returns all error codes."""
 
 def encode(value: Any, reducer: Any = None, is_private: bool = False) -> bytes:
-    """A value as JSON; other threads run meanwhile if it is private, so that none of
-    them can change it.
+    """Encodes a value as JSON. If the value is private, so that no other thread can change it,
+    other threads run meanwhile.
     """
 
 class Items:
-    """A list whose items are made while it is written, and come in lists."""
+    """A list whose items are made while it is written, several at a time."""
 
     def __init__(self, parts: Iterable[list[Any]]) -> None: ...
     def parts(self) -> Iterable[list[Any]]:
-        """The parts, which are given away."""
+        """Returns the lists of items, which can be taken only once."""
 
 class Frozen:
     """A value as it was when it was frozen."""
 
     def thaw(self) -> Any:
-        """The copy of the value; there is one."""
+        """Returns the copy of the value, which can be taken only once."""
 
 def freeze(value: Any) -> Frozen:
-    """Keeps a value as it is now."""
+    """Freezes a value as it is now."""
 
 class FrozenItems:
     """The items of a list as they were when it was frozen."""
 
     def take(self, count: int) -> list[Any]:
-        """The copies of the next items, as many as there are; there is one of each."""
+        """Returns the copies of the next items, at most ``count``. Each can be taken only once."""
 
 def freeze_each(items: list[Any]) -> FrozenItems:
-    """Keeps each item of a list as it is now."""
+    """Freezes each item of a list as it is now."""
 
 def differing(one: list[Any], other: list[Any]) -> list[int]:
-    """The numbers of the items of which it is not certain that they are the same: of the
-    same classes, with the same in them. Integers and floats may be equal.
+    """Returns the numbers of the items that may differ. The others are certain to have the
+    same classes and the same content, except that an integer may equal a float.
     """
 
 def is_plain(value: Any) -> bool:
-    """Whether a value has nothing but lists, dicts with names, text, bytes, numbers and
-    times, all of exactly these types.
+    """Returns whether a value consists only of lists, dicts with text keys, text, bytes,
+    numbers and times, all of exactly these types.
     """
 
 def decode(json: bytes, rebuild: Callable[[str, dict[str, Any]], Any] | None = None) -> Any:
-    """The value that JSON stands for."""
+    """Decodes JSON into a value."""
 
 def forward_logs() -> None:
-    """Has what the host logs arrive in ``logging``."""
+    """Forwards the logs of the host to ``logging``."""
 
 def run_command(arguments: list[str]) -> int:
-    """Runs the command ``persist``, and gives its exit code."""
+    """Runs the command ``persist``. Returns its exit code."""

@@ -1,4 +1,4 @@
-"""Showing how far an operation is."""
+"""Shows the progress of an operation."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Any
 from persist.errors import PersistTypeError
 
 Told = Callable[[int, "int | None"], object]
-"""Called with the bytes of state done, and of how many if that is known."""
+"""Called with the number of bytes that are done, and the total or ``None`` if it is not known."""
 
 Progress = Told | bool
-"""The same; or ``True`` for a bar of tqdm, where that is installed, or a line on stderr."""
+"""The same; or ``True`` for a tqdm bar if tqdm is installed, else a line on stderr."""
 
 
 @contextmanager
 def shown(progress: Progress | None, doing: str) -> Iterator[Told | None]:
-    """What is to be called now and then: what the caller passed, or for ``True`` a bar
-    of tqdm where that is installed, else a line on stderr.
+    """Yields the function to call from time to time: the one that the caller passed, or for
+    ``True`` a tqdm bar if tqdm is installed, else a line on stderr.
     """
     if progress is None or progress is False:
         yield None
@@ -35,12 +35,14 @@ def shown(progress: Progress | None, doing: str) -> Iterator[Told | None]:
         yield progress
     else:
         raise PersistTypeError(
-            "progress must be callable, or True", "invalid-argument", hint="pass a function of (done, total)"
+            "progress must be a callable or a bool", "invalid-argument", hint="pass a function of (done, total)"
         )
 
 
 class _Line:
-    """A line that is written anew as work goes on; only its end where nobody watches."""
+    """A line that is rewritten as work goes on. If stderr is not a terminal, only its final
+    state is written.
+    """
 
     def __init__(self, doing: str) -> None:
         self._doing, self._text, self._shown = doing, "", 0.0

@@ -1,6 +1,5 @@
-"""What was registered: classes whose instances can be saved, by class and by
-name, and adapters for the agents of frameworks. Everything that looks a name of
-a snapshot up does it here, and never imports anything for it.
+"""Registered classes, by class and by name, and adapters for the agents of frameworks.
+Every name in a snapshot is looked up here, and nothing is ever imported for it.
 """
 
 from __future__ import annotations
@@ -11,14 +10,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar, overload
 
 from persist._adapter import Adapter, PartAdapter
-from persist._models import BUILT_IN, kind_of, name_of, takes_methods
+from persist._classes import BUILT_IN, kind_of, name_of, takes_methods
 from persist.errors import PersistConfigurationError, PersistTypeError
 
 T = TypeVar("T")
 
 
 class Registered:
-    """A class that was registered."""
+    """A registered class."""
 
     __slots__ = ("cls", "name", "restore", "save")
 
@@ -50,20 +49,20 @@ def register(
     save: Callable[[Any], Any] | None = None,
     restore: Callable[[Any], Any] | None = None,
 ) -> Any:
-    """Lets instances of a class be saved anywhere in a state, and come back as
-    instances of that class.
+    """Registers a class, so that its instances can be saved anywhere in a state and are
+    restored as instances of that class.
 
     Args:
-        cls: The class. Subclasses are registered on their own.
-        name: The name that snapshots give the class; its module and qualified
-            name by default. Pass the old name when you move or rename the class.
+        cls: The class. Subclasses are registered separately.
+        name: The name of the class in snapshots; its module and qualified name by
+            default. Pass the old name when you move or rename the class.
         save: Turns an instance into a value that can be saved.
         restore: Turns such a value back into an instance. The value may come
             from a snapshot that somebody else wrote, so check it.
 
-    Without ``save`` and ``restore`` the class has to be a dataclass, a pydantic
-    model, an enum, a named tuple, or have ``__persist_state__()`` and the class
-    method ``__persist_restore__(state)``.
+    Without ``save`` and ``restore``, the class must be a dataclass, an attrs class, a
+    pydantic model, an enum or a named tuple, or have ``__persist_state__()`` and the
+    class method ``__persist_restore__(state)``.
 
     Returns:
         The class, so that this also works as a decorator.
@@ -82,7 +81,7 @@ def register(
     if not isinstance(cls, type) or cls in BUILT_IN or cls in (bool, type(None), object):
         raise PersistTypeError(f"{cls!r} can't be registered", "invalid-argument", hint="register a class of your own")
     if (save is None) != (restore is None):
-        raise PersistTypeError("save and restore go together", "invalid-argument", hint="pass both, or neither")
+        raise PersistTypeError("save and restore go together", "invalid-argument", hint="pass both or neither")
     if save is None and kind_of(cls) is None:
         raise PersistTypeError(
             f"Persist does not know how to save a {name_of(cls)}",
@@ -92,7 +91,7 @@ def register(
         )
     entry = Registered(cls, name or name_of(cls), save, restore)
     known = _names.get(entry.name)
-    # A module that is loaded anew brings its classes anew.
+    # Reloading a module defines its classes again.
     if known is not None and known.cls is not cls and name_of(known.cls) != name_of(cls):
         raise PersistConfigurationError(
             f"the name {entry.name!r} already belongs to {name_of(known.cls)}",
@@ -104,21 +103,22 @@ def register(
 
 
 def by_class(cls: type) -> Registered | None:
-    """What was registered of a class."""
+    """Returns the registration of a class."""
     return _classes.get(cls)
 
 
 def by_type_name(name: str) -> Registered | None:
-    """The class that was registered with a name."""
+    """Returns the registration of a name."""
     return _names.get(name)
 
 
 class _Framework(NamedTuple):
-    """A framework that has a module in ``persist.adapters``."""
+    """A framework with a module in ``persist.adapters``."""
 
     adapters: tuple[str, ...]
-    """The names of the adapters; the module is called as the first, with ``_``
-    for ``-``, and holds them as ``ADAPTERS``."""
+    """The names of the adapters. The adapters are in the ``ADAPTERS`` of a module with the
+    first name, with ``_`` instead of ``-``.
+    """
     module: str
     package: str
 
@@ -139,15 +139,15 @@ _BY_TOP = {framework.module.partition(".")[0]: framework for framework in _FRAME
 _BY_NAME = {name: framework for framework in _FRAMEWORKS for name in framework.adapters}
 
 _adapters: dict[str, Adapter] = {}
-"""Adapters that were registered, and those of frameworks that were used, by name."""
+"""Registered adapters, and adapters of frameworks in use, by name."""
 
 _strangers: dict[str, Exception] = {}
-"""Modules that have a framework's name but not what its adapter needs; and why."""
+"""Modules that have the name of a framework but lack what its adapter needs, and the error."""
 
 
 def register_adapter(adapter: Adapter) -> Adapter:
-    """Adds an adapter: it saves and restores the agents of a framework from now
-    on, and is asked before those that come with this package.
+    """Registers an adapter, which saves and restores the agents of a framework from now
+    on. It takes precedence over the adapters of this package.
 
     Args:
         adapter: An instance of a subclass of :class:`persist.Adapter`.
@@ -156,7 +156,8 @@ def register_adapter(adapter: Adapter) -> Adapter:
         The adapter.
 
     Raises:
-        PersistTypeError: It is no such instance, or lacks a name.
+        PersistTypeError: It is not such an instance, or lacks ``name``, ``package`` or
+            ``module``.
     """
     named = isinstance(adapter, Adapter) and all(
         isinstance(getattr(adapter, name, None), str) for name in ("name", "package", "module")
@@ -172,14 +173,14 @@ def register_adapter(adapter: Adapter) -> Adapter:
 
 
 def _load(framework: _Framework) -> list[Adapter]:
-    """The adapters of a framework that is imported."""
+    """Returns the adapters of an imported framework."""
     if any(name not in _adapters for name in framework.adapters) and framework.module not in _strangers:
         name = framework.adapters[0].replace("-", "_")
         try:
             module = importlib.import_module(f"persist.adapters.{name}")
         except (ImportError, AttributeError) as error:
-            # Another module of this name, such as one's own agents.py; or a
-            # version of the framework that is not known here.
+            # Another module with this name, such as the program's own agents.py, or an
+            # unsupported version of the framework.
             if (getattr(error, "name", None) or "").startswith("persist"):
                 raise
             _strangers[framework.module] = error
@@ -190,22 +191,22 @@ def _load(framework: _Framework) -> list[Adapter]:
 
 
 def framework_of(cls: type) -> str | None:
-    """The package of the framework that a class comes from, if it is imported."""
+    """Returns the package of the framework that a class comes from, if that is imported."""
     framework = _BY_TOP.get(cls.__module__.partition(".")[0])
     is_one = framework is not None and framework.module in sys.modules and _load(framework)
     return framework.package if framework is not None and is_one else None
 
 
 def _candidates(value: Any) -> list[Adapter]:
-    """The adapters of the frameworks that a value's classes come from; before
-    them those of no framework that is known here.
+    """Returns the adapters that may handle a value: first those that the program registered,
+    then those of the frameworks that the value's classes come from.
     """
     found: list[Adapter] = []
     of: Any = value[0] if type(value) in (list, tuple) and len(value) > 0 else value
     for cls in (of if isinstance(of, type) else type(of)).__mro__:
         package, _, module = cls.__module__.partition(".")
-        # What comes with this package for a framework, such as a session that
-        # is kept in a store, is in a module with the framework's name.
+        # This package has modules with the names of frameworks for its own classes, such
+        # as a session in a store.
         framework = _BY_NAME.get(module.replace("_", "-")) if package == "persist" else _BY_TOP.get(package)
         if framework is None or framework.module not in sys.modules:
             continue
@@ -215,14 +216,14 @@ def _candidates(value: Any) -> list[Adapter]:
 
 
 def adapter_for(agent: Any) -> Adapter | None:
-    """The adapter that saves a value; none for a value without one."""
+    """Returns the adapter that saves a value, or ``None`` if there is none."""
     for adapter in _candidates(agent):
         if adapter.accepts(agent):
             return adapter
     cls = type(agent)
     if cls in _classes or cls in BUILT_IN or kind_of(cls) is not None:
         return None
-    # A class of one's own that does as those of a framework do, without being one.
+    # The program's own class may satisfy a protocol of a framework.
     for framework in _FRAMEWORKS:
         if framework.module in sys.modules:
             for adapter in _load(framework):
@@ -232,17 +233,17 @@ def adapter_for(agent: Any) -> Adapter | None:
 
 
 def adapter_for_part(value: Any) -> PartAdapter | None:
-    """The adapter of a value that stands somewhere in a state."""
+    """Returns the adapter for a value within a state."""
     return next((adapter for adapter in part_adapters(value) if adapter.accepts(value)), None)
 
 
 def part_adapters(value: Any) -> list[PartAdapter]:
-    """The adapters that are asked whether they accept such a value, in their order."""
+    """Returns the adapters that are asked whether they accept a value, in order."""
     return [adapter for adapter in _candidates(value) if isinstance(adapter, PartAdapter)]
 
 
 def adapter_for_target(into: Any) -> Adapter | None:
-    """The adapter that restores into a value."""
+    """Returns the adapter that restores into a value."""
     for adapter in _candidates(into):
         if adapter.takes(into):
             return adapter
@@ -250,10 +251,10 @@ def adapter_for_target(into: Any) -> Adapter | None:
 
 
 def adapter_by_name(name: str) -> Adapter:
-    """The adapter that a snapshot names.
+    """Returns the adapter that a snapshot names.
 
     Raises:
-        PersistConfigurationError: It is not known, or its framework is not
+        PersistConfigurationError: The adapter is not known, or its framework is not
             imported.
     """
     framework = _BY_NAME.get(name)
@@ -270,12 +271,12 @@ def adapter_by_name(name: str) -> Adapter:
     stranger = _strangers.get(framework.module)
     if stranger is not None:
         raise PersistConfigurationError(
-            f"the module {framework.module} here does not have what Persist needs of {framework.package}: {stranger}",
+            f"the module {framework.module} lacks what Persist needs of {framework.package}: {stranger}",
             "invalid-argument",
             hint=f"pip install --upgrade {framework.package}; or restore with plain=True to get the data",
         ) from stranger
     if _is_installed(framework):
-        hint = f"import {framework.module} first: a snapshot never does; or restore with plain=True to get the data"
+        hint = f"import {framework.module} first (restoring never does), or restore with plain=True to get the data"
         message = f"the snapshot holds an agent of {name}, which this program has not imported"
     else:
         hint = f"pip install {framework.package}; or restore with plain=True to get the data"
@@ -290,7 +291,7 @@ def _is_installed(framework: _Framework) -> bool:
     try:
         importlib.metadata.version(framework.package)
     except importlib.metadata.PackageNotFoundError:
-        # From another distribution, or from sources. Looking for a module that
-        # is in a package imports the package.
+        # It may come from another distribution or from sources. Finding a submodule would
+        # import its package, so only top-level modules are looked for.
         return "." not in framework.module and importlib.util.find_spec(framework.module) is not None
     return True

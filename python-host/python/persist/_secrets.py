@@ -1,4 +1,4 @@
-"""Keys and tokens, which have no place in a snapshot that anybody can read."""
+"""Keeps keys and tokens out of snapshots, which anybody may be able to read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from persist import _persist
 from persist.errors import PersistTypeError
 
 REDACTED = "[redacted]"
-"""What stands for a value that was left out."""
+"""Replaces a value that is left out."""
 
 _NAMES = frozenset(
     {
@@ -29,14 +29,15 @@ _NAMES = frozenset(
         "xapikey",
     }
 )
-"""Names of fields and headers, without case, hyphens and underscores."""
+"""Names of fields and headers, in lower case, without hyphens and underscores."""
 
 Pattern = re.Pattern[str]
 
 
 def patterns(redact: Any) -> tuple[Pattern, ...]:
-    """What the argument ``redact`` asks for: names of fields and keys, in which ``*``
-    stands for anything, in any case; or compiled expressions that match whole names.
+    """Returns the patterns for the argument ``redact``: names of fields and keys, in which
+    ``*`` matches anything and case is ignored; or compiled expressions that match whole
+    names.
     """
     if redact is None:
         return ()
@@ -57,15 +58,15 @@ def patterns(redact: Any) -> tuple[Pattern, ...]:
 
 def _wrong(item: Any) -> PersistTypeError:
     return PersistTypeError(
-        f"redact can't have {item!r}",
+        f"redact can't contain {item!r}",
         "invalid-argument",
-        hint='pass names of fields, in which * stands for anything: ["api_key", "*_token"]',
+        hint='pass names of fields, in which * matches anything: ["api_key", "*_token"]',
     )
 
 
 def redacted(value: Any, wanted: tuple[Pattern, ...]) -> Any:
-    """A value without what is under names that match, in dicts, lists and tuples. What
-    instances hold is for who writes them.
+    """Returns a value in which everything under matching names is replaced, in dicts, lists
+    and tuples. The reducer does the same for the fields of instances.
     """
     return _Redaction(wanted).of(value) if wanted else value
 
@@ -80,7 +81,7 @@ class _Redaction:
         if kind is _persist.Items:
             return _persist.Items(self.of(part) for part in value.parts())
         if kind not in (dict, list, tuple) or id(value) in self._within:
-            # What contains itself is refused by who writes it.
+            # A value that contains itself is refused when it is written.
             return value
         self._within.add(id(value))
         try:
@@ -89,7 +90,7 @@ class _Redaction:
             items = [self.of(item) for item in value]
             return items if kind is list else tuple(items)
         except RecursionError:
-            # Too deep to be saved, which is said where it is written.
+            # A value that is nested too deeply is refused when it is written.
             return value
         finally:
             self._within.discard(id(value))
@@ -99,20 +100,20 @@ class _Redaction:
 
 
 def check(cls_name: str, fields: Mapping[str, Any]) -> None:
-    """Refuses an instance that holds a key, unless it is left out."""
+    """Refuses an instance that holds a secret."""
     for name, item in fields.items():
         held = f"{name!r}" if _is_secret(name, item) else _header(name, item)
         if held is not None:
             raise PersistTypeError(
-                f"a {cls_name} holds a secret in {held}, which would be stored as it is",
+                f"a {cls_name} holds a secret in {held}, which would be stored in plain text",
                 "invalid-argument",
                 hint="leave it out with redact=[…], which takes names; or register the class with "
-                "persist.register(…, save=…, restore=…) and save it without",
+                "persist.register(…, save=…, restore=…) and save it without the secret",
             )
 
 
 def _header(name: str, item: Any) -> str | None:
-    """The header of a request with a secret, such as ``Authorization``."""
+    """Returns the place of a request header with a secret, such as ``Authorization``."""
     if not isinstance(item, Mapping):
         return None
     found = (key for key, value in item.items() if isinstance(key, str) and _is_secret(key, value))

@@ -1,8 +1,7 @@
-"""Values of the standard library that JSON does not have: what is written for
-them, and the way back. Those of the built-in classes are written by ``_persist``.
+"""Writes and restores values of the standard library that JSON lacks. ``_persist`` writes
+those of built-in classes.
 
-A value of a library is written in a module of its own, and :func:`saved` and
-:func:`made` know which.
+Each other library has a module of its own, which :func:`saved` and :func:`made` call.
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 from persist import _arrays, _frames, _urls
+from persist._classes import name_of
 from persist._hashes import Hashes
-from persist._models import name_of
 from persist.errors import PersistError, PersistTypeError, not_a_value
 
 FACTORIES: dict[str, Any] = {
@@ -24,15 +23,13 @@ FACTORIES: dict[str, Any] = {
         *(collections.Counter, collections.OrderedDict, collections.deque),
     )
 }
-"""What may make the values that a defaultdict lacks, by name."""
+"""The factories that a defaultdict may have, by name."""
 
 MAX_FRACTION_BITS = 16384
-"""How long the parts of a fraction may be: to reduce it takes time with the square of
-their length.
-"""
+"""The largest length of the parts of a fraction. Reducing it takes quadratic time."""
 
 MARK = "$persist"
-"""The name that begins what is not plain JSON."""
+"""The first name in an object that is not plain JSON."""
 
 _PATHS = ("PurePosixPath", "PureWindowsPath", "PosixPath", "WindowsPath")
 
@@ -45,9 +42,9 @@ _LIBRARIES: dict[str, Callable[[Any, type], tuple[str, dict[str, Any]] | None]] 
 
 
 def saved(value: Any, cls: type) -> tuple[str, dict[str, Any]] | None:
-    """The kind of a value and its fields; none for what is neither of the standard
-    library nor of one that is known here. A class that was never imported has no
-    instance.
+    """Returns the kind of a value and its fields, or ``None`` if it is neither from the
+    standard library nor from another supported library. Modules are only looked up: a
+    class that was never imported has no instances.
     """
     of_library = _LIBRARIES.get(cls.__module__.partition(".")[0])
     if of_library is not None:
@@ -89,7 +86,7 @@ def _collection(value: Any, cls: type) -> tuple[str, dict[str, Any]] | None:
             raise PersistTypeError(
                 f"a defaultdict can't be saved: its factory {_named(factory)} is code of the program",
                 "invalid-argument",
-                hint="save dict(…) of it; or use one of these factories: None, " + ", ".join(FACTORIES),
+                hint="save a plain dict: dict(…); or use one of these factories: None, " + ", ".join(FACTORIES),
             )
         return "defaultdict", {"factory": None if factory is None else factory.__name__, "value": dict(value)}
     if cls in (collections.OrderedDict, collections.Counter):
@@ -97,7 +94,7 @@ def _collection(value: Any, cls: type) -> tuple[str, dict[str, Any]] | None:
             raise PersistTypeError(
                 f"a {cls.__name__} can't be saved: its attribute {next(iter(vars(value)))} would be lost",
                 "invalid-argument",
-                hint="delete the attribute, or keep it beside the value",
+                hint="delete the attribute, or save it separately",
             )
         return cls.__name__.lower(), {"value": dict(value)}
     return None
@@ -120,8 +117,8 @@ def _parts(value: Any) -> list[int]:
 
 
 def _text(path: Any, cls: type) -> str:
-    """The text of a path. Before Python 3.12, that of some paths of Windows means
-    another: ``./c:x`` becomes ``c:x``.
+    """Returns the text of a path. Before Python 3.12, the text of some Windows paths means
+    another path: ``./c:x`` becomes ``c:x``.
     """
     text = str(path)
     again: Any = cls(text)
@@ -135,14 +132,14 @@ def _text(path: Any, cls: type) -> str:
 
 
 def _zone(value: Any) -> dict[str, Any]:
-    """The time zone of a datetime or time, where it has one that can be kept."""
+    """Returns the time zone of a datetime or time, if it has one."""
     import datetime
 
     fields: dict[str, Any] = {"fold": 1} if value.fold else {}
     zone = value.tzinfo
     if zone is None:
         return fields
-    # That of pydantic is a fixed offset, too.
+    # The time zone of pydantic is a fixed offset too.
     if type(zone) is datetime.timezone or name_of(type(zone)) == "pydantic_core._pydantic_core.TzInfo":
         offset = zone.utcoffset(None)
         fields["offset"] = [offset.days, offset.seconds, offset.microseconds]
@@ -161,11 +158,11 @@ def _zone(value: Any) -> dict[str, Any]:
 
 
 def made(kind: str, fields: dict[str, Any], hashes: Hashes) -> Any:
-    """The value of a kind, of its fields; ``hashes`` bounds what sets and dicts may
-    take.
+    """Returns the value of a kind that was written as these fields. ``hashes`` bounds the
+    time for sets and dicts.
 
     Raises:
-        PersistIntegrityError: The kind is not known, or the fields are not its.
+        PersistIntegrityError: The kind is not known, or the fields are not valid.
     """
     make = _KINDS.get(kind) or hashes.kinds.get(kind)
     if make is None:
@@ -210,7 +207,7 @@ def _zoned(value: Any, fields: dict[str, Any]) -> Any:
         try:
             zone = zoneinfo.ZoneInfo(fields["zone"])
         except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
-            problem = f"the time zone {fields['zone']!r} is not known here"
+            problem = f"the time zone {fields['zone']!r} is not known on this system"
             raise not_a_value(problem, "install the package tzdata") from error
     return value.replace(tzinfo=zone, fold=fields.get("fold", 0))
 
@@ -255,7 +252,7 @@ def _uuid(fields: dict[str, Any]) -> Any:
 def _complex(fields: dict[str, Any]) -> complex:
     real, imaginary = fields["value"]
     if type(real) is not float or type(imaginary) is not float:
-        raise ValueError("its parts are no floats")
+        raise ValueError("its parts are not floats")
     return complex(real, imaginary)
 
 
@@ -287,7 +284,7 @@ def _path(fields: dict[str, Any]) -> Any:
 def _deque(fields: dict[str, Any]) -> Any:
     items, length = fields["value"], fields.get("maxlen")
     if type(items) is not list or (length is not None and (type(length) is not int or len(items) > length)):
-        raise ValueError("it has more values than it may, or none")
+        raise ValueError("its values or its maxlen are not valid")
     return collections.deque(items, length)
 
 
@@ -305,17 +302,17 @@ def _defaultdict(fields: dict[str, Any]) -> Any:
 def _filled(new: Any, fields: dict[str, Any]) -> Any:
     entries = fields["value"]
     if type(entries) is not dict:
-        raise ValueError("its value is no dict")
-    # A Counter's own update would count.
+        raise ValueError("its value is not a dict")
+    # Counter.update would add to the counts.
     for key, item in entries.items():
         new[key] = item
     return new
 
 
 def plain(kind: str, fields: dict[str, Any]) -> Any:
-    """What was written of a value as plain data, where the value itself may not be had:
-    its library or system may be another one, or what instances became is no key any
-    more. None where there is the value itself.
+    """Returns what was written for a value as plain data, if the value itself may not be
+    available: it may need a library or another system, or instances that are plain data
+    now and can't be keys. Returns ``None`` if the value itself can be restored.
     """
     value = fields.get("value")
     if kind in ("ndarray", "dataframe", "series", "index"):

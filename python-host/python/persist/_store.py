@@ -1,4 +1,8 @@
-"""One location for many snapshots."""
+"""Stores: one location for many snapshots.
+
+This module is longer than 400 lines because both classes have all methods of a store, refer
+to each other, and are pickled under the name of this module.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from persist import _operations, _persist
+from persist import _listing, _operations, _persist, _restoring, _saving
 from persist._arguments import (
     WANTED,
     AgentArguments,
@@ -19,11 +23,13 @@ from persist._arguments import (
     Wanted,
     check_names,
 )
-from persist._base import Base, Key
 from persist._files import AsyncSnapshotReader, AsyncSnapshotWriter, SnapshotReader, SnapshotWriter, check_mode
 from persist._metadata import SnapshotMetadata
-from persist._operations import MAX_SIZE, encoded, in_thread
 from persist._progress import Progress
+from persist._restoring import MAX_SIZE
+from persist._saving import encoded
+from persist._store_base import Key, StoreBase
+from persist._threads import DELETED, STORED, in_thread
 from persist.errors import PersistConfigurationError, PersistKeyError, PersistNotFoundError, PersistTypeError
 
 if sys.version_info >= (3, 11):
@@ -38,24 +44,23 @@ _RESTORES = tuple(RestoreOptions.__annotations__)
 _BYTES = tuple(SaveBytesArguments.__annotations__)
 
 _MISSING: Any = object()
-"""Says that no default was given."""
+"""Means that no default was given."""
 
 
-class Store(Base):
+class Store(StoreBase):
     """One location for many snapshots, each under a key.
 
     Args:
-        location: A folder: a path, ``s3://bucket/prefix``, ``memory://name``;
-            or an object that is a :class:`persist.Storage`. A folder is made
-            with its first snapshot.
-        s3_region: The bucket's region; as AWS is configured unless given.
-        s3_endpoint: Another server than AWS: ``http://127.0.0.1:9000``.
+        location: A folder: a path, ``s3://bucket/prefix`` or ``memory://name``; or a
+            :class:`persist.Storage`. The first snapshot creates the folder.
+        s3_region: The bucket's region; by default from the AWS configuration.
+        s3_endpoint: A server other than AWS: ``http://127.0.0.1:9000``.
         s3_options: The options in docs/s3.md by name: ``{"max_attempts": 5}``.
-        fsync: Whether to wait until the disk has what was saved.
+        fsync: Whether to wait until each snapshot is on disk.
 
-    A store holds no connection and no secret: it can be pickled, shared between
-    threads, and used in child processes. Used as a context manager it does
-    nothing at the end.
+    A store holds no connections and no secrets: it can be pickled, shared between
+    threads, and used in child processes. As a context manager, it does nothing on
+    exit.
 
     Example::
 
@@ -66,7 +71,7 @@ class Store(Base):
     """
 
     def to_async(self) -> AsyncStore:
-        """The same location for asyncio."""
+        """Returns a store for asyncio at the same location."""
         return self._twin(AsyncStore)
 
     def __enter__(self) -> Store:
@@ -88,7 +93,7 @@ class Store(Base):
         """Saves a value; see :func:`persist.snapshot`."""
         check_names(options, _SAVES)
         place, full_key = self._place(key)
-        return self._own(_operations.snapshot(place, full_key, agent, dict(options), progress), key, full_key)
+        return self._own(_saving.snapshot(place, full_key, agent, dict(options), progress), key, full_key)
 
     def save(
         self,
@@ -97,21 +102,21 @@ class Store(Base):
         progress: Progress | None = None,
         **options: Unpack[AgentArguments],
     ) -> SnapshotMetadata:
-        """Saves a value under a name of its own: ``agent/session/index.json.zst``. The
-        index is the next one of the session, unless ``snapshot_index`` says another.
-        Nothing is replaced.
+        """Saves a value under a new key: ``agent/session/index.json.zst``. The index is the
+        next one of the session, or ``snapshot_index`` if that is given. Nothing is replaced.
 
         Args:
             agent: What to save, as for :func:`persist.snapshot`.
-            progress: As there.
-            options: As there. ``agent_id`` and ``session_id`` may be any text.
+            progress: As for :func:`persist.snapshot`.
+            options: As for :func:`persist.snapshot`. ``agent_id`` and ``session_id`` may be
+                any text.
 
         Returns:
-            What was written down about it; ``key`` is what it is called here.
+            The metadata of the snapshot. ``key`` is its key in this store.
         """
         check_names(options, _SAVES)
         place, prefix = self._place("")
-        saved, key = _operations.save(place, prefix, agent, _once(options), progress)
+        saved, key = _saving.save(place, prefix, agent, _once(options), progress)
         return self._own(saved, key[len(prefix) :], key)
 
     @overload
@@ -153,13 +158,13 @@ class Store(Base):
         progress: Progress | None = None,
         **options: Unpack[RestoreOptions],
     ) -> Any:
-        """Restores a value; see :func:`persist.restore`. Where there is no such
-        snapshot, ``default`` is what comes back, if it is given.
+        """Restores a value; see :func:`persist.restore`. If there is no such snapshot,
+        it returns ``default`` if that is given.
         """
         check_names(options, _RESTORES)
         place, full_key = self._place(key)
         try:
-            return _operations.load(place, full_key, into, progress, dict(options))[0]
+            return _restoring.load(place, full_key, into, progress, dict(options))[0]
         except PersistNotFoundError:
             if default is _MISSING:
                 raise
@@ -168,10 +173,10 @@ class Store(Base):
     def load(
         self, key: Key, *, into: Any = None, progress: Progress | None = None, **options: Unpack[RestoreOptions]
     ) -> tuple[Any, SnapshotMetadata]:
-        """Restores a value, and gives its metadata too; see :func:`persist.restore`."""
+        """Restores a value and returns it with its metadata; see :func:`persist.restore`."""
         check_names(options, _RESTORES)
         place, full_key = self._place(key)
-        value, metadata = _operations.load(place, full_key, into, progress, dict(options))
+        value, metadata = _restoring.load(place, full_key, into, progress, dict(options))
         return value, self._own(metadata, key, full_key)
 
     def verify(self, key: Key, *, progress: Progress | None = None) -> bool:
@@ -180,12 +185,12 @@ class Store(Base):
         return _operations.verify(place, full_key, progress)
 
     def metadata(self, key: Key) -> SnapshotMetadata:
-        """What a snapshot says of itself; see :func:`persist.get_metadata`."""
+        """Returns the metadata of a snapshot; see :func:`persist.get_metadata`."""
         place, full_key = self._place(key)
         return self._own(_operations.metadata(place, full_key), key, full_key)
 
     def exists(self, key: Key) -> bool:
-        """Whether there is anything with this key; see :func:`persist.snapshot_exists`."""
+        """Returns whether there is an object with this key; see :func:`persist.snapshot_exists`."""
         place, full_key = self._place(key)
         return place.exists(full_key)
 
@@ -199,11 +204,11 @@ class Store(Base):
         folders that became empty.
 
         Args:
-            prefix: What the keys begin with: ``"support/"``.
-            force: Delete all objects, also what is no snapshot, without looking at them.
+            prefix: The start of the keys: ``"support/"``.
+            force: Delete all objects without reading them, even if they are not snapshots.
 
         Returns:
-            How many were deleted.
+            How many objects were deleted.
         """
         place, full_prefix = self._place(_some(prefix))
         return _operations.delete_all(place, full_prefix, force)
@@ -217,15 +222,15 @@ class Store(Base):
         if_exists: Literal["replace", "fail"] = "replace",
         progress: Progress | None = None,
     ) -> SnapshotMetadata:
-        """Copies a snapshot to a store, which may be this one; every byte is verified on
-        the way. What is there already with the same digest stays as it is.
+        """Copies a snapshot to a store, which may be this one. Every byte is verified on the
+        way. A snapshot that already exists there with the same digest stays as it is.
 
         Args:
             key: The snapshot.
-            to: Where to copy it.
-            to_key: Its key there; the same as here unless given.
+            to: The store to copy it to.
+            to_key: The key in that store; the same key by default.
             if_exists: ``fail`` never replaces another snapshot.
-            progress: As for :func:`persist.snapshot`, with stored bytes.
+            progress: As for :func:`persist.snapshot`, but with stored bytes.
         """
         place, full_key = self._place(key)
         name = to_key if to_key is not None else key if isinstance(key, str) else key.key
@@ -234,9 +239,9 @@ class Store(Base):
         return to._own(copied, name, target_key)
 
     def salvage(self, key: Key, *, max_size: int = MAX_SIZE) -> tuple[bytes, dict[str, Any]]:
-        """What can be had of a damaged snapshot: bytes of its state, which are
-        UNVERIFIED as a whole, and a report that says what is missing, as ``persist
-        salvage --json`` prints it.
+        """Returns what can be recovered from a damaged snapshot: bytes of its state, which are
+        UNVERIFIED as a whole, and a report of what is missing, as ``persist salvage --json``
+        prints it.
         """
         place, full_key = self._place(key)
         return _operations.salvage(place, full_key, max_size)
@@ -244,25 +249,25 @@ class Store(Base):
     def list(
         self, prefix: str = "", *, limit: int | None = None, errors: Errors = "warn", **wanted: Unpack[Wanted]
     ) -> list[SnapshotMetadata]:
-        """The snapshots whose keys begin with ``prefix``; see :func:`persist.list_snapshots`."""
+        """Lists the snapshots whose keys begin with ``prefix``; see :func:`persist.list_snapshots`."""
         check_names(wanted, WANTED)
         place, full_prefix = self._place(prefix)
-        found = _operations.listed(place, full_prefix, errors, dict(wanted), limit)
+        found = _listing.listed(place, full_prefix, errors, dict(wanted), limit)
         return [self._own(metadata, prefix, full_prefix) for metadata in found]
 
     def history(self, *, errors: Errors = "warn", **wanted: Unpack[Wanted]) -> builtins.list[SnapshotMetadata]:
-        """The snapshots of a session, by their index; of several sessions, by their
-        time. Arguments as for :meth:`list`.
+        """Lists the snapshots of a session, ordered by index; if there are several sessions,
+        ordered by time. The arguments are as for :meth:`list`.
         """
         check_names(wanted, WANTED)
         place, prefix = self._place("")
-        found = _operations.history(place, prefix, errors, dict(wanted))
+        found = _listing.history(place, prefix, errors, dict(wanted))
         return [self._own(metadata, "", prefix) for metadata in found]
 
     def latest(self, *, errors: Errors = "warn", **wanted: Unpack[Wanted]) -> SnapshotMetadata | None:
-        """The last snapshot of a session, or ``None`` if there is none: that with the
-        highest index; of several sessions, the one that was taken last. Arguments as
-        for :meth:`list`::
+        """Returns the last snapshot of a session, or ``None`` if there is none: the one with
+        the highest index; if there are several sessions, the one that was taken last. The
+        arguments are as for :meth:`list`::
 
             found = store.latest(session_id="case-4711")
             agent = store.restore(found)
@@ -285,23 +290,23 @@ class Store(Base):
             self.delete(key)
 
     def __contains__(self, key: object) -> bool:
-        """Whether there is anything with this key."""
+        """Returns whether there is an object with this key."""
         if isinstance(key, SnapshotMetadata):
             key = key.key
         try:
             return isinstance(key, str) and bool(key) and self.exists(key)
         except PersistConfigurationError as error:
-            # What can be no key is none.
+            # There is no object with an invalid key.
             if error.code != "invalid-key":
                 raise
             return False
 
     def __iter__(self) -> Iterator[str]:
-        """The keys of all snapshots."""
+        """Iterates over the keys of all snapshots."""
         return iter([metadata.key for metadata in self.list()])
 
     def __len__(self) -> int:
-        """How many snapshots there are."""
+        """Returns the number of snapshots."""
         return len(self.list())
 
     def save_bytes(
@@ -316,42 +321,40 @@ class Store(Base):
 
         Args:
             data: The state.
-            key: Its key.
+            key: The key of the snapshot.
             progress: As for :func:`persist.snapshot`.
-            options: Those of :func:`persist.snapshot`, and ``content_type``,
-                the media type: ``application/octet-stream`` unless given. What
-                is ``application/json`` can be restored as a value.
+            options: As for :func:`persist.snapshot`, and ``content_type``, the media
+                type, which is ``application/octet-stream`` by default. A state of the
+                type ``application/json`` can be restored as a value.
         """
         check_names(options, _BYTES)
         place, full_key = self._place(key)
         return self._own(
-            _operations.save_bytes(
-                place, full_key, _bytes(data), {"content_type": _operations.BYTES, **options}, progress
-            ),
+            _saving.save_bytes(place, full_key, _bytes(data), {"content_type": _saving.BYTES, **options}, progress),
             key,
             full_key,
         )
 
     def load_bytes(self, key: Key, *, progress: Progress | None = None) -> bytes:
-        """The state as the bytes that were saved, whatever they are."""
+        """Returns the state as the bytes that were saved, whatever they are."""
         place, full_key = self._place(key)
-        return _operations.load_bytes(place, full_key, progress)
+        return _restoring.load_bytes(place, full_key, progress)
 
     @overload
     def open(self, key: str, mode: Literal["rb"] = ...) -> SnapshotReader: ...
     @overload
     def open(self, key: str, mode: Literal["wb"], **options: Unpack[SaveBytesArguments]) -> SnapshotWriter: ...
     def open(self, key: str, mode: str = "rb", **options: Any) -> SnapshotReader | SnapshotWriter:
-        """A state that does not fit in memory, as a binary file.
+        """Opens the state of a snapshot as a binary file, for states that do not fit in memory.
 
         Args:
-            key: Its key.
-            mode: ``rb`` to read it, ``wb`` to write it.
-            options: For ``wb``, those of :meth:`save_bytes`.
+            key: The key of the snapshot.
+            mode: ``rb`` to read, ``wb`` to write.
+            options: For ``wb``, as for :meth:`save_bytes`.
 
         Returns:
-            A file. What is written is stored when it is closed, and not at all
-            if its ``with`` block ends with an exception.
+            A file. The snapshot is stored when the file is closed, and not at all if its
+            ``with`` block ends with an exception.
         """
         check_mode(mode)
         if mode == "wb":
@@ -363,7 +366,7 @@ class Store(Base):
     def _writer(self, key: str, options: dict[str, Any], token: _persist.CancelToken | None = None) -> SnapshotWriter:
         check_names(options, _BYTES)
         place, full_key = self._place(key)
-        options = {"content_type": _operations.BYTES, **options}
+        options = {"content_type": _saving.BYTES, **options}
         return SnapshotWriter(place.writer(full_key, options, token), self._describe(place, key, full_key))
 
     def _describe(self, place: _persist.Place, key: str, full_key: str) -> Callable[[str], SnapshotMetadata]:
@@ -372,7 +375,7 @@ class Store(Base):
 
 @contextmanager
 def _key_errors() -> Iterator[None]:
-    """Raises the error of a mapping for a key that is not there, or can be none."""
+    """Turns the errors for missing and invalid keys into the ``KeyError`` of a mapping."""
     try:
         yield
     except (PersistNotFoundError, PersistConfigurationError) as error:
@@ -382,20 +385,20 @@ def _key_errors() -> Iterator[None]:
 
 
 def _target(to: Any) -> Any:
-    if not isinstance(to, Base):
+    if not isinstance(to, StoreBase):
         name = type(to).__qualname__
         raise PersistTypeError(
-            f"to must be a Store, not {name}", "invalid-argument", hint="pass persist.Store(…) of that place"
+            f"to must be a Store, not {name}", "invalid-argument", hint="pass persist.Store(…) for that location"
         )
     return to
 
 
 def _once(options: Any) -> dict[str, Any]:
-    """The arguments of a save under a name of its own, which replaces nothing."""
+    """Returns the arguments of a save under a new key. Those that replace are refused."""
     for name in ("if_exists", "if_match"):
         if name in options:
             raise PersistTypeError(
-                f"{name} can't be given: nothing is replaced here",
+                f"{name} can't be used: save() never replaces anything",
                 "invalid-argument",
                 hint="leave it out, or choose the key yourself with snapshot()",
             )
@@ -405,9 +408,9 @@ def _once(options: Any) -> dict[str, Any]:
 def _some(prefix: Any) -> Any:
     if prefix == "":
         raise PersistTypeError(
-            "an empty prefix would delete all of the store",
+            "an empty prefix would delete everything in the store",
             "invalid-argument",
-            hint='say what the keys begin with: "support/"',
+            hint='pass the start of the keys: "support/"',
         )
     return prefix
 
@@ -423,9 +426,9 @@ def _bytes(data: Any) -> bytes:
     )
 
 
-class AsyncStore(Base):
-    """A :class:`Store` for asyncio: the same methods, to be awaited. A cancelled
-    task leaves nothing behind, unless its object was being stored already.
+class AsyncStore(StoreBase):
+    """A :class:`Store` for asyncio: its methods are awaited. A cancelled task leaves
+    nothing behind, unless its snapshot was already being stored.
 
     Example::
 
@@ -436,7 +439,7 @@ class AsyncStore(Base):
     """
 
     def to_sync(self) -> Store:
-        """The same location for code that does not wait."""
+        """Returns a store for synchronous code at the same location."""
         return self._twin(Store)
 
     async def __aenter__(self) -> AsyncStore:
@@ -460,9 +463,7 @@ class AsyncStore(Base):
         place, full_key = self._place(key)
         given = dict(options)
         state = await encoded(agent, given)
-        saved = await in_thread(
-            _operations.snapshot, place, full_key, state, given, progress, changed=_operations.STORED
-        )
+        saved = await in_thread(_saving.snapshot, place, full_key, state, given, progress, changed=STORED)
         return self._own(saved, key, full_key)
 
     async def save(
@@ -472,14 +473,12 @@ class AsyncStore(Base):
         progress: Progress | None = None,
         **options: Unpack[AgentArguments],
     ) -> SnapshotMetadata:
-        """Saves a value under a name of its own; see :meth:`Store.save`."""
+        """Saves a value under a new key; see :meth:`Store.save`."""
         check_names(options, _SAVES)
         place, prefix = self._place("")
         given = _once(options)
         state = await encoded(agent, given)
-        saved, key = await in_thread(
-            _operations.save, place, prefix, state, given, progress, changed=_operations.STORED
-        )
+        saved, key = await in_thread(_saving.save, place, prefix, state, given, progress, changed=STORED)
         return self._own(saved, key[len(prefix) :], key)
 
     @overload
@@ -525,7 +524,7 @@ class AsyncStore(Base):
         check_names(options, _RESTORES)
         place, full_key = self._place(key)
         try:
-            return (await _operations.aload(place, full_key, into, progress, dict(options)))[0]
+            return (await _restoring.aload(place, full_key, into, progress, dict(options)))[0]
         except PersistNotFoundError:
             if default is _MISSING:
                 raise
@@ -534,10 +533,10 @@ class AsyncStore(Base):
     async def load(
         self, key: Key, *, into: Any = None, progress: Progress | None = None, **options: Unpack[RestoreOptions]
     ) -> tuple[Any, SnapshotMetadata]:
-        """Restores a value, and gives its metadata too; see :func:`persist.restore`."""
+        """Restores a value and returns it with its metadata; see :func:`persist.restore`."""
         check_names(options, _RESTORES)
         place, full_key = self._place(key)
-        value, metadata = await _operations.aload(place, full_key, into, progress, dict(options))
+        value, metadata = await _restoring.aload(place, full_key, into, progress, dict(options))
         return value, self._own(metadata, key, full_key)
 
     async def verify(self, key: Key, *, progress: Progress | None = None) -> bool:
@@ -547,12 +546,12 @@ class AsyncStore(Base):
         return verified
 
     async def metadata(self, key: Key) -> SnapshotMetadata:
-        """What a snapshot says of itself; see :func:`persist.get_metadata`."""
+        """Returns the metadata of a snapshot; see :func:`persist.get_metadata`."""
         place, full_key = self._place(key)
         return self._own(await in_thread(_operations.metadata, place, full_key), key, full_key)
 
     async def exists(self, key: Key) -> bool:
-        """Whether there is anything with this key; see :func:`persist.snapshot_exists`."""
+        """Returns whether there is an object with this key; see :func:`persist.snapshot_exists`."""
         place, full_key = self._place(key)
         exists: bool = await in_thread(place.exists, full_key)
         return exists
@@ -560,12 +559,12 @@ class AsyncStore(Base):
     async def delete(self, key: Key, *, if_match: str | None = None, missing_ok: bool = False) -> None:
         """Deletes a snapshot; see :func:`persist.delete_snapshot`."""
         place, full_key = self._place(key)
-        await in_thread(_operations.delete, place, full_key, if_match, missing_ok, changed=_operations.DELETED)
+        await in_thread(_operations.delete, place, full_key, if_match, missing_ok, changed=DELETED)
 
     async def delete_prefix(self, prefix: str, *, force: bool = False) -> int:
         """Deletes all snapshots whose keys begin with a prefix; see :meth:`Store.delete_prefix`."""
         place, full_prefix = self._place(_some(prefix))
-        deleted: int = await in_thread(_operations.delete_all, place, full_prefix, force, changed=_operations.DELETED)
+        deleted: int = await in_thread(_operations.delete_all, place, full_prefix, force, changed=DELETED)
         return deleted
 
     async def copy(
@@ -594,7 +593,7 @@ class AsyncStore(Base):
         return to._own(copied, name, target_key)
 
     async def salvage(self, key: Key, *, max_size: int = MAX_SIZE) -> tuple[bytes, dict[str, Any]]:
-        """What can be had of a damaged snapshot; see :meth:`Store.salvage`."""
+        """Returns what can be recovered from a damaged snapshot; see :meth:`Store.salvage`."""
         place, full_key = self._place(key)
         salvaged: tuple[bytes, dict[str, Any]] = await in_thread(_operations.salvage, place, full_key, max_size)
         return salvaged
@@ -602,21 +601,21 @@ class AsyncStore(Base):
     async def list(
         self, prefix: str = "", *, limit: int | None = None, errors: Errors = "warn", **wanted: Unpack[Wanted]
     ) -> list[SnapshotMetadata]:
-        """The snapshots whose keys begin with ``prefix``; see :func:`persist.list_snapshots`."""
+        """Lists the snapshots whose keys begin with ``prefix``; see :func:`persist.list_snapshots`."""
         check_names(wanted, WANTED)
         place, full_prefix = self._place(prefix)
-        found = await in_thread(_operations.listed, place, full_prefix, errors, dict(wanted), limit)
+        found = await in_thread(_listing.listed, place, full_prefix, errors, dict(wanted), limit)
         return [self._own(metadata, prefix, full_prefix) for metadata in found]
 
     async def history(self, *, errors: Errors = "warn", **wanted: Unpack[Wanted]) -> builtins.list[SnapshotMetadata]:
-        """The snapshots of a session; see :meth:`Store.history`."""
+        """Lists the snapshots of a session; see :meth:`Store.history`."""
         check_names(wanted, WANTED)
         place, prefix = self._place("")
-        found = await in_thread(_operations.history, place, prefix, errors, dict(wanted))
+        found = await in_thread(_listing.history, place, prefix, errors, dict(wanted))
         return [self._own(metadata, "", prefix) for metadata in found]
 
     async def latest(self, *, errors: Errors = "warn", **wanted: Unpack[Wanted]) -> SnapshotMetadata | None:
-        """The last snapshot of a session, or ``None``; see :meth:`Store.latest`."""
+        """Returns the last snapshot of a session, or ``None``; see :meth:`Store.latest`."""
         found = await self.history(errors=errors, **wanted)
         return found[-1] if found else None
 
@@ -632,20 +631,20 @@ class AsyncStore(Base):
         check_names(options, _BYTES)
         place, full_key = self._place(key)
         saved = await in_thread(
-            _operations.save_bytes,
+            _saving.save_bytes,
             place,
             full_key,
             _bytes(data),
-            {"content_type": _operations.BYTES, **options},
+            {"content_type": _saving.BYTES, **options},
             progress,
-            changed=_operations.STORED,
+            changed=STORED,
         )
         return self._own(saved, key, full_key)
 
     async def load_bytes(self, key: Key, *, progress: Progress | None = None) -> bytes:
-        """The state as the bytes that were saved, whatever they are."""
+        """Returns the state as the bytes that were saved, whatever they are."""
         place, full_key = self._place(key)
-        state: bytes = await in_thread(_operations.load_bytes, place, full_key, progress)
+        state: bytes = await in_thread(_restoring.load_bytes, place, full_key, progress)
         return state
 
     @overload
@@ -653,9 +652,7 @@ class AsyncStore(Base):
     @overload
     def open(self, key: str, mode: Literal["wb"], **options: Unpack[SaveBytesArguments]) -> AsyncSnapshotWriter: ...
     def open(self, key: str, mode: str = "rb", **options: Any) -> AsyncSnapshotReader | AsyncSnapshotWriter:
-        """A state that does not fit in memory, as a file for ``async with``; see
-        :meth:`Store.open`.
-        """
+        """Opens the state of a snapshot as a file for ``async with``; see :meth:`Store.open`."""
         check_mode(mode)
         store = self.to_sync()
         if mode == "rb":

@@ -1,4 +1,4 @@
-"""Addresses of pydantic, which are written as their text."""
+"""The URL types of pydantic, which are written as their text."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _NETWORKS = (
 
 def _class(name: str) -> type | None:
     found = getattr(sys.modules.get("pydantic_core" if name in _CORE else "pydantic"), name, None)
-    # Before pydantic 2.10 these are annotations of other classes.
+    # Before pydantic 2.10, these are annotations of other classes.
     return found if isinstance(found, type) else None
 
 
 def saved(value: Any, cls: type) -> tuple[str, dict[str, Any]] | None:
-    """The kind of an address, and its fields; none for other values."""
+    """Returns the kind of a URL and its fields, or ``None`` for other values."""
     name = cls.__name__
     if name not in _CORE + _NETWORKS or _class(name) is not cls:
         return None
@@ -51,7 +51,7 @@ def saved(value: Any, cls: type) -> tuple[str, dict[str, Any]] | None:
         comes_back = False
     if not comes_back:
         raise PersistTypeError(
-            f"this {name} of pydantic can't be saved: its text gives another one",
+            f"this {name} of pydantic can't be saved: its text means another URL",
             "invalid-argument",
             hint="save its text: str(…)",
         )
@@ -59,11 +59,11 @@ def saved(value: Any, cls: type) -> tuple[str, dict[str, Any]] | None:
 
 
 def made(fields: dict[str, Any]) -> Any:
-    """The address of its fields."""
+    """Returns the URL that was written as these fields."""
     name, text = fields["type"], fields["value"]
     if name not in _CORE + _NETWORKS or type(text) is not str:
         raise ValueError("its type or text is not valid")
-    loaded("pydantic", "an address")
+    loaded("pydantic", "a URL")
     cls: Any = _class(name)
     if cls is None:
         raise PersistConfigurationError(

@@ -1,9 +1,9 @@
-"""Values that JSON does not have, on their way into a state and out of it. The
-plain ones are encoded and decoded in ``_persist``, which asks here for the rest.
+"""Encodes and decodes values that JSON lacks. ``_persist`` handles plain values itself and
+calls this module for the rest.
 
-A snapshot never names code to import: the name of a class in one is looked up
-among the classes that were registered, and those that the caller's own class
-names. Nothing else comes back as an instance.
+A snapshot never names code to import: the name of a class in it is looked up among the
+registered classes and the classes that the caller's own class names. Nothing else is
+restored as an instance.
 """
 
 from __future__ import annotations
@@ -17,19 +17,27 @@ from typing import Any
 
 from persist import _models, _registry, _secrets, _standard
 from persist._adapter import PartAdapter
+from persist._classes import BUILT_IN, OF_FIELDS, kind_of, name_of, takes_methods
 from persist._hashes import Hashes
-from persist._models import BUILT_IN, as_data, is_typed_dict, kind_of, name_of, reachable
+from persist._models import as_data
+from persist._reachable import reachable
 from persist.errors import PersistError, PersistIntegrityError, PersistTypeError, not_a_value, raise_foreign
+
+JSON = "application/json"
+"""The media type of values."""
+
+VALUE_ENCODING = 1
+"""The version of the encoding of values as JSON."""
 
 
 class Reducer:
-    """Says what to write for the values of one state that are not plain.
+    """Decides what to write for the values of one state that are not plain.
 
     Args:
-        root: The class of the whole state. It and the classes that it names come
-            back where the caller passes it as ``into``.
-        named: More types that the caller names when it is restored.
-        redact: Names of what is left out.
+        root: The class of the whole state. Its instances and those of the classes that it
+            names can be restored if the caller passes it as ``into``.
+        named: More types that the caller names in the restore.
+        redact: The names whose values are left out.
     """
 
     def __init__(
@@ -40,11 +48,11 @@ class Reducer:
 
     @property
     def redacts(self) -> bool:
-        """Whether names are looked at, for what is left out."""
+        """Whether any values are left out by their names."""
         return bool(self._redact)
 
     def __call__(self, value: Any) -> tuple[str, dict[str, Any], bool]:
-        """The kind of a value, its fields, and whether these are attributes."""
+        """Returns the kind of a value, its fields, and whether these are attributes."""
         cls = type(value)
         entry = _registry.by_class(cls)
         if entry is not None and entry.save is not None:
@@ -67,23 +75,23 @@ class Reducer:
             self._check_comes_back(value, cls, kind)
         name = name_of(cls) if entry is None else entry.name
         fields = _models.saved(value, cls, kind)
-        if kind in _models.OF_FIELDS:
+        if kind in OF_FIELDS:
             for part in ("value", "attributes", "extra", "private"):
                 if part in fields:
                     fields[part] = _secrets.redacted(fields[part], self._redact)
                     _secrets.check(name_of(cls), fields[part])
-        return "object", {"type": name, **fields}, kind in _models.OF_FIELDS
+        return "object", {"type": name, **fields}, kind in OF_FIELDS
 
     def _reached(self) -> list[dict[str, type]]:
-        """The classes that the caller names when it is restored: by what an agent's
-        code names, and by the class of the whole.
+        """Returns the classes that the caller names in the restore: those that the agent's
+        code names, and those that the class of the whole state names.
         """
         if self._known is None:
             self._known = [reachable(self._named), reachable([self._root])]
         return self._known
 
     def _check_means(self, entry: _registry.Registered) -> None:
-        """Refuses a name that would mean another class when it is restored."""
+        """Refuses a name that would mean another class in the restore."""
         is_latest = _registry.by_type_name(entry.name) is entry
         others = [] if entry.name == name_of(entry.cls) else [known.get(entry.name) for known in self._reached()]
         if not is_latest or any(other not in (None, entry.cls) for other in others):
@@ -95,7 +103,7 @@ class Reducer:
             )
 
     def _check_comes_back(self, value: Any, cls: type, kind: str) -> None:
-        """Refuses an instance of a class that nobody names when it is restored."""
+        """Refuses an instance of a class that nobody would name in the restore."""
         by_adapter, by_root = (known.get(name_of(cls)) is cls for known in self._reached())
         if by_adapter:
             return
@@ -104,22 +112,22 @@ class Reducer:
             raise PersistTypeError(
                 f"a value of type {name_of(cls)} of {package} can't be saved",
                 "invalid-argument",
-                hint="docs/frameworks.md says what can be saved of this framework; "
-                "for others, persist.register(…, save=…, restore=…)",
+                hint="see docs/frameworks.md for what can be saved of this framework; "
+                "for other values, use persist.register(…, save=…, restore=…)",
             )
-        # The class of the whole is what the caller passes as into.
+        # The caller passes the class of the whole state as into.
         if cls is self._root and kind not in ("enum", "namedtuple"):
             return
         if not by_root:
             raise PersistTypeError(
-                f"a value of type {name_of(cls)} would come back as plain data",
+                f"a value of type {name_of(cls)} would be restored as plain data",
                 "invalid-argument",
                 hint=f"register its class: persist.register({cls.__name__})",
             )
 
 
 def _saved_by(entry: _registry.Registered, value: Any) -> Any:
-    """What the function that was registered for a class makes of an instance."""
+    """Calls the registered ``save`` of a class."""
     assert entry.save is not None
     try:
         return entry.save(value)
@@ -130,7 +138,7 @@ def _saved_by(entry: _registry.Registered, value: Any) -> Any:
 
 
 _ENDLESS = (itertools.count, itertools.cycle, itertools.repeat)
-"""Iterators of which no list can be made."""
+"""Iterators that never end."""
 
 
 def _refused(value: Any, cls: type) -> PersistTypeError:
@@ -141,15 +149,15 @@ def _refused(value: Any, cls: type) -> PersistTypeError:
     elif cls is memoryview:
         hint = "save its bytes: bytes(…)"
     elif cls in _ENDLESS:
-        hint = "save what it was made of, or leave it out"
+        hint = "save the arguments it was made from, or leave it out"
     elif cls is types.MappingProxyType:
-        hint = "save a dict of it: dict(…)"
+        hint = "save a plain dict: dict(…)"
     elif cls.__module__ == "builtins" or hasattr(cls, "__next__"):
         is_iterable = hasattr(cls, "__iter__")
-        hint = "save a list of what it gives: list(…)" if is_iterable else "save the data in it, or leave it out"
+        hint = "save a list of its items: list(…)" if is_iterable else "save the data in it, or leave it out"
     elif base is not None:
         hint = f"save a plain {base}, or register the class with persist.register({short}, save=…, restore=…)"
-    elif _models.takes_methods(cls):
+    elif takes_methods(cls):
         hint = (
             f"save the data in it, register its class with persist.register({short}, save=…, restore=…), "
             "or give the class __persist_state__() and the class method __persist_restore__(state)"
@@ -160,13 +168,13 @@ def _refused(value: Any, cls: type) -> PersistTypeError:
 
 
 class Rebuilder:
-    """Makes values of what was written for them.
+    """Makes values from what was written for them.
 
     Args:
-        into: What the caller restores into: a class or an instance. It and the
-            classes that it names come back, as those that were registered do.
+        into: The class or instance that the caller restores into. Instances of its class
+            and of the classes that it names are restored, as those of registered classes.
         options: Arguments of :func:`persist.restore` for values of frameworks.
-        plain: Make plain data of all instances.
+        plain: Return plain data for all instances.
         named: More types that the caller names.
     """
 
@@ -183,7 +191,7 @@ class Rebuilder:
         self._plain = plain
         self._hashes = Hashes()
         self._unknown: list[tuple[Any, dict[str, Any]]] = []
-        """Instances of classes that are not known here: their data, and what was written."""
+        """Instances of unknown classes: their plain data, and what was written for them."""
 
     def __call__(self, kind: str, fields: dict[str, Any]) -> Any:
         if kind == "object":
@@ -199,7 +207,7 @@ class Rebuilder:
         try:
             return _standard.made(kind, fields, self._hashes)
         except PersistIntegrityError as error:
-            # An instance that is data now is no key any more.
+            # An instance that became plain data can't be a key.
             if not isinstance(error.__cause__, TypeError):
                 raise
             if self._plain:
@@ -213,7 +221,7 @@ class Rebuilder:
         if self._plain:
             return as_data(fields)
         entry, cls = _registry.by_type_name(name), self._known.get(name)
-        # A class that the caller names is meant, and not one that was registered with its name.
+        # A class that the caller names takes precedence over another one that was registered with its name.
         if entry is not None and (cls is None or cls is entry.cls):
             return restored(entry, fields["value"]) if entry.restore is not None else _models.made(entry.cls, fields)
         cls = cls or self._of_script(name)
@@ -224,8 +232,8 @@ class Rebuilder:
         return data
 
     def _of_script(self, name: str) -> type | None:
-        """A class of the program's main file, which is called ``__main__`` where
-        it runs, and by the file's name where it is imported.
+        """Returns a class of the program's main file, which is ``__main__`` if it is run,
+        and has the name of the file if it is imported.
         """
         found = [
             cls
@@ -236,7 +244,7 @@ class Rebuilder:
         return found[0] if len(found) == 1 else None
 
     def _part(self, fields: dict[str, Any]) -> Any:
-        """A value of a framework."""
+        """Restores a value of a framework."""
         name = fields.get("adapter")
         if not isinstance(name, str) or "value" not in fields:
             raise not_a_value("it holds an invalid value of a framework")
@@ -257,17 +265,17 @@ class Rebuilder:
             )
 
     def finish(self, value: Any) -> Any:
-        """The whole value, after it was decoded.
+        """Returns the whole value after it was decoded.
 
         Raises:
-            PersistTypeError: Something in it is an instance of a class that is
-                not known here. The whole may be one: it is data then.
+            PersistTypeError: A value in it is an instance of an unknown class. If only the
+                whole value is, it is plain data.
         """
         is_root = bool(self._unknown) and self._unknown[-1][0] is value
         within = self._unknown[:-1] if is_root else self._unknown
         if within and (self._cls is not None or not is_root):
             raise _not_known(within[0][1]["type"])
-        # Moved to another module: the caller says which class it is now.
+        # The class may have moved to another module. The caller says which one it is now.
         if is_root and self._cls is not None and kind_of(self._cls) is not None:
             entry, written = _registry.by_class(self._cls), self._unknown[-1][1]
             name = written["type"].rpartition(".")[2]
@@ -284,7 +292,7 @@ class Rebuilder:
 
 
 def _script() -> str:
-    """What the program's main file is called where it is imported."""
+    """Returns the name that the program's main file has if it is imported."""
     main = sys.modules.get("__main__")
     spec = getattr(main, "__spec__", None)
     return spec.name if spec is not None else Path(getattr(main, "__file__", None) or "").stem
@@ -300,7 +308,7 @@ def _not_known(name: str) -> PersistTypeError:
 
 
 def restored(entry: _registry.Registered, value: Any) -> Any:
-    """What the function that was registered for a class makes of a value."""
+    """Calls the registered ``restore`` of a class."""
     assert entry.restore is not None
     try:
         return entry.restore(value)
@@ -308,41 +316,3 @@ def restored(entry: _registry.Registered, value: Any) -> Any:
         raise
     except Exception as error:
         _models.raise_unfit(entry.cls, error)
-
-
-def put_into(value: Any, into: Any) -> Any:
-    """Gives a restored value the class, or puts it into the instance, that the
-    caller passed.
-    """
-    # Before Python 3.11, list[int] says that it is a class.
-    is_class = isinstance(into, type) and not isinstance(into, types.GenericAlias)
-    if not is_class and type(into).__module__ in ("types", "typing", "typing_extensions"):
-        raise PersistTypeError(
-            f"{into!r} is not a class", "invalid-argument", hint="pass a class as into, such as list, or an instance"
-        )
-    if is_class:
-        return _as(value, into)
-    return _models.put_into(_as(value, type(into)), into)
-
-
-def _as(value: Any, cls: type) -> Any:
-    if is_typed_dict(cls):
-        cls = dict
-    try:
-        is_one = isinstance(value, cls)
-    except TypeError as error:  # A protocol that is not for run time.
-        raise PersistTypeError(
-            f"{cls.__qualname__} cannot be used as into: {error}", "invalid-argument", hint="pass another class"
-        ) from error
-    if is_one:
-        return value
-    entry = _registry.by_class(cls)
-    if entry is not None and entry.restore is not None:
-        return restored(entry, value)
-    if kind_of(cls) is None or kind_of(type(value)) not in (None, "namedtuple"):
-        raise PersistTypeError(
-            f"the state is a {type(value).__qualname__}, not a {cls.__qualname__}",
-            "invalid-argument",
-            hint="restore without into to see what it holds",
-        )
-    return _models.from_data(cls, value)

@@ -1,4 +1,4 @@
-"""For CrewAI: what keeps the states of flows."""
+"""For CrewAI: a persistence for the states of flows."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["StoredFlows"]
 
 
 class StoredFlows(FlowPersistence):
-    """Keeps the states of flows in a store: each flow's latest, under its id.
+    """Keeps the latest state of each flow in a store, under the flow's ID.
 
     Args:
-        store: A :class:`Store`, or a location.
+        store: A :class:`persist.Store`, or a location.
     """
 
     persistence_type: str = "persist"
@@ -32,14 +32,14 @@ class StoredFlows(FlowPersistence):
         self._store = plain
 
     def init_db(self) -> None:
-        """Does nothing: a store is made with its first snapshot."""
+        """Does nothing: the first snapshot creates the store."""
 
     def save_state(self, flow_uuid: str, method_name: str, state_data: dict[str, Any] | BaseModel) -> None:
-        """Keeps a state, instead of the one before."""
+        """Saves the state of a flow and replaces the previous one."""
         self._store.snapshot(state_of(state_data), self._key(flow_uuid), session_id=flow_uuid, description=method_name)
 
     def load_state(self, flow_uuid: str) -> dict[str, Any] | None:
-        """The latest state; ``None`` if there is none."""
+        """Returns the latest state of a flow, or ``None`` if there is none."""
         try:
             found: dict[str, Any] = self._store.restore(self._key(flow_uuid))
         except PersistNotFoundError:
@@ -47,13 +47,15 @@ class StoredFlows(FlowPersistence):
         return found
 
     def save_pending_feedback(self, flow_uuid: str, context: Any, state_data: dict[str, Any] | BaseModel) -> None:
-        """Keeps a state, and what a flow that waits for a person needs to go on."""
+        """Saves the state of a flow that waits for a person, and what it needs to continue."""
         self.save_state(flow_uuid, context.method_name, state_data)
         waiting = {"state": state_of(state_data), "context": context.to_dict()}
         self._store.snapshot(waiting, self._key(flow_uuid, "waiting"), session_id=flow_uuid)
 
     def load_pending_feedback(self, flow_uuid: str) -> tuple[dict[str, Any], Any] | None:
-        """The state of a flow that waits, and what it needs; ``None`` if it does not."""
+        """Returns the state of a flow that waits for a person, and what it needs to continue,
+        or ``None`` if it does not wait.
+        """
         from crewai.flow.async_feedback.types import PendingFeedbackContext
 
         try:
@@ -63,7 +65,7 @@ class StoredFlows(FlowPersistence):
         return waiting["state"], PendingFeedbackContext.from_dict(waiting["context"])
 
     def clear_pending_feedback(self, flow_uuid: str) -> None:
-        """Forgets that a flow waits."""
+        """Deletes what was saved for a flow that waited for a person."""
         try:
             self._store.delete(self._key(flow_uuid, "waiting"))
         except PersistNotFoundError:

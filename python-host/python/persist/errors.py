@@ -1,5 +1,5 @@
-"""Exceptions. Each is a :class:`PersistError` and the built-in exception that
-people already catch: a missing snapshot is also a :class:`FileNotFoundError`.
+"""The exceptions. Each is a :class:`PersistError` and also the built-in exception that
+people already catch: a missing snapshot is a :class:`FileNotFoundError`.
 """
 
 from __future__ import annotations
@@ -34,28 +34,28 @@ __all__ = [
 
 
 class PersistError(Exception):
-    """What every operation of this package fails with.
+    """The base class of all errors of this package.
 
-    ``str(error)`` is one sentence. Location and advice are attributes, and are
-    shown below a traceback (from Python 3.11 on).
+    ``str(error)`` is one sentence. The location and the hint are attributes, and are
+    shown below a traceback (since Python 3.11).
 
-    What saves or deletes and raises this has changed nothing, with two
-    exceptions: :class:`PersistNotDurableError` says that it is done, and
-    :class:`PersistOutcomeUnknownError` that nobody knows.
+    An operation that raises this error has changed nothing, with two exceptions:
+    :class:`PersistNotDurableError` means that the change was made, and
+    :class:`PersistOutcomeUnknownError` that this is not known.
     """
 
     message: str
-    """One sentence: what failed. Never a secret."""
+    """One sentence that says what failed. It never contains secrets."""
     code: str
     """The kind of failure, as the command prints it: ``not-found``."""
     location: str | None
-    """Where: a path, ``s3://bucket/key``."""
+    """Where it failed: a path or ``s3://bucket/key``."""
     retryable: bool
-    """Whether the same call may succeed later with nothing else changed."""
+    """Whether the same call may succeed later, with nothing else changed."""
     hint: str | None
     """What to do about it."""
     facts: dict[str, str]
-    """Further facts, as the id of a request or the hash that was expected."""
+    """More facts, such as the ID of a request or the expected hash."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class PersistError(Exception):
         self.hint = hint
         self.facts = dict(facts)
         if isinstance(self, OSError):
-            # What others look at; ``str(error)`` stays one sentence.
+            # Other code looks at these. ``str(error)`` stays one sentence.
             _, number = _CODES.get(code, (PersistError, None))
             for name, value in (("filename", location), ("errno", number)):
                 setattr(self, name, value)
@@ -92,17 +92,17 @@ class PersistError(Exception):
         return type(self), (self.message, self.code, self.location, self.retryable, self.hint, facts)
 
     def _within(self, place: str) -> PersistError:
-        """The same error, which says where in a state it is."""
+        """Returns the same error with its place in the state."""
         new = type(self)(f"{self.message}, at {place}", self.code, self.location, self.retryable, self.hint, self.facts)
         new.__cause__, new.__suppress_context__ = self.__cause__, self.__suppress_context__
         return new
 
     def _at(self, location: str) -> None:
-        """Says which snapshot it is about, unless that was said."""
+        """Sets the location, unless it is already set."""
         if self.location is None:
             self.location = location
             if isinstance(self, OSError):
-                # As the constructor does.
+                # The constructor does the same.
                 setattr(self, "filename", location)  # noqa: B010
             if sys.version_info >= (3, 11):
                 self.add_note(f"location: {location}")
@@ -125,29 +125,29 @@ class PersistKeyError(PersistNotFoundError, KeyError):
 
 
 class PersistConflictError(PersistError, FileExistsError):
-    """The snapshot exists already, somebody else changed it, or somebody else is
-    writing it at this moment. Nothing was stored.
+    """The snapshot already exists, somebody else changed it, or somebody else is
+    writing it right now. Nothing was stored.
     """
 
 
 class PersistIntegrityError(PersistError, ValueError):
-    """The snapshot is damaged, is none, or is of a format that is not known."""
+    """The snapshot is damaged, is not a snapshot, or has an unsupported format."""
 
 
 class PersistWrongKindError(PersistIntegrityError):
-    """It is an object of Persist's, but not a snapshot: the message names its kind."""
+    """It is another kind of Persist object, and not a snapshot. The message names the kind."""
 
 
 class PersistNoKeyError(PersistError, PermissionError):
-    """The snapshot is encrypted, and none of the keys at hand opens it."""
+    """The snapshot is encrypted, and none of the given keys opens it."""
 
 
 class PersistUntrustedError(PersistError, PermissionError):
-    """The snapshot is not sealed by anybody who is trusted, and that was asked for."""
+    """A seal from a trusted signer is required, and the snapshot has none."""
 
 
 class PersistAccessError(PersistError, PermissionError):
-    """Credentials are missing or wrong, or do not allow this."""
+    """Credentials are missing or wrong, or do not permit the operation."""
 
 
 class PersistStorageError(PersistError, OSError):
@@ -155,14 +155,15 @@ class PersistStorageError(PersistError, OSError):
 
 
 class PersistNotDurableError(PersistStorageError):
-    """The snapshot is stored, but was not synced: a power cut may lose it. Or it
-    is deleted, and a power cut may bring it back.
+    """The snapshot was stored or deleted, but the change was not synced to disk: a power
+    cut may undo it.
     """
 
 
 class PersistOutcomeUnknownError(PersistStorageError):
-    """It is not known whether the snapshot was stored, or deleted: the answer was
-    lost, and nobody could be asked. Look at what is there before doing it again.
+    """It is not known whether the snapshot was stored or deleted: the answer of the
+    service was lost, and the outcome could not be found out. Look at what is stored
+    before you try again.
     """
 
 
@@ -175,15 +176,15 @@ class PersistTimeoutError(PersistStorageError, TimeoutError):
 
 
 class PersistMemoryLimitError(PersistError, MemoryError):
-    """More memory was needed than there is, or than is allowed."""
+    """The operation needs more memory than there is, or than is allowed."""
 
 
 class PersistDeadlineError(PersistError, TimeoutError):
-    """The component computed for longer than it may."""
+    """The component ran longer than it may."""
 
 
 class PersistWarning(UserWarning):
-    """Something was left out."""
+    """A snapshot was left out of a list."""
 
 
 _CODES: dict[str, tuple[type[PersistError], int | None]] = {
@@ -192,8 +193,8 @@ _CODES: dict[str, tuple[type[PersistError], int | None]] = {
     "not-found": (PersistNotFoundError, errno.ENOENT),
     "already-exists": (PersistConflictError, errno.EEXIST),
     "precondition-failed": (PersistConflictError, errno.EEXIST),
-    # Not EEXIST, which says that there is a snapshot, and not EAGAIN, which event
-    # loops take for a file that is not ready: it is in use by somebody else.
+    # EEXIST would mean that there is a snapshot, and event loops take EAGAIN for a file
+    # that is not ready. EBUSY: somebody else is using it.
     "conflict": (PersistConflictError, errno.EBUSY),
     "integrity": (PersistIntegrityError, None),
     "not-a-snapshot": (PersistIntegrityError, None),
@@ -219,27 +220,25 @@ _CODES: dict[str, tuple[type[PersistError], int | None]] = {
     "deadline": (PersistDeadlineError, None),
     "cancelled": (PersistError, None),
 }
-"""All codes of the host, in its order: the class of each, and the ``errno`` that
-others look at.
-"""
+"""All error codes of the host, in the host's order, with the class and the ``errno`` of each."""
 
 
 def _from_host(
     code: str, message: str, location: str | None, retryable: bool, hint: str | None, facts: list[tuple[str, str]]
 ) -> PersistError:
-    """The exception for an error of the host."""
+    """Returns the exception for an error of the host."""
     return _CODES[code][0](message, code, location, retryable, hint, facts)
 
 
 def not_a_value(problem: str, hint: str = "get its bytes with Store.load_bytes(key)") -> PersistIntegrityError:
-    """The error for bytes that are no value."""
+    """Returns the error for bytes that are not a valid value."""
     message = f"Format error: the state is not a valid value: {problem}"
     return PersistIntegrityError(message, "invalid-format", hint=hint)
 
 
 def invalid(what: str) -> PersistIntegrityError:
-    """The error for a part of a state that is not what it should be; ``what`` ends in
-    "is" or "are".
+    """Returns the error for a part of a state that is not valid. ``what`` ends in "is" or
+    "are".
     """
     return PersistIntegrityError(
         f"Format error: {what} not valid", "invalid-format", hint="restore with plain=True to see what it holds"
@@ -247,7 +246,7 @@ def invalid(what: str) -> PersistIntegrityError:
 
 
 def within(error: BaseException, place: str) -> BaseException:
-    """An error that says where in a state it is."""
+    """Returns an error with its place in the state."""
     if isinstance(error, PersistError):
         return error._within(place)
     if sys.version_info >= (3, 11):
@@ -256,13 +255,11 @@ def within(error: BaseException, place: str) -> BaseException:
 
 
 def raise_foreign(error: Exception, problem: str, hint: str) -> NoReturn:
-    """Raises where code of somebody else failed with an error: a framework, or a
-    class of the user's.
+    """Raises the error for code of a framework or of the program that failed.
 
-    What a value that does not fit makes Python raise becomes a
-    :class:`PersistTypeError`. A plain ``ConnectionError`` or ``TimeoutError`` becomes
-    the error of this package that is the same built-in class. All others keep their
-    class: they are raised as they are.
+    Errors that Python raises for unsuitable values become a :class:`PersistTypeError`. A
+    plain ``ConnectionError`` or ``TimeoutError`` becomes the error of this package with the
+    same built-in base class. All other errors are raised unchanged.
     """
     new = _foreign(error, problem, hint)
     if new is error:
@@ -300,8 +297,8 @@ _MISFITS = (
 
 
 def _code_of(error: BaseException) -> str | None:
-    """The code of an error that a storage raises: its own, or that of a class that
-    stands for one code alone.
+    """Returns the code of an error that a storage raised: its own, or that of its class, if
+    the class has only one code.
     """
     if not isinstance(error, PersistError):
         return None

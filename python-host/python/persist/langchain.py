@@ -14,12 +14,12 @@ __all__ = ["ByteStore"]
 
 
 class ByteStore(BaseStore[str, bytes]):
-    """A store of bytes for LangChain, as for its caches: each key is a snapshot.
+    """A store of bytes for LangChain, for example for its caches. Each key is a snapshot.
 
     Args:
         store: A :class:`persist.Store`, or a location.
 
-    Keys are any text; in the store they are percent-encoded.
+    A key may be any text. It is percent-encoded in the store.
     """
 
     def __init__(self, store: Store | str) -> None:
@@ -27,7 +27,7 @@ class ByteStore(BaseStore[str, bytes]):
         self._async = self._store.to_async()
 
     def mget(self, keys: Sequence[str]) -> list[bytes | None]:
-        """The values of keys, in their order; ``None`` where there is none."""
+        """Returns the values of keys, in order, with ``None`` for missing keys."""
         return [self._get(key) for key in keys]
 
     def _get(self, key: str) -> bytes | None:
@@ -37,7 +37,7 @@ class ByteStore(BaseStore[str, bytes]):
             return None
 
     async def amget(self, keys: Sequence[str]) -> list[bytes | None]:
-        """As :meth:`mget`."""
+        """Like :meth:`mget`, for asyncio."""
         found: list[bytes | None] = []
         for key in keys:
             try:
@@ -47,17 +47,17 @@ class ByteStore(BaseStore[str, bytes]):
         return found
 
     def mset(self, key_value_pairs: Sequence[tuple[str, bytes]]) -> None:
-        """Sets values, one after the other."""
+        """Sets values one after another."""
         for key, value in key_value_pairs:
             self._store.save_bytes(value, key_of(key))
 
     async def amset(self, key_value_pairs: Sequence[tuple[str, bytes]]) -> None:
-        """As :meth:`mset`."""
+        """Like :meth:`mset`, for asyncio."""
         for key, value in key_value_pairs:
             await self._async.save_bytes(value, key_of(key))
 
     def mdelete(self, keys: Sequence[str]) -> None:
-        """Deletes keys; those that are not there are none."""
+        """Deletes keys. Missing keys are ignored."""
         for key in keys:
             try:
                 self._store.delete(key_of(key))
@@ -65,7 +65,7 @@ class ByteStore(BaseStore[str, bytes]):
                 continue
 
     async def amdelete(self, keys: Sequence[str]) -> None:
-        """As :meth:`mdelete`."""
+        """Like :meth:`mdelete`, for asyncio."""
         for key in keys:
             try:
                 await self._async.delete(key_of(key))
@@ -73,11 +73,11 @@ class ByteStore(BaseStore[str, bytes]):
                 continue
 
     def yield_keys(self, *, prefix: str | None = None) -> Iterator[str]:
-        """The keys that begin with a prefix, in order."""
+        """Yields the keys that begin with a prefix, in order."""
         for found in self._store.list(prefix_of(prefix or "")):
             yield name_of(found.key)
 
     async def ayield_keys(self, *, prefix: str | None = None) -> AsyncIterator[str]:
-        """As :meth:`yield_keys`."""
+        """Like :meth:`yield_keys`, for asyncio."""
         for found in await self._async.list(prefix_of(prefix or "")):
             yield name_of(found.key)

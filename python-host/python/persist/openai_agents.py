@@ -19,15 +19,14 @@ _locks: weakref.WeakValueDictionary[tuple[str, str], threading.Lock] = weakref.W
 
 
 class StoredSession:
-    """A session whose items are a snapshot in a store, under its name.
+    """A session that keeps its items in a store, as one snapshot.
 
     Args:
-        session_id: The name of the session, and of its snapshot.
+        session_id: The ID of the session, which is also the name of the snapshot.
         store: A :class:`persist.Store`, or a location.
 
-    Several of them, also on several threads, may be the same session. Where the
-    storage keeps conditions, as S3 does, so may those of several processes;
-    elsewhere one process at a time.
+    Several objects, also on several threads, may use the same session at once. Several
+    processes may use it at once only if the storage supports preconditions, as S3 does.
     """
 
     session_settings = None
@@ -41,7 +40,7 @@ class StoredSession:
 
     @contextlib.asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:
-        """No other session of this name in this process changes meanwhile."""
+        """Prevents other changes of this session in this process."""
         while not self._lock.acquire(blocking=False):
             await asyncio.sleep(0.005)
         try:
@@ -59,12 +58,12 @@ class StoredSession:
             raise PersistIntegrityError(
                 f"Format error: the session {self.session_id!r} is not a list of items",
                 "invalid-format",
-                hint="give the session another name",
+                hint="use another session ID",
             )
         return items, found.etag
 
     async def _change(self, change: Callable[[list[Any]], Any]) -> Any:
-        """Changes the items, again where another process was faster."""
+        """Changes the items, and tries again if another process changed them first."""
         async with self._alone():
             for _ in range(20):
                 items, etag = await self._load()
@@ -75,7 +74,7 @@ class StoredSession:
                     continue
                 return result
         raise PersistConflictError(
-            "the session kept being changed by others", "precondition-failed", hint="try again later"
+            "other processes kept changing the session", "precondition-failed", hint="try again later"
         )
 
     async def _save(self, items: list[Any], etag: str | None) -> None:
@@ -90,7 +89,7 @@ class StoredSession:
             await self._store.snapshot(items, self._key, session_id=self.session_id)
 
     async def get_items(self, limit: int | None = None) -> list[Any]:
-        """The items, or the last so many of them, the oldest first."""
+        """Returns all items, or the last ``limit`` of them, the oldest first."""
         items, _ = await self._load()
         return items if limit is None else items[len(items) - min(limit, len(items)) :] if limit > 0 else []
 
@@ -100,7 +99,7 @@ class StoredSession:
             await self._change(lambda known: known.extend(items))
 
     async def replace_items(self, items: list[Any]) -> None:
-        """Puts these items in place of all that there are, at once."""
+        """Replaces all items at once."""
 
         def replace(known: list[Any]) -> None:
             known[:] = items
@@ -108,11 +107,11 @@ class StoredSession:
         await self._change(replace)
 
     async def pop_item(self) -> Any:
-        """Takes the last item away; ``None`` if there is none."""
+        """Removes and returns the last item, or returns ``None`` if there is none."""
         return await self._change(lambda known: known.pop() if known else None)
 
     async def clear_session(self) -> None:
-        """Takes all items away."""
+        """Removes all items."""
         async with self._alone():
             try:
                 await self._store.delete(self._key)

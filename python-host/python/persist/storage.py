@@ -1,4 +1,4 @@
-"""Storages that are written in Python: pass one to :class:`persist.Store`."""
+"""The protocol of storages that are written in Python. Pass one to :class:`persist.Store`."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ __all__ = ["ObjectInfo", "Storage", "StorageWriter"]
 
 
 class ObjectInfo(NamedTuple):
-    """What is known of an object without reading it."""
+    """What a storage knows about an object without reading it."""
 
     key: str
-    """Its name in the storage."""
+    """The key of the object."""
     size: int
-    """Its size in bytes."""
+    """The size of the object in bytes."""
     etag: str | None = None
     """A text that changes when the object is replaced, if the storage has one."""
 
 
 class StorageWriter(Protocol):
-    """An object on its way into a storage."""
+    """Writes an object to a storage."""
 
     def write(self, data: bytes, /) -> Any:
         """Appends bytes."""
         ...
 
     def commit(self) -> Any:
-        """Makes the object visible under its key, all of it at once; what was
-        there before is replaced.
+        """Makes the whole object visible under its key at once, and replaces the object that
+        was there before.
 
-        What it raises says that nothing became visible, but for
-        :class:`PersistNotDurableError` (the object is there, and a power cut may
-        lose it) and :class:`PersistOutcomeUnknownError`.
+        If it raises an error, nothing became visible, except for
+        :class:`PersistNotDurableError` (the object is stored, but a power cut may lose
+        it) and :class:`PersistOutcomeUnknownError`.
         """
         ...
 
     def abort(self) -> Any:
-        """Leaves the object: nothing becomes visible. Called at most once, and
+        """Discards the object: nothing becomes visible. It is called at most once, and
         not after a ``commit`` that made the object visible.
         """
         ...
@@ -45,33 +45,33 @@ class StorageWriter(Protocol):
 
 @runtime_checkable
 class Storage(Protocol):
-    """A place that keeps objects: named runs of bytes.
+    """Stores objects, which are bytes under a key.
 
     A key is text with ``/`` between its parts, none of which is empty or
-    ``..``; it was checked before these methods are called. They are called from
-    several threads, each with one object at a time. What is missing is said by
-    a :class:`FileNotFoundError`, what is not allowed by a
-    :class:`PermissionError`, what may work later by a
-    :class:`ConnectionError` or a :class:`TimeoutError`, and what a ``delete`` came
-    to, where it may be done all the same, as for :meth:`StorageWriter.commit`.
+    ``..``; it is checked before these methods are called. The methods are called from
+    several threads, each with one object at a time. They raise a
+    :class:`FileNotFoundError` for a missing object, a :class:`PermissionError` for an
+    operation that is not allowed, and a :class:`ConnectionError` or a
+    :class:`TimeoutError` if a retry may succeed. If a ``delete`` may have been done
+    although it failed, it raises the same errors as :meth:`StorageWriter.commit`.
 
-    A storage like this keeps no conditions: ``if_exists="fail"`` and
+    Such a storage does not support preconditions: ``if_exists="fail"`` and
     ``if_match`` are refused.
     """
 
     def open_write(self, key: str) -> StorageWriter:
-        """Begins to write an object."""
+        """Starts to write an object."""
         ...
 
     def open_read(self, key: str) -> Any:
-        """Opens an object for reading: a binary file with ``read(size)``,
-        ``seek(offset)`` and ``close()``. ``read`` gives fewer bytes than asked
-        for only at the end or if more would block, and none only at the end.
+        """Opens an object for reading. Returns a binary file with ``read(size)``,
+        ``seek(offset)`` and ``close()``. ``read`` returns fewer bytes than asked for
+        only at the end or if more would block, and no bytes only at the end.
         """
         ...
 
     def stat(self, key: str) -> ObjectInfo:
-        """What is known of an object."""
+        """Returns what is known about an object."""
         ...
 
     def delete(self, key: str) -> Any:
@@ -79,5 +79,5 @@ class Storage(Protocol):
         ...
 
     def list(self, prefix: str) -> Iterable[ObjectInfo]:
-        """The objects whose keys begin with ``prefix``, in any order."""
+        """Returns the objects whose keys begin with ``prefix``, in any order."""
         ...

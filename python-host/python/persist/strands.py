@@ -15,7 +15,7 @@ __all__ = ["StoredBytes"]
 
 
 class StoredBytes(Storage):
-    """A storage for Strands, whose every key is a snapshot.
+    """A storage for Strands in which each key is a snapshot.
 
     Args:
         store: A :class:`persist.Store`, or a location.
@@ -25,14 +25,14 @@ class StoredBytes(Storage):
         self._store = store_at(store).to_async()
 
     async def write(self, key: str, data: bytes) -> None:
-        """Stores bytes under a key; what was there before is replaced."""
+        """Stores bytes under a key, and replaces what was there before."""
         try:
             await self._store.save_bytes(data, key_of(key))
         except PersistError as error:
             raise StorageError(f"{key}: {error}") from error
 
     async def read(self, key: str) -> bytes | None:
-        """The bytes under a key; ``None`` if there are none."""
+        """Returns the bytes under a key, or ``None`` if there are none."""
         try:
             return await self._store.load_bytes(key_of(key))
         except PersistNotFoundError:
@@ -41,7 +41,7 @@ class StoredBytes(Storage):
             raise StorageError(f"{key}: {error}") from error
 
     async def delete(self, key: str) -> None:
-        """Deletes what is under a key, if there is anything."""
+        """Deletes a key. A missing key is ignored."""
         try:
             await self._store.delete(key_of(key))
         except PersistNotFoundError:
@@ -50,7 +50,7 @@ class StoredBytes(Storage):
             raise StorageError(f"{key}: {error}") from error
 
     async def list(self, query: str = "") -> builtins.list[str]:
-        """The keys that begin with a prefix, in order."""
+        """Returns the keys that begin with a prefix, in order."""
         try:
             return sorted([name_of(found.key) for found in await self._store.list(prefix_of(query))])
         except PersistError as error:

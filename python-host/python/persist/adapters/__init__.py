@@ -1,9 +1,9 @@
-"""Agents of frameworks: a module here for each, which is imported only where its
-framework is.
+"""The adapters for frameworks. Each framework has a module, which is imported only if the
+program has imported the framework.
 
-A snapshot says in its metadata which adapter made it. That chooses among these
-adapters and those that were registered, and only among those whose framework the
-program has imported itself: it never imports anything.
+The metadata of a snapshot names its adapter. The name is looked up among these adapters and
+the registered ones, and only among those whose framework the program has imported: a
+snapshot never causes an import.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether what a framework makes of its own state is what it was."""
+"""Compares what a framework makes of a saved state with the original."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NUMBERS = (int, float)
 
 
 def is_data(value: Any) -> bool:
-    """Whether it is of what JSON has, and bytes."""
+    """Returns whether a value consists of JSON types and bytes."""
     if type(value) is dict:
         return all(type(name) is str and is_data(item) for name, item in value.items())
     if type(value) is list:
@@ -21,9 +21,9 @@ def is_data(value: Any) -> bool:
 
 
 def same(one: Any, other: Any, depth: int = 0) -> bool:
-    """Whether what was made anew holds the same as another value, in values of
-    the same classes. A framework may make 0.0 of 0, and a dataclass of its own
-    that is more exactly what it is, as a picture of bytes.
+    """Returns whether a new value has the same content as the original, in values of the same
+    classes. A framework may turn 0 into 0.0, and a dataclass into a more specific one of its
+    own, such as binary content into an image.
     """
     if one is other:
         return True
@@ -40,7 +40,7 @@ def same(one: Any, other: Any, depth: int = 0) -> bool:
     if type(one) is not cls:
         return False
     if issubclass(cls, (datetime, time)):
-        # A zone may be another object that means the same.
+        # The time zone may be another object with the same meaning.
         return bool(one == other) and bool(one.utcoffset() == other.utcoffset())
     if issubclass(cls, Mapping):
         return len(one) == len(other) and all(
@@ -58,7 +58,7 @@ def same(one: Any, other: Any, depth: int = 0) -> bool:
 
 
 def _attributes(value: Any) -> set[str]:
-    """The names of its attributes, but for those that are its own business."""
+    """Returns the names of the public attributes of a value."""
     return {name for name in getattr(value, "__dict__", ()) if not name.startswith("_")}
 
 

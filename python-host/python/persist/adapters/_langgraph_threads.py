@@ -1,5 +1,5 @@
-"""Threads of LangGraph in a checkpointer: which checkpoints one needs to go on, and how
-they are put into another.
+"""Threads of LangGraph in a checkpointer: which checkpoints a thread needs to continue, and
+how they are put into another checkpointer.
 """
 
 from __future__ import annotations
@@ -22,33 +22,37 @@ from persist.errors import (
 )
 
 _NOT_KEPT = "__error__"
-"""The channel of what a task raised: it is tried again, as after a restart."""
+"""The channel of a task's error. It is not saved: the task runs again, as after a restart."""
 
 _QUESTION = "__interrupt__"
-"""The channel of what a task asks a person."""
+"""The channel of a task's question to a person."""
 
 
 def thread_of(config: Any) -> str:
+    """Returns the ID of the thread that a config names."""
     configurable = config.get("configurable") if isinstance(config, Mapping) else None
     thread = configurable.get("thread_id") if isinstance(configurable, Mapping) else None
     if thread is None:
         raise PersistConfigurationError(
-            "the config names no thread of the graph",
+            "the config does not name a thread of the graph",
             "invalid-argument",
-            hint='pass the config that it runs with: config={"configurable": {"thread_id": "1"}}',
+            hint='pass the config that the graph runs with: config={"configurable": {"thread_id": "1"}}',
         )
     return str(thread)
 
 
 def at_namespace(thread: str, namespace: str) -> Any:
+    """Returns the config for a namespace of a thread."""
     return {"configurable": {"thread_id": thread, "checkpoint_ns": namespace}}
 
 
 def of_thread(thread: str) -> Any:
+    """Returns the config for all namespaces of a thread."""
     return {"configurable": {"thread_id": thread}}
 
 
 def namespace_of(found: Any) -> str:
+    """Returns the namespace of a checkpoint."""
     return str(found.config["configurable"].get("checkpoint_ns") or "")
 
 
@@ -56,12 +60,12 @@ _QUERY = "SELECT DISTINCT checkpoint_ns FROM checkpoints WHERE thread_id = ?"
 
 
 def names_at_hand(saver: Any, thread: str) -> list[str] | None:
-    """The namespaces of a thread where LangGraph's own checkpointers can tell them at
-    once; of any other, all checkpoints of the thread have to be read for them.
+    """Returns the namespaces of a thread, if they can be read from one of LangGraph's own
+    checkpointers directly. For any other, all checkpoints of the thread have to be read.
     """
     modules = {base.__module__ for base in type(saver).__mro__}
     if isinstance(saver, InMemorySaver):
-        # A subclass may keep them elsewhere.
+        # A subclass may keep its checkpoints elsewhere.
         return list(saver.storage.get(thread, ())) or None
     if "langgraph.checkpoint.sqlite" in modules and hasattr(saver, "cursor"):
         with saver.cursor(transaction=False) as cursor:
@@ -70,6 +74,7 @@ def names_at_hand(saver: Any, thread: str) -> list[str] | None:
 
 
 async def anames_at_hand(saver: Any, thread: str) -> list[str] | None:
+    """Like :func:`names_at_hand`, for asyncio."""
     modules = {base.__module__ for base in type(saver).__mro__}
     if "langgraph.checkpoint.sqlite.aio" in modules and hasattr(saver, "conn") and hasattr(saver, "lock"):
         async with saver.lock, saver.conn.cursor() as cursor:
@@ -79,10 +84,10 @@ async def anames_at_hand(saver: Any, thread: str) -> list[str] | None:
 
 
 def copy_of(saver: Any, thread: str) -> Any:
-    """A checkpointer that has what one in memory has of a thread; none of any other. What
-    it keeps are bytes, which never change.
+    """Returns a copy of an in-memory checkpointer with one thread, or ``None`` for any other
+    checkpointer. The checkpoints themselves are bytes, which never change.
     """
-    # A subclass may keep them elsewhere.
+    # A subclass may keep its checkpoints elsewhere.
     if type(saver) is not InMemorySaver:
         return None
     twin = InMemorySaver(serde=saver.serde)
@@ -94,27 +99,28 @@ def copy_of(saver: Any, thread: str) -> Any:
 
 
 NAMES, BEFORE, FOUND, STATE = "names", "before", "get_tuple", "get_state"
-"""What :meth:`Wanted.taken` asks for: the namespaces of a thread; the latest checkpoint
-before another; a checkpoint; what the graph says of one."""
+"""The questions of :meth:`Wanted.taken`: the namespaces of a thread, the latest checkpoint
+before another, a checkpoint, and the graph's view of a checkpoint.
+"""
 
 _Questions = Generator[tuple[Any, ...], Any, Any]
 
 
 class Asking:
-    """Questions, each of which may depend on the answers to those before; the same for
-    code that waits for an answer and for code that does not.
+    """A sequence of questions, each of which may depend on the earlier answers. Synchronous and
+    asynchronous code answer the same questions.
     """
 
     def __init__(self, questions: _Questions) -> None:
         self._questions = questions
         self.question: tuple[Any, ...] | None = None
-        """The next one; none where all were answered."""
+        """The next question, or ``None`` after the last answer."""
         self.outcome: Any = None
-        """What the answers come to."""
+        """The result, after the last answer."""
         self.answer(None)
 
     def answer(self, answer: Any) -> None:
-        """Takes the answer to the question; at first there is none to answer."""
+        """Takes the answer to the current question and moves to the next one."""
         try:
             self.question = self._questions.send(answer)
         except StopIteration as end:
@@ -122,12 +128,12 @@ class Asking:
 
 
 class Wanted:
-    """The checkpoints that a thread needs to go on: the one that a config names,
-    those of graphs that keep a state of their own, and those of the graphs whose
-    tasks are pending. What graphs left that have ended is not needed.
+    """The checkpoints that a thread needs to continue: the one that a config names, those of
+    graphs that keep a state of their own, and those of graphs with pending tasks. Those of
+    graphs that have ended are not needed.
 
-    LangGraph finds graphs that are nodes, or that a node's function names. A tool or
-    an object may call others: those are known by the namespaces that they left.
+    LangGraph finds graphs that are nodes, or that a node's function names. A tool or an
+    object may call other graphs, which are known only by their namespaces.
     """
 
     def __init__(self, graph: Any, config: Any) -> None:
@@ -142,7 +148,7 @@ class Wanted:
         self._is_past = False
 
     def taken(self) -> _Questions:
-        """Asks for what is needed, and comes to the state."""
+        """Yields the questions, and returns the state."""
         where = at_namespace(self._thread, self._root)
         found = latest = yield FOUND, where
         if self._named is not None:
@@ -154,12 +160,12 @@ class Wanted:
                 "not-found",
                 hint="run it first, with this config",
             )
-        # Of a step that was left behind nothing is gone on with: it is done again.
+        # At an earlier checkpoint, the step after it runs again, so pending work is not needed.
         self._is_past = latest is not None and latest.checkpoint["id"] != found.checkpoint["id"]
         yield from self._keep(self._root, found)
         names = yield NAMES, self._thread
         below = {name for name in names if name != self._root and self._is_below(name)}
-        # Outer ones first.
+        # Outer graphs come first.
         for name in sorted(below, key=lambda name: (name.count("|"), name)):
             if self._is_past:
                 found = None
@@ -180,7 +186,7 @@ class Wanted:
 
     def _keep(self, name: str, found: Any) -> _Questions:
         graph = self._graph if name == "" else self._inner.get(_without_tasks(name))
-        # A node may call one graph that is known, and another that is not.
+        # A node may call a known graph and an unknown one.
         is_known = name == "" or (
             isinstance(graph, Pregel) and set(found.checkpoint["channel_versions"]) <= set(graph.channels)
         )
@@ -189,11 +195,11 @@ class Wanted:
         self._ids.add(found.checkpoint["id"])
 
     def _needed(self, name: str) -> _Questions:
-        """The latest checkpoint of a namespace, if the thread goes on with it."""
+        """Returns the latest checkpoint of a namespace, if the thread needs it to continue."""
         where = at_namespace(self._thread, name)
         *outer, last = name.split("|")
         if ":" not in self._relative(name):
-            # Of a graph that keeps a state of its own.
+            # The graph keeps a state of its own.
             return (yield FOUND, where)
         while ":" not in last:
             *outer, last = outer
@@ -205,7 +211,7 @@ class Wanted:
             if any(last == f"{task.name}:{task.id}" for task in state.tasks):
                 return (yield FOUND, where)
             graph = self._graph if outer_name == "" else self._inner[_without_tasks(outer_name)]
-            # A function that a task calls is no node.
+            # A function that a task calls is not a node.
             if not state.tasks or last.partition(":")[0] in graph.nodes:
                 return None
         elif not self._is_of_now(found):
@@ -214,26 +220,26 @@ class Wanted:
         return found if found is not None and self._is_of_now(found) else None
 
     def _is_of_now(self, found: Any) -> bool:
-        """Whether a graph was begun in the steps that are pending: its checkpoint
-        names those of the graphs around it.
+        """Returns whether a graph was started in the pending steps: its checkpoint names the
+        checkpoints of the graphs around it.
         """
         parents = (found.metadata.get("parents") or {}).items()
         return all(parent in self._ids for name, parent in parents if name == self._root or self._is_below(name))
 
     def _state(self) -> dict[str, Any]:
-        """What is saved of them."""
+        """Returns the state to save."""
         checkpoints = []
         for namespace, (found, state) in self._kept.items():
             channels = dict(found.checkpoint["channel_values"])
             values = getattr(state, "values", None)
-            # Channels of which a checkpoint holds the changes alone.
+            # Channels of which the checkpoint holds only the changes.
             for name in found.checkpoint["channel_versions"]:
                 if name not in channels and isinstance(values, dict) and name in values:
                     channels[name] = _DeltaSnapshot(values[name])
             paths = {task.id: task_path_str(task.path) for task in getattr(state, "tasks", ())}
             writes = [list(write) for write in found.pending_writes or [] if write[1] != _NOT_KEPT]
             if self._is_past:
-                # They came later, as the answer to a question that is open there.
+                # The other writes came later, as the answer to a question that is still open here.
                 writes = [write for write in writes if write[1] == _QUESTION and namespace == self._root]
             if state is None:
                 _refuse_changes(namespace, found, writes)
@@ -243,7 +249,7 @@ class Wanted:
                     "checkpoint": {**found.checkpoint, "channel_values": channels},
                     "metadata": dict(found.metadata),
                     "writes": writes,
-                    # In whose order a channel takes the writes of a step.
+                    # Channels apply the writes of a step in the order of these paths.
                     "task_paths": {task: paths[task] for task, *_ in writes if task in paths},
                 }
             )
@@ -251,15 +257,15 @@ class Wanted:
 
 
 def _without_tasks(name: str) -> str:
-    """What LangGraph calls the graph of a namespace: without the tasks that called it,
+    """Returns LangGraph's name for the graph of a namespace: without the tasks that called it
     and the numbers of their calls.
     """
     return "|".join(part.partition(":")[0] for part in name.split("|") if not part.isdigit())
 
 
 def _refuse_changes(namespace: str, found: Any, writes: list[list[Any]]) -> None:
-    """Refuses a graph that LangGraph does not find, if its checkpoint holds changes
-    alone: the graph itself has to apply them.
+    """Refuses a graph that LangGraph does not find, if its checkpoint holds only changes:
+    the graph itself would have to apply them.
     """
     channels = found.checkpoint["channel_values"]
     changing = {name for name, value in channels.items() if isinstance(value, _DeltaSnapshot)}
@@ -267,16 +273,16 @@ def _refuse_changes(namespace: str, found: Any, writes: list[list[Any]]) -> None
     lost = sorted((counted - channels.keys()) | ((counted | changing) & {write[1] for write in writes}))
     if lost:
         raise PersistTypeError(
-            f"the graph that {_without_tasks(namespace)!r} calls keeps the changes of its channel {lost[0]!r} alone, "
+            f"the graph that {_without_tasks(namespace)!r} calls keeps only the changes of its channel {lost[0]!r}, "
             "and LangGraph does not find the graph, which has to apply them",
             "invalid-argument",
-            hint="make it a node, or call it in the node's function by a variable; or give the channel a reducer "
-            "in place of DeltaChannel",
+            hint="make the graph a node, or call it in the node's function through a variable; or give the channel "
+            "a reducer instead of DeltaChannel",
         )
 
 
 class _Put:
-    """One checkpoint on its way into a checkpointer."""
+    """A checkpoint to put into a checkpointer."""
 
     def __init__(self, thread: str, kept: dict[str, Any]) -> None:
         checkpoint, metadata, namespace = kept["checkpoint"], kept["metadata"], kept["namespace"]
@@ -306,25 +312,26 @@ class _Put:
             self._writes.setdefault(task, []).append((channel, value))
 
     def refuse_other(self, known: Any, is_root: bool) -> None:
-        """Refuses a checkpointer that has a checkpoint there, unless it is this one,
-        which a restore that failed left.
+        """Refuses a checkpointer that has another checkpoint in the namespace. A failed restore
+        may have left this one.
         """
         if known is not None and (is_root or known.checkpoint["id"] != self.checkpoint[1]["id"]):
             raise PersistConflictError(
                 f"the graph's checkpointer already has the thread {self._thread!r}, whose later checkpoint would win",
                 "already-exists",
-                hint='restore it as another: config={"configurable": {"thread_id": …}}; or delete that thread first',
+                hint='restore into another thread: config={"configurable": {"thread_id": …}}; '
+                "or delete that thread first",
             )
 
     def writes(self, has_paths: bool) -> Iterator[tuple[Any, ...]]:
-        """The arguments with which the checkpointer takes its pending writes."""
+        """Yields the arguments to put the pending writes into the checkpointer."""
         for task, writes in self._writes.items():
             yield (self._where, writes, task, *([self._paths.get(task, "")] if has_paths else []))
 
 
 def puts_of(state: Any, config: Any) -> tuple[str, list[_Put]]:
-    """What is to be put, all of it looked at before any of it is. The root comes
-    last: until it is there, the thread is not, and can be restored again.
+    """Returns the checkpoints to put, after checking all of them. The root comes last: until
+    it is put, the thread does not exist and can be restored again.
     """
     thread = None if config is None else thread_of(config)
     try:

@@ -1,4 +1,4 @@
-"""Runs of the OpenAI Agents SDK as the SDK writes them, and what it would change in that."""
+"""Runs of the OpenAI Agents SDK as the SDK writes them, and what the SDK would change."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from persist.errors import PersistError, PersistTypeError, invalid
 
 
 async def run_of(state: Any) -> Any:
-    """A run as the SDK writes it. Refused is what the SDK would not take back, and
-    what it would leave out: it says so when it is too late, or not at all.
+    """Returns a run as the SDK writes it. Refuses what the SDK could not read again and what
+    it would leave out, because the SDK reports this too late or not at all.
     """
     context = getattr(state._context, "context", None)
     if context is not None and type(context) is not dict:
@@ -34,7 +34,7 @@ async def run_of(state: Any) -> Any:
         raise PersistTypeError(
             f"the SDK only restores runs of JSON types, and {odd}",
             "invalid-argument",
-            hint="write it as text or a number, or keep it outside of the run",
+            hint="make it text or a number, or keep it outside the run",
         )
     again = await run_from(state._starting_agent or state._current_agent, run)
     if len(again._context._approvals) != len(state._context._approvals):
@@ -55,13 +55,13 @@ async def run_of(state: Any) -> Any:
             raise PersistTypeError(
                 f"the SDK would change {place}, which is a {type(value).__qualname__}",
                 "invalid-argument",
-                hint="give text, numbers, lists and dicts with names there, or models and dataclasses of them",
+                hint="use text, numbers, lists and dicts with text keys there, or models and dataclasses of them",
             )
     return run
 
 
 async def run_from(agent: Any, run: Any) -> Any:
-    """A run as the SDK reads it, whose errors may be of any class, and say nothing."""
+    """Returns a run as the SDK reads it. The SDK may raise any error, without a message."""
     if not isinstance(run, dict):
         raise invalid("the run is")
     try:
@@ -74,13 +74,13 @@ async def run_from(agent: Any, run: Any) -> Any:
         raise PersistTypeError(
             f"the SDK can't read this run: {type(error).__name__}: {error}",
             "invalid-argument",
-            hint=f"pass the agent that the run began with, which has or hands over to the agent {name!r}: into=agent",
+            hint=f"pass the agent that the run began with, which is or hands off to the agent {name!r}: into=agent",
         ) from error
 
 
 def _given(state: Any) -> Iterator[tuple[str, Any]]:
-    """What tools and guardrails gave in a run, which is the user's, by its place: the SDK
-    makes text of what is not JSON, and says nothing.
+    """Yields the outputs of tools and guardrails in a run, with their places. The SDK silently
+    turns those that are not JSON into text.
     """
     generated = state._merge_generated_items_with_processed() if hasattr(state, _MERGE) else state._generated_items
     for name, items in (("generated_items", generated), ("session_items", getattr(state, "_session_items", ()))):
@@ -99,7 +99,7 @@ _MERGE = "_merge_generated_items_with_processed"
 
 
 def _as_data(value: Any, is_within: bool = False) -> Any:
-    """What a tool gave, with models and dataclasses as their data, as the SDK has them."""
+    """Returns the output of a tool with models and dataclasses as data, as the SDK writes them."""
     if hasattr(value, "model_dump") and not isinstance(value, type):
         return _as_data(value.model_dump(), True)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -112,7 +112,7 @@ def _as_data(value: Any, is_within: bool = False) -> Any:
 
 
 def _not_json(value: Any, path: str) -> str | None:
-    """What is none of JSON's types, and where; ``None`` if all is."""
+    """Describes the first value that is not a JSON type, or returns ``None``."""
     if type(value) is dict:
         if (key := next((key for key in value if type(key) is not str), None)) is not None:
             return f"{path} has the key {key!r}"

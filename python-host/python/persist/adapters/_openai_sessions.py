@@ -1,5 +1,5 @@
-"""Sessions of the OpenAI Agents SDK: where their items are stored, whether encrypted, and
-how they are replaced at once.
+"""Sessions of the OpenAI Agents SDK: where their items are stored, whether they are
+encrypted, and how they are replaced at once.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from persist.errors import PersistConflictError, PersistTypeError, invalid
 from persist.openai_agents import StoredSession
 
 ALL = 2**31 - 1
-"""More items than any session has: without a number, some give the last few."""
+"""More items than any session has. Without a limit, some sessions return only the last few."""
 
 _METHODS = ("get_items", "add_items", "pop_item", "clear_session")
-"""What the class of a session has. The protocol itself would ask the instance, and clients
-of databases have an attribute of any name."""
+"""The methods of the class of a session. ``isinstance`` with the protocol would look at the
+instance, and some database clients have attributes of any name.
+"""
 
 _SEEN = (
     "_compaction_candidate_items",
@@ -30,19 +31,20 @@ _SEEN = (
     "_deferred_response_id",
     "_last_unstored_response_id",
 )
-"""What a session that compacts remembers of the items in the one that it wraps."""
+"""What a compacting session caches about the items of the session that it wraps."""
 
 _USAGE = ("requests", "input_tokens", "output_tokens", "total_tokens")
 
 _DETAILS = ("input_tokens_details", "output_tokens_details")
-"""What an ``AdvancedSQLiteSession`` keeps of the usage of a turn."""
+"""What an ``AdvancedSQLiteSession`` keeps about the usage of a turn."""
 
 
 def stored(session: Any) -> tuple[Any, list[Any]]:
-    """The session that keeps the items as they are stored, and the ciphers that encrypt
-    these, the outermost first; the session itself and none if nothing is encrypted.
+    """Returns the session that holds the items as they are stored, and the ciphers that encrypt
+    them, the outermost first. If nothing is encrypted, these are the session itself and no
+    ciphers.
 
-    A session may be encrypted behind others, which would give its items in plain text.
+    An encrypted session may be wrapped by others, which return its items in plain text.
     """
     if (encrypt := _encrypted_session()) is None:
         return session, []
@@ -54,13 +56,13 @@ def stored(session: Any) -> tuple[Any, list[Any]]:
 
 
 def _layers(session: Any) -> list[Any]:
-    """A session, the one that it wraps, the one that this wraps, and so on."""
+    """Returns a session, the session that it wraps, the session that this one wraps, and so on."""
     layers = [session]
     while len(held := _held(layers)) == 1:
         layers += held
     if any(_encrypts([*layers, one]) for one in held):
         raise PersistTypeError(
-            f"the session {session.session_id!r} has several sessions in it, one of which is encrypted",
+            f"the session {session.session_id!r} wraps several sessions, one of which is encrypted",
             "invalid-argument",
             hint="save or restore the EncryptedSession itself",
         )
@@ -68,7 +70,7 @@ def _layers(session: Any) -> list[Any]:
 
 
 def _held(layers: list[Any]) -> list[Any]:
-    """The sessions that the last of these has in its attributes."""
+    """Returns the sessions in the attributes of the last of these sessions."""
     last, held = layers[-1], list[Any]()
     for item in (getattr(last, "underlying_session", None), *getattr(last, "__dict__", {}).values()):
         is_session = all(hasattr(type(item), name) for name in _METHODS)
@@ -78,17 +80,17 @@ def _held(layers: list[Any]) -> list[Any]:
 
 
 def _encrypts(layers: list[Any]) -> bool:
-    """Whether the last of these is an ``EncryptedSession``, or has one in it."""
+    """Returns whether the last of these sessions is an ``EncryptedSession``, or wraps one."""
     is_one = isinstance(layers[-1], _encrypted_session())
     return is_one or any(_encrypts([*layers, one]) for one in _held(layers))
 
 
 def opens(ciphers: list[Any], items: list[Any]) -> bool:
-    """Whether a session with these ciphers can read any of the items. One that can't would
-    have none, and those that it had before were gone.
+    """Returns whether a session with these ciphers can read any of the items. If it can't, a
+    restore would leave it without items, and its old items would be lost.
     """
     for item in items:
-        # Whatever a cipher says of what it can't read, and what is no item.
+        # A cipher may raise any error, and an item may have any form.
         with contextlib.suppress(Exception):
             for cipher in reversed(ciphers):
                 item = json.loads(cipher.decrypt(item["payload"].encode()))
@@ -97,24 +99,22 @@ def opens(ciphers: list[Any], items: list[Any]) -> bool:
 
 
 def forget(session: Any) -> None:
-    """Has sessions look again at what those that they wrap hold, which was put there
-    behind their back.
-    """
+    """Clears what sessions cache about the sessions that they wrap, whose items were replaced."""
     for layer in _layers(session):
         known = getattr(layer, "__dict__", {})
         known.update((name, None) for name in _SEEN if name in known)
 
 
 def _encrypted_session() -> Any:
-    """The class of sessions that encrypt, where it is imported."""
+    """Returns the class of encrypted sessions, if it is imported."""
     return getattr(sys.modules.get("agents.extensions.memory.encrypt_session"), "EncryptedSession", None)
 
 
 async def replace(session: Any, items: list[Any], usage: list[Any]) -> None:
-    """Has a session hold these items alone: at no moment, also if the process dies,
-    does it hold others than the old ones or the new ones.
+    """Replaces the items of a session. At any time, even if the process dies, the session has
+    either the old or the new items.
     """
-    # Not of the instance: an encrypted session has the attributes of the one that it wraps.
+    # Looked up on the class: an encrypted session forwards attributes to the one that it wraps.
     replace = getattr(type(session), "replace_items", None)
     if isinstance(session, StoredSession):
         await session.replace_items(items)
@@ -124,10 +124,10 @@ async def replace(session: Any, items: list[Any], usage: list[Any]) -> None:
         await session.replace_items(items)
     elif await stored(session)[0].get_items(1):
         raise PersistConflictError(
-            f"the session {session.session_id!r} has items already, and a {type(session).__qualname__} can't replace "
+            f"the session {session.session_id!r} already has items, and a {type(session).__qualname__} can't replace "
             "all of them at once",
             "already-exists",
-            hint="restore into a session with another id, or clear it first: await session.clear_session()",
+            hint="restore into a session with another ID, or clear it first: await session.clear_session()",
         )
     elif items:
         try:
@@ -135,14 +135,14 @@ async def replace(session: Any, items: list[Any], usage: list[Any]) -> None:
             if usage:
                 await asyncio.to_thread(_write_usage, session, usage)
         except BaseException:
-            # It was empty, and may have some of them. What failed first is what is raised.
+            # The session was empty, and may have some of the items now. The first error is raised.
             with contextlib.suppress(Exception):
                 await session.clear_session()
             raise
 
 
 def _replace_in_database(session: Any, items: list[Any]) -> None:
-    """In one transaction, which the session's own methods do not have."""
+    """Replaces the items in one transaction. No method of the session does that."""
     with session._write_connection() as connection:
         connection.execute(f"DELETE FROM {session.messages_table} WHERE session_id = ?", (session.session_id,))
         if items:
@@ -151,17 +151,18 @@ def _replace_in_database(session: Any, items: list[Any]) -> None:
 
 
 async def usage_of(session: Any) -> list[Any]:
-    """The usage of each turn, where a session keeps it."""
+    """Returns the usage of each turn, if the session keeps it."""
     read = getattr(type(session), "get_turn_usage", None)
     return [] if read is None else list(await read(session))
 
 
 def keeps_usage(session: Any) -> bool:
+    """Returns whether a session keeps the usage of its turns."""
     return hasattr(type(session), "get_turn_usage") and hasattr(session, "_write_connection")
 
 
 def checked_usage(usage: Any) -> list[Any]:
-    """The usage of turns, if it is one."""
+    """Returns the usage of turns, or refuses it if it is not valid."""
     numbers = ("user_turn_number", *_USAGE)
     if not isinstance(usage, list) or not all(
         isinstance(turn, dict)
@@ -174,7 +175,7 @@ def checked_usage(usage: Any) -> list[Any]:
 
 
 def _write_usage(session: Any, usage: list[Any]) -> None:
-    """The way back from :func:`usage_of`, for which a session has no method."""
+    """Writes the usage of turns, the inverse of :func:`usage_of`. Sessions have no method for it."""
     names = ("session_id", "branch_id", "user_turn_number", *_USAGE, *_DETAILS)
     rows = []
     for turn in usage:

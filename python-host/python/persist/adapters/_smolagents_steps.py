@@ -1,5 +1,5 @@
-"""Steps of smolagents, and what is in them, as data; pictures by themselves, since many
-steps may have the same one.
+"""Turns the steps of smolagents, and what is in them, into data and back. Images are kept
+separately, because many steps may share one.
 """
 
 from __future__ import annotations
@@ -40,24 +40,24 @@ _ERRORS: dict[str, Any] = {
 }
 
 _CLASS = "class"
-"""The field of what was made of an instance, with its class."""
+"""The field with the class, in the data of an instance."""
 
 _PROVIDERS = ("raw", "_deserialized")
-"""The fields with what a provider's client returned as it was, which is no data."""
+"""The fields with raw responses of a provider's client, which are not data."""
 
 _CODE = (types.FunctionType, types.ModuleType, type)
-"""What a step's code may give that is code again, and no data."""
+"""The types that the code of a step may return that are code and not data."""
 
 
 class Pictures:
-    """The pictures of a state, each of which many steps may have."""
+    """The images of a state, each of which many steps may share."""
 
     def __init__(self) -> None:
         self.files: list[bytes] = []
         self._found: dict[int, tuple[int, Any]] = {}
 
     def number(self, picture: Any) -> int:
-        """Which of them it is."""
+        """Returns the number of an image."""
         if id(picture) not in self._found:
             self.files.append(_file(picture))
             self._found[id(picture)] = (len(self._found), picture)
@@ -75,7 +75,7 @@ def _file(picture: Any) -> bytes:
         comes_back, cause = False, error
     if not comes_back:
         raise PersistTypeError(
-            f"a picture of the mode {mode} can't be saved as PNG",
+            f"an image of the mode {mode} can't be saved as PNG",
             "invalid-argument",
             hint='convert it first: image.convert("RGB")',
         ) from cause
@@ -83,23 +83,25 @@ def _file(picture: Any) -> bytes:
 
 
 def opened(file: bytes) -> Any:
-    """The picture of a file. It is read when it is used, so that the file is checked here."""
+    """Returns the image of a file. It is decoded only when it is used, so the file is checked
+    here.
+    """
     import PIL.Image
 
     try:
         PIL.Image.open(io.BytesIO(file), formats=("PNG",)).verify()
         return PIL.Image.open(io.BytesIO(file), formats=("PNG",))
     except Exception as error:
-        # Of a crafted file anything: also SyntaxError, and what says that it is too large.
+        # A crafted file may raise anything, even SyntaxError or a warning about its size.
         raise PersistIntegrityError(
-            "Format error: a picture of the steps is not a valid PNG",
+            "Format error: an image in the steps is not a valid PNG",
             "invalid-format",
             hint="restore with plain=True to see what it holds",
         ) from error
 
 
 def data_of(value: Any, pictures: Pictures) -> Any:
-    """A step, or what is in one, as data: by its class's short name."""
+    """Returns a step, or a value in one, as data, with the short name of its class."""
     cls = type(value)
     if cls in _ATOMS:
         return value
@@ -131,13 +133,13 @@ def data_of(value: Any, pictures: Pictures) -> Any:
 
 
 def _more(value: Any, names: Iterable[str], pictures: Pictures) -> dict[str, Any]:
-    """The attributes that a user gave a step, or what is in one, beside its fields."""
+    """Returns the attributes that the program added to a step, or to a value in one."""
     more = {name: data_of(item, pictures) for name, item in vars(value).items() if name not in names}
     return {"more": more} if more else {}
 
 
 def made_of(data: Any, pictures: list[Any]) -> Any:
-    """The way back from :func:`data_of`, by the classes that are known here."""
+    """Returns what :func:`data_of` turned into data, if its class is known."""
     if isinstance(data, (list, tuple)):
         items = [made_of(item, pictures) for item in data]
         return items if type(data) is list else tuple(items) if type(data) is tuple else data
@@ -187,7 +189,7 @@ def made_of(data: Any, pictures: list[Any]) -> Any:
 
 
 def _with_more(made: Any, more: Any) -> Any:
-    """A step, or what is in one, with the attributes that a user gave it."""
+    """Returns a step, or a value in one, with the attributes that the program added."""
     for name in more:
         if not isinstance(name, str) or hasattr(made, name):
             raise PersistIntegrityError(f"Format error: the attribute {name} is not valid", "invalid-format")
@@ -196,7 +198,7 @@ def _with_more(made: Any, more: Any) -> Any:
 
 
 def with_files(data: Any, files: list[bytes]) -> Any:
-    """Steps as data, which has the files of pictures where they belong."""
+    """Returns steps as data that includes the files of images."""
     if type(data) in (list, tuple):
         return type(data)(with_files(item, files) for item in data)
     if type(data) is not dict:

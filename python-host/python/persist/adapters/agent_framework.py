@@ -1,4 +1,4 @@
-"""Microsoft Agent Framework: sessions, by their own ``to_dict`` and ``from_dict``."""
+"""Microsoft Agent Framework: sessions, through their own ``to_dict`` and ``from_dict``."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from agent_framework import AgentSession, Content, Message
 from persist._adapter import Adapter
 from persist._copies import copied
 from persist.adapters._compare import is_data, same
-from persist.adapters._own import check_own_attributes, own_attributes, set_own_attributes
+from persist.adapters._own_attributes import check_own_attributes, own_attributes, set_own_attributes
 from persist.errors import PersistConfigurationError, PersistTypeError
 
 
 class AgentFrameworkAdapter(Adapter):
-    """Sessions."""
+    """Saves and restores sessions."""
 
     name = "agent-framework"
     package = "agent-framework-core"
@@ -23,19 +23,19 @@ class AgentFrameworkAdapter(Adapter):
     stands_alone = True
 
     def accepts(self, agent: Any) -> bool:
-        """Whether it is a session, or for ``into`` the class of one."""
+        """Returns whether a value is a session, or a class of sessions for ``into``."""
         return isinstance(agent, AgentSession) or (isinstance(agent, type) and issubclass(agent, AgentSession))
 
     def copied(self, agent: Any) -> Any:
-        """The session, copied."""
+        """Returns a copy of the session."""
         return copied(agent)
 
     def save(self, agent: Any) -> Any:
-        """What it says of itself, and the registered types that are in its state."""
+        """Returns what ``to_dict`` returns, with the registered types in the session's state."""
         written = copy.copy(agent)
         written.state = _written(agent.state)
         state = written.to_dict()
-        # What the framework has no way to write stays as it is, or loses its type.
+        # The framework leaves values that it can't write unchanged, or loses their types.
         again = type(agent).from_dict(copy.deepcopy(state))
         kept, made = state.get("state", {}), again.state
         wrong = [
@@ -58,7 +58,7 @@ class AgentFrameworkAdapter(Adapter):
         return {"session": state, "class": type(agent).__qualname__, "own": own, "types": types}
 
     def restore(self, state: Any, into: Any = None) -> Any:
-        """A session, or the one that is passed with the state."""
+        """Returns a new session, or ``into`` after giving it the state."""
         own, name, types = {}, None, {}
         if isinstance(state.get("session"), dict) and "own" in state:
             own, name, types = state["own"], state.get("class"), state.get("types", {})
@@ -79,7 +79,7 @@ class AgentFrameworkAdapter(Adapter):
             raise PersistConfigurationError(
                 f"session.state holds a {types[unknown]}, which is not registered here",
                 "invalid-argument",
-                hint=f"first agent_framework.register_state_type({types[unknown]}, type_id={unknown!r})",
+                hint=f"call agent_framework.register_state_type({types[unknown]}, type_id={unknown!r}) first",
             )
         check_own_attributes(session, AgentSession, own)
         set_own_attributes(session, AgentSession, own)
@@ -91,13 +91,13 @@ class AgentFrameworkAdapter(Adapter):
 
 
 def _written(value: Any) -> Any:
-    """What the framework writes of a state: of messages not what a provider returned as
-    it was, and for the text of an exception a marker.
+    """Returns a state in the form that the framework writes: messages without the raw response
+    of the provider, and a marker instead of the text of an exception.
     """
     if isinstance(value, (Message, Content)):
         made = copy.copy(value)
         fields = {
-            # Sequences of these come back as lists.
+            # The framework reads these sequences as lists.
             name: list(item) if name in ("annotations", "items") and type(item) is tuple else item
             for name, item in vars(value).items()
         }
@@ -106,7 +106,7 @@ def _written(value: Any) -> Any:
             if made.exception is not None:
                 made.exception = made.to_dict()["exception"]
             if type(made.annotations) is list:
-                # Here its to_dict leaves it.
+                # to_dict does not remove it here.
                 for annotation in made.annotations:
                     annotation.pop("raw_representation", None)
         return made
@@ -116,7 +116,7 @@ def _written(value: Any) -> Any:
 
 
 def _fields(value: Any) -> Any:
-    """The classes and fields of the messages in a state."""
+    """Returns a state with the classes and fields of its messages, for comparison."""
     if isinstance(value, (Message, Content)):
         return [type(value), _fields(vars(value))]
     if type(value) is dict:
@@ -125,8 +125,8 @@ def _fields(value: Any) -> Any:
 
 
 def _types(data: Any, made: Any) -> dict[str, str]:
-    """The classes of what was made of data by types that the user registered, by the
-    types' names. A framework that does not know a type leaves its data as it is.
+    """Returns the classes of the instances that registered types made from data, by the names
+    of the types. The framework leaves the data of an unknown type unchanged.
     """
     if type(data) is dict and type(made) is not dict:
         return {} if isinstance(made, Message) else {str(data.get("type")): type(made).__qualname__}

@@ -1,4 +1,4 @@
-"""AutoGen: agents and teams, by their own ``save_state`` and ``load_state``, and what
+"""AutoGen: agents and teams, through their own ``save_state`` and ``load_state``, and what
 these leave out.
 """
 
@@ -20,59 +20,59 @@ from pydantic import BaseModel
 from persist import _persist
 from persist._adapter import Adapter
 from persist.adapters._compare import same
-from persist.adapters._own import check_own_attributes, own_attributes, set_own_attributes
+from persist.adapters._own_attributes import check_own_attributes, own_attributes, set_own_attributes
 from persist.errors import PersistConfigurationError, PersistIntegrityError, PersistTypeError
 
 _BESIDE = "persist_beside"
-"""The field of a state that has what AutoGen leaves out, by the paths of agents and teams."""
+"""The field of a state with what AutoGen leaves out, by the paths of agents and teams."""
 _COVERED = {"CodeExecutorAgent", "MessageFilterAgent", "UserProxyAgent"}
-"""AutoGen's agents that say they have no state: of what they hold, it is saved here."""
+"""The agents of AutoGen that report no state, although they have one. It is saved here."""
 _TRIGGERED = "_triggered_activation_groups"
-"""What the manager of a graph knows of the edges that made a node ready."""
+"""The attribute of a graph's manager with the edges that made a node ready."""
 _STOPS = "_stop_messages"
-"""What a condition that needs all of its parts knows of those that have stopped."""
+"""The attribute with the parts that have stopped, of a condition that needs all of its parts."""
 _CLOCK = "_start_time"
-"""When a time-out began, by a clock that other processes do not have: it begins anew."""
+"""The start of a timeout, by a clock that differs between processes. The timeout starts again."""
 
 
 class AutoGenAdapter(Adapter):
-    """Agents and teams."""
+    """Saves and restores agents and teams."""
 
     name = "autogen"
     package = "autogen-agentchat"
     module = "autogen_agentchat"
 
     def accepts(self, agent: Any) -> bool:
-        """Whether it is an agent or a team."""
+        """Returns whether a value is an agent or a team."""
         return isinstance(agent, (ChatAgent, Team))
 
     async def save(self, agent: Any) -> Any:
-        """What it says of its state, and what AutoGen leaves out."""
+        """Returns what ``save_state`` returns, and what AutoGen leaves out."""
         for one in _all(agent).values():
             _refuse_forgetful(one)
             await _refuse_changed(one)
         return await _saved(agent)
 
     async def restore(self, state: Any, into: Any = None) -> Any:
-        """The agent or team, with the state."""
+        """Gives an agent or a team the state, and returns it."""
         if into is None:
             raise PersistConfigurationError(
                 "an AutoGen agent or team can only be restored into an existing one",
                 "invalid-argument",
-                hint="make the agent or team as before, and pass it: into=team",
+                hint="create the agent or team as before, and pass it: into=team",
             )
         before = await _saved(into)
         try:
             await _load(into, state)
         except BaseException:
-            # Of a team some agents may have it already.
+            # Some agents of a team may already have the new state.
             await _load(into, before)
             raise
         return into
 
 
 async def _saved(agent: Any) -> dict[str, Any]:
-    """What is saved of an agent or a team."""
+    """Returns what is saved of an agent or a team."""
     state = dict(await agent.save_state())
     beside = {path: kept for path, one in _all(agent).items() if (kept := await _kept(one))}
     return {**state, _BESIDE: beside} if beside else state
@@ -85,9 +85,9 @@ async def _load(agent: Any, saved: dict[str, Any]) -> None:
     missing = next((path for path in beside if path not in known), None)
     if missing is not None:
         raise PersistConfigurationError(
-            f"the snapshot holds the state of {missing[1:]}, and what it is restored into has no such agent",
+            f"the snapshot holds the state of {missing[1:]}, but the agent or team to restore into has no such agent",
             "invalid-argument",
-            hint="make the agent or team as before, with the same names and tools",
+            hint="create the agent or team as before, with the same names and tools",
         )
     for path, kept in beside.items():
         for owner, own in _own(known[path], kept):
@@ -95,7 +95,7 @@ async def _load(agent: Any, saved: dict[str, Any]) -> None:
         _check_counted(known[path], kept.get("conditions", {}))
     for one in known.values():
         for part in await _parts(one):
-            # A selector adds the messages that it loads to those that it has.
+            # A selector would add the loaded messages to its own.
             context = getattr(part, "_model_context", None)
             if context is not None:
                 await context.clear()
@@ -109,7 +109,7 @@ async def _load(agent: Any, saved: dict[str, Any]) -> None:
 
 
 def _all(agent: Any) -> dict[str, Any]:
-    """An agent or a team and all that are in it, by the paths of their names."""
+    """Returns an agent or a team and all agents and teams in it, by the paths of their names."""
     found: dict[str, Any] = {}
     waiting = [("", agent)]
     for path, one in waiting:
@@ -124,7 +124,7 @@ def _all(agent: Any) -> dict[str, Any]:
 
 
 async def _kept(one: Any) -> dict[str, Any]:
-    """What an agent or a team holds that is not in what its ``save_state`` gives."""
+    """Returns what an agent or a team holds that its ``save_state`` leaves out."""
     kept: dict[str, Any] = {}
     for name, owner in _owners(one).items():
         codes = _of_code(owner)
@@ -145,7 +145,7 @@ async def _kept(one: Any) -> dict[str, Any]:
 
 
 async def _put(one: Any, kept: dict[str, Any]) -> None:
-    """Gives an agent or a team what :func:`_kept` gave."""
+    """Gives an agent or a team what :func:`_kept` returned."""
     for name, part in _left_out(one).items():
         if name in kept and isinstance(part, ListMemory):
             part.content = [_remembered(data) for data in kept[name]]
@@ -159,7 +159,7 @@ async def _put(one: Any, kept: dict[str, Any]) -> None:
 
 
 def _conditions(one: Any) -> dict[str, Any]:
-    """The condition that ends the runs of a team, and those that it is made of, by path."""
+    """Returns the termination condition of a team and the conditions in it, by path."""
     found: dict[str, Any] = {}
     waiting = [("until", getattr(one, "_termination_condition", None))]
     for path, condition in waiting:
@@ -171,13 +171,13 @@ def _conditions(one: Any) -> dict[str, Any]:
 
 
 def _made_of(item: Any) -> list[Any]:
-    """The conditions that an attribute of a condition is, or has."""
+    """Returns the conditions in an attribute of a condition."""
     items = list(item) if type(item) in (list, tuple) else [item]
     return items if all(isinstance(one, TerminationCondition) for one in items) else []
 
 
 def _counts(condition: Any) -> set[str]:
-    """The attributes in which a condition of AutoGen's counts: those that it resets."""
+    """Returns the attributes in which a condition of AutoGen counts: those that it resets."""
     reset = getattr(_autogens(condition), "reset", None)
     code = getattr(reset, "__code__", None)
     steps = () if code is None else dis.get_instructions(code)
@@ -185,7 +185,7 @@ def _counts(condition: Any) -> set[str]:
 
 
 def _counted(condition: Any) -> dict[str, Any]:
-    """What a condition knows of a run that has not ended; empty if it knows nothing."""
+    """Returns what a condition has counted in a run that has not ended."""
     found: dict[str, Any] = {}
     if counts := {name: item for name in sorted(_counts(condition)) if (item := getattr(condition, name, None))}:
         found["counts"] = counts
@@ -199,24 +199,24 @@ def _counted(condition: Any) -> dict[str, Any]:
 
 
 def _code_in(condition: Any) -> dict[str, Any]:
-    """The attributes of a user's own condition that belong to the code: also functions, and
-    conditions that it is made of.
+    """Returns the attributes of the program's own condition that belong to the code, including
+    functions and inner conditions.
     """
     own, known = own_attributes(condition, _autogens(condition)), _of_code(condition)
     return {name: item for name, item in own.items() if name in known or callable(item) or _made_of(item)}
 
 
 def _check_counted(one: Any, counted: Any) -> None:
-    """Refuses what conditions have counted where these are others, or can't be given it."""
+    """Refuses counts of conditions that a team does not have, or that are not valid."""
     if not isinstance(counted, dict) or not all(isinstance(found, dict) for found in counted.values()):
         raise PersistIntegrityError("Format error: the termination conditions are not valid", "invalid-format")
     conditions = _conditions(one)
     for path, found in counted.items():
         if (condition := conditions.get(path)) is None or type(condition).__qualname__ != found.get("class"):
             raise PersistConfigurationError(
-                f"the saved team had counted in a {found.get('class')}, and the team has another termination condition",
+                f"the saved team had counted in a {found.get('class')}, but the team has another termination condition",
                 "invalid-argument",
-                hint="make the team as before, with its termination condition",
+                hint="create the team as before, with its termination condition",
             )
         counts = found.get("counts", {})
         is_counted = isinstance(counts, dict) and all(type(item) in (int, bool) for item in counts.values())
@@ -227,8 +227,8 @@ def _check_counted(one: Any, counted: Any) -> None:
 
 
 async def _put_counted(one: Any, counted: dict[str, Any]) -> None:
-    """Gives the conditions of a team what :func:`_counted` gave; those that have counted
-    nothing begin anew.
+    """Gives the conditions of a team what :func:`_counted` returned. Those that had counted
+    nothing are reset.
     """
     for path, condition in _conditions(one).items():
         found, base = counted.get(path, {}), _autogens(condition)
@@ -243,7 +243,7 @@ async def _put_counted(one: Any, counted: dict[str, Any]) -> None:
 
 
 def _left_out(one: Any) -> dict[str, Any]:
-    """What has a state that AutoGen does not save with its agent."""
+    """Returns the parts of an agent with a state that AutoGen does not save with the agent."""
     found: dict[str, Any] = {}
     base = _autogens(one)
     if isinstance(one, ChatAgent) and not isinstance(one, AssistantAgent) and base is not BaseChatAgent:
@@ -258,8 +258,8 @@ def _left_out(one: Any) -> dict[str, Any]:
 
 
 def _owners(one: Any) -> dict[str, Any]:
-    """The agent or team, its model context and its memories, where they are of a class of
-    the user's that does not say what its state is.
+    """Returns the agent or team, its model context and its memories, if they are of the
+    program's own classes and do not define what their state is.
     """
     owners = {"own": one, "own of context": getattr(one, "_model_context", None)}
     owners.update(
@@ -275,8 +275,8 @@ def _owners(one: Any) -> dict[str, Any]:
 
 
 def _of_code(owner: Any) -> dict[str, Any]:
-    """The attributes of a user's class that belong to the code: models, and what AutoGen
-    has as well.
+    """Returns the attributes of the program's own class that belong to the code: models, and
+    objects that AutoGen's own attributes hold too.
     """
     own = own_attributes(owner, _autogens(owner))
     has: list[Any] = [*_all(owner).values()]
@@ -292,22 +292,24 @@ def _of_code(owner: Any) -> dict[str, Any]:
 
 
 def _own(one: Any, kept: dict[str, Any]) -> Iterable[tuple[Any, Any]]:
-    """Whose attributes were kept, and these."""
+    """Returns the objects whose attributes were kept, with the attributes."""
     return [(owner, kept[name]) for name, owner in _owners(one).items() if name in kept]
 
 
 def _is_autogens(what: Any) -> bool:
-    """Whether a class or a function is AutoGen's."""
+    """Returns whether a class or a function belongs to AutoGen."""
     return what.__module__.partition(".")[0] in ("autogen_agentchat", "autogen_core", "autogen_ext")
 
 
 def _autogens(one: Any) -> Any:
-    """The class of AutoGen's that an instance is of."""
+    """Returns the AutoGen class of an instance."""
     return next(filter(_is_autogens, type(one).__mro__), object)
 
 
 async def _parts(one: Any) -> list[Any]:
-    """What holds the messages of a team that ran: for each participant, and its manager."""
+    """Returns the objects that hold the messages of a team that ran: one for each participant,
+    and the manager.
+    """
     runtime = getattr(one, "_runtime", None)
     if not isinstance(runtime, SingleThreadedAgentRuntime) or not getattr(one, "_initialized", False):
         return []
@@ -316,19 +318,19 @@ async def _parts(one: Any) -> list[Any]:
 
 
 def _refuse_forgetful(agent: Any) -> None:
-    """Refuses an agent that says it has no state, because nobody wrote what its state is."""
+    """Refuses an agent that reports no state because its class does not define ``save_state``."""
     base = _autogens(agent)
     is_covered = base.__name__ in _COVERED and base.__module__.startswith("autogen_agentchat.")
     if getattr(type(agent), "save_state", None) is BaseChatAgent.save_state and not is_covered:
         raise PersistTypeError(
-            f"{type(agent).__qualname__} has no save_state of its own, so that AutoGen would save nothing of it",
+            f"{type(agent).__qualname__} has no save_state of its own, so AutoGen would save nothing of it",
             "invalid-argument",
-            hint="give the class save_state() and load_state(state)",
+            hint="add save_state() and load_state(state) to the class",
         )
 
 
 async def _refuse_changed(one: Any) -> None:
-    """Refuses messages that AutoGen would not load again as they are."""
+    """Refuses messages that AutoGen would change when it loads them."""
     pairs: list[tuple[Any, Any]] = []
     for part in await _parts(one):
         for message in (*getattr(part, "_message_thread", ()), *getattr(part, "_message_buffer", ())):
@@ -340,26 +342,26 @@ async def _refuse_changed(one: Any) -> None:
     for message, loaded in pairs:
         if _persist.differing([loaded], [message]) and not same(_fields(loaded), _fields(message)):
             raise PersistTypeError(
-                f"AutoGen would change a {type(message).__qualname__} of {one.name} when it loads it",
+                f"AutoGen would change a {type(message).__qualname__} of {one.name} when loading it",
                 "invalid-argument",
                 hint="use only the fields that the classes of the message and its content declare",
             )
 
 
 def _fields(value: Any) -> Any:
-    """The classes and fields of a message: of a picture the pixels."""
+    """Returns the classes and fields of a message, with the pixels of images, for comparison."""
     if isinstance(value, Image):
         return [Image, value.image.size, value.image.tobytes()]
     if isinstance(value, BaseModel):
         return [type(value), {name: _fields(item) for name, item in value}]
     if isinstance(value, list):
         return [_fields(item) for item in value]
-    # AutoGen makes a text of it, which means the same.
+    # AutoGen turns it into text with the same meaning.
     return value.value if isinstance(value, MemoryMimeType) else value
 
 
 def _memory(content: MemoryContent) -> dict[str, Any]:
-    """What a memory holds, as data."""
+    """Returns the content of a memory as data."""
     kind = content.mime_type
     is_picture = isinstance(content.content, Image)
     return {
@@ -372,7 +374,7 @@ def _memory(content: MemoryContent) -> dict[str, Any]:
 
 
 def _remembered(data: dict[str, Any]) -> MemoryContent:
-    """What a memory holds, of such data."""
+    """Returns the content of a memory from data."""
     content, kind = data["content"], data["mime_type"]
     return MemoryContent(
         content=Image.from_base64(content) if data["is_picture"] else content,

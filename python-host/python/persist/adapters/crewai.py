@@ -1,4 +1,4 @@
-"""CrewAI: flows, with their state and what of them has run."""
+"""CrewAI: flows, with their state and the record of what has run."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from crewai.types.usage_metrics import UsageMetrics
 from pydantic import BaseModel
 
 from persist._adapter import Adapter
-from persist._values import put_into
+from persist._into import put_into
 from persist.adapters._compare import same
-from persist.adapters._own import check_own_attributes, own_attributes, set_own_attributes
+from persist.adapters._own_attributes import check_own_attributes, own_attributes, set_own_attributes
 from persist.errors import PersistConfigurationError, PersistIntegrityError, PersistTypeError
 
 _RUN: dict[str, tuple[Any, Any]] = {
@@ -37,26 +37,28 @@ _RUN: dict[str, tuple[Any, Any]] = {
     "pending": (PendingFeedbackContext, object),
     "usage": (dict, int),
 }
-"""What is kept of the methods that have run, of which kind it is, and of which what is
-in it: their names, what they returned, how often each has run, also as a listener, what
-those that wait for several have heard, which of those that wait for any have run, what
-people were asked and said, what one is asked now, and the tokens that were used."""
+"""The record of what has run, with the type of each part and of the items in it: the names of
+the methods, what they returned, how often each has run, how often as a listener, what the
+methods that wait for several others have heard, which of those that wait for any have run,
+what people were asked and answered, what a person is asked now, and the tokens that were
+used.
+"""
 
 
 class CrewAIAdapter(Adapter):
-    """Flows."""
+    """Saves and restores flows."""
 
     name = "crewai"
     package = "crewai"
     module = "crewai"
 
     def accepts(self, agent: Any) -> bool:
-        """Whether it is a flow."""
+        """Returns whether a value is a flow."""
         return isinstance(agent, Flow)
 
     def classes(self, agent: Any) -> Iterable[Any]:
-        """The class of its state, those of its own fields, what its methods say that
-        they return, and what CrewAI's crews and agents do.
+        """Returns the class of the flow's state, the classes of its own fields, the return types
+        of its methods, and what CrewAI's crews and agents return.
         """
         yield type(agent.state)
         for name, field in type(agent).model_fields.items():
@@ -65,12 +67,12 @@ class CrewAIAdapter(Adapter):
         for method in agent._methods.values():
             try:
                 yield typing.get_type_hints(getattr(method, "__wrapped__", method)).get("return")
-            except Exception:  # Of names that are there for type checkers alone, or nowhere.
+            except Exception:  # Names that exist only for type checkers, or not at all.
                 continue
         yield from (CrewOutput, LiteAgentOutput, HumanFeedbackResult, PendingFeedbackContext)
 
     def save(self, agent: Any) -> Any:
-        """Its state, what of its methods has run, and the attributes of a subclass."""
+        """Returns the flow's state, the record of what has run, and the attributes of a subclass."""
         state = agent.state
         run = {
             "completed": sorted(map(str, agent._completed_methods)),
@@ -94,23 +96,23 @@ class CrewAIAdapter(Adapter):
         }
 
     def restore(self, state: Any, into: Any = None, *, config: Mapping[str, Any] | None = None) -> Any:
-        """The flow, with the state. Its next ``kickoff`` begins anew, as that of the
-        flow that was saved would; with the config ``{"resume": True}`` it skips the
-        methods that had run, where CrewAI can. A flow that waits for a person goes on
-        with ``flow.resume("what the person says")``.
+        """Gives a flow the state, and returns it. Its next ``kickoff`` starts from the
+        beginning, like that of the saved flow. With the config ``{"resume": True}``, it skips
+        the methods that had run, if CrewAI can do that. A flow that waits for a person
+        continues with ``flow.resume("what the person says")``.
         """
         if into is None or isinstance(into, type):
             raise PersistConfigurationError(
                 "a CrewAI flow can only be restored into an existing flow",
                 "invalid-argument",
-                hint="make the flow as before, and pass it: into=flow",
+                hint="create the flow as before, and pass it: into=flow",
             )
         resume = (config or {}).get("resume", False)
         if not isinstance(resume, bool) or (config or {}).keys() - {"resume"}:
             raise PersistConfigurationError(
                 "the config of a flow can only have the key 'resume', which must be a bool",
                 "invalid-argument",
-                hint='pass config={"resume": True}, or none',
+                hint='pass config={"resume": True} or no config',
             )
         kept, run, own = _parts(state)
         check_own_attributes(into, Flow, own)
@@ -118,7 +120,7 @@ class CrewAIAdapter(Adapter):
             run["pending"] = _as_here(run["pending"], into)
         if resume:
             _check_resumable(run, into)
-            # CrewAI hears them again from the methods that it skips.
+            # CrewAI records these again for the methods that it skips.
             run = {name: item for name, item in run.items() if name not in ("calls", "heard", "fired")}
         _put_state(kept, into)
         set_own_attributes(into, Flow, own)
@@ -132,8 +134,8 @@ def _by_name(items: Any) -> dict[str, Any]:
 
 
 def _pending(flow: Any) -> PendingFeedbackContext | None:
-    """What a person is asked now; a flow that stopped for it has left that to its
-    persistence. Without how the model is reached: that belongs to the code.
+    """Returns what a person is asked now, if anything. A flow that stopped to wait has put it
+    into its persistence. The settings of the model are left out: they belong to the code.
     """
     waiting = flow.pending_feedback
     if waiting is None and flow.persistence is not None:
@@ -142,9 +144,9 @@ def _pending(flow: Any) -> PendingFeedbackContext | None:
 
 
 def _as_here(waiting: PendingFeedbackContext, into: Any) -> PendingFeedbackContext:
-    """What a person is asked, with the model, the outcomes and the default that the
-    flow's own code names. CrewAI calls the model with the keys of this process: a
-    snapshot may not say which, or where it is.
+    """Returns what a person is asked, with the model, the outcomes and the default from the
+    flow's own code. CrewAI calls the model with the keys of this process, so a snapshot must
+    not decide which model that is, or where.
     """
     kinds: tuple[Any, ...] = (str, str, dict, (str, type(None)))
     items = (waiting.flow_id, waiting.message, waiting.metadata, waiting.execution_uuid)
@@ -156,12 +158,12 @@ def _as_here(waiting: PendingFeedbackContext, into: Any) -> PendingFeedbackConte
     method = into._definition.methods.get(name) if isinstance(name, str) else None
     if method is None or method.human_feedback is None:
         raise PersistConfigurationError(
-            f"the saved flow waits for feedback on its method {name!r}, and this flow asks for none there",
+            f"the saved flow waits for feedback on its method {name!r}, but this flow asks for none there",
             "invalid-argument",
             hint="restore it into a flow of the class that was saved",
         )
     here = method.human_feedback
-    # As CrewAI itself does where a flow stops.
+    # CrewAI does the same when a flow stops.
     is_plain = here.llm is None or isinstance(here.llm, (str, dict))
     return dataclasses.replace(
         waiting,
@@ -172,9 +174,9 @@ def _as_here(waiting: PendingFeedbackContext, into: Any) -> PendingFeedbackConte
 
 
 def _check_resumable(run: dict[str, Any], into: Any) -> None:
-    """Refuses to go on where CrewAI would give a method other arguments than before.
-    Behind the start methods that it skips it passes what was returned last of all,
-    behind others nothing; and it does not follow the routers that it skips.
+    """Refuses to resume if CrewAI would call a method with other arguments than before. After
+    skipped start methods, CrewAI passes on the last of all returned values, and after other
+    skipped methods it passes nothing; and it does not follow skipped routers.
     """
     completed = set(run.get("completed", ()))
     last = next(iter(run.get("outputs", ())[-1:]), None)
@@ -183,26 +185,28 @@ def _check_resumable(run: dict[str, Any], into: Any) -> None:
     for name, method in into._definition.methods.items():
         if name in completed:
             if method.router:
-                problem = f"CrewAI would not follow its router {name}, which had finished"
+                problem = f"CrewAI would not follow the router {name}, which had finished"
             continue
         heard = completed.intersection(() if method.listen is None else _iter_condition_events(method.listen))
         if not heard or not inspect.signature(into._methods[name]).parameters.keys() - {"self"}:
             continue
         is_right = heard == {returned_last} and bool(into._definition.methods[returned_last].is_start)
         if not is_right:
-            problem = f"CrewAI would not give its method {name} what {' and '.join(sorted(heard))} returned"
+            problem = f"CrewAI would not pass what {' and '.join(sorted(heard))} returned to the method {name}"
     if problem is not None:
         raise PersistConfigurationError(
             f"the flow can't be resumed: {problem}",
             "invalid-argument",
-            hint="restore it without resume, so that its next kickoff begins anew",
+            hint="restore it without resume, so that its next kickoff starts from the beginning",
         )
 
 
 def _parts(state: Any) -> tuple[Any, dict[str, Any], dict[str, Any]]:
-    """The state, what has run, and a subclass's attributes; all of it looked at."""
+    """Returns the state, the record of what has run, and the attributes of a subclass, after
+    checking all of them.
+    """
     if not isinstance(state, dict) or not {"state", "run"} <= state.keys() <= {"state", "run", "own"}:
-        return state, {}, {}  # As this adapter once wrote it.
+        return state, {}, {}  # An earlier version of this adapter wrote the state alone.
     run, own = state["run"], state.get("own", {})
     if not isinstance(run, dict) or not all(_is_run(name, item) for name, item in run.items()):
         raise _invalid()
@@ -210,7 +214,7 @@ def _parts(state: Any) -> tuple[Any, dict[str, Any], dict[str, Any]]:
 
 
 def _is_run(name: str, item: Any) -> bool:
-    """Whether something is a part of the record of what has run."""
+    """Returns whether an item is a valid part of the record of what has run."""
     if name not in _RUN or not isinstance(item, _RUN[name][0]):
         return False
     if isinstance(item, dict) and not all(isinstance(key, str) for key in item):
@@ -255,9 +259,9 @@ def _put_run(run: dict[str, Any], into: Any) -> None:
     into._human_feedback_method_outputs = dict(run.get("answers", {}))
     into._pending_feedback_context = run.get("pending")
     into._aggregated_usage_metrics = UsageMetrics(**run.get("usage", {}))
-    # Flow.from_pending sets it, but resume does without; a kickoff would skip what had run.
+    # Flow.from_pending sets it. resume works without it, and a kickoff would skip what had run.
     into._is_execution_resuming = False
-    # As Flow.from_pending does, so that resume counts its tokens.
+    # Flow.from_pending does the same. resume counts its tokens by it.
     into._flow_match_id = None if into._pending_feedback_context is None else into.flow_id
 
 
@@ -265,9 +269,9 @@ ADAPTERS = (CrewAIAdapter(),)
 
 
 def state_of(state: Any) -> dict[str, Any]:
-    """What is saved of a flow's state."""
+    """Returns what is saved of a flow's state."""
     if not isinstance(state, BaseModel):
-        # As it is: what can't be saved is refused, and where it is is said.
+        # A value that can't be saved is refused later, with its place.
         return dict(state)
     fields = state.model_dump()
     again = type(state).model_validate(fields).model_dump()
@@ -275,6 +279,6 @@ def state_of(state: Any) -> dict[str, Any]:
         raise PersistTypeError(
             f"model_dump and model_validate would change this {type(state).__qualname__}",
             "invalid-argument",
-            hint="use values of exactly the classes that its fields are annotated with",
+            hint="use values of exactly the classes in the annotations of its fields",
         )
     return again

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from persist import _agents, _persist
 from persist._adapter import Adapter
 from persist._copies import AS_PYDANTIC, Copies, copied, in_parts
-from persist._operations import in_thread
+from persist._threads import in_thread
 from persist.adapters._compare import same
 from persist.errors import (
     PersistConfigurationError,
@@ -33,7 +33,7 @@ if _copier is not None:
 
 
 class _Copied:
-    """A session as it was: what it has beside its events, and these."""
+    """A copy of a session: the session without its events, and the events."""
 
     def __init__(self, session: Session) -> None:
         self.session = copied(session.model_copy(update={"events": []}))
@@ -41,26 +41,26 @@ class _Copied:
 
 
 class GoogleADKAdapter(Adapter):
-    """Sessions."""
+    """Saves and restores sessions."""
 
     name = "google-adk"
     package = "google-adk"
     module = "google.adk"
 
     def accepts(self, agent: Any) -> bool:
-        """Whether it is a session."""
+        """Returns whether a value is a session."""
         return isinstance(agent, Session)
 
     def takes(self, into: Any) -> bool:
-        """Whether it is a service that keeps sessions."""
+        """Returns whether a value is a session service."""
         return isinstance(into, BaseSessionService) or into is Session
 
     def copied(self, agent: Any) -> Any:
-        """The session, copied."""
+        """Returns a copy of the session."""
         return _Copied(agent) if type(agent) is Session else copied(agent)
 
     def save(self, agent: Any) -> Any:
-        """Its fields, with bytes, times and sets as they are."""
+        """Returns the fields of the session, with bytes, times and sets as they are."""
         if type(agent) is Session:
             whole, parts = agent.model_copy(update={"events": []}), in_parts(agent.events)
         elif isinstance(agent, _Copied):
@@ -70,10 +70,10 @@ class GoogleADKAdapter(Adapter):
         return {**_fields(whole), "events": _agents.items(self, _events(whole, parts))}
 
     async def restore(self, state: Any, into: Any = None, *, config: Mapping[str, Any] | None = None) -> Any:
-        """A session; with a service as ``into``, one that the service keeps, under
-        its own names. There must be none with its id. Of the state of the app and
-        of the user, which other sessions share, the service gets what the config
-        names: ``{"state": ["app:limit", "user:"]}``, keys or prefixes.
+        """Returns the session. If ``into`` is a service, the service keeps the session under its
+        own names, and must not have a session with its ID. From the state of the app and of
+        the user, which other sessions share, the service gets what the config names, as keys
+        or prefixes: ``{"state": ["app:limit", "user:"]}``.
         """
         session = await in_thread(lambda _: _made(state))
         if into is None or isinstance(into, type):
@@ -81,7 +81,7 @@ class GoogleADKAdapter(Adapter):
         names = {"app_name": session.app_name, "user_id": session.user_id, "session_id": session.id}
         if await into.get_session(**names) is not None:
             raise PersistConflictError(
-                f"the service has a session {session.id!r} already",
+                f"the service already has a session {session.id!r}",
                 "already-exists",
                 hint="delete that session first, or restore without into to get the session alone",
             )
@@ -101,7 +101,8 @@ class GoogleADKAdapter(Adapter):
                     hint="restore into another service, or without into to get the session alone",
                 )
             if shared:
-                # Last, since nothing takes it back: by a session that ends at once.
+                # The shared state is set last, because it can't be undone. A session that is
+                # deleted at once sets it.
                 setting = await into.create_session(**owner, state=shared)
                 left.append(setting.id)
                 await into.delete_session(**owner, session_id=setting.id)
@@ -116,25 +117,28 @@ class GoogleADKAdapter(Adapter):
 
 
 def _fields(session: Any, start: int = 0) -> dict[str, Any]:
-    """A session's fields, of which Google ADK makes the same session; the number is that
-    of its first event.
+    """Returns a session's fields, from which Google ADK creates the same session. ``start``
+    is the number of its first event.
     """
-    state = _plain(session.model_dump())
-    made = Session.model_validate(state)
-    again: dict[str, Any] = _plain(made.model_dump())
-    is_same = not _persist.differing([made], [session]) or same(made, session)
-    if again != state or not is_same:
-        place = _changed(made, session.state, session.events, start) or "this one"
-        raise PersistTypeError(
-            f"Google ADK's own model of a session would change {place}",
-            "invalid-argument",
-            hint="keep session.state and what tools return to JSON's types",
-        )
-    return again
+    # Nearly all fields of an event are None. One that has another default is written.
+    for exclude_none in (True, False):
+        fields: dict[str, Any] = _plain(session.model_dump(exclude_none=exclude_none))
+        made = Session.model_validate(fields)
+        # As the framework writes what it has made: a whole number may have become a float.
+        again: dict[str, Any] = _plain(made.model_dump(exclude_none=exclude_none))
+        is_same = not _persist.differing([made], [session]) or same(made, session)
+        if again == fields and is_same:
+            return again
+    place = _changed(made, session.state, session.events, start) or "this one"
+    raise PersistTypeError(
+        f"Google ADK's own model of a session would change {place}",
+        "invalid-argument",
+        hint="keep session.state and what tools return to JSON's types",
+    )
 
 
 def _events(session: Session, parts: Iterable[list[Any]]) -> Iterator[list[Any]]:
-    """The fields of a session's events, a few at a time."""
+    """Yields the fields of a session's events, a few at a time."""
     start = 0
     for events in parts:
         yield _fields(session.model_copy(update={"state": {}, "events": events}), start)["events"]
@@ -142,7 +146,7 @@ def _events(session: Session, parts: Iterable[list[Any]]) -> Iterator[list[Any]]
 
 
 def _made(state: Any) -> Session:
-    """The session that Google ADK makes of its fields."""
+    """Returns the session that Google ADK makes from its fields."""
     events = state.get("events") if type(state) is dict else None
     if type(events) is list:
         try:
@@ -150,30 +154,31 @@ def _made(state: Any) -> Session:
             for some in in_parts(events):
                 session.events.extend(Session.model_validate({**state, "state": {}, "events": some}).events)
         except ValidationError:
-            pass  # Of the whole, it says which event is wrong.
+            pass  # The validation of the whole below names the wrong event.
         else:
             return session
     return Session.model_validate(state)
 
 
 async def _append(service: Any, session: Session, events: list[Any]) -> None:
-    """Gives a service the events of a session that it has begun."""
+    """Adds events to a session that a service has just created."""
     ids = {event.id for event in events if not event.partial}
     if type(service) is InMemorySessionService and len(ids) == len(events):
-        # For each event it would look at all those before, for one that is the same.
+        # append_event compares each event with all earlier ones.
         stored = service.sessions[session.app_name][session.user_id][session.id]
         stored.events.extend(events)
         stored.last_update_time = events[-1].timestamp if events else stored.last_update_time
         return
     for event in events:
         await service.append_event(session, event)
-        # A service in memory never waits.
+        # An in-memory service never yields to the event loop.
         await asyncio.sleep(0)
 
 
 async def _kept_by(service: Any, names: Mapping[str, str]) -> Any:
-    """The session that a service has by these names. One in memory copies all of it,
-    while other tasks wait: here its events, which nobody else has, are copied in a thread.
+    """Returns the session that a service has under these names. An in-memory service would copy
+    the whole session while other tasks wait, so its events are copied in a thread here: nobody
+    else uses them yet.
     """
     if type(service) is not InMemorySessionService:
         return await service.get_session(**names)
@@ -184,7 +189,7 @@ async def _kept_by(service: Any, names: Mapping[str, str]) -> Any:
 
 
 async def _is_deleted(service: Any, owner: Mapping[str, str], name: str) -> bool:
-    """Deletes a session, and says whether that worked: what failed before matters more."""
+    """Deletes a session. Returns whether that worked, because the earlier error matters more."""
     try:
         await service.delete_session(**owner, session_id=name)
     except Exception:
@@ -193,12 +198,12 @@ async def _is_deleted(service: Any, owner: Mapping[str, str], name: str) -> bool
 
 
 def _half(error: Exception, service: Any, left: list[str]) -> PersistError:
-    """The error for a restore that failed, and whose sessions can't be deleted: as it is,
-    it can't be tried again.
+    """Returns the error for a failed restore whose sessions can't be deleted, so that it can't
+    simply be tried again.
     """
     names = " and ".join(map(repr, left))
     message = f"a {type(service).__qualname__} failed: {type(error).__name__}: {error}; and it still has {names}"
-    hint = f"delete from the service what is left of the restore, {names}; then restore again"
+    hint = f"delete {names} from the service, which the restore left there; then restore again"
     if isinstance(error, PersistError):
         return type(error)(f"{error}; and the service still has {names}", error.code, hint=hint)
     for built_in, cls, code in _FAILURES:
@@ -214,11 +219,11 @@ _FAILURES: tuple[tuple[type[Exception], type[PersistError], str], ...] = (
 
 
 def _shared(config: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """Which keys of the state that sessions share are to be restored."""
+    """Returns the keys and prefixes of the shared state to restore."""
     wanted = () if config is None else config.get("state", ())
     if isinstance(wanted, str) or not all(isinstance(key, str) for key in wanted):
         raise PersistConfigurationError(
-            'the state to restore is a list of keys or prefixes, such as "app:" and "user:name"',
+            "the state to restore must be a list of keys or prefixes",
             "invalid-argument",
             hint='pass config={"state": ["app:", "user:name"]}',
         )
@@ -226,9 +231,9 @@ def _shared(config: Mapping[str, Any] | None) -> tuple[str, ...]:
 
 
 def _without_replay(session: Session, wanted: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any], list[Any]]:
-    """The session's own state, what is wanted of the shared state, and events that
-    leave both as they are: a service replays what each of them changed. Those of the
-    session's own keys whose last change gives what is there keep it.
+    """Returns the session's own state, the wanted part of the shared state, and events that
+    change neither, because a service replays the changes of each event. The session's own keys
+    keep their changes if the last change gives the current value.
     """
     kept, shared = _by_owner(session.state, wanted)
     changed: dict[str, Any] = {}
@@ -247,7 +252,7 @@ def _without_replay(session: Session, wanted: tuple[str, ...]) -> tuple[dict[str
 
 
 def _by_owner(state: Mapping[str, Any], wanted: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The session's own state, and what is wanted of the shared state."""
+    """Returns the session's own state, and the wanted part of the shared state."""
     kept, shared = {}, {}
     for key, item in state.items():
         if not key.startswith(("app:", "user:", "temp:")):
@@ -258,8 +263,8 @@ def _by_owner(state: Mapping[str, Any], wanted: tuple[str, ...]) -> tuple[dict[s
 
 
 def _changed(again: Session, state: Mapping[str, Any], events: Iterable[Any], start: int = 0) -> str | None:
-    """The first part of a session's state and events that is another one in what was
-    made of it. Services sort events by time, and may give them ids of their own.
+    """Describes the first difference between a session's state and events and what was made of
+    them. Services sort events by time, and may give them IDs of their own.
     """
     for key in {**state, **again.state}:
         if not (key in state and key in again.state and same(again.state[key], state[key])):

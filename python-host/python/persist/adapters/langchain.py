@@ -1,11 +1,11 @@
-"""LangChain: messages, prompts and everything that is ``Serializable``, anywhere
-in a state.
+"""LangChain: messages, prompts and everything else that is ``Serializable``, anywhere in a
+state.
 
-Each value is written where it stands, with its class and what it holds; what is
-in that is written as any value is, so that nothing in it is ever taken for an
-object of LangChain. Data, such as messages and documents, come back as they were,
-without their validators. What runs or has secrets is written as LangChain writes
-it, by its arguments, and made anew of them.
+Each object is written in place, with its class and its fields. The values in it are written
+like any other value, so that data is never mistaken for a LangChain object. Data objects,
+such as messages and documents, are restored as they were, without running validators.
+Objects that run or have secrets are written as LangChain writes them, as arguments, and
+created from these arguments.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from langchain_core.runnables import Runnable
 
 from persist import _agents, _models
 from persist._adapter import PartAdapter
+from persist._classes import name_of, slots
 from persist._copies import Copies, copied
 from persist.adapters._compare import is_data, same
 from persist.errors import PersistConfigurationError, PersistIntegrityError, PersistTypeError
@@ -43,11 +44,11 @@ _MESSAGES = _message_classes()
 _OWN = frozenset(_MESSAGES.values())
 
 _MINIMUM = (1, 2, 5)
-"""Older versions can be made to run what is injected."""
+"""In older versions, a crafted state can inject code."""
 
 
 class LangChainAdapter(PartAdapter):
-    """Values of LangChain."""
+    """Saves and restores LangChain objects."""
 
     name = "langchain"
     package = "langchain-core"
@@ -59,27 +60,27 @@ class LangChainAdapter(PartAdapter):
         found = self.version() or "0"
         if tuple(int(part) for part in found.split(".")[:3] if part.isdigit()) < _MINIMUM:
             raise PersistConfigurationError(
-                f"langchain-core {found} is not safe: a snapshot can make it run code",
+                f"langchain-core {found} is not safe: a crafted snapshot could run code",
                 "invalid-argument",
                 hint="pip install 'langchain-core>=1.2.5'",
             )
 
     def accepts(self, agent: Any) -> bool:
-        """Whether it is one of LangChain's own, or a list that begins with one."""
+        """Returns whether a value is a LangChain object, or a list that begins with one."""
         if type(agent) in (list, tuple) and agent:
             agent = agent[0]
         return isinstance(agent, Serializable)
 
     def copied(self, agent: Any) -> Any:
-        """The values, copied."""
+        """Returns copies of the objects."""
         return Copies(agent) if type(agent) is list else copied(agent)
 
     def save(self, agent: Any) -> Any:
-        """The values as they are."""
+        """Returns the objects themselves."""
         return _agents.items(self, agent.parts()) if isinstance(agent, Copies) else agent
 
     def form(self, cls: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        """How most objects of data are written: messages, documents."""
+        """Returns how to write most data objects, such as messages and documents."""
         is_one = (
             type(self).save_part is LangChainAdapter.save_part
             and issubclass(cls, _DATA)
@@ -87,7 +88,7 @@ class LangChainAdapter(PartAdapter):
             and cls.__getattribute__ is object.__getattribute__
             and inspect.getattr_static(cls, "lc_secrets") is Serializable.lc_secrets
             and cls.is_lc_serializable()
-            and not (cls.__private_attributes__ or _models._slots(cls))
+            and not (cls.__private_attributes__ or slots(cls))
         )
         if not is_one:
             return None
@@ -98,13 +99,13 @@ class LangChainAdapter(PartAdapter):
         return {"class": list(cls.lc_id()), "filled": True}, unset
 
     def save_part(self, value: Any) -> dict[str, Any]:
-        """The class, the arguments, and the names of secrets."""
+        """Returns the class, the fields or arguments, and the names of secrets."""
         cls = type(value)
         if not value.is_lc_serializable():
             raise PersistTypeError(
                 f"LangChain does not allow a value of type {cls.__module__}.{cls.__qualname__} to be saved",
                 "invalid-argument",
-                hint="save its arguments, and create it again from them",
+                hint="save its arguments and create it again from them",
             )
         if cls not in _OWN:
             _refuse_namesake(cls)
@@ -115,7 +116,7 @@ class LangChainAdapter(PartAdapter):
             return fields
         made = value.to_json()
         arguments, secrets = {**(value.__pydantic_extra__ or {}), **made["kwargs"]}, {}
-        # Its secrets are left out of those.
+        # The arguments have placeholders for secrets, so the values come from the object.
         _refuse_changed(value, {name: value.__dict__.get(name, item) for name, item in arguments.items()})
         for path, secret in value.lc_secrets.items():
             *parents, last = path.split(".")
@@ -130,20 +131,20 @@ class LangChainAdapter(PartAdapter):
         return {**fields, "secrets": secrets} if secrets else fields
 
     def _allowed(self, options: Mapping[str, Any]) -> tuple[Any, dict[tuple[str, ...], Any]]:
-        """What may come back, found out once for all values of a state."""
-        # A list of its own in each restore.
+        """Returns what may be restored, which is computed once for all values of a state."""
+        # Each restore has its own list, so its identity tells restores apart.
         types = options["named"]
         of, allowed = self._last
         if of is not types:
             mode, classes = _allowed(options.get("allowed_objects"))
-            # What the caller's own types name, too, but for what runs.
+            # The classes that the caller's own types name are allowed too, unless they run.
             named = [cls for cls in types if issubclass(cls, Serializable) and not issubclass(cls, Runnable)]
             allowed = mode, {**classes, **{tuple(cls.lc_id()): cls for cls in named}, **_MESSAGES}
             self._last = types, allowed
         return allowed
 
     def restore_part(self, fields: dict[str, Any], options: Mapping[str, Any]) -> Any:
-        """The object, made by LangChain of a class that the caller allows."""
+        """Returns the object, if the caller allows its class."""
         path, arguments = fields.get("class"), fields["value"]
         if not isinstance(path, list) or not isinstance(arguments, dict) or not all(isinstance(p, str) for p in path):
             raise PersistIntegrityError(
@@ -174,8 +175,7 @@ class LangChainAdapter(PartAdapter):
                 default_init_validator(tuple(path), arguments)
                 made = known(**arguments)
             else:
-                # Looks at this object alone: what is in its arguments was made
-                # before, or is data.
+                # It revives only this object: its arguments were already restored.
                 revive = Reviver(mode, secrets_from_env=False)
                 made = revive({"lc": 1, "type": "constructor", "id": path, "kwargs": arguments})
         except ValueError as error:
@@ -185,14 +185,15 @@ class LangChainAdapter(PartAdapter):
             raise PersistTypeError(
                 f"the state holds a LangChain object of class {'.'.join(path)}, which is not allowed",
                 "invalid-argument",
-                hint=f"add {name} to allowed_objects=[…] if you trust who wrote it, or pass plain=True to get its data",
+                hint=f"add {name} to allowed_objects=[…] if you trust the author, or pass plain=True to get its data",
             ) from error
         if is_filled and _is_data(type(made)):
             return _models.made(type(made), fields)
-        # A secret goes where its class keeps it, and not into what is shown.
+        # A crafted state could put a secret into a field that is not secret.
         if any(made.lc_secrets.get(place) != secret for place, secret in secrets.items()):
             raise PersistIntegrityError(
-                f"Format error: the state holds a {path[-1]} with secrets in fields that have none", "invalid-format"
+                f"Format error: the state holds a {path[-1]} with secrets in fields that are not secret",
+                "invalid-format",
             )
         return made
 
@@ -201,8 +202,8 @@ _DATA = (messages.BaseMessage, BaseMedia, Generation, AgentAction, AgentFinish)
 
 
 def _is_data(cls: Any) -> bool:
-    """Whether a class is one of data, and not of what runs or may have secrets. One of
-    LangChain's own that is not known to be data may check what it is made of.
+    """Returns whether a class is a data class, and not one that runs or may have secrets. Other
+    classes of LangChain itself may have to check their arguments.
     """
     if issubclass(cls, Runnable):
         return False
@@ -212,14 +213,14 @@ def _is_data(cls: Any) -> bool:
         issubclass(cls, Serializable)
         and cls.lc_secrets is Serializable.lc_secrets
         and not cls.__module__.startswith(("langchain.", "langchain_"))
-        # As message templates have: classes are not saved.
+        # Message templates have classes as private attributes, and classes can't be saved.
         and not any(isinstance(kept.default, type) for kept in cls.__private_attributes__.values())
     )
 
 
 def _without_defaults(value: Any, cls: Any) -> dict[str, Any]:
-    """What an object of data holds, but for simple fields that nobody set: they are
-    most of those of a message.
+    """Returns the fields of a data object, without simple defaults that were not set: these are
+    most fields of a message.
     """
     fields = _models.saved(value, cls, "pydantic")
     given, defaults = value.model_fields_set, _simple_defaults(cls)
@@ -238,7 +239,7 @@ def _without_defaults(value: Any, cls: Any) -> dict[str, Any]:
 
 
 def _made_of_fields(cls: Any, fields: dict[str, Any]) -> Any:
-    """What ``_models.made`` makes, where there is nothing but fields; none of others."""
+    """Returns what ``_models.made`` would make if there is nothing but fields, else ``None``."""
     names, value, given = _simple_names(cls), fields["value"], fields.get("set")
     if names is None or not fields.keys() <= _FIELDS_ALONE or not value.keys() <= names.keys():
         return None
@@ -268,11 +269,11 @@ _names: weakref.WeakKeyDictionary[type, dict[str, Any] | None] = weakref.WeakKey
 
 
 def _simple_names(cls: Any) -> dict[str, Any] | None:
-    """The fields of a class with their defaults, where these are nothing, or empty; none
-    of a class that keeps more than fields.
+    """Returns the fields of a class, with their defaults if these are ``None`` or empty. Returns
+    ``None`` for a class that keeps more than fields.
     """
     if cls not in _names:
-        keeps_more = cls.__private_attributes__ or _models._slots(cls)
+        keeps_more = cls.__private_attributes__ or slots(cls)
         defaults = {
             name: item for name, item in _simple_defaults(cls).items() if item is None or type(item) in (list, dict)
         }
@@ -286,7 +287,7 @@ _defaults: weakref.WeakKeyDictionary[type, dict[str, Any]] = weakref.WeakKeyDict
 
 
 def _simple_defaults(cls: Any) -> dict[str, Any]:
-    """The defaults of a class's fields that are nothing, or empty."""
+    """Returns the defaults of the fields of a class that are ``None`` or empty."""
     if cls not in _defaults:
         found = {name: field.get_default(call_default_factory=True) for name, field in cls.model_fields.items()}
         _defaults[cls] = {name: item for name, item in found.items() if item is None or item in ([], {})}
@@ -294,8 +295,8 @@ def _simple_defaults(cls: Any) -> dict[str, Any]:
 
 
 def _allowed(given: Any) -> tuple[Any, dict[tuple[str, ...], Any]]:
-    """What may come back: LangChain's name for a set of its classes, and classes
-    by what LangChain calls them; those of messages always.
+    """Returns what may be restored: LangChain's name for a set of its classes, and classes by
+    their LangChain IDs. Message classes are always allowed.
     """
     if given is None or isinstance(given, str):
         return given or "messages", _MESSAGES
@@ -304,7 +305,7 @@ def _allowed(given: Any) -> tuple[Any, dict[tuple[str, ...], Any]]:
         isinstance(cls, type) and issubclass(cls, Serializable) for cls in classes
     ):
         raise PersistTypeError(
-            "allowed_objects must be a list of classes of LangChain",
+            "allowed_objects must be a list of LangChain classes",
             "invalid-argument",
             hint='pass classes, or one of "messages", "core" and "all"',
         )
@@ -312,8 +313,8 @@ def _allowed(given: Any) -> tuple[Any, dict[tuple[str, ...], Any]]:
 
 
 def _refuse_namesake(cls: Any) -> None:
-    """Refuses a class whose name is that of another: LangChain names classes by what
-    their base classes say, and not by their modules.
+    """Refuses a class that has the LangChain ID of another class. LangChain takes the ID from
+    the base classes, and not from the module.
     """
     cls = cls.__pydantic_generic_metadata__["origin"] or cls
     path = tuple(cls.lc_id())
@@ -321,52 +322,51 @@ def _refuse_namesake(cls: Any) -> None:
     other = _MESSAGES.get(path) or getattr(sys.modules.get(".".join(module)), name, None)
     if isinstance(other, type) and other is not cls:
         raise PersistTypeError(
-            f"LangChain calls {_models.name_of(cls)} by the name of {_models.name_of(other)}, "
-            "which would come back in its place",
+            f"LangChain gives {name_of(cls)} the name of {name_of(other)}, which would be restored in its place",
             "invalid-argument",
             hint="give the class another name",
         )
 
 
 def _refuse_changed(value: Any, arguments: dict[str, Any]) -> None:
-    """Refuses an object that holds other data than what would be made anew of its
-    arguments: they were changed later, or the class does not take them as it has them.
+    """Refuses an object that differs from what would be created from its arguments, because it
+    was changed later or because the class changes its arguments.
     """
     cls = type(value)
     try:
         made = cls(**arguments)
     except Exception as error:
-        # What it says may have a secret in it.
+        # The message of the error may contain a secret.
         raise PersistTypeError(
-            f"a {_models.name_of(cls)} can't be made anew of its arguments: {type(error).__name__}",
+            f"a {name_of(cls)} can't be created again from its arguments: {type(error).__name__}",
             "invalid-argument",
-            hint="create it with all that its class asks for, or save its arguments alone",
+            hint="create it with all arguments that its class requires, or save only its arguments",
         ) from None
     for kept in ("__dict__", "__pydantic_private__"):
         anew, held = getattr(made, kept) or {}, getattr(value, kept) or {}
         for name, item in held.items():
             if is_data(item) and not (name in anew and same(anew[name], item)):
                 raise PersistTypeError(
-                    f"{_models.name_of(cls)}.{name} would come back changed: LangChain makes the object anew "
-                    "of its arguments",
+                    f"{name_of(cls)}.{name} would be restored differently: LangChain creates the object again from its "
+                    "arguments",
                     "invalid-argument",
-                    hint="create the object with what it holds now, and save that",
+                    hint="create the object with its current values, and save that",
                 )
 
 
 def _plain(value: Any) -> Any:
-    """Text that LangChain gives attributes of its own, as text."""
+    """Returns LangChain's own subclasses of text as plain text, and other values unchanged."""
     return str(value) if isinstance(value, str) and type(value).__module__.startswith("langchain_core") else value
 
 
 def _refuse_secrets(arguments: dict[str, Any], cls: type) -> None:
-    """Secrets that LangChain does not know to be such."""
+    """Refuses secrets that LangChain does not know as secrets."""
     from pydantic import SecretStr
 
     for name, value in arguments.items():
         if isinstance(value, SecretStr):
             raise PersistTypeError(
-                f"{cls.__qualname__}.{name} is a secret, and secrets are not saved",
+                f"{cls.__qualname__}.{name} is a secret, and secrets can't be saved",
                 "invalid-argument",
                 hint="remove the secret, and set it again after the restore",
             )

@@ -1,8 +1,8 @@
-"""LangGraph: the thread of a compiled graph, by its checkpointer.
+"""LangGraph: a thread of a compiled graph, through its checkpointer.
 
-What is saved are the checkpoints that the thread needs to go on, with metadata and
-the writes that are pending, so that the graph goes on in the middle of a step;
-``update_state`` would run a finished node again.
+The state consists of the checkpoints that the thread needs to continue, with their metadata
+and pending writes, so that the graph continues in the middle of a step. ``update_state``
+would run finished nodes again.
 """
 
 from __future__ import annotations
@@ -41,32 +41,32 @@ from persist.errors import (
 
 
 class LangGraphAdapter(Adapter):
-    """Threads of graphs."""
+    """Saves and restores threads of graphs."""
 
     name = "langgraph"
     package = "langgraph"
     module = "langgraph"
 
     def accepts(self, agent: Any) -> bool:
-        """Whether it is a compiled graph."""
+        """Returns whether a value is a compiled graph."""
         return isinstance(agent, Pregel)
 
     def classes(self, agent: Any) -> Iterable[Any]:
-        """The types of its state's fields, and of those of the graphs in it."""
+        """Returns the types of the fields of the graph's state, and of the graphs in it."""
         for graph in [agent, *(inner for _, inner in agent.get_subgraphs(recurse=True))]:
             yield from getattr(getattr(graph, "builder", None), "schemas", ())
             for channel in graph.channels.values():
                 yield from (getattr(channel, name, None) for name in ("ValueType", "UpdateType"))
 
     def copied(self, agent: Any, *, config: Mapping[str, Any] | None = None) -> Any:
-        """The graph with what its checkpointer has of the thread, where that is in memory,
-        and would read it while all tasks wait.
+        """Returns the graph with a copy of its thread, if the checkpointer is in memory. Other
+        tasks would wait while it reads the thread.
         """
         twin = copy_of(agent.checkpointer, thread_of(config))
         return None if twin is None else agent.copy({"checkpointer": twin})
 
     def save(self, agent: Any, *, config: Mapping[str, Any] | None = None) -> Any:
-        """The thread that the config names."""
+        """Returns the thread that the config names."""
         saver = _saver(agent, is_async=False)
         _refuse_plain_text(saver, config)
         asking = Asking(Wanted(agent, config).taken())
@@ -75,7 +75,7 @@ class LangGraphAdapter(Adapter):
         return asking.outcome
 
     async def asave(self, agent: Any, *, config: Mapping[str, Any] | None = None) -> Any:
-        """As :meth:`save`."""
+        """Like :meth:`save`, for asyncio."""
         saver = _saver(agent, is_async=True)
         _refuse_plain_text(saver, config)
         asking = Asking(Wanted(agent, config).taken())
@@ -83,12 +83,14 @@ class LangGraphAdapter(Adapter):
             while asking.question is not None:
                 asking.answer(await _aanswer(agent, saver, *asking.question))
         except NotImplementedError:
-            # What a checkpointer raises that is for code that does not wait.
+            # Synchronous checkpointers raise it.
             return self.save(agent, config=config)
         return asking.outcome
 
     def restore(self, state: Any, into: Any = None, *, config: Mapping[str, Any] | None = None) -> Any:
-        """The graph, whose checkpointer has the thread: a new one to it."""
+        """Puts the thread into the checkpointer of the graph, where it must be new. Returns the
+        graph.
+        """
         saver = _saver(_target(into), is_async=False)
         thread, puts = puts_of(state, config)
         for put in puts:
@@ -102,7 +104,7 @@ class LangGraphAdapter(Adapter):
         return into
 
     async def arestore(self, state: Any, into: Any = None, *, config: Mapping[str, Any] | None = None) -> Any:
-        """As :meth:`restore`."""
+        """Like :meth:`restore`, for asyncio."""
         saver = _saver(_target(into), is_async=True)
         thread, puts = puts_of(state, config)
         try:
@@ -120,7 +122,7 @@ class LangGraphAdapter(Adapter):
 
 
 def _answer(graph: Any, saver: Any, method: str, *arguments: Any) -> Any:
-    """What a graph or its checkpointer says to one of the questions of ``Wanted``."""
+    """Returns the answer of a graph or its checkpointer to one of the questions of ``Wanted``."""
     if method is NAMES:
         names = names_at_hand(saver, *arguments)
         return names if names is not None else {namespace_of(found) for found in saver.list(of_thread(*arguments))}
@@ -131,7 +133,7 @@ def _answer(graph: Any, saver: Any, method: str, *arguments: Any) -> Any:
 
 
 async def _aanswer(graph: Any, saver: Any, method: str, *arguments: Any) -> Any:
-    """As :func:`_answer`."""
+    """Like :func:`_answer`, for asyncio."""
     if method is NAMES:
         names = await anames_at_hand(saver, *arguments)
         if names is not None:
@@ -147,7 +149,7 @@ async def _aanswer(graph: Any, saver: Any, method: str, *arguments: Any) -> Any:
 def _target(into: Any) -> Any:
     if into is None or isinstance(into, type):
         raise PersistConfigurationError(
-            "the thread of a graph can only be restored into a graph",
+            "a thread can only be restored into a graph",
             "invalid-argument",
             hint="pass the graph: into=graph",
         )
@@ -158,17 +160,17 @@ def _saver(graph: Any, is_async: bool) -> Any:
     saver = graph.checkpointer
     if saver is None or isinstance(saver, bool):
         raise PersistConfigurationError(
-            "the graph has no checkpointer, so that it keeps no state",
+            "the graph has no checkpointer, so it has no state",
             "invalid-argument",
-            hint="give it one: builder.compile(checkpointer=…), or create_agent(…, checkpointer=…)",
+            hint="give it one: builder.compile(checkpointer=…) or create_agent(…, checkpointer=…)",
         )
     loop = getattr(saver, "loop", None)
     if not is_async and isinstance(loop, asyncio.AbstractEventLoop) and (_is_current(loop) or not loop.is_running()):
-        # It would wait for the loop, which waits for it; or for one that is over.
+        # It would wait for an event loop that waits for it, or that has ended.
         raise PersistConfigurationError(
             f"the graph's {type(saver).__name__} works in its own event loop",
             "invalid-argument",
-            hint="there, await persist.asnapshot(…) and persist.arestore(…)",
+            hint="await persist.asnapshot(…) and persist.arestore(…) in that event loop",
         )
     return saver
 
@@ -181,22 +183,20 @@ def _is_current(loop: Any) -> bool:
 
 
 def _refuse_plain_text(saver: Any, config: Any) -> None:
-    """Refuses what a checkpointer keeps encrypted, unless the caller says that it may
-    be saved as it is.
-    """
+    """Refuses to save what a checkpointer encrypts, unless the caller permits plain text."""
     if not isinstance(getattr(saver, "serde", None), EncryptedSerializer) or (
         isinstance(config, Mapping) and config.get("plaintext") is True
     ):
         return
     raise PersistConfigurationError(
-        "the graph's checkpointer encrypts what it keeps, and the snapshot would hold it in plain text",
+        "the graph's checkpointer encrypts its data, and the snapshot would hold it in plain text",
         "invalid-argument",
-        hint='if it may: config={"configurable": …, "plaintext": True}, into a store that only you can read',
+        hint='to permit that: config={"configurable": …, "plaintext": True}, in a store that only you can read',
     )
 
 
 class LangGraphPartsAdapter(PartAdapter):
-    """What graphs write down beside values: tasks to be sent, interrupts."""
+    """Saves and restores what graphs keep in addition to values: tasks to be sent, interrupts."""
 
     name = "langgraph-parts"
     package = "langgraph"
@@ -210,24 +210,24 @@ class LangGraphPartsAdapter(PartAdapter):
     }
 
     def accepts(self, agent: Any) -> bool:
-        """Whether it is one of these."""
+        """Returns whether a value is one of these."""
         return any(type(agent) is cls for cls, _ in self.known.values())
 
     def save_part(self, value: Any) -> dict[str, Any]:
-        """The class by its short name, and what it holds."""
+        """Returns the short name of the class, and the fields."""
         name = type(value).__name__.lstrip("_")
         _cls, names = self.known[name]
         fields = {at: found for at in names if (found := getattr(value, at, None)) is not None}
         if isinstance(fields.get("response_schema"), type):
             raise PersistTypeError(
-                "an interrupt's response_schema is a class, and classes are not saved",
+                "an interrupt's response_schema is a class, and classes can't be saved",
                 "invalid-argument",
-                hint="give it a JSON schema",
+                hint="use a JSON schema",
             )
         return {"class": name, "value": fields}
 
     def restore_part(self, fields: dict[str, Any], options: Mapping[str, Any]) -> Any:
-        """The object."""
+        """Returns the object."""
         cls, names = self.known[fields["class"]]
         given = fields["value"]
         if not isinstance(given, dict) or any(name not in names for name in given):

@@ -11,7 +11,7 @@ from agents.run_state import RunState
 from persist._adapter import Adapter
 from persist.adapters._openai_runs import run_from, run_of
 from persist.adapters._openai_sessions import ALL, checked_usage, forget, keeps_usage, opens, replace, stored, usage_of
-from persist.adapters._own import check_own_attributes, own_attributes, set_own_attributes
+from persist.adapters._own_attributes import check_own_attributes, own_attributes, set_own_attributes
 from persist.errors import PersistConfigurationError, PersistTypeError, invalid
 from persist.openai_agents import StoredSession
 
@@ -19,22 +19,22 @@ _RUN, _SESSION = "run", "session"
 
 
 class OpenAIAgentsAdapter(Adapter):
-    """Sessions and run states."""
+    """Saves and restores sessions and run states."""
 
     name = "openai-agents"
     package = "openai-agents"
     module = "agents"
 
     def accepts(self, agent: Any) -> bool:
-        """Whether it is a session or the state of a run."""
+        """Returns whether a value is a session or the state of a run."""
         return isinstance(agent, RunState) or (isinstance(agent, Session) and not isinstance(agent, type))
 
     def takes(self, into: Any) -> bool:
-        """Whether it is a session; or for the state of a run, its agent."""
+        """Returns whether a value is a session, or an agent for the state of a run."""
         return self.accepts(into) or isinstance(into, Agent)
 
     async def save(self, agent: Any) -> Any:
-        """The items of a session, or a run as the SDK writes it."""
+        """Returns the items of a session, or a run as the SDK writes it."""
         if isinstance(agent, RunState):
             return {"kind": _RUN, "run": await run_of(agent)}
         store, ciphers = stored(agent)
@@ -59,22 +59,22 @@ class OpenAIAgentsAdapter(Adapter):
         return state
 
     async def restore(self, state: Any, into: Any = None) -> Any:
-        """A session; or the state of a run, for which ``into`` is its agent."""
+        """Returns a session, or the state of a run, for which ``into`` is the agent."""
         if state["kind"] == _RUN:
             if not isinstance(into, Agent):
                 raise PersistConfigurationError(
-                    "the state of a run needs its agent",
+                    "the state of a run can only be restored with its agent",
                     "invalid-argument",
                     hint="pass the agent: into=agent",
                 )
             return await run_from(into, state["run"])
         if isinstance(into, Agent):
             raise PersistConfigurationError(
-                "the snapshot holds a session, not a run", "invalid-argument", hint="pass a session as into, or none"
+                "the snapshot holds a session, not a run", "invalid-argument", hint="pass a session as into, or nothing"
             )
         name, items, is_encrypted = state["session_id"], state["items"], state.get("encrypted") is True
         if not isinstance(name, str):
-            raise invalid("the id of the session is")
+            raise invalid("the ID of the session is")
         if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
             raise invalid(f"the items of the session {name!r} are")
         usage = checked_usage(state.get("usage", []))
@@ -84,15 +84,15 @@ class OpenAIAgentsAdapter(Adapter):
             raise PersistConfigurationError(
                 f"the items of the session {name!r} are encrypted",
                 "invalid-argument",
-                hint="pass an EncryptedSession with the same id and the same key: into=session",
+                hint="pass an EncryptedSession with the same ID and the same key: into=session",
             )
         own, base = state.get("own"), None if made is None else _base_of(made)
         if made is None:
             if (cls := state.get("class")) is not None:
                 raise PersistConfigurationError(
-                    f"the session is a {cls}, which can't be made anew: only your code knows how it is made",
+                    f"the session is a {cls}, which only your code can create",
                     "invalid-argument",
-                    hint="make the session as before, and pass it: into=session",
+                    hint="create the session as before, and pass it: into=session",
                 )
             limit = state.get("limit")
             settings = None if limit is None else SessionSettings(limit=limit)
@@ -101,7 +101,7 @@ class OpenAIAgentsAdapter(Adapter):
             check_own_attributes(made, base, own)
         if usage and not keeps_usage(store):
             raise PersistConfigurationError(
-                f"the session {name!r} has the usage of its turns, which a {type(store).__qualname__} can't keep",
+                f"the session {name!r} has usage per turn, which a {type(store).__qualname__} can't keep",
                 "invalid-argument",
                 hint="pass an AdvancedSQLiteSession: into=session",
             )
@@ -114,12 +114,12 @@ class OpenAIAgentsAdapter(Adapter):
 
 
 _ALONE = (SQLiteSession, StoredSession)
-"""Sessions that come back, without ``into``, as one that holds the same."""
+"""The sessions that can be restored without ``into``, as a session with the same items."""
 
 
 def _base_of(session: Any) -> type | None:
-    """The class of the SDK that a session of a user's own class is derived from; none
-    for one of the SDK's classes, and for one that has nothing of them.
+    """Returns the class of the SDK that the program's own session class is derived from, or
+    ``None`` for the SDK's own classes and for classes that are not derived from them.
     """
     above = type(session).__mro__
     if above[0].__module__.partition(".")[0] in ("agents", "persist"):

@@ -15,7 +15,7 @@ from pydantic_ai.run import AgentRun, AgentRunResult
 from persist import _agents, _persist
 from persist._adapter import Adapter
 from persist._copies import Copies, in_parts
-from persist._operations import in_thread
+from persist._threads import in_thread
 from persist.adapters._compare import same
 from persist.errors import PersistTypeError
 
@@ -23,7 +23,7 @@ _MESSAGES = (ModelRequest, ModelResponse)
 
 
 class PydanticAIAdapter(Adapter):
-    """Results of runs, and lists of messages."""
+    """Saves and restores results of runs, and lists of messages."""
 
     name = "pydantic-ai"
     package = "pydantic-ai-slim"
@@ -31,63 +31,79 @@ class PydanticAIAdapter(Adapter):
     stands_alone = True
 
     def accepts(self, agent: Any) -> bool:
-        """Whether it has messages, or is a list of them."""
+        """Returns whether a value has messages, or is a list of them."""
         if isinstance(agent, list):
             return bool(agent) and all(isinstance(message, _MESSAGES) for message in agent)
         if isinstance(agent, (AgentRunResult, *_MESSAGES)):
             return True
-        # A run that streams; what only has a method of this name is the user's own.
+        # A streamed run. Another class with a method of this name is the program's own.
         is_own = type(agent).__module__.partition(".")[0] != "pydantic_ai"
         return not is_own and callable(getattr(agent, "all_messages", None))
 
     def takes(self, into: Any) -> bool:
-        """Only a list takes messages."""
+        """Returns whether a value is a list: only lists can take messages."""
         return into is list or isinstance(into, list)
 
     def copied(self, agent: Any) -> Any:
-        """The messages, copied."""
+        """Returns copies of the messages."""
         return Copies(_messages_of(agent))
 
     def save(self, agent: Any) -> Any:
-        """The messages, with bytes, times and numbers as they are."""
+        """Returns the messages, with bytes, times and numbers as they are."""
         parts = agent.parts() if isinstance(agent, Copies) else in_parts(_messages_of(agent))
         return _agents.items(self, _written(parts))
 
     def restore(self, state: Any, into: Any = None) -> Any:
-        """The list of messages, for ``message_history``."""
+        """Returns the list of messages, for ``message_history``."""
         return _put(_made(state), into)
 
     async def arestore(self, state: Any, into: Any = None) -> Any:
-        """As :meth:`restore`, in a thread."""
+        """Like :meth:`restore`, in a thread."""
         return _put(await in_thread(lambda _: _made(state)), into)
 
 
 def _written(parts: Iterable[list[Any]]) -> Iterator[list[Any]]:
-    """Messages as data, a few at a time, of which Pydantic AI makes the same messages."""
+    """Yields messages as data, a few at a time, from which Pydantic AI creates the same
+    messages.
+    """
     start = 0
     for messages in parts:
         some = [_with_data(message) for message in messages]
-        written = _plain(ModelMessagesTypeAdapter.dump_python(some))
-        made = ModelMessagesTypeAdapter.validate_python(written)
-        again = _plain(ModelMessagesTypeAdapter.dump_python(made))
-        is_same = len(made) == len(some) and all(same(made[at], some[at]) for at in _persist.differing(made, some))
-        if again != written or not is_same:
+        written = _same_again(some, exclude_none=True)
+        if written is None:
+            # A field that is None may have another default.
+            written = _same_again(some, exclude_none=False)
+        if written is None:
             raise PersistTypeError(
                 f"Pydantic AI's own type adapter would change the messages from number {start} on",
                 "invalid-argument",
                 hint="have tools return models, dataclasses, or values of JSON's types, bytes and times",
             )
-        yield again
+        yield written
         start += len(some)
 
 
+def _same_again(some: list[Any], *, exclude_none: bool) -> list[Any] | None:
+    """Returns messages as data, or ``None`` if Pydantic AI would not create the same
+    messages from it.
+    """
+    written: list[Any] = _plain(ModelMessagesTypeAdapter.dump_python(some, exclude_none=exclude_none))
+    made = ModelMessagesTypeAdapter.validate_python(written)
+    if len(made) != len(some):
+        return None
+    # As the framework writes what it has made: a whole number may have become a float.
+    again: list[Any] = _plain(ModelMessagesTypeAdapter.dump_python(made, exclude_none=exclude_none))
+    is_same = again == written and all(same(made[at], some[at]) for at in _persist.differing(made, some))
+    return again if is_same else None
+
+
 def _made(state: Any) -> list[ModelMessage]:
-    """The messages that Pydantic AI makes of data."""
+    """Returns the messages that Pydantic AI makes from data."""
     try:
         if type(state) is list:
             return [made for some in in_parts(state) for made in ModelMessagesTypeAdapter.validate_python(some)]
     except ValidationError:
-        pass  # Of the whole, it says which message is wrong.
+        pass  # The validation of the whole below names the wrong message.
     messages: list[ModelMessage] = ModelMessagesTypeAdapter.validate_python(state)
     return messages
 
@@ -104,7 +120,7 @@ def _messages_of(agent: Any) -> list[Any]:
         raise PersistTypeError(
             f"{type(agent).__qualname__} has not ended, and has only some of its messages",
             "invalid-argument",
-            hint="save it after it has ended, with the last of its nodes or of its text",
+            hint="save it after its last node or the end of its stream",
         )
     if isinstance(agent, _MESSAGES):
         return [agent]
@@ -112,7 +128,7 @@ def _messages_of(agent: Any) -> list[Any]:
 
 
 def _with_data(message: Any) -> Any:
-    """A message in which what tools returned is data, as their model gets it."""
+    """Returns a message with the return values of tools as data, in the form that the model gets."""
     if not any(isinstance(part, ToolReturnPart) for part in message.parts):
         return message
     parts = []
@@ -122,8 +138,8 @@ def _with_data(message: Any) -> Any:
         made = part if data is content else dataclasses.replace(part, content=data)
         if made is not part and made.model_response_str() != part.model_response_str():
             raise PersistTypeError(
-                f"the model would get something else of what the tool {part.tool_name!r} returned, a "
-                f"{type(content).__qualname__}",
+                f"what the tool {part.tool_name!r} returned, a {type(content).__qualname__}, would look different "
+                "to the model",
                 "invalid-argument",
                 hint="have the tool return the data that the model is to get",
             )
@@ -133,12 +149,12 @@ def _with_data(message: Any) -> Any:
 
 
 def _returned(value: Any) -> Any:
-    """What a tool returned, as data; what Pydantic AI has a class for stays."""
+    """Returns what a tool returned as data. Instances of Pydantic AI's own classes are kept."""
     cls = type(value)
     if cls.__module__.partition(".")[0] == "pydantic_ai":
         return value
     if isinstance(value, BaseModel) or dataclasses.is_dataclass(cls):
-        # The model gets JSON, for which a class may hide or write something otherwise.
+        # The model gets JSON, in which a class may hide or change some of its fields.
         data, told = _ANY.dump_python(value), _TOLD.dump_python(value, mode="json", by_alias=True)
         return _returned(data) if _TOLD.dump_python(data, mode="json", by_alias=True) == told else told
     if cls in (list, tuple):
@@ -153,11 +169,13 @@ def _returned(value: Any) -> Any:
 _ANY: TypeAdapter[Any] = TypeAdapter(Any)
 
 _TOLD: TypeAdapter[Any] = getattr(_messages, "tool_return_ta", _ANY)
-"""How Pydantic AI writes for the model what a tool returned."""
+"""Writes what a tool returned as Pydantic AI does for the model."""
 
 
 def _plain(value: Any) -> Any:
-    """Subclasses of text and numbers, as enums are, as what they are."""
+    """Returns a value with plain text and numbers instead of instances of their subclasses, such
+    as enums.
+    """
     return value if _persist.is_plain(value) else _made_plain(value)
 
 

@@ -1,8 +1,8 @@
 """smolagents: the steps in an agent's memory, the variables in its state and in its
-interpreter, and the same of the agents that it manages.
+interpreter, and the same for the agents that it manages.
 
-The functions, classes and modules in a code agent's interpreter and what a provider's
-client returned beside the text are not among them, and are not saved.
+The functions, classes and modules in a code agent's interpreter are not saved, and neither
+is what a provider's client returned in addition to the text.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ from smolagents.local_python_executor import LocalPythonExecutor
 from persist import _persist
 from persist._adapter import Adapter
 from persist._values import Reducer
-from persist.adapters._own import check_own_attributes, own_attributes, set_own_attributes
+from persist.adapters._own_attributes import check_own_attributes, own_attributes, set_own_attributes
 from persist.adapters._smolagents_steps import Pictures, data_of, made_of, opened, with_files
 from persist.errors import PersistConfigurationError, PersistError, PersistIntegrityError, PersistTypeError
 
 _RUN = ("task", "step_number")
-"""What an agent knows of its run."""
+"""The attributes of an agent about its run."""
 
 _TOTALS = ("step_durations", "total_input_token_count", "total_output_token_count")
-"""What its monitor adds up."""
+"""The totals of an agent's monitor."""
 
 _INTERPRETER = ("__name__", "_print_outputs", "_operations_count")
-"""What an interpreter has among its variables for itself."""
+"""The variables that an interpreter keeps for itself."""
 
 
 class SmolagentsAdapter(Adapter):
-    """Agents, and their memories."""
+    """Saves and restores agents and their memories."""
 
     name = "smolagents"
     package = "smolagents"
     module = "smolagents"
 
     def accepts(self, agent: Any) -> bool:
-        """Whether it is an agent, or the memory of one."""
+        """Returns whether a value is an agent, or the memory of one."""
         return isinstance(agent, (MultiStepAgent, memory.AgentMemory))
 
     def save(self, agent: Any) -> Any:
-        """The system prompt and the steps; of an agent also its variables, and the
+        """Returns the system prompt and the steps; for an agent, also its variables and the
         agents that it manages.
         """
         pictures = Pictures()
@@ -51,8 +51,8 @@ class SmolagentsAdapter(Adapter):
         return {**state, "pictures": pictures.files} if pictures.files else state
 
     def restore(self, state: Any, into: Any = None) -> Any:
-        """The steps as data; with an agent or a memory as ``into``, that, whose
-        next ``run(task, reset=False)`` goes on from them.
+        """Returns the steps as data. If ``into`` is an agent or a memory, it gets the steps and
+        is returned, and the next ``run(task, reset=False)`` continues from them.
         """
         files = state.get("pictures", [])
         pictures = [opened(file) for file in files]
@@ -61,7 +61,7 @@ class SmolagentsAdapter(Adapter):
             return with_files(state["steps"], files)
         if isinstance(into, memory.AgentMemory):
             _remember(into, state, _steps(state, pictures, into))
-            # An agent's own prompt is made of its tools, and stays.
+            # The prompt of an agent is made from its tools, and stays as it is.
             into.system_prompt = memory.SystemPromptStep(system_prompt=str(state["system_prompt"]))
             return into
         for agent, part, steps, made in list(_checked(state, into, pictures)):
@@ -80,7 +80,7 @@ class SmolagentsAdapter(Adapter):
 
 
 def _state(agent: Any, pictures: Pictures, above: list[Any]) -> dict[str, Any]:
-    """An agent's state; ``above`` has the agents that manage it."""
+    """Returns the state of an agent. ``above`` has the agents that manage it."""
     if agent in above:
         raise PersistTypeError("an agent manages itself", "invalid-argument", hint="save its memory: agent.memory")
     state = _remembered(agent.memory, pictures)
@@ -88,7 +88,7 @@ def _state(agent: Any, pictures: Pictures, above: list[Any]) -> dict[str, Any]:
     state["run"] = data_of({name: vars(agent)[name] for name in _RUN if name in vars(agent)}, pictures)
     state["totals"] = data_of({name: getattr(agent.monitor, name) for name in _TOTALS}, pictures)
     if (variables := _variables(agent)) is not None:
-        # Each run gives the interpreter what the agent's own state has.
+        # Each run copies the agent's own state into the interpreter.
         given = {name for name, item in agent.state.items() if variables.get(name) is item}
         names = [name for name in variables if name not in given and name not in _INTERPRETER]
         state["variables"] = dict(_savable(names, variables, pictures))
@@ -100,7 +100,9 @@ def _state(agent: Any, pictures: Pictures, above: list[Any]) -> dict[str, Any]:
 
 
 def _checked(state: Any, into: Any, pictures: list[Any]) -> Iterator[tuple[Any, Any, list[Any], dict[str, Any]]]:
-    """The agents that a state is for, each with its part and what is made of that."""
+    """Yields the agents that a state is for, each with its part of the state, the steps and the
+    other values.
+    """
     steps = _steps(state, pictures, into.memory)
     made = {name: made_of(state.get(name, {}), pictures) for name in ("state", "run", "totals", "variables")}
     wrong = [name for name, item in made.items() if not isinstance(item, dict)]
@@ -112,7 +114,7 @@ def _checked(state: Any, into: Any, pictures: list[Any]) -> Iterator[tuple[Any, 
         raise PersistIntegrityError(f"Format error: {wrong[0]} of the agent is not valid", "invalid-format")
     if made["variables"] and _variables(into) is None:
         raise PersistConfigurationError(
-            "the saved agent had a local interpreter with variables, and this agent has none",
+            "the saved agent had a local interpreter with variables, but this agent has none",
             "invalid-argument",
             hint="restore it into a CodeAgent with a local interpreter, or into the agent's memory",
         )
@@ -122,9 +124,9 @@ def _checked(state: Any, into: Any, pictures: list[Any]) -> Iterator[tuple[Any, 
     for name, part in state.get("managed", {}).items():
         if name not in managed:
             raise PersistConfigurationError(
-                f"the saved agent managed an agent {name!r}, and this agent does not",
+                f"the saved agent managed an agent {name!r}, but this agent does not",
                 "invalid-argument",
-                hint="make the agent as before, with its managed_agents",
+                hint="create the agent as before, with its managed_agents",
             )
         yield from _checked(part, managed[name], pictures)
 
@@ -134,13 +136,13 @@ def _managed(agent: Any) -> dict[str, Any]:
 
 
 def _variables(agent: Any) -> Any:
-    """The variables of an agent's interpreter, where they are in this process."""
+    """Returns the variables of an agent's interpreter, if it runs in this process."""
     executor = getattr(agent, "python_executor", None)
     return executor.state if isinstance(executor, LocalPythonExecutor) else None
 
 
 def _savable(names: Iterable[str], variables: Any, pictures: Pictures) -> Iterator[tuple[str, Any]]:
-    """Those variables that can be saved: a model may have made anything."""
+    """Yields the variables that can be saved. The model's code may have made anything."""
     for name in names:
         try:
             _persist.encode(data_of(variables[name], Pictures()), Reducer())
@@ -150,13 +152,13 @@ def _savable(names: Iterable[str], variables: Any, pictures: Pictures) -> Iterat
 
 
 def _remembered(kept: Any, pictures: Pictures) -> dict[str, Any]:
-    """What a memory holds."""
+    """Returns the content of a memory."""
     odd = next((at for at, step in enumerate(kept.steps) if not isinstance(step, memory.MemoryStep)), None)
     if odd is not None:
         raise PersistTypeError(
             f"a {type(kept.steps[odd]).__qualname__} is not a step, at state['steps'][{odd}]",
             "invalid-argument",
-            hint="derive its class from smolagents.memory.MemoryStep, and register it",
+            hint="derive its class from smolagents.memory.MemoryStep and register it",
         )
     steps = [data_of(step, pictures) for step in kept.steps]
     own = own_attributes(kept, memory.AgentMemory)
@@ -170,13 +172,13 @@ def _remember(kept: Any, state: Any, steps: list[Any]) -> None:
 
 
 def _steps(state: Any, pictures: list[Any], into: Any = None) -> list[Any]:
-    """The steps of a state, which is one for this memory."""
+    """Returns the steps of a state, and checks the state for a memory."""
     if into is not None:
         check_own_attributes(into, memory.AgentMemory, state.get("memory", {}))
     steps = [made_of(step, pictures) for step in state["steps"]]
-    # One of a user's own class is there only if that is registered.
+    # A step of an unregistered class was restored as plain data.
     if not all(isinstance(step, memory.MemoryStep) for step in steps):
-        raise PersistIntegrityError("Format error: the steps hold something that is not a step", "invalid-format")
+        raise PersistIntegrityError("Format error: the steps contain something that is not a step", "invalid-format")
     return steps
 
 

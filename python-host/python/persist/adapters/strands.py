@@ -1,4 +1,4 @@
-"""Strands Agents: agents, by their own ``take_snapshot`` and ``load_snapshot``."""
+"""Strands Agents: agents, through their own ``take_snapshot`` and ``load_snapshot``."""
 
 from __future__ import annotations
 
@@ -14,51 +14,51 @@ from strands.types._snapshot import SNAPSHOT_PRESETS, Snapshot
 from strands.types.exceptions import SnapshotException
 
 from persist._adapter import Adapter
-from persist.adapters._own import check_own_attributes, own_attributes, set_own_attributes
+from persist.adapters._own_attributes import check_own_attributes, own_attributes, set_own_attributes
 from persist.errors import PersistConfigurationError, PersistIntegrityError, PersistTypeError
 
 _TOTALS = ("cycle_count", "cycle_durations", "accumulated_usage", "accumulated_metrics")
-"""What an agent's metrics add up; the traces beside them belong to the process."""
+"""The totals in an agent's metrics. The traces in the metrics belong to the process."""
 
 _NAMES = {*SNAPSHOT_PRESETS["session"], "model_state", "stash"}
-"""What a snapshot may hold of an agent; the system prompt belongs to the code."""
+"""The parts that a snapshot of an agent may have. The system prompt belongs to the code."""
 
 _LOADED = ("messages", "state", "_interrupt_state", "_model_state")
-"""The attributes in which an agent has other objects when it has loaded a snapshot."""
+"""The attributes of an agent that loading a snapshot replaces by other objects."""
 
 
 class StrandsAdapter(Adapter):
-    """Agents."""
+    """Saves and restores agents."""
 
     name = "strands"
     package = "strands-agents"
     module = "strands"
 
     def accepts(self, agent: Any) -> bool:
-        """Whether it is an agent."""
+        """Returns whether a value is an agent."""
         return isinstance(agent, Agent)
 
     def save(self, agent: Any) -> Any:
-        """Messages, state, interrupts, totals of usage, what its model and its
-        managers of the conversation and the context keep, the attributes of a
-        subclass, and the same of the agents among its tools that keep their
-        conversation; not the system prompt, which belongs to the code.
+        """Returns the messages, the state, the interrupts, the totals of usage, what the model
+        and the managers of conversation and context keep, the attributes of a subclass, and
+        the same for the agents among the tools that keep their conversation. The system prompt
+        belongs to the code and is not saved.
         """
         return _state(agent, {name: _run(stash.take_snapshot) for name, stash in _stashes(agent, [])})
 
     async def asave(self, agent: Any) -> Any:
-        """The same, while other tasks go on where contents were put away."""
+        """Like :meth:`save`. Other tasks run while offloaded contents are read."""
         return _state(agent, {name: await stash.take_snapshot() for name, stash in list(_stashes(agent, []))})
 
     def restore(self, state: Any, into: Any = None) -> Any:
-        """The agent, with the state."""
+        """Gives an agent the state, and returns it."""
         with _loaded(state, into) as put_away:
             for stash, entries in put_away:
                 _run(stash.load_snapshot, entries)
         return into
 
     async def arestore(self, state: Any, into: Any = None) -> Any:
-        """The same, while other tasks go on where contents are put away."""
+        """Like :meth:`restore`. Other tasks run while offloaded contents are stored."""
         with _loaded(state, into) as put_away:
             for stash, entries in put_away:
                 await stash.load_snapshot(entries)
@@ -67,20 +67,20 @@ class StrandsAdapter(Adapter):
 
 @contextlib.contextmanager
 def _loaded(state: Any, into: Any) -> Iterator[list[tuple[Any, Any]]]:
-    """Gives an agent a state, and has the contents put away that are yielded. If
-    anything fails, the agent holds the objects that it held before.
+    """Gives an agent a state, and yields the offloaded contents for the caller to store. If
+    anything fails, the agent has the same objects as before.
     """
     if into is None or isinstance(into, type):
         raise PersistConfigurationError(
             "a Strands agent can only be restored into an existing agent",
             "invalid-argument",
-            hint="make the agent as before, and pass it: into=agent",
+            hint="create the agent as before, and pass it: into=agent",
         )
     found = list(_checked(state, into))
     before = [_objects(agent) for agent, _, _ in found]
     try:
         for agent, snapshot, _ in found:
-            # Strands would copy the messages, which are nobody else's.
+            # Strands would copy the messages, which nobody else uses.
             data = {name: item for name, item in snapshot.data.items() if name != "messages"}
             agent.load_snapshot(dataclasses.replace(snapshot, data=data))
             agent.messages = snapshot.data.get("messages", agent.messages)
@@ -102,7 +102,7 @@ def _loaded(state: Any, into: Any) -> Iterator[list[tuple[Any, Any]]]:
 
 
 def _objects(agent: Any) -> list[tuple[Any, dict[str, Any]]]:
-    """What an agent has where a snapshot is loaded, each with its attributes."""
+    """Returns the objects that loading a snapshot changes, with their attributes."""
     objects = [
         (agent, {name: getattr(agent, name) for name in _LOADED}),
         (agent.conversation_manager, dict(vars(agent.conversation_manager))),
@@ -112,12 +112,14 @@ def _objects(agent: Any) -> list[tuple[Any, dict[str, Any]]]:
 
 
 def _state(agent: Any, put_away: dict[int, Any]) -> dict[str, Any]:
-    """An agent's state, with what was put away, by the agents' ids."""
+    """Returns the state of an agent. ``put_away`` has the offloaded contents by ``id()`` of the
+    agents.
+    """
     state: dict[str, Any] = _snapshot(agent).to_dict()
-    # As they are, and not copied: they are written at once, while all other tasks wait.
+    # Not copied: the messages are written at once, while all other tasks wait.
     state["data"] = {"messages": agent.messages, **state["data"]}
     interrupts = state["data"]["interrupt_state"]
-    # Strands itself makes dicts of all dataclasses in these.
+    # Strands itself turns all dataclasses in these into dicts.
     for key in interrupts["interrupts"]:
         interrupts["interrupts"][key] = copy.deepcopy(vars(agent._interrupt_state.interrupts[key]))
     if "pending_tool_execution" in interrupts:
@@ -135,7 +137,7 @@ def _state(agent: Any, put_away: dict[int, Any]) -> dict[str, Any]:
 
 
 def _checked(state: Any, into: Any) -> Iterator[tuple[Any, Snapshot, Any]]:
-    """The agents that a state is for, each with its part."""
+    """Yields the agents that a state is for, each with its part of the state."""
     try:
         snapshot = Snapshot.from_dict(state)
     except SnapshotException as error:
@@ -152,24 +154,24 @@ def _checked(state: Any, into: Any) -> Iterator[tuple[Any, Snapshot, Any]]:
         check_own_attributes(into.conversation_manager, ConversationManager, state["manager"])
     if "stash" in data and _stash(into) is None:
         raise PersistConfigurationError(
-            "the saved agent's context manager had offloaded contents, and this agent has no context manager",
+            "the saved agent's context manager had offloaded contents, but this agent has no context manager",
             "invalid-argument",
-            hint="make the agent as before, with its context_manager",
+            hint="create the agent as before, with its context_manager",
         )
     yield into, snapshot, state
     below = _below(into)
     for name, kept in state.get("agents", {}).items():
         if name not in below:
             raise PersistConfigurationError(
-                f"the saved agent had a tool {name!r} that is an agent with a conversation, and this agent does not",
+                f"the saved agent had a tool {name!r} that is an agent with a conversation, but this agent has none",
                 "invalid-argument",
-                hint="make the agent as before, with its tools",
+                hint="create the agent as before, with its tools",
             )
         yield from _checked(kept, below[name])
 
 
 def _is_valid(name: str, item: Any, into: Any) -> bool:
-    """Whether something is a part of a snapshot of an agent."""
+    """Returns whether an item is a valid part of a snapshot of an agent."""
     if name not in _NAMES:
         return False
     if name == "messages":
@@ -198,8 +200,8 @@ def _invalid(name: str) -> PersistIntegrityError:
 
 
 def _is_own_manager(manager: Any) -> bool:
-    """Whether a manager of the conversation may have attributes that Strands does not
-    know; one with a ``get_state`` of its own says itself what is kept.
+    """Returns whether a conversation manager may have attributes that Strands does not save. A
+    class with its own ``get_state`` defines itself what is saved.
     """
     cls = type(manager)
     return not cls.__module__.startswith("strands.") and cls.get_state.__module__.startswith("strands.")
@@ -210,28 +212,29 @@ def _snapshot(agent: Any) -> Snapshot:
 
 
 def _below(agent: Any) -> dict[str, Any]:
-    """The agents among an agent's tools that keep their conversation between calls."""
+    """Returns the agents among an agent's tools that keep their conversation between calls."""
     tools = agent.tool_registry.registry.items()
     agents = {name: tool.agent for name, tool in tools if getattr(tool, "_preserve_context", False)}
     return {name: below for name, below in agents.items() if isinstance(below, Agent)}
 
 
 def _stash(agent: Any) -> Any:
-    """Where an agent's context manager puts contents away, and has only references
-    in the messages.
+    """Returns the stash to which an agent's context manager offloads contents. The messages have
+    only references to them.
     """
     return getattr(getattr(agent, "context_manager", None), "stash", None)
 
 
 def _stashes(agent: Any, above: list[Any]) -> Iterator[tuple[int, Any]]:
-    """What is put away of an agent and those below, by the agents' ids, unless another
-    process finds it by itself; ``above`` has the agents whose tool it is.
+    """Yields the stashes of an agent and of the agents below it, with the ``id()`` of each agent,
+    unless another process can read the stash itself. ``above`` has the agents whose tool the
+    agent is.
     """
     if agent in above:
         raise PersistTypeError(
             "an agent that keeps its conversation is a tool of itself",
             "invalid-argument",
-            hint="save it apart, and leave preserve_context out where it is a tool",
+            hint="save it separately, and use it as a tool without preserve_context",
         )
     stash = _stash(agent)
     if stash is not None:
@@ -243,7 +246,7 @@ def _stashes(agent: Any, above: list[Any]) -> Iterator[tuple[int, Any]]:
 
 
 def _run(function: Any, *arguments: Any) -> Any:
-    """Runs an asynchronous function of Strands, whether or not a loop runs here."""
+    """Runs an asynchronous function of Strands, even if an event loop is running."""
     from strands._async import run_async
 
     return run_async(lambda: function(*arguments))

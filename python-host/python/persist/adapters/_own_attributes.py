@@ -1,4 +1,4 @@
-"""What a user's own subclass of a framework's agent keeps in its attributes."""
+"""Saves the attributes that a program's own subclass adds to an agent of a framework."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import weakref
 from collections.abc import Iterator
 from typing import Any
 
-from persist._models import _may_be_set, _slots
+from persist._classes import may_be_set, slots
 from persist.errors import PersistIntegrityError, PersistTypeError
 
 
 def own_attributes(agent: Any, base: type) -> dict[str, Any]:
-    """The attributes of an agent that no code of its framework sets: those of the
-    user's subclass. Its ``__persist_exclude__`` names the ones that belong to the
-    code, such as a client.
+    """Returns the attributes of an agent that the framework's code does not set: those of the
+    program's subclass. ``__persist_exclude__`` of the subclass names attributes that are not
+    saved, such as a client.
     """
     cls = type(agent)
     kept = _kept_out(cls, base)
@@ -27,7 +27,7 @@ def own_attributes(agent: Any, base: type) -> dict[str, Any]:
     wrong = next((name for name in own if _is_of_code(cls, name)), None)
     if wrong is not None:
         raise PersistTypeError(
-            f"an attribute can't be saved: {wrong} hides what belongs to the code of {cls.__qualname__}",
+            f"an attribute can't be saved: {wrong} hides an attribute of the class {cls.__qualname__}",
             "invalid-argument",
             hint=f"add {wrong!r} to the class's __persist_exclude__, or give it another name",
         )
@@ -35,15 +35,15 @@ def own_attributes(agent: Any, base: type) -> dict[str, Any]:
 
 
 def _is_of_code(cls: type, name: str) -> bool:
-    """Whether an attribute would hide a method, a property or a class variable."""
-    return not _may_be_set(cls, name) or any(_is_class_variable(_annotations(base).get(name)) for base in cls.__mro__)
+    """Returns whether an attribute would hide a method, a property or a class variable."""
+    return not may_be_set(cls, name) or any(_is_class_variable(_annotations(base).get(name)) for base in cls.__mro__)
 
 
 def _annotations(cls: type) -> dict[str, Any]:
     if sys.version_info >= (3, 14):
         import annotationlib
 
-        # Some names may be there for type checkers alone.
+        # Some names may exist only for type checkers.
         return annotationlib.get_annotations(cls, format=annotationlib.Format.FORWARDREF)
     return inspect.get_annotations(cls)
 
@@ -55,9 +55,9 @@ def _is_class_variable(annotation: Any) -> bool:
 
 
 def _in_slots(agent: Any) -> dict[str, Any]:
-    """The attributes that are not in ``__dict__``."""
+    """Returns the attributes that are not in ``__dict__``."""
     found = {}
-    for name, slot in _slots(type(agent)).items():
+    for name, slot in slots(type(agent)).items():
         try:
             found[name] = slot.__get__(agent, type(agent))
         except AttributeError:
@@ -66,13 +66,13 @@ def _in_slots(agent: Any) -> dict[str, Any]:
 
 
 def _private(agent: Any) -> dict[str, Any]:
-    """The private attributes of a pydantic model, which are kept by themselves."""
+    """Returns the private attributes of a pydantic model, which are kept separately."""
     private: dict[str, Any] | None = getattr(agent, "__pydantic_private__", None)
     return {} if private is None else private
 
 
 def check_own_attributes(agent: Any, base: type, own: Any) -> None:
-    """Refuses attributes that an agent can't be given."""
+    """Refuses attributes that can't be set on an agent."""
     if not isinstance(own, dict) or any(not isinstance(name, str) for name in own):
         raise PersistIntegrityError(
             "Format error: the agent's own attributes are not valid",
@@ -90,25 +90,27 @@ def check_own_attributes(agent: Any, base: type, own: Any) -> None:
 
 
 def set_own_attributes(agent: Any, base: type, own: dict[str, Any]) -> None:
-    """Gives an agent these attributes, which were checked, and no others of its own."""
-    private, kept, slots = _private(agent), _kept_out(type(agent), base), _slots(type(agent))
+    """Sets attributes of an agent, which were checked, and removes all others of its subclass."""
+    private, kept, in_slots = _private(agent), _kept_out(type(agent), base), slots(type(agent))
     for name in _in_slots(agent):
         if name not in kept:
-            slots[name].__delete__(agent)
+            in_slots[name].__delete__(agent)
     for name in [*vars(agent), *private]:
         if name not in kept:
             vars(agent).pop(name, None)
             private.pop(name, None)
     known = getattr(type(agent), "__private_attributes__", ())
     for name, item in own.items():
-        if name in slots:
-            slots[name].__set__(agent, item)
+        if name in in_slots:
+            in_slots[name].__set__(agent, item)
         else:
             (private if name in known else vars(agent))[name] = item
 
 
 def _kept_out(cls: type, base: type) -> set[str]:
-    """The attributes that are not the user's, or that the user keeps out."""
+    """Returns the names that are not saved: those of the framework, and those that the
+    subclass excludes.
+    """
     kept = _known.get(cls)
     if kept is None:
         kept = _known[cls] = {"__orig_class__", *getattr(cls, "__persist_exclude__", ()), *_framework_names(cls, base)}
@@ -119,13 +121,15 @@ _known: weakref.WeakKeyDictionary[type, set[str]] = weakref.WeakKeyDictionary()
 
 
 def _framework_names(cls: type, base: type) -> set[str]:
-    """What the framework's own classes define, and the attributes that their code sets."""
+    """Returns the names that the framework's classes define, and the attributes that their
+    code sets.
+    """
     framework = base.__module__.partition(".")[0]
     names: set[str] = set()
     for known in cls.__mro__:
         if known.__module__.partition(".")[0] == framework:
             names.update(vars(known))
-            # Of a pydantic model.
+            # Pydantic models.
             names.update(getattr(known, "__pydantic_fields__", ()), getattr(known, "__private_attributes__", ()))
             names.update(getattr(known, "__dataclass_fields__", ()))
             for item in vars(known).values():
@@ -137,8 +141,8 @@ def _framework_names(cls: type, base: type) -> set[str]:
 
 
 def _set_in(code: types.CodeType, me: str) -> Iterator[str]:
-    """The attributes that code sets on what this variable holds: ``self``, and not the
-    other objects that a framework has, whose attributes may well have the same names.
+    """Yields the attributes that code sets on the object in a variable: on ``self``, and not
+    on other objects, whose attributes may have the same names as those of the subclass.
     """
     before: dis.Instruction | None = None
     for step in dis.get_instructions(code):
@@ -152,7 +156,9 @@ def _set_in(code: types.CodeType, me: str) -> Iterator[str]:
 
 
 def _loads(step: dis.Instruction, me: str) -> bool:
-    """Whether a step puts a variable on top of the stack; some put two there at once."""
+    """Returns whether an instruction pushes a variable to the top of the stack. Some
+    instructions push two at once.
+    """
     if not step.opname.startswith(("LOAD_FAST", "LOAD_DEREF", "STORE_FAST_LOAD_FAST")):
         return False
     return bool((step.argval[-1] if isinstance(step.argval, tuple) else step.argval) == me)

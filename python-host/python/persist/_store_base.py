@@ -1,4 +1,4 @@
-"""A location for many snapshots, and how it is reached."""
+"""What :class:`Store` and :class:`AsyncStore` share: a location and its settings."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from persist._metadata import SnapshotMetadata
 from persist.errors import PersistConfigurationError, PersistTypeError
 from persist.storage import Storage
 
-S = TypeVar("S", bound="Base")
+S = TypeVar("S", bound="StoreBase")
 
 Key = str | SnapshotMetadata
-"""The key of a snapshot, or its metadata as the store gave it."""
+"""The key of a snapshot, or its metadata from the store."""
 
 
-class Base:
-    """A location, and how it is reached."""
+class StoreBase:
+    """A location for many snapshots, and the settings to reach it."""
 
     def __init__(
         self,
@@ -37,18 +37,18 @@ class Base:
         options = None if s3_options is None else {name: _text(value) for name, value in s3_options.items()}
         given = {"s3_region": s3_region, "s3_endpoint": s3_endpoint, "s3_options": options, "fsync": fsync}
         self._settings = {name: value for name, value in given.items() if value is not None}
-        # So that what is wrong is said here, and not at the first use.
+        # A wrong argument should fail here and not at the first use.
         self._place("")
 
     @property
     def location(self) -> str:
-        """Where it is: a path, ``s3://bucket/prefix``."""
+        """The location: a path or ``s3://bucket/prefix``."""
         place, prefix = self._place("")
         return place.location(prefix) if isinstance(self._location, (str, os.PathLike)) else repr(self._location)
 
     def _place(self, key: Key) -> tuple[_persist.Place, str]:
-        """The storage, anew at each use, so that a change of the environment
-        counts; and a key in it.
+        """Returns the place of the store, and a key in that place. The place is made at
+        each use, so that a change of the environment takes effect.
         """
         if isinstance(key, SnapshotMetadata):
             key = key.key
@@ -78,12 +78,12 @@ class Base:
         return _persist.open_object(self._location), key
 
     def _own(self, metadata: SnapshotMetadata, key: Key, full_key: str) -> SnapshotMetadata:
-        """The metadata with the key as it is called here."""
+        """Returns the metadata with the key that this store uses."""
         key = key if isinstance(key, str) else key.key
         return metadata._with_key(metadata.key[len(full_key) - len(key) :])
 
     def _twin(self, cls: type[S]) -> S:
-        """A store of another kind for the same location."""
+        """Returns a store of another class for the same location."""
         twin = cls.__new__(cls)
         twin.__setstate__(self.__getstate__())
         return twin
@@ -95,7 +95,7 @@ class Base:
         self._location, self._settings = state["location"], state["settings"]
 
     def __bool__(self) -> bool:
-        """A store is there, whatever is in it."""
+        """A store is true even if it is empty."""
         return True
 
     def __eq__(self, other: object) -> bool:
@@ -121,7 +121,7 @@ class Base:
 
 
 def _text(value: Any) -> Any:
-    """An option as the environment would have it."""
+    """Returns an option as the text that an environment variable would have."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Mapping):
