@@ -1,7 +1,11 @@
-"""Persist in Python by wasmtime's own package and one component, without any native
-code of ours: for platforms that have no wheel. States are text.
+"""Persist in Python with wasmtime's package and one component, for platforms without a prebuilt wheel.
 
-    python composed.py persist-fs.wasm FOLDER
+    pip install wasmtime
+    cargo xtask dist dist
+    python composed.py dist/persist-fs.wasm FOLDER
+
+It keeps snapshots as files in a folder, which has to exist. States are text, since wasmtime's package is slow to pass
+bytes.
 """
 
 import sys
@@ -65,6 +69,8 @@ class Persist:
 
 
 if __name__ == "__main__":
-    persist = Persist(*sys.argv[1:])
-    persist.save('{"messages": ["Hello"]}', "session-1/0001.json.gz", agent_id="support")
-    print(persist.restore("session-1/0001.json.gz"), vars(persist.call("verify", "session-1/0001.json.gz")))
+    component, folder = sys.argv[1:]
+    key = "session-1/0001.json.gz"
+    persist = Persist(component, folder)
+    persist.save('{"messages": ["Hello"]}', key, agent_id="support")
+    print(persist.restore(key), vars(persist.call("verify", key)))

@@ -1,16 +1,17 @@
-// Two hosts of examples/node on one map, asked for several saves at once:
+// Makes several saves at once, with two hosts of examples/node that share one map:
 //
 //     node at_once.mjs TRANSPILED KEY …
 //
-// Prints the keys of what is stored in the end, as JSON.
+// Prints the keys of all objects at the end, as JSON.
 
-import { load, options } from "./host.mjs";
+import { load } from "./host.mjs";
+import { defaultOptions } from "./options.mjs";
 
 const [transpiled, ...keys] = process.argv.slice(2);
 const objects = new Map();
 const calls = [load(transpiled, objects), load(transpiled, objects)];
-const save = (key, index) => calls[index % 2]("save", key, new TextEncoder().encode(key), options);
+const save = (key, index) => calls[index % 2]("save", key, new TextEncoder().encode(key), defaultOptions);
 const saving = Promise.all(keys.map(save));
-objects.set("by hand", Buffer.from("while they are under way"));
+objects.set("by hand", Buffer.from("while the saves are under way"));
 await saving;
 console.log(JSON.stringify([...objects.keys()].sort()));

@@ -1,7 +1,6 @@
-"""What reads all frames of a ``.zst`` snapshot of several blocks in Node: the rows of
-the table in docs/format.md that tests/python/test_zstd_readers.py leaves to this.
+"""What reads all frames of a ``.zst`` snapshot of several blocks in Node.
 
-PERSIST_NODE is the folder where fzstd is installed.
+These are the rows of the table in docs/format.md that tests/python/test_zstd_readers.py leaves out.
 """
 
 from __future__ import annotations
@@ -10,16 +9,21 @@ import hashlib
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import persist
 import pytest
 
-PAGE = Path(__file__).parents[2] / "docs" / "format.md"
-NODE = Path(os.environ["PERSIST_NODE"])
+from .programs import NODE, NODE_PROGRAM, ROOT
 
-# Each is a function of the snapshot's bytes and its path, and gives the state's bytes.
+PAGE = ROOT / "docs" / "format.md"
+
+# The first cells of the two rows.
+FZSTD = "fzstd (Node, browsers)"
+ZLIB = "Node 22 and 24, `zlib`"
+
+# The names are those in the table. Each is a function of the snapshot's bytes and its path that returns the bytes of
+# the state.
 CALLS = {
     "decompress": "data => require('fzstd').decompress(data)",
     "Decompress": """data => {
@@ -46,14 +50,14 @@ Promise.resolve(state).then(state => console.log(require('crypto').createHash('s
 """
 
 
-def gives(call: str, path: Path) -> subprocess.CompletedProcess[str]:
-    node = Path(sys.executable).with_name("node")
+def run_reader(call: str, path: Path) -> subprocess.CompletedProcess[str]:
+    """Prints the SHA-256 of the state that a reader gets out of a snapshot."""
     program = PROGRAM.replace("CALL", CALLS[call])
-    return subprocess.run([node, "-e", program, path], cwd=NODE, capture_output=True, text=True, timeout=120)
+    return subprocess.run([NODE_PROGRAM, "-e", program, path], cwd=NODE, capture_output=True, text=True, timeout=120)
 
 
 def cells(library: str) -> tuple[set[str], str]:
-    """What the table says of a library: what reads all, and the other cell."""
+    """Returns a library's row of the table: the calls that read all frames, and the text of the other cell."""
     (line,) = [line for line in PAGE.read_text().splitlines() if line.startswith(f"| {library} |")]
     reads_all, stops = line.removeprefix(f"| {library} |").removesuffix("|").split("|")
     return set(re.findall("`([^`]+)`", reads_all)) - {"chunkSize"}, stops
@@ -61,9 +65,7 @@ def cells(library: str) -> tuple[set[str], str]:
 
 @pytest.fixture
 def snapshots(folder: Path) -> dict[Path, str]:
-    """Snapshots of several blocks, with little metadata and with much, and the
-    hash of each state.
-    """
+    """Snapshots of several blocks with little and with much metadata, and the hash of each state."""
     state = os.urandom(600_000) * 5
     saved = {}
     for name, labels in [("small.zst", {}), ("large.zst", {"label": "x" * 46_000})]:
@@ -72,24 +74,23 @@ def snapshots(folder: Path) -> dict[Path, str]:
     return saved
 
 
-@pytest.mark.parametrize("library", ["fzstd (Node, browsers)", "Node 22 and 24, `zlib`"])
-def test_what_the_table_says_reads_all_does(library: str, snapshots: dict[Path, str]) -> None:
+@pytest.mark.parametrize("library", [FZSTD, ZLIB])
+def test_a_reader_in_the_table_reads_all_frames(library: str, snapshots: dict[Path, str]) -> None:
     calls, _ = cells(library)
     assert calls <= set(CALLS)
     for call in calls:
         for path, content_hash in snapshots.items():
-            done = gives(call, path)
+            done = run_reader(call, path)
             assert (done.returncode, done.stdout) == (0, f"{content_hash}\n"), (call, path.name, done.stderr)
 
 
 def test_the_stream_of_node_24_is_not_to_be_relied_on(snapshots: dict[Path, str]) -> None:
-    _, stops = cells("Node 22 and 24, `zlib`")
+    _, stops = cells(ZLIB)
     assert "`createZstdDecompress` may lose the rest or fail" in stops
-    assert {*CALLS} == set.union(*(cells(name)[0] for name in ("fzstd (Node, browsers)", "Node 22 and 24, `zlib`"))) | {
-        "createZstdDecompress"
-    }
+    # With this one, every call above is in the table.
+    assert {*CALLS} == {*cells(FZSTD)[0], *cells(ZLIB)[0], "createZstdDecompress"}
     (large,) = (path for path in snapshots if path.name == "large.zst")
-    done = gives("createZstdDecompress", large)
-    # Where the metadata comes in more than one piece, it takes the second for a frame.
+    done = run_reader("createZstdDecompress", large)
+    # If the metadata arrives in more than one piece, it takes the second one for a frame.
     assert done.returncode != 0
     assert "Unknown frame descriptor" in done.stderr

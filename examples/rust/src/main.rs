@@ -1,14 +1,17 @@
-//! The host on the files of a folder, which it reads into its storage and writes
-//! back:
+//! Runs the example host on the files of a folder:
 //!
 //! ```text
-//! persist-example-host persist.wasm FOLDER save STATE KEY
-//! persist-example-host persist.wasm FOLDER restore|verify|show|exists|delete KEY…
-//! persist-example-host persist.wasm FOLDER list
+//! persist-example-host COMPONENT FOLDER save STATE KEY…
+//! persist-example-host COMPONENT FOLDER restore|verify|show|exists|delete KEY…
+//! persist-example-host COMPONENT FOLDER list
 //! ```
 //!
-//! Prints one line for each key. What is restored goes to a file beside the
-//! folder's, with `.restored` at its end.
+//! It reads the files into memory, calls the component, and writes back what the
+//! component changed. It prints one line for each key. A restored state goes to the file
+//! `FOLDER/KEY.restored`.
+//!
+//! `SNAPSHOT_ID` and `TIMESTAMP` in the environment replace the random ID and the current
+//! time, so that a save can be compared byte for byte.
 
 use std::env;
 use std::error::Error;
@@ -16,16 +19,17 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use persist_example_host::{Core, Host, Objects, Plugin, snapshots, storage};
+use persist_example_host::{CallLimits, Core, Host, Objects, Sandbox, snapshots, storage};
 use wasmtime::Store;
 
-/// Tenths of a second that a call may compute, and bytes that it may write.
-const TENTHS: u64 = 300;
-const BYTES: usize = 1 << 28;
+const USAGE: &str = "usage: persist-example-host COMPONENT FOLDER OPERATION [STATE] [KEY…]";
 
 const RESTORED: &str = ".restored";
+const PAGE_SIZE: u32 = 1000;
 
-fn options() -> snapshots::SaveOptions {
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+fn save_options() -> snapshots::SaveOptions {
     snapshots::SaveOptions {
         agent_id: "default_agent".to_owned(),
         session_id: "default_session".to_owned(),
@@ -45,14 +49,92 @@ fn options() -> snapshots::SaveOptions {
     }
 }
 
-/// The files of a folder, by name, as what a plugin stores.
+/// A component, and a folder whose files are its objects.
 struct Folder {
-    plugin: Plugin,
+    sandbox: Sandbox,
     path: PathBuf,
     objects: Objects,
 }
 
-fn read(folder: &Path) -> Result<Objects, Box<dyn Error>> {
+impl Folder {
+    fn open(component: &str, path: &str) -> Result<Self> {
+        let path = PathBuf::from(path);
+        let objects = read_objects(&path)?;
+        let sandbox = Sandbox::new(&fs::read(component)?)?;
+        Ok(Self { sandbox, path, objects })
+    }
+
+    /// Calls the component, and writes to the folder what it changed.
+    fn call<T>(&mut self, call: impl FnOnce(&Core, &mut Store<Host>) -> wasmtime::Result<T>) -> Result<T> {
+        let before = self.objects.clone();
+        let called = self.sandbox.call(&mut self.objects, CallLimits::default(), call);
+        // `{:#}` includes the causes: the outermost message only says where the component was stopped.
+        let answer = called.map_err(|error| format!("{error:#}"))?;
+        self.write_changes(&before)?;
+        Ok(answer)
+    }
+
+    fn write_changes(&self, before: &Objects) -> Result<()> {
+        // Keys may contain `/`, but this host writes no subfolders. With the ending of restored
+        // states, an object would not be read again.
+        if let Some(key) = self.objects.keys().find(|key| key.contains('/') || key.ends_with(RESTORED)) {
+            return Err(format!("'{}' can't be the name of a file here", key.escape_debug()).into());
+        }
+        for key in before.keys().filter(|key| !self.objects.contains_key(*key)) {
+            fs::remove_file(self.path.join(key))?;
+        }
+        for (key, object) in self.objects.iter().filter(|(key, object)| before.get(*key) != Some(*object)) {
+            let path = self.path.join(key);
+            write_object(&path, object, before.contains_key(key)).map_err(|error| failed(&path, &error))?;
+        }
+        Ok(())
+    }
+
+    /// Performs one operation on one key. Returns the line to print.
+    fn perform(&mut self, operation: &str, key: &str, state: &[u8]) -> Result<String> {
+        let restored = self.path.join(format!("{key}{RESTORED}"));
+        let answer = self.call(|persist, store| {
+            let api = persist.persist_snapshot_snapshots();
+            Ok(match operation {
+                "save" => api.call_save(store, key, state, &save_options())?.map(|metadata| Ok(metadata.content_hash)),
+                "restore" => api.call_restore(store, key)?.map(|state| {
+                    fs::write(&restored, state).map_err(|error| failed(&restored, &error))?;
+                    Ok("restored".to_owned())
+                }),
+                "verify" => api.call_verify(store, key)?.map(|metadata| Ok(metadata.content_hash)),
+                "show" => api.call_get_metadata(store, key)?.map(|metadata| Ok(metadata.content_hash)),
+                "exists" => api.call_exists(store, key)?.map(|exists| Ok(exists.to_string())),
+                "delete" => api.call_delete(store, key, &storage::Precondition::None)?.map(|()| Ok("deleted".to_owned())),
+                other => Ok(Err(format!("unknown operation '{other}'; {USAGE}"))),
+            })
+        })?;
+        Ok(answer.map_err(refused)??)
+    }
+
+    /// Prints the keys of all snapshots, page by page.
+    fn list(&mut self) -> Result<()> {
+        let mut start_after: Option<String> = None;
+        loop {
+            let page = self
+                .call(|persist, store| {
+                    persist.persist_snapshot_snapshots().call_list_snapshots(store, "", start_after.as_deref(), PAGE_SIZE, None)
+                })?
+                .map_err(refused)?;
+            for entry in page.entries {
+                match entry {
+                    snapshots::ListEntry::Snapshot(metadata) => println!("{}", metadata.key),
+                    snapshots::ListEntry::Unreadable(unreadable) => println!("{} is not a snapshot", unreadable.key),
+                }
+            }
+            start_after = page.next;
+            if start_after.is_none() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn read_objects(folder: &Path) -> Result<Objects> {
     let mut objects = Objects::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -65,90 +147,37 @@ fn read(folder: &Path) -> Result<Objects, Box<dyn Error>> {
     Ok(objects)
 }
 
-impl Folder {
-    /// Calls the plugin, and writes what it changed.
-    fn call<T>(&mut self, call: impl FnOnce(&Core, &mut Store<Host>) -> wasmtime::Result<T>) -> Result<T, Box<dyn Error>> {
-        let before = self.objects.clone();
-        // With what led to it: where it was stopped alone says little.
-        let found = self.plugin.call(&mut self.objects, TENTHS, BYTES, call).map_err(|error| format!("{error:#}"))?;
-        // Keys may have folders in them; here they may not, nor the ending of what is no object.
-        if let Some(key) = self.objects.keys().find(|key| key.contains('/') || key.ends_with(RESTORED)) {
-            return Err(format!("'{}' is no name for a file here", key.escape_debug()).into());
-        }
-        for key in before.keys().filter(|key| !self.objects.contains_key(*key)) {
-            fs::remove_file(self.path.join(key))?;
-        }
-        for (key, object) in self.objects.iter().filter(|(key, object)| before.get(*key) != Some(*object)) {
-            // What was not read is no file: a folder, or a link to somewhere else.
-            let mut options = File::options();
-            options.write(true).truncate(true).create_new(!before.contains_key(key));
-            let failed = |error: io::Error| format!("{}: {error}", self.path.join(key).display());
-            options.open(self.path.join(key)).and_then(|mut file| file.write_all(object)).map_err(failed)?;
-        }
-        Ok(found)
-    }
+fn write_object(path: &Path, object: &[u8], is_known: bool) -> io::Result<()> {
+    let mut options = File::options();
+    // If there is something with the name of a new object, it was not read because it is not a
+    // plain file: a folder, or a symlink that may lead out of this one. It stays as it is.
+    options.write(true).truncate(true).create_new(!is_known);
+    options.open(path)?.write_all(object)
 }
 
+fn failed(path: &Path, error: &io::Error) -> String {
+    format!("{}: {error}", path.display())
+}
+
+/// An error that the component returned. Its message is escaped: the component is not
+/// trusted, and control characters would reach the terminal.
 fn refused(error: snapshots::Error) -> Box<dyn Error> {
     format!("{:?}: {}", error.code, error.message.escape_debug()).into()
 }
 
-/// Does one thing to one key, and says what came of it.
-fn work(host: &mut Folder, operation: &str, key: &str, state: &[u8]) -> Result<String, Box<dyn Error>> {
-    let restored = host.path.join(format!("{key}{RESTORED}"));
-    host.call(|persist, store| {
-        let api = persist.persist_snapshot_snapshots();
-        Ok(match operation {
-            "save" => api.call_save(store, key, state, &options())?.map(|saved| Ok(saved.content_hash)),
-            "restore" => api.call_restore(store, key)?.map(|state| {
-                fs::write(&restored, state).map_err(|error| format!("{}: {error}", restored.display()))?;
-                Ok("restored".to_owned())
-            }),
-            "verify" => api.call_verify(store, key)?.map(|verified| Ok(verified.content_hash)),
-            "show" => api.call_get_metadata(store, key)?.map(|shown| Ok(shown.content_hash)),
-            "exists" => api.call_exists(store, key)?.map(|exists| Ok(exists.to_string())),
-            "delete" => api.call_delete(store, key, &storage::Precondition::None)?.map(|()| Ok("deleted".to_owned())),
-            other => Ok(Err(format!("there is no operation '{other}'"))),
-        })
-    })?
-    .map_err(refused)?
-    .map_err(Into::into)
-}
-
-/// Prints the keys of all snapshots, a page at a time.
-fn list(host: &mut Folder) -> Result<(), Box<dyn Error>> {
-    let mut after: Option<String> = None;
-    loop {
-        let page = host
-            .call(|persist, store| persist.persist_snapshot_snapshots().call_list_snapshots(store, "", after.as_deref(), 1000, None))?
-            .map_err(refused)?;
-        for entry in page.entries {
-            match entry {
-                snapshots::ListEntry::Snapshot(metadata) => println!("{}", metadata.key),
-                snapshots::ListEntry::Unreadable(found) => println!("{} is no snapshot", found.key),
-            }
-        }
-        after = page.next;
-        if after.is_none() {
-            return Ok(());
-        }
-    }
-}
-
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<()> {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    let [component, folder, operation, rest @ ..] = &arguments[..] else { return Err("COMPONENT FOLDER OPERATION KEY…".into()) };
-    let path = PathBuf::from(folder);
-    let mut host = Folder { plugin: Plugin::new(&fs::read(component)?)?, objects: read(&path)?, path };
+    let [component, path, operation, rest @ ..] = &arguments[..] else { return Err(USAGE.into()) };
+    let mut folder = Folder::open(component, path)?;
     if operation == "list" {
-        return list(&mut host);
+        return folder.list();
     }
-    let (state, keys) = match (&operation[..], rest) {
+    let (state, keys) = match (operation.as_str(), rest) {
         ("save", [state, keys @ ..]) => (fs::read(state)?, keys),
         _ => (Vec::new(), rest),
     };
     for key in keys {
-        println!("{}", work(&mut host, operation, key, &state)?);
+        println!("{}", folder.perform(operation, key, &state)?);
     }
     Ok(())
 }
