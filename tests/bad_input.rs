@@ -1,11 +1,7 @@
-//! Everything that is wrong has an error of its own, takes little memory, and
-//! costs nothing that was stored before.
+//! Every bad input has its own error, takes little memory, and changes nothing that is
+//! stored.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
-#[path = "support/craft.rs"]
-mod craft;
-mod support;
 
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
@@ -13,14 +9,15 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use craft::{Lengths, carried, document, file, row, row_of};
 use nix::sys::resource::{UsageWho, getrusage};
-use support::{Done, files, ok_in, persist};
+use persist_test_support::command::{Done, command_path, files, ok_in, persist};
+use persist_test_support::craft;
+use persist_test_support::craft::{Lengths, carried, document, file, row, row_of};
 
-/// The most memory that a command may take, in MiB.
+/// The maximum memory of a command in MiB.
 const MAX_RESIDENT: i64 = 128;
 
-/// A name, the command, its exit code, and a part of what it says.
+/// A name, the arguments, the exit code, and a part of the error message.
 type Case = (&'static str, Vec<String>, i32, &'static str);
 
 fn deflate(plain: &[u8]) -> Vec<u8> {
@@ -31,7 +28,7 @@ fn deflate(plain: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A zstd frame of runs: so many blocks of 128 KiB in 4 bytes each.
+/// Returns a zstd frame of run-length blocks, each of 128 KiB in 4 bytes.
 fn zstd_runs(blocks: usize, content_size: u64) -> Vec<u8> {
     let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0b1110_0100];
     frame.extend_from_slice(&content_size.to_le_bytes());
@@ -44,17 +41,17 @@ fn zstd_runs(blocks: usize, content_size: u64) -> Vec<u8> {
     frame
 }
 
-/// A file of one frame that is what the table says, whatever it holds.
+/// Returns a file of one frame that matches its table, whatever the frame contains.
 fn one_frame(gzip: bool, frame: &[u8], length: u32) -> Vec<u8> {
     craft::frames(gzip, &[(frame.to_vec(), length)], &[0; 32], 0)
 }
 
-/// A footer of a file without a seal.
+/// Returns the footer of a file without a seal.
 fn footer(format: u32, data: u64, table: u32, length: u32, document: &[u8]) -> Vec<u8> {
     Lengths { format, seal: 0, data, table, document: length }.footer(document, &[])
 }
 
-/// A file of which only the end is written; the rest are zeros that take no room.
+/// Creates a sparse file of which only the end is written.
 fn sparse(path: &Path, length: u64, end: &[u8]) {
     let mut file = File::create(path).expect("a file");
     file.set_len(length).expect("a length");
@@ -62,12 +59,12 @@ fn sparse(path: &Path, length: u64, end: &[u8]) {
     file.write_all(end).expect("it is written");
 }
 
-/// The carrier of a zstd footer.
+/// Returns a zstd footer in its carrier.
 fn zstd_footer(footer: &[u8]) -> Vec<u8> {
     [&[0x53, 0x2a, 0x4d, 0x18, 64, 0, 0, 0][..], footer].concat()
 }
 
-/// Files that are no good snapshot, each verified.
+/// Creates files that are not valid snapshots, with a case that verifies each.
 fn files_of(folder: &Path) -> Vec<Case> {
     let mut cases = Vec::new();
     let mut case = |name: &'static str, bytes: &[u8], code: i32, says: &'static str| {
@@ -128,16 +125,16 @@ fn files_of(folder: &Path) -> Vec<Case> {
     case("a block of 2^32 - 1", &with_row(row_of(frame.len() as u32, u32::MAX, &hash)), 5, "block 0");
     case("a block of nothing", &with_row([row_of(frame.len() as u32, 0, &hash), row(&frame, 5)].concat()), 5, "block 0");
     case("a longer frame", &with_row(row_of(frame.len() as u32 + 1, 5, &hash)), 5, "do not agree");
-    case("half a row", &with_row(row(&frame, 5)[..20].to_vec()), 5, "not a number of rows");
+    case("half a row", &with_row(row(&frame, 5)[..20].to_vec()), 5, "not a whole number of rows");
     case("a block shorter than its frame", &one_frame(true, &frame, 4), 5, "breaks the rules of gzip");
     case("a block longer than its frame", &one_frame(true, &frame, 6), 5, "breaks the rules of gzip");
     case("garbage in gzip", &one_frame(true, &[0xff; 50], 50), 5, "breaks the rules of gzip");
     case("garbage in zstd", &one_frame(false, &[0xff; 50], 50), 5, "breaks the rules of zstd");
 
-    // 1 MB that expands to 1 GB, declared as the largest block there is.
+    // 1 MB that expands to 1 GB, declared as a block of the maximum size.
     case("a gzip bomb", &one_frame(true, &deflate(&vec![0; 1 << 30])[..1_000_000], 8 << 20), 5, "breaks the rules of gzip");
     case("a gzip bomb of a small block", &one_frame(true, &deflate(&vec![0; 600_000]), 100), 5, "breaks the rules of gzip");
-    // 300 KB that expand to 10 GB, and say so, or not.
+    // 300 KB that expand to 10 GB, with the declared size right or wrong.
     case("a zstd bomb that says so", &one_frame(false, &zstd_runs(76_000, 10 << 30), 8 << 20), 5, "breaks the rules of zstd");
     case("a zstd bomb that lies", &one_frame(false, &zstd_runs(76_000, 8 << 20), 8 << 20), 5, "breaks the rules of zstd");
     let rows = row_of(1, 8 << 20, &hash).repeat(200_000);
@@ -176,23 +173,23 @@ fn files_of(folder: &Path) -> Vec<Case> {
     case("no JSON", &with_document("{"), 5, "not one JSON object");
     case("a list", &with_document("[]"), 5, "not one JSON object");
     case("an unknown codec", &edited("gzip", "lzma"), 5, "'lzma' is not known");
-    case("the other codec", &with_document(&document(false, 5, data.len() as u64, &row(&frame, 5))), 5, "another codec");
-    case("no blocks", &edited("8388608", "0"), 5, "block size of 0");
-    case("huge blocks", &edited("8388608", "4294967295"), 5, "block size of 4294967295");
-    case("blocks below zero", &edited("8388608", "-1"), 5, "'block_size' is wrong");
+    case("the other codec", &with_document(&document(false, 5, data.len() as u64, &row(&frame, 5))), 5, "a different codec");
+    case("no blocks", &edited("8388608", "0"), 5, "block size is 0");
+    case("huge blocks", &edited("8388608", "4294967295"), 5, "block size is 4294967295");
+    case("blocks below zero", &edited("8388608", "-1"), 5, "'block_size' is not valid");
     case("no agent", &edited("\"agent_id\":\"\",", ""), 5, "no 'agent_id'");
-    case("a number for a text", &edited("\"agent_id\":\"\"", "\"agent_id\":7"), 5, "'agent_id' is wrong");
+    case("a number for a text", &edited("\"agent_id\":\"\"", "\"agent_id\":7"), 5, "'agent_id' is not valid");
     case("no hash", &edited("\"content_hash\":\"", "\"content_hash\":\"x"), 5, "64 hexadecimal digits");
     case("no hash of the table", &edited("\"table_hash\":\"", "\"table_hash\":\"x"), 5, "64 hexadecimal digits");
     case("another table", &with_document(&document(true, 5, data.len() as u64, b"another")), 5, "the block table was changed");
     case("another kind", &edited("{", "{\"kind\":\"step\","), 5, "of the kind 'step'");
     case("an id that is none", &edited("01890a5d", "01890A5D"), 5, "not a UUID");
     case("a time that is none", &edited("12:00:00.000000Z", "12:00:00Z"), 5, "not RFC 3339 in UTC");
-    case("another hash", &with_document(&right), 5, "not the one whose hash");
-    case("a digest of its own", &edited("\"agent_id\"", "\"digest\":\"\",\"agent_id\""), 5, "not for a file to say");
+    case("another hash", &with_document(&right), 5, "does not match the content hash");
+    case("a digest of its own", &edited("\"agent_id\"", "\"digest\":\"\",\"agent_id\""), 5, "reserved name 'digest'");
     case("an index beyond 2^53", &edited("\"snapshot_index\":0", "\"snapshot_index\":9007199254740992"), 5, "2^53");
 
-    // Files of hundreds of megabytes, of which only the ends exist.
+    // Sparse files of hundreds of megabytes.
     let tiny = 10_000_000_u64 * 40;
     let end = zstd_footer(&footer(1, 0, tiny as u32, 2, b"{}"));
     sparse(&folder.join("10,000,000 tiny blocks"), tiny + 8 + 2 + 8 + 72, &end);
@@ -210,7 +207,7 @@ fn arguments(arguments: &[&str]) -> Vec<String> {
     arguments.iter().map(ToString::to_string).collect()
 }
 
-/// Commands whose arguments are wrong, or whose files are not what they have to be.
+/// Returns cases with invalid arguments or unusable files.
 fn commands_of(folder: &Path) -> Vec<Case> {
     fs::create_dir_all(folder.join("folder/inside")).expect("a folder");
     symlink("circle", folder.join("circle")).expect("a link");
@@ -221,7 +218,7 @@ fn commands_of(folder: &Path) -> Vec<Case> {
         ("STATE is a folder", arguments(&["snapshot", "folder", "new.gz"]), 2, "the state is a folder"),
         ("DEST is a folder", arguments(&["snapshot", "state.json", "folder", "--if-match", "x"]), 2, "DEST is a folder"),
         ("SRC ends with a slash", arguments(&["verify", "new/"]), 2, "this is a folder"),
-        ("DEST is below a file", arguments(&["snapshot", "state.json", "state.json/new.gz"]), 2, "a file stands where"),
+        ("DEST is below a file", arguments(&["snapshot", "state.json", "state.json/new.gz"]), 2, "a parent of the path is a file"),
         ("DEST is empty", arguments(&["snapshot", "state.json", ""]), 2, "it is empty"),
         ("DEST is a device", arguments(&["snapshot", "state.json", "/dev/null"]), 2, "a device"),
         ("DEST has a newline", arguments(&["snapshot", "state.json", "a\nb.gz"]), 2, "control characters"),
@@ -240,15 +237,15 @@ fn commands_of(folder: &Path) -> Vec<Case> {
         ("SRC is a circle", arguments(&["restore", "circle"]), 2, "can't be used"),
         ("SRC leads nowhere", arguments(&["restore", "dangling"]), 3, "no such file"),
         ("the output is a folder", arguments(&["restore", "kept.gz", "-o", "folder"]), 2, "this is a folder"),
-        ("the output is below a file", arguments(&["restore", "kept.gz", "-o", "state.json/x"]), 2, "a file stands where"),
+        ("the output is below a file", arguments(&["restore", "kept.gz", "-o", "state.json/x"]), 2, "a parent of the path is a file"),
         ("the disk is full", arguments(&["restore", "kept.gz", "-o", "/dev/full"]), 8, "could not write the state"),
         ("the folder is missing", arguments(&["list", "missing"]), 3, "no such folder"),
         ("the folder is a file", arguments(&["doctor", "state.json"]), 2, "a file, not a folder"),
         ("nothing to delete", arguments(&["delete", "missing.gz", "--yes"]), 3, "no such file"),
         ("a folder to delete", arguments(&["delete", "folder", "--yes"]), 2, "this is a folder"),
-        ("nobody to ask", arguments(&["delete", "kept.gz"]), 2, "nobody to ask"),
-        ("exists already", arguments(&["snapshot", "state.json", "kept.gz", "--if-exists", "fail"]), 4, "such a file already"),
-        ("an etag on local files", arguments(&["snapshot", "state.json", "kept.gz", "--if-match", "x"]), 7, "on the condition of an etag"),
+        ("no terminal to ask on", arguments(&["delete", "kept.gz"]), 2, "no terminal to ask on"),
+        ("exists already", arguments(&["snapshot", "state.json", "kept.gz", "--if-exists", "fail"]), 4, "the file already exists"),
+        ("an etag on local files", arguments(&["snapshot", "state.json", "kept.gz", "--if-match", "x"]), 7, "the precondition if-match"),
     ]
 }
 
@@ -261,10 +258,10 @@ fn run(folder: &Path, arguments: &[String]) -> Done {
 }
 
 #[test]
-fn every_bad_input_has_its_error_and_costs_nothing() {
+fn every_bad_input_has_its_own_error_and_changes_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
-    fs::write(folder.join("state.json"), support::chat_bytes(3000)).expect("a state");
+    fs::write(folder.join("state.json"), persist_test_support::command::chat_bytes(3000)).expect("a state");
     ok_in(folder, &["snapshot", "state.json", "kept.gz"]);
     let kept = fs::read(folder.join("kept.gz")).expect("the good one");
     let mut cases = files_of(folder);
@@ -282,18 +279,18 @@ fn every_bad_input_has_its_error_and_costs_nothing() {
     }
     println!("{} bad inputs, each with its own error; at most {} MiB of memory", cases.len(), peak_of_children());
     assert!(cases.len() >= 60, "{}", cases.len());
-    support::assert_page_says("security.md", &format!("{} bad inputs", cases.len()));
+    persist_test_support::command::assert_page_says("security.md", &format!("{} bad inputs", cases.len()));
 }
 
-/// Salvage gets hostile files, too, and gives what is there in little memory.
+/// Salvage reads hostile files, too, and recovers what is there in little memory.
 #[test]
-fn salvage_of_every_bad_file_is_bounded() {
+fn salvaging_any_bad_file_takes_bounded_memory() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
-    fs::write(folder.join("state.json"), support::chat_bytes(3000)).expect("a state");
+    fs::write(folder.join("state.json"), persist_test_support::command::chat_bytes(3000)).expect("a state");
     ok_in(folder, &["snapshot", "state.json", "kept.gz"]);
     for (name, _, _, _) in files_of(folder) {
-        // A gzip bomb without its end is a gigabyte of zeros, and streams.
+        // A gzip bomb without its end is a gigabyte of zeros, which is streamed.
         let done = run(folder, &arguments(&["salvage", name, "-o", "/dev/null", "--quiet"]));
         assert!(matches!(done.code, 0 | 5 | 9), "{name}: {done:?}");
         let peak = peak_of_children();
@@ -301,23 +298,23 @@ fn salvage_of_every_bad_file_is_bounded() {
     }
 }
 
-/// What a shell can do to the streams of a command.
+/// What a shell may do to the streams of a command.
 #[test]
 fn closed_streams_and_limits_are_errors() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
     fs::write(folder.join("state.json"), b"{}").expect("a state");
-    fs::write(folder.join("large.json"), support::chat_bytes(5_000_000)).expect("a state");
+    fs::write(folder.join("large.json"), persist_test_support::command::chat_bytes(5_000_000)).expect("a state");
     ok_in(folder, &["snapshot", "state.json", "kept.gz"]);
     let before = files(folder);
-    let command_folder = Path::new(env!("CARGO_BIN_EXE_persist")).parent().expect("a folder");
+    let command_folder = command_path().parent().expect("a folder");
     let shell = |line: &str| -> Done {
         let mut shell = Command::new("sh");
         let path = format!("{}:{}", command_folder.display(), std::env::var("PATH").unwrap_or_default());
         shell.current_dir(folder).args(["-c", line]).env("PATH", path);
         shell.output().expect("sh starts").into()
     };
-    // A file may not grow beyond 512 KiB: as with a quota, or a full disk.
+    // Limits files to 512 KiB, as a quota or a full disk would.
     let done = shell("trap '' XFSZ; ulimit -f 1024; persist snapshot large.json kept.gz");
     assert_eq!(done.code, 8, "{done:?}");
     assert!(done.stderr.contains("no space is left"), "{done:?}");
@@ -326,7 +323,7 @@ fn closed_streams_and_limits_are_errors() {
     assert!(done.stderr.contains("could not write to standard output"), "{done:?}");
     let done = shell("persist snapshot large.json big.zst -q && persist restore big.zst | head -c 10; rm big.zst");
     assert_eq!((done.stdout.len(), done.stderr.as_str()), (10, ""));
-    // Closed streams: no panic, whatever becomes of it.
+    // With closed streams, the command must not panic, whatever the outcome.
     for line in ["persist show kept.gz >&-", "persist snapshot - new.gz -q <&-; rm -f new.gz", "persist show missing 2>&-"] {
         let done = shell(line);
         assert!(!done.stderr.contains("panicked") && done.code < 10, "{line}: {done:?}");

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-mod support;
-
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
@@ -11,12 +9,12 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use persist_test_support::command::{chat_bytes, command_path, files, json, ok_in, persist, pipe, run_in};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use support::{chat_bytes, files, json, ok_in, persist, pipe, run_in};
 use tempfile::TempDir;
 
-/// The user and the group that own nothing.
+/// The ID of a user and group that own nothing.
 const NOBODY: u32 = 65_534;
 
 const STATE: &[u8] = br#"{"messages": [{"role": "user", "content": "Hello"}]}"#;
@@ -123,7 +121,7 @@ fn equal_input_gives_equal_files() {
 }
 
 #[test]
-fn the_codec_goes_by_the_name_or_by_the_option() {
+fn the_codec_depends_on_the_name_or_the_option() {
     let folder = folder();
     let folder = folder.path();
     for (name, codec, expected) in [
@@ -142,7 +140,7 @@ fn the_codec_goes_by_the_name_or_by_the_option() {
     ] {
         let saved = json(&ok_in(folder, &["snapshot", "state.json", name, "--codec", codec, "--json"]));
         assert_eq!(saved["compression_algorithm"], expected, "{name} {codec}");
-        // Reading goes by the content.
+        // Reading detects the codec by the content.
         assert_eq!(ok_in(folder, &["restore", name]).as_bytes(), STATE);
     }
     let done = run_in(folder, &["snapshot", "state.json", "c.gz", "--level", "10"]);
@@ -169,7 +167,7 @@ fn state_comes_from_stdin_and_goes_to_stdout() {
 }
 
 #[test]
-fn if_exists_decides_and_a_refused_snapshot_replaces_nothing() {
+fn if_exists_is_respected_and_a_refused_snapshot_replaces_nothing() {
     let folder = folder();
     let folder = folder.path();
     fs::write(folder.join("second.json"), b"{}").expect("a second state");
@@ -182,14 +180,14 @@ fn if_exists_decides_and_a_refused_snapshot_replaces_nothing() {
     assert_eq!(ok_in(folder, &["restore", "x.gz"]), "{}");
 }
 
-/// What is no snapshot has an error of its own, and nothing is created.
+/// Other files have their own errors, and nothing is created.
 #[test]
-fn what_is_no_snapshot_is_refused() {
+fn a_file_that_is_not_a_snapshot_is_refused() {
     let folder = folder();
     let folder = folder.path();
     fs::create_dir(folder.join("folder")).expect("a folder");
     fs::write(folder.join("empty"), b"").expect("an empty file");
-    // As gzip writes it: with a name and a time.
+    // As gzip writes it, with a name and a time.
     let mut gzip = Vec::new();
     let mut encoder = flate2::GzBuilder::new().filename("log").mtime(1).read(&b"a log"[..], flate2::Compression::default());
     encoder.read_to_end(&mut gzip).expect("it compresses");
@@ -202,7 +200,7 @@ fn what_is_no_snapshot_is_refused() {
     let mut newer = good.clone();
     let version = good.len() - 74 + 8;
     newer[version] = 9;
-    // Its digest is made in a way of its own.
+    // A newer format may compute its digest differently.
     newer[version + 24] ^= 1;
     fs::write(folder.join("newer.gz"), newer).expect("a newer file");
     let mut flipped = good;
@@ -240,11 +238,12 @@ fn what_is_no_snapshot_is_refused() {
         }
         assert_eq!(files(folder), before, "{file}");
     }
-    // The damage is in the data, which 'show' does not read.
+    // 'flipped.gz' is not among these: its damage is in the data, which 'show' does not
+    // read.
     for file in ["empty", "plain.gz", "image.png", "cut.gz", "half.gz", "newer.gz"] {
         assert_eq!(run_in(folder, &["show", file]).code, 5, "{file}");
     }
-    // In a folder there may be one.
+    // 'restore' takes a folder, 'verify' does not.
     for file in ["folder", "folder/"] {
         let done = run_in(folder, &["restore", file]);
         assert!(done.code == 3 && done.stderr.contains("no such snapshot in this folder"), "{done:?}");
@@ -253,7 +252,7 @@ fn what_is_no_snapshot_is_refused() {
     }
 }
 
-/// As with gzip and cp -p.
+/// As with gzip and `cp -p`.
 #[test]
 fn a_private_state_stays_private() {
     let folder = folder();
@@ -273,11 +272,11 @@ fn a_private_state_stays_private() {
     }
     ok_in(folder, &["copy", "--recursive", "copied", "again"]);
     assert_eq!([mode("again/private.gz"), mode("again/group.zst"), mode("again/shared.gz")], [0o600, 0o640, 0o664]);
-    // The source decides, also where a file is replaced.
+    // The source decides, even if a file is replaced.
     set_mode("state.json", 0o600);
     ok_in(folder, &["snapshot", "state.json", "shared.gz"]);
     assert_eq!(mode("shared.gz"), 0o600);
-    // Without a source, the replaced file does, and else the umask.
+    // Without a source file, the replaced file decides, and for a new file the umask.
     let from_stdin = |name: &str| {
         let mut save = persist();
         save.current_dir(folder).args(["snapshot", "-", name]);
@@ -290,16 +289,16 @@ fn a_private_state_stays_private() {
     assert_eq!((mode("group.zst"), mode("new.gz")), (0o640, mode("other")));
 }
 
-/// Only root can replace what another user's file was, and make such a file here.
+/// Only root can create another user's file for this test and replace it.
 #[test]
-fn what_another_user_left_open_does_not_open_what_replaces_it() {
+fn a_file_of_another_user_does_not_widen_the_permissions_of_its_replacement() {
     let folder = folder();
     let folder = folder.path();
     let save = |umask: &str, name: &str| {
         let mut shell = Command::new("sh");
         let saves = format!("umask {umask} && exec \"$0\" snapshot - \"$1\"");
-        shell.current_dir(folder).args(["-c", &saves, env!("CARGO_BIN_EXE_persist"), name]);
-        let done = support::Done::from(pipe(shell, STATE));
+        shell.current_dir(folder).args(["-c", &saves]).arg(command_path()).arg(name);
+        let done = persist_test_support::command::Done::from(pipe(shell, STATE));
         assert_eq!(done.code, 0, "{done:?}");
     };
     let me = nix::unistd::geteuid();
@@ -313,7 +312,7 @@ fn what_another_user_left_open_does_not_open_what_replaces_it() {
         assert_eq!(metadata.uid(), me.as_raw());
         metadata.mode() & 0o777
     };
-    // One's own keeps what one has given it.
+    // A file of the same user keeps its permissions.
     for (earlier, umask) in [(0o666, "022"), (0o640, "077"), (0o600, "022")] {
         assert_eq!(replaced(me.as_raw(), earlier, umask), earlier, "{earlier:o}");
     }
@@ -326,10 +325,10 @@ fn what_another_user_left_open_does_not_open_what_replaces_it() {
     }
 }
 
-/// What the group of a state's file may do, no other group may. A test that does not
-/// run as root has no other group.
+/// The permissions of the state file's group are not given to any other group. Without
+/// root, the test has no other group.
 #[test]
-fn the_permissions_of_a_group_are_for_that_group_alone() {
+fn group_permissions_apply_only_to_that_group() {
     const GROUP: u32 = 5_000;
     let folder = folder();
     let folder = folder.path();
@@ -352,7 +351,7 @@ fn the_permissions_of_a_group_are_for_that_group_alone() {
     ok_in(folder, &["copy", "--recursive", "saved", "again"]);
     ok_in(folder, &["restore", "saved/x.gz", "-o", "restored.json"]);
     ok_in(folder, &["salvage", "saved/x.gz", "-o", "salvaged.json"]);
-    // Without a source, the file that is replaced has the say.
+    // Without a source file, the replaced file decides.
     let mut save = persist();
     save.current_dir(folder).args(["snapshot", "-", "copied.gz"]);
     assert!(pipe(save, STATE).status.success());
@@ -362,15 +361,15 @@ fn the_permissions_of_a_group_are_for_that_group_alone() {
     if !is_root {
         return;
     }
-    // Who is not in the group can't give it anything. A copy of the command: the
-    // build's own folder may be closed to nobody.
-    fs::copy(env!("CARGO_BIN_EXE_persist"), folder.join("persist")).expect("a copy");
+    // A user outside the group cannot set it. This uses a copy of the command, since the
+    // user `nobody` may have no access to the build folder.
+    fs::copy(command_path(), folder.join("persist")).expect("a copy");
     fs::set_permissions(folder.join("persist"), fs::Permissions::from_mode(0o755)).expect("permissions");
     fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).expect("permissions");
     let run = |arguments: &[&str]| {
         let mut command = Command::new(folder.join("persist"));
         command.current_dir(folder).args(arguments).uid(NOBODY).gid(NOBODY);
-        let done = support::Done::from(pipe(command, STATE));
+        let done = persist_test_support::command::Done::from(pipe(command, STATE));
         assert_eq!(done.code, 0, "{arguments:?}: {done:?}");
     };
     for (mode, left) in [(0o640, 0o600), (0o664, 0o644)] {
@@ -389,7 +388,7 @@ fn the_permissions_of_a_group_are_for_that_group_alone() {
 }
 
 #[test]
-fn a_snapshot_that_could_not_be_found_again_is_refused() {
+fn a_snapshot_that_could_not_be_listed_is_refused() {
     let folder = folder();
     let folder = folder.path();
     let long = format!("{}/x.gz", [&*"n".repeat(200); 6].join("/"));
@@ -400,15 +399,15 @@ fn a_snapshot_that_could_not_be_found_again_is_refused() {
         assert!(done.code == 2 && done.stderr.contains("could not be listed"), "{path}: {done:?}");
         let error = json(&run_in(folder, &["snapshot", "state.json", path, "--json"]).stderr);
         assert_eq!(error["code"], "invalid-key", "{error}");
-        assert!(error["hint"].as_str().is_some_and(|hint| hint.contains("go to its folder first")), "{error}");
+        assert!(error["hint"].as_str().is_some_and(|hint| hint.contains("change to its folder first")), "{error}");
     }
-    assert_eq!(files(folder), ["state.json"], "nothing is made");
+    assert_eq!(files(folder), ["state.json"], "nothing is created");
     ok_in(folder, &["snapshot", "state.json", "x.gz"]);
     for path in [&long, "odd\u{7}.gz"] {
         let done = run_in(folder, &["copy", "x.gz", path]);
         assert!(done.code == 2 && done.stderr.contains("could not be listed"), "{path}: {done:?}");
     }
-    // What is there already can be read, and deleted.
+    // An existing one can be read and deleted.
     fs::create_dir(folder.join("odd\nfolder")).expect("a folder");
     fs::copy(folder.join("x.gz"), folder.join("odd\nfolder/x.gz")).expect("a copy");
     assert_eq!(ok_in(folder, &["restore", "odd\nfolder/x.gz"]).as_bytes(), STATE);
@@ -416,7 +415,7 @@ fn a_snapshot_that_could_not_be_found_again_is_refused() {
 }
 
 #[test]
-fn a_name_that_can_be_no_key_is_reported_by_list_and_copy() {
+fn a_name_that_is_not_a_key_is_reported_by_list_and_copy() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     let folder = folder();
@@ -430,16 +429,15 @@ fn a_name_that_can_be_no_key_is_reported_by_list_and_copy() {
         let done = run_in(folder, arguments);
         assert_eq!(done.code, 2, "{done:?}");
         assert!(done.stdout.contains("a.gz") && done.stdout.contains("z.gz"), "{done:?}");
-        assert!(done.stderr.contains("no text \\xff") && done.stderr.contains("a key is UTF-8"), "{done:?}");
-        assert!(done.stderr.contains("odd\\u{7}") && done.stderr.contains("a key has no control characters"), "{done:?}");
+        assert!(done.stderr.contains("no text \\xff") && done.stderr.contains("it is not UTF-8"), "{done:?}");
+        assert!(done.stderr.contains("odd\\u{7}") && done.stderr.contains("it contains control characters"), "{done:?}");
     }
     assert_eq!(files(&folder.join("copied")), ["a.gz", "z.gz"]);
 }
 
-/// Root may follow what it has made itself, and not what somebody else has put in
-/// its way.
+/// Root may follow its own links, but not a link that another user has planted.
 #[test]
-fn what_another_user_links_to_is_not_replaced() {
+fn the_target_of_another_users_link_is_not_replaced() {
     let folder = folder();
     let folder = folder.path();
     fs::write(folder.join("victim"), "precious").expect("a file");
@@ -463,13 +461,13 @@ fn what_another_user_links_to_is_not_replaced() {
             assert!(done.code == 6 && done.stderr.contains("the link belongs to another user"), "{arguments:?}: {done:?}");
             assert_eq!(fs::read(folder.join("victim")).expect("the file"), b"precious");
         } else {
-            assert_eq!(done.code, 0, "one's own: {arguments:?}: {done:?}");
+            assert_eq!(done.code, 0, "the user's own: {arguments:?}: {done:?}");
         }
         assert!(shared.join("link").is_symlink(), "{arguments:?}");
     }
 }
 
-/// Nor is anything written into a folder that somebody else's link leads to.
+/// The same applies to a link that leads to the folder of a file.
 #[test]
 fn a_folder_that_another_user_links_to_is_not_written_to() {
     let folder = folder();
@@ -479,7 +477,7 @@ fn a_folder_that_another_user_links_to_is_not_written_to() {
     fs::create_dir(folder.join("shared")).expect("a folder");
     fs::set_permissions(folder.join("shared"), fs::Permissions::from_mode(0o1777)).expect("permissions");
     symlink("../victim", folder.join("shared/out")).expect("a link");
-    // A chain whose first link is one's own.
+    // A chain whose first link belongs to the user.
     symlink("shared/out", folder.join("first")).expect("a link");
     let is_root = nix::unistd::geteuid().is_root();
     if is_root {
@@ -497,7 +495,7 @@ fn a_folder_that_another_user_links_to_is_not_written_to() {
         &["snapshot", "state.json", "shared/out/a.gz"],
         &["restore", "source/x.gz", "-o", "shared/out/f"],
         &["salvage", "source/x.gz", "-o", "shared/out/s"],
-        // Which folder this is, the link decides too.
+        // The link decides which folder these lead to.
         &["snapshot", "state.json", "shared/out/../victim/a.gz"],
         &["copy", "source/x.gz", "shared/out/../victim/c.gz"],
         &["restore", "source/x.gz", "-o", "first/../victim/r"],
@@ -507,10 +505,10 @@ fn a_folder_that_another_user_links_to_is_not_written_to() {
             assert!(done.code == 6 && done.stderr.contains("the link belongs to another user"), "{arguments:?}: {done:?}");
             assert_eq!(files(&folder.join("victim")), Vec::<String>::new(), "{arguments:?}");
         } else {
-            assert_eq!(done.code, 0, "one's own: {arguments:?}: {done:?}");
+            assert_eq!(done.code, 0, "the user's own: {arguments:?}: {done:?}");
         }
     }
-    // One's own is followed.
+    // The user's own link is followed.
     lchown(folder.join("shared/out"), Some(nix::unistd::geteuid().as_raw()), None).expect("its owner");
     ok_in(folder, &["copy", "--recursive", "source", "shared/out"]);
     ok_in(folder, &["snapshot", "state.json", "first/own.gz"]);
@@ -519,14 +517,14 @@ fn a_folder_that_another_user_links_to_is_not_written_to() {
 }
 
 #[test]
-fn a_state_goes_to_local_files_only() {
+fn a_state_is_restored_only_to_local_files() {
     let folder = folder();
     let folder = folder.path();
     ok_in(folder, &["snapshot", "state.json", "x.gz"]);
     let target = format!("file://{}", folder.join("out.json").display());
     ok_in(folder, &["restore", "x.gz", "-o", &target]);
     assert_eq!(fs::read(folder.join("out.json")).expect("the state"), STATE);
-    // In a folder below /dev a file is a file.
+    // A regular file below /dev is treated as a file.
     if Path::new("/dev/shm").is_dir() {
         let folder_in_memory = tempfile::tempdir_in("/dev/shm").expect("a folder");
         let target = folder_in_memory.path().join("out.json");
@@ -537,21 +535,21 @@ fn a_state_goes_to_local_files_only() {
     for target in ["s3://bucket/out.json", "memory://out", "ftp://host/out"] {
         assert_eq!(run_in(folder, &["restore", "x.gz", "-o", target]).code, 2, "{target}");
     }
-    // Nor is a state replaced by its own snapshot, nor '-' taken for a file.
+    // A state is not replaced by its own snapshot, and '-' is not a file name.
     assert_eq!(run_in(folder, &["snapshot", "state.json", "./state.json"]).code, 2);
     assert_eq!(run_in(folder, &["snapshot", "state.json", "-"]).code, 2);
     assert_eq!(files(folder), before);
 }
 
 #[test]
-fn a_restore_that_fails_leaves_the_file_that_was_there() {
+fn a_failed_restore_keeps_the_existing_file() {
     let folder = folder();
     let folder = folder.path();
     fs::write(folder.join("large.json"), chat_bytes(5_000_000)).expect("a state");
     ok_in(folder, &["snapshot", "large.json", "x.gz"]);
     let mut bytes = fs::read(folder.join("x.gz")).expect("the snapshot");
-    let behind = bytes.len() * 3 / 4;
-    bytes[behind] ^= 0x10;
+    let late = bytes.len() * 3 / 4;
+    bytes[late] ^= 0x10;
     fs::write(folder.join("x.gz"), bytes).expect("the damage");
     fs::write(folder.join("out.json"), b"precious").expect("a file");
     let before = files(folder);
@@ -562,13 +560,13 @@ fn a_restore_that_fails_leaves_the_file_that_was_there() {
 }
 
 #[test]
-fn verify_goes_on_after_an_error() {
+fn verify_continues_after_an_error() {
     let folder = folder();
     let folder = folder.path();
     ok_in(folder, &["snapshot", "state.json", "a.gz"]);
     ok_in(folder, &["snapshot", "state.json", "b.gz"]);
     let done = run_in(folder, &["verify", "a.gz", "missing", "state.json", "b.gz"]);
-    // The worst of them.
+    // The worst exit code.
     assert_eq!(done.code, 5);
     assert_eq!(done.stdout.lines().filter(|line| line.contains(": ok, ")).count(), 2, "{done:?}");
     assert_eq!(done.stderr.lines().count(), 3, "{done:?}");
@@ -606,13 +604,13 @@ a/x/9.json.zst  エージェント  default_session      3  2026-01-31T12:00:00Z
 b/2.gz          エージェント  default_session      0  2026-01-31T12:00:00Z  52 B   0.1x
 b/10.gz         エージェント  default_session      4  2026-01-31T12:00:00Z  52 B   0.1x
 ";
-    // The ratio of a tiny state is no constant of the format.
+    // The ratio of a tiny state is not fixed by the format.
     let digits = |text: &str| {
         text.lines().map(|line| line.rsplit_once(' ').map_or(line, |(start, _)| start).trim_end().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(digits(&listed), digits(expected), "{listed}");
     let done = run_in(folder, &["list", "agents"]);
-    assert_eq!(done.stderr, "1 other file is no snapshot; 'persist show' says why\n");
+    assert_eq!(done.stderr, "1 other file is not a snapshot; 'persist show' says why\n");
 
     let done = run_in(folder, &["list", "agents", "--json"]);
     let keys: Vec<_> = done.stdout.lines().map(|line| json(line)["key"].clone()).collect();
@@ -642,7 +640,7 @@ fn a_listing_of_nothing_says_so() {
     fs::write(folder.path().join("file"), "").expect("a file");
     let done = run_in(folder.path(), &["list", "file"]);
     assert_eq!(done.code, 0);
-    assert!(done.stderr.ends_with("1 other file is no snapshot; 'persist show' says why\n"), "{done:?}");
+    assert!(done.stderr.ends_with("1 other file is not a snapshot; 'persist show' says why\n"), "{done:?}");
 }
 
 #[test]
@@ -661,7 +659,7 @@ fn nothing_is_deleted_without_a_yes() {
 }
 
 #[test]
-fn symlinks_are_followed_as_a_shell_does() {
+fn symlinks_are_followed_as_in_a_shell() {
     let folder = folder();
     let folder = folder.path();
     fs::create_dir(folder.join("elsewhere")).expect("a folder");
@@ -669,22 +667,22 @@ fn symlinks_are_followed_as_a_shell_does() {
     ok_in(folder, &["snapshot", "state.json", "linked/x.gz"]);
     symlink("elsewhere/x.gz", folder.join("latest.gz")).expect("a link");
     assert_eq!(ok_in(folder, &["restore", "latest.gz"]).as_bytes(), STATE);
-    // Written through, the link stays a link.
+    // Writing through the link keeps it.
     fs::write(folder.join("state.json"), b"{}").expect("another state");
     ok_in(folder, &["snapshot", "state.json", "latest.gz"]);
     assert!(folder.join("latest.gz").is_symlink());
     assert_eq!(ok_in(folder, &["restore", "elsewhere/x.gz"]), "{}");
-    // Deleted is the link, not what it leads to.
+    // Deleting removes the link and keeps its target.
     ok_in(folder, &["delete", "latest.gz", "--yes"]);
     assert!(!folder.join("latest.gz").is_symlink() && folder.join("elsewhere/x.gz").exists());
 }
 
 #[test]
-fn a_base_path_confines() {
+fn keys_are_confined_to_the_base_path() {
     let outer = folder();
     let base = outer.path().join("base");
     fs::create_dir(&base).expect("a folder");
-    let run = |arguments: &[&str]| -> support::Done {
+    let run = |arguments: &[&str]| -> persist_test_support::command::Done {
         persist().current_dir(outer.path()).env("PERSIST_LOCAL_PATH", &base).args(arguments).output().expect("persist starts").into()
     };
     assert_eq!(run(&["snapshot", "state.json", "s/x.gz"]).code, 0);
@@ -696,7 +694,7 @@ fn a_base_path_confines() {
         assert_eq!(done.code, 2, "{key}: {done:?}");
         assert!(done.stderr.contains("PERSIST_LOCAL_PATH"), "{done:?}");
     }
-    // A path that is given whole has to be below it, too.
+    // An absolute path has to be below the base path, too.
     let inside = base.join("s/x.gz");
     assert_eq!(run(&["show", &format!("file://{}", inside.display())]).code, 0);
     assert_eq!(run(&["list", &format!("file://{}", base.join("s").display())]).stdout.lines().count(), 2);
@@ -707,12 +705,12 @@ fn a_base_path_confines() {
         assert_eq!(done.code, 2, "{done:?}");
         assert!(done.stderr.contains("not below PERSIST_LOCAL_PATH"), "{done:?}");
     }
-    // As without a base path, what is missing is no empty folder.
+    // As without a base path, a missing folder is not an empty one.
     assert_eq!(run(&["list", "missing"]).code, 3);
     assert_eq!(run(&["list", "s/x.gz"]).stdout.lines().count(), 2);
     assert_eq!(run(&["copy", "--recursive", "s", "copied"]).code, 0);
     assert!(base.join("copied/x.gz").exists());
-    // A link may not lead out, either.
+    // A link must not lead out, either.
     fs::create_dir(outer.path().join("outside")).expect("a folder");
     symlink(outer.path().join("outside"), base.join("way-out")).expect("a link");
     let done = run(&["snapshot", "state.json", "way-out/y.gz"]);
@@ -723,7 +721,7 @@ fn a_base_path_confines() {
 #[test]
 fn the_environment_chooses_the_storage() {
     let folder = folder();
-    let run = |variable: &str, value: &str| -> support::Done {
+    let run = |variable: &str, value: &str| -> persist_test_support::command::Done {
         persist()
             .current_dir(folder.path())
             .env(variable, value)
@@ -743,8 +741,8 @@ fn the_environment_chooses_the_storage() {
     assert!(done.stderr.contains("PERSIST_S3_BUCKET"), "{done:?}");
     assert_eq!(run("PERSIST_STORAGE", "").code, 0);
     assert_eq!(files(folder.path()), ["state.json", "x.gz"]);
-    // An option is enough, whatever the environment says.
-    let with = |variable: &str, value: &str, option: &str| -> support::Done {
+    // An option overrides an invalid environment variable.
+    let with = |variable: &str, value: &str, option: &str| -> persist_test_support::command::Done {
         let mut command = persist();
         command.current_dir(folder.path()).env(variable, value).args(["exists", "x.gz", option]);
         command.output().expect("persist starts").into()
@@ -756,19 +754,19 @@ fn the_environment_chooses_the_storage() {
 }
 
 #[test]
-fn the_engine_is_set_by_options_and_by_the_environment() {
+fn the_engine_is_configured_by_options_and_environment() {
     let folder = folder();
     let folder = folder.path();
     fs::write(folder.join("large.json"), chat_bytes(3_000_000)).unwrap();
-    let with = |variable: &str, value: &str, arguments: &[&str]| -> support::Done {
+    let with = |variable: &str, value: &str, arguments: &[&str]| -> persist_test_support::command::Done {
         persist().current_dir(folder).env(variable, value).args(arguments).output().expect("persist starts").into()
     };
     let save = ["snapshot", "large.json", "x.json.zst"];
     for (option, variable, right, wrong, expected) in [
         ("--workers", "PERSIST_WORKERS", "3", &["0", "65", "-1", "many"][..], "a number from 1 to 64"),
-        ("--memory-limit", "PERSIST_MEMORY_LIMIT", "64M", &["0", "-1", "lots"], "a size, as 128M"),
-        ("--total-memory-limit", "PERSIST_TOTAL_MEMORY_LIMIT", "200000000", &["0", "-1", "lots"], "a size, as 4G"),
-        ("--deadline", "PERSIST_DEADLINE", "2.5s", &["0", "-1", "nan", "soon"], "a time, as 30s"),
+        ("--memory-limit", "PERSIST_MEMORY_LIMIT", "64M", &["0", "-1", "lots"], "a size, such as 128M"),
+        ("--total-memory-limit", "PERSIST_TOTAL_MEMORY_LIMIT", "200000000", &["0", "-1", "lots"], "a size, such as 4G"),
+        ("--deadline", "PERSIST_DEADLINE", "2.5s", &["0", "-1", "nan", "soon"], "a time, such as 30s"),
     ] {
         assert_eq!(with(variable, right, &save).code, 0);
         assert_eq!(with(variable, "", &save).code, 0);
@@ -779,7 +777,7 @@ fn the_engine_is_set_by_options_and_by_the_environment() {
             let done = run_in(folder, &["show", "x.json.zst", &format!("{option}={value}")]);
             assert!(done.code == 2 && done.stderr.contains(option) && done.stderr.contains(expected), "{done:?}");
         }
-        // An option says more than the environment.
+        // An option overrides the environment.
         assert_eq!(with(variable, wrong[0], &["show", "x.json.zst", &format!("{option}={right}")]).code, 0);
     }
     let done = with("PERSIST_MEMORY_LIMIT", "2000000", &save);
@@ -789,30 +787,30 @@ fn the_engine_is_set_by_options_and_by_the_environment() {
     assert_eq!(run_in(folder, &["verify", "x.json.zst"]).code, 0);
 }
 
-/// Where addresses are few, a worker may get no instance while the operation has
-/// one: then it does all of it.
+/// With little address space, the workers may get no instance while the operation has
+/// one, which then does all the work.
 #[cfg(target_os = "linux")]
 #[test]
-fn few_addresses_are_enough_for_one_instance() {
+fn little_address_space_is_enough_for_one_instance() {
     let folder = folder();
     fs::write(folder.path().join("large.json"), chat_bytes(5_000_000)).unwrap();
     let mut shell = Command::new("sh");
     let saves = "ulimit -v 7000000 && exec \"$0\" snapshot large.json x.json.zst --workers 3";
-    shell.current_dir(folder.path()).args(["-c", saves, env!("CARGO_BIN_EXE_persist")]);
-    let done = support::Done::from(shell.output().expect("a shell"));
+    shell.current_dir(folder.path()).args(["-c", saves]).arg(command_path());
+    let done = persist_test_support::command::Done::from(shell.output().expect("a shell"));
     assert_eq!(done.code, 0, "{done:?}");
     assert_eq!(run_in(folder.path(), &["verify", "x.json.zst"]).code, 0);
 }
 
-/// Root may read everything, so that a test that runs as root lets the command
-/// run as nobody.
+/// Root may read everything, so a test that runs as root runs the command as
+/// `nobody`.
 #[test]
-fn files_without_permission_are_told_apart() {
+fn files_without_permission_have_distinct_errors() {
     let folder = folder();
     ok_in(folder.path(), &["snapshot", "state.json", "x.gz"]);
-    // A copy: the build's own folder may be closed to nobody.
+    // A copy, since the user `nobody` may have no access to the build folder.
     let copy = folder.path().join("persist");
-    fs::copy(env!("CARGO_BIN_EXE_persist"), &copy).expect("a copy");
+    fs::copy(command_path(), &copy).expect("a copy");
     for (name, mode) in [("x.gz", 0o000), ("state.json", 0o000), ("persist", 0o755), ("", 0o555)] {
         fs::set_permissions(folder.path().join(name), fs::Permissions::from_mode(mode)).expect("permissions");
     }
@@ -822,7 +820,7 @@ fn files_without_permission_are_told_apart() {
         if nix::unistd::geteuid().is_root() {
             command.uid(NOBODY).gid(NOBODY);
         }
-        support::Done::from(command.output().expect("persist starts"))
+        persist_test_support::command::Done::from(command.output().expect("persist starts"))
     };
     for (arguments, says) in [
         (&["show", "x.gz"][..], "could not open the file"),
@@ -830,7 +828,7 @@ fn files_without_permission_are_told_apart() {
         (&["list", "."], "could not open the file"),
         (&["snapshot", "state.json", "y.gz"], "access denied to the state file"),
         (&["snapshot", "persist", "y.gz"], "could not create the file"),
-        // It can't be told whether that is a snapshot.
+        // Whether it is a snapshot cannot be determined.
         (&["delete", "x.gz", "--yes"], "could not open the file"),
         (&["delete", "x.gz", "--yes", "--force"], "could not delete the file"),
     ] {
@@ -842,7 +840,7 @@ fn files_without_permission_are_told_apart() {
 }
 
 #[test]
-fn a_state_that_can_not_be_read_is_named() {
+fn an_unreadable_state_is_named_in_the_error() {
     let folder = folder();
     for (state, exit_code, says) in [("missing.json", 3, "there is no such state file"), (".", 2, "the state is a folder")] {
         let done = run_in(folder.path(), &["snapshot", state, "x.gz"]);
@@ -854,7 +852,7 @@ fn a_state_that_can_not_be_read_is_named() {
     assert_eq!(done.code, 2, "{done:?}");
     let done = run_in(folder.path(), &["snapshot", "state.json", "state.json/x.gz"]);
     assert_eq!(done.code, 2, "{done:?}");
-    assert!(done.stderr.contains("a file stands where the path needs a folder"), "{done:?}");
+    assert!(done.stderr.contains("a parent of the path is a file, not a folder"), "{done:?}");
 }
 
 #[test]
@@ -882,7 +880,7 @@ fn wrong_arguments_are_explained() {
 }
 
 #[test]
-fn help_and_completions_are_there() {
+fn help_and_completions_are_complete() {
     let folder = folder();
     let help = ok_in(folder.path(), &["--help"]);
     // One screen.
@@ -908,7 +906,7 @@ fn help_and_completions_are_there() {
 }
 
 #[test]
-fn logs_tell_what_was_done_but_never_the_state() {
+fn logs_say_what_was_done_but_never_the_state() {
     let folder = folder();
     let secret = r#"{"password": "correct horse battery staple"}"#;
     fs::write(folder.path().join("state.json"), secret).expect("a state");
@@ -936,7 +934,7 @@ fn logs_tell_what_was_done_but_never_the_state() {
 }
 
 #[test]
-fn a_reader_that_stops_early_is_no_error() {
+fn a_reader_that_stops_early_is_not_an_error() {
     let folder = folder();
     fs::write(folder.path().join("large.json"), chat_bytes(20_000_000)).expect("a state");
     ok_in(folder.path(), &["snapshot", "large.json", "x.zst"]);
@@ -951,7 +949,7 @@ fn a_reader_that_stops_early_is_no_error() {
 }
 
 #[test]
-fn what_a_snapshot_says_can_not_steer_the_terminal() {
+fn a_snapshots_metadata_cannot_control_the_terminal() {
     let folder = folder();
     let folder = folder.path();
     let evil = "\u{1b}[31mred\u{202e}\u{7}";
@@ -969,7 +967,7 @@ fn what_a_snapshot_says_can_not_steer_the_terminal() {
 fn zeros_take_no_space_in_a_restored_file() {
     let folder = folder();
     let folder = folder.path();
-    // Zeros before, between and behind what is there, not at the edges of blocks.
+    // Zeros before, between and after other bytes, not aligned to blocks.
     let mut state = vec![0; 8 << 20];
     state[3_000_001..3_000_100].fill(b'x');
     state[5 << 20] = b'y';
@@ -979,7 +977,7 @@ fn zeros_take_no_space_in_a_restored_file() {
     assert!(fs::read(folder.join("restored.bin")).expect("the state") == state);
     let taken = fs::metadata(folder.join("restored.bin")).expect("a file").blocks() * 512;
     assert!(taken < 1 << 20, "{taken} bytes of {}", state.len());
-    // All zeros, and fewer than a hole has.
+    // Only zeros, including fewer than a hole has.
     for size in [0, 1, 65_535, 65_536, 65_537, 3 << 20] {
         fs::write(folder.join("zeros.bin"), vec![0; size]).expect("a state");
         ok_in(folder, &["snapshot", "zeros.bin", "z.gz"]);

@@ -1,22 +1,18 @@
-//! What the component is: its imports, its size, and that its bytes follow
-//! from its source alone.
+//! The component's imports, its size, and that its bytes depend only on its source.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
-#[path = "support/precompiled.rs"]
-mod precompiled;
-mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use persist_host::COMPONENT;
+use persist_test_support::built::workspace;
+use persist_test_support::precompiled;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-/// Storage, and what Rust's standard library links anyway. Never files,
-/// sockets or http.
+/// Storage, and what Rust's standard library always links. Never files, sockets or HTTP.
 const IMPORTS: [&str; 19] = [
     "persist:snapshot/storage@0.1.0",
     "persist:snapshot/types@0.1.0",
@@ -41,13 +37,13 @@ const IMPORTS: [&str; 19] = [
 
 const EXPORTS: [&str; 2] = ["persist:snapshot/blocks@0.1.0", "persist:snapshot/snapshots@0.1.0"];
 
-/// At most this many bytes.
+/// The maximum size in bytes.
 const MAX_SIZE: usize = 1_000_000;
 
 #[test]
 fn imports_and_exports_are_an_allowlist() {
     let engine = Engine::new(&precompiled::settings()).expect("an engine");
-    // SAFETY: it was compiled just now, or in a folder of this build.
+    // SAFETY: it was compiled by this build, just now or earlier.
     let component = unsafe { Component::deserialize(&engine, precompiled::precompiled(COMPONENT)) }.expect("it loads");
     let kind = component.component_type();
     let mut imports: Vec<String> = kind.imports(&engine).map(|(name, _)| name.to_owned()).collect();
@@ -65,10 +61,10 @@ fn it_is_small() {
 }
 
 #[test]
-fn it_holds_no_path_of_this_machine() {
+fn it_contains_no_paths_of_this_machine() {
     let text = String::from_utf8_lossy(COMPONENT);
     let home = std::env::home_dir().expect("there is a home folder").display().to_string();
-    let workspace = env!("CARGO_MANIFEST_DIR").trim_end_matches("/host");
+    let workspace = workspace().to_str().expect("UTF-8");
     for path in [workspace, &home, "/registry/src", ".cargo", ".rustup"] {
         assert!(!text.contains(path), "{path}");
     }
@@ -84,6 +80,7 @@ fn copy_sources(from: &Path, to: &Path) {
         "guest",
         "host",
         "model",
+        "paths",
         "python-host",
         "workspace-hack",
         "xtask",
@@ -95,8 +92,7 @@ fn copy_sources(from: &Path, to: &Path) {
     }
 }
 
-/// A cargo home of its own, in which the packages that were downloaded already
-/// are unpacked anew.
+/// Creates a separate cargo home, in which the downloaded packages are unpacked again.
 fn own_cargo_home(folder: &Path) -> PathBuf {
     let home = std::env::var_os("CARGO_HOME").map_or_else(|| std::env::home_dir().expect("a home folder").join(".cargo"), PathBuf::from);
     let own = folder.join("cargo home");
@@ -112,17 +108,16 @@ fn own_cargo_home(folder: &Path) -> PathBuf {
     own
 }
 
-/// In a folder of another depth, with another CARGO_HOME and nothing built before; in
-/// the soak in a second one.
+/// Builds in a folder of another depth, with another CARGO_HOME and an empty target
+/// folder; in the soak also in a second one.
 #[test]
-fn its_bytes_follow_from_the_source() {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+fn its_bytes_depend_only_on_the_source() {
     let folder = tempfile::tempdir().expect("a folder");
-    for name in ["the/second/of them", "one"].into_iter().take(support::in_soak(1, 2)) {
+    for name in ["the/second/of them", "one"].into_iter().take(persist_test_support::command::in_soak(1, 2)) {
         let place = folder.path().join(name);
         let source = place.join("source");
         fs::create_dir_all(&source).expect("a folder");
-        copy_sources(workspace, &source);
+        copy_sources(workspace(), &source);
         let mut build = Command::new(env!("CARGO"));
         build
             .current_dir(&source)

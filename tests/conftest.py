@@ -1,5 +1,5 @@
-"""What the tests in Python share: a folder and an environment of their own, and
-an S3 server that listens on this machine.
+"""What the Python tests share: an empty folder, a clean environment, and an S3 server on this
+machine.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from pathlib import Path
 import pytest
 
 GUIDE = Path(__file__).parents[2] / "shared" / "seed"
-"""The guide that users were promised, where it lies beside the project."""
+"""The guide that users were promised, if it is next to the project."""
 
 IS_REAL = "S3Real"
-"""In the names of tests that need a bucket of one's own."""
+"""Part of the names of tests that need a real bucket."""
 
 collect_ignore = [] if GUIDE.is_dir() else ["python/test_guide.py"]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out what needs a real bucket, unless RUN_S3_TESTS is 1."""
+    """Leaves out tests that need a real bucket, unless RUN_S3_TESTS is 1."""
     if os.environ.get("RUN_S3_TESTS") == "1":
         return
     real = [item for item in items if IS_REAL in item.nodeid]
@@ -34,14 +34,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(autouse=True)
 def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, which is empty; no settings of whoever runs the tests."""
+    """Changes to an empty folder, and removes the settings of the user who runs the tests."""
     if IS_REAL not in request.node.nodeid:
         for name in [name for name in os.environ if name.startswith(("PERSIST_", "AWS_"))]:
             monkeypatch.delenv(name)
         for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
             monkeypatch.setenv(name, os.devnull)
         monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        # Waits between attempts that do not make the tests long.
+        # Short waits between attempts keep the tests fast.
         monkeypatch.setenv("PERSIST_S3_INITIAL_BACKOFF", "0.01")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -49,7 +49,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.fixture(scope="session")
 def moto() -> Iterator[str]:
-    """The URL of an S3 server."""
+    """Starts an S3 server and yields its URL."""
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
@@ -60,7 +60,7 @@ def moto() -> Iterator[str]:
 
 
 class Buckets:
-    """The buckets of a server, as another client sees them."""
+    """The buckets of a server, seen by another client."""
 
     def __init__(self, endpoint: str) -> None:
         import boto3
@@ -71,28 +71,28 @@ class Buckets:
         )
 
     def create(self, name: str, region: str = "us-east-1") -> None:
-        """Makes a bucket."""
+        """Creates a bucket."""
         where = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
         self.client.create_bucket(Bucket=name, **where)
 
     def keys(self, name: str) -> list[str]:
-        """The keys in a bucket."""
+        """Returns the keys in a bucket."""
         return [found["Key"] for found in self.client.list_objects_v2(Bucket=name).get("Contents", [])]
 
     def get(self, name: str, key: str) -> bytes:
-        """An object."""
+        """Returns an object."""
         body: bytes = self.client.get_object(Bucket=name, Key=key)["Body"].read()
         return body
 
     def unfinished(self, name: str) -> list[str]:
-        """Uploads that were neither completed nor aborted."""
+        """Returns the keys of uploads that were neither completed nor aborted."""
         return [found["Key"] for found in self.client.list_multipart_uploads(Bucket=name).get("Uploads", [])]
 
 
 @pytest.fixture
 def s3(moto: str, monkeypatch: pytest.MonkeyPatch) -> Buckets:
-    """The server with one empty bucket, ``my-bucket``; its endpoint and
-    credentials are in the environment.
+    """Returns the server with one empty bucket, ``my-bucket``. Its endpoint and credentials are
+    in the environment.
     """
     import urllib.request
 
@@ -112,7 +112,9 @@ Answering = Callable[[int, str], "contextlib.AbstractContextManager[str]"]
 
 @pytest.fixture
 def answering() -> Answering:
-    """Servers that give one answer to every request: ``answering(503, "SlowDown")``."""
+    """Returns a function that starts a server with one answer to every request:
+    ``answering(503, "SlowDown")``.
+    """
 
     @contextlib.contextmanager
     def serve(status: int, code: str) -> Iterator[str]:

@@ -1,10 +1,8 @@
-//! The command where little is allowed, as in a container: no home, nothing that
-//! can be written, no memory that is made executable.
+//! The command in a restricted environment such as a container: no home, a read-only file
+//! system, no memory that is made executable.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -15,12 +13,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use persist_host::{Engine, LocalFileStorage, SnapshotOptions};
-use support::{Done, chat_bytes, files};
+use persist_test_support::command::{Done, chat_bytes, command_path, files};
 
-/// What the log has where code for few addresses is run, or a copy of it.
+/// The log messages of the fallbacks for little address space and for memory that cannot
+/// be shared.
 const FALLBACKS: [&str; 2] = ["each gets its own", "it is copied"];
 
-/// Saves and restores a state as both kinds, with the command that this makes.
+/// Saves and restores a state with both codecs, using the given command.
 fn saves_and_restores(folder: &Path, command: impl Fn() -> Command) {
     fs::write(folder.join("state.json"), chat_bytes(3_000_000)).unwrap();
     for name in ["x.gz", "x.zst"] {
@@ -35,11 +34,11 @@ fn saves_and_restores(folder: &Path, command: impl Fn() -> Command) {
 }
 
 #[test]
-fn it_writes_nothing_but_what_it_is_asked_for() {
+fn it_writes_only_what_it_is_asked_to() {
     let [folder, home] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     for variable in ["HOME", "XDG_CACHE_HOME", "TMPDIR"] {
         saves_and_restores(folder.path(), || {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_persist"));
+            let mut command = Command::new(command_path());
             command.current_dir(folder.path()).env_clear().env(variable, home.path());
             command
         });
@@ -49,14 +48,14 @@ fn it_writes_nothing_but_what_it_is_asked_for() {
 }
 
 #[test]
-fn a_root_that_can_not_be_written_is_enough() {
-    /// Makes the folder that it begins in /mnt, /tmp empty and the root read-only.
+fn a_read_only_root_is_enough() {
+    /// Mounts the current folder as /mnt, empties /tmp and makes the root read-only.
     const MOUNTS: &str = "mount --bind . /mnt && mount -t tmpfs none /tmp && mount -o remount,bind,ro / && cd /mnt";
     let folder = tempfile::tempdir().unwrap();
-    // A copy: the build's own folder may be below /tmp.
-    fs::copy(env!("CARGO_BIN_EXE_persist"), folder.path().join("persist")).unwrap();
-    // Root may have mounts of its own, and others where the system lets users be root
-    // in a namespace; a container may forbid both.
+    // A copy, since the build folder may be below /tmp.
+    fs::copy(command_path(), folder.path().join("persist")).unwrap();
+    // Root may mount, and so may other users if the system lets them be root in a
+    // namespace. A container may forbid both.
     let ways = [&["--mount"][..], &["--user", "--map-root-user", "--mount"]];
     let shell = |way: &[&str], script: &str| {
         let mut command = Command::new("unshare");
@@ -64,10 +63,10 @@ fn a_root_that_can_not_be_written_is_enough() {
         command
     };
     let is_allowed = |way: &&&[&str]| shell(way, "exit 0").output().is_ok_and(|done| done.status.success());
-    let Some(way) = ways.iter().find(is_allowed) else { return println!("this system allows no mounts of one's own") };
+    let Some(way) = ways.iter().find(is_allowed) else { return println!("this system does not allow private mounts") };
     assert!(!shell(way, "touch /probe").output().unwrap().status.success(), "the root can be written");
     saves_and_restores(folder.path(), || shell(way, r#"exec env -i RUST_LOG="$RUST_LOG" ./persist "$@""#));
-    // And the library, in a program of its own: the test below.
+    // The library, too, in a separate program: the test below.
     fs::copy(std::env::current_exe().unwrap(), folder.path().join("library")).unwrap();
     let inner = r#"exec env -i PERSIST_TEST_FOLDER=. ./library --exact "$@""#;
     let done = Done::from(shell(way, inner).arg("the_library_saves_and_restores").output().unwrap());
@@ -86,18 +85,18 @@ fn the_library_saves_and_restores() {
     }
 }
 
-/// With S3 and all that is on by default; with its symbols it would have 35 MB.
+/// With S3 and all other default features. With symbols it would have 35 MB.
 #[test]
 fn the_command_is_small() {
-    let size = fs::metadata(env!("CARGO_BIN_EXE_persist")).unwrap().len();
+    let size = fs::metadata(command_path()).unwrap().len();
     println!("the command has {size} bytes");
     assert!(size <= 26_000_000, "{size} bytes");
 }
 
-/// Built by several threads at once, engines share the addresses of one copy, which
-/// runs where it is linked.
+/// Engines that several threads build at once share the addresses of one copy of the
+/// code, which runs where it is linked.
 #[test]
-fn engines_that_are_the_first_share_one_copy() {
+fn engines_built_at_the_same_time_share_one_copy() {
     let start = Barrier::new(8);
     let build = || {
         start.wait();
@@ -113,20 +112,20 @@ fn engines_that_are_the_first_share_one_copy() {
         u64::from_str_radix(end, 16).unwrap() - u64::from_str_radix(begin, 16).unwrap()
     };
     let copies = maps.lines().filter(|line| length(line) > 1 << 40).count();
-    // Not with all tests in one process: others may be dropping what they had.
+    // Not with all tests in one process, since others may be dropping their engines.
     if std::env::var_os("PERSIST_TEST_ALONE").is_some() {
         assert_eq!((copies, maps.contains("memfd:persist")), (1, false), "{maps}");
         return drop(engines);
     }
     for _ in 0..40 {
         let mut alone = Command::new(std::env::current_exe().unwrap());
-        let alone = alone.args(["--exact", "engines_that_are_the_first_share_one_copy"]).env("PERSIST_TEST_ALONE", "1");
+        let alone = alone.args(["--exact", "engines_built_at_the_same_time_share_one_copy"]).env("PERSIST_TEST_ALONE", "1");
         let done = Done::from(alone.output().unwrap());
         assert!(done.code == 0 && done.stdout.contains("1 passed"), "{done:?}");
     }
 }
 
-/// The least of several, of which other work on the machine slows some down.
+/// Returns the shortest of several runs, since other work on the machine slows some down.
 fn least_of(times: usize, mut run: impl FnMut()) -> Duration {
     let time = |_| {
         let began = Instant::now();
@@ -137,12 +136,12 @@ fn least_of(times: usize, mut run: impl FnMut()) -> Duration {
 }
 
 #[test]
-fn the_first_call_takes_little_more_than_none() {
+fn a_first_call_takes_little_longer_than_the_version() {
     const MORE: Duration = Duration::from_millis(60);
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("state.json"), "{}").unwrap();
     let run = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_persist"));
+        let mut command = Command::new(command_path());
         let done = Done::from(command.current_dir(folder.path()).env_clear().args(arguments).output().unwrap());
         assert_eq!(done.code, 0, "{arguments:?}: {done:?}");
     };
@@ -153,21 +152,21 @@ fn the_first_call_takes_little_more_than_none() {
     assert!(save < version + MORE && restore < version + MORE, "{save:?} and {restore:?}, --version {version:?}");
 }
 
-/// As systemd's `MemoryDenyWriteExecute` asks of the system.
+/// As with systemd's `MemoryDenyWriteExecute`.
 #[test]
-fn no_memory_has_to_be_made_executable() {
+fn it_works_without_making_memory_executable() {
     const PR_SET_MDWE: libc::c_int = 65;
     const PR_MDWE_REFUSE_EXEC_GAIN: libc::c_ulong = 1;
     let folder = tempfile::tempdir().unwrap();
     saves_and_restores(folder.path(), || {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_persist"));
+        let mut command = Command::new(command_path());
         command.current_dir(folder.path()).env_clear();
         let deny = || {
-            // SAFETY: it sets a flag of the process, and takes no pointers.
+            // SAFETY: the call sets a flag of the process and takes no pointers.
             let denied = unsafe { libc::prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0) };
             if denied == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
         };
-        // SAFETY: the closure makes a system call alone, and takes no memory.
+        // SAFETY: the closure only makes a system call and does not allocate.
         unsafe { command.pre_exec(deny) };
         command
     });

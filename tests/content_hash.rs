@@ -1,18 +1,15 @@
-//! A file whose parts all fit and whose content hash is that of another state: no
-//! value and no file is given out, and a stream does not come to its end.
+//! A file whose parts are all consistent, but whose content hash is that of another
+//! state: no value and no file is returned, and a stream fails before its end.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
-#[path = "support/craft.rs"]
-mod craft;
-mod support;
 
 use std::fs;
 use std::io::Read;
 
 use persist_host::{Engine, ErrorCode, LocalFileStorage};
+use persist_test_support::command::{chat_bytes, files, ok_in, persist, run_in};
+use persist_test_support::craft;
 use sha2::{Digest, Sha256};
-use support::{chat_bytes, files, ok_in, persist, run_in};
 
 fn crc32(bytes: &[u8]) -> u32 {
     let mut crc = flate2::Crc::new();
@@ -20,7 +17,7 @@ fn crc32(bytes: &[u8]) -> u32 {
     crc.sum()
 }
 
-/// A snapshot of this state in blocks of 1 MiB, with this content hash and CRC-32.
+/// Returns a snapshot of a state in blocks of 1 MiB, with this content hash and CRC-32.
 fn snapshot(gzip: bool, state: &[u8], content_hash: &[u8], crc32: u32) -> Vec<u8> {
     use persist_guest::codec::{Codec, Encoder};
     let codec = if gzip { Codec::Gzip } else { Codec::Zstd };
@@ -31,10 +28,10 @@ fn snapshot(gzip: bool, state: &[u8], content_hash: &[u8], crc32: u32) -> Vec<u8
 }
 
 #[test]
-fn a_state_that_contradicts_its_hash_is_not_given_out() {
+fn a_state_that_does_not_match_its_hash_is_not_returned() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
-    // One block, which a worker's operation reads by itself, and several.
+    // One block, which the operation reads itself, and several, which workers read.
     for size in [1000, 5_000_000] {
         let state = chat_bytes(size);
         for gzip in [true, false] {
@@ -59,7 +56,7 @@ fn a_state_that_contradicts_its_hash_is_not_given_out() {
                     let ended = engine.reader("x").expect("it opens").read_to_end(&mut streamed);
                     assert!(
                         ended.is_err() && state.starts_with(&streamed) && streamed.len() < state.len(),
-                        "{what}: nobody gets all of it"
+                        "{what}: the whole state was returned"
                     );
                     let copied = engine.copy("x", &engine, "y", persist_host::Precondition::None, |_| {});
                     assert_eq!(copied.expect_err(what).code(), ErrorCode::Integrity);

@@ -1,17 +1,14 @@
-//! The component in another host than ours: bindings generated anew from
-//! `wit/`, and a storage of its own. What the contract promises any host
-//! holds here.
+//! The component in a host that is independent of ours, with its own bindings generated
+//! from `wit/` and its own storage. What the contract promises holds there.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-#[path = "support/other_host.rs"]
-mod other_host;
-mod support;
-
-use other_host::snapshots::{Codec, EncodedBlock, Error, ErrorCode, ListEntry, Precondition, RestoreOptions, SaveOptions};
-use other_host::{Host, Objects, start};
+use persist_test_support::command::chat_bytes;
+use persist_test_support::other_host::snapshots::{
+    Codec, EncodedBlock, Error, ErrorCode, ListEntry, Precondition, RestoreOptions, SaveOptions,
+};
+use persist_test_support::other_host::{Host, Objects, start};
 use sha2::{Digest, Sha256};
-use support::chat_bytes;
 use wasmtime::Store;
 
 fn options() -> SaveOptions {
@@ -35,7 +32,7 @@ fn options() -> SaveOptions {
 }
 
 #[test]
-fn a_state_goes_out_and_comes_back() {
+fn a_state_is_saved_and_restored() {
     let objects = Objects::default();
     let (mut store, persist) = start(&objects);
     let snapshots = persist.persist_snapshot_snapshots();
@@ -61,7 +58,7 @@ fn a_state_goes_out_and_comes_back() {
 }
 
 #[test]
-fn text_goes_as_text() {
+fn text_is_saved_and_restored_as_text() {
     let objects = Objects::default();
     let (mut store, persist) = start(&objects);
     let snapshots = persist.persist_snapshot_snapshots();
@@ -81,7 +78,7 @@ fn errors_of_the_storage_pass_through() {
     let error: Error = snapshots.call_restore(&mut store, "missing").unwrap().unwrap_err();
     assert_eq!((error.code, error.key.as_deref(), error.retryable), (ErrorCode::NotFound, Some("missing"), false));
     assert_eq!((error.message.as_str(), &error.details[..]), ("it is not there", &[("where".to_owned(), "here".to_owned())][..]));
-    // After an error the instance is as good as before.
+    // After an error, the instance still works.
     snapshots.call_save(&mut store, "missing", b"{}", &options()).unwrap().unwrap();
     objects.lock().unwrap().insert("other".to_owned(), b"PNG".to_vec());
     assert_eq!(snapshots.call_get_metadata(&mut store, "other").unwrap().unwrap_err().code, ErrorCode::NotASnapshot);
@@ -89,9 +86,9 @@ fn errors_of_the_storage_pass_through() {
     assert_eq!(limit.code, ErrorCode::InvalidArgument);
 }
 
-/// The blocks of one snapshot, encoded and decoded by two other instances.
+/// Two other instances encode and decode the blocks of a snapshot.
 #[test]
-fn blocks_are_worked_on_by_other_instances() {
+fn other_instances_can_process_the_blocks() {
     for (key, codec) in [("x.gz", Codec::Gzip), ("x.zst", Codec::Zstd)] {
         let state = chat_bytes(5_000_001);
         let objects = Objects::default();
@@ -134,7 +131,7 @@ fn blocks_are_worked_on_by_other_instances() {
     }
 }
 
-/// The same by a host that hashes in native code.
+/// The same with a host that computes the hashes in native code.
 #[test]
 fn a_host_may_hash_the_frames() {
     for (key, crc_of) in [("x.gz", crc32fast::hash as fn(&[u8]) -> u32), ("x.zst", |_: &[u8]| 0)] {
@@ -189,7 +186,7 @@ fn a_dropped_saver_drops_its_writer() {
 }
 
 #[test]
-fn a_verifier_takes_what_the_host_copies() {
+fn a_verifier_checks_what_the_host_copies() {
     let objects = Objects::default();
     let (mut store, persist) = start(&objects);
     let snapshots = persist.persist_snapshot_snapshots();
@@ -214,7 +211,7 @@ fn a_verifier_takes_what_the_host_copies() {
 }
 
 #[test]
-fn wrong_arguments_are_errors_and_no_traps() {
+fn invalid_arguments_are_errors_and_not_traps() {
     let objects = Objects::default();
     let (mut store, persist) = start(&objects);
     let snapshots = persist.persist_snapshot_snapshots();
@@ -241,10 +238,10 @@ fn wrong_arguments_are_errors_and_no_traps() {
     block.frame_length = 0;
     (block.prefix, block.suffix) = (Vec::new(), Vec::new());
     assert!(blocks.call_decode(&mut store, &block, b"").unwrap().is_err());
-    // A slice's length that would wrap around in 32 bits.
+    // A slice length that would overflow 32 bits.
     (block.prefix, block.frame_length) = (vec![1, 2], u32::MAX);
     assert!(blocks.call_decode(&mut store, &block, b"x").unwrap().is_err());
-    assert!(snapshots.restorer().call_read(&mut store, restorer, 0).unwrap().unwrap().is_empty(), "nothing, and no harm");
+    assert!(snapshots.restorer().call_read(&mut store, restorer, 0).unwrap().unwrap().is_empty(), "an empty read is harmless");
     assert_eq!(snapshots.restorer().call_read(&mut store, restorer, 100).unwrap().unwrap(), b"state");
     assert!(snapshots.restorer().call_read(&mut store, restorer, 100).unwrap().unwrap().is_empty());
     assert_eq!(snapshots.restorer().call_check(&mut store, restorer, b"short", 0).unwrap().map_err(code), Err(ErrorCode::InvalidArgument));

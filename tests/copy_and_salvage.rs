@@ -1,12 +1,10 @@
-//! `persist copy` and `persist salvage`, conditions, version and man pages.
+//! `persist copy` and `persist salvage`, preconditions, version and man pages.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-mod support;
-
 use std::fs;
 
-use support::{chat_bytes, files, flip, json, ok_in, read, run_in};
+use persist_test_support::command::{chat_bytes, files, flip, json, ok_in, read, run_in};
 use tempfile::TempDir;
 
 fn folder() -> TempDir {
@@ -17,14 +15,14 @@ fn folder() -> TempDir {
 }
 
 #[test]
-fn a_copy_is_the_same_file() {
+fn a_copy_is_identical() {
     let folder = folder();
     let folder = folder.path();
     ok_in(folder, &["snapshot", "large.json", "a.json.zst", "--label", "a=b"]);
     assert!(ok_in(folder, &["copy", "a.json.zst", "b.json.zst"]).starts_with("copied a.json.zst to b.json.zst: "));
     assert_eq!(read(folder, "a.json.zst"), read(folder, "b.json.zst"));
     assert_eq!(ok_in(folder, &["copy", "a.json.zst", "b.json.zst"]), "skipped a.json.zst: b.json.zst is the same\n");
-    // Into a folder that is there, and one that the name says is one.
+    // Into a folder that exists, and into one that a trailing slash marks.
     fs::create_dir(folder.join("there")).expect("a folder");
     ok_in(folder, &["copy", "a.json.zst", "there"]);
     ok_in(folder, &["copy", "a.json.zst", "new/"]);
@@ -63,12 +61,12 @@ fn a_copy_replaces_unless_told_otherwise() {
     assert_ne!(read(folder, "a.gz"), read(folder, "b.gz"));
     ok_in(folder, &["copy", "a.gz", "b.gz"]);
     assert_eq!(read(folder, "a.gz"), read(folder, "b.gz"));
-    // The same one is no conflict.
+    // An identical snapshot is not a conflict.
     ok_in(folder, &["copy", "a.gz", "b.gz", "--if-exists", "fail"]);
 }
 
 #[test]
-fn a_folder_is_copied_with_its_names_and_goes_on_where_it_stopped() {
+fn copying_a_folder_keeps_its_names_and_resumes_where_it_stopped() {
     let folder = folder();
     let folder = folder.path();
     for key in ["a/1.gz", "a/x/2.zst", "b.gz"] {
@@ -79,7 +77,7 @@ fn a_folder_is_copied_with_its_names_and_goes_on_where_it_stopped() {
     assert_eq!(done.code, 0, "{done:?}");
     assert!(done.stderr.starts_with("3 copied (") && done.stderr.ends_with("), 1 other file left out\n"), "{done:?}");
     assert_eq!(files(&folder.join("to/dest")), ["a", "a/1.gz", "a/x", "a/x/2.zst", "b.gz"]);
-    // As after an interruption: one is missing, one is another.
+    // As after an interruption: one copy is missing, and one differs.
     fs::remove_file(folder.join("to/dest/b.gz")).expect("it was there");
     ok_in(folder, &["snapshot", "large.json", "to/dest/a/1.gz"]);
     let done = run_in(folder, &["copy", "-r", "src", "to/dest", "--json"]);
@@ -88,7 +86,7 @@ fn a_folder_is_copied_with_its_names_and_goes_on_where_it_stopped() {
     for key in ["a/1.gz", "a/x/2.zst", "b.gz"] {
         assert_eq!(read(folder, &format!("src/{key}")), read(folder, &format!("to/dest/{key}")));
     }
-    // One that is damaged does not hold up the others.
+    // A damaged snapshot does not stop the others.
     flip(folder, "src/a/1.gz", 20);
     fs::remove_dir_all(folder.join("to")).expect("it was there");
     let done = run_in(folder, &["copy", "-r", "src", "to/dest"]);
@@ -100,14 +98,14 @@ fn a_folder_is_copied_with_its_names_and_goes_on_where_it_stopped() {
 }
 
 #[test]
-fn salvage_gives_what_is_there_and_labels_it() {
+fn salvage_recovers_what_is_left_and_labels_it() {
     let folder = folder();
     let folder = folder.path();
     let state = read(folder, "large.json");
     for name in ["x.gz", "x.zst"] {
         ok_in(folder, &["snapshot", "large.json", name]);
         let whole = read(folder, name);
-        // Cut short: the beginning comes out, unchecked.
+        // Truncated: the beginning is recovered, unchecked.
         fs::write(folder.join("cut"), &whole[..whole.len() / 2]).expect("a file");
         let done = run_in(folder, &["salvage", "cut", "-o", "out.json"]);
         assert_eq!(done.code, 5, "{done:?}");
@@ -116,7 +114,7 @@ fn salvage_gives_what_is_there_and_labels_it() {
         }
         let salvaged = read(folder, "out.json");
         assert!(salvaged.len() > state.len() / 4 && state.starts_with(&salvaged), "{name}: {}", salvaged.len());
-        // Damaged in the middle: all but that block comes out, and was checked.
+        // Damaged in the middle: everything except that block is recovered and checked.
         flip(folder, name, whole.len() / 2);
         let report = json(&run_in(folder, &["salvage", name, "-o", "out.json", "--json"]).stdout);
         let salvaged = read(folder, "out.json");
@@ -133,7 +131,7 @@ fn salvage_gives_what_is_there_and_labels_it() {
         );
         assert_eq!(report["missing_size"].as_u64(), Some((state.len() - salvaged.len()) as u64));
         assert_eq!(report["metadata"]["uncompressed_size"], 9_000_000);
-        // Without its footer alone, all of the state is there.
+        // If only the footer is damaged, the whole state is recovered.
         fs::write(folder.join("cut"), &whole[..whole.len() - 1]).expect("a file");
         let done = run_in(folder, &["salvage", "cut", "-o", "-", "--quiet"]);
         assert_eq!((done.code, done.stderr.as_str()), (0, ""), "{:?}", done.code);
@@ -141,7 +139,7 @@ fn salvage_gives_what_is_there_and_labels_it() {
         let done = run_in(folder, &["salvage", "cut", "-o", "-"]);
         assert!(done.stderr.contains("UNVERIFIED") && done.stdout.as_bytes() == state);
     }
-    // The first 4 KiB are gone, as with a page that was never written.
+    // The first 4 KiB are lost, as with a page that was never written.
     for name in ["x.gz", "x.zst"] {
         ok_in(folder, &["snapshot", "large.json", name]);
         let mut whole = read(folder, name);
@@ -150,7 +148,7 @@ fn salvage_gives_what_is_there_and_labels_it() {
         assert_eq!(run_in(folder, &["salvage", "cut", "-o", "out.json"]).code, 5);
         let salvaged = read(folder, "out.json");
         assert!(salvaged.len() > state.len() / 2 && state.ends_with(&salvaged), "{name}: {}", salvaged.len());
-        // Its end is zeros, as after a crash: nothing is invented.
+        // The end is zeros, as after a crash: nothing is made up.
         let mut whole = fs::read(folder.join(name)).expect("a file");
         let kept = whole.len() / 3;
         whole[kept..].fill(0);
@@ -175,7 +173,7 @@ fn salvage_gives_what_is_there_and_labels_it() {
 }
 
 #[test]
-fn local_files_have_no_conditions_on_etags() {
+fn local_files_do_not_support_if_match() {
     let folder = folder();
     let folder = folder.path();
     let saved = json(&ok_in(folder, &["snapshot", "state.json", "x.gz", "--json"]));
@@ -183,7 +181,7 @@ fn local_files_have_no_conditions_on_etags() {
     for arguments in [&["snapshot", "large.json", "x.gz", "--if-match", &etag][..], &["delete", "x.gz", "--yes", "--if-match", &etag]] {
         let done = run_in(folder, arguments);
         assert_eq!(done.code, 7, "{done:?}");
-        assert!(done.stderr.contains("on the condition of an etag"), "{done:?}");
+        assert!(done.stderr.contains("don't support the precondition if-match"), "{done:?}");
     }
     assert_eq!(read(folder, "x.gz").len() as u64, saved["stored_size"].as_u64().expect("a size"));
     let done = run_in(folder, &["snapshot", "large.json", "x.gz", "--if-match", "x", "--if-exists", "fail"]);
@@ -191,7 +189,7 @@ fn local_files_have_no_conditions_on_etags() {
 }
 
 #[test]
-fn version_and_man_pages_tell_what_this_is() {
+fn version_and_man_pages_describe_the_command() {
     let folder = folder();
     let long = ok_in(folder.path(), &["--version"]);
     let hash: String = persist_host::component_hash().iter().map(|byte| format!("{byte:02x}")).collect();

@@ -1,9 +1,7 @@
-//! Processes that are killed, and processes that race: what is stored is always
-//! one of the states that somebody saved, whole.
+//! Processes that are killed, and processes that race: what is stored is always a
+//! complete state that one of them saved.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::fs;
 use std::io::Write;
@@ -13,7 +11,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use support::{chat_bytes, files, in_soak, ok_in, persist, run_in};
+use persist_test_support::command::{chat_bytes, command_path, files, in_soak, ok_in, persist, run_in};
 
 fn start(folder: &Path, arguments: &[&str]) -> Child {
     let mut command = persist();
@@ -34,14 +32,14 @@ fn a_killed_save_leaves_the_old_or_the_new_state() {
     fs::write(folder.join("old.json"), &old).expect("a state");
     fs::write(folder.join("new.json"), &new).expect("a state");
     fs::create_dir(folder.join("kept")).expect("a folder");
-    // How long a save takes here, to spread the kills over it.
+    // Measures a save, to spread the kills over its duration.
     let began = std::time::Instant::now();
     ok_in(folder, &["snapshot", "new.json", "kept/x.json.gz"]);
     let whole = began.elapsed();
     let (mut old_ones, mut new_ones, mut with_debris, mut random) = (0, 0, 0, 0x9e37_79b9_7f4a_7c15_u64);
     let kills = in_soak(50, 200);
     for _ in 0..kills {
-        // Sweeps what the kill before this one has left.
+        // Sweeps what the previous kill has left.
         ok_in(folder, &["snapshot", "old.json", "kept/x.json.gz", "--durability", "none"]);
         assert_eq!(files(&folder.join("kept")), ["x.json.gz"], "the next write sweeps");
         random ^= random << 13;
@@ -58,14 +56,14 @@ fn a_killed_save_leaves_the_old_or_the_new_state() {
         match () {
             () if state == old => old_ones += 1,
             () if state == new => new_ones += 1,
-            () => panic!("{} bytes that nobody saved", state.len()),
+            () => panic!("restored {} bytes that were never saved", state.len()),
         }
     }
-    println!("{kills} kills: {old_ones} times the old state, {new_ones} times the new one, {with_debris} unfinished writes swept");
-    assert!(old_ones > 0 && with_debris > 0, "the kills came at the right moments");
+    println!("{kills} kills: the old state {old_ones} times, the new one {new_ones} times, {with_debris} unfinished writes swept");
+    assert!(old_ones > 0 && with_debris > 0, "the kills came at the wrong moments");
 }
 
-/// An interrupt from the keyboard ends it as a kill does, and says nothing.
+/// An interrupt from the keyboard leaves as little behind as a kill.
 #[test]
 fn an_interrupted_save_leaves_the_old_state() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -78,8 +76,8 @@ fn an_interrupted_save_leaves_the_old_state() {
     while temporary_files(&folder.join("kept")) == 0 {
         std::thread::sleep(Duration::from_millis(5));
     }
-    // A shell starts its background jobs with SIGINT ignored, and so may be who
-    // runs the tests; SIGTERM then does the same.
+    // A shell starts background jobs with SIGINT ignored, which the tests may have
+    // inherited. SIGTERM then has the same effect.
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
         kill(Pid::from_raw(child.id().cast_signed()), signal).expect("it is interrupted");
     }
@@ -93,7 +91,7 @@ fn an_interrupted_save_leaves_the_old_state() {
 
 const RACERS: usize = 16;
 
-/// 16 processes race for each of many new keys: one of them wins each.
+/// 16 processes race for each of many new keys, and each key has one winner.
 #[test]
 fn one_process_wins_each_new_key() {
     let keys = in_soak(50, 200);
@@ -104,7 +102,7 @@ fn one_process_wins_each_new_key() {
     for racer in 0..RACERS {
         fs::write(folder.join(format!("state-{racer}")), format!("racer {racer}")).expect("a state");
     }
-    // Each racer runs through all keys by itself, so that they meet often.
+    // Each racer goes through all keys, so that they often collide.
     let script = format!(
         "i=0; while [ $i -lt {keys} ]; do persist snapshot state-$1 keys/$i.gz --if-exists fail --durability none -q 2> /dev/null; \
          echo \"$i $?\" >> results/$1; i=$((i + 1)); done"
@@ -129,9 +127,9 @@ fn one_process_wins_each_new_key() {
     println!("{RACERS} processes, {keys} keys: one winner each");
 }
 
-/// Runs a script 16 times at once; its argument is the racer's number.
+/// Runs 16 copies of a script at once, each with the number of its racer as the argument.
 fn race(folder: &Path, script: &str) {
-    let command_folder = Path::new(env!("CARGO_BIN_EXE_persist")).parent().expect("a folder");
+    let command_folder = command_path().parent().expect("a folder");
     let path = format!("{}:{}", command_folder.display(), std::env::var("PATH").unwrap_or_default());
     let racers: Vec<_> = (0..RACERS)
         .map(|racer| {
@@ -146,9 +144,9 @@ fn race(folder: &Path, script: &str) {
     }
 }
 
-/// 16 processes replace one key many times each, while it is read all the time.
+/// 16 processes replace one key many times each, while it is read continuously.
 #[test]
-fn a_key_that_all_replace_is_always_one_of_theirs() {
+fn a_key_that_all_processes_replace_always_has_one_of_their_states() {
     let times = in_soak(20, 50);
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
@@ -165,11 +163,11 @@ fn a_key_that_all_replace_is_always_one_of_theirs() {
         while !racing.is_finished() {
             let done = run_in(folder, &["restore", "x.gz"]);
             assert_eq!(done.code, 0, "{done:?}");
-            assert!(is_one(done.stdout.as_bytes()), "{} bytes that nobody saved", done.stdout.len());
+            assert!(is_one(done.stdout.as_bytes()), "restored {} bytes that were never saved", done.stdout.len());
             reads += 1;
         }
     });
     assert!(is_one(ok_in(folder, &["restore", "x.gz"]).as_bytes()));
     assert_eq!(files(folder).len(), RACERS + 1);
-    println!("{RACERS} processes replaced one key {times} times each; {reads} reads in between were each one of theirs");
+    println!("{RACERS} processes replaced one key {times} times each; each of {reads} reads returned one of their states");
 }

@@ -1,43 +1,35 @@
-//! What the documents say is what happens: every command in README.md and
-//! docs/format.md is run, and its output compared.
+//! The documents are correct: every command in README.md, docs/command.md and
+//! docs/format.md is run and its output compared.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
-#[path = "support/craft.rs"]
-mod craft;
-#[path = "support/damage.rs"]
-mod damage;
-mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use support::{ok_in, persist};
-
-fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
-}
+use persist_test_support::built::workspace;
+use persist_test_support::command::{command_path, ok_in, persist};
+use persist_test_support::{craft, damage};
 
 fn document(name: &str) -> String {
     fs::read_to_string(workspace().join(name)).expect("the document")
 }
 
-/// The options that a text names: `--s3-region` and so on.
-fn s3_options(text: &str) -> std::collections::BTreeSet<&str> {
+/// Returns the options in a text that begin with `start`, such as `--s3-region`.
+fn options<'a>(text: &'a str, start: &str) -> std::collections::BTreeSet<&'a str> {
     let end = |rest: &str| rest.find(|letter: char| !letter.is_ascii_lowercase() && letter != '-' && !letter.is_ascii_digit());
     let name = |(start, _): (usize, &str)| &text[start..start + end(&text[start..]).unwrap_or(text.len() - start)];
-    text.match_indices("--s3-").map(name).collect()
+    text.match_indices(start).map(name).collect()
 }
 
 #[test]
-fn every_option_for_buckets_is_documented_and_there() {
+fn every_s3_option_is_documented_and_exists() {
     let (document, help) = (document("docs/s3.md"), ok_in(workspace(), &["snapshot", "--help-all"]));
-    assert_eq!(s3_options(&document), s3_options(&help));
-    assert!(s3_options(&help).len() > 15);
+    assert_eq!(options(&document, "--s3-"), options(&help, "--s3-"));
+    assert!(options(&help, "--s3-").len() > 15);
 }
 
-/// The contents of the code blocks of one language.
+/// Returns the contents of the code blocks in one language.
 fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
     let start = format!("```{language}\n");
     text.split(&start).skip(1).map(|rest| rest.split("```").next().expect("split gives one")).collect()
@@ -45,7 +37,7 @@ fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
 
 /// Runs a line as a shell would, with this build's `persist` in the path.
 fn shell(folder: &Path, line: &str) -> String {
-    let command_folder = Path::new(env!("CARGO_BIN_EXE_persist")).parent().expect("a folder");
+    let command_folder = command_path().parent().expect("a folder");
     let mut paths = vec![command_folder.to_owned()];
     paths.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
     let mut command = Command::new("sh");
@@ -60,7 +52,7 @@ fn shell(folder: &Path, line: &str) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// Lets everything be that differs from run to run: times, ids, digests.
+/// Replaces everything that differs from run to run: times, IDs, digests.
 fn masked(text: &str) -> String {
     let is_digest = |word: &str| word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
     let mut masked = String::new();
@@ -91,18 +83,77 @@ fn with_sample_state() -> tempfile::TempDir {
 }
 
 #[test]
-fn the_readme_shows_what_the_command_prints() {
-    let readme = document("README.md");
-    let folder = with_sample_state();
-    let mut commands = 0;
-    for block in blocks(&readme, "console") {
-        for step in block.split("$ ").skip(1) {
-            let (line, expected) = step.split_once('\n').expect("a command and its output");
-            assert_eq!(masked(&shell(folder.path(), line)), masked(expected), "$ {line}");
-            commands += 1;
+fn documents_show_what_the_command_prints() {
+    for (name, at_least) in [("README.md", 5), ("docs/command.md", 18)] {
+        let document = document(name);
+        let folder = with_sample_state();
+        let mut commands = 0;
+        for block in blocks(&document, "console") {
+            for step in block.split("$ ").skip(1) {
+                let (line, expected) = step.split_once('\n').expect("a command and its output");
+                assert_eq!(masked(&shell(folder.path(), line)), masked(expected), "{name}: $ {line}");
+                commands += 1;
+            }
+        }
+        assert!(commands >= at_least, "{name}: {commands}");
+    }
+}
+
+#[test]
+fn the_page_of_the_command_covers_the_help() {
+    let (page, help) = (document("docs/command.md"), ok_in(workspace(), &["--help-all"]));
+    let section =
+        |start: &str| help.split(start).nth(1).expect("the section").trim_start_matches('\n').split("\n\n").next().expect("its lines");
+    let commands = section("Commands:").lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    let codes = section("Exit codes:").lines();
+    let names: Vec<&str> = commands.chain(codes).filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(names.len() >= 29, "{names:?}");
+    for name in names.iter().filter(|name| **name != "help") {
+        let is_row = |line: &str| line.starts_with(&format!("| {name} |")) || line.starts_with(&format!("| `{name} "));
+        assert!(page.lines().any(is_row), "{name}");
+    }
+    let commands = names.iter().filter(|name| name.parse::<u8>().is_err() && **name != "help");
+    let helps: String = commands.map(|name| ok_in(workspace(), &[name, "--help-all"])).collect();
+    let (_, reference) = page.split_once("\n## ").expect("a heading");
+    let (named, known) = (options(reference, "--"), options(&helps, "--"));
+    // The rules of tables consist of hyphens, too.
+    let unknown: Vec<&&str> = named.difference(&known).filter(|name| name.contains(char::is_alphabetic)).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+}
+
+#[test]
+fn commands_in_documents_have_only_existing_options() {
+    let mut lines = 0;
+    for (name, language) in [("README.md", "bash"), ("docs/command.md", "bash"), ("docs/s3.md", "sh")] {
+        let document = document(name);
+        for line in blocks(&document, language).into_iter().flat_map(str::lines).filter(|line| line.starts_with("persist ")) {
+            let words = line.split_whitespace().skip(1).take_while(|word| !matches!(*word, "|" | "<" | ">"));
+            ok_in(workspace(), &words.chain(["--help"]).collect::<Vec<_>>());
+            lines += 1;
         }
     }
-    assert!(commands >= 10, "{commands}");
+    assert!(lines >= 10, "{lines}");
+}
+
+#[test]
+fn the_readme_rounds_the_measured_speeds() {
+    let (readme, page) = (document("README.md"), document("docs/performance.md"));
+    let cells = |text: &str, start: &str| -> Vec<String> {
+        let row = text.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{start}"));
+        row.split('|').map(|cell| cell.trim().to_owned()).collect()
+    };
+    for (row, measured) in [
+        ("| save `.json.gz` |", "| `.json.gz`: save / Python's |"),
+        ("| restore `.json.gz` |", "| `.json.gz`: restore / Python's"),
+        ("| save `.json.zst` |", "| `.json.zst`: save / Python's |"),
+        ("| restore `.json.zst` |", "| `.json.zst`: restore / the same |"),
+    ] {
+        let (row, measured) = (cells(&readme, row), cells(&page, measured));
+        for (rounded, exact) in [(&row[2], &measured[2]), (&row[3], &measured[4])] {
+            let speed = |text: &str| text.parse::<f64>().expect("a speed");
+            assert!((speed(rounded) - speed(exact)).abs() < 0.0501, "{}: {rounded}, {exact}", row[1]);
+        }
+    }
 }
 
 #[test]
@@ -113,8 +164,8 @@ fn the_readme_names_every_command_of_the_workspace() {
     }
 }
 
-/// The bytes of the example: digits, a comment behind two spaces, and
-/// `@metadata` for the text that the JSON block has.
+/// Returns the bytes of the example: hexadecimal digits, with a comment after three
+/// spaces, and `@metadata` for the text of the JSON block.
 fn example_bytes(format: &str) -> Vec<u8> {
     let metadata = blocks(format, "json")[0].trim_end();
     let mut bytes = Vec::new();
@@ -152,7 +203,7 @@ fn python_reader(folder: &Path) -> PathBuf {
 fn the_python_reader_reads_and_refuses() {
     let python = Command::new("python3").arg("--version").output();
     if python.is_err() {
-        println!("python3 is not installed here: left out");
+        println!("skipped: python3 is not installed");
         assert!(std::env::var_os("PERSIST_REQUIRE_TOOLS").is_none());
         return;
     }
@@ -161,7 +212,7 @@ fn the_python_reader_reads_and_refuses() {
     let reader = python_reader(folder);
     let read = |name: &str| Command::new("python3").arg(&reader).arg(folder.join(name)).output().expect("python starts");
 
-    fs::write(folder.join("large.json"), support::chat_bytes(3_500_000)).expect("a state");
+    fs::write(folder.join("large.json"), persist_test_support::command::chat_bytes(3_500_000)).expect("a state");
     fs::write(folder.join("empty.json"), "").expect("a state");
     for state in ["agent-state.json", "large.json", "empty.json"] {
         ok_in(folder, &["snapshot", state, "x.json.gz", "--label", "a=b"]);
@@ -170,7 +221,7 @@ fn the_python_reader_reads_and_refuses() {
         assert!(output.stdout == fs::read(folder.join(state)).expect("the state"), "{state}");
     }
     // A table of more than one carrier: over 400 blocks.
-    let long = support::chat_bytes(5 << 18).repeat(401);
+    let long = persist_test_support::command::chat_bytes(5 << 18).repeat(401);
     fs::write(folder.join("long.json"), &long).expect("a state");
     ok_in(folder, &["snapshot", "long.json", "long.json.gz", "--level", "1"]);
     assert!(read("long.json.gz").stdout == long);
@@ -209,8 +260,8 @@ fn the_python_reader_reads_and_refuses() {
     }
 }
 
-/// Flipped bits, so many in each byte, truncations and added bytes of a file, for
-/// the reader on the page.
+/// The harness that gives the reader on the page files with flipped bits (a given number
+/// in each byte), truncations and added bytes.
 const HARNESS: &str = "
 import io
 code = compile(open(sys.argv[1]).read(), 'reader.py', 'exec')

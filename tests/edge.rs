@@ -1,27 +1,26 @@
-//! The command that `cargo xtask edge` builds, which `PERSIST_EDGE` names: what
-//! it stores is what every other host stores, and it needs no compiler.
+//! The command that `cargo xtask edge` builds, whose path is in `PERSIST_EDGE`: it stores
+//! the same bytes as every other host, and needs no compiler.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use persist_host::{Codec, Engine, LocalFileStorage, SnapshotOptions};
-use support::chat_bytes;
+use persist_test_support::command::chat_bytes;
 
-/// By measurement it has 5.2 MB; a compiler has another 10.
+/// The maximum size in bytes. As measured, the command has 5.2 MB; a compiler would add
+/// 10.
 const MAX_SIZE: u64 = 7_000_000;
 
 fn edge() -> String {
-    std::env::var("PERSIST_EDGE").expect("PERSIST_EDGE names the command that 'cargo xtask edge' has built")
+    std::env::var("PERSIST_EDGE").expect("PERSIST_EDGE is the path of the command built by 'cargo xtask edge'")
 }
 
 fn run(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(edge());
-    // Nowhere to keep compiled code, and nothing of the user's settings.
+    // No folder to cache compiled code in, and none of the user's settings.
     command.args(arguments).current_dir(folder).env_clear();
     command.output().expect("it runs")
 }
@@ -64,7 +63,7 @@ fn it_stores_what_every_host_stores() {
 }
 
 #[test]
-fn it_says_what_it_has_not() {
+fn it_reports_what_it_lacks() {
     let folder = tempfile::tempdir().unwrap();
     let output = run(folder.path(), &["show", "s3://bucket/key.json.gz"]);
     let error = String::from_utf8_lossy(&output.stderr);

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-mod support;
-
 use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,9 +11,9 @@ use persist_host::{
     ByteRange, Capabilities, Codec, CopyOptions, Engine, ErrorCode, ListEntry, LocalFileStorage, MemoryStorage, ObjectInfo, PersistError,
     Precondition, ReadOptions, SnapshotOptions, StorageAdapter, StorageReader, StorageWriter, WriteOptions, component_hash,
 };
+use persist_test_support::command::{chat_bytes, files, noise};
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
-use support::{chat_bytes, files, noise};
 
 fn on_memory() -> Engine {
     Engine::builder().build().expect("an engine")
@@ -63,7 +61,7 @@ fn a_dropped_writer_leaves_nothing() {
 }
 
 #[test]
-fn conditions_are_kept() {
+fn preconditions_are_enforced() {
     let engine = on_memory();
     let options = |precondition| SnapshotOptions { precondition, ..SnapshotOptions::default() };
     let first = engine.snapshot("x", b"1", &options(Precondition::IfAbsent)).expect("nothing is there");
@@ -105,7 +103,7 @@ fn options_reach_the_snapshot() {
 }
 
 #[test]
-fn a_listing_goes_over_pages() {
+fn a_listing_spans_several_pages() {
     let engine = on_memory();
     for number in 0..450 {
         engine.snapshot(&format!("s/{number:04}"), b"{}", &SnapshotOptions::default()).expect("it is saved");
@@ -127,7 +125,7 @@ fn a_listing_goes_over_pages() {
 }
 
 #[test]
-fn memory_is_limited_and_the_engine_lives_on() {
+fn memory_is_limited_and_the_engine_survives() {
     let small = Engine::builder().memory_limit(3 << 20).build().expect("an engine");
     let error = fails(small.snapshot("x", &chat_bytes(6_000_000), &SnapshotOptions::default()));
     assert_eq!((error.code(), error.exit_code()), (ErrorCode::MemoryLimit, 9), "{error:?}");
@@ -136,14 +134,14 @@ fn memory_is_limited_and_the_engine_lives_on() {
 }
 
 #[test]
-fn a_larger_limit_than_the_pool_has_is_kept_too() {
+fn a_limit_above_that_of_the_pool_works() {
     let large = Engine::builder().memory_limit(5 << 30).build().expect("an engine");
     large.snapshot("x", &chat_bytes(3_000_000), &SnapshotOptions::default()).expect("it is saved");
     assert_eq!(large.restore("x").expect("it is restored"), chat_bytes(3_000_000));
 }
 
 #[test]
-fn memory_of_all_operations_together_is_limited() {
+fn the_total_memory_of_all_operations_is_limited() {
     let engine = Engine::builder().total_memory_limit(30 << 20).workers(1).build().expect("an engine");
     let state = chat_bytes(3_000_000);
     let mut writers = Vec::new();
@@ -161,7 +159,7 @@ fn memory_of_all_operations_together_is_limited() {
     assert!(writers.len() > 1, "there is room for several");
     assert_eq!((error.code(), error.exit_code()), (ErrorCode::LimitExceeded, 9), "{error:?}");
     assert!(error.to_string().contains("at once") && error.detail().hint.is_some(), "{error:?}");
-    // The others go on, and what they had is there again.
+    // The others continue, and release their memory.
     let count = writers.len();
     for writer in writers.drain(..) {
         writer.commit().expect("it is saved");
@@ -172,7 +170,7 @@ fn memory_of_all_operations_together_is_limited() {
 }
 
 #[test]
-fn time_is_limited_and_storage_does_not_count() {
+fn computing_time_is_limited_without_counting_storage() {
     let hasty = Engine::builder().deadline(Duration::from_millis(1)).build().expect("an engine");
     let options = SnapshotOptions { codec: Some(Codec::Gzip), level: Some(9), ..SnapshotOptions::default() };
     let error = fails(hasty.snapshot("x", &chat_bytes(20_000_000), &options));
@@ -225,15 +223,15 @@ fn keys_are_confined_to_the_root() {
         assert_eq!(error.code(), ErrorCode::InvalidKey, "{key}: {error:?}");
     }
     assert_eq!(fails(engine.snapshot("out/new", b"{}", &SnapshotOptions::default())).code(), ErrorCode::InvalidKey);
-    assert_eq!(engine.list("").count(), 0, "nothing behind the links is listed");
-    // A link that is written to is replaced, and what it led to stays.
+    assert_eq!(engine.list("").count(), 0, "the targets of links are not listed");
+    // Writing to a link replaces the link and keeps its target.
     engine.snapshot("file", b"{}", &SnapshotOptions::default()).expect("it is saved");
     assert_eq!(std::fs::read(folder.path().join("secret")).expect("the file"), b"secret");
     assert_eq!(engine.restore("file").expect("it is restored"), b"{}");
 }
 
-/// A folder that is swapped for a link out of the root in the middle of a write
-/// leads nothing out.
+/// Replacing a folder by a link out of the root during a write does not make the write
+/// leave the root.
 #[test]
 fn a_folder_swapped_for_a_link_leads_nowhere() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -246,7 +244,8 @@ fn a_folder_swapped_for_a_link_leads_nowhere() {
     std::fs::rename(root.join("keys"), root.join("moved")).expect("it is moved");
     std::os::unix::fs::symlink(&outside, root.join("keys")).expect("a link");
     writer.write_state(&chat_bytes(2_000_000)).expect("it is written");
-    // It may land in the folder that it was opened in, or fail; never outside.
+    // The object may end up in the folder where it was begun, or the write may fail, but
+    // nothing goes outside.
     let committed = writer.commit();
     assert_eq!(files(&outside), Vec::<String>::new());
     assert!(committed.is_err() || root.join("moved/x.gz").exists());
@@ -280,8 +279,8 @@ proptest! {
     }
 }
 
-/// A storage in which an object seems to be replaced in the middle of the first time
-/// that all of it is read.
+/// A storage in which an object appears to be replaced during the first read of the whole
+/// object.
 #[derive(Debug, Default)]
 struct Replaced {
     memory: MemoryStorage,
@@ -290,7 +289,7 @@ struct Replaced {
 
 struct ReplacedReader {
     reader: Box<dyn StorageReader>,
-    /// Reads before it fails; none if it does not.
+    /// The number of reads before it fails, or `None` if it does not fail.
     left: Option<u32>,
 }
 
@@ -344,11 +343,11 @@ impl StorageAdapter for Replaced {
     }
 }
 
-/// Work that tells how far it is.
+/// Work that reports progress.
 type Work<'a> = &'a dyn Fn(&Engine, &mut dyn FnMut(u64));
 
 #[test]
-fn progress_begins_again_where_the_work_does() {
+fn progress_restarts_with_the_work() {
     let state = noise(5_000_000);
     let told = |work: Work<'_>| {
         let engine = Engine::builder().storage(Replaced::default()).build().expect("an engine");
@@ -367,7 +366,7 @@ fn progress_begins_again_where_the_work_does() {
 }
 
 #[test]
-fn a_copy_replaces_what_is_no_snapshot_only_if_told_so() {
+fn a_copy_replaces_other_objects_only_if_told_to() {
     let (source, target) = (on_memory(), on_memory());
     source.snapshot("x", b"state", &SnapshotOptions::default()).expect("it is saved");
     let put = |bytes: &[u8]| {

@@ -1,8 +1,6 @@
-//! Finding snapshots again, and working on many at once, as a user does it.
+//! Finding snapshots and processing many at once, as a user does.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,13 +9,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use persist_host::{StorageAdapter, WriteOptions};
-use support::moto::Moto;
-use support::proxy::Proxy;
-use support::server::{ACCESS_KEY, BUCKET, SECRET_KEY, Server};
-use support::{Done, files, in_soak, json, persist};
+use persist_test_support::command::{Done, files, in_soak, json, persist};
+use persist_test_support::moto::Moto;
+use persist_test_support::proxy::Proxy;
+use persist_test_support::server::{ACCESS_KEY, BUCKET, SECRET_KEY, Server};
 use tempfile::TempDir;
 
-/// A place, and the command that gets there.
+/// A location for snapshots, and how the command reaches it.
 struct Place {
     at: String,
     folder: TempDir,
@@ -42,21 +40,21 @@ impl Place {
         command
     }
 
-    /// Runs the command; `@` is the place.
+    /// Runs the command; `@` stands for the location.
     fn run(&self, typed: &str) -> Done {
         self.command().args(typed.split(' ').map(|word| word.replace('@', &self.at))).output().expect("persist starts").into()
     }
 
-    /// Runs the command, which has to succeed, and gives its stdout.
+    /// Runs the command, which has to succeed, and returns its stdout.
     fn ok(&self, typed: &str) -> String {
         let done = self.run(typed);
         assert!(done.code == 0, "persist {typed}: {done:?}");
         done.stdout
     }
 
-    /// The first words of what a listing prints, without the headings.
+    /// Returns the first word of each line of a listing, without the headings.
     fn keys(&self, typed: &str) -> Vec<String> {
-        // In a bucket, a key is all of it.
+        // In a bucket, keys include the folder.
         let key = |line: &str| line.split(' ').next().map(|key| key.strip_prefix("agents/").unwrap_or(key).to_owned());
         self.ok(typed).lines().skip(1).filter_map(key).collect()
     }
@@ -68,7 +66,7 @@ fn state() -> TempDir {
     folder
 }
 
-/// Saves three agents over ten sessions, and does with them what anybody does first.
+/// Saves three agents over ten sessions, and does what a new user does first.
 fn first_hour(place: &Place) {
     for session in 1..=10 {
         let agent = ["support", "billing", "Research"][session % 3];
@@ -79,7 +77,7 @@ fn first_hour(place: &Place) {
             place.ok(&format!("snapshot state.json @/ --agent {agent} --session case-{session}{label}{old}"));
         }
     }
-    // All, in an order for people.
+    // All of them, in natural order.
     let keys = place.keys("list @");
     assert_eq!(keys.len(), 20);
     assert_eq!(keys[0], "+research/case-2/0.json.zst");
@@ -97,7 +95,7 @@ fn first_hour(place: &Place) {
     assert_eq!(place.keys("list @ --latest --agent-id Research"), [2, 5, 8].map(|number| format!("+research/case-{number}/1.json.zst")));
     assert_eq!(place.keys("list @ --until 7d"), ["billing/case-10/0.json.zst", "billing/case-10/1.json.zst"]);
 
-    // Compare, and go without what is old.
+    // Verify some, and delete old ones.
     let verified = place.run("verify @ --recursive --session case-7");
     assert!(verified.code == 0 && verified.stderr.starts_with("2 verified"), "{verified:?}");
     let dry = place.run("delete @ --recursive --until 7d --dry-run");
@@ -149,7 +147,7 @@ fn listings_find_what_is_asked_for(place: &Place) {
     let wrong = place.run("list @ --since yesterday");
     assert!(wrong.code == 2 && wrong.stderr.contains("7d"), "{wrong:?}");
     assert_eq!(place.ok("list @ --session s1 -0").matches('\0').count(), 1);
-    // By what they hold.
+    // By their contents.
     let shown = json(&place.ok("show @/run-9/c.gz --json"));
     for option in ["content_hash", "digest"] {
         let name = option.replace('_', "-");
@@ -162,7 +160,7 @@ fn listings_of_folders_find_what_is_asked_for() {
     let place = Place::local();
     listings_find_what_is_asked_for(&place);
     assert_eq!(place.run("list @/nothing").code, 3);
-    // What is there by this name is no pattern.
+    // The name of an existing folder is not a pattern.
     saved(&place, &["[x]/e.gz"]);
     assert_eq!(place.keys("list @/[x]"), ["e.gz"]);
 }
@@ -172,7 +170,7 @@ fn listings_of_buckets_find_what_is_asked_for() {
     listings_find_what_is_asked_for(&Place::bucket(Server::start().endpoint()));
 }
 
-/// How often each kind of request was seen.
+/// Returns how often each kind of request was seen.
 fn counted(proxy: &Proxy) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for seen in proxy.seen() {
@@ -183,7 +181,7 @@ fn counted(proxy: &Proxy) -> BTreeMap<String, usize> {
 }
 
 #[test]
-fn a_second_listing_of_a_bucket_only_lists() {
+fn a_second_listing_of_a_bucket_reads_no_objects() {
     let moto = Moto::start();
     let place = Place::bucket(moto.endpoint());
     let proxy = Proxy::start(moto.endpoint().trim_start_matches("http://").parse().expect("an address"));
@@ -201,7 +199,7 @@ fn a_second_listing_of_a_bucket_only_lists() {
     let (second, requests) = list("list @");
     assert_eq!(requests, only(&[("ListObjects", 1)]));
     assert!(first.code == 0 && first.stdout == second.stdout && first.stdout.lines().count() == 6, "{first:?} {second:?}");
-    // Filters work on what is known; what was replaced, or is new, is looked at.
+    // Filters use the index; objects that are new or were replaced are read.
     assert_eq!(list("list @ --session s2").0.stdout.lines().count(), 2);
     saved(&place, &["1.gz", "6.gz"]);
     let (third, requests) = list("list @ --json");
@@ -209,25 +207,25 @@ fn a_second_listing_of_a_bucket_only_lists() {
     let (fresh, requests) = list("list @ --json --no-index");
     assert_eq!(requests, only(&[("GetObject", 6), ("ListObjects", 1)]));
     assert_eq!(third.stdout, fresh.stdout);
-    // Nobody else can read it.
+    // The index is private.
     let index = fs::read_dir(cache.join("persist/index")).expect("the index").next().expect("a file").expect("a file").path();
     let mode = |path: &Path| std::os::unix::fs::MetadataExt::mode(&fs::metadata(path).expect("its mode")) & 0o777;
     assert_eq!((mode(&index), mode(index.parent().unwrap())), (0o600, 0o700));
-    // It is not believed where others could have written it, or where it is damaged.
+    // The index is not trusted if others could have written it or if it is damaged.
     let text = fs::read_to_string(&index).expect("the index");
     fs::write(&index, text.replace("\"session_id\":\"s2\"", "\"session_id\":\"xx\"")).expect("it is changed");
     assert!(list("list @").0.stdout.contains("xx"), "the index is not in use");
     fs::set_permissions(&index, std::os::unix::fs::PermissionsExt::from_mode(0o666)).expect("its mode");
-    assert!(!list("list @").0.stdout.contains("xx"), "a file that others can write is believed");
+    assert!(!list("list @").0.stdout.contains("xx"), "a file that others can write is trusted");
     fs::write(&index, &text[..text.len() / 2]).expect("it is cut");
     let (cut, requests) = list("list @ --json");
     assert_eq!((cut.stdout, requests["GetObject"]), (fresh.stdout, 6));
-    // No deletion and no check goes by it.
+    // Deleting and verifying do not use it.
     let (_, requests) = list("delete @ --recursive --session s0 --dry-run");
     assert_eq!(requests["GetObject"], 6);
 }
 
-fn many_are_worked_on_at_once(place: &Place) {
+fn many_are_processed_at_once(place: &Place) {
     saved(place, &["1.json.gz", "a/2.json.zst", "a/b/3.gz"]);
     let done = place.run("verify @ -r --jobs 3");
     let lines: Vec<&str> = done.stdout.lines().map(|line| line.split(':').next().unwrap().rsplit('/').next().unwrap()).collect();
@@ -239,16 +237,16 @@ fn many_are_worked_on_at_once(place: &Place) {
     assert!(done.code == 0 && done.stderr == "3 restored (297 B)\n", "{done:?}");
     let restored = files(&place.folder.path().join("states"));
     assert_eq!(restored, ["1.json", "a", "a/2.json", "a/b", "a/b/3"]);
-    // Two of one name.
+    // Two with the same name.
     let done = place.run("restore @/1.json.gz @/1.json.gz -o twice");
     assert!(done.code == 4 && done.stderr.contains("1 restored (100 B), 1 failed"), "{done:?}");
-    // A folder is not meant by accident.
+    // A folder needs --recursive.
     for command in ["verify", "show", "delete --yes", "copy"] {
         let dest = if command == "copy" { " elsewhere" } else { "" };
         let done = place.run(&format!("{command} @/a/{dest}"));
         assert!(done.code == 2 && done.stderr.contains("--recursive"), "{command}: {done:?}");
     }
-    // What another command lists.
+    // Locations listed by another command.
     for (list, verify) in [("list @ --session s1 -0", "verify -0 -"), ("list @ --session s1 -0", "show -0 - --json")] {
         let listed = place.run(list);
         let mut command = place.command();
@@ -257,7 +255,7 @@ fn many_are_worked_on_at_once(place: &Place) {
         let done: Done = child.wait_with_output().expect("it ends").into();
         assert!(done.code == 0 && done.stdout.lines().count() == 1, "{done:?}");
     }
-    // The worst decides, and the others are done.
+    // The worst exit code counts, and the others are processed.
     let done = place.run("verify @/missing.gz @/1.json.gz");
     assert!(done.code == 3 && done.stderr.contains("1 verified (100 B), 1 failed"), "{done:?}");
     let dry = place.run("copy @ copied -r --dry-run");
@@ -265,7 +263,7 @@ fn many_are_worked_on_at_once(place: &Place) {
     let done = place.run("copy @/1.json.gz @/a/2.json.zst copied");
     assert!(done.code == 0 && done.stderr.starts_with("2 copied"), "{done:?}");
     assert_eq!(files(&place.folder.path().join("copied")), ["1.json.gz", "2.json.zst"]);
-    // Another one than is expected.
+    // Not the expected snapshot.
     for typed in [
         "verify @/1.json.gz",
         "restore @/1.json.gz -o other",
@@ -275,7 +273,7 @@ fn many_are_worked_on_at_once(place: &Place) {
     ] {
         for wrong in ["--session s1", "--agent x", "--index 7", "--label a=b", "--until 2020-01-01"] {
             let done = place.run(&format!("{typed} {wrong}"));
-            assert!(done.code == 5 && done.stderr.contains("another snapshot than was asked for"), "{typed} {wrong}: {done:?}");
+            assert!(done.code == 5 && done.stderr.contains("not the snapshot that was asked for"), "{typed} {wrong}: {done:?}");
         }
         let done = place.run(&format!("{typed} --digest {}", "0".repeat(64)));
         assert_eq!(done.code, 5, "{typed}: {done:?}");
@@ -283,20 +281,20 @@ fn many_are_worked_on_at_once(place: &Place) {
     assert!(!place.folder.path().join("other").exists());
     assert_eq!(place.run("exists @/other.gz").code, 3);
     place.ok("verify @/1.json.gz --session s0 --index 0");
-    // All of it goes, whatever it is.
+    // Everything is deleted, whatever it is.
     assert_eq!(place.run("delete @ -r --force --yes").stderr, "3 deleted\n");
     assert!(place.run("list @").stdout.is_empty());
 }
 
 #[test]
-fn many_files_are_worked_on_at_once() {
+fn many_files_are_processed_at_once() {
     let place = Place::local();
-    many_are_worked_on_at_once(&place);
+    many_are_processed_at_once(&place);
     assert!(!place.folder.path().join("agents").exists());
     fs::create_dir_all(place.folder.path().join("agents/x")).expect("a folder");
     fs::write(place.folder.path().join("agents/x/notes.txt"), "no snapshot").expect("a file");
     let done = place.run("delete @ -r --yes");
-    assert!(done.code == 0 && done.stderr == "1 other file is no snapshot, and stays\n0 deleted\n", "{done:?}");
+    assert!(done.code == 0 && done.stderr == "1 other file is not a snapshot and is kept\n0 deleted\n", "{done:?}");
     assert_eq!(place.run("delete @ -r --force --yes --session x").code, 2);
     assert_eq!(place.run("delete @ -r --force").code, 2);
     place.ok("delete @ -r --force --yes --durability none");
@@ -304,8 +302,8 @@ fn many_files_are_worked_on_at_once() {
 }
 
 #[test]
-fn many_objects_are_worked_on_at_once() {
-    many_are_worked_on_at_once(&Place::bucket(Server::start().endpoint()));
+fn many_objects_are_processed_at_once() {
+    many_are_processed_at_once(&Place::bucket(Server::start().endpoint()));
 }
 
 #[test]
@@ -363,7 +361,7 @@ fn ids_are_any_text() {
 }
 
 #[test]
-fn who_saves_at_the_same_time_gets_an_index_each() {
+fn concurrent_saves_get_different_indexes() {
     let (local, server) = (Place::local(), Server::start());
     for (place, together) in [(local, 6), (Place::bucket(server.endpoint()), 1)] {
         let children: Vec<_> = (0..together)
@@ -382,7 +380,7 @@ fn who_saves_at_the_same_time_gets_an_index_each() {
         }
         let indexes: Vec<String> = place.ok("list @ --json").lines().map(|line| json(line)["snapshot_index"].to_string()).collect();
         assert_eq!(indexes, (0..together).map(|index| index.to_string()).collect::<Vec<_>>());
-        // An index that is given is taken, and nothing is replaced.
+        // A given index is used, and nothing is replaced.
         place.ok("save state.json @/ --session s --index 9 --codec gzip --content-type text/plain");
         assert_eq!(place.run("save state.json @/ --session s --index 9 --codec gzip --content-type text/plain").code, 4);
         assert!(place.ok("save state.json @/ --session s").contains("/10.json.zst: "));
@@ -391,7 +389,7 @@ fn who_saves_at_the_same_time_gets_an_index_each() {
 }
 
 #[test]
-fn listing_many_objects_again_costs_the_listing() {
+fn listing_many_objects_again_costs_only_the_listing() {
     let count = in_soak(2_000, 10_000);
     let (server, place) = (Server::start(), Place::local());
     let proxy = Proxy::start(server.address);
@@ -426,20 +424,20 @@ fn with_stdin(place: &Place, typed: &str, stdin: &str) -> Done {
     child.wait_with_output().expect("it ends").into()
 }
 
-fn what_is_there_is_no_pattern(place: &Place) {
+fn existing_names_are_not_taken_for_patterns(place: &Place) {
     saved(place, &["a[1].zst", "a1.zst"]);
     place.ok("delete @/a[1].zst --yes");
     assert_eq!(place.keys("list @"), ["a1.zst"]);
     saved(place, &["a[1].zst"]);
     assert_eq!(place.ok("restore @/a[1].zst").len(), 100);
-    // What a list names is never one.
+    // A line of a list is never a pattern.
     let listed = place.ok("list -0 @/a[1].zst");
     place.ok("delete @/a[1].zst --yes");
     let done = with_stdin(place, "delete -r -0 --yes -", &listed);
     assert_eq!((done.code, place.keys("list @")), (3, vec!["a1.zst".to_owned()]), "{done:?}");
     let done = with_stdin(place, "delete -r --force -0 --yes -", &listed);
     assert_eq!((done.code, place.keys("list @")), (3, vec!["a1.zst".to_owned()]), "{done:?}");
-    // A condition is about one.
+    // A precondition applies to a single snapshot.
     for pattern in ["@/a*.zst", "@ -r"] {
         assert_eq!(place.run(&format!("delete {pattern} --if-match x --yes")).code, 2);
     }
@@ -449,25 +447,25 @@ fn what_is_there_is_no_pattern(place: &Place) {
 }
 
 #[test]
-fn a_file_that_is_there_is_no_pattern() {
-    what_is_there_is_no_pattern(&Place::local());
+fn an_existing_file_is_not_taken_for_a_pattern() {
+    existing_names_are_not_taken_for_patterns(&Place::local());
 }
 
 #[test]
-fn an_object_that_is_there_is_no_pattern() {
-    what_is_there_is_no_pattern(&Place::bucket(Server::start().endpoint()));
+fn an_existing_object_is_not_taken_for_a_pattern() {
+    existing_names_are_not_taken_for_patterns(&Place::bucket(Server::start().endpoint()));
 }
 
-fn files_are_taken_with_folders(place: &Place) {
+fn sources_can_be_mixed(place: &Place) {
     saved(place, &["d/1.zst", "d/2.zst", "x/1.zst", "x.zst"]);
     assert_eq!(place.ok("verify -r @/d @/x.zst").matches(": ok, ").count(), 3);
-    // Two of one name.
+    // Two with the same name.
     for typed in ["copy @/d/1.zst @/x/1.zst @/to", "copy -r @/d @/x @/to"] {
         let done = place.run(typed);
         assert!(done.code == 4 && done.stderr.contains("another snapshot was copied to this name"), "{done:?}");
         place.ok("delete -r @/to --yes");
     }
-    // What is not there is said, and the others are done.
+    // A missing one is reported, and the others are deleted.
     let done = place.run("delete -r @/missing.zst @/d --yes --json");
     assert_eq!((done.code, done.stdout.lines().count()), (3, 2), "{done:?}");
     saved(place, &["d/1.zst"]);
@@ -479,10 +477,10 @@ fn files_are_taken_with_folders(place: &Place) {
 }
 
 #[test]
-fn a_file_is_taken_where_folders_are() {
+fn files_and_folders_can_be_mixed() {
     let place = Place::local();
-    files_are_taken_with_folders(&place);
-    // Nothing stands for everything by accident.
+    sources_can_be_mixed(&place);
+    // An empty location does not select everything.
     let folder = place.folder.path();
     for text in ["", "/"] {
         let mut command = place.command();
@@ -493,7 +491,7 @@ fn a_file_is_taken_where_folders_are() {
         assert_eq!(command.output().expect("it starts").status.code(), Some(2), "{text}");
     }
     assert!(folder.join("agents/x/1.zst").exists());
-    // Only folders that were named go, and what is below them.
+    // Only folders that were named and their subfolders are removed.
     saved(&place, &["b/c/1.zst", "b/c.zst"]);
     place.ok("delete -r @/b/c*/ --yes");
     assert_eq!(files(&folder.join("agents/b")), ["c.zst"]);
@@ -502,16 +500,16 @@ fn a_file_is_taken_where_folders_are() {
     saved(&place, &["b/c/1.zst"]);
     place.ok("delete -r @/b --yes --force");
     assert!(!folder.join("agents/b").exists());
-    // A state does not go over a snapshot.
+    // A state does not overwrite a snapshot.
     saved(&place, &["w/a.gz", "w/a.gz.zst"]);
     let done = place.run("restore -r @/w -o agents/w");
-    assert!(done.code == 4 && done.stderr.contains("there is a snapshot where the state would go"), "{done:?}");
+    assert!(done.code == 4 && done.stderr.contains("a snapshot already exists at this path"), "{done:?}");
     place.ok("verify -r @/w");
-    // A link that leads nowhere is there.
+    // A dangling link can be deleted.
     std::os::unix::fs::symlink("nowhere", folder.join("dangling.zst")).expect("a link");
     assert_eq!(place.ok("delete dangling.zst --dry-run"), "would delete dangling.zst\n");
     place.ok("delete dangling.zst --yes");
-    // What is no snapshot is in nobody's way.
+    // Other files do not affect the next index.
     place.ok("save state.json @/s/");
     fs::write(folder.join("agents/s/default_agent/default_session/a\nb"), "").expect("a file");
     assert!(place.ok("save state.json @/s/").contains("/1.json.zst"));
@@ -524,6 +522,6 @@ fn a_file_is_taken_where_folders_are() {
 }
 
 #[test]
-fn an_object_is_taken_where_folders_are() {
-    files_are_taken_with_folders(&Place::bucket(Server::start().endpoint()));
+fn objects_and_folders_can_be_mixed() {
+    sources_can_be_mixed(&Place::bucket(Server::start().endpoint()));
 }

@@ -1,36 +1,34 @@
-//! To every other tool a snapshot is a plain gzip or zstd file: what it prints
-//! is the state, and the SHA-256 of that is the snapshot's `content_hash`.
+//! To other tools, a snapshot is a plain gzip or zstd file: they print the state, whose
+//! SHA-256 is the snapshot's `content_hash`.
 //!
-//! Tools that a machine does not have are named and left out, unless
-//! `PERSIST_REQUIRE_TOOLS` is set, as it is in continuous integration.
+//! Tools that are not installed are named and skipped, unless `PERSIST_REQUIRE_TOOLS` is
+//! set, as in continuous integration.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use persist_test_support::command::{chat_state, ok_in};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use support::{chat_state, ok_in};
 
 const MIB: u64 = 1 << 20;
 
-/// No byte, one, around the size of a block, and many blocks.
+/// Empty, one byte, around the size of a block, and many blocks.
 const SIZES: [u64; 6] = [0, 1, MIB - 1, MIB, MIB + 1, 100_000_000];
 
 const PYTHON: &str = "import gzip, shutil, sys; shutil.copyfileobj(gzip.open(sys.argv[1]), sys.stdout.buffer)";
 const NODE: &str = "require('fs').createReadStream(process.argv[1]).pipe(require('zlib').createGunzip()).on('error', e => { throw e }).pipe(process.stdout)";
 
-/// Each prints what is in the file that is its last argument.
+/// Commands that print the contents of a file, which is their last argument.
 const GZIP_READERS: [&[&str]; 6] =
     [&["zcat"], &["gzip", "-dc"], &["pigz", "-dc"], &["busybox", "zcat"], &["python3", "-c", PYTHON], &["node", "-e", NODE]];
 const ZSTD_READERS: [&[&str]; 3] = [&["zstd", "-dcq"], &["zstdcat"], &["bsdcat"]];
 
-/// Each only checks the file that is its last argument.
+/// Commands that only check a file, which is their last argument.
 const GZIP_CHECKERS: [&[&str]; 2] = [&["gzip", "-t"], &["pigz", "-t"]];
 const ZSTD_CHECKERS: [&[&str]; 1] = [&["zstd", "-tq"]];
 
@@ -38,7 +36,7 @@ fn is_installed(tool: &str) -> bool {
     let paths = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&paths).any(|folder| folder.join(tool).is_file());
     if !found {
-        println!("{tool} is not installed here: left out");
+        println!("skipped: {tool} is not installed");
         assert!(std::env::var_os("PERSIST_REQUIRE_TOOLS").is_none(), "{tool} is required, but not installed");
     }
     found
@@ -58,8 +56,8 @@ fn hash_of(reader: &mut impl Read) -> (String, u64) {
     }
 }
 
-/// Saves a state of this many bytes. Gives the hash that the snapshot shows,
-/// which is the state's.
+/// Saves a state of this many bytes. Returns the content hash in the snapshot, which
+/// equals that of the state.
 fn save(folder: &Path, size: u64, name: &str) -> String {
     let mut state = File::create(folder.join("state")).expect("a file");
     chat_state(size).for_each(|chunk| state.write_all(&chunk).expect("it is written"));
@@ -109,8 +107,8 @@ fn zstd_tools_read_exactly_the_state() {
     readers_agree("x.json.zst", &ZSTD_READERS, &ZSTD_CHECKERS);
 }
 
-/// Readers that stop after the first member, as flate2's and Java's do, have
-/// all of the state.
+/// Readers that stop after the first member, such as those of flate2 and Java, read the
+/// whole state.
 #[test]
 fn the_first_gzip_member_is_the_whole_state() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -1,11 +1,7 @@
-//! What the command refuses to do unasked, how it names places, and what it says
-//! when it is stopped.
+//! What the command refuses to do without being told to, how it prints locations, and
+//! what it does when it is stopped.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
-#[path = "support/craft.rs"]
-mod craft;
-mod support;
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -19,9 +15,10 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use support::proxy::{Fault, Operation, Proxy, When};
-use support::server::{ACCESS_KEY, BUCKET, SECRET_KEY, Server};
-use support::{Done, chat_bytes, files, flip, json, ok_in, persist, pipe, read, run_in};
+use persist_test_support::command::{Done, chat_bytes, command_path, files, flip, json, ok_in, persist, pipe, read, run_in};
+use persist_test_support::craft;
+use persist_test_support::proxy::{Fault, Operation, Proxy, When};
+use persist_test_support::server::{ACCESS_KEY, BUCKET, SECRET_KEY, Server};
 use tempfile::TempDir;
 
 const STATE: &[u8] = br#"{"messages": []}"#;
@@ -32,7 +29,7 @@ fn folder() -> TempDir {
     folder
 }
 
-/// The command, on a server, with waits that do not make the tests long.
+/// Returns the command for a server, with short waits.
 fn on(endpoint: &str) -> Command {
     let mut command = persist();
     command.env("AWS_ACCESS_KEY_ID", ACCESS_KEY).env("AWS_SECRET_ACCESS_KEY", SECRET_KEY).env("AWS_ENDPOINT_URL", endpoint);
@@ -44,12 +41,13 @@ fn on(endpoint: &str) -> Command {
 fn default_signals(command: &mut Command) -> &mut Command {
     let reset = || {
         for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-            // SAFETY: to set a signal to its default action is safe between fork and exec.
+            // SAFETY: setting a signal to its default action is safe between fork and
+            // exec.
             unsafe { nix::sys::signal::signal(signal, nix::sys::signal::SigHandler::SigDfl)? };
         }
         Ok(())
     };
-    // SAFETY: the closure makes system calls alone, and takes no memory.
+    // SAFETY: the closure only makes system calls and does not allocate.
     unsafe { command.pre_exec(reset) }
 }
 
@@ -81,7 +79,7 @@ fn damaged_files(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_snapshot_that_was_cut_short_is_an_error_everywhere() {
+fn a_truncated_snapshot_is_an_error_everywhere() {
     let folder = folder();
     let folder = folder.path();
     let names = damaged_files(folder);
@@ -97,7 +95,7 @@ fn a_snapshot_that_was_cut_short_is_an_error_everywhere() {
         assert!(done.stdout.contains("a.json.gz") && done.stderr.contains("1 other file"), "{done:?}");
     }
     assert_eq!(files(&folder.join("to")), ["a.json.gz"]);
-    // Whatever else is named so stays another kind of file.
+    // Other files with such names are still not snapshots.
     fs::create_dir(folder.join("others")).expect("a folder");
     let mut gzip = flate2::GzBuilder::new().mtime(1).write(Vec::new(), flate2::Compression::default());
     gzip.write_all(b"a log").expect("it compresses");
@@ -106,12 +104,12 @@ fn a_snapshot_that_was_cut_short_is_an_error_everywhere() {
     fs::write(folder.join("others/empty"), "").expect("a file");
     let done = run_in(folder, &["list", "others"]);
     assert_eq!((done.code, done.stdout.as_str()), (0, ""));
-    assert!(done.stderr.contains("3 other files are no snapshots"), "{done:?}");
+    assert!(done.stderr.contains("3 other files are not snapshots"), "{done:?}");
     assert_eq!(run_in(folder, &["copy", "-r", "others", "to"]).code, 0);
 }
 
 #[test]
-fn a_state_never_goes_over_the_snapshot_that_it_comes_out_of() {
+fn a_state_never_overwrites_its_own_snapshot() {
     let folder = folder();
     let folder = folder.path();
     ok_in(folder, &["snapshot", "state.json", "x.gz"]);
@@ -142,7 +140,7 @@ fn a_state_never_goes_over_the_snapshot_that_it_comes_out_of() {
             assert_eq!(&read(folder, "x.gz"), bytes, "{command} {source} -o {output}");
             assert_eq!(files(folder), before);
         }
-        // Nor does the shell's >> do it.
+        // The shell's >> does not do it, either.
         let stdout = File::options().append(true).open(folder.join("x.gz")).expect("the snapshot");
         let done: Done = {
             let mut command_ = persist();
@@ -155,7 +153,7 @@ fn a_state_never_goes_over_the_snapshot_that_it_comes_out_of() {
 }
 
 #[test]
-fn restore_and_salvage_replace_nothing_where_they_may_not() {
+fn restore_and_salvage_respect_if_exists() {
     let folder = folder();
     let folder = folder.path();
     ok_in(folder, &["snapshot", "state.json", "x.gz"]);
@@ -174,7 +172,8 @@ fn restore_and_salvage_replace_nothing_where_they_may_not() {
         }
     }
     assert_eq!(files(folder), ["out", "state.json", "x.gz"]);
-    // What comes while the state is on its way is kept, too: of many, one wins.
+    // A file that is created during the restore is kept, too: of several racers, one
+    // wins.
     fs::write(folder.join("large.json"), chat_bytes(4_000_000)).expect("a state");
     ok_in(folder, &["snapshot", "large.json", "large.zst"]);
     for round in 0..5 {
@@ -192,7 +191,7 @@ fn restore_and_salvage_replace_nothing_where_they_may_not() {
     }
 }
 
-/// An object of Persist's that is of another kind, and whole.
+/// Returns an intact object that Persist wrote, but of another kind.
 fn of_another_kind() -> Vec<u8> {
     let mut compress = flate2::Compress::new(flate2::Compression::new(6), false);
     let mut frame = Vec::with_capacity(100);
@@ -222,7 +221,7 @@ fn only_snapshots_are_deleted_unless_told_otherwise() {
         symlink("nowhere", folder.join("dangling")).expect("a link");
     };
     prepare();
-    // The others are done, and the first that failed decides.
+    // The others are deleted, and the exit code is the worst.
     let done = run_in(folder, &["delete", "--yes", "a.gz", "notes.txt", "missing", "cut.gz", "newer.gz", "step.gz", "dangling", "b.gz"]);
     assert_eq!(done.code, 5, "{done:?}");
     assert_eq!(files(folder), ["notes.txt", "state.json", "step.gz"]);
@@ -239,9 +238,9 @@ fn only_snapshots_are_deleted_unless_told_otherwise() {
     assert_eq!(files(folder), ["state.json"]);
 }
 
-/// To look at each costs a request, which --force spares.
+/// Reading each object takes a request, which --force saves.
 #[test]
-fn a_bulk_delete_need_not_look_at_each() {
+fn a_forced_delete_reads_nothing() {
     let (server, folder) = (Server::start(), folder());
     let proxy = Proxy::start(server.address);
     let state = folder.path().join("state.json");
@@ -279,21 +278,21 @@ fn a_copy_replaces_only_snapshots_unless_told_otherwise() {
     assert_eq!(done.code, 4, "{done:?}");
     ok_in(folder, &["copy", "-r", "src", "to", "--force"]);
     assert_eq!(read(folder, "to/b.gz"), read(folder, "src/b.gz"));
-    // A source that is none stays an error, whatever is forced.
+    // A source that is not a snapshot is an error even with --force.
     assert_eq!(run_in(folder, &["copy", "state.json", "to/d.gz", "--force"]).code, 5);
     fs::write(folder.join("to/b.gz"), of_another_kind()).expect("a file");
     assert_eq!(run_in(folder, &["copy", "src/b.gz", "to/b.gz"]).code, 5);
     assert_eq!(read(folder, "to/b.gz"), of_another_kind());
-    // What is damaged, and what is of another digest, is replaced as before.
+    // Damaged snapshots and those with another digest are still replaced.
     let end = read(folder, "to/a.gz").len() - 100;
     flip(folder, "to/a.gz", end);
     ok_in(folder, &["copy", "src/a.gz", "to/a.gz"]);
     assert_eq!(read(folder, "to/a.gz"), read(folder, "src/a.gz"));
 }
 
-/// As Go, flate2 and Java write gzip: with the header that Persist writes.
+/// Go, flate2 and Java write gzip files with the same header as Persist.
 #[test]
-fn a_gzip_file_that_looks_like_a_cut_snapshot_stays_unless_told_otherwise() {
+fn a_gzip_file_that_looks_like_a_truncated_snapshot_is_kept_unless_told_otherwise() {
     let folder = folder();
     let folder = folder.path();
     ok_in(folder, &["snapshot", "state.json", "x.gz"]);
@@ -301,7 +300,7 @@ fn a_gzip_file_that_looks_like_a_cut_snapshot_stays_unless_told_otherwise() {
     encoder.write_all(&chat_bytes(1000)).expect("it compresses");
     let foreign = encoder.finish().expect("it compresses");
     assert_eq!(foreign[..10], read(folder, "x.gz")[..10]);
-    // What was cut short can't be told from it.
+    // A truncated snapshot looks the same.
     fs::write(folder.join("large.json"), chat_bytes(100_000)).expect("a state");
     ok_in(folder, &["snapshot", "large.json", "large.gz"]);
     let cut = read(folder, "large.gz")[..1000].to_vec();
@@ -321,7 +320,7 @@ fn a_gzip_file_that_looks_like_a_cut_snapshot_stays_unless_told_otherwise() {
         ok_in(folder, &["delete", "--yes", "--force", name]);
         assert!(!folder.join(name).exists());
     }
-    // In zstd there is no doubt.
+    // With zstd, there is no doubt.
     ok_in(folder, &["snapshot", "large.json", "large.zst"]);
     fs::write(folder.join("cut.zst"), &read(folder, "large.zst")[..1000]).expect("a file");
     ok_in(folder, &["copy", "x.gz", "cut.zst"]);
@@ -330,15 +329,15 @@ fn a_gzip_file_that_looks_like_a_cut_snapshot_stays_unless_told_otherwise() {
 }
 
 #[test]
-fn a_copy_does_not_replace_what_it_may_not_look_at() {
+fn a_copy_does_not_replace_what_it_cannot_read() {
     use std::os::unix::fs::PermissionsExt;
     const NOBODY: u32 = 65_534;
     let folder = folder();
     ok_in(folder.path(), &["snapshot", "state.json", "x.gz"]);
     fs::write(folder.path().join("notes"), "notes").expect("a file");
-    // A copy: the build's own folder may be closed to nobody.
+    // A copy, since the user `nobody` may have no access to the build folder.
     let command = folder.path().join("persist");
-    fs::copy(env!("CARGO_BIN_EXE_persist"), &command).expect("a copy");
+    fs::copy(command_path(), &command).expect("a copy");
     let set_mode = |name: &str, mode| {
         fs::set_permissions(folder.path().join(name), fs::Permissions::from_mode(mode)).expect("permissions");
     };
@@ -368,7 +367,7 @@ fn a_copy_does_not_replace_what_it_may_not_look_at() {
 }
 
 #[test]
-fn a_link_is_deleted_by_what_it_leads_to() {
+fn deleting_a_link_depends_on_its_target() {
     let folder = folder();
     let folder = folder.path();
     ok_in(folder, &["snapshot", "state.json", "kept/x.gz"]);
@@ -377,7 +376,7 @@ fn a_link_is_deleted_by_what_it_leads_to() {
     for (target, name) in [("../kept/x.gz", "x.gz"), ("../kept/notes", "notes"), ("../nowhere/x.gz", "dangling")] {
         symlink(target, folder.join("links").join(name)).expect("a link");
     }
-    // Out of its folder, which the storage does not follow.
+    // These lead out of their folder, where the storage itself does not follow links.
     ok_in(folder, &["delete", "--yes", "links/x.gz", "links/dangling"]);
     let done = run_in(folder, &["delete", "--yes", "links/notes"]);
     assert_eq!(done.code, 5, "{done:?}");
@@ -389,7 +388,7 @@ fn a_link_is_deleted_by_what_it_leads_to() {
 }
 
 #[test]
-fn a_damaged_copy_is_not_the_same() {
+fn a_damaged_copy_is_not_skipped() {
     let folder = folder();
     let folder = folder.path();
     fs::write(folder.join("large.json"), chat_bytes(3_000_000)).expect("a state");
@@ -411,7 +410,7 @@ fn a_damaged_copy_is_not_the_same() {
 }
 
 #[test]
-fn nothing_from_a_pipe_replaces_nothing() {
+fn an_empty_pipe_replaces_nothing() {
     let folder = folder();
     let folder = folder.path();
     ok_in(folder, &["snapshot", "state.json", "good.gz"]);
@@ -428,14 +427,14 @@ fn nothing_from_a_pipe_replaces_nothing() {
         ("\"$0\" snapshot - good.gz <&-", "stdin is closed"),
         ("\"$0\" snapshot - new/x.gz < /dev/null", "/dev/null"),
         ("\"$0\" snapshot <(false) good.gz", "may have failed"),
-        ("\"$0\" snapshot /dev/null good.gz", "no state came"),
-        // Whoever opened the file gave what it holds, not its name.
+        ("\"$0\" snapshot /dev/null good.gz", "the state is empty"),
+        // A descriptor stands for the contents of the file, not for its name.
         ("\"$0\" snapshot - good.gz < nothing", "may have failed"),
         ("\"$0\" snapshot /dev/stdin good.gz < nothing", "may have failed"),
         ("\"$0\" snapshot /dev/fd/3 good.gz 3< nothing", "may have failed"),
         ("\"$0\" snapshot /proc/self/fd/3 new/x.gz 3< nothing", "may have failed"),
         ("false | \"$0\" snapshot /dev/stdin good.gz", "may have failed"),
-        // By whatever name.
+        // By any name.
         ("\"$0\" snapshot in good.gz < nothing", "may have failed"),
         ("\"$0\" snapshot also-in good.gz < nothing", "may have failed"),
         ("F=$PWD; cd /dev && \"$0\" snapshot ./stdin \"$F/good.gz\" < \"$F/nothing\"", "may have failed"),
@@ -450,7 +449,7 @@ fn nothing_from_a_pipe_replaces_nothing() {
     for script in ["\"$0\" snapshot - good.gz < good.gz", "\"$0\" snapshot /dev/stdin good.gz < good.gz"] {
         let done = shell(script);
         assert_eq!(done.code, 2, "{script}: {done:?}");
-        assert!(done.stderr.contains("the state itself is at DEST"), "{script}: {done:?}");
+        assert!(done.stderr.contains("DEST is the state itself"), "{script}: {done:?}");
         assert_eq!(read(folder, "good.gz"), good, "{script}");
     }
     let done = shell("\"$0\" snapshot /dev/fd/3 opened.gz --allow-empty -q 3< nothing");
@@ -464,7 +463,7 @@ fn nothing_from_a_pipe_replaces_nothing() {
         b"",
     );
     assert!(saved.status.success(), "{saved:?}");
-    // A file is given by its name, and means what it holds.
+    // An empty file that is named is saved.
     fs::write(folder.join("empty.json"), "").expect("a file");
     ok_in(folder, &["snapshot", "empty.json", "named.gz"]);
     for name in ["empty.gz", "named.gz", "opened.gz"] {
@@ -472,7 +471,8 @@ fn nothing_from_a_pipe_replaces_nothing() {
     }
 }
 
-/// Waits until a request is under way, sends a signal, and gives what became of it.
+/// Waits until a request is in progress, sends a signal, and returns how the command
+/// ended.
 fn stop(proxy: &Proxy, operation: Operation, signal: Signal, command: &mut Command) -> Done {
     let child = default_signals(command).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("persist starts");
     let began = Instant::now();
@@ -480,7 +480,7 @@ fn stop(proxy: &Proxy, operation: Operation, signal: Signal, command: &mut Comma
         assert!(began.elapsed() < Duration::from_secs(30), "no request came");
         std::thread::sleep(Duration::from_millis(10));
     }
-    // It waits for the answer now.
+    // Now the command waits for the response.
     std::thread::sleep(Duration::from_millis(100));
     let sent = Instant::now();
     kill(Pid::from_raw(child.id().cast_signed()), signal).expect("it runs");
@@ -490,7 +490,7 @@ fn stop(proxy: &Proxy, operation: Operation, signal: Signal, command: &mut Comma
 }
 
 #[test]
-fn whatever_is_stopped_says_so_by_its_exit_code() {
+fn a_stopped_command_says_so_by_its_exit_code() {
     let (server, folder) = (Server::start(), folder());
     let place = format!("s3://{BUCKET}/agents/x.json.gz");
     let done = on(&server.endpoint()).arg("snapshot").arg(folder.path().join("state.json")).arg(&place).output().expect("persist starts");
@@ -510,7 +510,7 @@ fn whatever_is_stopped_says_so_by_its_exit_code() {
             proxy.inject(operation, Fault::Delay, When::Always);
             let done = stop(&proxy, operation, signal, on(&proxy.endpoint()).args(arguments));
             assert_eq!((done.code, done.stdout.as_str()), (130, ""), "{arguments:?}, {signal}: {done:?}");
-            // To stdout a state may be held up for ever: that ends without a word.
+            // Writing to stdout may block forever, so that ends without a message.
             let says = if arguments[0] == "restore" { "" } else { "cancelled" };
             assert!(done.stderr.contains(says) && done.stderr.lines().count() <= 1, "{arguments:?}, {signal}: {done:?}");
         }
@@ -518,15 +518,15 @@ fn whatever_is_stopped_says_so_by_its_exit_code() {
     assert!(server.file("agents/x.json.gz").exists());
 }
 
-/// Makes a named pipe.
+/// Creates a named pipe.
 #[cfg(target_os = "linux")]
 fn fifo(path: &Path) {
     use rustix::fs::{CWD, FileType, Mode, mknodat};
     mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
 }
 
-/// Waits until the command has taken over SIGTERM; false if it ended before that was
-/// seen.
+/// Waits until the command handles SIGTERM. Returns false if it ended before that was
+/// observed.
 #[cfg(target_os = "linux")]
 fn wait_until_it_listens(child: &mut Child) -> bool {
     let began = Instant::now();
@@ -547,7 +547,7 @@ fn wait_until_it_listens(child: &mut Child) -> bool {
     }
 }
 
-/// Sends SIGTERM, once, and gives the exit code.
+/// Sends SIGTERM once, and returns the exit code.
 #[cfg(target_os = "linux")]
 fn code_after_sigterm(mut child: Child, what: &str) -> Option<i32> {
     kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).expect("it runs");
@@ -566,7 +566,7 @@ fn code_after_sigterm(mut child: Child, what: &str) -> Option<i32> {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_signal_counts_from_the_start() {
+fn signals_are_handled_from_the_start() {
     let folder = folder();
     let folder = folder.path();
     for arguments in [&["verify", "x.gz"][..], &["list", "."], &["show", "x.gz"], &["copy", "x.gz", "y.gz"], &["delete", "-y", "x.gz"]] {
@@ -577,7 +577,7 @@ fn a_signal_counts_from_the_start() {
         let mut child = command.spawn().expect("persist starts");
         let listens = wait_until_it_listens(&mut child);
         let code = if listens { code_after_sigterm(child, arguments[0]) } else { child.wait().expect("it ended").code() };
-        // It may have done its work before the signal came: all of it, or nothing.
+        // The command may have finished before the signal: it did everything or nothing.
         let expected = match (code, arguments[0]) {
             (Some(0), "copy") => &["state.json", "x.gz", "y.gz"][..],
             (Some(0), "delete") => &["state.json"],
@@ -598,15 +598,15 @@ fn a_signal_counts_from_the_start() {
     assert_eq!(files(folder), ["fifo", "state.json", "x.gz"]);
 }
 
-/// Runs a script in a folder, in which `$0` is the command.
+/// Runs a script in a folder, where `$0` is the command.
 fn shell(folder: &Path, script: &str) -> Done {
     let mut command = Command::new("bash");
-    command.current_dir(folder).args(["-c", script, env!("CARGO_BIN_EXE_persist")]);
+    command.current_dir(folder).args(["-c", script]).arg(command_path());
     command.stdin(Stdio::null()).output().expect("bash starts").into()
 }
 
-/// The exit code of a command that SIGTERM comes to while the reader of its stdout, or
-/// of the pipe `read_from`, has taken one byte and takes no more.
+/// Returns the exit code of a command that gets SIGTERM while the reader of its stdout,
+/// or of the pipe `read_from`, has read one byte and stops reading.
 #[cfg(target_os = "linux")]
 fn code_when_held_up(folder: &Path, arguments: &[&str], read_from: Option<&str>) -> Option<i32> {
     use std::io::Read;
@@ -619,7 +619,7 @@ fn code_when_held_up(folder: &Path, arguments: &[&str], read_from: Option<&str>)
         Some(name) => Box::new(File::open(folder.join(name)).expect("the pipe")),
         None => Box::new(child.stdout.take().expect("it is piped")),
     };
-    // Something comes, and much more than a pipe holds is to follow.
+    // Output has begun, and much more than a pipe holds follows.
     reader.read_exact(&mut [0]).expect("a byte");
     std::thread::sleep(Duration::from_millis(500));
     assert!(child.try_wait().expect("it can be asked").is_none(), "{arguments:?}: a pipe holds more than it prints");
@@ -628,10 +628,10 @@ fn code_when_held_up(folder: &Path, arguments: &[&str], read_from: Option<&str>)
     code
 }
 
-/// What goes into a stream can't be taken back, and its reader may never go on.
+/// Output to a stream cannot be rolled back, and its reader may never continue.
 #[cfg(target_os = "linux")]
 #[test]
-fn the_first_signal_ends_what_a_reader_holds_up() {
+fn the_first_signal_ends_a_command_that_its_reader_blocks() {
     let folder = folder();
     let folder = folder.path();
     fs::write(folder.join("large.json"), chat_bytes(3_000_000)).expect("a state");
@@ -645,10 +645,10 @@ fn the_first_signal_ends_what_a_reader_holds_up() {
     }
 }
 
-/// The same where it is the reader of what a command reports.
+/// The same for the reader of a command's report.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_signal_ends_what_can_not_report() {
+fn a_signal_ends_a_command_that_cannot_report() {
     let folder = folder();
     let folder = folder.path();
     ok_in(folder, &["snapshot", "state.json", "many/0.gz", "--description", &"d".repeat(4000)]);
@@ -663,10 +663,10 @@ fn a_signal_ends_what_can_not_report() {
     }
 }
 
-/// Whatever stdout is called, the state goes there, and nothing but the state.
+/// By any name, stdout gets the state and nothing else.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_state_goes_to_stdout_alone() {
+fn stdout_carries_only_the_state() {
     let folder = folder();
     let folder = folder.path();
     let state = chat_bytes(300_000);
@@ -683,29 +683,29 @@ fn a_state_goes_to_stdout_alone() {
                 let expected = [before.as_bytes(), &state, after.as_bytes()].concat();
                 assert!(read(folder, "got") == expected, "{operation} -o {output} {redirected}");
             }
-            // In its place among what others write.
+            // In order with the output of other programs.
             let done = shell(&format!("(echo head; \"$0\" {operation} x.gz -o {output}; echo tail) > got"));
             assert_eq!(done.code, 0, "{done:?}");
             assert!(read(folder, "got") == [b"head\n", &state[..], b"tail\n"].concat(), "{operation} -o {output}");
         }
     }
-    // What others write behind it would come over it.
+    // What others write after it would overwrite the state.
     let done = shell("\"$0\" restore x.gz -o /dev/fd/3 3> other");
-    assert!(done.code == 2 && done.stderr.contains("open for somebody else"), "{done:?}");
-    // A pipe has no place.
+    assert!(done.code == 2 && done.stderr.contains("a regular file that is already open"), "{done:?}");
+    // A pipe has no position.
     let done = shell("\"$0\" restore x.gz -o >(cat > piped); sleep 0.2");
     assert_eq!(done.code, 0, "{done:?}");
     assert!(read(folder, "piped") == state);
 }
 
 #[test]
-fn doctor_takes_its_object_with_it() {
+fn a_stopped_doctor_deletes_its_object() {
     let server = Server::start();
     let place = format!("s3://{BUCKET}/agents/");
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
         for operation in [Operation::PutObject, Operation::GetObject, Operation::ListObjects] {
             let proxy = Proxy::start(server.address);
-            // The first listing looks at the bucket, before anything is written.
+            // The first listing checks the bucket, before anything is written.
             let when = if operation == Operation::ListObjects { When::Second } else { When::First };
             proxy.inject(operation, Fault::Delay, when);
             let mut command = on(&proxy.endpoint());
@@ -728,7 +728,7 @@ fn doctor_takes_its_object_with_it() {
 }
 
 #[test]
-fn one_long_text_does_not_make_all_rows_as_long() {
+fn one_long_text_does_not_widen_all_rows() {
     let folder = folder();
     let folder = folder.path();
     let long = "エ".repeat(13_000);
@@ -741,14 +741,14 @@ fn one_long_text_does_not_make_all_rows_as_long() {
     }
     assert!(listed.contains(&format!(" {}…", "エ".repeat(29))), "{listed}");
     assert!(listed.contains(&"x".repeat(60)) && listed.contains(&format!("{}…", "k".repeat(59))), "{listed}");
-    // All of it is shown of one, and in JSON.
+    // 'show' and JSON output are not cut.
     assert!(ok_in(folder, &["show", "s/a.gz"]).contains(&long));
     assert_eq!(json(ok_in(folder, &["list", "s", "--json"]).lines().next().expect("a line"))["agent_id"], long.as_str());
 }
 
-/// The locations that commands print, each given to the next one as it is.
+/// The locations that commands print are passed to the next command unchanged.
 #[test]
-fn a_location_is_good_for_the_next_command() {
+fn a_printed_location_works_in_the_next_command() {
     let outer = folder();
     let base = outer.path().join("base");
     fs::create_dir(&base).expect("a folder");
@@ -801,7 +801,7 @@ fn a_location_is_good_for_the_next_command() {
             assert_eq!(restored["location"], location);
         }
     }
-    // What is written, copied and deleted is named the same way.
+    // Saving, copying and deleting print locations in the same form.
     let saved = json(&ok_in(&base, &["snapshot", "--json", "state.json", "./-y.gz"]));
     let location = saved["location"].as_str().expect("a location").to_owned();
     let copied = json(&ok_in(&base, &["copy", "--json", &location, "--", "-z.gz"]));
@@ -814,7 +814,7 @@ fn a_location_is_good_for_the_next_command() {
             ok_in(&base, &["show", copied[name].as_str().expect("a location")]);
         }
     }
-    // A snapshot does not say itself where it is.
+    // A snapshot cannot claim to be elsewhere.
     let lie = r#"{"location": "elsewhere.gz"}"#;
     let options = persist_host::SnapshotOptions { extra: Some(lie.to_owned()), ..persist_host::SnapshotOptions::default() };
     let engine = persist_host::Engine::builder().storage(persist_host::LocalFileStorage::new(&base)).build().expect("an engine");
@@ -825,7 +825,7 @@ fn a_location_is_good_for_the_next_command() {
 }
 
 #[test]
-fn a_location_in_a_bucket_is_good_for_the_next_command() {
+fn a_printed_location_in_a_bucket_works_in_the_next_command() {
     let (server, folder) = (Server::start(), folder());
     let run = |variables: &[(&str, &str)], arguments: &[&str]| -> String {
         let mut command = on(&server.endpoint());
@@ -851,7 +851,7 @@ fn a_location_in_a_bucket_is_good_for_the_next_command() {
     }
 }
 
-/// Advice that does what it says.
+/// The advice in errors works.
 #[test]
 fn advice_can_be_followed() {
     let folder = folder();
@@ -870,9 +870,9 @@ fn advice_can_be_followed() {
         (&["restore", "x.gz", "-o", "-x"], 2, "-o-x", "-- -x"),
         (&["show", "-x.gz"], 2, "./-x.gz", "-- -x"),
         (&["show", "x.gz", "--workers", "-1"], 2, "a number from 1 to 64", "-- -1"),
-        (&["show", "x.gz", "--storage", "tape"], 2, "it is local, s3 or memory", "the storage 'tape'"),
-        (&["salvage", "stub.gz", "-o", "out"], 5, "take another copy", "persist salvage"),
-        (&["salvage", "zeros.gz", "-o", "out"], 5, "take another copy", "persist salvage"),
+        (&["show", "x.gz", "--storage", "tape"], 2, "expected local, s3 or memory", "the storage 'tape'"),
+        (&["salvage", "stub.gz", "-o", "out"], 5, "use another copy", "persist salvage"),
+        (&["salvage", "zeros.gz", "-o", "out"], 5, "use another copy", "persist salvage"),
         (&["copy", "folder", "to"], 2, "--recursive", "check the path"),
         (&["snapshot", "state.json", "y.gz", "--bogus"], 2, "'--bogus'", "-- --bogus"),
         (&["doctor", "x.gz"], 2, "give a folder", "look at one"),
@@ -883,7 +883,7 @@ fn advice_can_be_followed() {
             assert!(done.stderr.contains(says) && !done.stderr.contains(never), "{arguments:?}: {done:?}");
         }
     }
-    // What is similar is still said.
+    // Similar options are still suggested.
     let done = run_in(folder, &["snapshot", "state.json", "y.gz", "--lable=a=b"]);
     assert!(done.code == 2 && done.stderr.contains("'--label'") && !done.stderr.contains("-- --lable"), "{done:?}");
     // As advised.
@@ -914,8 +914,8 @@ fn every_page_says_what_the_exit_codes_mean() {
         for code in &codes {
             assert!(section.contains(&format!("\\fB{code}\\fR")), "{code} in {section}");
         }
-        assert!(!page.contains("Exit codes:") && !page.contains("EXTRA"), "once is enough: {page}");
-        // Each option has a text below it.
+        assert!(!page.contains("Exit codes:") && !page.contains("EXTRA"), "the exit codes are there twice: {page}");
+        // Each option has its text below it.
         let lines: Vec<&str> = page.lines().collect();
         for found in lines.windows(3).filter(|found| found[0] == ".TP") {
             assert!(!found[2].is_empty() && found[2] != ".TP", "{found:?}");

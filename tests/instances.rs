@@ -1,16 +1,14 @@
-//! As many instances as there may be in a process, which its engines share: in a
-//! process of its own.
+//! The maximum number of instances in a process, which all its engines share. These tests
+//! have their own process.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::sync::{Mutex, PoisonError};
 
 use persist_host::{Codec, Engine, ErrorCode, SnapshotOptions};
-use support::chat_bytes;
+use persist_test_support::command::chat_bytes;
 
-/// Held by the test that has all instances.
+/// Held by the test that uses all instances.
 static ALL: Mutex<()> = Mutex::new(());
 
 fn options(codec: Codec) -> SnapshotOptions {
@@ -18,7 +16,7 @@ fn options(codec: Codec) -> SnapshotOptions {
 }
 
 #[test]
-fn operations_at_once_are_limited_and_the_next_one_works() {
+fn concurrent_operations_are_limited_and_later_ones_work() {
     let _all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
     let engines = [0, 1].map(|_| Engine::builder().build().expect("an engine"));
     let open = |number: usize| engines[number % 2].writer(&format!("{number}"), SnapshotOptions::default());
@@ -35,15 +33,15 @@ fn operations_at_once_are_limited_and_the_next_one_works() {
 }
 
 #[test]
-fn workers_that_get_no_instance_leave_the_work_to_the_operation() {
+fn workers_without_an_instance_leave_the_work_to_the_operation() {
     let _all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
     let state = chat_bytes(6_000_000);
-    // The last place but one for an instance.
+    // One more instance than this fits.
     let engine = Engine::builder().workers(3).build().expect("an engine");
     let mut writers: Vec<_> = (0..999).map(|_| engine.writer("open", options(Codec::Gzip)).expect("a writer")).collect();
     engine.snapshot("x", &state, &options(Codec::Zstd)).expect("it is saved");
     assert!(engine.restore("x").expect("it is restored") == state);
-    // And one of those that were open all the time.
+    // The same for one of the writers that were open all the time.
     writers.push(engine.writer("open", options(Codec::Gzip)).expect("a writer"));
     let mut last = writers.pop().expect("a writer");
     last.write_state(&state).expect("it is written");

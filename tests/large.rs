@@ -1,8 +1,7 @@
-//! A large state: streamed in little memory, shown by one small read.
+//! A large state is streamed in little memory, and its metadata is read in one small
+//! read.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -15,15 +14,16 @@ use persist_host::{
     Capabilities, Engine, LocalFileStorage, ObjectInfo, Precondition, ReadOptions, Result, StorageAdapter, StorageReader, StorageWriter,
     WriteOptions,
 };
-use support::{chat_state, in_soak, persist};
+use persist_test_support::command::{chat_state, in_soak, persist};
 
-/// Bytes of the state: twice the memory that it may take, or 1 GiB.
+/// Returns the size of the state in bytes: twice the allowed memory, or 1 GiB in the
+/// soak.
 fn size() -> u64 {
     in_soak(256 << 20, 1 << 30)
 }
 
-/// The most memory that saving or restoring it may take, in MiB, with up to
-/// two workers; and how much more each further one may.
+/// The maximum memory of saving or restoring it in MiB, with up to two workers, and how
+/// much more each further worker may take.
 const MAX_RESIDENT: i64 = 128;
 const MORE_RESIDENT: i64 = 25;
 
@@ -32,9 +32,9 @@ fn max_resident() -> i64 {
     MAX_RESIDENT + MORE_RESIDENT * i64::try_from(workers).unwrap_or(64).saturating_sub(2).max(0)
 }
 
-/// The peak memory of the largest process that this test started and that has
-/// ended, in MiB. The system counts what the child shares with its parent
-/// before it becomes `persist`, so that this test has to stay small itself.
+/// Returns the peak memory in MiB of the largest process that this test started and that
+/// has ended. The system includes what the child shares with its parent before it becomes
+/// `persist`, so the test itself has to stay small.
 fn peak_of_children() -> i64 {
     let peak = getrusage(UsageWho::RUSAGE_CHILDREN).expect("the system tells").max_rss();
     // Linux counts in KiB, macOS in bytes.
@@ -66,7 +66,7 @@ fn restore(folder: &Path, name: &str) {
     assert!(child.wait().expect("persist ends").success());
 }
 
-/// Files in a folder, with a note of every read.
+/// A local storage that counts the bytes of every read.
 #[derive(Debug)]
 struct CountingStorage {
     storage: LocalFileStorage,
@@ -128,7 +128,7 @@ impl StorageReader for CountingReader {
     }
 }
 
-/// What `persist show` does, through a storage that counts.
+/// Does what `persist show` does, through a storage that counts.
 fn show(folder: &Path, name: &str) {
     let reads = Arc::new(Mutex::new(Vec::new()));
     let storage = CountingStorage { storage: LocalFileStorage::new(folder), reads: Arc::clone(&reads) };

@@ -1,9 +1,7 @@
-//! The command where the system gives little: few threads, few addresses, folders
-//! that are closed. It works with less, or says what is missing; it never panics.
+//! The command with scarce resources: few threads, little address space, unreadable
+//! folders. It works with less or reports what is missing, and never panics.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -12,11 +10,11 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use nix::sys::resource::{Resource, setrlimit};
-use support::{Done, chat_bytes, files, ok_in};
+use persist_test_support::command::{Done, chat_bytes, command_path, files, ok_in};
 use tempfile::TempDir;
 
-/// Users with no other processes, for whom the number of threads can be limited;
-/// root has no limit.
+/// Users without other processes, whose number of threads can be limited. Root has no
+/// limit.
 const ALONE: u32 = 64_993;
 const ALSO_ALONE: u32 = 64_994;
 const ALONE_TOO: u32 = 64_995;
@@ -32,7 +30,7 @@ impl Place {
     fn new(user: u32) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let command = folder.path().join("persist");
-        fs::copy(env!("CARGO_BIN_EXE_persist"), &command).unwrap();
+        fs::copy(command_path(), &command).unwrap();
         fs::create_dir(folder.path().join("work")).unwrap();
         fs::write(folder.path().join("work/state.json"), chat_bytes(3_000_000)).unwrap();
         for (name, mode) in [("", 0o755), ("persist", 0o755), ("work", 0o777), ("work/state.json", 0o644)] {
@@ -45,7 +43,7 @@ impl Place {
         self.folder.path().join("work")
     }
 
-    /// The command under a limit, as a user of its own if this one is root.
+    /// Returns the command under a limit, run as a separate user if this user is root.
     fn command(&self, limit: Option<(Resource, u64)>, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.command);
         command.current_dir(self.work()).args(arguments).stdin(Stdio::null());
@@ -53,7 +51,7 @@ impl Place {
             command.uid(self.user).gid(self.user);
         }
         if let Some((resource, most)) = limit {
-            // SAFETY: it only sets a limit, which is safe between fork and exec.
+            // SAFETY: the closure only sets a limit, which is safe between fork and exec.
             unsafe { command.pre_exec(move || Ok(setrlimit(resource, most, most)?)) };
         }
         command
@@ -79,7 +77,7 @@ fn assert_works_or_says_why(done: &Done, what: &str, codes: &[&str]) {
 }
 
 #[test]
-fn few_threads_are_enough_or_it_is_said() {
+fn few_threads_are_enough_or_an_error_says_so() {
     let place = Place::new(ALONE);
     fs::write(place.work().join("small.json"), "{}").unwrap();
     for (state, name) in [("state.json", "a.gz"), ("small.json", "many/x.zst")] {
@@ -98,7 +96,7 @@ fn few_threads_are_enough_or_it_is_said() {
         &["verify", "a.gz", "many/1.zst"],
         &["copy", "--recursive", "many", "copied"],
     ];
-    // Else the user's other processes count, too.
+    // Without root, the user's other processes count, too.
     let is_root = nix::unistd::geteuid().is_root();
     let (mut tried, mut worked) = (0, 0);
     for threads in 1..=5 {
@@ -107,7 +105,7 @@ fn few_threads_are_enough_or_it_is_said() {
             let done = place.run(Some((Resource::RLIMIT_NPROC, threads)), &arguments);
             let what = format!("{threads} threads, {arguments:?}");
             assert_works_or_says_why(&done, &what, &["limit-exceeded"]);
-            // One for the command and one for its clock are enough.
+            // One thread for the command and one for its clock are enough.
             assert!(done.code == 0 || threads < 2 || !is_root, "{what}: {done:?}");
             tried += 1;
             worked += u32::from(done.code == 0);
@@ -115,12 +113,12 @@ fn few_threads_are_enough_or_it_is_said() {
         }
     }
     println!("{worked} of {tried} commands worked");
-    assert!(worked < tried, "the limit is none");
+    assert!(worked < tried, "the limit has no effect");
 }
 
-/// Without a thread that waits for them, signals do what they do by default.
+/// Without a thread that listens for signals, they keep their default action.
 #[test]
-fn a_signal_ends_the_command_where_no_thread_waits_for_it() {
+fn a_signal_ends_the_command_if_no_thread_listens() {
     use std::os::unix::process::ExitStatusExt;
 
     let place = Place::new(ALONE_TOO);
@@ -129,14 +127,15 @@ fn a_signal_ends_the_command_where_no_thread_waits_for_it() {
     for threads in 2..=5 {
         let mut command = place.command(Some((Resource::RLIMIT_NPROC, threads)), &["snapshot", "-", "new.gz"]);
         let reset = || {
-            // SAFETY: to set a signal to its default action is safe between fork and exec.
+            // SAFETY: setting a signal to its default action is safe between fork and
+            // exec.
             unsafe { nix::sys::signal::signal(nix::sys::signal::Signal::SIGTERM, nix::sys::signal::SigHandler::SigDfl)? };
             Ok(())
         };
-        // SAFETY: the closure makes a system call alone, and takes no memory.
+        // SAFETY: the closure only makes a system call and does not allocate.
         unsafe { command.pre_exec(reset) };
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
-        // Nothing comes through the pipe: by now it waits for the state.
+        // Nothing comes through the pipe, so by now the command waits for the state.
         std::thread::sleep(std::time::Duration::from_secs(2));
         let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id().cast_signed()), nix::sys::signal::Signal::SIGTERM);
         let sent = std::time::Instant::now();
@@ -155,7 +154,8 @@ fn a_signal_ends_the_command_where_no_thread_waits_for_it() {
         }
         let status = status.unwrap_or_else(|| panic!("{threads} threads: the signal was swallowed"));
         let is_stopped = status.signal() == Some(15) || status.code() == Some(130);
-        // Else the user's other processes count, too, and it may not have got so far.
+        // Without root, the user's other processes count, too, and the command may not
+        // have got that far.
         assert!(is_stopped || !is_root && status.code() == Some(9), "{threads} threads: {status:?}");
         // The second thread is the engine's clock.
         assert!(threads > 2 || !is_root || status.signal() == Some(15), "{threads} threads: {status:?}");
@@ -165,7 +165,7 @@ fn a_signal_ends_the_command_where_no_thread_waits_for_it() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn few_addresses_are_enough_or_it_is_said() {
+fn little_address_space_is_enough_or_an_error_says_so() {
     let place = Place::new(ALSO_ALONE);
     for limit in [14_000_000, 9_000_000, 7_000_000, 5_000_000, 4_000_000, 2_000_000, 1_000_000] {
         for arguments in [
@@ -194,7 +194,7 @@ fn a_closed_folder_is_reported_and_the_rest_is_listed_and_copied() {
     }
     let set_mode = |name: &str, mode| fs::set_permissions(place.work().join(name), fs::Permissions::from_mode(mode)).unwrap();
     set_mode("s/closed", 0o000);
-    // It can be opened, and nothing in it.
+    // This folder can be opened, but nothing in it.
     set_mode("s/unsearchable", 0o444);
     for (arguments, given) in [(["list", "s", "--json"], 2), (["copy", "s", "copied"], 0)] {
         let arguments = if given == 0 { vec!["copy", "--recursive", "s", "copied", "--json"] } else { arguments.to_vec() };
@@ -206,7 +206,7 @@ fn a_closed_folder_is_reported_and_the_rest_is_listed_and_copied() {
         }
     }
     assert_eq!(files(&place.work().join("copied")), ["a.gz", "d.gz"]);
-    // The folder that is listed has to be readable.
+    // The folder to list has to be readable.
     let done = place.run(None, &["list", "s/closed"]);
     assert!(done.code == 6 && done.stdout.is_empty(), "{done:?}");
     for name in ["s/closed", "s/unsearchable"] {

@@ -1,4 +1,4 @@
-//! What users write as a location, and the settings that decide what it means.
+//! Locations as users write them, and the settings that determine their meaning.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -22,7 +22,7 @@ fn a_location_has_a_storage_and_a_key() {
         ("file:///srv/a%20b.gz", StorageBackend::Local, "a b.gz", "/srv/a b.gz"),
         ("file://localhost/srv/x.gz", StorageBackend::Local, "x.gz", "/srv/x.gz"),
         ("file:///srv/%C3%A9", StorageBackend::Local, "é", "/srv/é"),
-        // No scheme: a name with a colon.
+        // A name with a colon is not a scheme.
         ("a:b", StorageBackend::Local, "a:b", "a:b"),
         ("1://b", StorageBackend::Local, "b", "1:/b"),
         ("s3://bucket/a/b.gz", StorageBackend::S3, "a/b.gz", "s3://bucket/a/b.gz"),
@@ -37,14 +37,14 @@ fn a_location_has_a_storage_and_a_key() {
 }
 
 #[test]
-fn what_is_no_location_is_explained() {
+fn an_invalid_location_is_explained() {
     for (text, says) in [
         ("", "it is empty"),
         ("/", "names a folder"),
         (".", "names a folder"),
         ("a/..", "names a folder"),
         ("a/", "names a folder"),
-        ("a\0b", "no NUL"),
+        ("a\0b", "contains a NUL"),
         ("-", "./-"),
         ("s3://", "a bucket and a key"),
         ("s3://bucket", "a bucket and a key"),
@@ -58,7 +58,7 @@ fn what_is_no_location_is_explained() {
         ("file:///%zz", "two hexadecimal digits"),
         ("file:///%+1", "two hexadecimal digits"),
         ("file:///%ff", "not UTF-8"),
-        ("file:///%00", "no NUL"),
+        ("file:///%00", "contains a NUL"),
         ("gs://bucket/key", "'gs' is not known"),
         ("https://host/x", "'https' is not known"),
     ] {
@@ -99,7 +99,7 @@ fn the_environment_sets_the_storage() {
 }
 
 #[test]
-fn settings_that_do_not_fit_are_explained() {
+fn invalid_settings_are_explained() {
     for (variables, says) in [
         (&[("PERSIST_STORAGE", "S3")][..], "'S3' is not known"),
         (&[("PERSIST_S3_BUCKET", "a")], "name is not valid"),
@@ -110,7 +110,7 @@ fn settings_that_do_not_fit_are_explained() {
         assert!(matches!(error, PersistError::Configuration(_)) && error.to_string().contains(says), "{error}");
         assert!(error.detail().hint.is_some(), "{error}");
     }
-    // Without a bucket, only what needs one is refused.
+    // Without a bucket, only locations that need one are refused.
     let config = settings(&[("PERSIST_STORAGE", "s3")]).unwrap();
     assert!(config.locate("x.gz").expect_err("no bucket").to_string().contains("needs a bucket"));
     assert!(config.validate().is_err());
@@ -132,7 +132,7 @@ fn keys_below_a_base_path_are_confined() {
 }
 
 #[test]
-fn a_link_is_followed_unless_it_is_to_be_deleted() {
+fn a_link_is_followed_except_for_deleting() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).display().to_string();
     std::os::unix::fs::symlink("target/x.gz", folder.path().join("link")).unwrap();
@@ -145,13 +145,13 @@ fn a_link_is_followed_unless_it_is_to_be_deleted() {
     }
     assert_eq!(config.locate_followed(at("circle")).unwrap().to_string(), at("circle"));
     assert_eq!(config.locate_followed(at("plain")).unwrap().to_string(), at("plain"));
-    // Below a base path the storage decides, and no link leads out.
+    // Below a base path, the storage follows links, and none leads out.
     let base = settings(&[("PERSIST_LOCAL_PATH", folder.path().to_str().unwrap())]).unwrap();
     assert_eq!(base.locate_followed("link").unwrap().to_string(), at("link"));
 }
 
-/// Root may follow what it has made itself, and not what somebody else has put in
-/// its way. A test that does not run as root has no links but its own.
+/// Root may follow its own links, but not a link that another user has planted. Without
+/// root, the test only has its own links.
 #[test]
 fn a_link_of_another_user_in_a_shared_folder_is_not_written_through() {
     use std::os::unix::fs::{PermissionsExt, lchown, symlink};
@@ -162,7 +162,7 @@ fn a_link_of_another_user_in_a_shared_folder_is_not_written_through() {
     std::fs::create_dir(&shared).unwrap();
     let set_mode = |mode| std::fs::set_permissions(&shared, std::fs::Permissions::from_mode(mode)).unwrap();
     symlink("../victim.gz", shared.join("link")).unwrap();
-    // A chain whose first link is one's own.
+    // A chain whose first link belongs to the user.
     symlink("shared/link", folder.path().join("first")).unwrap();
     let victim = folder.path().join("shared/../victim.gz").display().to_string();
     let config = StorageConfig::local();
@@ -176,7 +176,7 @@ fn a_link_of_another_user_in_a_shared_folder_is_not_written_through() {
         set_mode(mode);
         let is_refused = of_another(owner) && mode & 0o022 != 0;
         for path in ["shared/link", "first"].map(|name| folder.path().join(name)) {
-            // Whoever reads follows it.
+            // Reading follows the link.
             assert_eq!(config.locate_followed(&path).unwrap().to_string(), victim);
             let location = config.locate_to_write(&path);
             if is_refused {
@@ -188,7 +188,7 @@ fn a_link_of_another_user_in_a_shared_folder_is_not_written_through() {
             }
         }
     }
-    // In a folder of another user's, its mode does not matter.
+    // In another user's folder, the mode does not matter.
     if of_another(NOBODY) {
         lchown(&shared, Some(NOBODY), Some(NOBODY)).unwrap();
         assert_eq!(config.locate_to_write(shared.join("link")).expect_err("it is theirs").code(), ErrorCode::AccessDenied);
@@ -196,8 +196,8 @@ fn a_link_of_another_user_in_a_shared_folder_is_not_written_through() {
 }
 
 proptest! {
-    /// Whatever is written is a location or an error that names it; and what a
-    /// location prints means the same location.
+    /// Any text is a location, or an error that contains the text. A location's text
+    /// parses to the same location.
     #[test]
     fn any_text_is_a_location_or_refused(text in "\\PC{0,40}|(file|s3|memory|x)://\\PC{0,30}|[a-z/.%:]{0,20}") {
         match parse(&text) {

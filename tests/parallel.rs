@@ -1,13 +1,7 @@
-//! Blocks on several instances at once: the same bytes and the same errors as
-//! on one, and whatever a worker does is one clean error.
+//! Processing blocks on several instances gives the same bytes and errors as on one, and
+//! any fault of a worker is one clean error.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
-mod support;
-
-#[allow(dead_code, reason = "the tests build another package than the host does")]
-#[path = "support/precompiled.rs"]
-mod precompiled;
 
 use std::fs;
 use std::path::Path;
@@ -19,7 +13,8 @@ use persist_host::{
     ByteRange, CancelToken, Capabilities, Codec, Engine, ErrorCode, LocalFileStorage, MemoryStorage, ObjectInfo, PersistError,
     Precondition, ReadOptions, SnapshotOptions, StorageAdapter, StorageReader, StorageWriter, WriteOptions,
 };
-use support::{chat_bytes, files, noise};
+use persist_test_support::command::{chat_bytes, files, noise};
+use persist_test_support::precompiled;
 
 fn engine(root: &Path, workers: usize) -> Engine {
     let storage = LocalFileStorage::new(root).durability(persist_host::Durability::None);
@@ -42,14 +37,14 @@ fn any_number_of_workers_gives_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let engines = [1, 2, 3, 8].map(|workers| (workers, engine(folder.path(), workers)));
     let mut compared = 0;
-    // With the length of a codec's blocks.
+    // Each codec with the size of its blocks.
     for (codec, block) in [(Codec::Gzip, 5 * MIB / 4), (Codec::Zstd, MIB)] {
         let sizes = [0, 1, MIB / 4, MIB / 4 + 1, block - 1, block, block + 1, 2 * block, 2 * block + 1, 4 * block, 13_000_001];
         for size in sizes {
             for state in [chat_bytes(size as u64), noise(size)] {
                 let mut expected = None;
                 for (workers, engine) in &engines {
-                    // In one piece, whose size is known, and in odd ones.
+                    // In one piece of known size, and in pieces of an odd size.
                     engine.snapshot("whole", &state, &options(codec)).expect("it is saved");
                     let mut writer = engine.writer("pieces", options(codec)).expect("a writer");
                     for piece in state.chunks(777_777) {
@@ -71,7 +66,7 @@ fn any_number_of_workers_gives_the_same_bytes() {
 }
 
 #[test]
-fn errors_are_the_same() {
+fn errors_do_not_depend_on_the_workers() {
     let folder = tempfile::tempdir().unwrap();
     let (one, three) = (engine(folder.path(), 1), engine(folder.path(), 3));
     for codec in [Codec::Gzip, Codec::Zstd] {
@@ -95,7 +90,6 @@ fn errors_are_the_same() {
                     while let Some(chunk) = reader.next_chunk()? {
                         given += chunk.len();
                     }
-                    // It goes on failing.
                     Ok::<_, PersistError>(())
                 };
                 let error = read().expect_err("it is damaged");
@@ -103,7 +97,7 @@ fn errors_are_the_same() {
             };
             assert_eq!(read(&one), read(&three));
         }
-        // After an error a reader gives the same one again.
+        // After an error, a reader returns the same error again.
         let mut reader = three.reader("x").and_then(|mut reader| reader.next_chunk().map(|_| reader));
         if let Ok(reader) = &mut reader {
             let first = std::iter::from_fn(|| Some(reader.next_chunk())).find(Result::is_err);
@@ -112,15 +106,15 @@ fn errors_are_the_same() {
     }
 }
 
-/// An engine of a component whose blocks have 64 bytes, and do what the state
-/// says: as they are encoded, and as they are decoded.
+/// Creates an engine with a component whose blocks have 64 bytes, and which does what a
+/// block says when it is encoded or decoded.
 ///
-/// The deadline is short where it is what ends a block, and else long enough for
-/// a machine that does much besides.
+/// The deadline is short if it is what ends a block, and otherwise long enough for a busy
+/// machine.
 fn hostile(root: &Path, says: &str) -> Engine {
     static HOSTILE: LazyLock<Vec<u8>> =
-        LazyLock::new(|| precompiled::precompiled(&fs::read(precompiled::built::library("hostile-guest")).unwrap()));
-    // SAFETY: it was compiled just now, or in a folder of this build.
+        LazyLock::new(|| precompiled::precompiled(&fs::read(persist_test_support::built::library("hostile-guest")).unwrap()));
+    // SAFETY: it was compiled by this build, just now or earlier.
     let engine = unsafe { Engine::builder().precompiled_component(HOSTILE.as_slice()) };
     engine
         .storage(LocalFileStorage::new(root))
@@ -133,7 +127,7 @@ fn hostile(root: &Path, says: &str) -> Engine {
 
 const FAULTS: [(&str, ErrorCode); 3] = [("trap/", ErrorCode::Other), ("loop/", ErrorCode::Deadline), ("bloat/", ErrorCode::MemoryLimit)];
 
-/// Ten blocks, of which one does this.
+/// Returns a state of ten blocks, one of which causes the fault.
 fn faulty(says: &str, at: usize) -> Vec<u8> {
     let mut state = vec![b'.'; 640];
     state[at * 64..at * 64 + says.len()].copy_from_slice(says.as_bytes());
@@ -145,8 +139,8 @@ fn a_fault_in_a_block_is_one_clean_error() {
     let folder = tempfile::tempdir().unwrap();
     for (says, code) in FAULTS {
         let engine = hostile(folder.path(), says);
-        // All at once, where the operation's own instance works too, and slowly,
-        // where the workers do all of it.
+        // All at once, where the operation's own instance works too, and slowly, where
+        // the workers do everything.
         for (at, pause) in [(0, 0), (2, 0), (9, 0), (0, 20), (2, 20), (8, 20)] {
             let state = faulty(says, at);
             let mut writer = engine.writer("blocks/x", SnapshotOptions::default()).expect("a writer");
@@ -161,7 +155,7 @@ fn a_fault_in_a_block_is_one_clean_error() {
             assert!(began.elapsed() < Duration::from_secs(10));
             assert_eq!(files(folder.path()), Vec::<String>::new());
         }
-        // Without a fault it is as it ever was, and all workers were given back.
+        // Without a fault it works as before, since all workers were returned.
         let mut writer = engine.writer("blocks/x", SnapshotOptions::default()).expect("a writer");
         writer.write_state(&[b'.'; 640]).expect("ten blocks");
         writer.commit().expect("nonsense is passed on");
@@ -169,7 +163,7 @@ fn a_fault_in_a_block_is_one_clean_error() {
 }
 
 #[test]
-fn a_fault_in_a_block_that_is_read_is_one_clean_error() {
+fn a_fault_while_reading_a_block_is_one_clean_error() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("blocks")).unwrap();
     let path = folder.path().join("blocks/x");
@@ -195,7 +189,7 @@ fn a_fault_in_a_block_that_is_read_is_one_clean_error() {
 }
 
 #[test]
-fn blocks_of_another_object_are_read_from_there() {
+fn blocks_of_another_object_are_read_from_that_object() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("blocks")).unwrap();
     fs::write(folder.path().join("blocks/elsewhere"), [b'.'; 640]).unwrap();
@@ -203,7 +197,7 @@ fn blocks_of_another_object_are_read_from_there() {
     fs::write(folder.path().join("blocks/other"), &other).unwrap();
     let engine = hostile(folder.path(), "no");
     assert_eq!(engine.restore("blocks/elsewhere").expect("it is read"), other);
-    // Of the version that was meant, or not at all; and what is gone is gone.
+    // Only from the expected version. If the object is gone, reading fails.
     let mut reader = engine.reader("blocks/elsewhere").expect("it opens");
     assert!(reader.next_chunk().expect("the first").is_some());
     fs::remove_file(folder.path().join("blocks/other")).unwrap();
@@ -218,7 +212,7 @@ fn blocks_of_another_object_are_read_from_there() {
 }
 
 #[test]
-fn blocks_of_no_size_are_refused() {
+fn blocks_of_invalid_size_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let engine = hostile(folder.path(), "");
     for key in ["none/x", "huge/x"] {
@@ -228,8 +222,7 @@ fn blocks_of_no_size_are_refused() {
     }
 }
 
-/// A storage in memory that fails to read beyond an offset, and counts what is
-/// written.
+/// A memory storage that fails to read beyond an offset, and counts the bytes written.
 #[derive(Debug)]
 struct Broken {
     memory: MemoryStorage,
@@ -300,7 +293,7 @@ impl StorageAdapter for Broken {
 
     fn open_read(&self, key: &str, options: ReadOptions) -> Result<Box<dyn StorageReader>, PersistError> {
         let breaks_at = self.breaks_at.load(Ordering::Relaxed);
-        // What is at the end is good.
+        // Reads from the end succeed.
         let left = if matches!(options.range, ByteRange::Suffix(_)) { u64::MAX } else { breaks_at };
         Ok(Box::new(BrokenReader { reader: self.memory.open_read(key, options)?, left }))
     }
@@ -319,7 +312,7 @@ impl StorageAdapter for Broken {
 }
 
 #[test]
-fn what_was_read_before_a_broken_place_is_given_out() {
+fn data_before_a_read_error_is_returned() {
     let storage = Arc::new(Broken::new());
     let engines = [1, 3].map(|workers| {
         let shared: Arc<dyn StorageAdapter> = Arc::clone(&storage) as _;
@@ -348,7 +341,7 @@ fn what_was_read_before_a_broken_place_is_given_out() {
 }
 
 #[test]
-fn what_is_encoded_goes_out_while_the_state_is_long_in_coming() {
+fn encoded_blocks_are_written_while_the_state_is_slow_to_arrive() {
     let storage = Broken::new();
     let written = Arc::clone(&storage.written);
     let engine = Engine::builder().storage(storage).workers(8).build().unwrap();
@@ -356,8 +349,8 @@ fn what_is_encoded_goes_out_while_the_state_is_long_in_coming() {
     let state = noise(10 * MIB);
     let began = Instant::now();
     for (number, piece) in state.chunks(MIB).enumerate() {
-        // Some time later, all but the first, which may be all there is, and
-        // the last two are out.
+        // After a while, every block has been written except the first, which might have
+        // been the only one, and the last two.
         let wanted = (number.saturating_sub(2) * MIB) as u64;
         while written.load(Ordering::Relaxed) < wanted {
             assert!(began.elapsed() < Duration::from_secs(60), "{number}: {written:?} bytes are out");
@@ -371,9 +364,9 @@ fn what_is_encoded_goes_out_while_the_state_is_long_in_coming() {
 }
 
 #[test]
-fn workers_that_get_no_memory_leave_the_work_to_the_operation() {
+fn workers_without_memory_leave_the_work_to_the_operation() {
     let state = chat_bytes(6_000_000);
-    // As much as one instance needs, and no more.
+    // Just enough for one instance.
     let engines = [1, 2].map(|workers| Engine::builder().total_memory_limit(12 << 20).workers(workers).build().expect("an engine"));
     for engine in &engines {
         for _ in 0..5 {
@@ -398,7 +391,7 @@ fn a_failed_worker_stores_nothing_and_the_next_save_works() {
 }
 
 #[test]
-fn cancelling_ends_the_workers_too() {
+fn cancelling_stops_the_workers_too() {
     let folder = tempfile::tempdir().unwrap();
     let engine = engine(folder.path(), 3);
     let token = CancelToken::new();
@@ -414,12 +407,12 @@ fn cancelling_ends_the_workers_too() {
         assert!(began.elapsed() < Duration::from_secs(3));
     });
     assert_eq!(files(folder.path()), Vec::<String>::new());
-    engine.snapshot("x", &state, &options(Codec::Zstd)).expect("the workers are there again");
+    engine.snapshot("x", &state, &options(Codec::Zstd)).expect("the workers are available again");
     let token = CancelToken::new();
     token.cancel();
     assert_eq!(engine.with_cancel(&token).restore("x").expect_err("it was cancelled").code(), ErrorCode::Cancelled);
 
-    // Who reads slowly finds the next blocks ready, and is told all the same.
+    // A slow reader has the next blocks ready, but is still cancelled.
     let token = CancelToken::new();
     let mut reader = engine.with_cancel(&token).reader("x").expect("it opens");
     reader.next_chunk().expect("it is read");

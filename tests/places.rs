@@ -1,17 +1,16 @@
-//! Every command works on local files and in buckets alike.
+//! Every command works on local files and in buckets.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod place_suite;
-mod support;
 
 use persist_host::LocalFileStorage;
+use persist_test_support::command::persist;
+use persist_test_support::moto::Moto;
+use persist_test_support::proxy::Proxy;
+use persist_test_support::server::{ACCESS_KEY, BUCKET, SECRET_KEY, Server, adapter};
+use persist_test_support::tls;
 use place_suite::{Place, every_command_works};
-use support::moto::Moto;
-use support::persist;
-use support::proxy::Proxy;
-use support::server::{ACCESS_KEY, BUCKET, SECRET_KEY, Server, adapter};
-use support::tls;
 
 fn in_bucket(endpoint: &str) {
     let command = || {

@@ -1,9 +1,9 @@
 """A second reader of snapshots, written from docs/format.md alone, with the
 standard library of Python 3.10 or newer. Usage: reader.py FILE > STATE
 
-Checks everything that the page asks of a reader. zstd frames are checked by
-their hashes and headers; to decompress them it needs Python 3.14's
-compression.zstd, and says so where that is missing (exit code 3)."""
+It checks everything that the page requires of a reader. The hashes and headers
+of zstd frames are always checked. Decompressing them needs compression.zstd of
+Python 3.14; without it, the exit code is 3."""
 
 import datetime
 import hashlib
@@ -40,7 +40,7 @@ def require(condition, what):
 
 
 class Object(dict):
-    """A JSON object that knows whether a name in it was not unique."""
+    """A JSON object that knows whether its names were unique."""
 
     def __init__(self, pairs):
         super().__init__(pairs)
@@ -58,7 +58,7 @@ def parse(text):
 
 
 def field(fields, name, kind):
-    """A field of the metadata, which has this type."""
+    """Returns a field of the metadata, which must have this type."""
     require(type(fields.get(name)) is kind, f"the metadata's '{name}' is missing or wrong")
     return fields[name]
 
@@ -68,7 +68,7 @@ def sha256(*parts):
 
 
 def carry(codec, section, payload):
-    """What carries a payload, byte for byte."""
+    """Returns the carrier of a payload, byte for byte."""
     if codec == "zstd":
         return struct.pack("<II", SECTIONS[section], len(payload)) + payload if payload else b""
     members = []
@@ -93,22 +93,22 @@ def uncarry(codec, section, carriers):
 
 
 def sections(file):
-    """Codec, length of the data, rows of the table, document."""
+    """Returns the codec, the length of the data, the rows of the table, and the document."""
     for codec, before, size in (("gzip", 74, 90), ("zstd", 64, 72)):
         start = len(file) - before
         if start >= 0 and file[start : start + 8] == b"PERSIST\0":
             break
     else:
-        raise Refused("this is no snapshot")
+        raise Refused("this is not a snapshot")
     footer = file[start : start + 64]
     magic, version, seal, data, table, metadata = FOOTER.unpack(footer[:32])
     require(version == 1, f"format {version} is not known")
     require(uncarry(codec, "F", file[-size:]) == footer, "the footer was changed")
-    require(metadata <= MAX_METADATA and seal <= MAX_SEAL, "metadata or seal are too long")
+    require(metadata <= MAX_METADATA and seal <= MAX_SEAL, "the metadata or the seal is too long")
     table_end = data + carried_length(codec, table)
     metadata_end = table_end + carried_length(codec, metadata)
     total = metadata_end + carried_length(codec, seal) + size
-    require(total == len(file), "bytes are missing, or too many")
+    require(total == len(file), "the file is too short or too long")
     text = uncarry(codec, "M", file[table_end:metadata_end])
     root = sha256(b"persist.root.v1\0", FOOTER.pack(magic, version, 0, data, table, metadata), text)
     digest = sha256(root, uncarry(codec, "S", file[metadata_end : len(file) - size]))
@@ -122,10 +122,10 @@ def sections(file):
 
 
 def decompress(codec, frame, length, member):
-    """A block of exactly so many bytes, from a frame that ends with it; None
-    where there is nothing here to decompress it with."""
+    """Returns the block of a frame, which must have this length and end the frame.
+    Returns None if there is no decompressor for it."""
     if codec == "zstd":
-        require(frame[:13] == struct.pack("<IBQ", 0xFD2FB528, 0xE4, length), "a frame has another header")
+        require(frame[:13] == struct.pack("<IBQ", 0xFD2FB528, 0xE4, length), "the header of a frame is wrong")
         if zstd is None:
             return None
         inflate = zstd.ZstdDecompressor()
@@ -133,9 +133,9 @@ def decompress(codec, frame, length, member):
     else:
         require(frame.endswith(b"\0\0\xff\xff"), "a frame does not end with a sync flush")
         inflate = zlib.decompressobj(wbits=-15)
-        # The end mark of the stream has to be the one that is added here.
+        # The only end of the stream must be the one that is added here.
         block = inflate.decompress(frame + b"\x03\x00", length + 1)
-        # And the frame has to mean the same alone as behind those before it.
+        # The frame must mean the same alone as after the frames before it.
         again = member.decompress(frame, length + 1)
         require(again == block and not member.unconsumed_tail and not member.eof, "a frame does not end with a block")
     require(inflate.eof and not inflate.unused_data and len(block) == length, "a frame is not its block")
@@ -143,24 +143,24 @@ def decompress(codec, frame, length, member):
 
 
 def blocks(file):
-    """The blocks of the state, each checked before it is given out; the state as
-    a whole is right only if none is missing at the end."""
+    """Yields the blocks of the state, each of which is checked first. The whole state is
+    right only if the generator ends without an error."""
     codec, data, rows, document = sections(file)
     metadata, block_size = document["metadata"], field(document, "block_size", int)
-    require(isinstance(metadata, Object) and metadata.is_unique, "the metadata has a name twice")
+    require(isinstance(metadata, Object) and metadata.is_unique, "a name in the metadata is not unique")
     for name in TEXTS:
         field(metadata, name, str)
     for name in ("format_version", "uncompressed_size", "compressed_size"):
         require(field(metadata, name, int) >= 0, f"'{name}' is below 0")
     require(0 <= field(metadata, "snapshot_index", int) < 1 << 53, "the index is too large")
-    require(type(metadata.get("description", "")) in (str, type(None)), "the description is no text")
+    require(type(metadata.get("description", "")) in (str, type(None)), "the description is not text")
     labels = metadata.get("labels", Object([]))
     require(isinstance(labels, Object) and labels.is_unique, "a label is not unique")
-    require(all(type(value) is str for value in labels.values()), "a label is no text")
-    require(not RESERVED & metadata.keys(), "the metadata has what is for the reader to say")
+    require(all(type(value) is str for value in labels.values()), "a label is not text")
+    require(not RESERVED & metadata.keys(), "the metadata has a name that only the reader may set")
     require(document["codec"] == metadata["compression_algorithm"] == codec, "the codec is not the file's")
     require(0 < block_size <= MAX_BLOCK and metadata["format_version"] == 1, "the document breaks the format's rules")
-    require(UUID.fullmatch(metadata["snapshot_id"]) and TIME.fullmatch(metadata["timestamp"]), "not an id, or not a time")
+    require(UUID.fullmatch(metadata["snapshot_id"]) and TIME.fullmatch(metadata["timestamp"]), "not an ID, or not a time")
     datetime.datetime.fromisoformat(metadata["timestamp"].rstrip("Z"))
     size = sum(length for _, length, _ in rows)
     require((size, data) == (metadata["uncompressed_size"], metadata["compressed_size"]), "the sizes do not agree")
@@ -185,13 +185,13 @@ def blocks(file):
     if codec == "gzip":
         require(not member.decompress(trailer[:2]) and member.eof, "the data does not end with its last frame")
         require(not member.unused_data, "the data does not end with its last frame")
-    require(codec == "zstd" or crc32 == document["crc32"], "the state's CRC-32 is another one")
+    require(codec == "zstd" or crc32 == document["crc32"], "the CRC-32 of the state is wrong")
     is_read = codec == "gzip" or zstd is not None
-    require(not is_read or state.hexdigest() == metadata["content_hash"], "the state is not the one that was saved")
+    require(not is_read or state.hexdigest() == metadata["content_hash"], "the hash of the state is wrong")
 
 
 def is_sealed(file):
-    """Whether a file that was read has a seal: its length stands in the footer."""
+    """Returns whether a file that was read has a seal: its length is in the footer."""
     footer = file[-64:] if file[-64:].startswith(b"PERSIST\0") else file[-74:-10]
     return FOOTER.unpack(footer[:32])[2] > 0
 

@@ -1,13 +1,12 @@
-//! The suites of storage and commands against a real bucket, with the
-//! credentials of whoever runs them. Not among the tests that `cargo test`
-//! runs; `RUN_S3_TESTS=1 TEST_S3_BUCKET=name cargo xtask test` adds them.
+//! The suites of storage and commands against a real bucket, with the credentials of the
+//! user who runs them. `cargo test` does not run them; `RUN_S3_TESTS=1
+//! TEST_S3_BUCKET=name cargo xtask test` does.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod place_suite;
 #[macro_use]
 mod storage_suite;
-mod support;
 
 use std::process::Command;
 use std::sync::Arc;
@@ -16,10 +15,11 @@ use persist_host::{
     Capabilities, ObjectInfo, Precondition, ReadOptions, Result, S3Options, S3StorageAdapter, StorageAdapter, StorageReader, StorageWriter,
     WriteOptions,
 };
+use persist_test_support::command::command_path;
 use place_suite::{Place, every_command_works};
 use storage_suite::Storage;
 
-/// A part of a bucket that no other test uses; emptied when it is dropped.
+/// A part of a bucket that no other test uses. It is emptied when it is dropped.
 #[derive(Debug)]
 struct Part {
     bucket: S3StorageAdapter,
@@ -34,7 +34,7 @@ impl Part {
     }
 
     fn full(&self, key: &str) -> String {
-        // What is not a key does not become one here.
+        // An invalid key must not become valid by the prefix.
         if key.is_empty() || key.starts_with('/') { key.to_owned() } else { format!("{}{key}", self.prefix) }
     }
 
@@ -113,7 +113,7 @@ impl StorageAdapter for Part {
     }
 }
 
-/// The longest key is too long below a prefix.
+/// Omits the check of the longest key, which does not fit below a prefix.
 macro_rules! conformance {
     (the_longest_key_is_kept, $($check:ident),* $(,)?) => {
         $(#[test] fn $check() { let storage: Storage = Arc::new(Part::new(stringify!($check))); storage_suite::$check(&storage); })*
@@ -126,7 +126,7 @@ for_each_check!(conformance);
 fn every_command() {
     let part = Part::new("commands");
     let at = part.locate("").trim_end_matches('/').to_owned();
-    // With all that is set here, unlike in the other tests.
-    let command = || Command::new(env!("CARGO_BIN_EXE_persist"));
+    // With the user's environment, unlike in the other tests.
+    let command = || Command::new(command_path());
     every_command_works(&Place { at, folder: tempfile::tempdir().expect("a folder"), command: &command, storage: &part });
 }

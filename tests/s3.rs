@@ -1,8 +1,6 @@
-//! Snapshots in a bucket, as a user of the command has them.
+//! Snapshots in a bucket, as a user of the command sees them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -12,14 +10,14 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use persist_host::{ErrorCode, ReadOptions, StorageAdapter};
+use persist_test_support::command::{Done, chat_bytes, noise, persist};
+use persist_test_support::moto::{Moto, aws};
+use persist_test_support::proxy::{Fault, Operation, Proxy, Seen, When};
+use persist_test_support::server::{ACCESS_KEY, BUCKET, SECRET_KEY, Server};
 use serde_json::Value;
-use support::moto::{Moto, aws};
-use support::proxy::{Fault, Operation, Proxy, Seen, When};
-use support::server::{ACCESS_KEY, BUCKET, SECRET_KEY, Server};
-use support::{Done, chat_bytes, noise, persist};
 use tempfile::TempDir;
 
-/// The command, on a server, with waits that do not make the tests long.
+/// Returns the command for a server, with short waits.
 fn on(endpoint: &str) -> Command {
     let mut command = persist();
     command.env("AWS_ACCESS_KEY_ID", ACCESS_KEY).env("AWS_SECRET_ACCESS_KEY", SECRET_KEY).env("AWS_ENDPOINT_URL", endpoint);
@@ -56,7 +54,7 @@ fn operations(seen: &[Seen]) -> Vec<Operation> {
 }
 
 #[test]
-fn no_request_is_sent_that_is_not_needed() {
+fn only_needed_requests_are_sent() {
     let (server, folder) = (Server::start(), folder());
     let proxy = Proxy::start(server.address);
     let persist = || on(&proxy.endpoint());
@@ -82,7 +80,7 @@ fn no_request_is_sent_that_is_not_needed() {
 }
 
 #[test]
-fn what_is_written_carries_what_was_asked_for() {
+fn written_objects_have_the_requested_settings() {
     let (server, folder) = (Server::start(), folder());
     let proxy = Proxy::start(server.address);
     let state = folder.path().join("state.json");
@@ -137,8 +135,7 @@ fn every_failure_says_what_it_is_and_what_to_do() {
     let proxy = Proxy::start(server.address);
     let state = folder.path().join("state.json");
     ok(on(&proxy.endpoint()).arg("snapshot").arg(&state).arg(at("x.gz")));
-    // What the service answers; by which code and exit code that is known, and
-    // which words have to be in the message.
+    // The service's response, the error code, the exit code, and a part of the message.
     for (answer, code, exit_code, says) in [
         (Fault::Answer(403, "AccessDenied"), "access-denied", 6, "Access denied to S3 bucket"),
         (Fault::Answer(403, "InvalidAccessKeyId"), "credentials", 6, "credentials"),
@@ -153,7 +150,7 @@ fn every_failure_says_what_it_is_and_what_to_do() {
         (Fault::Answer(403, "InvalidObjectState"), "refused", 7, "archive"),
         (Fault::Answer(503, "SlowDown"), "unavailable", 8, "network error: the service asks to slow down"),
         (Fault::Answer(500, "InternalError"), "unavailable", 8, "network error: the service failed"),
-        (Fault::Answer(501, "NotImplemented"), "unsupported", 7, "cannot do this"),
+        (Fault::Answer(501, "NotImplemented"), "unsupported", 7, "does not support this"),
         (Fault::Answer(507, "InsufficientStorage"), "no-space", 8, "full"),
         (Fault::Delay, "timeout", 8, "Request timeout"),
     ] {
@@ -180,7 +177,7 @@ fn every_failure_says_what_it_is_and_what_to_do() {
             assert!(message.contains(says), "{message}");
             assert_eq!(error["location"], at("x.gz"));
             assert!(error["hint"].is_string(), "what to do: {error}");
-            // Each word is kept for one kind of failure.
+            // Each of these words is reserved for one kind of failure.
             assert_eq!(message.contains("credentials"), code == "credentials", "{message}");
             let is_network = matches!(code, "unavailable" | "timeout");
             assert_eq!(message.contains("network"), is_network, "{message}");
@@ -188,7 +185,7 @@ fn every_failure_says_what_it_is_and_what_to_do() {
         }
         proxy.heal();
     }
-    // What never gets as far as an answer.
+    // Failures without a response.
     let dead = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
     for (endpoint, says) in [
         (format!("http://{dead}"), "refused"),
@@ -201,7 +198,7 @@ fn every_failure_says_what_it_is_and_what_to_do() {
         let message = error["message"].as_str().expect("a message");
         assert!(message.contains("network") && message.contains(says), "{message}");
     }
-    // Nor the secret in what is logged.
+    // The log does not contain the secret.
     let done = run(on(&proxy.endpoint()).args(["exists", &at("x.gz")]).env("RUST_LOG", "trace"));
     assert!(done.stderr.len() > 1000 && !done.stderr.contains(SECRET_KEY), "{}", done.stderr);
 }
@@ -232,7 +229,8 @@ fn the_doctor_names_the_cause() {
     assert!(!done.stdout.contains(SECRET_KEY));
     assert_eq!(fs::read_dir(server.file("")).expect("the bucket").count(), 1, "only the empty folder of the prefix is left");
 
-    // The check that fails, its code, the set-up, the message, the exit code.
+    // The check that fails, its code, the set-up, the location, the message and the exit
+    // code.
     type Change<'a> = &'a dyn Fn(&mut Command);
     let cases: [(&str, &str, Change<'_>, &str, &str, i32); 6] = [
         (
@@ -277,7 +275,7 @@ fn the_doctor_names_the_cause() {
         assert_eq!((done.code, report["exit_code"].as_i64()), (exit_code, Some(exit_code.into())), "{report}");
     }
 
-    // Conditions that are ignored are a warning: states can be kept there.
+    // Ignored preconditions are only a warning, since snapshots can be stored there.
     let proxy = Proxy::start(moto.address());
     proxy.inject(None, Fault::StripConditions, When::Always);
     let (report, done) = doctor(&proxy.endpoint(), &at(""), &same);
@@ -287,11 +285,11 @@ fn the_doctor_names_the_cause() {
     let text = ok(on(&proxy.endpoint()).args(["doctor", &at("")]));
     assert!(text.contains("warning  if-absent") && text.contains("ok       write"), "{text}");
 
-    // And of a folder.
+    // The same for a local folder.
     let folder = folder();
     let text = ok(on(&proxy.endpoint()).current_dir(folder.path()).args(["doctor", "new/folder"]));
     assert!(text.contains("ok       delete"), "{text}");
-    assert_eq!(support::files(&folder.path().join("new")), ["folder"]);
+    assert_eq!(persist_test_support::command::files(&folder.path().join("new")), ["folder"]);
 }
 
 #[test]
@@ -314,15 +312,15 @@ fn a_folder_moves_to_a_bucket_and_back() {
     let listed = ok(persist().args(["list", &at("moved"), "--json"]));
     assert_eq!(listed.lines().count(), 40);
     ok(persist().args(["copy", "--recursive", &at("moved"), "back"]));
-    for file in support::files(&folder.path().join("back")) {
+    for file in persist_test_support::command::files(&folder.path().join("back")) {
         let (there, back) = (folder.path().join("agents").join(&file), folder.path().join("back").join(&file));
         assert!(there.is_dir() || fs::read(there).expect("there") == fs::read(back).expect("back"), "{file}");
     }
-    assert_eq!(support::files(&folder.path().join("back")).len(), 43);
+    assert_eq!(persist_test_support::command::files(&folder.path().join("back")).len(), 43);
 }
 
 #[test]
-fn a_listing_has_more_than_a_thousand_snapshots() {
+fn a_listing_can_have_more_than_a_thousand_snapshots() {
     let (server, folder) = (Server::start(), folder());
     ok(on(&server.endpoint()).arg("snapshot").arg(folder.path().join("state.json")).arg(at("many/0000.json.gz")));
     for number in 1..1234 {
@@ -335,10 +333,10 @@ fn a_listing_has_more_than_a_thousand_snapshots() {
 }
 
 #[test]
-fn a_key_of_another_client_that_is_none_here_is_reported() {
+fn an_invalid_key_of_another_client_is_reported() {
     let (server, folder) = (Server::start(), folder());
     ok(on(&server.endpoint()).arg("snapshot").arg(folder.path().join("state.json")).arg(at("many/0000.json.gz")));
-    // Longer than AWS has any.
+    // Longer than AWS allows.
     let long = [&*"n".repeat(200); 6].join("/");
     let (first, second) = (format!("many/0000-{long}"), format!("many/0001-{long}"));
     for name in ["many/0001.json.gz", &first, &second] {
@@ -349,19 +347,19 @@ fn a_key_of_another_client_that_is_none_here_is_reported() {
     for arguments in [&["list", &at("many/")][..], &["copy", "--recursive", &at("many/"), &copied]] {
         let done = run(on(&server.endpoint()).args(arguments));
         assert_eq!(done.code, 2, "{done:?}");
-        assert_eq!(done.stderr.matches("a key has at most 1,024 bytes").count(), 2, "{done:?}");
+        assert_eq!(done.stderr.matches("it is longer than 1,024 bytes").count(), 2, "{done:?}");
         assert!(done.stdout.contains("0000.json.gz") && done.stdout.contains("0001.json.gz"), "{done:?}");
     }
-    // Who gets pages gets entries, and is told why when it reads them.
+    // A page contains them as entries, and reading one returns the error.
     let storage = server.adapter();
     let keys: Vec<String> = storage.list_objects("many/", None, 1000).unwrap().into_iter().map(|info| info.key).collect();
     assert_eq!(keys, [&first, "many/0000.json.gz", &second, "many/0001.json.gz"]);
-    let error = storage.open_read(&keys[0], ReadOptions::default()).map(drop).expect_err("it is no key");
+    let error = storage.open_read(&keys[0], ReadOptions::default()).map(drop).expect_err("it is not a valid key");
     assert_eq!(error.code(), ErrorCode::InvalidKey);
 }
 
 #[test]
-fn what_another_client_moved_restores_unchanged() {
+fn snapshots_moved_by_another_client_restore_unchanged() {
     let (moto, folder) = (Moto::start(), folder());
     let state = fs::read(folder.path().join("state.json")).expect("the state");
     for name in ["a/1.json.gz", "a/b/2.json.zst"] {
@@ -383,7 +381,7 @@ fn what_another_client_moved_restores_unchanged() {
 }
 
 #[test]
-fn an_old_version_can_be_had_from_a_versioned_bucket() {
+fn an_old_version_can_be_restored_from_a_versioned_bucket() {
     let (moto, folder) = (Moto::start(), folder());
     let aws = |arguments: &[&str]| {
         let done = aws(&moto.endpoint()).args(arguments).output().expect("aws runs");
@@ -405,12 +403,12 @@ fn an_old_version_can_be_had_from_a_versioned_bucket() {
 }
 
 #[test]
-fn a_gibibyte_goes_there_and_back_through_broken_connections() {
+fn a_gibibyte_survives_broken_connections() {
     const COPIES: usize = 64;
     const MAX_RESIDENT: u64 = 256;
     let (server, folder) = (Server::start(), tempfile::tempdir().expect("a folder"));
     let proxy = Proxy::start(server.address);
-    // Longer than the window of any block: what is stored is 1 GiB too.
+    // Longer than the window of a codec, so that the snapshot has 1 GiB, too.
     let block = noise(16 << 20);
     for number in [10, 60, 110] {
         proxy.inject(Operation::UploadPart, Fault::ResetRequest, When::Nth(number));
@@ -423,7 +421,7 @@ fn a_gibibyte_goes_there_and_back_through_broken_connections() {
     let (done, peak) = std::thread::scope(|scope| {
         let block = &block;
         scope.spawn(move || (0..COPIES).for_each(|_| std::io::Write::write_all(&mut stdin, block).expect("persist reads")));
-        support::peak_of(child)
+        persist_test_support::command::peak_of(child)
     });
     let hits = proxy.hits();
     println!("saved 1 GiB: {peak} MiB resident, {hits} broken connections");
@@ -434,7 +432,7 @@ fn a_gibibyte_goes_there_and_back_through_broken_connections() {
     let target = folder.path().join("state");
     let mut command = on(&proxy.endpoint());
     command.args(["restore", &at("big.json.zst"), "-o"]).arg(&target).stderr(Stdio::piped());
-    let (done, peak) = support::peak_of(command.spawn().expect("persist starts"));
+    let (done, peak) = persist_test_support::command::peak_of(command.spawn().expect("persist starts"));
     let hits = proxy.hits() - hits;
     println!("restored 1 GiB: {peak} MiB resident, {hits} broken connections");
     assert!(done.code == 0 && peak < MAX_RESIDENT && hits == 3, "{done:?}");
@@ -451,9 +449,9 @@ fn a_gibibyte_goes_there_and_back_through_broken_connections() {
 fn ctrl_c_leaves_no_upload_and_no_file() {
     let (server, folder) = (Server::start(), folder());
     let local = folder.path().join("out/x.json.gz").display().to_string();
-    // Also where Ctrl-C is ignored, as for the background jobs of a shell.
+    // Also if Ctrl-C is ignored, as for background jobs of a shell.
     for (place, ignores_sigint) in [(at("x.json.gz"), false), (local, false), (at("x.json.gz"), true)] {
-        // From a pipe that stays open: it would wait for ever.
+        // From a pipe that stays open, so that the command would wait forever.
         let mut command = on(&server.endpoint());
         if ignores_sigint {
             let mut shell = Command::new("sh");
@@ -469,7 +467,7 @@ fn ctrl_c_leaves_no_upload_and_no_file() {
         command.args(["snapshot", "-", &place, "--codec", "zstd", "--level", "-7", "--s3-part-size", "5242880", "--workers", "2"]);
         let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("persist starts");
         let mut stdin = child.stdin.take().expect("stdin is piped");
-        // A part, and what two workers may hold on its way to the bucket.
+        // One part, plus what two workers may hold.
         std::io::Write::write_all(&mut stdin, &noise(16_000_000)).expect("it reads");
         let is_begun = || match place.starts_with("s3") {
             true => !server.unfinished_uploads().is_empty(),
@@ -492,7 +490,7 @@ fn ctrl_c_leaves_no_upload_and_no_file() {
         assert_eq!(server.unfinished_uploads(), Vec::<String>::new());
         drop(stdin);
     }
-    assert_eq!(support::files(&folder.path().join("out")), Vec::<String>::new());
+    assert_eq!(persist_test_support::command::files(&folder.path().join("out")), Vec::<String>::new());
     assert!(!Path::new(&server.file("x.json.gz")).exists());
 }
 
@@ -507,7 +505,8 @@ fn settings_come_from_options_environment_and_profile() {
         command.env("AWS_SHARED_CREDENTIALS_FILE", &profile).env("AWS_PROFILE", "work").stdin(Stdio::null());
         command
     };
-    // The bucket by the option, the endpoint by the environment and the other way round.
+    // The bucket by an option and the endpoint by the environment, then the other way
+    // round.
     ok(persist()
         .args(["snapshot"])
         .arg(&state)
@@ -517,7 +516,7 @@ fn settings_come_from_options_environment_and_profile() {
     command.env("PERSIST_STORAGE", "s3").env("PERSIST_S3_BUCKET", BUCKET);
     let shown = json(&ok(command.args(["show", "a/x.json.gz", "--json", "--s3-endpoint", &server.endpoint()])));
     assert_eq!(shown["key"], "a/x.json.gz");
-    // The etag of a bucket is good for a condition.
+    // The printed etag works as a precondition.
     let etag = shown["etag"].as_str().expect("an etag").to_owned();
     let replace = |etag: &str| {
         run(persist().args(["snapshot"]).arg(&state).args([&at("a/x.json.gz"), "--if-match", etag, "--s3-endpoint", &server.endpoint()]))
@@ -531,7 +530,7 @@ fn settings_come_from_options_environment_and_profile() {
         (&["--s3-part-size", "1000"], "5 MiB"),
         (&["--s3-tags", "nothing"], "NAME=VALUE"),
         (&["--s3-sse", "AES256", "--s3-kms-key-id", "x"], "aws:kms"),
-        (&["--s3-metadata", "persist-write=1"], "is taken"),
+        (&["--s3-metadata", "persist-write=1"], "is reserved"),
         (&["--s3-accelerate", "--s3-addressing", "path"], "virtual"),
         (&["--s3-endpoint", "127.0.0.1:9000"], "with its scheme"),
     ] {
@@ -540,12 +539,13 @@ fn settings_come_from_options_environment_and_profile() {
     }
 }
 
-/// The server that the command asks for first, by way of a proxy that lets nobody through.
+/// Returns the first server that the command connects to, through a proxy that refuses
+/// every connection.
 fn asked_for(command: &mut Command) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let proxy = format!("http://{}", listener.local_addr().expect("an address"));
     let asked = std::thread::spawn(move || {
-        let (stream, _) = listener.accept().expect("somebody asks");
+        let (stream, _) = listener.accept().expect("the command connects");
         let mut line = String::new();
         BufReader::new(stream).read_line(&mut line).expect("it asks");
         line

@@ -1,9 +1,7 @@
-//! What a bucket does to us, and that nothing is lost by it: each request of S3
-//! meets each fault, the first time, the second time, and always.
+//! Faults of a bucket never lose anything: each S3 request meets each fault the first
+//! time, the second time, and always.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -15,9 +13,9 @@ use persist_host::{
     Engine, ErrorCode, ListEntry, MemoryStorage, PersistError, Precondition, ReadOptions, Result, S3StorageAdapter, SnapshotOptions,
     StorageAdapter, WriteOptions,
 };
-use support::moto::Moto;
-use support::proxy::{DELAY, Fault, OPERATIONS, Operation, Proxy, When};
-use support::server::{Server, adapter_in, adapter_with};
+use persist_test_support::moto::Moto;
+use persist_test_support::proxy::{DELAY, Fault, OPERATIONS, Operation, Proxy, When};
+use persist_test_support::server::{Server, adapter_in, adapter_with};
 
 const KEY: &str = "agents/one/0001.json.gz";
 
@@ -43,7 +41,7 @@ const FAULTS: [Fault; 19] = [
     Fault::Answer(503, "SlowDown"),
 ];
 
-/// Whether sending the request again gets over it.
+/// Returns whether sending the request again overcomes the fault.
 fn is_transient(fault: Fault) -> bool {
     match fault {
         Fault::Answer(status, _) => matches!(status, 408 | 409 | 429 | 500 | 503),
@@ -52,27 +50,27 @@ fn is_transient(fault: Fault) -> bool {
     }
 }
 
-/// Whether the answer is lost, so that nobody knows what became of the request.
+/// Returns whether the response is lost, so that the outcome of the request is unknown.
 fn loses_answer(fault: Fault) -> bool {
     matches!(fault, Fault::Delay | Fault::Refuse | Fault::ResetRequest | Fault::ResetResponse | Fault::CutBody | Fault::LoseReply)
 }
 
-/// Whether the request is what makes or removes an object.
+/// Returns whether the request creates or removes an object.
 fn changes_object(operation: Operation) -> bool {
     matches!(operation, Operation::PutObject | Operation::CompleteUpload | Operation::DeleteObject)
 }
 
-/// What an error that comes of a fault may be called.
+/// Returns whether the error is correct for the fault.
 fn is_right(operation: Operation, fault: Fault, error: &PersistError) -> bool {
     use ErrorCode as E;
     let allowed: &[ErrorCode] = match fault {
-        // It may be carried out later, or was and is replaced.
+        // The request may be carried out later, or its result may have been replaced.
         _ if loses_answer(fault) && changes_object(operation) => &[E::OutcomeUnknown],
         Fault::Delay => &[E::Timeout],
         Fault::Refuse | Fault::ResetRequest | Fault::ResetResponse | Fault::CutBody | Fault::LoseReply | Fault::ErrorIn200 => {
             &[E::Unavailable]
         }
-        // What arrives damaged may look like anything but right.
+        // Damaged data may cause various errors.
         Fault::ShortenBody => &[E::Unavailable, E::Refused, E::NotFound, E::Integrity, E::OutcomeUnknown],
         Fault::FlipRequest => &[E::Unavailable, E::Credentials, E::Refused],
         Fault::FlipResponse => {
@@ -89,7 +87,7 @@ fn is_right(operation: Operation, fault: Fault, error: &PersistError) -> bool {
     allowed.contains(&error.code()) && error.location().is_some_and(|location| location.starts_with("s3://"))
 }
 
-/// Whether the upload that was begun can't be known: its id never came.
+/// Returns whether the upload cannot be known, since its ID never arrived.
 fn hides_upload(operation: Operation, fault: Fault) -> bool {
     let damages_answer =
         matches!(fault, Fault::Delay | Fault::ResetResponse | Fault::CutBody | Fault::ShortenBody | Fault::FlipResponse | Fault::LoseReply);
@@ -101,7 +99,7 @@ struct Samples {
     engine: Engine,
     old: Vec<u8>,
     new: Vec<u8>,
-    /// A snapshot of three parts, stored, and its state.
+    /// The state of a stored snapshot of three parts.
     large_state: Vec<u8>,
     large: Arc<dyn StorageAdapter>,
 }
@@ -110,11 +108,11 @@ impl Samples {
     fn new() -> Self {
         let large: Arc<dyn StorageAdapter> = Arc::new(MemoryStorage::new());
         let engine = Engine::builder().build().expect("it runs");
-        // What is stored is as large.
-        let large_state = support::noise(11_000_000);
+        // Incompressible, so that the snapshot is as large.
+        let large_state = persist_test_support::command::noise(11_000_000);
         let options = SnapshotOptions { level: Some(1), ..SnapshotOptions::default() };
         engine.with_storage(Arc::clone(&large)).snapshot(KEY, &large_state, &options).expect("it is saved");
-        Self { engine, old: br#"{"step": 1}"#.to_vec(), new: support::chat_bytes(200_000), large_state, large }
+        Self { engine, old: br#"{"step": 1}"#.to_vec(), new: persist_test_support::command::chat_bytes(200_000), large_state, large }
     }
 
     fn on(&self, storage: impl StorageAdapter + 'static) -> Engine {
@@ -122,7 +120,7 @@ impl Samples {
     }
 }
 
-/// What is tried while the fault is there.
+/// What is done while the fault is active.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
     Save,
@@ -139,7 +137,7 @@ enum Action {
     GiveUp,
 }
 
-/// Which actions send a request.
+/// Returns the actions that send a request.
 fn actions(operation: Operation) -> &'static [Action] {
     match operation {
         Operation::PutObject => &[Action::Save, Action::SaveIfAbsent, Action::SaveIfMatch],
@@ -153,7 +151,7 @@ fn actions(operation: Operation) -> &'static [Action] {
     }
 }
 
-/// What is at the key, by a way without faults.
+/// What is stored at the key, read without faults.
 #[derive(Debug, PartialEq, Eq)]
 enum Found {
     Nothing,
@@ -175,7 +173,7 @@ impl<'a> Case<'a> {
         let server = Server::start();
         let proxy = if over_tls { Proxy::start_tls(server.address) } else { Proxy::start(server.address) };
         let adapter = adapter_with(&proxy.endpoint(), |options| {
-            // Shorter than the delay; else such that a busy machine is no fault.
+            // Shorter than the delay, or otherwise long enough for a busy machine.
             options.timeout = if fault == Fault::Delay { DELAY / 2 } else { Duration::from_secs(20) };
             options.part_size = 5 << 20;
         });
@@ -196,7 +194,7 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// What is there before.
+    /// Stores what the action needs.
     fn prepare(&self, action: Action) {
         let direct = self.direct();
         match action {
@@ -207,7 +205,8 @@ impl<'a> Case<'a> {
             }
             _ => drop(direct.snapshot(KEY, &self.samples.old, &SnapshotOptions::default()).expect("it is saved")),
         }
-        // So that the fault meets the action, and not the finding out.
+        // Probes the server's preconditions now, so that the fault meets the action
+        // instead.
         let probe = |precondition| {
             let mut writer = self.adapter.open_write("agents/one/probe", WriteOptions { precondition, ..WriteOptions::default() })?;
             writer.write(b"1")?;
@@ -230,7 +229,7 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// Does it; what is said of the state must be right.
+    /// Runs the action, and checks the state that it returns.
     fn run(&self, action: Action) -> Result<()> {
         let samples = self.samples;
         let engine = samples.on(self.adapter.clone());
@@ -273,7 +272,7 @@ impl<'a> Case<'a> {
     }
 }
 
-/// One case; gives what came of it, in a word.
+/// Checks one case, and returns its outcome in a word.
 fn check(samples: &Samples, operation: Operation, action: Action, fault: Fault, when: When, over_tls: bool) -> &'static str {
     let name = format!("{action:?}, {fault:?} in {operation:?}, {when:?}");
     let case = Case::new(samples, fault, over_tls);
@@ -295,15 +294,15 @@ fn check(samples: &Samples, operation: Operation, action: Action, fault: Fault, 
         _ => case.found(),
     };
     match &outcome {
-        Ok(()) => assert_eq!(after, written, "{name}: it said that it was done"),
+        Ok(()) => assert_eq!(after, written, "{name}: it reported success"),
         Err(error) => {
             assert!(after == before || after == written, "{name}: {before:?} became {after:?} ({error:?})");
             assert!(is_right(operation, fault, error), "{name}: {error:?}");
             assert!(hits > 0, "{name}: {error:?}");
-            assert!(when == When::Always || !is_transient(fault), "{name}: one more attempt was due: {error:?}");
+            assert!(when == When::Always || !is_transient(fault), "{name}: it should have tried again: {error:?}");
         }
     }
-    // Three attempts for each part, and three to find out what came of it.
+    // Three attempts for each part, and three to determine the outcome.
     let parts = if matches!(action, Action::SaveLarge | Action::SaveLargeIfAbsent | Action::RestoreLarge | Action::GiveUp) { 4 } else { 2 };
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for seen in case.proxy.seen() {
@@ -321,7 +320,7 @@ fn check(samples: &Samples, operation: Operation, action: Action, fault: Fault, 
     }
 }
 
-/// Puts an object, on a condition, by way of the proxy.
+/// Writes an object with a precondition.
 fn put_if(adapter: &S3StorageAdapter, key: &str, bytes: &[u8], precondition: Precondition) -> Result<()> {
     let mut writer = adapter.open_write(key, WriteOptions { precondition, ..WriteOptions::default() })?;
     writer.write(bytes)?;
@@ -333,12 +332,12 @@ fn read(adapter: &S3StorageAdapter, key: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_lost_reply_is_no_conflict_with_oneself() {
+fn a_lost_reply_is_not_a_conflict_with_ones_own_write() {
     let server = Server::start();
     let proxy = Proxy::start(server.address);
     let direct = server.adapter();
     let adapter = adapter_with(&proxy.endpoint(), |options| options.part_size = 5 << 20);
-    // What the server keeps is found out before replies get lost.
+    // Probes the server's preconditions before replies are lost.
     for condition in [Precondition::IfAbsent, Precondition::IfMatch("0".to_owned())] {
         for size in [1, 6 << 20] {
             let _ = put_if(&adapter, "probe", &vec![0; size], condition.clone());
@@ -347,8 +346,8 @@ fn a_lost_reply_is_no_conflict_with_oneself() {
     let large = vec![7; 6 << 20];
     let mut outcomes = BTreeMap::new();
     for seed in 0..100_u32 {
-        // One in five in parts, half of them if-match, half of them against
-        // another's object; the first reply is lost, or the first two.
+        // One in five in parts, half with if-match, half against another writer's object.
+        // The first reply or the first two replies are lost.
         let (is_large, if_match, is_ours) = (seed % 5 == 0, seed % 2 == 0, (seed / 2) % 2 == 0);
         let lost = if seed % 3 == 0 { When::Of(2, 3) } else { When::First };
         let key = format!("lost/{seed}");
@@ -388,7 +387,7 @@ fn of_many_writers_one_wins() {
     let server = Server::start();
     let proxy = Proxy::start(server.address);
     proxy.take_turns();
-    let adapters: Vec<_> = (0..WRITERS).map(|_| support::server::adapter(&proxy.endpoint())).collect();
+    let adapters: Vec<_> = (0..WRITERS).map(|_| persist_test_support::server::adapter(&proxy.endpoint())).collect();
     let barrier = std::sync::Barrier::new(WRITERS);
     let outcomes: Vec<Vec<std::result::Result<(), ErrorCode>>> = std::thread::scope(|scope| {
         let writers: Vec<_> = adapters
@@ -419,16 +418,17 @@ fn of_many_writers_one_wins() {
     println!("{WRITERS} writers, {KEYS} keys: one winner each");
 }
 
-/// The bucket of a server that ignores conditions.
+/// The bucket of a server that ignores preconditions.
 const CARELESS: &str = "careless";
 
 #[test]
-fn a_server_that_ignores_conditions_is_found_out() {
-    // One that checks no signatures: conditions are among what is signed.
+fn a_server_that_ignores_preconditions_is_detected() {
+    // A server that does not check signatures, since the preconditions are signed.
     let server = Moto::start();
     let proxy = Proxy::start(server.address());
     proxy.inject(None, Fault::StripConditions, When::Always);
-    // What is learnt is of this bucket, whoever has the port later.
+    // The result is cached for this bucket, so that it does not affect a later server on
+    // this port.
     server.make_bucket(CARELESS);
     let adapter = adapter_in(CARELESS, &proxy.endpoint(), |options| options.part_size = 5 << 20);
     put_if(&adapter, "a/x", b"first", Precondition::None).expect("it is written");
@@ -444,19 +444,19 @@ fn a_server_that_ignores_conditions_is_found_out() {
     let error = adapter.delete_object("a/x", Precondition::IfMatch(etag)).expect_err("it is refused");
     assert_eq!(error.code(), ErrorCode::Unsupported, "{error:?}");
     assert!(!adapter.capabilities().if_absent && !adapter.capabilities().if_match);
-    // Nothing was written, and nothing is left of finding out.
+    // Nothing was written, and nothing is left of the probes.
     assert_eq!(read(&adapter, "a/x"), b"first");
     let keys: Vec<String> = adapter.list_objects("", None, 100).expect("it is listed").into_iter().map(|info| info.key).collect();
     assert_eq!(keys, ["a/x"]);
     assert_eq!(server.unfinished_uploads(CARELESS), "");
-    // It is found out once.
+    // It is probed only once.
     proxy.forget();
     let refused = put_if(&adapter, "a/new", b"1", Precondition::IfAbsent).expect_err("it is refused");
     assert_eq!((refused.code(), proxy.seen().len()), (ErrorCode::Unsupported, 0));
 }
 
 #[test]
-fn a_write_that_failed_can_not_be_committed() {
+fn a_failed_write_cannot_be_committed() {
     let server = Server::start();
     let proxy = Proxy::start(server.address);
     let adapter = adapter_with(&proxy.endpoint(), |options| options.part_size = 5 << 20);
@@ -465,21 +465,21 @@ fn a_write_that_failed_can_not_be_committed() {
     let mut writer = adapter.open_write("x", WriteOptions::default()).expect("it opens");
     assert_eq!(writer.write(&vec![1; 6 << 20]).expect_err("no upload begins").code(), ErrorCode::AccessDenied);
     proxy.heal();
-    // Whoever goes on all the same gets no object of what was left.
+    // Continuing must not create an object from the rest.
     assert!(writer.write(b"more").is_err());
     assert!(writer.commit().is_err());
     assert_eq!(read(&adapter, "x"), b"before");
 }
 
 #[test]
-fn nothing_is_read_behind_a_gap() {
+fn nothing_is_read_past_a_gap() {
     let server = Server::start();
     let proxy = Proxy::start(server.address);
     let adapter = adapter_with(&proxy.endpoint(), |options| options.part_size = 5 << 20);
-    let bytes = support::noise(16 << 20);
+    let bytes = persist_test_support::command::noise(16 << 20);
     adapter.save(&adapter.locate("x").parse().unwrap(), &bytes).expect("it is saved");
     let mut reader = adapter.open_read("x", ReadOptions::default()).expect("it opens");
-    // The first range is there; of the next one every attempt fails.
+    // The first range was read; every attempt to read the next fails.
     proxy.inject(Operation::GetObject, Fault::Answer(500, "InternalError"), When::Always);
     let mut found = Vec::new();
     let error = loop {
@@ -490,29 +490,29 @@ fn nothing_is_read_behind_a_gap() {
     };
     proxy.heal();
     assert!(found.len() == 5 << 20 && bytes.starts_with(&found), "{} bytes", found.len());
-    assert_eq!(reader.read(1 << 20).expect_err("it stays so"), error);
+    assert_eq!(reader.read(1 << 20).expect_err("it keeps failing"), error);
 }
 
 #[test]
-fn a_hint_does_not_decide_how_much_memory_is_taken() {
+fn a_size_hint_does_not_determine_memory_use() {
     let server = Server::start();
     let proxy = Proxy::start(server.address);
-    let adapter = support::server::adapter(&proxy.endpoint());
+    let adapter = persist_test_support::server::adapter(&proxy.endpoint());
     let options = WriteOptions { object_size_hint: Some(u64::MAX), ..WriteOptions::default() };
     let mut writer = adapter.open_write("x", options).expect("it opens");
     for _ in 0..130 {
         writer.write(&[7; 1 << 20]).expect("it is written");
     }
-    // Two parts of 64 MiB are on their way, not one of 5 GiB in memory.
+    // Parts of 64 MiB are sent, instead of one of 5 GiB held in memory.
     writer.commit().expect("it is committed");
     assert_eq!(proxy.seen().iter().filter(|seen| seen.operation == Operation::UploadPart).count(), 3);
 }
 
 #[test]
-fn connections_are_used_again() {
+fn connections_are_reused() {
     let server = Server::start();
     let proxy = Proxy::start(server.address);
-    let samples = support::server::adapter(&proxy.endpoint());
+    let samples = persist_test_support::server::adapter(&proxy.endpoint());
     let engine = Engine::builder().storage(samples).build().expect("it runs");
     for number in 0..10 {
         let key = format!("{number}.json.gz");
@@ -524,10 +524,10 @@ fn connections_are_used_again() {
 }
 
 #[test]
-fn an_upload_that_can_not_be_aborted_is_named() {
+fn an_upload_that_cannot_be_aborted_is_named() {
     let server = Server::start();
     let proxy = Proxy::start(server.address);
-    let adapter = support::server::adapter(&proxy.endpoint());
+    let adapter = persist_test_support::server::adapter(&proxy.endpoint());
     proxy.inject(Operation::UploadPart, Fault::Answer(500, "InternalError"), When::Always);
     proxy.inject(Operation::AbortUpload, Fault::Answer(500, "InternalError"), When::Always);
     let error = put_if(&adapter, "large", &vec![1; 20 << 20], Precondition::None).expect_err("no part arrives");
@@ -538,8 +538,8 @@ fn an_upload_that_can_not_be_aborted_is_named() {
 }
 
 #[test]
-fn parts_that_are_under_way_end_before_their_upload_is_aborted() {
-    // A service may store a part whose upload is aborted meanwhile, and keep it.
+fn parts_in_progress_end_before_their_upload_is_aborted() {
+    // A service may store a part while its upload is being aborted, and keep it.
     let server = Server::start();
     let proxy = Proxy::start(server.address);
     let adapter = adapter_with(&proxy.endpoint(), |options| options.part_size = 5 << 20);
@@ -556,7 +556,7 @@ fn parts_that_are_under_way_end_before_their_upload_is_aborted() {
     let aborted = seen.iter().find(|seen| seen.operation == Operation::AbortUpload).expect("it is aborted").arrived;
     let parts: Vec<_> = seen.iter().filter(|seen| seen.operation == Operation::UploadPart).collect();
     let ended = parts.iter().filter(|part| part.ended.is_some_and(|ended| ended <= aborted)).count();
-    // All but the one that was refused.
+    // All except the one that was refused.
     assert!(parts.len() > 1 && ended == parts.len() - 1, "{ended} of {} parts: {seen:?}", parts.len());
 }
 
@@ -565,7 +565,7 @@ fn an_upload_that_begins_while_its_write_is_stopped_is_aborted() {
     let server = Server::start();
     let proxy = Proxy::start(server.address);
     let cancel = persist_host::CancelToken::new();
-    let adapter = support::server::adapter(&proxy.endpoint()).with_cancel(&cancel).expect("it can be cancelled");
+    let adapter = persist_test_support::server::adapter(&proxy.endpoint()).with_cancel(&cancel).expect("it can be cancelled");
     proxy.inject(Operation::CreateUpload, Fault::LateReply, When::Always);
     let mut writer = adapter.open_write("large", WriteOptions::default()).expect("it opens");
     let outcome = std::thread::scope(|scope| {
@@ -579,21 +579,21 @@ fn an_upload_that_begins_while_its_write_is_stopped_is_aborted() {
     });
     assert_eq!(outcome.expect_err("it was cancelled").code(), ErrorCode::Cancelled);
     assert_eq!(server.unfinished_uploads(), Vec::<String>::new());
-    assert!(proxy.seen().iter().all(|seen| seen.operation != Operation::UploadPart), "no part is sent any more");
+    assert!(proxy.seen().iter().all(|seen| seen.operation != Operation::UploadPart), "a part was sent after the abort");
 }
 
 #[test]
-fn what_a_cancelled_commit_came_to_is_said() {
+fn the_outcome_of_a_cancelled_commit_is_reported() {
     let (samples, server) = (Samples::new(), Server::start());
     let proxy = Proxy::start(server.address);
     for (fault, is_known) in [(Fault::LateReply, true), (Fault::Delay, false)] {
         for (size, operation) in [(1, Operation::PutObject), (9 << 20, Operation::CompleteUpload)] {
             let cancel = persist_host::CancelToken::new();
-            let engine = samples.on(support::server::adapter(&proxy.endpoint())).with_cancel(&cancel);
+            let engine = samples.on(persist_test_support::server::adapter(&proxy.endpoint())).with_cancel(&cancel);
             let key = format!("{fault}-{size}.zst");
             let met = proxy.hits();
             proxy.inject(operation, fault, When::Always);
-            // Where the upload can't be aborted either, both are said.
+            // If the upload cannot be aborted either, the error reports both.
             proxy.inject(Operation::AbortUpload, Fault::Answer(403, "AccessDenied"), When::Always);
             let outcome = std::thread::scope(|scope| {
                 scope.spawn(|| {
@@ -602,7 +602,7 @@ fn what_a_cancelled_commit_came_to_is_said() {
                     }
                     cancel.cancel();
                 });
-                engine.snapshot(&key, &support::noise(size), &SnapshotOptions::default())
+                engine.snapshot(&key, &persist_test_support::command::noise(size), &SnapshotOptions::default())
             });
             proxy.heal();
             match outcome {
@@ -623,7 +623,7 @@ fn a_stopped_write_is_aborted() {
     let server = Server::start();
     let proxy = Proxy::start(server.address);
     let cancel = persist_host::CancelToken::new();
-    let adapter = support::server::adapter(&proxy.endpoint()).with_cancel(&cancel).expect("it can be cancelled");
+    let adapter = persist_test_support::server::adapter(&proxy.endpoint()).with_cancel(&cancel).expect("it can be cancelled");
     proxy.inject(Operation::UploadPart, Fault::Delay, When::Always);
     let mut writer = adapter.open_write("large", WriteOptions::default()).expect("it opens");
     let began = Instant::now();
@@ -636,17 +636,17 @@ fn a_stopped_write_is_aborted() {
     });
     assert_eq!(outcome.expect_err("it was cancelled").code(), ErrorCode::Cancelled);
     assert!(began.elapsed() < DELAY, "before the parts are through: {:?}", began.elapsed());
-    // What was on its way when it was aborted may still arrive, and be refused.
+    // Parts in transit at the time of the abort may still arrive, and are refused.
     std::thread::sleep(DELAY + Duration::from_secs(1));
     assert_eq!(server.unfinished_uploads(), Vec::<String>::new());
     assert_eq!(adapter.stat("large").expect_err("cancelled for good").code(), ErrorCode::Cancelled);
 }
 
 #[test]
-fn retry_after_is_waited_for() {
+fn retry_after_is_respected() {
     let server = Server::start();
     let proxy = Proxy::start(server.address);
-    let adapter = support::server::adapter(&proxy.endpoint());
+    let adapter = persist_test_support::server::adapter(&proxy.endpoint());
     proxy.inject(Operation::PutObject, Fault::Answer(503, "SlowDown"), When::First);
     let began = Instant::now();
     put_if(&adapter, "x", b"1", Precondition::None).expect("the second attempt");
@@ -660,7 +660,7 @@ fn every_fault_in_every_request_is_overcome_or_reported() {
 
 #[test]
 fn every_fault_in_every_request_through_tls_is_overcome_or_reported() {
-    support::tls::trust();
+    persist_test_support::tls::trust();
     check_all(true);
 }
 
@@ -675,7 +675,7 @@ fn check_all(over_tls: bool) {
         }
     }
     let (next, outcomes) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
-    // Most of the time they wait.
+    // In parallel, since the cases mostly wait.
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
@@ -694,6 +694,6 @@ fn check_all(over_tls: bool) {
     let way = if over_tls { "through TLS" } else { "plain" };
     println!("{way}: {} faults, {} requests, {} cases: {:?}", FAULTS.len(), OPERATIONS.len(), cases.len(), outcomes.lock().unwrap());
     assert!(cases.len() >= 300 && !outcomes.lock().unwrap().contains_key("WRONG"));
-    support::assert_page_says("reliability.md", &format!("{} cases each", cases.len()));
-    support::assert_page_says("security.md", &format!("{} faults in every request", FAULTS.len()));
+    persist_test_support::command::assert_page_says("reliability.md", &format!("{} cases each", cases.len()));
+    persist_test_support::command::assert_page_says("security.md", &format!("{} faults in every request", FAULTS.len()));
 }

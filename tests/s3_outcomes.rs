@@ -1,9 +1,8 @@
-//! What a write to a bucket came to, whatever happens to its requests; and that
-//! ending one takes no longer, and an answer no more memory, than is said.
+//! The outcome of a write to a bucket is reported correctly, whatever happens to its
+//! requests. Ending a write takes no longer, and a response no more memory, than
+//! documented.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
@@ -16,14 +15,14 @@ use persist_host::{
     CancelToken, Engine, ErrorCode, PersistError, Precondition, ReadOptions, ReadRequest, Result, S3StorageAdapter, SnapshotOptions,
     StorageAdapter, StorageWriter, WriteOptions,
 };
-use support::Done;
-use support::proxy::{Fault, Operation, Proxy, When};
-use support::server::{ACCESS_KEY, BUCKET, SECRET_KEY, Server, adapter_with};
+use persist_test_support::command::Done;
+use persist_test_support::proxy::{Fault, Operation, Proxy, When};
+use persist_test_support::server::{ACCESS_KEY, BUCKET, SECRET_KEY, Server, adapter_with};
 
 const MIB: usize = 1 << 20;
 
-/// How long ending a write may take, as its documentation says, and what a busy
-/// machine adds.
+/// How long ending a write may take: the documented time, plus a margin for a busy
+/// machine.
 const ENDED: Duration = Duration::from_millis(4500);
 
 fn writer(adapter: &dyn StorageAdapter, key: &str, precondition: Precondition) -> Box<dyn StorageWriter> {
@@ -49,9 +48,9 @@ fn count(proxy: &Proxy, operation: Operation) -> usize {
     proxy.seen().iter().filter(|seen| seen.operation == operation).count()
 }
 
-/// The `persist` command with the tests' credentials, on a server.
+/// Returns the command with the tests' credentials for a server.
 fn persist(endpoint: &str) -> Command {
-    let mut command = support::persist();
+    let mut command = persist_test_support::command::persist();
     command.env("AWS_ACCESS_KEY_ID", ACCESS_KEY).env("AWS_SECRET_ACCESS_KEY", SECRET_KEY).env("AWS_REGION", "us-east-1");
     command.env("PERSIST_S3_ENDPOINT", endpoint);
     command
@@ -61,10 +60,10 @@ fn run(command: &mut Command) -> Done {
     command.output().expect("persist starts").into()
 }
 
-/// The same, and the most memory that it took at a time, in MiB.
+/// Runs a command, and returns its peak memory in MiB.
 fn run_measured(command: &mut Command) -> (Done, u64) {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    support::peak_of(command.spawn().expect("persist starts"))
+    persist_test_support::command::peak_of(command.spawn().expect("persist starts"))
 }
 
 fn json_error(done: &Done) -> serde_json::Value {
@@ -74,7 +73,7 @@ fn json_error(done: &Done) -> serde_json::Value {
 // ---- Conflicts ----------------------------------------------------------------
 
 #[test]
-fn a_conflict_of_two_writes_is_tried_again_and_is_not_an_object_that_exists() {
+fn a_conflict_of_two_writes_is_retried_and_is_not_an_existing_object() {
     for (code, expected) in [("ConditionalRequestConflict", ErrorCode::Conflict), ("", ErrorCode::Unavailable)] {
         for (size, operation) in [(1, Operation::PutObject), (6 * MIB, Operation::CompleteUpload)] {
             for condition in [Precondition::IfAbsent, Precondition::None] {
@@ -97,14 +96,14 @@ fn a_conflict_of_two_writes_is_tried_again_and_is_not_an_object_that_exists() {
 }
 
 #[test]
-fn a_refusal_that_can_not_be_settled_is_not_known() {
+fn a_refusal_that_cannot_be_verified_is_an_unknown_outcome() {
     let server = Server::start();
     let proxy = Proxy::start(server.address);
     let adapter = small_parts(&proxy);
     for size in [1, 6 * MIB] {
         put(&adapter, &format!("probe/{size}"), &vec![0; size], Precondition::IfAbsent).expect("nothing is there");
     }
-    // Another's object is there; whose it is can't be asked.
+    // Another writer's object is there, and asking whose it is fails.
     for (size, operation) in [(1, Operation::PutObject), (6 * MIB, Operation::CompleteUpload)] {
         let key = format!("x/{size}");
         let mut writer = writer(&adapter, &key, Precondition::IfAbsent);
@@ -112,7 +111,7 @@ fn a_refusal_that_can_not_be_settled_is_not_known() {
         put(&server.adapter(), &key, b"another's", Precondition::None).expect("it is written");
         proxy.inject(operation, Fault::LoseReply, When::First);
         proxy.inject(Operation::HeadObject, Fault::Answer(500, "InternalError"), When::Always);
-        let error = writer.commit().expect_err("nobody knows");
+        let error = writer.commit().expect_err("the outcome is unknown");
         proxy.heal();
         assert_eq!(error.code(), ErrorCode::OutcomeUnknown, "{error:?}");
         assert_eq!(read(&server, &key), b"another's");
@@ -122,8 +121,8 @@ fn a_refusal_that_can_not_be_settled_is_not_known() {
 // ---- Uploads that are gone ------------------------------------------------------
 
 #[test]
-fn an_upload_that_is_gone_is_begun_again_once() {
-    let bytes = support::noise(17 * MIB);
+fn a_lost_upload_is_restarted_once() {
+    let bytes = persist_test_support::command::noise(17 * MIB);
     for (operation, when) in [
         (Operation::UploadPart, When::First),
         (Operation::UploadPart, When::Nth(3)),
@@ -137,14 +136,14 @@ fn an_upload_that_is_gone_is_begun_again_once() {
         put(&adapter, "x", &bytes, Precondition::None).unwrap_or_else(|error| panic!("{operation:?} {when:?}: {error:?}"));
         assert!(read(&server, "x") == bytes, "{operation:?} {when:?}");
         assert_eq!(count(&proxy, Operation::CreateUpload), 2, "{operation:?} {when:?}");
-        // The service was wrong: it has the first one.
+        // The service was wrong: it still has the first upload.
         assert_eq!(server.unfinished_uploads(), Vec::<String>::new(), "{operation:?} {when:?}");
     }
 }
 
 #[test]
-fn an_upload_that_is_gone_again_and_again_is_no_missing_object() {
-    let bytes = support::noise(17 * MIB);
+fn an_upload_that_keeps_getting_lost_is_not_a_missing_object() {
+    let bytes = persist_test_support::command::noise(17 * MIB);
     for operation in [Operation::UploadPart, Operation::CompleteUpload] {
         let server = Server::start();
         let proxy = Proxy::start(server.address);
@@ -153,7 +152,7 @@ fn an_upload_that_is_gone_again_and_again_is_no_missing_object() {
         for condition in [Precondition::None, Precondition::IfAbsent] {
             let error = put(&adapter, "x", &bytes, condition).expect_err("it is gone each time");
             assert_eq!((error.code(), error.retryable()), (ErrorCode::Refused, true), "{error:?}");
-            assert!(error.detail().message.contains("no such upload"), "{error:?}");
+            assert!(error.detail().message.contains("no longer has the upload"), "{error:?}");
             assert!(error.detail().hint.as_ref().is_some_and(|hint| hint.contains("lifecycle rule")), "{error:?}");
             assert_eq!(server.unfinished_uploads(), Vec::<String>::new());
         }
@@ -162,9 +161,9 @@ fn an_upload_that_is_gone_again_and_again_is_no_missing_object() {
 }
 
 #[test]
-fn a_large_state_in_memory_and_a_copy_are_sent_again_as_a_whole() {
-    // More than is kept of an upload: two parts of 5 MiB.
-    let state = support::noise(25 * MIB);
+fn a_large_state_in_memory_and_a_copy_are_sent_again_completely() {
+    // More than the part of an upload that is kept: two parts of 5 MiB.
+    let state = persist_test_support::command::noise(25 * MIB);
     let (server, other) = (Server::start(), Server::start());
     let proxy = Proxy::start(server.address);
     let adapter = adapter_with(&proxy.endpoint(), |options| {
@@ -187,13 +186,13 @@ fn a_large_state_in_memory_and_a_copy_are_sent_again_as_a_whole() {
 // ---- Memory -------------------------------------------------------------------------
 
 #[test]
-fn a_copy_of_a_folder_takes_no_more_memory_than_is_said() {
+fn copying_a_folder_takes_no_more_memory_than_documented() {
     let (from, to) = (Server::start(), Server::start());
     let engine = Engine::builder().build().expect("it runs");
     let source = engine.with_storage(Arc::new(from.adapter()));
     let options = SnapshotOptions { level: Some(1), ..SnapshotOptions::default() };
-    // As much as eight at once would take more than is allowed.
-    let state = support::noise(100 * MIB);
+    // Large enough that eight copies at once would exceed the limit.
+    let state = persist_test_support::command::noise(100 * MIB);
     source.snapshot("a/0.gz", &state, &options).expect("it is saved");
     for number in 1..8 {
         source.copy("a/0.gz", &source, &format!("a/{number}.gz"), Precondition::None, |_| {}).expect("it is copied");
@@ -205,7 +204,7 @@ fn a_copy_of_a_folder_takes_no_more_memory_than_is_said() {
         let (done, memory) = run_measured(persist(&endpoint).args(["copy", "--recursive", from, to, "--s3-part-size", "33554432"]));
         assert_eq!(done.code, 0, "{done:?}");
         println!("8 snapshots of 100 MiB from {from} to {to}: {memory} MiB");
-        // And what the command takes that copies nothing.
+        // The limit, plus the memory of the command itself.
         assert!(memory < 512 + 64, "{memory} MiB");
     }
     assert_eq!(to.adapter().list_objects("a/", None, 100).expect("it is listed").len(), 8);
@@ -214,12 +213,12 @@ fn a_copy_of_a_folder_takes_no_more_memory_than_is_said() {
 // ---- Deletes --------------------------------------------------------------------
 
 #[test]
-fn a_delete_whose_answer_was_lost_is_settled() {
+fn the_outcome_of_a_delete_whose_reply_was_lost_is_determined() {
     let server = Server::start();
     let proxy = Proxy::start(server.address);
     let (adapter, direct) = (small_parts(&proxy), server.adapter());
     let etag = |key: &str| direct.stat(key).expect("it is there").etag.expect("an etag");
-    // What the server keeps is found out before.
+    // Probes the server's preconditions first.
     put(&direct, "probe", b"1", Precondition::None).expect("it is written");
     adapter.delete_object("probe", Precondition::IfMatch(etag("probe"))).expect("it is deleted");
     for is_conditional in [false, true] {
@@ -231,14 +230,14 @@ fn a_delete_whose_answer_was_lost_is_settled() {
             proxy.heal();
             assert_eq!(direct.stat("x").expect_err("it is gone").code(), ErrorCode::NotFound);
         }
-        // Never carried out, as far as can be seen: it may come yet.
+        // Apparently not carried out, but that may still happen.
         put(&direct, "x", b"1", Precondition::None).expect("it is written");
         let condition = if is_conditional { Precondition::IfMatch(etag("x")) } else { Precondition::None };
         proxy.inject(Operation::DeleteObject, Fault::Refuse, When::Always);
-        assert_eq!(adapter.delete_object("x", condition).expect_err("nobody knows").code(), ErrorCode::OutcomeUnknown);
+        assert_eq!(adapter.delete_object("x", condition).expect_err("the outcome is unknown").code(), ErrorCode::OutcomeUnknown);
         proxy.heal();
     }
-    // A refusal without a doubt is one.
+    // A clear refusal is reported as such.
     let error = adapter.delete_object("x", Precondition::IfMatch("0".to_owned())).expect_err("it is another");
     assert_eq!(error.code(), ErrorCode::PreconditionFailed);
     assert_eq!(read(&server, "x"), b"1");
@@ -247,16 +246,16 @@ fn a_delete_whose_answer_was_lost_is_settled() {
 // ---- Credentials ------------------------------------------------------------------
 
 #[test]
-fn credentials_that_come_too_late_are_no_missing_ones() {
+fn slow_credentials_are_not_missing_credentials() {
     let server = Server::start();
     let folder = tempfile::tempdir().expect("a folder");
-    // One that takes its time, as a program and over the network.
+    // Slow sources of credentials: a program, and a server.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let uri = format!("http://{}/role", silent.local_addr().expect("an address"));
     let config = folder.path().join("config");
     std::fs::write(&config, "[default]\ncredential_process = sleep 60\n").expect("it is written");
     let command = || {
-        let mut command = support::persist();
+        let mut command = persist_test_support::command::persist();
         command.env("PERSIST_S3_ENDPOINT", server.endpoint()).env("AWS_REGION", "us-east-1").args(["--json", "--s3-max-attempts", "1"]);
         command.args(["exists", &format!("s3://{BUCKET}/x")]);
         command
@@ -272,10 +271,10 @@ fn credentials_that_come_too_late_are_no_missing_ones() {
 // ---- Checksums ----------------------------------------------------------------------
 
 #[test]
-fn parts_carry_the_checksums_that_their_upload_announces_as_aws_is_configured() {
+fn parts_carry_the_checksums_of_the_aws_configuration() {
     let folder = tempfile::tempdir().expect("a folder");
     let state = folder.path().join("state");
-    std::fs::write(&state, support::noise(12 * MIB)).expect("it is written");
+    std::fs::write(&state, persist_test_support::command::noise(12 * MIB)).expect("it is written");
     let profile = folder.path().join("config");
     std::fs::write(&profile, "[default]\nrequest_checksum_calculation = when_required\n").expect("it is written");
     let variable = ("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required");
@@ -316,7 +315,7 @@ fn a_write_ends_in_three_seconds_whatever_hangs() {
             let adapter = small_parts(&proxy).with_cancel(&cancel).expect("it can be cancelled");
             let mut writer = writer(&*adapter, "x", Precondition::None);
             if is_dropped && operations == [Operation::CreateUpload] {
-                // Its beginning is waited for.
+                // Beginning the upload blocks the write, so there is nothing to drop.
                 continue;
             }
             for operation in operations {
@@ -368,7 +367,7 @@ fn an_upload_that_was_not_aborted_in_time_is_named() {
 // ---- Answers without end --------------------------------------------------------------
 
 #[test]
-fn an_answer_without_end_is_an_error_in_bounded_memory() {
+fn an_endless_response_is_an_error_in_bounded_memory() {
     let server = Server::start();
     let proxy = Proxy::start(server.address);
     let folder = tempfile::tempdir().expect("a folder");
@@ -376,7 +375,7 @@ fn an_answer_without_end_is_an_error_in_bounded_memory() {
     std::fs::write(&state, "{}").expect("it is written");
     let (location, bucket) = (format!("s3://{BUCKET}/x.gz"), format!("s3://{BUCKET}/"));
     assert_eq!(run(persist(&proxy.endpoint()).args(["snapshot", state.to_str().unwrap(), &location])).code, 0);
-    // Not endless, but more to read than its size tells.
+    // Not endless, but much larger once parsed.
     let dense: &'static str = Box::leak(format!("<ListBucketResult>{}</ListBucketResult>", "<Contents/>".repeat(370_000)).into_boxed_str());
     let mut most = 0;
     let cases: [(Operation, Fault, &[&str]); 6] = [
@@ -401,7 +400,7 @@ fn an_answer_without_end_is_an_error_in_bounded_memory() {
 
 // ---- Processes ------------------------------------------------------------------------
 
-/// How a child ended; still alive, if it has not by then.
+/// Returns how a child ended, or `StillAlive` if it has not ended by then.
 fn ended_within(child: Pid, time: Duration) -> WaitStatus {
     let began = Instant::now();
     loop {
@@ -413,16 +412,16 @@ fn ended_within(child: Pid, time: Duration) -> WaitStatus {
 }
 
 #[test]
-fn an_adapter_of_the_parent_refuses_in_a_child() {
+fn an_adapter_of_the_parent_is_refused_in_a_forked_child() {
     let server = Server::start();
     let proxy = Proxy::start(server.address);
     let adapter = small_parts(&proxy);
     put(&adapter, "x", b"1", Precondition::None).expect("it is written");
     let mut unfinished = writer(&adapter, "y", Precondition::None);
     unfinished.write(&vec![1; 12 * MIB]).expect("two parts are under way");
-    // SAFETY: the child uses what it has and leaves without running anything else;
-    // it takes no lock that another thread may have held but that of the allocator,
-    // which the C library keeps usable.
+    // SAFETY: the child only uses what it has and exits without running anything else.
+    // The only lock that another thread may have held is the allocator's, which the C
+    // library keeps usable.
     match unsafe { fork() }.expect("a child") {
         ForkResult::Child => {
             let refused = |outcome: std::result::Result<(), PersistError>| {
@@ -436,12 +435,12 @@ fn an_adapter_of_the_parent_refuses_in_a_child() {
                 && refused(put(&adapter, "z", b"1", Precondition::None))
                 && refused(unfinished.write(&vec![1; 12 * MIB]));
             drop((unfinished, adapter));
-            // SAFETY: it ends the process at once.
+            // SAFETY: the call ends the process at once.
             unsafe { nix::libc::_exit(i32::from(!is_right)) };
         }
         ForkResult::Parent { child } => {
             assert_eq!(ended_within(child, Duration::from_secs(20)), WaitStatus::Exited(child, 0));
-            // The parent's upload is as it was.
+            // The parent's upload is unaffected.
             unfinished.write(&vec![1; 12 * MIB]).expect("it goes on");
             unfinished.commit().expect("it is stored");
             assert_eq!(read(&server, "y").len(), 24 * MIB);
@@ -450,7 +449,7 @@ fn an_adapter_of_the_parent_refuses_in_a_child() {
 }
 
 #[test]
-fn what_a_service_keeps_is_found_out_once_in_a_process() {
+fn a_services_preconditions_are_probed_once_per_process() {
     let server = Server::start();
     let proxy = Proxy::start(server.address);
     std::thread::scope(|scope| {
@@ -467,21 +466,21 @@ fn what_a_service_keeps_is_found_out_once_in_a_process() {
     let probes: std::collections::BTreeSet<String> =
         proxy.seen().into_iter().map(|seen| seen.path).filter(|path| path.contains("persist-probe")).collect();
     assert_eq!(probes.len(), 1, "{probes:?}");
-    assert!(support::files(server.file("").as_path()).iter().all(|file| !file.contains("persist-probe")));
+    assert!(persist_test_support::command::files(server.file("").as_path()).iter().all(|file| !file.contains("persist-probe")));
 }
 
 #[test]
-fn what_a_killed_process_tried_out_is_not_listed_and_swept() {
+fn the_probe_of_a_killed_process_is_not_listed_and_is_swept() {
     let server = Server::start();
     let adapter = server.adapter();
     let probe = |digit: &str| format!("a/.persist-probe-{}.tmp", digit.repeat(32));
-    // Another's object, and one in a folder of another's, that are called alike.
+    // Objects of other programs with similar names.
     let others = ["a/.persist-probe-mine.json.gz".to_owned(), format!("a/.persist-probe-{}/x.gz", "0".repeat(32))];
     put(&adapter, "a/there", b"", Precondition::None).expect("it is written");
     std::fs::create_dir_all(server.file(&others[1]).parent().expect("a folder")).expect("a folder");
     let day_before = std::time::SystemTime::now() - Duration::from_secs(25 * 60 * 60);
     for (key, is_old) in [(&probe("0"), true), (&probe("1"), false), (&others[0], true), (&others[1], true)] {
-        // As another client does: here such names are refused.
+        // As another client would, since the adapter refuses such names.
         std::fs::copy(server.file("a/there"), server.file(key)).expect("it is stored");
         let file = std::fs::File::options().write(true).open(server.file(key)).expect("the file");
         file.set_modified(if is_old { day_before } else { std::time::SystemTime::now() }).expect("it has a time");
@@ -491,19 +490,19 @@ fn what_a_killed_process_tried_out_is_not_listed_and_swept() {
     put(&adapter, "a/x", b"1", Precondition::IfAbsent).expect("nothing is there");
     assert_eq!(listed(), [&others[1], &others[0], "a/there", "a/x"]);
     assert!(!server.file(&probe("0")).exists(), "it is swept");
-    assert!(server.file(&probe("1")).exists(), "somebody may be at it");
+    assert!(server.file(&probe("1")).exists(), "it may still be in use");
     let refused = adapter.open_write(&probe("2"), WriteOptions::default()).err().expect("it would not be listed");
     assert_eq!(refused.code(), ErrorCode::InvalidKey);
 }
 
 #[test]
-fn a_change_that_was_not_begun_is_cancelled_and_not_unknown() {
+fn a_change_that_was_not_begun_is_cancelled_not_unknown() {
     let server = Server::start();
     let proxy = Proxy::start(server.address);
     put(&server.adapter(), "x", b"1", Precondition::None).expect("it is written");
     type Act<'a> = &'a dyn Fn(&dyn StorageAdapter) -> Result<()>;
     let cases: [(Operation, Act<'_>); 2] = [
-        // What is asked before the object itself.
+        // Requests that are sent before the change itself.
         (Operation::PutObject, &|adapter| put(adapter, "new", b"1", Precondition::IfAbsent)),
         (Operation::HeadObject, &|adapter| adapter.delete_object("x", Precondition::None)),
     ];
@@ -527,7 +526,7 @@ fn a_change_that_was_not_begun_is_cancelled_and_not_unknown() {
 }
 
 #[test]
-fn a_child_finds_out_for_itself_what_was_being_found_out_at_the_fork() {
+fn a_forked_child_does_not_wait_for_its_parents_probe() {
     let server = Server::start();
     let proxy = Proxy::start(server.address);
     proxy.inject(Operation::PutObject, Fault::LateReply, When::Always);
@@ -540,7 +539,7 @@ fn a_child_finds_out_for_itself_what_was_being_found_out_at_the_fork() {
         match unsafe { fork() }.expect("a child") {
             ForkResult::Child => {
                 let done = put(&small_parts(&proxy), "child", b"1", Precondition::IfAbsent);
-                // SAFETY: it ends the process at once.
+                // SAFETY: the call ends the process at once.
                 unsafe { nix::libc::_exit(i32::from(done.is_err())) };
             }
             ForkResult::Parent { child } => {
@@ -552,7 +551,7 @@ fn a_child_finds_out_for_itself_what_was_being_found_out_at_the_fork() {
 }
 
 #[test]
-fn a_listing_that_can_not_be_whole_is_an_error() {
+fn an_incomplete_listing_is_an_error() {
     let server = Server::start();
     let proxy = Proxy::start(server.address);
     let adapter = adapter_with(&proxy.endpoint(), |options| options.max_attempts = std::num::NonZeroU32::new(1));
@@ -579,7 +578,7 @@ fn a_listing_that_can_not_be_whole_is_an_error() {
 // ---- Many small reads -------------------------------------------------------------------
 
 #[test]
-fn many_ends_are_asked_for_at_once_as_long_as_the_service_likes_it() {
+fn many_ends_of_objects_are_read_at_once_unless_the_service_slows_down() {
     let server = Server::start();
     let proxy = Proxy::start(server.address);
     let adapter = small_parts(&proxy);
@@ -598,7 +597,8 @@ fn many_ends_are_asked_for_at_once_as_long_as_the_service_likes_it() {
     assert!(is_right(&adapter.read_many(&requests).expect("they are read")));
     let at_once = proxy.most_under_way();
     assert!((32..=128).contains(&at_once), "{at_once} at once");
-    // It asks to slow down now and then: all is read, by fewer at once.
+    // If the service asks to slow down now and then, everything is read with fewer
+    // requests at once.
     proxy.heal();
     proxy.inject(None, Fault::Answer(503, "SlowDown"), When::Of(1, 50));
     let adapter = adapter_with(&proxy.endpoint(), |options| options.max_attempts = std::num::NonZeroU32::new(5));

@@ -1,21 +1,16 @@
-//! The adapter alone against `aws s3 cp`: 256 MB to the same local server and
-//! back, in turn. Run by `cargo xtask bench`, not by the tests.
+//! Compares the S3 adapter with `aws s3 cp`: 256 MB to the same local server and back, in
+//! turn. Run by `cargo xtask bench`, not by the tests.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a benchmark fails by panicking")]
-
-mod support;
-#[allow(dead_code, reason = "the other benchmark uses more of it")]
-#[path = "support/table.rs"]
-mod table;
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::Path;
 
 use persist_host::{ReadOptions, StorageAdapter, WriteOptions};
-use support::moto::aws;
-use support::server::{BUCKET, Server};
-use table::{Goal, Table, in_turn};
+use persist_test_support::moto::aws;
+use persist_test_support::server::{BUCKET, Server};
+use persist_test_support::table::{Goal, Table, in_turn};
 
 const SIZE: usize = 256_000_000;
 const ROUNDS: usize = 5;
@@ -50,7 +45,7 @@ fn download(server: &Server, to: &Path) {
 fn main() {
     let (server, folder) = (Server::start(), tempfile::tempdir().expect("a folder"));
     let (from, to, copied) = (folder.path().join("from"), folder.path().join("to"), folder.path().join("copied"));
-    let content = support::noise(SIZE);
+    let content = persist_test_support::command::noise(SIZE);
     fs::write(&from, &content).expect("a file");
     let copy = |from: &str, to: &str| {
         let done = aws(&server.endpoint()).args(["s3", "cp", "--quiet", from, to]).output().expect("aws runs");

@@ -1,13 +1,8 @@
-//! A hostile component is contained: the host lives, the caller gets an error
-//! that says why, nothing becomes visible in storage, and the next operation on
-//! the same engine works.
+//! A hostile component is contained: the host survives, the caller gets an error that
+//! says why, nothing becomes visible in the storage, and the next operation on the same
+//! engine works.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
-mod support;
-
-#[path = "support/precompiled.rs"]
-mod precompiled;
 
 use std::fs;
 use std::path::Path;
@@ -15,17 +10,18 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use persist_host::{Engine, ErrorCode, LocalFileStorage, PersistError, Precondition, SnapshotOptions};
-use support::files;
+use persist_test_support::command::files;
+use persist_test_support::precompiled;
 use tempfile::TempDir;
 
 const MEMORY: usize = 64 << 20;
 const DEADLINE: Duration = Duration::from_millis(300);
 
-/// The deadline where nothing is to reach it, also on a machine that is busy.
+/// A deadline that is not reached even on a busy machine.
 const PATIENT: Duration = Duration::from_secs(60);
 
 static HOSTILE: LazyLock<Vec<u8>> =
-    LazyLock::new(|| precompiled::precompiled(&fs::read(precompiled::built::library("hostile-guest")).expect("the component")));
+    LazyLock::new(|| precompiled::precompiled(&fs::read(persist_test_support::built::library("hostile-guest")).expect("the component")));
 
 fn engine() -> (Engine, TempDir) {
     engine_with(DEADLINE)
@@ -35,19 +31,19 @@ fn engine_with(deadline: Duration) -> (Engine, TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
     fs::create_dir(folder.path().join("root")).expect("a folder");
     let storage = LocalFileStorage::new(folder.path().join("root"));
-    // The component is asked what objects are only where there are some.
+    // The component is called for a listing only if there are objects.
     for behaviour in BEHAVIOURS {
         let below = folder.path().join("root").join(behaviour);
         fs::create_dir_all(&below).expect("a folder");
         fs::write(below.join("object"), "an object").expect("a file");
     }
-    // SAFETY: it was compiled just now, or in a folder of this build.
+    // SAFETY: it was compiled by this build, just now or earlier.
     let engine = unsafe { Engine::builder().precompiled_component(HOSTILE.as_slice()) };
     let engine = engine.storage(storage).memory_limit(MEMORY).deadline(deadline);
     (engine.build().expect("an engine"), folder)
 }
 
-/// The keys that make it misbehave.
+/// The keys that make the component misbehave.
 const BEHAVIOURS: [&str; 14] = [
     "trap/x",
     "overflow/x",
@@ -67,7 +63,7 @@ const BEHAVIOURS: [&str; 14] = [
 
 type Operation = (&'static str, fn(&Engine, &str) -> Result<(), PersistError>);
 
-/// Every way into the component.
+/// Every operation that calls the component.
 const OPERATIONS: [Operation; 10] = [
     ("snapshot", |engine, key| engine.snapshot(key, b"state", &SnapshotOptions::default()).map(drop)),
     ("writer", |engine, key| engine.writer(key, SnapshotOptions::default()).map(drop)),
@@ -114,7 +110,7 @@ fn a_loop_ends_at_the_deadline() {
 }
 
 #[test]
-fn a_bloat_ends_at_the_memory_limit() {
+fn growing_memory_ends_at_the_memory_limit() {
     every_operation("bloat/x", stopped_by(ErrorCode::MemoryLimit, 9, "bytes of memory"));
 }
 
@@ -129,7 +125,7 @@ fn handles_and_copies_are_limited() {
 }
 
 #[test]
-fn what_is_not_linked_traps() {
+fn calls_that_are_not_linked_trap() {
     for behaviour in ["print/x", "sleep/x", "exit/x", "read/x", "environment/x"] {
         every_operation(behaviour, |name, outcome| {
             assert!(matches!(outcome, Err(PersistError::Other(_))), "{behaviour}, {name}: {outcome:?}");
@@ -143,8 +139,8 @@ fn hostile_arguments_reach_nothing() {
     let (engine, folder) = engine();
     let before = files(folder.path());
     for (name, operation) in OPERATIONS {
-        // The component itself asserts that each of its tries was refused, and
-        // would trap.
+        // The component asserts that each of its attempts is refused, and would trap
+        // otherwise.
         for behaviour in ["escape/x", "reserved/x"] {
             if let Err(error) = operation(&engine, behaviour) {
                 assert!(!error.to_string().contains("the component failed"), "{name}, {behaviour}: {error}");
@@ -166,13 +162,13 @@ fn a_writer_that_is_never_committed_leaves_nothing() {
 }
 
 #[test]
-fn misbehaving_later_is_the_same() {
+fn misbehaving_later_is_contained_too() {
     for (behaviour, code) in [("late-trap", ErrorCode::Other), ("late-loop", ErrorCode::Deadline), ("late-bloat", ErrorCode::MemoryLimit)] {
         let (engine, folder) = engine_with(if code == ErrorCode::Deadline { DEADLINE } else { PATIENT });
         let before = files(folder.path());
         let mut writer = engine.writer(behaviour, SnapshotOptions::default()).expect("it opens");
         assert_eq!(writer.write_state(b"state").expect_err("it fails").code(), code);
-        // An instance that was stopped stays so, and says why again.
+        // A stopped instance stays stopped and returns the same error.
         assert_eq!(writer.write_state(b"state").expect_err("it fails").code(), code);
         assert_eq!(writer.commit().expect_err("it fails").code(), code);
         let mut reader = engine.reader(behaviour).expect("it opens");
@@ -183,11 +179,11 @@ fn misbehaving_later_is_the_same() {
 }
 
 #[test]
-fn nonsense_is_passed_on_as_what_it_is() {
+fn nonsense_is_passed_on_unchanged() {
     let (engine, folder) = engine_with(PATIENT);
     let metadata = engine.metadata("nonsense").expect("it answers");
     assert_eq!(metadata.snapshot_index, u64::MAX);
-    // No JSON can be made of it, and that is an error, not a panic.
+    // It cannot be serialised as JSON, which is an error and not a panic.
     assert!(serde_json::to_string(&metadata).is_err());
     assert!(metadata.ratio().is_infinite());
     let mut reader = engine.reader("endless").expect("it opens");
@@ -200,7 +196,7 @@ fn nonsense_is_passed_on_as_what_it_is() {
 }
 
 #[test]
-fn no_instance_finds_what_another_left() {
+fn no_instance_sees_what_another_left() {
     let (engine, _folder) = engine_with(PATIENT);
     std::thread::scope(|scope| {
         for _ in 0..4 {
@@ -216,8 +212,8 @@ fn no_instance_finds_what_another_left() {
 }
 
 #[test]
-fn a_component_that_wants_more_is_not_started() {
-    // (component (import "wasi:sockets/tcp" (instance))), a section a line.
+fn a_component_with_other_imports_is_not_started() {
+    // (component (import "wasi:sockets/tcp" (instance)))
     let name = b"wasi:sockets/tcp";
     let length = u8::try_from(name.len()).unwrap();
     let wanting = [b"\0asm\x0d\0\x01\0".as_slice(), &[7, 3, 1, 0x42, 0], &[10, length + 5, 1, 0, length], name, &[5, 0]].concat();

@@ -1,28 +1,24 @@
-//! A second reader, in Python, written from `docs/format.md` alone: it reads
-//! what we write, and refuses what we refuse.
+//! A second reader, written in Python from `docs/format.md` alone, reads what Persist
+//! writes and refuses what Persist refuses.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
-#[path = "support/craft.rs"]
-mod craft;
-#[path = "support/damage.rs"]
-mod damage;
-mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use support::{chat_bytes, ok_in, persist, run_in};
+use persist_test_support::built::workspace;
+use persist_test_support::command::{chat_bytes, ok_in, persist, run_in};
+use persist_test_support::{craft, damage};
 
 fn reader() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").join("tests/reader.py")
+    workspace().join("tests/reader.py")
 }
 
 fn has_python() -> bool {
     let found = Command::new("python3").arg("--version").output().is_ok();
     if !found {
-        println!("python3 is not installed here: left out");
+        println!("skipped: python3 is not installed");
         assert!(std::env::var_os("PERSIST_REQUIRE_TOOLS").is_none(), "python3 is required, but not installed");
     }
     found
@@ -57,7 +53,7 @@ fn it_reads_every_sample() {
             let output = read(folder, name);
             match output.status.code() {
                 Some(0) => assert!(output.stdout == state, "{name} of {size}"),
-                // Checked, but this Python has no zstd.
+                // Checked but not decoded, since this Python has no zstd.
                 Some(3) => assert!(name == "x.zst", "{name} of {size}"),
                 other => panic!("{name} of {size}: {other:?}: {}", String::from_utf8_lossy(&output.stderr)),
             }
@@ -89,7 +85,7 @@ fn it_reads_all_golden_files_and_no_file_of_two_states() {
                     let is_sealed = path.to_str().expect("text").contains("sealed");
                     assert_eq!(output.stderr == b"sealed, not checked\n", is_sealed, "{}", path.display());
                 }
-                // Checked, but this Python has no zstd.
+                // Checked but not decoded, since this Python has no zstd.
                 Some(3) => assert!(is_zstd, "{}", path.display()),
                 other => panic!("{}: {other:?}: {}", path.display(), String::from_utf8_lossy(&output.stderr)),
             }
@@ -115,8 +111,8 @@ fn ok_bytes(arguments: &[&str]) -> Vec<u8> {
     output.stdout
 }
 
-/// Every flipped bit, truncation and added byte of a small snapshot, in one
-/// Python process.
+/// The harness that tries every flipped bit, truncation and added byte of a small
+/// snapshot in one Python process.
 const HARNESS: &str = "
 import zlib
 sys.path.insert(0, sys.argv[1])
@@ -136,7 +132,7 @@ report(whole, refuses, 8)
 ";
 
 #[test]
-fn it_refuses_every_damaged_one() {
+fn it_refuses_every_damaged_snapshot() {
     if !has_python() {
         return;
     }
@@ -150,7 +146,7 @@ fn it_refuses_every_damaged_one() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         println!("{name}: the second reader refused all {} damaged files", String::from_utf8_lossy(&output.stdout).trim());
     }
-    // What we refuse, it refuses: a file that is none of ours.
+    // Both refuse a file that is not a snapshot.
     fs::write(folder.path().join("other"), b"\x89PNG").expect("a file");
     assert_eq!(read(folder.path(), "other").status.code(), Some(1));
     assert_eq!(run_in(folder.path(), &["show", "other"]).code, 5);

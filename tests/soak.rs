@@ -1,35 +1,30 @@
-//! Many processes on one place for a while: writers beside those who list, copy,
-//! verify, restore and delete, and all of them killed at random moments. Nobody
-//! meets an error that is not meant, or a byte that nobody wrote, and nothing is
-//! left behind.
+//! Many processes on one storage for a while: some write, others list, copy, verify,
+//! restore and delete, and all are killed at random moments. No process gets an
+//! unexpected error or a byte that was never written, and nothing is left behind.
 //!
-//! Ten seconds a place, or as many as `PERSIST_SOAK_SECONDS` says, which
-//! `cargo xtask soak` sets.
+//! Each storage takes ten seconds, or the number in `PERSIST_SOAK_SECONDS`, which `cargo
+//! xtask soak` sets.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-mod support;
-#[path = "support/wasi_storage.rs"]
-mod wasi_storage;
-
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use std::os::unix::process::ExitStatusExt as _;
-
 use nix::sys::signal::Signal;
 use persist_host::{
     Durability, Engine, ErrorCode, ListEntry, LocalFileStorage, PersistError, Precondition, SnapshotOptions, StorageAdapter,
 };
-use support::proxy::Proxy;
-use support::server::Server;
-use wasi_storage::{BUILT, ROOT, WasiStorage};
+use persist_test_support::proxy::Proxy;
+use persist_test_support::server::Server;
+use persist_test_support::wasi_storage;
+use persist_test_support::wasi_storage::{BUILT, ROOT, WasiStorage};
 
-/// Where it goes on. The name is also that of the test.
+/// The storage.
 #[derive(Clone, Copy, Debug)]
 enum Place {
     Folder,
@@ -38,6 +33,8 @@ enum Place {
 }
 
 /// What a process does until it is killed or told to stop.
+///
+/// Its name is passed to the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
     Write,
@@ -51,13 +48,14 @@ enum Role {
 const WRITERS: usize = 8;
 const OTHERS: [Role; 5] = [Role::Restore, Role::List, Role::Copy, Role::Verify, Role::Delete];
 
-/// Few, so that they meet.
+/// The number of keys, small enough that the processes collide.
 const KEYS: u64 = 12;
 
-/// A killed process leaves no part of an upload behind while a snapshot is smaller.
+/// The maximum size of a state in bytes: small enough that a snapshot is not uploaded in
+/// parts, which a killed process would leave behind.
 const MAX_STATE: u64 = 1_500_000;
 
-// What a child process is told.
+// The variables that configure a child process.
 const ROLE: &str = "PERSIST_SOAK_ROLE";
 const WHERE: &str = "PERSIST_SOAK_WHERE";
 const SEED: &str = "PERSIST_SOAK_SEED";
@@ -73,7 +71,7 @@ impl Random {
     }
 }
 
-/// A state that says itself what it has to be.
+/// Returns a state that contains the seed of its own contents.
 fn state(seed: u64) -> Vec<u8> {
     let mut random = Random(seed | 1);
     let length = if random.below(3) == 0 { random.below(MAX_STATE) } else { random.below(20_000) };
@@ -99,7 +97,7 @@ impl Place {
     fn storage(self, at: &str) -> Arc<dyn StorageAdapter> {
         match self {
             Self::Folder => Arc::new(LocalFileStorage::new(at)),
-            Self::Bucket => Arc::new(support::server::adapter(at)),
+            Self::Bucket => Arc::new(persist_test_support::server::adapter(at)),
             Self::StorageFs => Arc::new(WasiStorage::new(Path::new(at))),
         }
     }
@@ -109,18 +107,18 @@ impl Place {
     }
 }
 
-/// What an error may be in the middle of all this.
+/// Returns whether an error is expected in this situation.
 fn is_meant(role: Role, error: &PersistError) -> bool {
     match error.code() {
         ErrorCode::NotFound => role != Role::Write,
         ErrorCode::AlreadyExists => role == Role::Write,
-        // Replaced each time that it was looked at.
+        // The object was replaced during every attempt.
         ErrorCode::PreconditionFailed => matches!(role, Role::Restore | Role::Copy | Role::Verify | Role::List),
         _ => false,
     }
 }
 
-/// One thing that a process does, over and over.
+/// Does what a process does over and over.
 fn act(role: Role, engine: &Engine, random: &mut Random) -> Result<(), PersistError> {
     let key = key(random);
     match role {
@@ -129,7 +127,7 @@ fn act(role: Role, engine: &Engine, random: &mut Random) -> Result<(), PersistEr
             let options = SnapshotOptions { precondition, level: Some(1), ..SnapshotOptions::default() };
             engine.snapshot(&key, &state(random.below(u64::MAX)), &options).map(drop)
         }
-        Role::Restore => engine.restore(&key).map(|found| assert!(is_a_state(&found), "{key}: bytes that nobody wrote")),
+        Role::Restore => engine.restore(&key).map(|found| assert!(is_a_state(&found), "{key}: bytes that were never written")),
         Role::Verify => engine.verify(&key).map(drop),
         Role::Delete => {
             std::thread::sleep(Duration::from_millis(random.below(40)));
@@ -152,17 +150,17 @@ fn act(role: Role, engine: &Engine, random: &mut Random) -> Result<(), PersistEr
     }
 }
 
-/// How long a process that is told to stop goes on that has done nothing yet: it may
+/// How long a process continues that has done nothing yet when it is told to stop. It may
 /// have been started a moment ago, in place of one that was killed.
 const MAX_LONGER: Duration = Duration::from_secs(30);
 
-/// A process that goes on until it is told to stop, and has done something.
+/// Runs a child process until it is told to stop and has done something.
 fn child(place: Place, role: &str) {
     let role = [Role::Write].iter().chain(&OTHERS).copied().find(|known| format!("{known:?}") == role).expect("a role");
     let at = std::env::var(WHERE).expect("a place");
     let mut random = Random(std::env::var(SEED).expect("a seed").parse().expect("a number"));
     let engine = place.engine(&at);
-    // Whoever started it closes that when it is enough.
+    // The parent closes stdin to stop the process.
     let stdin = std::thread::spawn(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
     let (mut count, mut told_to_stop) = (0_u64, None);
     loop {
@@ -177,7 +175,7 @@ fn child(place: Place, role: &str) {
     eprintln!("{role:?} {count}");
 }
 
-/// The component, built once for all processes.
+/// The path of the component, which is built once for all processes.
 static STORAGE_FS: LazyLock<PathBuf> = LazyLock::new(wasi_storage::built);
 
 fn start(test: &str, place: Place, at: &str, role: Role, seed: u64) -> Child {
@@ -190,7 +188,7 @@ fn start(test: &str, place: Place, at: &str, role: Role, seed: u64) -> Child {
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts")
 }
 
-/// How a process ended: by our kill, or well.
+/// Waits for a process, and checks that it was killed by this test or succeeded.
 fn end(child: Child, role: Role, done: &mut BTreeMap<String, u64>) {
     let output = child.wait_with_output().expect("it ends");
     let said = String::from_utf8_lossy(&output.stderr);
@@ -202,14 +200,14 @@ fn end(child: Child, role: Role, done: &mut BTreeMap<String, u64>) {
     *done.entry(format!("{role:?}")).or_default() += counted.unwrap_or_else(|| panic!("{role:?}: {said}"));
 }
 
-/// One place at a time: each has work enough for the machine.
+/// Serialises the storages, since each keeps the machine busy.
 static TURN: Mutex<()> = Mutex::new(());
 
 fn soak(test: &str, place: Place, at: &str) {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let seconds = std::env::var("PERSIST_SOAK_SECONDS").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(10);
     let mut random = Random(0x2545_f491_4f6c_dd1d);
-    // Compiled once, and not by each of them.
+    // Compiles the component once, before the processes need it.
     place.engine(at).snapshot("agents/0/00.json.gz", &state(1), &SnapshotOptions::default()).expect("it is saved");
     let roles = [[Role::Write; WRITERS].as_slice(), &OTHERS].concat();
     let mut children: Vec<(Role, Child)> =
@@ -225,7 +223,7 @@ fn soak(test: &str, place: Place, at: &str) {
         end(killed, role, &mut done);
         kills += 1;
     }
-    // All are told before one is waited for.
+    // All are told to stop before the first is waited for.
     for (_, child) in &mut children {
         drop(child.stdin.take());
     }
@@ -237,21 +235,21 @@ fn soak(test: &str, place: Place, at: &str) {
     for entry in engine.list("") {
         let ListEntry::Snapshot(metadata) = entry.expect("it is listed") else { panic!("no snapshot is damaged") };
         engine.verify(&metadata.key).expect("it is whole");
-        assert!(is_a_state(&engine.restore(&metadata.key).expect("it is there")), "{}: bytes that nobody wrote", metadata.key);
+        assert!(is_a_state(&engine.restore(&metadata.key).expect("it is there")), "{}: bytes that were never written", metadata.key);
         found += 1;
     }
-    println!("{place:?}, {seconds} s: {kills} kills, {found} snapshots, all whole; done by those that were not killed: {done:?}");
+    println!("{place:?}, {seconds} s: {kills} kills, {found} snapshots, all intact; done by processes that were not killed: {done:?}");
     assert!(kills > 0 && found > 0 && roles.iter().all(|role| done.get(&format!("{role:?}")).is_some_and(|count| *count > 0)), "{done:?}");
 }
 
-/// Whether this is a child of the test of this name, which it then was.
+/// Runs the child if this is a child process, and returns whether it was.
 fn was_child(place: Place) -> bool {
     let Ok(role) = std::env::var(ROLE) else { return false };
     child(place, &role);
     true
 }
 
-/// Writes once more into each folder that is there, which sweeps it.
+/// Writes once more into each folder, which sweeps it.
 fn write_everywhere(storage: &dyn StorageAdapter) {
     for folder in ["agents/0", "agents/1", "agents/2", "copies/agents/0", "copies/agents/1", "copies/agents/2"] {
         let location = storage.locate(&format!("{folder}/last")).parse().expect("a location");
@@ -268,7 +266,8 @@ fn many_processes_on_one_folder() {
     let at = folder.path().to_str().expect("UTF-8");
     soak("many_processes_on_one_folder", Place::Folder, at);
     write_everywhere(&LocalFileStorage::new(at).durability(Durability::None));
-    let left: Vec<String> = support::files(folder.path()).into_iter().filter(|file| file.contains(".persist-")).collect();
+    let left: Vec<String> =
+        persist_test_support::command::files(folder.path()).into_iter().filter(|file| file.contains(".persist-")).collect();
     assert_eq!(left, Vec::<String>::new(), "the next write sweeps");
 }
 
@@ -279,12 +278,12 @@ fn many_processes_on_one_bucket() {
     }
     let server = Server::start();
     let proxy = Proxy::start(server.address);
-    // The server does in several steps what S3 does in one.
+    // The server takes several steps for what S3 does atomically.
     proxy.take_turns();
     soak("many_processes_on_one_bucket", Place::Bucket, &proxy.endpoint());
-    let left: Vec<String> = support::files(&server.file("")).into_iter().filter(|file| file.contains(".persist-")).collect();
-    // A killed process can't remove the empty object on which it tries out what
-    // the service keeps.
+    let left: Vec<String> =
+        persist_test_support::command::files(&server.file("")).into_iter().filter(|file| file.contains(".persist-")).collect();
+    // A killed process cannot remove the empty object with which it probes the service.
     assert!(left.iter().all(|file| file.contains(".persist-probe-")), "{left:?}");
     assert_eq!(server.unfinished_uploads(), Vec::<String>::new());
 }
@@ -297,8 +296,9 @@ fn many_processes_through_storage_fs() {
     let folder = tempfile::tempdir().expect("a folder");
     soak("many_processes_through_storage_fs", Place::StorageFs, folder.path().to_str().expect("UTF-8"));
     let root = folder.path().join(ROOT);
-    let unfinished = || -> Vec<String> { support::files(&root).into_iter().filter(|file| file.contains(".persist-")).collect() };
-    // There are no locks in WASI: only age tells that a writer is gone.
+    let unfinished =
+        || -> Vec<String> { persist_test_support::command::files(&root).into_iter().filter(|file| file.contains(".persist-")).collect() };
+    // WASI has no file locks, so only the age of a file tells that its writer is gone.
     for file in unfinished() {
         assert!(file.contains(".persist-unlocked-"), "{file}");
         let day_before = SystemTime::now() - Duration::from_secs(25 * 60 * 60);

@@ -1,18 +1,14 @@
-//! What the component `storage-fs` asks of a host's files, and that it gets on with
-//! the native host in one folder.
+//! What the component `storage-fs` asks of a host's file system, and that it shares a
+//! folder with the native host.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
-mod support;
-#[path = "support/wasi_storage.rs"]
-mod wasi_storage;
 
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::time::{Duration, SystemTime};
 
 use persist_host::{ErrorCode, LocalFileStorage, Precondition, ReadOptions, Result, StorageAdapter, WriteOptions};
-use wasi_storage::{LINK, Os, RENAME, ROOT, SYNC_FILE, SYNC_FOLDER, WasiStorage};
+use persist_test_support::wasi_storage::{LINK, Os, RENAME, ROOT, SYNC_FILE, SYNC_FOLDER, WasiStorage};
 
 fn write_if(storage: &impl StorageAdapter, key: &str, bytes: &[u8], precondition: Precondition) -> Result<()> {
     let mut writer = storage.open_write(key, WriteOptions { precondition, ..WriteOptions::default() })?;
@@ -25,11 +21,11 @@ fn write(storage: &impl StorageAdapter, key: &str, bytes: &[u8]) -> Result<()> {
 }
 
 #[test]
-fn a_write_is_synced_before_and_after_it_gets_its_name() {
+fn a_write_is_synced_before_and_after_the_rename() {
     let folder = tempfile::tempdir().unwrap();
     let storage = WasiStorage::new(folder.path());
     write(&storage, "a/b/x", b"1").unwrap();
-    // The folders new, folder, a and b, each in the one above it.
+    // The folders new, folder, a and b, each synced in its parent.
     let made = [[SYNC_FOLDER; 4].as_slice(), &[SYNC_FILE, RENAME, SYNC_FOLDER]].concat();
     assert_eq!(storage.take_calls(), made);
     write(&storage, "a/b/x", b"2").unwrap();
@@ -41,7 +37,7 @@ fn a_write_is_synced_before_and_after_it_gets_its_name() {
 }
 
 #[test]
-fn a_failed_sync_stores_nothing_and_is_not_tried_again() {
+fn a_failed_sync_stores_nothing_and_is_not_retried() {
     let folder = tempfile::tempdir().unwrap();
     let storage = WasiStorage::new(folder.path());
     write(&storage, "x", b"before").unwrap();
@@ -50,17 +46,17 @@ fn a_failed_sync_stores_nothing_and_is_not_tried_again() {
         storage.inject(Some((call, os)));
         assert_eq!(write(&storage, "x", b"after").expect_err("it fails").code(), code);
         assert_eq!(storage.take_calls().iter().filter(|made| **made == call).count(), 1);
-        assert_eq!(support::files(&folder.path().join(ROOT)), ["x"], "nothing unfinished is left");
+        assert_eq!(persist_test_support::command::files(&folder.path().join(ROOT)), ["x"], "nothing unfinished is left");
         assert_eq!(fs::read(folder.path().join(ROOT).join("x")).unwrap(), b"before");
     }
 }
 
 #[test]
-fn a_folder_that_can_not_be_synced_is_said_or_let_be() {
+fn a_failed_folder_sync_is_reported_unless_unsupported() {
     let folder = tempfile::tempdir().unwrap();
     let storage = WasiStorage::new(folder.path());
     write(&storage, "x", b"1").unwrap();
-    // A host that has no such thing is let be, one whose disk fails is not.
+    // A host that does not support it is accepted, but a failing disk is reported.
     storage.inject(Some((SYNC_FOLDER, Os::Unsupported)));
     write(&storage, "x", b"2").unwrap();
     storage.inject(Some((SYNC_FOLDER, Os::Io)));
@@ -70,23 +66,23 @@ fn a_folder_that_can_not_be_synced_is_said_or_let_be() {
 }
 
 #[test]
-fn writers_that_know_locks_and_that_do_not_share_a_folder() {
+fn writers_with_and_without_locks_share_a_folder() {
     let folder = tempfile::tempdir().unwrap();
     let (wasi, native) = (WasiStorage::new(folder.path()), LocalFileStorage::new(folder.path().join(ROOT)));
     let mut slow = wasi.open_write("a/slow", WriteOptions::default()).unwrap();
     slow.write(b"by the component").unwrap();
     let mut locked = native.open_write("a/locked", WriteOptions::default()).unwrap();
     locked.write(b"by the native host").unwrap();
-    // Each sweeps the folder when it begins.
+    // Each write sweeps the folder when it begins.
     write(&native, "a/between", b"1").unwrap();
     write(&wasi, "a/between", b"2").unwrap();
-    slow.commit().expect("nobody took it away");
-    locked.commit().expect("nor this one");
-    assert_eq!(support::files(&folder.path().join(ROOT)), ["a", "a/between", "a/locked", "a/slow"]);
+    slow.commit().expect("it was not swept");
+    locked.commit().expect("it was not swept");
+    assert_eq!(persist_test_support::command::files(&folder.path().join(ROOT)), ["a", "a/between", "a/locked", "a/slow"]);
 }
 
 #[test]
-fn what_was_left_unfinished_goes_after_a_day() {
+fn unfinished_files_are_removed_after_a_day() {
     let long_ago = SystemTime::now() - Duration::from_secs(25 * 60 * 60);
     for is_native in [false, true] {
         let folder = tempfile::tempdir().unwrap();
@@ -99,22 +95,22 @@ fn what_was_left_unfinished_goes_after_a_day() {
             true => write(&LocalFileStorage::new(&root), "x", b"1").unwrap(),
             false => write(&WasiStorage::new(folder.path()), "x", b"1").unwrap(),
         }
-        assert_eq!(support::files(&root), [".persist-unlocked-new.tmp", "x"], "native: {is_native}");
+        assert_eq!(persist_test_support::command::files(&root), [".persist-unlocked-new.tmp", "x"], "native: {is_native}");
     }
 }
 
-/// Only who knows locks can tell whether its writer is there.
+/// Only a host with file locks can tell whether the writer of such a file still runs.
 #[test]
-fn what_may_be_locked_is_left_to_who_knows_locks() {
+fn files_that_may_be_locked_are_left_to_the_native_host() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join(ROOT);
     fs::create_dir_all(&root).unwrap();
     let long_ago = SystemTime::now() - Duration::from_secs(3 * 24 * 60 * 60);
     File::create(root.join(".persist-old.tmp")).unwrap().set_modified(long_ago).unwrap();
     write(&WasiStorage::new(folder.path()), "x", b"1").unwrap();
-    assert_eq!(support::files(&root), [".persist-old.tmp", "x"]);
+    assert_eq!(persist_test_support::command::files(&root), [".persist-old.tmp", "x"]);
     write(&LocalFileStorage::new(&root), "x", b"1").unwrap();
-    assert_eq!(support::files(&root), ["x"]);
+    assert_eq!(persist_test_support::command::files(&root), ["x"]);
 }
 
 #[test]
@@ -135,7 +131,7 @@ fn a_save_into_a_large_folder_does_not_read_it_each_time() {
     assert!(expected < SAVES as f64 / 8.0 && (swept as f64) < 3.0 * expected + 10.0, "{swept} of {SAVES}, {expected} expected");
 }
 
-/// All keys, in pages, with what happens before each page but the first.
+/// Lists all keys in pages, and calls `meanwhile` before each page except the first.
 fn paged(storage: &WasiStorage, mut meanwhile: impl FnMut(usize)) -> Vec<String> {
     let mut keys: Vec<String> = Vec::new();
     loop {
@@ -162,7 +158,7 @@ fn pages_of_a_listing_read_each_folder_once() {
     }
     assert!(paged(&storage, |_| {}) == expected);
     assert_eq!(storage.take_lists(), 3, "the root, a, and b");
-    // A level as well.
+    // The same for a single level.
     let (mut last, mut levels) = (None::<String>, 0);
     loop {
         let page = storage.list_level("a/", last.as_deref(), 1000).unwrap();
@@ -172,12 +168,12 @@ fn pages_of_a_listing_read_each_folder_once() {
             break;
         }
     }
-    assert_eq!((levels, storage.take_lists()), (5001, 2), "a, and b to see whether something is in it");
-    // What is written meanwhile, by itself or by others, is not missed.
+    assert_eq!((levels, storage.take_lists()), (5001, 2), "a, and b to see whether it is empty");
+    // Files written in the meantime, by the component or by others, are not missed.
     expected.extend(["a/z".to_owned(), "a/zz".to_owned()]);
     let found = paged(&storage, |page| match page {
         1 => write(&storage, "a/z", b"1").unwrap(),
-        // Longer than the clock of any file system takes for a moment.
+        // Longer than the clock resolution of any file system.
         2 => std::thread::sleep(Duration::from_millis(50)),
         3 => fs::write(root.join("a/zz"), "").unwrap(),
         _ => {}
@@ -187,9 +183,9 @@ fn pages_of_a_listing_read_each_folder_once() {
     assert!((4..=9).contains(&lists), "{lists}");
 }
 
-/// As a deployment does that keeps the times.
+/// As in a deployment that preserves modification times.
 #[test]
-fn a_folder_that_is_put_in_the_place_of_another_is_read_anew() {
+fn a_folder_that_replaces_another_is_read_again() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join(ROOT);
     let (current, next) = (root.join("current"), root.join("next"));
@@ -216,26 +212,26 @@ fn a_folder_that_is_put_in_the_place_of_another_is_read_anew() {
 }
 
 #[test]
-fn a_folder_that_can_not_be_read_is_an_entry_and_the_rest_is_listed() {
+fn an_unreadable_folder_is_an_entry_and_the_rest_is_listed() {
     let folder = tempfile::tempdir().unwrap();
     let storage = WasiStorage::new(folder.path());
     for key in ["a/1", "closed/x", "z"] {
         write(&storage, key, b"1").unwrap();
     }
-    // The root and a can be read.
+    // Only the root and a can be read.
     storage.close_after(2, Os::Access);
     let keys = storage.list_objects("", None, 1000).unwrap();
     assert_eq!(keys.iter().map(|info| info.key.as_str()).collect::<Vec<_>>(), ["a/1", "closed/", "z"]);
     let error = storage.open_read("closed/", ReadOptions::default()).map(drop).expect_err("it is closed");
     assert_eq!(error.code(), ErrorCode::AccessDenied, "{error}");
-    // The one that is listed has to be readable.
+    // The folder to list has to be readable.
     assert_eq!(storage.list_objects("closed/", None, 1000).expect_err("it is closed").code(), ErrorCode::AccessDenied);
     storage.inject(None);
     assert_eq!(storage.open_read("closed/", ReadOptions::default()).map(drop).expect_err("a folder").code(), ErrorCode::InvalidKey);
 }
 
 #[test]
-fn a_file_that_is_changed_in_its_place_has_another_etag() {
+fn a_file_changed_in_place_gets_a_new_etag() {
     let folder = tempfile::tempdir().unwrap();
     let storage = WasiStorage::new(folder.path());
     write(&storage, "x", b"before").unwrap();

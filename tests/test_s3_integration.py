@@ -1,6 +1,6 @@
-"""Snapshots in S3 from Python: on servers that the tests start, and, in the
-classes whose names have ``S3Real`` in them, in the bucket TEST_S3_BUCKET with
-the credentials of whoever runs them, if RUN_S3_TESTS is 1.
+"""Snapshots in S3 from Python, on servers that the tests start. If RUN_S3_TESTS is 1, the
+classes with ``S3Real`` in their names also run, in the bucket TEST_S3_BUCKET with the
+credentials of the user.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ AGENT = {"messages": [{"role": "user", "content": "Grüße"}], "score": 0.1, "st
 
 
 class TestS3Local:
-    """On a server of this machine."""
+    """Tests on a server on this machine."""
 
     def test_one_snapshot_from_end_to_end(self, s3: Any) -> None:
         place: Any = {"storage_mode": "s3", "s3_bucket": "my-bucket", "s3_region": "us-east-1"}
@@ -38,7 +38,7 @@ class TestS3Local:
         found = persist.get_metadata("agents/1.json.gz", **place)
         assert (found.agent_id, found.session_id, found.description) == ("a", "s", "first")
         assert [one.location for one in persist.list_snapshots("s3://my-bucket/agents/")] == [saved.location]
-        # What another client sees is what zcat can read.
+        # Another client sees what zcat can read.
         stored = s3.get("my-bucket", "agents/1.json.gz")
         assert len(stored) == saved.stored_size
         zcat = subprocess.run(["gzip", "-dc"], input=stored, capture_output=True, check=True)
@@ -48,7 +48,7 @@ class TestS3Local:
         with pytest.raises(persist.PersistNotFoundError):
             persist.restore("agents/1.json.gz", **place)
 
-    def test_conditions_hold(self, s3: Any) -> None:
+    def test_preconditions_hold(self, s3: Any) -> None:
         store = persist.Store("s3://my-bucket/agents")
         first = store.snapshot({"n": 1}, "x", if_exists="fail")
         with pytest.raises(persist.PersistConflictError):
@@ -75,7 +75,7 @@ class TestS3Local:
         assert not store.exists("none")
         assert s3.unfinished("my-bucket") == []
 
-    def test_the_twins_for_asyncio(self, s3: Any) -> None:
+    def test_the_asyncio_twins_work(self, s3: Any) -> None:
         async def run() -> None:
             async with persist.AsyncStore("s3://my-bucket/agents") as store:
                 await asyncio.gather(*(store.snapshot({"n": n}, str(n)) for n in range(8)))
@@ -90,7 +90,7 @@ class TestS3Local:
         asyncio.run(run())
         assert s3.unfinished("my-bucket") == []
 
-    def test_a_changed_environment_counts_from_the_next_call(
+    def test_a_changed_environment_takes_effect_at_the_next_call(
         self, s3: Any, answering: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         store = persist.Store("s3://my-bucket")
@@ -102,7 +102,7 @@ class TestS3Local:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3.endpoint)
         assert store.restore("x") == {}
 
-    def test_a_fork_after_use_goes_on(self, s3: Any) -> None:
+    def test_a_fork_after_use_works(self, s3: Any) -> None:
         store = persist.Store("s3://my-bucket")
         store.snapshot({"a": 1}, "x")
         child = os.fork()
@@ -113,7 +113,7 @@ class TestS3Local:
 
 
 def save_as_the_guide_does(**arguments: Any) -> str:
-    """The guide's example of error handling: which branch was taken."""
+    """Runs the guide's example of error handling. Returns the branch that was taken."""
     try:
         persist.snapshot({"a": 1}, "key", storage_mode="s3", s3_bucket="my-bucket", **arguments)
     except IOError as e:  # noqa: UP024 - as users write it
@@ -128,15 +128,15 @@ def save_as_the_guide_does(**arguments: Any) -> str:
 
 
 def silent() -> Iterator[str]:
-    """A server that takes connections and never says anything."""
+    """A server that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
 class TestErrorChain:
-    """``except IOError`` and words in the message, as the guide shows it."""
+    """Tests of ``except IOError`` with words in the message, as in the guide."""
 
-    def test_credentials(self, s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_missing_credentials_are_a_credentials_issue(self, s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("AWS_ACCESS_KEY_ID")
         monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
         assert save_as_the_guide_does() == "credentials"
@@ -146,21 +146,21 @@ class TestErrorChain:
         assert raised.value.hint
 
     @pytest.mark.parametrize("code", ["InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"])
-    def test_credentials_that_are_refused(
+    def test_refused_credentials_are_a_credentials_issue(
         self, s3: Any, answering: Any, code: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with answering(403, code) as endpoint:
             monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
             assert save_as_the_guide_does() == "credentials"
 
-    def test_access_denied(self, s3: Any, answering: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_denied_access_is_a_bucket_issue(self, s3: Any, answering: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         with answering(403, "AccessDenied") as endpoint:
             monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
             assert save_as_the_guide_does() == "bucket"
             with pytest.raises(PermissionError, match=r"^Storage error: Access denied to S3 bucket"):
                 persist.snapshot_exists("s3://my-bucket/key")
 
-    def test_a_missing_bucket(self, s3: Any) -> None:
+    def test_a_missing_bucket_is_a_bucket_issue(self, s3: Any) -> None:
         s3.client.delete_bucket(Bucket="my-bucket")
         assert save_as_the_guide_does() == "bucket"
         for call in (persist.restore, persist.get_metadata, persist.verify_snapshot, persist.delete_snapshot):
@@ -169,7 +169,7 @@ class TestErrorChain:
             assert isinstance(raised.value, persist.PersistStorageError)
             assert (raised.value.code, raised.value.location) == ("no-such-bucket", "s3://my-bucket/key")
 
-    def test_nobody_listens(self, s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_closed_port_is_a_network_issue(self, s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{port}")
@@ -178,7 +178,7 @@ class TestErrorChain:
             persist.restore("s3://my-bucket/key")
         assert raised.value.retryable  # type: ignore[attr-defined]
 
-    def test_nobody_answers(self, s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_silent_server_is_a_network_issue(self, s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PERSIST_S3_TIMEOUT", "0.3")
         for endpoint in silent():
             monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
@@ -187,24 +187,25 @@ class TestErrorChain:
                 persist.snapshot_exists("s3://my-bucket/key")
 
     @pytest.mark.parametrize(("status", "code"), [(503, "SlowDown"), (500, "InternalError")])
-    def test_a_server_in_trouble(
+    def test_a_failing_server_is_a_network_issue(
         self, s3: Any, answering: Any, status: int, code: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with answering(status, code) as endpoint:
             monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
             assert save_as_the_guide_does() == "network"
 
-    def test_anything_else(self, s3: Any) -> None:
+    def test_other_errors_keep_their_message(self, s3: Any) -> None:
         assert save_as_the_guide_does() == "saved"
-        assert save_as_the_guide_does(if_exists="fail") == "other: Already exists: an object has this key"
-        assert save_as_the_guide_does(if_match="x") == "other: Conflict: the object is not the one expected"
+        exists = "other: Already exists: an object with this key already exists"
+        assert save_as_the_guide_does(if_exists="fail") == exists
+        assert save_as_the_guide_does(if_match="x") == "other: Conflict: the object does not have the expected etag"
 
 
 INTERRUPTED = """
 import os, signal, sys
 import persist
 
-# Also where whoever runs the tests has it ignored.
+# It may be ignored when the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 noise = os.urandom(1 << 20) * 1000
 try:
@@ -216,8 +217,8 @@ except KeyboardInterrupt:
 
 
 def interrupt(work: str, progressed: Callable[[], bool], wait: float = 0.0) -> None:
-    """Runs work in a process, and has it interrupted when it is under way, and
-    after a while more.
+    """Runs work in a process and interrupts it when it is under way, after waiting a little
+    longer.
     """
     process = subprocess.Popen(
         [sys.executable, "-c", INTERRUPTED.format(work=work)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -237,7 +238,7 @@ def interrupt(work: str, progressed: Callable[[], bool], wait: float = 0.0) -> N
 
 
 class TestInterrupt:
-    """Ctrl-C while a transfer runs."""
+    """Tests of Ctrl-C while a transfer runs."""
 
     @pytest.mark.parametrize(
         "work",
@@ -264,24 +265,24 @@ class TestInterrupt:
         assert os.listdir("agents") == ["x.json.gz"]
         assert persist.restore("agents/x.json.gz") == {"old": True}
 
-    def test_a_restore_stops(self, folder: Path) -> None:
+    def test_a_restore_stops_at_once(self, folder: Path) -> None:
         persist.Store("agents").save_bytes(bytes(1 << 30), "x.gz")
         interrupt(
             'persist.Store("agents").load_bytes("x.gz", progress=lambda *_: open("going", "w").close())',
             lambda: os.path.exists("going"),
         )
-        # At whatever moment, also while the first lines are logged.
+        # At any moment, even while the first lines are logged.
         for wait in (0.0, 0.0, 0.0, 0.001, 0.002, 0.005, 0.01, 0.02):
             interrupt('persist.Store("agents").load_bytes("x.gz")', lambda: True, wait)
 
 
 class TestS3RealBucket:
-    """In a bucket of one's own."""
+    """Tests in a real bucket."""
 
     @pytest.fixture
     def store(self) -> Iterator[persist.Store]:
         bucket = os.environ.get("TEST_S3_BUCKET")
-        assert bucket, "TEST_S3_BUCKET names the bucket"
+        assert bucket, "TEST_S3_BUCKET must name a bucket"
         store = persist.Store(f"s3://{bucket}/persist-tests/{uuid.uuid4()}")
         yield store
         for found in store.list():
@@ -300,12 +301,12 @@ class TestS3RealBucket:
         with pytest.raises(FileNotFoundError):
             store.restore("agents/1.json.gz")
 
-    def test_a_state_of_many_parts(self, store: persist.Store) -> None:
+    def test_a_state_of_many_parts_comes_back(self, store: persist.Store) -> None:
         noise = os.urandom(20_000_000)
         store.save_bytes(noise, "large")
         assert store.load_bytes("large") == noise
 
-    def test_many_at_once(self, store: persist.Store) -> None:
+    def test_many_threads_save_at_once(self, store: persist.Store) -> None:
         threads = [threading.Thread(target=store.snapshot, args=({"n": n}, f"{n}")) for n in range(16)]
         for thread in threads:
             thread.start()

@@ -1,19 +1,13 @@
-//! The `persist` command as a component, in a host that knows WASI alone and whose
-//! disk fails where a test wants it to.
+//! The `persist` command as a component, in a host that only knows WASI and whose disk
+//! fails on demand.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
-#[path = "support/composed.rs"]
-mod composed;
-#[path = "support/precompiled.rs"]
-mod precompiled;
-
-use precompiled::built;
 
 use std::fs;
 use std::path::Path;
 use std::sync::LazyLock;
 
+use persist_test_support::{composed, precompiled};
 use wasmtime::component::{Component, Linker, Resource, ResourceTable};
 use wasmtime::{Engine, Store, StoreContextMut};
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemView as _};
@@ -26,8 +20,8 @@ use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxView, WasiView};
 struct Wasi {
     table: ResourceTable,
     ctx: WasiCtx,
-    /// How the sync of a folder fails, if it does, and from which read of a folder
-    /// on that fails.
+    /// How syncing a folder fails, if it does, and the number of the first read of a
+    /// folder that fails.
     sync_fails: Option<Os>,
     closed_from: usize,
     lists: usize,
@@ -42,7 +36,7 @@ impl WasiView for Wasi {
 static COMPILED: LazyLock<(Engine, Component)> = LazyLock::new(|| {
     let (_, composed) = composed::build();
     let engine = Engine::new(&precompiled::settings()).unwrap();
-    // SAFETY: it was compiled just now, or in a folder of this build.
+    // SAFETY: it was compiled by this build, just now or earlier.
     let component = unsafe { Component::deserialize(&engine, precompiled::precompiled(&composed.cli)) }.unwrap();
     (engine, component)
 });
@@ -53,7 +47,7 @@ struct Faults {
     closed_from: Option<usize>,
 }
 
-/// What it exits with, and what it says on stdout and on stderr.
+/// Runs the command, and returns its exit code, stdout and stderr.
 fn run(folder: &Path, faults: Faults, arguments: &[&str]) -> (i32, String, String) {
     let (engine, component) = &*COMPILED;
     let mut linker: Linker<Wasi> = Linker::new(engine);
@@ -91,7 +85,7 @@ fn run(folder: &Path, faults: Faults, arguments: &[&str]) -> (i32, String, Strin
     let closed_from = faults.closed_from.unwrap_or(usize::MAX);
     let wasi = Wasi { table: ResourceTable::new(), ctx: ctx.build(), sync_fails: faults.sync, closed_from, lists: 0 };
     let mut store = Store::new(engine, wasi);
-    // Nobody makes epochs.
+    // Epochs never advance.
     store.set_epoch_deadline(1);
     let command = Command::instantiate(&mut store, component, &linker).unwrap();
     let code = match command.wasi_cli_run().call_run(&mut store) {
@@ -110,26 +104,26 @@ fn ok(folder: &Path, arguments: &[&str]) -> String {
 }
 
 #[test]
-fn a_restored_file_that_may_not_last_is_said_to_be_so() {
+fn a_restored_file_that_may_not_be_durable_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("state.json"), "{}").unwrap();
     ok(folder.path(), &["snapshot", "state.json", "x.gz"]);
     let restore = ["restore", "x.gz", "-o", "out.json"];
     for (os, code, says) in [
         (Os::Io, 12, "may not survive a power cut"),
-        // A host that has no such thing for folders is let be.
+        // A host that does not support it for folders is accepted.
         (Os::Unsupported, 0, ""),
         (Os::BadDescriptor, 0, ""),
         (Os::NotPermitted, 0, ""),
     ] {
         let done = run(folder.path(), Faults { sync: Some(os), ..Faults::default() }, &restore);
         assert!(done.0 == code && done.2.contains(says), "{os:?}: {done:?}");
-        assert_eq!(fs::read(folder.path().join("out.json")).unwrap(), b"{}", "it is there all the same");
+        assert_eq!(fs::read(folder.path().join("out.json")).unwrap(), b"{}", "it is written anyway");
     }
 }
 
 #[test]
-fn a_folder_that_can_not_be_read_is_reported_and_the_rest_is_listed() {
+fn an_unreadable_folder_is_reported_and_the_rest_is_listed() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("state.json"), "{}").unwrap();
     for key in ["s/a.gz", "s/closed/x.gz", "s/d.gz"] {
@@ -140,8 +134,8 @@ fn a_folder_that_can_not_be_read_is_reported_and_the_rest_is_listed() {
     assert_eq!(done.0, 6, "{done:?}");
     assert!(done.1.contains("a.gz") && done.1.contains("d.gz"), "{done:?}");
     assert!(done.2.contains("access denied") && done.2.contains("closed"), "{done:?}");
-    assert!(done.2.contains("the key is not valid: a key has no control characters"), "{done:?}");
-    // The folder itself has to be readable.
+    assert!(done.2.contains("the key is not valid: it contains control characters"), "{done:?}");
+    // The folder to list has to be readable.
     let done = run(folder.path(), Faults { closed_from: Some(1), ..Faults::default() }, &["list", "s"]);
     assert!(done.0 == 6 && done.1.is_empty(), "{done:?}");
 }

@@ -1,37 +1,30 @@
-//! Speed, as ratios within one run: the component in its sandbox against its own
-//! code compiled natively, workers against one, Python and other programs, and
-//! how it grows. `cargo xtask bench` runs it; `-- --check` fails on a ratio that
-//! is missed, `-- --quick` leaves out what takes minutes, and `-- python peak`
-//! measures these parts alone.
+//! Speed as ratios within one run: the sandboxed component against the same code compiled
+//! natively, several workers against one, other programs, and growth with size. `cargo
+//! xtask bench` runs it. `-- --check` fails if a goal is missed, `-- --quick` skips parts
+//! that take minutes, and `-- python peak` measures only these parts.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a benchmark fails by panicking")]
 
-#[allow(dead_code, reason = "the tests of the contract use more of it")]
-#[path = "../support/other_host.rs"]
-mod other_host;
+mod command;
 mod peers;
 mod phases;
 mod state;
-#[path = "../support/table.rs"]
-mod table;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 
 use persist_guest::{SaveOptions, memory, snapshots};
 use persist_host::{Codec, Durability, Engine, LocalFileStorage, MemoryStorage, SnapshotOptions};
-
+use persist_test_support::table::{Goal, Table, in_turn, median, seconds};
 use state::{prose, state};
-use table::{Goal, Table, in_turn, median, seconds};
 
-/// What there is to measure, each by itself if it is named; the last two take
-/// minutes.
-const PARTS: [&str; 11] = ["phases", "native", "workers", "python", "small", "folder", "cold", "growth", "list", "peak", "choices"];
+/// The parts, which can be named to measure them alone. The last two take minutes.
+const PARTS: [&str; 12] = ["phases", "native", "workers", "python", "small", "folder", "cold", "many", "growth", "list", "peak", "choices"];
 const SLOW: [&str; 2] = ["peak", "choices"];
 
-/// Adds what it finds.
+/// Measures a part and adds the results.
 type Measure<'a> = &'a dyn Fn(&mut Table);
 
 const KB: usize = 1000;
@@ -56,7 +49,7 @@ fn rate(bytes: usize, seconds: f64) -> String {
     format!("{:.0} MB/s", bytes as f64 / 1e6 / seconds)
 }
 
-/// In the sandbox, against the same code compiled natively.
+/// Measures the sandbox against the same code compiled natively.
 fn against_native(table: &mut Table, state: &[u8]) {
     let engine = engine(1);
     for (codec, save_goal, restore_goal) in [(Codec::Gzip, 0.75, 0.65), (Codec::Zstd, 0.75, 0.65)] {
@@ -81,7 +74,7 @@ fn against_native(table: &mut Table, state: &[u8]) {
     }
 }
 
-/// Two workers, against one.
+/// Measures two workers against one.
 fn workers(table: &mut Table, state: &[u8]) {
     let (one, two) = (engine(1), engine(2));
     for codec in [Codec::Gzip, Codec::Zstd] {
@@ -100,7 +93,7 @@ fn workers(table: &mut Table, state: &[u8]) {
     }
 }
 
-/// Small states, a fresh instance each, on one thread.
+/// Measures small states, each with a new instance, on one thread.
 fn small(table: &mut Table, state: &[u8]) {
     let engine = engine(1);
     for (codec, goal) in [(Codec::Zstd, 2500.0), (Codec::Gzip, 1500.0)] {
@@ -113,8 +106,8 @@ fn small(table: &mut Table, state: &[u8]) {
     table.add("metadata reads a second", 2000.0 / all, None, "");
 }
 
-/// A save into a folder that has many snapshots, against one into an empty folder.
-/// Without waiting for the disk, which would hide what reading the folder takes.
+/// Measures a save into a folder with many snapshots against one into an empty folder,
+/// without waiting for the disk, which would hide the time for reading the folder.
 fn full_folder(table: &mut Table, state: &[u8]) {
     const COUNT: usize = 20_000;
     const SAVES: usize = 200;
@@ -124,8 +117,8 @@ fn full_folder(table: &mut Table, state: &[u8]) {
         drop(engine.snapshot(&format!("next-{number}.json.zst"), state, &options(Codec::Zstd)).unwrap());
     };
     let mut rounds = [const { Vec::new() }; 2];
-    // Several pairs of folders: where the disk puts one makes more of a difference
-    // than what is in it.
+    // Several pairs of folders, since their place on the disk matters more than their
+    // contents.
     for _ in 0..7 {
         let (few, many) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let folders = [local(few.path()), local(many.path())];
@@ -135,8 +128,8 @@ fn full_folder(table: &mut Table, state: &[u8]) {
             fs::write(many.path().join(format!("{number:08}.json.zst")), &first).unwrap();
         }
         for round in 0..=3 {
-            // One save here, one there, so that both meet the same moments of a disk that
-            // has much to write; summed up, since a few of many look through the folder.
+            // Alternates between the folders, so that a busy disk affects both alike. The
+            // times are summed, since only a few of many saves sweep the folder.
             let mut taken = [0.0; 2];
             for number in 0..SAVES {
                 for (engine, taken) in folders.iter().zip(&mut taken) {
@@ -154,55 +147,7 @@ fn full_folder(table: &mut Table, state: &[u8]) {
     table.add(format!("a save into a folder of {COUNT} snapshots / an empty one"), to_many / to_few, Goal::AtMost(1.2), detail);
 }
 
-/// The command as it is in a fresh container: nothing is set.
-fn command(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_persist"));
-    command.current_dir(folder).env_clear();
-    command
-}
-
-/// Whole processes: how long until the command has done something.
-fn cold(table: &mut Table, state: &[u8]) {
-    let folder = tempfile::tempdir().unwrap();
-    let run = |arguments: &[&str]| {
-        assert!(command(folder.path()).args(arguments).stdout(Stdio::null()).status().unwrap().success());
-    };
-    fs::write(folder.path().join("state.json"), state).unwrap();
-    fs::write(folder.path().join("small.json"), "{}").unwrap();
-    run(&["snapshot", "state.json", "x.json.gz"]);
-    let [version, show, save] = in_turn(
-        20,
-        [&mut || run(&["--version"]), &mut || run(&["show", "x.json.gz"]), &mut || {
-            run(&["snapshot", "small.json", "y.json.gz", "--durability=none"]);
-        }],
-    );
-    for (what, taken, goal) in [("show", show, 15.0), ("snapshot of {}", save, 60.0)] {
-        let detail = format!("{:.1} ms, --version {:.1} ms", taken * 1e3, version * 1e3);
-        table.add(format!("persist {what}: ms more than --version"), (taken - version) * 1e3, Goal::AtMost(goal), detail);
-    }
-    if let Some(edge) = std::env::var_os("PERSIST_EDGE") {
-        let run = |arguments: &[&str]| {
-            let mut command = Command::new(&edge);
-            let done = command.args(arguments).current_dir(folder.path()).env_clear().stdout(Stdio::null()).status();
-            assert!(done.unwrap().success());
-        };
-        let [show, save] = in_turn(20, [&mut || run(&["show", "x.json.gz"]), &mut || run(&["snapshot", "state.json", "y.json.gz"])]);
-        let detail = format!("a save of {} MB {:.0} ms", state.len() / MB, save * 1e3);
-        table.add("persist show, built for small machines: ms", show * 1e3, Goal::AtMost(30.0), detail);
-    } else {
-        table.add("persist show, built for small machines: ms", f64::NAN, Goal::AtMost(30.0), "PERSIST_EDGE does not say where it is");
-    }
-    let [build] = in_turn(
-        5,
-        [&mut || {
-            drop(Engine::builder().build().unwrap());
-        }],
-    );
-    table.add("an engine: ms", build * 1e3, None, "");
-}
-
-/// The time for each MB, of a state of this size, as it is saved and restored in
-/// pieces.
+/// Returns the time per MB to save a state and to restore it in pieces, in ms.
 fn per_mb(engine: &Engine, codec: Codec, state: &[u8], rounds: usize) -> [f64; 2] {
     let mut stream = || {
         let mut reader = engine.reader("x").unwrap();
@@ -212,7 +157,7 @@ fn per_mb(engine: &Engine, codec: Codec, state: &[u8], rounds: usize) -> [f64; 2
     taken.map(|seconds| seconds / state.len() as f64 * 1e9)
 }
 
-/// How time grows with size.
+/// Measures how the time grows with the size.
 fn growth(table: &mut Table, prose: &[String], is_quick: bool) {
     let mut sizes = vec![(10 * KB, 50), (MB, 20), (10 * MB, 5)];
     if !is_quick {
@@ -241,7 +186,7 @@ fn growth(table: &mut Table, prose: &[String], is_quick: bool) {
     }
 }
 
-/// How a listing grows with what there is.
+/// Measures how the time of a listing grows with the number of snapshots.
 fn listing(table: &mut Table, is_quick: bool) {
     let folder = tempfile::tempdir().unwrap();
     let local = LocalFileStorage::new(folder.path()).durability(Durability::None);
@@ -252,7 +197,7 @@ fn listing(table: &mut Table, is_quick: bool) {
             continue;
         }
         for number in before..count {
-            // Folders of a hundred, as agents and sessions make them.
+            // Folders of a hundred, as with agents and sessions.
             engine.snapshot(&format!("{:03}/{number}.json.zst", number / 100), b"{}", &options(Codec::Zstd)).unwrap();
         }
         before = count;
@@ -261,18 +206,18 @@ fn listing(table: &mut Table, is_quick: bool) {
     }
 }
 
-/// The most memory that the command takes for a state that does not fit in it.
+/// Measures the peak memory of the command for a state that does not fit into it.
 fn peak(table: &mut Table, prose: &[String]) {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("state.json"), state(prose, 1 << 30)).unwrap();
     for key in ["x.json.gz", "x.json.zst"] {
         for (what, arguments) in [("save", ["snapshot", "state.json", key]), ("restore", ["restore", key, "--output=restored"])] {
-            let mut child = command(folder.path());
+            let mut child = command::command(folder.path());
             let mut child = child.args(arguments).args(["--workers=2", "--quiet"]).stdout(Stdio::null()).spawn().unwrap();
             let status = format!("/proc/{}/status", child.id());
             let mut peak = 0.0_f64;
             while child.try_wait().unwrap().is_none() {
-                // Its own peak, so that it need not be asked at the right moment.
+                // The peak as the kernel counts it, so that sampling cannot miss it.
                 let text = fs::read_to_string(&status).unwrap_or_default();
                 let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
                 let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok());
@@ -287,10 +232,10 @@ fn peak(table: &mut Table, prose: &[String]) {
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let is_quick = arguments.iter().any(|one| one == "--quick");
-    // The parts that were named; if none was, all, or all that are quick.
+    // The named parts, or if there are none, all parts or all quick ones.
     let named: Vec<&str> = arguments.iter().map(String::as_str).filter(|one| !one.starts_with('-')).collect();
     for name in &named {
-        assert!(PARTS.contains(name), "there is no part '{name}' of these: {}, s3, package", PARTS.join(", "));
+        assert!(PARTS.contains(name), "unknown part '{name}': expected one of {}, s3, package", PARTS.join(", "));
     }
     let is_wanted = |part| named.contains(&part) || named.is_empty() && !(is_quick && SLOW.contains(&part));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -305,7 +250,8 @@ fn main() {
         ("python", &|table| peers::against_python(table, &ten_mb)),
         ("small", &|table| small(table, &ten_kb)),
         ("folder", &|table| full_folder(table, &ten_kb)),
-        ("cold", &|table| cold(table, &ten_mb)),
+        ("cold", &|table| command::cold(table, &ten_mb)),
+        ("many", &command::many),
         ("growth", &|table| growth(table, &prose, is_quick)),
         ("list", &|table| listing(table, is_quick)),
         ("peak", &|table| peak(table, &prose)),

@@ -1,4 +1,4 @@
-//! What people would use instead.
+//! Comparison with what people would use instead.
 
 use std::fs;
 use std::path::Path;
@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use persist_host::{Codec, Engine, LocalFileStorage, SnapshotOptions};
+use persist_test_support::table::{Goal, Table, in_turn, median, seconds};
 
-use crate::table::{Goal, Table, in_turn, median, seconds};
 use crate::{name, options, rate};
 
 const PYTHON: &str = r#"
@@ -31,7 +31,7 @@ for line in sys.stdin:
     print(time.perf_counter() - began, flush=True)
 "#;
 
-/// A process of Python that saves and restores when it is asked to.
+/// A Python process that saves and restores on request.
 struct Python {
     child: std::process::Child,
     lines: std::io::Lines<std::io::BufReader<std::process::ChildStdout>>,
@@ -55,7 +55,7 @@ impl Python {
         Self { child, lines, stored }
     }
 
-    /// How long it takes, as it says itself.
+    /// Returns how long a request took, as measured by the process.
     fn ask(&mut self, what: &str) -> f64 {
         use std::io::Write;
         writeln!(self.child.stdin.as_mut().unwrap(), "{what}").unwrap();
@@ -70,22 +70,22 @@ impl Drop for Python {
     }
 }
 
-/// What is to be reached in a number of processors: by how much faster than Python to
-/// save and to restore, as gzip and as zstd.
+/// The goals on a number of processors: how much faster than Python to save and to
+/// restore, with gzip and with zstd.
 struct Goals {
     save: [f64; 2],
     restore: [f64; 2],
 }
 
-/// Onto a disk, durably, against what people write in Python, which uses one
-/// processor: on one, as in many a container, and on two.
+/// Measures durable saves to a disk against typical Python code, which uses one
+/// processor: on one processor, as in many containers, and on two.
 pub(crate) fn against_python(table: &mut Table, state: &[u8]) {
     let all = sched_getaffinity(Pid::from_raw(0)).unwrap();
     let allowed: Vec<usize> = (0..CpuSet::count()).filter(|number| all.is_set(*number).unwrap_or(false)).collect();
     for (count, goals) in [(1, Goals { save: [1.4, 2.5], restore: [1.2, 1.8] }), (2, Goals { save: [2.5, 5.0], restore: [2.5, 3.0] })] {
         let mut some = CpuSet::new();
         allowed.iter().take(count).for_each(|number| some.set(*number).unwrap());
-        // Threads and processes that are started from here on inherit it.
+        // Threads and processes started from here on inherit it.
         sched_setaffinity(Pid::from_raw(0), &some).unwrap();
         on_processors(table, state, if count == 1 { "one processor" } else { "two processors" }, &goals);
     }
@@ -98,7 +98,7 @@ fn on_processors(table: &mut Table, state: &[u8], on: &str, goals: &Goals) {
     fs::write(&file, state).unwrap();
     let mut python = Python::start(folder.path(), &file);
     let engine = Engine::builder().storage(LocalFileStorage::new(folder.path())).build().unwrap();
-    // The lowest level that is at least as small as Python's 6.
+    // The lowest level that compresses at least as well as Python's level 6.
     let as_small = SnapshotOptions { level: Some(7), ..options(Codec::Gzip) };
     let mut taken = [const { Vec::new() }; 7];
     for _ in 0..7 {

@@ -1,20 +1,20 @@
-//! Where the time goes: the parts of a save and of a restore, each on its own.
+//! Where the time goes: each part of a save and of a restore, measured separately.
 
 use persist_guest::codec::{self, BlockRef, Decoder, Encoder};
 use persist_host::{Codec, Durability, LocalFileStorage};
+use persist_test_support::other_host::{Objects, snapshots, start};
+use persist_test_support::table::{Table, in_turn};
 use sha2::{Digest, Sha256};
 
-use crate::other_host::{Objects, snapshots, start};
-use crate::table::{Table, in_turn};
 use crate::{engine, name, options};
 
-/// A part, in milliseconds, and how fast that is.
+/// Adds a part, in milliseconds, with its throughput.
 fn row(table: &mut Table, what: String, seconds: f64, bytes: usize, detail: &str) {
     let rate = bytes as f64 / 1e6 / seconds;
     table.add(format!("  {what}: ms"), seconds * 1e3, None, format!("{rate:.0} MB/s{detail}"));
 }
 
-/// The parts that all blocks take, one after the other.
+/// Measures the parts for all blocks, one after the other.
 fn blocks(table: &mut Table, codec: Codec, state: &[u8]) {
     let (mut store, persist) = start(&Objects::default());
     let blocks = persist.persist_snapshot_blocks();
@@ -28,7 +28,7 @@ fn blocks(table: &mut Table, codec: Codec, state: &[u8]) {
     let encoded: Vec<_> = state.chunks(block_size).map(|block| encoder.encode(block).unwrap()).collect();
     let stored = encoded.iter().map(|block| block.frame.len()).sum::<usize>();
 
-    // What the host does, in native code.
+    // What the host does in native code.
     let mut state_alone = || assert!(Sha256::digest(state).len() == 32);
     let mut frames_alone = || encoded.iter().for_each(|block| assert!(Sha256::digest(&block.frame).len() == 32));
     let [hash_of_state, hash_of_frames] = in_turn(5, [&mut state_alone, &mut frames_alone]);
@@ -113,14 +113,15 @@ fn blocks(table: &mut Table, codec: Codec, state: &[u8]) {
     table.add(format!("  {codec} restore, the rest (copies, instance, CRC-32): ms"), rest * 1e3, None, detail);
 }
 
-/// Everything that a save and a restore do, with one worker.
+/// Measures all parts of a save and of a restore, with one worker.
 pub(crate) fn phases(table: &mut Table, state: &[u8]) {
     for codec in [Codec::Gzip, Codec::Zstd] {
         blocks(table, codec, state);
     }
 }
 
-/// Levels in the sandbox and block sizes natively: what they cost, and give.
+/// Measures the speed and compression of levels in the sandbox and of block sizes
+/// natively.
 pub(crate) fn choices(table: &mut Table, state: &[u8]) {
     for codec in [Codec::Gzip, Codec::Zstd] {
         let engine = engine(1);

@@ -1,17 +1,17 @@
-//! States as agents have them.
+//! Realistic states of agents.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The books that come with the toolchain's documentation.
+/// The books in the toolchain's documentation.
 const BOOKS: [&str; 10] =
     ["book", "cargo", "clippy", "edition-guide", "embedded-book", "nomicon", "reference", "rust-by-example", "rustc", "rustdoc"];
 
-/// Text that people wrote, code among it, in parts as long as a message, and
-/// where it is from: the books of the toolchain, or where those are not
-/// installed the comments of the libraries that this build uses.
+/// Returns text written by people, including code, in parts as long as a message, and its
+/// source: the toolchain's books, or if they are not installed the comments of the
+/// libraries in this build.
 pub(crate) fn prose(bytes: usize) -> (Vec<String>, String) {
     let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output().ok().filter(|done| done.status.success());
     let sysroot = sysroot.map(|done| PathBuf::from(String::from_utf8_lossy(&done.stdout).trim()));
@@ -47,13 +47,13 @@ pub(crate) fn prose(bytes: usize) -> (Vec<String>, String) {
     (parts, format!("{:.1} MB of {source}", size as f64 / 1e6))
 }
 
-/// The files in a folder and below, in the order of their names.
+/// Finds the files in a folder and its subfolders, in the order of their names.
 fn find(folder: &Path, files: &mut Vec<PathBuf>) {
     let mut entries: Vec<_> = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     entries.sort();
     for path in entries {
         let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
-        // Translations, and a whole book once more on one page.
+        // Skips translations and the single page with a whole book.
         if path.is_dir() && name.len() > 2 {
             find(&path, files);
         } else if path.is_file() && name != "print" {
@@ -67,7 +67,7 @@ fn comment(line: &str) -> Option<String> {
     (text.starts_with("//!") || text.starts_with("///")).then(|| text.trim_start_matches(['/', '!', ' ']).to_owned())
 }
 
-/// The lines of text on a page of a book.
+/// Returns the lines of text on a page of a book.
 fn page(html: &str) -> Vec<String> {
     let main = html.split_once("<main>").and_then(|(_, rest)| rest.split_once("</main>")).map_or("", |(main, _)| main);
     let mut text = String::new();
@@ -80,7 +80,7 @@ fn page(html: &str) -> Vec<String> {
     text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect()
 }
 
-/// An agent's state of about so many bytes: a conversation as JSON.
+/// Returns an agent's state of about this many bytes: a conversation as JSON.
 pub(crate) fn state(prose: &[String], bytes: usize) -> Vec<u8> {
     let mut json = String::with_capacity(bytes + 4096);
     json.push_str("{\"messages\":[");

@@ -1,27 +1,26 @@
-//! Every command in every place: one table, whatever the place is.
+//! Every command on every storage, with the same table for all.
 
 use std::fs;
 use std::process::{Command, Stdio};
 
 use persist_host::{StorageAdapter, StorageLocation};
+use persist_test_support::command::{Done, chat_bytes};
 use tempfile::TempDir;
 
-use crate::support::{Done, chat_bytes};
-
-/// A place for snapshots, and how the command gets there.
+/// A location for snapshots, and how the command reaches it.
 pub(crate) struct Place<'a> {
-    /// What locations begin with there: a folder, or `s3://bucket/prefix`.
+    /// The prefix of all locations: a folder, or `s3://bucket/prefix`.
     pub(crate) at: String,
     /// The folder in which commands run.
     pub(crate) folder: TempDir,
-    /// The command, with what it needs in its environment.
+    /// The command, with the environment that it needs.
     pub(crate) command: &'a dyn Fn() -> Command,
-    /// A second way there.
+    /// Direct access to the storage.
     pub(crate) storage: &'a dyn StorageAdapter,
 }
 
-/// What is typed, what the command exits with, and what it says on stdout and
-/// on stderr. `@` is the place.
+/// The command line, the exit code, and texts that stdout and stderr contain. `@` stands
+/// for the location.
 type Row = (&'static str, i32, &'static [&'static str], &'static [&'static str]);
 
 const SAVED: &[Row] = &[
@@ -53,7 +52,7 @@ const SAVED: &[Row] = &[
     ("doctor @", 0, &["ok       write", "ok       delete"], &[]),
 ];
 
-/// With a snapshot that is damaged in its middle, and a file that is none.
+/// With a snapshot that is damaged in the middle, and a file that is not a snapshot.
 const DAMAGED: &[Row] = &[
     ("verify @/d/damaged.json.gz", 5, &[], &["Integrity error", "@/d/damaged.json.gz"]),
     ("restore @/d/damaged.json.gz -o out/3.json", 5, &[], &["Integrity error"]),
@@ -61,7 +60,7 @@ const DAMAGED: &[Row] = &[
     ("exists @/d/copy.json.gz", 3, &[], &[]),
     ("salvage @/d/damaged.json.gz -o left.json", 5, &["UNVERIFIED", "checked    0 bytes", "a frame was changed"], &[]),
     ("restore @/d/notes.txt", 5, &[], &["not a snapshot"]),
-    ("list @/d", 0, &["damaged.json.gz"], &["1 other file is no snapshot"]),
+    ("list @/d", 0, &["damaged.json.gz"], &["1 other file is not a snapshot"]),
     ("delete @/a/0001.json.gz", 2, &[], &["--yes"]),
     ("delete @/a/0001.json.gz @/a/0002.json.zst --yes", 0, &["deleted @/a/0001.json.gz", "deleted @/a/0002.json.zst"], &[]),
     ("exists @/a/0001.json.gz", 3, &[], &[]),
@@ -74,7 +73,7 @@ fn run_all(place: &Place<'_>, rows: &[Row]) {
         let arguments: Vec<String> = typed.split(' ').map(resolved).collect();
         let mut command = (place.command)();
         let done: Done = command.current_dir(place.folder.path()).args(&arguments).stdin(Stdio::null()).output().expect("it starts").into();
-        // An empty prefix is an empty listing, a folder that is missing is not.
+        // An empty prefix is an empty listing, while a missing folder is an error.
         assert!(done.code == *code || *code == -1, "persist {typed}: {done:?}");
         for (found, expected) in [(&done.stdout, stdout), (&done.stderr, stderr)] {
             for part in expected.iter() {
@@ -84,7 +83,7 @@ fn run_all(place: &Place<'_>, rows: &[Row]) {
     }
 }
 
-/// Runs every command in a place.
+/// Runs every command on a storage.
 pub(crate) fn every_command_works(place: &Place<'_>) {
     let folder = place.folder.path();
     let state = chat_bytes(300_000);
@@ -95,11 +94,11 @@ pub(crate) fn every_command_works(place: &Place<'_>) {
     }
     let location = |key: &str| -> StorageLocation { place.storage.locate(key).parse().expect("a location") };
     let mut bytes = place.storage.load(&location("a/0001.json.gz")).expect("it is there");
-    assert!(fs::read(folder.join("here/0001.json.gz")).expect("it was copied") == bytes, "the same file here and there");
+    assert!(fs::read(folder.join("here/0001.json.gz")).expect("it was copied") == bytes, "the copy differs");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     place.storage.save(&location("d/damaged.json.gz"), &bytes).expect("it is written");
     place.storage.save(&location("d/notes.txt"), b"not a snapshot").expect("it is written");
     run_all(place, DAMAGED);
-    assert!(!folder.join("out/3.json").exists(), "nothing of a damaged snapshot");
+    assert!(!folder.join("out/3.json").exists(), "a damaged snapshot was restored");
 }

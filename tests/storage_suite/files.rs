@@ -1,5 +1,4 @@
-//! What a folder may hold beside the objects of a storage of files: made by
-//! other programs, or on its way.
+//! Entries of a folder that are not objects: created by other programs, or unfinished.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -14,8 +13,8 @@ use persist_host::{ByteRange, ErrorCode, ReadOptions, ReadRequest};
 
 use super::{Storage, code, keys, opened, write};
 
-/// `root` is the folder that keys are below.
-pub(crate) fn what_is_no_file_is_left_out(storage: &Storage, root: &Path) {
+/// `root` is the folder of the keys.
+pub(crate) fn entries_that_are_not_files_are_not_listed(storage: &Storage, root: &Path) {
     write(storage, "agents/one", b"1");
     let folder = root.join("agents");
     symlink("nowhere", folder.join("dangling")).expect("a link");
@@ -24,14 +23,14 @@ pub(crate) fn what_is_no_file_is_left_out(storage: &Storage, root: &Path) {
 
     assert_eq!(keys(storage, "", None, 1000), ["agents/one"]);
     assert_eq!(keys(storage, "agents/", None, 1000), ["agents/one"]);
-    // Who opens a pipe waits for the other end, if nothing is done about it.
+    // Opening a pipe would wait for the other end.
     assert_eq!(code(opened(storage.open_read("agents/pipe", ReadOptions::default()))), ErrorCode::InvalidKey);
     assert_eq!(code(storage.stat("agents/pipe")), ErrorCode::NotFound);
 }
 
-/// Names that can't be keys are entries all the same: who reads one is told why.
-/// Of a name that is not UTF-8 it is the folder that says so.
-pub(crate) fn what_can_be_no_key_is_an_entry_that_can_not_be_read(storage: &Storage, root: &Path) {
+/// Names that are not valid keys are listed as well, and reading one returns the error.
+/// For a name that is not UTF-8, its folder is listed.
+pub(crate) fn names_that_are_not_keys_are_listed_as_unreadable(storage: &Storage, root: &Path) {
     write(storage, "agents/one", b"1");
     let folder = root.join("agents");
     for name in [&b"no text \xff"[..], b"no text \xfe", b"odd\x07", b".persist-1.tmp"] {
@@ -51,21 +50,21 @@ pub(crate) fn what_can_be_no_key_is_an_entry_that_can_not_be_read(storage: &Stor
             if is_last {
                 break;
             }
-            assert!(found.len() < 10, "it goes in a circle: {found:?}");
+            assert!(found.len() < 10, "the pages repeat: {found:?}");
         }
         assert_eq!(found, sorted, "{prefix:?}, {limit} at a time");
     }
     for key in sorted.iter().filter(|key| **key != "agents/one") {
         assert_eq!(code(opened(storage.open_read(key, ReadOptions::default()))), ErrorCode::InvalidKey, "{key:?}");
         let request = ReadRequest { key: (*key).to_owned(), range: ByteRange::Suffix(5), if_match: None };
-        let answers = storage.read_many(&[request]).expect("each is for itself");
-        assert_eq!(answers[0].as_ref().expect_err("it is no key").code(), ErrorCode::InvalidKey, "{key:?}");
+        let answers = storage.read_many(&[request]).expect("each request has its own result");
+        assert_eq!(answers[0].as_ref().expect_err("it is not a valid key").code(), ErrorCode::InvalidKey, "{key:?}");
     }
     assert_eq!(keys(storage, "agents/on", None, 1000), ["agents/one"]);
 }
 
-/// The entry of the root itself stands where its key belongs among the others.
-pub(crate) fn pages_have_every_name_beside_one_that_is_not_utf8(storage: &Storage, root: &Path) {
+/// The entry for the root itself is in order among the others.
+pub(crate) fn pages_are_complete_beside_names_that_are_not_utf8(storage: &Storage, root: &Path) {
     write(storage, "z.gz", b"1");
     let mut names: Vec<String> = (0..5).map(|number| format!("-{number}.gz")).collect();
     names.extend([".-.gz", "./", ".x.gz", "0.gz", "z.gz"].map(str::to_owned));
@@ -92,23 +91,23 @@ pub(crate) fn pages_have_every_name_beside_one_that_is_not_utf8(storage: &Storag
                 if is_last {
                     break;
                 }
-                assert!(found.len() < 50, "it goes in a circle: {found:?}");
+                assert!(found.len() < 50, "the pages repeat: {found:?}");
             }
             assert_eq!(found, names, "{limit} at a time, one level: {one_level}");
         }
     }
 }
 
-pub(crate) fn what_can_not_be_told_is_no_absence(storage: &Storage, root: &Path) {
+pub(crate) fn a_key_that_cannot_be_checked_is_not_reported_as_missing(storage: &Storage, root: &Path) {
     write(storage, "agents/one", b"1");
     symlink("loop", root.join("agents/loop")).expect("a link");
     for key in ["agents/loop", &format!("agents/{}", "n".repeat(300))] {
         assert_eq!(code(storage.stat(key)), ErrorCode::InvalidKey, "{key}");
     }
-    assert_eq!(code(storage.stat("agents")), ErrorCode::NotFound, "a folder is no object");
+    assert_eq!(code(storage.stat("agents")), ErrorCode::NotFound, "a folder is not an object");
 }
 
-pub(crate) fn a_listing_has_all_while_others_save(storage: &Storage, root: &Path) {
+pub(crate) fn a_listing_is_complete_while_others_save(storage: &Storage, root: &Path) {
     let kept: Vec<String> = (0..20).map(|number| format!("agents/kept-{number:02}")).collect();
     for key in &kept {
         write(storage, key, b"kept");
@@ -116,7 +115,7 @@ pub(crate) fn a_listing_has_all_while_others_save(storage: &Storage, root: &Path
     let folder = root.join("agents");
     let ended = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        // As others save: a name for the time being, then the key.
+        // As other processes save: under a temporary name, then the key.
         scope.spawn(|| {
             let names: Vec<_> = (0..40).map(|number| folder.join(format!(".persist-{number}.tmp"))).collect();
             while !ended.load(Ordering::Relaxed) {

@@ -1,14 +1,14 @@
-//! What the storage contract (`wit/storage.wit`) asks of every storage. Each
-//! check gets an empty storage of its own.
+//! What the storage contract (`wit/storage.wit`) requires of every storage. Each check
+//! gets its own empty storage.
 
-/// Calls a macro with the names of all checks; the first one's key is too long
-/// for some.
+/// Calls a macro with the names of all checks. The key of the first is too long for some
+/// storages.
 macro_rules! for_each_check {
     ($callback:ident) => {
         $callback! {
             the_longest_key_is_kept,
             what_is_written_is_read,
-            what_is_kept_beside_an_object_comes_back,
+            content_type_and_attributes_are_kept,
             a_read_of_no_bytes_changes_nothing,
             many_ranges_are_read_in_one_call,
             a_range_is_copied_or_refused,
@@ -18,15 +18,15 @@ macro_rules! for_each_check {
             a_missing_object_is_not_found,
             a_dropped_writer_leaves_nothing,
             a_reader_reads_one_version,
-            if_absent_is_kept_or_refused,
-            if_match_is_kept_or_refused,
+            if_absent_is_enforced_or_refused,
+            if_match_is_enforced_or_refused,
             a_deleted_object_is_gone,
-            a_listing_is_in_the_order_of_bytes_and_pages,
+            a_listing_is_paged_and_in_byte_order,
             a_hostile_key_is_refused_everywhere,
-            an_unusual_key_is_kept_as_it_is,
-            many_writers_of_one_key_leave_a_whole_object,
-            the_conveniences_work_on_locations,
-            messages_name_the_place,
+            an_unusual_key_is_kept_unchanged,
+            concurrent_writers_of_one_key_leave_a_complete_object,
+            the_convenience_methods_work_on_locations,
+            errors_name_the_location,
         }
     };
 }
@@ -80,8 +80,8 @@ fn code<T: std::fmt::Debug>(result: Result<T>) -> ErrorCode {
     result.expect_err("it fails").code()
 }
 
-/// Whether two calls say the same of an object, as far as both know it: not
-/// every answer of a bucket names etag and time.
+/// Asserts that two calls describe an object alike, as far as both know it: not every
+/// response of a bucket has the etag and time.
 fn assert_same(one: &ObjectInfo, other: &ObjectInfo) {
     fn agree<T: PartialEq>(one: &Option<T>, other: &Option<T>) -> bool {
         one.is_none() || other.is_none() || one == other
@@ -113,11 +113,11 @@ pub(crate) fn what_is_written_is_read(storage: &Storage) {
         assert!(read_if(storage, "a/b/c.bin", ByteRange::All, None, max).expect("it is read") == bytes, "{max} at a time");
     }
     let reader = storage.open_read("a/b/c.bin", ReadOptions { range: ByteRange::Suffix(1), if_match: None }).expect("it opens");
-    // The whole object's facts, whatever the range.
+    // The information is about the whole object, whatever the range.
     assert_same(reader.info(), &info);
 }
 
-pub(crate) fn what_is_kept_beside_an_object_comes_back(storage: &Storage) {
+pub(crate) fn content_type_and_attributes_are_kept(storage: &Storage) {
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let options = WriteOptions {
         content_type: Some("application/gzip".to_owned()),
@@ -134,7 +134,7 @@ pub(crate) fn what_is_kept_beside_an_object_comes_back(storage: &Storage) {
     for info in [written.clone(), storage.stat("a/x").expect("it is there"), reader.info().clone()] {
         assert_eq!((&info.content_type, &info.attributes), (&expected_type, &expected), "sorted by name");
         assert_eq!(info.storage_time.is_some(), can.storage_time);
-        assert!(info.storage_time >= written.storage_time, "the storage's time does not run back");
+        assert!(info.storage_time >= written.storage_time, "the storage's time does not go back");
     }
 }
 
@@ -170,7 +170,7 @@ pub(crate) fn many_ranges_are_read_in_one_call(storage: &Storage) {
         requests.push(ask("a/1", span(0, 1), first.etag.clone()));
         requests.push(ask("a/1", span(0, 1), Some("another".to_owned())));
     }
-    let answers = storage.read_many(&requests).expect("each is for itself");
+    let answers = storage.read_many(&requests).expect("each request has its own result");
     assert_eq!(answers.len(), requests.len());
     let found: Vec<_> = answers
         .iter()
@@ -197,9 +197,9 @@ pub(crate) fn many_ranges_are_read_in_one_call(storage: &Storage) {
     assert_eq!(found, expected);
     let answer = answers[0].as_ref().expect("it is read");
     assert_same(&answer.info, &first);
-    // More than are asked at once.
+    // More than are requested at once.
     let requests: Vec<_> = (0..100).map(|index| ask("a/1", span(index % 10, 1), None)).collect();
-    let answers = storage.read_many(&requests).expect("each is for itself");
+    let answers = storage.read_many(&requests).expect("each request has its own result");
     for (index, answer) in answers.into_iter().enumerate() {
         assert_eq!(answer.expect("it is read").bytes, [b"0123456789"[index % 10]], "in the order of the requests");
     }
@@ -218,7 +218,7 @@ pub(crate) fn a_range_is_copied_or_refused(storage: &Storage) {
         assert_eq!(code(begin().copy_range("a/source", 0, 5, None)), ErrorCode::Unsupported);
         return;
     }
-    // Small ones, and ones that a bucket copies in parts of its own.
+    // Small ranges, and ranges that a bucket copies as separate parts.
     for ranges in
         [&[(0, 5), (3, 0), (13_999_999, 1)][..], &[(1, 13_000_000)], &[(0, 100), (500, 6_000_000), (7, 7), (6_000_000, 5_300_000)]]
     {
@@ -228,13 +228,13 @@ pub(crate) fn a_range_is_copied_or_refused(storage: &Storage) {
             writer.copy_range("a/source", *offset as u64, *length as u64, source.etag.as_deref()).expect("it is copied");
             expected.extend_from_slice(&bytes[*offset..offset + length]);
         }
-        writer.write(b"behind").expect("it is written");
-        expected.extend_from_slice(b"behind");
+        writer.write(b"after").expect("it is written");
+        expected.extend_from_slice(b"after");
         assert_eq!(writer.commit().expect("it is committed").size, expected.len() as u64);
         assert!(read(storage, "b/target") == expected, "{ranges:?}");
     }
     begin().copy_range("a/source", 20_000_000, 0, None).expect("nothing is there, and nothing was asked for");
-    assert_eq!(code(begin().copy_range("a/source", 13_999_999, 2, None)), ErrorCode::Io, "all of the span, or an error");
+    assert_eq!(code(begin().copy_range("a/source", 13_999_999, 2, None)), ErrorCode::Io, "the whole span, or an error");
     assert_eq!(code(begin().copy_range("a/missing", 0, 1, None)), ErrorCode::NotFound);
     assert_eq!(code(begin().copy_range("../x", 0, 1, None)), ErrorCode::InvalidKey);
     if source.etag.is_some() {
@@ -249,7 +249,8 @@ pub(crate) fn many_objects_are_deleted_in_one_call(storage: &Storage) {
         write(storage, key, b"1");
     }
     let named = |keys: &[&str]| keys.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let failures = storage.delete_many(&named(&["a/1", "missing", "a/2", "../x", "b/c/d", "a/1"])).expect("each is for itself");
+    let failures =
+        storage.delete_many(&named(&["a/1", "missing", "a/2", "../x", "b/c/d", "a/1"])).expect("each request has its own result");
     let found: Vec<_> = failures.iter().map(|failure| (failure.key.as_str(), failure.error.code())).collect();
     assert_eq!(found, [("../x", ErrorCode::InvalidKey)], "missing ones are ignored");
     assert_eq!(all_keys(storage), ["kept"]);
@@ -296,7 +297,7 @@ pub(crate) fn a_level_is_listed_without_what_is_below(storage: &Storage) {
         }
         assert_eq!(pages, all, "{limit} at a time");
     }
-    // Whatever text it is: entries come after it.
+    // `start_after` may be any text.
     let prefixes = ["", "a", "a/", "a/b", "a/b/", "ba/"];
     for after in ["a", "a-b/", "a.b", "a/", "a/1", "a/1.x", "a/b", "a/b/", "a/b/c", "a/b/c/", "a/b/c/d", "a/zz", "b", "ba/", "z"] {
         for prefix in prefixes {
@@ -366,7 +367,7 @@ pub(crate) fn a_dropped_writer_leaves_nothing(storage: &Storage) {
     write(storage, "a/x", b"before");
     drop(storage.open_write("a/x", WriteOptions::default()).expect("it opens"));
     assert_eq!(read(storage, "a/x"), b"before");
-    // Nor does a writer that nothing was written to, once it is committed.
+    // A writer without any write creates an empty object when it is committed.
     let writer = storage.open_write("a/empty", WriteOptions::default()).expect("it opens");
     assert_eq!(writer.commit().expect("it is committed").size, 0);
     assert_eq!(all_keys(storage), ["a/empty", "a/x"]);
@@ -382,7 +383,7 @@ pub(crate) fn a_reader_reads_one_version(storage: &Storage) {
         match reader.read(1 << 20) {
             Ok(chunk) if chunk.is_empty() => break true,
             Ok(chunk) => found.extend_from_slice(&chunk),
-            // Where an old version can't be kept, the read fails.
+            // If the old version cannot be kept, the read fails.
             Err(error) => break error.code() != ErrorCode::PreconditionFailed,
         }
     };
@@ -397,7 +398,7 @@ pub(crate) fn a_reader_reads_one_version(storage: &Storage) {
     }
 }
 
-pub(crate) fn if_absent_is_kept_or_refused(storage: &Storage) {
+pub(crate) fn if_absent_is_enforced_or_refused(storage: &Storage) {
     if !storage.capabilities().if_absent {
         assert_eq!(code(write_if(storage, "x", b"1", Precondition::IfAbsent)), ErrorCode::Unsupported);
         assert_eq!(all_keys(storage), Vec::<String>::new());
@@ -406,7 +407,7 @@ pub(crate) fn if_absent_is_kept_or_refused(storage: &Storage) {
     write_if(storage, "a/x", b"first", Precondition::IfAbsent).expect("nothing is there");
     assert_eq!(code(write_if(storage, "a/x", b"second", Precondition::IfAbsent)), ErrorCode::AlreadyExists);
     assert_eq!(read(storage, "a/x"), b"first");
-    // A race: both begin while nothing is there.
+    // A race: all begin while nothing is there.
     let options = || WriteOptions { precondition: Precondition::IfAbsent, ..WriteOptions::default() };
     let mut writers: Vec<_> = (0..4).map(|_| storage.open_write("a/y", options()).expect("nothing is there")).collect();
     for (number, writer) in writers.iter_mut().enumerate() {
@@ -421,7 +422,7 @@ pub(crate) fn if_absent_is_kept_or_refused(storage: &Storage) {
     write_if(storage, "a/y", b"again", Precondition::IfAbsent).expect("nothing is there any more");
 }
 
-pub(crate) fn if_match_is_kept_or_refused(storage: &Storage) {
+pub(crate) fn if_match_is_enforced_or_refused(storage: &Storage) {
     let first = write(storage, "x", b"first");
     let matching = |etag: &Option<String>| Precondition::IfMatch(etag.clone().unwrap_or_default());
     if !storage.capabilities().if_match {
@@ -436,7 +437,7 @@ pub(crate) fn if_match_is_kept_or_refused(storage: &Storage) {
     assert_eq!(code(write_if(storage, "missing", b"1", matching(&first.etag))), ErrorCode::PreconditionFailed);
     assert_eq!(read(storage, "x"), b"second");
     match storage.delete_object("x", matching(&second.etag)) {
-        // What turns out not to be kept is refused, and claimed no more.
+        // A precondition that turns out to be ignored is refused, and no longer claimed.
         Err(error) if error.code() == ErrorCode::Unsupported => {
             assert!(!storage.capabilities().if_match);
             assert_eq!(all_keys(storage), ["x"]);
@@ -459,9 +460,9 @@ pub(crate) fn a_deleted_object_is_gone(storage: &Storage) {
     assert_eq!(read(storage, "a/x"), b"3");
 }
 
-pub(crate) fn a_listing_is_in_the_order_of_bytes_and_pages(storage: &Storage) {
+pub(crate) fn a_listing_is_paged_and_in_byte_order(storage: &Storage) {
     assert_eq!(all_keys(storage), Vec::<String>::new(), "an empty storage");
-    // In the order of their bytes: '-' < '.' < '/' < '0' < 'A' < 'a' < 'é'.
+    // In byte order: '-' < '.' < '/' < '0' < 'A' < 'a' < 'é'.
     let sorted = ["a-b/1", "a.b", "a/1", "a/1.x", "a/10", "a/2", "a/b/c/d", "a0", "b", "ba/1", "é"];
     for key in sorted.iter().rev() {
         write(storage, key, key.as_bytes());
@@ -474,7 +475,7 @@ pub(crate) fn a_listing_is_in_the_order_of_bytes_and_pages(storage: &Storage) {
         assert_eq!(found.len(), count, "{prefix}: {found:?}");
         assert!(found.iter().all(|key| key.starts_with(prefix)));
     }
-    // What no key begins with.
+    // Prefixes of no valid key.
     let too_long = format!("{}/", "x".repeat(300));
     for prefix in ["/", "/etc/", "../", "a/../", "a//", "./", "a\nb/", &too_long] {
         assert_eq!(keys(storage, prefix, None, 1000), Vec::<String>::new(), "{prefix:?}");
@@ -495,9 +496,9 @@ pub(crate) fn a_listing_is_in_the_order_of_bytes_and_pages(storage: &Storage) {
     assert_eq!(keys(storage, "a/", Some("a/1"), 1000), ["a/1.x", "a/10", "a/2", "a/b/c/d"]);
     assert_eq!(keys(storage, "a/", Some("a/1."), 1000), ["a/1.x", "a/10", "a/2", "a/b/c/d"], "after a key that is not there");
     assert_eq!(keys(storage, "a/", Some("a/b/c"), 1000), ["a/b/c/d"]);
-    assert_eq!(keys(storage, "", Some("a/"), 1000).len(), 9, "what a level is called is a text like any other");
+    assert_eq!(keys(storage, "", Some("a/"), 1000).len(), 9, "the name of a level is text like any other");
     assert_eq!(keys(storage, "a/", Some("Z"), 1000).len(), 5, "before the prefix");
-    assert_eq!(keys(storage, "a/", Some("b"), 1000), Vec::<String>::new(), "behind the prefix");
+    assert_eq!(keys(storage, "a/", Some("b"), 1000), Vec::<String>::new(), "after the prefix");
     for info in storage.list_objects("", None, 1000).expect("it is listed") {
         assert_eq!(info.size, info.key.len() as u64);
         assert_same(&storage.stat(&info.key).expect("it is there"), &info);
@@ -544,7 +545,7 @@ pub(crate) fn the_longest_key_is_kept(storage: &Storage) {
     storage.delete_object(&long, Precondition::None).expect("it is deleted");
 }
 
-pub(crate) fn an_unusual_key_is_kept_as_it_is(storage: &Storage) {
+pub(crate) fn an_unusual_key_is_kept_unchanged(storage: &Storage) {
     let mut unusual = vec![
         "-rf",
         "a b",
@@ -577,7 +578,7 @@ pub(crate) fn an_unusual_key_is_kept_as_it_is(storage: &Storage) {
     assert_eq!(all_keys(storage), Vec::<String>::new());
 }
 
-pub(crate) fn many_writers_of_one_key_leave_a_whole_object(storage: &Storage) {
+pub(crate) fn concurrent_writers_of_one_key_leave_a_complete_object(storage: &Storage) {
     const SIZE: usize = 300_000;
     write(storage, "a/x", &[0; SIZE]);
     std::thread::scope(|scope| {
@@ -601,7 +602,7 @@ pub(crate) fn many_writers_of_one_key_leave_a_whole_object(storage: &Storage) {
     assert_eq!(all_keys(storage), ["a/x"]);
 }
 
-pub(crate) fn the_conveniences_work_on_locations(storage: &Storage) {
+pub(crate) fn the_convenience_methods_work_on_locations(storage: &Storage) {
     for key in ["x.bin", "deep/down/x.bin"] {
         let here = storage.locate(key).parse().expect("a location");
         assert!(!storage.exists(&here).expect("it can tell"));
@@ -619,7 +620,7 @@ pub(crate) fn the_conveniences_work_on_locations(storage: &Storage) {
     assert!(matches!(storage.exists(&elsewhere), Err(PersistError::Configuration(_))));
 }
 
-pub(crate) fn messages_name_the_place(storage: &Storage) {
+pub(crate) fn errors_name_the_location(storage: &Storage) {
     let error = storage.stat("some/missing").expect_err("it is not there");
     assert!(error.location().is_some_and(|location| location.ends_with("some/missing")), "{error:?}");
     let error = opened(storage.open_read("some/missing", ReadOptions::default())).expect_err("it is not there");

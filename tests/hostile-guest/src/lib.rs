@@ -1,155 +1,18 @@
-//! A component of the world `core` that misbehaves as the key tells it to,
-//! in every export. `tests/sandbox.rs` runs it.
+//! A component of the world `core` that misbehaves in every export, as the key tells it
+//! to. `tests/sandbox.rs` runs it.
 
 #![cfg(target_family = "wasm")]
-#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "misbehaving is its work")]
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "it misbehaves on purpose")]
 
-use std::sync::atomic::{AtomicU32, Ordering};
+mod behave;
+mod bindings;
 
-#[allow(missing_docs, unreachable_pub, clippy::undocumented_unsafe_blocks, clippy::all)]
-mod generated {
-    wit_bindgen::generate!({ path: "../../wit", world: "core" });
-}
-
-use generated::exports::persist::snapshot::{blocks, snapshots as wit};
-use generated::persist::snapshot::storage;
+use behave::behave;
+use bindings::{blocks, storage, wit};
 
 struct Hostile;
 
-/// How much memory an instance leaves behind full of its own, in bytes.
-const STAIN: usize = 24 << 20;
-const STAIN_BYTE: u8 = 0xa5;
-
-static STAINED: AtomicU32 = AtomicU32::new(0);
-
-generated::export!(Hostile with_types_in generated);
-
-fn writer(key: &str) -> Result<storage::Writer, storage::Error> {
-    let options = storage::WriteOptions {
-        precondition: storage::Precondition::None,
-        object_size_hint: Some(u64::MAX),
-        content_type: None,
-        attributes: Vec::new(),
-    };
-    storage::open_write(key, &options)
-}
-
-/// Whether a host took something; that it has no room is the one reason not to.
-fn accepted<T>(answer: Result<T, storage::Error>) -> bool {
-    match answer {
-        Ok(_) => true,
-        Err(error) => {
-            assert_eq!(error.code, storage::ErrorCode::NoSpace, "{}", error.message);
-            false
-        }
-    }
-}
-
-fn request(key: &str, length: u64) -> storage::ReadRequest {
-    storage::ReadRequest { key: key.to_owned(), range: storage::ByteRange::Suffix(length), if_match: None }
-}
-
-/// No storage may take such a key, whatever it is asked for. Where it is one of
-/// many, the whole call may be refused.
-fn assert_refused(key: &str) {
-    assert!(writer(key).is_err());
-    assert!(storage::stat(key).is_err());
-    assert!(storage::delete(key, &storage::Precondition::None).is_err());
-    let options = storage::ReadOptions { range: storage::ByteRange::Suffix(u64::MAX), if_match: None };
-    assert!(storage::open_read(key, &options).is_err());
-    assert!(storage::read_many(&[request(key, 1)]).map_or(true, |answers| answers.iter().all(Result::is_err)));
-    assert!(storage::delete_many(&[key.to_owned()]).map_or(true, |failures| failures.len() == 1));
-    if let Ok(writer) = writer("copied") {
-        assert!(writer.copy_range(key, storage::Span { offset: 0, length: 0 }, None).is_err());
-    }
-}
-
-/// Nor more in one call than the contract says.
-fn assert_bounded() {
-    assert!(storage::list_objects("", None, u32::MAX).is_err());
-    assert!(storage::list_level("", None, u32::MAX).is_err());
-    assert!(storage::read_many(&vec![request("x", 1); 1001]).is_err());
-    assert!(storage::read_many(&[request("x", 8 << 20), request("x", 1)]).is_err());
-    assert!(storage::delete_many(&vec!["x".to_owned(); 1001]).is_err());
-}
-
-/// Does what the first part of a key says.
-fn behave(key: &str) {
-    match key.split('/').next().unwrap_or_default() {
-        "trap" => panic!("a trap"),
-        "overflow" => behave(&format!("overflow/{}", key.len()).repeat(2)),
-        "loop" => loop {
-            std::hint::black_box(());
-        },
-        "bloat" => {
-            let mut bloat: Vec<Vec<u8>> = Vec::new();
-            loop {
-                bloat.push(vec![1; 1 << 20]);
-            }
-        }
-        // Handles that are never given back.
-        "leak" => loop {
-            std::mem::forget(writer("leaked"));
-        },
-        // One write after another into a writer that is never committed.
-        "hold" => {
-            if let Ok(writer) = writer("held") {
-                let _ = writer.write(&[7; 100_000]);
-                std::mem::forget(writer);
-            }
-        }
-        // More in one call than a host may be made to copy.
-        "flood" => {
-            if let Ok(writer) = writer("flooded") {
-                let _ = writer.write(&vec![7; 60 << 20]);
-            }
-        }
-        // Into one writer, until that is refused.
-        "fill" => {
-            let writer = writer("filled").expect("one writer");
-            while accepted(writer.write(&[7; 10_000])) {}
-            std::mem::forget(writer);
-        }
-        // Under one key after another, with nothing in them.
-        "scatter" => {
-            let stored = |number: u64| writer(&format!("scattered-{number}")).and_then(storage::Writer::commit);
-            (0..).take_while(|number| accepted(stored(*number))).for_each(drop);
-        }
-        "escape" => {
-            let long = "long".repeat(300);
-            for key in ["../escaped", "/etc/escaped", "a/../../escaped", "", "a\0b", "a//b", &long] {
-                assert_refused(key);
-            }
-            assert_bounded();
-            let _ = storage::list_objects("../", Some("\0"), 1000);
-            let _ = storage::list_level("../", Some("\0"), 1000);
-        }
-        // Where objects are files.
-        "reserved" => assert_refused(".persist-00000000000000000000000000000000.tmp"),
-        // What another instance might find.
-        "stain" => {
-            STAINED.store(1, Ordering::Relaxed);
-            std::mem::forget(vec![STAIN_BYTE; STAIN]);
-        }
-        "look" => {
-            assert_eq!(STAINED.load(Ordering::Relaxed), 0, "another's static");
-            let mut room: Vec<u8> = Vec::with_capacity(STAIN);
-            for byte in room.spare_capacity_mut() {
-                // SAFETY: the pointer is to a byte of this vector's, and memory
-                // of WebAssembly always holds some value.
-                let found = unsafe { byte.as_mut_ptr().read_volatile() };
-                assert_ne!(found, STAIN_BYTE, "another's memory");
-            }
-        }
-        // What is not linked.
-        "environment" => drop(std::env::vars().count()),
-        "print" => println!("hello from inside"),
-        "sleep" => std::thread::sleep(std::time::Duration::from_secs(3600)),
-        "exit" => std::process::exit(0),
-        "read" => drop(std::io::stdin().lines().next()),
-        _ => {}
-    }
-}
+bindings::export!(Hostile with_types_in bindings::generated);
 
 fn nonsense(key: &str) -> wit::Metadata {
     wit::Metadata {
@@ -169,7 +32,7 @@ fn nonsense(key: &str) -> wit::Metadata {
         compression_algorithm: wit::Codec::Gzip,
         format_version: 0,
         producer: String::new(),
-        extra: "this is no JSON".to_owned(),
+        extra: "this is not JSON".to_owned(),
         seal: wit::SealState::Checked,
         encryption: wit::Encryption::Age,
         root: String::new(),
@@ -183,14 +46,14 @@ fn refused() -> wit::Error {
     wit::Error { code: wit::ErrorCode::Other, retryable: true, key: None, message: "\u{1b}[31mno".to_owned(), details: Vec::new() }
 }
 
-/// How many blocks a restorer of a key that begins with `blocks/` has, and how
-/// many bytes each.
+/// How many blocks a restorer has for a key that begins with `blocks/`, and how many bytes
+/// each.
 const BLOCKS: u32 = 10;
 const BLOCK: u32 = 64;
 
 struct Handle {
     key: String,
-    /// What the host may take over.
+    /// The host may take this over.
     _object: Option<storage::Reader>,
 }
 
@@ -209,7 +72,7 @@ fn block(number: u32) -> wit::BlockRef {
 }
 
 impl wit::GuestSaver for Handle {
-    /// Asked for while the saver is opened.
+    /// The host calls this while it opens the saver.
     fn encoding(&self) -> wit::Encoding {
         let block_size = match self.key.split('/').next().unwrap_or_default() {
             "blocks" => BLOCK,
@@ -256,7 +119,7 @@ impl wit::GuestRestorer for Handle {
 
     fn read(&self, _: u32) -> Result<Vec<u8>, wit::Error> {
         behave(&self.key);
-        // More than was asked for, and then no end.
+        // More than was requested, without an end.
         Ok(if self.key == "endless" { vec![7; 9 << 20] } else { Vec::new() })
     }
 
@@ -266,7 +129,7 @@ impl wit::GuestRestorer for Handle {
 
     fn plan(&self, first: u32, _: u32) -> Vec<wit::BlockRef> {
         match self.key.as_str() {
-            // No misbehaviour: blocks of another object, of the version that it has.
+            // Not misbehaviour: blocks of the current version of another object.
             "blocks/elsewhere" => {
                 let key = || Some("blocks/other".to_owned());
                 let etag = storage::stat("blocks/other").ok().and_then(|info| info.etag);
@@ -318,7 +181,7 @@ impl wit::GuestSalvager for Handle {
     }
 }
 
-/// Keys that begin with `late-` behave only in the calls that follow.
+/// Keys that begin with `late-` misbehave only in later calls.
 fn opened(key: String) -> Handle {
     if let Some(later) = key.strip_prefix("late-") {
         return Handle { key: later.to_owned(), _object: None };
@@ -393,7 +256,7 @@ impl wit::Guest for Hostile {
 
     fn list_snapshots(prefix: String, _: Option<String>, _: u32, _: Option<wit::ListFilter>) -> Result<wit::ListPage, wit::Error> {
         behave(&prefix);
-        // A listing without an end, of nothing.
+        // An empty listing without an end.
         Ok(wit::ListPage { entries: Vec::new(), next: Some(String::new()) })
     }
 }

@@ -1,12 +1,12 @@
-//! Damaged files for readers in Python, one process for all of them.
+//! Damaged files for readers in Python, all in one process.
 
-/// What a harness in Python calls: `report` asks whether each damaged file is
+/// The Python functions for a harness: `report` checks that every damaged file is
 /// refused, and prints how many there were.
 const REPORT: &str = "
 import sys
 
 def damaged(whole, bits):
-    # So many flipped bits in each byte, truncations, and added bytes.
+    # Flipped bits (this many in each byte), truncations and added bytes.
     for at in range(len(whole)):
         for bit in range(bits):
             yield whole[:at] + bytes([whole[at] ^ 1 << (at + bit) % 8]) + whole[at + 1 :]
@@ -22,7 +22,7 @@ def report(whole, refuses, bits):
     print(len(answers))
 ";
 
-/// A harness that can call `report(whole, refuses, bits)`.
-pub(crate) fn harness(harness: &str) -> String {
+/// Returns a harness that can call `report(whole, refuses, bits)`.
+pub fn harness(harness: &str) -> String {
     format!("{REPORT}{harness}")
 }

@@ -1,8 +1,8 @@
-//! What a command's help says nothing of.
+//! Checking that a command's help is complete.
 
-/// The arguments, and their possible values, that have no help, of a command and of
-/// all below it.
-pub(crate) fn without_help(command: &clap::Command) -> Vec<String> {
+/// Returns the arguments and possible values without help, of a command and its
+/// subcommands.
+pub fn without_help(command: &clap::Command) -> Vec<String> {
     let name = command.get_name();
     let mut missing = Vec::new();
     if command.get_about().is_none() {

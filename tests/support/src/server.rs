@@ -14,21 +14,21 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
-use super::bucket::Bucket;
+use crate::bucket::Bucket;
 
-pub(crate) const ACCESS_KEY: &str = "AKIAPERSISTTESTSONLY";
-pub(crate) const SECRET_KEY: &str = "a-secret-that-is-never-to-be-printed";
-pub(crate) const BUCKET: &str = "snapshots";
+pub const ACCESS_KEY: &str = "AKIAPERSISTTESTSONLY";
+pub const SECRET_KEY: &str = "a-secret-that-is-never-to-be-printed";
+pub const BUCKET: &str = "snapshots";
 
 /// A server with one empty bucket. It stops when it is dropped.
-pub(crate) struct Server {
-    pub(crate) address: SocketAddr,
+pub struct Server {
+    pub address: SocketAddr,
     root: TempDir,
     _runtime: Runtime,
 }
 
 impl Server {
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         let root = tempfile::tempdir().expect("a folder");
         std::fs::create_dir(root.path().join(BUCKET)).expect("a bucket");
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
@@ -43,7 +43,7 @@ impl Server {
             while let Ok((stream, _)) = listener.accept().await {
                 let service = service.clone();
                 tokio::spawn(async move {
-                    // Whoever breaks a connection off may do so.
+                    // Clients may break the connection.
                     let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
                 });
             }
@@ -51,44 +51,44 @@ impl Server {
         Self { address, root, _runtime: runtime }
     }
 
-    /// The URL of the server.
-    pub(crate) fn endpoint(&self) -> String {
+    /// Returns the URL of the server.
+    pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// The bucket, by way of this server.
-    pub(crate) fn adapter(&self) -> S3StorageAdapter {
+    /// Returns the bucket on this server.
+    pub fn adapter(&self) -> S3StorageAdapter {
         adapter(&self.endpoint())
     }
 
-    /// The file of an object.
-    pub(crate) fn file(&self, key: &str) -> PathBuf {
+    /// Returns the file of an object.
+    pub fn file(&self, key: &str) -> PathBuf {
         self.root.path().join(BUCKET).join(key)
     }
 
-    /// Uploads that were neither completed nor aborted, and parts of them.
-    pub(crate) fn unfinished_uploads(&self) -> Vec<String> {
+    /// Returns the uploads that were neither completed nor aborted, and their parts.
+    pub fn unfinished_uploads(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.root.path()).expect("the folder is there").flatten();
         let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
         names.filter(|name| name.starts_with(".upload")).collect()
     }
 }
 
-/// The bucket, by way of the server at an endpoint.
-pub(crate) fn adapter(endpoint: &str) -> S3StorageAdapter {
+/// Returns the bucket on the server at an endpoint.
+pub fn adapter(endpoint: &str) -> S3StorageAdapter {
     adapter_with(endpoint, |_| {})
 }
 
-/// The same, with some options changed.
-pub(crate) fn adapter_with(endpoint: &str, change: impl FnOnce(&mut S3Options)) -> S3StorageAdapter {
+/// Returns the bucket on the server at an endpoint, with some options changed.
+pub fn adapter_with(endpoint: &str, change: impl FnOnce(&mut S3Options)) -> S3StorageAdapter {
     adapter_in(BUCKET, endpoint, change)
 }
 
-/// The same for any bucket.
-pub(crate) fn adapter_in(bucket: &str, endpoint: &str, change: impl FnOnce(&mut S3Options)) -> S3StorageAdapter {
+/// Returns any bucket on the server at an endpoint, with some options changed.
+pub fn adapter_in(bucket: &str, endpoint: &str, change: impl FnOnce(&mut S3Options)) -> S3StorageAdapter {
     let mut options = S3Options::default();
     options.credentials = Some(S3Credentials::new(ACCESS_KEY, SECRET_KEY, None));
-    // Waits that do not make the tests long.
+    // Short waits, to keep the tests fast.
     options.initial_backoff = Duration::from_millis(2);
     options.max_backoff = Duration::from_millis(10);
     change(&mut options);

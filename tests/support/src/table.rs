@@ -1,20 +1,21 @@
-//! What a benchmark found, and how it is timed.
+//! Results of benchmarks, and timing.
 
 use std::fs;
-use std::path::Path;
 use std::time::Instant;
 
+use crate::built;
+
 /// One row of the table.
-pub(crate) struct Ratio {
+pub struct Ratio {
     what: String,
     found: f64,
-    /// What it has to be at least, or at most.
+    /// The required minimum or maximum.
     goal: Option<Goal>,
     detail: String,
 }
 
 #[derive(Clone, Copy)]
-pub(crate) enum Goal {
+pub enum Goal {
     AtLeast(f64),
     AtMost(f64),
 }
@@ -54,22 +55,22 @@ impl Ratio {
     }
 }
 
-/// Everything that was found so far.
+/// The results so far.
 #[derive(Default)]
-pub(crate) struct Table(Vec<Ratio>);
+pub struct Table(Vec<Ratio>);
 
 impl Table {
-    pub(crate) fn add(&mut self, what: impl Into<String>, found: f64, goal: impl Into<Option<Goal>>, detail: impl Into<String>) {
+    pub fn add(&mut self, what: impl Into<String>, found: f64, goal: impl Into<Option<Goal>>, detail: impl Into<String>) {
         let ratio = Ratio { what: what.into(), found, goal: goal.into(), detail: detail.into() };
         println!("{}", ratio.row());
         self.0.push(ratio);
     }
 
-    /// Writes all rows down as JSON, and says how many goals were missed; with
-    /// `--check` among the arguments, fails if one was.
-    pub(crate) fn finish(self, name: &str, arguments: &[String]) {
+    /// Writes all rows as JSON and prints how many goals were missed. With `--check`
+    /// among the arguments, fails if one was.
+    pub fn finish(self, name: &str, arguments: &[String]) {
         let rows: Vec<String> = self.0.iter().map(Ratio::json).collect();
-        let json = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bench_{name}.json"));
+        let json = built::tmp().join(format!("bench_{name}.json"));
         fs::write(&json, format!("[\n{}\n]\n", rows.join(",\n"))).unwrap();
         let missed = self.0.iter().filter(|ratio| !ratio.is_met()).count();
         println!("\n{missed} of {} goals missed; as JSON: {}", self.0.iter().filter(|ratio| ratio.goal.is_some()).count(), json.display());
@@ -77,19 +78,20 @@ impl Table {
     }
 }
 
-pub(crate) fn seconds(work: impl FnOnce()) -> f64 {
+pub fn seconds(work: impl FnOnce()) -> f64 {
     let began = Instant::now();
     work();
     began.elapsed().as_secs_f64()
 }
 
-pub(crate) fn median(mut taken: Vec<f64>) -> f64 {
+pub fn median(mut taken: Vec<f64>) -> f64 {
     taken.sort_by(f64::total_cmp);
     taken[taken.len() / 2]
 }
 
-/// Several ways to do the same, in turn; the median of each, in seconds.
-pub(crate) fn in_turn<const N: usize>(rounds: usize, mut ways: [&mut dyn FnMut(); N]) -> [f64; N] {
+/// Runs several ways to do the same in turn, and returns the median time of each in
+/// seconds.
+pub fn in_turn<const N: usize>(rounds: usize, mut ways: [&mut dyn FnMut(); N]) -> [f64; N] {
     let mut taken = [const { Vec::new() }; N];
     for round in 0..=rounds {
         for (way, taken) in ways.iter_mut().zip(&mut taken) {

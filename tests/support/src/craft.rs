@@ -1,11 +1,9 @@
-//! Snapshot files made by hand, by `docs/format.md`: for whatever the library
+//! Snapshot files built by hand according to `docs/format.md`, for cases that the library
 //! would not write.
-
-#![allow(dead_code, unreachable_pub, reason = "each user needs a part, and the fuzz targets are crates of their own")]
 
 use sha2::{Digest, Sha256};
 
-/// The header of the gzip member.
+/// The header of a gzip member.
 pub const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 
 fn carry(gzip: bool, id: u8, payload: &[u8], out: &mut Vec<u8>) {
@@ -34,7 +32,7 @@ fn carry(gzip: bool, id: u8, payload: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(payload);
 }
 
-/// The lengths of a footer, as they are declared.
+/// The lengths that a footer declares.
 #[derive(Clone, Copy)]
 pub struct Lengths {
     pub format: u32,
@@ -51,12 +49,12 @@ impl Lengths {
             .concat()
     }
 
-    /// What a seal signs.
+    /// Returns the root, which a seal signs.
     pub fn root(self, document: &[u8]) -> Vec<u8> {
         Sha256::new().chain_update(b"persist.root.v1\0").chain_update(self.words(0)).chain_update(document).finalize().to_vec()
     }
 
-    /// The footer, with a digest over these sections.
+    /// Returns the footer, with a digest over these sections.
     pub fn footer(self, document: &[u8], seal: &[u8]) -> Vec<u8> {
         let mut footer = self.words(self.seal);
         footer.extend_from_slice(&Sha256::new().chain_update(self.root(document)).chain_update(seal).finalize());
@@ -64,7 +62,7 @@ impl Lengths {
     }
 }
 
-/// Table, metadata, seal and footer in their carriers.
+/// Returns table, metadata, seal and footer in their carriers.
 pub fn carried(gzip: bool, table: &[u8], document: &[u8], seal: &[u8], footer: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     carry(gzip, b'T', table, &mut bytes);
@@ -74,23 +72,22 @@ pub fn carried(gzip: bool, table: &[u8], document: &[u8], seal: &[u8], footer: &
     bytes
 }
 
-/// A file of these sections, with a digest that fits.
+/// Returns a file of these sections with a matching digest.
 pub fn file(gzip: bool, data: &[u8], table: &[u8], document: &[u8]) -> Vec<u8> {
     sealed_file(gzip, data, table, document, &[])
 }
 
-/// The same with a seal.
+/// Returns a file of these sections and a seal with a matching digest.
 pub fn sealed_file(gzip: bool, data: &[u8], table: &[u8], document: &[u8], seal: &[u8]) -> Vec<u8> {
     let lengths =
         Lengths { format: 1, seal: seal.len() as u32, data: data.len() as u64, table: table.len() as u32, document: document.len() as u32 };
     [data, &carried(gzip, table, document, seal, &lengths.footer(document, seal))].concat()
 }
 
-/// A snapshot with a seal added: footer and carrier of the seal are all that
-/// changes.
+/// Adds a seal to a snapshot. Only the footer and the carrier of the seal change.
 pub fn sealed(gzip: bool, snapshot: &[u8], seal: &[u8]) -> Vec<u8> {
-    let (behind, carrier) = if gzip { (10, 90) } else { (0, 72) };
-    let footer = &snapshot[snapshot.len() - behind - 64..];
+    let (after, carrier) = if gzip { (10, 90) } else { (0, 72) };
+    let footer = &snapshot[snapshot.len() - after - 64..];
     let word = |at: usize| u32::from_le_bytes([footer[at], footer[at + 1], footer[at + 2], footer[at + 3]]);
     let data = u64::from(word(16)) | u64::from(word(20)) << 32;
     let lengths = Lengths { format: word(8), seal: seal.len() as u32, data, table: word(24), document: word(28) };
@@ -102,12 +99,12 @@ pub fn sealed(gzip: bool, snapshot: &[u8], seal: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// How long the carriers of a payload are.
+/// Returns the length of the carriers of a payload.
 pub fn carried_length(gzip: bool, payload: usize) -> usize {
     if gzip { payload + payload.div_ceil(16_000) * 26 } else { payload + 8 }
 }
 
-/// The payload of carriers.
+/// Returns the payload of carriers.
 pub fn uncarried(gzip: bool, carriers: &[u8]) -> Vec<u8> {
     if gzip {
         carriers.chunks(16_026).flat_map(|carrier| &carrier[16..carrier.len() - 10]).copied().collect()
@@ -116,13 +113,14 @@ pub fn uncarried(gzip: bool, carriers: &[u8]) -> Vec<u8> {
     }
 }
 
-/// A zstd frame as any encoder makes it, with content size and checksum, with
-/// the header that frames of snapshots have.
+/// Gives a zstd frame of any encoder, with content size and checksum, the header of
+/// frames in snapshots.
 pub fn with_header(frame: &[u8], length: u64) -> Vec<u8> {
     [&[0x28, 0xb5, 0x2f, 0xfd, 0xe4][..], &length.to_le_bytes(), &frame[zstd_header_length(frame)..]].concat()
 }
 
-/// RFC 8878, 3.1.1.1: magic number, descriptor, window, dictionary, content size.
+/// Returns the length of a zstd frame header by RFC 8878, 3.1.1.1: magic number,
+/// descriptor, window, dictionary, content size.
 fn zstd_header_length(frame: &[u8]) -> usize {
     let descriptor = frame[4];
     let is_single = descriptor & 0x20 != 0;
@@ -135,34 +133,33 @@ fn zstd_header_length(frame: &[u8]) -> usize {
     5 + usize::from(!is_single) + [0, 1, 2, 4][usize::from(descriptor & 3)] + size
 }
 
-/// A row of the block table.
+/// Returns the row of the block table for a frame.
 pub fn row(frame: &[u8], length: u32) -> Vec<u8> {
     row_of(frame.len() as u32, length, &Sha256::digest(frame))
 }
 
-/// A row with these words.
+/// Returns a row of the block table with these fields.
 pub fn row_of(frame_length: u32, length: u32, hash: &[u8]) -> Vec<u8> {
     [&frame_length.to_le_bytes()[..], &length.to_le_bytes(), hash].concat()
 }
 
-/// What stands behind the frames of a state of this size and CRC-32.
+/// Returns the bytes after the frames of a state of this size and CRC-32.
 pub fn trailer(gzip: bool, size: u64, crc32: u32) -> Vec<u8> {
     if gzip { [&[3, 0][..], &crc32.to_le_bytes(), &(size as u32).to_le_bytes()].concat() } else { Vec::new() }
 }
 
-/// The data of these frames, of a state of this size and CRC-32.
+/// Returns the data section of these frames, for a state of this size and CRC-32.
 pub fn data(gzip: bool, frames: &[u8], size: u64, crc32: u32) -> Vec<u8> {
     [if gzip { &GZIP_HEADER[..] } else { &[] }, frames, &trailer(gzip, size, crc32)].concat()
 }
 
-/// The document of a state of these sizes, in blocks of this table. The state is
-/// not known here, so that its content hash is wrong; CRC-32 and content hash of
-/// an empty one are right.
+/// Returns the document of a state of these sizes, with this block table. CRC-32 and
+/// content hash are those of an empty state, since the state is not known here.
 pub fn document(gzip: bool, size: u64, data_length: u64, table: &[u8]) -> String {
     document_of(gzip, size, data_length, table, &Sha256::digest([]), 0)
 }
 
-/// The same of a state of this hash and CRC-32.
+/// Returns the document of a state with this hash and CRC-32.
 pub fn document_of(gzip: bool, size: u64, data_length: u64, table: &[u8], content_hash: &[u8], crc32: u32) -> String {
     let name = if gzip { "gzip" } else { "zstd" };
     let crc32 = if gzip { format!("\"crc32\":{crc32},") } else { String::new() };
@@ -176,8 +173,8 @@ pub fn document_of(gzip: bool, size: u64, data_length: u64, table: &[u8], conten
     )
 }
 
-/// A file of these frames, each with the length of its block, that is what the
-/// table says, whatever they hold; of a state with this hash and CRC-32.
+/// Returns a file of these frames, each with the length of its block, for a state with
+/// this hash and CRC-32. The table matches the frames, whatever they contain.
 pub fn frames(gzip: bool, frames: &[(Vec<u8>, u32)], content_hash: &[u8], crc32: u32) -> Vec<u8> {
     let size = frames.iter().map(|(_, length)| u64::from(*length)).sum();
     let all: Vec<u8> = frames.iter().flat_map(|(frame, _)| frame.clone()).collect();
@@ -187,12 +184,12 @@ pub fn frames(gzip: bool, frames: &[(Vec<u8>, u32)], content_hash: &[u8], crc32:
     file(gzip, &data, &table, document.as_bytes())
 }
 
-/// Two frames that mean one thing alone and another behind each other. The first
-/// ends with a stored block and eight bits of a block that is open: `1` final, `10`
-/// fixed codes, and the first five bits of a code. Behind the frame alone, `03 00`
-/// completes the code (fifteen spaces) and ends the block. Behind the frame in the
-/// file stands the second frame, whose bytes complete it to another text; the true
-/// `03 00` then ends that. Both states have one length and one CRC-32.
+/// Returns two frames that decode to one state separately and to another in sequence. The
+/// first ends with a stored block and eight bits of an unfinished block: `1` final, `10`
+/// fixed codes, and the first five bits of a code. After the frame alone, `03 00`
+/// completes the code (fifteen spaces) and ends the block. In the file, the second frame
+/// follows, whose bytes complete the code to another text, which the trailing `03 00`
+/// then ends. Both states have the same length and CRC-32.
 pub fn open_frames() -> [Vec<u8>; 2] {
     const FRAMES: [&str; 2] = [
         "002200ddff7b226e6f7465223a2277686174207a6361742073686f7773222c22706164223a222043",
@@ -209,18 +206,18 @@ fn from_hex(digits: &str) -> Vec<u8> {
     digits.as_bytes().chunks(2).map(|pair| value(pair[0]) << 4 | value(pair[1])).collect()
 }
 
-/// A snapshot of these, with all that can be right of it: the hashes and the CRC-32
-/// are those of what the frames mean alone.
+/// Returns a snapshot of these frames that is otherwise consistent: the hashes and the
+/// CRC-32 are those of the separately decoded frames.
 pub fn two_states() -> Vec<u8> {
     let [first, second] = open_frames();
     let hash = from_hex("53611289412d6ffe0f438f65c18b203ba5b043ec31497bb20a673d0371152ee6");
     frames(true, &[(first, 49), (second, 184)], &hash, 1_776_777_405)
 }
 
-/// A snapshot with all that can be right of it, whose first frame leaves its last
-/// block open: an end that is added to this frame closes it, and in its codes the
-/// second frame means the same as alone. The end behind both frames does not close
-/// it, so that other tools go on into the CRC-32.
+/// Returns an otherwise consistent snapshot whose first frame leaves its last block
+/// unfinished. An end added to this frame closes the block, and with its codes the second
+/// frame decodes to the same bytes as separately. The end after both frames does not
+/// close it, so other tools read on into the CRC-32.
 pub fn open_end() -> Vec<u8> {
     let first = from_hex(concat!(
         "ede3010c00b06dc330fcffffffffffffffffffffffffffffffffffffffffffffff5fffffffffffffffffffffffffffffffffffff",

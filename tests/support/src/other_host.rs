@@ -1,5 +1,5 @@
-//! A host of the component that shares nothing with ours: bindings generated anew
-//! from `wit/`, and objects in memory.
+//! A host of the component that is independent of ours: its own bindings generated from
+//! `wit/`, and objects in memory.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -8,13 +8,12 @@ use wasmtime::component::{Component, HasSelf, Linker, Resource, ResourceTable};
 use wasmtime::{Engine, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-#[path = "precompiled.rs"]
-mod precompiled;
+use crate::precompiled;
 
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 mod bindings {
     wasmtime::component::bindgen!({
-        path: "../wit",
+        path: "../../wit",
         world: "core",
         with: {
             "persist:snapshot/storage.writer": super::Writer,
@@ -23,35 +22,33 @@ mod bindings {
     });
 }
 
-pub(crate) use bindings::Core;
-pub(crate) use bindings::exports::persist::snapshot::snapshots;
+pub use bindings::Core;
+pub use bindings::exports::persist::snapshot::snapshots;
 use bindings::persist::snapshot::storage;
 
-/// What is stored.
-pub(crate) type Objects = Arc<Mutex<BTreeMap<String, Vec<u8>>>>;
+/// The stored objects.
+pub type Objects = Arc<Mutex<BTreeMap<String, Vec<u8>>>>;
 
 /// An object being written.
-#[allow(unreachable_pub, reason = "the generated bindings name it")]
 pub struct Writer {
     key: String,
     bytes: Vec<u8>,
 }
 
 /// An object being read.
-#[allow(unreachable_pub, reason = "the generated bindings name it")]
 pub struct Reader {
     info: storage::ObjectInfo,
     rest: Vec<u8>,
 }
 
-/// A host: objects in memory, and a note of what was asked of them.
-pub(crate) struct Host {
+/// A host with objects in memory, which records some of the calls.
+pub struct Host {
     objects: Objects,
     table: ResourceTable,
     wasi: WasiCtx,
-    /// Bytes that the guest wrote before it committed, to see that memory is bounded.
-    pub(crate) largest_write: usize,
-    pub(crate) dropped_writers: usize,
+    /// The largest write of the guest in bytes, to check that memory is bounded.
+    pub largest_write: usize,
+    pub dropped_writers: usize,
 }
 
 impl WasiView for Host {
@@ -70,7 +67,7 @@ fn missing() -> storage::Error {
     }
 }
 
-/// The answer to what is not claimed.
+/// Returns the error for a capability that is not claimed.
 fn unsupported() -> storage::Error {
     let code = storage::ErrorCode::Unsupported;
     storage::Error { code, retryable: false, key: None, message: "not here".to_owned(), details: Vec::new() }
@@ -174,7 +171,7 @@ impl storage::HostReader for Host {
 
     fn read(&mut self, reader: Resource<Reader>, max: u32) -> Result<Vec<u8>, storage::Error> {
         let rest = &mut self.table.get_mut(&reader).unwrap().rest;
-        // Shorter than asked for, as a storage may.
+        // Shorter than requested, which a storage is allowed to return.
         let now = rest.len().min(max as usize).min(50_000);
         Ok(rest.drain(..now).collect())
     }
@@ -185,20 +182,20 @@ impl storage::HostReader for Host {
     }
 }
 
-/// The compiled component, once for a process. Epochs are looked at, as in our
-/// own host, so that it is as fast.
+/// Returns the compiled component, which is loaded once per process. It checks epochs as
+/// in our own host, so that it is as fast.
 fn engine() -> (&'static Engine, &'static Component) {
     static COMPILED: std::sync::LazyLock<(Engine, Component)> = std::sync::LazyLock::new(|| {
         let engine = Engine::new(&precompiled::settings()).unwrap();
-        // SAFETY: it was compiled just now, or in a folder of this build.
+        // SAFETY: it was compiled by this build, just now or earlier.
         let component = unsafe { Component::deserialize(&engine, precompiled::precompiled(persist_host::COMPONENT)) }.unwrap();
         (engine, component)
     });
     (&COMPILED.0, &COMPILED.1)
 }
 
-/// An instance of the component, and what it lives in.
-pub(crate) fn start(objects: &Objects) -> (Store<Host>, Core) {
+/// Returns an instance of the component and its store.
+pub fn start(objects: &Objects) -> (Store<Host>, Core) {
     let (engine, component) = engine();
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_sync(&mut linker).unwrap();
@@ -211,7 +208,7 @@ pub(crate) fn start(objects: &Objects) -> (Store<Host>, Core) {
         dropped_writers: 0,
     };
     let mut store = Store::new(engine, host);
-    // Nobody makes epochs.
+    // Epochs never advance.
     store.set_epoch_deadline(1);
     let persist = Core::instantiate(&mut store, component, &linker).unwrap();
     (store, persist)

@@ -1,4 +1,4 @@
-//! A certificate that is made for one run, for servers on this machine.
+//! A certificate for servers on this machine, created for one run.
 
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
@@ -28,19 +28,19 @@ static CERTIFICATE: LazyLock<Certificate> = LazyLock::new(|| {
     Certificate { pem, config: Arc::new(config) }
 });
 
-/// The file to set `AWS_CA_BUNDLE` to.
-pub(crate) fn authority() -> &'static Path {
+/// Returns the file for `AWS_CA_BUNDLE`.
+pub fn authority() -> &'static Path {
     CERTIFICATE.pem.path()
 }
 
-/// Has this process trust [`authority`].
-pub(crate) fn trust() {
+/// Makes this process trust [`authority`].
+pub fn trust() {
     static TRUST: std::sync::Once = std::sync::Once::new();
-    // SAFETY: whatever reads the environment in this process does so through the
-    // standard library, whose lock keeps readers and writers apart.
+    // SAFETY: all readers of the environment in this process use the standard library,
+    // whose lock synchronises readers and writers.
     TRUST.call_once(|| unsafe { std::env::set_var("AWS_CA_BUNDLE", authority()) });
 }
 
-pub(crate) fn acceptor() -> TlsAcceptor {
+pub fn acceptor() -> TlsAcceptor {
     TlsAcceptor::from(Arc::clone(&CERTIFICATE.config))
 }

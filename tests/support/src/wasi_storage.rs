@@ -1,15 +1,11 @@
-//! The component `storage-fs` as a storage: what a host that knows WASI alone has.
-
-#![allow(dead_code, unused_imports, reason = "each test uses a part")]
-
-#[path = "wasi_files.rs"]
-mod wasi_files;
+//! The component `storage-fs` as a storage, in a host that only knows WASI.
 
 use std::any::Any;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use bindings::exports::persist::snapshot::storage as wit;
 use persist_host::{
     ByteRange, Capabilities, DeleteFailure, LevelEntry, ObjectInfo, PersistError, Precondition, ReadAnswer, ReadOptions, ReadRequest,
     Result, StorageAdapter, StorageReader, StorageWriter, WriteOptions,
@@ -18,21 +14,16 @@ use persist_model::error::ErrorDetail;
 use wasmtime::Store;
 use wasmtime::component::ResourceAny;
 
-pub(crate) use wasi_files::{BUILT, LINK, Os, RENAME, ROOT, SYNC_FILE, SYNC_FOLDER, built};
-use wasi_files::{Wasi, WasiFiles};
+use crate::wasi_files::bindings::{self};
+use crate::wasi_files::{Wasi, WasiFiles};
 
-#[allow(missing_docs, unreachable_pub, clippy::all)]
-mod bindings {
-    wasmtime::component::bindgen!({ path: "../wit", world: "storage-provider" });
-}
-
-use bindings::exports::persist::snapshot::storage as wit;
+pub use crate::wasi_files::{BUILT, LINK, Os, RENAME, ROOT, SYNC_FILE, SYNC_FOLDER, built};
 
 persist_model::code_conversions!(bindings::exports::persist::snapshot::storage);
 
-/// Files below a folder that is given to the component, and to nothing else.
+/// Files in a folder, accessed through the component.
 #[derive(Clone)]
-pub(crate) struct WasiStorage(WasiFiles);
+pub struct WasiStorage(WasiFiles);
 
 impl fmt::Debug for WasiStorage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -41,27 +32,27 @@ impl fmt::Debug for WasiStorage {
 }
 
 impl WasiStorage {
-    pub(crate) fn new(folder: &Path) -> Self {
+    pub fn new(folder: &Path) -> Self {
         Self(WasiFiles::new(folder))
     }
 
-    /// What was asked of the host since the last time.
-    pub(crate) fn take_calls(&self) -> Vec<&'static str> {
+    /// Returns the calls recorded since the last time.
+    pub fn take_calls(&self) -> Vec<&'static str> {
         self.0.take_calls()
     }
 
-    /// How often a folder was read since the last time.
-    pub(crate) fn take_lists(&self) -> usize {
+    /// Returns how often a folder was read since the last time.
+    pub fn take_lists(&self) -> usize {
         self.0.take_lists()
     }
 
-    /// The next time but so many that a folder is read, and from then on, it fails.
-    pub(crate) fn close_after(&self, reads: usize, os: Os) {
+    /// Makes reading a folder fail after this many more reads.
+    pub fn close_after(&self, reads: usize, os: Os) {
         self.0.close_after(reads, os);
     }
 
-    /// From now on, this call fails like this.
-    pub(crate) fn inject(&self, fault: Option<(&'static str, Os)>) {
+    /// From now on, makes a call fail.
+    pub fn inject(&self, fault: Option<(&'static str, Os)>) {
         self.0.inject(fault);
     }
 
@@ -73,7 +64,7 @@ impl WasiStorage {
         self.0.call(call).map_err(|error| self.error(key, error))
     }
 
-    /// What the component said of a key, unless it names another one.
+    /// Converts an error of the component for a key, unless the error names another key.
     fn error(&self, key: &str, error: wit::Error) -> PersistError {
         let location = self.locate(error.key.as_deref().unwrap_or(key));
         PersistError::from_detail(ErrorDetail {
@@ -110,7 +101,7 @@ fn precondition(precondition: Precondition) -> wit::Precondition {
 
 impl StorageAdapter for WasiStorage {
     fn summary(&self) -> String {
-        "files by way of WASI".to_owned()
+        "files through WASI".to_owned()
     }
 
     fn locate(&self, key: &str) -> String {
@@ -247,12 +238,12 @@ impl Drop for Reader {
     }
 }
 
-pub(crate) fn below(folder: &Path) -> Arc<dyn StorageAdapter> {
+pub fn below(folder: &Path) -> Arc<dyn StorageAdapter> {
     Arc::new(WasiStorage::new(folder))
 }
 
-/// An empty storage, and what has to live as long as it.
-pub(crate) fn fresh() -> (Arc<dyn StorageAdapter>, Box<dyn Any>) {
+/// Returns an empty storage, and what has to live as long as the storage.
+pub fn fresh() -> (Arc<dyn StorageAdapter>, Box<dyn Any>) {
     let folder = tempfile::tempdir().expect("a folder");
     (below(folder.path()), Box::new(folder))
 }

@@ -1,13 +1,14 @@
-//! The components as they are published, built for one run.
+//! The components in their published form, built for one run.
 
 use std::fs;
 
 use persist_compose::{Composed, Parts};
+use persist_recipe::component;
 
-use super::built::{self, component};
+use crate::built;
 
-/// The components, and what is composed of them.
-pub(crate) fn build() -> (Parts, Composed) {
+/// Builds the components, and the compositions of them.
+pub fn build() -> (Parts, Composed) {
     let (workspace, target) = (built::workspace(), built::components());
     let read = |built: Result<std::path::PathBuf, String>| fs::read(built.expect("it builds")).expect("it is there");
     let library = |package: &str| read(component::build_package(workspace, package, &target));

@@ -1,28 +1,50 @@
-//! What several tests need: the command, states, a storage that counts.
-
-#![allow(dead_code, reason = "each test uses a part")]
-
-pub(crate) mod bucket;
-pub(crate) mod moto;
-pub(crate) mod proxy;
-pub(crate) mod server;
-pub(crate) mod tls;
+//! Running the command, and sample states.
 
 use std::ffi::OsStr;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-/// The `persist` command of this build, with no settings of whoever runs the tests.
-pub(crate) fn persist() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_persist"));
+use crate::built::{programs, workspace};
+
+/// The sources that the command is built from.
+const SOURCES: [&str; 7] = ["cli/src", "components/codegen/src", "guest/src", "host/src", "model/src", "paths/src", "wit"];
+
+/// Returns when a file in a folder was last changed.
+fn changed(folder: &Path) -> SystemTime {
+    let entries = std::fs::read_dir(folder).expect("the sources are there").flatten();
+    let times = entries.map(|entry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => changed(&entry.path()),
+        metadata => metadata.and_then(|metadata| metadata.modified()).expect("a time"),
+    });
+    times.max().unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// Returns the path of the `persist` command of this build. Fails if the command is older
+/// than its sources, since building a single test does not build the command.
+pub fn command_path() -> &'static Path {
+    static COMMAND: LazyLock<PathBuf> = LazyLock::new(|| {
+        let command = programs().join("persist");
+        let built = command.metadata().and_then(|metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+        let changed = SOURCES.iter().map(|sources| changed(&workspace().join(sources))).max().expect("sources");
+        assert!(built >= changed, "{} is older than its sources: cargo build --release --package persist-cli", command.display());
+        command
+    });
+    &COMMAND
+}
+
+/// Returns the `persist` command of this build, without settings from the user's
+/// environment.
+pub fn persist() -> Command {
+    let mut command = Command::new(command_path());
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PERSIST_")) {
         command.env_remove(name);
     }
     command.env_remove("RUST_LOG");
-    // Nor with those of AWS.
+    // The settings of AWS are removed, too.
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("AWS_")) {
         command.env_remove(name);
     }
@@ -30,22 +52,23 @@ pub(crate) fn persist() -> Command {
         command.env(file, "/dev/null");
     }
     command.env("AWS_EC2_METADATA_DISABLED", "true");
-    // No index of what an earlier test saw.
+    // No index from an earlier test.
     command.env("XDG_CACHE_HOME", "/dev/null");
     command
 }
 
-/// How much a test does: so much with all others, and so much in `cargo xtask soak`.
-pub(crate) fn in_soak<T>(with_others: T, in_soak: T) -> T {
+/// Selects how much a test does: `with_others` normally, and `in_soak` in `cargo xtask
+/// soak`.
+pub fn in_soak<T>(with_others: T, in_soak: T) -> T {
     if std::env::var_os("PERSIST_SOAK_SECONDS").is_some() { in_soak } else { with_others }
 }
 
-/// What a command did.
+/// The result of a command.
 #[derive(Debug)]
-pub(crate) struct Done {
-    pub(crate) code: i32,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
+pub struct Done {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
 }
 
 impl From<Output> for Done {
@@ -59,36 +82,36 @@ impl From<Output> for Done {
 }
 
 /// Runs `persist` in a folder.
-pub(crate) fn run_in<S: AsRef<OsStr>>(folder: &Path, arguments: &[S]) -> Done {
+pub fn run_in<S: AsRef<OsStr>>(folder: &Path, arguments: &[S]) -> Done {
     persist().current_dir(folder).args(arguments).stdin(Stdio::null()).output().expect("persist starts").into()
 }
 
-/// Runs `persist` in a folder; it has to succeed. Gives its stdout.
-pub(crate) fn ok_in<S: AsRef<OsStr> + std::fmt::Debug>(folder: &Path, arguments: &[S]) -> String {
+/// Runs `persist` in a folder, which has to succeed, and returns its stdout.
+pub fn ok_in<S: AsRef<OsStr> + std::fmt::Debug>(folder: &Path, arguments: &[S]) -> String {
     let done = run_in(folder, arguments);
     assert!(done.code == 0, "{arguments:?}: {done:?}");
     done.stdout
 }
 
-/// The JSON that a command printed.
-pub(crate) fn json(text: &str) -> serde_json::Value {
+/// Parses the JSON that a command printed.
+pub fn json(text: &str) -> serde_json::Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
-/// What a file in a folder holds.
-pub(crate) fn read(folder: &Path, name: &str) -> Vec<u8> {
+/// Reads a file in a folder.
+pub fn read(folder: &Path, name: &str) -> Vec<u8> {
     std::fs::read(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// Turns a bit of a file.
-pub(crate) fn flip(folder: &Path, name: &str, at: usize) {
+/// Flips a bit of a file.
+pub fn flip(folder: &Path, name: &str, at: usize) {
     let mut bytes = read(folder, name);
     bytes[at] ^= 1;
     std::fs::write(folder.join(name), bytes).expect("the damage");
 }
 
-/// Runs a command with this input, and gives its whole output.
-pub(crate) fn pipe(mut command: Command, input: &[u8]) -> Output {
+/// Runs a command with this input, and returns its output.
+pub fn pipe(mut command: Command, input: &[u8]) -> Output {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
     let mut stdin = child.stdin.take().expect("stdin is piped");
     std::thread::scope(|scope| {
@@ -97,17 +120,17 @@ pub(crate) fn pipe(mut command: Command, input: &[u8]) -> Output {
     })
 }
 
-/// Checks that a page of docs/ gives a figure as it was counted just now.
-pub(crate) fn assert_page_says(page: &str, figure: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(page);
+/// Checks that a page of docs/ contains a figure that the test has just counted.
+pub fn assert_page_says(page: &str, figure: &str) {
+    let path = workspace().join("docs").join(page);
     let text = std::fs::read_to_string(&path).expect("the page");
     assert!(text.contains(figure), "docs/{page} does not say: {figure}");
 }
 
-/// Waits for the end of a command, and gives the most memory that it took at a
-/// time, in MiB. `wait4` would tell it too, but counts what the child shared with
-/// the test's own process before it became another program.
-pub(crate) fn peak_of(child: Child) -> (Done, u64) {
+/// Waits for a command to end, and returns its peak memory in MiB. `wait4` would include
+/// the memory that the child shared with the test's process before it became another
+/// program.
+pub fn peak_of(child: Child) -> (Done, u64) {
     let status = format!("/proc/{}/status", child.id());
     let has_ended = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -129,9 +152,9 @@ pub(crate) fn peak_of(child: Child) -> (Done, u64) {
     })
 }
 
-/// A state like an agent's: JSON text of chat messages that differ, of exactly
-/// this many bytes (cut off in the middle of one, if need be).
-pub(crate) fn chat_state(bytes: u64) -> impl Iterator<Item = Vec<u8>> {
+/// Returns a state like an agent's: JSON text of varied chat messages, of exactly this
+/// many bytes (cut in the middle of a message if necessary).
+pub fn chat_state(bytes: u64) -> impl Iterator<Item = Vec<u8>> {
     const WORDS: &str = "the of and to in is that for it as with was on be by at this are from or an have not which one you \
         were all there would their we him been has when who will no more if out so up said what its about than into them can \
         only other time new some could these two may first then do any like my now over such our man me even most made after \
@@ -167,13 +190,13 @@ pub(crate) fn chat_state(bytes: u64) -> impl Iterator<Item = Vec<u8>> {
     })
 }
 
-/// [`chat_state`] in memory.
-pub(crate) fn chat_bytes(bytes: u64) -> Vec<u8> {
+/// Returns [`chat_state`] in one piece.
+pub fn chat_bytes(bytes: u64) -> Vec<u8> {
     chat_state(bytes).flatten().collect()
 }
 
-/// Everything that is in a folder, by its path in it, in order.
-pub(crate) fn files(folder: &Path) -> Vec<String> {
+/// Returns everything in a folder by its relative path, sorted.
+pub fn files(folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(next) = folders.pop() {
@@ -189,8 +212,8 @@ pub(crate) fn files(folder: &Path) -> Vec<String> {
     found
 }
 
-/// Bytes that do not compress, the same each time.
-pub(crate) fn noise(length: usize) -> Vec<u8> {
+/// Returns bytes that do not compress, the same each time.
+pub fn noise(length: usize) -> Vec<u8> {
     let mut random = 7_u64;
     let next = || {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

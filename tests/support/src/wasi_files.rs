@@ -1,8 +1,5 @@
-//! The component `storage-fs` in a host that knows WASI alone, and notes what it
-//! asks of files. Who includes this has the bindings: in `super::bindings`, of
-//! the world `storage-provider`.
-
-#![allow(dead_code, reason = "each test uses a part")]
+//! The component `storage-fs` in a host that only knows WASI and records its calls to the
+//! file system.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -14,30 +11,33 @@ use wasmtime_wasi::p2::FsError;
 use wasmtime_wasi::p2::bindings::sync::filesystem::types::{HostDescriptor as _, PathFlags};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 
-pub(crate) use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode as Os;
+use self::bindings::StorageProvider;
+use self::bindings::exports::persist::snapshot::storage as wit;
+use crate::{built, precompiled};
 
-use super::bindings::StorageProvider;
-use super::bindings::exports::persist::snapshot::storage as wit;
+pub use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode as Os;
 
-#[path = "precompiled.rs"]
-mod precompiled;
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+pub mod bindings {
+    wasmtime::component::bindgen!({ path: "../../wit", world: "storage-provider" });
+}
 
-/// The store's own.
-pub(crate) struct Wasi {
+/// The data of the store.
+pub struct Wasi {
     table: ResourceTable,
     ctx: WasiCtx,
-    /// What was asked of the host since it was last looked at, of what the
-    /// protocol of a write is made of.
+    /// The recorded calls of the write protocol.
     calls: Vec<&'static str>,
     /// The call that fails, and how.
     fault: Option<(&'static str, Os)>,
-    /// How often a folder was read, and from which time on that fails, if it does.
+    /// How often a folder was read, and the number of the first read that fails, if any
+    /// does.
     lists: usize,
     fails_from: usize,
 }
 
 impl Wasi {
-    /// Does a call, unless it is to fail.
+    /// Records a call and makes it, unless it is set to fail.
     fn noted(&mut self, call: &'static str, work: impl FnOnce(&mut Self) -> Result<(), FsError>) -> wasmtime::Result<(Result<(), Os>,)> {
         self.calls.push(call);
         match self.fault {
@@ -50,7 +50,7 @@ impl Wasi {
     }
 }
 
-/// The calls that a write is made of, noted before they are done.
+/// Records the calls of the write protocol.
 fn note_calls(linker: &mut Linker<Wasi>) -> wasmtime::Result<()> {
     type Fd = Resource<Descriptor>;
     let mut types = linker.allow_shadowing(true).instance("wasi:filesystem/types@0.2.12")?;
@@ -82,14 +82,14 @@ fn note_calls(linker: &mut Linker<Wasi>) -> wasmtime::Result<()> {
     })
 }
 
-pub(crate) const SYNC_FILE: &str = "sync file";
-pub(crate) const SYNC_FOLDER: &str = "sync folder";
-pub(crate) const RENAME: &str = "rename";
-pub(crate) const LINK: &str = "link";
-pub(crate) const LIST: &str = "list";
+pub const SYNC_FILE: &str = "sync file";
+pub const SYNC_FOLDER: &str = "sync folder";
+pub const RENAME: &str = "rename";
+pub const LINK: &str = "link";
+pub const LIST: &str = "list";
 
-/// Where keys are in the folder that the component is given.
-pub(crate) const ROOT: &str = "new/folder";
+/// The folder of the keys, relative to the folder that the component is given.
+pub const ROOT: &str = "new/folder";
 
 impl WasiView for Wasi {
     fn ctx(&mut self) -> WasiCtxView<'_> {
@@ -97,21 +97,22 @@ impl WasiView for Wasi {
     }
 }
 
-/// Says where the component is that another process of a test has built.
-pub(crate) const BUILT: &str = "PERSIST_TEST_STORAGE_FS";
+/// The environment variable with the path of the component, if another process of the
+/// test has built it.
+pub const BUILT: &str = "PERSIST_TEST_STORAGE_FS";
 
-/// The component, built if need be.
-pub(crate) fn built() -> PathBuf {
+/// Returns the path of the component, which is built if necessary.
+pub fn built() -> PathBuf {
     if let Some(built) = std::env::var_os(BUILT) {
         return built.into();
     }
-    precompiled::built::library("persist-storage-fs")
+    built::library("persist-storage-fs")
 }
 
 static COMPILED: LazyLock<(Engine, Component)> = LazyLock::new(|| {
     let engine = Engine::new(&precompiled::settings()).unwrap();
     let compiled = precompiled::precompiled(&std::fs::read(built()).expect("it is there"));
-    // SAFETY: it was compiled just now, or in a folder of this build.
+    // SAFETY: it was compiled by this build, just now or earlier.
     let component = unsafe { Component::deserialize(&engine, compiled) }.unwrap();
     (engine, component)
 });
@@ -121,63 +122,63 @@ struct Instance {
     provider: StorageProvider,
 }
 
-/// Files below a folder that is given to the component, and to nothing else.
+/// Files in a folder, accessed through the component.
 #[derive(Clone)]
-pub(crate) struct WasiFiles(Arc<Mutex<Instance>>);
+pub struct WasiFiles(Arc<Mutex<Instance>>);
 
 impl WasiFiles {
-    pub(crate) fn new(folder: &Path) -> Self {
+    pub fn new(folder: &Path) -> Self {
         let (engine, component) = &*COMPILED;
         let mut linker = Linker::new(engine);
         wasmtime_wasi::p2::add_to_linker_sync(&mut linker).unwrap();
         note_calls(&mut linker).unwrap();
         let mut ctx = WasiCtx::builder();
-        // Not there yet: the first write makes it.
+        // It does not exist yet: the first write creates it.
         ctx.env("PERSIST_LOCAL_PATH", format!("/files/{ROOT}"));
         ctx.preopened_dir(folder, "/files", FsPerms::ReadWrite).unwrap();
         let mut store = Store::new(
             engine,
             Wasi { table: ResourceTable::new(), ctx: ctx.build(), calls: Vec::new(), fault: None, lists: 0, fails_from: 0 },
         );
-        // Nobody makes epochs.
+        // Epochs never advance.
         store.set_epoch_deadline(1);
         let provider = StorageProvider::instantiate(&mut store, component, &linker).unwrap();
         Self(Arc::new(Mutex::new(Instance { store, provider })))
     }
 
-    /// What was asked of the host since the last time.
-    pub(crate) fn take_calls(&self) -> Vec<&'static str> {
+    /// Returns the calls recorded since the last time.
+    pub fn take_calls(&self) -> Vec<&'static str> {
         let mut instance = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut instance.store.data_mut().calls)
     }
 
-    /// How often a folder was read since the last time.
-    pub(crate) fn take_lists(&self) -> usize {
+    /// Returns how often a folder was read since the last time.
+    pub fn take_lists(&self) -> usize {
         let mut instance = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut instance.store.data_mut().lists)
     }
 
-    /// The next time but so many that a folder is read, and from then on, it fails.
-    pub(crate) fn close_after(&self, reads: usize, os: Os) {
+    /// Makes reading a folder fail after this many more reads.
+    pub fn close_after(&self, reads: usize, os: Os) {
         let mut instance = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let wasi = instance.store.data_mut();
         (wasi.lists, wasi.fails_from, wasi.fault) = (0, reads + 1, Some((LIST, os)));
     }
 
-    /// From now on, this call fails like this.
-    pub(crate) fn inject(&self, fault: Option<(&'static str, Os)>) {
+    /// From now on, makes a call fail.
+    pub fn inject(&self, fault: Option<(&'static str, Os)>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).store.data_mut().fault = fault;
     }
 
     /// Calls the component.
-    pub(crate) fn call<T>(&self, call: impl FnOnce(&wit::Guest, &mut Store<Wasi>) -> wasmtime::Result<T>) -> T {
+    pub fn call<T>(&self, call: impl FnOnce(&wit::Guest, &mut Store<Wasi>) -> wasmtime::Result<T>) -> T {
         let mut instance = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Instance { store, provider } = &mut *instance;
         call(provider.persist_snapshot_storage(), store).expect("the component does not trap")
     }
 
-    /// Gives a writer or a reader back.
-    pub(crate) fn drop_handle(&self, handle: ResourceAny) {
+    /// Drops a writer or a reader.
+    pub fn drop_handle(&self, handle: ResourceAny) {
         let mut instance = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         handle.resource_drop(&mut instance.store).expect("it can be dropped");
     }

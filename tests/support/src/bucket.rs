@@ -1,13 +1,13 @@
-//! `s3s-fs`, with what it gets wrong put right: as AWS does it.
+//! `s3s-fs`, corrected to behave like AWS.
 
 use s3s::dto::*;
 use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 use s3s_fs::FileSystem;
 
 #[derive(Debug)]
-pub(crate) struct Bucket(pub(crate) FileSystem);
+pub struct Bucket(pub FileSystem);
 
-/// Calls that are passed on as they are.
+/// Calls that are passed on unchanged.
 macro_rules! pass_on {
     ($($name:ident: $input:ty => $output:ty),* $(,)?) => {
         $(
@@ -38,7 +38,7 @@ impl S3 for Bucket {
         list_buckets: ListBucketsInput => ListBucketsOutput,
     }
 
-    /// There, no range may be longer than the object, and `If-Match` is ignored.
+    /// `s3s-fs` refuses ranges longer than the object and ignores `If-Match`.
     async fn get_object(&self, mut request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
         let GetObjectInput { bucket, key, range, .. } = &request.input;
         if let Some(range) = *range {
@@ -55,14 +55,14 @@ impl S3 for Bucket {
         self.0.get_object(request).await
     }
 
-    /// There, `If-Match` is ignored.
+    /// `s3s-fs` ignores `If-Match`.
     async fn delete_object(&self, request: S3Request<DeleteObjectInput>) -> S3Result<S3Response<DeleteObjectOutput>> {
         let DeleteObjectInput { bucket, key, if_match, .. } = &request.input;
         self.check(&request, bucket, key, if_match.as_ref()).await?;
         self.0.delete_object(request).await
     }
 
-    /// There, keys are said to be encoded and are not, and etags are missing.
+    /// `s3s-fs` claims that keys are encoded when they are not, and omits etags.
     async fn list_objects_v2(&self, request: S3Request<ListObjectsV2Input>) -> S3Result<S3Response<ListObjectsV2Output>> {
         let (bucket, like) = (request.input.bucket.clone(), request_like(&request, ()));
         let mut listed = self.0.list_objects_v2(request).await?;
@@ -84,14 +84,14 @@ impl Bucket {
         Ok(self.0.head_object(request_like(request, head)).await?.output)
     }
 
-    /// Whether the object has the etag.
+    /// Checks that the object has the etag.
     async fn check<T>(&self, request: &S3Request<T>, bucket: &str, key: &str, wanted: Option<&ETagCondition>) -> S3Result<()> {
         let Some(ETagCondition::ETag(wanted)) = wanted else { return Ok(()) };
         if self.head(request, bucket, key).await?.e_tag.as_ref() == Some(wanted) { Ok(()) } else { Err(s3_error!(PreconditionFailed)) }
     }
 }
 
-/// A request of the same sender.
+/// Returns a request from the same sender.
 fn request_like<T, U>(request: &S3Request<T>, input: U) -> S3Request<U> {
     S3Request {
         input,

@@ -1,5 +1,4 @@
-//! A proxy that breaks things on purpose, in front of an S3 server, and counts
-//! what passes.
+//! A proxy in front of an S3 server that injects faults and records the requests.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -20,11 +19,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsAcceptor;
 
-use super::tls;
+use crate::tls;
 
-/// The requests of S3 that this project sends.
+/// The S3 requests that Persist sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Operation {
+pub enum Operation {
     PutObject,
     GetObject,
     HeadObject,
@@ -36,7 +35,7 @@ pub(crate) enum Operation {
     AbortUpload,
 }
 
-pub(crate) const OPERATIONS: [Operation; 9] = [
+pub const OPERATIONS: [Operation; 9] = [
     Operation::PutObject,
     Operation::GetObject,
     Operation::HeadObject,
@@ -48,75 +47,75 @@ pub(crate) const OPERATIONS: [Operation; 9] = [
     Operation::AbortUpload,
 ];
 
-/// By how much [`Fault::Delay`] makes an answer late.
-pub(crate) const DELAY: Duration = Duration::from_secs(5);
+/// How much [`Fault::Delay`] delays a response.
+pub const DELAY: Duration = Duration::from_secs(5);
 
-/// By how much [`Fault::LateReply`] makes an answer late.
+/// How much [`Fault::LateReply`] delays a response.
 const LATE: Duration = Duration::from_secs(1);
 
-/// By how much [`Fault::Slow`] makes an answer late.
+/// How much [`Fault::Slow`] delays a response.
 const FAR_AWAY: Duration = Duration::from_millis(30);
 
 /// What can go wrong with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// The answer comes later than anybody waits.
+pub enum Fault {
+    /// The response comes after the timeout of every client.
     Delay,
-    /// The connection is closed before the request was read.
+    /// The connection is closed before the request is read.
     Refuse,
     /// The connection is reset while the request is read.
     ResetRequest,
-    /// The connection is reset while the answer is sent.
+    /// The connection is reset while the response is sent.
     ResetResponse,
-    /// The connection ends in an orderly way before the answer does.
+    /// The connection is closed normally before the end of the response.
     CutBody,
-    /// The answer is shorter, and says so itself.
+    /// The response is shorter, and its headers say so.
     ShortenBody,
-    /// A bit of the request's body is turned.
+    /// A bit of the request's body is flipped.
     FlipRequest,
-    /// A bit of the answer's body is turned.
+    /// A bit of the response's body is flipped.
     FlipResponse,
-    /// The request is carried out, its answer is lost.
+    /// The request is carried out, and its response is lost.
     LoseReply,
-    /// The request is carried out, its answer comes a moment later.
+    /// The request is carried out, and its response comes a moment later.
     LateReply,
-    /// The same, after as long as a service far away takes.
+    /// The same, with the latency of a distant service.
     Slow,
-    /// The conditions are taken out of the request.
+    /// The preconditions are removed from the request.
     StripConditions,
-    /// The service answers with this, and does nothing.
+    /// The service returns this error and does nothing.
     Answer(u16, &'static str),
-    /// The service answers 200, and then with an error.
+    /// The service returns status 200 with an error in the body.
     ErrorIn200,
-    /// The service answers with this status, and goes on for ever.
+    /// The service returns this status and an endless body.
     Endless(u16),
-    /// The service answers 200 and this.
+    /// The service returns status 200 and this body.
     Body(&'static str),
 }
 
-/// Which of the requests that fit are hit.
+/// Which of the matching requests get the fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum When {
+pub enum When {
     First,
     Second,
     Always,
-    /// The one of this number, counted from 1.
+    /// The request with this number, counted from 1.
     Nth(u32),
-    /// The first so many of every so many: 2 of 5.
+    /// The first requests of each group: `Of(2, 5)` is 2 of every 5.
     Of(u32, u32),
 }
 
-/// A request that came by.
+/// A request that the proxy received.
 #[derive(Clone, Debug)]
-pub(crate) struct Seen {
-    pub(crate) operation: Operation,
-    pub(crate) path: String,
-    pub(crate) range: Option<String>,
-    pub(crate) headers: HashMap<String, String>,
-    pub(crate) answered: usize,
-    pub(crate) arrived: Instant,
-    /// When all of its answer was there; never if nobody waited for it.
-    pub(crate) ended: Option<Instant>,
+pub struct Seen {
+    pub operation: Operation,
+    pub path: String,
+    pub range: Option<String>,
+    pub headers: HashMap<String, String>,
+    pub answered: usize,
+    pub arrived: Instant,
+    /// When the response was complete, or `None` if the client did not wait for it.
+    pub ended: Option<Instant>,
 }
 
 struct Rule {
@@ -130,20 +129,20 @@ struct Rule {
 struct State {
     rules: Vec<Rule>,
     seen: Vec<Seen>,
-    /// How often a fault was put in.
+    /// How many faults were injected.
     hits: u32,
-    /// How many connections were made.
+    /// How many connections were opened.
     connections: u32,
-    /// How many requests are under way, and were at most.
+    /// How many requests are in progress, and the maximum so far.
     under_way: u32,
     most_under_way: u32,
-    /// One lock a path: requests for one object go one after the other.
+    /// One lock per path, so that requests for one object run one after the other.
     turns: Option<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 /// A proxy in front of a server. It stops when it is dropped.
-pub(crate) struct Proxy {
-    pub(crate) address: SocketAddr,
+pub struct Proxy {
+    pub address: SocketAddr,
     scheme: &'static str,
     state: Arc<Mutex<State>>,
     _runtime: Runtime,
@@ -152,13 +151,12 @@ pub(crate) struct Proxy {
 type Body = BoxBody<Bytes, io::Error>;
 
 impl Proxy {
-    pub(crate) fn start(server: SocketAddr) -> Self {
+    pub fn start(server: SocketAddr) -> Self {
         Self::start_as(server, None)
     }
 
-    /// The same, spoken to through TLS: whoever wants to has to trust
-    /// [`tls::authority`].
-    pub(crate) fn start_tls(server: SocketAddr) -> Self {
+    /// Starts a proxy with TLS. Clients have to trust [`tls::authority`].
+    pub fn start_tls(server: SocketAddr) -> Self {
         Self::start_as(server, Some(tls::acceptor()))
     }
 
@@ -174,14 +172,14 @@ impl Proxy {
                 shared.lock().unwrap().connections += 1;
                 let resets = |rule: &Rule| matches!(rule.fault, Fault::ResetRequest | Fault::ResetResponse);
                 if shared.lock().unwrap().rules.iter().any(resets) {
-                    // A connection that is dropped is reset, not ended.
+                    // A dropped connection is reset instead of closed.
                     let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
                 }
                 let state = Arc::clone(&shared);
                 let serve = service_fn(move |request| pass(Arc::clone(&state), server, request));
                 let tls = tls.clone();
                 tokio::spawn(async move {
-                    // Dropped, a connection ends without the goodbye of TLS.
+                    // A dropped connection ends without TLS's close_notify.
                     let http = hyper::server::conn::http1::Builder::new();
                     match tls {
                         None => drop(http.serve_connection(TokioIo::new(stream), serve).await),
@@ -197,47 +195,47 @@ impl Proxy {
         Self { address, scheme, state, _runtime: runtime }
     }
 
-    pub(crate) fn endpoint(&self) -> String {
+    pub fn endpoint(&self) -> String {
         format!("{}://{}", self.scheme, self.address)
     }
 
-    /// Puts a fault into requests of this kind, or of any.
-    pub(crate) fn inject(&self, operation: impl Into<Option<Operation>>, fault: Fault, when: When) {
+    /// Injects a fault into requests of this kind, or of any kind.
+    pub fn inject(&self, operation: impl Into<Option<Operation>>, fault: Fault, when: When) {
         self.state.lock().unwrap().rules.push(Rule { operation: operation.into(), fault, when, met: 0 });
     }
 
-    /// No more faults.
-    pub(crate) fn heal(&self) {
+    /// Stops injecting faults.
+    pub fn heal(&self) {
         self.state.lock().unwrap().rules.clear();
     }
 
-    /// Forgets what was seen.
-    pub(crate) fn forget(&self) {
+    /// Forgets the recorded requests.
+    pub fn forget(&self) {
         let mut state = self.state.lock().unwrap();
         state.seen.clear();
         state.most_under_way = 0;
     }
 
-    /// From now on, requests for one object go one after the other, which makes
-    /// conditions hold in a server that checks and acts in two steps.
-    pub(crate) fn take_turns(&self) {
+    /// From now on, requests for one object run one after the other, so that
+    /// preconditions hold on a server that checks and acts in two steps.
+    pub fn take_turns(&self) {
         self.state.lock().unwrap().turns.get_or_insert_default();
     }
 
-    pub(crate) fn seen(&self) -> Vec<Seen> {
+    pub fn seen(&self) -> Vec<Seen> {
         self.state.lock().unwrap().seen.clone()
     }
 
-    pub(crate) fn connections(&self) -> u32 {
+    pub fn connections(&self) -> u32 {
         self.state.lock().unwrap().connections
     }
 
-    /// How many requests were under way at once, at most.
-    pub(crate) fn most_under_way(&self) -> u32 {
+    /// Returns the maximum number of concurrent requests so far.
+    pub fn most_under_way(&self) -> u32 {
         self.state.lock().unwrap().most_under_way
     }
 
-    pub(crate) fn hits(&self) -> u32 {
+    pub fn hits(&self) -> u32 {
         self.state.lock().unwrap().hits
     }
 }
@@ -265,7 +263,7 @@ fn operation(request: &Request<Incoming>) -> Operation {
     }
 }
 
-/// The fault for a request, if it is its turn.
+/// Returns the fault for a request, if it gets one.
 fn fault_for(state: &Mutex<State>, operation: Operation) -> Option<Fault> {
     let mut state = state.lock().unwrap();
     let mut found = None;
@@ -290,13 +288,13 @@ fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never: Infallible| match never {}).boxed()
 }
 
-/// The first bytes, and then nothing more: an error, or an end.
+/// Returns a body that fails after these bytes.
 fn cut(bytes: Bytes) -> Body {
     let frames = vec![Ok(Frame::data(bytes)), Err(io::Error::other("cut"))];
     BodyExt::boxed(StreamBody::new(futures_util::stream::iter(frames)))
 }
 
-/// The beginning of an answer in XML, and never its end.
+/// Returns an endless body of XML.
 fn endless() -> Body {
     let frame = Bytes::from("<Contents><Key>and so on</Key></Contents>".repeat(2000));
     let frames = futures_util::stream::repeat_with(move || Ok(Frame::data(frame.clone())));
@@ -352,11 +350,11 @@ async fn answer(state: Arc<Mutex<State>>, server: SocketAddr, request: Request<I
         }
         Some(Fault::Delay) => tokio::time::sleep(DELAY).await,
         Some(Fault::Answer(status, code)) => {
-            // As a server does that has read the request.
+            // Like a server that has read the request.
             let _ = request.into_body().collect().await;
             let body = if is_head { full("") } else { full(error_body(code)) };
             let response = Response::builder().status(status);
-            // In whole seconds, as the header has it.
+            // The header is in whole seconds.
             let response = match code {
                 "SlowDown" => response.header("retry-after", "1"),
                 "PermanentRedirect" => response.header("x-amz-bucket-region", "eu-west-1"),
@@ -393,8 +391,8 @@ async fn answer(state: Arc<Mutex<State>>, server: SocketAddr, request: Request<I
         parts.headers.remove("if-none-match");
     }
     let request = Request::from_parts(parts, Full::new(Bytes::from(body)));
-    // What has arrived whole is carried out, also if whoever sent it is gone; and
-    // until it is, it is its turn.
+    // A complete request is carried out even if the client is gone, and keeps its turn
+    // until then.
     let exchange = tokio::spawn(async move {
         let answer = forward(server, request).await;
         drop(turn);
@@ -414,7 +412,7 @@ async fn answer(state: Arc<Mutex<State>>, server: SocketAddr, request: Request<I
     let mut response = Response::from_parts(parts, full(answer.clone()));
     match fault {
         Some(Fault::LoseReply) => return Err(io::Error::other("lost")),
-        // Where there is no body, the head is what is lost.
+        // Without a body, the head is lost.
         Some(Fault::ResetResponse | Fault::CutBody) if answer.is_empty() => return Err(io::Error::other("cut")),
         Some(Fault::ResetResponse | Fault::CutBody) => *response.body_mut() = cut(half),
         Some(Fault::ShortenBody) if !answer.is_empty() => {
@@ -433,7 +431,7 @@ async fn answer(state: Arc<Mutex<State>>, server: SocketAddr, request: Request<I
     Ok(response)
 }
 
-/// Sends a request to the server, on a connection of its own.
+/// Sends a request to the server on a new connection.
 async fn forward(server: SocketAddr, request: Request<Full<Bytes>>) -> io::Result<(http::response::Parts, Bytes)> {
     let stream = TcpStream::connect(server).await?;
     stream.set_nodelay(true)?;
