@@ -1,5 +1,5 @@
-//! Blocks that a host says were encoded elsewhere: what a saver takes and commits is
-//! a snapshot, and what can be read of it is what every other tool reads.
+//! Blocks that a host passes as encoded elsewhere. If a saver commits them, the result is a
+//! snapshot, and what can be read from it is what every other tool reads.
 
 #![no_main]
 
@@ -19,15 +19,15 @@ fuzz_target!(|bytes: &[u8]| {
     let options = SaveOptions { codec: Some(codec), host_hashes, ..SaveOptions::default() };
     let mut saver = Saver::open(&storage, "x", options).expect("the options are good");
     for _ in 0..count % 8 {
-        let Some((&[low, middle, size_low, size_high, crc], behind)) = rest.split_first_chunk() else { break };
-        let (frame, behind) = behind.split_at(behind.len().min(usize::from(u16::from_le_bytes([size_low, size_high]))));
-        rest = behind;
+        let Some((&[low, middle, size_low, size_high, crc], after)) = rest.split_first_chunk() else { break };
+        let (frame, after) = after.split_at(after.len().min(usize::from(u16::from_le_bytes([size_low, size_high]))));
+        rest = after;
         let hash = if crc == 0xff { [0; 32] } else { Sha256::digest(frame).into() };
         let length = u32::from_le_bytes([low, middle, 0, 0]);
         let block = EncodedBlock { frame: frame.to_vec(), length, crc32: u32::from(crc), hash };
         let appended = if kind & 4 == 0 || crc == 0xff { saver.append(&block) } else { saver.append_hashed(&block) };
         if crc == 0xff {
-            assert!(appended.is_err(), "the frame is another one");
+            assert!(appended.is_err(), "it is not the hash of the frame");
         }
         if appended.is_err() {
             assert!(saver.commit().is_err());

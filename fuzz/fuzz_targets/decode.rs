@@ -1,4 +1,4 @@
-//! What a host hands in to be decoded: any description of a block, and any bytes.
+//! Decoding what a host passes: any description of a block, with any bytes.
 
 #![no_main]
 
@@ -11,9 +11,9 @@ fuzz_target!(|bytes: &[u8]| {
     let Some((&[kind, low, middle, high, around], rest)) = bytes.split_first_chunk() else { return };
     let codec = if kind & 1 == 0 { Codec::Gzip } else { Codec::Zstd };
     let length = u32::from_le_bytes([low, middle, high, if kind & 2 == 0 { 0 } else { high }]);
-    let (before, behind) = (usize::from(around & 15).min(rest.len()), usize::from(around >> 4));
+    let (before, after) = (usize::from(around & 15).min(rest.len()), usize::from(around >> 4));
     let (prefix, rest_of) = rest.split_at(before);
-    let (frame, suffix) = rest_of.split_at(rest_of.len().saturating_sub(behind));
+    let (frame, suffix) = rest_of.split_at(rest_of.len().saturating_sub(after));
     let block = BlockRef {
         key: None,
         etag: None,

@@ -1,4 +1,4 @@
-//! The metadata document, in a file whose digest fits.
+//! The metadata document, in a file with a matching digest.
 
 #![no_main]
 

@@ -1,17 +1,17 @@
-//! What users write as a location.
+//! The text that users write as a location.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use persist_model::StorageLocation;
+use persist_paths::StorageLocation;
 
 fuzz_target!(|text: &str| {
     match StorageLocation::parse(text) {
         Ok(location) => {
             assert!(!location.key().is_empty());
             let shown = location.to_string();
-            // What a location shows means the same location; a path that was
-            // written as file:// shows as the path.
+            // The text of a location means the same location. A path that was written as
+            // file:// is shown as a path.
             if !matches!(location, StorageLocation::Local { .. }) {
                 assert_eq!(StorageLocation::parse(&shown).ok(), Some(location));
             }

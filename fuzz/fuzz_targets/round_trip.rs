@@ -1,4 +1,4 @@
-//! Any state, in any pieces, with any level, comes back as it was.
+//! Any state, in chunks of any size and at any level, comes back as it was.
 
 #![no_main]
 
@@ -21,7 +21,7 @@ fuzz_target!(|bytes: &[u8]| {
         level: Some(levels[usize::from(level) % levels.len()]),
         ..SaveOptions::default()
     };
-    // Long enough, now and then, for several blocks.
+    // Sometimes long enough for several blocks.
     let state = rest.repeat(if kind & 4 == 0 { 1 } else { usize::from(repeat) * 16 });
     let storage = MemoryStorage::default();
     let mut saver = Saver::open(&storage, "x", options.clone()).expect("the options are good");

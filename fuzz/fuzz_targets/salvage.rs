@@ -1,4 +1,4 @@
-//! Files without an end, as salvage gets them.
+//! Files without an end, for salvage.
 
 #![no_main]
 

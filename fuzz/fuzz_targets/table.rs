@@ -1,4 +1,4 @@
-//! The block table and the data, in a file whose digest and document fit.
+//! The block table and the data, in a file with a matching digest and document.
 
 #![no_main]
 
@@ -9,7 +9,7 @@ use persist_fuzz::read;
 fuzz_target!(|bytes: &[u8]| {
     let Some((&[split], rest)) = bytes.split_first_chunk() else { return };
     let (table, frames) = rest.split_at(rest.len().min(usize::from(split) * 40));
-    // The state's size as the table has it, so that only the rest can be wrong.
+    // The size of the state according to the table, so that only the rest can be wrong.
     let size = table.chunks_exact(40).map(|row| u64::from(u32::from_le_bytes([row[4], row[5], row[6], row[7]]))).sum();
     for gzip in [true, false] {
         let data = data(gzip, frames, size, 0);

@@ -1,5 +1,5 @@
-//! Files that anybody could have made: as they are, and with hashes that fit,
-//! so that what the fuzzer makes reaches the decoder of zstd.
+//! Files from anywhere: as they are, and with matching hashes, so that the fuzzer reaches
+//! the zstd decoder.
 
 #![no_main]
 

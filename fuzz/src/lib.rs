@@ -1,8 +1,6 @@
-//! What the fuzz targets share: files whose hashes fit, so that a fuzzer gets
-//! behind them, and reading a file in every way there is.
+//! Shared code of the fuzz targets: files with matching hashes, so that a fuzzer gets past
+//! the checks, and reading a file in every way.
 
-#[path = "../../tests/support/craft.rs"]
-pub mod craft;
 mod oracle;
 
 use persist_guest::codec::{BlockRef, Codec, Decoder, crc32};
@@ -13,10 +11,12 @@ use persist_guest::salvage::Salvager;
 use persist_guest::{snapshots, verify};
 use sha2::{Digest, Sha256};
 
+pub use persist_test_support::craft;
+
 const KEY: &str = "x";
 
-/// Reads what a fuzzer made as a whole file, or as one frame and its length, by
-/// the first three bytes. Of a frame of zstd, size and checksum are made to fit.
+/// Reads the fuzzer's bytes as a whole file, or as one frame and its length. The first three
+/// bytes decide. In a zstd frame, content size and checksum are corrected.
 pub fn read_as_file_or_frame(gzip: bool, bytes: &[u8]) {
     let Some((&[low, middle, high], rest)) = bytes.split_first_chunk() else { return };
     if high & 0x80 != 0 {
@@ -28,8 +28,8 @@ pub fn read_as_file_or_frame(gzip: bool, bytes: &[u8]) {
     }
 }
 
-/// The frame with the content size and the checksum of what the guest's decoder
-/// makes of it, and this size: a fuzzer finds neither.
+/// Sets content size and checksum of a frame to those of what the guest's decoder makes of
+/// it, and returns the frame and that size. A fuzzer would find neither.
 fn mended(mut frame: Vec<u8>, length: u32) -> (Vec<u8>, u32) {
     const SIZE: std::ops::Range<usize> = 5..13;
     if frame.len() < SIZE.end + 4 {
@@ -51,12 +51,12 @@ fn mended(mut frame: Vec<u8>, length: u32) -> (Vec<u8>, u32) {
     (frame, declared)
 }
 
-/// Reads a frame in files of which all else is right, before another frame and
-/// behind it.
+/// Reads a frame in files that are otherwise right: alone, before another frame and after
+/// it.
 pub fn read_frame(gzip: bool, frame: &[u8], length: u32) {
     let codec = if gzip { Codec::Gzip } else { Codec::Zstd };
     let Some(block) = decode(codec, frame, length) else {
-        // Refused alone: refused in a file.
+        // What is refused alone is refused in a file.
         return read(craft::frames(gzip, &[(frame.to_vec(), length)], &[0; 32], 0));
     };
     let plain = b"a block of text, and another block of text";
@@ -68,7 +68,7 @@ pub fn read_frame(gzip: bool, frame: &[u8], length: u32) {
         (vec![this.clone(), good.clone()], [&block[..], plain].concat()),
         (vec![good, this], [&plain[..], &block].concat()),
     ] {
-        // An empty block is only that of an empty state.
+        // Only an empty state has an empty block.
         if frames.len() == 1 || length > 0 {
             let crc = if gzip { crc32(0, &state) } else { 0 };
             let file = craft::frames(gzip, &frames, &Sha256::digest(&state), crc);
@@ -80,20 +80,20 @@ pub fn read_frame(gzip: bool, frame: &[u8], length: u32) {
     }
 }
 
-/// The block of a frame, if it is one of this length.
+/// Returns the block of a frame, if it has this length.
 pub fn decode(codec: Codec, frame: &[u8], length: u32) -> Option<Vec<u8>> {
     let frame_length = u32::try_from(frame.len()).ok()?;
     let hash = Sha256::digest(frame).into();
     let (prefix, suffix) = (Vec::new(), Vec::new());
     let block = BlockRef { key: None, etag: None, codec, offset: 0, prefix, frame_length, suffix, length, hash };
     let mut out = Vec::new();
-    // An empty frame is in no table.
+    // A table has no empty frames.
     let decoded = Decoder::default().decode(&block, frame, &mut out);
     (decoded.is_ok() && !frame.is_empty() && frame_length <= Codec::max_frame_length(length)).then_some(out)
 }
 
-/// Reads a file in every way. Bytes from strangers give bytes or an error about
-/// them, and the ways agree.
+/// Reads a file in every way. Whatever its bytes are, the result is a state or an error
+/// about the file, and all ways agree.
 pub fn read(bytes: Vec<u8>) {
     let storage = MemoryStorage::default();
     storage.put(KEY, bytes.clone());
@@ -113,14 +113,14 @@ pub fn read(bytes: Vec<u8>) {
     }
     assert_eq!(verified.is_ok(), whole.is_ok());
     if let (Ok(state), Ok(metadata)) = (&whole, &metadata) {
-        // One file, one state: what every other tool reads.
+        // Every other tool must read the same state.
         let theirs = match metadata.compression_algorithm {
             Codec::Gzip => oracle::gunzip(&bytes, state.len()),
             Codec::Zstd => oracle::unzstd(&bytes, state.len()),
         };
         assert!(
             theirs.as_ref() == Some(state),
-            "other tools read {:?} bytes, not the {} of ours",
+            "other tools read {:?} bytes, not {} as we do",
             theirs.map(|bytes| bytes.len()),
             state.len()
         );
@@ -144,7 +144,7 @@ pub fn read(bytes: Vec<u8>) {
         Ok(mut salvager) => {
             let mut salvaged = Vec::new();
             assert!(salvager.read(0).expect("memory does not fail").is_empty());
-            // A bomb is cut off: what inflates to much more is no find.
+            // Stop early: that a file decompresses to much more is not a bug.
             while salvaged.len() < 32 << 20 {
                 let chunk = salvager.read(1 << 16).expect("memory does not fail");
                 if chunk.is_empty() {

@@ -1,24 +1,25 @@
-//! What the libraries in C read in a file: none of our code, and none of the crates
-//! that the guest uses.
+//! Reads files with the C libraries, without any code of the project or crates that the
+//! guest uses.
 
 use std::io::Read;
 use std::mem::MaybeUninit;
 
 use libz_sys::{Z_NO_FLUSH, Z_OK, Z_STREAM_END, inflate, inflateEnd, inflateInit2_, inflateReset, z_stream, zlibVersion};
 
-/// More than this is not unpacked: a file that is accepted says its size.
+/// How many bytes more than expected are decompressed.
 const MARGIN: usize = 1 << 16;
 
-/// What `zcat` prints of a file: the contents of all its members. None if zlib
-/// refuses one, or bytes are left that are no member; or after `size` bytes and some.
+/// Returns what `zcat` prints for a file: the contents of all its members. `None` if zlib
+/// refuses a member or bytes are left that are not one, or if there is much more than `size`
+/// bytes.
 pub fn gunzip(file: &[u8], size: usize) -> Option<Vec<u8>> {
-    // All zeros: null pointers, which mean zlib's own allocator, and numbers. Rust
-    // has no word for a function that is null, so that there is never a reference
-    // to the stream, and never its value.
+    // All zeros: numbers, and null pointers, which select zlib's own allocator. In Rust a
+    // function pointer can't be null, so there must never be a reference to the stream, or
+    // a value of it.
     let mut stream = MaybeUninit::<z_stream>::zeroed();
     let stream = stream.as_mut_ptr();
-    // SAFETY: the stream outlives the calls, and its size and the version are those
-    // of the library that is linked. 15 bits of window, and 16 more for gzip.
+    // SAFETY: the stream outlives the calls, and its size and version are those of the linked
+    // library. The window has 15 bits; 16 is the flag for gzip.
     let begun = unsafe { inflateInit2_(stream, 15 + 16, zlibVersion(), size_of::<z_stream>() as i32) };
     assert_eq!(begun, Z_OK);
     let mut out = Vec::new();
@@ -31,8 +32,8 @@ pub fn gunzip(file: &[u8], size: usize) -> Option<Vec<u8>> {
         (*stream).avail_in = length;
     }
     let read = loop {
-        // SAFETY: as above. next_in and next_out point to as many bytes as avail_in
-        // and avail_out say, in `file` and `chunk`, which are not moved meanwhile.
+        // SAFETY: as above. next_in and next_out point to avail_in and avail_out bytes in
+        // `file` and `chunk`, which do not move meanwhile.
         let (status, left, room) = unsafe {
             (*stream).next_out = chunk.as_mut_ptr();
             (*stream).avail_out = chunk.len() as u32;
@@ -55,7 +56,7 @@ pub fn gunzip(file: &[u8], size: usize) -> Option<Vec<u8>> {
     read.then_some(out)
 }
 
-/// What `zstdcat` prints of a file: the contents of all its frames.
+/// Returns what `zstdcat` prints for a file: the contents of all its frames.
 pub fn unzstd(file: &[u8], size: usize) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     let decoder = zstd::stream::read::Decoder::new(file).ok()?;

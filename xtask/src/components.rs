@@ -1,14 +1,14 @@
-//! All components: the bare one, and those for hosts that know WASI alone; and
-//! the folder from which they are published.
+//! Building all components, that is, the bare one and those for hosts that only know
+//! WASI, and the folder from which they are published.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::component;
-use crate::shell::{cargo, install_target, run, target_dir};
-use crate::workspace;
+use persist_recipe::component;
 
-/// Which package each file is built from, for the list of what is inside.
+use crate::shell::{cargo, install_target, run, target_dir, workspace};
+
+/// The packages that each file is built from, for the list of contents.
 const CONTENTS: [(&str, &[&str]); 5] = [
     ("persist.wasm", &["persist-guest"]),
     ("storage-fs.wasm", &["persist-storage-fs"]),
@@ -17,7 +17,7 @@ const CONTENTS: [(&str, &[&str]); 5] = [
     ("persist-cli.wasm", &["persist-guest", "persist-storage-fs", "persist-command"]),
 ];
 
-/// What is published beside the components.
+/// The files that are published with the components.
 const COPIED: [(&str, &str); 3] =
     [("components/tools/policy.yaml", "policy.yaml"), ("LICENSE-APACHE", "LICENSE-APACHE"), ("LICENSE-MIT", "LICENSE-MIT")];
 
@@ -28,24 +28,24 @@ fn failed(path: &Path, error: &std::io::Error) -> String {
     format!("{}: {error}", path.display())
 }
 
-fn compose(arguments: &[&Path]) -> Result<(), String> {
-    let mut compose = cargo();
-    compose.args(["run", "--release", "--locked", "--quiet", "--package", "persist-compose", "--"]).args(arguments);
-    run(&mut compose)
+fn dist_tool(arguments: &[&Path]) -> Result<(), String> {
+    let mut dist = cargo();
+    dist.args(["run", "--release", "--locked", "--quiet", "--package", "persist-dist", "--"]).args(arguments);
+    run(&mut dist)
 }
 
-/// Builds them into a folder.
+/// Builds the components into a folder.
 pub(crate) fn build(out: &Path) -> Result<(), String> {
     install_target()?;
-    compose(&[Path::new("build"), &target_dir()?.join("component"), out])
+    dist_tool(&[Path::new("build"), &target_dir()?.join("component"), out])
 }
 
-/// The component that misbehaves, for tests.
+/// Builds the component that misbehaves, for tests.
 pub(crate) fn hostile() -> Result<PathBuf, String> {
     component::build_package(&workspace(), "hostile-guest", &target_dir()?.join("component"))
 }
 
-/// The packages that a component is made of, each with version and licence.
+/// Returns the packages that a component is built from, each with version and licence.
 fn contents(packages: &[&str]) -> Result<Vec<String>, String> {
     let mut tree = cargo();
     tree.args([
@@ -71,7 +71,7 @@ fn contents(packages: &[&str]) -> Result<Vec<String>, String> {
     let text = String::from_utf8_lossy(&output.stdout);
     let described = text.lines().filter_map(|line| {
         let (package, licence) = line.split_once('|')?;
-        // Without the folder that a package of the workspace is in.
+        // Omits the folder of a workspace package.
         let name: Vec<&str> = package.split(' ').take(2).collect();
         Some(format!("{}: {}", name.join(" "), licence.trim_end_matches(" (*)")))
     });
@@ -81,13 +81,14 @@ fn contents(packages: &[&str]) -> Result<Vec<String>, String> {
     Ok(described)
 }
 
-/// The files in a folder and below, as its list of checksums names them.
+/// Returns the files in a folder and its subfolders, by the names in its list of
+/// checksums.
 fn files(folder: &Path) -> Result<Vec<String>, String> {
     let (mut files, mut left) = (Vec::new(), vec![folder.to_owned()]);
     while let Some(next) = left.pop() {
         for entry in fs::read_dir(&next).map_err(|error| failed(&next, &error))? {
             let entry = entry.map_err(|error| failed(&next, &error))?;
-            // A link is not followed: it is removed itself, with what has it.
+            // A link is not followed: removing the folder removes the link itself.
             if entry.file_type().map_err(|error| failed(&next, &error))?.is_dir() {
                 left.push(entry.path());
             } else if let Ok(path) = entry.path().strip_prefix(folder) {
@@ -98,24 +99,25 @@ fn files(folder: &Path) -> Result<Vec<String>, String> {
     Ok(files)
 }
 
-/// Whether a folder holds what an earlier run wrote, and nothing else.
+/// Checks that a folder contains only files that an earlier run wrote.
 fn check_earlier(out: &Path) -> Result<(), String> {
     let sums = fs::read_to_string(out.join(SUMS)).unwrap_or_default();
     let listed: Vec<&str> = sums.lines().filter_map(|line| Some(line.split_once("  ")?.1)).collect();
     let files = files(out)?;
     match files.iter().find(|file| *file != SUMS && !listed.contains(&file.as_str())) {
         Some(foreign) => {
-            Err(format!("{}: 'cargo xtask dist' did not write {foreign}: move it away, or name another folder", out.display()))
+            Err(format!("{}: {foreign} was not written by 'cargo xtask dist': move it away, or use another folder", out.display()))
         }
         None => Ok(()),
     }
 }
 
-/// Writes the folder that is published, anew: beside it, then in its place.
+/// Writes the folder that is published. It is built next to the old one, which it then
+/// replaces.
 pub(crate) fn dist(out: &Path) -> Result<(), String> {
-    // What is run for it has another current folder.
+    // The commands that write into it run in another folder.
     let out = &std::path::absolute(out).map_err(|error| failed(out, &error))?;
-    let name = out.file_name().ok_or_else(|| format!("{}: this is no name for a folder", out.display()))?;
+    let name = out.file_name().ok_or_else(|| format!("{}: this is not a folder name", out.display()))?;
     let unfinished = &out.with_file_name(format!(".{}.persist-dist", name.to_string_lossy()));
     let is_there = out.exists();
     if is_there {
@@ -144,7 +146,7 @@ fn write(out: &Path) -> Result<(), String> {
         fs::create_dir_all(folder).map_err(|error| failed(folder, &error))?;
         copy(&from.join(file), &path)?;
     }
-    let mut text = String::from("What is inside the components: packages, versions, licences.\n");
+    let mut text = String::from("The contents of the components: packages, versions, licences.\n");
     for (file, packages) in CONTENTS {
         text.push_str(&format!("\n{file}\n"));
         text.push_str("  Rust's standard library and its libc for WASI: MIT OR Apache-2.0, Apache-2.0 WITH LLVM-exception, MIT\n");
@@ -154,7 +156,7 @@ fn write(out: &Path) -> Result<(), String> {
     }
     let list = out.join("CONTENTS.txt");
     fs::write(&list, text).map_err(|error| failed(&list, &error))?;
-    compose(&[Path::new("checksums"), out])
+    dist_tool(&[Path::new("checksums"), out])
 }
 
 #[cfg(test)]
@@ -162,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_an_earlier_run_wrote_is_replaced() {
+    fn only_files_of_an_earlier_run_are_replaced() {
         let folder = std::env::temp_dir().join(format!("persist-dist-{}", std::process::id()));
         let file = |name: &str, text: &str| {
             let path = folder.join(name);
@@ -171,7 +173,7 @@ mod tests {
         let checked = file("wit/world.wit", "")
             .and_then(|()| file(SUMS, "0123  wit/world.wit\n"))
             .map(|()| check_earlier(&folder))
-            // Somebody else's, beside it and by itself.
+            // A foreign file, with and without files of our own.
             .and_then(|first| file("wit/other.wit", "").map(|()| (first, check_earlier(&folder))))
             .and_then(|(first, second)| file(SUMS, "").map(|()| (first, second, check_earlier(&folder))));
         let removed = fs::remove_dir_all(&folder);

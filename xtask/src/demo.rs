@@ -1,26 +1,25 @@
-//! `cargo xtask demo`: one snapshot from end to end, as a user would make it.
+//! `cargo xtask demo`: saves, verifies and restores a snapshot as a user would.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::shell::{announce, cargo, install_target, run as run_command, spoken, target_dir};
-use crate::workspace;
+use crate::shell::{announce, cargo, install_target, run as run_command, spoken, target_dir, workspace};
 
 const STATE: &str = "examples/agent-state.json";
 
-/// Without S3, whose SDK takes longer to build than all the rest, and with the
-/// component compiled for one kind of processor.
-pub(crate) const FEATURES: [&str; 3] = ["--no-default-features", "--features", "cli"];
+/// The features of the demo: no S3, whose SDK takes longer to build than everything else,
+/// and the component compiled for only one kind of processor.
+pub(crate) const FEATURES: [&str; 3] = ["--no-default-features", "--features", "native"];
 
-/// What the command exits with for a damaged snapshot.
+/// The command's exit code for a damaged snapshot.
 const DAMAGED: i32 = 5;
 
 struct Demo {
     persist: PathBuf,
     folder: PathBuf,
-    /// Time spent in the command.
+    /// The time spent in the command.
     spent: Duration,
 }
 
@@ -29,7 +28,7 @@ fn failed(path: &Path) -> impl Fn(std::io::Error) -> String {
 }
 
 impl Demo {
-    /// Runs `persist` in the demo's folder, as it would be typed there.
+    /// Runs `persist` in the demo's folder, and prints the command line.
     fn persist(&mut self, arguments: &[&str], expected: i32) -> Result<(), String> {
         println!("\n$ persist {}", arguments.join(" "));
         let began = Instant::now();
@@ -65,16 +64,16 @@ impl Demo {
         *byte ^= 1;
         let path = self.folder.join(to);
         fs::write(&path, bytes).map_err(failed(&path))?;
-        println!("\nNow {to}: a copy of {from} with one bit of byte {middle} flipped.");
+        println!("\nWrote {to}: a copy of {from} with one bit of byte {middle} flipped.");
         Ok(())
     }
 }
 
 pub(crate) fn run() -> Result<(), String> {
     let began = Instant::now();
-    announce("Setting up and building (the first time, 4 minutes on two cores)");
+    announce("Setting up and building (4 minutes on two cores the first time)");
     install_target()?;
-    run_command(cargo().args(["build", "--release", "--locked", "--package", "persist-host", "--bin", "persist"]).args(FEATURES))?;
+    run_command(cargo().args(["build", "--release", "--locked", "--package", "persist-cli", "--bin", "persist"]).args(FEATURES))?;
     let target = target_dir()?;
     let folder = target.join("demo");
     if folder.exists() {
@@ -100,7 +99,7 @@ pub(crate) fn run() -> Result<(), String> {
     }
     demo.damage("snapshots/0001.json.gz", "damaged.json.gz")?;
     demo.persist(&["verify", "damaged.json.gz"], DAMAGED)?;
-    println!("The damage was found: exit code {DAMAGED}.");
+    println!("The damage was detected: exit code {DAMAGED}.");
 
     println!("\nDone: {} to build, {} in the command. All files are in {}.", spoken(built), spoken(demo.spent), demo.folder.display());
     Ok(())

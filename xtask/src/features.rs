@@ -1,14 +1,15 @@
-//! Whether the command, the wheel and the tests want the same features of each
-//! package: else wasmtime and the AWS SDK would be compiled once for each of them.
+//! Tests that the command, the wheel and the tests use the same features of each package.
+//! Otherwise, wasmtime and the AWS SDK would be compiled several times.
 
 use std::collections::BTreeSet;
 
-use crate::component::printed;
+use persist_recipe::component::printed;
+
 use crate::demo::FEATURES;
 use crate::shell::{WITH_COMPILER, WITHOUT_COMPILER, cargo};
 
-/// The packages of a build for the most usual machine, each with its features. One
-/// that macros or build scripts want too may be there twice.
+/// Returns the packages of a build for the most common machine, each with its features. A
+/// package that macros or build scripts also use may occur twice.
 fn packages(selection: &[&str], edges: &str) -> Result<BTreeSet<String>, String> {
     let mut tree = cargo();
     tree.args(["tree", "--locked", "--quiet", "--prefix", "none", "--target", "x86_64-unknown-linux-gnu"]);
@@ -19,19 +20,19 @@ fn packages(selection: &[&str], edges: &str) -> Result<BTreeSet<String>, String>
 #[test]
 fn every_package_is_compiled_once() -> Result<(), String> {
     let of_tests = packages(&WITHOUT_COMPILER, "normal,build,dev")?;
-    let demo = [&["--package", "persist-host"], &FEATURES[..]].concat();
+    let demo = [&["--package", "persist-cli"], &FEATURES[..]].concat();
     for (what, selection) in
-        [("the demo", &demo[..]), ("the command", &["--package", "persist-host"]), ("the wheel", &["--package", "persist-python"])]
+        [("the demo", &demo[..]), ("the command", &["--package", "persist-cli"]), ("the wheel", &["--package", "persist-python"])]
     {
         let built = packages(selection, "normal,build")?;
         assert!(built.len() > 100, "{what}: {} packages", built.len());
-        // What differs on purpose: the demo has no S3.
-        let is_own = |package: &&&String| package.starts_with("persist-host ") || package.starts_with("workspace-hack ");
+        // These differ on purpose, since the demo has no S3.
+        let is_own = |package: &&&String| ["persist-cli ", "persist-host ", "workspace-hack "].iter().any(|own| package.starts_with(own));
         let missing: Vec<&String> = built.difference(&of_tests).collect();
         let missing: Vec<_> = missing.iter().filter(|package| !is_own(package)).collect();
         assert!(
             missing.is_empty(),
-            "{what} has packages with fewer features than the tests: name these in workspace-hack/Cargo.toml: {missing:?}"
+            "{what} builds packages with fewer features than the tests: add the features to workspace-hack/Cargo.toml: {missing:?}"
         );
     }
     Ok(())
@@ -42,11 +43,11 @@ fn the_compiler_is_compiled_once() -> Result<(), String> {
     let of_tests = packages(&WITH_COMPILER, "normal,build,dev")?;
     let alone = packages(&["--package", "persist-precompile"], "normal,build")?;
     assert!(alone.len() > 100, "{} packages", alone.len());
-    // What runs components has more of wasmtime than what compiles them.
+    // Running components needs more features of wasmtime than compiling them.
     let is_own = |package: &str| {
         ["wasmtime ", "wasmtime-internal-component-macro ", "wasmtime-internal-wit-bindgen "].iter().any(|own| package.starts_with(own))
     };
     let missing: Vec<&String> = alone.difference(&of_tests).filter(|package| !is_own(package)).collect();
-    assert!(missing.is_empty(), "persist-precompile has packages with fewer features than its tests and the example: {missing:?}");
+    assert!(missing.is_empty(), "persist-precompile builds packages with fewer features than its tests and the example: {missing:?}");
     Ok(())
 }

@@ -1,17 +1,16 @@
-//! `cargo xtask fuzz`: every target for some time, from the seeds that are kept
-//! in the repository.
+//! `cargo xtask fuzz`: runs every fuzz target for a while, starting from the seeds in the
+//! repository.
 
 use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::shell::{announce, run as run_command, spoken, target_dir};
-use crate::workspace;
+use crate::shell::{announce, run as run_command, spoken, target_dir, workspace};
 
-/// What reads untrusted bytes, a target each; `fuzz/Cargo.toml` has the same.
+/// The fuzz targets, one for each reader of untrusted bytes, as in `fuzz/Cargo.toml`.
 const TARGETS: [&str; 9] = ["append", "decode", "document", "gzip_reader", "location", "round_trip", "salvage", "table", "zstd_reader"];
 
-/// The most memory that a target may take, in MiB; reading is bounded far below.
+/// The maximum memory of a target in MiB, far above the limits of the readers.
 const MEMORY: u32 = 1024;
 
 pub(crate) fn run(seconds: &str) -> Result<(), String> {
@@ -39,6 +38,6 @@ pub(crate) fn run(seconds: &str) -> Result<(), String> {
         ];
         run_command(build().args(["run", name]).arg(&corpus).arg(folder.join("seeds").join(name)).arg("--").args(limits))?;
     }
-    println!("\n{} targets, {} each, without a find.", TARGETS.len(), spoken(Duration::from_secs(seconds)));
+    println!("\n{} targets, {} each, no failures found.", TARGETS.len(), spoken(Duration::from_secs(seconds)));
     Ok(())
 }

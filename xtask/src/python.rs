@@ -1,17 +1,19 @@
-//! The Python package: built as a wheel, installed as a user would, tested.
+//! The Python package: built as a wheel, installed as a user would install it, and
+//! tested.
 
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::precompile::PROFILE;
-use crate::shell::{announce, run, target_dir};
-use crate::{components, pythons, workspace};
+use persist_recipe::precompile::PROFILE;
+
+use crate::shell::{announce, run, target_dir, workspace};
+use crate::{components, pythons};
 
 const REQUIREMENTS: &str = "tests/python/requirements.txt";
 
-/// What of Python there is to check.
+/// The Python sources to check.
 const SOURCES: [&str; 7] = [
     "examples/python",
     "python-host/python",
@@ -30,16 +32,16 @@ pub(crate) fn test() -> Result<(), String> {
     announce("Checking the Python package");
     run(package.tool("ruff").args(["check", "--config", SETTINGS]).args(SOURCES))?;
     run(package.tool("ruff").args(["format", "--check", "--config", SETTINGS]).args(SOURCES))?;
-    // The programs in tests/frameworks have environments of their own, and the
-    // examples are to be read.
+    // The programs in tests/frameworks have their own environments, and the examples are
+    // written for readers.
     let typed = SOURCES.into_iter().filter(|source| !matches!(*source, "examples/python" | "tests/frameworks"));
     run(package.tool("mypy").args(["--config-file", SETTINGS]).args(typed))?;
 
     let wheel = package.install()?;
     run(package.tool("pyright").args(["--project", "python-host"]))?;
 
-    // With the system's own programs alone: what runs here needs no Rust.
-    announce("The tests in Python");
+    // Without cargo in the path, since an installed package must not need Rust.
+    announce("Running the Python tests");
     let tests = ["-m", "pytest", "tests/python", "tests/test_s3_integration.py", "-p", "no:cacheprovider"];
     run(package.tool("python").args(tests))?;
     package.on_others(&wheel)?;
@@ -54,10 +56,20 @@ pub(crate) fn on_others() -> Result<(), String> {
     package.on_others(&wheel)
 }
 
-/// The component in hosts of other kinds, each as it is installed from its
-/// registry: wasmtime's command and its package for Python, jco for Node.
+/// Runs the tests that try random values, with ten times as many of them.
+pub(crate) fn soak() -> Result<(), String> {
+    const RANDOM: [&str; 4] = ["test_arrays.py", "test_crafted_values.py", "test_random_models.py", "test_values.py"];
+    let package = Package::prepare()?;
+    package.install()?;
+    let mut tests = package.tool("python");
+    tests.args(["-m", "pytest", "-p", "no:cacheprovider"]).args(RANDOM.map(|file| format!("tests/python/{file}")));
+    run(tests.env("PERSIST_TEST_EXAMPLES", "10000"))
+}
+
+/// Tests the component in other hosts, each installed from its registry: wasmtime's
+/// command and Python package, and jco for Node.
 fn portability(package: &Package) -> Result<(), String> {
-    announce("The components, and the hosts to run them in");
+    announce("Building the components and installing other hosts");
     let folder = package.target.join("portability");
     let (published, node) = (folder.join("dist"), folder.join("node"));
     components::dist(&published)?;
@@ -75,23 +87,23 @@ fn portability(package: &Package) -> Result<(), String> {
         fs::write(&done, lock).map_err(|error| failed(&done, error))?;
     }
 
-    announce("Every host reads what every other wrote");
+    announce("Testing that every host reads what every other host wrote");
     let mut tests = package.tool("python");
     tests.args(["-m", "pytest", "tests/portability", "-p", "no:cacheprovider"]).env("PERSIST_COMPONENTS", published);
     tests.env("PERSIST_HOSTILE", hostile);
-    // Built with the tests in Rust, which came before.
+    // Built earlier, with the Rust tests.
     tests.env("PERSIST_COMMAND", package.target.join("release/persist"));
     tests.env("PERSIST_EXAMPLE_HOST", package.target.join(PROFILE).join("persist-example-host"));
     run(tests.env("PERSIST_NODE", node))
 }
 
-/// Measures what the package costs.
+/// Measures the Python package.
 pub(crate) fn bench(options: &[&str]) -> Result<(), String> {
     let package = Package::prepare()?;
     package.install()?;
     let built = package.target.join("portability").join("components");
     components::build(&built)?;
-    announce("The Python package");
+    announce("Measuring the Python package");
     let folder = package.target.join("tmp");
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let json = folder.join("bench_package.json");
@@ -100,7 +112,7 @@ pub(crate) fn bench(options: &[&str]) -> Result<(), String> {
     run(measured.env("PERSIST_COMPONENTS", built))
 }
 
-/// A virtual environment, and the wheel that goes into it.
+/// The virtual environment that the wheel is installed into.
 struct Package {
     target: PathBuf,
     programs: PathBuf,
@@ -109,12 +121,12 @@ struct Package {
 impl Package {
     fn prepare() -> Result<Self, String> {
         let target = target_dir()?;
-        announce("A virtual environment for Python");
+        announce("Setting up the Python environment");
         let programs = environment(&target.join("python"))?;
         Ok(Self { target, programs })
     }
 
-    /// A program of the environment, which finds no Rust.
+    /// Returns a program of the environment, without cargo in its path.
     fn tool(&self, name: &str) -> Command {
         let mut command = Command::new(self.programs.join(name));
         command.current_dir(workspace()).env("PATH", plain_path(&self.programs));
@@ -125,7 +137,7 @@ impl Package {
         pythons::test(&self.programs.join("uv"), wheel, &self.target.join("pythons"))
     }
 
-    /// Builds the wheel as it is published, and installs it.
+    /// Builds the wheel in its published form and installs it.
     fn install(&self) -> Result<PathBuf, String> {
         announce("Building the wheel");
         let wheels = self.target.join("wheels");
@@ -141,9 +153,9 @@ impl Package {
     }
 }
 
-/// The folder of programs of a virtual environment with the requirements. Made
-/// anew when they change, or when the environment was moved: its programs know
-/// where they are.
+/// Returns the folder of programs of a virtual environment with the requirements. The
+/// environment is recreated if the requirements change or the folder was moved, since its
+/// programs contain their paths.
 fn environment(folder: &Path) -> Result<PathBuf, String> {
     let requirements = workspace().join(REQUIREMENTS);
     let wanted = fs::read_to_string(&requirements).map_err(|error| format!("{}: {error}", requirements.display()))?;
@@ -152,11 +164,11 @@ fn environment(folder: &Path) -> Result<PathBuf, String> {
     if fs::read_to_string(&done).ok().as_ref() == Some(&wanted) {
         return Ok(programs);
     }
-    // Not to be had is one thing, and has one line that helps.
+    // A missing Python is common, so it gets a helpful error.
     let python = Command::new("python3").args(["-c", "import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 10))"]).output();
     if !python.is_ok_and(|output| output.status.success()) {
         return Err(
-            "Python 3.10 or newer with venv is needed; install it, on Debian and Ubuntu with\n  apt install python3-venv".to_owned()
+            "Python 3.10 or newer with venv is required; on Debian and Ubuntu, install it with\n  apt install python3-venv".to_owned()
         );
     }
     let _ = fs::remove_dir_all(folder);
@@ -173,10 +185,10 @@ fn only_file(folder: &Path) -> Result<PathBuf, String> {
     entry.map(|entry| entry.path()).map_err(failed)
 }
 
-/// The search path without folders that hold cargo.
+/// Returns the search path without folders that contain cargo.
 fn plain_path(programs: &Path) -> std::ffi::OsString {
     let path = env::var_os("PATH").unwrap_or_default();
     let without = env::split_paths(&path).filter(|folder| !folder.join("cargo").exists());
-    // Joins what it has split.
+    // Joining cannot fail, since the parts come from splitting a path.
     env::join_paths(std::iter::once(programs.to_owned()).chain(without)).unwrap_or_default()
 }

@@ -1,5 +1,4 @@
-//! The Python package on every Python that can be found, beside the one that all
-//! else runs with.
+//! Testing the Python package on every other Python that is installed.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -8,28 +7,27 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
-use crate::shell::{announce, run};
-use crate::workspace;
+use crate::shell::{announce, run, workspace};
 
-/// The versions that the package is for: 3.10 and later.
+/// The minor versions of Python 3 that the package supports.
 const MINORS: std::ops::RangeInclusive<u32> = 10..=14;
 
-/// What the tests import, of all that is in the requirements.
+/// The requirements that the tests import.
 const NEEDED: [&str; 11] = ["attrs", "boto3", "fsspec", "hypothesis", "moto", "numpy", "pandas", "pyarrow", "pydantic", "pytest", "tqdm"];
 
-/// Tests of what is the same everywhere: types, and frameworks and readers in
-/// environments of their own.
+/// Tests that do not depend on the Python version: types, and frameworks and readers that
+/// have their own environments.
 const ONCE: [&str; 3] = ["test_frameworks.py", "test_typing.py", "test_zstd_readers.py"];
 
-/// Runs the package's tests on the other Pythons, two at a time, since most of them
-/// wait: a wheel is installed by `uv`, in environments below a folder.
+/// Runs the package's tests on the other Pythons, two at a time since they mostly wait.
+/// `uv` installs the wheel into environments below `folder`.
 pub(crate) fn test(uv: &Path, wheel: &Path, folder: &Path) -> Result<(), String> {
     let main = version_of(Path::new("python3"));
     let mut others = found();
     others.retain(|minor, _| Some(*minor) != main);
     let named = |minor: &u32| format!("3.{minor}");
     let names: Vec<String> = others.keys().map(named).collect();
-    announce(&format!("The package on other Pythons: {}", if names.is_empty() { "none was found".to_owned() } else { names.join(", ") }));
+    announce(&format!("Testing other Pythons: {}", if names.is_empty() { "none found".to_owned() } else { names.join(", ") }));
 
     let requirements = requirements(folder)?;
     let others: Vec<(u32, PathBuf)> = others.into_iter().collect();
@@ -59,8 +57,8 @@ pub(crate) fn test(uv: &Path, wheel: &Path, folder: &Path) -> Result<(), String>
     if failed.is_empty() { Ok(()) } else { Err(format!("the package's tests failed on Python {}", failed.join(", "))) }
 }
 
-/// One Python for each version: those that `PERSIST_PYTHONS` names, as a search path
-/// does folders; those in the search path; and those of pyenv.
+/// Finds one Python for each version: in `PERSIST_PYTHONS`, a list of programs separated
+/// like a search path; in the search path; and in pyenv.
 fn found() -> BTreeMap<u32, PathBuf> {
     let mut candidates: Vec<PathBuf> = env::split_paths(&env::var_os("PERSIST_PYTHONS").unwrap_or_default()).collect();
     candidates.extend(MINORS.map(|minor| PathBuf::from(format!("python3.{minor}"))));
@@ -77,14 +75,14 @@ fn found() -> BTreeMap<u32, PathBuf> {
     found
 }
 
-/// The minor version of a Python 3; none where there is none.
+/// Returns the minor version of a Python 3, or `None` if it does not run.
 fn version_of(python: &Path) -> Option<u32> {
     let output = Command::new(python).args(["-c", "import sys, venv; print(*sys.version_info[:2])"]).output().ok()?;
     let version = String::from_utf8(output.stdout).ok()?;
     version.strip_prefix("3 ")?.trim().parse().ok()
 }
 
-/// A file with the requirements that the tests need.
+/// Writes a file with the requirements that the tests need.
 fn requirements(folder: &Path) -> Result<PathBuf, String> {
     let all = workspace().join("tests/python/requirements.txt");
     let text = fs::read_to_string(&all).map_err(|error| format!("{}: {error}", all.display()))?;
@@ -97,7 +95,7 @@ fn requirements(folder: &Path) -> Result<PathBuf, String> {
     Ok(file)
 }
 
-/// Runs the tests on one Python, and gives the end of what they print.
+/// Runs the tests on one Python, and returns the last line of their output.
 fn on(python: &Path, environment: &Path, uv: &Path, requirements: &Path, wheel: &Path) -> Result<String, String> {
     let here = environment.join("bin").join("python");
     let uv = || {
@@ -110,7 +108,7 @@ fn on(python: &Path, environment: &Path, uv: &Path, requirements: &Path, wheel: 
     let mut tests = Command::new(&here);
     tests.current_dir(workspace()).args(["-m", "pytest", "tests/python", "-p", "no:cacheprovider", "-q"]);
     tests.args(ONCE.map(|file| format!("--ignore=tests/python/{file}")));
-    let output = tests.env("PERSIST_TEST_EXAMPLES", "1000").output().map_err(|error| format!("{}: {error}", here.display()))?;
+    let output = tests.env("PERSIST_TEST_EXAMPLES", "200").output().map_err(|error| format!("{}: {error}", here.display()))?;
     let text = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
     if output.status.success() {
         Ok(text.lines().next_back().unwrap_or_default().to_owned())

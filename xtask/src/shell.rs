@@ -1,36 +1,49 @@
-//! Running other programs, and what has to be there for it.
+//! Running other programs, and installing what they need.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::component::{TARGET, target_is_installed};
-use crate::precompile::{PREBUILT, PROFILE, Precompiler};
-use crate::workspace;
+use persist_recipe::component::{TARGET, target_is_installed};
+use persist_recipe::precompile::{PREBUILT, PROFILE, Precompiler};
 
-/// The cargo that runs this, or the one in the path.
+/// Returns the root of the workspace. Cargo sets it when it runs this program. The value
+/// at build time may belong to another clone, if clones share a target folder.
+pub(crate) fn workspace() -> PathBuf {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    // The package is one level below the root.
+    package.ancestors().nth(1).unwrap_or(Path::new(".")).to_owned()
+}
+
+/// Returns the cargo that runs this program, or the one in the path.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
     command.current_dir(workspace());
     command
 }
 
-/// All packages but those that have a compiler of components in them: one
-/// selection for tests and benchmarks, so that what both need is built once. Which
-/// features that has is held by `tests/features.rs`.
+/// All packages except those that contain a compiler of components. Tests and benchmarks
+/// use the same selection, so that shared packages are built once; `features.rs` tests
+/// their features.
 pub(crate) const WITHOUT_COMPILER: [&str; 5] = ["--workspace", "--exclude", "persist-precompile", "--exclude", "persist-example-host"];
 
-/// The packages that have one.
+/// Builds the command with the same packages as the tests.
+pub(crate) fn build_command() -> Result<(), String> {
+    run(cargo().args(["build", "--release", "--locked"]).args(WITHOUT_COMPILER).args(["--bin", "persist"]))
+}
+
+/// The packages that contain a compiler of components.
 pub(crate) const WITH_COMPILER: [&str; 4] = ["--package", "persist-precompile", "--package", "persist-example-host"];
 
-/// A cargo for the packages that have one.
+/// Returns a cargo command for the packages that contain a compiler.
 pub(crate) fn cargo_with_compiler(command: &str) -> Result<Command, String> {
     let target = target_dir()?;
     let precompile = Precompiler::new(&workspace(), &target, None)?;
     let mut cargo = cargo();
     cargo.args([command, "--locked", "--profile", PROFILE]).args(WITH_COMPILER);
-    // It can't build what it is building itself.
+    // The build script cannot build the compiler in the target folder that this cargo has
+    // locked.
     cargo.env(PREBUILT, precompile.program());
     Ok(cargo)
 }
@@ -51,7 +64,7 @@ pub(crate) fn install_target() -> Result<(), String> {
         .map_err(|error| format!("{error}\nThe component is built for {TARGET}; install its standard library and try again"))
 }
 
-/// Where cargo builds: its own answer, since a user's configuration may move it.
+/// Asks cargo for the target folder, which a user's configuration may move.
 pub(crate) fn target_dir() -> Result<PathBuf, String> {
     let output =
         cargo().args(["metadata", "--no-deps", "--format-version", "1"]).output().map_err(|error| format!("cargo metadata: {error}"))?;
@@ -70,12 +83,12 @@ pub(crate) fn target_dir() -> Result<PathBuf, String> {
     }
 }
 
-/// A stage of a longer command.
+/// Prints the heading of a stage.
 pub(crate) fn announce(stage: &str) {
     println!("\n==> {stage}");
 }
 
-/// A time as people say it.
+/// Formats a duration for people.
 pub(crate) fn spoken(time: Duration) -> String {
     match time.as_secs() {
         0 => format!("{} ms", time.as_millis()),

@@ -1,18 +1,21 @@
-//! `cargo xtask soak`: many processes on one place, for as long as is wanted.
+//! `cargo xtask soak`: many processes on one storage, for as long as requested.
 
+use crate::python;
 use crate::shell::{self, WITHOUT_COMPILER, cargo};
 
-/// Those that do more here than with all others.
+/// The tests that do more here than in `cargo xtask test`.
 const TESTS: [&str; 5] = ["soak", "large", "crashes", "component", "finding"];
 
-/// Runs for so many seconds in each of the places.
+/// Runs for `seconds` on each storage.
 pub(crate) fn run(seconds: &str) -> Result<(), String> {
     seconds.parse::<u64>().map_err(|_| format!("'{seconds}' is not a number of seconds"))?;
     shell::install_target()?;
+    shell::build_command()?;
     let mut soak = cargo();
     soak.args(["test", "--release", "--locked"])
         .args(WITHOUT_COMPILER)
         .args(TESTS.iter().flat_map(|test| ["--test", test]))
         .args(["--", "--nocapture"]);
-    shell::run(soak.env("PERSIST_SOAK_SECONDS", seconds))
+    shell::run(soak.env("PERSIST_SOAK_SECONDS", seconds))?;
+    python::soak()
 }

@@ -1,14 +1,10 @@
-//! A benchmark that is asked to check its goals fails if one was missed.
+//! With `--check`, a benchmark fails if a goal is missed.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-#[allow(dead_code, reason = "nothing is timed here")]
-#[path = "../../tests/support/table.rs"]
-mod table;
+use persist_test_support::table::{Goal, Table};
 
-use table::{Goal, Table};
-
-/// Whether a run that found this ends well.
+/// Returns whether a run with this result succeeds.
 fn passes(name: &str, found: f64, goal: Goal, arguments: &[&str]) -> bool {
     let mut table = Table::default();
     table.add("without a goal", 0.0, None, "");
@@ -18,11 +14,11 @@ fn passes(name: &str, found: f64, goal: Goal, arguments: &[&str]) -> bool {
 }
 
 #[test]
-fn a_missed_goal_fails_where_it_is_asked_for() {
+fn a_missed_goal_fails_only_with_check() {
     for (name, goal, met, missed) in [("least", Goal::AtLeast(2.0), 2.0, 1.99), ("most", Goal::AtMost(2.0), 2.0, 2.01)] {
         assert!(passes(name, met, goal, &["--check"]), "{name}");
         assert!(!passes(name, missed, goal, &["--check"]), "{name}");
-        assert!(!passes(name, f64::NAN, goal, &["--quick", "--check"]), "{name}: what was not measured is not met");
+        assert!(!passes(name, f64::NAN, goal, &["--quick", "--check"]), "{name}: a goal that was not measured is missed");
         assert!(passes(name, missed, goal, &["--quick"]), "{name}");
     }
 }
