@@ -145,10 +145,10 @@ class Formed(PartAdapter):
         return Note(**fields["value"])
 
 
-class Picky(Formed):
+class Choosy(Formed):
     """An adapter that accepts only some instances."""
 
-    name = "picky"
+    name = "choosy"
 
     def accepts(self, agent: Any) -> bool:
         return isinstance(agent, Note) and agent.text == "mine"
@@ -156,11 +156,11 @@ class Picky(Formed):
 
 def test_an_adapter_that_is_asked_first_gets_what_it_accepts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_registry, "_adapters", dict(_registry._adapters))
-    picky, formed = Picky(), Formed()
+    choosy, formed = Choosy(), Formed()
     notes = [Note(text="a"), Note(text="mine")]
     persist.register_adapter(formed)
     assert [part["adapter"] for part in json.loads(_persist.encode(notes))] == ["formed", "formed"]
     assert formed.looked_at == 0
-    monkeypatch.setattr(_registry, "_adapters", {"picky": picky, **_registry._adapters})
-    assert [part["adapter"] for part in json.loads(_persist.encode(notes))] == ["formed", "picky"]
+    monkeypatch.setattr(_registry, "_adapters", {"choosy": choosy, **_registry._adapters})
+    assert [part["adapter"] for part in json.loads(_persist.encode(notes))] == ["formed", "choosy"]
     assert formed.looked_at == 1
