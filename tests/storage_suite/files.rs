@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use persist_host::{ByteRange, ErrorCode, ReadOptions, ReadRequest};
 
-use super::{Storage, code, keys, opened, write};
+use super::helpers::{Storage, code, keys, opened, write};
 
 /// `root` is the folder of the keys.
 pub(crate) fn entries_that_are_not_files_are_not_listed(storage: &Storage, root: &Path) {
