@@ -7,8 +7,9 @@ use persist_host::{ErrorCode, PersistError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyNone, PyString, PyTuple};
 
-use crate::encode::{MARK, MAX_DEPTH};
+use crate::encode::MAX_DEPTH;
 use crate::error::exception;
+use crate::output::MARK;
 use crate::stack;
 
 /// The maximum depth of the JSON. One level of Python values takes up to three levels of

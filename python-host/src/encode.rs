@@ -6,18 +6,14 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyString, PyTuple, PyType};
 
 use crate::error::wrong_type;
 use crate::forms::{Items, Written};
 use crate::json::{Sink, Yielding, changed, shown, type_name, write};
+use crate::output::{MARK, Output};
 use crate::stack;
-
-/// The first name of an object that is not plain JSON.
-pub(crate) const MARK: &str = "$persist";
 
 /// The maximum depth of a value.
 pub(crate) const MAX_DEPTH: usize = 1000;
@@ -28,15 +24,6 @@ const REMEMBERED: usize = 200;
 
 /// The maximum number of steps in the path of an error.
 const MAX_SHOWN: usize = 20;
-
-/// The size of the longest integer that is written in decimal. Longer ones are written in
-/// base 16, since Python may be configured to parse no decimal number of more than 640
-/// digits.
-const MAX_DECIMAL_BITS: u64 = 2048;
-
-/// The approximate size of a piece of JSON in bytes, after which other Python threads may
-/// run. Encoding a piece takes about a millisecond.
-const PIECE: usize = 256 << 10;
 
 /// Encodes a value as JSON. No other Python thread runs in the meantime, so that the
 /// value is encoded as it is at one moment, unless it is private, so that nothing else
@@ -59,8 +46,7 @@ pub(crate) fn to_sink<'py>(value: &Bound<'py, PyAny>, reducer: Option<Bound<'py,
     let py = value.py();
     let mut encoder = Encoder::new(sink, reducer);
     encoder.value(value, 0).map_err(|error| encoder.explain(py, error))?;
-    let rest = std::mem::take(&mut encoder.json);
-    encoder.sink.take(py, &rest, true)
+    encoder.out.finish(py)
 }
 
 /// How Python code accesses an entry of a dict.
@@ -82,9 +68,7 @@ impl Access {
 }
 
 struct Encoder<'a, 'py> {
-    json: Vec<u8>,
-    scratch: Vec<u8>,
-    sink: &'a mut dyn Sink,
+    out: Output<'a>,
     /// A `persist._values.Reducer`, created when it is needed. It decides how values of
     /// other types are written.
     reducer: Option<Bound<'py, PyAny>>,
@@ -107,26 +91,26 @@ impl<'a, 'py> Encoder<'a, 'py> {
         let looks = |reducer: &Bound<'_, PyAny>| reducer.getattr("redacts").and_then(|redacts| redacts.is_truthy()).unwrap_or(false);
         let has_forms = !reducer.as_ref().is_some_and(looks);
         let (path, deepest, forms) = (Vec::new(), Vec::new(), Forms::new());
-        Self { json: Vec::new(), scratch: Vec::new(), sink, reducer, path, deepest, forms, has_forms }
+        Self { out: Output::new(sink), reducer, path, deepest, forms, has_forms }
     }
 
     fn value(&mut self, value: &Bound<'py, PyAny>, depth: usize) -> PyResult<()> {
         if let Ok(text) = value.cast_exact::<PyString>() {
-            return self.text(text);
+            return self.out.text(text);
         }
         if let Ok(number) = value.cast_exact::<PyInt>() {
-            return self.integer(number);
+            return self.out.integer(number);
         }
         if value.is_none() {
-            self.json.extend_from_slice(b"null");
+            self.out.json.extend_from_slice(b"null");
             return Ok(());
         }
         if let Ok(truth) = value.cast_exact::<PyBool>() {
-            self.json.extend_from_slice(if truth.is_true() { b"true" } else { b"false" });
+            self.out.json.extend_from_slice(if truth.is_true() { b"true" } else { b"false" });
             return Ok(());
         }
         if let Ok(number) = value.cast_exact::<PyFloat>() {
-            self.float(number.value());
+            self.out.float(number.value());
             return Ok(());
         }
         if !stack::has_room() {
@@ -147,19 +131,19 @@ impl<'a, 'py> Encoder<'a, 'py> {
             return self.dict(dict, depth, Access::Item);
         }
         if let Ok(tuple) = value.cast_exact::<PyTuple>() {
-            self.open("tuple");
-            self.json.push(b'[');
+            self.out.open("tuple");
+            self.out.json.push(b'[');
             for (index, item) in tuple.iter().enumerate() {
                 self.item(index, &item, depth)?;
             }
-            self.json.extend_from_slice(b"]}");
+            self.out.json.extend_from_slice(b"]}");
             return Ok(());
         }
         if let Ok(bytes) = value.cast_exact::<PyBytes>() {
-            return self.bytes(value.py(), "bytes", bytes.as_bytes());
+            return self.out.bytes(value.py(), "bytes", bytes.as_bytes());
         }
         if let Ok(bytes) = value.cast_exact::<PyByteArray>() {
-            return self.bytes(value.py(), "bytearray", &bytes.to_vec());
+            return self.out.bytes(value.py(), "bytearray", &bytes.to_vec());
         }
         if let Ok(set) = value.cast_exact::<PySet>() {
             return self.set("set", set.iter().collect(), depth);
@@ -175,21 +159,21 @@ impl<'a, 'py> Encoder<'a, 'py> {
         }
         // The kind, its fields, and whether the fields are attributes of the value.
         let (kind, fields, is_instance): (String, Bound<'py, PyDict>, bool) = self.reducer(value)?.call1((value,))?.extract()?;
-        self.json.extend_from_slice(b"{\"");
-        self.json.extend_from_slice(MARK.as_bytes());
-        self.json.extend_from_slice(b"\":\"");
-        self.json.extend_from_slice(kind.as_bytes());
-        self.json.push(b'"');
+        self.out.json.extend_from_slice(b"{\"");
+        self.out.json.extend_from_slice(MARK.as_bytes());
+        self.out.json.extend_from_slice(b"\":\"");
+        self.out.json.extend_from_slice(kind.as_bytes());
+        self.out.json.push(b'"');
         for (name, field) in fields.iter() {
-            self.json.push(b',');
-            self.text(name.cast::<PyString>()?)?;
-            self.json.push(b':');
+            self.out.json.push(b',');
+            self.out.text(name.cast::<PyString>()?)?;
+            self.out.json.push(b':');
             match field.cast_exact::<PyDict>() {
                 Ok(attributes) if is_instance => self.dict(attributes, depth + 1, Access::Attribute)?,
                 _ => self.value(&field, depth + 1)?,
             }
         }
-        self.json.push(b'}');
+        self.out.json.push(b'}');
         Ok(())
     }
 
@@ -212,9 +196,9 @@ impl<'a, 'py> Encoder<'a, 'py> {
             Written::Asked => return Ok(false),
             Written::Datetime(times) => {
                 let Some((text, is_utc)) = times.fit(value)? else { return Ok(false) };
-                self.open("datetime");
-                write(&mut self.json, &text)?;
-                self.json.extend_from_slice(if is_utc { b",\"offset\":[0,0,0]}" } else { b"}" });
+                self.out.open("datetime");
+                write(&mut self.out.json, &text)?;
+                self.out.json.extend_from_slice(if is_utc { b",\"offset\":[0,0,0]}" } else { b"}" });
                 return Ok(true);
             }
             Written::Model(form) => form,
@@ -223,28 +207,28 @@ impl<'a, 'py> Encoder<'a, 'py> {
         // reducer.
         let kept = if depth + 2 < MAX_DEPTH - REMEMBERED { form.fit(value) } else { None };
         let Some(kept) = kept else { return Ok(false) };
-        self.json.extend_from_slice(form.head());
+        self.out.json.extend_from_slice(form.head());
         for (index, (name, item)) in kept.fields.iter().enumerate() {
             if index > 0 {
-                self.json.push(b',');
+                self.out.json.push(b',');
             }
-            write(&mut self.json, *name)?;
-            self.json.push(b':');
+            write(&mut self.out.json, *name)?;
+            self.out.json.push(b':');
             self.value(item, depth + 2).inspect_err(|_| self.path.push(Access::Item.step(&PyString::new(item.py(), name))))?;
-            self.give(item.py())?;
+            self.out.give(item.py())?;
         }
-        self.json.push(b'}');
+        self.out.json.push(b'}');
         if let Some(names) = &kept.given {
-            self.json.extend_from_slice(b",\"set\":");
-            write(&mut self.json, names)?;
+            self.out.json.extend_from_slice(b",\"set\":");
+            write(&mut self.out.json, names)?;
         }
-        self.json.push(b'}');
+        self.out.json.push(b'}');
         Ok(true)
     }
 
     /// Writes a list whose items are created while it is written.
     fn items(&mut self, items: &Bound<'py, Items>, depth: usize) -> PyResult<()> {
-        self.json.push(b'[');
+        self.out.json.push(b'[');
         let mut index = 0;
         for some in items.get().parts(items.py())?.try_iter()? {
             for item in some?.cast::<PyList>()?.iter() {
@@ -252,7 +236,7 @@ impl<'a, 'py> Encoder<'a, 'py> {
                 index += 1;
             }
         }
-        self.json.push(b']');
+        self.out.json.push(b']');
         Ok(())
     }
 
@@ -292,34 +276,16 @@ impl<'a, 'py> Encoder<'a, 'py> {
         Ok(self.reducer.insert(new).clone())
     }
 
-    /// Writes the beginning of an object that is not plain JSON, up to its value.
-    fn open(&mut self, kind: &str) {
-        self.json.extend_from_slice(b"{\"");
-        self.json.extend_from_slice(MARK.as_bytes());
-        self.json.extend_from_slice(b"\":\"");
-        self.json.extend_from_slice(kind.as_bytes());
-        self.json.extend_from_slice(b"\",\"value\":");
-    }
-
-    /// Hands the JSON to the sink once there is enough of it.
-    fn give(&mut self, py: Python<'py>) -> PyResult<()> {
-        if self.json.len() >= PIECE {
-            self.sink.take(py, &self.json, false)?;
-            self.json.clear();
-        }
-        Ok(())
-    }
-
     fn item(&mut self, index: usize, item: &Bound<'py, PyAny>, depth: usize) -> PyResult<()> {
         if index > 0 {
-            self.json.push(b',');
+            self.out.json.push(b',');
         }
         self.value(item, depth + 1).inspect_err(|_| self.path.push(format!("[{index}]")))?;
-        self.give(item.py())
+        self.out.give(item.py())
     }
 
     fn list(&mut self, list: &Bound<'py, PyList>, depth: usize) -> PyResult<()> {
-        self.json.push(b'[');
+        self.out.json.push(b'[');
         let length = list.len();
         for index in 0..length {
             let item = list.get_item(index).map_err(|_| changed(list.py()))?;
@@ -328,7 +294,7 @@ impl<'a, 'py> Encoder<'a, 'py> {
         if list.len() != length {
             return Err(changed(list.py()));
         }
-        self.json.push(b']');
+        self.out.json.push(b']');
         Ok(())
     }
 
@@ -346,32 +312,32 @@ impl<'a, 'py> Encoder<'a, 'py> {
         if !is_plain {
             let keys = entries.iter().map(|entry| entry.get_item(0)).collect::<PyResult<_>>()?;
             self.check_hashes(dict.py(), keys, "dict")?;
-            self.open("dict");
-            self.json.push(b'[');
+            self.out.open("dict");
+            self.out.json.push(b'[');
             for (index, entry) in entries.iter().enumerate() {
                 let (key, value) = entry.extract::<(Bound<'py, PyAny>, Bound<'py, PyAny>)>()?;
-                self.json.extend_from_slice(if index > 0 { b",[" } else { b"[" });
+                self.out.json.extend_from_slice(if index > 0 { b",[" } else { b"[" });
                 self.value(&key, depth + 1).inspect_err(|_| self.path.push(format!(" (a key: {})", shown(&key))))?;
-                self.json.push(b',');
+                self.out.json.push(b',');
                 self.value(&value, depth + 1).inspect_err(|_| self.path.push(access.step(&key)))?;
-                self.json.push(b']');
-                self.give(key.py())?;
+                self.out.json.push(b']');
+                self.out.give(key.py())?;
             }
-            self.json.extend_from_slice(b"]}");
+            self.out.json.extend_from_slice(b"]}");
             return Ok(());
         }
-        self.json.push(b'{');
+        self.out.json.push(b'{');
         for (index, entry) in entries.iter().enumerate() {
             let (key, value) = entry.extract::<(Bound<'py, PyString>, Bound<'py, PyAny>)>()?;
             if index > 0 {
-                self.json.push(b',');
+                self.out.json.push(b',');
             }
-            self.text(&key)?;
-            self.json.push(b':');
+            self.out.text(&key)?;
+            self.out.json.push(b':');
             self.value(&value, depth + 1).inspect_err(|_| self.path.push(access.step(&key)))?;
-            self.give(key.py())?;
+            self.out.give(key.py())?;
         }
-        self.json.push(b'}');
+        self.out.json.push(b'}');
         Ok(())
     }
 
@@ -387,7 +353,7 @@ impl<'a, 'py> Encoder<'a, 'py> {
             let mut encoder = Encoder { forms: std::mem::take(&mut self.forms), ..Encoder::new(&mut whole, reducer) };
             let done = encoder.value(item, depth + 1);
             self.forms = std::mem::take(&mut encoder.forms);
-            let (rest, path) = (std::mem::take(&mut encoder.json), std::mem::take(&mut encoder.path));
+            let (rest, path) = (std::mem::take(&mut encoder.out.json), std::mem::take(&mut encoder.path));
             if let Err(error) = done {
                 self.path.extend(path);
                 self.path.push(format!(" (in a {kind})"));
@@ -397,77 +363,11 @@ impl<'a, 'py> Encoder<'a, 'py> {
             encoded.push(whole);
         }
         encoded.sort_unstable();
-        self.open(kind);
-        self.json.push(b'[');
-        self.json.extend_from_slice(&encoded.join(&b','));
-        self.json.extend_from_slice(b"]}");
+        self.out.open(kind);
+        self.out.json.push(b'[');
+        self.out.json.extend_from_slice(&encoded.join(&b','));
+        self.out.json.extend_from_slice(b"]}");
         Ok(())
-    }
-
-    fn text(&mut self, text: &Bound<'py, PyString>) -> PyResult<()> {
-        let Ok(characters) = text.to_str() else {
-            // Lone surrogates are not valid Unicode, and JSON would join two of them.
-            let bytes = text.call_method1("encode", ("utf-8", "surrogatepass"))?;
-            return self.bytes(text.py(), "str", bytes.cast::<PyBytes>()?.as_bytes());
-        };
-        if characters.len() <= PIECE {
-            return write(&mut self.json, characters);
-        }
-        self.json.push(b'"');
-        let mut rest = characters;
-        while !rest.is_empty() {
-            let (piece, after) = rest.split_at(rest.floor_char_boundary(PIECE));
-            self.scratch.clear();
-            write(&mut self.scratch, piece)?;
-            // Without the quotation marks.
-            self.json.extend_from_slice(self.scratch.get(1..self.scratch.len() - 1).unwrap_or_default());
-            self.give(text.py())?;
-            rest = after;
-        }
-        self.json.push(b'"');
-        Ok(())
-    }
-
-    fn bytes(&mut self, py: Python<'py>, kind: &str, bytes: &[u8]) -> PyResult<()> {
-        self.open(kind);
-        self.json.push(b'"');
-        // Three bytes become four characters.
-        for piece in bytes.chunks(PIECE / 4 * 3) {
-            self.json.extend_from_slice(BASE64.encode(piece).as_bytes());
-            self.give(py)?;
-        }
-        self.json.extend_from_slice(b"\"}");
-        Ok(())
-    }
-
-    fn integer(&mut self, number: &Bound<'py, PyInt>) -> PyResult<()> {
-        if let Ok(number) = number.extract::<i64>() {
-            return write(&mut self.json, &number);
-        }
-        let bits: u64 = number.call_method0("bit_length")?.extract()?;
-        if bits <= MAX_DECIMAL_BITS {
-            let digits = number.str()?;
-            self.json.extend_from_slice(digits.to_str()?.as_bytes());
-            return Ok(());
-        }
-        let digits: String = number.call_method1("__format__", ("x",))?.extract()?;
-        self.open("int");
-        write(&mut self.json, &digits)?;
-        self.json.push(b'}');
-        Ok(())
-    }
-
-    /// Writes a float. Infinities and NaNs are written as their bits, such as
-    /// 7ff8000000000000.
-    fn float(&mut self, number: f64) {
-        if number.is_finite() {
-            // The shortest text that parses as the same number. Writing to a vector
-            // cannot fail.
-            let _ = serde_json::to_writer(&mut self.json, &number);
-            return;
-        }
-        self.open("float");
-        self.json.extend_from_slice(format!("\"{:016x}\"}}", number.to_bits()).as_bytes());
     }
 
     /// Adds to an error where in the state the value is.

@@ -9,10 +9,12 @@ mod encode;
 mod error;
 mod forms;
 mod json;
+mod listing;
 mod logs;
 mod naming;
 mod operation;
 mod options;
+mod output;
 mod place;
 mod process;
 mod running;
@@ -41,13 +43,15 @@ mod _persist {
     #[pymodule_export]
     use super::forms::Items;
     #[pymodule_export]
+    use super::listing::Listing;
+    #[pymodule_export]
     use super::logs::forward_logs;
     #[pymodule_export]
     use super::naming::{file_name, folder_name, id_of, moment, next_index, session_folder};
     #[pymodule_export]
     use super::operation::CancelToken;
     #[pymodule_export]
-    use super::place::{Listing, Place, locate, open_folder, open_object};
+    use super::place::{Place, locate, open_folder, open_object};
     #[pymodule_export]
     use super::run_command;
     #[pymodule_export]

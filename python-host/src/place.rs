@@ -1,10 +1,10 @@
 //! Storages for Python, and the operations on them.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use persist_host::{
-    CopyOptions, Engine, ErrorCode, ListEntry, PersistError, Precondition, SnapshotMetadata, SnapshotOptions, SnapshotWriter, Snapshots,
-    StorageAdapter, StorageConfig, StorageLocation,
+    CopyOptions, Engine, ErrorCode, PersistError, Precondition, SnapshotMetadata, SnapshotOptions, SnapshotWriter, StorageAdapter,
+    StorageConfig, StorageLocation,
 };
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -12,6 +12,7 @@ use pyo3::types::{PyBytes, PyDict};
 use crate::encode;
 use crate::error::exception;
 use crate::json::Sink;
+use crate::listing::Listing;
 use crate::operation::{CancelToken, Operation};
 use crate::options;
 use crate::process;
@@ -238,7 +239,7 @@ impl Place {
     fn list(&self, py: Python<'_>, prefix: &str, wanted: &Bound<'_, PyDict>, token: Option<&Bound<'_, CancelToken>>) -> PyResult<Listing> {
         let (operation, filter) = (Operation::new(token, None), options::list_filter(wanted)?);
         let snapshots = self.run(py, &operation, |engine| Ok(engine.list_filtered(prefix, filter).naturally()))?;
-        Ok(Listing { snapshots: Mutex::new(snapshots), operation })
+        Ok(Listing::new(snapshots, operation))
     }
 
     /// Returns all keys that begin with the prefix, whatever the objects contain.
@@ -388,35 +389,5 @@ impl Sink for Writing<'_> {
         self.written += state.len() as u64;
         let told = self.operation.tell(self.written, None);
         self.operation.run(py, || told)
-    }
-}
-
-/// A key, its metadata as JSON, and the exception if it cannot be read.
-type Entry = (String, String, Option<Py<PyAny>>);
-
-/// The entries of a listing: metadata as JSON, or the exception and key of an object that
-/// cannot be read.
-#[pyclass(frozen, module = "persist._persist")]
-pub(crate) struct Listing {
-    snapshots: Mutex<Snapshots>,
-    operation: Operation,
-}
-
-#[pymethods]
-impl Listing {
-    fn __iter__(this: PyRef<'_, Self>) -> PyRef<'_, Self> {
-        this
-    }
-
-    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Entry>> {
-        let next = self.operation.run(py, || self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).next().transpose())?;
-        Ok(match next {
-            None => None,
-            Some(ListEntry::Snapshot(metadata)) => Some((metadata.key.clone(), metadata_json(py, &metadata)?, None)),
-            Some(ListEntry::Unreadable { key, error }) => {
-                let raised = exception(py, &error);
-                Some((key, String::new(), Some(raised.into_value(py).into_any())))
-            }
-        })
     }
 }
