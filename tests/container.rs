@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use persist_host::{Engine, LocalFileStorage, SnapshotOptions};
-use persist_test_support::command::{Done, chat_bytes, command_path, files};
+use persist_test_support::command::{Done, chat_bytes, command_path, copy_program, files};
 
 /// The log messages of the fallbacks for little address space and for memory that cannot
 /// be shared.
@@ -53,7 +53,7 @@ fn a_read_only_root_is_enough() {
     const MOUNTS: &str = "mount --bind . /mnt && mount -t tmpfs none /tmp && mount -o remount,bind,ro / && cd /mnt";
     let folder = tempfile::tempdir().unwrap();
     // A copy, since the build folder may be below /tmp.
-    fs::copy(command_path(), folder.path().join("persist")).unwrap();
+    copy_program(command_path(), folder.path(), "persist");
     // Root may mount, and so may other users if the system lets them be root in a
     // namespace. A container may forbid both.
     let ways = [&["--mount"][..], &["--user", "--map-root-user", "--mount"]];
@@ -67,7 +67,7 @@ fn a_read_only_root_is_enough() {
     assert!(!shell(way, "touch /probe").output().unwrap().status.success(), "the root can be written");
     saves_and_restores(folder.path(), || shell(way, r#"exec env -i RUST_LOG="$RUST_LOG" ./persist "$@""#));
     // The library, too, in a separate program: the test below.
-    fs::copy(std::env::current_exe().unwrap(), folder.path().join("library")).unwrap();
+    copy_program(&std::env::current_exe().unwrap(), folder.path(), "library");
     let inner = r#"exec env -i PERSIST_TEST_FOLDER=. ./library --exact "$@""#;
     let done = Done::from(shell(way, inner).arg("the_library_saves_and_restores").output().unwrap());
     assert!(done.code == 0 && done.stdout.contains("1 passed"), "{done:?}");

@@ -1,5 +1,6 @@
-//! The command that `cargo xtask edge` builds, whose path is in `PERSIST_EDGE`: it stores
-//! the same bytes as every other host, and needs no compiler.
+//! The command for small machines, whose path is in `PERSIST_EDGE`: it stores the same
+//! bytes as every other host, and needs no compiler. `cargo xtask test` tests an
+//! unoptimised build of it, and `cargo xtask edge test` the real one.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -10,9 +11,13 @@ use std::process::{Command, Output};
 use persist_host::{Codec, Engine, LocalFileStorage, SnapshotOptions};
 use persist_test_support::command::chat_bytes;
 
-/// The maximum size in bytes. As measured, the command has 5.2 MB; a compiler would add
+/// The maximum size in bytes. As measured, the command has 5.5 MB; a compiler would add
 /// 10.
 const MAX_SIZE: u64 = 7_000_000;
+
+/// The maximum size of an unoptimised build in bytes. As measured, it has 25 MB; a compiler
+/// would add 40.
+const MAX_SIZE_UNOPTIMISED: u64 = 30_000_000;
 
 fn edge() -> String {
     std::env::var("PERSIST_EDGE").expect("PERSIST_EDGE is the path of the command built by 'cargo xtask edge'")
@@ -74,7 +79,8 @@ fn it_reports_what_it_lacks() {
 fn it_is_small_and_has_the_same_component() {
     let size = fs::metadata(edge()).unwrap().len();
     println!("the command for small machines has {size} bytes");
-    assert!(size <= MAX_SIZE, "{size} bytes");
+    let is_real = Path::new(&edge()).parent().is_some_and(|folder| folder.ends_with("edge"));
+    assert!(size <= if is_real { MAX_SIZE } else { MAX_SIZE_UNOPTIMISED }, "{size} bytes");
     let folder = tempfile::tempdir().unwrap();
     let version = String::from_utf8(done(folder.path(), &["--version"])).unwrap();
     let hash: String = persist_host::component_hash().iter().map(|byte| format!("{byte:02x}")).collect();

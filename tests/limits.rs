@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use nix::sys::resource::{Resource, setrlimit};
-use persist_test_support::command::{Done, chat_bytes, command_path, files, ok_in};
+use persist_test_support::command::{Done, chat_bytes, command_path, copy_program, files, ok_in};
 use tempfile::TempDir;
 
 /// Users without other processes, whose number of threads can be limited. Root has no
@@ -29,8 +29,7 @@ struct Place {
 impl Place {
     fn new(user: u32) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let command = folder.path().join("persist");
-        fs::copy(command_path(), &command).unwrap();
+        let command = copy_program(command_path(), folder.path(), "persist");
         fs::create_dir(folder.path().join("work")).unwrap();
         fs::write(folder.path().join("work/state.json"), chat_bytes(3_000_000)).unwrap();
         for (name, mode) in [("", 0o755), ("persist", 0o755), ("work", 0o777), ("work/state.json", 0o644)] {

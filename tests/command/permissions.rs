@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use persist_test_support::command::{command_path, files, ok_in, persist, pipe, run_in};
+use persist_test_support::command::{command_path, copy_program, files, ok_in, persist, pipe, run_in};
 
 use crate::helpers::{NOBODY, STATE, folder};
 
@@ -120,7 +120,7 @@ fn group_permissions_apply_only_to_that_group() {
     }
     // A user outside the group cannot set it. This uses a copy of the command, since the
     // user `nobody` may have no access to the build folder.
-    fs::copy(command_path(), folder.join("persist")).expect("a copy");
+    copy_program(command_path(), folder, "persist");
     fs::set_permissions(folder.join("persist"), fs::Permissions::from_mode(0o755)).expect("permissions");
     fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).expect("permissions");
     let run = |arguments: &[&str]| {
@@ -232,8 +232,7 @@ fn files_without_permission_have_distinct_errors() {
     let folder = folder();
     ok_in(folder.path(), &["snapshot", "state.json", "x.gz"]);
     // A copy, since the user `nobody` may have no access to the build folder.
-    let copy = folder.path().join("persist");
-    fs::copy(command_path(), &copy).expect("a copy");
+    let copy = copy_program(command_path(), folder.path(), "persist");
     for (name, mode) in [("x.gz", 0o000), ("state.json", 0o000), ("persist", 0o755), ("", 0o555)] {
         fs::set_permissions(folder.path().join(name), fs::Permissions::from_mode(mode)).expect("permissions");
     }

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use persist_test_support::command::{Done, chat_bytes, command_path, files, flip, ok_in, read, run_in};
+use persist_test_support::command::{Done, chat_bytes, command_path, copy_program, files, flip, ok_in, read, run_in};
 
 use crate::helpers::{folder, of_another_kind};
 
@@ -146,8 +146,7 @@ fn a_copy_does_not_replace_what_it_cannot_read() {
     ok_in(folder.path(), &["snapshot", "state.json", "x.gz"]);
     fs::write(folder.path().join("notes"), "notes").expect("a file");
     // A copy, since the user `nobody` may have no access to the build folder.
-    let command = folder.path().join("persist");
-    fs::copy(command_path(), &command).expect("a copy");
+    let command = copy_program(command_path(), folder.path(), "persist");
     let set_mode = |name: &str, mode| {
         fs::set_permissions(folder.path().join(name), fs::Permissions::from_mode(mode)).expect("permissions");
     };

@@ -43,7 +43,8 @@ Commands:
   dist [DIR]        write everything that is published into DIR [dist]: the
                     components, the WIT package, checksums and a list of contents
   circles           find files of a crate that depend on each other in a circle
-  edge              build the command for small machines: without S3, optimised for size";
+  edge [test]       build the command for small machines: without S3, optimised for size;
+                    `test` also tests it";
 
 fn build_component(file: &Path) -> Result<(), String> {
     shell::install_target()?;
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
         ["fuzz"] => fuzz::run("600"),
         ["fuzz", seconds] => fuzz::run(seconds),
         ["circles"] => circles::check(),
+        ["edge", "test"] => edge::test(),
         ["edge"] => edge::build().map(|built| println!("{}", built.display())),
         ["component"] => build_component(Path::new("persist.wasm")),
         ["dist"] => components::dist(Path::new("dist")),

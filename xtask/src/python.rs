@@ -8,7 +8,7 @@ use std::process::Command;
 
 use persist_recipe::precompile::PROFILE;
 
-use crate::shell::{announce, run, target_dir, workspace};
+use crate::shell::{announce, as_from_a_shell, run, target_dir, workspace};
 use crate::{components, pythons};
 
 const REQUIREMENTS: &str = "tests/python/requirements.txt";
@@ -146,7 +146,7 @@ impl Package {
         }
         let mut maturin = Command::new(self.programs.join("maturin"));
         maturin.args(["build", "--release", "--locked", "--manifest-path", "python-host/Cargo.toml", "--out"]).arg(&wheels);
-        run(maturin.current_dir(workspace()).env("CARGO_TARGET_DIR", &self.target))?;
+        run(as_from_a_shell(&mut maturin).current_dir(workspace()).env("CARGO_TARGET_DIR", &self.target))?;
         let wheel = only_file(&wheels)?;
         run(self.tool("pip").args(["install", "--quiet", "--disable-pip-version-check", "--no-index", "--force-reinstall"]).arg(&wheel))?;
         Ok(wheel)

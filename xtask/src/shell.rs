@@ -1,8 +1,9 @@
 //! Running other programs, and installing what they need.
 
 use std::ffi::OsString;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use persist_recipe::component::{TARGET, target_is_installed};
@@ -19,7 +20,19 @@ pub(crate) fn workspace() -> PathBuf {
 /// Returns the cargo that runs this program, or the one in the path.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
-    command.current_dir(workspace());
+    as_from_a_shell(&mut command).current_dir(workspace());
+    command
+}
+
+/// Removes the variables that cargo sets when it runs this program. Build scripts compare
+/// them with those of the last build: ring, and everything that depends on it, would be
+/// built again whenever a build from a shell follows one from here.
+pub(crate) fn as_from_a_shell(command: &mut Command) -> &mut Command {
+    let is_set_by_cargo =
+        |name: &OsString| name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_set_by_cargo(name)) {
+        command.env_remove(name);
+    }
     command
 }
 
@@ -38,10 +51,18 @@ pub(crate) const WITH_COMPILER: [&str; 4] = ["--package", "persist-precompile", 
 
 /// Returns a cargo command for the packages that contain a compiler.
 pub(crate) fn cargo_with_compiler(command: &str) -> Result<Command, String> {
+    let mut cargo = cargo_in_compiler_profile(command)?;
+    cargo.args(WITH_COMPILER);
+    Ok(cargo)
+}
+
+/// Returns a cargo command in the profile of the packages that contain a compiler, which is
+/// not optimised.
+pub(crate) fn cargo_in_compiler_profile(command: &str) -> Result<Command, String> {
     let target = target_dir()?;
     let precompile = Precompiler::new(&workspace(), &target, None)?;
     let mut cargo = cargo();
-    cargo.args([command, "--locked", "--profile", PROFILE]).args(WITH_COMPILER);
+    cargo.args([command, "--locked", "--profile", PROFILE]);
     // The build script cannot build the compiler in the target folder that this cargo has
     // locked.
     cargo.env(PREBUILT, precompile.program());
@@ -52,6 +73,25 @@ pub(crate) fn cargo_with_compiler(command: &str) -> Result<Command, String> {
 pub(crate) fn run(command: &mut Command) -> Result<(), String> {
     let status = command.status().map_err(|error| format!("{}: {error}", command.get_program().display()))?;
     if status.success() { Ok(()) } else { Err(format!("{command:?}: {status}")) }
+}
+
+/// Runs tests, and repeats the failures at the end, where they are not lost among
+/// thousands of lines.
+pub(crate) fn run_tests(command: &mut Command) -> Result<(), String> {
+    let mut tests = command.stdout(Stdio::piped()).spawn().map_err(|error| format!("{}: {error}", command.get_program().display()))?;
+    let output = tests.stdout.take().ok_or("the tests have no output")?;
+    let (mut failures, mut is_failure) = (String::new(), false);
+    for line in BufReader::new(output).lines() {
+        let line = line.map_err(|error| format!("could not read the output of the tests: {error}"))?;
+        println!("{line}");
+        is_failure = (is_failure || line == "failures:") && !line.starts_with("test result:");
+        if is_failure {
+            failures.push_str(&line);
+            failures.push('\n');
+        }
+    }
+    let status = tests.wait().map_err(|error| format!("could not wait for the tests: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("{command:?}: {status}\n{failures}")) }
 }
 
 /// Installs the standard library of the component's target, if it is missing.
@@ -94,5 +134,18 @@ pub(crate) fn spoken(time: Duration) -> String {
         0 => format!("{} ms", time.as_millis()),
         1..60 => format!("{:.1} s", time.as_secs_f64()),
         seconds => format!("{} min {} s", seconds / 60, seconds % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cargo;
+
+    #[test]
+    fn a_build_from_here_is_the_same_as_one_from_a_shell() {
+        assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some(), "cargo runs this test");
+        let removed = cargo().get_envs().filter(|(_, value)| value.is_none()).count();
+        let set = std::env::vars().filter(|(name, _)| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")).count();
+        assert_eq!(removed, set);
     }
 }

@@ -4,7 +4,7 @@ use crate::python;
 use crate::shell::{self, WITHOUT_COMPILER, cargo};
 
 /// The tests that do more here than in `cargo xtask test`.
-const TESTS: [&str; 5] = ["soak", "large", "crashes", "component", "finding"];
+const TESTS: [&str; 6] = ["soak", "large", "crashes", "component", "finding", "s3_faults"];
 
 /// Runs for `seconds` on each storage.
 pub(crate) fn run(seconds: &str) -> Result<(), String> {

@@ -57,6 +57,26 @@ pub fn persist() -> Command {
     command
 }
 
+/// Copies a program into a folder, under this name, and returns its path. If another
+/// thread starts a child while the copy is being written, that child holds it open for
+/// writing until it becomes another program, and the copy can't be started ("Text file
+/// busy"). So this waits until it can.
+pub fn copy_program(program: &Path, folder: &Path, name: &str) -> PathBuf {
+    let copy = folder.join(name);
+    std::fs::copy(program, &copy).expect("the program is copied");
+    for _ in 0..1000 {
+        let started = Command::new(&copy).arg("--help").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        match started {
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => std::thread::sleep(Duration::from_millis(10)),
+            started => {
+                started.expect("the copy starts");
+                return copy;
+            }
+        }
+    }
+    panic!("{} is still open for writing after 10 s", copy.display());
+}
+
 /// Selects how much a test does: `with_others` normally, and `in_soak` in `cargo xtask
 /// soak`.
 pub fn in_soak<T>(with_others: T, in_soak: T) -> T {
