@@ -31,9 +31,6 @@ impl ErrorCode {
     }
 }
 
-/// The advice for a path that the system rejects.
-pub const PATH_ADVICE: &str = "use a path inside the folder, without symlinks that lead out of it";
-
 /// The name of the detail that carries a storage's hint. The contract has no field for
 /// hints, but the component passes details on.
 pub const HINT: &str = "hint";

@@ -4,6 +4,7 @@
 mod code;
 mod conversions;
 pub mod error;
+pub mod files;
 pub mod metadata;
 pub mod permissions;
 pub mod time;

@@ -3,6 +3,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use persist_model::{ErrorCode, PersistError, Result};
 
@@ -37,6 +38,10 @@ pub fn unlocked_temporary_name(random: &str) -> String {
 pub fn is_unlocked_temporary(name: &str) -> bool {
     is_temporary(name) && name.strip_prefix(TEMPORARY_PREFIX).is_some_and(|rest| rest.starts_with(UNLOCKED))
 }
+
+/// The age after which an unfinished write counts as abandoned where no lock can tell: on
+/// some network file systems, in WASI, and in a bucket.
+pub const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The maximum size in bytes of a folder that every write sweeps.
 const SMALL_FOLDER: u64 = 16 << 10;

@@ -7,6 +7,7 @@ use persist_host::{
     ByteRange, Capabilities, ErrorCode, ObjectInfo, PersistError, Precondition, ReadOptions, Result, StorageAdapter, StorageReader,
     StorageWriter, WriteOptions,
 };
+use persist_model::files::DELETE_IF_ABSENT;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
@@ -129,9 +130,7 @@ impl StorageAdapter for PyStorage {
         match precondition {
             Precondition::None => self.change(key, "deleted", |_, storage| storage.call_method1("delete", (key,)).map(drop)),
             Precondition::IfMatch(_) => Err(unsupported().at(self.locate(key))),
-            Precondition::IfAbsent => {
-                Err(PersistError::new(ErrorCode::InvalidArgument, "a delete can't ask for an absent object").at(self.locate(key)))
-            }
+            Precondition::IfAbsent => Err(PersistError::new(ErrorCode::InvalidArgument, DELETE_IF_ABSENT).at(self.locate(key))),
         }
     }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use clap::Args;
+use persist_model::files::ALREADY_EXISTS;
 use persist_model::{ErrorCode, ListEntry, PersistError, Result, SnapshotMetadata};
 use persist_paths::StorageLocation;
 use persist_paths::key::check_key;
@@ -156,7 +157,7 @@ fn restore_one(
         let metadata = host.metadata(location)?;
         arguments.sources.check(source, &metadata)?;
         if matches!(arguments.if_exists, IfExists::Fail) && path.exists() {
-            let error = PersistError::new(ErrorCode::AlreadyExists, "the file already exists").at(path.display());
+            let error = PersistError::new(ErrorCode::AlreadyExists, ALREADY_EXISTS).at(path.display());
             return Err(error.hint("give another file, or --if-exists replace").into());
         }
         let (written, target) = (host.written(location)?, path.to_string_lossy());

@@ -4,13 +4,12 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use persist_cli::{FileWriter, IfExists};
-use persist_model::error::PATH_ADVICE;
+use persist_model::files::{self, PATH_ADVICE};
 use persist_model::{ErrorCode, PersistError, Result};
 use persist_paths::StorageLocation;
-use persist_paths::key::{check_file_key, is_swept, is_unlocked_temporary, unlocked_temporary_name};
+use persist_paths::key::{ABANDONED_AFTER, check_file_key, is_swept, is_unlocked_temporary, unlocked_temporary_name};
 
 use crate::folder;
 
@@ -22,30 +21,25 @@ pub(crate) struct StateFile {
     is_there: bool,
 }
 
-/// The age after which a temporary file is debris.
-const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
-
 /// A loop of symlinks, in WASI's libc. The standard library has no stable name for it.
 const ELOOP: i32 = 32;
 
 fn failed(doing: &str, path: &Path, error: &io::Error) -> PersistError {
     use io::ErrorKind as Kind;
-    let failed = format!("could not {doing} the file ({error})");
-    let (code, message, advice) = match error.kind() {
-        Kind::NotADirectory | Kind::AlreadyExists => {
-            (ErrorCode::InvalidKey, "a parent of the path is a file, not a folder".to_owned(), None)
-        }
-        kind if kind == Kind::InvalidFilename || error.raw_os_error() == Some(ELOOP) => {
-            (ErrorCode::InvalidKey, format!("the path can't be used: {failed}"), Some(PATH_ADVICE))
-        }
-        Kind::NotFound => (ErrorCode::NotFound, failed, ErrorCode::NotFound.file_advice()),
-        Kind::PermissionDenied | Kind::ReadOnlyFilesystem => {
-            (ErrorCode::AccessDenied, format!("access denied: {failed}"), ErrorCode::AccessDenied.file_advice())
-        }
-        Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge => {
-            (ErrorCode::NoSpace, format!("no space is left: {failed}"), ErrorCode::NoSpace.file_advice())
-        }
-        _ => (ErrorCode::Io, failed, None),
+    let code = match error.kind() {
+        Kind::NotADirectory | Kind::AlreadyExists => ErrorCode::InvalidKey,
+        kind if kind == Kind::InvalidFilename || error.raw_os_error() == Some(ELOOP) => ErrorCode::InvalidKey,
+        Kind::NotFound => ErrorCode::NotFound,
+        Kind::PermissionDenied | Kind::ReadOnlyFilesystem => ErrorCode::AccessDenied,
+        Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge => ErrorCode::NoSpace,
+        _ => ErrorCode::Io,
+    };
+    let (message, advice) = match error.kind() {
+        Kind::NotADirectory | Kind::AlreadyExists => ("a parent of the path is a file, not a folder".to_owned(), None),
+        // A folder is missing, which "there is no such file" would not say.
+        Kind::NotFound => (format!("could not {doing} the file ({error})"), code.file_advice()),
+        _ if code == ErrorCode::InvalidKey => (files::failed(code, &format!("{doing} the file"), error), Some(PATH_ADVICE)),
+        _ => (files::failed(code, &format!("{doing} the file"), error), code.file_advice()),
     };
     let advice = if folder::is_given(path) { advice } else { Some(folder::GIVE) };
     let failed = PersistError::new(code, message).at(path.display());
@@ -65,7 +59,7 @@ fn sweep(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten().filter(|entry| entry.file_name().to_str().is_some_and(is_unlocked_temporary)) {
         let written = entry.metadata().and_then(|metadata| metadata.modified());
-        if written.is_ok_and(|written| written.elapsed().is_ok_and(|age| age > ABANDONED)) {
+        if written.is_ok_and(|written| written.elapsed().is_ok_and(|age| age > ABANDONED_AFTER)) {
             let _ = fs::remove_file(entry.path());
         }
     }
@@ -95,8 +89,7 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 
 fn not_durable(path: &Path, error: &io::Error) -> PersistError {
     let code = ErrorCode::NotDurable;
-    let message = format!("the file is there, but may not survive a power cut: the folder could not be synced ({error})");
-    PersistError::new(code, message).at(path.display()).hint(code.advice().unwrap_or_default())
+    PersistError::new(code, files::not_durable("the file is there", error)).at(path.display()).hint(code.advice().unwrap_or_default())
 }
 
 /// Returns the location of a file that a state is written to: a path or a URL. `follow`
@@ -110,7 +103,7 @@ pub(crate) fn file_of(path: &Path, follow: fn(&Path) -> Result<StorageLocation>)
 
 fn already_exists(path: &Path) -> PersistError {
     let code = ErrorCode::AlreadyExists;
-    PersistError::new(code, "the file already exists").at(path.display()).hint(code.file_advice().unwrap_or_default())
+    PersistError::new(code, files::ALREADY_EXISTS).at(path.display()).hint(code.file_advice().unwrap_or_default())
 }
 
 impl StateFile {
@@ -123,7 +116,7 @@ impl StateFile {
         check_file_key(key)?;
         let path = root.join(key);
         if path.is_dir() {
-            return Err(PersistError::new(ErrorCode::InvalidKey, "this is a folder, not a file").at(path.display()));
+            return Err(PersistError::new(ErrorCode::InvalidKey, files::not_a_file(true)).at(path.display()));
         }
         if !root.as_os_str().is_empty() {
             fs::create_dir_all(root).map_err(|error| failed("create", &path, &error))?;

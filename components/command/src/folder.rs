@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use persist_model::error::PATH_ADVICE;
+use persist_model::files::PATH_ADVICE;
 use persist_model::{ErrorCode, PersistError, Result};
 use persist_paths::folder_prefix;
 use wasip2::filesystem::preopens::get_directories;

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use persist_model::files::DELETE_IF_ABSENT;
 use wasip2::filesystem::types::Descriptor;
 
 use crate::bindings::wit;
@@ -77,7 +78,7 @@ impl wit::Guest for Component {
             key::check(&key)?;
             match precondition {
                 wit::Precondition::None => delete::delete(&files::root()?, &key),
-                wit::Precondition::IfAbsent => Err(error(wit::ErrorCode::InvalidArgument, "a delete can't ask for an absent object")),
+                wit::Precondition::IfAbsent => Err(error(wit::ErrorCode::InvalidArgument, DELETE_IF_ABSENT)),
                 wit::Precondition::IfMatch(_) => Err(write::if_match_unsupported()),
             }
         };

@@ -1,9 +1,12 @@
 //! Errors of file operations.
 
-use persist_model::error::{HINT, PATH_ADVICE};
+use persist_model::error::HINT;
+use persist_model::files::{self, PATH_ADVICE};
 use wasip2::filesystem::types::{DescriptorType, ErrorCode as Os};
 
 use crate::bindings::wit::{Error, ErrorCode};
+
+persist_model::code_conversions!(crate::bindings::wit);
 
 pub(crate) fn error(code: ErrorCode, message: impl Into<String>) -> Error {
     Error { code, retryable: false, key: None, message: message.into(), details: Vec::new() }
@@ -19,15 +22,13 @@ impl Error {
 
 /// The error for a key that belongs to something other than a file.
 pub(crate) fn not_a_file(found: DescriptorType) -> Error {
-    let what = if found == DescriptorType::Directory { "a folder" } else { "a device, pipe or socket" };
-    error(ErrorCode::InvalidKey, format!("this is {what}, not a file"))
+    error(ErrorCode::InvalidKey, files::not_a_file(found == DescriptorType::Directory))
 }
 
 /// The error for a change that was made, but whose folder could not be synced.
 pub(crate) fn not_durable(change: &str, os: Os) -> Error {
-    let message = format!("{change}, but may not survive a power cut: the folder could not be synced ({})", os.name());
     let hint = (HINT.to_owned(), "check the disk, then try again".to_owned());
-    Error { details: vec![hint], ..error(ErrorCode::NotDurable, message) }
+    Error { details: vec![hint], ..error(ErrorCode::NotDurable, files::not_durable(change, os.name())) }
 }
 
 /// The error for a failed file operation. `doing` is a verb that names it.
@@ -41,14 +42,11 @@ pub(crate) fn failed(doing: &str, os: Os) -> Error {
         Os::Unsupported => ErrorCode::Unsupported,
         _ => ErrorCode::Io,
     };
+    let cause = os.name();
     let message = match code {
-        ErrorCode::NotFound => "there is no such file".to_owned(),
-        ErrorCode::AlreadyExists => "the file already exists".to_owned(),
-        ErrorCode::AccessDenied => format!("access denied: could not {doing} the file ({})", os.name()),
-        ErrorCode::NoSpace => format!("no space is left: could not {doing} the file ({})", os.name()),
-        ErrorCode::InvalidKey => format!("the path can't be used: could not {doing} the file ({})", os.name()),
-        ErrorCode::Unsupported => format!("this host's files can't do it: could not {doing} the file ({})", os.name()),
-        _ => format!("could not {doing} the file ({})", os.name()),
+        ErrorCode::AlreadyExists => files::ALREADY_EXISTS.to_owned(),
+        ErrorCode::Unsupported => format!("this host's files can't do it: could not {doing} the file ({cause})"),
+        code => files::failed(code.into(), &format!("{doing} the file"), cause),
     };
     let error = error(code, message);
     match code {

@@ -6,15 +6,14 @@
 //! is left to hosts that have locks.
 
 use persist_model::error::HINT;
+use persist_model::files::ALREADY_EXISTS;
+use persist_paths::key::{ABANDONED_AFTER, is_swept};
 use wasip2::filesystem::types::{Descriptor, DescriptorFlags, DescriptorType, ErrorCode as Os, OpenFlags, PathFlags};
 
 use crate::bindings::wit::{ByteRange, Error, ErrorCode, ObjectInfo, Precondition, Span};
 use crate::failure::{error, failed, not_a_file, not_durable};
 use crate::read::Reader;
 use crate::{files, key, list};
-
-/// The age in seconds after which a temporary file is debris.
-const ABANDONED: u64 = 24 * 60 * 60;
 
 /// How many names are tried. Random names never collide by chance.
 const ATTEMPTS: u32 = 16;
@@ -34,14 +33,14 @@ pub(crate) struct Unfinished {
 }
 
 fn already_exists() -> Error {
-    error(ErrorCode::AlreadyExists, "the file already exists")
+    error(ErrorCode::AlreadyExists, ALREADY_EXISTS)
 }
 
 /// Removes unfinished writes from a folder if their writers are gone. In a large folder it
 /// does so only now and then. A later write removes what can't be removed now.
 fn sweep(folder: &Descriptor) {
     let size = folder.stat().map_or(0, |stat| stat.size);
-    if !persist_paths::key::is_swept(size, wasip2::random::random::get_random_u64()) {
+    if !is_swept(size, wasip2::random::random::get_random_u64()) {
         return;
     }
     let now = wasip2::clocks::wall_clock::now().seconds;
@@ -57,7 +56,7 @@ fn sweep(folder: &Descriptor) {
     }
     for name in debris {
         let written = folder.stat_at(PathFlags::empty(), &name).ok().and_then(|stat| stat.data_modification_timestamp);
-        if written.is_some_and(|written| now.saturating_sub(written.seconds) > ABANDONED) {
+        if written.is_some_and(|written| now.saturating_sub(written.seconds) > ABANDONED_AFTER.as_secs()) {
             let _ = folder.unlink_file_at(&name);
         }
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use persist_model::files::DELETE_IF_ABSENT;
 use persist_model::{ErrorCode, Permissions, PersistError, Precondition, Result};
 use persist_paths::StorageLocation;
 
@@ -119,7 +120,7 @@ pub trait StorageAdapter: Send + Sync + fmt::Debug {
     /// # Errors
     /// As [`list_objects`](Self::list_objects).
     fn list_level(&self, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<LevelEntry>> {
-        let mut after = start_after.map(|after| behind(prefix, after));
+        let mut after = start_after.map(|after| after_level(prefix, after));
         let mut entries = Vec::new();
         while entries.len() < limit as usize {
             let left = limit.saturating_sub(u32::try_from(entries.len()).unwrap_or(u32::MAX));
@@ -143,7 +144,7 @@ pub trait StorageAdapter: Send + Sync + fmt::Debug {
                 }
             }
             match level {
-                Some(level) => after = Some(behind(prefix, &level)),
+                Some(level) => after = Some(after_level(prefix, &level)),
                 None if is_last => break,
                 None => {}
             }
@@ -294,7 +295,7 @@ pub(crate) const MAX_READ: u32 = 8 << 20;
 
 /// The error of a delete with a precondition that it can't have.
 pub(crate) fn delete_if_absent() -> PersistError {
-    PersistError::new(ErrorCode::InvalidArgument, "a delete can't have the precondition if-absent")
+    PersistError::new(ErrorCode::InvalidArgument, DELETE_IF_ABSENT)
 }
 
 /// Returns whether an upload in progress is gone, for example because a lifecycle rule
@@ -309,7 +310,7 @@ const MAX_KEY: usize = 1024;
 
 /// Returns the key to list after. If `name` is a level below `prefix`, it comes after
 /// every key of that level. Any other name is returned unchanged.
-pub(crate) fn behind(prefix: &str, name: &str) -> String {
+pub(crate) fn after_level(prefix: &str, name: &str) -> String {
     let is_level = name.ends_with('/') && name.len() > prefix.len();
     // No character sorts after this one, and no key is longer.
     let rest = if is_level { MAX_KEY.saturating_sub(name.len()) / 4 } else { 0 };

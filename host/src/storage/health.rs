@@ -34,7 +34,7 @@ pub fn check_health(storage: &Arc<dyn StorageAdapter>, prefix: &str, cancel: &Ca
     };
     let written = try_out(&*stoppable, &key, cancel, &mut checks);
     // Even after a failed write, in case the object was stored all the same.
-    let deleted = HealthCheck::run("delete", || delete(&*with(&patient(cancel)), &key));
+    let deleted = HealthCheck::run("delete", || delete(&*with(&for_clean_up(cancel)), &key));
     let is_cleaned_up = match &deleted.outcome {
         Err(PersistError::NotFound(_)) => true,
         outcome => outcome.is_ok(),
@@ -46,7 +46,7 @@ pub fn check_health(storage: &Arc<dyn StorageAdapter>, prefix: &str, cancel: &Ca
 }
 
 /// Returns a token that is cancelled a while after this one.
-fn patient(token: &CancelToken) -> CancelToken {
+fn for_clean_up(token: &CancelToken) -> CancelToken {
     let (token, began) = (token.clone(), OnceLock::new());
     CancelToken::asking(move || token.is_cancelled() && began.get_or_init(Instant::now).elapsed() > CLEAN_UP)
 }

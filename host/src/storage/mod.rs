@@ -11,7 +11,7 @@ mod s3;
 mod types;
 
 #[cfg(feature = "s3")]
-pub(crate) use adapter::behind;
+pub(crate) use adapter::after_level;
 pub(crate) use adapter::{MAX_READ, copy_through, delete_if_absent, is_lost_upload, not_a_key};
 pub use adapter::{StorageAdapter, StorageReader, StorageWriter};
 pub use config::{StorageBackend, StorageConfig};

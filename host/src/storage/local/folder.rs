@@ -3,21 +3,17 @@
 
 use std::fs::TryLockError;
 use std::io;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use cap_std::fs::{Dir, MetadataExt as _, OpenOptions, OpenOptionsExt as _};
-use persist_model::{ErrorCode, PersistError};
-use persist_paths::key::{is_swept, is_temporary, is_unlocked_temporary, split, temporary_name, unlocked_temporary_name};
+use persist_model::{ErrorCode, PersistError, files};
+use persist_paths::key::{ABANDONED_AFTER, is_swept, is_temporary, is_unlocked_temporary, split, temporary_name, unlocked_temporary_name};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::storage::local::disk::Operation;
 use crate::storage::local::place::{Durability, LocalFileStorage};
 use crate::system::random::{random_hex, random_number};
-
-/// The age after which a temporary file counts as abandoned where locks don't work, as
-/// on some network file systems.
-const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How many names are tried. Two random names never clash by chance.
 const ATTEMPTS: u32 = 16;
@@ -43,8 +39,7 @@ pub(super) fn sync_folder(storage: &LocalFileStorage, handle: Option<&std::fs::F
 /// The error of a failed sync after the change was made.
 pub(super) fn not_durable(change: &str, error: &io::Error) -> PersistError {
     let code = ErrorCode::NotDurable;
-    let message = format!("{change}, but may not survive a power cut: the folder could not be synced ({error})");
-    PersistError::new(code, message).hint(code.advice().unwrap_or_default())
+    PersistError::new(code, files::not_durable(change, error)).hint(code.advice().unwrap_or_default())
 }
 
 /// Opens the folder of a key's file, and makes missing folders.
@@ -113,7 +108,7 @@ pub(super) fn sweep(storage: &LocalFileStorage, folder: &Dir, path: &str) {
         // If the lock was taken, it is kept until the file is removed.
         let (is_debris, _lock) = if is_unlocked_temporary(text) {
             let age = metadata.modified().ok().and_then(|time| SystemTime::now().duration_since(time.into_std()).ok());
-            (age.is_some_and(|age| age > ABANDONED), None)
+            (age.is_some_and(|age| age > ABANDONED_AFTER), None)
         } else {
             let file = open_to_lock(folder, text).ok();
             (file.as_ref().is_some_and(|file| file.try_lock().is_ok()), file)

@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 
 use cap_std::fs::Dir;
+use persist_model::files::not_a_file;
 use persist_model::{ErrorCode, PersistError, Result};
 use persist_paths::key::{Wanted, check_file_key};
 use persist_paths::walk::{Folders, Found, Name, Room, Walk};
@@ -229,7 +230,7 @@ pub(super) fn level(storage: &LocalFileStorage, prefix: &str, start_after: Optio
 pub(super) fn why_listed(storage: &LocalFileStorage, key: &str) -> PersistError {
     let path = key.trim_end_matches('/');
     let not_a_key = || match check_file_key(key) {
-        Ok(()) => PersistError::new(ErrorCode::InvalidKey, "this is a folder, not a file"),
+        Ok(()) => PersistError::new(ErrorCode::InvalidKey, not_a_file(true)),
         Err(error) => error,
     };
     if format!("{path}/") != key || path != "." && check_file_key(path).is_err() {

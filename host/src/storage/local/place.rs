@@ -6,7 +6,7 @@ use std::time::UNIX_EPOCH;
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, File, Metadata, OpenOptions, OpenOptionsExt as _};
-use persist_model::error::PATH_ADVICE;
+use persist_model::files::{self, PATH_ADVICE};
 use persist_model::{ErrorCode, PersistError, Result};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -83,8 +83,7 @@ impl LocalFileStorage {
 }
 
 pub(super) fn not_a_file(metadata: &Metadata) -> PersistError {
-    let what = if metadata.is_dir() { "a folder" } else { "a device, pipe or socket" };
-    PersistError::new(ErrorCode::InvalidKey, format!("this is {what}, not a file"))
+    PersistError::new(ErrorCode::InvalidKey, files::not_a_file(metadata.is_dir()))
 }
 
 /// Converts the error of a file operation. `doing` describes the operation, such as
@@ -101,16 +100,8 @@ pub(super) fn local_error(doing: &str, error: &io::Error) -> PersistError {
         None if error.kind() == io::ErrorKind::PermissionDenied => ErrorCode::InvalidKey,
         _ => ErrorCode::Io,
     };
-    let failed = format!("could not {doing} ({error})");
-    let (message, hint) = match code {
-        ErrorCode::NotFound => ("there is no such file".to_owned(), code.file_advice()),
-        ErrorCode::AccessDenied => (format!("access denied: {failed}"), code.file_advice()),
-        ErrorCode::NoSpace => (format!("no space is left: {failed}"), code.file_advice()),
-        ErrorCode::InvalidKey => (format!("the path can't be used: {failed}"), Some(PATH_ADVICE)),
-        _ => (failed, None),
-    };
-    let error = PersistError::new(code, message);
-    match hint {
+    let error = PersistError::new(code, files::failed(code, doing, error));
+    match if code == ErrorCode::InvalidKey { Some(PATH_ADVICE) } else { code.file_advice() } {
         Some(hint) => error.hint(hint),
         None => error,
     }

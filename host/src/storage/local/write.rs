@@ -12,8 +12,8 @@
 use std::io::{self, Seek, SeekFrom, Write};
 
 use cap_std::fs::{Dir, Metadata, MetadataExt as _};
-use persist_model::Permissions;
-use persist_model::{ErrorCode, PersistError, Precondition, Result};
+use persist_model::files::ALREADY_EXISTS;
+use persist_model::{ErrorCode, Permissions, PersistError, Precondition, Result};
 use persist_paths::key::split;
 use rustix::fs::{AtFlags, Gid, Mode, RenameFlags};
 use rustix::io::Errno;
@@ -202,7 +202,7 @@ fn change_group(file: &std::fs::File, group: u32) -> rustix::io::Result<()> {
 
 fn already_exists() -> PersistError {
     let code = ErrorCode::AlreadyExists;
-    PersistError::new(code, "the file already exists").hint(code.file_advice().unwrap_or_default())
+    PersistError::new(code, ALREADY_EXISTS).hint(code.file_advice().unwrap_or_default())
 }
 
 fn rename_if_absent(folder: &Dir, from: &str, to: &str) -> io::Result<()> {

@@ -2,11 +2,12 @@
 //! refused because of one had already been carried out by an earlier attempt.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use persist_model::{ErrorCode, PersistError, Precondition};
+use persist_paths::key::ABANDONED_AFTER;
 
 use super::client::Connection;
 use super::error::Failure;
@@ -31,9 +32,6 @@ pub(super) fn is_probe(key: &[u8], size: Option<i64>) -> bool {
     // The part of the test upload has one byte.
     is_named && size.is_some_and(|size| size <= 1)
 }
-
-/// The age after which such an object counts as abandoned.
-const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// An etag that no object has.
 const NO_ETAG: &str = "\"00000000000000000000000000000000\"";
@@ -90,7 +88,7 @@ impl Connection {
             let written = object.last_modified().and_then(|written| u64::try_from(written.secs()).ok());
             if let (Some(key), Some(written)) = (object.key(), written)
                 && is_probe(key.as_bytes(), object.size())
-                && now.saturating_sub(written) > ABANDONED.as_secs()
+                && now.saturating_sub(written) > ABANDONED_AFTER.as_secs()
             {
                 let _ = self.request("DeleteObject", 0, |client| client.delete_object().bucket(&self.bucket).key(key).send()).await;
             }

@@ -278,9 +278,9 @@ fn doubt_of_answer(status: u16, service_code: &str) -> Doubt {
 /// Returns the region that a response names: `…the region 'us-east-1' is wrong;
 /// expecting 'eu-west-1'`, or `<Region>eu-west-1</Region>`.
 fn named_region(said: &str, answer: &HttpResponse) -> Option<String> {
-    let between = |text: &str, before: &str, behind: &str| {
+    let between = |text: &str, before: &str, after: &str| {
         let (_, rest) = text.split_once(before)?;
-        rest.split_once(behind).map(|(region, _)| region.to_owned())
+        rest.split_once(after).map(|(region, _)| region.to_owned())
     };
     let is_region = |region: &String| !region.is_empty() && region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     let body = answer.body().bytes().map(String::from_utf8_lossy).unwrap_or_default();

@@ -10,7 +10,7 @@ use super::client::Connection;
 use super::conditions::is_probe;
 use super::error::Failure;
 use super::facts::listed_info;
-use crate::storage::{LevelEntry, Listed, Listing, ObjectInfo, behind, not_a_key};
+use crate::storage::{LevelEntry, Listed, Listing, ObjectInfo, after_level, not_a_key};
 
 /// The most keys that S3 returns at a time.
 const MAX_PAGE: i32 = 1000;
@@ -129,7 +129,7 @@ impl Connection {
             list.encoding_type(EncodingType::Url)
                 .set_prefix(Some(prefix.clone()).filter(|prefix| !prefix.is_empty()))
                 // Otherwise a server may list a prefix again for the keys in it.
-                .set_start_after(start_after.as_deref().map(|after| if *one_level { behind(prefix, after) } else { after.to_owned() }))
+                .set_start_after(start_after.as_deref().map(|after| if *one_level { after_level(prefix, after) } else { after.to_owned() }))
                 .set_delimiter(one_level.then(|| "/".to_owned()))
                 .set_continuation_token(token.clone())
                 .send()
