@@ -16,55 +16,63 @@ import weakref
 from wasmtime import Config, Engine, Store, WasiConfig
 from wasmtime.component import Component, Linker, Record, Variant
 
+SNAPSHOTS = "persist:snapshot/snapshots@0.1.0"
+TICK_SECONDS = 0.1
+
 
 def _tick(engine: "weakref.ref[Engine]") -> None:
+    """Advances the engine's epoch, so that calls reach their deadlines, until the engine is gone."""
     while (alive := engine()) is not None:
         alive.increment_epoch()
         del alive
-        time.sleep(0.1)
+        time.sleep(TICK_SECONDS)
 
 
 class Persist:
-    """Snapshots in a folder. Each call has an instance of its own: after a trap an instance can't be entered again."""
+    """Snapshots in a folder. Each call gets a fresh instance: after a trap an instance can't be entered again."""
 
     def __init__(self, component: str, folder: str, deadline: float = 60.0, memory: int = 128 << 20) -> None:
+        """Limits each call to ``deadline`` seconds and ``memory`` bytes, which have to hold the whole state."""
         config = Config()
         config.cache = True
         config.epoch_interruption = True
         self.engine = Engine(config)
-        self.tenths = round(deadline * 10)  # Of a second that a call may take.
-        self.memory = memory  # Bytes of an instance; a call holds the whole state.
         threading.Thread(target=_tick, args=(weakref.ref(self.engine),), daemon=True).start()
         self.component = Component.from_file(self.engine, component)
         self.linker = Linker(self.engine)
         self.linker.add_wasip2()
         self.folder = folder
+        self.deadline_ticks = round(deadline / TICK_SECONDS)
+        self.memory = memory
 
     def call(self, name: str, *arguments: object) -> object:
+        """Calls a function of ``wit/snapshots.wit``; raises OSError if it returns an error."""
         store = Store(self.engine)
         store.set_limits(memory_size=self.memory)
-        store.set_epoch_deadline(self.tenths)
+        store.set_epoch_deadline(self.deadline_ticks)
         wasi = WasiConfig()
         wasi.preopen_dir(self.folder, ".")
         store.set_wasi(wasi)
         instance = self.linker.instantiate(store, self.component)
-        snapshots = instance.get_export_index(store, "persist:snapshot/snapshots@0.1.0")
-        found = instance.get_func(store, instance.get_export_index(store, name, snapshots))(store, *arguments)
-        found = found.payload if isinstance(found, Variant) else found
-        if hasattr(found, "retryable"):
-            raise OSError(f"{found.code}: {found.message}")
-        return found
+        snapshots = instance.get_export_index(store, SNAPSHOTS)
+        answer = instance.get_func(store, instance.get_export_index(store, name, snapshots))(store, *arguments)
+        answer = answer.payload if isinstance(answer, Variant) else answer
+        if hasattr(answer, "retryable"):
+            raise OSError(f"{answer.code}: {answer.message}")
+        return answer
 
     def save(self, state: str, key: str, **options: object) -> Record:
+        """Saves a state and returns the metadata. The options are those of ``wit/snapshots.wit``."""
         named = {"agent-id": "default_agent", "session-id": "default_session", "snapshot-index": 0, "labels": []}
-        named |= dict.fromkeys(("description", "content-type", "extra", "codec", "level", "snapshot-id", "timestamp"))
         named |= {"precondition": Variant("none"), "attributes": [], "host-hashes": False}
+        named |= dict.fromkeys(("description", "content-type", "extra", "codec", "level", "snapshot-id", "timestamp"))
         named["state-size-hint"] = len(state)
         record = Record()
         vars(record).update(named | {name.replace("_", "-"): value for name, value in options.items()})
         return self.call("save-text", key, state, record)
 
     def restore(self, key: str) -> str:
+        """Returns the state of a snapshot."""
         return self.call("restore-text", key)
 
 

@@ -84,7 +84,7 @@ def forge(folder: Path, key: str) -> None:
 
     persist = PythonComposed().persist(folder)
     store, wasi = Store(persist.engine), WasiConfig()
-    store.set_epoch_deadline(persist.tenths)
+    store.set_epoch_deadline(persist.deadline_ticks)
     wasi.preopen_dir(str(folder), ".")
     store.set_wasi(wasi)
     instance = persist.linker.instantiate(store, persist.component)
