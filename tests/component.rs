@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use persist_host::COMPONENT;
-use persist_test_support::built::workspace;
 use persist_test_support::precompiled;
+use persist_test_support::workspace::workspace;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 

@@ -7,8 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use persist_test_support::built::workspace;
 use persist_test_support::command::{command_path, ok_in, persist};
+use persist_test_support::workspace::workspace;
 use persist_test_support::{craft, damage};
 
 fn document(name: &str) -> String {

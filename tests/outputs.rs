@@ -9,8 +9,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 
-use persist_test_support::built::workspace;
 use persist_test_support::command::{Done, persist};
+use persist_test_support::workspace::workspace;
 use serde_json::{Map, Value};
 
 /// Replaces values by the names of their types. An array has the shape of its first item.

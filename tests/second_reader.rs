@@ -7,8 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use persist_test_support::built::workspace;
 use persist_test_support::command::{chat_bytes, ok_in, persist, run_in};
+use persist_test_support::workspace::workspace;
 use persist_test_support::{craft, damage};
 
 fn reader() -> PathBuf {

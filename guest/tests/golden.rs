@@ -12,6 +12,7 @@ use persist_guest::codec::Codec;
 use persist_guest::memory::MemoryStorage;
 use persist_guest::{Metadata, SaveOptions, snapshots, verify};
 use persist_test_support::craft;
+use persist_test_support::workspace::workspace;
 
 /// The name of a folder of golden files: the software that wrote them.
 const PRODUCER: &str = concat!("persist-", env!("CARGO_PKG_VERSION"));
@@ -42,7 +43,7 @@ fn all(codec: Codec) -> [Golden; 3] {
 }
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden")
+    workspace().join("tests/golden")
 }
 
 fn file_name(golden: &Golden, codec: Codec) -> String {

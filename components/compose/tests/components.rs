@@ -4,12 +4,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use persist_compose::{Composed, Parts};
 use persist_model::ErrorCode;
 use persist_test_support::composed;
+use persist_test_support::workspace::workspace;
 use serde_json::{Map, Value, json};
 use wit_component::DecodedWasm;
 use wit_parser::{Function, PackageId, Resolve, Type, TypeDef, TypeDefKind, WorldId, WorldItem, WorldKey};
@@ -17,7 +18,7 @@ use wit_parser::{Function, PackageId, Resolve, Type, TypeDef, TypeDefKind, World
 static BUILT: LazyLock<(Parts, Composed)> = LazyLock::new(composed::build);
 
 fn wit() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit")
+    workspace().join("wit")
 }
 
 /// Parses the contract.

@@ -1,4 +1,4 @@
-//! The workspace and its target folder, and components that tests build in the same
+//! The target folder, and components that tests build in the same
 //! folders as the host's build script.
 
 use std::path::{Path, PathBuf};
@@ -6,11 +6,7 @@ use std::sync::LazyLock;
 
 use persist_recipe::component;
 
-/// Returns the root of the workspace.
-pub fn workspace() -> &'static Path {
-    let is_workspace = |folder: &&Path| folder.join("wit").is_dir();
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().find(is_workspace).expect("the workspace")
-}
+use crate::workspace::workspace;
 
 /// Returns the folder of the programs that were built with this test: `target/release`.
 pub fn programs() -> &'static Path {

@@ -8,7 +8,8 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use crate::built::{programs, workspace};
+use crate::built::programs;
+use crate::workspace::workspace;
 
 /// The sources that the command is built from.
 const SOURCES: [&str; 7] = ["cli/src", "components/codegen/src", "guest/src", "host/src", "model/src", "paths/src", "wit"];

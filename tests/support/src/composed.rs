@@ -6,10 +6,11 @@ use persist_compose::{Composed, Parts};
 use persist_recipe::component;
 
 use crate::built;
+use crate::workspace::workspace;
 
 /// Builds the components, and the compositions of them.
 pub fn build() -> (Parts, Composed) {
-    let (workspace, target) = (built::workspace(), built::components());
+    let (workspace, target) = (workspace(), built::components());
     let read = |built: Result<std::path::PathBuf, String>| fs::read(built.expect("it builds")).expect("it is there");
     let library = |package: &str| read(component::build_package(workspace, package, &target));
     let parts = Parts {

@@ -33,3 +33,4 @@ pub mod tls;
 pub mod wasi_files;
 #[cfg(feature = "hosts")]
 pub mod wasi_storage;
+pub mod workspace;

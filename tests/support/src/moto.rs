@@ -14,14 +14,14 @@ use persist_host::S3StorageAdapter;
 
 use crate::built;
 use crate::server::{ACCESS_KEY, BUCKET, SECRET_KEY, adapter_with};
-
-const REQUIREMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../requirements.txt");
+use crate::workspace::workspace;
 
 /// The folder of the environment's programs. It is created once, even if several test
 /// processes need it at the same time.
 static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| {
     let folder = built::tmp().join("venv");
-    let requirements = fs::read_to_string(REQUIREMENTS).expect("the requirements are there");
+    let list = workspace().join("tests/requirements.txt");
+    let requirements = fs::read_to_string(&list).expect("the requirements are there");
     // The programs contain their paths, so an environment that was moved is recreated.
     let wanted = format!("{requirements}# {}\n", folder.display());
     let lock = File::create(folder.with_extension("lock")).expect("a lock");
@@ -31,7 +31,7 @@ static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| {
         // Removes a partial installation.
         let _ = fs::remove_dir_all(&folder);
         run(Command::new("python3").args(["-m", "venv"]).arg(&folder));
-        run(Command::new(folder.join("bin/pip")).args(["install", "--quiet", "--disable-pip-version-check", "-r", REQUIREMENTS]));
+        run(Command::new(folder.join("bin/pip")).args(["install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&list));
         fs::write(&done, &wanted).expect("the folder can be written");
     }
     folder.join("bin")

@@ -6,13 +6,14 @@ use persist_recipe::precompile::Precompiler;
 use sha2::{Digest, Sha256};
 
 use crate::built;
+use crate::workspace::workspace;
 
 /// Compiles a component with the settings of the host, in the form that an engine with
 /// those settings loads. The result is cached for the next test.
 pub fn precompiled(wasm: &[u8]) -> Vec<u8> {
     let folder = built::tmp().join("precompiled");
     fs::create_dir_all(&folder).expect("a folder");
-    let precompiler = Precompiler::new(built::workspace(), built::target(), None).expect("it builds");
+    let precompiler = Precompiler::new(workspace(), built::target(), None).expect("it builds");
     // The result depends on the compiler and its settings, too.
     let mut hash = Sha256::new_with_prefix(fs::read(precompiler.program()).expect("the compiler"));
     hash.update(precompiler.baseline());
