@@ -8,7 +8,6 @@ import concurrent.futures
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -53,14 +52,8 @@ PRELUDES = {
 
 
 def environment(name: str) -> Path:
-    """Returns the Python of a virtual environment with a framework, after copying the installed
-    package into it.
-    """
-    python = environments.environment(PROGRAMS / f"with_{name}.txt")
-    packages = next((python.parents[1] / "lib").glob("python*")) / "site-packages" / "persist"
-    shutil.rmtree(packages, ignore_errors=True)
-    shutil.copytree(Path(persist.__file__).parent, packages)
-    return python
+    """Returns the Python of a virtual environment with a framework and the installed package."""
+    return environments.with_persist(PROGRAMS / f"with_{name}.txt")
 
 
 def run(python: Path, *arguments: str | Path, **variables: str) -> str:

@@ -53,7 +53,7 @@ fn read(path: &Path) -> Result<String, String> {
 }
 
 /// Returns the folders of the members that a workspace's manifest lists.
-fn members(manifest: &str) -> Result<Vec<String>, String> {
+pub(crate) fn members(manifest: &str) -> Result<Vec<String>, String> {
     let (_, rest) = manifest.split_once("\nmembers = [").ok_or("Cargo.toml lists no members")?;
     let (list, _) = rest.split_once(']').ok_or("Cargo.toml does not end its list of members")?;
     Ok(list.split('"').skip(1).step_by(2).map(str::to_owned).collect())

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use persist_recipe::precompile::PROFILE;
 
-use crate::shell::{WITHOUT_COMPILER, announce, cargo, cargo_in_compiler_profile, install_target, run, run_tests, target_dir};
+use crate::shell::{WITHOUT_COMPILER, announce, cargo, cargo_in_compiler_profile, install_target, run, run_tests_alone, target_dir};
 
 const SELECTION: [&str; 7] = ["--package", "persist-cli", "--no-default-features", "--features", "native", "--bin", "persist"];
 
@@ -32,5 +32,5 @@ pub(crate) fn test_unoptimised() -> Result<(), String> {
 fn run_on(command: &Path) -> Result<(), String> {
     let mut tests = cargo();
     tests.args(["test", "--release", "--locked"]).args(WITHOUT_COMPILER).args(["--test", "edge", "--", "--show-output"]);
-    run_tests(tests.env("PERSIST_EDGE", command))
+    run_tests_alone(tests.env("PERSIST_EDGE", command))
 }

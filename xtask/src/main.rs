@@ -13,6 +13,7 @@ mod features;
 mod fuzz;
 mod python;
 mod pythons;
+mod rust_tests;
 mod shell;
 mod soak;
 mod test;

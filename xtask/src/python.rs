@@ -42,8 +42,10 @@ pub(crate) fn test() -> Result<(), String> {
 
     // Without cargo in the path, since an installed package must not need Rust.
     announce("Running the Python tests");
-    let tests = ["-m", "pytest", "tests/python", "tests/test_s3_integration.py", "-p", "no:cacheprovider"];
-    run(package.tool("python").args(tests))?;
+    let mut tests = package.tool("python");
+    tests.args(["-m", "pytest", "tests/python", "tests/test_s3_integration.py", "-p", "no:cacheprovider"]);
+    // Several at the same time, since many wait for processes and servers.
+    run(tests.args(["--numprocesses", "2", "--dist", "worksteal"]))?;
     package.on_others(&wheel)?;
 
     portability(&package)

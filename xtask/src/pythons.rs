@@ -15,11 +15,14 @@ const MINORS: std::ops::RangeInclusive<u32> = 10..=14;
 /// The requirements that the tests import.
 const NEEDED: [&str; 11] = ["attrs", "boto3", "fsspec", "hypothesis", "moto", "numpy", "pandas", "pyarrow", "pydantic", "pytest", "tqdm"];
 
+/// How many Pythons are tested at the same time.
+const AT_ONCE: usize = 4;
+
 /// Tests that do not depend on the Python version: types, and frameworks and readers that
 /// have their own environments.
 const ONCE: [&str; 3] = ["test_frameworks.py", "test_typing.py", "test_zstd_readers.py"];
 
-/// Runs the package's tests on the other Pythons, two at a time since they mostly wait.
+/// Runs the package's tests on the other Pythons, several at a time since they mostly wait.
 /// `uv` installs the wheel into environments below `folder`.
 pub(crate) fn test(uv: &Path, wheel: &Path, folder: &Path) -> Result<(), String> {
     let main = version_of(Path::new("python3"));
@@ -32,9 +35,9 @@ pub(crate) fn test(uv: &Path, wheel: &Path, folder: &Path) -> Result<(), String>
     let requirements = requirements(folder)?;
     let others: Vec<(u32, PathBuf)> = others.into_iter().collect();
     let mut failed = Vec::new();
-    for pair in others.chunks(2) {
+    for some in others.chunks(AT_ONCE) {
         let done: Vec<(u32, Result<String, String>)> = thread::scope(|scope| {
-            let running: Vec<_> = pair
+            let running: Vec<_> = some
                 .iter()
                 .map(|(minor, python)| (*minor, scope.spawn(|| on(python, &folder.join(named(minor)), uv, &requirements, wheel))))
                 .collect();

@@ -75,23 +75,54 @@ pub(crate) fn run(command: &mut Command) -> Result<(), String> {
     if status.success() { Ok(()) } else { Err(format!("{command:?}: {status}")) }
 }
 
-/// Runs tests, and repeats the failures at the end, where they are not lost among
-/// thousands of lines.
-pub(crate) fn run_tests(command: &mut Command) -> Result<(), String> {
+/// Returns what a command writes to stderr. It has to succeed.
+pub(crate) fn output_of(command: &mut Command) -> Result<String, String> {
+    let output = command.output().map_err(|error| format!("{}: {error}", command.get_program().display()))?;
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    if output.status.success() { Ok(text) } else { Err(format!("{command:?}: {}\n{text}", output.status)) }
+}
+
+/// What came of tests.
+#[derive(Default)]
+pub(crate) struct Tested {
+    /// How many programs with tests were run.
+    pub(crate) programs: usize,
+    /// The output, if it was not shown.
+    pub(crate) output: String,
+    /// The part of the output that is about failures.
+    pub(crate) failures: String,
+}
+
+/// Runs tests. Shows their output as it comes, or returns it. Failures are returned in any
+/// case, since they would be lost among thousands of lines.
+pub(crate) fn run_tests(command: &mut Command, is_shown: bool) -> Result<Tested, String> {
     let mut tests = command.stdout(Stdio::piped()).spawn().map_err(|error| format!("{}: {error}", command.get_program().display()))?;
     let output = tests.stdout.take().ok_or("the tests have no output")?;
-    let (mut failures, mut is_failure) = (String::new(), false);
+    let (mut tested, mut is_failure) = (Tested::default(), false);
     for line in BufReader::new(output).lines() {
-        let line = line.map_err(|error| format!("could not read the output of the tests: {error}"))?;
-        println!("{line}");
-        is_failure = (is_failure || line == "failures:") && !line.starts_with("test result:");
+        let line = line.map_err(|error| format!("could not read the output of the tests: {error}"))? + "\n";
+        if is_shown {
+            print!("{line}");
+        } else {
+            tested.output.push_str(&line);
+        }
+        tested.programs += usize::from(line.starts_with("test result:"));
+        is_failure = (is_failure || line == "failures:\n") && !line.starts_with("test result:");
         if is_failure {
-            failures.push_str(&line);
-            failures.push('\n');
+            tested.failures.push_str(&line);
         }
     }
     let status = tests.wait().map_err(|error| format!("could not wait for the tests: {error}"))?;
-    if status.success() { Ok(()) } else { Err(format!("{command:?}: {status}\n{failures}")) }
+    if !status.success() && tested.failures.is_empty() {
+        tested.failures = format!("{command:?}: {status}\n");
+    }
+    Ok(tested)
+}
+
+/// Runs tests, shows their output, and repeats the failures at the end.
+pub(crate) fn run_tests_alone(command: &mut Command) -> Result<(), String> {
+    let tested = run_tests(command, true)?;
+    if tested.failures.is_empty() { Ok(()) } else { Err(format!("tests failed\n{}", tested.failures)) }
 }
 
 /// Installs the standard library of the component's target, if it is missing.
