@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use persist_recipe::component::{TARGET, target_is_installed};
@@ -96,9 +97,21 @@ pub(crate) struct Tested {
 /// Runs tests. Shows their output as it comes, or returns it. Failures are returned in any
 /// case, since they would be lost among thousands of lines.
 pub(crate) fn run_tests(command: &mut Command, is_shown: bool) -> Result<Tested, String> {
-    let mut tests = command.stdout(Stdio::piped()).spawn().map_err(|error| format!("{}: {error}", command.get_program().display()))?;
-    let output = tests.stdout.take().ok_or("the tests have no output")?;
+    let mut tests = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("{}: {error}", command.get_program().display()))?;
+    let (output, news) = tests.stdout.take().zip(tests.stderr.take()).ok_or("the tests have no output")?;
     let (mut tested, mut is_failure) = (Tested::default(), false);
+    let counting = thread::spawn(move || {
+        let mut programs = 0;
+        for line in BufReader::new(news).lines().map_while(Result::ok) {
+            programs += usize::from(line.trim_start().starts_with("Running ") && line.ends_with(')'));
+            eprintln!("{line}");
+        }
+        programs
+    });
     for line in BufReader::new(output).lines() {
         let line = line.map_err(|error| format!("could not read the output of the tests: {error}"))? + "\n";
         if is_shown {
@@ -106,12 +119,12 @@ pub(crate) fn run_tests(command: &mut Command, is_shown: bool) -> Result<Tested,
         } else {
             tested.output.push_str(&line);
         }
-        tested.programs += usize::from(line.starts_with("test result:"));
         is_failure = (is_failure || line == "failures:\n") && !line.starts_with("test result:");
         if is_failure {
             tested.failures.push_str(&line);
         }
     }
+    tested.programs = counting.join().map_err(|_| "a thread panicked")?;
     let status = tests.wait().map_err(|error| format!("could not wait for the tests: {error}"))?;
     if !status.success() && tested.failures.is_empty() {
         tested.failures = format!("{command:?}: {status}\n");
