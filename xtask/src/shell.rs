@@ -1,5 +1,6 @@
 //! Running other programs, and installing what they need.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -83,11 +84,17 @@ pub(crate) fn output_of(command: &mut Command) -> Result<String, String> {
     if output.status.success() { Ok(text) } else { Err(format!("{command:?}: {}\n{text}", output.status)) }
 }
 
+/// Returns the program that cargo names at the end of a line that begins like this.
+pub(crate) fn program(beginning: &str, line: &str) -> Option<String> {
+    let (_, program) = line.trim_start().strip_prefix(beginning)?.split_once(" (")?;
+    program.strip_suffix(')').map(str::to_owned)
+}
+
 /// What came of tests.
 #[derive(Default)]
 pub(crate) struct Tested {
-    /// How many programs with tests were run.
-    pub(crate) programs: usize,
+    /// The programs that were run.
+    pub(crate) programs: BTreeSet<String>,
     /// The output, if it was not shown.
     pub(crate) output: String,
     /// The part of the output that is about failures.
@@ -105,9 +112,9 @@ pub(crate) fn run_tests(command: &mut Command, is_shown: bool) -> Result<Tested,
     let (output, news) = tests.stdout.take().zip(tests.stderr.take()).ok_or("the tests have no output")?;
     let (mut tested, mut is_failure) = (Tested::default(), false);
     let counting = thread::spawn(move || {
-        let mut programs = 0;
+        let mut programs = BTreeSet::new();
         for line in BufReader::new(news).lines().map_while(Result::ok) {
-            programs += usize::from(line.trim_start().starts_with("Running ") && line.ends_with(')'));
+            programs.extend(program("Running ", &line));
             eprintln!("{line}");
         }
         programs
