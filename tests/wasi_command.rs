@@ -147,7 +147,7 @@ fn a_snapshot_that_could_not_be_listed_is_refused() {
     let long = format!("{}/x.gz", [&*"n".repeat(200); 6].join("/"));
     for path in [long.as_str(), "odd\u{7}/x.gz", ".persist-1.tmp/x.gz"] {
         let done = run(folder.path(), Faults::default(), &["snapshot", "state.json", path]);
-        assert!(done.0 == 2 && done.2.contains("could not be listed"), "{path}: {done:?}");
+        assert!(done.0 == 2 && done.2.contains("would not be listable"), "{path}: {done:?}");
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }

@@ -24,8 +24,8 @@ pub const EXIT_CODES: [(u8, &str); 16] = [
 pub const ABOUT_EXIT_CODES: &str = "\
 After 12 or 13, something may have changed. After any other code except 0, nothing has,
 unless only printing the result failed. A command that fails on one of several snapshots
-goes on with the others and exits with the worst code: 5 is the worst, then 13; 12 is the
-least.";
+goes on with the others and exits with the worst code: 5 is the worst, followed by 13; 12
+counts least.";
 
 /// Returns the exit codes as a section of the command's help.
 pub fn exit_codes() -> String {

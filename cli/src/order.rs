@@ -12,7 +12,7 @@ use persist_paths::key::natural_order;
 /// The order of the snapshots that were found, and how many of them to list.
 #[derive(Args, Clone, Copy)]
 pub(crate) struct Order {
-    /// Sort by this. Numbers in keys are compared as numbers.
+    /// What to sort by. Numbers in keys are compared as numbers.
     #[arg(long, value_enum, default_value = "key")]
     sort: Sort,
     /// Reverse the order: the last, the newest or the largest first.

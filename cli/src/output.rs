@@ -169,8 +169,8 @@ impl Output {
     }
 }
 
-/// Returns the worse of two exit codes: damage (5) is the worst, then an unknown outcome
-/// (13); a missing sync (12) is the least.
+/// Returns the worse of two exit codes: damage (5) is the worst, followed by an unknown
+/// outcome (13); a missing sync (12) counts least.
 pub(crate) fn worse(a: u8, b: u8) -> u8 {
     let rank = |code: u8| match code {
         0 => 0,

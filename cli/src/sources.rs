@@ -37,7 +37,7 @@ pub(crate) struct Sources {
 /// How the snapshots are found and processed.
 #[derive(Args)]
 pub(crate) struct How {
-    /// Take all snapshots in folders and their subfolders.
+    /// Select all snapshots in folders and their subfolders.
     #[arg(short, long)]
     pub(crate) recursive: bool,
     /// Each location on stdin ends with a NUL, as printed by 'persist list -0'.
@@ -234,9 +234,8 @@ fn next_line(list: &mut impl BufRead, end: u8) -> Result<Option<String>> {
     let mut line = Vec::new();
     let read = list.take(MAX_LINE + 1).read_until(end, &mut line).map_err(|error| failed(format!("could not read the list: {error}")))?;
     if read as u64 > MAX_LINE {
-        return Err(
-            failed("the list has a line over 16,384 bytes".to_owned()).hint("write one location per line, or with -0 end each with NUL")
-        );
+        return Err(failed("the list has a line longer than 16,384 bytes".to_owned())
+            .hint("write one location per line, or, with -0, end each one with a NUL"));
     }
     if read == 0 {
         return Ok(None);
@@ -267,7 +266,7 @@ fn named(host: &impl Host, text: String) -> Result<Source> {
     if is_folder(host, &text) {
         return Err(PersistError::new(ErrorCode::InvalidArgument, "this is a folder, not a snapshot")
             .at(text.escape_debug())
-            .hint("add --recursive to take all snapshots in it"));
+            .hint("add --recursive to select all snapshots in it"));
     }
     Ok(Source { text, found: None })
 }

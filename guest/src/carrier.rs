@@ -115,7 +115,7 @@ pub(crate) fn uncarry(codec: Codec, section: Section, carriers: &[u8], length: u
     carry(codec, section, &payload, &mut expected);
     if payload.len() != length || expected != carriers {
         let at = expected.iter().zip(carriers).position(|(a, b)| a != b).unwrap_or(0);
-        return Err(Error::integrity(format!("the {} was changed, at byte {}", section.name(), offset.saturating_add(at as u64))));
+        return Err(Error::integrity(format!("the {} was changed (at byte {})", section.name(), offset.saturating_add(at as u64))));
     }
     Ok(payload)
 }

@@ -204,7 +204,7 @@ impl Footer {
         if found == self.digest {
             return Ok(Checked { metadata, seal, root });
         }
-        Err(Error::integrity("metadata, seal or footer were changed: they do not match the digest")
+        Err(Error::integrity("the metadata, the seal or the footer was changed: they do not match the digest")
             .with("expected", crate::hash::hex(&self.digest))
             .with("found", crate::hash::hex(&found)))
     }

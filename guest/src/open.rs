@@ -93,7 +93,7 @@ impl Head {
         let checked = footer.uncarry(&tail, info.size)?;
         let document = Document::parse(&checked.metadata)?;
         if document.codec != footer.codec {
-            return Err(Error::format("the metadata names a different codec than the file has"));
+            return Err(Error::format("the metadata names a different codec from the file's"));
         }
         if document.compressed_size != footer.data {
             return Err(disagreeing_sizes());

@@ -169,7 +169,7 @@ impl<W: Writer> Saver<W> {
         let done = if allowed {
             work(self)
         } else {
-            Err(Error::argument("this saver has failed, or was given its state in the other way: it can only be dropped"))
+            Err(Error::argument("this saver has failed, or has already been given its state in another way: it can only be dropped"))
         };
         done.map_err(|error| error.at(&self.key))?;
         self.input = input;
@@ -195,8 +195,9 @@ impl<W: Writer> Saver<W> {
                 Err(Error::argument(format!("{} bytes of state were hashed, but {} were appended", self.hashed, self.appended)))
             };
         }
-        let given =
-            self.given_hash.ok_or_else(|| Error::argument("the host did not set the content hash, but host-hashes says it does"))?;
+        let given = self
+            .given_hash
+            .ok_or_else(|| Error::argument("host-hashes says that the host sets the content hash, but the host did not set it"))?;
         if is_hashed && given != computed() {
             return Err(Error::integrity("the content hash from the host does not match the state")
                 .with("expected", crate::hash::hex(&computed()))

@@ -116,16 +116,19 @@ impl<S: Storage> Verifier<S> {
         let expected = trailing.get(self.matched..).unwrap_or_default();
         let at = snapshot.data_length() + self.matched as u64;
         if chunk.len() > expected.len() {
-            return Err(Error::integrity(format!("bytes follow the end of the snapshot, at byte {}", at + expected.len() as u64)));
+            return Err(Error::integrity(format!("bytes follow the end of the snapshot (at byte {})", at + expected.len() as u64)));
         }
         if let Some(index) = chunk.iter().zip(expected).position(|(found, expected)| found != expected) {
-            return Err(Error::integrity(format!("the block table, metadata or footer was changed, at byte {}", at + index as u64)));
+            return Err(Error::integrity(format!(
+                "the block table, the metadata or the footer was changed (at byte {})",
+                at + index as u64
+            )));
         }
         self.matched += chunk.len();
         Ok(())
     }
 
-    /// Fails unless all bytes were handed over and right.
+    /// Fails unless all bytes were handed over and are correct.
     pub fn finish(self) -> Result<Metadata> {
         let key = self.snapshot.head.info.key.clone();
         self.finish_inner().map_err(|error| error.at(&key))

@@ -31,8 +31,14 @@ pub fn not_a_file(is_folder: bool) -> String {
     format!("this is {}, not a file", if is_folder { "a folder" } else { "a device, pipe or socket" })
 }
 
-/// Returns the message for a change, such as `the file is there`, whose folder could not be
-/// synced.
-pub fn not_durable(change: &str, cause: impl Display) -> String {
-    format!("{change}, but may not survive a power cut: the folder could not be synced ({cause})")
+/// What [`not_durable`] says about a file that was written.
+pub const WRITTEN: &str = "the file is there, but may not survive a power cut";
+
+/// What [`not_durable`] says about a file that was deleted.
+pub const DELETED: &str = "the file is deleted, but a power cut may bring it back";
+
+/// Returns the message for a change whose folder could not be synced. `outcome` is
+/// [`WRITTEN`] or [`DELETED`].
+pub fn not_durable(outcome: &str, cause: impl Display) -> String {
+    format!("{outcome}: the folder could not be synced ({cause})")
 }

@@ -23,7 +23,7 @@ fn check_to_write(path: &Path) -> Result<()> {
     let is_unfinished =
         || text.is_some_and(|text| text.split('/').any(is_temporary)).then_some("names like this are reserved for unfinished writes");
     let Some(problem) = problem.or_else(is_unfinished) else { return Ok(()) };
-    Err(PersistError::new(ErrorCode::InvalidKey, format!("a snapshot at this path could not be listed: {problem}"))
+    Err(PersistError::new(ErrorCode::InvalidKey, format!("a snapshot at this path would not be listable: {problem}"))
         .at(path.to_string_lossy().escape_debug())
         .hint("choose another name; if the path is too long, change to its folder first"))
 }

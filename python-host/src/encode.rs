@@ -115,7 +115,7 @@ impl<'a, 'py> Encoder<'a, 'py> {
         }
         if !stack::has_room() {
             let message = format!("the state is nested more than {depth} levels deep, too many for the stack of this thread");
-            return Err(wrong_type(value.py(), &message, "save flatter data, or in a thread with a larger stack"));
+            return Err(wrong_type(value.py(), &message, "save flatter data, or save it in a thread with a larger stack"));
         }
         if depth >= MAX_DEPTH - REMEMBERED {
             self.deepest.truncate(depth + REMEMBERED - MAX_DEPTH);

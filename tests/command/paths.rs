@@ -16,7 +16,7 @@ fn a_snapshot_that_could_not_be_listed_is_refused() {
     let absolute = folder.join(&long).display().to_string();
     for path in [long.as_str(), &absolute, "odd\u{7}.gz", "odd\nfolder/x.gz", ".persist-1.tmp/x.gz"] {
         let done = run_in(folder, &["snapshot", "state.json", path]);
-        assert!(done.code == 2 && done.stderr.contains("could not be listed"), "{path}: {done:?}");
+        assert!(done.code == 2 && done.stderr.contains("would not be listable"), "{path}: {done:?}");
         let error = json(&run_in(folder, &["snapshot", "state.json", path, "--json"]).stderr);
         assert_eq!(error["code"], "invalid-key", "{error}");
         assert!(error["hint"].as_str().is_some_and(|hint| hint.contains("change to its folder first")), "{error}");
@@ -25,7 +25,7 @@ fn a_snapshot_that_could_not_be_listed_is_refused() {
     ok_in(folder, &["snapshot", "state.json", "x.gz"]);
     for path in [&long, "odd\u{7}.gz"] {
         let done = run_in(folder, &["copy", "x.gz", path]);
-        assert!(done.code == 2 && done.stderr.contains("could not be listed"), "{path}: {done:?}");
+        assert!(done.code == 2 && done.stderr.contains("would not be listable"), "{path}: {done:?}");
     }
     // An existing one can be read and deleted.
     fs::create_dir(folder.join("odd\nfolder")).expect("a folder");

@@ -153,7 +153,7 @@ def test_any_class_can_be_registered() -> None:
 
 @pytest.mark.parametrize("path", ["/".join(["n" * 200] * 6), "odd\x07/x.gz", ".persist-1.tmp/x.gz"])
 def test_a_snapshot_that_could_not_be_listed_is_refused(path: str, tmp_path: Path) -> None:
-    with pytest.raises(persist.PersistConfigurationError, match="could not be listed") as refused:
+    with pytest.raises(persist.PersistConfigurationError, match="would not be listable") as refused:
         persist.snapshot({"a": 1}, tmp_path / path)
     assert refused.value.code == "invalid-key"
     assert refused.value.hint

@@ -34,7 +34,7 @@ use crate::sources::{How, Source};
     after_help = "Examples:\n  persist copy agents/0001.json.gz s3://my-bucket/agents/\n  persist copy agents s3://my-bucket/agents --recursive --since 1d"
 )]
 pub(crate) struct Arguments {
-    /// The snapshots: locations, patterns, - for a list on stdin, or with --recursive
+    /// The snapshots: locations, patterns, - for a list on stdin, or, with --recursive,
     /// folders. The last argument is where to copy them. If it is a folder or ends with
     /// /, the copies keep their names, relative to the folders they were found in.
     #[arg(required = true, num_args = 2.., value_names = ["SRC", "DEST"])]

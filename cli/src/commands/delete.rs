@@ -15,8 +15,8 @@ use crate::search::{is_pattern, is_there};
 /// Asks for confirmation; without a terminal, nothing is deleted unless --yes is given.
 /// Reads each file first: one that is not a snapshot is kept unless --force is given, and
 /// so is a gzip file that may be a truncated snapshot or another program's file. Damaged
-/// snapshots and those of a newer format are deleted if they are named. If SRC is a
-/// symlink, the link is deleted. With --recursive, folders that become empty are removed.
+/// snapshots and those of a newer format are deleted if they are named explicitly. If SRC
+/// is a symlink, the link is deleted. With --recursive, folders that become empty are removed.
 #[derive(Args)]
 #[command(
     visible_alias = "rm",

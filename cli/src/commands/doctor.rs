@@ -18,8 +18,8 @@ use crate::output::{Failure, Output, printable};
 ///
 /// If it is stopped by Ctrl-C, it still deletes the temporary object. The exit code is 0
 /// if snapshots can be stored at the location, otherwise that of the check that failed.
-/// If the service ignores preconditions, the check is a warning: '--if-exists fail' and
-/// '--if-match' cannot be used there.
+/// If the service ignores preconditions, the check only gives a warning:
+/// '--if-exists fail' and '--if-match' cannot be used there.
 #[derive(Args)]
 #[command(after_help = "Example: persist doctor s3://my-bucket/agents")]
 pub(crate) struct Arguments {

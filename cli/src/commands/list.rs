@@ -14,8 +14,8 @@ use crate::table::{Column, Table, cell, time_cell};
 
 /// List the snapshots in a folder and its subfolders.
 ///
-/// LOCATION is a folder, the beginning of names, or a pattern: * and ? match within a
-/// folder, ** matches across folders. Files that are not snapshots are counted but not
+/// LOCATION is a folder, a name prefix, or a pattern: * and ? match within a folder,
+/// ** matches across folders. Files that are not snapshots are counted but not
 /// listed. Damaged snapshots are reported as errors.
 ///
 /// The contents of a bucket are cached in the user's cache folder, so that the next
@@ -23,7 +23,7 @@ use crate::table::{Column, Table, cell, time_cell};
 #[derive(Args)]
 #[command(visible_alias = "ls", after_help = "Example: persist list agents --session case-4711 --since 7d --sort time -n 5")]
 pub struct Arguments {
-    /// Folders, patterns or beginnings of names.
+    /// Folders, patterns or name prefixes.
     #[arg(default_value = ".")]
     location: Vec<String>,
     #[command(flatten)]

@@ -24,8 +24,8 @@ use crate::target::{Target, check_output};
 ///
 /// Every byte is checked before it is written, and the state as a whole at the end. A
 /// file appears complete and correct or not at all. On stdout, the state is written while
-/// it is checked, so a damaged snapshot may output its beginning before it fails with
-/// exit code 5.
+/// it is checked, so the beginning of a damaged snapshot may be output before the command
+/// fails with exit code 5.
 ///
 /// If SRC is a folder, its latest snapshot is restored: the one with the highest index.
 /// If the folder has several sessions, choose one with --session.

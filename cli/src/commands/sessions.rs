@@ -19,7 +19,7 @@ use crate::table::{Column, Table, cell, time_cell};
 #[derive(Args)]
 #[command(after_help = "Example: persist sessions agents --agent support-agent")]
 pub struct Arguments {
-    /// Folders, patterns or beginnings of names.
+    /// Folders, patterns or name prefixes.
     #[arg(default_value = ".")]
     location: Vec<String>,
     /// Read every object in a bucket, without using or updating the cache.

@@ -78,7 +78,7 @@ pub struct Arguments {
     /// The snapshot's ID, a UUID [default: a new one].
     #[arg(long, value_name = "UUID")]
     snapshot_id: Option<String>,
-    /// When it was taken, RFC 3339 [default: now].
+    /// When the snapshot was taken, as an RFC 3339 time [default: now].
     #[arg(long, value_name = "TIME")]
     timestamp: Option<String>,
 }

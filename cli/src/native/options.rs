@@ -51,7 +51,7 @@ struct EngineArguments {
     /// [default: 4G].
     #[arg(long, global = true, allow_negative_numbers = true, value_name = "SIZE", hide_short_help = true)]
     total_memory_limit: Option<String>,
-    /// The maximum time that an instance may compute on a few megabytes [env:
+    /// The maximum time that an instance may spend computing on a few megabytes [env:
     /// PERSIST_DEADLINE] [default: 30s].
     #[arg(long, global = true, allow_negative_numbers = true, value_name = "TIME", hide_short_help = true)]
     deadline: Option<String>,

@@ -35,9 +35,9 @@ const PAGE: u32 = 200;
 
 /// Saves the state of an agent and brings it back, byte for byte.
 ///
-/// A location is a path, or file:///path, in the first folder that the host gives
-/// (for example with 'wasmtime run --dir FOLDER'), or below PERSIST_LOCAL_PATH if that
-/// is set.
+/// A location is a path, or file:///path, in the first folder that the host grants
+/// access to (for example with 'wasmtime run --dir FOLDER'), or below
+/// PERSIST_LOCAL_PATH if that is set.
 #[derive(Parser)]
 #[command(
     name = "persist",
@@ -253,7 +253,7 @@ impl Host for Composed {
     }
 
     fn missing_advice(&self, state: &Path) -> &'static str {
-        if folder::is_given(state) { "check the path" } else { folder::GIVE }
+        if folder::is_given(state) { "check the path" } else { folder::GRANT }
     }
 
     fn is_same_file(&self, state: &Path, location: &StorageLocation) -> bool {
@@ -332,7 +332,7 @@ impl Host for Composed {
         for path in folders_within(within, keys) {
             let _ = fs::remove_dir(root.join(path));
         }
-        // This fails if it is the folder that the host gives, which can't be removed.
+        // This fails if it is the folder that the host grants access to, which can't be removed.
         if and_itself && folder.is_empty() && self.base.is_none() {
             let _ = fs::remove_dir(root);
         }

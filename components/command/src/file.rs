@@ -1,5 +1,5 @@
-//! The file that a restored state is written to, in any folder that the host gives. Like a
-//! snapshot, it appears whole or not at all.
+//! The file that a restored state is written to, in any folder that the host grants access
+//! to. Like a snapshot, it appears whole or not at all.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -41,7 +41,7 @@ fn failed(doing: &str, path: &Path, error: &io::Error) -> PersistError {
         _ if code == ErrorCode::InvalidKey => (files::failed(code, &format!("{doing} the file"), error), Some(PATH_ADVICE)),
         _ => (files::failed(code, &format!("{doing} the file"), error), code.file_advice()),
     };
-    let advice = if folder::is_given(path) { advice } else { Some(folder::GIVE) };
+    let advice = if folder::is_given(path) { advice } else { Some(folder::GRANT) };
     let failed = PersistError::new(code, message).at(path.display());
     match advice {
         Some(advice) => failed.hint(advice),
@@ -89,7 +89,7 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 
 fn not_durable(path: &Path, error: &io::Error) -> PersistError {
     let code = ErrorCode::NotDurable;
-    PersistError::new(code, files::not_durable("the file is there", error)).at(path.display()).hint(code.advice().unwrap_or_default())
+    PersistError::new(code, files::not_durable(files::WRITTEN, error)).at(path.display()).hint(code.advice().unwrap_or_default())
 }
 
 /// Returns the location of a file that a state is written to: a path or a URL. `follow`

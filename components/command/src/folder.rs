@@ -76,18 +76,18 @@ fn resolved(path: &Path, usage: Use) -> Result<PathBuf> {
     Ok(resolved)
 }
 
-/// Whether a path is in a folder that the host gives.
+/// Whether a path is in a folder that the host grants access to.
 pub(crate) fn is_given(path: &Path) -> bool {
     let path = resolved(path, Use::Write).unwrap_or_else(|_| plain(path));
     get_directories().iter().any(|(_, name)| Folder(plain(Path::new(name))).below(&path).is_some())
 }
 
 /// What to do about a path that is not in such a folder.
-pub(crate) const GIVE: &str = "give its folder, as with 'wasmtime run --dir FOLDER'";
+pub(crate) const GRANT: &str = "grant access to its folder, for example with 'wasmtime run --dir FOLDER'";
 
 impl Folder {
     /// Returns the folder of the storage: `base`, which is `PERSIST_LOCAL_PATH`, or else the
-    /// first folder that the host gives.
+    /// first folder that the host grants access to.
     pub(crate) fn new(base: Option<&Path>) -> Self {
         if let Some(base) = base {
             return Self(resolved(base, Use::Write).unwrap_or_else(|_| plain(base)));
@@ -98,7 +98,7 @@ impl Folder {
 
     /// Returns the rest of a resolved path after this folder, if it is in it.
     fn below(&self, path: &Path) -> Option<String> {
-        // If the host gives everything, relative paths begin there.
+        // If the host grants access to everything, relative paths begin there.
         let is_all = self.0 == Path::new("/");
         let below = path.strip_prefix(&self.0).ok().or((is_all && path.is_relative()).then_some(path))?;
         let is_below = below.is_relative() && !below.starts_with("..");
@@ -108,9 +108,9 @@ impl Folder {
     /// Returns the key of a file.
     pub(crate) fn key(&self, path: &Path, usage: Use) -> Result<String> {
         self.below(&resolved(path, usage)?).ok_or_else(|| {
-            PersistError::new(ErrorCode::InvalidKey, "the path is not in the folder that the host gives first")
+            PersistError::new(ErrorCode::InvalidKey, "the path is not in the first folder that the host grants access to")
                 .at(path.display())
-                .hint(GIVE)
+                .hint(GRANT)
         })
     }
 

@@ -1,5 +1,5 @@
 //! The `persist` command as a component. It works on files in the folders that a WASI host
-//! gives, and is composed with a component that exports `persist:snapshot/snapshots`.
+//! grants access to, and is composed with a component that exports `persist:snapshot/snapshots`.
 
 #[cfg(target_family = "wasm")]
 mod bindings;

@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use persist_model::files::DELETED;
 use wasip2::filesystem::types::{Descriptor, DescriptorType, ErrorCode as Os, PathFlags};
 
 use crate::bindings::wit::{DeleteFailure, Error, ErrorCode};
 use crate::failure::{error, failed, not_a_file, not_durable};
 use crate::{MAX_BATCH, files, key, list};
-
-/// What was done if only the sync failed.
-const DELETED: &str = "the file is deleted";
 
 /// Removes a file from its folder, without a sync.
 fn remove(folder: &Descriptor, name: &str) -> Result<(), Error> {

@@ -26,9 +26,9 @@ pub(crate) fn not_a_file(found: DescriptorType) -> Error {
 }
 
 /// The error for a change that was made, but whose folder could not be synced.
-pub(crate) fn not_durable(change: &str, os: Os) -> Error {
+pub(crate) fn not_durable(outcome: &str, os: Os) -> Error {
     let hint = (HINT.to_owned(), "check the disk, then try again".to_owned());
-    Error { details: vec![hint], ..error(ErrorCode::NotDurable, files::not_durable(change, os.name())) }
+    Error { details: vec![hint], ..error(ErrorCode::NotDurable, files::not_durable(outcome, os.name())) }
 }
 
 /// The error for a failed file operation. `doing` is a verb that names it.
@@ -45,7 +45,7 @@ pub(crate) fn failed(doing: &str, os: Os) -> Error {
     let cause = os.name();
     let message = match code {
         ErrorCode::AlreadyExists => files::ALREADY_EXISTS.to_owned(),
-        ErrorCode::Unsupported => format!("this host's files can't do it: could not {doing} the file ({cause})"),
+        ErrorCode::Unsupported => format!("this host's files do not support this: could not {doing} the file ({cause})"),
         code => files::failed(code.into(), &format!("{doing} the file"), cause),
     };
     let error = error(code, message);

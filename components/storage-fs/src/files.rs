@@ -9,7 +9,7 @@ use wasip2::filesystem::types::{
 use crate::bindings::wit::{Error, ErrorCode, ObjectInfo};
 use crate::failure::{error, failed, not_a_file};
 
-/// Names the root folder, if it is not the first one that the host gives.
+/// Names the root folder, if it is not the first one that the host grants access to.
 const VARIABLE: &str = "PERSIST_LOCAL_PATH";
 
 /// Opens the root folder for reading.
@@ -31,7 +31,7 @@ fn located() -> Result<(Descriptor, String), Error> {
     let wanted = wasip2::cli::environment::get_environment().into_iter().find(|(name, value)| name == VARIABLE && !value.is_empty());
     let Some((_, wanted)) = wanted else {
         if folders.is_empty() {
-            return Err(not_given("the host gives no folder".to_owned(), "give one"));
+            return Err(no_access("the host grants access to no folder".to_owned(), "a folder"));
         }
         return Ok((folders.swap_remove(0).0, String::new()));
     };
@@ -49,14 +49,14 @@ fn located() -> Result<(Descriptor, String), Error> {
     };
     let found = folders.iter().enumerate().filter_map(|(number, (_, name))| rest_in(name).map(|rest| (name.len(), number, rest))).max();
     let Some((_, number, rest)) = found else {
-        return Err(not_given(format!("{VARIABLE} is not in a folder that the host gives"), "give it"));
+        return Err(no_access(format!("{VARIABLE} is not in a folder that the host grants access to"), "it"));
     };
     let path = if rest == "." { String::new() } else { rest };
     Ok((folders.swap_remove(number).0, path))
 }
 
-fn not_given(message: String, give: &str) -> Error {
-    let hint = (HINT.to_owned(), format!("{give}, as with 'wasmtime run --dir FOLDER'"));
+fn no_access(message: String, what: &str) -> Error {
+    let hint = (HINT.to_owned(), format!("grant access to {what}, for example with 'wasmtime run --dir FOLDER'"));
     Error { details: vec![hint], ..error(ErrorCode::AccessDenied, message) }
 }
 
@@ -84,7 +84,7 @@ pub(crate) fn make_folder(root: &Descriptor, path: &str) -> Result<Descriptor, E
     }
     let ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
     let mut parent = open_folder(root, "").map_err(|os| match os {
-        Os::NoEntry => error(ErrorCode::NotFound, "the folder that the host gives is not there"),
+        Os::NoEntry => error(ErrorCode::NotFound, "the folder that the host grants access to does not exist"),
         os => failed(os),
     })?;
     for end in ends {

@@ -75,7 +75,7 @@ impl Folders for Tree {
 }
 
 fn state(root: &Descriptor, path: &str) -> Result<State, Os> {
-    // Node's host tells nothing about a folder that it gives, except by a path in it.
+    // Node's host tells nothing about a folder that it grants access to, except by a path in it.
     let path = match path.trim_end_matches('/') {
         "" => ".",
         path => path,

@@ -85,7 +85,9 @@ pub(crate) fn read_many(requests: &[ReadRequest]) -> Result<Vec<Result<ReadAnswe
     let mut wanted: u64 = 0;
     for request in requests {
         let length = match &request.range {
-            ByteRange::All => return Err(error(ErrorCode::InvalidArgument, "a whole file can't be one of many reads").at(&request.key)),
+            ByteRange::All => {
+                return Err(error(ErrorCode::InvalidArgument, "one call that reads many ranges can't read a whole file").at(&request.key));
+            }
             ByteRange::Span(span) => span.length,
             ByteRange::Suffix(length) => *length,
         };

@@ -2,11 +2,11 @@
 //!
 //! It writes and syncs a temporary file in the same folder, renames it, syncs the folder,
 //! and only then acknowledges the write. WASI has no locks, so a temporary file is debris
-//! once it was not written to for a day. If its name says that its writer holds a lock, it
+//! once it has not been written to for a day. If its name says that its writer holds a lock, it
 //! is left to hosts that have locks.
 
 use persist_model::error::HINT;
-use persist_model::files::ALREADY_EXISTS;
+use persist_model::files::{ALREADY_EXISTS, WRITTEN};
 use persist_paths::key::{ABANDONED_AFTER, is_swept};
 use wasip2::filesystem::types::{Descriptor, DescriptorFlags, DescriptorType, ErrorCode as Os, OpenFlags, PathFlags};
 
@@ -169,7 +169,7 @@ impl Unfinished {
             error.at(&self.key)
         })?;
         // From here on the object exists, whatever happens.
-        files::sync_folder(&self.folder).map_err(|os| not_durable("the file is there", os).at(&self.key))?;
+        files::sync_folder(&self.folder).map_err(|os| not_durable(WRITTEN, os).at(&self.key))?;
         Ok(match self.file.stat() {
             Ok(stat) => files::info(&self.key, &self.file, &stat),
             Err(_) => files::unknown(&self.key, self.written),

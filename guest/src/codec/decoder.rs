@@ -32,7 +32,7 @@ impl Decoder {
 
     fn decode_with(&mut self, block: &BlockRef, slice: &[u8], hash: impl FnOnce(&[u8]) -> [u8; 32], out: &mut Vec<u8>) -> Result<()> {
         let end = block.offset.saturating_add(block.slice_length() as u64);
-        let wrong = |what: &str| Error::integrity(format!("{what}, in bytes {} to {end}", block.offset));
+        let wrong = |what: &str| Error::integrity(format!("{what} (bytes {} to {end})", block.offset));
         if slice.len() < block.slice_length() {
             return Err(Error::short_read(slice.len() as u64, block.slice_length() as u64));
         }
@@ -67,7 +67,7 @@ impl Decoder {
         decoded.map_err(|what| {
             // A broken frame must not affect the next one.
             (self.gzip, self.zstd) = (None, None);
-            Error::format(format!("a frame breaks the rules of {}: {what}, in bytes {} to {end}", block.codec.name(), block.offset))
+            Error::format(format!("a frame breaks the rules of {}: {what} (bytes {} to {end})", block.codec.name(), block.offset))
         })
     }
 }

@@ -200,7 +200,7 @@ impl Decoder {
                 Status::StreamEnd if all => return Ok(status),
                 Status::StreamEnd => return Err("bytes follow the end of the stream".to_owned()),
                 _ if all => return Ok(status),
-                _ if before == after => return Err("the stream stops".to_owned()),
+                _ if before == after => return Err("the stream makes no progress".to_owned()),
                 _ => {}
             }
         }

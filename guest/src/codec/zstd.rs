@@ -167,7 +167,7 @@ fn check_block(block: &[u8]) -> std::result::Result<(), &'static str> {
     let byte = |at: usize| block.get(at).map(|byte| *byte as usize);
     let literals = Literals::parse(block).ok_or(no_sequences)?;
     if literals.has_tree && !block.get(literals.header..).is_some_and(is_tree) {
-        return Err("a block's Huffman tree has no two longest codes");
+        return Err("a block's Huffman tree does not have at least two codes of the greatest length");
     }
     match byte(literals.end).ok_or(no_sequences)? {
         0 if block.len() == literals.end + 1 => Ok(()),

@@ -66,7 +66,7 @@ impl<S: Storage> Salvager<S> {
             let (codec, end) = (head.document.codec, head.info.size);
             let reason = match info.size - end {
                 0 => reason.clone(),
-                more => Error::integrity(format!("{more} bytes follow the end of the snapshot, at byte {end}")),
+                more => Error::integrity(format!("{more} bytes follow the end of the snapshot (at byte {end})")),
             };
             match OpenSnapshot::from_head(storage, head) {
                 Ok(snapshot) => {

@@ -173,7 +173,7 @@ impl EngineBuilder {
         wrong(format!("'{}' is not a valid value for the engine option {name}", value.escape_debug()), format!("use {expected}"))
     }
 
-    /// Sets the options that the environment gives: `PERSIST_WORKERS`,
+    /// Sets the options from the environment: `PERSIST_WORKERS`,
     /// `PERSIST_MEMORY_LIMIT`, `PERSIST_TOTAL_MEMORY_LIMIT` and `PERSIST_DEADLINE`,
     /// with values as in [`option`](Self::option). An empty variable counts as unset.
     /// Options that were set before take precedence.

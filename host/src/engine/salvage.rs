@@ -39,7 +39,7 @@ pub struct SalvageReport {
 
 impl SalvageReport {
     /// Returns the report as one JSON object, as the command and the Python package
-    /// give it.
+    /// return it.
     pub fn to_json(&self) -> Value {
         json!({
             "verified": false,

@@ -161,7 +161,7 @@ impl Runtime {
             let _running = self.clock.run();
             match self.component.instantiate(&mut store).map_err(|error| trapped(&error)) {
                 Err(error) if error.code() == ErrorCode::MemoryLimit => {
-                    tracing::debug!(%error, "too few addresses for the instances");
+                    tracing::debug!(%error, "not enough address space for the instances");
                     return false;
                 }
                 instance => instances.push((store, instance)),

@@ -89,7 +89,7 @@ pub struct ObjectInfo {
     pub key: String,
     /// Its size in bytes.
     pub size: u64,
-    /// An opaque text that changes whenever the object is replaced.
+    /// An opaque string that changes whenever the object is replaced.
     pub etag: Option<String>,
     /// When it was last written, in milliseconds since 1970-01-01T00:00:00Z.
     pub modified: Option<u64>,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self};
 
 use cap_std::fs::Dir;
+use persist_model::files::DELETED;
 use persist_model::{ErrorCode, PersistError, Result};
 use persist_paths::key::{check_file_key, folders_within, split};
 
@@ -43,7 +44,7 @@ impl<'a> Clearing<'a> {
 
     fn sync(&self, key: &str) -> Result<()> {
         let synced = sync_folder(self.storage, self.sync.as_ref(), self.path);
-        synced.map_err(|error| not_durable("the file is deleted", &error).at(self.storage.locate(key)))
+        synced.map_err(|error| not_durable(DELETED, &error).at(self.storage.locate(key)))
     }
 }
 

@@ -37,9 +37,9 @@ pub(super) fn sync_folder(storage: &LocalFileStorage, handle: Option<&std::fs::F
 }
 
 /// The error of a failed sync after the change was made.
-pub(super) fn not_durable(change: &str, error: &io::Error) -> PersistError {
+pub(super) fn not_durable(outcome: &str, error: &io::Error) -> PersistError {
     let code = ErrorCode::NotDurable;
-    PersistError::new(code, files::not_durable(change, error)).hint(code.advice().unwrap_or_default())
+    PersistError::new(code, files::not_durable(outcome, error)).hint(code.advice().unwrap_or_default())
 }
 
 /// Opens the folder of a key's file, and makes missing folders.

@@ -55,7 +55,7 @@ impl Folders for Tree {
                 // A device, pipe or socket.
                 Ok(_) => continue,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                // Looking at the file gives the error.
+                // Looking at the file returns the error.
                 Err(_) => false,
             };
             match name.to_str() {
@@ -131,7 +131,7 @@ impl Listing {
                     Ok(None) => continue,
                     Ok(Some(info)) => Step::Object(info),
                     Err(error) => {
-                        let error = self.tree.storage.failed(&key, "look at the file", &error);
+                        let error = self.tree.storage.failed(&key, "stat the file", &error);
                         Step::Unreadable(key, error)
                     }
                 },
@@ -174,7 +174,7 @@ pub(super) fn walk(storage: &LocalFileStorage, prefix: &str, start_after: Option
     }
 }
 
-/// Returns an entry for something that can't be read. Reading it gives the reason.
+/// Returns an entry for something that can't be read. Reading it returns the reason.
 fn unknown(key: String) -> ObjectInfo {
     ObjectInfo { key, ..ObjectInfo::default() }
 }

@@ -261,7 +261,7 @@ fn what_can_not_be_listed_is_said_and_the_rest_is_listed() {
     ];
     assert_eq!(found, expected.map(|(key, code)| (key.to_owned(), code)));
 
-    // In pages these are entries too, and reading them gives the reason.
+    // In pages these are entries too, and reading them returns the reason.
     let expected = ["./", "closed/", "gone\nastray/", "last", &long, "odd\u{7}", "open/x"];
     for limit in [1, 3, 1000] {
         let mut keys: Vec<String> = Vec::new();

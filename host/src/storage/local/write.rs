@@ -12,7 +12,7 @@
 use std::io::{self, Seek, SeekFrom, Write};
 
 use cap_std::fs::{Dir, Metadata, MetadataExt as _};
-use persist_model::files::ALREADY_EXISTS;
+use persist_model::files::{ALREADY_EXISTS, WRITTEN};
 use persist_model::{ErrorCode, Permissions, PersistError, Precondition, Result};
 use persist_paths::key::split;
 use rustix::fs::{AtFlags, Gid, Mode, RenameFlags};
@@ -243,7 +243,7 @@ impl StorageWriter for LocalWriter {
         // From here on, the object is there, whatever happens.
         let (path, _) = split(&self.key);
         let synced = sync_folder(&self.storage, self.sync.as_ref(), path);
-        synced.map_err(|error| not_durable("the file is there", &error).at(self.storage.locate(&self.key)))?;
+        synced.map_err(|error| not_durable(WRITTEN, &error).at(self.storage.locate(&self.key)))?;
         let announced = self.storage.disk.before(&Operation::Stat(&self.key));
         let metadata = announced.and_then(|()| cap_std::fs::File::from_std(self.file.try_clone()?).metadata());
         Ok(match metadata {

@@ -330,7 +330,7 @@ fn meaning(status: u16, code: &str, said: &str, region: Option<&str>, target: &T
         (_, "InvalidBucketName") => new(ErrorCode::InvalidArgument, "the S3 bucket name is not valid")
             .hint("a bucket name has 3 to 63 lower-case letters, digits, dots and hyphens"),
         (412, _) => new(ErrorCode::PreconditionFailed, "the object does not have the expected etag")
-            .hint("check the current object ('persist show --json' gives its etag), then decide again"),
+            .hint("check the current object ('persist show --json' prints its etag), then decide again"),
         (_, "ConditionalRequestConflict") => new(ErrorCode::Conflict, "another write of this object is in progress").hint("try again"),
         (_, "NoSuchUpload") => retry(new(ErrorCode::Refused, "the bucket's service no longer has the upload"))
             .hint("try again; a lifecycle rule that aborts uploads must allow enough time for a save"),

@@ -188,7 +188,7 @@ pub const S3_OPTIONS: [S3Option; 16] = [
     option!(
         "addressing",
         Some("STYLE"),
-        "How the bucket is named in requests: path or virtual [default: path with an endpoint, otherwise virtual]"
+        "How the bucket is named in requests: path or virtual [default: path if an endpoint is set, otherwise virtual]"
     ),
     option!("accelerate", None, "Use Transfer Acceleration"),
     option!("max-attempts", Some("N"), "How many times a request is sent before it fails [default: 3]"),
@@ -289,7 +289,7 @@ impl S3Options {
         } else if self.timeout.is_zero() || self.connect_timeout.is_zero() {
             "timeouts must be longer than 0 seconds"
         } else if self.accelerate && self.addressing == Some(S3Addressing::Path) {
-            "accelerate requires addressing virtual"
+            "accelerate requires virtual addressing"
         } else if self.tags.len() > MAX_TAGS {
             "at most 10 tags are allowed"
         } else if self.tags.iter().any(|(name, value)| name.is_empty() || name.chars().count() > 128 || value.chars().count() > 256) {
