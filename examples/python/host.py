@@ -40,7 +40,7 @@ class Host:
     """Snapshots in memory."""
 
     def __init__(self, component: str, deadline: float = 30.0, max_written_bytes: int = 256 << 20) -> None:
-        """Compiles a component. Each call may take ``deadline`` seconds and write so many bytes, keys included."""
+        """Compiles a component. Limits calls to ``deadline`` seconds and ``max_written_bytes``, keys included."""
         self.storage = MemoryStorage(max_written_bytes)
         self.sandbox = Sandbox(component, deadline, after_call=self.storage.end_call)
         self.storage.link(self.sandbox.linker)

@@ -34,7 +34,7 @@ def _refuse_to_wait(*_: object) -> None:
 
 
 class Sandbox:
-    """A component, and a linker with a WASI that gives access to nothing on this machine.
+    """A component, and a linker with a WASI that grants access to nothing on this machine.
 
     Whatever else the component imports has to be added to ``linker``. Calls run one at a time, and ``after_call`` runs
     after each.

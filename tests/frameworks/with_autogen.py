@@ -256,7 +256,7 @@ async def counted(location: str) -> None:
     lengths = [len((await one.run()).messages) for one in (live, again)]
     assert lengths[0] == lengths[1], lengths
     other = RoundRobinGroupChat([agent()], termination_condition=MaxMessageTermination(9))
-    with raises(persist.PersistConfigurationError, "had counted in a", or_else="the count would be lost"):
+    with raises(persist.PersistConfigurationError, "had counts in a", or_else="the count would be lost"):
         await persist.arestore(location + ".counted", into=other)
 
 

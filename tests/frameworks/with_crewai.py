@@ -1,4 +1,4 @@
-"""CrewAI: flows, and a persistence for their state."""
+"""CrewAI: flows, and a ``FlowPersistence`` for their state."""
 
 from __future__ import annotations
 

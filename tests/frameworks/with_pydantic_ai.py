@@ -212,7 +212,7 @@ def save(location: str) -> None:
         persist.snapshot(Chat(), location + ".chat")
     with raises(
         persist.PersistTypeError,
-        "of pydantic-ai-slim can't be saved, at state['history'][0]",
+        "from pydantic-ai-slim can't be saved, at state['history'][0]",
         or_else="messages in a dict became dicts",
     ):
         persist.snapshot({"history": second.all_messages()}, location + ".nested")

@@ -5,6 +5,7 @@ refused.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from typing import Any
@@ -105,15 +106,15 @@ def test_a_scalar_is_written_as_its_plain_value() -> None:
 
 def test_an_array_of_objects_is_refused() -> None:
     array = numpy.array([{"a": 1}, None], dtype=object)
-    refused(array, "an array of the type object")
+    refused(array, "a numpy array of the type object")
     kept(array.tolist())
 
 
 def test_an_array_with_fields_is_refused() -> None:
     array = numpy.array([(1, 2.5)], dtype=[("a", "i4"), ("b", "f8")])
-    refused(array, "an array with fields")
+    refused(array, "a numpy array with fields")
     kept({name: array[name] for name in array.dtype.names or ()})
-    refused(array[0], "a scalar of the class void")
+    refused(array[0], "a numpy scalar of the class void")
     kept(array[0].item())
 
 
@@ -122,9 +123,9 @@ def test_extended_precision_is_refused() -> None:
         (numpy.longdouble, float, numpy.float64),
         (numpy.clongdouble, complex, numpy.complex128),
     ]:
-        refused(numpy.zeros(2, cls), "which differs between machines", f"astype(numpy.{other.__name__})")
+        refused(numpy.zeros(2, cls), "because that type differs between machines", f"astype(numpy.{other.__name__})")
         kept(numpy.zeros(2, cls).astype(other))
-        refused(cls(1), "which differs between machines", f"{plain.__name__}(value)")
+        refused(cls(1), "because that type differs between machines", f"{plain.__name__}(value)")
         kept(plain(cls(1)))
 
 
@@ -134,7 +135,7 @@ def test_an_integer_type_with_the_name_of_another_is_refused() -> None:
     others = [value for value, name in zip(values, names, strict=True) if type(value) is not getattr(numpy, name)]
     assert others
     for value in others:
-        refused(value, f"a scalar of the class {type(value).__name__}", f"numpy.{value.dtype.name}(value)")
+        refused(value, f"a numpy scalar of the class {type(value).__name__}", f"numpy.{value.dtype.name}(value)")
         kept(getattr(numpy, value.dtype.name)(value))
 
 
@@ -143,7 +144,7 @@ def test_subclasses_of_arrays_are_refused() -> None:
     refused(masked, "of the class Masked")
     kept([numpy.ma.getdata(masked), numpy.ma.getmaskarray(masked)])
     records = numpy.rec.array([(1, 2.5)], dtype=[("a", "i4"), ("b", "f8")])
-    refused(records, "an array with fields")
+    refused(records, "a numpy array with fields")
     kept({name: records[name] for name in records.dtype.names or ()})
     for array in (numpy.asmatrix([[1]]), numpy.memmap("numbers", dtype="u1", mode="w+", shape=3)):
         refused(array, f"of the class {type(array).__name__}", "numpy.asarray(array)")
@@ -152,13 +153,13 @@ def test_subclasses_of_arrays_are_refused() -> None:
 
 def test_void_and_variable_width_strings_are_refused() -> None:
     void = numpy.array([b"abc"], dtype="V3")
-    refused(void, "an array of the type |V3", "array.tolist()")
+    refused(void, "a numpy array of the type |V3", "array.tolist()")
     kept(void.tolist())
-    refused(void[0], "a scalar of the class void", "value.item()")
+    refused(void[0], "a numpy scalar of the class void", "value.item()")
     kept(void[0].item())
     if hasattr(numpy.dtypes, "StringDType"):  # Since numpy 2.
         texts = numpy.array(["a", "bb"], dtype=numpy.dtypes.StringDType())
-        refused(texts, "an array of the type StringDType", "array.tolist()")
+        refused(texts, "a numpy array of the type StringDType", "array.tolist()")
         kept(texts.tolist())
 
 
@@ -166,7 +167,8 @@ def refused(value: Any, says: str, hint: str = "") -> None:
     with pytest.raises(persist.PersistTypeError) as error:
         store.snapshot({"a": [value]}, "refused")
     assert says in str(error.value)
-    assert str(error.value).endswith("of numpy can't be saved, at state['a'][0]")
+    said = r"a numpy .+ can't be saved(, because that type differs between machines)?, at state\['a'\]\[0\]$"
+    assert re.search(said, str(error.value))
     assert hint in (error.value.hint or "")
 
 
@@ -266,7 +268,7 @@ import persist
 try:
     persist.restore("x")
 except persist.PersistConfigurationError as error:
-    assert "an array of numpy, which this program has not imported" in str(error), error
+    assert "a numpy array, but this program has not imported numpy" in str(error), error
     assert error.hint.startswith("import numpy first"), error.hint
     assert "numpy" not in sys.modules
 plain = persist.restore("x", plain=True)
@@ -278,7 +280,7 @@ sys.modules["numpy"] = None
 try:
     persist.restore("x")
 except persist.PersistConfigurationError as error:
-    assert "which is not installed" in str(error), error
+    assert "but numpy is not installed" in str(error), error
     assert error.hint.startswith("pip install numpy and import it, or"), error.hint
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

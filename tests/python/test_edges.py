@@ -232,7 +232,7 @@ def test_a_check_changes_nothing_and_leaves_nothing_out(monkeypatch: pytest.Monk
     for check in (True, {}, {"max_size": 9}):
         if check is True or check == {}:
             monkeypatch.setattr(_restoring, "MAX_SIZE", 9)
-        with pytest.raises(persist.PersistTypeError, match="the state has 10 bytes, and restore accepts 9"):
+        with pytest.raises(persist.PersistTypeError, match="the state is 10 bytes long, but restore accepts at most 9"):
             persist.snapshot({"a": 1234}, "x", check=check)
         monkeypatch.undo()
     # A check with no arguments finds the same as a check with the defaults.

@@ -182,7 +182,7 @@ def test_a_type_that_arrow_does_not_preserve_is_refused(series: Any, hint: str) 
 
 def test_an_index_of_another_type_is_refused() -> None:
     index = pandas.period_range("2026", periods=2)
-    with pytest.raises(persist.PersistTypeError, match=r"a PeriodIndex of pandas can't be saved.*state") as refused:
+    with pytest.raises(persist.PersistTypeError, match=r"a pandas PeriodIndex can't be saved.*state") as refused:
         store.snapshot([index], "refused")
     assert refused.value.hint == "save it as text: index.astype(str)"
     store.snapshot([index.astype(str)], "x", check=True)
@@ -191,7 +191,7 @@ def test_an_index_of_another_type_is_refused() -> None:
 def test_a_frequency_without_a_name_is_refused() -> None:
     holidays = pandas.offsets.CustomBusinessDay(holidays=["2026-01-02"])
     index = pandas.date_range("2026-01-01", periods=3, freq=holidays)
-    with pytest.raises(persist.PersistTypeError, match="a DatetimeIndex of pandas can't be saved"):
+    with pytest.raises(persist.PersistTypeError, match="a pandas DatetimeIndex can't be saved"):
         store.snapshot([index], "refused")
     store.snapshot([pandas.Series(index)], "x", check=True)
 
@@ -242,7 +242,7 @@ import persist
 try:
     persist.restore("x")
 except persist.PersistConfigurationError as error:
-    assert "pandas, which this program has not imported" in str(error), error
+    assert "but this program has not imported pandas" in str(error), error
     assert error.hint.startswith("import pandas first"), error.hint
 assert not {"numpy", "pandas", "pyarrow"} & set(sys.modules)
 plain = persist.restore("x", plain=True)
@@ -255,7 +255,7 @@ del sys.modules["pyarrow"]
 try:
     persist.restore("x")
 except persist.PersistConfigurationError as error:
-    assert "pyarrow, which this program has not imported" in str(error), error
+    assert "but this program has not imported pyarrow" in str(error), error
     assert error.hint.startswith("import pyarrow first"), error.hint
 frame = pandas.DataFrame({"a": [1, 2]})
 try:

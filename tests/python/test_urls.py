@@ -96,7 +96,7 @@ import persist
 try:
     persist.restore("x")
 except persist.PersistConfigurationError as error:
-    assert "pydantic, which this program has not imported" in str(error), error
+    assert "but this program has not imported pydantic" in str(error), error
     assert error.hint.startswith("import pydantic first"), error.hint
 assert persist.restore("x", plain=True) == ["http://a.b/"]
 assert "pydantic" not in sys.modules

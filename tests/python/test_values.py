@@ -245,9 +245,9 @@ def noted() -> Any:
 @pytest.mark.parametrize(
     ("value", "says"),
     [
-        (collections.defaultdict(lambda: 0), "its factory .*<lambda> is code of the program"),
-        (collections.defaultdict(Noted), "its factory Noted is code of the program"),
-        (collections.defaultdict(uuid.uuid4), "its factory uuid4 is code of the program"),
+        (collections.defaultdict(lambda: 0), "its factory .*<lambda> is part of the program's code"),
+        (collections.defaultdict(Noted), "its factory Noted is part of the program's code"),
+        (collections.defaultdict(uuid.uuid4), "its factory uuid4 is part of the program's code"),
         (noted(), "its attribute notes would be lost"),
         (fractions.Fraction(1, 1 << 20_000), "its parts have more than 16384 bits"),
         (Noted(), "type .*Noted can't be saved"),

@@ -171,10 +171,9 @@ def _told(adapter: Adapter, parts: Iterable[list[Any]]) -> Iterator[list[Any]]:
 
 
 def form_of(value: Any) -> str | tuple[str, dict[str, Any]] | None:
-    """How the instances of a value's class are written without a call for each: the kind
-    ``datetime``; or for those that hold nothing but their fields the JSON up to the first
-    one, and the fields with what each has where nobody set it. None where a reducer looks
-    at each.
+    """Returns how the instances of a value's class are written without a call for each: the kind
+    ``datetime``; or, for instances that hold nothing but their fields, the JSON up to the first
+    field, and the fields with their defaults. Returns ``None`` if a reducer looks at each instance.
     """
     cls = type(value)
     if _registry.by_class(cls) is not None:
@@ -209,7 +208,7 @@ def adapter_for_state(info: Any, into: Any, plain: bool) -> Adapter | None:
         if wanted is None or isinstance(wanted, PartAdapter):
             return None
         raise PersistTypeError(
-            f"the snapshot does not hold an agent of {wanted.name}",
+            f"the snapshot does not hold an agent from {wanted.name}",
             "invalid-argument",
             hint="restore without into to see what it holds",
         )
@@ -230,7 +229,7 @@ async def from_state(
     if into is not None and not is_part and not adapter.takes(into):
         cls = into if isinstance(into, type) else type(into)
         raise PersistTypeError(
-            f"the snapshot holds an agent of {adapter.name}, which can't be restored into a {cls.__qualname__}",
+            f"the snapshot holds an agent from {adapter.name}, which can't be restored into a {cls.__qualname__}",
             "invalid-argument",
             hint="restore without into, or with plain=True, to see what it holds",
         )

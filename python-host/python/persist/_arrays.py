@@ -1,4 +1,4 @@
-"""Arrays and scalars of numpy. An array is written as its bytes, with their type, byte
+"""The arrays and scalars of numpy. An array is written as its bytes, with their type, byte
 order and shape; a scalar is written as the plain value that it represents.
 """
 
@@ -60,11 +60,11 @@ def saved(value: Any, cls: type) -> tuple[str, dict[str, Any]] | None:
         hint = "save its parts: numpy.ma.getdata(array) and numpy.ma.getmaskarray(array)"
     else:
         hint = "save a plain array: numpy.asarray(array)"
-    raise _refused(f"an array of the class {cls.__qualname__}", hint)
+    raise _refused(f"array of the class {cls.__qualname__}", hint)
 
 
 def _with_fields() -> PersistTypeError:
-    return _refused("an array with fields", "save its fields: {name: array[name] for name in array.dtype.names}")
+    return _refused("array with fields", "save its fields: {name: array[name] for name in array.dtype.names}")
 
 
 def _array(numpy: Any, array: Any) -> dict[str, Any]:
@@ -73,9 +73,9 @@ def _array(numpy: Any, array: Any) -> dict[str, Any]:
         raise _with_fields()
     if dtype.char in "gG":
         other = "numpy.float64" if dtype.char == "g" else "numpy.complex128"
-        raise _refused(f"an array of {dtype.name}, which differs between machines,", f"save array.astype({other})")
+        raise _refused(f"array of {dtype.name}", f"save array.astype({other})", _DIFFERS)
     if not _TYPE.fullmatch(dtype.str) or numpy.dtype(dtype.str) != dtype:
-        raise _refused(f"an array of the type {dtype}", "save a list: array.tolist()")
+        raise _refused(f"array of the type {dtype}", "save a list: array.tolist()")
     order = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
     fields: dict[str, Any] = {"dtype": dtype.str, "shape": list(array.shape)}
     if order == "F":
@@ -95,15 +95,18 @@ def _scalar(numpy: Any, value: Any, cls: type) -> dict[str, Any]:
     if name in _PLAIN and _class(numpy, name) is cls:
         return {"type": name, "value": value.item()}
     if name in _PLAIN:
-        raise _refused(f"a scalar of the class {cls.__qualname__}", f"save it as numpy.{name}(value)")
+        raise _refused(f"scalar of the class {cls.__qualname__}", f"save it as numpy.{name}(value)")
     if issubclass(cls, (numpy.longdouble, numpy.clongdouble)):
         other = "float" if issubclass(cls, numpy.longdouble) else "complex"
-        raise _refused(f"a {cls.__qualname__}, which differs between machines,", f"save {other}(value)")
-    raise _refused(f"a scalar of the class {cls.__qualname__}", "save a plain value: value.item()")
+        raise _refused(cls.__qualname__, f"save {other}(value)", _DIFFERS)
+    raise _refused(f"scalar of the class {cls.__qualname__}", "save a plain value: value.item()")
 
 
-def _refused(what: str, hint: str) -> PersistTypeError:
-    return PersistTypeError(f"{what} of numpy can't be saved", "invalid-argument", hint=hint)
+_DIFFERS = ", because that type differs between machines"
+
+
+def _refused(what: str, hint: str, why: str = "") -> PersistTypeError:
+    return PersistTypeError(f"a numpy {what} can't be saved{why}", "invalid-argument", hint=hint)
 
 
 # ---- Restoring ------------------------------------------------------------------
@@ -113,7 +116,7 @@ def array(fields: dict[str, Any]) -> Any:
     """Returns the array that was written as these fields. It allocates no more memory than
     the bytes fill.
     """
-    numpy = loaded("numpy", "an array")
+    numpy = loaded("numpy", "a numpy array")
     name, shape, order, data = fields["dtype"], fields["shape"], fields.get("order", "C"), fields["value"]
     if type(name) is not str or not _TYPE.fullmatch(name):
         raise ValueError("its dtype is not valid")
@@ -142,7 +145,7 @@ def array(fields: dict[str, Any]) -> Any:
 
 def scalar(fields: dict[str, Any]) -> Any:
     """Returns the scalar that was written as these fields."""
-    numpy = loaded("numpy", "a value")
+    numpy = loaded("numpy", "a numpy value")
     name, value = fields["type"], fields["value"]
     if type(name) is not str:
         raise ValueError("its type is not valid")

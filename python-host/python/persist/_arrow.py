@@ -1,4 +1,4 @@
-"""Columns of pandas as an Arrow stream, in one record batch.
+"""Columns of pandas objects as an Arrow stream, in one record batch.
 
 A stream may be malicious, so it is checked before pandas sees it: it names only types that
 this module writes, and no extension type that a program registered with Arrow, which could
@@ -42,7 +42,7 @@ def to_arrow(pandas: Any, columns: dict[str, Any], what: str, labels: dict[str, 
     pyarrow = sys.modules.get("pyarrow")
     if pyarrow is None:
         raise PersistTypeError(
-            f"{what} of pandas can't be saved without pyarrow",
+            f"a pandas {what} can't be saved without pyarrow",
             "invalid-argument",
             hint="import pyarrow (if it is not installed: pip install pyarrow)",
         )
@@ -113,7 +113,7 @@ def _is_same(one: Any, other: Any) -> bool:
 
 
 def refused(what: str, problem: str, hint: str) -> PersistTypeError:
-    return PersistTypeError(f"{what} of pandas can't be saved: {problem}", "invalid-argument", hint=hint)
+    return PersistTypeError(f"a pandas {what} can't be saved: {problem}", "invalid-argument", hint=hint)
 
 
 # ---- Restoring ------------------------------------------------------------------
@@ -147,7 +147,7 @@ def from_arrow(pandas: Any, pyarrow: Any, data: Any) -> dict[str, Any]:
         elif type(as_pandas) is not str or not _TYPE.fullmatch(as_pandas):
             raise ValueError("the type of a column is not valid")
         elif _WHOLE.fullmatch(as_pandas) and table.column(name).null_count:
-            raise ValueError("a column of a type without missing values has missing values")
+            raise ValueError("a column whose type allows no missing values has missing values")
         clean[name] = as_pandas
     try:
         frame = table.replace_schema_metadata(_about(clean)).to_pandas()

@@ -107,7 +107,7 @@ class _Chunks(io.RawIOBase):
 
 class SnapshotReader(io.BufferedReader):
     """A binary file that reads the state of a snapshot. Every byte is checked before it
-    is returned, and the last bytes are returned only after the whole state was checked.
+    is returned, and the last bytes are returned only after the whole state has been checked.
     """
 
     metadata: SnapshotMetadata

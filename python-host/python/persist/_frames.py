@@ -1,4 +1,4 @@
-"""Data frames, series and indexes of pandas. Typed columns are written as an Arrow stream,
+"""The data frames, series and indexes of pandas. Typed columns are written as an Arrow stream,
 columns of Python objects as lists, and the rest, such as the index, part by part.
 """
 
@@ -30,7 +30,7 @@ def saved(value: Any, cls: type) -> tuple[str, dict[str, Any]] | None:
         return "dataframe", {**_frame(pandas, value), **_attributes(value)}
     if cls is pandas.Series:
         typed = value.reset_index(drop=True)
-        fields = {"name": value.name, "index": value.index, "value": _column(pandas, typed, "a Series", "it")}
+        fields = {"name": value.name, "index": value.index, "value": _column(pandas, typed, "Series", "it")}
         return "series", {**fields, **_attributes(value)}
     if issubclass(cls, pandas.Index):
         return "index", _index(pandas, value)
@@ -41,7 +41,7 @@ def _attributes(value: Any) -> dict[str, Any]:
     """Returns the attributes that a program set on a frame or series."""
     if not value.flags.allows_duplicate_labels:
         raise refused(
-            f"a {type(value).__name__}",
+            type(value).__name__,
             "its flag allows_duplicate_labels=False would be lost",
             "save value.set_flags(allows_duplicate_labels=True)",
         )
@@ -57,20 +57,20 @@ def _frame(pandas: Any, frame: Any) -> dict[str, Any]:
         if column.dtype != object:
             typed[str(at)] = column
         elif label in objects:
-            raise refused("a DataFrame", f"two columns are called {label!r}", "give each column its own name")
+            raise refused("DataFrame", f"two columns are called {label!r}", "give each column its own name")
         else:
             objects[label] = column.tolist()
     labels = {str(at): f"its column {label!r}" for at, label in enumerate(frame.columns)}
     fields = {"columns": frame.columns, "index": frame.index}
     if objects:
         fields["objects"] = objects
-    return {**fields, "value": to_arrow(pandas, typed, "a DataFrame", labels) if typed else None}
+    return {**fields, "value": to_arrow(pandas, typed, "DataFrame", labels) if typed else None}
 
 
 def _index(pandas: Any, index: Any) -> dict[str, Any]:
     cls = type(index)
     if cls.__name__ not in _INDEXES or getattr(pandas, cls.__name__) is not cls:
-        raise refused(f"a {cls.__name__}", "Arrow does not have its type", "save it as text: index.astype(str)")
+        raise refused(cls.__name__, "Arrow does not have its type", "save it as text: index.astype(str)")
     fields: dict[str, Any] = {"type": cls.__name__, "names": list(index.names)}
     if cls is pandas.RangeIndex:
         return {**fields, "value": [index.start, index.stop, index.step]}
@@ -78,15 +78,15 @@ def _index(pandas: Any, index: Any) -> dict[str, Any]:
         return {**fields, "levels": list(index.levels), "value": list(index.codes)}
     if getattr(index, "freq", None) is not None:
         fields["freq"] = index.freqstr
-    fields["value"] = _column(pandas, pandas.Series(index), f"a {cls.__name__}", "it")
+    fields["value"] = _column(pandas, pandas.Series(index), cls.__name__, "it")
     hint = "save it as a series: pandas.Series(index)"
     try:
         again = index_of(fields)
     except ValueError as error:  # The frequency has parts that are not in its name.
-        raise refused(f"a {cls.__name__}", f"it could not be restored: {error}", hint) from error
+        raise refused(cls.__name__, f"it could not be restored: {error}", hint) from error
     is_same = again.equals(index) and getattr(again, "freq", None) == getattr(index, "freq", None)
     if not is_same or type(again) is not cls or again.dtype != index.dtype:
-        raise refused(f"a {cls.__name__}", "it would be restored differently", hint)
+        raise refused(cls.__name__, "it would be restored differently", hint)
     return fields
 
 
@@ -102,11 +102,11 @@ def _column(pandas: Any, column: Any, what: str, label: str) -> bytes | list[Any
 
 def frame(fields: dict[str, Any]) -> Any:
     """Returns the data frame that was written as these fields."""
-    pandas = loaded("pandas", "a data frame")
+    pandas = loaded("pandas", "a pandas data frame")
     columns, index, objects, data = fields["columns"], fields["index"], fields.get("objects", {}), fields["value"]
     if not isinstance(columns, pandas.Index) or not isinstance(index, pandas.Index) or not isinstance(objects, dict):
         raise ValueError("its parts are not valid")
-    typed = {} if data is None else from_arrow(pandas, loaded("pyarrow", "a data frame"), data)
+    typed = {} if data is None else from_arrow(pandas, loaded("pyarrow", "a pandas data frame"), data)
     if len(typed) + len(objects) != len(columns):
         raise ValueError("it does not have as many columns as names")
     lists = iter(objects.values())
@@ -123,7 +123,7 @@ def frame(fields: dict[str, Any]) -> Any:
 
 def series(fields: dict[str, Any]) -> Any:
     """Returns the series that was written as these fields."""
-    pandas = loaded("pandas", "a series")
+    pandas = loaded("pandas", "a pandas series")
     index = fields["index"]
     if not isinstance(index, pandas.Index):
         raise ValueError("its index is not valid")
@@ -136,7 +136,7 @@ def series(fields: dict[str, Any]) -> Any:
 
 def index_of(fields: dict[str, Any]) -> Any:
     """Returns the index that was written as these fields."""
-    pandas = loaded("pandas", "an index")
+    pandas = loaded("pandas", "a pandas index")
     name, names, value = fields["type"], fields["names"], fields["value"]
     if name not in _INDEXES or type(names) is not list:
         raise ValueError("its type or names are not valid")
@@ -183,7 +183,7 @@ def _values(pandas: Any, value: Any) -> Any:
     """Returns the series of a single column."""
     if type(value) is list:
         return _objects(pandas, value)
-    columns = list(from_arrow(pandas, loaded("pyarrow", "values"), value).values())
+    columns = list(from_arrow(pandas, loaded("pyarrow", "pandas values"), value).values())
     if len(columns) != 1:
         raise ValueError("it does not have exactly one column")
     return columns[0]

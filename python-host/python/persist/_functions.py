@@ -105,7 +105,8 @@ def snapshot(
             library, dataclasses, pydantic models, objects with
             ``__persist_state__()``, and lists, tuples, sets and dicts of these;
             or an agent, a session or messages of a framework, as described in
-            docs/frameworks.md. No other thread may change it meanwhile.
+            docs/frameworks.md. No other thread may change it in the
+            meantime.
         path: A path, or a location: ``s3://bucket/key``, ``file:///path``,
             ``memory://key``.
         agent_id: The agent that the state belongs to; ``default_agent`` by
@@ -130,8 +131,8 @@ def snapshot(
         s3_region: The bucket's region; by default from the AWS configuration.
         s3_endpoint: A server other than AWS: ``http://127.0.0.1:9000``.
         snapshot_id: A UUID; a new one by default.
-        timestamp: A ``datetime`` with a time zone, or RFC 3339; the current time
-            by default.
+        timestamp: A ``datetime`` with a time zone, or an RFC 3339 string; the
+            current time by default.
         config: For LangGraph graphs: the thread, as for ``graph.invoke``. If the
             checkpointer encrypts, add ``"plaintext": True``.
         check: ``True`` proves, before anything is stored, that a plain restore
@@ -143,7 +144,7 @@ def snapshot(
             ``["api_key", "*_token"]``, or compiled expressions that match whole
             names. The text ``[redacted]`` replaces the values.
         progress: A function that is called from time to time with the number of
-            bytes of state that are done and the total, or ``None`` if the total
+            bytes of state processed so far and the total, or ``None`` if the total
             is not known. ``True`` shows a tqdm bar if tqdm is installed, else a
             line on stderr.
 
@@ -155,7 +156,7 @@ def snapshot(
         PersistConfigurationError: An argument is wrong.
         PersistConflictError: ``if_exists`` or ``if_match`` does not hold.
         PersistAccessError: Credentials or permissions are missing.
-        PersistStorageError: The storage failed. Nothing has changed, except for
+        PersistStorageError: The storage failed. Nothing has changed, except with
             the next two errors.
         PersistNotDurableError: It is stored, but a power cut may lose it.
         PersistOutcomeUnknownError: It is not known whether it was stored.
@@ -239,9 +240,9 @@ def restore(
             together with ``into``.
         config: For agents of some frameworks. LangGraph: the thread that gets
             the state; by default the thread that was saved. Google ADK:
-            ``{"state": ["app:limit", "user:"]}``, which of the state that
-            sessions share is restored. CrewAI: ``{"resume": True}``, whether the
-            next kickoff continues after the methods that had finished.
+            ``{"state": ["app:limit", "user:"]}`` selects which of the state that
+            sessions share is restored. CrewAI: ``{"resume": True}`` makes the
+            next kickoff continue after the methods that had finished.
         allowed_objects: LangChain classes that may be restored; by default the
             message classes.
         secrets: Values for the secrets that LangChain objects name, which are
@@ -339,7 +340,7 @@ def verify_snapshot(
     Args:
         path: The location, as for :func:`snapshot`.
         progress: A function that is called from time to time with the number of
-            stored bytes that are done, and the total.
+            stored bytes processed so far, and the total.
         storage_mode, s3_bucket, s3_region, s3_endpoint: As for :func:`snapshot`.
 
     Raises:
@@ -525,7 +526,7 @@ def list_snapshots(
             and with all these labels.
         since, until: Only snapshots taken at or after ``since`` and before ``until``:
             a ``datetime`` with a time zone, a ``date`` (its start in UTC), how long
-            ago as a ``timedelta`` or ``"7d"``, or RFC 3339.
+            ago as a ``timedelta`` or ``"7d"``, or an RFC 3339 string.
         limit: The largest number of snapshots to return.
         errors: What to do about a snapshot that can't be read: ``warn`` and
             leave it out, ``raise``, or ``ignore`` it. Files that are not

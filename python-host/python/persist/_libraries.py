@@ -15,7 +15,7 @@ def loaded(name: str, what: str) -> Any:
 
     Args:
         name: The name of the module, which is also that of its distribution.
-        what: What the snapshot holds: "an array".
+        what: What the snapshot holds: "a numpy array".
 
     Raises:
         PersistConfigurationError: The module is not imported.
@@ -28,8 +28,8 @@ def loaded(name: str, what: str) -> Any:
     # Finding a top-level module imports nothing.
     is_installed = name not in sys.modules and importlib.util.find_spec(name) is not None
     raise PersistConfigurationError(
-        f"the snapshot holds {what} of {name}, which "
-        + ("this program has not imported" if is_installed else "is not installed"),
+        f"the snapshot holds {what}, but "
+        + (f"this program has not imported {name}" if is_installed else f"{name} is not installed"),
         "invalid-argument",
         hint=(f"import {name} first (restoring never does)" if is_installed else f"pip install {name} and import it")
         + ", or restore with plain=True to get the data",

@@ -66,7 +66,7 @@ def listing(
 
 def _moment(name: str, value: Any) -> str | None:
     """Returns a time in the form that is stored. It is given as a datetime, a date (its start
-    in UTC), how long ago, or a text for one of these.
+    in UTC), how long ago, or a string for one of these.
     """
     if value is None:
         return None

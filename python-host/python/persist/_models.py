@@ -275,7 +275,7 @@ def set_attributes(new: Any, cls: type, attributes: dict[str, Any]) -> None:
 
 
 def set_pydantic(model: Any, name: str, item: Any) -> None:
-    """Sets an attribute of pydantic itself, if the model has it. A root model has fewer of them."""
+    """Sets one of pydantic's own attributes, if the model has it. A root model has fewer of them."""
     slot = inspect.getattr_static(type(model), name, None)
     if isinstance(slot, types.MemberDescriptorType):
         slot.__set__(model, item)

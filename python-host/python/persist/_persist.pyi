@@ -119,7 +119,7 @@ class Reader:
     metadata: str
     def read(self) -> bytes:
         """Returns the next piece of the state, at most 8 MiB. It is empty only at the end.
-        The last piece is returned only after the whole state was checked.
+        The last piece is returned only after the whole state has been checked.
         """
     def close(self) -> None:
         """Releases the resources of the reader."""
@@ -160,7 +160,7 @@ def error_codes() -> list[str]:
 
 def encode(value: Any, reducer: Any = None, is_private: bool = False) -> bytes:
     """Encodes a value as JSON. If the value is private, so that no other thread can change it,
-    other threads run meanwhile.
+    other threads run in the meantime.
     """
 
 class Items:

@@ -12,7 +12,7 @@ from typing import Any
 from persist.errors import PersistTypeError
 
 Told = Callable[[int, "int | None"], object]
-"""Called with the number of bytes that are done, and the total or ``None`` if it is not known."""
+"""Called with the number of bytes processed so far, and the total or ``None`` if it is not known."""
 
 Progress = Told | bool
 """The same; or ``True`` for a tqdm bar if tqdm is installed, else a line on stderr."""

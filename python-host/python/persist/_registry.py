@@ -271,16 +271,16 @@ def adapter_by_name(name: str) -> Adapter:
     stranger = _strangers.get(framework.module)
     if stranger is not None:
         raise PersistConfigurationError(
-            f"the module {framework.module} lacks what Persist needs of {framework.package}: {stranger}",
+            f"the module {framework.module} lacks what Persist needs from {framework.package}: {stranger}",
             "invalid-argument",
             hint=f"pip install --upgrade {framework.package}; or restore with plain=True to get the data",
         ) from stranger
     if _is_installed(framework):
         hint = f"import {framework.module} first (restoring never does), or restore with plain=True to get the data"
-        message = f"the snapshot holds an agent of {name}, which this program has not imported"
+        message = f"the snapshot holds an agent from {name}, which this program has not imported"
     else:
         hint = f"pip install {framework.package}; or restore with plain=True to get the data"
-        message = f"the snapshot holds an agent of {name}, which is not installed"
+        message = f"the snapshot holds an agent from {name}, which is not installed"
     raise PersistConfigurationError(message, "invalid-argument", hint=hint)
 
 

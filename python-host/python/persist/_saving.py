@@ -52,7 +52,7 @@ def _take(options: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Any] | 
         raise PersistTypeError(
             f"check must be a bool or a dict of arguments of restore, not {check!r}",
             "invalid-argument",
-            hint=f"the dict may have {', '.join(_CHECKED)}",
+            hint=f"the dict may have the keys {', '.join(_CHECKED)}",
         )
     return given, check
 
@@ -124,9 +124,9 @@ def _check_bytes(state: bytes, check: Mapping[str, Any] | None) -> None:
 def _check_size(size: int, max_size: Any) -> None:
     if size > _restoring.checked_size(max_size):
         raise PersistTypeError(
-            f"the state has {size} bytes, and restore accepts {max_size}",
+            f"the state is {size} bytes long, but restore accepts at most {max_size}",
             "invalid-argument",
-            hint=f'check={{"max_size": {size}}}, and restore with the same max_size',
+            hint=f'pass check={{"max_size": {size}}}, and restore with the same max_size',
         )
 
 

@@ -84,7 +84,7 @@ def _collection(value: Any, cls: type) -> tuple[str, dict[str, Any]] | None:
         factory = value.default_factory
         if factory is not None and FACTORIES.get(getattr(factory, "__name__", "")) is not factory:
             raise PersistTypeError(
-                f"a defaultdict can't be saved: its factory {_named(factory)} is code of the program",
+                f"a defaultdict can't be saved: its factory {_named(factory)} is part of the program's code",
                 "invalid-argument",
                 hint="save a plain dict: dict(…); or use one of these factories: None, " + ", ".join(FACTORIES),
             )

@@ -159,7 +159,7 @@ class Store(StoreBase):
         **options: Unpack[RestoreOptions],
     ) -> Any:
         """Restores a value; see :func:`persist.restore`. If there is no such snapshot,
-        it returns ``default`` if that is given.
+        it returns ``default``, if given.
         """
         check_names(options, _RESTORES)
         place, full_key = self._place(key)
@@ -201,7 +201,7 @@ class Store(StoreBase):
 
     def delete_prefix(self, prefix: str, *, force: bool = False) -> int:
         """Deletes all snapshots whose keys begin with ``prefix``, many at once, and the
-        folders that became empty.
+        folders that become empty.
 
         Args:
             prefix: The start of the keys: ``"support/"``.

@@ -51,7 +51,7 @@ def saved(value: Any, cls: type) -> tuple[str, dict[str, Any]] | None:
         comes_back = False
     if not comes_back:
         raise PersistTypeError(
-            f"this {name} of pydantic can't be saved: its text means another URL",
+            f"this pydantic {name} can't be saved: its text means another URL",
             "invalid-argument",
             hint="save its text: str(…)",
         )
@@ -63,7 +63,7 @@ def made(fields: dict[str, Any]) -> Any:
     name, text = fields["type"], fields["value"]
     if name not in _CORE + _NETWORKS or type(text) is not str:
         raise ValueError("its type or text is not valid")
-    loaded("pydantic", "a URL")
+    loaded("pydantic", "a pydantic URL")
     cls: Any = _class(name)
     if cls is None:
         raise PersistConfigurationError(

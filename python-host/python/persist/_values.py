@@ -110,7 +110,7 @@ class Reducer:
         package = next(filter(None, map(_registry.framework_of, cls.__mro__)), None)
         if package is not None:
             raise PersistTypeError(
-                f"a value of type {name_of(cls)} of {package} can't be saved",
+                f"a value of type {name_of(cls)} from {package} can't be saved",
                 "invalid-argument",
                 hint="see docs/frameworks.md for what can be saved of this framework; "
                 "for other values, use persist.register(…, save=…, restore=…)",

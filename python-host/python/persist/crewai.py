@@ -1,4 +1,4 @@
-"""For CrewAI: a persistence for the states of flows."""
+"""For CrewAI: a ``FlowPersistence``, which keeps the states of flows."""
 
 from __future__ import annotations
 

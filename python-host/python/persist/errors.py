@@ -121,7 +121,7 @@ class PersistNotFoundError(PersistError, FileNotFoundError):
 
 
 class PersistKeyError(PersistNotFoundError, KeyError):
-    """``store[key]`` where there is no such snapshot."""
+    """Raised by ``store[key]`` if there is no such snapshot."""
 
 
 class PersistConflictError(PersistError, FileExistsError):
@@ -151,7 +151,7 @@ class PersistAccessError(PersistError, PermissionError):
 
 
 class PersistStorageError(PersistError, OSError):
-    """The bucket is missing, the service refused, or the disk failed."""
+    """The bucket is missing, the service refused the request, or the disk failed."""
 
 
 class PersistNotDurableError(PersistStorageError):
@@ -161,9 +161,9 @@ class PersistNotDurableError(PersistStorageError):
 
 
 class PersistOutcomeUnknownError(PersistStorageError):
-    """It is not known whether the snapshot was stored or deleted: the answer of the
-    service was lost, and the outcome could not be found out. Look at what is stored
-    before you try again.
+    """It is not known whether the snapshot was stored or deleted: the service's answer
+    was lost, and the outcome could not be determined. Look at what is stored before you
+    try again.
     """
 
 
@@ -180,7 +180,7 @@ class PersistMemoryLimitError(PersistError, MemoryError):
 
 
 class PersistDeadlineError(PersistError, TimeoutError):
-    """The component ran longer than it may."""
+    """The component ran longer than it is allowed to."""
 
 
 class PersistWarning(UserWarning):

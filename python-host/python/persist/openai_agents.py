@@ -25,7 +25,7 @@ class StoredSession:
         session_id: The ID of the session, which is also the name of the snapshot.
         store: A :class:`persist.Store`, or a location.
 
-    Several objects, also on several threads, may use the same session at once. Several
+    Several objects, even on several threads, may use the same session at once. Several
     processes may use it at once only if the storage supports preconditions, as S3 does.
     """
 

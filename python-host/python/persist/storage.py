@@ -16,7 +16,7 @@ class ObjectInfo(NamedTuple):
     size: int
     """The size of the object in bytes."""
     etag: str | None = None
-    """A text that changes when the object is replaced, if the storage has one."""
+    """A string that changes when the object is replaced, if the storage has one."""
 
 
 class StorageWriter(Protocol):
@@ -30,9 +30,9 @@ class StorageWriter(Protocol):
         """Makes the whole object visible under its key at once, and replaces the object that
         was there before.
 
-        If it raises an error, nothing became visible, except for
-        :class:`PersistNotDurableError` (the object is stored, but a power cut may lose
-        it) and :class:`PersistOutcomeUnknownError`.
+        If it raises an error other than :class:`PersistNotDurableError` (the object is
+        stored, but a power cut may lose it) and :class:`PersistOutcomeUnknownError`,
+        nothing became visible.
         """
         ...
 
@@ -52,8 +52,8 @@ class Storage(Protocol):
     several threads, each with one object at a time. They raise a
     :class:`FileNotFoundError` for a missing object, a :class:`PermissionError` for an
     operation that is not allowed, and a :class:`ConnectionError` or a
-    :class:`TimeoutError` if a retry may succeed. If a ``delete`` may have been done
-    although it failed, it raises the same errors as :meth:`StorageWriter.commit`.
+    :class:`TimeoutError` if a retry may succeed. If a ``delete`` may have taken
+    effect although it failed, it raises the same errors as :meth:`StorageWriter.commit`.
 
     Such a storage does not support preconditions: ``if_exists="fail"`` and
     ``if_match`` are refused.

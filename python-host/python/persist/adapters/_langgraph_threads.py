@@ -1,4 +1,4 @@
-"""Threads of LangGraph in a checkpointer: which checkpoints a thread needs to continue, and
+"""LangGraph threads in a checkpointer: which checkpoints a thread needs to continue, and
 how they are put into another checkpointer.
 """
 
@@ -273,8 +273,8 @@ def _refuse_changes(namespace: str, found: Any, writes: list[list[Any]]) -> None
     lost = sorted((counted - channels.keys()) | ((counted | changing) & {write[1] for write in writes}))
     if lost:
         raise PersistTypeError(
-            f"the graph that {_without_tasks(namespace)!r} calls keeps only the changes of its channel {lost[0]!r}, "
-            "and LangGraph does not find the graph, which has to apply them",
+            f"the graph that {_without_tasks(namespace)!r} calls keeps only the changes to its channel {lost[0]!r}, "
+            "and LangGraph does not find this graph, which would have to apply the changes",
             "invalid-argument",
             hint="make the graph a node, or call it in the node's function through a variable; or give the channel "
             "a reducer instead of DeltaChannel",

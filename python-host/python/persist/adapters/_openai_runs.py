@@ -45,7 +45,7 @@ async def run_of(state: Any) -> Any:
         )
     if not same(again.to_json(strict_context=True), run):
         raise PersistTypeError(
-            "the SDK's own form of a run would change this one",
+            "saving this run in the SDK's own form would change it",
             "invalid-argument",
             hint="save the run's session instead",
         )
@@ -74,7 +74,7 @@ async def run_from(agent: Any, run: Any) -> Any:
         raise PersistTypeError(
             f"the SDK can't read this run: {type(error).__name__}: {error}",
             "invalid-argument",
-            hint=f"pass the agent that the run began with, which is or hands off to the agent {name!r}: into=agent",
+            hint=f"pass the agent that the run began with, which is, or hands off to, the agent {name!r}: into=agent",
         ) from error
 
 

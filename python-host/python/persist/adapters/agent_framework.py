@@ -66,7 +66,7 @@ class AgentFrameworkAdapter(Adapter):
         if into is None:
             if name not in (None, AgentSession.__qualname__):
                 raise PersistConfigurationError(
-                    f"the session is a {name}, which is your own class",
+                    f"the session is an instance of {name}, a class of your own",
                     "invalid-argument",
                     hint=f"pass the class: into={name}",
                 )

@@ -26,7 +26,7 @@ from persist.errors import PersistConfigurationError, PersistIntegrityError, Per
 _BESIDE = "persist_beside"
 """The field of a state with what AutoGen leaves out, by the paths of agents and teams."""
 _COVERED = {"CodeExecutorAgent", "MessageFilterAgent", "UserProxyAgent"}
-"""The agents of AutoGen that report no state, although they have one. It is saved here."""
+"""AutoGen's agents that report no state, although they have one. It is saved here."""
 _TRIGGERED = "_triggered_activation_groups"
 """The attribute of a graph's manager with the edges that made a node ready."""
 _STOPS = "_stop_messages"
@@ -177,7 +177,7 @@ def _made_of(item: Any) -> list[Any]:
 
 
 def _counts(condition: Any) -> set[str]:
-    """Returns the attributes in which a condition of AutoGen counts: those that it resets."""
+    """Returns the attributes in which an AutoGen condition counts: those that it resets."""
     reset = getattr(_autogens(condition), "reset", None)
     code = getattr(reset, "__code__", None)
     steps = () if code is None else dis.get_instructions(code)
@@ -214,7 +214,8 @@ def _check_counted(one: Any, counted: Any) -> None:
     for path, found in counted.items():
         if (condition := conditions.get(path)) is None or type(condition).__qualname__ != found.get("class"):
             raise PersistConfigurationError(
-                f"the saved team had counted in a {found.get('class')}, but the team has another termination condition",
+                f"the saved team had counts in a {found.get('class')}, "
+                "but this team has a different termination condition",
                 "invalid-argument",
                 hint="create the team as before, with its termination condition",
             )
@@ -323,7 +324,7 @@ def _refuse_forgetful(agent: Any) -> None:
     is_covered = base.__name__ in _COVERED and base.__module__.startswith("autogen_agentchat.")
     if getattr(type(agent), "save_state", None) is BaseChatAgent.save_state and not is_covered:
         raise PersistTypeError(
-            f"{type(agent).__qualname__} has no save_state of its own, so AutoGen would save nothing of it",
+            f"{type(agent).__qualname__} has no save_state of its own, so AutoGen would save none of its state",
             "invalid-argument",
             hint="add save_state() and load_state(state) to the class",
         )

@@ -133,7 +133,7 @@ def _fields(session: Any, start: int = 0) -> dict[str, Any]:
     raise PersistTypeError(
         f"Google ADK's own model of a session would change {place}",
         "invalid-argument",
-        hint="keep session.state and what tools return to JSON's types",
+        hint="limit session.state and what tools return to JSON types",
     )
 
 
@@ -203,7 +203,7 @@ def _half(error: Exception, service: Any, left: list[str]) -> PersistError:
     """
     names = " and ".join(map(repr, left))
     message = f"a {type(service).__qualname__} failed: {type(error).__name__}: {error}; and it still has {names}"
-    hint = f"delete {names} from the service, which the restore left there; then restore again"
+    hint = f"delete {names}, which the restore left in the service; then restore again"
     if isinstance(error, PersistError):
         return type(error)(f"{error}; and the service still has {names}", error.code, hint=hint)
     for built_in, cls, code in _FAILURES:

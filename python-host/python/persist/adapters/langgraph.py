@@ -191,7 +191,8 @@ def _refuse_plain_text(saver: Any, config: Any) -> None:
     raise PersistConfigurationError(
         "the graph's checkpointer encrypts its data, and the snapshot would hold it in plain text",
         "invalid-argument",
-        hint='to permit that: config={"configurable": …, "plaintext": True}, in a store that only you can read',
+        hint='to permit that, pass config={"configurable": …, "plaintext": True}, '
+        "and save into a store that only you can read",
     )
 
 
@@ -231,7 +232,7 @@ class LangGraphPartsAdapter(PartAdapter):
         cls, names = self.known[fields["class"]]
         given = fields["value"]
         if not isinstance(given, dict) or any(name not in names for name in given):
-            raise PersistIntegrityError("Format error: the state holds an invalid value of LangGraph", "invalid-format")
+            raise PersistIntegrityError("Format error: the state holds an invalid LangGraph value", "invalid-format")
         if cls is Interrupt:
             return Interrupt(given.get("value"), **{name: item for name, item in given.items() if name != "value"})
         if cls is Send:

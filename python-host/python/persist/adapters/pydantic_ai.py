@@ -77,7 +77,7 @@ def _written(parts: Iterable[list[Any]]) -> Iterator[list[Any]]:
             raise PersistTypeError(
                 f"Pydantic AI's own type adapter would change the messages from number {start} on",
                 "invalid-argument",
-                hint="have tools return models, dataclasses, or values of JSON's types, bytes and times",
+                hint="have tools return models, dataclasses, or values of JSON types, bytes and times",
             )
         yield written
         start += len(some)
