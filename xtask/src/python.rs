@@ -5,6 +5,7 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 
 use persist_recipe::precompile::PROFILE;
 
@@ -46,9 +47,13 @@ pub(crate) fn test() -> Result<(), String> {
     tests.args(["-m", "pytest", "tests/python", "tests/test_s3_integration.py", "-p", "no:cacheprovider"]);
     // Several at the same time, since many wait for processes and servers.
     run(tests.args(["--numprocesses", "2", "--dist", "worksteal"]))?;
-    package.on_others(&wheel)?;
 
-    portability(&package)
+    // At the same time: the tests of other Pythons mostly wait.
+    thread::scope(|scope| {
+        let others = scope.spawn(|| package.on_others(&wheel));
+        let portable = portability(&package);
+        others.join().unwrap_or_else(|_| Err("a thread panicked".to_owned())).and(portable)
+    })
 }
 
 /// Builds the package and runs its tests on the Pythons that `test` does not use.

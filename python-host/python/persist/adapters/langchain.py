@@ -147,9 +147,7 @@ class LangChainAdapter(PartAdapter):
         """Returns the object, if the caller allows its class."""
         path, arguments = fields.get("class"), fields["value"]
         if not isinstance(path, list) or not isinstance(arguments, dict) or not all(isinstance(p, str) for p in path):
-            raise PersistIntegrityError(
-                "Format error: the state holds an invalid LangChain object", "invalid-format"
-            )
+            raise PersistIntegrityError("Format error: the state holds an invalid LangChain object", "invalid-format")
         is_filled = fields.get("filled") is True
         secrets, given = {} if is_filled else fields.get("secrets", {}), options.get("secrets", {})
         arguments = dict(arguments)
