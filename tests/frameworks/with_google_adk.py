@@ -260,7 +260,7 @@ async def half(location: str) -> None:
     except persist.PersistConnectionError as error:
         assert "db gone" in str(error), error
         assert error.hint is not None
-        assert "delete 's' from the service" in error.hint, error.hint
+        assert "delete 's', which the restore left in the service" in error.hint, error.hint
         assert not error.retryable
     else:
         raise AssertionError("it failed")

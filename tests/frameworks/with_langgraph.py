@@ -185,7 +185,7 @@ def graphs_that_code_calls(location: str) -> None:
     # The changes of a graph that LangGraph does not find can't be applied.
     live = calling(False, True, 1, Changes)
     live.invoke({"seen": []}, CONFIG)
-    with raises(persist.PersistTypeError, "keeps only the changes of its channel 'seen'", or_else="changes are lost"):
+    with raises(persist.PersistTypeError, "keeps only the changes to its channel 'seen'", or_else="changes are lost"):
         persist.snapshot(live, location + ".calls", config=CONFIG)
 
 
