@@ -1,5 +1,8 @@
 //! Comparison of a value with its copy, and the check whether a value is plain.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple, PyType};
 
@@ -11,7 +14,7 @@ use crate::stack;
 /// the same.
 #[pyfunction]
 pub(crate) fn differing(one: &Bound<'_, PyList>, other: &Bound<'_, PyList>) -> PyResult<Vec<usize>> {
-    let mut comparing = Comparing { classes: Classes::new(one.py())? };
+    let mut comparing = Comparing { classes: Classes::new(one.py())?, defaults: HashMap::new() };
     let mut found = Vec::new();
     for (number, (one, other)) in one.iter().zip(other.iter()).enumerate() {
         if !comparing.same(&one, &other, 0)? {
@@ -23,6 +26,9 @@ pub(crate) fn differing(one: &Bound<'_, PyList>, other: &Bound<'_, PyList>) -> P
 
 struct Comparing<'py> {
     classes: Classes<'py>,
+    /// The defaults of dataclasses, by the address of the class, which is kept alive here.
+    /// Python makes a new tuple of fields at each question.
+    defaults: HashMap<usize, (Bound<'py, PyType>, Bound<'py, PyDict>)>,
 }
 
 impl<'py> Comparing<'py> {
@@ -125,7 +131,7 @@ impl<'py> Comparing<'py> {
         for (name, item) in entries {
             let found = match other_has.get_item(&name)? {
                 Some(found) => Some(found),
-                None => default_of(&other.get_type(), &name)?,
+                None => self.defaults(&other.get_type())?.get_item(&name)?,
             };
             match found {
                 Some(found) if self.same(&item, &found, depth + 1)? => {}
@@ -134,17 +140,24 @@ impl<'py> Comparing<'py> {
         }
         Ok(true)
     }
-}
 
-/// Returns the default of a field that a dataclass has as an attribute.
-fn default_of<'py>(class: &Bound<'py, PyType>, name: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let Ok(name) = name.cast_exact::<PyString>() else { return Ok(None) };
-    for field in class.py().import("dataclasses")?.getattr("fields")?.call1((class,))?.try_iter()? {
-        if field?.getattr("name")?.eq(name)? {
-            return class.getattr_opt(name);
-        }
+    /// Returns the defaults that a dataclass has as attributes, by field.
+    fn defaults(&mut self, class: &Bound<'py, PyType>) -> PyResult<&Bound<'py, PyDict>> {
+        let (_, defaults) = match self.defaults.entry(class.as_ptr().addr()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => {
+                let defaults = PyDict::new(class.py());
+                for field in class.py().import("dataclasses")?.getattr("fields")?.call1((class,))?.try_iter()? {
+                    let name = field?.getattr("name")?.cast_into::<PyString>()?;
+                    if let Some(default) = class.getattr_opt(&name)? {
+                        defaults.set_item(name, default)?;
+                    }
+                }
+                unknown.insert((class.clone(), defaults))
+            }
+        };
+        Ok(defaults)
     }
-    Ok(None)
 }
 
 fn is_number(value: &Bound<'_, PyAny>) -> bool {

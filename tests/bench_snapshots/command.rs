@@ -92,8 +92,9 @@ pub(crate) fn many(table: &mut Table) {
     table.add("the same, sorted by time / unsorted", sorted / listed, Goal::AtMost(1.5), "");
     let mut taken = [Vec::new(), Vec::new()];
     for _ in 0..3 {
-        let ways: [&dyn Fn(); 2] =
-            [&|| persist(&["delete", "-r", "agent", "--force", "--durability=none"]), &|| run(Command::new("rm").args(["-r", "agent"]))];
+        let ways: [&dyn Fn(); 2] = [&|| persist(&["delete", "-r", "agent", "--yes", "--force", "--durability=none"]), &|| {
+            run(Command::new("rm").args(["-r", "agent"]))
+        }];
         for (way, taken) in ways.iter().zip(&mut taken) {
             fill(folder.path(), &bytes, DELETED);
             taken.push(seconds(way));
