@@ -7,6 +7,7 @@
 //!
 //! [`save::Saver`] turns a state into one object, and [`restore::Restorer`] turns it
 //! back. [`verify::Verifier`] checks the bytes of an object on their way past.
+//! [`timeline::Timeline`] appends states to a history; the component does not export it yet.
 //! `docs/format.md` describes the bytes.
 
 pub mod codec;
@@ -17,6 +18,7 @@ pub mod salvage;
 pub mod save;
 pub mod snapshots;
 pub mod storage;
+pub mod timeline;
 pub mod verify;
 
 mod carrier;

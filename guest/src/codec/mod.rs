@@ -7,6 +7,7 @@ mod decoder;
 mod encoder;
 pub(crate) mod gzip;
 mod kind;
+pub(crate) mod primed;
 pub(crate) mod zstd;
 
 pub use block::{BlockRef, EncodedBlock};

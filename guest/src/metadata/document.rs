@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::json::{Unique, check_value, compact};
+use super::packed::{is_packed, unpack};
 use super::timestamp::stored_time;
 use crate::codec::Codec;
 use crate::error::{Error, ErrorCode, Result, quoted};
@@ -180,14 +181,24 @@ impl Document {
     /// Reads a document. The digest covers its bytes, so any mistake in them was already
     /// there when they were written.
     pub(crate) fn parse(json: &[u8]) -> Result<Self> {
+        // A step, whose kind is the error.
+        let unpacked = if is_packed(json) { Some(unpack(json)?.text) } else { None };
+        Self::parse_kind(unpacked.as_deref().unwrap_or(json), SNAPSHOT).map(|(document, _)| document)
+    }
+
+    /// Reads the document of an object of this kind. Returns what is under the name of the
+    /// kind, too.
+    pub(crate) fn parse_kind(json: &[u8], wanted: &str) -> Result<(Self, Option<Box<RawValue>>)> {
         let mut outer: Unique<Box<RawValue>> = serde_json::from_slice(json)
             .map_err(|error| Error::format(format!("the metadata is not one JSON object: {}", quoted(error))))?;
         // This comes first, because nothing else is known about another kind of object.
         let kind = outer.take::<String>("kind")?;
-        if let Some(kind) = kind.filter(|kind| kind != SNAPSHOT) {
-            let message = format!("the object is of the kind '{}', not a snapshot", quoted(&kind));
+        let kind = kind.unwrap_or_else(|| SNAPSHOT.to_owned());
+        if kind != wanted {
+            let message = format!("the object is of the kind '{}', not a {wanted}", quoted(&kind));
             return Err(Error::new(ErrorCode::WrongKind, message).with("kind", quoted(&kind)));
         }
+        let own = outer.take(wanted)?;
         let codec_name: String = outer.require("codec")?;
         let codec =
             Codec::from_name(&codec_name).ok_or_else(|| Error::format(format!("the codec '{}' is not known", quoted(&codec_name))))?;
@@ -247,7 +258,7 @@ impl Document {
             }
             check_value(name, value).map_err(Error::format)?;
         }
-        Ok(document)
+        Ok((document, own))
     }
 
     /// Checks that snapshot ID and time are in the form that is written. Readers rely on
@@ -269,9 +280,14 @@ impl Document {
 
     /// Returns the metadata that users see, with what root, footer and storage add.
     pub(crate) fn into_metadata(self, root: &[u8; 32], footer: &Footer, object: &ObjectInfo) -> Metadata {
+        self.into_metadata_of(SNAPSHOT, root, footer, object)
+    }
+
+    /// The same for an object of this kind.
+    pub(crate) fn into_metadata_of(self, kind: &str, root: &[u8; 32], footer: &Footer, object: &ObjectInfo) -> Metadata {
         Metadata {
             key: object.key.clone(),
-            kind: SNAPSHOT.to_owned(),
+            kind: kind.to_owned(),
             snapshot_id: self.snapshot_id,
             agent_id: self.agent_id,
             session_id: self.session_id,

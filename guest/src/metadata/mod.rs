@@ -4,6 +4,7 @@
 mod document;
 mod json;
 mod options;
+pub(crate) mod packed;
 mod timestamp;
 
 pub(crate) use document::Document;

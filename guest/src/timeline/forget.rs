@@ -1,0 +1,329 @@
+//! Which steps a policy keeps. The words and their meaning are those of restic's `forget`.
+//!
+//! All times are UTC. The order of steps is that of their numbers, whatever their times
+//! say, since a clock may have been wrong.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use time::{Date, Duration, OffsetDateTime};
+
+use crate::error::{Error, Result};
+
+/// A period of time: calendar years and months, then days and hours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Period {
+    /// Calendar years.
+    pub years: u32,
+    /// Calendar months.
+    pub months: u32,
+    /// Days of 24 hours.
+    pub days: u32,
+    /// Hours.
+    pub hours: u32,
+}
+
+/// A part of the calendar of which the newest step is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Every {
+    /// Each hour.
+    Hour,
+    /// Each day.
+    Day,
+    /// Each week, from Monday on (ISO 8601).
+    Week,
+    /// Each month.
+    Month,
+    /// Each year.
+    Year,
+}
+
+/// What to keep. A step is kept if any rule keeps it.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// The newest steps, this many.
+    pub last: u32,
+    /// The newest step of each of this many hours, days and so on, of those that have one.
+    pub newest: BTreeMap<Every, u32>,
+    /// All steps that are at most this much older than the newest one.
+    pub within: Option<Period>,
+    /// The newest step of each hour, day and so on, of steps that are at most this much
+    /// older than the newest one.
+    pub newest_within: BTreeMap<Every, Period>,
+    /// All steps with one of these labels: a name, and a value if only that counts.
+    pub labels: Vec<(String, Option<String>)>,
+}
+
+/// What a policy looks at.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// The number of the step.
+    pub number: u64,
+    /// When the state was taken.
+    pub time: OffsetDateTime,
+    /// The labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Every {
+    /// All, from the shortest to the longest.
+    pub const ALL: [Self; 5] = [Self::Hour, Self::Day, Self::Week, Self::Month, Self::Year];
+
+    /// The name as in the options: `hourly`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hour => "hourly",
+            Self::Day => "daily",
+            Self::Week => "weekly",
+            Self::Month => "monthly",
+            Self::Year => "yearly",
+        }
+    }
+
+    /// The part of the calendar that a time is in.
+    fn part(self, time: OffsetDateTime) -> (i32, u32, u8) {
+        let date = time.date();
+        match self {
+            Self::Hour => (date.year(), u32::from(date.ordinal()), time.hour()),
+            Self::Day => (date.year(), u32::from(date.ordinal()), 0),
+            Self::Week => {
+                let (year, week, _) = date.to_iso_week_date();
+                (year, u32::from(week), 0)
+            }
+            Self::Month => (date.year(), u32::from(u8::from(date.month())), 0),
+            Self::Year => (date.year(), 0, 0),
+        }
+    }
+}
+
+impl Period {
+    /// Returns the time that is this much earlier. A day that the month does not have is its
+    /// last day: a month before 31 March is the end of February.
+    fn before(self, time: OffsetDateTime) -> OffsetDateTime {
+        let months = i64::from(self.years) * 12 + i64::from(self.months);
+        let date = months_before(time.date(), months);
+        let earlier = date.map(|date| time.replace_date(date));
+        let hours = i64::from(self.days) * 24 + i64::from(self.hours);
+        earlier.and_then(|time| time.checked_sub(Duration::hours(hours))).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    }
+}
+
+fn months_before(date: Date, months: i64) -> Option<Date> {
+    let index = i64::from(date.year()) * 12 + i64::from(u8::from(date.month())) - 1 - months;
+    let year = i32::try_from(index.div_euclid(12)).ok()?;
+    let month = time::Month::try_from(u8::try_from(index.rem_euclid(12) + 1).ok()?).ok()?;
+    Date::from_calendar_date(year, month, date.day().min(month.length(year))).ok()
+}
+
+impl Policy {
+    fn is_empty(&self) -> bool {
+        let counts = self.newest.values().all(|count| *count == 0);
+        self.last == 0 && counts && self.within.is_none() && self.newest_within.is_empty() && self.labels.is_empty()
+    }
+
+    /// Returns the kept steps, each with the rules that keep it. `candidates` are in any
+    /// order. A policy without rules is refused, because it would keep nothing.
+    ///
+    /// Periods are counted back from the newest time that is not after `now`. So one step
+    /// with a time in the future keeps itself, and does not make all others old.
+    pub fn kept(&self, candidates: &[Candidate], now: OffsetDateTime) -> Result<BTreeMap<u64, Vec<String>>> {
+        if self.is_empty() {
+            return Err(Error::argument("the policy keeps nothing: set at least one rule, such as --keep-last 1"));
+        }
+        let mut newest_first: Vec<&Candidate> = candidates.iter().collect();
+        newest_first.sort_by_key(|step| std::cmp::Reverse(step.number));
+        let present = newest_first.iter().map(|step| step.time).filter(|time| *time <= now).max().unwrap_or(now);
+        let mut kept: BTreeMap<u64, Vec<String>> = BTreeMap::new();
+        let mut keep = |step: &Candidate, reason: &str| kept.entry(step.number).or_default().push(reason.to_owned());
+
+        for step in newest_first.iter().take(self.last as usize) {
+            keep(step, "last");
+        }
+        for (every, count) in &self.newest {
+            for step in newest_of_each(newest_first.iter().copied(), *every).take(*count as usize) {
+                keep(step, every.name());
+            }
+        }
+        if let Some(period) = self.within {
+            let from = period.before(present);
+            for step in newest_first.iter().filter(|step| step.time >= from) {
+                keep(step, "within");
+            }
+        }
+        for (every, period) in &self.newest_within {
+            let from = period.before(present);
+            for step in newest_of_each(newest_first.iter().copied().filter(|step| step.time >= from), *every) {
+                keep(step, &format!("within {}", every.name()));
+            }
+        }
+        for step in &newest_first {
+            for (name, value) in &self.labels {
+                if step.labels.get(name).is_some_and(|found| value.as_ref().is_none_or(|value| value == found)) {
+                    keep(step, &format!("label {name}"));
+                }
+            }
+        }
+        Ok(kept)
+    }
+}
+
+/// Returns the newest step of each part of the calendar.
+fn newest_of_each<'a>(newest_first: impl Iterator<Item = &'a Candidate>, every: Every) -> impl Iterator<Item = &'a Candidate> {
+    let mut seen = BTreeSet::new();
+    newest_first.filter(move |step| seen.insert(every.part(step.time)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(text: &str) -> OffsetDateTime {
+        persist_model::time::parse(text).unwrap()
+    }
+
+    fn step(number: u64, time: OffsetDateTime) -> Candidate {
+        Candidate { number, time, labels: BTreeMap::new() }
+    }
+
+    fn numbers(policy: &Policy, steps: &[Candidate], now: OffsetDateTime) -> Vec<u64> {
+        policy.kept(steps, now).unwrap().into_keys().collect()
+    }
+
+    #[test]
+    fn a_time_in_the_future_does_not_make_the_others_old() {
+        let steps = [
+            step(1, at("2026-11-01T00:00:00Z")),
+            step(2, at("2026-11-26T00:00:00Z")),
+            step(3, at("2036-01-01T00:00:00Z")),
+            step(4, at("2026-11-27T00:00:00Z")),
+        ];
+        let policy = Policy { within: Some(Period { days: 7, ..Period::default() }), ..Policy::default() };
+        assert_eq!(numbers(&policy, &steps, at("2026-11-27T12:00:00Z")), [2, 3, 4]);
+        // The machine may be old, and all steps in its future.
+        assert_eq!(numbers(&policy, &steps, at("2020-01-01T00:00:00Z")), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn an_empty_policy_is_refused() {
+        for policy in [Policy::default(), Policy { newest: BTreeMap::from([(Every::Day, 0)]), ..Policy::default() }] {
+            let error = policy.kept(&[], OffsetDateTime::UNIX_EPOCH).unwrap_err();
+            assert!(error.message.contains("keeps nothing"), "{error}");
+        }
+    }
+
+    #[test]
+    fn periods_follow_the_calendar() {
+        let before = |period: Period, time| period.before(time);
+        let months = |months| Period { months, ..Period::default() };
+        assert_eq!(before(months(1), at("2026-03-31T05:00:00Z")), at("2026-02-28T05:00:00Z"));
+        assert_eq!(before(months(13), at("2025-03-29T05:00:00Z")), at("2024-02-29T05:00:00Z"));
+        assert_eq!(before(Period { years: 1, ..Period::default() }, at("2024-02-29T00:00:00Z")), at("2023-02-28T00:00:00Z"));
+        // Days of 24 hours, whatever a clock on a wall does at the end of March.
+        assert_eq!(before(Period { days: 1, ..Period::default() }, at("2026-03-29T12:00:00Z")), at("2026-03-28T12:00:00Z"));
+        assert_eq!(before(Period { years: u32::MAX, ..Period::default() }, at("2026-01-01T00:00:00Z")), OffsetDateTime::UNIX_EPOCH);
+    }
+
+    #[test]
+    fn weeks_are_those_of_iso_8601() {
+        // 29 December 2025 and 4 January 2026 are in the first week of 2026.
+        let steps = [step(1, at("2025-12-28T00:00:00Z")), step(2, at("2025-12-29T00:00:00Z")), step(3, at("2026-01-04T00:00:00Z"))];
+        let policy = Policy { newest: BTreeMap::from([(Every::Week, 2)]), ..Policy::default() };
+        assert_eq!(numbers(&policy, &steps, at("2026-02-01T00:00:00Z")), [1, 3]);
+    }
+
+    /// What the rules say, written out for one step: the rule is asked for each step alone.
+    fn oracle(policy: &Policy, steps: &[Candidate], now: OffsetDateTime) -> Vec<u64> {
+        let same_part = |every: Every, a: OffsetDateTime, b: OffsetDateTime| match every {
+            Every::Hour => a.date() == b.date() && a.hour() == b.hour(),
+            Every::Day => a.date() == b.date(),
+            Every::Week => {
+                let monday = |time: OffsetDateTime| time.date().to_julian_day() - i32::from(time.weekday().number_days_from_monday());
+                monday(a) == monday(b)
+            }
+            Every::Month => a.year() == b.year() && a.month() == b.month(),
+            Every::Year => a.year() == b.year(),
+        };
+        let is_newest = |every: Every, step: &Candidate, of: &[&Candidate]| {
+            !of.iter().any(|other| other.number > step.number && same_part(every, other.time, step.time))
+        };
+        let all: Vec<&Candidate> = steps.iter().collect();
+        let present = steps.iter().map(|step| step.time).filter(|time| *time <= now).max().unwrap_or(now);
+        let is_kept = |step: &&Candidate| {
+            let newer = steps.iter().filter(|other| other.number > step.number).count();
+            let by_last = newer < policy.last as usize;
+            let by_count = policy.newest.iter().any(|(every, count)| {
+                let newer_parts = all.iter().filter(|other| other.number > step.number && is_newest(*every, other, &all)).count();
+                is_newest(*every, step, &all) && newer_parts < *count as usize
+            });
+            let by_within = policy.within.is_some_and(|period| step.time >= period.before(present));
+            let by_newest_within = policy.newest_within.iter().any(|(every, period)| {
+                let young: Vec<&Candidate> = steps.iter().filter(|other| other.time >= period.before(present)).collect();
+                step.time >= period.before(present) && is_newest(*every, step, &young)
+            });
+            let by_label = policy.labels.iter().any(|(name, value)| match (step.labels.get(name), value) {
+                (Some(found), Some(value)) => found == value,
+                (found, _) => found.is_some(),
+            });
+            by_last || by_count || by_within || by_newest_within || by_label
+        };
+        let mut kept: Vec<u64> = all.iter().copied().filter(is_kept).map(|step| step.number).collect();
+        kept.sort_unstable();
+        kept
+    }
+
+    fn period() -> impl Strategy<Value = Period> {
+        (0..2_u32, 0..14_u32, 0..40_u32, 0..50_u32).prop_map(|(years, months, days, hours)| Period { years, months, days, hours })
+    }
+
+    fn every() -> impl Strategy<Value = Every> {
+        prop::sample::select(Every::ALL.to_vec())
+    }
+
+    prop_compose! {
+        fn policy()(
+            last in 0..4_u32,
+            newest in prop::collection::btree_map(every(), 0..6_u32, 0..4),
+            within in prop::option::of(period()),
+            newest_within in prop::collection::btree_map(every(), period(), 0..3),
+            labels in prop::collection::vec(("[ab]", prop::option::of("[xy]")), 0..2),
+        ) -> Policy {
+            Policy { last, newest, within, newest_within, labels }
+        }
+    }
+
+    prop_compose! {
+        /// Steps whose times mostly go forward, by minutes to months, and sometimes back or far
+        /// ahead.
+        fn history()(
+            start in 0..900_000_000_i64,
+            steps in prop::collection::vec((prop::sample::select(vec![-90_000, 0, 60, 3600, 40_000, 90_000, 700_000, 3_000_000, 300_000_000]), 0..5000_i64, prop::collection::btree_map("[ab]", "[xy]", 0..2)), 0..40),
+        ) -> Vec<Candidate> {
+            let mut seconds = 1_000_000_000 + start;
+            let mut number = 0;
+            let candidate = |(gap, more, labels): (i64, i64, BTreeMap<String, String>)| {
+                // A step far in the future is one wrong clock, and the next goes on as before.
+                let time = seconds + gap + more;
+                if gap < 300_000_000 {
+                    seconds = time;
+                }
+                number += 1;
+                Candidate { number, time: OffsetDateTime::from_unix_timestamp(time).unwrap(), labels }
+            };
+            steps.into_iter().map(candidate).collect()
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #[test]
+        fn the_kept_steps_are_those_of_a_plain_oracle(policy in policy(), steps in history(), ahead in -10_000_000..10_000_000_i64) {
+            prop_assume!(!policy.is_empty());
+            let last = steps.last().map_or(OffsetDateTime::UNIX_EPOCH, |step| step.time);
+            let now = last + Duration::seconds(ahead);
+            prop_assert_eq!(numbers(&policy, &steps, now), oracle(&policy, &steps, now));
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! A step as an object: written from a document and frames, and read back.
+
+use sha2::{Digest, Sha256};
+
+use crate::codec::Codec;
+use crate::error::{Error, Result};
+use crate::footer::Footer;
+use crate::metadata::{Draft, Metadata};
+use crate::no_footer::no_footer;
+use crate::open::TAIL;
+use crate::storage::{ObjectInfo, Storage};
+use crate::table::Table;
+use crate::timeline::document::{Base, Link, STEP, StepDocument};
+use crate::timeline::edits::EditList;
+use crate::timeline::frames::Frames;
+
+/// The carriers of a step are those of zstd, whatever the codec of its frames: they are the
+/// smallest, and no other tool reads a step.
+const CARRIERS: Codec = Codec::Zstd;
+
+/// Returns the key of a step.
+pub(crate) fn key(prefix: &str, number: u64) -> String {
+    format!("{prefix}{number:012}.step")
+}
+
+/// Returns the number of the step with this key.
+pub(crate) fn number(prefix: &str, key: &str) -> Option<u64> {
+    let digits = key.strip_prefix(prefix)?.strip_suffix(".step")?;
+    let is_number = digits.len() == 12 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| digits.parse().ok()).flatten().filter(|number| *number > 0)
+}
+
+/// What a step is made of.
+pub(crate) struct Parts {
+    pub(crate) draft: Draft,
+    pub(crate) number: u64,
+    pub(crate) parent: Option<[u8; 32]>,
+    pub(crate) base: Option<Base>,
+    pub(crate) links: Vec<Link>,
+    pub(crate) edits: EditList,
+    pub(crate) frames: Frames,
+    pub(crate) codec: Codec,
+    pub(crate) content_hash: [u8; 32],
+}
+
+/// A step that was read and checked, or written.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    pub(crate) info: ObjectInfo,
+    pub(crate) root: [u8; 32],
+    pub(crate) document: StepDocument,
+    pub(crate) table: Table,
+    footer: Footer,
+    /// The last bytes of the object that were read.
+    pub(crate) tail: Vec<u8>,
+}
+
+impl Parts {
+    /// Returns the object's bytes, and the step that a reader would find in them, under
+    /// this key.
+    pub(crate) fn write(self, key: &str) -> Result<(Vec<u8>, Step)> {
+        let Frames { mut data, table, dictionaries } = self.frames;
+        let size = self.edits.state_size();
+        let table_hash = Sha256::digest(table.bytes()).into();
+        let document = self.draft.finish(self.codec, &table_hash, &self.content_hash, size, data.len() as u64, None);
+        let document = StepDocument {
+            document,
+            number: self.number,
+            parent: self.parent,
+            base: self.base,
+            links: self.links,
+            edits: self.edits,
+            dictionaries,
+        };
+        let payload = document.to_payload()?;
+        let (footer, root) = Footer::new(CARRIERS, data.len() as u64, table.bytes(), &payload);
+        footer.carry(table.bytes(), &payload, &[], &mut data);
+        let info = ObjectInfo { key: key.to_owned(), size: data.len() as u64, etag: None, modified: None };
+        Ok((data, Step { info, root, document, table, footer, tail: Vec::new() }))
+    }
+}
+
+impl Step {
+    /// Reads a step from the last bytes of its object, which has to be that of `number`.
+    pub(crate) fn parse<S: Storage>(storage: &S, info: ObjectInfo, tail: Vec<u8>, number: u64) -> Result<Self> {
+        let key = info.key.clone();
+        Self::parse_inner(storage, info, tail, number).map_err(|error| error.at(&key))
+    }
+
+    fn parse_inner<S: Storage>(storage: &S, info: ObjectInfo, tail: Vec<u8>, number: u64) -> Result<Self> {
+        if (tail.len() as u64) < info.size.min(TAIL) {
+            return Err(Error::short_read(tail.len() as u64, info.size.min(TAIL)));
+        }
+        let Some(footer) = Footer::parse(&tail, info.size)? else {
+            return Err(no_footer(storage, &info, &tail)?);
+        };
+        footer.check_size(info.size)?;
+        let checked = footer.uncarry(&tail, info.size)?;
+        let rows = footer.table / crate::table::ROW;
+        let document = StepDocument::parse(&checked.metadata, rows)?;
+        if footer.codec != CARRIERS {
+            return Err(Error::format("the sections of the step have the carriers of gzip"));
+        }
+        if document.number != number {
+            return Err(Error::integrity(format!("the step says that it is number {}, not {number}", document.number)));
+        }
+        let (length, trailing) = (footer.table_length(), footer.trailing_length());
+        let start = tail.len().checked_sub(trailing).ok_or_else(|| Error::format("the table of the step is too long"))?;
+        let carriers = tail.get(start..start + length).unwrap_or_default();
+        let offset = info.size.saturating_sub(trailing as u64);
+        let bytes = footer.uncarry_table(carriers, offset, &document.document.table_hash)?;
+        let table = if rows == 0 { Table::default() } else { Table::parse(bytes, document.document.block_size)? };
+        let frames: u64 = table.rows().map(|row| u64::from(row.frame_length)).sum();
+        let sizes_agree = frames == footer.data && document.document.compressed_size == footer.data;
+        if !sizes_agree || table.state_size() != document.edits.literals() {
+            return Err(Error::format("the sizes in footer, table and edit list of the step do not agree"));
+        }
+        Ok(Self { info, root: checked.root, document, table, footer, tail })
+    }
+
+    /// Returns the metadata that users see.
+    pub(crate) fn metadata(&self) -> Metadata {
+        self.document.document.clone().into_metadata_of(STEP, &self.root, &self.footer, &self.info)
+    }
+}

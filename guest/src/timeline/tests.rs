@@ -1,0 +1,346 @@
+//! Histories: random edits, and the checkpoints of an agent.
+
+use proptest::prelude::*;
+
+use super::append::{Head, append};
+use super::chain::Chain;
+use super::{OnConflict, Timeline};
+use crate::SaveOptions;
+use crate::error::ErrorCode;
+use crate::memory::MemoryStorage;
+use crate::storage::Storage as _;
+
+const PREFIX: &str = "agent/session/";
+
+fn options() -> SaveOptions {
+    SaveOptions { agent_id: "agent".to_owned(), session_id: "session".to_owned(), ..SaveOptions::default() }
+}
+
+/// Appends states one by one, each by a writer that goes on from the last or has just read
+/// the head.
+fn written(states: &[Vec<u8>], rereads: bool) -> MemoryStorage {
+    let storage = MemoryStorage::default();
+    let mut head: Option<Head> = None;
+    for (index, state) in states.iter().enumerate() {
+        if rereads && index > 0 {
+            let chain = Chain::open(&storage, PREFIX, index as u64).unwrap();
+            let state = chain.state(&storage, u64::MAX).unwrap();
+            head = Some(Head::new(chain, state));
+        }
+        head = Some(append(&storage, PREFIX, head.as_ref(), state.clone(), &options()).unwrap().0);
+    }
+    storage
+}
+
+fn check(storage: &MemoryStorage, states: &[Vec<u8>]) {
+    for (index, state) in states.iter().enumerate() {
+        let chain = Chain::open(storage, PREFIX, index as u64 + 1).unwrap();
+        assert!(chain.state(storage, u64::MAX).unwrap() == *state, "step {}", index + 1);
+        assert!(chain.steps.len() <= 65);
+    }
+}
+
+fn sizes(storage: &MemoryStorage) -> Vec<u64> {
+    let mut sizes = Vec::new();
+    let mut after = None;
+    loop {
+        let page = storage.list_objects(PREFIX, after.as_deref(), 1000).unwrap();
+        let Some(last) = page.last() else { return sizes };
+        after = Some(last.key.clone());
+        sizes.extend(page.iter().map(|info| info.size));
+    }
+}
+
+prop_compose! {
+    fn history()(
+        first in prop::collection::vec(0..6_u8, 0..4000),
+        edits in prop::collection::vec((any::<prop::sample::Index>(), 0..200_usize, prop::collection::vec(0..6_u8, 0..300)), 1..120),
+    ) -> Vec<Vec<u8>> {
+        let mut states = vec![first];
+        for (at, removed, inserted) in edits {
+            let mut state = states.last().unwrap().clone();
+            let at = at.index(state.len() + 1);
+            let end = state.len().min(at + removed);
+            state.splice(at..end, inserted);
+            states.push(state);
+        }
+        states
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn every_step_of_a_random_history_comes_back(states in history(), rereads: bool) {
+        check(&written(&states, rereads), &states);
+    }
+}
+
+/// English text that does not repeat as a whole.
+fn prose(random: &mut u64, words: usize) -> String {
+    const WORDS: &str = "the of and to in is that for it as with was on be by at this are from or an have not which one you were all there \
+        would their we him been has when who will no more if out so up said what its about than into them can only other time new some could \
+        these two may first then do any like my now over such our man me even most made after also did many off before must well back through \
+        years where much your way down should because long each just state people too mr how little good world make very year still see own work";
+    let words_list: Vec<&str> = WORDS.split_whitespace().collect();
+    let mut text = String::new();
+    for _ in 0..words {
+        *random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        text.push_str(words_list[(*random >> 40) as usize % words_list.len()]);
+        text.push(' ');
+    }
+    text
+}
+
+/// States like those of a checkpointer: fields that change at the front, messages that are
+/// appended; three checkpoints a turn.
+fn checkpoints(turns: usize) -> Vec<Vec<u8>> {
+    let mut random = 7_u64;
+    let (mut messages, mut states) = (Vec::new(), Vec::new());
+    for turn in 0..turns {
+        for (phase, writer) in ["__start__", "agent", "tools"].into_iter().enumerate() {
+            if phase != 1 || turn % 3 > 0 {
+                let role = ["human", "ai", "tool"][phase];
+                let words = 30 + (turn * 7 + phase * 13) % 90;
+                messages.push(format!(
+                    r#"{{"type":"{role}","id":"{:016x}-{:04x}","content":"{}","additional_kwargs":{{}},"response_metadata":{{"model":"m-1","tokens":{}}}}}"#,
+                    random.wrapping_mul(0x9e37_79b9_7f4a_7c15_u64),
+                    turn,
+                    prose(&mut random, words),
+                    words * 2
+                ));
+            }
+            let step = turn * 3 + phase;
+            states.push(
+                format!(
+                    r#"{{"v":4,"ts":"2026-11-27T12:{:02}:{:02}.{:06}+00:00","id":"1f0cb{:03x}-{:04x}-6{:03x}-8000-{:012x}","channel_versions":{{"__start__":"{:032}.0.{:016}","messages":"{:032}.0.{:016}","branch:to:agent":"{:032}.0.{:016}"}},"versions_seen":{{"__input__":{{}},"{writer}":{{"messages":"{:032}.0.{:016}"}}}},"channel_values":{{"messages":[{}]}}}}"#,
+                    step / 60 % 60, step % 60, (step * 7919) % 1_000_000, step % 4096, (step * 31) % 65536, (step * 17) % 4096,
+                    (step as u64).wrapping_mul(0x9e37_79b9_7f4a) % (1 << 48), step, step * 4099 % 1_000_000_007, step + 1, step * 7919 % 1_000_000_007,
+                    step + 1, step * 104_729 % 1_000_000_007, step, step * 7919 % 999_983, messages.join(",")
+                )
+                .into_bytes(),
+            );
+        }
+    }
+    states
+}
+
+#[test]
+fn checkpoints_take_a_fraction_of_their_size() {
+    let states = checkpoints(200);
+    let storage = written(&states, false);
+    let sizes = sizes(&storage);
+    let (raw, total): (u64, u64) = (states.iter().map(|state| state.len() as u64).sum(), sizes.iter().sum());
+    let mut sorted = sizes.clone();
+    sorted.sort_unstable();
+    println!(
+        "{} steps, the last of {} bytes, {raw} raw: {total} stored, median {}, largest {}",
+        states.len(),
+        states.last().unwrap().len(),
+        sorted[sorted.len() / 2],
+        sorted.last().unwrap()
+    );
+    let overhead = |number: usize| {
+        let step = &Chain::open(&storage, PREFIX, number as u64).unwrap().steps[0];
+        step.info.size - step.document.document.compressed_size
+    };
+    let mut overheads: Vec<u64> = (1..=states.len()).map(overhead).collect();
+    overheads.sort_unstable();
+    let median = overheads[overheads.len() / 2];
+    println!("median overhead {median} bytes, largest {}", overheads.last().unwrap());
+    assert!(median <= 500, "{median}");
+    let chain = Chain::open(&storage, PREFIX, states.len() as u64).unwrap();
+    println!("{} objects for the last, {} bytes", chain.steps.len(), chain.steps.iter().map(|step| step.info.size).sum::<u64>());
+    check(&storage, &states);
+    assert!(total < 800_000, "{total}");
+}
+
+/// Appends states, and returns their sizes and what is stored of each.
+fn stored(states: impl Iterator<Item = Vec<u8>>) -> (u64, Vec<u64>) {
+    let storage = MemoryStorage::default();
+    let mut head: Option<Head> = None;
+    let mut raw = 0;
+    let mut last = Vec::new();
+    for state in states {
+        raw += state.len() as u64;
+        last.clone_from(&state);
+        head = Some(append(&storage, PREFIX, head.as_ref(), state, &options()).unwrap().0);
+    }
+    let sizes = sizes(&storage);
+    let chain = Chain::open(&storage, PREFIX, sizes.len() as u64).unwrap();
+    assert!(chain.state(&storage, u64::MAX).unwrap() == last);
+    (raw, sizes)
+}
+
+/// Chat messages of about this many bytes.
+fn chat(random: &mut u64, bytes: usize) -> String {
+    let mut text = String::new();
+    while text.len() < bytes {
+        let words = 40 + (*random >> 50) as usize % 80;
+        text.push_str(&format!(r#",{{"role":"assistant","content":"{}"}}"#, prose(random, words)));
+    }
+    text
+}
+
+#[test]
+fn large_states_that_grow_take_a_fraction_of_their_size() {
+    for (first, last) in [(5_000_000, 6_000_000), (150_000, 6_000_000)] {
+        let mut random = 11;
+        let mut text = chat(&mut random, first);
+        let grow = (last - first) / 39;
+        let mut step = 0;
+        let states = std::iter::from_fn(|| {
+            (step < 40).then(|| {
+                if step > 0 {
+                    let more = chat(&mut random, grow);
+                    text.push_str(&more);
+                }
+                step += 1;
+                format!(r#"{{"step":{step},"ts":"2026-11-27T12:00:{step:02}Z","messages":[{}]}}"#, &text[1..]).into_bytes()
+            })
+        });
+        let (raw, sizes) = stored(states);
+        let total: u64 = sizes.iter().sum();
+        println!("from {first} to {last}: {raw} raw, {total} stored: 1/{}", raw / total);
+        assert!(raw > 60 * total, "{sizes:?}");
+    }
+}
+
+#[test]
+fn few_changes_of_a_huge_state_take_little() {
+    let mut random = 13;
+    let text = chat(&mut random, 8_000_000).into_bytes();
+    let mut changed = text.clone();
+    for place in 0..20_usize {
+        let at = place * 390_000 + 1234;
+        let new = chat(&mut random, 4000).into_bytes();
+        changed.splice(at..at + 4000, new);
+    }
+    let (_, sizes) = stored([text, changed].into_iter());
+    println!("1 % in 20 places of a state that is stored in {}: {}", sizes[0], sizes[1]);
+    assert!(sizes[1] * 50 < sizes[0], "{sizes:?}");
+}
+
+#[test]
+fn random_edits_take_little_more_than_deltas() {
+    let mut random = 17_u64;
+    let mut state = chat(&mut random, 1_000_000).into_bytes();
+    let mut next = |below: usize| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) as usize % below
+    };
+    let (mut states, mut deltas) = (vec![state.clone()], 0);
+    for _ in 0..250 {
+        let before = state.clone();
+        let (at, length) = (next(state.len() - 2000), 1 + next(2000));
+        let fresh: Vec<u8> = {
+            let mut seed = next(1 << 30) as u64;
+            prose(&mut seed, length).into_bytes().into_iter().take(length).collect()
+        };
+        match next(4) {
+            0 => drop(state.splice(at..at, fresh)),
+            1 => drop(state.drain(at..at + length)),
+            2 => {
+                let moved: Vec<u8> = state.drain(at..at + length).collect();
+                let to = next(state.len());
+                state.splice(to..to, moved);
+            }
+            _ => drop(state.splice(at..at + length, fresh)),
+        }
+        let mut delta = Vec::new();
+        let mut encoder = zstd::stream::write::Encoder::with_ref_prefix(&mut delta, 3, &before).unwrap();
+        encoder.long_distance_matching(true).unwrap();
+        encoder.window_log(24).unwrap();
+        std::io::Write::write_all(&mut encoder, &state).unwrap();
+        encoder.finish().unwrap();
+        deltas += delta.len() as u64;
+        states.push(state.clone());
+    }
+    let (_, sizes) = stored(states.into_iter());
+    let total: u64 = sizes.iter().skip(1).sum();
+    println!("250 random edits: {total} stored, {deltas} as deltas of zstd, the first {}", sizes[0]);
+    assert!(total < 3 * deltas, "{total} {deltas}");
+}
+
+#[test]
+fn writers_that_race_lose_nothing() {
+    let storage = MemoryStorage::default();
+    let mut writers: Vec<Timeline<MemoryStorage>> = (0..4).map(|_| Timeline::new(storage.clone(), PREFIX)).collect();
+    let mut random = 3_u64;
+    let mut states = Vec::new();
+    for turn in 0..80_usize {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let writer = (random >> 33) as usize % writers.len();
+        let state = format!("{{\"turn\": {turn}, \"by\": {writer}, \"text\": \"{}\"}}", prose(&mut random, 50)).into_bytes();
+        // One whose head is not the newest is told so.
+        if turn % 5 == 4 {
+            let outcome = writers[writer].append(&state, &options(), OnConflict::Fail);
+            if let Err(error) = &outcome {
+                assert_eq!(error.code, ErrorCode::AlreadyExists);
+                continue;
+            }
+        } else {
+            let metadata = writers[writer].append(&state, &options(), OnConflict::Rebase).unwrap();
+            assert_eq!(metadata.key, format!("{PREFIX}{:012}.step", states.len() + 1));
+        }
+        states.push(state);
+    }
+    assert!(states.len() > 64 && states.len() < 80);
+    check(&storage, &states);
+    let newest = writers[0].newest().unwrap().unwrap();
+    assert_eq!(newest, states.len() as u64);
+    let history = writers[0].history(newest, u64::MAX).unwrap();
+    let ids: Vec<String> = history.into_iter().map(|step| step.unwrap().snapshot_id).collect();
+    assert_eq!(ids.len(), states.len());
+}
+
+#[test]
+fn a_damaged_object_hurts_those_that_depend_on_it_and_no_others() {
+    let states: Vec<Vec<u8>> = checkpoints(34).into_iter().take(100).collect();
+    let storage = written(&states, false);
+    let timeline = Timeline::new(storage.clone(), PREFIX);
+    let key = |number: u64| format!("{PREFIX}{number:012}.step");
+    let depends: Vec<Vec<u64>> = (1..=100)
+        .map(|number| Chain::open(&storage, PREFIX, number).unwrap().steps.iter().map(|step| step.document.number).collect())
+        .collect();
+    let mut random = 5_u64;
+    for damaged in 1..=100_u64 {
+        let whole = storage.get(&key(damaged)).unwrap();
+        let mut flipped = whole.clone();
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let bit = (random >> 20) as usize % (whole.len() * 8);
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        // Each is flipped or deleted, in turns.
+        {
+            let is_flipped = damaged % 2 == 0;
+            if is_flipped {
+                storage.put(&key(damaged), flipped.clone());
+            } else {
+                storage.delete(&key(damaged), crate::storage::Precondition::None).unwrap();
+            }
+            for number in 1..=100_u64 {
+                let loaded = timeline.load(number, u64::MAX);
+                let is_hurt = depends[number as usize - 1].contains(&damaged);
+                match loaded {
+                    Ok((_, state)) => assert!(state == states[number as usize - 1] && (!is_hurt || is_flipped), "{damaged} {number} {bit}"),
+                    Err(error) => assert!(is_hurt, "step {number} with {damaged} damaged: {error}"),
+                }
+            }
+        }
+        storage.put(&key(damaged), whole);
+    }
+}
+
+#[test]
+fn a_step_is_not_a_snapshot_and_a_snapshot_is_not_a_step() {
+    let storage = written(&[b"{}".to_vec()], false);
+    let step = format!("{PREFIX}000000000001.step");
+    let error = crate::snapshots::restore(&storage, &step).unwrap_err();
+    assert_eq!((error.code, error.message.as_str()), (ErrorCode::WrongKind, "the object is of the kind 'step', not a snapshot"));
+    for key in ["x.json.gz", "x.json.zst"] {
+        crate::snapshots::save(&storage, key, b"{}", options()).unwrap();
+        storage.put(&step, storage.get(key).unwrap());
+        let error = Timeline::new(storage.clone(), PREFIX).load(1, u64::MAX).unwrap_err();
+        assert_eq!((error.code, error.message.as_str()), (ErrorCode::WrongKind, "the object is of the kind 'snapshot', not a step"));
+    }
+}
