@@ -1,4 +1,5 @@
-//! The exit codes of the command.
+//! What the exit codes of the command mean, for the help. `model/src/error_codes.rs` gives
+//! each error its number.
 
 /// The exit codes and their meanings.
 pub const EXIT_CODES: [(u8, &str); 16] = [

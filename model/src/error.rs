@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-pub use crate::code::{ErrorCode, ErrorDetail, PersistError};
+pub use crate::error_codes::{ErrorCode, ErrorDetail, PersistError};
 
 impl ErrorCode {
     /// Returns advice for a snapshot that cannot be read.

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use crate::code::ErrorCode;
+use crate::error_codes::ErrorCode;
 
 /// The advice for a path that the system rejects.
 pub const PATH_ADVICE: &str = "use a path inside the folder, without symlinks that lead out of it";

@@ -1,9 +1,9 @@
 //! The types that all hosts and commands share: errors, metadata, options, codecs.
 //! Nothing here does I/O.
 
-mod code;
 mod conversions;
 pub mod error;
+mod error_codes;
 pub mod files;
 pub mod metadata;
 pub mod permissions;

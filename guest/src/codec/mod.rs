@@ -2,7 +2,7 @@
 //! so blocks can be processed in any order and in different instances.
 
 mod block;
-mod checksum;
+mod crc32;
 mod decoder;
 mod encoder;
 pub(crate) mod gzip;
@@ -11,7 +11,7 @@ pub(crate) mod primed;
 pub(crate) mod zstd;
 
 pub use block::{BlockRef, EncodedBlock};
-pub use checksum::{crc32, crc32_combine};
+pub use crc32::{crc32, crc32_combine};
 pub use decoder::Decoder;
 pub use encoder::Encoder;
 pub use kind::Codec;

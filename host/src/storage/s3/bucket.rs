@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use persist_model::Result;
 
 use crate::cancel::CancelToken;
-use crate::storage::s3::client::Connection;
+use crate::storage::s3::connection::Connection;
 use crate::storage::s3::error::Failure;
 use crate::storage::s3::options::S3Options;
 

@@ -9,7 +9,7 @@ use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use persist_model::{ErrorCode, PersistError, Precondition};
 use persist_paths::key::ABANDONED_AFTER;
 
-use super::client::Connection;
+use super::connection::Connection;
 use super::error::Failure;
 use super::facts::{object_info, quoted, with_headers};
 use super::known::Kind;

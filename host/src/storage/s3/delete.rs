@@ -7,8 +7,8 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use persist_model::{ErrorCode, PersistError, Precondition};
 
-use crate::storage::s3::client::Connection;
 use crate::storage::s3::conditions::{Request, headers, is_refusal};
+use crate::storage::s3::connection::Connection;
 use crate::storage::s3::error::{self, Doubt, Failure};
 use crate::storage::s3::facts::{object_info, unquoted, with_headers};
 use crate::storage::s3::read;

@@ -6,8 +6,8 @@ use percent_encoding::percent_decode_str;
 use persist_paths::key::{Wanted, problem};
 
 use super::bucket::S3StorageAdapter;
-use super::client::Connection;
 use super::conditions::is_probe;
+use super::connection::Connection;
 use super::error::Failure;
 use super::facts::listed_info;
 use crate::storage::{LevelEntry, Listed, Listing, ObjectInfo, after_level, not_a_key};

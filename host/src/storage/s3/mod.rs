@@ -1,9 +1,12 @@
 //! Stores objects in an S3-compatible bucket.
+//!
+//! `read`, `write` with `upload`, `list`, `delete`, `conditions` and `health` send the
+//! requests. `connection` sets up the SDK's client and repeats what failed.
 
 mod adapter;
 mod bucket;
-mod client;
 mod conditions;
+mod connection;
 mod delete;
 mod error;
 mod facts;

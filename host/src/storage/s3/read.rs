@@ -7,7 +7,7 @@ use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use bytes::{Bytes, BytesMut};
 use persist_model::{ErrorCode, PersistError, Result};
 
-use super::client::Connection;
+use super::connection::Connection;
 use super::error::Failure;
 use super::facts::{object_info, quoted, with_headers};
 use super::transport::Body;
@@ -195,7 +195,7 @@ impl Fetch {
     }
 
     /// Requests the missing bytes and receives what comes.
-    async fn attempt(&mut self, service: &super::client::Service) -> Result<(), Failure> {
+    async fn attempt(&mut self, service: &super::connection::Service) -> Result<(), Failure> {
         let range = match self.missing() {
             Some(Wanted::Span { length: 0, .. }) => return Ok(()),
             Some(Wanted::Span { offset, length }) => format!("bytes={offset}-{}", offset + length - 1),

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use persist_model::{ErrorCode, PersistError, Precondition, Result};
 
-use super::client::Connection;
 use super::conditions::{Request, headers, is_refusal};
+use super::connection::Connection;
 use super::error::{Doubt, Failure};
 use super::facts::{object_info, quoted, with_headers};
 use super::options::{S3Encryption, S3Options};

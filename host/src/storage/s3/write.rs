@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use persist_model::{ErrorCode, PersistError, Result};
 use persist_paths::key::check_key;
 
-use super::client::Connection;
+use super::connection::Connection;
 use super::error::Failure;
 use super::facts::unquoted;
 use super::options::{WRITE_ID, is_metadata};
