@@ -143,35 +143,35 @@ def test_a_writer_that_is_cancelled_while_it_closes_stores_nothing() -> None:
     asyncio.run(cancelled())
 
 
+async def cancelled_at_work(call: Awaitable[Any]) -> None:
+    """Cancels a call that waits for the only thread, which is busy until the call has ended."""
+    release = threading.Event()
+    busy = asyncio.get_running_loop().run_in_executor(None, release.wait, 20)
+    task = asyncio.ensure_future(call)
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    release.set()
+    await busy
+
+
 def test_a_file_refuses_calls_after_a_cancelled_one() -> None:
     async def cancelled() -> None:
-        storage = Slow()
-        storage.go_on.set()
-        store = persist.AsyncStore(storage)
-        await store.save_bytes(b"x" * 20_000_000, "x", level=1)
+        asyncio.get_running_loop().set_default_executor(concurrent.futures.ThreadPoolExecutor(1))
+        store = persist.AsyncStore("memory://refuses")
+        await store.save_bytes(b"x" * 2_000_000, "x", level=1)
         async with store.open("x") as file:
-            first = asyncio.ensure_future(file.read(1 << 20))
-            await asyncio.sleep(0)
-            first.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await first
+            await cancelled_at_work(file.read(1 << 20))
             with pytest.raises(persist.PersistError, match="the position in the file is unknown"):
                 await file.read()
         with pytest.raises(persist.PersistError, match="the position in the file is unknown"):
             async with store.open("y", "wb") as writer:
-                second = asyncio.ensure_future(writer.write(b"x" * 10))
-                await asyncio.sleep(0)
-                second.cancel()
-                with pytest.raises(asyncio.CancelledError):
-                    await second
+                await cancelled_at_work(writer.write(b"x" * 10))
                 await writer.write(b"y" * 10)
         with pytest.raises(persist.PersistError, match="nothing was stored") as left:
             async with store.open("z", "wb") as writer:
-                third = asyncio.ensure_future(writer.write(b"x" * 10))
-                await asyncio.sleep(0)
-                third.cancel()
-                with pytest.raises(asyncio.CancelledError):
-                    await third
+                await cancelled_at_work(writer.write(b"x" * 10))
         assert left.value.hint
         assert not await store.exists("y")
         assert not await store.exists("z")
