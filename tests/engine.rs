@@ -13,6 +13,7 @@ use persist_host::{
 };
 use persist_test_support::command::{chat_bytes, files, noise};
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 use sha2::{Digest, Sha256};
 
 fn on_memory() -> Engine {
@@ -256,7 +257,11 @@ fn a_folder_swapped_for_a_link_leads_nowhere() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 32,
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct("engine.proptest-regressions"))),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn any_state_round_trips_through_the_component(

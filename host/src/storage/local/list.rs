@@ -15,7 +15,8 @@ use persist_paths::walk::{Folders, Found, Name, Room, Walk};
 use rustix::io::Errno;
 
 use crate::storage::local::disk::Operation;
-use crate::storage::local::place::{LocalFileStorage, local_error, object_info};
+use crate::storage::local::error::local_error;
+use crate::storage::local::place::{LocalFileStorage, object_info};
 use crate::storage::{self, LevelEntry, Listed, ObjectInfo, not_a_key};
 
 /// The most bytes of names that a listing holds, for all folders that it is in: enough

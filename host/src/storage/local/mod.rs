@@ -7,6 +7,7 @@
 mod adapter;
 mod delete;
 mod disk;
+mod error;
 #[cfg(test)]
 mod faults;
 mod folder;

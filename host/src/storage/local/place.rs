@@ -6,13 +6,12 @@ use std::time::UNIX_EPOCH;
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, File, Metadata, OpenOptions, OpenOptionsExt as _};
-use persist_model::files::{self, PATH_ADVICE};
-use persist_model::{ErrorCode, PersistError, Result};
+use persist_model::{PersistError, Result};
 use rustix::fs::OFlags;
-use rustix::io::Errno;
 
 use crate::storage::boot_time::since_boot;
 use crate::storage::local::disk::{Disk, Operation};
+use crate::storage::local::error::{local_error, not_a_file};
 use crate::storage::{ObjectInfo, StorageAdapter};
 
 /// Whether a committed object survives a power cut.
@@ -79,31 +78,6 @@ impl LocalFileStorage {
             return Err(not_a_file(&metadata).at(self.locate(key)));
         }
         Ok((file, metadata))
-    }
-}
-
-pub(super) fn not_a_file(metadata: &Metadata) -> PersistError {
-    PersistError::new(ErrorCode::InvalidKey, files::not_a_file(metadata.is_dir()))
-}
-
-/// Converts the error of a file operation. `doing` describes the operation, such as
-/// `read the file`.
-pub(super) fn local_error(doing: &str, error: &io::Error) -> PersistError {
-    let errno = Errno::from_io_error(error);
-    let code = match errno {
-        Some(Errno::NOENT | Errno::NOTDIR) => ErrorCode::NotFound,
-        Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => ErrorCode::AccessDenied,
-        Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => ErrorCode::NoSpace,
-        Some(Errno::ISDIR | Errno::NAMETOOLONG | Errno::LOOP | Errno::INVAL | Errno::ILSEQ | Errno::XDEV) => ErrorCode::InvalidKey,
-        Some(Errno::TIMEDOUT) => ErrorCode::Timeout,
-        // cap-std's own error for a path that leads out of the root.
-        None if error.kind() == io::ErrorKind::PermissionDenied => ErrorCode::InvalidKey,
-        _ => ErrorCode::Io,
-    };
-    let error = PersistError::new(code, files::failed(code, doing, error));
-    match if code == ErrorCode::InvalidKey { Some(PATH_ADVICE) } else { code.file_advice() } {
-        Some(hint) => error.hint(hint),
-        None => error,
     }
 }
 

@@ -7,7 +7,7 @@ use cap_std::fs::File;
 use persist_model::Result;
 
 use crate::storage::local::disk::Disk;
-use crate::storage::local::place::local_error;
+use crate::storage::local::error::local_error;
 use crate::storage::{MAX_READ, ObjectInfo, StorageReader};
 
 pub(super) struct LocalReader {
