@@ -53,7 +53,7 @@ impl MemoryStorage {
             Precondition::IfAbsent if existing.is_none() => Ok(()),
             Precondition::IfAbsent => Err(Error::new(ErrorCode::AlreadyExists, "an object has this key")),
             Precondition::IfMatch(etag) if existing.is_some_and(|(info, _)| info.etag.as_ref() == Some(etag)) => Ok(()),
-            Precondition::IfMatch(_) => Err(Error::new(ErrorCode::PreconditionFailed, "the object is another one")),
+            Precondition::IfMatch(_) => Err(Error::new(ErrorCode::PreconditionFailed, "the object does not have the expected etag")),
         }
     }
 }

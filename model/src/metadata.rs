@@ -18,7 +18,7 @@ pub const FORMAT_VERSION: u32 = 1;
 pub enum Codec {
     /// gzip, readable everywhere; levels 1 to 9, 6 by default.
     Gzip,
-    /// zstd, smaller and several times faster; levels -7 to 4 without 0, 4 by default.
+    /// zstd, smaller and several times faster; levels -7 to 4 except 0, 4 by default.
     Zstd,
 }
 
@@ -159,7 +159,7 @@ pub struct Hole {
 /// at most 48,000 bytes of JSON in total.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotOptions {
-    /// The agent whose state it is. The default is `default_agent`.
+    /// The agent that the state belongs to. The default is `default_agent`.
     pub agent_id: String,
     /// The conversation, run or thread of that agent. The default is `default_session`.
     pub session_id: String,
@@ -221,7 +221,7 @@ pub struct SnapshotMetadata {
     pub kind: String,
     /// A UUID, unique to this snapshot.
     pub snapshot_id: String,
-    /// The agent whose state it is.
+    /// The agent that the state belongs to.
     pub agent_id: String,
     /// The conversation, run or thread of that agent.
     pub session_id: String,

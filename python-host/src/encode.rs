@@ -242,8 +242,8 @@ impl<'a, 'py> Encoder<'a, 'py> {
 
     fn too_deep(&self, value: &Bound<'py, PyAny>) -> PyErr {
         let (message, hint) = if self.deepest.contains(&value.as_ptr()) {
-            let message = format!("the state contains itself: a {} is within itself", type_name(value));
-            (message, "remove references that lead back, or save the index or name of what they refer to")
+            let message = format!("the state contains itself: a {} is inside itself", type_name(value));
+            (message, "remove the circular reference, or save the index or name of what it refers to")
         } else {
             (
                 format!("the state is nested more than {MAX_DEPTH} levels deep (an instance counts as two)"),

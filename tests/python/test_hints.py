@@ -273,7 +273,7 @@ def test_the_hints_for_attributes_work() -> None:
 def test_the_hints_for_cycles_and_depth_work() -> None:
     state: dict[str, Any] = {"name": "a"}
     state["self"] = state
-    hint = "remove references that lead back, or save the index or name of what they refer to"
+    hint = "remove the circular reference, or save the index or name of what it refers to"
     assert hint_of(lambda: store.snapshot(state, "refused")) == hint
     state["self"] = state["name"]
     store.snapshot(state, "x", check=True)

@@ -202,7 +202,7 @@ class Node:
 def test_the_error_names_the_path_of_a_cycle() -> None:
     root = Node("root")
     root.children.append(Node("leaf", root))
-    with pytest.raises(persist.PersistTypeError, match=r"contains itself: a (Node|list) is within itself") as cycle:
+    with pytest.raises(persist.PersistTypeError, match=r"contains itself: a (Node|list) is inside itself") as cycle:
         persist.snapshot(root, "x")
     assert "state.children[0].parent.children[0].parent" in str(cycle.value)
 

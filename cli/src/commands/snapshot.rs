@@ -35,7 +35,7 @@ pub struct Arguments {
     state: PathBuf,
     /// Where to save it: a file or a folder.
     dest: String,
-    /// The agent whose state it is.
+    /// The agent that the state belongs to.
     #[arg(long, visible_alias = "agent", default_value = "default_agent", value_name = "ID")]
     agent_id: String,
     /// The conversation, run or thread of that agent.
@@ -57,7 +57,7 @@ pub struct Arguments {
     /// The codec.
     #[arg(long, value_enum, default_value = "auto")]
     codec: CodecChoice,
-    /// The compression level: gzip 1 to 9 (default 6), zstd -7 to 4 without 0 (default
+    /// The compression level: gzip 1 to 9 (default 6), zstd -7 to 4 except 0 (default
     /// 4).
     #[arg(long, allow_negative_numbers = true, value_name = "N")]
     level: Option<i32>,

@@ -85,7 +85,7 @@ impl Codec {
                 self.name(),
                 levels.start(),
                 levels.end(),
-                if levels.contains(&0) { " without 0" } else { "" },
+                if levels.contains(&0) { " except 0" } else { "" },
             )));
         }
         Ok(level)

@@ -172,7 +172,7 @@ def _dictionaries(column: Any) -> list[Any]:
 
 
 def _check_dtype(pandas: Any, pyarrow: Any, dtype: Any, kind: Any, declared: str) -> None:
-    """Refuses a column that was read with another type than it was written with."""
+    """Refuses a column that was read with a different type from the one it was written with."""
     if pyarrow.types.is_dictionary(kind):
         is_right = isinstance(dtype, pandas.CategoricalDtype)
     elif pyarrow.types.is_timestamp(kind) and kind.tz is not None:

@@ -61,7 +61,7 @@ def _twin_of(function: Callable[..., Any]) -> Callable[[F], F]:
 
 
 def _checks_names(function: F) -> F:
-    """Refuses unknown arguments with a hint at the name that is meant."""
+    """Refuses unknown arguments with a hint that suggests the right name."""
     known = tuple(inspect.signature(function).parameters)
 
     @functools.wraps(function)
@@ -240,8 +240,8 @@ def restore(
             together with ``into``.
         config: For agents of some frameworks. LangGraph: the thread that gets
             the state; by default the thread that was saved. Google ADK:
-            ``{"state": ["app:limit", "user:"]}`` selects which of the state that
-            sessions share is restored. CrewAI: ``{"resume": True}`` makes the
+            ``{"state": ["app:limit", "user:"]}`` selects the parts of the shared
+            state to restore. CrewAI: ``{"resume": True}`` makes the
             next kickoff continue after the methods that had finished.
         allowed_objects: LangChain classes that may be restored; by default the
             message classes.

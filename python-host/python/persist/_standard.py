@@ -124,7 +124,7 @@ def _text(path: Any, cls: type) -> str:
     again: Any = cls(text)
     if again.parts != path.parts:
         raise PersistTypeError(
-            f"a {cls.__name__} can't be saved: its text {text!r} means another path",
+            f"a {cls.__name__} can't be saved: its text {text!r} would be parsed as a different path",
             "invalid-argument",
             hint="save its parts: path.parts",
         )

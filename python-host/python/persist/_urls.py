@@ -51,7 +51,7 @@ def saved(value: Any, cls: type) -> tuple[str, dict[str, Any]] | None:
         comes_back = False
     if not comes_back:
         raise PersistTypeError(
-            f"this pydantic {name} can't be saved: its text means another URL",
+            f"this pydantic {name} can't be saved: its text would be parsed as a different URL",
             "invalid-argument",
             hint="save its text: str(…)",
         )

@@ -172,7 +172,7 @@ class Rebuilder:
 
     Args:
         into: The class or instance that the caller restores into. Instances of its class
-            and of the classes that it names are restored, as those of registered classes.
+            and of the classes that it names are restored, as are those of registered classes.
         options: Arguments of :func:`persist.restore` for values of frameworks.
         plain: Return plain data for all instances.
         named: More types that the caller names.

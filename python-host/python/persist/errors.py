@@ -162,7 +162,7 @@ class PersistNotDurableError(PersistStorageError):
 
 class PersistOutcomeUnknownError(PersistStorageError):
     """It is not known whether the snapshot was stored or deleted: the service's answer
-    was lost, and the outcome could not be determined. Look at what is stored before you
+    was lost, and the outcome could not be determined. Check what is stored before you
     try again.
     """
 

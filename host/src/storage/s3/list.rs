@@ -164,7 +164,7 @@ impl Connection {
                 continue;
             }
             found.push(match String::from_utf8(name) {
-                Err(name) => Entry::NotAKey(name.into_bytes(), "a key is UTF-8"),
+                Err(name) => Entry::NotAKey(name.into_bytes(), "it is not UTF-8"),
                 Ok(key) => match problem(&key) {
                     Some(problem) => Entry::NotAKey(key.into_bytes(), problem),
                     None => Entry::Object(listed_info(&key, object.size(), object.e_tag(), object.last_modified())?),
@@ -180,7 +180,7 @@ impl Connection {
             }
             if wanted.has(&level) {
                 found.push(match String::from_utf8(level) {
-                    Err(name) => Entry::NotAKey(name.into_bytes(), "a key is UTF-8"),
+                    Err(name) => Entry::NotAKey(name.into_bytes(), "it is not UTF-8"),
                     Ok(level) => Entry::Level(level),
                 });
             }

@@ -130,7 +130,7 @@ pub enum S3Addressing {
 pub enum S3Checksums {
     /// Whenever a request can carry one.
     WhenSupported,
-    /// Only when S3 requires one, for servers that refuse others.
+    /// Only when S3 requires one, for servers that refuse optional ones.
     WhenRequired,
 }
 
@@ -199,7 +199,7 @@ pub const S3_OPTIONS: [S3Option; 16] = [
     option!(
         "checksums",
         Some("WHEN"),
-        "When requests carry checksums: when-supported, or when-required for servers that refuse others [default: as AWS is configured]"
+        "When to send checksums: when-supported, or when-required for servers that refuse optional ones [default: as AWS is configured]"
     ),
     option!("sse", Some("METHOD"), "How the server encrypts objects: AES256 or aws:kms [default: as the bucket is configured]"),
     option!("kms-key-id", Some("ID"), "The ID of the key for aws:kms"),

@@ -32,7 +32,7 @@ async def run_of(state: Any) -> Any:
         ) from error
     if (odd := _not_json(run, "state['run']")) is not None:
         raise PersistTypeError(
-            f"the SDK only restores runs of JSON types, and {odd}",
+            f"the SDK can only restore JSON types, and {odd}",
             "invalid-argument",
             hint="make it text or a number, or keep it outside the run",
         )

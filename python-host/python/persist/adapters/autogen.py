@@ -54,7 +54,7 @@ class AutoGenAdapter(Adapter):
         return await _saved(agent)
 
     async def restore(self, state: Any, into: Any = None) -> Any:
-        """Gives an agent or a team the state, and returns it."""
+        """Restores the state into an agent or a team, and returns it."""
         if into is None:
             raise PersistConfigurationError(
                 "an AutoGen agent or team can only be restored into an existing one",

@@ -96,10 +96,10 @@ class CrewAIAdapter(Adapter):
         }
 
     def restore(self, state: Any, into: Any = None, *, config: Mapping[str, Any] | None = None) -> Any:
-        """Gives a flow the state, and returns it. Its next ``kickoff`` starts from the
-        beginning, like that of the saved flow. With the config ``{"resume": True}``, it skips
-        the methods that had run, if CrewAI can do that. A flow that waits for a person
-        continues with ``flow.resume("what the person says")``.
+        """Restores the state into a flow, and returns the flow. Its next ``kickoff`` starts
+        from the beginning, like that of the saved flow. With the config
+        ``{"resume": True}``, it skips the methods that had run, if CrewAI can do that. A
+        flow that waits for a person continues with ``flow.resume("what the person says")``.
         """
         if into is None or isinstance(into, type):
             raise PersistConfigurationError(

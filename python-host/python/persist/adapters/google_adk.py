@@ -71,9 +71,9 @@ class GoogleADKAdapter(Adapter):
 
     async def restore(self, state: Any, into: Any = None, *, config: Mapping[str, Any] | None = None) -> Any:
         """Returns the session. If ``into`` is a service, the service keeps the session under its
-        own names, and must not have a session with its ID. From the state of the app and of
-        the user, which other sessions share, the service gets what the config names, as keys
-        or prefixes: ``{"state": ["app:limit", "user:"]}``.
+        own names, and must not have a session with its ID. Of the app's and the user's state,
+        which other sessions share, only what the config names by key or prefix is restored:
+        ``{"state": ["app:limit", "user:"]}``.
         """
         session = await in_thread(lambda _: _made(state))
         if into is None or isinstance(into, type):

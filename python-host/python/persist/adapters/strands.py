@@ -51,7 +51,7 @@ class StrandsAdapter(Adapter):
         return _state(agent, {name: await stash.take_snapshot() for name, stash in list(_stashes(agent, []))})
 
     def restore(self, state: Any, into: Any = None) -> Any:
-        """Gives an agent the state, and returns it."""
+        """Restores the state into an agent, and returns the agent."""
         with _loaded(state, into) as put_away:
             for stash, entries in put_away:
                 _run(stash.load_snapshot, entries)
@@ -201,7 +201,7 @@ def _invalid(name: str) -> PersistIntegrityError:
 
 def _is_own_manager(manager: Any) -> bool:
     """Returns whether a conversation manager may have attributes that Strands does not save. A
-    class with its own ``get_state`` defines itself what is saved.
+    class with its own ``get_state`` decides for itself what is saved.
     """
     cls = type(manager)
     return not cls.__module__.startswith("strands.") and cls.get_state.__module__.startswith("strands.")
