@@ -53,7 +53,7 @@ impl Footer {
     pub(crate) fn new(codec: Codec, data: u64, table: &[u8], metadata: &[u8]) -> (Self, [u8; 32]) {
         let footer = Self { codec, seal: 0, data, table: table.len(), metadata: metadata.len(), digest: [0; 32] };
         let root = footer.root(metadata);
-        (Self { digest: digest(&root, &[]), ..footer }, root)
+        (Self { digest: digest_of(&root, &[]), ..footer }, root)
     }
 
     /// Bytes 0 to 31 of the payload, with this seal length.
@@ -200,7 +200,7 @@ impl Footer {
         let metadata = carrier::uncarry(self.codec, Section::Metadata, metadata, self.metadata, offset)?;
         let seal = carrier::uncarry(self.codec, Section::Seal, seal, self.seal, offset.saturating_add(metadata_length as u64))?;
         let root = self.root(&metadata);
-        let found = digest(&root, &seal);
+        let found = digest_of(&root, &seal);
         if found == self.digest {
             return Ok(Checked { metadata, seal, root });
         }
@@ -223,7 +223,7 @@ impl Footer {
     }
 }
 
-fn digest(root: &[u8; 32], seal: &[u8]) -> [u8; 32] {
+pub(crate) fn digest_of(root: &[u8; 32], seal: &[u8]) -> [u8; 32] {
     Sha256::new().chain_update(root).chain_update(seal).finalize().into()
 }
 

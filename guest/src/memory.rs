@@ -18,6 +18,8 @@ struct Shared {
     objects: BTreeMap<String, (ObjectInfo, Rc<Vec<u8>>)>,
     writes: u64,
     reads: Vec<u64>,
+    /// The storage's clock in milliseconds since 1970.
+    now: u64,
 }
 
 fn missing() -> Error {
@@ -30,7 +32,8 @@ impl MemoryStorage {
         let mut shared = self.0.borrow_mut();
         shared.writes += 1;
         let etag = Some(shared.writes.to_string());
-        let info = ObjectInfo { key: key.to_owned(), size: bytes.len() as u64, etag, modified: None };
+        let now = Some(shared.now);
+        let info = ObjectInfo { key: key.to_owned(), size: bytes.len() as u64, etag, modified: now, storage_time: now };
         shared.objects.insert(key.to_owned(), (info.clone(), Rc::new(bytes)));
         info
     }
@@ -38,6 +41,21 @@ impl MemoryStorage {
     /// Returns an object's bytes.
     pub fn get(&self, key: &str) -> Option<Vec<u8>> {
         self.0.borrow().objects.get(key).map(|(_, bytes)| bytes.to_vec())
+    }
+
+    /// Moves the storage's clock forward.
+    pub fn advance(&self, time: std::time::Duration) {
+        self.0.borrow_mut().now += u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    }
+
+    /// Returns the keys of all objects.
+    pub fn keys(&self) -> Vec<String> {
+        self.0.borrow().objects.keys().cloned().collect()
+    }
+
+    /// The info as of now.
+    fn shown(&self, info: &ObjectInfo) -> ObjectInfo {
+        ObjectInfo { storage_time: Some(self.0.borrow().now), ..info.clone() }
     }
 
     /// The number of bytes that each reader opened so far has returned.
@@ -67,8 +85,9 @@ impl Storage for MemoryStorage {
     }
 
     fn open_read(&self, key: &str, range: ByteRange, if_match: Option<&str>) -> Result<MemoryReader> {
+        let info = self.stat(key)?;
         let mut shared = self.0.borrow_mut();
-        let (info, bytes) = shared.objects.get(key).cloned().ok_or_else(missing)?;
+        let bytes = shared.objects.get(key).map(|(_, bytes)| Rc::clone(bytes)).ok_or_else(missing)?;
         if if_match.is_some() && if_match != info.etag.as_deref() {
             return Err(Error::new(ErrorCode::PreconditionFailed, "the object was replaced"));
         }
@@ -83,7 +102,7 @@ impl Storage for MemoryStorage {
     }
 
     fn stat(&self, key: &str) -> Result<ObjectInfo> {
-        self.0.borrow().objects.get(key).map(|(info, _)| info.clone()).ok_or_else(missing)
+        self.0.borrow().objects.get(key).map(|(info, _)| self.shown(info)).ok_or_else(missing)
     }
 
     fn delete(&self, key: &str, precondition: Precondition) -> Result<()> {
@@ -100,7 +119,7 @@ impl Storage for MemoryStorage {
         };
         let shared = self.0.borrow();
         let found = shared.objects.range::<str, _>((from, Bound::Unbounded)).map(|(_, (info, _))| info);
-        Ok(found.take_while(|info| info.key.starts_with(prefix)).take(limit as usize).cloned().collect())
+        Ok(found.take_while(|info| info.key.starts_with(prefix)).take(limit as usize).map(|info| self.shown(info)).collect())
     }
 }
 

@@ -133,7 +133,7 @@ pub struct ListFilter {
 
 impl ListFilter {
     /// Converts the times of the filter to the form in which they are stored.
-    fn checked(mut self) -> Result<Self> {
+    pub(crate) fn checked(mut self) -> Result<Self> {
         for (what, time) in [("time since", &mut self.since), ("time until", &mut self.until)] {
             *time = time.as_deref().map(|time| stored_time(what, time)).transpose()?;
         }
@@ -141,7 +141,7 @@ impl ListFilter {
     }
 
     /// Whether a snapshot matches. Stored times sort as text.
-    fn wants(&self, metadata: &Metadata) -> bool {
+    pub(crate) fn wants(&self, metadata: &Metadata) -> bool {
         self.agent_id.as_ref().is_none_or(|agent| *agent == metadata.agent_id)
             && self.session_id.as_ref().is_none_or(|session| *session == metadata.session_id)
             && self.labels.iter().all(|(name, value)| metadata.labels.get(name) == Some(value))

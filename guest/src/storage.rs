@@ -35,7 +35,7 @@ pub enum ByteRange {
 }
 
 /// What is known about an object without reading it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObjectInfo {
     /// Its key.
     pub key: String,
@@ -45,10 +45,12 @@ pub struct ObjectInfo {
     pub etag: Option<String>,
     /// Milliseconds since 1970-01-01T00:00:00Z.
     pub modified: Option<u64>,
+    /// The storage's own clock when it responded, in milliseconds.
+    pub storage_time: Option<u64>,
 }
 
-/// The info of an object, and its last bytes.
-pub type End = Result<(ObjectInfo, Vec<u8>)>;
+/// The info of an object, and all bytes of a range of it.
+pub type Part = Result<(ObjectInfo, Vec<u8>)>;
 
 /// A storage of objects. Clones are handles to the same storage.
 pub trait Storage: Clone {
@@ -61,10 +63,16 @@ pub trait Storage: Clone {
     fn open_write(&self, key: &str, options: WriteOptions) -> Result<Self::Writer>;
     /// Starts reading an object, which must have this etag if one is given.
     fn open_read(&self, key: &str, range: ByteRange, if_match: Option<&str>) -> Result<Self::Reader>;
-    /// Returns the last bytes of objects, at most `length` of each, in the order of the
-    /// keys. Reads them at the same time if the storage can. Each may fail on its own.
-    fn read_ends(&self, keys: &[&str], length: u64) -> Result<Vec<End>> {
-        one_by_one(self, keys, length)
+    /// Reads one range of each of several objects, in the order of the requests; at the
+    /// same time if the storage can. Each may fail on its own. No range is
+    /// [`ByteRange::All`], and together they have at most [`MAX_READ_MANY`] bytes.
+    fn read_many(&self, requests: &[(String, ByteRange)]) -> Result<Vec<Part>> {
+        one_by_one(self, requests)
+    }
+    /// Reads the last bytes of objects, at most `length` of each, as
+    /// [`read_many`](Self::read_many).
+    fn read_ends(&self, keys: &[&str], length: u64) -> Result<Vec<Part>> {
+        self.read_many(&keys.iter().map(|key| ((*key).to_owned(), ByteRange::Suffix(length))).collect::<Vec<_>>())
     }
     /// Returns the info of an object.
     fn stat(&self, key: &str) -> Result<ObjectInfo>;
@@ -74,16 +82,18 @@ pub trait Storage: Clone {
     fn list_objects(&self, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<ObjectInfo>>;
 }
 
-/// [`Storage::read_ends`] for a storage that reads one object at a time.
-pub(crate) fn one_by_one<S: Storage>(storage: &S, keys: &[&str], length: u64) -> Result<Vec<End>> {
-    let read = |key: &&str| {
-        let mut reader = storage.open_read(key, ByteRange::Suffix(length), None)?;
+/// [`Storage::read_many`] for a storage that reads one object at a time.
+pub(crate) fn one_by_one<S: Storage>(storage: &S, requests: &[(String, ByteRange)]) -> Result<Vec<Part>> {
+    let read = |(key, range): &(String, ByteRange)| {
+        let mut reader = storage.open_read(key, *range, None)?;
         let info = reader.info();
-        let bytes = read_all(&mut reader, usize::try_from(length).unwrap_or(usize::MAX))?;
-        Ok((info, bytes))
+        Ok((info, read_all(&mut reader, MAX_READ_MANY as usize)?))
     };
-    Ok(keys.iter().map(read).collect())
+    Ok(requests.iter().map(read).collect())
 }
+
+/// The most bytes that [`Storage::read_many`] reads in one call.
+pub const MAX_READ_MANY: u64 = 8 << 20;
 
 /// The most bytes to read from a storage, or to write to it, in one call.
 pub(crate) const CHUNK: usize = 1 << 20;

@@ -1,5 +1,6 @@
 //! Turns blocks into frames and back. Every frame is compressed from an empty window,
-//! so blocks can be processed in any order and in different instances.
+//! so blocks can be processed in any order and in different instances. The decoder compares
+//! each frame with its hash before it decompresses it.
 
 mod block;
 mod crc32;

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::metadata::{Metadata, SaveOptions};
 use crate::salvage::Hole;
 use crate::snapshots::ListFilter;
-use crate::storage::{ObjectInfo, Precondition};
+use crate::storage::{ByteRange, ObjectInfo, Precondition};
 
 persist_model::code_conversions!(super::bindings::host);
 
@@ -26,7 +26,18 @@ impl From<Error> for host::Error {
 
 impl From<host::ObjectInfo> for ObjectInfo {
     fn from(info: host::ObjectInfo) -> Self {
-        Self { key: info.key, size: info.size, etag: info.etag, modified: info.modified }
+        let host::ObjectInfo { key, size, etag, modified, storage_time, .. } = info;
+        Self { key, size, etag, modified, storage_time }
+    }
+}
+
+impl From<ByteRange> for host::ByteRange {
+    fn from(range: ByteRange) -> Self {
+        match range {
+            ByteRange::All => Self::All,
+            ByteRange::Span { offset, length } => Self::Span(host::Span { offset, length }),
+            ByteRange::Suffix(length) => Self::Suffix(length),
+        }
     }
 }
 

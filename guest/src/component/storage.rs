@@ -2,7 +2,7 @@
 
 use super::bindings::host;
 use crate::error::{Error, ErrorCode, Result};
-use crate::storage::{ByteRange, End, ObjectInfo, Precondition, Reader, Storage, WriteOptions, Writer, one_by_one};
+use crate::storage::{ByteRange, ObjectInfo, Part, Precondition, Reader, Storage, WriteOptions, Writer, one_by_one};
 
 /// The storage that the host provides.
 #[derive(Clone, Copy)]
@@ -23,22 +23,18 @@ impl Storage for HostStorage {
     }
 
     fn open_read(&self, key: &str, range: ByteRange, if_match: Option<&str>) -> Result<host::Reader> {
-        let range = match range {
-            ByteRange::All => host::ByteRange::All,
-            ByteRange::Span { offset, length } => host::ByteRange::Span(host::Span { offset, length }),
-            ByteRange::Suffix(length) => host::ByteRange::Suffix(length),
-        };
-        Ok(host::open_read(key, &host::ReadOptions { range, if_match: if_match.map(str::to_owned) })?)
+        Ok(host::open_read(key, &host::ReadOptions { range: range.into(), if_match: if_match.map(str::to_owned) })?)
     }
 
-    fn read_ends(&self, keys: &[&str], length: u64) -> Result<Vec<End>> {
+    fn read_many(&self, requests: &[(String, ByteRange)]) -> Result<Vec<Part>> {
         if !host::capabilities().contains(host::CapabilitySet::READ_MANY) {
-            return one_by_one(self, keys, length);
+            return one_by_one(self, requests);
         }
-        let request = |key: &&str| host::ReadRequest { key: (*key).to_owned(), range: host::ByteRange::Suffix(length), if_match: None };
-        let answers = host::read_many(&keys.iter().map(request).collect::<Vec<_>>())?;
-        if answers.len() != keys.len() {
-            return Err(Error::new(ErrorCode::Io, format!("the storage returned {} answers to {} reads", answers.len(), keys.len())));
+        let request =
+            |(key, range): &(String, ByteRange)| host::ReadRequest { key: key.clone(), range: (*range).into(), if_match: None };
+        let answers = host::read_many(&requests.iter().map(request).collect::<Vec<_>>())?;
+        if answers.len() != requests.len() {
+            return Err(Error::new(ErrorCode::Io, format!("the storage returned {} answers to {} reads", answers.len(), requests.len())));
         }
         Ok(answers.into_iter().map(|answer| answer.map(|read| (read.info.into(), read.bytes)).map_err(Error::from)).collect())
     }

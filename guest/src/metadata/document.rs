@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::options::Draft;
 use super::json::{Unique, check_value, compact};
 use super::packed::{is_packed, unpack};
 use super::timestamp::stored_time;
@@ -276,6 +277,13 @@ impl Document {
             )));
         }
         Ok(())
+    }
+
+    /// Returns the metadata that does not depend on how the state is stored.
+    pub(crate) fn draft(&self) -> Draft {
+        let Self { snapshot_id, agent_id, session_id, timestamp, description, labels, content_type, extra, .. } = self.clone();
+        let snapshot_index = self.snapshot_index;
+        Draft { snapshot_id, agent_id, session_id, snapshot_index, timestamp, description, labels, content_type, extra }
     }
 
     /// Returns the metadata that users see, with what root, footer and storage add.

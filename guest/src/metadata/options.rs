@@ -58,15 +58,15 @@ pub struct SaveOptions {
 /// The metadata that is known when a save begins. Sizes and hashes are known at its end.
 #[derive(Clone, Debug)]
 pub(crate) struct Draft {
-    snapshot_id: String,
-    agent_id: String,
-    session_id: String,
-    snapshot_index: u64,
-    timestamp: String,
-    description: Option<String>,
-    labels: BTreeMap<String, String>,
-    content_type: String,
-    extra: Unique<Box<RawValue>>,
+    pub(super) snapshot_id: String,
+    pub(super) agent_id: String,
+    pub(super) session_id: String,
+    pub(super) snapshot_index: u64,
+    pub(super) timestamp: String,
+    pub(super) description: Option<String>,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) content_type: String,
+    pub(super) extra: Unique<Box<RawValue>>,
 }
 
 impl Draft {

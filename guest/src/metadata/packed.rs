@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::codec::primed::{deflate, inflate};
 use crate::error::{Error, Result};
-use crate::hash::hex;
+use crate::hash::{hash_of, hex};
 use crate::limits::MAX_METADATA;
 
 /// The first byte.
@@ -48,20 +48,8 @@ pub(crate) fn is_packed(payload: &[u8]) -> bool {
 
 /// Returns the hash whose digits are the whole of a string that begins here.
 fn hash_at(text: &[u8]) -> Option<[u8; 32]> {
-    let digits: &[u8; 64] = text.first_chunk()?;
-    let mut hash = [0; 32];
-    for (byte, [high, low]) in hash.iter_mut().zip(digits.as_chunks().0) {
-        *byte = digit(*high)? << 4 | digit(*low)?;
-    }
-    (text.get(64) == Some(&b'"')).then_some(hash)
-}
-
-fn digit(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    }
+    let digits = str::from_utf8(text.get(..64)?).ok()?;
+    hash_of(digits).filter(|_| text.get(64) == Some(&b'"'))
 }
 
 /// Returns the UUID that is the whole of a string that begins here.

@@ -4,14 +4,16 @@ use sha2::{Digest, Sha256};
 
 use crate::codec::Codec;
 use crate::error::{Error, ErrorCode, Result};
-use crate::metadata::{Draft, Metadata, SaveOptions};
-use crate::storage::{CHUNK, Precondition, Storage, WriteOptions, Writer as _};
-use crate::timeline::chain::Chain;
-use crate::timeline::document::{Base, Link, MAX_LINKS, MAX_NUMBER};
+use crate::metadata::{Draft, SaveOptions};
+use crate::storage::{Precondition, Storage};
+use crate::timeline::chain::{Chain, may_repeat};
+use crate::timeline::document::{Base, Link, MAX_LINKS};
 use crate::timeline::edits::EditList;
 use crate::timeline::find::find;
-use crate::timeline::frames::encode;
-use crate::timeline::step::{Parts, Step, key};
+use crate::timeline::frames::{Frames, encode};
+use crate::timeline::names::{Folder, MAX_NUMBER};
+use crate::timeline::record;
+use crate::timeline::step::{Parts, Step};
 
 /// How many steps of one size are merged into one of the next, and how much larger each
 /// size is than the one before.
@@ -38,6 +40,15 @@ pub(crate) struct Head {
     state: Vec<u8>,
 }
 
+/// What the next step follows.
+#[derive(Clone, Debug)]
+pub(crate) enum Known {
+    /// A step.
+    Head(Head),
+    /// No step: the timeline is new, or was deleted. `number` is free.
+    Start { number: u64, parent: Option<[u8; 32]> },
+}
+
 /// A size class of steps: 0 for the smallest.
 fn tier(literals: u64) -> u32 {
     literals.div_ceil(LOWEST).max(1).ilog(FAN_OUT)
@@ -53,6 +64,14 @@ impl Head {
 
     fn steps(&self) -> &[Step] {
         &self.chain.steps
+    }
+
+    pub(crate) fn step(&self) -> Option<&Step> {
+        self.steps().first()
+    }
+
+    fn number(&self) -> u64 {
+        self.step().map_or(0, |step| step.document.number)
     }
 
     /// Returns how many of the newest steps a step with this many literal bytes absorbs.
@@ -82,60 +101,118 @@ impl Head {
         let edits = absorbed.fold(near.clone(), |edits, step| edits.over(&step.document.edits));
         let (edits, count) = if edits.stored_size() <= MAX_EDITS { (edits, count) } else { (near.limited(MAX_EDITS), 0) };
         let left: u64 = self.steps().iter().skip(count).map(|step| step.document.edits.literals()).sum();
-        let held = left + edits.literals();
-        if held > DEAD * state.len() as u64 && held > SMALL_STATE || self.steps().len() == count {
+        let (held, size) = (left + edits.literals(), state.len() as u64);
+        let is_mostly_dead = held > DEAD * size && held > SMALL_STATE;
+        if is_mostly_dead || !may_repeat(size, held) || self.steps().len() == count {
             return (EditList::literal(state.len() as u64), self.steps().len());
         }
         (edits, count)
     }
 }
 
-/// Writes a state as the step after `head`, or as the first one. Fails with
-/// `already-exists` if another writer has taken the number.
-pub(crate) fn append<S: Storage>(
-    storage: &S,
-    prefix: &str,
-    head: Option<&Head>,
-    state: Vec<u8>,
-    options: &SaveOptions,
-) -> Result<(Head, Metadata)> {
-    let codec = options.codec.unwrap_or(Codec::Zstd);
-    let level = codec.level(options.level)?;
-    let newest = head.and_then(|head| head.steps().first());
-    let number = newest.map_or(0, |step| step.document.number) + 1;
-    if number > MAX_NUMBER {
-        return Err(Error::new(ErrorCode::LimitExceeded, "the timeline has no numbers left"));
+/// A step that is ready to be written.
+pub(crate) struct Prepared {
+    pub(crate) step: Step,
+    bytes: Vec<u8>,
+    /// The steps that it depends on.
+    older: Vec<Step>,
+    attributes: Vec<(String, String)>,
+}
+
+impl Known {
+    /// The number of the next step.
+    pub(crate) fn next(&self) -> u64 {
+        match self {
+            Self::Head(head) => head.number() + 1,
+            Self::Start { number, .. } => *number,
+        }
     }
-    let (edits, absorbed) = head.map_or_else(|| (EditList::literal(state.len() as u64), 0), |head| head.edits(&state));
-    let older: Vec<Step> = head.map(|head| head.steps().iter().skip(absorbed).cloned().collect()).unwrap_or_default();
-    let base = older.first();
-    let base_state = head.filter(|_| absorbed == 0 && base.is_some()).map(|head| head.state.as_slice());
-    let frames = encode(&edits, &state, base_state, codec, level)?;
-    let parts = Parts {
-        draft: Draft::new(options)?,
-        number,
-        parent: newest.map(|step| step.root),
-        base: base.map(|step| Base { number: step.document.number, root: step.root, size: step.document.edits.state_size() }),
-        links: older.iter().map(|step| Link { number: step.document.number, kib: step.info.size.div_ceil(1024) }).collect(),
-        edits,
-        frames,
-        codec,
-        content_hash: Sha256::digest(&state).into(),
-    };
-    let key = key(prefix, number);
-    let (bytes, mut step) = parts.write(&key)?;
-    let write = WriteOptions {
-        precondition: Precondition::IfAbsent,
-        object_size_hint: Some(bytes.len() as u64),
-        content_type: Some("application/octet-stream".to_owned()),
-        attributes: options.attributes.clone(),
-    };
-    let mut writer = storage.open_write(&key, write)?;
-    for chunk in bytes.chunks(CHUNK) {
-        writer.write(chunk)?;
+
+    fn head(&self) -> Option<&Head> {
+        match self {
+            Self::Head(head) => Some(head),
+            Self::Start { .. } => None,
+        }
     }
-    step.info = writer.commit()?;
-    let metadata = step.metadata();
-    let steps = std::iter::once(step).chain(older).collect();
-    Ok((Head::new(Chain { steps }, state), metadata))
+
+    /// Encodes a state as the next step. `content_hash` is that of the state, if the caller
+    /// has computed it.
+    pub(crate) fn prepare(&self, folder: &Folder, state: &[u8], options: &SaveOptions, content_hash: Option<[u8; 32]>) -> Result<Prepared> {
+        let head = self.head();
+        let (edits, absorbed) = head.map_or_else(|| (EditList::literal(state.len() as u64), 0), |head| head.edits(state));
+        let older: Vec<Step> = head.map(|head| head.steps().iter().skip(absorbed).cloned().collect()).unwrap_or_default();
+        let base_state = head.filter(|_| absorbed == 0 && !older.is_empty()).map(|head| head.state.as_slice());
+        let codec = options.codec.unwrap_or(Codec::Zstd);
+        let frames = encode(&edits, state, base_state, codec, codec.level(options.level)?)?;
+        let hash = content_hash.unwrap_or_else(|| Sha256::digest(state).into());
+        self.prepared(folder, options, None, Encoded { edits, frames, older, codec, hash })
+    }
+
+    /// Encodes the state of a step as the next one, which then depends on no other.
+    pub(crate) fn prepare_restating(&self, folder: &Folder, restated: &Step, state: &[u8]) -> Result<Prepared> {
+        let (edits, codec) = (EditList::literal(state.len() as u64), restated.document.document.codec);
+        let frames = encode(&edits, state, None, codec, codec.default_level())?;
+        let hash = Sha256::digest(state).into();
+        self.prepared(folder, &SaveOptions::default(), Some(restated), Encoded { edits, frames, older: Vec::new(), codec, hash })
+    }
+
+    fn prepared(&self, folder: &Folder, options: &SaveOptions, restated: Option<&Step>, encoded: Encoded) -> Result<Prepared> {
+        let Encoded { edits, frames, older, codec, hash } = encoded;
+        let number = self.next();
+        if number > MAX_NUMBER {
+            return Err(Error::new(ErrorCode::LimitExceeded, "the timeline has no numbers left"));
+        }
+        let draft = match restated {
+            Some(step) => step.document.document.draft(),
+            // The place in the session is the number.
+            None => Draft::new(&SaveOptions { snapshot_index: number, ..options.clone() })?,
+        };
+        let base = older.first();
+        let parts = Parts {
+            draft,
+            number,
+            parent: match self {
+                Self::Head(head) => head.steps().first().map(|step| step.root),
+                Self::Start { parent, .. } => *parent,
+            },
+            restates: restated.map(|step| step.document.number),
+            base: base.map(|step| Base { number: step.document.number, root: step.root, size: step.document.edits.state_size() }),
+            links: older.iter().map(|step| Link { number: step.document.number, kib: step.info.size.div_ceil(1024) }).collect(),
+            edits,
+            frames,
+            codec,
+            content_hash: hash,
+        };
+        let (bytes, step) = parts.write(&folder.step(number))?;
+        Ok(Prepared { step, bytes, older, attributes: options.attributes.clone() })
+    }
+}
+
+/// A state as it is stored.
+struct Encoded {
+    edits: EditList,
+    frames: Frames,
+    older: Vec<Step>,
+    codec: Codec,
+    hash: [u8; 32],
+}
+
+impl Prepared {
+    /// The size of the object in bytes.
+    pub(crate) fn size(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    /// Writes the step, if no other has its number.
+    pub(crate) fn write<S: Storage>(&mut self, storage: &S) -> Result<()> {
+        let attributes = self.attributes.clone();
+        self.step.info =
+            record::write(storage, &self.step.info.key, &self.bytes, Precondition::IfAbsent, "application/octet-stream", attributes)?;
+        Ok(())
+    }
+
+    /// Returns the written step as the newest one, with its state.
+    pub(crate) fn into_head(self, state: Vec<u8>) -> Head {
+        Head::new(Chain { steps: std::iter::once(self.step).chain(self.older).collect() }, state)
+    }
 }

@@ -4,10 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::primed::MAX_DICTIONARY;
 use crate::error::{Error, Result};
-use crate::hash::{hex, is_hex_hash};
+use crate::hash::{hash_of, hex};
 use crate::metadata::Document;
 use crate::metadata::packed::{Unpacked, is_packed, pack, unpack};
 use crate::timeline::edits::EditList;
+use crate::timeline::names::MAX_NUMBER;
+use crate::timeline::step::Step;
 use crate::timeline::varint::{put, take};
 
 /// The kind of object.
@@ -15,9 +17,6 @@ pub(crate) const STEP: &str = "step";
 
 /// The most steps that a step depends on, one by one.
 pub(crate) const MAX_LINKS: usize = 64;
-
-/// The highest number of a step: twelve digits.
-pub(crate) const MAX_NUMBER: u64 = 999_999_999_999;
 
 /// A range of the base state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,13 +43,23 @@ pub(crate) struct Base {
     pub(crate) size: u64,
 }
 
+impl Base {
+    /// Whether this is the step that was meant.
+    pub(crate) fn is(&self, step: &Step) -> bool {
+        self.number == step.document.number && self.root == step.root && self.size == step.document.edits.state_size()
+    }
+}
+
 /// The document of a step.
 #[derive(Clone, Debug)]
 pub(crate) struct StepDocument {
     pub(crate) document: Document,
     pub(crate) number: u64,
-    /// The root of step `number - 1`; `None` for the first step.
+    /// The root of step `number - 1`; `None` for the first step, and for one that follows
+    /// numbers that were removed.
     pub(crate) parent: Option<[u8; 32]>,
+    /// The step whose state and metadata this one repeats, so that it can be removed.
+    pub(crate) restates: Option<u64>,
     /// `None` if the step depends on no other.
     pub(crate) base: Option<Base>,
     /// The base, its base, and so on.
@@ -62,10 +71,11 @@ pub(crate) struct StepDocument {
 
 /// What the document has under the name `step`.
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Fields {
     number: u64,
     parent: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    restates: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     base_root: Option<String>,
     base_size: u64,
@@ -76,15 +86,7 @@ fn wrong(what: &str) -> Error {
 }
 
 fn root(text: &str) -> Result<[u8; 32]> {
-    if !is_hex_hash(text) {
-        return Err(wrong("a root is not 64 hexadecimal digits"));
-    }
-    let mut root = [0; 32];
-    for (byte, digits) in root.iter_mut().zip(text.as_bytes().as_chunks::<2>().0) {
-        let digits = str::from_utf8(digits).unwrap_or_default();
-        *byte = u8::from_str_radix(digits, 16).map_err(|_| wrong("a root is not hexadecimal"))?;
-    }
-    Ok(root)
+    hash_of(text).ok_or_else(|| wrong("a root is not 64 hexadecimal digits"))
 }
 
 impl StepDocument {
@@ -93,6 +95,7 @@ impl StepDocument {
         let fields = Fields {
             number: self.number,
             parent: self.parent.map(|root| hex(&root)),
+            restates: self.restates,
             base_root: self.base.filter(|base| Some(base.root) != self.parent).map(|base| hex(&base.root)),
             base_size: self.base.map_or(0, |base| base.size),
         };
@@ -134,8 +137,8 @@ impl StepDocument {
             return Err(wrong("its number is not between 1 and 999,999,999,999"));
         }
         let parent = fields.parent.as_deref().map(root).transpose()?;
-        if parent.is_some() != (fields.number > 1) {
-            return Err(wrong("the first step has a parent, or another has none"));
+        if parent.is_some() && fields.number == 1 {
+            return Err(wrong("the first step has a parent"));
         }
         let mut rest = edits.as_slice();
         let links = links(&mut rest, fields.number)?;
@@ -158,7 +161,11 @@ impl StepDocument {
         if !rest.is_empty() {
             return Err(wrong("bytes follow its dictionaries"));
         }
-        Ok(Self { document, number: fields.number, parent, base, links, edits: list, dictionaries })
+        let Fields { number, restates, .. } = fields;
+        if restates.is_some_and(|restated| restated == 0 || restated >= number) {
+            return Err(wrong("it repeats a step that is not before it"));
+        }
+        Ok(Self { document, number, parent, restates, base, links, edits: list, dictionaries })
     }
 }
 

@@ -120,15 +120,21 @@ impl Policy {
         self.last == 0 && counts && self.within.is_none() && self.newest_within.is_empty() && self.labels.is_empty()
     }
 
+    /// Refuses a policy without rules, which would keep nothing.
+    pub fn check(&self) -> Result<()> {
+        if self.is_empty() {
+            return Err(Error::argument("the policy keeps nothing: set at least one rule, such as --keep-last 1"));
+        }
+        Ok(())
+    }
+
     /// Returns the kept steps, each with the rules that keep it. `candidates` are in any
     /// order. A policy without rules is refused, because it would keep nothing.
     ///
     /// Periods are counted back from the newest time that is not after `now`. So one step
     /// with a time in the future keeps itself, and does not make all others old.
     pub fn kept(&self, candidates: &[Candidate], now: OffsetDateTime) -> Result<BTreeMap<u64, Vec<String>>> {
-        if self.is_empty() {
-            return Err(Error::argument("the policy keeps nothing: set at least one rule, such as --keep-last 1"));
-        }
+        self.check()?;
         let mut newest_first: Vec<&Candidate> = candidates.iter().collect();
         newest_first.sort_by_key(|step| std::cmp::Reverse(step.number));
         let present = newest_first.iter().map(|step| step.time).filter(|time| *time <= now).max().unwrap_or(now);

@@ -21,10 +21,12 @@ const SMALL: usize = 32 << 10;
 const DICTIONARY: u64 = 4 << 10;
 
 /// The frames of literal bytes, as they are stored.
+#[derive(Default)]
 pub(crate) struct Frames {
     pub(crate) data: Vec<u8>,
     pub(crate) table: Table,
     pub(crate) dictionaries: Vec<Vec<Range>>,
+    encoder: Option<Encoder>,
 }
 
 /// Encodes the literal bytes of a state. The state of the base helps if it is at hand.
@@ -35,7 +37,7 @@ pub(crate) fn encode(edits: &EditList, state: &[u8], base: Option<&[u8]>, codec:
             literal.extend_from_slice(slice(state, at, length));
         }
     }
-    let mut frames = Frames { data: Vec::new(), table: Table::default(), dictionaries: Vec::new() };
+    let mut frames = Frames::default();
     if literal.len() <= SMALL {
         if !literal.is_empty() {
             let (ranges, parts): (Vec<Range>, Vec<&[u8]>) = dictionary(edits, state, base).into_iter().unzip();
@@ -43,21 +45,36 @@ pub(crate) fn encode(edits: &EditList, state: &[u8], base: Option<&[u8]>, codec:
         }
         return Ok(frames);
     }
-    let mut encoder = Encoder::new(Codec::Zstd, if codec == Codec::Zstd { level } else { codec.default_level() }).ok();
     for block in literal.chunks(Codec::Zstd.block_size() as usize) {
-        match (codec, &mut encoder) {
-            (Codec::Zstd, Some(encoder)) => {
-                let mut coded = Vec::new();
-                encoder.encode_to(block, &mut coded)?;
-                frames.push(ZSTD, &coded, block, Vec::new())?;
-            }
-            _ => frames.push(DEFLATE, &deflate(&[], block)?, block, Vec::new())?,
-        }
+        frames.push_block(block, codec, level)?;
+    }
+    Ok(frames)
+}
+
+/// Encodes bytes that are like nothing else.
+pub(crate) fn encode_plain(bytes: &[u8], codec: Codec, level: i32) -> Result<Frames> {
+    let mut frames = Frames::default();
+    for block in bytes.chunks(Codec::Zstd.block_size() as usize) {
+        frames.push_block(block, codec, level)?;
     }
     Ok(frames)
 }
 
 impl Frames {
+    /// Appends a block of up to [`Codec::block_size`] bytes, without a dictionary.
+    pub(crate) fn push_block(&mut self, block: &[u8], codec: Codec, level: i32) -> Result<()> {
+        if codec != Codec::Zstd {
+            return self.push(DEFLATE, &deflate(&[], block)?, block, Vec::new());
+        }
+        let encoder = match &mut self.encoder {
+            Some(encoder) => encoder,
+            none => none.insert(Encoder::new(codec, level)?),
+        };
+        let mut coded = Vec::new();
+        encoder.encode_to(block, &mut coded)?;
+        self.push(ZSTD, &coded, block, Vec::new())
+    }
+
     fn push(&mut self, coding: u8, coded: &[u8], plain: &[u8], ranges: Vec<Range>) -> Result<()> {
         let (coding, coded, ranges) = if coded.len() < plain.len() { (coding, coded, ranges) } else { (STORED, plain, Vec::new()) };
         let start = self.data.len();

@@ -1,19 +1,42 @@
 //! A timeline as its users see it: states are appended, and every step can be loaded.
 
+use persist_model::error::HINT;
+use sha2::{Digest, Sha256};
+
 use crate::error::{Error, ErrorCode, Result};
 use crate::metadata::{Metadata, SaveOptions};
 use crate::open::TAIL;
-use crate::storage::Storage;
-use crate::timeline::append::{Head, append};
+use crate::storage::{ObjectInfo, Precondition, Storage};
+use crate::timeline::append::{Head, Known, Prepared};
+use crate::timeline::catalogue::{Row, SPAN, covering, write_catalogue};
 use crate::timeline::chain::Chain;
-use crate::timeline::step::{Step, key, number};
-
-/// How many objects are listed, and how many steps are read, at a time.
-const PAGE: u32 = 1000;
-const BATCH: u64 = 64;
+use crate::timeline::listing::Listing;
+use crate::timeline::loader::Loader;
+use crate::timeline::names::Folder;
+use crate::timeline::newest::{HINT_EVERY, Newest, find_newest, search_from, write_hint};
+use crate::timeline::record::{self, Record};
+use crate::timeline::step::Step;
+use crate::timeline::survey::read_steps;
 
 /// How often an append is tried again after other writers took its number.
 const MAX_REBASES: u32 = 1000;
+
+/// How often it is tried again while another write of the same number is in progress.
+const MAX_RETRIES: u32 = 10;
+
+/// The largest state that is kept in memory, and the largest that is compared as a whole.
+pub const MAX_IN_MEMORY: u64 = 64 << 20;
+
+/// How long after it found the newest step a writer may store the next one without asking
+/// for gaps, in milliseconds of the storage's clock. Markers stay for a week.
+const STALE: u64 = 24 * 60 * 60 * 1000;
+
+/// Whether the storage's clock is the one by which objects have their times. Otherwise it
+/// does not show a change of that clock, which may make markers look old.
+fn is_wall_clock(info: &ObjectInfo) -> bool {
+    let (Some(now), Some(modified)) = (info.storage_time, info.modified) else { return true };
+    now.abs_diff(modified) <= STALE
+}
 
 /// What an append does if another writer was faster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,101 +52,336 @@ pub enum OnConflict {
 /// so that the next append does not have to read it.
 #[derive(Debug)]
 pub struct Timeline<S> {
-    storage: S,
-    /// The folder, with `/` at its end.
-    prefix: String,
-    head: Option<Head>,
+    pub(super) storage: S,
+    pub(super) folder: Folder,
+    known: Option<Known>,
+    /// The storage's clock when the newest step was found.
+    found_at: Option<u64>,
+    /// The last steps that this writer appended, one after the other, for the catalogue.
+    appended: Vec<Row>,
+    /// The newest step that this writer appended, if the hint does not name it yet.
+    unhinted: Option<u64>,
+}
+
+/// What is at a number where a writer wanted to store a step.
+enum Taken {
+    /// The writer's own step, or the marker in its place.
+    Own(ObjectInfo),
+    /// Another's.
+    Other,
+    /// Nothing.
+    Free,
+}
+
+/// Whether an error is about what is stored, and not about the storage.
+pub(super) fn is_damage(error: &Error) -> bool {
+    use ErrorCode::{Integrity, InvalidFormat, LimitExceeded, NotASnapshot, NotFound, UnsupportedFormat, WrongKind};
+    matches!(error.code, Integrity | InvalidFormat | LimitExceeded | NotASnapshot | NotFound | UnsupportedFormat | WrongKind)
 }
 
 impl<S: Storage> Timeline<S> {
     /// Opens the timeline in a folder, which ends with `/`. Nothing is read yet.
     pub fn new(storage: S, prefix: &str) -> Self {
-        Self { storage, prefix: prefix.to_owned(), head: None }
+        Self { storage, folder: Folder::new(prefix), known: None, found_at: None, appended: Vec::new(), unhinted: None }
     }
 
-    /// Appends a state as the next step, and returns its metadata.
-    pub fn append(&mut self, state: &[u8], options: &SaveOptions, on_conflict: OnConflict) -> Result<Metadata> {
+    /// Returns another handle of the same timeline.
+    pub(super) fn reader_of_same(&self) -> Self {
+        Self::new(self.storage.clone(), self.folder.prefix())
+    }
+
+    /// Forgets the newest step, which may be another one by now.
+    pub(super) fn forget(&mut self) {
+        self.known = None;
+        self.appended.clear();
+    }
+
+    /// Appends a step that repeats an earlier one.
+    pub(super) fn restate(&mut self, number: u64) -> Result<()> {
+        let mut reader = self.open(number, true)?;
+        let state = reader.read_to_end(MAX_IN_MEMORY)?;
+        let known = self.take_known()?;
+        let Some(step) = reader.loader.newest() else { return Ok(()) };
+        let mut prepared = known.prepare_restating(&self.folder, step, &state)?;
+        self.claim(&mut prepared)?;
+        self.appended(prepared, state);
+        Ok(())
+    }
+
+    /// Appends a state of at most [`MAX_IN_MEMORY`] bytes as the next step, and returns its
+    /// metadata. `content_hash` is its SHA-256, if the caller has computed it.
+    pub fn append(
+        &mut self,
+        state: Vec<u8>,
+        options: &SaveOptions,
+        on_conflict: OnConflict,
+        content_hash: Option<[u8; 32]>,
+    ) -> Result<Metadata> {
+        let hash = content_hash.unwrap_or_else(|| Sha256::digest(&state).into());
         let mut rebases = 0;
         loop {
-            if self.head.is_none() {
-                self.read_head()?;
-            }
-            let error = match append(&self.storage, &self.prefix, self.head.as_ref(), state.to_vec(), options) {
-                Ok((head, metadata)) => {
-                    self.head = Some(head);
+            let known = self.take_known()?;
+            let mut prepared = known.prepare(&self.folder, &state, options, Some(hash))?;
+            match self.claim(&mut prepared) {
+                Ok(()) => {
+                    let metadata = prepared.step.metadata();
+                    self.appended(prepared, state);
                     return Ok(metadata);
                 }
-                Err(error) => error,
-            };
-            // The head that is known is no longer the newest, or may not be.
-            self.head = None;
-            let is_conflict = matches!(error.code, ErrorCode::AlreadyExists | ErrorCode::Conflict);
-            if !is_conflict || on_conflict == OnConflict::Fail || rebases == MAX_REBASES {
+                Err(error) if error.code != ErrorCode::AlreadyExists || on_conflict == OnConflict::Fail || rebases == MAX_REBASES => {
+                    return Err(error);
+                }
+                Err(_) => rebases += 1,
+            }
+        }
+    }
+
+    /// Returns what the next step follows, and forgets it.
+    fn take_known(&mut self) -> Result<Known> {
+        match self.known.take() {
+            Some(known) => Ok(known),
+            None => self.find_known(),
+        }
+    }
+
+    /// Reads the newest step and its state.
+    fn find_known(&mut self) -> Result<Known> {
+        self.appended.clear();
+        let newest = find_newest(&self.storage, &self.folder)?;
+        let number = newest.next();
+        Ok(match newest {
+            Newest::Step(step) => {
+                self.found_at = step.info.storage_time;
+                let parent = Some(step.root);
+                let read = || {
+                    let chain = Chain::of_step(&self.storage, &self.folder, *step)?;
+                    let state = Loader::new(chain.clone(), true).read_to_end(&self.storage, MAX_IN_MEMORY)?;
+                    Ok(Head::new(chain, state))
+                };
+                match read() {
+                    Ok(head) => Known::Head(head),
+                    // The next step is whole, whatever happened to the ones before it.
+                    Err(error) if is_damage(&error) => Known::Start { number, parent },
+                    Err(error) => return Err(error),
+                }
+            }
+            Newest::End { root, storage_time, .. } => {
+                self.found_at = storage_time;
+                Known::Start { number, parent: Some(root) }
+            }
+            Newest::Damaged { error, .. } if !is_damage(&error) => return Err(error),
+            Newest::Nothing | Newest::Gap { .. } | Newest::Damaged { .. } => {
+                self.found_at = None;
+                Known::Start { number, parent: None }
+            }
+        })
+    }
+
+    /// Stores a step under its number. Fails with `already-exists` if another writer has
+    /// taken the number; with any other code the error tells the outcome of the write.
+    pub(super) fn claim(&mut self, prepared: &mut Prepared) -> Result<()> {
+        let mut retries = 0;
+        loop {
+            let Err(error) = prepared.write(&self.storage) else { break };
+            let may_be_there = matches!(error.code, ErrorCode::AlreadyExists | ErrorCode::Conflict | ErrorCode::OutcomeUnknown);
+            if !may_be_there {
                 return Err(error);
             }
-            rebases += 1;
+            match self.look(&prepared.step)? {
+                Taken::Own(info) => {
+                    prepared.step.info = info;
+                    break;
+                }
+                Taken::Other => return Err(self.conflict(prepared.step.document.number)),
+                Taken::Free if error.code == ErrorCode::OutcomeUnknown || retries == MAX_RETRIES => return Err(error),
+                Taken::Free => retries += 1,
+            }
         }
+        self.check_age(prepared)
+    }
+
+    fn conflict(&self, number: u64) -> Error {
+        Error::new(ErrorCode::AlreadyExists, format!("another writer has appended step {number}"))
+            .with("number", number)
+            .with(HINT, "load the newest step and decide again, or append with on-conflict rebase")
+            .at(&self.folder.step(number))
+    }
+
+    /// Looks for a step that may have been stored, although the reply was lost.
+    fn look(&self, step: &Step) -> Result<Taken> {
+        let number = step.document.number;
+        let end = self.storage.read_ends(&[&self.folder.step(number)], TAIL)?.pop();
+        let (info, tail) = match end.unwrap_or_else(|| Err(Error::short_read(0, 1))) {
+            Ok(end) => end,
+            Err(error) if error.code == ErrorCode::NotFound => return Ok(Taken::Free),
+            Err(error) => return Err(error),
+        };
+        let is_own = if info.size == record::SIZE {
+            matches!(Record::parse(&tail), Ok(Record::Removed { root, .. }) if root == crate::hash::hex(&step.root))
+        } else {
+            Step::parse(&self.storage, info.clone(), tail, number).is_ok_and(|found| found.root == step.root)
+        };
+        Ok(if is_own { Taken::Own(info) } else { Taken::Other })
+    }
+
+    /// After a long pause the number that was free may be one that was used and removed, and
+    /// whose marker is gone. Then the step is withdrawn. Markers go from the lowest number
+    /// on, so the number is a new one if there is anything at the number before it.
+    fn check_age(&self, prepared: &Prepared) -> Result<()> {
+        let info = &prepared.step.info;
+        let is_fresh = match (self.found_at, info.storage_time) {
+            (Some(found), Some(stored)) => stored.saturating_sub(found) <= STALE && is_wall_clock(info),
+            _ => false,
+        };
+        let number = prepared.step.document.number;
+        if is_fresh || number > 1 && self.storage.stat(&self.folder.step(number - 1)).is_ok() {
+            return Ok(());
+        }
+        if !Listing::read(&self.storage, &self.folder, 1)?.is_in_gap(number) {
+            return Ok(());
+        }
+        Row::of(&prepared.step).marker().write(&self.storage, &self.folder.step(number), Precondition::None)?;
+        Err(self.conflict(number))
+    }
+
+    /// Keeps the step that was appended, and writes what is derived from it. If that fails,
+    /// nothing is lost.
+    pub(super) fn appended(&mut self, prepared: Prepared, state: Vec<u8>) {
+        let number = prepared.step.document.number;
+        self.found_at = prepared.step.info.storage_time;
+        if self.appended.last().is_some_and(|row| row.number + 1 != number) || self.appended.len() as u64 >= SPAN {
+            self.appended.clear();
+        }
+        self.appended.push(Row::of(&prepared.step));
+        self.known = Some(Known::Head(prepared.into_head(state)));
+        self.unhinted = Some(number);
+        if number.is_multiple_of(HINT_EVERY) {
+            let _ = self.finish();
+        }
+        if number.is_multiple_of(SPAN) {
+            let _ = self.catalogue(number);
+        }
+    }
+
+    /// Writes down that the newest step that was appended is there, so that its loss would be
+    /// noticed. To be called when a writer ends. If it is not, at most the last 15 steps could
+    /// be lost without notice; they are stored all the same.
+    pub fn finish(&mut self) -> Result<()> {
+        match self.unhinted.take() {
+            Some(number) => write_hint(&self.storage, &self.folder, number),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes the catalogue of the steps up to `last`.
+    fn catalogue(&mut self, last: u64) -> Result<()> {
+        let first = last - SPAN + 1;
+        let mut rows = std::mem::take(&mut self.appended);
+        rows.retain(|row| covering(row.number) == last);
+        let begun = rows.first().map_or(last, |row| row.number - 1);
+        let older: Vec<u64> = (first..=begun).collect();
+        let steps = read_steps(&self.storage, &self.folder, &older)?;
+        let mut all: Vec<Row> = steps.into_iter().filter_map(|(_, step)| Some(Row::of(&step.ok()?))).collect();
+        all.append(&mut rows);
+        write_catalogue(&self.storage, &self.folder, last, &all)
     }
 
     /// Returns the number of the newest step; `None` if there is none.
     pub fn newest(&self) -> Result<Option<u64>> {
-        let mut newest = None;
-        let mut after: Option<String> = None;
-        loop {
-            let page = self.storage.list_objects(&self.prefix, after.as_deref(), PAGE)?;
-            newest = page.iter().filter_map(|info| number(&self.prefix, &info.key)).max().max(newest);
-            match page.last() {
-                Some(last) if page.len() == PAGE as usize => after = Some(last.key.clone()),
-                _ => break,
-            }
-        }
-        // A listing may be older than the last writes.
-        while self.exists(newest.unwrap_or(0) + 1)? {
-            newest = Some(newest.unwrap_or(0) + 1);
-        }
-        Ok(newest)
+        Ok(match find_newest(&self.storage, &self.folder)? {
+            Newest::Step(step) => Some(step.document.number),
+            Newest::Damaged { number, .. } => Some(number),
+            Newest::Nothing | Newest::End { .. } | Newest::Gap { .. } => None,
+        })
     }
 
-    fn exists(&self, number: u64) -> Result<bool> {
-        match self.storage.stat(&key(&self.prefix, number)) {
-            Ok(_) => Ok(true),
-            Err(error) if error.code == ErrorCode::NotFound => Ok(false),
-            Err(error) => Err(error),
+    /// Opens the newest step.
+    pub fn open_newest(&self, hashes: bool) -> Result<StateReader<S>> {
+        match find_newest(&self.storage, &self.folder)? {
+            Newest::Step(step) => self.reader(*step, hashes),
+            Newest::End { .. } | Newest::Gap { .. } => Err(self.nothing("the timeline was deleted")),
+            Newest::Nothing => Err(self.nothing("the timeline has no steps")),
+            // Never an older step in its place.
+            Newest::Damaged { error, .. } => Err(error),
         }
     }
 
-    fn read_head(&mut self) -> Result<()> {
-        let Some(number) = self.newest()? else { return Ok(()) };
-        let chain = Chain::open(&self.storage, &self.prefix, number)?;
-        let state = chain.state(&self.storage, u64::MAX)?;
-        self.head = Some(Head::new(chain, state));
-        Ok(())
+    fn nothing(&self, what: &str) -> Error {
+        Error::new(ErrorCode::NotFound, what).at(self.folder.prefix())
     }
 
-    /// Loads the state of a step, which has at most `max_size` bytes.
-    pub fn load(&self, number: u64, max_size: u64) -> Result<(Metadata, Vec<u8>)> {
-        let chain = Chain::open(&self.storage, &self.prefix, number)?;
-        let state = chain.state(&self.storage, max_size)?;
-        let metadata = chain.steps.first().map(Step::metadata);
-        metadata.map(|metadata| (metadata, state)).ok_or_else(|| Error::new(ErrorCode::Other, "a chain has no steps"))
-    }
-
-    /// Returns the metadata of at most `limit` steps, from `newest` backwards. A step that
-    /// can't be read is an error in its place.
-    pub fn history(&self, newest: u64, limit: u64) -> Result<Vec<Result<Metadata>>> {
-        let mut found = Vec::new();
-        let oldest = newest.saturating_sub(limit);
-        let mut next = newest;
-        while next > oldest {
-            let numbers: Vec<u64> = (oldest + 1..=next).rev().take(usize::try_from(BATCH).unwrap_or(usize::MAX)).collect();
-            let keys: Vec<String> = numbers.iter().map(|number| key(&self.prefix, *number)).collect();
-            let ends = self.storage.read_ends(&keys.iter().map(String::as_str).collect::<Vec<_>>(), TAIL)?;
-            for (number, end) in numbers.iter().zip(ends) {
-                let step = end.and_then(|(info, tail)| Step::parse(&self.storage, info, tail, *number));
-                found.push(step.map(|step| step.metadata()));
-            }
-            next = next.saturating_sub(numbers.len() as u64);
+    /// Opens the step with this number.
+    pub fn open(&self, number: u64, hashes: bool) -> Result<StateReader<S>> {
+        let (key, hidden) = (self.folder.step(number), self.folder.hidden(number));
+        let mut ends = self.storage.read_ends(&[&key, &hidden], TAIL)?.into_iter();
+        let end = ends.next().unwrap_or_else(|| Err(Error::short_read(0, 1)));
+        let (info, tail) = end.map_err(|error| self.explain(number, error).at(&key))?;
+        if ends.next().is_some_and(|hidden| hidden.is_ok()) {
+            return Err(Error::new(ErrorCode::NotFound, format!("step {number} was removed")).at(&key));
         }
-        Ok(found)
+        self.reader(Step::parse(&self.storage, info, tail, number)?, hashes)
+    }
+
+    /// Explains that a step is missing.
+    fn explain(&self, number: u64, error: Error) -> Error {
+        if error.code != ErrorCode::NotFound {
+            return error;
+        }
+        match search_from(&self.storage, &self.folder, number + 1).ok().flatten() {
+            Some(_) => Error::integrity(format!("step {number} is missing, and later ones are there")),
+            None => Error::new(ErrorCode::NotFound, format!("the timeline has no step {number}")),
+        }
+    }
+
+    fn reader(&self, step: Step, hashes: bool) -> Result<StateReader<S>> {
+        let (metadata, number) = (step.metadata(), step.document.number);
+        let chain = Chain::of_step(&self.storage, &self.folder, step)?;
+        Ok(StateReader { storage: self.storage.clone(), loader: Loader::new(chain, hashes), metadata, number, failed: None })
+    }
+
+    /// Loads the state of a step, which has at most `most` bytes.
+    pub fn load(&self, number: u64, most: u64) -> Result<(Metadata, Vec<u8>)> {
+        let mut reader = self.open(number, true)?;
+        let state = reader.read_to_end(most)?;
+        Ok((reader.metadata, state))
+    }
+}
+
+/// The state of a step being read. It holds a few megabytes, whatever the size of the state.
+pub struct StateReader<S> {
+    storage: S,
+    loader: Loader,
+    metadata: Metadata,
+    number: u64,
+    failed: Option<Error>,
+}
+
+impl<S: Storage> StateReader<S> {
+    /// The metadata of the step.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// The number of the step.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Returns the next bytes of the state, and none at the end.
+    pub fn next(&mut self) -> Result<Vec<u8>> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        self.loader.next(&self.storage).inspect_err(|error| self.failed = Some(error.clone()))
+    }
+
+    /// Returns the whole state, which has at most `most` bytes.
+    pub fn read_to_end(&mut self, most: u64) -> Result<Vec<u8>> {
+        self.loader.read_to_end(&self.storage, most)
+    }
+
+    /// Checks the SHA-256 of the whole state, which the caller has computed.
+    pub fn check(&self, content_hash: [u8; 32]) -> Result<()> {
+        self.loader.check(content_hash)
     }
 }

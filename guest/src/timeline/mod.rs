@@ -17,17 +17,31 @@
 //! bytes that count are in the state.
 
 mod append;
+mod catalogue;
 mod chain;
+mod check;
+mod delete;
 mod document;
 pub mod edits;
 pub mod find;
 pub mod forget;
 mod frames;
 mod handle;
+mod history;
+mod listing;
+mod loader;
+mod names;
+mod newest;
+mod prune;
+mod record;
 mod step;
+mod survey;
 mod varint;
 
-pub use handle::{OnConflict, Timeline};
+pub use check::{Checked, Checker};
+pub use handle::{MAX_IN_MEMORY, OnConflict, StateReader, Timeline};
+pub use history::{Entry, History};
+pub use prune::{Outcome, Pruned, PruneReport};
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]

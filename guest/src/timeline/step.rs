@@ -8,33 +8,24 @@ use crate::footer::Footer;
 use crate::metadata::{Draft, Metadata};
 use crate::no_footer::no_footer;
 use crate::open::TAIL;
-use crate::storage::{ObjectInfo, Storage};
+use crate::storage::{ByteRange, ObjectInfo, Storage, read_exact};
 use crate::table::Table;
-use crate::timeline::document::{Base, Link, STEP, StepDocument};
+use crate::timeline::document::{Base, Link, StepDocument};
+pub(crate) use crate::timeline::document::STEP;
 use crate::timeline::edits::EditList;
 use crate::timeline::frames::Frames;
+use crate::timeline::record::{self, Record};
 
 /// The carriers of a step are those of zstd, whatever the codec of its frames: they are the
 /// smallest, and no other tool reads a step.
-const CARRIERS: Codec = Codec::Zstd;
-
-/// Returns the key of a step.
-pub(crate) fn key(prefix: &str, number: u64) -> String {
-    format!("{prefix}{number:012}.step")
-}
-
-/// Returns the number of the step with this key.
-pub(crate) fn number(prefix: &str, key: &str) -> Option<u64> {
-    let digits = key.strip_prefix(prefix)?.strip_suffix(".step")?;
-    let is_number = digits.len() == 12 && digits.bytes().all(|byte| byte.is_ascii_digit());
-    is_number.then(|| digits.parse().ok()).flatten().filter(|number| *number > 0)
-}
+pub(crate) const CARRIERS: Codec = Codec::Zstd;
 
 /// What a step is made of.
 pub(crate) struct Parts {
     pub(crate) draft: Draft,
     pub(crate) number: u64,
     pub(crate) parent: Option<[u8; 32]>,
+    pub(crate) restates: Option<u64>,
     pub(crate) base: Option<Base>,
     pub(crate) links: Vec<Link>,
     pub(crate) edits: EditList,
@@ -50,7 +41,7 @@ pub(crate) struct Step {
     pub(crate) root: [u8; 32],
     pub(crate) document: StepDocument,
     pub(crate) table: Table,
-    footer: Footer,
+    pub(crate) footer: Footer,
     /// The last bytes of the object that were read.
     pub(crate) tail: Vec<u8>,
 }
@@ -59,7 +50,7 @@ impl Parts {
     /// Returns the object's bytes, and the step that a reader would find in them, under
     /// this key.
     pub(crate) fn write(self, key: &str) -> Result<(Vec<u8>, Step)> {
-        let Frames { mut data, table, dictionaries } = self.frames;
+        let Frames { mut data, table, dictionaries, .. } = self.frames;
         let size = self.edits.state_size();
         let table_hash = Sha256::digest(table.bytes()).into();
         let document = self.draft.finish(self.codec, &table_hash, &self.content_hash, size, data.len() as u64, None);
@@ -67,6 +58,7 @@ impl Parts {
             document,
             number: self.number,
             parent: self.parent,
+            restates: self.restates,
             base: self.base,
             links: self.links,
             edits: self.edits,
@@ -75,19 +67,23 @@ impl Parts {
         let payload = document.to_payload()?;
         let (footer, root) = Footer::new(CARRIERS, data.len() as u64, table.bytes(), &payload);
         footer.carry(table.bytes(), &payload, &[], &mut data);
-        let info = ObjectInfo { key: key.to_owned(), size: data.len() as u64, etag: None, modified: None };
+        let info = ObjectInfo { key: key.to_owned(), size: data.len() as u64, ..ObjectInfo::default() };
         Ok((data, Step { info, root, document, table, footer, tail: Vec::new() }))
     }
 }
 
 impl Step {
-    /// Reads a step from the last bytes of its object, which has to be that of `number`.
+    /// Reads a step from the last bytes of its object, which has to be that of `number`. A
+    /// marker in its place is `not-found`.
     pub(crate) fn parse<S: Storage>(storage: &S, info: ObjectInfo, tail: Vec<u8>, number: u64) -> Result<Self> {
         let key = info.key.clone();
         Self::parse_inner(storage, info, tail, number).map_err(|error| error.at(&key))
     }
 
     fn parse_inner<S: Storage>(storage: &S, info: ObjectInfo, tail: Vec<u8>, number: u64) -> Result<Self> {
+        if info.size == record::SIZE {
+            return Err(Record::parse(&tail)?.in_place_of(number));
+        }
         if (tail.len() as u64) < info.size.min(TAIL) {
             return Err(Error::short_read(tail.len() as u64, info.size.min(TAIL)));
         }
@@ -105,10 +101,15 @@ impl Step {
             return Err(Error::integrity(format!("the step says that it is number {}, not {number}", document.number)));
         }
         let (length, trailing) = (footer.table_length(), footer.trailing_length());
-        let start = tail.len().checked_sub(trailing).ok_or_else(|| Error::format("the table of the step is too long"))?;
-        let carriers = tail.get(start..start + length).unwrap_or_default();
         let offset = info.size.saturating_sub(trailing as u64);
-        let bytes = footer.uncarry_table(carriers, offset, &document.document.table_hash)?;
+        let carriers = match tail.len().checked_sub(trailing) {
+            Some(start) => tail.get(start..start + length).unwrap_or_default().to_vec(),
+            None => {
+                let span = ByteRange::Span { offset, length: length as u64 };
+                read_exact(&mut storage.open_read(&info.key, span, info.etag.as_deref())?, length)?
+            }
+        };
+        let bytes = footer.uncarry_table(&carriers, offset, &document.document.table_hash)?;
         let table = if rows == 0 { Table::default() } else { Table::parse(bytes, document.document.block_size)? };
         let frames: u64 = table.rows().map(|row| u64::from(row.frame_length)).sum();
         let sizes_agree = frames == footer.data && document.document.compressed_size == footer.data;

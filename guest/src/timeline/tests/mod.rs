@@ -2,13 +2,16 @@
 
 use proptest::prelude::*;
 
-use super::append::{Head, append};
 use super::chain::Chain;
+use super::names::Folder;
 use super::{OnConflict, Timeline};
 use crate::SaveOptions;
 use crate::error::ErrorCode;
 use crate::memory::MemoryStorage;
-use crate::storage::Storage as _;
+use crate::storage::{Precondition, Storage as _};
+
+mod pruning;
+mod reading;
 
 const PREFIX: &str = "agent/session/";
 
@@ -16,39 +19,49 @@ fn options() -> SaveOptions {
     SaveOptions { agent_id: "agent".to_owned(), session_id: "session".to_owned(), ..SaveOptions::default() }
 }
 
+fn timeline(storage: &MemoryStorage) -> Timeline<MemoryStorage> {
+    Timeline::new(storage.clone(), PREFIX)
+}
+
+fn append(timeline: &mut Timeline<MemoryStorage>, state: &[u8]) {
+    timeline.append(state.to_vec(), &options(), OnConflict::Fail, None).unwrap();
+}
+
+fn chain(storage: &MemoryStorage, number: u64) -> Chain {
+    let folder = Folder::new(PREFIX);
+    let (_, step) = super::survey::read_steps(storage, &folder, &[number]).unwrap().remove(0);
+    Chain::of_step(storage, &folder, step.unwrap()).unwrap()
+}
+
 /// Appends states one by one, each by a writer that goes on from the last or has just read
 /// the head.
 fn written(states: &[Vec<u8>], rereads: bool) -> MemoryStorage {
     let storage = MemoryStorage::default();
-    let mut head: Option<Head> = None;
-    for (index, state) in states.iter().enumerate() {
-        if rereads && index > 0 {
-            let chain = Chain::open(&storage, PREFIX, index as u64).unwrap();
-            let state = chain.state(&storage, u64::MAX).unwrap();
-            head = Some(Head::new(chain, state));
+    let mut writer = timeline(&storage);
+    for state in states {
+        if rereads {
+            writer = timeline(&storage);
         }
-        head = Some(append(&storage, PREFIX, head.as_ref(), state.clone(), &options()).unwrap().0);
+        append(&mut writer, state);
     }
+    writer.finish().unwrap();
     storage
 }
 
 fn check(storage: &MemoryStorage, states: &[Vec<u8>]) {
     for (index, state) in states.iter().enumerate() {
-        let chain = Chain::open(storage, PREFIX, index as u64 + 1).unwrap();
-        assert!(chain.state(storage, u64::MAX).unwrap() == *state, "step {}", index + 1);
-        assert!(chain.steps.len() <= 65);
+        let (metadata, loaded) = timeline(storage).load(index as u64 + 1, u64::MAX).unwrap();
+        assert!(loaded == *state, "step {}", index + 1);
+        assert_eq!(metadata.snapshot_index, index as u64 + 1);
+        assert!(chain(storage, index as u64 + 1).steps.len() <= 65);
     }
 }
 
+/// The sizes of all objects, the steps first.
 fn sizes(storage: &MemoryStorage) -> Vec<u64> {
-    let mut sizes = Vec::new();
-    let mut after = None;
-    loop {
-        let page = storage.list_objects(PREFIX, after.as_deref(), 1000).unwrap();
-        let Some(last) = page.last() else { return sizes };
-        after = Some(last.key.clone());
-        sizes.extend(page.iter().map(|info| info.size));
-    }
+    let size = |key: &String| storage.get(key).unwrap().len() as u64;
+    let (steps, others): (Vec<String>, Vec<String>) = storage.keys().into_iter().partition(|key| key.ends_with(".step"));
+    steps.iter().chain(&others).map(size).collect()
 }
 
 prop_compose! {
@@ -141,7 +154,7 @@ fn checkpoints_take_a_fraction_of_their_size() {
         sorted.last().unwrap()
     );
     let overhead = |number: usize| {
-        let step = &Chain::open(&storage, PREFIX, number as u64).unwrap().steps[0];
+        let step = &chain(&storage, number as u64).steps[0];
         step.info.size - step.document.document.compressed_size
     };
     let mut overheads: Vec<u64> = (1..=states.len()).map(overhead).collect();
@@ -149,27 +162,24 @@ fn checkpoints_take_a_fraction_of_their_size() {
     let median = overheads[overheads.len() / 2];
     println!("median overhead {median} bytes, largest {}", overheads.last().unwrap());
     assert!(median <= 500, "{median}");
-    let chain = Chain::open(&storage, PREFIX, states.len() as u64).unwrap();
+    let chain = chain(&storage, states.len() as u64);
     println!("{} objects for the last, {} bytes", chain.steps.len(), chain.steps.iter().map(|step| step.info.size).sum::<u64>());
     check(&storage, &states);
     assert!(total < 800_000, "{total}");
 }
 
-/// Appends states, and returns their sizes and what is stored of each.
+/// Appends states, and returns their sizes and those of all objects.
 fn stored(states: impl Iterator<Item = Vec<u8>>) -> (u64, Vec<u64>) {
     let storage = MemoryStorage::default();
-    let mut head: Option<Head> = None;
-    let mut raw = 0;
-    let mut last = Vec::new();
+    let mut writer = timeline(&storage);
+    let (mut raw, mut last) = (0, Vec::new());
     for state in states {
         raw += state.len() as u64;
-        last.clone_from(&state);
-        head = Some(append(&storage, PREFIX, head.as_ref(), state, &options()).unwrap().0);
+        append(&mut writer, &state);
+        last = state;
     }
-    let sizes = sizes(&storage);
-    let chain = Chain::open(&storage, PREFIX, sizes.len() as u64).unwrap();
-    assert!(chain.state(&storage, u64::MAX).unwrap() == last);
-    (raw, sizes)
+    assert!(timeline(&storage).open_newest(true).unwrap().read_to_end(u64::MAX).unwrap() == last);
+    (raw, sizes(&storage))
 }
 
 /// Chat messages of about this many bytes.
@@ -265,7 +275,7 @@ fn random_edits_take_little_more_than_deltas() {
 #[test]
 fn writers_that_race_lose_nothing() {
     let storage = MemoryStorage::default();
-    let mut writers: Vec<Timeline<MemoryStorage>> = (0..4).map(|_| Timeline::new(storage.clone(), PREFIX)).collect();
+    let mut writers: Vec<Timeline<MemoryStorage>> = (0..4).map(|_| timeline(&storage)).collect();
     let mut random = 3_u64;
     let mut states = Vec::new();
     for turn in 0..80_usize {
@@ -274,23 +284,22 @@ fn writers_that_race_lose_nothing() {
         let state = format!("{{\"turn\": {turn}, \"by\": {writer}, \"text\": \"{}\"}}", prose(&mut random, 50)).into_bytes();
         // One whose head is not the newest is told so.
         if turn % 5 == 4 {
-            let outcome = writers[writer].append(&state, &options(), OnConflict::Fail);
+            let outcome = writers[writer].append(state.clone(), &options(), OnConflict::Fail, None);
             if let Err(error) = &outcome {
                 assert_eq!(error.code, ErrorCode::AlreadyExists);
                 continue;
             }
         } else {
-            let metadata = writers[writer].append(&state, &options(), OnConflict::Rebase).unwrap();
+            let metadata = writers[writer].append(state.clone(), &options(), OnConflict::Rebase, None).unwrap();
             assert_eq!(metadata.key, format!("{PREFIX}{:012}.step", states.len() + 1));
         }
         states.push(state);
     }
     assert!(states.len() > 64 && states.len() < 80);
     check(&storage, &states);
-    let newest = writers[0].newest().unwrap().unwrap();
-    assert_eq!(newest, states.len() as u64);
-    let history = writers[0].history(newest, u64::MAX).unwrap();
-    let ids: Vec<String> = history.into_iter().map(|step| step.unwrap().snapshot_id).collect();
+    assert_eq!(writers[0].newest().unwrap().unwrap(), states.len() as u64);
+    let ids: std::collections::BTreeSet<String> =
+        reading::history(&writers[0]).into_iter().map(|entry| entry.metadata.unwrap().snapshot_id).collect();
     assert_eq!(ids.len(), states.len());
 }
 
@@ -298,37 +307,38 @@ fn writers_that_race_lose_nothing() {
 fn a_damaged_object_hurts_those_that_depend_on_it_and_no_others() {
     let states: Vec<Vec<u8>> = checkpoints(34).into_iter().take(100).collect();
     let storage = written(&states, false);
-    let timeline = Timeline::new(storage.clone(), PREFIX);
     let key = |number: u64| format!("{PREFIX}{number:012}.step");
-    let depends: Vec<Vec<u64>> = (1..=100)
-        .map(|number| Chain::open(&storage, PREFIX, number).unwrap().steps.iter().map(|step| step.document.number).collect())
-        .collect();
     let mut random = 5_u64;
     for damaged in 1..=100_u64 {
         let whole = storage.get(&key(damaged)).unwrap();
-        let mut flipped = whole.clone();
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let bit = (random >> 20) as usize % (whole.len() * 8);
-        flipped[bit / 8] ^= 1 << (bit % 8);
-        // Each is flipped or deleted, in turns.
-        {
-            let is_flipped = damaged % 2 == 0;
-            if is_flipped {
-                storage.put(&key(damaged), flipped.clone());
+        // Each is deleted, and flipped twice.
+        for way in 0..3 {
+            let mut flipped = whole.clone();
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let bit = (random >> 20) as usize % (whole.len() * 8);
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            if way == 0 {
+                storage.delete(&key(damaged), Precondition::None).unwrap();
             } else {
-                storage.delete(&key(damaged), crate::storage::Precondition::None).unwrap();
+                storage.put(&key(damaged), flipped);
             }
+            let timeline = timeline(&storage);
+            let mut hurt = Vec::new();
             for number in 1..=100_u64 {
-                let loaded = timeline.load(number, u64::MAX);
-                let is_hurt = depends[number as usize - 1].contains(&damaged);
-                match loaded {
-                    Ok((_, state)) => assert!(state == states[number as usize - 1] && (!is_hurt || is_flipped), "{damaged} {number} {bit}"),
-                    Err(error) => assert!(is_hurt, "step {number} with {damaged} damaged: {error}"),
+                match timeline.load(number, u64::MAX) {
+                    Ok((_, state)) => assert!(state == states[number as usize - 1], "{damaged} {number} {bit}"),
+                    Err(_) => hurt.push(number),
                 }
             }
+            assert!(hurt.contains(&damaged));
+            assert_eq!(reading::damaged(&timeline, true), hurt, "{damaged} {way} {bit}");
+            // The newest is never replaced by an older one.
+            let newest = timeline.open_newest(true).and_then(|mut reader| reader.read_to_end(u64::MAX));
+            assert_eq!(newest.is_err(), hurt.contains(&100), "{damaged} {way}");
         }
         storage.put(&key(damaged), whole);
     }
+    assert_eq!(reading::damaged(&timeline(&storage), true), Vec::<u64>::new());
 }
 
 #[test]

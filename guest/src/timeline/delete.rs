@@ -1,0 +1,86 @@
+//! Deletes a timeline, and sets labels of its steps.
+
+use uuid::Uuid;
+
+use crate::error::{Error, ErrorCode, Result};
+use crate::hash::hex;
+use crate::storage::{Precondition, Storage};
+use crate::timeline::handle::Timeline;
+use crate::timeline::listing::{Listing, is_marker};
+use crate::timeline::newest::{Newest, find_newest, write_hint};
+use crate::timeline::record::Record;
+use crate::timeline::survey::read_steps;
+
+impl<S: Storage> Timeline<S> {
+    /// Deletes all steps. First claims the next number as the end, so that no writer appends
+    /// to what goes; fails with `conflict` if one was faster. A deletion that was broken off
+    /// is finished by the next one. Returns how many steps were removed.
+    pub fn delete(&mut self) -> Result<u64> {
+        self.forget();
+        let newest = find_newest(&self.storage, &self.folder)?;
+        let next = newest.next();
+        let root = match &newest {
+            Newest::Nothing | Newest::Gap { .. } => {
+                return Err(Error::new(ErrorCode::NotFound, "the timeline has no steps").at(self.folder.prefix()));
+            }
+            Newest::End { number, .. } => {
+                let number = *number;
+                return self.remove_all(number);
+            }
+            Newest::Step(step) => hex(&step.root),
+            Newest::Damaged { .. } => hex(&[0; 32]),
+        };
+        let end = Record::End { number: next, root, id: random_id()? };
+        match end.write(&self.storage, &self.folder.step(next), Precondition::IfAbsent) {
+            Ok(_) => {}
+            Err(error) if matches!(error.code, ErrorCode::AlreadyExists | ErrorCode::OutcomeUnknown) => {
+                // The reply of the own write may have been lost.
+                if Record::read(&self.storage, &self.folder.step(next)).ok().map(|(found, _)| found) != Some(end) {
+                    let error = Error::new(ErrorCode::Conflict, format!("the timeline is in use: step {next} was appended just now"));
+                    return Err(Error { retryable: true, ..error }.at(self.folder.prefix()));
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        self.remove_all(next)
+    }
+
+    /// Removes everything before the end.
+    fn remove_all(&mut self, end: u64) -> Result<u64> {
+        let mut listing = Listing::read(&self.storage, &self.folder, 1)?;
+        listing.fill(&self.storage, &self.folder, 1, end)?;
+        write_hint(&self.storage, &self.folder, end)?;
+        let steps: Vec<u64> =
+            listing.steps.range(..end).filter(|(_, info)| !is_marker(info)).map(|(number, _)| *number).rev().collect();
+        for numbers in steps.chunks(256) {
+            for (number, step) in read_steps(&self.storage, &self.folder, numbers)? {
+                let marker = match step {
+                    Ok(step) => crate::timeline::catalogue::Row::of(&step).marker(),
+                    Err(_) => Record::Removed { number, root: hex(&[0; 32]), id: Uuid::nil().to_string() },
+                };
+                marker.write(&self.storage, &self.folder.step(number), Precondition::None)?;
+                self.remove_beside(&listing, number)?;
+            }
+        }
+        for last in &listing.catalogues {
+            self.delete_object(&self.folder.catalogue(*last))?;
+        }
+        Ok(steps.len() as u64)
+    }
+
+    /// Sets a label of a step, or takes it away. The step itself does not change.
+    pub fn label(&self, number: u64, name: &str, value: Option<&str>) -> Result<()> {
+        self.open(number, false)?;
+        let record = Record::Label { number, name: name.to_owned(), value: value.map(str::to_owned) };
+        if record.to_bytes().len() as u64 > crate::timeline::record::MAX_SIZE {
+            return Err(Error::argument("the label is too long: name and value have at most 64 KiB together"));
+        }
+        record.write(&self.storage, &self.folder.label(number, name), Precondition::None).map(drop)
+    }
+}
+
+fn random_id() -> Result<String> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(|error| Error::new(ErrorCode::Other, format!("could not get random numbers: {error}")))?;
+    Ok(uuid::Builder::from_random_bytes(random).into_uuid().to_string())
+}

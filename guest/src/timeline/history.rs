@@ -1,0 +1,153 @@
+//! The history of a timeline: its steps with their metadata, from the newest to the oldest.
+
+use crate::error::{ErrorCode, Result};
+use crate::metadata::Metadata;
+use crate::snapshots::ListFilter;
+use crate::storage::Storage;
+use crate::timeline::handle::Timeline;
+use crate::timeline::listing::{Listing, is_marker};
+use crate::timeline::names::Folder;
+use crate::timeline::newest::{Newest, find_newest, read_hint};
+use crate::timeline::survey::Survey;
+
+/// The most steps of one page.
+const MAX_PAGE: u32 = 1000;
+
+/// A step in the history.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its number.
+    pub number: u64,
+    /// Its metadata, with the labels that were set later; or why it can't be read.
+    pub metadata: Result<Metadata>,
+    /// The step whose state and metadata it repeats, because that one was removed.
+    pub restates: Option<u64>,
+}
+
+/// A history being read, from the newest step to the oldest.
+#[derive(Debug)]
+pub struct History<S> {
+    storage: S,
+    folder: Folder,
+    filter: ListFilter,
+    listing: Listing,
+    /// The listing has everything from this number on.
+    from: u64,
+    /// The next number to look at.
+    next: u64,
+    /// The newest step that was listed.
+    newest: u64,
+    is_begun: bool,
+    survey: Survey,
+}
+
+impl<S: Storage> Timeline<S> {
+    /// Opens the history. Its first page has at most about `limit` steps: so much is listed
+    /// now, and all of it when more is asked for.
+    pub fn history(&self, filter: ListFilter, limit: u32) -> Result<History<S>> {
+        let filter = filter.checked()?;
+        let hint = read_hint(&self.storage, &self.folder)?.unwrap_or(1);
+        let from = hint.saturating_sub(u64::from(limit)).max(1);
+        let mut listing = Listing::read(&self.storage, &self.folder, from)?;
+        let mut newest = listing.steps.keys().next_back().copied().unwrap_or(0);
+        if newest < hint {
+            // A new timeline, or one that has lost its end.
+            newest = match find_newest(&self.storage, &self.folder)? {
+                Newest::Damaged { error, .. } => return Err(error),
+                newest => newest.next() - 1,
+            };
+            listing = Listing::read(&self.storage, &self.folder, from)?;
+        }
+        let (storage, folder) = (self.storage.clone(), self.folder.clone());
+        let mut history = History { storage, folder, filter, listing, from, next: newest, newest, is_begun: false, survey: Survey::default() };
+        history.fill()?;
+        Ok(history)
+    }
+}
+
+impl<S: Storage> History<S> {
+    /// Asks for the numbers that the listing does not have.
+    fn fill(&mut self) -> Result<()> {
+        self.listing.fill(&self.storage, &self.folder, self.from, self.next).map(drop)
+    }
+
+    /// Lists the rest.
+    fn list_all(&mut self) -> Result<()> {
+        let newer = std::mem::take(&mut self.listing.steps);
+        self.listing = Listing::read(&self.storage, &self.folder, 1)?;
+        self.listing.steps.extend(newer);
+        self.from = 1;
+        self.fill()
+    }
+
+    /// Returns the next steps that match the filter: at most `limit`, and none only at the
+    /// end.
+    pub fn next(&mut self, limit: u32) -> Result<Vec<Entry>> {
+        let limit = limit.clamp(1, MAX_PAGE) as usize;
+        let mut found = if self.is_begun { Vec::new() } else { self.first_page(limit)? };
+        while found.len() < limit && self.next > 0 {
+            if self.next < self.from {
+                self.list_all()?;
+            }
+            let numbers = self.take_numbers(limit - found.len());
+            found.extend(self.read(&numbers)?);
+        }
+        Ok(found)
+    }
+
+    /// Reads the first page, and at the same time the number after the newest that was
+    /// listed, since a listing may be late. Later steps come first.
+    fn first_page(&mut self, limit: usize) -> Result<Vec<Entry>> {
+        let mut number = self.newest + 1;
+        let mut page = self.take_numbers(limit);
+        page.insert(0, number);
+        let mut entries = self.read(&page)?;
+        while self.listing.steps.contains_key(&number) {
+            number += 1;
+            entries.splice(0..0, self.read(&[number])?);
+        }
+        self.is_begun = true;
+        Ok(entries)
+    }
+
+    /// Takes the next numbers that may belong to the history.
+    fn take_numbers(&mut self, limit: usize) -> Vec<u64> {
+        let mut numbers = Vec::new();
+        while numbers.len() < limit && self.next >= self.from.max(1) {
+            let number = self.next;
+            self.next -= 1;
+            let is_shown = match self.listing.steps.get(&number) {
+                Some(info) => !is_marker(info) && !self.listing.hidden.contains(&number),
+                // Lost, which is an entry with an error.
+                None => !self.listing.is_in_gap(number),
+            };
+            if is_shown {
+                numbers.push(number);
+            }
+        }
+        numbers
+    }
+
+    /// Reads the metadata of steps.
+    fn read(&mut self, numbers: &[u64]) -> Result<Vec<Entry>> {
+        let mut known = self.survey.read(&self.storage, &self.folder, &mut self.listing, numbers)?;
+        let mut entries = Vec::new();
+        for number in numbers {
+            let (metadata, restates) = match known.remove(number) {
+                // Nothing comes after the newest, if the listing was not late.
+                Some(Err(error)) if *number > self.newest && error.code == ErrorCode::NotFound => continue,
+                Some(Err(error)) => (Err(error), None),
+                Some(Ok(row)) => match self.listing.steps.get(number) {
+                    Some(info) => (row.metadata(info), row.restates),
+                    None => continue,
+                },
+                None => continue,
+            };
+            if metadata.as_ref().map_or(true, |metadata| self.filter.wants(metadata)) {
+                entries.push(Entry { number: *number, metadata, restates });
+            }
+        }
+        self.survey.forget_above(self.next);
+        Ok(entries)
+    }
+}

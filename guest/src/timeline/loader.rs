@@ -1,0 +1,414 @@
+//! Puts a state together from the frames of the steps that it depends on, range by range.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, ErrorCode, Result};
+use crate::hash::hex;
+use crate::storage::{ByteRange, MAX_READ_MANY, Storage, read_exact};
+use crate::timeline::chain::Chain;
+use crate::timeline::document::Range;
+use crate::timeline::edits::Run;
+use crate::timeline::frames::{decode, slice};
+use crate::timeline::record;
+use crate::timeline::step::Step;
+
+/// How many bytes of a state are put together at a time.
+const PIECE: u64 = 8 << 20;
+
+/// The most runs and frames of a range: more only in a step that was made to be slow.
+const MAX_PIECES: usize = 1 << 18;
+
+/// How many bytes may be decoded for one byte of state, over the whole state. A range
+/// needs frames that hold more than its own bytes, and the next range may need them again.
+const MAX_DECODED: u64 = 64;
+
+/// Frames that are this near to each other are read together.
+const NEAR: u64 = 16 << 10;
+
+/// A frame of a step.
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    /// Its first byte in the object.
+    offset: u64,
+    length: u32,
+    /// Its first byte among the literal bytes of the step.
+    literal: u64,
+    plain_length: u32,
+    hash: [u8; 32],
+}
+
+/// A step of the chain, with its runs and frames by place.
+struct Layer {
+    runs: Runs,
+    frames: Vec<Frame>,
+}
+
+/// What a range of the state needs of one step.
+#[derive(Default)]
+struct Needed {
+    /// Frames by index, with the literal bytes of each that count.
+    frames: BTreeMap<usize, Vec<Range>>,
+}
+
+/// Returns a state in order, a range at a time. It holds one range, what that needs of each
+/// step, and one frame, whatever the size of the state.
+pub(crate) struct Loader {
+    chain: Chain,
+    layers: Vec<Layer>,
+    /// The next byte of the state.
+    at: u64,
+    hash: Option<Sha256>,
+    /// How many more bytes may be decoded.
+    budget: u64,
+}
+
+impl Loader {
+    /// With `hashes`, the end is reached only if the state has the right content hash.
+    pub(crate) fn new(chain: Chain, hashes: bool) -> Self {
+        let layers = chain.steps.iter().map(|step| Layer { runs: Runs::of(step), frames: frames(step) }).collect();
+        let budget = chain.state_size().saturating_mul(MAX_DECODED).saturating_add(64 << 20);
+        Self { chain, layers, at: 0, hash: hashes.then(Sha256::new), budget }
+    }
+
+    /// The step whose state this is.
+    pub(crate) fn newest(&self) -> Option<&Step> {
+        self.chain.steps.first()
+    }
+
+    /// Returns the next bytes of the state, and none at the end.
+    pub(crate) fn next<S: Storage>(&mut self, storage: &S) -> Result<Vec<u8>> {
+        let size = self.chain.state_size();
+        let range = Range { start: self.at, length: PIECE.min(size - self.at) };
+        let state = if range.length == 0 { Vec::new() } else { self.read(storage, range)? };
+        self.at += range.length;
+        if let Some(hash) = &mut self.hash {
+            hash.update(&state);
+        }
+        // Before the last bytes are returned, so that nobody gets all of a wrong state.
+        if self.at == size
+            && let Some(hash) = self.hash.take()
+        {
+            self.check(hash.finalize().into())?;
+        }
+        Ok(state)
+    }
+
+    /// Checks the SHA-256 of the whole state.
+    pub(crate) fn check(&self, content_hash: [u8; 32]) -> Result<()> {
+        let Some(head) = self.chain.steps.first() else { return Ok(()) };
+        let (expected, found) = (&head.document.document.content_hash, hex(&content_hash));
+        if found == *expected {
+            return Ok(());
+        }
+        let error = Error::integrity("the state does not match the content hash of the step");
+        Err(error.with("expected", expected).with("found", found).at(&head.info.key))
+    }
+
+    /// Returns the whole state, which has at most `most` bytes.
+    pub(crate) fn read_to_end<S: Storage>(&mut self, storage: &S, most: u64) -> Result<Vec<u8>> {
+        let size = self.chain.state_size();
+        let too_large = |what: String| Error::new(ErrorCode::LimitExceeded, what);
+        if size > most {
+            return Err(too_large(format!("the state has {size} bytes, but at most {most} are allowed here")));
+        }
+        let mut state = Vec::new();
+        let room = usize::try_from(size).unwrap_or(usize::MAX);
+        state.try_reserve_exact(room).map_err(|_| too_large(format!("no memory for a state of {size} bytes")))?;
+        loop {
+            let more = self.next(storage)?;
+            if more.is_empty() {
+                return Ok(state);
+            }
+            state.extend_from_slice(&more);
+        }
+    }
+
+    /// Returns a range of the state.
+    fn read<S: Storage>(&mut self, storage: &S, range: Range) -> Result<Vec<u8>> {
+        let needed = self.needed(range)?;
+        let mut found = Found::new(self);
+        let mut decoded = 0;
+        // From the oldest step on, since dictionaries are older than their frames.
+        for (depth, needed) in needed.iter().enumerate().rev() {
+            decoded += found.load(storage, depth, needed)?;
+        }
+        let mut state = Vec::with_capacity(usize::try_from(range.length).unwrap_or_default());
+        found.read(0, range, &mut state)?;
+        self.budget = self.budget.checked_sub(decoded).ok_or_else(|| self.too_slow())?;
+        Ok(state)
+    }
+
+    /// Returns the frames of each step that the whole state needs, by their index.
+    pub(crate) fn needed_frames(&self) -> Result<Vec<BTreeSet<usize>>> {
+        let mut all = vec![BTreeSet::new(); self.layers.len()];
+        let size = self.chain.state_size();
+        for start in (0..size).step_by(usize::try_from(PIECE).unwrap_or(usize::MAX)) {
+            let range = Range { start, length: PIECE.min(size - start) };
+            for (all, needed) in all.iter_mut().zip(self.needed(range)?) {
+                all.extend(needed.frames.into_keys());
+            }
+        }
+        Ok(all)
+    }
+
+    /// Reads all frames of the newest step. Returns those that are not as they were written.
+    pub(crate) fn damaged_frames<S: Storage>(&self, storage: &S) -> Result<BTreeMap<usize, Error>> {
+        let (Some(step), Some(layer)) = (self.chain.steps.first(), self.layers.first()) else { return Ok(BTreeMap::new()) };
+        let (mut damaged, mut stored) = (BTreeMap::new(), Stored::default());
+        for (index, frame) in layer.frames.iter().enumerate() {
+            if !stored.holds(step, frame) {
+                stored = Stored::read(storage, step, layer.frames.iter().skip(index).copied())?;
+            }
+            if let Err(error) = stored.frame(step, frame) {
+                damaged.insert(index, error);
+            }
+        }
+        Ok(damaged)
+    }
+
+    fn too_slow(&self) -> Error {
+        let error = Error::new(ErrorCode::LimitExceeded, "the state has more pieces than allowed");
+        self.chain.steps.first().map_or(error.clone(), |step| error.at(&step.info.key))
+    }
+
+    /// Returns the frames of each step that a range of the state needs.
+    fn needed(&self, range: Range) -> Result<Vec<Needed>> {
+        let mut all = Vec::with_capacity(self.layers.len());
+        let (mut ranges, mut pieces, mut bytes) = (vec![range], 0_usize, 0_u64);
+        for (layer, step) in self.layers.iter().zip(&self.chain.steps) {
+            let (mut needed, mut below, mut literals) = (Needed::default(), Vec::new(), Vec::new());
+            for range in merged(ranges) {
+                for piece in layer.runs.pieces(range) {
+                    pieces += 1;
+                    if pieces > MAX_PIECES {
+                        return Err(self.too_slow());
+                    }
+                    match piece {
+                        Piece::Base(range) => below.push(range),
+                        Piece::Literal(range) => literals.push(range),
+                    }
+                }
+            }
+            for range in merged(literals) {
+                let end = range.start + range.length;
+                let first = layer.frames.partition_point(|frame| frame.literal + u64::from(frame.plain_length) <= range.start);
+                for (index, frame) in layer.frames.iter().enumerate().skip(first).take_while(|(_, frame)| frame.literal < end) {
+                    pieces += 1;
+                    let start = range.start.max(frame.literal);
+                    let part = Range { start, length: end.min(frame.literal + u64::from(frame.plain_length)) - start };
+                    let parts = needed.frames.entry(index).or_default();
+                    if parts.is_empty() {
+                        below.extend(step.document.dictionaries.get(index).into_iter().flatten());
+                        bytes = bytes.saturating_add(u64::from(frame.plain_length));
+                    }
+                    parts.push(part);
+                }
+                if pieces > MAX_PIECES || bytes > self.budget {
+                    return Err(self.too_slow());
+                }
+            }
+            all.push(needed);
+            ranges = below;
+        }
+        Ok(all)
+    }
+}
+
+/// Literal bytes that were decoded for a range.
+struct Found<'a> {
+    loader: &'a Loader,
+    /// For each step, bytes by their place among its literals.
+    literals: Vec<BTreeMap<u64, Vec<u8>>>,
+}
+
+impl<'a> Found<'a> {
+    fn new(loader: &'a Loader) -> Self {
+        Self { loader, literals: vec![BTreeMap::new(); loader.layers.len()] }
+    }
+
+    /// Reads and decodes the frames of a step. Returns how many bytes they have decoded.
+    fn load<S: Storage>(&mut self, storage: &S, depth: usize, needed: &Needed) -> Result<u64> {
+        let (Some(step), Some(layer)) = (self.loader.chain.steps.get(depth), self.loader.layers.get(depth)) else { return Ok(0) };
+        let mut stored = Stored::default();
+        let mut decoded = 0;
+        let wanted: Vec<(&usize, &Frame, &Vec<Range>)> =
+            needed.frames.iter().filter_map(|(index, parts)| Some((index, layer.frames.get(*index)?, parts))).collect();
+        for (at, (index, frame, parts)) in wanted.iter().enumerate() {
+            if !stored.holds(step, frame) {
+                stored = Stored::read(storage, step, wanted.iter().skip(at).map(|(_, frame, _)| **frame))?;
+            }
+            let bytes = stored.frame(step, frame)?;
+            let mut dictionary = Vec::new();
+            for range in step.document.dictionaries.get(**index).into_iter().flatten() {
+                self.read(depth + 1, *range, &mut dictionary)?;
+            }
+            let plain = decode(bytes, &dictionary, frame.plain_length).map_err(|error| error.at(&step.info.key))?;
+            decoded += plain.len() as u64;
+            let Some(literals) = self.literals.get_mut(depth) else { continue };
+            match parts.as_slice() {
+                [all] if all.length == plain.len() as u64 => drop(literals.insert(frame.literal, plain)),
+                parts => literals.extend(parts.iter().map(|part| (part.start, slice(&plain, part.start - frame.literal, part.length).to_vec()))),
+            }
+        }
+        Ok(decoded)
+    }
+
+    /// Appends a range of the state of the step at this depth, which is at most the number
+    /// of links.
+    fn read(&self, depth: usize, range: Range, out: &mut Vec<u8>) -> Result<()> {
+        let layer = self.loader.layers.get(depth).ok_or_else(|| Error::format("a step copies from a base that it does not have"))?;
+        for piece in layer.runs.pieces(range) {
+            match piece {
+                Piece::Base(range) => self.read(depth + 1, range, out)?,
+                Piece::Literal(range) => self.literal(depth, range, out)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn literal(&self, depth: usize, range: Range, out: &mut Vec<u8>) -> Result<()> {
+        let (mut at, end) = (range.start, range.start + range.length);
+        while at < end {
+            let part = self.literals.get(depth).and_then(|parts| parts.range(..=at).next_back());
+            let bytes = part.map_or(&[][..], |(start, plain)| {
+                let available = (start + plain.len() as u64).saturating_sub(at);
+                slice(plain, at - start, available.min(end - at))
+            });
+            if bytes.is_empty() {
+                return Err(Error::format("a frame that the state needs is missing"));
+            }
+            out.extend_from_slice(bytes);
+            at += bytes.len() as u64;
+        }
+        Ok(())
+    }
+}
+
+/// Sorts ranges, and joins those that overlap or touch.
+fn merged(mut ranges: Vec<Range>) -> Vec<Range> {
+    ranges.sort_by_key(|range| range.start);
+    let mut merged: Vec<Range> = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        match merged.last_mut() {
+            Some(last) if range.start <= last.start + last.length => last.length = last.length.max(range.start + range.length - last.start),
+            _ => merged.push(range),
+        }
+    }
+    merged
+}
+
+fn frames(step: &Step) -> Vec<Frame> {
+    let (mut offset, mut literal) = (0, 0);
+    let frame = |row: crate::table::Row| {
+        let frame = Frame { offset, length: row.frame_length, literal, plain_length: row.length, hash: row.hash };
+        offset += u64::from(row.frame_length);
+        literal += u64::from(row.length);
+        frame
+    };
+    step.table.rows().map(frame).collect()
+}
+
+/// The runs of a step, with the place in the state and among the literals of each.
+struct Runs(Vec<(u64, u64, Run)>);
+
+/// Where bytes of a state come from.
+enum Piece {
+    Base(Range),
+    Literal(Range),
+}
+
+impl Runs {
+    fn of(step: &Step) -> Self {
+        let mut literals = 0;
+        let run = |(at, run): (u64, Run)| {
+            let literal = literals;
+            if let Run::Literal { length } = run {
+                literals += length;
+            }
+            (at, literal, run)
+        };
+        Self(step.document.edits.placed().map(run).collect())
+    }
+
+    fn pieces(&self, range: Range) -> impl Iterator<Item = Piece> {
+        let end = range.start + range.length;
+        let first = self.0.partition_point(|(at, _, run)| at + run.length() <= range.start);
+        let runs = self.0.iter().skip(first).take_while(move |(at, ..)| *at < end);
+        runs.map(move |(at, literal, run)| {
+            let skipped = range.start.saturating_sub(*at);
+            let length = (at + run.length()).min(end) - at - skipped;
+            match run {
+                Run::Copy { start, .. } => Piece::Base(Range { start: start + skipped, length }),
+                Run::Literal { .. } => Piece::Literal(Range { start: literal + skipped, length }),
+            }
+        })
+    }
+}
+
+/// A part of an object that holds frames.
+#[derive(Default)]
+struct Stored {
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+/// Returns the first byte of an object that was read with its tail.
+fn tail_start(step: &Step) -> u64 {
+    step.info.size.saturating_sub(step.tail.len() as u64)
+}
+
+impl Stored {
+    fn holds(&self, step: &Step, frame: &Frame) -> bool {
+        let end = frame.offset + u64::from(frame.length);
+        frame.offset >= tail_start(step) || frame.offset >= self.start && end <= self.start + self.bytes.len() as u64
+    }
+
+    /// Reads the first of these frames, and those after it that are near.
+    fn read<S: Storage>(storage: &S, step: &Step, frames: impl Iterator<Item = Frame>) -> Result<Self> {
+        let mut span: Option<(u64, u64)> = None;
+        for frame in frames {
+            let frame_end = frame.offset + u64::from(frame.length);
+            match span {
+                None => span = Some((frame.offset, frame_end)),
+                Some((start, end)) if frame.offset <= end + NEAR && frame_end - start <= MAX_READ_MANY => span = Some((start, frame_end)),
+                Some(_) => break,
+            }
+        }
+        let (start, end) = span.unwrap_or_default();
+        let range = ByteRange::Span { offset: start, length: end - start };
+        let read = || {
+            let mut reader = storage.open_read(&step.info.key, range, step.info.etag.as_deref())?;
+            read_exact(&mut reader, usize::try_from(end - start).unwrap_or(usize::MAX))
+        };
+        let bytes = read().map_err(|error| replaced(storage, step, error))?;
+        Ok(Self { start, bytes })
+    }
+
+    /// Returns a frame, if its hash is right.
+    fn frame<'a>(&'a self, step: &'a Step, frame: &Frame) -> Result<&'a [u8]> {
+        let tail = tail_start(step);
+        let (bytes, start) = if frame.offset >= tail { (&step.tail, tail) } else { (&self.bytes, self.start) };
+        let bytes = slice(bytes, frame.offset - start, u64::from(frame.length));
+        let found: [u8; 32] = Sha256::digest(bytes).into();
+        if found == frame.hash {
+            return Ok(bytes);
+        }
+        let end = frame.offset + u64::from(frame.length);
+        Err(Error::integrity(format!("a frame of the step was changed (bytes {} to {end})", frame.offset))
+            .with("expected", hex(&frame.hash))
+            .with("found", hex(&found))
+            .at(&step.info.key))
+    }
+}
+
+/// Explains an error of a read: a marker may have taken the place of the step since.
+fn replaced<S: Storage>(storage: &S, step: &Step, error: Error) -> Error {
+    let is_marker = storage.stat(&step.info.key).is_ok_and(|now| now.size == record::SIZE);
+    if !is_marker {
+        return error.at(&step.info.key);
+    }
+    let message = format!("step {} was removed while it was read", step.document.number);
+    Error::new(ErrorCode::NotFound, message).at(&step.info.key)
+}

@@ -1,0 +1,145 @@
+//! The names of a timeline's objects. All begin with a number in twelve digits, except the
+//! hint, so that a listing from a number on has everything about the later steps.
+
+use sha2::{Digest, Sha256};
+
+use crate::hash::hex;
+
+/// The highest number of a step: twelve digits.
+pub(crate) const MAX_NUMBER: u64 = 999_999_999_999;
+
+/// The folder of a timeline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Folder {
+    /// The beginning of all keys, with `/` at its end.
+    prefix: String,
+}
+
+/// What an object of a timeline is, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Name {
+    /// A step, or what has taken its place: a marker, or the end.
+    Step(u64),
+    /// Says that a step is hidden.
+    Hidden(u64),
+    /// A label that was set after the step was appended.
+    Label(u64),
+    /// The documents of the steps up to this one.
+    Catalogue(u64),
+    /// Says that these numbers were removed.
+    Gap(u64, u64),
+    /// A number near that of the newest step.
+    Hint,
+}
+
+const HINT: &str = "head";
+
+impl Folder {
+    pub(crate) fn new(prefix: &str) -> Self {
+        Self { prefix: prefix.to_owned() }
+    }
+
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    fn numbered(&self, number: u64, ending: &str) -> String {
+        format!("{}{number:012}.{ending}", self.prefix)
+    }
+
+    pub(crate) fn step(&self, number: u64) -> String {
+        self.numbered(number, "step")
+    }
+
+    pub(crate) fn hidden(&self, number: u64) -> String {
+        self.numbered(number, "hidden")
+    }
+
+    /// The key of a label. A name may have any characters, so its hash is in the key.
+    pub(crate) fn label(&self, number: u64, name: &str) -> String {
+        let hash = Sha256::digest(name);
+        self.numbered(number, &format!("{}.label", hex(hash.get(..8).unwrap_or_default())))
+    }
+
+    pub(crate) fn catalogue(&self, number: u64) -> String {
+        self.numbered(number, "catalogue")
+    }
+
+    /// The key of a gap. Its last number comes first, so that a listing from any number in
+    /// it has it.
+    pub(crate) fn gap(&self, first: u64, last: u64) -> String {
+        self.numbered(last, &format!("{first:012}.gap"))
+    }
+
+    pub(crate) fn hint(&self) -> String {
+        format!("{}{HINT}", self.prefix)
+    }
+
+    /// Returns the key after which a listing has everything about step `number` and the
+    /// later ones.
+    pub(crate) fn before(&self, number: u64) -> String {
+        // Nothing that belongs to a step comes before its number, and '~' after all of the
+        // step before.
+        format!("{}{:012}~", self.prefix, number.saturating_sub(1))
+    }
+
+    /// Returns what an object is; `None` if it does not belong to the timeline.
+    pub(crate) fn parse(&self, key: &str) -> Option<Name> {
+        let name = key.strip_prefix(&self.prefix)?;
+        if name == HINT {
+            return Some(Name::Hint);
+        }
+        let (number, rest) = number(name)?;
+        match rest {
+            ".step" => Some(Name::Step(number)),
+            ".hidden" => Some(Name::Hidden(number)),
+            ".catalogue" => Some(Name::Catalogue(number)),
+            _ if rest.ends_with(".label") => Some(Name::Label(number)),
+            _ => {
+                let (first, rest) = self::number(rest.strip_prefix('.')?)?;
+                (rest == ".gap" && first <= number).then_some(Name::Gap(first, number))
+            }
+        }
+    }
+}
+
+/// Takes the twelve digits of a number from the front.
+fn number(name: &str) -> Option<(u64, &str)> {
+    let (digits, rest) = name.split_at_checked(12)?;
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    let number = is_number.then(|| digits.parse().ok()).flatten().filter(|number| *number > 0)?;
+    Some((number, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_parsed_and_nothing_else() {
+        let folder = Folder::new("a/b/");
+        for (key, name) in [
+            (folder.step(1), Name::Step(1)),
+            (folder.step(MAX_NUMBER), Name::Step(MAX_NUMBER)),
+            (folder.hidden(42), Name::Hidden(42)),
+            (folder.label(42, "any/name \u{1f600}"), Name::Label(42)),
+            (folder.catalogue(256), Name::Catalogue(256)),
+            (folder.gap(1, 40), Name::Gap(1, 40)),
+            (folder.hint(), Name::Hint),
+        ] {
+            assert_eq!(folder.parse(&key), Some(name), "{key}");
+        }
+        for other in ["a/000000000001.step", "a/b/1.step", "a/b/000000000000.step", "a/b/000000000001.json.gz", "a/b/000000000001.000000000002.gap"] {
+            assert_eq!(folder.parse(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_listing_from_a_number_has_all_of_it_and_nothing_of_the_one_before() {
+        let folder = Folder::new("t/");
+        for key in [folder.step(7), folder.hidden(7), folder.label(7, "x"), folder.catalogue(7)] {
+            assert!(key > folder.before(7) && key < folder.before(8), "{key}");
+        }
+        assert!(folder.gap(1, 9) > folder.before(9) && folder.hint() > folder.before(MAX_NUMBER));
+    }
+}

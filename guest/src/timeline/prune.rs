@@ -1,0 +1,315 @@
+//! Removes steps that a policy does not keep.
+//!
+//! What a later step may refer to must never go: a step refers to itself, to the step
+//! before it, and to what that one refers to. So what is kept is what the policy keeps, the
+//! newest step, and all that these refer to; a step that is dropped and still needed is
+//! hidden. If the newest step needs much that nobody else does, a new step is appended that
+//! repeats its state and needs nothing. That claims the next number before anything goes
+//! that an appending writer could refer to.
+//!
+//! A step is removed by a marker in its place, never by a delete: so its number can't be
+//! taken again by a writer that has slept. Markers that are a week old become one gap
+//! object, which stays.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use time::OffsetDateTime;
+
+use crate::error::{Error, ErrorCode, Result};
+use crate::storage::{ObjectInfo, Precondition, Storage};
+use crate::timeline::append::{Head, Known};
+use crate::timeline::catalogue::{Row, SPAN};
+use crate::timeline::chain::Chain;
+use crate::timeline::forget::{Candidate, Policy};
+use crate::timeline::handle::{MAX_IN_MEMORY, Timeline};
+use crate::timeline::listing::{Gap, Listing, is_marker};
+use crate::timeline::loader::Loader;
+use crate::timeline::newest::{Newest, find_newest, write_hint};
+use crate::timeline::record::Record;
+use crate::timeline::step::Step;
+use crate::timeline::survey::Survey;
+
+/// How long a marker stays, in milliseconds of the clock by which objects have their times.
+const MARKER_STAYS: u64 = 7 * 24 * 60 * 60 * 1000;
+
+/// How often pruning begins again after other writers have changed the timeline.
+const ATTEMPTS: u32 = 100;
+
+/// What happens to a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is kept, for these reasons.
+    Kept(Vec<String>),
+    /// It is no longer shown, but stays stored, because kept steps are made from it.
+    Hidden,
+    /// It is removed.
+    Removed,
+}
+
+/// A step that was looked at.
+#[derive(Clone, Debug)]
+pub struct Pruned {
+    /// Its number.
+    pub number: u64,
+    /// When its state was taken; empty if it can't be read.
+    pub timestamp: String,
+    /// The size of the object in bytes.
+    pub stored_size: u64,
+    /// What happens to it.
+    pub outcome: Outcome,
+}
+
+/// What pruning did, or would do.
+#[derive(Clone, Debug, Default)]
+pub struct PruneReport {
+    /// All steps that were visible, the newest first.
+    pub steps: Vec<Pruned>,
+    /// The step that repeats the newest one, so that this can be removed.
+    pub restated_as: Option<u64>,
+    /// The bytes that are no longer used.
+    pub freed: u64,
+    /// The size of all objects afterwards, in bytes.
+    pub left: u64,
+}
+
+/// What is decided about the steps.
+struct Plan {
+    newest: Step,
+    listing: Listing,
+    rows: BTreeMap<u64, Row>,
+    /// Visible steps that can't be read. They stay.
+    damaged: BTreeSet<u64>,
+    kept: BTreeMap<u64, Vec<String>>,
+}
+
+impl<S: Storage> Timeline<S> {
+    /// Removes the steps that a policy does not keep, as of `now`. The newest step is always
+    /// kept. With `dry_run`, only reports what would happen.
+    pub fn prune(&mut self, policy: &Policy, now: OffsetDateTime, dry_run: bool) -> Result<PruneReport> {
+        policy.check()?;
+        for _ in 0..ATTEMPTS {
+            let Some(plan) = self.plan(policy, now)? else {
+                let listing = Listing::read(&self.storage, &self.folder, 1)?;
+                if !dry_run {
+                    self.tidy(&listing)?;
+                }
+                return Ok(PruneReport { left: listing.size, ..PruneReport::default() });
+            };
+            match self.carry_out(plan, dry_run) {
+                // Another writer was faster, or another pruner.
+                Err(error) if matches!(error.code, ErrorCode::AlreadyExists | ErrorCode::Conflict) && !dry_run => {}
+                report => return report,
+            }
+        }
+        let error = Error::new(ErrorCode::Conflict, "the timeline is being changed all the time");
+        Err(Error { retryable: true, ..error }.at(self.folder.prefix()))
+    }
+
+    /// Decides what is kept; `None` if there are no steps.
+    fn plan(&self, policy: &Policy, now: OffsetDateTime) -> Result<Option<Plan>> {
+        let newest = match find_newest(&self.storage, &self.folder)? {
+            Newest::Step(step) => *step,
+            Newest::Damaged { error, .. } => return Err(error),
+            Newest::Nothing | Newest::End { .. } | Newest::Gap { .. } => return Ok(None),
+        };
+        let mut listing = Listing::read(&self.storage, &self.folder, 1)?;
+        let highest = newest.document.number;
+        // Later steps may have been listed: they are newer than what is decided here.
+        listing.steps.split_off(&(highest + 1));
+        listing.steps.insert(highest, newest.info.clone());
+        listing.fill(&self.storage, &self.folder, 1, highest)?;
+        let there: Vec<u64> = listing.steps.iter().filter(|(_, info)| !is_marker(info)).map(|(number, _)| *number).collect();
+        let known = Survey::default().read(&self.storage, &self.folder, &mut listing, &there)?;
+        let (mut rows, mut damaged) = (BTreeMap::new(), BTreeSet::new());
+        for (number, row) in known {
+            match row {
+                Ok(row) => drop(rows.insert(number, row)),
+                // It was removed since it was listed.
+                Err(error) if error.code == ErrorCode::NotFound => drop(listing.steps.remove(&number)),
+                Err(_) => drop(damaged.insert(number)),
+            }
+        }
+        let visible = rows.values().filter(|row| !listing.hidden.contains(&row.number));
+        let candidates: Vec<Candidate> = visible.map(candidate).collect::<Result<_>>()?;
+        let mut kept = policy.kept(&candidates, now)?;
+        kept.entry(highest).or_insert_with(|| vec!["newest".to_owned()]);
+        Ok(Some(Plan { newest, listing, rows, damaged, kept }))
+    }
+
+    fn carry_out(&mut self, plan: Plan, dry_run: bool) -> Result<PruneReport> {
+        let number = plan.newest.document.number;
+        let (restating, mut report) = match self.restating(&plan)? {
+            Some((known, size, state)) => (Some((known, state)), plan.report(Some(size))),
+            None => (None, plan.report(None)),
+        };
+        if dry_run {
+            return Ok(report);
+        }
+        let needed = plan.needed(restating.is_some());
+        if let Some((known, state)) = restating {
+            let mut prepared = known.prepare_restating(&self.folder, &plan.newest, &state)?;
+            self.claim(&mut prepared)?;
+            self.appended(prepared, state);
+            report.restated_as = Some(number + 1);
+            // The newest step goes last in the order of numbers, and is claimed already.
+            write_hint(&self.storage, &self.folder, number + 1)?;
+        }
+        let is_kept = |number: &u64| plan.kept.contains_key(number) && !(report.restated_as.is_some() && *number == plan.number());
+        for number in needed.iter().filter(|number| !is_kept(number) && !plan.listing.hidden.contains(number)) {
+            let hidden = Record::Hidden { number: *number };
+            match hidden.write(&self.storage, &self.folder.hidden(*number), Precondition::IfAbsent) {
+                Err(error) if error.code != ErrorCode::AlreadyExists => return Err(error),
+                _ => {}
+            }
+        }
+        // The newest first: a step goes before what it refers to.
+        for (number, row) in plan.rows.iter().rev().filter(|(number, _)| !needed.contains(number) && !is_kept(number)) {
+            row.marker().write(&self.storage, &self.folder.step(*number), Precondition::None)?;
+            self.remove_beside(&plan.listing, *number)?;
+        }
+        self.tidy(&plan.listing)?;
+        Ok(report)
+    }
+
+    /// Removes the objects beside a step that was removed.
+    pub(super) fn remove_beside(&self, listing: &Listing, number: u64) -> Result<()> {
+        let hidden = listing.hidden.contains(&number).then(|| self.folder.hidden(number));
+        for key in listing.labels.get(&number).into_iter().flatten().chain(&hidden) {
+            self.delete_object(key)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn delete_object(&self, key: &str) -> Result<()> {
+        match self.storage.delete(key, Precondition::None) {
+            Err(error) if error.code != ErrorCode::NotFound => Err(error.at(key)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Prepares to repeat the newest step, if that frees more than it takes.
+    fn restating(&self, plan: &Plan) -> Result<Option<(Known, u64, Vec<u8>)>> {
+        let (with, without) = (plan.needed(false), plan.needed(true));
+        let only_newest: u64 = with.difference(&without).chain([&plan.number()]).map(|number| plan.size(*number)).sum();
+        let size = plan.newest.document.edits.state_size();
+        if plan.newest.document.base.is_none() || with.len() == without.len() || size > MAX_IN_MEMORY {
+            return Ok(None);
+        }
+        let chain = Chain::of_step(&self.storage, &self.folder, plan.newest.clone())?;
+        let state = Loader::new(chain.clone(), true).read_to_end(&self.storage, MAX_IN_MEMORY)?;
+        let known = Known::Head(Head::new(chain, Vec::new()));
+        let restated = known.prepare_restating(&self.folder, &plan.newest, &state)?.size();
+        Ok((restated < only_newest).then_some((known, restated, state)))
+    }
+
+    /// Replaces old markers by gaps, and removes what belongs to nothing any more.
+    fn tidy(&self, listing: &Listing) -> Result<()> {
+        let markers: Vec<(&u64, &ObjectInfo)> = listing.steps.iter().filter(|(_, info)| is_marker(info)).collect();
+        for last in &listing.catalogues {
+            if listing.steps.range(last - (SPAN - 1).min(last - 1)..=*last).all(|(_, info)| is_marker(info)) {
+                self.delete_object(&self.folder.catalogue(*last))?;
+            }
+        }
+        for number in listing.hidden.iter().filter(|number| listing.steps.get(number).is_some_and(is_marker)) {
+            self.delete_object(&self.folder.hidden(*number))?;
+        }
+        let Some(now) = self.clock(listing, &markers)? else { return Ok(()) };
+        let is_old = |info: &ObjectInfo| info.modified.is_some_and(|modified| now.saturating_sub(modified) > MARKER_STAYS);
+        let mut run: Vec<u64> = Vec::new();
+        for (number, info) in markers {
+            if run.last().is_some_and(|last| last + 1 != *number) || !is_old(info) {
+                self.make_gap(listing, &std::mem::take(&mut run))?;
+            }
+            if is_old(info) {
+                run.push(*number);
+            }
+        }
+        self.make_gap(listing, &run)
+    }
+
+    /// The present by the clock by which objects have their times: that of a new object. Only
+    /// asked for if there may be old markers.
+    fn clock(&self, listing: &Listing, markers: &[(&u64, &ObjectInfo)]) -> Result<Option<u64>> {
+        let times = listing.steps.values().filter_map(|info| info.modified);
+        let Some(oldest) = markers.iter().filter_map(|(_, info)| info.modified).min() else { return Ok(None) };
+        let newest_listed = times.max().unwrap_or(oldest);
+        let storage_time = markers.iter().filter_map(|(_, info)| info.storage_time).max().unwrap_or(0);
+        if newest_listed.max(storage_time).saturating_sub(oldest) <= MARKER_STAYS && storage_time >= newest_listed {
+            return Ok(None);
+        }
+        let newest = listing.steps.keys().next_back().copied().unwrap_or(1);
+        write_hint(&self.storage, &self.folder, newest)?;
+        Ok(self.storage.stat(&self.folder.hint())?.modified)
+    }
+
+    /// Replaces the markers of neighbouring numbers by a gap, which is joined with the gaps
+    /// before and after it.
+    fn make_gap(&self, listing: &Listing, numbers: &[u64]) -> Result<()> {
+        let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else { return Ok(()) };
+        let before = listing.gaps.iter().find(|gap| gap.last + 1 == *first);
+        let after = listing.gaps.iter().find(|gap| gap.first == last + 1);
+        let gap = Gap { first: before.map_or(*first, |gap| gap.first), last: after.map_or(*last, |gap| gap.last) };
+        let record = Record::Gap { first: gap.first, last: gap.last };
+        record.write(&self.storage, &self.folder.gap(gap.first, gap.last), Precondition::None)?;
+        // The lowest first: a writer that has slept relies on it.
+        for number in numbers {
+            self.delete_object(&self.folder.step(*number))?;
+        }
+        for old in [before, after].into_iter().flatten() {
+            self.delete_object(&self.folder.gap(old.first, old.last))?;
+        }
+        Ok(())
+    }
+}
+
+fn candidate(row: &Row) -> Result<Candidate> {
+    let (time, labels) = row.time_and_labels();
+    let time = persist_model::time::parse(time).map_err(|error| Error::format(format!("the time of step {} is not valid: {error}", row.number)))?;
+    Ok(Candidate { number: row.number, time, labels: labels.clone() })
+}
+
+impl Plan {
+    fn number(&self) -> u64 {
+        self.newest.document.number
+    }
+
+    fn size(&self, number: u64) -> u64 {
+        self.listing.steps.get(&number).map_or(0, |info| info.size)
+    }
+
+    /// The steps that stay stored, because they are kept or kept ones refer to them. If the
+    /// newest is repeated, it is not kept for its own sake.
+    fn needed(&self, is_restated: bool) -> BTreeSet<u64> {
+        let kept = self.kept.keys().filter(|number| !(is_restated && **number == self.number()));
+        let mut needed: BTreeSet<u64> = kept.chain(&self.damaged).copied().collect();
+        for number in needed.clone() {
+            needed.extend(self.rows.get(&number).into_iter().flat_map(Row::links));
+        }
+        needed
+    }
+
+    fn report(&self, restated_size: Option<u64>) -> PruneReport {
+        let needed = self.needed(restated_size.is_some());
+        let mut report = PruneReport { left: self.listing.size + restated_size.unwrap_or(0), ..PruneReport::default() };
+        for (number, info) in self.listing.steps.iter().rev().filter(|(_, info)| !is_marker(info)) {
+            let is_needed = needed.contains(number);
+            let outcome = match self.kept.get(number) {
+                Some(reasons) => Outcome::Kept(reasons.clone()),
+                None if self.damaged.contains(number) => Outcome::Kept(vec!["damaged".to_owned()]),
+                None if is_needed => Outcome::Hidden,
+                None => Outcome::Removed,
+            };
+            if !is_needed {
+                report.freed += info.size.saturating_sub(crate::timeline::record::SIZE);
+            }
+            if self.listing.hidden.contains(number) {
+                continue;
+            }
+            let timestamp = self.rows.get(number).map(|row| row.time_and_labels().0.to_owned()).unwrap_or_default();
+            report.steps.push(Pruned { number: *number, timestamp, stored_size: info.size, outcome });
+        }
+        report.restated_as = restated_size.map(|_| self.number() + 1);
+        report.left = report.left.saturating_sub(report.freed);
+        report
+    }
+}

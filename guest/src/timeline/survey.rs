@@ -1,0 +1,115 @@
+//! What is known of many steps: read from catalogues, or from the steps themselves.
+
+use std::collections::BTreeMap;
+
+use crate::error::{ErrorCode, Result};
+use crate::open::TAIL;
+use crate::storage::{ByteRange, ObjectInfo, Storage};
+use crate::timeline::catalogue::{Row, covering, read_catalogue};
+use crate::timeline::chain::read_parts;
+use crate::timeline::handle::is_damage;
+use crate::timeline::listing::Listing;
+use crate::timeline::names::Folder;
+use crate::timeline::record::{MAX_SIZE, Record};
+use crate::timeline::step::Step;
+
+/// A catalogue is read if more steps of its span are wanted than this.
+const FEW: usize = 24;
+
+/// Rows of catalogues that were read.
+#[derive(Debug, Default)]
+pub(crate) struct Survey {
+    rows: BTreeMap<u64, Row>,
+}
+
+/// Reads steps without their data. Each may be damaged; any other error ends the reading.
+pub(crate) fn read_steps<S: Storage>(storage: &S, folder: &Folder, numbers: &[u64]) -> Result<Vec<(u64, Result<Step>)>> {
+    let requests: Vec<_> = numbers.iter().map(|number| (folder.step(*number), ByteRange::Suffix(TAIL))).collect();
+    let parts = read_parts(storage, &requests)?;
+    let parse = |(number, part): (&u64, Result<(ObjectInfo, Vec<u8>)>)| {
+        let step = part.and_then(|(info, tail)| Step::parse(storage, info, tail, *number));
+        match step {
+            Err(error) if !is_damage(&error) => Err(error),
+            step => Ok((*number, step.map_err(|error| error.at(&folder.step(*number))))),
+        }
+    };
+    numbers.iter().zip(parts).map(parse).collect()
+}
+
+impl Survey {
+    /// Returns the rows of steps, with the labels that were set later. Steps that were read
+    /// are added to the listing.
+    pub(crate) fn read<S: Storage>(
+        &mut self,
+        storage: &S,
+        folder: &Folder,
+        listing: &mut Listing,
+        numbers: &[u64],
+    ) -> Result<BTreeMap<u64, Result<Row>>> {
+        self.read_catalogues(storage, folder, listing, numbers);
+        let mut labels = read_labels(storage, folder, listing, numbers)?;
+        let mut found = BTreeMap::new();
+        let mut unknown = Vec::new();
+        for number in numbers {
+            match self.rows.get(number) {
+                Some(row) if listing.steps.get(number).is_some_and(|info| info.size == row.size) => {
+                    found.insert(*number, Ok(row.clone()));
+                }
+                _ => unknown.push(*number),
+            }
+        }
+        for (number, step) in read_steps(storage, folder, &unknown)? {
+            if let Ok(step) = &step {
+                listing.steps.insert(number, step.info.clone());
+            }
+            found.insert(number, step.map(|step| Row::of(&step)));
+        }
+        for (number, row) in &mut found {
+            if let (Ok(row), Some(later)) = (row, labels.remove(number)) {
+                row.relabel(later);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Forgets rows of steps above a number.
+    pub(crate) fn forget_above(&mut self, number: u64) {
+        self.rows.retain(|above, _| *above <= number);
+    }
+
+    /// Reads the catalogues that spare more than they cost. A damaged one is as good as none.
+    fn read_catalogues<S: Storage>(&mut self, storage: &S, folder: &Folder, listing: &Listing, numbers: &[u64]) {
+        let mut wanted: BTreeMap<u64, usize> = BTreeMap::new();
+        for number in numbers.iter().filter(|number| !self.rows.contains_key(number)) {
+            *wanted.entry(covering(*number)).or_default() += 1;
+        }
+        for (last, count) in wanted {
+            if count > FEW
+                && listing.catalogues.contains(&last)
+                && let Ok(rows) = read_catalogue(storage, folder, last)
+            {
+                self.rows.extend(rows.into_iter().map(|row| (row.number, row)));
+            }
+        }
+    }
+}
+
+/// Reads the labels that were set later. A damaged one is an error, since a policy may
+/// depend on it.
+fn read_labels<S: Storage>(storage: &S, folder: &Folder, listing: &Listing, numbers: &[u64]) -> Result<BTreeMap<u64, Vec<Record>>> {
+    let keys = numbers.iter().filter_map(|number| listing.labels.get(number)).flatten();
+    let requests: Vec<_> = keys.map(|key| (key.clone(), ByteRange::Suffix(MAX_SIZE))).collect();
+    let mut labels: BTreeMap<u64, Vec<Record>> = BTreeMap::new();
+    for ((key, _), part) in requests.iter().zip(read_parts(storage, &requests)?) {
+        let record = match part {
+            Ok((_, bytes)) => Record::parse(&bytes).map_err(|error| error.at(key))?,
+            Err(error) if error.code == ErrorCode::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        match &record {
+            Record::Label { number, name, .. } if folder.label(*number, name) == *key => labels.entry(*number).or_default().push(record),
+            _ => return Err(crate::error::Error::integrity("the object is not the label that its name says").at(key)),
+        }
+    }
+    Ok(labels)
+}

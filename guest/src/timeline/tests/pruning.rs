@@ -1,0 +1,200 @@
+//! Pruning and deleting.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+use super::*;
+use crate::timeline::forget::Policy;
+use crate::timeline::{Outcome, PruneReport};
+
+const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+fn keep_last(last: u32) -> Policy {
+    Policy { last, ..Policy::default() }
+}
+
+fn prune(storage: &MemoryStorage, policy: &Policy) -> PruneReport {
+    let plan = timeline(storage).prune(policy, now(), true).unwrap();
+    let report = timeline(storage).prune(policy, now(), false).unwrap();
+    assert_eq!(format!("{plan:?}"), format!("{report:?}"), "a dry run says what happens");
+    report
+}
+
+fn now() -> OffsetDateTime {
+    persist_model::time::parse("2036-01-01T00:00:00Z").unwrap()
+}
+
+fn numbers(storage: &MemoryStorage) -> Vec<u64> {
+    reading::history(&timeline(storage)).into_iter().map(|entry| entry.number).collect()
+}
+
+fn is_clean(storage: &MemoryStorage) {
+    let wrong = reading::wrong(&timeline(storage), true);
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+fn total(storage: &MemoryStorage) -> u64 {
+    sizes(storage).iter().sum()
+}
+
+#[test]
+fn one_kept_state_takes_little_more_than_a_snapshot() {
+    let states = checkpoints(100);
+    let storage = written(&states, false);
+    let last = states.last().unwrap();
+    let report = prune(&storage, &keep_last(1));
+    assert_eq!(report.restated_as, Some(301));
+    let entries = reading::history(&timeline(&storage));
+    assert_eq!(entries.iter().map(|entry| (entry.number, entry.restates)).collect::<Vec<_>>(), [(301, Some(300))]);
+    let (metadata, state) = timeline(&storage).load(301, u64::MAX).unwrap();
+    assert!(state == *last && metadata.snapshot_index == 300);
+    crate::snapshots::save(&storage, "plain.json.zst", last, options()).unwrap();
+    let plain = storage.get("plain.json.zst").unwrap().len() as u64;
+    storage.delete("plain.json.zst", Precondition::None).unwrap();
+    // The markers go after a week.
+    storage.advance(WEEK + Duration::from_secs(1));
+    prune(&storage, &keep_last(1));
+    println!("{} bytes are left, a snapshot has {plain}", total(&storage));
+    assert!(total(&storage) * 2 <= plain * 3, "{} of {plain}", total(&storage));
+    assert!(storage.keys().contains(&format!("{PREFIX}000000000300.000000000001.gap")), "{:?}", storage.keys());
+    is_clean(&storage);
+    // It goes on.
+    append(&mut timeline(&storage), b"{\"more\": 1}");
+    assert_eq!(numbers(&storage), [302, 301]);
+    assert_eq!(timeline(&storage).load(3, 100).unwrap_err().code, ErrorCode::NotFound);
+}
+
+#[test]
+fn steps_that_are_needed_are_hidden_and_others_are_removed() {
+    let states: Vec<Vec<u8>> = checkpoints(40);
+    let storage = written(&states, false);
+    for number in [10, 50, 90] {
+        timeline(&storage).label(number, "good", Some("yes")).unwrap();
+    }
+    let policy = Policy { last: 3, labels: vec![("good".to_owned(), None)], ..Policy::default() };
+    let before = total(&storage);
+    let report = prune(&storage, &policy);
+    let kept: Vec<u64> =
+        report.steps.iter().filter(|step| matches!(step.outcome, Outcome::Kept(_))).map(|step| step.number).collect();
+    assert_eq!(kept, [120, 119, 118, 90, 50, 10]);
+    let shown = numbers(&storage);
+    let expected: Vec<u64> = report.restated_as.into_iter().chain(kept.into_iter().filter(|number| report.restated_as.is_none() || *number != 120)).collect();
+    assert_eq!(shown, expected);
+    assert!(report.steps.iter().any(|step| step.outcome == Outcome::Hidden));
+    assert_eq!(total(&storage), report.left + hidden_size(&storage), "{report:?}");
+    assert!(total(&storage) < before);
+    for number in shown {
+        let (metadata, state) = timeline(&storage).load(number, u64::MAX).unwrap();
+        assert!(state == states[metadata.snapshot_index as usize - 1], "{number}");
+    }
+    for number in 1..=117 {
+        if ![10, 50, 90].contains(&number) {
+            assert_eq!(timeline(&storage).load(number, u64::MAX).unwrap_err().code, ErrorCode::NotFound, "{number}");
+        }
+    }
+    is_clean(&storage);
+    // A second time there is nothing to do.
+    let objects = storage.keys();
+    let again = prune(&storage, &policy);
+    assert_eq!((again.freed, again.restated_as), (0, None));
+    assert_eq!(storage.keys(), objects);
+}
+
+/// What hides steps, and the hint, is not in a report.
+fn hidden_size(storage: &MemoryStorage) -> u64 {
+    storage.keys().iter().filter(|key| key.ends_with(".hidden")).count() as u64 * 192
+}
+
+#[test]
+fn an_empty_policy_is_refused() {
+    let storage = written(&[b"{}".to_vec()], false);
+    assert_eq!(timeline(&storage).prune(&Policy::default(), now(), false).unwrap_err().code, ErrorCode::InvalidArgument);
+    assert_eq!(numbers(&storage), [1]);
+}
+
+#[test]
+fn the_newest_step_is_kept_whatever_the_policy_says() {
+    let storage = written(&(0..10).map(|number| vec![b'a' + number; 2000]).collect::<Vec<_>>(), false);
+    timeline(&storage).label(4, "good", Some("yes")).unwrap();
+    let report = prune(&storage, &Policy { labels: vec![("good".to_owned(), None)], ..Policy::default() });
+    assert_eq!(report.steps[0].outcome, Outcome::Kept(vec!["newest".to_owned()]));
+    assert_eq!(report.steps[6].outcome, Outcome::Kept(vec!["label good".to_owned()]));
+    let newest = timeline(&storage).open_newest(true).unwrap().read_to_end(u64::MAX).unwrap();
+    assert_eq!(newest, vec![b'j'; 2000]);
+    is_clean(&storage);
+}
+
+#[test]
+fn a_writer_that_sleeps_through_a_prune_fails_or_rebases() {
+    let states = checkpoints(20);
+    for (on_conflict, sleeps) in [(OnConflict::Fail, false), (OnConflict::Rebase, false), (OnConflict::Fail, true), (OnConflict::Rebase, true)] {
+        let storage = written(&states[..30], false);
+        let mut sleeper = timeline(&storage);
+        append(&mut sleeper, &states[30]);
+        prune(&storage, &keep_last(1));
+        let mut other = timeline(&storage);
+        for state in &states[31..40] {
+            append(&mut other, state);
+        }
+        prune(&storage, &keep_last(1));
+        if sleeps {
+            // Until the markers are gone, and with them everything that the sleeper knows.
+            storage.advance(WEEK * 2);
+            prune(&storage, &keep_last(1));
+            assert!(storage.keys().iter().any(|key| key.ends_with(".gap")));
+        }
+        let outcome = sleeper.append(b"{\"late\": 1}".to_vec(), &options(), on_conflict, None);
+        match on_conflict {
+            OnConflict::Fail => assert_eq!(outcome.unwrap_err().code, ErrorCode::AlreadyExists),
+            OnConflict::Rebase => drop(outcome.unwrap()),
+        }
+        is_clean(&storage);
+        let newest = timeline(&storage).open_newest(true).unwrap().read_to_end(u64::MAX).unwrap();
+        assert!(newest == if on_conflict == OnConflict::Rebase { b"{\"late\": 1}".to_vec() } else { states[39].clone() });
+    }
+}
+
+#[test]
+fn a_deleted_timeline_is_gone_and_may_begin_again() {
+    let storage = written(&checkpoints(10), false);
+    let mut writer = timeline(&storage);
+    append(&mut writer, b"{}");
+    assert_eq!(timeline(&storage).delete().unwrap(), 31);
+    assert_eq!(timeline(&storage).newest().unwrap(), None);
+    assert_eq!(numbers(&storage), Vec::<u64>::new());
+    assert!(storage.keys().iter().all(|key| storage.get(key).unwrap().len() == 192), "nothing of the states is left");
+    let error = timeline(&storage).open_newest(true).err().unwrap();
+    assert_eq!((error.code, error.message.as_str()), (ErrorCode::NotFound, "the timeline was deleted"));
+    // A writer that knew it finds out.
+    assert_eq!(writer.append(b"{}".to_vec(), &options(), OnConflict::Fail, None).unwrap_err().code, ErrorCode::AlreadyExists);
+    // A second deletion has nothing to do, and finishes one that was broken off.
+    assert_eq!(timeline(&storage).delete().unwrap(), 0);
+    append(&mut timeline(&storage), b"{\"new\": 1}");
+    assert_eq!(numbers(&storage), [33]);
+    assert_eq!(timeline(&storage).delete().unwrap(), 1);
+    // After a week, one object says that these numbers were used.
+    storage.advance(WEEK + Duration::from_secs(60));
+    timeline(&storage).prune(&keep_last(1), now(), false).unwrap();
+    assert_eq!(storage.keys(), [format!("{PREFIX}000000000034.000000000001.gap"), format!("{PREFIX}head")]);
+    assert_eq!(timeline(&storage).newest().unwrap(), None);
+    append(&mut timeline(&storage), b"{\"newer\": 1}");
+    assert_eq!(numbers(&storage), [35]);
+    is_clean(&storage);
+}
+
+#[test]
+fn a_repair_goes_on_from_the_newest_whole_step() {
+    let states = checkpoints(10);
+    let storage = written(&states, false);
+    storage.put(&format!("{PREFIX}{:012}.step", 30), b"damaged".to_vec());
+    storage.put(&format!("{PREFIX}{:012}.step", 29), b"damaged".to_vec());
+    assert!(timeline(&storage).open_newest(true).is_err());
+    assert!(timeline(&storage).repair(false).is_err(), "nothing is forgotten unless it is asked for");
+    timeline(&storage).repair(true).unwrap();
+    let newest = timeline(&storage).open_newest(true).unwrap().read_to_end(u64::MAX).unwrap();
+    assert!(newest == states[27]);
+    let entries = reading::history(&timeline(&storage));
+    assert_eq!((entries[0].number, entries[0].restates, entries[1].number), (31, Some(28), 28));
+    is_clean(&storage);
+}
