@@ -1,11 +1,15 @@
 //! Operations on whole snapshots, and listings.
 
+use persist_model::StepSelector;
+
 use crate::error::{Error, ErrorCode, Result};
 use crate::metadata::{Metadata, SaveOptions, stored_time};
 use crate::open::{Head, TAIL, until_stable};
 use crate::restore::Restorer;
 use crate::save::Saver;
 use crate::storage::{ObjectInfo, Storage};
+use crate::timeline::{Timeline, step_of};
+use crate::verify;
 
 /// The largest state that is restored into memory, in bytes; larger ones are read as a
 /// stream. Also the largest `list<u8>` of WIT.
@@ -31,15 +35,30 @@ pub fn save<S: Storage>(storage: &S, key: &str, state: &[u8], mut options: SaveO
     saver.commit()
 }
 
-/// Restores a state into memory, and checks it as a whole.
+/// Restores a state into memory, and checks it as a whole. The key may be that of a step of
+/// a timeline, here and where metadata is read and a snapshot is verified.
 pub fn restore<S: Storage>(storage: &S, key: &str) -> Result<Vec<u8>> {
+    if let Some((folder, number)) = step_of(key) {
+        return Timeline::new(storage.clone(), folder).open(number, true)?.read_to_end(MAX_IN_MEMORY);
+    }
     until_stable(|| Restorer::open(storage, key, true)?.read_to_end(MAX_IN_MEMORY))
 }
 
 /// Returns the metadata of a snapshot.
 pub fn metadata<S: Storage>(storage: &S, key: &str) -> Result<Metadata> {
+    if let Some((folder, number)) = step_of(key) {
+        return Timeline::new(storage.clone(), folder).find(&StepSelector::Number(number))?.metadata;
+    }
     let opened = until_stable(|| Head::open(storage, key));
     opened.map(|head| head.metadata()).map_err(|error| error.at(key))
+}
+
+/// Reads a whole snapshot, or all that a step refers to, and checks it.
+pub fn verify<S: Storage>(storage: &S, key: &str) -> Result<Metadata> {
+    let Some((folder, number)) = step_of(key) else { return verify::verify(storage, key) };
+    let mut reader = Timeline::new(storage.clone(), folder).open(number, true)?;
+    while !reader.next()?.is_empty() {}
+    Ok(reader.metadata().clone())
 }
 
 /// Whether there is an object with this key, whatever it holds.

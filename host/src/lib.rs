@@ -23,6 +23,7 @@
 //! # }
 //! ```
 //!
+//! [`Engine::timeline`] keeps every step of a session, each stored as what is new in it.
 //! [`Engine::writer`] and [`Engine::reader`] stream states that do not fit in memory.
 //! Implement [`StorageAdapter`] for another storage. [`StorageConfig`] turns a location
 //! that a user writes into a storage and a key.
@@ -39,8 +40,10 @@ mod workers;
 
 pub use cancel::CancelToken;
 pub use engine::{
-    Copied, CopyOptions, Engine, EngineBuilder, ListingIndex, SalvageReport, Salvager, SnapshotReader, SnapshotWriter, Snapshots,
+    Checks, Copied, CopyOptions, Engine, EngineBuilder, History, ListingIndex, SalvageReport, Salvager, SnapshotReader, SnapshotWriter,
+    Snapshots, StepWriter, Timeline,
 };
+pub use persist_model::timeline;
 pub use persist_model::{
     Codec, Encryption, ErrorCode, ErrorDetail, FORMAT_VERSION, Hole, ListEntry, ListFilter, Permissions, PersistError, Precondition,
     Result, SealState, SnapshotMetadata, SnapshotOptions,

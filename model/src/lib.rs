@@ -8,6 +8,7 @@ pub mod files;
 pub mod metadata;
 pub mod permissions;
 pub mod time;
+pub mod timeline;
 pub mod units;
 
 pub use error::{ErrorCode, ErrorDetail, PersistError, Result};
@@ -15,3 +16,4 @@ pub use metadata::{
     Codec, Encryption, FORMAT_VERSION, Hole, ListEntry, ListFilter, Located, Precondition, SealState, SnapshotMetadata, SnapshotOptions,
 };
 pub use permissions::Permissions;
+pub use timeline::{Checked, Every, HistoryEntry, OnConflict, Outcome, Period, Policy, PruneReport, PrunedStep, Step, StepSelector};

@@ -29,7 +29,11 @@ pub fn stored(time: OffsetDateTime) -> Option<String> {
 /// What to write instead.
 pub fn moment(text: &str, now: SystemTime) -> Result<String, String> {
     let text = text.trim();
-    let time = match parse(text).or_else(|_| parse(&format!("{text}T00:00:00Z"))) {
+    let with_seconds = || {
+        let (date, minute) = text.split_at_checked("2026-01-31T12:00".len()).unwrap_or((text, ""));
+        parse(&format!("{date}:00{minute}"))
+    };
+    let time = match parse(text).or_else(|_| parse(&format!("{text}T00:00:00Z"))).or_else(|_| with_seconds()) {
         Ok(time) => Some(time),
         Err(_) => ago(text, now),
     };
@@ -54,6 +58,8 @@ mod tests {
             ("2026-01-31", "2026-01-31T00:00:00.000000Z"),
             ("2026-01-31T12:00:00Z", "2026-01-31T12:00:00.000000Z"),
             ("2026-01-31T12:00:00.5+02:00", "2026-01-31T10:00:00.500000Z"),
+            ("2026-01-31T12:00Z", "2026-01-31T12:00:00.000000Z"),
+            ("2026-01-31T12:00-05:00", "2026-01-31T17:00:00.000000Z"),
             ("7d", "2026-01-24T12:00:00.000000Z"),
             (" 1h 30m ", "2026-01-31T10:30:00.000000Z"),
             ("0s", "2026-01-31T12:00:00.000000Z"),

@@ -8,6 +8,7 @@ mod local;
 mod location;
 mod names;
 pub mod naming;
+pub mod timeline;
 mod uri;
 pub mod walk;
 

@@ -6,6 +6,7 @@ mod blocks;
 mod convert;
 mod snapshots;
 mod storage;
+mod timelines;
 
 struct Component;
 

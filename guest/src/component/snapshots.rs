@@ -12,7 +12,8 @@ use crate::salvage::Salvager;
 use crate::save::Saver;
 use crate::snapshots::{self, ListEntry, ListFilter};
 use crate::storage::Storage;
-use crate::verify::{self, Verifier};
+use crate::timeline::{StateReader, Timeline, step_of};
+use crate::verify::Verifier;
 
 impl wit::GuestSaver for RefCell<Saver<host::Writer>> {
     fn encoding(&self) -> wit::Encoding {
@@ -45,25 +46,47 @@ impl wit::GuestSaver for RefCell<Saver<host::Writer>> {
     }
 }
 
-impl wit::GuestRestorer for RefCell<Restorer<HostStorage>> {
+/// What is being restored.
+pub(super) enum Opened {
+    Snapshot(Box<Restorer<HostStorage>>),
+    Step(Box<StateReader<HostStorage>>),
+}
+
+impl wit::GuestRestorer for RefCell<Opened> {
     fn metadata(&self) -> wit::Metadata {
-        self.borrow().metadata().into()
+        match &*self.borrow() {
+            Opened::Snapshot(restorer) => restorer.metadata().into(),
+            Opened::Step(reader) => reader.metadata().clone().into(),
+        }
     }
 
     fn read(&self, max: u32) -> Answer<Vec<u8>> {
-        Ok(self.borrow_mut().read(max)?)
+        Ok(match &mut *self.borrow_mut() {
+            Opened::Snapshot(restorer) => restorer.read(max)?,
+            Opened::Step(reader) => reader.read(max)?,
+        })
     }
 
     fn block_count(&self) -> u32 {
-        self.borrow().block_count()
+        match &*self.borrow() {
+            Opened::Snapshot(restorer) => restorer.block_count(),
+            Opened::Step(_) => 0,
+        }
     }
 
     fn plan(&self, first: u32, limit: u32) -> Vec<wit::BlockRef> {
-        self.borrow().plan(first, limit).into_iter().map(wit::BlockRef::from).collect()
+        match &*self.borrow() {
+            Opened::Snapshot(restorer) => restorer.plan(first, limit).into_iter().map(wit::BlockRef::from).collect(),
+            Opened::Step(_) => Vec::new(),
+        }
     }
 
     fn check(&self, content_hash: Vec<u8>, crc32: u32) -> Answer<()> {
-        Ok(self.borrow().check(hash(&content_hash)?, crc32)?)
+        let content_hash = hash(&content_hash)?;
+        Ok(match &*self.borrow() {
+            Opened::Snapshot(restorer) => restorer.check(content_hash, crc32)?,
+            Opened::Step(reader) => reader.check(content_hash)?,
+        })
     }
 }
 
@@ -103,7 +126,7 @@ impl wit::GuestSalvager for RefCell<Salvager<HostStorage>> {
 
 impl wit::Guest for Component {
     type Saver = RefCell<Saver<host::Writer>>;
-    type Restorer = RefCell<Restorer<HostStorage>>;
+    type Restorer = RefCell<Opened>;
     type Verifier = RefCell<Verifier<HostStorage>>;
     type Salvager = RefCell<Salvager<HostStorage>>;
 
@@ -112,7 +135,14 @@ impl wit::Guest for Component {
     }
 
     fn open_restorer(key: String, options: wit::RestoreOptions) -> Answer<wit::Restorer> {
-        Ok(wit::Restorer::new(RefCell::new(Restorer::open(&HostStorage, &key, options.check_content_hash)?)))
+        let opened = match step_of(&key) {
+            Some((folder, number)) => {
+                let reader = Timeline::new(HostStorage, folder).open(number, options.check_content_hash)?;
+                Opened::Step(Box::new(reader))
+            }
+            None => Opened::Snapshot(Box::new(Restorer::open(&HostStorage, &key, options.check_content_hash)?)),
+        };
+        Ok(wit::Restorer::new(RefCell::new(opened)))
     }
 
     fn open_verifier(key: String) -> Answer<wit::Verifier> {
@@ -145,7 +175,7 @@ impl wit::Guest for Component {
     }
 
     fn verify(key: String) -> Answer<wit::Metadata> {
-        Ok(verify::verify(&HostStorage, &key)?.into())
+        Ok(snapshots::verify(&HostStorage, &key)?.into())
     }
 
     fn exists(key: String) -> Answer<bool> {

@@ -30,8 +30,7 @@ impl Storage for HostStorage {
         if !host::capabilities().contains(host::CapabilitySet::READ_MANY) {
             return one_by_one(self, requests);
         }
-        let request =
-            |(key, range): &(String, ByteRange)| host::ReadRequest { key: key.clone(), range: (*range).into(), if_match: None };
+        let request = |(key, range): &(String, ByteRange)| host::ReadRequest { key: key.clone(), range: (*range).into(), if_match: None };
         let answers = host::read_many(&requests.iter().map(request).collect::<Vec<_>>())?;
         if answers.len() != requests.len() {
             return Err(Error::new(ErrorCode::Io, format!("the storage returned {} answers to {} reads", answers.len(), requests.len())));

@@ -8,8 +8,8 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::options::Draft;
 use super::json::{Unique, check_value, compact};
+use super::options::Draft;
 use super::packed::{is_packed, unpack};
 use super::timestamp::stored_time;
 use crate::codec::Codec;

@@ -12,6 +12,7 @@ use crate::timeline::edits::EditList;
 use crate::timeline::find::find;
 use crate::timeline::frames::{Frames, encode};
 use crate::timeline::names::{Folder, MAX_NUMBER};
+use crate::timeline::pieces::Pieces;
 use crate::timeline::record;
 use crate::timeline::step::{Parts, Step};
 
@@ -37,7 +38,16 @@ const SMALL_STATE: u64 = 16 << 10;
 #[derive(Clone, Debug)]
 pub(crate) struct Head {
     chain: Chain,
-    state: Vec<u8>,
+    content: Content,
+}
+
+/// The content of a state.
+#[derive(Clone, Debug)]
+pub(crate) enum Content {
+    /// All of it.
+    Bytes(Vec<u8>),
+    /// Of a large state, where its pieces are.
+    Pieces(Pieces),
 }
 
 /// What the next step follows.
@@ -57,9 +67,23 @@ fn tier(literals: u64) -> u32 {
 impl Head {
     /// Keeps the state and the documents of a chain. What was read of its objects is
     /// dropped, since an append reads nothing.
-    pub(crate) fn new(mut chain: Chain, state: Vec<u8>) -> Self {
+    pub(crate) fn new(mut chain: Chain, content: Content) -> Self {
         chain.steps.iter_mut().for_each(|step| step.tail = Vec::new());
-        Self { chain, state }
+        Self { chain, content }
+    }
+
+    /// Keeps all of the state.
+    pub(crate) fn keep(&mut self, state: Vec<u8>) {
+        self.content = Content::Bytes(state);
+    }
+
+    pub(crate) fn content(&self) -> &Content {
+        &self.content
+    }
+
+    /// Whether a step may depend on this one without being compared as a whole.
+    pub(crate) fn may_be_base(&self) -> bool {
+        self.steps().len() < MAX_LINKS && self.chain.literals() <= DEAD * self.chain.state_size()
     }
 
     fn steps(&self) -> &[Step] {
@@ -95,7 +119,8 @@ impl Head {
     /// Returns a state as edits of the oldest of the newest steps that it does not absorb,
     /// with the number of absorbed steps.
     fn edits(&self, state: &[u8]) -> (EditList, usize) {
-        let near = find(&self.state, state);
+        let Content::Bytes(base) = &self.content else { return (EditList::literal(state.len() as u64), self.steps().len()) };
+        let near = find(base, state);
         let count = self.merged(near.literals());
         let absorbed = self.steps().iter().take(count);
         let edits = absorbed.fold(near.clone(), |edits, step| edits.over(&step.document.edits));
@@ -128,7 +153,7 @@ impl Known {
         }
     }
 
-    fn head(&self) -> Option<&Head> {
+    pub(crate) fn head(&self) -> Option<&Head> {
         match self {
             Self::Head(head) => Some(head),
             Self::Start { .. } => None,
@@ -141,22 +166,39 @@ impl Known {
         let head = self.head();
         let (edits, absorbed) = head.map_or_else(|| (EditList::literal(state.len() as u64), 0), |head| head.edits(state));
         let older: Vec<Step> = head.map(|head| head.steps().iter().skip(absorbed).cloned().collect()).unwrap_or_default();
-        let base_state = head.filter(|_| absorbed == 0 && !older.is_empty()).map(|head| head.state.as_slice());
+        let base_state = head.filter(|_| absorbed == 0 && !older.is_empty()).and_then(|head| match &head.content {
+            Content::Bytes(bytes) => Some(bytes.as_slice()),
+            Content::Pieces(_) => None,
+        });
         let codec = options.codec.unwrap_or(Codec::Zstd);
         let frames = encode(&edits, state, base_state, codec, codec.level(options.level)?)?;
         let hash = content_hash.unwrap_or_else(|| Sha256::digest(state).into());
-        self.prepared(folder, options, None, Encoded { edits, frames, older, codec, hash })
+        self.prepared(folder, options, Encoded { edits, frames, older, codec, hash })
     }
 
-    /// Encodes the state of a step as the next one, which then depends on no other.
-    pub(crate) fn prepare_restating(&self, folder: &Folder, restated: &Step, state: &[u8]) -> Result<Prepared> {
-        let (edits, codec) = (EditList::literal(state.len() as u64), restated.document.document.codec);
-        let frames = encode(&edits, state, None, codec, codec.default_level())?;
-        let hash = Sha256::digest(state).into();
-        self.prepared(folder, &SaveOptions::default(), Some(restated), Encoded { edits, frames, older: Vec::new(), codec, hash })
+    fn prepared(&self, folder: &Folder, options: &SaveOptions, mut encoded: Encoded) -> Result<Prepared> {
+        let mut data = std::mem::take(&mut encoded.frames.data);
+        let older = encoded.older.clone();
+        let (end, step) = self.end_of(folder, options, None, encoded, data.len() as u64)?;
+        data.extend(end);
+        Ok(Prepared { step, bytes: data, older, attributes: options.attributes.clone() })
     }
 
-    fn prepared(&self, folder: &Folder, options: &SaveOptions, restated: Option<&Step>, encoded: Encoded) -> Result<Prepared> {
+    /// Returns the steps that a step can depend on.
+    pub(crate) fn steps(&self) -> Vec<Step> {
+        self.head().map(|head| head.steps().to_vec()).unwrap_or_default()
+    }
+
+    /// Returns what follows the data of the next step, which has this length, and the step
+    /// that a reader would find.
+    pub(crate) fn end_of(
+        &self,
+        folder: &Folder,
+        options: &SaveOptions,
+        restated: Option<&Step>,
+        encoded: Encoded,
+        data: u64,
+    ) -> Result<(Vec<u8>, Step)> {
         let Encoded { edits, frames, older, codec, hash } = encoded;
         let number = self.next();
         if number > MAX_NUMBER {
@@ -183,26 +225,20 @@ impl Known {
             codec,
             content_hash: hash,
         };
-        let (bytes, step) = parts.write(&folder.step(number))?;
-        Ok(Prepared { step, bytes, older, attributes: options.attributes.clone() })
+        parts.end(&folder.step(number), data)
     }
 }
 
 /// A state as it is stored.
-struct Encoded {
-    edits: EditList,
-    frames: Frames,
-    older: Vec<Step>,
-    codec: Codec,
-    hash: [u8; 32],
+pub(crate) struct Encoded {
+    pub(crate) edits: EditList,
+    pub(crate) frames: Frames,
+    pub(crate) older: Vec<Step>,
+    pub(crate) codec: Codec,
+    pub(crate) hash: [u8; 32],
 }
 
 impl Prepared {
-    /// The size of the object in bytes.
-    pub(crate) fn size(&self) -> u64 {
-        self.bytes.len() as u64
-    }
-
     /// Writes the step, if no other has its number.
     pub(crate) fn write<S: Storage>(&mut self, storage: &S) -> Result<()> {
         let attributes = self.attributes.clone();
@@ -213,6 +249,6 @@ impl Prepared {
 
     /// Returns the written step as the newest one, with its state.
     pub(crate) fn into_head(self, state: Vec<u8>) -> Head {
-        Head::new(Chain { steps: std::iter::once(self.step).chain(self.older).collect() }, state)
+        Head::new(Chain { steps: std::iter::once(self.step).chain(self.older).collect() }, Content::Bytes(state))
     }
 }

@@ -53,7 +53,8 @@ impl<S: Storage> Timeline<S> {
         let mut listing = Listing::read(&self.storage, &self.folder, 1)?;
         let highest = newest.next() - 1;
         let lost = listing.fill(&self.storage, &self.folder, 1, highest)?;
-        let mut left: BTreeSet<u64> = listing.steps.range(..=highest).filter(|(_, info)| !is_marker(info)).map(|(number, _)| *number).collect();
+        let mut left: BTreeSet<u64> =
+            listing.steps.range(..=highest).filter(|(_, info)| !is_marker(info)).map(|(number, _)| *number).collect();
         left.extend(lost);
         let newest = match newest {
             Newest::Damaged { number, error } => Some((number, error)),
@@ -169,7 +170,8 @@ impl<S: Storage> Checker<S> {
             self.steps.insert(number, step.map(|step| Step { tail: Vec::new(), ..step }));
         }
         let shown = numbers.iter().filter(|number| !self.listing.hidden.contains(number));
-        let checked = |number: &u64| Checked { number: Some(*number), key: self.timeline.folder.step(*number), error: self.step_error(*number) };
+        let checked =
+            |number: &u64| Checked { number: Some(*number), key: self.timeline.folder.step(*number), error: self.step_error(*number) };
         let mut checked: Vec<Checked> = shown.map(checked).collect();
         if checked.is_empty() {
             // All are hidden: none at the end only.

@@ -50,8 +50,7 @@ impl<S: Storage> Timeline<S> {
         let mut listing = Listing::read(&self.storage, &self.folder, 1)?;
         listing.fill(&self.storage, &self.folder, 1, end)?;
         write_hint(&self.storage, &self.folder, end)?;
-        let steps: Vec<u64> =
-            listing.steps.range(..end).filter(|(_, info)| !is_marker(info)).map(|(number, _)| *number).rev().collect();
+        let steps: Vec<u64> = listing.steps.range(..end).filter(|(_, info)| !is_marker(info)).map(|(number, _)| *number).rev().collect();
         for numbers in steps.chunks(256) {
             for (number, step) in read_steps(&self.storage, &self.folder, numbers)? {
                 let marker = match step {
@@ -70,7 +69,7 @@ impl<S: Storage> Timeline<S> {
 
     /// Sets a label of a step, or takes it away. The step itself does not change.
     pub fn label(&self, number: u64, name: &str, value: Option<&str>) -> Result<()> {
-        self.open(number, false)?;
+        self.step(number)?;
         let record = Record::Label { number, name: name.to_owned(), value: value.map(str::to_owned) };
         if record.to_bytes().len() as u64 > crate::timeline::record::MAX_SIZE {
             return Err(Error::argument("the label is too long: name and value have at most 64 KiB together"));

@@ -5,53 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use persist_model::{Every, Period, Policy};
 use time::{Date, Duration, OffsetDateTime};
 
 use crate::error::{Error, Result};
-
-/// A period of time: calendar years and months, then days and hours.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Period {
-    /// Calendar years.
-    pub years: u32,
-    /// Calendar months.
-    pub months: u32,
-    /// Days of 24 hours.
-    pub days: u32,
-    /// Hours.
-    pub hours: u32,
-}
-
-/// A part of the calendar of which the newest step is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Every {
-    /// Each hour.
-    Hour,
-    /// Each day.
-    Day,
-    /// Each week, from Monday on (ISO 8601).
-    Week,
-    /// Each month.
-    Month,
-    /// Each year.
-    Year,
-}
-
-/// What to keep. A step is kept if any rule keeps it.
-#[derive(Clone, Debug, Default)]
-pub struct Policy {
-    /// The newest steps, this many.
-    pub last: u32,
-    /// The newest step of each of this many hours, days and so on, of those that have one.
-    pub newest: BTreeMap<Every, u32>,
-    /// All steps that are at most this much older than the newest one.
-    pub within: Option<Period>,
-    /// The newest step of each hour, day and so on, of steps that are at most this much
-    /// older than the newest one.
-    pub newest_within: BTreeMap<Every, Period>,
-    /// All steps with one of these labels: a name, and a value if only that counts.
-    pub labels: Vec<(String, Option<String>)>,
-}
 
 /// What a policy looks at.
 #[derive(Clone, Debug)]
@@ -64,47 +21,29 @@ pub struct Candidate {
     pub labels: BTreeMap<String, String>,
 }
 
-impl Every {
-    /// All, from the shortest to the longest.
-    pub const ALL: [Self; 5] = [Self::Hour, Self::Day, Self::Week, Self::Month, Self::Year];
-
-    /// The name as in the options: `hourly`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Hour => "hourly",
-            Self::Day => "daily",
-            Self::Week => "weekly",
-            Self::Month => "monthly",
-            Self::Year => "yearly",
+/// Returns the part of the calendar that a time is in.
+fn part(every: Every, time: OffsetDateTime) -> (i32, u32, u8) {
+    let date = time.date();
+    match every {
+        Every::Hour => (date.year(), u32::from(date.ordinal()), time.hour()),
+        Every::Day => (date.year(), u32::from(date.ordinal()), 0),
+        Every::Week => {
+            let (year, week, _) = date.to_iso_week_date();
+            (year, u32::from(week), 0)
         }
-    }
-
-    /// The part of the calendar that a time is in.
-    fn part(self, time: OffsetDateTime) -> (i32, u32, u8) {
-        let date = time.date();
-        match self {
-            Self::Hour => (date.year(), u32::from(date.ordinal()), time.hour()),
-            Self::Day => (date.year(), u32::from(date.ordinal()), 0),
-            Self::Week => {
-                let (year, week, _) = date.to_iso_week_date();
-                (year, u32::from(week), 0)
-            }
-            Self::Month => (date.year(), u32::from(u8::from(date.month())), 0),
-            Self::Year => (date.year(), 0, 0),
-        }
+        Every::Month => (date.year(), u32::from(u8::from(date.month())), 0),
+        Every::Year => (date.year(), 0, 0),
     }
 }
 
-impl Period {
-    /// Returns the time that is this much earlier. A day that the month does not have is its
-    /// last day: a month before 31 March is the end of February.
-    fn before(self, time: OffsetDateTime) -> OffsetDateTime {
-        let months = i64::from(self.years) * 12 + i64::from(self.months);
-        let date = months_before(time.date(), months);
-        let earlier = date.map(|date| time.replace_date(date));
-        let hours = i64::from(self.days) * 24 + i64::from(self.hours);
-        earlier.and_then(|time| time.checked_sub(Duration::hours(hours))).unwrap_or(OffsetDateTime::UNIX_EPOCH)
-    }
+/// Returns the time that is a period earlier. A day that the month does not have is its last
+/// day: a month before 31 March is the end of February.
+fn before(period: Period, time: OffsetDateTime) -> OffsetDateTime {
+    let months = i64::from(period.years) * 12 + i64::from(period.months);
+    let date = months_before(time.date(), months);
+    let earlier = date.map(|date| time.replace_date(date));
+    let hours = i64::from(period.days) * 24 + i64::from(period.hours);
+    earlier.and_then(|time| time.checked_sub(Duration::hours(hours))).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
 fn months_before(date: Date, months: i64) -> Option<Date> {
@@ -114,26 +53,29 @@ fn months_before(date: Date, months: i64) -> Option<Date> {
     Date::from_calendar_date(year, month, date.day().min(month.length(year))).ok()
 }
 
-impl Policy {
-    fn is_empty(&self) -> bool {
-        let counts = self.newest.values().all(|count| *count == 0);
-        self.last == 0 && counts && self.within.is_none() && self.newest_within.is_empty() && self.labels.is_empty()
-    }
-
+/// Decides what a policy keeps.
+pub trait Keeps {
     /// Refuses a policy without rules, which would keep nothing.
-    pub fn check(&self) -> Result<()> {
-        if self.is_empty() {
+    fn check(&self) -> Result<()>;
+
+    /// Returns the kept steps, each with the rules that keep it. `candidates` are in any
+    /// order. A policy without rules is refused.
+    ///
+    /// Periods are counted back from the newest time that is not after `now`. So one step
+    /// with a time in the future keeps itself, and does not make all others old.
+    fn kept(&self, candidates: &[Candidate], now: OffsetDateTime) -> Result<BTreeMap<u64, Vec<String>>>;
+}
+
+impl Keeps for Policy {
+    fn check(&self) -> Result<()> {
+        let counts = self.newest.values().all(|count| *count == 0);
+        if self.last == 0 && counts && self.within.is_none() && self.newest_within.is_empty() && self.labels.is_empty() {
             return Err(Error::argument("the policy keeps nothing: set at least one rule, such as --keep-last 1"));
         }
         Ok(())
     }
 
-    /// Returns the kept steps, each with the rules that keep it. `candidates` are in any
-    /// order. A policy without rules is refused, because it would keep nothing.
-    ///
-    /// Periods are counted back from the newest time that is not after `now`. So one step
-    /// with a time in the future keeps itself, and does not make all others old.
-    pub fn kept(&self, candidates: &[Candidate], now: OffsetDateTime) -> Result<BTreeMap<u64, Vec<String>>> {
+    fn kept(&self, candidates: &[Candidate], now: OffsetDateTime) -> Result<BTreeMap<u64, Vec<String>>> {
         self.check()?;
         let mut newest_first: Vec<&Candidate> = candidates.iter().collect();
         newest_first.sort_by_key(|step| std::cmp::Reverse(step.number));
@@ -150,13 +92,13 @@ impl Policy {
             }
         }
         if let Some(period) = self.within {
-            let from = period.before(present);
+            let from = before(period, present);
             for step in newest_first.iter().filter(|step| step.time >= from) {
                 keep(step, "within");
             }
         }
         for (every, period) in &self.newest_within {
-            let from = period.before(present);
+            let from = before(*period, present);
             for step in newest_of_each(newest_first.iter().copied().filter(|step| step.time >= from), *every) {
                 keep(step, &format!("within {}", every.name()));
             }
@@ -175,7 +117,7 @@ impl Policy {
 /// Returns the newest step of each part of the calendar.
 fn newest_of_each<'a>(newest_first: impl Iterator<Item = &'a Candidate>, every: Every) -> impl Iterator<Item = &'a Candidate> {
     let mut seen = BTreeSet::new();
-    newest_first.filter(move |step| seen.insert(every.part(step.time)))
+    newest_first.filter(move |step| seen.insert(part(every, step.time)))
 }
 
 #[cfg(test)]
@@ -222,7 +164,6 @@ mod tests {
 
     #[test]
     fn periods_follow_the_calendar() {
-        let before = |period: Period, time| period.before(time);
         let months = |months| Period { months, ..Period::default() };
         assert_eq!(before(months(1), at("2026-03-31T05:00:00Z")), at("2026-02-28T05:00:00Z"));
         assert_eq!(before(months(13), at("2025-03-29T05:00:00Z")), at("2024-02-29T05:00:00Z"));
@@ -264,10 +205,10 @@ mod tests {
                 let newer_parts = all.iter().filter(|other| other.number > step.number && is_newest(*every, other, &all)).count();
                 is_newest(*every, step, &all) && newer_parts < *count as usize
             });
-            let by_within = policy.within.is_some_and(|period| step.time >= period.before(present));
+            let by_within = policy.within.is_some_and(|period| step.time >= before(period, present));
             let by_newest_within = policy.newest_within.iter().any(|(every, period)| {
-                let young: Vec<&Candidate> = steps.iter().filter(|other| other.time >= period.before(present)).collect();
-                step.time >= period.before(present) && is_newest(*every, step, &young)
+                let young: Vec<&Candidate> = steps.iter().filter(|other| other.time >= before(*period, present)).collect();
+                step.time >= before(*period, present) && is_newest(*every, step, &young)
             });
             let by_label = policy.labels.iter().any(|(name, value)| match (step.labels.get(name), value) {
                 (Some(found), Some(value)) => found == value,
@@ -326,7 +267,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(2000))]
         #[test]
         fn the_kept_steps_are_those_of_a_plain_oracle(policy in policy(), steps in history(), ahead in -10_000_000..10_000_000_i64) {
-            prop_assume!(!policy.is_empty());
+            prop_assume!(policy.check().is_ok());
             let last = steps.last().map_or(OffsetDateTime::UNIX_EPOCH, |step| step.time);
             let now = last + Duration::seconds(ahead);
             prop_assert_eq!(numbers(&policy, &steps, now), oracle(&policy, &steps, now));

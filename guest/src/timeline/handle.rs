@@ -1,19 +1,22 @@
 //! A timeline as its users see it: states are appended, and every step can be loaded.
 
+pub use persist_model::OnConflict;
 use persist_model::error::HINT;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::metadata::{Metadata, SaveOptions};
 use crate::open::TAIL;
-use crate::storage::{ObjectInfo, Precondition, Storage};
-use crate::timeline::append::{Head, Known, Prepared};
+use crate::storage::{CHUNK, ObjectInfo, Precondition, Storage, Writer as _};
+use crate::timeline::append::{Content, Head, Known, Prepared};
+use crate::timeline::appender::{Finished, Large, pieces_of};
 use crate::timeline::catalogue::{Row, SPAN, covering, write_catalogue};
 use crate::timeline::chain::Chain;
 use crate::timeline::listing::Listing;
 use crate::timeline::loader::Loader;
 use crate::timeline::names::Folder;
 use crate::timeline::newest::{HINT_EVERY, Newest, find_newest, search_from, write_hint};
+use crate::timeline::pieces::{Cutter, Pieces};
 use crate::timeline::record::{self, Record};
 use crate::timeline::step::Step;
 use crate::timeline::survey::read_steps;
@@ -36,16 +39,6 @@ const STALE: u64 = 24 * 60 * 60 * 1000;
 fn is_wall_clock(info: &ObjectInfo) -> bool {
     let (Some(now), Some(modified)) = (info.storage_time, info.modified) else { return true };
     now.abs_diff(modified) <= STALE
-}
-
-/// What an append does if another writer was faster.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnConflict {
-    /// Fails with `already-exists`.
-    #[default]
-    Fail,
-    /// Appends the state after the other writer's.
-    Rebase,
 }
 
 /// A timeline: a folder in which each object is one step. It keeps the newest step's state,
@@ -73,6 +66,11 @@ enum Taken {
     Free,
 }
 
+/// Whether a write that failed with this error may be done, or another's is.
+fn may_be_there(error: &Error) -> bool {
+    matches!(error.code, ErrorCode::AlreadyExists | ErrorCode::Conflict | ErrorCode::OutcomeUnknown)
+}
+
 /// Whether an error is about what is stored, and not about the storage.
 pub(super) fn is_damage(error: &Error) -> bool {
     use ErrorCode::{Integrity, InvalidFormat, LimitExceeded, NotASnapshot, NotFound, UnsupportedFormat, WrongKind};
@@ -98,14 +96,24 @@ impl<S: Storage> Timeline<S> {
 
     /// Appends a step that repeats an earlier one.
     pub(super) fn restate(&mut self, number: u64) -> Result<()> {
-        let mut reader = self.open(number, true)?;
-        let state = reader.read_to_end(MAX_IN_MEMORY)?;
+        let step = self.step(number)?;
+        self.restate_step(&step).map(drop)
+    }
+
+    /// Appends a step that repeats another. Returns its number.
+    pub(super) fn restate_step(&mut self, step: &Step) -> Result<u64> {
+        let mut reader = self.reader(step.clone(), true)?;
         let known = self.take_known()?;
-        let Some(step) = reader.loader.newest() else { return Ok(()) };
-        let mut prepared = known.prepare_restating(&self.folder, step, &state)?;
-        self.claim(&mut prepared)?;
-        self.appended(prepared, state);
-        Ok(())
+        let key = self.folder.step(known.next());
+        let options = SaveOptions { codec: Some(step.document.document.codec), ..SaveOptions::default() };
+        let mut large = Large::open(&self.storage, &key, known, Pieces::default(), &options, true)?;
+        loop {
+            let part = reader.next()?;
+            if part.is_empty() {
+                return self.commit_restating(large, &options, Some(step), None).map(|(number, _)| number);
+            }
+            large.write(&part)?;
+        }
     }
 
     /// Appends a state of at most [`MAX_IN_MEMORY`] bytes as the next step, and returns its
@@ -116,17 +124,25 @@ impl<S: Storage> Timeline<S> {
         options: &SaveOptions,
         on_conflict: OnConflict,
         content_hash: Option<[u8; 32]>,
-    ) -> Result<Metadata> {
+    ) -> Result<(u64, Metadata)> {
+        if state.len() as u64 > MAX_IN_MEMORY {
+            let message =
+                format!("a state of {} bytes has to be appended in parts: more than {MAX_IN_MEMORY} at once are refused", state.len());
+            return Err(Error::argument(message));
+        }
         let hash = content_hash.unwrap_or_else(|| Sha256::digest(&state).into());
         let mut rebases = 0;
         loop {
             let known = self.take_known()?;
+            if known.head().is_some_and(|head| matches!(head.content(), Content::Pieces(_))) {
+                return self.append_after_large(known, state, options, hash);
+            }
             let mut prepared = known.prepare(&self.folder, &state, options, Some(hash))?;
             match self.claim(&mut prepared) {
                 Ok(()) => {
-                    let metadata = prepared.step.metadata();
-                    self.appended(prepared, state);
-                    return Ok(metadata);
+                    let (number, metadata) = (prepared.step.document.number, prepared.step.metadata());
+                    self.appended(&prepared.step.clone(), prepared.into_head(state));
+                    return Ok((number, metadata));
                 }
                 Err(error) if error.code != ErrorCode::AlreadyExists || on_conflict == OnConflict::Fail || rebases == MAX_REBASES => {
                     return Err(error);
@@ -155,8 +171,8 @@ impl<S: Storage> Timeline<S> {
                 let parent = Some(step.root);
                 let read = || {
                     let chain = Chain::of_step(&self.storage, &self.folder, *step)?;
-                    let state = Loader::new(chain.clone(), true).read_to_end(&self.storage, MAX_IN_MEMORY)?;
-                    Ok(Head::new(chain, state))
+                    let content = self.content(&chain)?;
+                    Ok(Head::new(chain, content))
                 };
                 match read() {
                     Ok(head) => Known::Head(head),
@@ -177,14 +193,93 @@ impl<S: Storage> Timeline<S> {
         })
     }
 
+    /// Reads a state, as far as it is kept.
+    fn content(&self, chain: &Chain) -> Result<Content> {
+        let mut loader = Loader::new(chain.clone(), true);
+        if chain.state_size() <= MAX_IN_MEMORY {
+            return loader.read_to_end(&self.storage, MAX_IN_MEMORY).map(Content::Bytes);
+        }
+        let (mut pieces, mut cutter) = (Pieces::default(), Cutter::default());
+        loop {
+            let part = loader.next(&self.storage)?;
+            if part.is_empty() {
+                cutter.finish(|piece| pieces.push(piece))?;
+                return Ok(Content::Pieces(pieces));
+            }
+            cutter.push(&part, |piece| pieces.push(piece))?;
+        }
+    }
+
+    /// Starts a large state.
+    pub(super) fn open_large(&mut self, options: &SaveOptions, host_hashes: bool) -> Result<Large<S>> {
+        let known = self.take_known()?;
+        let base = match known.head().filter(|head| head.may_be_base()) {
+            Some(head) => pieces_of(head.content())?,
+            None => Pieces::default(),
+        };
+        let key = self.folder.step(known.next());
+        Large::open(&self.storage, &key, known, base, options, !host_hashes)
+    }
+
+    /// Stores a large state, all of which has come in.
+    pub(super) fn commit_large(
+        &mut self,
+        large: Large<S>,
+        options: &SaveOptions,
+        content_hash: Option<[u8; 32]>,
+    ) -> Result<(u64, Metadata)> {
+        self.commit_restating(large, options, None, content_hash)
+    }
+
+    /// The same for a state that repeats that of an earlier step.
+    pub(super) fn commit_restating(
+        &mut self,
+        large: Large<S>,
+        options: &SaveOptions,
+        restated: Option<&Step>,
+        content_hash: Option<[u8; 32]>,
+    ) -> Result<(u64, Metadata)> {
+        let folder = self.folder.clone();
+        let prepare = |known: &Known, encoded, written| known.end_of(&folder, options, restated, encoded, written);
+        let Finished { writer, mut step, older, pieces } = large.finish(prepare, content_hash)?;
+        match writer.commit() {
+            Ok(info) => step.info = info,
+            Err(error) if may_be_there(&error) => match self.look(&step)? {
+                Taken::Own(info) => step.info = info,
+                Taken::Other => return Err(self.conflict(step.document.number)),
+                Taken::Free => return Err(error),
+            },
+            Err(error) => return Err(error),
+        }
+        self.check_age(&step)?;
+        let (number, metadata) = (step.document.number, step.metadata());
+        let chain = Chain { steps: std::iter::once(step.clone()).chain(older).collect() };
+        self.appended(&step, Head::new(chain, Content::Pieces(pieces)));
+        Ok((number, metadata))
+    }
+
+    /// Appends a state after a large one.
+    fn append_after_large(&mut self, known: Known, state: Vec<u8>, options: &SaveOptions, hash: [u8; 32]) -> Result<(u64, Metadata)> {
+        self.known = Some(known);
+        let mut large = self.open_large(options, true)?;
+        for part in state.chunks(CHUNK) {
+            large.write(part)?;
+        }
+        let stored = self.commit_large(large, options, Some(hash))?;
+        // Of a state that is not large, all is kept.
+        if let Some(Known::Head(head)) = &mut self.known {
+            head.keep(state);
+        }
+        Ok(stored)
+    }
+
     /// Stores a step under its number. Fails with `already-exists` if another writer has
     /// taken the number; with any other code the error tells the outcome of the write.
     pub(super) fn claim(&mut self, prepared: &mut Prepared) -> Result<()> {
         let mut retries = 0;
         loop {
             let Err(error) = prepared.write(&self.storage) else { break };
-            let may_be_there = matches!(error.code, ErrorCode::AlreadyExists | ErrorCode::Conflict | ErrorCode::OutcomeUnknown);
-            if !may_be_there {
+            if !may_be_there(&error) {
                 return Err(error);
             }
             match self.look(&prepared.step)? {
@@ -197,7 +292,7 @@ impl<S: Storage> Timeline<S> {
                 Taken::Free => retries += 1,
             }
         }
-        self.check_age(prepared)
+        self.check_age(&prepared.step)
     }
 
     fn conflict(&self, number: u64) -> Error {
@@ -227,33 +322,33 @@ impl<S: Storage> Timeline<S> {
     /// After a long pause the number that was free may be one that was used and removed, and
     /// whose marker is gone. Then the step is withdrawn. Markers go from the lowest number
     /// on, so the number is a new one if there is anything at the number before it.
-    fn check_age(&self, prepared: &Prepared) -> Result<()> {
-        let info = &prepared.step.info;
+    fn check_age(&self, step: &Step) -> Result<()> {
+        let info = &step.info;
         let is_fresh = match (self.found_at, info.storage_time) {
             (Some(found), Some(stored)) => stored.saturating_sub(found) <= STALE && is_wall_clock(info),
             _ => false,
         };
-        let number = prepared.step.document.number;
+        let number = step.document.number;
         if is_fresh || number > 1 && self.storage.stat(&self.folder.step(number - 1)).is_ok() {
             return Ok(());
         }
         if !Listing::read(&self.storage, &self.folder, 1)?.is_in_gap(number) {
             return Ok(());
         }
-        Row::of(&prepared.step).marker().write(&self.storage, &self.folder.step(number), Precondition::None)?;
+        Row::of(step).marker().write(&self.storage, &self.folder.step(number), Precondition::None)?;
         Err(self.conflict(number))
     }
 
     /// Keeps the step that was appended, and writes what is derived from it. If that fails,
     /// nothing is lost.
-    pub(super) fn appended(&mut self, prepared: Prepared, state: Vec<u8>) {
-        let number = prepared.step.document.number;
-        self.found_at = prepared.step.info.storage_time;
+    pub(super) fn appended(&mut self, step: &Step, head: Head) {
+        let number = step.document.number;
+        self.found_at = step.info.storage_time;
         if self.appended.last().is_some_and(|row| row.number + 1 != number) || self.appended.len() as u64 >= SPAN {
             self.appended.clear();
         }
-        self.appended.push(Row::of(&prepared.step));
-        self.known = Some(Known::Head(prepared.into_head(state)));
+        self.appended.push(Row::of(step));
+        self.known = Some(Known::Head(head));
         self.unhinted = Some(number);
         if number.is_multiple_of(HINT_EVERY) {
             let _ = self.finish();
@@ -295,13 +390,12 @@ impl<S: Storage> Timeline<S> {
         })
     }
 
-    /// Opens the newest step.
-    pub fn open_newest(&self, hashes: bool) -> Result<StateReader<S>> {
+    /// Reads the newest step. Never returns an older one in its place.
+    pub(super) fn newest_step(&self) -> Result<Step> {
         match find_newest(&self.storage, &self.folder)? {
-            Newest::Step(step) => self.reader(*step, hashes),
+            Newest::Step(step) => Ok(*step),
             Newest::End { .. } | Newest::Gap { .. } => Err(self.nothing("the timeline was deleted")),
             Newest::Nothing => Err(self.nothing("the timeline has no steps")),
-            // Never an older step in its place.
             Newest::Damaged { error, .. } => Err(error),
         }
     }
@@ -310,8 +404,8 @@ impl<S: Storage> Timeline<S> {
         Error::new(ErrorCode::NotFound, what).at(self.folder.prefix())
     }
 
-    /// Opens the step with this number.
-    pub fn open(&self, number: u64, hashes: bool) -> Result<StateReader<S>> {
+    /// Reads the step with this number.
+    pub(super) fn step(&self, number: u64) -> Result<Step> {
         let (key, hidden) = (self.folder.step(number), self.folder.hidden(number));
         let mut ends = self.storage.read_ends(&[&key, &hidden], TAIL)?.into_iter();
         let end = ends.next().unwrap_or_else(|| Err(Error::short_read(0, 1)));
@@ -319,7 +413,17 @@ impl<S: Storage> Timeline<S> {
         if ends.next().is_some_and(|hidden| hidden.is_ok()) {
             return Err(Error::new(ErrorCode::NotFound, format!("step {number} was removed")).at(&key));
         }
-        self.reader(Step::parse(&self.storage, info, tail, number)?, hashes)
+        Step::parse(&self.storage, info, tail, number)
+    }
+
+    /// Opens the state of the newest step.
+    pub fn open_newest(&self, hashes: bool) -> Result<StateReader<S>> {
+        self.reader(self.newest_step()?, hashes)
+    }
+
+    /// Opens the state of the step with this number.
+    pub fn open(&self, number: u64, hashes: bool) -> Result<StateReader<S>> {
+        self.reader(self.step(number)?, hashes)
     }
 
     /// Explains that a step is missing.
@@ -333,10 +437,18 @@ impl<S: Storage> Timeline<S> {
         }
     }
 
-    fn reader(&self, step: Step, hashes: bool) -> Result<StateReader<S>> {
+    pub(super) fn reader(&self, step: Step, hashes: bool) -> Result<StateReader<S>> {
         let (metadata, number) = (step.metadata(), step.document.number);
         let chain = Chain::of_step(&self.storage, &self.folder, step)?;
-        Ok(StateReader { storage: self.storage.clone(), loader: Loader::new(chain, hashes), metadata, number, failed: None })
+        Ok(StateReader {
+            storage: self.storage.clone(),
+            loader: Loader::new(chain, hashes),
+            metadata,
+            number,
+            part: Vec::new(),
+            given: 0,
+            failed: None,
+        })
     }
 
     /// Loads the state of a step, which has at most `most` bytes.
@@ -353,6 +465,9 @@ pub struct StateReader<S> {
     loader: Loader,
     metadata: Metadata,
     number: u64,
+    /// For [`read`](Self::read): the current part, and how much of it was returned.
+    part: Vec<u8>,
+    given: usize,
     failed: Option<Error>,
 }
 
@@ -367,7 +482,26 @@ impl<S: Storage> StateReader<S> {
         self.number
     }
 
-    /// Returns the next bytes of the state, and none at the end.
+    /// Returns the next bytes of the state: at most `max`, and none only at the end or if
+    /// `max` is 0.
+    pub fn read(&mut self, max: u32) -> Result<Vec<u8>> {
+        if max == 0 {
+            return Ok(Vec::new());
+        }
+        if self.given == self.part.len() {
+            (self.part, self.given) = (self.next()?, 0);
+        }
+        if self.given == 0 && self.part.len() <= max as usize {
+            // The usual case: no copy.
+            return Ok(std::mem::take(&mut self.part));
+        }
+        let rest = self.part.get(self.given..).unwrap_or_default();
+        let now = rest.get(..max as usize).unwrap_or(rest).to_vec();
+        self.given += now.len();
+        Ok(now)
+    }
+
+    /// Returns the next part of the state, and none at the end.
     pub fn next(&mut self) -> Result<Vec<u8>> {
         if let Some(error) = &self.failed {
             return Err(error.clone());

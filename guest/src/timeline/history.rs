@@ -11,7 +11,7 @@ use crate::timeline::newest::{Newest, find_newest, read_hint};
 use crate::timeline::survey::Survey;
 
 /// The most steps of one page.
-const MAX_PAGE: u32 = 1000;
+pub(crate) const MAX_PAGE: u32 = 1000;
 
 /// A step in the history.
 #[derive(Clone, Debug)]
@@ -59,7 +59,8 @@ impl<S: Storage> Timeline<S> {
             listing = Listing::read(&self.storage, &self.folder, from)?;
         }
         let (storage, folder) = (self.storage.clone(), self.folder.clone());
-        let mut history = History { storage, folder, filter, listing, from, next: newest, newest, is_begun: false, survey: Survey::default() };
+        let mut history =
+            History { storage, folder, filter, listing, from, next: newest, newest, is_begun: false, survey: Survey::default() };
         history.fill()?;
         Ok(history)
     }

@@ -72,11 +72,6 @@ impl Loader {
         Self { chain, layers, at: 0, hash: hashes.then(Sha256::new), budget }
     }
 
-    /// The step whose state this is.
-    pub(crate) fn newest(&self) -> Option<&Step> {
-        self.chain.steps.first()
-    }
-
     /// Returns the next bytes of the state, and none at the end.
     pub(crate) fn next<S: Storage>(&mut self, storage: &S) -> Result<Vec<u8>> {
         let size = self.chain.state_size();
@@ -249,7 +244,9 @@ impl<'a> Found<'a> {
             let Some(literals) = self.literals.get_mut(depth) else { continue };
             match parts.as_slice() {
                 [all] if all.length == plain.len() as u64 => drop(literals.insert(frame.literal, plain)),
-                parts => literals.extend(parts.iter().map(|part| (part.start, slice(&plain, part.start - frame.literal, part.length).to_vec()))),
+                parts => {
+                    literals.extend(parts.iter().map(|part| (part.start, slice(&plain, part.start - frame.literal, part.length).to_vec())))
+                }
             }
         }
         Ok(decoded)

@@ -17,6 +17,7 @@
 //! bytes that count are in the state.
 
 mod append;
+mod appender;
 mod catalogue;
 mod chain;
 mod check;
@@ -32,16 +33,19 @@ mod listing;
 mod loader;
 mod names;
 mod newest;
+mod pieces;
 mod prune;
 mod record;
+mod select;
 mod step;
 mod survey;
 mod varint;
 
+pub use appender::Appender;
 pub use check::{Checked, Checker};
 pub use handle::{MAX_IN_MEMORY, OnConflict, StateReader, Timeline};
 pub use history::{Entry, History};
-pub use prune::{Outcome, Pruned, PruneReport};
+pub use names::step_of;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]

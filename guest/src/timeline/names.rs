@@ -1,12 +1,11 @@
-//! The names of a timeline's objects. All begin with a number in twelve digits, except the
-//! hint, so that a listing from a number on has everything about the later steps.
+//! The keys of a timeline's objects, whose names are those of `persist_paths::timeline`.
 
+pub use persist_paths::timeline::step_of;
+use persist_paths::timeline::{HINT, parse, step_name};
+pub(crate) use persist_paths::timeline::{MAX_NUMBER, Name};
 use sha2::{Digest, Sha256};
 
 use crate::hash::hex;
-
-/// The highest number of a step: twelve digits.
-pub(crate) const MAX_NUMBER: u64 = 999_999_999_999;
 
 /// The folder of a timeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,25 +13,6 @@ pub(crate) struct Folder {
     /// The beginning of all keys, with `/` at its end.
     prefix: String,
 }
-
-/// What an object of a timeline is, by its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Name {
-    /// A step, or what has taken its place: a marker, or the end.
-    Step(u64),
-    /// Says that a step is hidden.
-    Hidden(u64),
-    /// A label that was set after the step was appended.
-    Label(u64),
-    /// The documents of the steps up to this one.
-    Catalogue(u64),
-    /// Says that these numbers were removed.
-    Gap(u64, u64),
-    /// A number near that of the newest step.
-    Hint,
-}
-
-const HINT: &str = "head";
 
 impl Folder {
     pub(crate) fn new(prefix: &str) -> Self {
@@ -48,7 +28,7 @@ impl Folder {
     }
 
     pub(crate) fn step(&self, number: u64) -> String {
-        self.numbered(number, "step")
+        format!("{}{}", self.prefix, step_name(number))
     }
 
     pub(crate) fn hidden(&self, number: u64) -> String {
@@ -59,6 +39,11 @@ impl Folder {
     pub(crate) fn label(&self, number: u64, name: &str) -> String {
         let hash = Sha256::digest(name);
         self.numbered(number, &format!("{}.label", hex(hash.get(..8).unwrap_or_default())))
+    }
+
+    /// The beginning of the keys of everything that belongs to a step.
+    pub(crate) fn labels(&self, number: u64) -> String {
+        format!("{}{number:012}.", self.prefix)
     }
 
     pub(crate) fn catalogue(&self, number: u64) -> String {
@@ -85,30 +70,8 @@ impl Folder {
 
     /// Returns what an object is; `None` if it does not belong to the timeline.
     pub(crate) fn parse(&self, key: &str) -> Option<Name> {
-        let name = key.strip_prefix(&self.prefix)?;
-        if name == HINT {
-            return Some(Name::Hint);
-        }
-        let (number, rest) = number(name)?;
-        match rest {
-            ".step" => Some(Name::Step(number)),
-            ".hidden" => Some(Name::Hidden(number)),
-            ".catalogue" => Some(Name::Catalogue(number)),
-            _ if rest.ends_with(".label") => Some(Name::Label(number)),
-            _ => {
-                let (first, rest) = self::number(rest.strip_prefix('.')?)?;
-                (rest == ".gap" && first <= number).then_some(Name::Gap(first, number))
-            }
-        }
+        parse(key.strip_prefix(&self.prefix)?)
     }
-}
-
-/// Takes the twelve digits of a number from the front.
-fn number(name: &str) -> Option<(u64, &str)> {
-    let (digits, rest) = name.split_at_checked(12)?;
-    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
-    let number = is_number.then(|| digits.parse().ok()).flatten().filter(|number| *number > 0)?;
-    Some((number, rest))
 }
 
 #[cfg(test)]
@@ -129,7 +92,9 @@ mod tests {
         ] {
             assert_eq!(folder.parse(&key), Some(name), "{key}");
         }
-        for other in ["a/000000000001.step", "a/b/1.step", "a/b/000000000000.step", "a/b/000000000001.json.gz", "a/b/000000000001.000000000002.gap"] {
+        for other in
+            ["a/000000000001.step", "a/b/1.step", "a/b/000000000000.step", "a/b/000000000001.json.gz", "a/b/000000000001.000000000002.gap"]
+        {
             assert_eq!(folder.parse(other), None, "{other}");
         }
     }

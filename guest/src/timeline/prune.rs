@@ -13,17 +13,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use persist_model::{Outcome, Policy, PruneReport, PrunedStep};
 use time::OffsetDateTime;
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::storage::{ObjectInfo, Precondition, Storage};
-use crate::timeline::append::{Head, Known};
+use crate::table::ROW;
 use crate::timeline::catalogue::{Row, SPAN};
-use crate::timeline::chain::Chain;
-use crate::timeline::forget::{Candidate, Policy};
-use crate::timeline::handle::{MAX_IN_MEMORY, Timeline};
+use crate::timeline::forget::{Candidate, Keeps as _};
+use crate::timeline::frames::Frames;
+use crate::timeline::handle::Timeline;
 use crate::timeline::listing::{Gap, Listing, is_marker};
-use crate::timeline::loader::Loader;
 use crate::timeline::newest::{Newest, find_newest, write_hint};
 use crate::timeline::record::Record;
 use crate::timeline::step::Step;
@@ -34,43 +34,6 @@ const MARKER_STAYS: u64 = 7 * 24 * 60 * 60 * 1000;
 
 /// How often pruning begins again after other writers have changed the timeline.
 const ATTEMPTS: u32 = 100;
-
-/// What happens to a step.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It is kept, for these reasons.
-    Kept(Vec<String>),
-    /// It is no longer shown, but stays stored, because kept steps are made from it.
-    Hidden,
-    /// It is removed.
-    Removed,
-}
-
-/// A step that was looked at.
-#[derive(Clone, Debug)]
-pub struct Pruned {
-    /// Its number.
-    pub number: u64,
-    /// When its state was taken; empty if it can't be read.
-    pub timestamp: String,
-    /// The size of the object in bytes.
-    pub stored_size: u64,
-    /// What happens to it.
-    pub outcome: Outcome,
-}
-
-/// What pruning did, or would do.
-#[derive(Clone, Debug, Default)]
-pub struct PruneReport {
-    /// All steps that were visible, the newest first.
-    pub steps: Vec<Pruned>,
-    /// The step that repeats the newest one, so that this can be removed.
-    pub restated_as: Option<u64>,
-    /// The bytes that are no longer used.
-    pub freed: u64,
-    /// The size of all objects afterwards, in bytes.
-    pub left: u64,
-}
 
 /// What is decided about the steps.
 struct Plan {
@@ -137,22 +100,22 @@ impl<S: Storage> Timeline<S> {
     }
 
     fn carry_out(&mut self, plan: Plan, dry_run: bool) -> Result<PruneReport> {
-        let number = plan.newest.document.number;
-        let (restating, mut report) = match self.restating(&plan)? {
-            Some((known, size, state)) => (Some((known, state)), plan.report(Some(size))),
-            None => (None, plan.report(None)),
-        };
+        let restated = self.restated_size(&plan)?;
+        let mut report = plan.report(restated);
         if dry_run {
             return Ok(report);
         }
-        let needed = plan.needed(restating.is_some());
-        if let Some((known, state)) = restating {
-            let mut prepared = known.prepare_restating(&self.folder, &plan.newest, &state)?;
-            self.claim(&mut prepared)?;
-            self.appended(prepared, state);
-            report.restated_as = Some(number + 1);
-            // The newest step goes last in the order of numbers, and is claimed already.
-            write_hint(&self.storage, &self.folder, number + 1)?;
+        let needed = plan.needed(restated.is_some());
+        self.forget();
+        if let Some(estimated) = restated {
+            let number = self.restate_step(&plan.newest)?;
+            let size = self.storage.stat(&self.folder.step(number))?.size;
+            report.left = (report.left + size).saturating_sub(estimated);
+            if number != plan.number() + 1 {
+                // Others have appended since: what they refer to was not considered.
+                return Err(Error::new(ErrorCode::Conflict, "another writer has appended a step"));
+            }
+            self.finish()?;
         }
         let is_kept = |number: &u64| plan.kept.contains_key(number) && !(report.restated_as.is_some() && *number == plan.number());
         for number in needed.iter().filter(|number| !is_kept(number) && !plan.listing.hidden.contains(number)) {
@@ -187,19 +150,32 @@ impl<S: Storage> Timeline<S> {
         }
     }
 
-    /// Prepares to repeat the newest step, if that frees more than it takes.
-    fn restating(&self, plan: &Plan) -> Result<Option<(Known, u64, Vec<u8>)>> {
+    /// Returns the size of a step that repeats the newest one, if that frees more than it
+    /// takes.
+    fn restated_size(&self, plan: &Plan) -> Result<Option<u64>> {
+        /// About what follows the data.
+        const END: u64 = 512;
         let (with, without) = (plan.needed(false), plan.needed(true));
-        let only_newest: u64 = with.difference(&without).chain([&plan.number()]).map(|number| plan.size(*number)).sum();
-        let size = plan.newest.document.edits.state_size();
-        if plan.newest.document.base.is_none() || with.len() == without.len() || size > MAX_IN_MEMORY {
+        if plan.newest.document.base.is_none() {
             return Ok(None);
         }
-        let chain = Chain::of_step(&self.storage, &self.folder, plan.newest.clone())?;
-        let state = Loader::new(chain.clone(), true).read_to_end(&self.storage, MAX_IN_MEMORY)?;
-        let known = Known::Head(Head::new(chain, Vec::new()));
-        let restated = known.prepare_restating(&self.folder, &plan.newest, &state)?.size();
-        Ok((restated < only_newest).then_some((known, restated, state)))
+        let only_newest: u64 = with.difference(&without).map(|number| plan.size(*number)).sum();
+        let codec = plan.newest.document.document.codec;
+        let mut reader = self.reader(plan.newest.clone(), true)?;
+        let (mut frames, mut size) = (Frames::default(), END);
+        loop {
+            let part = reader.next()?;
+            if part.is_empty() {
+                return Ok(Some(size).filter(|size| *size < only_newest));
+            }
+            for block in part.chunks(codec.block_size() as usize) {
+                frames.push_block(block, codec, codec.default_level())?;
+                size += std::mem::take(&mut frames.data).len() as u64 + ROW as u64;
+            }
+            if size >= only_newest {
+                return Ok(None);
+            }
+        }
     }
 
     /// Replaces old markers by gaps, and removes what belongs to nothing any more.
@@ -264,7 +240,8 @@ impl<S: Storage> Timeline<S> {
 
 fn candidate(row: &Row) -> Result<Candidate> {
     let (time, labels) = row.time_and_labels();
-    let time = persist_model::time::parse(time).map_err(|error| Error::format(format!("the time of step {} is not valid: {error}", row.number)))?;
+    let time = persist_model::time::parse(time)
+        .map_err(|error| Error::format(format!("the time of step {} is not valid: {error}", row.number)))?;
     Ok(Candidate { number: row.number, time, labels: labels.clone() })
 }
 
@@ -306,7 +283,7 @@ impl Plan {
                 continue;
             }
             let timestamp = self.rows.get(number).map(|row| row.time_and_labels().0.to_owned()).unwrap_or_default();
-            report.steps.push(Pruned { number: *number, timestamp, stored_size: info.size, outcome });
+            report.steps.push(PrunedStep { number: *number, timestamp, stored_size: info.size, outcome });
         }
         report.restated_as = restated_size.map(|_| self.number() + 1);
         report.left = report.left.saturating_sub(report.freed);

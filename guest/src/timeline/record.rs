@@ -69,8 +69,8 @@ impl Record {
             return Err(wrong());
         }
         let json = format!("{covered}}}");
-        let record: Self = serde_json::from_str(&json)
-            .map_err(|error| Error::format(format!("a small object of the timeline is not valid: {error}")))?;
+        let record: Self =
+            serde_json::from_str(&json).map_err(|error| Error::format(format!("a small object of the timeline is not valid: {error}")))?;
         // A record has one form, so every byte counts.
         if record.to_bytes() == bytes { Ok(record) } else { Err(wrong()) }
     }
@@ -108,12 +108,8 @@ pub(crate) fn write<S: Storage>(
     content_type: &str,
     attributes: Vec<(String, String)>,
 ) -> Result<ObjectInfo> {
-    let options = WriteOptions {
-        precondition,
-        object_size_hint: Some(bytes.len() as u64),
-        content_type: Some(content_type.to_owned()),
-        attributes,
-    };
+    let options =
+        WriteOptions { precondition, object_size_hint: Some(bytes.len() as u64), content_type: Some(content_type.to_owned()), attributes };
     let mut writer = storage.open_write(key, options)?;
     for chunk in bytes.chunks(CHUNK) {
         writer.write(chunk)?;

@@ -10,8 +10,8 @@ use crate::no_footer::no_footer;
 use crate::open::TAIL;
 use crate::storage::{ByteRange, ObjectInfo, Storage, read_exact};
 use crate::table::Table;
-use crate::timeline::document::{Base, Link, StepDocument};
 pub(crate) use crate::timeline::document::STEP;
+use crate::timeline::document::{Base, Link, StepDocument};
 use crate::timeline::edits::EditList;
 use crate::timeline::frames::Frames;
 use crate::timeline::record::{self, Record};
@@ -47,13 +47,13 @@ pub(crate) struct Step {
 }
 
 impl Parts {
-    /// Returns the object's bytes, and the step that a reader would find in them, under
-    /// this key.
-    pub(crate) fn write(self, key: &str) -> Result<(Vec<u8>, Step)> {
-        let Frames { mut data, table, dictionaries, .. } = self.frames;
+    /// Returns the bytes that follow the data, which has `length` bytes, and the step that a
+    /// reader would find in the object under this key.
+    pub(crate) fn end(self, key: &str, length: u64) -> Result<(Vec<u8>, Step)> {
+        let Frames { table, dictionaries, .. } = self.frames;
         let size = self.edits.state_size();
         let table_hash = Sha256::digest(table.bytes()).into();
-        let document = self.draft.finish(self.codec, &table_hash, &self.content_hash, size, data.len() as u64, None);
+        let document = self.draft.finish(self.codec, &table_hash, &self.content_hash, size, length, None);
         let document = StepDocument {
             document,
             number: self.number,
@@ -65,10 +65,11 @@ impl Parts {
             dictionaries,
         };
         let payload = document.to_payload()?;
-        let (footer, root) = Footer::new(CARRIERS, data.len() as u64, table.bytes(), &payload);
-        footer.carry(table.bytes(), &payload, &[], &mut data);
-        let info = ObjectInfo { key: key.to_owned(), size: data.len() as u64, ..ObjectInfo::default() };
-        Ok((data, Step { info, root, document, table, footer, tail: Vec::new() }))
+        let (footer, root) = Footer::new(CARRIERS, length, table.bytes(), &payload);
+        let mut end = Vec::new();
+        footer.carry(table.bytes(), &payload, &[], &mut end);
+        let info = ObjectInfo { key: key.to_owned(), size: length + end.len() as u64, ..ObjectInfo::default() };
+        Ok((end, Step { info, root, document, table, footer, tail: Vec::new() }))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::error::{ErrorCode, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::open::TAIL;
 use crate::storage::{ByteRange, ObjectInfo, Storage};
 use crate::timeline::catalogue::{Row, covering, read_catalogue};
@@ -47,7 +47,11 @@ impl Survey {
         numbers: &[u64],
     ) -> Result<BTreeMap<u64, Result<Row>>> {
         self.read_catalogues(storage, folder, listing, numbers);
-        let mut labels = read_labels(storage, folder, listing, numbers)?;
+        let keys: Vec<String> = numbers.iter().filter_map(|number| listing.labels.get(number)).flatten().cloned().collect();
+        let mut labels: BTreeMap<u64, Vec<Record>> = BTreeMap::new();
+        for (number, record) in read_labels(storage, folder, &keys)? {
+            labels.entry(number).or_default().push(record);
+        }
         let mut found = BTreeMap::new();
         let mut unknown = Vec::new();
         for number in numbers {
@@ -94,21 +98,20 @@ impl Survey {
     }
 }
 
-/// Reads the labels that were set later. A damaged one is an error, since a policy may
-/// depend on it.
-fn read_labels<S: Storage>(storage: &S, folder: &Folder, listing: &Listing, numbers: &[u64]) -> Result<BTreeMap<u64, Vec<Record>>> {
-    let keys = numbers.iter().filter_map(|number| listing.labels.get(number)).flatten();
-    let requests: Vec<_> = keys.map(|key| (key.clone(), ByteRange::Suffix(MAX_SIZE))).collect();
-    let mut labels: BTreeMap<u64, Vec<Record>> = BTreeMap::new();
-    for ((key, _), part) in requests.iter().zip(read_parts(storage, &requests)?) {
+/// Reads labels that were set later, each with the number of its step. A damaged one is an
+/// error, since a policy may depend on it.
+pub(crate) fn read_labels<S: Storage>(storage: &S, folder: &Folder, keys: &[String]) -> Result<Vec<(u64, Record)>> {
+    let requests: Vec<_> = keys.iter().map(|key| (key.clone(), ByteRange::Suffix(MAX_SIZE))).collect();
+    let mut labels = Vec::new();
+    for (key, part) in keys.iter().zip(read_parts(storage, &requests)?) {
         let record = match part {
             Ok((_, bytes)) => Record::parse(&bytes).map_err(|error| error.at(key))?,
             Err(error) if error.code == ErrorCode::NotFound => continue,
             Err(error) => return Err(error),
         };
         match &record {
-            Record::Label { number, name, .. } if folder.label(*number, name) == *key => labels.entry(*number).or_default().push(record),
-            _ => return Err(crate::error::Error::integrity("the object is not the label that its name says").at(key)),
+            Record::Label { number, name, .. } if folder.label(*number, name) == *key => labels.push((*number, record)),
+            _ => return Err(Error::integrity("the object is not the label that its name says").at(key)),
         }
     }
     Ok(labels)

@@ -1,6 +1,8 @@
-//! The engine: saves, restores, verifies, copies, lists and salvages snapshots.
+//! The engine: saves, restores, verifies, copies, lists and salvages snapshots, and keeps
+//! timelines.
 
 mod builder;
+mod conversions;
 mod copy;
 #[allow(clippy::module_inception, reason = "the engine itself, next to its operations")]
 mod engine;
@@ -10,6 +12,7 @@ mod restore;
 mod salvage;
 mod save;
 mod settings;
+mod timeline;
 mod verify;
 
 pub use builder::EngineBuilder;
@@ -20,3 +23,4 @@ pub use list::Snapshots;
 pub use restore::SnapshotReader;
 pub use salvage::{SalvageReport, Salvager};
 pub use save::SnapshotWriter;
+pub use timeline::{Checks, History, StepWriter, Timeline};

@@ -199,13 +199,24 @@ const MAX_RESERVED: usize = 64 << 20;
 const MAX_SLICE: usize = 16 << 20;
 
 impl SnapshotReader {
-    pub(crate) fn open(mut guest: Guest, pool: &Arc<WorkerPool>, key: &str) -> Result<Self> {
-        let began = Instant::now();
+    pub(crate) fn open(guest: Guest, pool: &Arc<WorkerPool>, key: &str) -> Result<Self> {
         let location = guest.storage().locate(key);
-        let mut open = || {
+        Self::open_with(guest, pool, location, |guest, options| {
+            guest.call(|persist, store| persist.persist_snapshot_snapshots().call_open_restorer(store, key, options))
+        })
+    }
+
+    /// Opens a snapshot or a step, whose restorer `open` returns.
+    pub(crate) fn open_with(
+        mut guest: Guest,
+        pool: &Arc<WorkerPool>,
+        location: String,
+        open: impl FnOnce(&mut Guest, wit::RestoreOptions) -> Result<ResourceAny>,
+    ) -> Result<Self> {
+        let began = Instant::now();
+        let open = || {
             // The host hashes the state as a whole.
-            let options = wit::RestoreOptions { check_content_hash: false };
-            let restorer = guest.call(|persist, store| persist.persist_snapshot_snapshots().call_open_restorer(store, key, options))?;
+            let restorer = open(&mut guest, wit::RestoreOptions { check_content_hash: false })?;
             let metadata =
                 guest.call(|persist, store| persist.persist_snapshot_snapshots().restorer().call_metadata(store, restorer).map(Ok))?;
             let metadata = SnapshotMetadata::from(metadata);

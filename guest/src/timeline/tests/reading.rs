@@ -122,7 +122,8 @@ fn a_long_history_is_read_from_catalogues() {
                 storage.delete(key, Precondition::None).unwrap();
             }
         }
-        let again: Vec<String> = history(&timeline(&storage)).iter().map(|entry| format!("{:?}", entry.metadata.as_ref().unwrap())).collect();
+        let again: Vec<String> =
+            history(&timeline(&storage)).iter().map(|entry| format!("{:?}", entry.metadata.as_ref().unwrap())).collect();
         assert_eq!(again, plain);
     }
     assert_eq!(wrong(&timeline(&storage), false).len(), 2);

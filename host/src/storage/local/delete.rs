@@ -9,8 +9,8 @@ use persist_model::{ErrorCode, PersistError, Result};
 use persist_paths::key::{check_file_key, folders_within, split};
 
 use crate::storage::local::disk::Operation;
-use crate::storage::local::folder::{not_durable, sync_folder, sync_handle};
 use crate::storage::local::error::{local_error, not_a_file};
+use crate::storage::local::folder::{not_durable, sync_folder, sync_handle};
 use crate::storage::local::place::LocalFileStorage;
 use crate::storage::{DeleteFailure, StorageAdapter};
 

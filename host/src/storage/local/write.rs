@@ -20,8 +20,8 @@ use rustix::io::Errno;
 
 use crate::storage::boot_time::since_boot;
 use crate::storage::local::disk::Operation;
-use crate::storage::local::folder::{create_temporary, not_durable, open_or_make_folder, sweep, sync_folder, sync_handle};
 use crate::storage::local::error::{local_error, not_a_file};
+use crate::storage::local::folder::{create_temporary, not_durable, open_or_make_folder, sweep, sync_folder, sync_handle};
 use crate::storage::local::place::{Durability, LocalFileStorage, object_info};
 use crate::storage::{ByteRange, ObjectInfo, ReadOptions, StorageAdapter, StorageWriter, WriteOptions, copy_through};
 

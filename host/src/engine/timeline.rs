@@ -1,0 +1,527 @@
+//! Timelines: every step of a session, each stored as what is new in it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::Instant;
+
+use persist_model::{Checked, HistoryEntry, ListFilter, OnConflict, Policy, PruneReport, SnapshotOptions, Step, StepSelector};
+use persist_model::{ErrorCode, PersistError, Result};
+use sha2::{Digest, Sha256};
+use wasmtime::component::ResourceAny;
+
+use crate::engine::conversions::{checked, entry, policy, report, selector, step};
+use crate::engine::engine::Engine;
+use crate::engine::restore::SnapshotReader;
+use crate::sandbox::{Guest, Limits, Share, log, timelines, wit};
+use crate::system::process::OfProcess;
+
+/// The largest state that the component takes as a whole, in bytes.
+const MAX_WHOLE: usize = 64 << 20;
+
+/// State passed to the component in one call, when it is not taken as a whole.
+const CHUNK: usize = 1 << 20;
+
+/// The memory that the component may use while it appends, unless a limit was set: the
+/// newest state, the next one, and what is new.
+const MEMORY: usize = 384 << 20;
+
+/// How often a large state is sent again after other writers appended.
+const MAX_RESENDS: u32 = 20;
+
+/// Steps asked for at a time in a long history.
+const PAGE: u32 = 1000;
+
+/// A timeline: a folder that has each step of a session as one object. It keeps the newest
+/// step's state, so that the next append reads nothing. Dropping it calls
+/// [`finish`](Self::finish).
+pub struct Timeline {
+    engine: Engine,
+    folder: String,
+    /// The instance that appends, since the first append.
+    writing: Option<OfProcess<Writing>>,
+}
+
+impl std::fmt::Debug for Timeline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Timeline").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
+/// An instance of the component with an open timeline.
+struct Writing {
+    guest: Guest,
+    timeline: ResourceAny,
+}
+
+impl Engine {
+    /// Opens the timeline in a folder, such as `support/case-1/`. Reads nothing yet.
+    ///
+    /// # Errors
+    /// `Configuration` for a folder that can't be the beginning of a key.
+    pub fn timeline(&self, folder: &str) -> Result<Timeline> {
+        let folder = folder.trim_end_matches('/');
+        if !folder.is_empty() {
+            persist_paths::key::check_key(folder)?;
+        }
+        let folder = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+        Ok(Timeline { engine: self.clone(), folder, writing: None })
+    }
+}
+
+impl Writing {
+    fn start(engine: &Engine, folder: &str, is_appending: bool) -> Result<Self> {
+        let memory = engine.settings.memory_limit.unwrap_or(MEMORY);
+        let limits = if is_appending { Limits { memory, ..engine.limits } } else { engine.limits };
+        let share = Share::new(&engine.pool.budget, 0);
+        let mut guest = Guest::start(&engine.pool.runtime, &engine.storage, limits, share, &engine.cancel)?;
+        guest.write_with(engine.permissions);
+        let timeline =
+            guest.call(|persist, store| persist.persist_snapshot_timelines().timeline().call_constructor(store, folder).map(Ok))?;
+        Ok(Self { guest, timeline })
+    }
+
+    fn append(&mut self, state: &[u8], options: &SnapshotOptions, on_conflict: OnConflict) -> Result<Step> {
+        let timeline = self.timeline;
+        let hash: [u8; 32] = Sha256::digest(state).into();
+        let options = wit::SaveOptions { host_hashes: true, ..options.clone().into() };
+        let appended = self.guest.call(|persist, store| {
+            let timelines = persist.persist_snapshot_timelines();
+            timelines.timeline().call_append(store, timeline, state, &options, on_conflict.into(), Some(&hash))
+        })?;
+        Ok(step(appended))
+    }
+
+    fn open_appender(&mut self, options: &SnapshotOptions, on_conflict: OnConflict) -> Result<ResourceAny> {
+        let timeline = self.timeline;
+        let options = wit::SaveOptions { host_hashes: true, ..options.clone().into() };
+        self.guest.call(|persist, store| {
+            persist.persist_snapshot_timelines().timeline().call_open_appender(store, timeline, &options, on_conflict.into())
+        })
+    }
+
+    fn write(&mut self, appender: ResourceAny, state: &[u8]) -> Result<()> {
+        state.chunks(CHUNK).try_for_each(|chunk| {
+            self.guest.call(|persist, store| persist.persist_snapshot_timelines().appender().call_write(store, appender, chunk))
+        })
+    }
+
+    fn commit(&mut self, appender: ResourceAny, hash: &[u8]) -> Result<Step> {
+        let committed =
+            self.guest.call(|persist, store| persist.persist_snapshot_timelines().appender().call_commit(store, appender, Some(hash)))?;
+        Ok(step(committed))
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        let timeline = self.timeline;
+        self.guest.call(|persist, store| persist.persist_snapshot_timelines().timeline().call_finish(store, timeline))
+    }
+}
+
+impl Timeline {
+    /// Returns the folder, which ends with `/`; empty for the root of the storage.
+    pub fn folder(&self) -> &str {
+        &self.folder
+    }
+
+    /// Returns where the timeline is, as a user would write it.
+    pub fn location(&self) -> String {
+        self.engine.storage().locate(&self.folder)
+    }
+
+    /// Returns the instance that appends. A dead one is replaced.
+    fn writing(&mut self) -> Result<&mut Writing> {
+        let is_alive = match &mut self.writing {
+            Some(writing) => !writing.get()?.guest.is_dead(),
+            None => false,
+        };
+        if !is_alive {
+            self.writing = Some(OfProcess::new(Writing::start(&self.engine, &self.folder, true)?));
+        }
+        match &mut self.writing {
+            Some(writing) => writing.get(),
+            None => Err(PersistError::new(ErrorCode::Other, "the timeline has no instance")),
+        }
+    }
+
+    /// Runs an operation in a fresh instance, and logs its outcome.
+    fn fresh<T>(&self, operation: &str, run: impl FnOnce(&mut Writing) -> Result<T>) -> Result<T> {
+        let run = || run(&mut Writing::start(&self.engine, &self.folder, false)?);
+        self.engine.logged(operation, &self.folder, run, |_| (0, 0))
+    }
+
+    /// Appends a state as the next step. `options.snapshot_index` is ignored: the place in
+    /// the session is the number of the step.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if another writer was faster, unless `on_conflict` is
+    /// [`OnConflict::Rebase`]; `Configuration` for invalid options, or a storage that
+    /// doesn't support [`if_absent`](crate::Capabilities::if_absent); and any error of the
+    /// storage. As for every write, the code tells the outcome.
+    pub fn append(&mut self, state: &[u8], options: &SnapshotOptions, on_conflict: OnConflict) -> Result<Step> {
+        let began = Instant::now();
+        let options = SnapshotOptions { size_hint: Some(state.len() as u64), ..options.clone() };
+        let location = self.location();
+        let appended = self.append_inner(state, &options, on_conflict).map_err(|error| error.at(&location));
+        let sizes = |step: &Step| (step.metadata.uncompressed_size, step.metadata.stored_size);
+        log("append", &location, began, appended.as_ref().map(sizes));
+        appended
+    }
+
+    fn append_inner(&mut self, state: &[u8], options: &SnapshotOptions, on_conflict: OnConflict) -> Result<Step> {
+        self.check_conditions()?;
+        if state.len() <= MAX_WHOLE {
+            return self.writing()?.append(state, options, on_conflict);
+        }
+        let mut resends = 0;
+        loop {
+            let mut writer = self.writer(options, on_conflict)?;
+            writer.write_state(state)?;
+            match writer.commit() {
+                Err(PersistError::Conflict(_)) if on_conflict == OnConflict::Rebase && resends < MAX_RESENDS => resends += 1,
+                appended => return appended,
+            }
+        }
+    }
+
+    /// A timeline relies on the storage to let only one writer have a number.
+    fn check_conditions(&self) -> Result<()> {
+        if self.engine.storage().capabilities().if_absent {
+            return Ok(());
+        }
+        let message = "the storage has no conditional writes, so two writers of a timeline could overwrite each other";
+        Err(PersistError::new(ErrorCode::Unsupported, message).hint("use a storage with conditional writes, or save snapshots"))
+    }
+
+    /// Returns a writer that appends a state piece by piece, in bounded memory. Nothing is
+    /// stored until the writer is committed.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn writer(&mut self, options: &SnapshotOptions, on_conflict: OnConflict) -> Result<StepWriter<'_>> {
+        self.check_conditions()?;
+        let location = self.location();
+        let writing = self.writing()?;
+        let appender = writing.open_appender(options, on_conflict).map_err(|error| error.at(&location))?;
+        Ok(StepWriter { writing, appender, hash: Sha256::new(), location, began: Instant::now() })
+    }
+
+    /// Writes down that the newest step that was appended here is there, so that its loss
+    /// would be noticed. Dropping the timeline does it, too, but can't report an error.
+    ///
+    /// # Errors
+    /// Any error of the storage. The steps are stored all the same.
+    pub fn finish(&mut self) -> Result<()> {
+        let location = self.location();
+        match &mut self.writing {
+            Some(writing) => writing.get()?.finish().map_err(|error| error.at(location)),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns a step. Its key restores it, like that of a snapshot.
+    ///
+    /// # Errors
+    /// `NotFound`; `Integrity` if the newest step is damaged, rather than an older step in
+    /// its place; and any error of the storage.
+    pub fn find(&self, wanted: &StepSelector) -> Result<Step> {
+        let wanted = selector(wanted);
+        self.fresh("find", |writing| {
+            let timeline = writing.timeline;
+            let found =
+                writing.guest.call(|persist, store| persist.persist_snapshot_timelines().timeline().call_find(store, timeline, &wanted))?;
+            Ok(step(found))
+        })
+    }
+
+    /// Returns a reader that restores the state of a step piece by piece, in bounded memory.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    pub fn reader(&self, wanted: &StepSelector) -> Result<SnapshotReader> {
+        let Writing { guest, timeline } = Writing::start(&self.engine, &self.folder, false)?;
+        let wanted = selector(wanted);
+        SnapshotReader::open_with(guest, &self.engine.pool, self.location(), |guest, options| {
+            guest.call(|persist, store| {
+                persist.persist_snapshot_timelines().timeline().call_open_restorer(store, timeline, &wanted, options)
+            })
+        })
+    }
+
+    /// Restores the state of a step into memory.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    pub fn load(&self, wanted: &StepSelector) -> Result<Vec<u8>> {
+        self.reader(wanted)?.read_state(|_| Ok(()))
+    }
+
+    /// Iterates over the steps that match a filter, from the newest to the oldest. A step
+    /// that can't be read is an entry, too. If only some of them are wanted, `limit` says
+    /// how many, so that no more are read.
+    ///
+    /// # Errors
+    /// `Integrity` if the end of the timeline was lost, and any error of the storage.
+    pub fn history(&self, filter: ListFilter, limit: Option<u32>) -> Result<History> {
+        let page = limit.unwrap_or(PAGE).clamp(1, PAGE);
+        let mut writing = Writing::start(&self.engine, &self.folder, false)?;
+        let (timeline, filter) = (writing.timeline, wit::ListFilter::from(filter));
+        let opened = writing
+            .guest
+            .call(|persist, store| persist.persist_snapshot_timelines().timeline().call_open_history(store, timeline, Some(&filter), page));
+        let location = self.location();
+        let history = opened.map_err(|error| error.at(&location))?;
+        Ok(History { guest: OfProcess::new(writing.guest), history, page, entries: VecDeque::new(), left: limit, location, ended: false })
+    }
+
+    /// Sets a label of a step, or takes it away if there is no value. The label is an object
+    /// of its own; the step does not change.
+    ///
+    /// # Errors
+    /// `NotFound`, and any error of the storage.
+    pub fn set_label(&self, number: u64, name: &str, value: Option<&str>) -> Result<()> {
+        self.fresh("label", |writing| {
+            let timeline = writing.timeline;
+            writing
+                .guest
+                .call(|persist, store| persist.persist_snapshot_timelines().timeline().call_set_label(store, timeline, number, name, value))
+        })
+    }
+
+    /// Removes the steps that a policy does not keep; with `dry_run`, only says what would
+    /// happen. The newest step is always kept. Is safe while others append.
+    ///
+    /// # Errors
+    /// `Configuration` for a policy without rules, and any error of the storage. If it was
+    /// interrupted, pruning again finishes it.
+    pub fn prune(&mut self, keep: &Policy, dry_run: bool) -> Result<PruneReport> {
+        let keep = policy(keep);
+        self.fresh("prune", |writing| {
+            let timeline = writing.timeline;
+            let pruned = writing
+                .guest
+                .call(|persist, store| persist.persist_snapshot_timelines().timeline().call_prune(store, timeline, &keep, dry_run))?;
+            Ok(report(pruned))
+        })
+    }
+
+    /// Checks all steps, from the oldest to the newest, and then the other objects. With
+    /// `read_data`, reads all data; otherwise only what describes the states.
+    ///
+    /// # Errors
+    /// Any error of the storage.
+    pub fn check(&self, read_data: bool) -> Result<Checks> {
+        let mut writing = Writing::start(&self.engine, &self.folder, false)?;
+        let (timeline, location) = (writing.timeline, self.location());
+        let opened = writing
+            .guest
+            .call(|persist, store| persist.persist_snapshot_timelines().timeline().call_open_checker(store, timeline, read_data));
+        let checker = opened.map_err(|error| error.at(&location))?;
+        Ok(Checks { guest: OfProcess::new(writing.guest), checker, found: VecDeque::new(), location, ended: false })
+    }
+
+    /// Writes again what is derived from the steps, where it is missing or damaged. With
+    /// `forget_damaged`, hides damaged steps; if the newest is damaged, first appends a step
+    /// that repeats the newest whole one. Returns how many objects were written.
+    ///
+    /// # Errors
+    /// `Integrity` if the newest step is damaged and not to be forgotten, and any error of
+    /// the storage.
+    pub fn repair(&mut self, forget_damaged: bool) -> Result<u64> {
+        self.fresh("repair", |writing| {
+            let timeline = writing.timeline;
+            writing
+                .guest
+                .call(|persist, store| persist.persist_snapshot_timelines().timeline().call_repair(store, timeline, forget_damaged))
+        })
+    }
+
+    /// Deletes the timeline. Returns how many steps were removed. A marker of 192 bytes stays
+    /// in place of each, until [`prune`](Self::prune) removes it a week later.
+    ///
+    /// # Errors
+    /// `NotFound`, `Conflict` if another writer has just appended, and any error of the
+    /// storage. If it was interrupted, deleting again finishes it.
+    pub fn delete(&mut self) -> Result<u64> {
+        self.fresh("delete", |writing| {
+            let timeline = writing.timeline;
+            writing.guest.call(|persist, store| persist.persist_snapshot_timelines().timeline().call_delete(store, timeline))
+        })
+    }
+}
+
+impl Drop for Timeline {
+    fn drop(&mut self) {
+        if let Some(Ok(writing)) = self.writing.as_mut().map(OfProcess::get) {
+            let _ = writing.finish();
+        }
+    }
+}
+
+/// Appends a state piece by piece. If it is dropped without [`commit`](Self::commit),
+/// nothing is stored.
+pub struct StepWriter<'a> {
+    writing: &'a mut Writing,
+    appender: ResourceAny,
+    hash: Sha256,
+    location: String,
+    began: Instant,
+}
+
+impl std::fmt::Debug for StepWriter<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StepWriter").field("location", &self.location).finish_non_exhaustive()
+    }
+}
+
+impl StepWriter<'_> {
+    /// Appends to the state. After an error, the writer can only be dropped.
+    ///
+    /// # Errors
+    /// Any error of the storage.
+    pub fn write_state(&mut self, state: &[u8]) -> Result<()> {
+        self.hash.update(state);
+        self.writing.write(self.appender, state).map_err(|error| error.at(&self.location))
+    }
+
+    /// Completes the step and makes it visible, as a whole.
+    ///
+    /// # Errors
+    /// As [`Timeline::append`]. A state of more than 64 MiB can't be appended again after
+    /// another writer's: with [`OnConflict::Rebase`], a lost race is `Conflict`.
+    pub fn commit(mut self) -> Result<Step> {
+        let hash: [u8; 32] = self.hash.finalize_reset().into();
+        let appended = self.writing.commit(self.appender, &hash).map_err(|error| error.at(&self.location));
+        let sizes = |step: &Step| (step.metadata.uncompressed_size, step.metadata.stored_size);
+        log("append", &self.location, self.began, appended.as_ref().map(sizes));
+        appended
+    }
+}
+
+impl Drop for StepWriter<'_> {
+    fn drop(&mut self) {
+        // After a commit there is no such resource any more.
+        let _ = self.writing.guest.drop_resource(self.appender);
+    }
+}
+
+impl io::Write for StepWriter<'_> {
+    fn write(&mut self, state: &[u8]) -> io::Result<usize> {
+        self.write_state(state)?;
+        Ok(state.len())
+    }
+
+    /// Does nothing, since only a commit stores anything.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Iterates over the steps of a timeline, from the newest to the oldest. Ends after an error.
+pub struct History {
+    guest: OfProcess<Guest>,
+    history: ResourceAny,
+    page: u32,
+    entries: VecDeque<HistoryEntry>,
+    /// How many more are wanted; all, if none.
+    left: Option<u32>,
+    location: String,
+    ended: bool,
+}
+
+impl std::fmt::Debug for History {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("History").field("location", &self.location).finish_non_exhaustive()
+    }
+}
+
+impl History {
+    fn next_page(&mut self) -> Result<()> {
+        let (history, page) = (self.history, self.page.min(self.left.unwrap_or(PAGE)));
+        let guest = self.guest.get()?;
+        let found = guest.call(|persist, store| persist.persist_snapshot_timelines().history().call_next(store, history, page))?;
+        // Later pages are read only if more is wanted.
+        self.page = PAGE;
+        self.ended = found.is_empty();
+        self.entries.extend(found.into_iter().map(|found| entry(found, guest.storage())));
+        Ok(())
+    }
+}
+
+impl Iterator for History {
+    type Item = Result<HistoryEntry>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == Some(0) {
+            return None;
+        }
+        while self.entries.is_empty() && !self.ended {
+            if let Err(error) = self.next_page() {
+                self.ended = true;
+                return Some(Err(error.at(&self.location)));
+            }
+        }
+        let next = self.entries.pop_front()?;
+        self.left = self.left.map(|left| left - 1);
+        Some(Ok(next))
+    }
+}
+
+/// Iterates over what a check of a timeline has looked at. Ends after an error.
+pub struct Checks {
+    guest: OfProcess<Guest>,
+    checker: ResourceAny,
+    found: VecDeque<Checked>,
+    location: String,
+    ended: bool,
+}
+
+impl std::fmt::Debug for Checks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Checks").field("location", &self.location).finish_non_exhaustive()
+    }
+}
+
+impl Checks {
+    /// Returns how many steps are still to be checked.
+    ///
+    /// # Errors
+    /// `Configuration` in a process that was forked after the check was started.
+    pub fn left(&mut self) -> Result<u64> {
+        let checker = self.checker;
+        let left =
+            self.guest.get()?.call(|persist, store| persist.persist_snapshot_timelines().checker().call_left(store, checker).map(Ok))?;
+        Ok(left + self.found.len() as u64)
+    }
+
+    fn look(&mut self) -> Result<()> {
+        let checker = self.checker;
+        let guest = self.guest.get()?;
+        let found = guest.call(|persist, store| persist.persist_snapshot_timelines().checker().call_next(store, checker))?;
+        self.ended = found.is_empty();
+        self.found.extend(found.into_iter().map(|found| checked(found, guest.storage())));
+        Ok(())
+    }
+}
+
+impl Iterator for Checks {
+    type Item = Result<Checked>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.found.is_empty() && !self.ended {
+            if let Err(error) = self.look() {
+                self.ended = true;
+                return Some(Err(error.at(&self.location)));
+            }
+        }
+        self.found.pop_front().map(Ok)
+    }
+}
+
+impl From<OnConflict> for timelines::OnConflict {
+    fn from(on_conflict: OnConflict) -> Self {
+        match on_conflict {
+            OnConflict::Fail => Self::Fail,
+            OnConflict::Rebase => Self::Rebase,
+        }
+    }
+}
