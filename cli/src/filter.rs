@@ -12,7 +12,7 @@ use persist_model::{ErrorCode, ListFilter, PersistError, Result, SnapshotMetadat
 pub(crate) struct Filter {
     /// Only snapshots of this agent.
     #[arg(long, visible_alias = "agent", value_name = "ID")]
-    agent_id: Option<String>,
+    pub(crate) agent_id: Option<String>,
     /// Only snapshots of this session.
     #[arg(long, visible_alias = "session", value_name = "ID")]
     pub(crate) session_id: Option<String>,
@@ -52,6 +52,13 @@ impl Filter {
     /// Returns whether the filter is empty, so that every snapshot matches.
     pub(crate) fn is_empty(&self) -> bool {
         let has_text = [&self.agent_id, &self.session_id, &self.since, &self.until, &self.digest, &self.content_hash];
+        has_text.iter().all(|text| text.is_none()) && self.labels.is_empty() && self.index.is_none()
+    }
+
+    /// Returns whether all snapshots of a session match.
+    #[cfg_attr(not(feature = "native"), allow(dead_code, reason = "only the log of a timeline asks"))]
+    pub(crate) fn takes_whole_sessions(&self) -> bool {
+        let has_text = [&self.since, &self.until, &self.digest, &self.content_hash];
         has_text.iter().all(|text| text.is_none()) && self.labels.is_empty() && self.index.is_none()
     }
 

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::path::Path;
 
-use persist_model::{ListEntry, ListFilter, Permissions, PersistError, Precondition, Result, SnapshotMetadata, SnapshotOptions};
+use persist_model::{ErrorCode, ListEntry, ListFilter, Permissions, PersistError, Precondition, Result, SnapshotMetadata, SnapshotOptions};
 use persist_paths::StorageLocation;
 
 use crate::choices::{Durability, IfExists};
@@ -103,6 +103,27 @@ pub trait Host: Sync {
     /// # Errors
     /// Those of [`locate`](Self::locate), `InvalidKey` and `AccessDenied`.
     fn locate_to_write(&self, text: &str) -> Result<StorageLocation>;
+
+    /// Returns the location of a step of a timeline, if the text names one: a timeline with
+    /// the step in `at`, or `TIMELINE@STEP`.
+    ///
+    /// # Errors
+    /// `Configuration` if `at` does not select a step, `NotFound` if there is no such step,
+    /// and errors of the storage.
+    fn locate_step(&self, _text: &str, at: Option<&str>) -> Result<Option<StorageLocation>> {
+        match at {
+            None => Ok(None),
+            Some(_) => Err(PersistError::new(ErrorCode::Unsupported, "this host has no timelines")),
+        }
+    }
+
+    /// Deletes the timeline in a folder, and returns how many steps it had.
+    ///
+    /// # Errors
+    /// `Conflict` if another writer has just appended, and errors of the storage.
+    fn delete_timeline(&self, folder: &StorageLocation, _durability: Durability) -> Result<u64> {
+        Err(PersistError::new(ErrorCode::Unsupported, "this host has no timelines").at(folder))
+    }
 
     /// Returns a location as text that the next command accepts.
     ///

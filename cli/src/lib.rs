@@ -15,8 +15,11 @@ mod order;
 mod output;
 mod search;
 mod sources;
+mod state;
 mod table;
 mod target;
+#[cfg(feature = "native")]
+mod timelines;
 
 pub use arguments::{long_version, parse};
 pub use choices::{Durability, IfExists};

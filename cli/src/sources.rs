@@ -47,6 +47,10 @@ pub(crate) struct How {
     /// storage].
     #[arg(short, long, value_name = "N", value_parser = parse_jobs)]
     pub(crate) jobs: Option<usize>,
+    /// The step of a timeline: a number, latest, -2 for the one before the newest, a time,
+    /// an age, or a label. The same as SRC@STEP.
+    #[arg(long, value_name = "STEP", allow_hyphen_values = true)]
+    pub(crate) at: Option<String>,
     #[command(flatten)]
     pub(crate) filter: Filter,
 }
@@ -81,9 +85,12 @@ impl Source {
     ///
     /// # Errors
     /// Those of [`Host::locate_followed`].
-    pub(crate) fn location(&self, host: &impl Host) -> Result<StorageLocation> {
-        match &self.found {
-            Some(found) => Ok(found.location.clone()),
+    pub(crate) fn location(&self, host: &impl Host, how: &How) -> Result<StorageLocation> {
+        if let Some(found) = &self.found {
+            return Ok(found.location.clone());
+        }
+        match host.locate_step(&self.text, how.at.as_deref())? {
+            Some(step) => Ok(step),
             None => host.locate_followed(&self.text),
         }
     }
@@ -151,13 +158,13 @@ impl How {
         let depth = if self.recursive { Depth::Below } else { Depth::Level };
         let is_pattern = is_pattern(host, &text);
         if !self.recursive && !is_pattern {
-            return only(named(host, text));
+            return only(self.named(host, text));
         }
         let may_be_object = !is_pattern && !text.ends_with('/');
         let found = match find(host, &text, &self.filter, true, depth) {
             // A file, or nothing: the command finds out when it uses the location.
             Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::InvalidArgument) && may_be_object => {
-                return only(named(host, text));
+                return only(self.named(host, text));
             }
             Err(error) => return only(Err(error)),
             Ok(mut found) => {
@@ -166,7 +173,7 @@ impl How {
                     // In a bucket, a name with nothing below it may be an object.
                     let is_object = || host.locate(&text).and_then(|location| host.exists(&location)).unwrap_or(false);
                     if self.filter.is_empty() || is_object() {
-                        return only(named(host, text));
+                        return only(self.named(host, text));
                     }
                 }
                 if found.is_empty() && self.filter.is_empty() && (is_pattern || !is_local) {
@@ -196,13 +203,24 @@ impl How {
         }))
     }
 
+    /// Returns a source that was named, unless it is a folder. A timeline is one, so with a
+    /// step it may be named.
+    fn named(&self, host: &impl Host, text: String) -> Result<Source> {
+        if self.at.is_none() && is_folder(host, &text) {
+            return Err(PersistError::new(ErrorCode::InvalidArgument, "this is a folder, not a snapshot")
+                .at(text.escape_debug())
+                .hint("add --recursive to select all snapshots in it, or @latest if it is a timeline"));
+        }
+        Ok(Source { text, found: None })
+    }
+
     /// Returns the snapshots that stdin lists. Each line is taken literally, never as a
     /// pattern.
     fn listed<'a>(&'a self, host: &'a impl Host, others: &'a AtomicU64) -> Expanded<'a> {
         Box::new(self.lines().flat_map(move |line| -> Expanded<'a> {
             match line {
                 Ok(text) if self.recursive && !text.contains(SPECIAL) => self.one(host, text, others),
-                Ok(text) => Box::new(std::iter::once(named(host, text))),
+                Ok(text) => Box::new(std::iter::once(self.named(host, text))),
                 Err(error) => Box::new(std::iter::once(Err(error))),
             }
         }))
@@ -259,16 +277,6 @@ pub(crate) fn check_means_something(text: &str) -> Result<()> {
     Err(PersistError::new(ErrorCode::InvalidArgument, problem)
         .at(text.escape_debug())
         .hint("check the variable that it comes from; to select everything, write ."))
-}
-
-/// Returns a source that was named, unless it is a folder.
-fn named(host: &impl Host, text: String) -> Result<Source> {
-    if is_folder(host, &text) {
-        return Err(PersistError::new(ErrorCode::InvalidArgument, "this is a folder, not a snapshot")
-            .at(text.escape_debug())
-            .hint("add --recursive to select all snapshots in it"));
-    }
-    Ok(Source { text, found: None })
 }
 
 /// Returns whether an argument names a folder: one that exists, or by a trailing slash.

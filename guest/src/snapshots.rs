@@ -1,14 +1,15 @@
 //! Operations on whole snapshots, and listings.
 
 use persist_model::StepSelector;
+use persist_model::error::HINT;
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::metadata::{Metadata, SaveOptions, stored_time};
 use crate::open::{Head, TAIL, until_stable};
 use crate::restore::Restorer;
 use crate::save::Saver;
-use crate::storage::{ObjectInfo, Storage};
-use crate::timeline::{Timeline, step_of};
+use crate::storage::{ObjectInfo, Precondition, Storage};
+use crate::timeline::{Timeline, step_metadata, step_of};
 use crate::verify;
 
 /// The largest state that is restored into memory, in bytes; larger ones are read as a
@@ -68,6 +69,15 @@ pub fn exists<S: Storage>(storage: &S, key: &str) -> Result<bool> {
         Err(error) if error.code == ErrorCode::NotFound => Ok(false),
         Err(error) => Err(error.at(key)),
     }
+}
+
+/// Deletes an object. A step of a timeline is refused, since others may refer to it.
+pub fn delete<S: Storage>(storage: &S, key: &str, precondition: Precondition) -> Result<()> {
+    if step_of(key).is_some() {
+        let error = Error::new(ErrorCode::Unsupported, "a step of a timeline can't be deleted on its own");
+        return Err(error.with(HINT, "prune the timeline, or delete all of it").at(key));
+    }
+    storage.delete(key, precondition).map_err(|error| error.at(key))
 }
 
 /// One object of a listing.
@@ -169,6 +179,14 @@ impl ListFilter {
     }
 }
 
+/// Returns the metadata of a snapshot or a step from the last bytes of its object.
+fn metadata_of<S: Storage>(storage: &S, info: ObjectInfo, tail: Vec<u8>) -> Result<Metadata> {
+    match step_of(&info.key.clone()) {
+        Some((_, number)) => step_metadata(storage, info, tail, number),
+        None => Head::of_tail(storage, info, tail).map(|head| head.metadata()),
+    }
+}
+
 /// Lists the snapshots that match a filter and whose keys begin with `prefix` and come
 /// after `start_after`. Looks at no more than `limit` objects: 1 to [`MAX_PAGE`].
 pub fn list<S: Storage>(storage: &S, prefix: &str, start_after: Option<&str>, limit: u32, filter: ListFilter) -> Result<ListPage> {
@@ -184,8 +202,8 @@ pub fn list<S: Storage>(storage: &S, prefix: &str, start_after: Option<&str>, li
     for objects in objects.chunks(ENDS) {
         let keys: Vec<&str> = objects.iter().map(|info| info.key.as_str()).collect();
         for (info, end) in objects.iter().zip(storage.read_ends(&keys, TAIL)?) {
-            let read = match end.and_then(|(found, tail)| Head::of_tail(storage, found, tail)) {
-                Ok(head) => Ok(head.metadata()),
+            let read = match end.and_then(|(found, tail)| metadata_of(storage, found, tail)) {
+                Ok(metadata) => Ok(metadata),
                 // It may have been replaced between two reads: read it again, on its own.
                 Err(error) if matches!(error.code, ErrorCode::PreconditionFailed | ErrorCode::Io) => metadata(storage, &info.key),
                 Err(error) => Err(error.at(&info.key)),

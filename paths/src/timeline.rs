@@ -4,6 +4,10 @@
 /// The highest number of a step: twelve digits.
 pub const MAX_NUMBER: u64 = 999_999_999_999;
 
+/// The size in bytes of what takes the place of a step that was removed, and of the end of a
+/// timeline that was deleted. Every step has more.
+pub const MARKER_SIZE: u64 = 192;
+
 /// The name of the hint.
 pub const HINT: &str = "head";
 

@@ -173,7 +173,7 @@ pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Ou
     let dest = Dest { text: dest, config: &host.config, folder };
     let (memory, taken) = (Memory::new(), Mutex::new(HashSet::new()));
     run_with(&task, &host, output, (&arguments.how, src), |source, progress| {
-        let from = source.location(&host)?;
+        let from = source.location(&host, &arguments.how)?;
         let to = dest.of(source, &from)?;
         if !taken.lock().unwrap_or_else(PoisonError::into_inner).insert(to.to_string()) {
             let error = PersistError::new(ErrorCode::AlreadyExists, "another snapshot was copied to this name").at(&to);

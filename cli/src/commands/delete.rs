@@ -16,10 +16,13 @@ use crate::search::{is_pattern, is_there};
 /// Reads each file first: one that is not a snapshot is kept unless --force is given, and
 /// so is a gzip file that may be a truncated snapshot or another program's file. Damaged
 /// snapshots and those of a newer format are deleted if they are named explicitly. If SRC
-/// is a symlink, the link is deleted. With --recursive, folders that become empty are removed.
+/// is a symlink, the link is deleted. With --recursive, folders that become empty are removed,
+/// and timelines are deleted as a whole: a marker of 192 bytes stays in place of each step,
+/// until 'persist prune' removes it a week later.
 #[derive(Args)]
 #[command(
     visible_alias = "rm",
+    mut_arg("at", |at| at.hide(true)),
     after_help = "Examples:\n  persist delete agents/0001.json.gz\n  persist delete agents --recursive --until 30d --dry-run"
 )]
 pub struct Arguments {
@@ -35,6 +38,10 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
     if arguments.what.force && !sources.how.filter.is_empty() {
         let error = PersistError::new(ErrorCode::InvalidArgument, "--force does not read snapshots, so filters cannot be used with it");
         return Err(error.hint("leave out --force or the filters").into());
+    }
+    if sources.how.at.is_some() {
+        let error = PersistError::new(ErrorCode::InvalidArgument, "a step of a timeline can't be deleted on its own");
+        return Err(error.hint("'persist prune' removes steps; with --recursive, the whole timeline is deleted").into());
     }
     if sources.how.recursive || sources.src.iter().any(|text| is_pattern(host, text)) {
         if arguments.if_match.is_some() {

@@ -8,6 +8,8 @@ use clap::Args;
 use persist_model::error::may_be_another_kind;
 use persist_model::{ErrorCode, PersistError, Result};
 use persist_paths::StorageLocation;
+use persist_paths::key::split;
+use persist_paths::timeline::{self, Name};
 use serde_json::json;
 
 use crate::choices::Durability;
@@ -109,12 +111,22 @@ struct Finding {
     batches: BTreeMap<String, Batch>,
     /// The locations of all objects.
     seen: HashSet<String>,
+    /// The folders of timelines, which are deleted as a whole, by their location.
+    timelines: BTreeMap<String, StorageLocation>,
     others: u64,
     exit_code: u8,
 }
 
 impl Finding {
     fn add(&mut self, folder: StorageLocation, key: String, is_named: bool) {
+        // What belongs to a timeline goes with it.
+        if let Some(name) = timeline::parse(split(&key).1).filter(|name| *name != Name::Hint) {
+            if let (Name::Step(_), Some((prefix, _))) = (name, timeline::step_of(&key)) {
+                let place = folder.with_key(prefix);
+                self.timelines.insert(place.to_string(), place);
+            }
+            return;
+        }
         if !self.seen.insert(folder.clone().with_key(&key).to_string()) {
             return;
         }
@@ -133,7 +145,21 @@ impl Finding {
     }
 
     fn count(&self) -> usize {
-        self.batches.values().map(|batch| batch.keys.len()).sum()
+        self.batches.values().map(|batch| batch.keys.len()).sum::<usize>() + self.timelines.len()
+    }
+
+    /// Leaves the hints to the timelines that they belong to.
+    fn without_hints(mut self) -> Self {
+        for batch in self.batches.values_mut() {
+            let place = &batch.place;
+            let is_hint = |key: &String| {
+                let name = split(key).1;
+                let folder = key.strip_suffix(name).unwrap_or_default();
+                name == timeline::HINT && self.timelines.contains_key(&place.clone().with_key(folder).to_string())
+            };
+            batch.keys.retain(|key| !is_hint(key));
+        }
+        self
     }
 
     /// Drops objects that are gone or are no longer snapshots.
@@ -142,6 +168,7 @@ impl Finding {
             let place = &batch.place;
             batch.keys.retain(|key| now.seen.contains(&place.clone().with_key(key).to_string()));
         }
+        self.timelines.retain(|place, _| now.timelines.contains_key(place));
     }
 }
 
@@ -230,7 +257,7 @@ fn look_at_names(deleting: &Deleting, host: &impl Host, output: &Output) -> Resu
 /// Deletes everything that is found, in batches.
 pub(crate) fn delete_found(deleting: &Deleting, host: &impl Host, output: &Output) -> Result<(), Failure> {
     let find = || if deleting.force { look_at_names(deleting, host, output) } else { look(deleting, host, output) };
-    let mut found = find()?;
+    let mut found = find()?.without_hints();
     if found.others > 0 {
         let what =
             if found.others == 1 { "other file is not a snapshot and is kept" } else { "other files are not snapshots and are kept" };
@@ -244,6 +271,11 @@ pub(crate) fn delete_found(deleting: &Deleting, host: &impl Host, output: &Outpu
                 let object = json!({"location": location, "deleted": false});
                 output.result(&object, format_args!("would delete {}", printable(&location)))?;
             }
+        }
+        for place in found.timelines.values() {
+            let location = host.written(place)?;
+            let object = json!({"location": location, "deleted": false});
+            output.result(&object, format_args!("would delete the timeline {}", printable(&location)))?;
         }
         output.note(format_args!("{} would be deleted", found.count()));
         return exit(found.exit_code);
@@ -282,6 +314,24 @@ pub(crate) fn delete_found(deleting: &Deleting, host: &impl Host, output: &Outpu
         }
         if deleting.sources.how.recursive {
             host.remove_empty_folders(&batch.place, &keys, batch.is_named);
+        }
+    }
+    for place in found.timelines.values() {
+        match host.delete_timeline(place, deleting.durability) {
+            Ok(_) => {
+                deleted += 1;
+                progress(Done { snapshots: deleted, bytes: 0 });
+                if output.json {
+                    output.report(&json!({"location": host.written(place)?, "deleted": true}), "")?;
+                }
+            }
+            // It was deleted before, and its markers are left.
+            Err(error) if error.code() == ErrorCode::NotFound => {}
+            Err(error) => {
+                failed += 1;
+                output.error(&error);
+                found.exit_code = worse(found.exit_code, error.exit_code());
+            }
         }
     }
     drop(progress);

@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 
 use clap::Args;
 use persist_model::{ErrorCode, ListEntry, PersistError, SnapshotMetadata};
+use persist_paths::timeline::step_of;
 
 use crate::filter::Filter;
 use crate::host::Host;
@@ -15,7 +16,8 @@ use crate::table::{Column, Table, cell, time_cell};
 /// List the snapshots in a folder and its subfolders.
 ///
 /// LOCATION is a folder, a name prefix, or a pattern: * and ? match within a folder,
-/// ** matches across folders. Files that are not snapshots are counted but not
+/// ** matches across folders. A timeline is one entry, its newest step; 'persist log'
+/// lists the others. Files that are not snapshots are counted but not
 /// listed. Damaged snapshots are reported as errors.
 ///
 /// The contents of a bucket are cached in the user's cache folder, so that the next
@@ -49,9 +51,17 @@ const COLUMNS: [Column; 7] = [
     Column("RATIO", true),
 ];
 
+/// Returns a key as a user would write it: that of a step as TIMELINE@NUMBER.
+fn shown_key(key: &str) -> String {
+    match step_of(key) {
+        Some((folder, number)) => format!("{}@{number}", folder.trim_end_matches('/')),
+        None => key.to_owned(),
+    }
+}
+
 fn row(metadata: &SnapshotMetadata) -> [String; 7] {
     [
-        cell(&metadata.key),
+        cell(&shown_key(&metadata.key)),
         cell(&metadata.agent_id),
         cell(&metadata.session_id),
         metadata.snapshot_index.to_string(),
@@ -158,7 +168,7 @@ impl<H: Host> Printer<'_, H> {
         let mut row = row(&metadata);
         if self.shows_location {
             // With several locations, keys alone are ambiguous.
-            row[0] = cell(&location()?);
+            row[0] = cell(&shown_key(&location()?));
         }
         self.table.add(row)
     }

@@ -1,6 +1,10 @@
 //! The commands, one per file.
 
 #[cfg(feature = "native")]
+pub(crate) mod append;
+#[cfg(feature = "native")]
+pub(crate) mod check;
+#[cfg(feature = "native")]
 pub(crate) mod completions;
 #[cfg(feature = "native")]
 pub(crate) mod copy;
@@ -11,7 +15,11 @@ pub(crate) mod doctor;
 mod exists;
 mod list;
 #[cfg(feature = "native")]
+pub(crate) mod log;
+#[cfg(feature = "native")]
 pub(crate) mod man;
+#[cfg(feature = "native")]
+pub(crate) mod prune;
 mod restore;
 #[cfg(feature = "native")]
 pub(crate) mod salvage;

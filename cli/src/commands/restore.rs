@@ -28,11 +28,12 @@ use crate::target::{Target, check_output};
 /// fails with exit code 5.
 ///
 /// If SRC is a folder, its latest snapshot is restored: the one with the highest index.
-/// If the folder has several sessions, choose one with --session.
+/// If the folder has several sessions, choose one with --session. Of a timeline, the newest
+/// step is restored, or the one that SRC@STEP selects.
 #[derive(Args)]
 #[command(
     visible_alias = "cat",
-    after_help = "Examples:\n  persist restore agents/0001.json.gz -o state.json\n  persist restore agents/ --session case-4711\n  persist restore agents --recursive -o states"
+    after_help = "Examples:\n  persist restore agents/0001.json.gz -o state.json\n  persist restore agents/ --session case-4711\n  persist restore agents/support/case-4711@42 -o state.json\n  persist restore agents --recursive -o states"
 )]
 pub struct Arguments {
     /// Where to write the state: a file, or - for stdout. For several states, a folder;
@@ -187,8 +188,9 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
     if !task.is_many {
         let text = sources.src.first().map(String::as_str).unwrap_or_default();
         let source = Source { text: text.to_owned(), found: None };
+        let is_whole_folder = sources.how.at.is_none() && is_folder(host, text);
         let (location, exit_code) =
-            if is_folder(host, text) { latest(host, sources, text, output)? } else { (host.locate_followed(text)?, 0) };
+            if is_whole_folder { latest(host, sources, text, output)? } else { (source.location(host, &sources.how)?, 0) };
         let report = restore_one(arguments, host, output, (&source, &location), &arguments.output, None)?;
         if let Some(line) = report.line {
             output.print(&line)?;
@@ -201,7 +203,7 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
     }
     let taken = Mutex::new(HashSet::new());
     run_many(&task, host, output, sources, |source, progress| {
-        let location = source.location(host)?;
+        let location = source.location(host, &sources.how)?;
         let path = file_in(&arguments.output, source, &location)?;
         check_no_snapshot(host, &path)?;
         if !taken.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone()) {

@@ -64,7 +64,7 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
     let sources = &arguments.sources;
     let task = sources.task(host, "reading", "shown");
     run_many(&task, host, output, sources, |source, _| {
-        let location = source.location(host)?;
+        let location = source.location(host, &sources.how)?;
         let metadata = host.metadata(&location)?;
         sources.check(source, &metadata)?;
         let line = output.line(&metadata.located(&host.written(&location)?), Sheet(&metadata))?;

@@ -1,12 +1,10 @@
 //! `persist snapshot`
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use persist_model::{Codec, ErrorCode, Permissions, PersistError, Precondition, Result, SnapshotOptions};
+use persist_model::{Codec, ErrorCode, PersistError, Precondition, Result, SnapshotOptions};
 use persist_paths::StorageLocation;
 
 use crate::choices::{Durability, IfExists};
@@ -15,6 +13,7 @@ use crate::filter::parse_label;
 use crate::host::{Host, Progress, Writer};
 use crate::output::{Failure, Output, exact_bytes, printable, ratio};
 use crate::sources::is_folder;
+use crate::state::{Parts, State, open_state};
 use crate::target::is_descriptor;
 
 /// Save a state as a snapshot.
@@ -95,68 +94,6 @@ enum CodecChoice {
 
 fn parse_index(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| "expected a whole number, 0 or more".to_owned())
-}
-
-/// An open state.
-struct State {
-    bytes: Box<dyn Read + Send>,
-    /// The size and permissions, if it is a file.
-    size: Option<u64>,
-    permissions: Option<Permissions>,
-}
-
-fn open_state(path: &Path) -> Result<State> {
-    if path == Path::new("-") {
-        return Ok(State { bytes: Box::new(io::stdin()), size: None, permissions: None });
-    }
-    let opened = File::open(path).and_then(|file| {
-        let metadata = file.metadata()?;
-        Ok((file, metadata))
-    });
-    let (file, metadata) = opened.map_err(|error| state_failed(path, &error))?;
-    if metadata.is_dir() {
-        return Err(PersistError::new(ErrorCode::InvalidArgument, "the state is a folder")
-            .at(path.display())
-            .hint("give the file that holds it"));
-    }
-    let size = metadata.is_file().then_some(metadata.len());
-    #[cfg(unix)]
-    let permissions = metadata.is_file().then(|| Permissions::of(&metadata));
-    #[cfg(not(unix))]
-    let permissions = None;
-    Ok(State { bytes: Box::new(file), size, permissions })
-}
-
-fn state_failed(path: &Path, error: &io::Error) -> PersistError {
-    let (code, message) = match error.kind() {
-        io::ErrorKind::NotFound => (ErrorCode::NotFound, "there is no such state file".to_owned()),
-        io::ErrorKind::PermissionDenied => (ErrorCode::AccessDenied, "access denied to the state file".to_owned()),
-        _ => (ErrorCode::Io, format!("could not read the state: {error}")),
-    };
-    PersistError::new(code, message).at(path.display())
-}
-
-/// The parts of a state, the last of which is empty. Errors name the state.
-struct Parts<'a> {
-    next: Box<dyn FnMut() -> Result<io::Result<Vec<u8>>>>,
-    path: &'a Path,
-}
-
-impl Parts<'_> {
-    fn next(&mut self) -> Result<Vec<u8>> {
-        (self.next)().map_err(|error| error.at(self.path.display()))?.map_err(|error| state_failed(self.path, &error))
-    }
-}
-
-/// Returns the error for an empty state that does not come from a named file.
-fn nothing_came(host: &impl Host, path: &Path) -> PersistError {
-    let is_stdin = [Path::new("-"), Path::new("/dev/stdin")].contains(&path);
-    let (message, hint) = if is_stdin && host.is_stdin_closed() {
-        ("the state is empty: stdin is closed or /dev/null", "pipe the state in, or give its file; --allow-empty saves an empty state")
-    } else {
-        ("the state is empty: the program that writes it may have failed", "give --allow-empty to save an empty state")
-    };
-    PersistError::new(ErrorCode::InvalidArgument, message).at(if is_stdin { "stdin".into() } else { path.to_string_lossy() }).hint(hint)
 }
 
 fn write_all(first: Vec<u8>, parts: &mut Parts<'_>, writer: &mut dyn Writer, mut progress: Progress<'_>) -> Result<()> {
@@ -293,17 +230,10 @@ fn save(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), 
         output.note("memory storage ends with this command: nothing is kept");
     }
     let options = arguments.options(dest.index, dest.precondition.clone(), size)?;
-    let mut parts = Parts { next: host.parts(bytes), path: &arguments.state };
-    // Read the first part before creating anything. The contents of a descriptor depend
-    // on the process that opened it, so an empty one is refused like an empty pipe.
     let is_named = size.is_some() && !is_descriptor(&arguments.state);
-    let first = if !is_named && !arguments.allow_empty { Some(parts.next()?) } else { None };
-    if first.as_ref().is_some_and(Vec::is_empty) {
-        return Err(nothing_came(host, &arguments.state).into());
-    }
+    let (mut parts, first) = Parts::begin(host, &arguments.state, State { bytes, size, permissions }, arguments.allow_empty)?;
     let write = || {
         let mut writer = host.writer(&location, options, arguments.durability, permissions)?;
-        let first = first.map_or_else(|| parts.next(), Ok)?;
         write_all(first, &mut parts, &mut *writer, host.progress(output, "saving", size))?;
         writer.commit()
     };

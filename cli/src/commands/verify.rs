@@ -24,7 +24,7 @@ pub struct Arguments {
 pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Failure> {
     let sources = &arguments.sources;
     run_many(&sources.task(host, "verifying", "verified"), host, output, sources, |source, progress| {
-        let location = source.location(host)?;
+        let location = source.location(host, &sources.how)?;
         let metadata = host.verify(&location, progress)?;
         sources.check(source, &metadata)?;
         let size = exact_bytes(metadata.uncompressed_size);

@@ -6,13 +6,13 @@ use std::path::Path;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use persist_host::{
     CancelToken, Engine, ListingIndex, LocalFileStorage, SnapshotReader, SnapshotWriter, StorageAdapter, StorageConfig, StorageWriter,
     WriteOptions,
 };
-use persist_model::{ErrorCode, Permissions, PersistError, Precondition, Result, SnapshotMetadata, SnapshotOptions};
+use persist_model::{ErrorCode, Permissions, PersistError, Precondition, Result, SnapshotMetadata, SnapshotOptions, StepSelector};
 use persist_paths::StorageLocation;
 use persist_paths::key::folder_above;
 
@@ -91,6 +91,14 @@ impl<'a> Native<'a> {
     /// nothing to undo.
     fn reading(&self, location: &StorageLocation) -> Result<Engine> {
         Ok(self.engine_at(location)?.with_cancel(&interrupt::token_to_read()))
+    }
+
+    /// Returns whether a text is the path of something that is there.
+    fn is_local_name(&self, text: &str) -> bool {
+        match self.config.locate(text) {
+            Ok(StorageLocation::Local { root, key }) => root.join(key).exists(),
+            _ => false,
+        }
     }
 
     /// Returns an engine for reading a state that goes to `output`. Ctrl-C rolls back a
@@ -203,6 +211,26 @@ impl Host for Native<'_> {
 
     fn locate_followed(&self, text: &str) -> Result<StorageLocation> {
         self.config.locate_followed(text)
+    }
+
+    fn locate_step(&self, text: &str, at: Option<&str>) -> Result<Option<StorageLocation>> {
+        let now = SystemTime::now();
+        let (folder, selector) = match (at, text.rsplit_once('@')) {
+            (Some(at), _) => (text, StepSelector::parse(at, now)?),
+            // What looks like a step may be the name of a file or a folder.
+            (None, Some((folder, step))) if !step.contains('/') && !self.is_local_name(text) => match StepSelector::parse(step, now) {
+                Ok(selector) => (folder, selector),
+                Err(_) => return Ok(None),
+            },
+            _ => return Ok(None),
+        };
+        let place = self.config.locate_folder(folder)?;
+        let step = self.reading(&place)?.timeline(place.key())?.find(&selector)?;
+        Ok(Some(place.with_key(&step.metadata.key)))
+    }
+
+    fn delete_timeline(&self, folder: &StorageLocation, durability: Durability) -> Result<u64> {
+        self.writing(folder, durability)?.timeline(folder.key())?.delete()
     }
 
     fn written(&self, location: &StorageLocation) -> Result<String> {

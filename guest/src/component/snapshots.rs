@@ -11,7 +11,6 @@ use crate::restore::Restorer;
 use crate::salvage::Salvager;
 use crate::save::Saver;
 use crate::snapshots::{self, ListEntry, ListFilter};
-use crate::storage::Storage;
 use crate::timeline::{StateReader, Timeline, step_of};
 use crate::verify::Verifier;
 
@@ -183,7 +182,7 @@ impl wit::Guest for Component {
     }
 
     fn delete(key: String, precondition: wit::Precondition) -> Answer<()> {
-        Ok(HostStorage.delete(&key, precondition.into()).map_err(|error| error.at(&key))?)
+        Ok(snapshots::delete(&HostStorage, &key, precondition.into())?)
     }
 
     fn list_snapshots(prefix: String, start_after: Option<String>, limit: u32, filter: Option<wit::ListFilter>) -> Answer<wit::ListPage> {

@@ -13,8 +13,9 @@ use super::convert::hash;
 use super::snapshots::Opened;
 use super::storage::HostStorage;
 use crate::error::{Error, ErrorCode};
-use crate::metadata::Metadata;
+use crate::metadata::{Metadata, parse_time};
 use crate::snapshots::ListFilter;
+use crate::timeline::forget::{Candidate, Keeps as _};
 use crate::timeline::{Appender, Checker, Entry, History, Timeline};
 
 type Shared = Rc<RefCell<Timeline<HostStorage>>>;
@@ -194,4 +195,19 @@ impl wit::Guest for Component {
     type Checker = RefCell<Checker<HostStorage>>;
     type Appender = RefCell<Appender<HostStorage>>;
     type Timeline = Shared;
+
+    fn apply_policy(policy: wit::Policy, candidates: Vec<wit::Candidate>) -> Answer<Vec<Vec<String>>> {
+        let candidate = |(number, candidate): (u64, wit::Candidate)| {
+            let time = parse_time("timestamp", &candidate.timestamp)?;
+            Ok(Candidate { number, time, labels: candidate.labels.into_iter().collect() })
+        };
+        let count = candidates.len();
+        let candidates = (1..).zip(candidates).map(candidate).collect::<Result<Vec<_>, Error>>()?;
+        let mut kept = Policy::from(policy).kept(&candidates, now())?;
+        // The newest is kept in any case.
+        if count > 0 {
+            kept.entry(count as u64).or_insert_with(|| vec!["newest".to_owned()]);
+        }
+        Ok((1..=count as u64).map(|number| kept.remove(&number).unwrap_or_default()).collect())
+    }
 }

@@ -279,6 +279,18 @@ impl Document {
         Ok(())
     }
 
+    pub(crate) fn snapshot_id(&self) -> &str {
+        &self.snapshot_id
+    }
+
+    pub(crate) fn time_and_labels(&self) -> (&str, &BTreeMap<String, String>) {
+        (&self.timestamp, &self.labels)
+    }
+
+    pub(crate) fn labels_mut(&mut self) -> &mut BTreeMap<String, String> {
+        &mut self.labels
+    }
+
     /// Returns the metadata that does not depend on how the state is stored.
     pub(crate) fn draft(&self) -> Draft {
         let Self { snapshot_id, agent_id, session_id, timestamp, description, labels, content_type, extra, .. } = self.clone();

@@ -11,4 +11,6 @@ pub(crate) use document::Document;
 pub use document::Metadata;
 pub(crate) use options::Draft;
 pub use options::SaveOptions;
+#[cfg(target_family = "wasm")]
+pub(crate) use timestamp::parse_time;
 pub(crate) use timestamp::stored_time;

@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 use crate::error::{Error, Result, quoted};
 
 /// Reads a time in RFC 3339. `what` names it in the error.
-pub(super) fn parse_time(what: &str, text: &str) -> Result<OffsetDateTime> {
+pub(crate) fn parse_time(what: &str, text: &str) -> Result<OffsetDateTime> {
     persist_model::time::parse(text)
         .map_err(|error| Error::argument(format!("the {what} '{}' is not RFC 3339, like 2026-01-31T12:00:00Z: {error}", quoted(text))))
 }

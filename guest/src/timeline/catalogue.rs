@@ -16,7 +16,7 @@ use crate::codec::Codec;
 use crate::error::{Error, Result};
 use crate::footer::{Footer, digest_of};
 use crate::hash::{hash_of, hex};
-use crate::metadata::Metadata;
+use crate::metadata::{Document, Metadata};
 use crate::storage::{ByteRange, ObjectInfo, Precondition, Storage};
 use crate::table::{ROW, Table};
 use crate::timeline::frames::{decode, encode_plain, slice};
@@ -34,130 +34,115 @@ const MAX_ROWS: usize = 32 << 20;
 const KIND: &str = "catalogue";
 
 /// What is known of a step without reading it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub(crate) struct Row {
     pub(crate) number: u64,
-    pub(crate) root: String,
+    pub(crate) root: [u8; 32],
     /// The size of the object.
     pub(crate) size: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) restates: Option<u64>,
-    /// The steps that it depends on, and the size of each in KiB.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    links: Vec<(u64, u64)>,
-    snapshot_id: String,
-    agent_id: String,
-    session_id: String,
-    snapshot_index: u64,
-    timestamp: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    description: Option<String>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    labels: BTreeMap<String, String>,
-    content_type: String,
-    content_hash: String,
-    uncompressed_size: u64,
-    compressed_size: u64,
-    codec: String,
-    producer: String,
-    extra: Box<RawValue>,
+    /// The steps that it depends on.
+    pub(crate) links: Vec<u64>,
+    document: Document,
     /// The digest, if there is a seal, which it covers.
+    sealed: Option<String>,
+}
+
+/// A row as it is stored.
+#[derive(Serialize, Deserialize)]
+struct Line {
+    number: u64,
+    root: String,
+    size: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    restates: Option<u64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    links: Vec<u64>,
+    /// The document of the step, with zeros in place of the hash of its table.
+    document: Box<RawValue>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sealed: Option<String>,
 }
 
 /// The document of a catalogue.
 #[derive(Serialize, Deserialize)]
-struct Document {
+struct Catalogue {
     kind: String,
     last: u64,
     table_hash: String,
 }
 
+fn wrong(what: &str) -> Error {
+    Error::format(format!("the catalogue is not valid: {what}"))
+}
+
 impl Row {
     /// Returns the row of a step.
     pub(crate) fn of(step: &Step) -> Self {
-        let metadata = step.metadata();
+        let mut document = step.document.document.clone();
+        document.table_hash = hex(&[0; 32]);
         Self {
             number: step.document.number,
-            root: metadata.root,
+            root: step.root,
             size: step.info.size,
             restates: step.document.restates,
-            links: step.document.links.iter().map(|link| (link.number, link.kib)).collect(),
-            snapshot_id: metadata.snapshot_id,
-            agent_id: metadata.agent_id,
-            session_id: metadata.session_id,
-            snapshot_index: metadata.snapshot_index,
-            timestamp: metadata.timestamp,
-            description: metadata.description,
-            labels: metadata.labels,
-            content_type: metadata.content_type,
-            content_hash: metadata.content_hash,
-            uncompressed_size: metadata.uncompressed_size,
-            compressed_size: metadata.compressed_size,
-            codec: metadata.compression_algorithm.name().to_owned(),
-            producer: metadata.producer,
-            // The metadata's own text is one JSON object.
-            extra: RawValue::from_string(metadata.extra).unwrap_or_default(),
-            sealed: metadata.is_sealed.then_some(metadata.digest),
+            links: step.document.links.iter().map(|link| link.number).collect(),
+            document,
+            sealed: step.sealed_digest(),
         }
     }
 
-    /// The numbers of the steps that it depends on.
-    pub(crate) fn links(&self) -> impl Iterator<Item = u64> {
-        self.links.iter().map(|(number, _)| *number)
+    fn to_line(&self) -> Result<Line> {
+        let text = String::from_utf8(self.document.to_json()?).map_err(|_| wrong("a document is not text"))?;
+        Ok(Line {
+            number: self.number,
+            root: hex(&self.root),
+            size: self.size,
+            restates: self.restates,
+            links: self.links.clone(),
+            document: RawValue::from_string(text).map_err(|error| wrong(&error.to_string()))?,
+            sealed: self.sealed.clone(),
+        })
+    }
+
+    fn of_line(line: Line) -> Result<Self> {
+        let Line { number, root, size, restates, links, document, sealed } = line;
+        let root = hash_of(&root).ok_or_else(|| wrong("a root is not 64 hexadecimal digits"))?;
+        let document = Document::parse(document.get().as_bytes())?;
+        Ok(Self { number, root, size, restates, links, document, sealed })
     }
 
     /// When the state was taken, and the labels.
     pub(crate) fn time_and_labels(&self) -> (&str, &BTreeMap<String, String>) {
-        (&self.timestamp, &self.labels)
+        self.document.time_and_labels()
     }
 
     /// Returns what takes the place of the step when it is removed.
     pub(crate) fn marker(&self) -> Record {
-        Record::Removed { number: self.number, root: self.root.clone(), id: self.snapshot_id.clone() }
+        Record::Removed { number: self.number, root: hex(&self.root), id: self.document.snapshot_id().to_owned() }
     }
 
     /// Sets or takes away labels that were set later.
     pub(crate) fn relabel(&mut self, later: Vec<Record>) {
+        let labels = self.document.labels_mut();
         for record in later {
             match record {
-                Record::Label { name, value: Some(value), .. } => drop(self.labels.insert(name, value)),
-                Record::Label { name, value: None, .. } => drop(self.labels.remove(&name)),
+                Record::Label { name, value: Some(value), .. } => drop(labels.insert(name, value)),
+                Record::Label { name, value: None, .. } => drop(labels.remove(&name)),
                 _ => {}
             }
         }
     }
 
     /// Returns the metadata that users see.
-    pub(crate) fn metadata(&self, info: &ObjectInfo) -> Result<Metadata> {
-        let wrong = || Error::format("a row of the catalogue is not valid");
-        let root = hash_of(&self.root).ok_or_else(wrong)?;
-        let row = self.clone();
-        Ok(Metadata {
-            key: info.key.clone(),
-            kind: STEP.to_owned(),
-            snapshot_id: row.snapshot_id,
-            agent_id: row.agent_id,
-            session_id: row.session_id,
-            snapshot_index: row.snapshot_index,
-            timestamp: row.timestamp,
-            description: row.description,
-            labels: row.labels,
-            content_type: row.content_type,
-            content_hash: row.content_hash,
-            uncompressed_size: row.uncompressed_size,
-            compressed_size: row.compressed_size,
-            compression_algorithm: Codec::from_name(&row.codec).ok_or_else(wrong)?,
-            format_version: crate::FORMAT_VERSION,
-            producer: row.producer,
-            extra: row.extra.get().to_owned(),
-            is_sealed: row.sealed.is_some(),
-            digest: row.sealed.unwrap_or_else(|| hex(&digest_of(&root, &[]))),
-            root: row.root,
-            etag: info.etag.clone(),
-            stored_size: info.size,
-        })
+    pub(crate) fn metadata(&self, info: &ObjectInfo) -> Metadata {
+        let seal = usize::from(self.sealed.is_some());
+        let footer = Footer { codec: CARRIERS, seal, data: 0, table: 0, metadata: 0, digest: digest_of(&self.root, &[]) };
+        let mut metadata = self.document.clone().into_metadata_of(STEP, &self.root, &footer, info);
+        if let Some(digest) = &self.sealed {
+            metadata.digest.clone_from(digest);
+        }
+        metadata
     }
 }
 
@@ -170,13 +155,13 @@ pub(crate) fn covering(number: u64) -> u64 {
 pub(crate) fn write_catalogue<S: Storage>(storage: &S, folder: &Folder, last: u64, rows: &[Row]) -> Result<()> {
     let mut lines = Vec::new();
     for row in rows {
-        serde_json::to_writer(&mut lines, row).map_err(|error| Error::argument(format!("a row can't be written: {error}")))?;
+        serde_json::to_writer(&mut lines, &row.to_line()?).map_err(|error| Error::argument(format!("a row can't be written: {error}")))?;
         lines.push(b'\n');
     }
     let frames = encode_plain(&lines, Codec::Zstd, Codec::Zstd.default_level())?;
     let mut bytes = frames.data;
     let table_hash = hex(&Sha256::digest(frames.table.bytes()));
-    let document = Document { kind: KIND.to_owned(), last, table_hash };
+    let document = Catalogue { kind: KIND.to_owned(), last, table_hash };
     let payload = serde_json::to_vec(&document).map_err(|error| Error::argument(format!("a catalogue can't be written: {error}")))?;
     let (footer, _) = Footer::new(CARRIERS, bytes.len() as u64, frames.table.bytes(), &payload);
     footer.carry(frames.table.bytes(), &payload, &[], &mut bytes);
@@ -192,11 +177,10 @@ pub(crate) fn read_catalogue<S: Storage>(storage: &S, folder: &Folder, last: u64
 }
 
 fn parse(info: &ObjectInfo, bytes: &[u8], last: u64) -> Result<Vec<Row>> {
-    let wrong = |what: &str| Error::format(format!("the catalogue is not valid: {what}"));
     let footer = Footer::parse(bytes, info.size)?.ok_or_else(|| wrong("it has no footer"))?;
     footer.check_size(info.size)?;
     let checked = footer.uncarry(bytes, info.size)?;
-    let document: Document = serde_json::from_slice(&checked.metadata).map_err(|error| wrong(&error.to_string()))?;
+    let document: Catalogue = serde_json::from_slice(&checked.metadata).map_err(|error| wrong(&error.to_string()))?;
     if document.kind != KIND || document.last != last {
         return Err(wrong("it is another object"));
     }
@@ -221,5 +205,6 @@ fn parse(info: &ObjectInfo, bytes: &[u8], last: u64) -> Result<Vec<Row>> {
         offset += u64::from(row.frame_length);
     }
     let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    lines.map(|line| serde_json::from_slice(line).map_err(|error| wrong(&error.to_string()))).collect()
+    let row = |line| serde_json::from_slice(line).map_err(|error| wrong(&error.to_string())).and_then(Row::of_line);
+    lines.map(row).collect()
 }

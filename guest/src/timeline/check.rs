@@ -1,6 +1,6 @@
 //! Checks a timeline: names the steps that can't be loaded, and says why.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::storage::Storage;
@@ -10,6 +10,7 @@ use crate::timeline::handle::{Timeline, is_damage};
 use crate::timeline::listing::{Listing, is_marker};
 use crate::timeline::loader::Loader;
 use crate::timeline::newest::{Newest, find_newest, write_hint};
+use crate::timeline::numbered::Numbered;
 use crate::timeline::record::Record;
 use crate::timeline::step::Step;
 use crate::timeline::survey::read_steps;
@@ -39,9 +40,9 @@ pub struct Checker<S> {
     left: Vec<u64>,
     /// The error of the newest step, if it is lost.
     newest: Option<(u64, Error)>,
-    steps: BTreeMap<u64, Result<Step>>,
+    steps: Numbered<Result<Step>>,
     /// Frames whose data is damaged, by step and index.
-    damaged: BTreeMap<u64, BTreeMap<usize, Error>>,
+    damaged: Numbered<Numbered<Error>>,
     /// Checked after all steps.
     others: Vec<String>,
 }
@@ -54,14 +55,14 @@ impl<S: Storage> Timeline<S> {
         let highest = newest.next() - 1;
         let lost = listing.fill(&self.storage, &self.folder, 1, highest)?;
         let mut left: BTreeSet<u64> =
-            listing.steps.range(..=highest).filter(|(_, info)| !is_marker(info)).map(|(number, _)| *number).collect();
+            listing.steps.range(1..=highest).filter(|(_, info)| !is_marker(info)).map(|(number, _)| number).collect();
         left.extend(lost);
         let newest = match newest {
             Newest::Damaged { number, error } => Some((number, error)),
             _ => None,
         };
         left.extend(newest.as_ref().map(|(number, _)| *number));
-        let labels = listing.labels.values().flatten().cloned();
+        let labels = listing.labels.iter().flat_map(|(_, keys)| keys).cloned();
         let hidden = listing.hidden.iter().map(|number| self.folder.hidden(*number));
         let gaps = listing.gaps.iter().map(|gap| self.folder.gap(gap.first, gap.last));
         let catalogues = listing.catalogues.iter().map(|last| self.folder.catalogue(*last));
@@ -72,8 +73,8 @@ impl<S: Storage> Timeline<S> {
             listing,
             left: left.into_iter().rev().collect(),
             newest,
-            steps: BTreeMap::new(),
-            damaged: BTreeMap::new(),
+            steps: Numbered::default(),
+            damaged: Numbered::default(),
             others,
         })
     }
@@ -98,7 +99,7 @@ impl<S: Storage> Timeline<S> {
         listing.fill(&self.storage, &self.folder, 1, newest)?;
         for last in (SPAN..=newest).step_by(usize::try_from(SPAN).unwrap_or(usize::MAX)) {
             let numbers: Vec<u64> =
-                listing.steps.range(last - SPAN + 1..=last).filter(|(_, info)| !is_marker(info)).map(|(number, _)| *number).collect();
+                listing.steps.range(last - SPAN + 1..=last).filter(|(_, info)| !is_marker(info)).map(|(number, _)| number).collect();
             let is_whole = read_catalogue(&self.storage, &self.folder, last).is_ok_and(|rows| {
                 let known: BTreeSet<u64> = rows.iter().map(|row| row.number).collect();
                 numbers.iter().all(|number| known.contains(number))
@@ -188,12 +189,12 @@ impl<S: Storage> Checker<S> {
         {
             return Some(error.clone());
         }
-        let step = match self.steps.get(&number)? {
+        let step = match self.steps.get(number)? {
             Ok(step) => step,
             Err(error) if error.code == ErrorCode::NotFound => return Some(Error::integrity(format!("step {number} is missing")).at(&key)),
             Err(error) => return Some(error.clone()),
         };
-        let links = step.document.links.iter().map(|link| match self.steps.get(&link.number) {
+        let links = step.document.links.iter().map(|link| match self.steps.get(link.number) {
             Some(Ok(step)) => Ok(step.clone()),
             Some(Err(error)) => Err(error.clone()),
             None => Err(Error::new(ErrorCode::NotFound, "it was removed")),
@@ -202,15 +203,15 @@ impl<S: Storage> Checker<S> {
             Ok(chain) => chain,
             Err(error) => return Some(error.at(&key)),
         };
-        if self.damaged.is_empty() || !chain.steps.iter().any(|step| self.damaged.contains_key(&step.document.number)) {
+        if self.damaged.is_empty() || !chain.steps.iter().any(|step| self.damaged.contains(step.document.number)) {
             return None;
         }
         let numbers: Vec<u64> = chain.steps.iter().map(|step| step.document.number).collect();
         let loader = Loader::new(chain, false);
         match loader.needed_frames() {
             Ok(needed) => numbers.iter().zip(needed).find_map(|(number, frames)| {
-                let damaged = self.damaged.get(number)?;
-                frames.into_iter().find_map(|frame| damaged.get(&frame).cloned())
+                let damaged = self.damaged.get(*number)?;
+                frames.numbers().find_map(|frame| damaged.get(frame).cloned())
             }),
             Err(error) => Some(error),
         }
@@ -222,8 +223,8 @@ impl<S: Storage> Checker<S> {
         let catalogue = self.listing.catalogues.iter().find(|last| folder.catalogue(**last) == key);
         let read = match catalogue {
             Some(last) => read_catalogue(&self.timeline.storage, folder, *last).and_then(|rows| {
-                let is_right = |row: &Row| match self.steps.get(&row.number) {
-                    Some(Ok(step)) => covering(row.number) == *last && row.root == crate::hash::hex(&step.root),
+                let is_right = |row: &Row| match self.steps.get(row.number) {
+                    Some(Ok(step)) => covering(row.number) == *last && row.root == step.root,
                     _ => true,
                 };
                 let is_right = rows.iter().all(is_right);

@@ -50,7 +50,8 @@ impl<S: Storage> Timeline<S> {
         let mut listing = Listing::read(&self.storage, &self.folder, 1)?;
         listing.fill(&self.storage, &self.folder, 1, end)?;
         write_hint(&self.storage, &self.folder, end)?;
-        let steps: Vec<u64> = listing.steps.range(..end).filter(|(_, info)| !is_marker(info)).map(|(number, _)| *number).rev().collect();
+        let steps: Vec<u64> =
+            listing.steps.range(1..=end - 1).filter(|(_, info)| !is_marker(info)).map(|(number, _)| number).rev().collect();
         for numbers in steps.chunks(256) {
             for (number, step) in read_steps(&self.storage, &self.folder, numbers)? {
                 let marker = match step {

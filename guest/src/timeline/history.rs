@@ -49,7 +49,7 @@ impl<S: Storage> Timeline<S> {
         let hint = read_hint(&self.storage, &self.folder)?.unwrap_or(1);
         let from = hint.saturating_sub(u64::from(limit)).max(1);
         let mut listing = Listing::read(&self.storage, &self.folder, from)?;
-        let mut newest = listing.steps.keys().next_back().copied().unwrap_or(0);
+        let mut newest = listing.steps.numbers().next_back().unwrap_or(0);
         if newest < hint {
             // A new timeline, or one that has lost its end.
             newest = match find_newest(&self.storage, &self.folder)? {
@@ -76,7 +76,9 @@ impl<S: Storage> History<S> {
     fn list_all(&mut self) -> Result<()> {
         let newer = std::mem::take(&mut self.listing.steps);
         self.listing = Listing::read(&self.storage, &self.folder, 1)?;
-        self.listing.steps.extend(newer);
+        for (number, info) in newer.iter() {
+            self.listing.steps.insert(number, info.clone());
+        }
         self.from = 1;
         self.fill()
     }
@@ -103,7 +105,7 @@ impl<S: Storage> History<S> {
         let mut page = self.take_numbers(limit);
         page.insert(0, number);
         let mut entries = self.read(&page)?;
-        while self.listing.steps.contains_key(&number) {
+        while self.listing.steps.contains(number) {
             number += 1;
             entries.splice(0..0, self.read(&[number])?);
         }
@@ -117,7 +119,7 @@ impl<S: Storage> History<S> {
         while numbers.len() < limit && self.next >= self.from.max(1) {
             let number = self.next;
             self.next -= 1;
-            let is_shown = match self.listing.steps.get(&number) {
+            let is_shown = match self.listing.steps.get(number) {
                 Some(info) => !is_marker(info) && !self.listing.hidden.contains(&number),
                 // Lost, which is an entry with an error.
                 None => !self.listing.is_in_gap(number),
@@ -134,12 +136,12 @@ impl<S: Storage> History<S> {
         let mut known = self.survey.read(&self.storage, &self.folder, &mut self.listing, numbers)?;
         let mut entries = Vec::new();
         for number in numbers {
-            let (metadata, restates) = match known.remove(number) {
+            let (metadata, restates) = match known.remove(*number) {
                 // Nothing comes after the newest, if the listing was not late.
                 Some(Err(error)) if *number > self.newest && error.code == ErrorCode::NotFound => continue,
                 Some(Err(error)) => (Err(error), None),
-                Some(Ok(row)) => match self.listing.steps.get(number) {
-                    Some(info) => (row.metadata(info), row.restates),
+                Some(Ok(row)) => match self.listing.steps.get(*number) {
+                    Some(info) => (Ok(row.metadata(info)), row.restates),
                     None => continue,
                 },
                 None => continue,

@@ -1,18 +1,19 @@
 //! What a listing of a timeline says.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::error::{ErrorCode, Result};
 use crate::storage::{ByteRange, ObjectInfo, Storage};
 use crate::timeline::chain::read_parts;
 use crate::timeline::names::{Folder, Name};
+use crate::timeline::numbered::Numbered;
 use crate::timeline::record;
 
 /// How many objects are listed at a time.
 const PAGE: u32 = 1000;
 
 /// Numbers that were removed, and whose markers may be gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Gap {
     pub(crate) first: u64,
     pub(crate) last: u64,
@@ -22,12 +23,12 @@ pub(crate) struct Gap {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Listing {
     /// Steps, markers and the end.
-    pub(crate) steps: BTreeMap<u64, ObjectInfo>,
+    pub(crate) steps: Numbered<ObjectInfo>,
     pub(crate) hidden: BTreeSet<u64>,
     /// The keys of later labels.
-    pub(crate) labels: BTreeMap<u64, Vec<String>>,
+    pub(crate) labels: Numbered<Vec<String>>,
     pub(crate) catalogues: BTreeSet<u64>,
-    pub(crate) gaps: BTreeSet<Gap>,
+    pub(crate) gaps: Vec<Gap>,
     pub(crate) hint: bool,
     /// The size of all objects.
     pub(crate) size: u64,
@@ -60,11 +61,11 @@ impl Listing {
         let Some(name) = folder.parse(&info.key) else { return };
         self.size += info.size;
         match name {
-            Name::Step(number) => drop(self.steps.insert(number, info)),
+            Name::Step(number) => self.steps.insert(number, info),
             Name::Hidden(number) => drop(self.hidden.insert(number)),
-            Name::Label(number) => self.labels.entry(number).or_default().push(info.key),
+            Name::Label(number) => self.labels.or_default(number).push(info.key),
             Name::Catalogue(number) => drop(self.catalogues.insert(number)),
-            Name::Gap(first, last) => drop(self.gaps.insert(Gap { first, last })),
+            Name::Gap(first, last) => self.gaps.push(Gap { first, last }),
             Name::Hint => self.hint = true,
         }
     }
@@ -77,13 +78,13 @@ impl Listing {
     /// Asks for every number up to `newest` that was not listed, since a listing has holes
     /// while others write. Returns those that are missing, and in no gap.
     pub(crate) fn fill<S: Storage>(&mut self, storage: &S, folder: &Folder, from: u64, newest: u64) -> Result<Vec<u64>> {
-        let missing: Vec<u64> = (from..=newest).filter(|number| !self.steps.contains_key(number) && !self.is_in_gap(*number)).collect();
+        let missing: Vec<u64> = (from..=newest).filter(|number| !self.steps.contains(*number) && !self.is_in_gap(*number)).collect();
         let mut lost = Vec::new();
         for numbers in missing.chunks(1000) {
             let requests: Vec<_> = numbers.iter().map(|number| (folder.step(*number), ByteRange::Suffix(1))).collect();
             for (number, part) in numbers.iter().zip(read_parts(storage, &requests)?) {
                 match part {
-                    Ok((info, _)) => drop(self.steps.insert(*number, info)),
+                    Ok((info, _)) => self.steps.insert(*number, info),
                     Err(error) if error.code == ErrorCode::NotFound => lost.push(*number),
                     Err(error) => return Err(error),
                 }

@@ -1,7 +1,5 @@
 //! Puts a state together from the frames of the steps that it depends on, range by range.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, ErrorCode, Result};
@@ -11,6 +9,7 @@ use crate::timeline::chain::Chain;
 use crate::timeline::document::Range;
 use crate::timeline::edits::Run;
 use crate::timeline::frames::{decode, slice};
+use crate::timeline::numbered::Numbered;
 use crate::timeline::record;
 use crate::timeline::step::Step;
 
@@ -49,7 +48,7 @@ struct Layer {
 #[derive(Default)]
 struct Needed {
     /// Frames by index, with the literal bytes of each that count.
-    frames: BTreeMap<usize, Vec<Range>>,
+    frames: Numbered<Vec<Range>>,
 }
 
 /// Returns a state in order, a range at a time. It holds one range, what that needs of each
@@ -136,28 +135,28 @@ impl Loader {
     }
 
     /// Returns the frames of each step that the whole state needs, by their index.
-    pub(crate) fn needed_frames(&self) -> Result<Vec<BTreeSet<usize>>> {
-        let mut all = vec![BTreeSet::new(); self.layers.len()];
+    pub(crate) fn needed_frames(&self) -> Result<Vec<Numbered<()>>> {
+        let mut all = vec![Numbered::default(); self.layers.len()];
         let size = self.chain.state_size();
         for start in (0..size).step_by(usize::try_from(PIECE).unwrap_or(usize::MAX)) {
             let range = Range { start, length: PIECE.min(size - start) };
             for (all, needed) in all.iter_mut().zip(self.needed(range)?) {
-                all.extend(needed.frames.into_keys());
+                needed.frames.numbers().for_each(|frame| all.insert(frame, ()));
             }
         }
         Ok(all)
     }
 
     /// Reads all frames of the newest step. Returns those that are not as they were written.
-    pub(crate) fn damaged_frames<S: Storage>(&self, storage: &S) -> Result<BTreeMap<usize, Error>> {
-        let (Some(step), Some(layer)) = (self.chain.steps.first(), self.layers.first()) else { return Ok(BTreeMap::new()) };
-        let (mut damaged, mut stored) = (BTreeMap::new(), Stored::default());
+    pub(crate) fn damaged_frames<S: Storage>(&self, storage: &S) -> Result<Numbered<Error>> {
+        let (Some(step), Some(layer)) = (self.chain.steps.first(), self.layers.first()) else { return Ok(Numbered::default()) };
+        let (mut damaged, mut stored) = (Numbered::default(), Stored::default());
         for (index, frame) in layer.frames.iter().enumerate() {
             if !stored.holds(step, frame) {
                 stored = Stored::read(storage, step, layer.frames.iter().skip(index).copied())?;
             }
             if let Err(error) = stored.frame(step, frame) {
-                damaged.insert(index, error);
+                damaged.insert(index as u64, error);
             }
         }
         Ok(damaged)
@@ -193,7 +192,7 @@ impl Loader {
                     pieces += 1;
                     let start = range.start.max(frame.literal);
                     let part = Range { start, length: end.min(frame.literal + u64::from(frame.plain_length)) - start };
-                    let parts = needed.frames.entry(index).or_default();
+                    let parts = needed.frames.or_default(index as u64);
                     if parts.is_empty() {
                         below.extend(step.document.dictionaries.get(index).into_iter().flatten());
                         bytes = bytes.saturating_add(u64::from(frame.plain_length));
@@ -215,12 +214,12 @@ impl Loader {
 struct Found<'a> {
     loader: &'a Loader,
     /// For each step, bytes by their place among its literals.
-    literals: Vec<BTreeMap<u64, Vec<u8>>>,
+    literals: Vec<Numbered<Vec<u8>>>,
 }
 
 impl<'a> Found<'a> {
     fn new(loader: &'a Loader) -> Self {
-        Self { loader, literals: vec![BTreeMap::new(); loader.layers.len()] }
+        Self { loader, literals: vec![Numbered::default(); loader.layers.len()] }
     }
 
     /// Reads and decodes the frames of a step. Returns how many bytes they have decoded.
@@ -228,24 +227,32 @@ impl<'a> Found<'a> {
         let (Some(step), Some(layer)) = (self.loader.chain.steps.get(depth), self.loader.layers.get(depth)) else { return Ok(0) };
         let mut stored = Stored::default();
         let mut decoded = 0;
-        let wanted: Vec<(&usize, &Frame, &Vec<Range>)> =
-            needed.frames.iter().filter_map(|(index, parts)| Some((index, layer.frames.get(*index)?, parts))).collect();
+        let wanted: Vec<(usize, &Frame, &Vec<Range>)> = needed
+            .frames
+            .iter()
+            .filter_map(|(index, parts)| {
+                let index = usize::try_from(index).ok()?;
+                Some((index, layer.frames.get(index)?, parts))
+            })
+            .collect();
         for (at, (index, frame, parts)) in wanted.iter().enumerate() {
             if !stored.holds(step, frame) {
                 stored = Stored::read(storage, step, wanted.iter().skip(at).map(|(_, frame, _)| **frame))?;
             }
             let bytes = stored.frame(step, frame)?;
             let mut dictionary = Vec::new();
-            for range in step.document.dictionaries.get(**index).into_iter().flatten() {
+            for range in step.document.dictionaries.get(*index).into_iter().flatten() {
                 self.read(depth + 1, *range, &mut dictionary)?;
             }
             let plain = decode(bytes, &dictionary, frame.plain_length).map_err(|error| error.at(&step.info.key))?;
             decoded += plain.len() as u64;
             let Some(literals) = self.literals.get_mut(depth) else { continue };
             match parts.as_slice() {
-                [all] if all.length == plain.len() as u64 => drop(literals.insert(frame.literal, plain)),
+                [all] if all.length == plain.len() as u64 => literals.insert(frame.literal, plain),
                 parts => {
-                    literals.extend(parts.iter().map(|part| (part.start, slice(&plain, part.start - frame.literal, part.length).to_vec())))
+                    for part in parts {
+                        literals.insert(part.start, slice(&plain, part.start - frame.literal, part.length).to_vec());
+                    }
                 }
             }
         }
@@ -268,7 +275,7 @@ impl<'a> Found<'a> {
     fn literal(&self, depth: usize, range: Range, out: &mut Vec<u8>) -> Result<()> {
         let (mut at, end) = (range.start, range.start + range.length);
         while at < end {
-            let part = self.literals.get(depth).and_then(|parts| parts.range(..=at).next_back());
+            let part = self.literals.get(depth).and_then(|parts| parts.at_or_below(at));
             let bytes = part.map_or(&[][..], |(start, plain)| {
                 let available = (start + plain.len() as u64).saturating_sub(at);
                 slice(plain, at - start, available.min(end - at))

@@ -33,6 +33,7 @@ mod listing;
 mod loader;
 mod names;
 mod newest;
+mod numbered;
 mod pieces;
 mod prune;
 mod record;
@@ -46,6 +47,7 @@ pub use check::{Checked, Checker};
 pub use handle::{MAX_IN_MEMORY, OnConflict, StateReader, Timeline};
 pub use history::{Entry, History};
 pub use names::step_of;
+pub(crate) use step::step_metadata;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]

@@ -74,7 +74,7 @@ pub(crate) fn find_newest<S: Storage>(storage: &S, folder: &Folder) -> Result<Ne
     }
     // A new timeline; or one whose first steps, or whose hint, are gone.
     let listing = Listing::read(storage, folder, 1)?;
-    let newest = listing.steps.keys().next_back().copied();
+    let newest = listing.steps.numbers().next_back();
     let gap = listing.gaps.iter().map(|gap| gap.last).max();
     if let Some(hint) = hint
         && newest.max(gap).is_none_or(|newest| newest < hint)

@@ -25,6 +25,7 @@ use crate::timeline::frames::Frames;
 use crate::timeline::handle::Timeline;
 use crate::timeline::listing::{Gap, Listing, is_marker};
 use crate::timeline::newest::{Newest, find_newest, write_hint};
+use crate::timeline::numbered::Numbered;
 use crate::timeline::record::Record;
 use crate::timeline::step::Step;
 use crate::timeline::survey::Survey;
@@ -39,7 +40,7 @@ const ATTEMPTS: u32 = 100;
 struct Plan {
     newest: Step,
     listing: Listing,
-    rows: BTreeMap<u64, Row>,
+    rows: Numbered<Row>,
     /// Visible steps that can't be read. They stay.
     damaged: BTreeSet<u64>,
     kept: BTreeMap<u64, Vec<String>>,
@@ -78,21 +79,21 @@ impl<S: Storage> Timeline<S> {
         let mut listing = Listing::read(&self.storage, &self.folder, 1)?;
         let highest = newest.document.number;
         // Later steps may have been listed: they are newer than what is decided here.
-        listing.steps.split_off(&(highest + 1));
+        listing.steps.retain(|number| number <= highest);
         listing.steps.insert(highest, newest.info.clone());
         listing.fill(&self.storage, &self.folder, 1, highest)?;
-        let there: Vec<u64> = listing.steps.iter().filter(|(_, info)| !is_marker(info)).map(|(number, _)| *number).collect();
+        let there: Vec<u64> = listing.steps.iter().filter(|(_, info)| !is_marker(info)).map(|(number, _)| number).collect();
         let known = Survey::default().read(&self.storage, &self.folder, &mut listing, &there)?;
-        let (mut rows, mut damaged) = (BTreeMap::new(), BTreeSet::new());
-        for (number, row) in known {
+        let (mut rows, mut damaged) = (Numbered::default(), BTreeSet::new());
+        for (number, row) in known.into_vec() {
             match row {
-                Ok(row) => drop(rows.insert(number, row)),
+                Ok(row) => rows.insert(number, row),
                 // It was removed since it was listed.
-                Err(error) if error.code == ErrorCode::NotFound => drop(listing.steps.remove(&number)),
+                Err(error) if error.code == ErrorCode::NotFound => drop(listing.steps.remove(number)),
                 Err(_) => drop(damaged.insert(number)),
             }
         }
-        let visible = rows.values().filter(|row| !listing.hidden.contains(&row.number));
+        let visible = rows.iter().map(|(_, row)| row).filter(|row| !listing.hidden.contains(&row.number));
         let candidates: Vec<Candidate> = visible.map(candidate).collect::<Result<_>>()?;
         let mut kept = policy.kept(&candidates, now)?;
         kept.entry(highest).or_insert_with(|| vec!["newest".to_owned()]);
@@ -127,8 +128,8 @@ impl<S: Storage> Timeline<S> {
         }
         // The newest first: a step goes before what it refers to.
         for (number, row) in plan.rows.iter().rev().filter(|(number, _)| !needed.contains(number) && !is_kept(number)) {
-            row.marker().write(&self.storage, &self.folder.step(*number), Precondition::None)?;
-            self.remove_beside(&plan.listing, *number)?;
+            row.marker().write(&self.storage, &self.folder.step(number), Precondition::None)?;
+            self.remove_beside(&plan.listing, number)?;
         }
         self.tidy(&plan.listing)?;
         Ok(report)
@@ -137,7 +138,7 @@ impl<S: Storage> Timeline<S> {
     /// Removes the objects beside a step that was removed.
     pub(super) fn remove_beside(&self, listing: &Listing, number: u64) -> Result<()> {
         let hidden = listing.hidden.contains(&number).then(|| self.folder.hidden(number));
-        for key in listing.labels.get(&number).into_iter().flatten().chain(&hidden) {
+        for key in listing.labels.get(number).into_iter().flatten().chain(&hidden) {
             self.delete_object(key)?;
         }
         Ok(())
@@ -180,24 +181,24 @@ impl<S: Storage> Timeline<S> {
 
     /// Replaces old markers by gaps, and removes what belongs to nothing any more.
     fn tidy(&self, listing: &Listing) -> Result<()> {
-        let markers: Vec<(&u64, &ObjectInfo)> = listing.steps.iter().filter(|(_, info)| is_marker(info)).collect();
+        let markers: Vec<(u64, &ObjectInfo)> = listing.steps.iter().filter(|(_, info)| is_marker(info)).collect();
         for last in &listing.catalogues {
             if listing.steps.range(last - (SPAN - 1).min(last - 1)..=*last).all(|(_, info)| is_marker(info)) {
                 self.delete_object(&self.folder.catalogue(*last))?;
             }
         }
-        for number in listing.hidden.iter().filter(|number| listing.steps.get(number).is_some_and(is_marker)) {
+        for number in listing.hidden.iter().filter(|number| listing.steps.get(**number).is_some_and(is_marker)) {
             self.delete_object(&self.folder.hidden(*number))?;
         }
         let Some(now) = self.clock(listing, &markers)? else { return Ok(()) };
         let is_old = |info: &ObjectInfo| info.modified.is_some_and(|modified| now.saturating_sub(modified) > MARKER_STAYS);
         let mut run: Vec<u64> = Vec::new();
         for (number, info) in markers {
-            if run.last().is_some_and(|last| last + 1 != *number) || !is_old(info) {
+            if run.last().is_some_and(|last| last + 1 != number) || !is_old(info) {
                 self.make_gap(listing, &std::mem::take(&mut run))?;
             }
             if is_old(info) {
-                run.push(*number);
+                run.push(number);
             }
         }
         self.make_gap(listing, &run)
@@ -205,15 +206,15 @@ impl<S: Storage> Timeline<S> {
 
     /// The present by the clock by which objects have their times: that of a new object. Only
     /// asked for if there may be old markers.
-    fn clock(&self, listing: &Listing, markers: &[(&u64, &ObjectInfo)]) -> Result<Option<u64>> {
-        let times = listing.steps.values().filter_map(|info| info.modified);
+    fn clock(&self, listing: &Listing, markers: &[(u64, &ObjectInfo)]) -> Result<Option<u64>> {
+        let times = listing.steps.iter().filter_map(|(_, info)| info.modified);
         let Some(oldest) = markers.iter().filter_map(|(_, info)| info.modified).min() else { return Ok(None) };
         let newest_listed = times.max().unwrap_or(oldest);
         let storage_time = markers.iter().filter_map(|(_, info)| info.storage_time).max().unwrap_or(0);
         if newest_listed.max(storage_time).saturating_sub(oldest) <= MARKER_STAYS && storage_time >= newest_listed {
             return Ok(None);
         }
-        let newest = listing.steps.keys().next_back().copied().unwrap_or(1);
+        let newest = listing.steps.numbers().next_back().unwrap_or(1);
         write_hint(&self.storage, &self.folder, newest)?;
         Ok(self.storage.stat(&self.folder.hint())?.modified)
     }
@@ -251,7 +252,7 @@ impl Plan {
     }
 
     fn size(&self, number: u64) -> u64 {
-        self.listing.steps.get(&number).map_or(0, |info| info.size)
+        self.listing.steps.get(number).map_or(0, |info| info.size)
     }
 
     /// The steps that stay stored, because they are kept or kept ones refer to them. If the
@@ -260,7 +261,7 @@ impl Plan {
         let kept = self.kept.keys().filter(|number| !(is_restated && **number == self.number()));
         let mut needed: BTreeSet<u64> = kept.chain(&self.damaged).copied().collect();
         for number in needed.clone() {
-            needed.extend(self.rows.get(&number).into_iter().flat_map(Row::links));
+            needed.extend(self.rows.get(number).into_iter().flat_map(|row| &row.links));
         }
         needed
     }
@@ -269,21 +270,21 @@ impl Plan {
         let needed = self.needed(restated_size.is_some());
         let mut report = PruneReport { left: self.listing.size + restated_size.unwrap_or(0), ..PruneReport::default() };
         for (number, info) in self.listing.steps.iter().rev().filter(|(_, info)| !is_marker(info)) {
-            let is_needed = needed.contains(number);
-            let outcome = match self.kept.get(number) {
+            let is_needed = needed.contains(&number);
+            let outcome = match self.kept.get(&number) {
                 Some(reasons) => Outcome::Kept(reasons.clone()),
-                None if self.damaged.contains(number) => Outcome::Kept(vec!["damaged".to_owned()]),
+                None if self.damaged.contains(&number) => Outcome::Kept(vec!["damaged".to_owned()]),
                 None if is_needed => Outcome::Hidden,
                 None => Outcome::Removed,
             };
             if !is_needed {
                 report.freed += info.size.saturating_sub(crate::timeline::record::SIZE);
             }
-            if self.listing.hidden.contains(number) {
+            if self.listing.hidden.contains(&number) {
                 continue;
             }
             let timestamp = self.rows.get(number).map(|row| row.time_and_labels().0.to_owned()).unwrap_or_default();
-            report.steps.push(PrunedStep { number: *number, timestamp, stored_size: info.size, outcome });
+            report.steps.push(PrunedStep { number, timestamp, stored_size: info.size, outcome });
         }
         report.restated_as = restated_size.map(|_| self.number() + 1);
         report.left = report.left.saturating_sub(report.freed);

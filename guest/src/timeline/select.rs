@@ -67,7 +67,7 @@ impl<S: Storage> Timeline<S> {
         let is_label = |key: &String| self.folder.parse(key) == Some(Name::Label(number));
         let keys: Vec<String> = objects.into_iter().map(|info| info.key).filter(is_label).collect();
         row.relabel(read_labels(&self.storage, &self.folder, &keys)?.into_iter().map(|(_, record)| record).collect());
-        Ok(Entry { number, metadata: row.metadata(&step.info), restates: row.restates })
+        Ok(Entry { number, metadata: Ok(row.metadata(&step.info)), restates: row.restates })
     }
 
     /// Returns the newest step for which this is true.

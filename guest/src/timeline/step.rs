@@ -120,8 +120,18 @@ impl Step {
         Ok(Self { info, root: checked.root, document, table, footer, tail })
     }
 
+    /// Returns the digest, if there is a seal.
+    pub(crate) fn sealed_digest(&self) -> Option<String> {
+        (self.footer.seal > 0).then(|| crate::hash::hex(&self.footer.digest))
+    }
+
     /// Returns the metadata that users see.
     pub(crate) fn metadata(&self) -> Metadata {
         self.document.document.clone().into_metadata_of(STEP, &self.root, &self.footer, &self.info)
     }
+}
+
+/// Returns the metadata of a step from the last bytes of its object.
+pub(crate) fn step_metadata<S: Storage>(storage: &S, info: ObjectInfo, tail: Vec<u8>, number: u64) -> Result<Metadata> {
+    Step::parse(storage, info, tail, number).map(|step| step.metadata())
 }

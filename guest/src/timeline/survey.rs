@@ -1,7 +1,5 @@
 //! What is known of many steps: read from catalogues, or from the steps themselves.
 
-use std::collections::BTreeMap;
-
 use crate::error::{Error, ErrorCode, Result};
 use crate::open::TAIL;
 use crate::storage::{ByteRange, ObjectInfo, Storage};
@@ -10,6 +8,7 @@ use crate::timeline::chain::read_parts;
 use crate::timeline::handle::is_damage;
 use crate::timeline::listing::Listing;
 use crate::timeline::names::Folder;
+use crate::timeline::numbered::Numbered;
 use crate::timeline::record::{MAX_SIZE, Record};
 use crate::timeline::step::Step;
 
@@ -19,7 +18,7 @@ const FEW: usize = 24;
 /// Rows of catalogues that were read.
 #[derive(Debug, Default)]
 pub(crate) struct Survey {
-    rows: BTreeMap<u64, Row>,
+    rows: Numbered<Row>,
 }
 
 /// Reads steps without their data. Each may be damaged; any other error ends the reading.
@@ -45,19 +44,19 @@ impl Survey {
         folder: &Folder,
         listing: &mut Listing,
         numbers: &[u64],
-    ) -> Result<BTreeMap<u64, Result<Row>>> {
+    ) -> Result<Numbered<Result<Row>>> {
         self.read_catalogues(storage, folder, listing, numbers);
-        let keys: Vec<String> = numbers.iter().filter_map(|number| listing.labels.get(number)).flatten().cloned().collect();
-        let mut labels: BTreeMap<u64, Vec<Record>> = BTreeMap::new();
+        let keys: Vec<String> = numbers.iter().filter_map(|number| listing.labels.get(*number)).flatten().cloned().collect();
+        let mut labels: Numbered<Vec<Record>> = Numbered::default();
         for (number, record) in read_labels(storage, folder, &keys)? {
-            labels.entry(number).or_default().push(record);
+            labels.or_default(number).push(record);
         }
-        let mut found = BTreeMap::new();
+        let mut found = Numbered::default();
         let mut unknown = Vec::new();
         for number in numbers {
-            match self.rows.get(number) {
-                Some(row) if listing.steps.get(number).is_some_and(|info| info.size == row.size) => {
-                    found.insert(*number, Ok(row.clone()));
+            match self.rows.get(*number) {
+                Some(row) if listing.steps.get(*number).is_some_and(|info| info.size == row.size) => {
+                    found.insert(*number, Ok(labelled(row.clone(), labels.remove(*number))));
                 }
                 _ => unknown.push(*number),
             }
@@ -66,36 +65,39 @@ impl Survey {
             if let Ok(step) = &step {
                 listing.steps.insert(number, step.info.clone());
             }
-            found.insert(number, step.map(|step| Row::of(&step)));
-        }
-        for (number, row) in &mut found {
-            if let (Ok(row), Some(later)) = (row, labels.remove(number)) {
-                row.relabel(later);
-            }
+            found.insert(number, step.map(|step| labelled(Row::of(&step), labels.remove(number))));
         }
         Ok(found)
     }
 
     /// Forgets rows of steps above a number.
     pub(crate) fn forget_above(&mut self, number: u64) {
-        self.rows.retain(|above, _| *above <= number);
+        self.rows.retain(|above| above <= number);
     }
 
     /// Reads the catalogues that spare more than they cost. A damaged one is as good as none.
     fn read_catalogues<S: Storage>(&mut self, storage: &S, folder: &Folder, listing: &Listing, numbers: &[u64]) {
-        let mut wanted: BTreeMap<u64, usize> = BTreeMap::new();
-        for number in numbers.iter().filter(|number| !self.rows.contains_key(number)) {
-            *wanted.entry(covering(*number)).or_default() += 1;
+        let mut wanted: Numbered<usize> = Numbered::default();
+        for number in numbers.iter().filter(|number| !self.rows.contains(**number)) {
+            *wanted.or_default(covering(*number)) += 1;
         }
-        for (last, count) in wanted {
-            if count > FEW
+        for (last, count) in wanted.iter() {
+            if *count > FEW
                 && listing.catalogues.contains(&last)
                 && let Ok(rows) = read_catalogue(storage, folder, last)
             {
-                self.rows.extend(rows.into_iter().map(|row| (row.number, row)));
+                for row in rows {
+                    self.rows.insert(row.number, row);
+                }
             }
         }
     }
+}
+
+/// Returns a row with the labels that were set later.
+fn labelled(mut row: Row, later: Option<Vec<Record>>) -> Row {
+    row.relabel(later.unwrap_or_default());
+    row
 }
 
 /// Reads labels that were set later, each with the number of its step. A damaged one is an

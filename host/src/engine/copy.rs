@@ -3,7 +3,8 @@
 use std::cell::Cell;
 
 use persist_model::error::may_be_another_kind;
-use persist_model::{ErrorCode, PersistError, Precondition, Result, SnapshotMetadata};
+use persist_model::{ErrorCode, PersistError, Precondition, Result, SnapshotMetadata, SnapshotOptions};
+use persist_paths::timeline::is_step;
 
 use crate::engine::engine::{Engine, metadata_sizes, sent_whole};
 use crate::engine::verify::STORED_CHUNK;
@@ -38,7 +39,8 @@ pub struct Copied {
 }
 
 impl Engine {
-    /// Copies a snapshot, byte for byte, to a key of another engine's storage.
+    /// Copies a snapshot, byte for byte, to a key of another engine's storage. Of a step of a
+    /// timeline, the state is saved as a snapshot, with the metadata of the step.
     ///
     /// The snapshot is verified on the way, and a damaged one is not copied. A snapshot
     /// with the same digest at the target is verified too: an intact one is kept, a
@@ -61,6 +63,9 @@ impl Engine {
         mut progress: impl FnMut(u64),
     ) -> Result<Copied> {
         let options = options.into();
+        if is_step(key) {
+            return self.copy_step(key, target, target_key, &options, progress);
+        }
         let copied = Cell::new(0);
         let mut copy = || {
             let mut existing = None;
@@ -97,6 +102,65 @@ impl Engine {
             }
         };
         self.logged("copy", key, || sent_whole(&mut copy), |copied| metadata_sizes(&copied.metadata))
+    }
+
+    /// Saves the state of a step as a snapshot, with its metadata.
+    fn copy_step(
+        &self,
+        key: &str,
+        target: &Self,
+        target_key: &str,
+        options: &CopyOptions,
+        mut progress: impl FnMut(u64),
+    ) -> Result<Copied> {
+        if is_step(target_key) {
+            let error = PersistError::new(ErrorCode::Unsupported, "a step can't be copied to the name of a step");
+            return Err(error.at(target.storage.locate(target_key)).hint("give the name of a snapshot, such as state.json.zst"));
+        }
+        let mut copy = || {
+            let mut reader = self.reader(key)?;
+            let step = reader.metadata().clone();
+            if options.digest.as_ref().is_some_and(|digest| *digest != step.digest) {
+                return Err(PersistError::new(ErrorCode::PreconditionFailed, "the step is not the one that was asked for"));
+            }
+            if let Some(existing) = target.same_state(target_key, &step, options)? {
+                return Ok(Copied { metadata: existing, is_new: false });
+            }
+            let save = SnapshotOptions {
+                agent_id: step.agent_id,
+                session_id: step.session_id,
+                snapshot_index: step.snapshot_index,
+                description: step.description,
+                labels: step.labels,
+                content_type: Some(step.content_type),
+                extra: Some(step.extra),
+                snapshot_id: Some(step.snapshot_id),
+                timestamp: Some(step.timestamp),
+                precondition: options.precondition.clone(),
+                size_hint: Some(step.uncompressed_size),
+                ..SnapshotOptions::default()
+            };
+            let mut writer = target.writer(target_key, save)?;
+            let mut copied = 0;
+            while let Some(chunk) = reader.next_chunk()? {
+                writer.write_state(&chunk)?;
+                copied += chunk.len() as u64;
+                progress(copied);
+            }
+            Ok(Copied { metadata: writer.commit()?, is_new: true })
+        };
+        self.logged("copy", key, || sent_whole(&mut copy), |copied| metadata_sizes(&copied.metadata))
+    }
+
+    /// Returns the snapshot of this step at a key, with every byte checked, or none if it
+    /// must be written. Fails if it must not be written.
+    fn same_state(&self, key: &str, step: &SnapshotMetadata, options: &CopyOptions) -> Result<Option<SnapshotMetadata>> {
+        let digest = match self.metadata(key) {
+            Ok(found) if found.snapshot_id == step.snapshot_id && found.content_hash == step.content_hash => found.digest,
+            // Another, or none.
+            _ => step.digest.clone(),
+        };
+        self.copied_before(key, &digest, options)
     }
 
     /// Returns how much memory, in bytes, copying a snapshot of this stored size to

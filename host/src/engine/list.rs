@@ -8,7 +8,8 @@ use std::time::Instant;
 
 use persist_model::{ErrorCode, PersistError, Result};
 use persist_model::{ListEntry, ListFilter};
-use persist_paths::key::natural_order;
+use persist_paths::key::{natural_order, split};
+use persist_paths::timeline::{self, Name};
 
 use crate::engine::engine::Engine;
 use crate::engine::index::ListingIndex;
@@ -44,6 +45,47 @@ pub struct Snapshots {
     ended: bool,
     is_natural: bool,
     index: Option<ListingIndex>,
+    timelines: NewestSteps,
+}
+
+/// Leaves only the newest step of each timeline in a listing. All objects of a folder come
+/// one after the other, but for those in folders within it.
+#[derive(Default)]
+struct NewestSteps {
+    /// The newest step so far of the timeline whose objects are being listed.
+    newest: Option<ObjectInfo>,
+}
+
+impl NewestSteps {
+    /// Takes the next object. Returns what is to be listed now.
+    fn take(&mut self, info: ObjectInfo) -> Vec<ObjectInfo> {
+        let (folder, name) = split(&info.key);
+        let is_same = self.newest.as_ref().is_some_and(|newest| split(&newest.key).0 == folder);
+        match timeline::parse(name) {
+            Some(Name::Hint) if !is_same => vec![info],
+            Some(Name::Step(_)) => {
+                let before = if is_same { None } else { self.last() };
+                // A marker, or the end of a timeline that was deleted.
+                let is_marker = info.size == timeline::MARKER_SIZE;
+                if !is_marker || is_same && timeline::step_of(&info.key) > self.number() {
+                    self.newest = Some(info);
+                }
+                before.into_iter().collect()
+            }
+            Some(_) => Vec::new(),
+            None if is_same => vec![info],
+            None => self.last().into_iter().chain([info]).collect(),
+        }
+    }
+
+    fn number(&self) -> Option<(&str, u64)> {
+        timeline::step_of(&self.newest.as_ref()?.key)
+    }
+
+    /// Returns the newest step of the last timeline, unless that was deleted.
+    fn last(&mut self) -> Option<ObjectInfo> {
+        self.newest.take().filter(|newest| newest.size != timeline::MARKER_SIZE)
+    }
 }
 
 /// The listing of a storage that returns pages.
@@ -139,6 +181,7 @@ impl Snapshots {
             ended: false,
             is_natural: false,
             index: None,
+            timelines: NewestSteps::default(),
         }
     }
 
@@ -179,7 +222,11 @@ impl Snapshots {
         while objects.len() + found.len() < PAGE {
             let place = objects.len() + found.len();
             match self.listing.as_mut().and_then(Iterator::next) {
-                Some(Ok(Listed::Object(info))) => objects.push((info, place)),
+                Some(Ok(Listed::Object(info))) => {
+                    // A timeline is one entry: its newest step.
+                    let objects_of = self.timelines.take(info);
+                    objects.extend(objects_of.into_iter().map(|info| (info, place)));
+                }
                 Some(Ok(Listed::Unreadable { key, error })) => found.push((place, Ok(ListEntry::Unreadable { key, error }))),
                 Some(Err(error)) => {
                     self.ended = true;
@@ -188,6 +235,7 @@ impl Snapshots {
                 }
                 None => {
                     self.ended = true;
+                    objects.extend(self.timelines.last().map(|info| (info, place)));
                     break;
                 }
             }

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Instant;
 
 use persist_model::{Checked, HistoryEntry, ListFilter, OnConflict, Policy, PruneReport, SnapshotOptions, Step, StepSelector};
-use persist_model::{ErrorCode, PersistError, Result};
+use persist_model::{ErrorCode, PersistError, Result, SnapshotMetadata};
 use sha2::{Digest, Sha256};
 use wasmtime::component::ResourceAny;
 
@@ -65,6 +65,24 @@ impl Engine {
         }
         let folder = if folder.is_empty() { String::new() } else { format!("{folder}/") };
         Ok(Timeline { engine: self.clone(), folder, writing: None })
+    }
+}
+
+impl Engine {
+    /// Applies a policy to the snapshots of one session that are no timeline, given from the
+    /// oldest to the newest. Returns for each the rules that keep it; none if it is not kept.
+    /// The newest is always kept.
+    ///
+    /// # Errors
+    /// `Configuration` for a policy without rules.
+    pub fn apply_policy(&self, keep: &Policy, snapshots: &[SnapshotMetadata]) -> Result<Vec<Vec<String>>> {
+        let candidate = |metadata: &SnapshotMetadata| timelines::Candidate {
+            timestamp: metadata.timestamp.clone(),
+            labels: metadata.labels.clone().into_iter().collect(),
+        };
+        let candidates: Vec<_> = snapshots.iter().map(candidate).collect();
+        let keep = policy(keep);
+        self.guest()?.call(|persist, store| persist.persist_snapshot_timelines().call_apply_policy(store, &keep, &candidates))
     }
 }
 

@@ -1,0 +1,100 @@
+//! `persist check`
+
+use clap::Args;
+use persist_model::{Checked, ErrorCode, PersistError};
+use serde_json::json;
+
+use crate::host::{Done, Host};
+use crate::native::host::Native;
+use crate::native::options::StorageArguments;
+use crate::output::{Failure, Output, printable, worse};
+use crate::timelines::{find, no_timeline, place_of};
+
+/// Check timelines, and name the steps that can't be restored.
+///
+/// Checks that every step is there and fits the steps that it is made from; with
+/// --read-data, reads all data, too. 'persist verify' checks snapshots.
+#[derive(Args)]
+#[command(after_help = "Examples:\n  persist check runs --read-data\n  persist check runs/support/case-4711 --repair")]
+pub(crate) struct Arguments {
+    /// Timelines, or folders that have some below.
+    #[arg(required = true, value_name = "LOCATION")]
+    location: Vec<String>,
+    /// Read all data. Without it, damage is found only in what describes the states.
+    #[arg(long)]
+    read_data: bool,
+    /// Write again what is derived from the steps, where it is missing or damaged.
+    #[arg(long)]
+    repair: bool,
+    /// Hide the damaged steps. If the newest is damaged, first append a step that repeats
+    /// the newest whole one.
+    #[arg(long, requires = "repair")]
+    forget_damaged: bool,
+}
+
+/// What was found in all timelines.
+#[derive(Default)]
+struct Summary {
+    timelines: u64,
+    steps: u64,
+    damaged: u64,
+    exit_code: u8,
+}
+
+impl Summary {
+    fn add(&mut self, checked: &Checked, output: &Output) -> Result<(), Failure> {
+        self.steps += u64::from(checked.number.is_some());
+        let Some(error) = &checked.error else { return Ok(()) };
+        let Some(number) = checked.number else {
+            // Derived from the steps, so nothing is lost.
+            let hint = "nothing is lost: 'persist check --repair' writes it again";
+            output.error(&error.clone().hint(hint));
+            self.exit_code = worse(self.exit_code, error.exit_code());
+            return Ok(());
+        };
+        self.damaged += 1;
+        self.exit_code = worse(self.exit_code, PersistError::new(ErrorCode::Integrity, "").exit_code());
+        if output.json {
+            let object = json!({"number": number, "key": checked.key, "error": error.to_string(), "location": error.location()});
+            return output.result(&object, "");
+        }
+        output.error(
+            &PersistError::new(error.code(), format!("step {number} can't be restored: {}", error.detail().message))
+                .at(error.location().unwrap_or(&checked.key)),
+        );
+        Ok(())
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
+    let host = Native::new(storage)?;
+    let mut summary = Summary::default();
+    for text in &arguments.location {
+        let place = place_of(&host, text)?;
+        let engine = host.stoppable(&place)?;
+        let folders = find(&engine, place.key())?;
+        if folders.is_empty() {
+            return Err(no_timeline(text).into());
+        }
+        for folder in folders {
+            let mut timeline = engine.timeline(&folder)?;
+            summary.timelines += 1;
+            if arguments.repair {
+                timeline.repair(arguments.forget_damaged)?;
+            }
+            let mut progress = host.total_progress(output, "checking");
+            for checked in timeline.check(arguments.read_data)? {
+                summary.add(&checked?, output)?;
+                progress(Done { snapshots: summary.steps, bytes: 0 });
+            }
+        }
+    }
+    let Summary { timelines, steps, damaged, exit_code } = summary;
+    let count = |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let how = if arguments.read_data { "all data read" } else { "data not read" };
+    let state = if damaged == 0 { "none damaged".to_owned() } else { format!("{damaged} damaged") };
+    let text = format!("checked {} in {}: {state}, {how}", count(steps, "step"), count(timelines, "timeline"));
+    let object = json!({"timelines": timelines, "steps": steps, "damaged": damaged, "data_read": arguments.read_data});
+    output.report(&object, printable(&text))?;
+    if exit_code == 0 { Ok(()) } else { Err(Failure::Reported(exit_code)) }
+}

@@ -1,0 +1,292 @@
+//! `persist prune`
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use persist_host::Engine;
+use persist_model::{ErrorCode, Every, ListEntry, Outcome, Period, PersistError, Policy, PruneReport, Result, SnapshotMetadata};
+use persist_paths::StorageLocation;
+use serde_json::json;
+
+use crate::choices::Durability;
+use crate::commands::delete_found::confirmed;
+use crate::host::{Host as _, Search};
+use crate::native::host::Native;
+use crate::native::options::StorageArguments;
+use crate::order::by_age;
+use crate::output::{Failure, Output, printable, short_bytes, worse};
+use crate::table::{Column, Table, cell, time_cell};
+use crate::timelines::{find, place_of};
+
+/// Remove the steps and snapshots that a policy does not keep.
+///
+/// The policy is applied to each session: to its timeline, and to its other snapshots. What
+/// any rule keeps is kept, and the newest of each session in any case. Times are in UTC.
+/// Periods, such as 1y6m or 30d, are counted back from the newest time of the session that is
+/// not in the future.
+///
+/// It is safe while others append. A step that kept ones are made from stays stored, but is
+/// no longer shown. A marker of 192 bytes takes the place of a removed step; the first prune
+/// after a week removes the markers. In a bucket with versions, space is freed only when its
+/// lifecycle rules remove the older versions.
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  persist prune runs --keep-last 20 --keep-daily 7 --dry-run\n  persist prune s3://my-bucket/runs --keep-within 30d --keep-label good --yes"
+)]
+pub(crate) struct Arguments {
+    /// Folders with timelines or snapshots.
+    #[arg(required = true, value_name = "LOCATION")]
+    location: Vec<String>,
+    #[command(flatten)]
+    rules: Rules,
+    /// Print what would be removed, and remove nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Remove without asking.
+    #[arg(short, long)]
+    yes: bool,
+    /// Whether to wait until a local change would survive a power cut.
+    #[arg(long, value_enum, default_value = "fsync")]
+    durability: Durability,
+}
+
+/// What to keep.
+#[derive(Args)]
+#[command(next_help_heading = "Rules")]
+struct Rules {
+    /// Keep the newest N.
+    #[arg(long, value_name = "N")]
+    keep_last: Option<u32>,
+    /// Keep the newest of each of the last N hours that have one.
+    #[arg(long, value_name = "N")]
+    keep_hourly: Option<u32>,
+    /// Keep the newest of each of the last N days that have one.
+    #[arg(long, value_name = "N")]
+    keep_daily: Option<u32>,
+    /// Keep the newest of each of the last N weeks that have one.
+    #[arg(long, value_name = "N")]
+    keep_weekly: Option<u32>,
+    /// Keep the newest of each of the last N months that have one.
+    #[arg(long, value_name = "N")]
+    keep_monthly: Option<u32>,
+    /// Keep the newest of each of the last N years that have one.
+    #[arg(long, value_name = "N")]
+    keep_yearly: Option<u32>,
+    /// Keep all that were taken within this period before the newest.
+    #[arg(long, value_name = "PERIOD")]
+    keep_within: Option<Period>,
+    /// Keep the newest of each hour within this period.
+    #[arg(long, value_name = "PERIOD")]
+    keep_within_hourly: Option<Period>,
+    /// Keep the newest of each day within this period.
+    #[arg(long, value_name = "PERIOD")]
+    keep_within_daily: Option<Period>,
+    /// Keep the newest of each week within this period.
+    #[arg(long, value_name = "PERIOD")]
+    keep_within_weekly: Option<Period>,
+    /// Keep the newest of each month within this period.
+    #[arg(long, value_name = "PERIOD")]
+    keep_within_monthly: Option<Period>,
+    /// Keep the newest of each year within this period.
+    #[arg(long, value_name = "PERIOD")]
+    keep_within_yearly: Option<Period>,
+    /// Keep all with this label, or with this value of it; can be given several times.
+    #[arg(long, value_name = "NAME[=VALUE]", value_parser = parse_label)]
+    keep_label: Vec<(String, Option<String>)>,
+}
+
+fn parse_label(text: &str) -> Result<(String, Option<String>), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), Some(value.to_owned()))),
+        None if !text.is_empty() => Ok((text.to_owned(), None)),
+        _ => Err("expected NAME or NAME=VALUE".to_owned()),
+    }
+}
+
+impl Rules {
+    fn policy(&self) -> Policy {
+        let counts = [self.keep_hourly, self.keep_daily, self.keep_weekly, self.keep_monthly, self.keep_yearly];
+        let within =
+            [self.keep_within_hourly, self.keep_within_daily, self.keep_within_weekly, self.keep_within_monthly, self.keep_within_yearly];
+        Policy {
+            last: self.keep_last.unwrap_or(0),
+            newest: Every::ALL.into_iter().zip(counts).filter_map(|(every, count)| Some((every, count?))).collect(),
+            within: self.keep_within,
+            newest_within: Every::ALL.into_iter().zip(within).filter_map(|(every, period)| Some((every, period?))).collect(),
+            labels: self.keep_label.clone(),
+        }
+    }
+}
+
+/// A session's snapshots that are no timeline, and which of them are removed.
+struct Loose {
+    snapshots: Vec<SnapshotMetadata>,
+    /// The rules that keep each; none if it is removed.
+    kept: Vec<Vec<String>>,
+}
+
+/// What pruning one location would do.
+struct Plan {
+    place: StorageLocation,
+    timelines: Vec<(String, PruneReport)>,
+    loose: Vec<Loose>,
+}
+
+/// The columns of what is kept and removed.
+const COLUMNS: [Column; 4] = [Column("SNAPSHOT", false), Column("TIME", false), Column("STORED", true), Column("WHAT HAPPENS", false)];
+
+impl Plan {
+    fn make(host: &Native<'_>, text: &str, policy: &Policy, output: &Output) -> Result<(Self, u8), Failure> {
+        let place = place_of(host, text).map_err(|error| error.hint("check the location"))?;
+        let engine = host.stoppable(&place)?;
+        let mut timelines = Vec::new();
+        for folder in find(&engine, place.key())? {
+            let report = engine.timeline(&folder)?.prune(policy, true)?;
+            timelines.push((folder, report));
+        }
+        let (loose, exit_code) = loose(host, &engine, &place, policy, output)?;
+        Ok((Self { place, timelines, loose }, exit_code))
+    }
+
+    fn removed(&self) -> (usize, usize, u64) {
+        let steps = self.timelines.iter().flat_map(|(_, report)| &report.steps).filter(|step| !matches!(step.outcome, Outcome::Kept(_)));
+        let snapshots = self.loose.iter().flat_map(Loose::removed);
+        let freed: u64 = self.timelines.iter().map(|(_, report)| report.freed).sum();
+        (steps.count(), snapshots.clone().count(), freed + snapshots.map(|metadata| metadata.stored_size).sum::<u64>())
+    }
+
+    fn print(&self, host: &Native<'_>, output: &Output, dry_run: bool) -> Result<(), Failure> {
+        let mut table = Table::new(output, COLUMNS);
+        let location = |key: &str| host.written(&self.place.clone().with_key(key));
+        for (folder, report) in &self.timelines {
+            for step in &report.steps {
+                let name = format!("{}@{}", folder.trim_end_matches('/'), step.number);
+                let (what, reasons) = match &step.outcome {
+                    Outcome::Kept(reasons) => ("kept", reasons.clone()),
+                    Outcome::Hidden => ("hidden", Vec::new()),
+                    Outcome::Removed => ("removed", Vec::new()),
+                };
+                if output.json {
+                    let location = location(folder)?;
+                    let object =
+                        json!({"timeline": location, "number": step.number, "outcome": what, "reasons": reasons, "dry_run": dry_run});
+                    output.result(&object, "")?;
+                    continue;
+                }
+                let text = match what {
+                    "kept" => format!("kept: {}", reasons.join(", ")),
+                    "hidden" => "hidden: kept steps are made from it".to_owned(),
+                    what => what.to_owned(),
+                };
+                table.add([cell(&name), time_cell(&step.timestamp), short_bytes(step.stored_size), cell(&text)])?;
+            }
+        }
+        for loose in &self.loose {
+            for (metadata, reasons) in loose.snapshots.iter().zip(&loose.kept).rev() {
+                let what = if reasons.is_empty() { "removed" } else { "kept" };
+                if output.json {
+                    let object = json!({"location": location(&metadata.key)?, "outcome": what, "reasons": reasons, "dry_run": dry_run});
+                    output.result(&object, "")?;
+                    continue;
+                }
+                let text = if reasons.is_empty() { what.to_owned() } else { format!("kept: {}", reasons.join(", ")) };
+                table.add([cell(&metadata.key), time_cell(&metadata.timestamp), short_bytes(metadata.stored_size), cell(&text)])?;
+            }
+        }
+        table.print()
+    }
+}
+
+impl Loose {
+    fn removed(&self) -> impl Iterator<Item = &SnapshotMetadata> + Clone {
+        self.snapshots.iter().zip(&self.kept).filter(|(_, reasons)| reasons.is_empty()).map(|(metadata, _)| metadata)
+    }
+}
+
+/// Applies a policy to the snapshots that are no timeline, by agent and session. Those that
+/// can't be read are reported and stay.
+fn loose(
+    host: &Native<'_>,
+    engine: &Engine,
+    place: &StorageLocation,
+    policy: &Policy,
+    output: &Output,
+) -> Result<(Vec<Loose>, u8), Failure> {
+    let mut sessions: BTreeMap<(String, String), Vec<SnapshotMetadata>> = BTreeMap::new();
+    let mut exit_code = 0;
+    for entry in host.list(place, &Search::default())? {
+        match entry? {
+            ListEntry::Snapshot(metadata) if metadata.kind == "snapshot" => {
+                sessions.entry((metadata.agent_id.clone(), metadata.session_id.clone())).or_default().push(*metadata);
+            }
+            ListEntry::Snapshot(_) => {}
+            ListEntry::Unreadable { error, .. } if error.code() == ErrorCode::NotASnapshot => {}
+            ListEntry::Unreadable { error, .. } => {
+                output.error(&error);
+                exit_code = worse(exit_code, error.exit_code());
+            }
+        }
+    }
+    let mut loose = Vec::new();
+    for mut snapshots in sessions.into_values() {
+        snapshots.sort_by(by_age);
+        let kept = engine.apply_policy(policy, &snapshots)?;
+        loose.push(Loose { snapshots, kept });
+    }
+    Ok((loose, exit_code))
+}
+
+/// How many objects are deleted at a time: the maximum of one S3 request.
+const BATCH: usize = 1000;
+
+pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
+    let host = Native::new(storage)?;
+    let policy = arguments.rules.policy();
+    if policy == Policy::default() {
+        let error = PersistError::new(ErrorCode::InvalidArgument, "no rule says what to keep");
+        return Err(error.hint("give at least one, such as --keep-last 20 or --keep-daily 7").into());
+    }
+    let (mut plans, mut exit_code) = (Vec::new(), 0);
+    for text in &arguments.location {
+        let (plan, code) = Plan::make(&host, text, &policy, output)?;
+        exit_code = worse(exit_code, code);
+        plans.push(plan);
+    }
+    let (mut steps, mut snapshots, mut freed) = (0, 0, 0);
+    for plan in &plans {
+        let (of_steps, of_snapshots, of_freed) = plan.removed();
+        (steps, snapshots, freed) = (steps + of_steps, snapshots + of_snapshots, freed + of_freed);
+    }
+    let what = format!("{steps} steps and {snapshots} snapshots, {}", short_bytes(freed));
+    if arguments.dry_run {
+        plans.iter().try_for_each(|plan| plan.print(&host, output, true))?;
+        output.note(format_args!("would remove {what}"));
+        return exit(exit_code);
+    }
+    if steps + snapshots > 0 && !arguments.yes && !confirmed(&what)? {
+        output.note("nothing was removed");
+        return Err(Failure::Reported(1));
+    }
+    for plan in &plans {
+        let engine = host.writing(&plan.place, arguments.durability)?;
+        for (folder, _) in &plan.timelines {
+            engine.timeline(folder)?.prune(&policy, false)?;
+        }
+        let keys: Vec<String> = plan.loose.iter().flat_map(Loose::removed).map(|metadata| metadata.key.clone()).collect();
+        for keys in keys.chunks(BATCH) {
+            for (_, error) in host.delete_many(&plan.place, keys, arguments.durability)? {
+                output.error(&error);
+                exit_code = worse(exit_code, error.exit_code());
+            }
+        }
+        if output.json {
+            plan.print(&host, output, false)?;
+        }
+    }
+    output.note(format_args!("removed {}", printable(&what)));
+    exit(exit_code)
+}
+
+fn exit(code: u8) -> Result<(), Failure> {
+    if code == 0 { Ok(()) } else { Err(Failure::Reported(code)) }
+}
