@@ -170,8 +170,8 @@ fn files_of(folder: &Path) -> Vec<Case> {
         5,
         "the metadata",
     );
-    case("no JSON", &with_document("{"), 5, "not one JSON object");
-    case("a list", &with_document("[]"), 5, "not one JSON object");
+    case("no JSON", &with_document("{"), 5, "not a single JSON object");
+    case("a list", &with_document("[]"), 5, "not a single JSON object");
     case("an unknown codec", &edited("gzip", "lzma"), 5, "'lzma' is not known");
     case("the other codec", &with_document(&document(false, 5, data.len() as u64, &row(&frame, 5))), 5, "a different codec");
     case("no blocks", &edited("8388608", "0"), 5, "block size is 0");

@@ -21,8 +21,8 @@ pub(crate) struct Order {
     /// List only the first N.
     #[arg(short = 'n', long = "limit", value_name = "N")]
     pub(crate) limit: Option<usize>,
-    /// List only the latest of each session: the one with the highest index, or if
-    /// several have it, the one taken last.
+    /// List only the latest snapshot of each session: the one with the highest index, or,
+    /// if several have it, the one taken last.
     #[arg(long)]
     latest: bool,
 }

@@ -191,7 +191,7 @@ fn metadata_of<S: Storage>(storage: &S, info: ObjectInfo, tail: Vec<u8>) -> Resu
 /// after `start_after`. Looks at no more than `limit` objects: 1 to [`MAX_PAGE`].
 pub fn list<S: Storage>(storage: &S, prefix: &str, start_after: Option<&str>, limit: u32, filter: ListFilter) -> Result<ListPage> {
     if limit == 0 || limit > MAX_PAGE {
-        return Err(Error::argument(format!("the limit of a page is {limit}, which is not between 1 and {MAX_PAGE}")));
+        return Err(Error::argument(format!("the page limit is {limit}, which is not between 1 and {MAX_PAGE}")));
     }
     let filter = filter.checked()?;
     let objects = storage.list_objects(prefix, start_after, limit)?;

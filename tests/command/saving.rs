@@ -123,7 +123,7 @@ fn the_codec_depends_on_the_name_or_the_option() {
     }
     let done = run_in(folder, &["snapshot", "state.json", "c.gz", "--level", "10"]);
     assert_eq!(done.code, 2);
-    assert!(done.stderr.contains("gzip has no level 10; it has 1 to 9"), "{}", done.stderr);
+    assert!(done.stderr.contains("gzip has no level 10; its levels are 1 to 9"), "{}", done.stderr);
     assert!(!folder.join("c.gz").exists());
 }
 

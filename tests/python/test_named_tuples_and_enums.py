@@ -88,7 +88,7 @@ def test_plain_data_becomes_a_named_tuple() -> None:
     fields = {"$persist": "object", "type": f"{__name__}.Step"}
     states = ["ab", {"number": 1, "shape": 2}, 7]
     for state in states:
-        with pytest.raises(persist.PersistTypeError, match="does not fit"):
+        with pytest.raises(persist.PersistTypeError, match="does not match"):
             persist.restore(crafted({**fields, "value": state}), into=Step)
 
 

@@ -85,7 +85,7 @@ def test_classes_come_from_the_caller() -> None:
     persist.snapshot([Counter(3)], "counter")
     assert persist.restore("counter")[0].count == 3
     assert persist.restore("counter", plain=True) == [{"count": 3}]
-    with pytest.raises(persist.PersistTypeError, match="does not fit"):
+    with pytest.raises(persist.PersistTypeError, match="does not match"):
         persist.restore("counter", into=Step)
 
 

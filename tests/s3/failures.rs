@@ -71,7 +71,7 @@ fn every_failure_says_what_it_is_and_what_to_do() {
     for (endpoint, says) in [
         (format!("http://{dead}"), "refused"),
         ("http://no-such-host.invalid".to_owned(), "name was not found (DNS)"),
-        (proxy.endpoint().replace("http:", "https:"), "no secure connection (TLS)"),
+        (proxy.endpoint().replace("http:", "https:"), "no secure connection could be made (TLS)"),
     ] {
         let done = run(on(&endpoint).args(["exists", &at("x.gz"), "--json"]));
         let error = json(&done.stderr);

@@ -14,7 +14,7 @@ use crate::output::{Failure, Output, printable};
 /// Check that snapshots can be stored at a location.
 ///
 /// Checks credentials, region and bucket; writes, reads, lists and deletes a temporary
-/// object; and tries preconditions.
+/// object; and tests preconditions.
 ///
 /// If it is stopped by Ctrl-C, it still deletes the temporary object. The exit code is 0
 /// if snapshots can be stored at the location, otherwise that of the check that failed.

@@ -12,8 +12,8 @@ use crate::sources::Sources;
 
 /// Show the metadata of snapshots.
 ///
-/// The metadata is checked against the snapshot's digest. The state is not read; 'persist
-/// verify' checks it too.
+/// The metadata is checked against the snapshot's digest. The state is not read; to check
+/// the state too, use 'persist verify'.
 #[derive(Args)]
 #[command(after_help = "Example: persist show agents/0001.json.gz --json")]
 pub struct Arguments {

@@ -93,7 +93,7 @@ fn listen_once() {
     }
     match listen(cancelled_by_signals()) {
         Ok(()) => *listens = true,
-        Err(error) => tracing::warn!(%error, "could not listen for signals: Ctrl-C will leave unfinished writes"),
+        Err(error) => tracing::warn!(%error, "could not listen for signals: Ctrl-C will leave unfinished writes behind"),
     }
 }
 

@@ -71,7 +71,7 @@ impl S3Arguments {
             .long(option.argument)
             .global(true)
             .help(option.help)
-            .help_heading("S3 options (each also as PERSIST_S3_…)");
+            .help_heading("S3 options (each can also be set as PERSIST_S3_…)");
         let argument = if option.name == "profile" { argument.visible_alias("s3-profile") } else { argument.hide_short_help(true) };
         match option.value {
             Some(value) => argument.value_name(value).action(ArgAction::Set).allow_negative_numbers(true),

@@ -81,7 +81,7 @@ impl Codec {
         let levels = self.levels();
         if !levels.contains(&level) || level == 0 {
             return Err(Error::argument(format!(
-                "{} has no level {level}; it has {} to {}{}",
+                "{} has no level {level}; its levels are {} to {}{}",
                 self.name(),
                 levels.start(),
                 levels.end(),

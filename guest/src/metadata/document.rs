@@ -191,7 +191,7 @@ impl Document {
     /// kind, too.
     pub(crate) fn parse_kind(json: &[u8], wanted: &str) -> Result<(Self, Option<Box<RawValue>>)> {
         let mut outer: Unique<Box<RawValue>> = serde_json::from_slice(json)
-            .map_err(|error| Error::format(format!("the metadata is not one JSON object: {}", quoted(error))))?;
+            .map_err(|error| Error::format(format!("the metadata is not a single JSON object: {}", quoted(error))))?;
         // This comes first, because nothing else is known about another kind of object.
         let kind = outer.take::<String>("kind")?;
         let kind = kind.unwrap_or_else(|| SNAPSHOT.to_owned());

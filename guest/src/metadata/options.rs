@@ -155,7 +155,7 @@ fn time_of(since_1970: Duration) -> Option<OffsetDateTime> {
 }
 
 fn clock_is_wrong() -> Error {
-    let error = Error::argument("this machine's clock is before 1970 or after 9999, and no time is given");
+    let error = Error::argument("this machine's clock is before 1970 or after 9999, and no time was given");
     error.with(HINT, "set the clock, or give the time when the state was taken, for example with --timestamp")
 }
 
@@ -169,7 +169,7 @@ fn new_uuid(now: OffsetDateTime) -> Result<Uuid> {
 fn extra_fields(text: Option<&str>) -> Result<Unique<Box<RawValue>>> {
     let Some(text) = text else { return Ok(Unique(Vec::new())) };
     let fields: Unique<Box<RawValue>> = serde_json::from_str(text)
-        .map_err(|error| Error::argument(format!("the extra metadata is not one JSON object: {}", quoted(error))))?;
+        .map_err(|error| Error::argument(format!("the extra metadata is not a single JSON object: {}", quoted(error))))?;
     for (name, value) in &fields.0 {
         if STANDARD.contains(&name.as_str()) {
             return Err(Error::argument(format!("the extra metadata has the reserved name '{}'", quoted(name))));

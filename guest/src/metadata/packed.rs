@@ -109,7 +109,7 @@ pub(crate) fn unpack(packed: &[u8]) -> Result<Unpacked> {
         return Err(wrong("it has more hashes than allowed"));
     }
     let short = inflate(DICTIONARY, stream, MAX_UNPACKED).map_err(wrong)?;
-    let end = short.iter().position(|byte| *byte == END).ok_or_else(|| wrong("its text has no end"))?;
+    let end = short.iter().position(|byte| *byte == END).ok_or_else(|| wrong("its text is not terminated"))?;
     let (written, edits) = short.split_at_checked(end).ok_or_else(cut)?;
     let mut hashes = hashes.as_chunks::<32>().0.iter();
     let mut uuid = Some(uuid);

@@ -171,7 +171,7 @@ impl<S: Storage> Salvager<S> {
         let storage = source.storage.clone();
         let info = storage.stat(&self.key)?;
         let end = end_of_content(&storage, &info)?;
-        let reason = self.report.reason.clone().unwrap_or_else(|| Error::integrity("none of the table's blocks is there"));
+        let reason = self.report.reason.clone().unwrap_or_else(|| Error::integrity("none of the blocks in the table was found"));
         // If the sizes are not those of this object, the metadata is another snapshot's.
         let is_of_this = source.shift == 0;
         let metadata = self.report.metadata.clone().filter(|_| is_of_this);

@@ -194,7 +194,7 @@ impl Engine {
                     // precondition.
                     AccessDenied if needs_no_look => return Ok(None),
                     AccessDenied => {
-                        let hint = "check the permissions, or replace the object unseen, for example with --force";
+                        let hint = "check the permissions, or replace the object without reading it, for example with --force";
                         error.detail_mut().hint = Some(hint.to_owned());
                         return Err(error);
                     }

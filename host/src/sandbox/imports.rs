@@ -114,7 +114,7 @@ impl wit::Host for Sandbox {
             wanted = wanted.saturating_add(match request.range {
                 ByteRange::Span { length, .. } | ByteRange::Suffix(length) => length,
                 ByteRange::All => {
-                    let message = "each read of several objects must limit how many bytes it wants";
+                    let message = "each read of several objects must limit how many bytes it requests";
                     return Err(PersistError::new(ErrorCode::InvalidArgument, message).into());
                 }
             });

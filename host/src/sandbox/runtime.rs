@@ -141,7 +141,7 @@ impl Runtime {
         let component = link(&engine, &component).map_err(|error| cannot_run(&error))?;
         let clock = Clock::start(engine.weak()).map_err(|error| {
             PersistError::new(ErrorCode::LimitExceeded, format!("no thread could be started: {error}"))
-                .hint("raise this user's limit of processes and threads, for example with 'ulimit -u'")
+                .hint("raise this user's limit on processes and threads, for example with 'ulimit -u'")
         })?;
         drop(no_fork);
         let code = brought.map_or(Code::BuiltIn, Code::Compiled);

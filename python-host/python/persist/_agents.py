@@ -117,7 +117,7 @@ def refuse_options(options: Mapping[str, Any], name: str) -> None:
     given = [option for option, value in options.items() if value is not None]
     if given:
         raise PersistTypeError(
-            f"{', '.join(given)} only applies to agents of frameworks, and this is a {name}",
+            f"{', '.join(given)} only applies to framework agents, and this is a {name}",
             "invalid-argument",
             hint="leave it out",
         )

@@ -154,7 +154,7 @@ def scalar(fields: dict[str, Any]) -> Any:
             raise ValueError("its value is not a 64-bit integer")
         return numpy.int64(value).view(numpy.dtype(name))
     if name not in _PLAIN or type(value) is not _PLAIN[name]:
-        raise ValueError("its value does not have its type")
+        raise ValueError("its value does not match its type")
     with numpy.errstate(all="ignore"):
         new = _class(numpy, name)(value)
     # NaN is not equal to itself.

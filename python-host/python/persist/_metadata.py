@@ -102,7 +102,7 @@ class SnapshotMetadata(Mapping[str, Any]):
     def __getattr__(self, name: str) -> Any:
         if name in _NAMES:
             return self._fields.get(name) if name == "adapter" else self._fields[name]
-        raise AttributeError(f"the metadata of snapshots has no field {name!r}")
+        raise AttributeError(f"snapshot metadata has no field {name!r}")
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *_NAMES})

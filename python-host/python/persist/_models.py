@@ -311,7 +311,7 @@ def _private(cls: Any, private: dict[str, Any], unset: Any) -> dict[str, Any] | 
 def misfit(cls: type, problem: str) -> PersistTypeError:
     """Returns the error for a state that does not fit a class."""
     return PersistTypeError(
-        f"the state does not fit {name_of(cls)}: {problem}",
+        f"the state does not match {name_of(cls)}: {problem}",
         "invalid-argument",
         hint="restore with plain=True to see what it holds",
     )

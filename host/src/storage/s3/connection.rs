@@ -140,7 +140,7 @@ impl Threads {
         });
         let runtime = started.map_err(|error| {
             PersistError::new(ErrorCode::LimitExceeded, format!("no threads could be started for requests: {error}"))
-                .hint("raise the limit of processes with 'ulimit -u', or run fewer of them")
+                .hint("raise the limit on processes with 'ulimit -u', or run fewer of them")
         })?;
         Ok(Self { process: Process::this(), runtime: Some(runtime) })
     }

@@ -50,7 +50,7 @@ impl Connection {
             && found.etag.as_deref() != Some(unquoted(etag))
         {
             return Err(PersistError::new(ErrorCode::PreconditionFailed, "the object does not have the expected etag")
-                .hint("check the current object ('persist show --json' prints its etag), then decide again")
+                .hint("check the current object ('persist show --json' prints its etag) before you try again")
                 .into());
         }
         self.require(Request::Delete, precondition, key).await?;

@@ -218,8 +218,7 @@ fn unreachable_service(error: &(dyn Error + 'static), is_timeout: bool) -> Failu
     let (code, message, hint) = if says("minimum throughput") {
         (ErrorCode::Timeout, "Request timeout: no data was sent over the network".to_owned(), "check the connection, or raise --s3-timeout")
     } else if is_timeout || io_kind == Some(io::ErrorKind::TimedOut) {
-        let message =
-            if was_connected { "no data was received over the network in time" } else { "no connection was made over the network in time" };
+        let message = if was_connected { "no data was received over the network in time" } else { "no connection could be made in time" };
         (ErrorCode::Timeout, format!("Request timeout: {message}"), "check the endpoint and the connection to it")
     } else if was_connected {
         (ErrorCode::Unavailable, format!("network error: the connection broke ({root})"), "try again")
@@ -230,11 +229,11 @@ fn unreachable_service(error: &(dyn Error + 'static), is_timeout: bool) -> Failu
         let message = "network error: the server's name was not found (DNS)".to_owned();
         (ErrorCode::Unavailable, message, "check the spelling of the endpoint and region, and DNS")
     } else if ["certificate", "CertificateRequired", "InvalidContentType", "tls", "TLS"].iter().any(|word| says(word)) {
-        let message = format!("network error: no secure connection (TLS): {root}");
+        let message = format!("network error: no secure connection could be made (TLS): {root}");
         let hint = "check the endpoint's scheme; for your own certificate authority, set AWS_CA_BUNDLE";
         (ErrorCode::Unavailable, message, hint)
     } else {
-        (ErrorCode::Unavailable, format!("network error: no connection was made ({root})"), "try again")
+        (ErrorCode::Unavailable, format!("network error: no connection could be made ({root})"), "try again")
     };
     let error = PersistError::new(code, message).hint(hint);
     Failure { doubt: if was_connected { Doubt::Open } else { Doubt::None }, ..Failure::from(error) }
@@ -330,7 +329,7 @@ fn meaning(status: u16, code: &str, said: &str, region: Option<&str>, target: &T
         (_, "InvalidBucketName") => new(ErrorCode::InvalidArgument, "the S3 bucket name is not valid")
             .hint("a bucket name has 3 to 63 lower-case letters, digits, dots and hyphens"),
         (412, _) => new(ErrorCode::PreconditionFailed, "the object does not have the expected etag")
-            .hint("check the current object ('persist show --json' prints its etag), then decide again"),
+            .hint("check the current object ('persist show --json' prints its etag) before you try again"),
         (_, "ConditionalRequestConflict") => new(ErrorCode::Conflict, "another write of this object is in progress").hint("try again"),
         (_, "NoSuchUpload") => retry(new(ErrorCode::Refused, "the bucket's service no longer has the upload"))
             .hint("try again; a lifecycle rule that aborts uploads must allow enough time for a save"),

@@ -274,7 +274,7 @@ def _refuse_changes(namespace: str, found: Any, writes: list[list[Any]]) -> None
     if lost:
         raise PersistTypeError(
             f"the graph that {_without_tasks(namespace)!r} calls keeps only the changes to its channel {lost[0]!r}, "
-            "and LangGraph does not find this graph, which would have to apply the changes",
+            "and LangGraph can't find this graph, which is needed to apply them",
             "invalid-argument",
             hint="make the graph a node, or call it in the node's function through a variable; or give the channel "
             "a reducer instead of DeltaChannel",
