@@ -4,9 +4,20 @@
 /// The highest number of a step: twelve digits.
 pub const MAX_NUMBER: u64 = 999_999_999_999;
 
-/// The size in bytes of what takes the place of a step that was removed, and of the end of a
-/// timeline that was deleted. Every step has more.
+/// The size in bytes of what takes the place of a step that was removed.
 pub const MARKER_SIZE: u64 = 192;
+
+/// The size of the end of a timeline that was deleted.
+pub const END_SIZE: u64 = 200;
+
+/// The size of what takes the place of the first of several numbers that were removed.
+pub const GAP_SIZE: u64 = 208;
+
+/// Returns whether an object with the name of a step is one, by its size in bytes. Every step
+/// has more bytes than what may take its place, so that a listing tells them apart.
+pub fn is_step_size(size: u64) -> bool {
+    size > GAP_SIZE
+}
 
 /// The name of the hint.
 pub const HINT: &str = "head";
@@ -14,7 +25,7 @@ pub const HINT: &str = "head";
 /// What an object of a timeline is, by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Name {
-    /// A step, or what has taken its place: a marker, or the end.
+    /// A step, or what has taken its place: a marker, the end, or a gap.
     Step(u64),
     /// Says that a step is hidden.
     Hidden(u64),
@@ -22,8 +33,6 @@ pub enum Name {
     Label(u64),
     /// The documents of the steps up to this one.
     Catalogue(u64),
-    /// Says that the numbers from the first to the last were removed.
-    Gap(u64, u64),
     /// A number near that of the newest step.
     Hint,
 }
@@ -40,11 +49,7 @@ pub fn parse(name: &str) -> Option<Name> {
         ".hidden" => Some(Name::Hidden(number)),
         ".catalogue" => Some(Name::Catalogue(number)),
         _ if rest.ends_with(".label") => Some(Name::Label(number)),
-        _ => {
-            // The last number comes first, so that a listing from any number in it has it.
-            let (first, rest) = take_number(rest.strip_prefix('.')?)?;
-            (rest == ".gap" && first <= number).then_some(Name::Gap(first, number))
-        }
+        _ => None,
     }
 }
 

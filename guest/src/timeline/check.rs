@@ -9,7 +9,7 @@ use crate::timeline::chain::Chain;
 use crate::timeline::handle::{Timeline, is_damage};
 use crate::timeline::listing::{Listing, is_marker};
 use crate::timeline::loader::Loader;
-use crate::timeline::newest::{Newest, find_newest, write_hint};
+use crate::timeline::newest::{Newest, find_newest, refresh_hint};
 use crate::timeline::numbered::Numbered;
 use crate::timeline::record::Record;
 use crate::timeline::step::Step;
@@ -52,10 +52,9 @@ impl<S: Storage> Timeline<S> {
     pub fn check(&self, read_data: bool) -> Result<Checker<S>> {
         let newest = find_newest(&self.storage, &self.folder)?;
         let mut listing = Listing::read(&self.storage, &self.folder, 1)?;
-        let highest = newest.next() - 1;
+        let highest = newest.number();
         let lost = listing.fill(&self.storage, &self.folder, 1, highest)?;
-        let mut left: BTreeSet<u64> =
-            listing.steps.range(1..=highest).filter(|(_, info)| !is_marker(info)).map(|(number, _)| number).collect();
+        let mut left: BTreeSet<u64> = listing.there().map(|(number, _)| number).filter(|number| *number <= highest).collect();
         left.extend(lost);
         let newest = match newest {
             Newest::Damaged { number, error } => Some((number, error)),
@@ -64,9 +63,8 @@ impl<S: Storage> Timeline<S> {
         left.extend(newest.as_ref().map(|(number, _)| *number));
         let labels = listing.labels.iter().flat_map(|(_, keys)| keys).cloned();
         let hidden = listing.hidden.iter().map(|number| self.folder.hidden(*number));
-        let gaps = listing.gaps.iter().map(|gap| self.folder.gap(gap.first, gap.last));
         let catalogues = listing.catalogues.iter().map(|last| self.folder.catalogue(*last));
-        let others = labels.chain(hidden).chain(gaps).chain(catalogues).chain(listing.hint.then(|| self.folder.hint())).collect();
+        let others = labels.chain(hidden).chain(catalogues).chain(listing.hint.then(|| self.folder.hint())).collect();
         Ok(Checker {
             timeline: self.reader_of_same(),
             read_data,
@@ -91,9 +89,10 @@ impl<S: Storage> Timeline<S> {
         let newest = match find_newest(&self.storage, &self.folder)? {
             Newest::Damaged { error, .. } => return Err(error),
             Newest::Nothing => return Ok(written),
-            newest => newest.next() - 1,
+            newest => newest,
         };
-        write_hint(&self.storage, &self.folder, newest)?;
+        let newest = newest.number();
+        refresh_hint(&self.storage, &self.folder)?;
         written += 1;
         let mut listing = Listing::read(&self.storage, &self.folder, 1)?;
         listing.fill(&self.storage, &self.folder, 1, newest)?;

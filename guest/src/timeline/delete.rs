@@ -7,7 +7,7 @@ use crate::hash::hex;
 use crate::storage::{Precondition, Storage};
 use crate::timeline::handle::Timeline;
 use crate::timeline::listing::{Listing, is_marker};
-use crate::timeline::newest::{Newest, find_newest, write_hint};
+use crate::timeline::newest::{Newest, find_newest, refresh_hint};
 use crate::timeline::record::Record;
 use crate::timeline::survey::read_steps;
 
@@ -18,7 +18,7 @@ impl<S: Storage> Timeline<S> {
     pub fn delete(&mut self) -> Result<u64> {
         self.forget();
         let newest = find_newest(&self.storage, &self.folder)?;
-        let next = newest.next();
+        let next = newest.number() + 1;
         let root = match &newest {
             Newest::Nothing | Newest::Gap { .. } => {
                 return Err(Error::new(ErrorCode::NotFound, "the timeline has no steps").at(self.folder.prefix()));
@@ -32,7 +32,7 @@ impl<S: Storage> Timeline<S> {
         };
         let end = Record::End { number: next, root, id: random_id()? };
         match end.write(&self.storage, &self.folder.step(next), Precondition::IfAbsent) {
-            Ok(_) => {}
+            Ok(info) => self.check_age(newest.storage_time(), next, &info)?,
             Err(error) if matches!(error.code, ErrorCode::AlreadyExists | ErrorCode::OutcomeUnknown) => {
                 // The reply of the own write may have been lost.
                 if Record::read(&self.storage, &self.folder.step(next)).ok().map(|(found, _)| found) != Some(end) {
@@ -48,8 +48,10 @@ impl<S: Storage> Timeline<S> {
     /// Removes everything before the end.
     fn remove_all(&mut self, end: u64) -> Result<u64> {
         let mut listing = Listing::read(&self.storage, &self.folder, 1)?;
+        // What the deletion is about comes before the end.
+        listing.end = 0;
         listing.fill(&self.storage, &self.folder, 1, end)?;
-        write_hint(&self.storage, &self.folder, end)?;
+        refresh_hint(&self.storage, &self.folder)?;
         let steps: Vec<u64> =
             listing.steps.range(1..=end - 1).filter(|(_, info)| !is_marker(info)).map(|(number, _)| number).rev().collect();
         for numbers in steps.chunks(256) {

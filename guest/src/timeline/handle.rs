@@ -2,12 +2,13 @@
 
 pub use persist_model::OnConflict;
 use persist_model::error::HINT;
+use persist_paths::timeline::is_step_size;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::metadata::{Metadata, SaveOptions};
 use crate::open::TAIL;
-use crate::storage::{CHUNK, ObjectInfo, Precondition, Storage, Writer as _};
+use crate::storage::{CHUNK, ObjectInfo, Storage, Writer as _};
 use crate::timeline::append::{Content, Head, Known, Prepared};
 use crate::timeline::appender::{Finished, Large, pieces_of};
 use crate::timeline::catalogue::{Row, SPAN, covering, write_catalogue};
@@ -15,9 +16,9 @@ use crate::timeline::chain::Chain;
 use crate::timeline::listing::Listing;
 use crate::timeline::loader::Loader;
 use crate::timeline::names::Folder;
-use crate::timeline::newest::{HINT_EVERY, Newest, find_newest, search_from, write_hint};
+use crate::timeline::newest::{HINT_EVERY, Newest, find_newest, write_hint};
 use crate::timeline::pieces::{Cutter, Pieces};
-use crate::timeline::record::{self, Record};
+use crate::timeline::record::Record;
 use crate::timeline::step::Step;
 use crate::timeline::survey::read_steps;
 
@@ -34,8 +35,11 @@ pub const MAX_IN_MEMORY: u64 = 64 << 20;
 /// for gaps, in milliseconds of the storage's clock. Markers stay for a week.
 const STALE: u64 = 24 * 60 * 60 * 1000;
 
-/// Whether the storage's clock is the one by which objects have their times. Otherwise it
+/// The same for a storage whose clock is not the one by which objects have their times: it
 /// does not show a change of that clock, which may make markers look old.
+const STALE_BY_OTHER_CLOCK: u64 = 60 * 1000;
+
+/// Whether the storage's clock is the one by which objects have their times.
 fn is_wall_clock(info: &ObjectInfo) -> bool {
     let (Some(now), Some(modified)) = (info.storage_time, info.modified) else { return true };
     now.abs_diff(modified) <= STALE
@@ -53,7 +57,7 @@ pub struct Timeline<S> {
     /// The last steps that this writer appended, one after the other, for the catalogue.
     appended: Vec<Row>,
     /// The newest step that this writer appended, if the hint does not name it yet.
-    unhinted: Option<u64>,
+    unhinted: Option<(u64, [u8; 32])>,
 }
 
 /// What is at a number where a writer wanted to store a step.
@@ -164,10 +168,10 @@ impl<S: Storage> Timeline<S> {
     fn find_known(&mut self) -> Result<Known> {
         self.appended.clear();
         let newest = find_newest(&self.storage, &self.folder)?;
-        let number = newest.next();
+        let number = newest.number() + 1;
+        self.found_at = newest.storage_time();
         Ok(match newest {
             Newest::Step(step) => {
-                self.found_at = step.info.storage_time;
                 let parent = Some(step.root);
                 let read = || {
                     let chain = Chain::of_step(&self.storage, &self.folder, *step)?;
@@ -181,15 +185,9 @@ impl<S: Storage> Timeline<S> {
                     Err(error) => return Err(error),
                 }
             }
-            Newest::End { root, storage_time, .. } => {
-                self.found_at = storage_time;
-                Known::Start { number, parent: Some(root) }
-            }
+            Newest::End { root, .. } => Known::Start { number, parent: Some(root) },
             Newest::Damaged { error, .. } if !is_damage(&error) => return Err(error),
-            Newest::Nothing | Newest::Gap { .. } | Newest::Damaged { .. } => {
-                self.found_at = None;
-                Known::Start { number, parent: None }
-            }
+            Newest::Nothing | Newest::Gap { .. } | Newest::Damaged { .. } => Known::Start { number, parent: None },
         })
     }
 
@@ -251,7 +249,7 @@ impl<S: Storage> Timeline<S> {
             },
             Err(error) => return Err(error),
         }
-        self.check_age(&step)?;
+        self.check_age(self.found_at, step.document.number, &step.info)?;
         let (number, metadata) = (step.document.number, step.metadata());
         let chain = Chain { steps: std::iter::once(step.clone()).chain(older).collect() };
         self.appended(&step, Head::new(chain, Content::Pieces(pieces)));
@@ -288,11 +286,12 @@ impl<S: Storage> Timeline<S> {
                     break;
                 }
                 Taken::Other => return Err(self.conflict(prepared.step.document.number)),
-                Taken::Free if error.code == ErrorCode::OutcomeUnknown || retries == MAX_RETRIES => return Err(error),
+                // If an earlier request arrives after all, its bytes are the same.
+                Taken::Free if retries == MAX_RETRIES => return Err(error),
                 Taken::Free => retries += 1,
             }
         }
-        self.check_age(&prepared.step)
+        self.check_age(self.found_at, prepared.step.document.number, &prepared.step.info)
     }
 
     fn conflict(&self, number: u64) -> Error {
@@ -311,7 +310,7 @@ impl<S: Storage> Timeline<S> {
             Err(error) if error.code == ErrorCode::NotFound => return Ok(Taken::Free),
             Err(error) => return Err(error),
         };
-        let is_own = if info.size == record::SIZE {
+        let is_own = if !is_step_size(info.size) {
             matches!(Record::parse(&tail), Ok(Record::Removed { root, .. }) if root == crate::hash::hex(&step.root))
         } else {
             Step::parse(&self.storage, info.clone(), tail, number).is_ok_and(|found| found.root == step.root)
@@ -320,22 +319,19 @@ impl<S: Storage> Timeline<S> {
     }
 
     /// After a long pause the number that was free may be one that was used and removed, and
-    /// whose marker is gone. Then the step is withdrawn. Markers go from the lowest number
-    /// on, so the number is a new one if there is anything at the number before it.
-    fn check_age(&self, step: &Step) -> Result<()> {
-        let info = &step.info;
-        let is_fresh = match (self.found_at, info.storage_time) {
-            (Some(found), Some(stored)) => stored.saturating_sub(found) <= STALE && is_wall_clock(info),
-            _ => false,
+    /// whose marker is gone. Then there is a gap, and what was stored is withdrawn.
+    pub(super) fn check_age(&self, found_at: Option<u64>, number: u64, info: &ObjectInfo) -> Result<()> {
+        let (found, stored) = match (found_at, info.storage_time) {
+            (Some(found), Some(stored)) => (found, stored),
+            // Nothing was there, or the storage has no clock: then markers stay for ever.
+            (_, None) => return Ok(()),
+            (None, Some(stored)) => (0, stored),
         };
-        let number = step.document.number;
-        if is_fresh || number > 1 && self.storage.stat(&self.folder.step(number - 1)).is_ok() {
+        let limit = if is_wall_clock(info) { STALE } else { STALE_BY_OTHER_CLOCK };
+        if stored.saturating_sub(found) <= limit || !Listing::read(&self.storage, &self.folder, 1)?.is_in_gap(number) {
             return Ok(());
         }
-        if !Listing::read(&self.storage, &self.folder, 1)?.is_in_gap(number) {
-            return Ok(());
-        }
-        Row::of(step).marker().write(&self.storage, &self.folder.step(number), Precondition::None)?;
+        self.delete_object(&self.folder.step(number))?;
         Err(self.conflict(number))
     }
 
@@ -349,7 +345,7 @@ impl<S: Storage> Timeline<S> {
         }
         self.appended.push(Row::of(step));
         self.known = Some(Known::Head(head));
-        self.unhinted = Some(number);
+        self.unhinted = Some((number, step.root));
         if number.is_multiple_of(HINT_EVERY) {
             let _ = self.finish();
         }
@@ -363,7 +359,7 @@ impl<S: Storage> Timeline<S> {
     /// be lost without notice; they are stored all the same.
     pub fn finish(&mut self) -> Result<()> {
         match self.unhinted.take() {
-            Some(number) => write_hint(&self.storage, &self.folder, number),
+            Some((number, root)) => write_hint(&self.storage, &self.folder, number, &root),
             None => Ok(()),
         }
     }
@@ -431,9 +427,13 @@ impl<S: Storage> Timeline<S> {
         if error.code != ErrorCode::NotFound {
             return error;
         }
-        match search_from(&self.storage, &self.folder, number + 1).ok().flatten() {
-            Some(_) => Error::integrity(format!("step {number} is missing, and later ones are there")),
-            None => Error::new(ErrorCode::NotFound, format!("the timeline has no step {number}")),
+        let Ok(listing) = Listing::read(&self.storage, &self.folder, 1) else { return error };
+        if listing.is_in_gap(number) {
+            return Error::new(ErrorCode::NotFound, format!("step {number} was removed"));
+        }
+        match listing.steps.numbers().next_back() {
+            Some(last) if last > number => Error::integrity(format!("step {number} is missing, and later ones are there")),
+            _ => Error::new(ErrorCode::NotFound, format!("the timeline has no step {number}")),
         }
     }
 

@@ -46,7 +46,7 @@ impl<S: Storage> Timeline<S> {
     /// now, and all of it when more is asked for.
     pub fn history(&self, filter: ListFilter, limit: u32) -> Result<History<S>> {
         let filter = filter.checked()?;
-        let hint = read_hint(&self.storage, &self.folder)?.unwrap_or(1);
+        let hint = read_hint(&self.storage, &self.folder)?.map_or(1, |(number, _)| number);
         let from = hint.saturating_sub(u64::from(limit)).max(1);
         let mut listing = Listing::read(&self.storage, &self.folder, from)?;
         let mut newest = listing.steps.numbers().next_back().unwrap_or(0);
@@ -54,7 +54,7 @@ impl<S: Storage> Timeline<S> {
             // A new timeline, or one that has lost its end.
             newest = match find_newest(&self.storage, &self.folder)? {
                 Newest::Damaged { error, .. } => return Err(error),
-                newest => newest.next() - 1,
+                newest => newest.number(),
             };
             listing = Listing::read(&self.storage, &self.folder, from)?;
         }
@@ -67,17 +67,21 @@ impl<S: Storage> Timeline<S> {
 }
 
 impl<S: Storage> History<S> {
-    /// Asks for the numbers that the listing does not have.
+    /// Asks for the numbers that the listing does not have. Those that a gap covers which
+    /// begins before the listing are known only when all is listed.
     fn fill(&mut self) -> Result<()> {
-        self.listing.fill(&self.storage, &self.folder, self.from, self.next).map(drop)
+        let lost = self.listing.fill(&self.storage, &self.folder, self.from, self.newest)?;
+        if lost.is_empty() || self.from == 1 { Ok(()) } else { self.list_all() }
     }
 
     /// Lists the rest.
     fn list_all(&mut self) -> Result<()> {
         let newer = std::mem::take(&mut self.listing.steps);
         self.listing = Listing::read(&self.storage, &self.folder, 1)?;
-        for (number, info) in newer.iter() {
-            self.listing.steps.insert(number, info.clone());
+        for (number, info) in newer.into_vec() {
+            if !self.listing.is_in_gap(number) {
+                self.listing.steps.insert(number, info);
+            }
         }
         self.from = 1;
         self.fill()
@@ -119,6 +123,11 @@ impl<S: Storage> History<S> {
         while numbers.len() < limit && self.next >= self.from.max(1) {
             let number = self.next;
             self.next -= 1;
+            if number <= self.listing.end {
+                // What comes before was deleted.
+                self.next = 0;
+                break;
+            }
             let is_shown = match self.listing.steps.get(number) {
                 Some(info) => !is_marker(info) && !self.listing.hidden.contains(&number),
                 // Lost, which is an entry with an error.

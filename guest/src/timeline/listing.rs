@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use persist_paths::timeline::{END_SIZE, GAP_SIZE, is_step_size};
+
 use crate::error::{ErrorCode, Result};
 use crate::storage::{ByteRange, ObjectInfo, Storage};
 use crate::timeline::chain::read_parts;
+use crate::timeline::handle::is_damage;
 use crate::timeline::names::{Folder, Name};
 use crate::timeline::numbered::Numbered;
-use crate::timeline::record;
+use crate::timeline::record::Record;
 
 /// How many objects are listed at a time.
 const PAGE: u32 = 1000;
@@ -22,21 +25,23 @@ pub(crate) struct Gap {
 /// The objects of a timeline, from a number on.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Listing {
-    /// Steps, markers and the end.
+    /// Steps, markers, ends, and the first numbers of gaps.
     pub(crate) steps: Numbered<ObjectInfo>,
     pub(crate) hidden: BTreeSet<u64>,
     /// The keys of later labels.
     pub(crate) labels: Numbered<Vec<String>>,
     pub(crate) catalogues: BTreeSet<u64>,
     pub(crate) gaps: Vec<Gap>,
+    /// The number of the last end: what comes before it was deleted. 0 if there is none.
+    pub(crate) end: u64,
     pub(crate) hint: bool,
     /// The size of all objects.
     pub(crate) size: u64,
 }
 
-/// Whether this is not a step, but a small object in its place.
+/// Whether this is not a step, but what has taken its place.
 pub(crate) fn is_marker(info: &ObjectInfo) -> bool {
-    info.size == record::SIZE
+    !is_step_size(info.size)
 }
 
 impl Listing {
@@ -52,9 +57,32 @@ impl Listing {
                 listing.add(folder, info);
             }
             if is_last {
+                listing.read_gaps(storage, folder)?;
                 return Ok(listing);
             }
         }
+    }
+
+    /// Reads the gaps. What was written into a gap by a writer that has slept is no step.
+    fn read_gaps<S: Storage>(&mut self, storage: &S, folder: &Folder) -> Result<()> {
+        let records = self.steps.iter().filter(|(_, info)| info.size == GAP_SIZE);
+        let requests: Vec<_> = records.map(|(number, _)| (folder.step(number), ByteRange::Suffix(GAP_SIZE))).collect();
+        for ((key, _), part) in requests.iter().zip(read_parts(storage, &requests)?) {
+            match part.and_then(|(_, bytes)| Record::parse(&bytes)) {
+                Ok(Record::Gap { first, last }) if folder.step(first) == *key => self.gaps.push(Gap { first, last }),
+                // It was joined with another, or is damaged, which a check says.
+                Err(error) if !is_damage(&error) => return Err(error),
+                _ => {}
+            }
+        }
+        for gap in self.gaps.clone() {
+            self.steps.retain(|number| number <= gap.first || number > gap.last);
+        }
+        // Of a timeline that was deleted, nothing is left, even if the deletion was broken off.
+        if let Some((end, _)) = self.steps.iter().rev().find(|(_, info)| info.size == END_SIZE) {
+            self.end = end;
+        }
+        Ok(())
     }
 
     fn add(&mut self, folder: &Folder, info: ObjectInfo) {
@@ -65,7 +93,6 @@ impl Listing {
             Name::Hidden(number) => drop(self.hidden.insert(number)),
             Name::Label(number) => self.labels.or_default(number).push(info.key),
             Name::Catalogue(number) => drop(self.catalogues.insert(number)),
-            Name::Gap(first, last) => self.gaps.push(Gap { first, last }),
             Name::Hint => self.hint = true,
         }
     }
@@ -75,10 +102,16 @@ impl Listing {
         self.gaps.iter().any(|gap| (gap.first..=gap.last).contains(&number))
     }
 
+    /// The steps that are there, and were neither removed nor deleted.
+    pub(crate) fn there(&self) -> impl DoubleEndedIterator<Item = (u64, &ObjectInfo)> + Clone {
+        self.steps.iter().filter(|(number, info)| *number > self.end && !is_marker(info))
+    }
+
     /// Asks for every number up to `newest` that was not listed, since a listing has holes
     /// while others write. Returns those that are missing, and in no gap.
     pub(crate) fn fill<S: Storage>(&mut self, storage: &S, folder: &Folder, from: u64, newest: u64) -> Result<Vec<u64>> {
-        let missing: Vec<u64> = (from..=newest).filter(|number| !self.steps.contains(*number) && !self.is_in_gap(*number)).collect();
+        let missing: Vec<u64> =
+            (from.max(self.end + 1)..=newest).filter(|number| !self.steps.contains(*number) && !self.is_in_gap(*number)).collect();
         let mut lost = Vec::new();
         for numbers in missing.chunks(1000) {
             let requests: Vec<_> = numbers.iter().map(|number| (folder.step(*number), ByteRange::Suffix(1))).collect();

@@ -1,5 +1,6 @@
 //! Puts a state together from the frames of the steps that it depends on, range by range.
 
+use persist_paths::timeline::is_step_size;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, ErrorCode, Result};
@@ -10,7 +11,6 @@ use crate::timeline::document::Range;
 use crate::timeline::edits::Run;
 use crate::timeline::frames::{decode, slice};
 use crate::timeline::numbered::Numbered;
-use crate::timeline::record;
 use crate::timeline::step::Step;
 
 /// How many bytes of a state are put together at a time.
@@ -409,7 +409,7 @@ impl Stored {
 
 /// Explains an error of a read: a marker may have taken the place of the step since.
 fn replaced<S: Storage>(storage: &S, step: &Step, error: Error) -> Error {
-    let is_marker = storage.stat(&step.info.key).is_ok_and(|now| now.size == record::SIZE);
+    let is_marker = storage.stat(&step.info.key).is_ok_and(|now| !is_step_size(now.size));
     if !is_marker {
         return error.at(&step.info.key);
     }

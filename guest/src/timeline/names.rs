@@ -50,12 +50,6 @@ impl Folder {
         self.numbered(number, "catalogue")
     }
 
-    /// The key of a gap. Its last number comes first, so that a listing from any number in
-    /// it has it.
-    pub(crate) fn gap(&self, first: u64, last: u64) -> String {
-        self.numbered(last, &format!("{first:012}.gap"))
-    }
-
     pub(crate) fn hint(&self) -> String {
         format!("{}{HINT}", self.prefix)
     }
@@ -87,7 +81,6 @@ mod tests {
             (folder.hidden(42), Name::Hidden(42)),
             (folder.label(42, "any/name \u{1f600}"), Name::Label(42)),
             (folder.catalogue(256), Name::Catalogue(256)),
-            (folder.gap(1, 40), Name::Gap(1, 40)),
             (folder.hint(), Name::Hint),
         ] {
             assert_eq!(folder.parse(&key), Some(name), "{key}");
@@ -105,6 +98,6 @@ mod tests {
         for key in [folder.step(7), folder.hidden(7), folder.label(7, "x"), folder.catalogue(7)] {
             assert!(key > folder.before(7) && key < folder.before(8), "{key}");
         }
-        assert!(folder.gap(1, 9) > folder.before(9) && folder.hint() > folder.before(MAX_NUMBER));
+        assert!(folder.hint() > folder.before(MAX_NUMBER));
     }
 }

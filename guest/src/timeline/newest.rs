@@ -1,22 +1,25 @@
 //! Finds the newest step.
 //!
 //! Numbers have no holes, so the newest step is one before a number that is missing. The
-//! search begins at the **hint**, an object that names a step that was the
-//! newest at some time, and reads the next numbers at once. Its cost does not depend on the
-//! length of the timeline, and it does not trust listings, which may be late.
+//! search begins at the **hint**, an object that names a step that was the newest at some
+//! time, and reads the next numbers at once. Its cost does not depend on the length of the
+//! timeline, and it does not trust listings, which may be late. A gap that it meets leads to
+//! the number after it. If the hint is of no use, the timeline is listed.
 //!
 //! The hint is a witness, too: if the step that it names is missing, the newest steps were
 //! lost, and the timeline that is left only looks like a shorter one. So a writer writes it
 //! when it ends, and from time to time before.
 
+use persist_paths::timeline::is_step_size;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, ErrorCode, Result};
+use crate::hash::hex;
 use crate::open::TAIL;
 use crate::storage::{ObjectInfo, Precondition, Storage};
 use crate::timeline::listing::Listing;
 use crate::timeline::names::Folder;
-use crate::timeline::record::{self, Record};
+use crate::timeline::record::Record;
 use crate::timeline::step::Step;
 
 /// How often a writer writes the hint: after every step whose number is a multiple.
@@ -24,6 +27,9 @@ pub(crate) const HINT_EVERY: u64 = 16;
 
 /// How many numbers are read at once.
 const AHEAD: u64 = HINT_EVERY;
+
+/// How often the search begins again if the timeline is pruned at the same time.
+const ATTEMPTS: u32 = 10;
 
 /// The object with the highest number.
 #[derive(Clone, Debug)]
@@ -41,101 +47,179 @@ pub(crate) enum Newest {
 }
 
 impl Newest {
-    /// The number that the next step takes.
-    pub(crate) fn next(&self) -> u64 {
+    /// The number of the object.
+    pub(crate) fn number(&self) -> u64 {
         match self {
-            Self::Nothing => 1,
-            Self::Step(step) => step.document.number + 1,
-            Self::End { number, .. } | Self::Gap { number } | Self::Damaged { number, .. } => number + 1,
+            Self::Nothing => 0,
+            Self::Step(step) => step.document.number,
+            Self::End { number, .. } | Self::Gap { number } | Self::Damaged { number, .. } => *number,
+        }
+    }
+
+    /// The storage's clock when it was found.
+    pub(crate) fn storage_time(&self) -> Option<u64> {
+        match self {
+            Self::Step(step) => step.info.storage_time,
+            Self::End { storage_time, .. } => *storage_time,
+            Self::Nothing | Self::Gap { .. } | Self::Damaged { .. } => None,
+        }
+    }
+
+    /// The root of the step, or of the end.
+    fn root(&self) -> Option<[u8; 32]> {
+        match self {
+            Self::Step(step) => Some(step.root),
+            Self::End { root, .. } => Some(*root),
+            Self::Nothing | Self::Gap { .. } | Self::Damaged { .. } => None,
         }
     }
 }
 
-/// Reads the hint. A damaged one is as good as none.
-pub(crate) fn read_hint<S: Storage>(storage: &S, folder: &Folder) -> Result<Option<u64>> {
+/// Reads the hint: a number, and the root of what has it. A damaged one is as good as none.
+pub(crate) fn read_hint<S: Storage>(storage: &S, folder: &Folder) -> Result<Option<(u64, String)>> {
     match Record::read(storage, &folder.hint()) {
-        Ok((Record::Head { number }, _)) => Ok(Some(number)),
+        Ok((Record::Head { number, root }, _)) => Ok(Some((number, root))),
         Ok(_) => Ok(None),
         Err(error) if matches!(error.code, ErrorCode::NotFound | ErrorCode::Integrity | ErrorCode::InvalidFormat) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// Writes the hint.
-pub(crate) fn write_hint<S: Storage>(storage: &S, folder: &Folder, number: u64) -> Result<()> {
-    Record::Head { number }.write(storage, &folder.hint(), Precondition::None).map(drop)
+/// Writes the hint, unless it names a later step already.
+pub(crate) fn write_hint<S: Storage>(storage: &S, folder: &Folder, number: u64, root: &[u8; 32]) -> Result<()> {
+    if read_hint(storage, folder)?.is_some_and(|(known, _)| known >= number) {
+        return Ok(());
+    }
+    Record::Head { number, root: hex(root) }.write(storage, &folder.hint(), Precondition::None).map(drop)
+}
+
+/// Writes the hint anew, so that it has the present time.
+pub(crate) fn refresh_hint<S: Storage>(storage: &S, folder: &Folder) -> Result<Newest> {
+    let newest = find_newest(storage, folder)?;
+    if let Some(root) = newest.root() {
+        Record::Head { number: newest.number(), root: hex(&root) }.write(storage, &folder.hint(), Precondition::None)?;
+    }
+    Ok(newest)
+}
+
+/// What a search has found last.
+enum Top {
+    Object(ObjectInfo, Vec<u8>),
+    /// The last number of a gap.
+    Gap,
 }
 
 /// Finds the newest step.
 pub(crate) fn find_newest<S: Storage>(storage: &S, folder: &Folder) -> Result<Newest> {
+    for _ in 0..ATTEMPTS {
+        match find_once(storage, folder)? {
+            // What removes the newest step has claimed the next number before: look again.
+            Newest::Damaged { error, .. } if error.code == ErrorCode::Conflict => {}
+            found => return Ok(found),
+        }
+    }
+    match find_once(storage, folder)? {
+        Newest::Damaged { number, error } if error.code == ErrorCode::Conflict => {
+            let error = Error::integrity(format!("step {number} was removed, and the step after it is missing"));
+            Ok(Newest::Damaged { number, error: error.at(&folder.step(number)) })
+        }
+        found => Ok(found),
+    }
+}
+
+fn find_once<S: Storage>(storage: &S, folder: &Folder) -> Result<Newest> {
     let hint = read_hint(storage, folder)?;
-    if let Some(found) = search_from(storage, folder, hint.unwrap_or(1))? {
+    let (from, root) = hint.as_ref().map_or((1, None), |(number, root)| (*number, Some(root.as_str())));
+    if let Some(found) = search_from(storage, folder, from, root)? {
         return Ok(found);
     }
     // A new timeline; or one whose first steps, or whose hint, are gone.
     let listing = Listing::read(storage, folder, 1)?;
-    let newest = listing.steps.numbers().next_back();
-    let gap = listing.gaps.iter().map(|gap| gap.last).max();
-    if let Some(hint) = hint
-        && newest.max(gap).is_none_or(|newest| newest < hint)
+    let last = listing.steps.numbers().next_back().max(listing.gaps.iter().map(|gap| gap.last).max());
+    if let Some((hint, _)) = hint
+        && last.is_none_or(|last| last < hint)
     {
         let error = Error::integrity(format!("step {hint} is missing, which was the newest: the end of the timeline was lost"));
         return Ok(Newest::Damaged { number: hint, error: error.at(&folder.step(hint)) });
     }
-    match newest.max(gap) {
-        None => Ok(Newest::Nothing),
-        Some(number) if newest.is_some_and(|newest| newest == number) => {
-            search_from(storage, folder, number)?.ok_or_else(|| changing(folder))
+    let Some(last) = last else { return Ok(Newest::Nothing) };
+    match search_from(storage, folder, last, None)? {
+        Some(newest) => Ok(newest),
+        None if listing.is_in_gap(last) => Ok(Newest::Gap { number: last }),
+        None => {
+            let error = Error::new(ErrorCode::Conflict, "the timeline is being changed: its newest step was listed and is gone");
+            Ok(Newest::Damaged { number: last, error: error.at(folder.prefix()) })
         }
-        Some(number) => Ok(Newest::Gap { number }),
     }
 }
 
-fn changing(folder: &Folder) -> Error {
-    let error = Error::new(ErrorCode::Conflict, "the timeline is being changed: its newest step was listed and is gone");
-    Error { retryable: true, ..error }.at(folder.prefix())
-}
-
-/// Finds the newest step from a number on; `None` if that number is missing.
-pub(crate) fn search_from<S: Storage>(storage: &S, folder: &Folder, from: u64) -> Result<Option<Newest>> {
-    let mut newest: Option<(u64, ObjectInfo, Vec<u8>)> = None;
+/// Finds the newest step from a number on. Returns `None` if that number is missing, or has
+/// another root than this: the hint may be one that was written late, and point into a gap.
+fn search_from<S: Storage>(storage: &S, folder: &Folder, from: u64, root: Option<&str>) -> Result<Option<Newest>> {
+    let mut top: Option<(u64, Top)> = None;
     let mut first = from.max(1);
-    loop {
+    'batches: loop {
         let keys: Vec<String> = (first..=first + AHEAD).map(|number| folder.step(number)).collect();
         let ends = storage.read_ends(&keys.iter().map(String::as_str).collect::<Vec<_>>(), TAIL)?;
-        let mut last = 0;
+        let mut highest = 0;
         for (number, end) in (first..).zip(ends) {
-            match end {
-                Ok((info, tail)) => {
-                    newest = Some((number, info, tail));
-                    last = number;
-                }
+            let (info, tail) = match end {
+                Ok(end) => end,
                 // A number before a later one is lost, which is for a check to say.
-                Err(error) if error.code == ErrorCode::NotFound => {}
+                Err(error) if error.code == ErrorCode::NotFound && number > from => continue,
+                Err(error) if error.code == ErrorCode::NotFound => return Ok(None),
                 Err(error) => return Err(error.at(&folder.step(number))),
+            };
+            let record = if is_step_size(info.size) { None } else { Record::parse(&tail).ok() };
+            if let Some(Record::Gap { first: begin, last }) = record
+                && begin == number
+                && last >= number
+            {
+                top = Some((last, Top::Gap));
+                first = last + 1;
+                continue 'batches;
             }
+            if number == from && root.is_some_and(|root| !has_root(storage, &info, &tail, number, root)) {
+                return Ok(None);
+            }
+            top = Some((number, Top::Object(info, tail)));
+            highest = number;
         }
-        if last < first + AHEAD {
+        if highest < first + AHEAD {
             break;
         }
         first += AHEAD + 1;
     }
-    Ok(newest.map(|(number, info, tail)| match parse(storage, folder, number, info, tail) {
-        Ok(newest) => newest,
-        Err(error) => Newest::Damaged { number, error },
+    Ok(top.map(|(number, top)| match top {
+        Top::Gap => Newest::Gap { number },
+        Top::Object(info, tail) => match parse(storage, folder, number, info, tail) {
+            Ok(newest) => newest,
+            Err(error) => Newest::Damaged { number, error },
+        },
     }))
+}
+
+/// Whether an object is that of which the hint tells. A damaged step may be.
+fn has_root<S: Storage>(storage: &S, info: &ObjectInfo, tail: &[u8], number: u64, root: &str) -> bool {
+    if is_step_size(info.size) {
+        return Step::parse(storage, info.clone(), tail.to_vec(), number).map_or(true, |step| hex(&step.root) == root);
+    }
+    match Record::parse(tail) {
+        Ok(Record::Removed { root: removed, .. }) => removed == root,
+        Ok(Record::End { .. }) => hex(&Sha256::digest(tail)) == root,
+        _ => true,
+    }
 }
 
 /// Reads the object with the highest number.
 fn parse<S: Storage>(storage: &S, folder: &Folder, number: u64, info: ObjectInfo, tail: Vec<u8>) -> Result<Newest> {
-    if info.size != record::SIZE {
+    if is_step_size(info.size) {
         return Step::parse(storage, info, tail, number).map(Box::new).map(Newest::Step);
     }
     match Record::parse(&tail).map_err(|error| error.at(&info.key))? {
         Record::End { number: named, .. } if named == number => {
             Ok(Newest::End { number, root: Sha256::digest(&tail).into(), storage_time: info.storage_time })
         }
-        // Whoever removes the newest step has claimed the next number before.
-        _ => Err(Error::integrity(format!("step {number} was removed, and the step after it is missing")).at(&folder.step(number))),
+        _ => Err(Error::new(ErrorCode::Conflict, format!("step {number} was removed just now")).at(&folder.step(number))),
     }
 }

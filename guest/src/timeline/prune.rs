@@ -14,6 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use persist_model::{Outcome, Policy, PruneReport, PrunedStep};
+use persist_paths::timeline::{GAP_SIZE, MARKER_SIZE};
 use time::OffsetDateTime;
 
 use crate::error::{Error, ErrorCode, Result};
@@ -24,7 +25,7 @@ use crate::timeline::forget::{Candidate, Keeps as _};
 use crate::timeline::frames::Frames;
 use crate::timeline::handle::Timeline;
 use crate::timeline::listing::{Gap, Listing, is_marker};
-use crate::timeline::newest::{Newest, find_newest, write_hint};
+use crate::timeline::newest::{Newest, find_newest, refresh_hint};
 use crate::timeline::numbered::Numbered;
 use crate::timeline::record::Record;
 use crate::timeline::step::Step;
@@ -52,7 +53,11 @@ impl<S: Storage> Timeline<S> {
     pub fn prune(&mut self, policy: &Policy, now: OffsetDateTime, dry_run: bool) -> Result<PruneReport> {
         policy.check()?;
         for _ in 0..ATTEMPTS {
-            let Some(plan) = self.plan(policy, now)? else {
+            let plan = match self.plan(policy, now) {
+                Err(error) if error.code == ErrorCode::Conflict => continue,
+                plan => plan?,
+            };
+            let Some(plan) = plan else {
                 let listing = Listing::read(&self.storage, &self.folder, 1)?;
                 if !dry_run {
                     self.tidy(&listing)?;
@@ -82,7 +87,7 @@ impl<S: Storage> Timeline<S> {
         listing.steps.retain(|number| number <= highest);
         listing.steps.insert(highest, newest.info.clone());
         listing.fill(&self.storage, &self.folder, 1, highest)?;
-        let there: Vec<u64> = listing.steps.iter().filter(|(_, info)| !is_marker(info)).map(|(number, _)| number).collect();
+        let there: Vec<u64> = listing.there().map(|(number, _)| number).collect();
         let known = Survey::default().read(&self.storage, &self.folder, &mut listing, &there)?;
         let (mut rows, mut damaged) = (Numbered::default(), BTreeSet::new());
         for (number, row) in known.into_vec() {
@@ -93,7 +98,13 @@ impl<S: Storage> Timeline<S> {
                 Err(_) => drop(damaged.insert(number)),
             }
         }
-        let visible = rows.iter().map(|(_, row)| row).filter(|row| !listing.hidden.contains(&row.number));
+        if !rows.contains(highest) {
+            return Err(Error::new(ErrorCode::Conflict, "the newest step was removed just now"));
+        }
+        // A pruning that was broken off may have left the step that was repeated.
+        let restated: BTreeSet<u64> = rows.iter().filter_map(|(_, row)| row.restates).collect();
+        let is_visible = |row: &&Row| !listing.hidden.contains(&row.number) && !restated.contains(&row.number);
+        let visible = rows.iter().map(|(_, row)| row).filter(is_visible);
         let candidates: Vec<Candidate> = visible.map(candidate).collect::<Result<_>>()?;
         let mut kept = policy.kept(&candidates, now)?;
         kept.entry(highest).or_insert_with(|| vec!["newest".to_owned()]);
@@ -181,59 +192,69 @@ impl<S: Storage> Timeline<S> {
 
     /// Replaces old markers by gaps, and removes what belongs to nothing any more.
     fn tidy(&self, listing: &Listing) -> Result<()> {
-        let markers: Vec<(u64, &ObjectInfo)> = listing.steps.iter().filter(|(_, info)| is_marker(info)).collect();
+        let mut markers: Vec<(u64, &ObjectInfo)> = listing.steps.iter().filter(|(_, info)| is_marker(info)).collect();
+        let is_removed = |number: u64| number <= listing.end || listing.steps.get(number).is_some_and(is_marker);
         for last in &listing.catalogues {
-            if listing.steps.range(last - (SPAN - 1).min(last - 1)..=*last).all(|(_, info)| is_marker(info)) {
+            if (last - (SPAN - 1).min(last - 1)..=*last).all(|number| is_removed(number) || listing.is_in_gap(number)) {
                 self.delete_object(&self.folder.catalogue(*last))?;
             }
         }
-        for number in listing.hidden.iter().filter(|number| listing.steps.get(**number).is_some_and(is_marker)) {
+        for number in listing.hidden.iter().filter(|number| is_removed(**number)) {
             self.delete_object(&self.folder.hidden(*number))?;
+        }
+        // An end says that what comes before it was deleted, as long as any of that is left.
+        let is_left = listing.steps.iter().any(|(number, info)| number < listing.end && !is_marker(info));
+        if is_left {
+            markers.retain(|(number, _)| *number < listing.end);
         }
         let Some(now) = self.clock(listing, &markers)? else { return Ok(()) };
         let is_old = |info: &ObjectInfo| info.modified.is_some_and(|modified| now.saturating_sub(modified) > MARKER_STAYS);
-        let mut run: Vec<u64> = Vec::new();
+        let mut run: Vec<Gap> = Vec::new();
         for (number, info) in markers {
-            if run.last().is_some_and(|last| last + 1 != number) || !is_old(info) {
-                self.make_gap(listing, &std::mem::take(&mut run))?;
+            let gap = listing.gaps.iter().find(|gap| gap.first == number).copied().unwrap_or(Gap { first: number, last: number });
+            let is_next = run.last().is_none_or(|before| before.last + 1 == gap.first);
+            let is_gap = info.size == GAP_SIZE;
+            if !is_next || !is_gap && !is_old(info) {
+                self.make_gap(&std::mem::take(&mut run))?;
             }
-            if is_old(info) {
-                run.push(number);
+            if is_gap || is_old(info) {
+                run.push(gap);
             }
         }
-        self.make_gap(listing, &run)
+        self.make_gap(&run)
     }
 
     /// The present by the clock by which objects have their times: that of a new object. Only
     /// asked for if there may be old markers.
     fn clock(&self, listing: &Listing, markers: &[(u64, &ObjectInfo)]) -> Result<Option<u64>> {
         let times = listing.steps.iter().filter_map(|(_, info)| info.modified);
-        let Some(oldest) = markers.iter().filter_map(|(_, info)| info.modified).min() else { return Ok(None) };
+        let not_gaps = markers.iter().filter(|(_, info)| info.size != GAP_SIZE);
+        let Some(oldest) = not_gaps.filter_map(|(_, info)| info.modified).min() else { return Ok(None) };
         let newest_listed = times.max().unwrap_or(oldest);
         let storage_time = markers.iter().filter_map(|(_, info)| info.storage_time).max().unwrap_or(0);
         if newest_listed.max(storage_time).saturating_sub(oldest) <= MARKER_STAYS && storage_time >= newest_listed {
             return Ok(None);
         }
-        let newest = listing.steps.numbers().next_back().unwrap_or(1);
-        write_hint(&self.storage, &self.folder, newest)?;
-        Ok(self.storage.stat(&self.folder.hint())?.modified)
+        refresh_hint(&self.storage, &self.folder)?;
+        match self.storage.stat(&self.folder.hint()) {
+            Ok(info) => Ok(info.modified),
+            Err(error) if error.code == ErrorCode::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
-    /// Replaces the markers of neighbouring numbers by a gap, which is joined with the gaps
-    /// before and after it.
-    fn make_gap(&self, listing: &Listing, numbers: &[u64]) -> Result<()> {
-        let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else { return Ok(()) };
-        let before = listing.gaps.iter().find(|gap| gap.last + 1 == *first);
-        let after = listing.gaps.iter().find(|gap| gap.first == last + 1);
-        let gap = Gap { first: before.map_or(*first, |gap| gap.first), last: after.map_or(*last, |gap| gap.last) };
-        let record = Record::Gap { first: gap.first, last: gap.last };
-        record.write(&self.storage, &self.folder.gap(gap.first, gap.last), Precondition::None)?;
-        // The lowest first: a writer that has slept relies on it.
-        for number in numbers {
-            self.delete_object(&self.folder.step(*number))?;
+    /// Replaces neighbouring markers and gaps by one gap, which is written in place of the
+    /// first before the others go.
+    fn make_gap(&self, run: &[Gap]) -> Result<()> {
+        let (Some(first), Some(last)) = (run.first(), run.last()) else { return Ok(()) };
+        if run.len() == 1 && first.last > first.first {
+            // A gap as it was.
+            return Ok(());
         }
-        for old in [before, after].into_iter().flatten() {
-            self.delete_object(&self.folder.gap(old.first, old.last))?;
+        let record = Record::Gap { first: first.first, last: last.last };
+        record.write(&self.storage, &self.folder.step(first.first), Precondition::None)?;
+        for gap in run.iter().skip(1) {
+            self.delete_object(&self.folder.step(gap.first))?;
         }
         Ok(())
     }
@@ -269,7 +290,7 @@ impl Plan {
     fn report(&self, restated_size: Option<u64>) -> PruneReport {
         let needed = self.needed(restated_size.is_some());
         let mut report = PruneReport { left: self.listing.size + restated_size.unwrap_or(0), ..PruneReport::default() };
-        for (number, info) in self.listing.steps.iter().rev().filter(|(_, info)| !is_marker(info)) {
+        for (number, info) in self.listing.there().rev() {
             let is_needed = needed.contains(&number);
             let outcome = match self.kept.get(&number) {
                 Some(reasons) => Outcome::Kept(reasons.clone()),
@@ -278,7 +299,7 @@ impl Plan {
                 None => Outcome::Removed,
             };
             if !is_needed {
-                report.freed += info.size.saturating_sub(crate::timeline::record::SIZE);
+                report.freed += info.size.saturating_sub(MARKER_SIZE);
             }
             if self.listing.hidden.contains(&number) {
                 continue;

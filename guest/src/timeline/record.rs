@@ -1,19 +1,18 @@
 //! The small objects beside the steps of a timeline. Each is one JSON object in a line,
 //! padded with spaces, with a checksum over the text before it.
 //!
-//! A marker takes the place of a step that was removed, and the end is claimed like a step
-//! by whoever deletes the timeline. Both have exactly [`SIZE`] bytes, and every step has
-//! more, so a listing tells them apart.
+//! A marker takes the place of a step that was removed. The end is claimed like a step by
+//! whoever deletes the timeline. A gap takes the place of the first of several numbers whose
+//! markers are gone. Each of these has a size of its own, and every step has more bytes, so a
+//! listing tells them apart.
 
+use persist_paths::timeline::{END_SIZE, GAP_SIZE, MARKER_SIZE};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::hash::hex;
 use crate::storage::{ByteRange, CHUNK, ObjectInfo, Precondition, Reader as _, Storage, WriteOptions, Writer as _, read_all};
-
-/// The size of a marker, in bytes.
-pub(crate) const SIZE: u64 = persist_paths::timeline::MARKER_SIZE;
 
 /// The most bytes of a record: a label has a name and a value.
 pub(crate) const MAX_SIZE: u64 = 64 << 10;
@@ -33,8 +32,8 @@ pub(crate) enum Record {
     Hidden { number: u64 },
     /// The numbers from `first` to `last` were removed.
     Gap { first: u64, last: u64 },
-    /// A step that was the newest at some time.
-    Head { number: u64 },
+    /// A step that was the newest at some time, and its root.
+    Head { number: u64, root: String },
     /// A label of a step; without a value, the label was taken away.
     Label { number: u64, name: String, value: Option<String> },
 }
@@ -66,6 +65,15 @@ fn checksum(text: &str) -> String {
 }
 
 impl Record {
+    /// The size in bytes; only a label may have more.
+    fn size(&self) -> u64 {
+        match self {
+            Self::End { .. } => END_SIZE,
+            Self::Gap { .. } => GAP_SIZE,
+            _ => MARKER_SIZE,
+        }
+    }
+
     fn fields(&self) -> Fields {
         let fields = |kind: &str| Fields { kind: kind.to_owned(), ..Fields::default() };
         let numbered = |kind, number: &u64| Fields { number: Some(*number), ..fields(kind) };
@@ -73,7 +81,7 @@ impl Record {
             Self::Removed { number, root, id } => Fields { root: Some(root.clone()), id: Some(id.clone()), ..numbered("removed", number) },
             Self::End { number, root, id } => Fields { root: Some(root.clone()), id: Some(id.clone()), ..numbered("end", number) },
             Self::Hidden { number } => numbered("hidden", number),
-            Self::Head { number } => numbered("head", number),
+            Self::Head { number, root } => Fields { root: Some(root.clone()), ..numbered("head", number) },
             Self::Gap { first, last } => Fields { first: Some(*first), last: Some(*last), ..fields("gap") },
             Self::Label { number, name, value } => Fields { name: Some(name.clone()), value: value.clone(), ..numbered("label", number) },
         }
@@ -85,7 +93,7 @@ impl Record {
             "removed" => Self::Removed { number: number?, root: root?, id: id? },
             "end" => Self::End { number: number?, root: root?, id: id? },
             "hidden" => Self::Hidden { number: number? },
-            "head" => Self::Head { number: number? },
+            "head" => Self::Head { number: number?, root: root? },
             "gap" => Self::Gap { first: first?, last: last? },
             "label" => Self::Label { number: number?, name: name?, value },
             _ => return None,
@@ -97,7 +105,7 @@ impl Record {
         let json = serde_json::to_string(&self.fields()).unwrap_or_default();
         let text = json.strip_suffix('}').unwrap_or_default();
         let mut line = format!("{text}{CHECK}{}\"}}", checksum(text));
-        while (line.len() as u64) < SIZE - 1 {
+        while (line.len() as u64) < self.size() - 1 {
             line.push(' ');
         }
         line.push('\n');
@@ -127,6 +135,7 @@ impl Record {
         match self {
             Self::Removed { number, .. } if *number == step => Error::new(ErrorCode::NotFound, format!("step {step} was removed")),
             Self::End { number, .. } if *number == step => Error::new(ErrorCode::NotFound, "the timeline was deleted"),
+            Self::Gap { first, .. } if *first == step => Error::new(ErrorCode::NotFound, format!("step {step} was removed")),
             _ => Error::integrity(format!("there is a small object of another kind in place of step {step}")),
         }
     }
@@ -178,7 +187,7 @@ mod tests {
             Record::End { number: MAX_NUMBER, root, id },
             Record::Hidden { number: 7 },
             Record::Gap { first: 1, last: MAX_NUMBER },
-            Record::Head { number: 16 },
+            Record::Head { number: MAX_NUMBER, root: "b".repeat(64) },
             Record::Label { number: 3, name: "a \"name\",\"check\":\"".to_owned(), value: Some("\u{e9}".repeat(300)) },
             Record::Label { number: 3, name: String::new(), value: None },
         ]
@@ -190,7 +199,7 @@ mod tests {
             let bytes = record.to_bytes();
             assert_eq!(Record::parse(&bytes).unwrap(), record);
             let is_label = matches!(record, Record::Label { .. });
-            assert!(is_label || bytes.len() as u64 == SIZE, "{record:?} has {} bytes", bytes.len());
+            assert!(is_label || bytes.len() as u64 == record.size(), "{record:?} has {} bytes", bytes.len());
         }
     }
 

@@ -1,5 +1,6 @@
 //! A step as an object: written from a document and frames, and read back.
 
+use persist_paths::timeline::is_step_size;
 use sha2::{Digest, Sha256};
 
 use crate::codec::Codec;
@@ -14,7 +15,7 @@ pub(crate) use crate::timeline::document::STEP;
 use crate::timeline::document::{Base, Link, StepDocument};
 use crate::timeline::edits::EditList;
 use crate::timeline::frames::Frames;
-use crate::timeline::record::{self, Record};
+use crate::timeline::record::Record;
 
 /// The carriers of a step are those of zstd, whatever the codec of its frames: they are the
 /// smallest, and no other tool reads a step.
@@ -82,7 +83,7 @@ impl Step {
     }
 
     fn parse_inner<S: Storage>(storage: &S, info: ObjectInfo, tail: Vec<u8>, number: u64) -> Result<Self> {
-        if info.size == record::SIZE {
+        if !is_step_size(info.size) {
             return Err(Record::parse(&tail)?.in_place_of(number));
         }
         if (tail.len() as u64) < info.size.min(TAIL) {

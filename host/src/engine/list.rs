@@ -66,7 +66,7 @@ impl NewestSteps {
             Some(Name::Step(_)) => {
                 let before = if is_same { None } else { self.last() };
                 // A marker, or the end of a timeline that was deleted.
-                let is_marker = info.size == timeline::MARKER_SIZE;
+                let is_marker = !timeline::is_step_size(info.size);
                 if !is_marker || is_same && timeline::step_of(&info.key) > self.number() {
                     self.newest = Some(info);
                 }
@@ -84,7 +84,7 @@ impl NewestSteps {
 
     /// Returns the newest step of the last timeline, unless that was deleted.
     fn last(&mut self) -> Option<ObjectInfo> {
-        self.newest.take().filter(|newest| newest.size != timeline::MARKER_SIZE)
+        self.newest.take().filter(|newest| timeline::is_step_size(newest.size))
     }
 }
 

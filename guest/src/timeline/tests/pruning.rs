@@ -61,7 +61,7 @@ fn one_kept_state_takes_little_more_than_a_snapshot() {
     prune(&storage, &keep_last(1));
     println!("{} bytes are left, a snapshot has {plain}", total(&storage));
     assert!(total(&storage) * 2 <= plain * 3, "{} of {plain}", total(&storage));
-    assert!(storage.keys().contains(&format!("{PREFIX}000000000300.000000000001.gap")), "{:?}", storage.keys());
+    assert_eq!(storage.keys().len(), 3, "a gap, the step and the hint: {:?}", storage.keys());
     is_clean(&storage);
     // It goes on.
     append(&mut timeline(&storage), b"{\"more\": 1}");
@@ -148,7 +148,7 @@ fn a_writer_that_sleeps_through_a_prune_fails_or_rebases() {
             // Until the markers are gone, and with them everything that the sleeper knows.
             storage.advance(WEEK * 2);
             prune(&storage, &keep_last(1));
-            assert!(storage.keys().iter().any(|key| key.ends_with(".gap")));
+            assert_eq!(storage.get(&format!("{PREFIX}000000000001.step")).unwrap().len(), 208, "a gap");
         }
         let outcome = sleeper.append(b"{\"late\": 1}".to_vec(), &options(), on_conflict, None);
         match on_conflict {
@@ -169,7 +169,7 @@ fn a_deleted_timeline_is_gone_and_may_begin_again() {
     assert_eq!(timeline(&storage).delete().unwrap(), 31);
     assert_eq!(timeline(&storage).newest().unwrap(), None);
     assert_eq!(numbers(&storage), Vec::<u64>::new());
-    assert!(storage.keys().iter().all(|key| storage.get(key).unwrap().len() == 192), "nothing of the states is left");
+    assert!(storage.keys().iter().all(|key| storage.get(key).unwrap().len() <= 200), "nothing of the states is left");
     let error = timeline(&storage).open_newest(true).err().unwrap();
     assert_eq!((error.code, error.message.as_str()), (ErrorCode::NotFound, "the timeline was deleted"));
     // A writer that knew it finds out.
@@ -182,7 +182,7 @@ fn a_deleted_timeline_is_gone_and_may_begin_again() {
     // After a week, one object says that these numbers were used.
     storage.advance(WEEK + Duration::from_secs(60));
     timeline(&storage).prune(&keep_last(1), now(), false).unwrap();
-    assert_eq!(storage.keys(), [format!("{PREFIX}000000000034.000000000001.gap"), format!("{PREFIX}head")]);
+    assert_eq!(storage.keys(), [format!("{PREFIX}000000000001.step"), format!("{PREFIX}head")]);
     assert_eq!(timeline(&storage).newest().unwrap(), None);
     append(&mut timeline(&storage), b"{\"newer\": 1}");
     assert_eq!(numbers(&storage), [35]);
@@ -203,4 +203,109 @@ fn a_repair_goes_on_from_the_newest_whole_step() {
     let entries = reading::history(&timeline(&storage));
     assert_eq!((entries[0].number, entries[0].restates, entries[1].number), (31, Some(28), 28));
     is_clean(&storage);
+}
+
+fn noise(number: u64) -> Vec<u8> {
+    let mut random = number + 1;
+    let mut next = || {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 56) as u8
+    };
+    (0..3000).map(|_| next()).collect()
+}
+
+/// Thirty steps, of which the third and the newest are left, and a writer that knows the
+/// third as the newest.
+fn with_a_sleeper() -> (MemoryStorage, Timeline<MemoryStorage>) {
+    let storage = written(&(0..2).map(noise).collect::<Vec<_>>(), false);
+    let mut sleeper = timeline(&storage);
+    append(&mut sleeper, &noise(2));
+    timeline(&storage).label(3, "good", Some("yes")).unwrap();
+    let mut other = timeline(&storage);
+    for number in 3..30 {
+        append(&mut other, &noise(number));
+    }
+    other.finish().unwrap();
+    let policy = Policy { last: 1, labels: vec![("good".to_owned(), None)], ..Policy::default() };
+    prune(&storage, &policy);
+    storage.advance(WEEK * 2);
+    prune(&storage, &policy);
+    assert_eq!(numbers(&storage), [31, 3]);
+    (storage, sleeper)
+}
+
+#[test]
+fn a_number_before_a_gap_proves_nothing() {
+    let (storage, mut sleeper) = with_a_sleeper();
+    let outcome = sleeper.append(b"late".to_vec(), &options(), OnConflict::Fail, None);
+    assert_eq!(outcome.unwrap_err().code, ErrorCode::AlreadyExists);
+    assert_eq!(numbers(&storage), [31, 3]);
+    is_clean(&storage);
+}
+
+#[test]
+fn a_step_in_a_gap_is_no_step() {
+    // A writer that has slept may end before it withdraws its step.
+    let (storage, _) = with_a_sleeper();
+    let late = storage.get(&format!("{PREFIX}{:012}.step", 3)).unwrap();
+    for number in [4, 5, 17, 29] {
+        let record = storage.get(&format!("{PREFIX}{number:012}.step"));
+        if record.is_none() {
+            storage.put(&format!("{PREFIX}{number:012}.step"), late.clone());
+        }
+        assert_eq!(numbers(&storage), [31, 3], "{number}");
+        assert_eq!(timeline(&storage).newest().unwrap(), Some(31), "{number}");
+    }
+}
+
+#[test]
+fn the_hint_never_goes_back() {
+    let (storage, mut sleeper) = with_a_sleeper();
+    let hint = storage.get(&format!("{PREFIX}head")).unwrap();
+    sleeper.finish().unwrap();
+    assert_eq!(storage.get(&format!("{PREFIX}head")).unwrap(), hint);
+    assert_eq!(timeline(&storage).newest().unwrap(), Some(31));
+    // Even if it did: by a write that was late.
+    for number in [1, 3, 4, 12, 29] {
+        for root in ["0".repeat(64), "f".repeat(64)] {
+            let record = crate::timeline::record::Record::Head { number, root };
+            storage.put(&format!("{PREFIX}head"), record.to_bytes());
+            assert_eq!(timeline(&storage).newest().unwrap(), Some(31), "{number}");
+        }
+    }
+}
+
+#[test]
+fn a_pruning_that_was_broken_off_counts_a_repeated_state_once() {
+    let states = checkpoints(20);
+    let storage = written(&states, false);
+    let count = states.len() as u64;
+    let newest = timeline(&storage).newest_step().unwrap();
+    assert_eq!(timeline(&storage).restate_step(&newest).unwrap(), count + 1);
+    prune(&storage, &keep_last(2));
+    let left: Vec<u64> = reading::history(&timeline(&storage)).iter().map(|entry| entry.number).collect();
+    assert_eq!(left, [count + 1, count - 1]);
+    is_clean(&storage);
+}
+
+#[test]
+fn a_deletion_that_was_broken_off_shows_nothing_and_can_be_finished() {
+    let states = checkpoints(10);
+    let storage = written(&states, false);
+    let whole = storage.clone();
+    let before: Vec<(String, Vec<u8>)> = whole.keys().into_iter().map(|key| (key.clone(), whole.get(&key).unwrap())).collect();
+    timeline(&storage).delete().unwrap();
+    // The removals did not happen; the end is there.
+    for (key, bytes) in &before {
+        storage.put(key, bytes.clone());
+    }
+    assert_eq!(timeline(&storage).newest().unwrap(), None);
+    assert_eq!(numbers(&storage), Vec::<u64>::new());
+    storage.advance(WEEK * 2);
+    timeline(&storage).prune(&keep_last(1), now(), false).unwrap();
+    assert_eq!(numbers(&storage), Vec::<u64>::new(), "the end is not forgotten before what it is about");
+    append(&mut timeline(&storage), b"{\"new\": 1}");
+    assert_eq!(numbers(&storage), [32]);
+    assert_eq!(timeline(&storage).delete().unwrap(), 31);
+    assert!(storage.keys().iter().all(|key| storage.get(key).unwrap().len() <= 200));
 }
