@@ -4,7 +4,7 @@ use crate::python;
 use crate::shell::{self, WITHOUT_COMPILER, cargo};
 
 /// The tests that do more here than in `cargo xtask test`.
-const TESTS: [&str; 6] = ["soak", "large", "crashes", "component", "finding", "s3_faults"];
+const TESTS: [&str; 7] = ["soak", "large", "crashes", "component", "finding", "s3_faults", "timeline_model"];
 
 /// Runs for `seconds` on each storage.
 pub(crate) fn run(seconds: &str) -> Result<(), String> {
