@@ -42,6 +42,12 @@ impl Error {
         self
     }
 
+    /// Whether the error is about what is stored, and not about the storage.
+    pub(crate) fn is_damage(&self) -> bool {
+        use ErrorCode::{Integrity, InvalidFormat, LimitExceeded, NotASnapshot, NotFound, UnsupportedFormat, WrongKind};
+        matches!(self.code, Integrity | InvalidFormat | LimitExceeded | NotASnapshot | NotFound | UnsupportedFormat | WrongKind)
+    }
+
     pub(crate) fn argument(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::InvalidArgument, message)
     }

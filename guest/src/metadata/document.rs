@@ -9,7 +9,6 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::json::{Unique, check_value, compact};
-use super::options::Draft;
 use super::packed::{is_packed, unpack};
 use super::timestamp::stored_time;
 use crate::codec::Codec;
@@ -289,13 +288,6 @@ impl Document {
 
     pub(crate) fn labels_mut(&mut self) -> &mut BTreeMap<String, String> {
         &mut self.labels
-    }
-
-    /// Returns the metadata that does not depend on how the state is stored.
-    pub(crate) fn draft(&self) -> Draft {
-        let Self { snapshot_id, agent_id, session_id, timestamp, description, labels, content_type, extra, .. } = self.clone();
-        let snapshot_index = self.snapshot_index;
-        Draft { snapshot_id, agent_id, session_id, snapshot_index, timestamp, description, labels, content_type, extra }
     }
 
     /// Returns the metadata that users see, with what root, footer and storage add.

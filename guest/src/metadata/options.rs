@@ -58,15 +58,15 @@ pub struct SaveOptions {
 /// The metadata that is known when a save begins. Sizes and hashes are known at its end.
 #[derive(Clone, Debug)]
 pub(crate) struct Draft {
-    pub(super) snapshot_id: String,
-    pub(super) agent_id: String,
-    pub(super) session_id: String,
-    pub(super) snapshot_index: u64,
-    pub(super) timestamp: String,
-    pub(super) description: Option<String>,
-    pub(super) labels: BTreeMap<String, String>,
-    pub(super) content_type: String,
-    pub(super) extra: Unique<Box<RawValue>>,
+    snapshot_id: String,
+    agent_id: String,
+    session_id: String,
+    snapshot_index: u64,
+    timestamp: String,
+    description: Option<String>,
+    labels: BTreeMap<String, String>,
+    content_type: String,
+    extra: Unique<Box<RawValue>>,
 }
 
 impl Draft {
@@ -113,6 +113,13 @@ impl Draft {
         // numbers that are not known yet are as long as they can be.
         draft.clone().finish(Codec::Gzip, &[0xff; 32], &[0xff; 32], u64::MAX, u64::MAX, Some(u32::MAX)).to_json()?;
         Ok(draft)
+    }
+
+    /// Returns the metadata of a document that does not depend on how its state is stored.
+    pub(crate) fn of(document: &Document) -> Self {
+        let Document { snapshot_id, agent_id, session_id, timestamp, description, labels, content_type, extra, .. } = document.clone();
+        let snapshot_index = document.snapshot_index;
+        Self { snapshot_id, agent_id, session_id, snapshot_index, timestamp, description, labels, content_type, extra }
     }
 
     /// Completes the document with sizes and hashes.

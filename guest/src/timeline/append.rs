@@ -205,7 +205,7 @@ impl Known {
             return Err(Error::new(ErrorCode::LimitExceeded, "the timeline has no numbers left"));
         }
         let draft = match restated {
-            Some(step) => step.document.document.draft(),
+            Some(step) => Draft::of(&step.document.document),
             // The place in the session is the number.
             None => Draft::new(&SaveOptions { snapshot_index: number, ..options.clone() })?,
         };

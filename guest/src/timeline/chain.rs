@@ -3,7 +3,7 @@
 use crate::error::{Error, ErrorCode, Result};
 use crate::open::TAIL;
 use crate::storage::{ByteRange, MAX_READ_MANY, Part, Storage};
-use crate::timeline::document::Link;
+use crate::timeline::document::{Base, Link};
 use crate::timeline::names::Folder;
 use crate::timeline::step::Step;
 
@@ -75,7 +75,7 @@ impl Chain {
         for (link, step) in links.iter().zip(found) {
             let step = step.map_err(|error| missing(error, number, link.number))?;
             let above = steps.last().and_then(|step| step.document.base);
-            if !above.is_some_and(|base| base.is(&step)) {
+            if !above.is_some_and(|base| is_base(base, &step)) {
                 let message = format!("step {} is not the one that step {number} was made from", link.number);
                 return Err(Error::integrity(message).at(&step.info.key));
             }
@@ -101,6 +101,11 @@ impl Chain {
     pub(crate) fn literals(&self) -> u64 {
         self.steps.iter().map(|step| step.document.edits.literals()).fold(0, u64::saturating_add)
     }
+}
+
+/// Whether this is the step that was meant as a base.
+fn is_base(base: Base, step: &Step) -> bool {
+    base.number == step.document.number && base.root == step.root && base.size == step.document.edits.state_size()
 }
 
 fn missing(error: Error, step: u64, link: u64) -> Error {

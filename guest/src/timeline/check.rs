@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::storage::Storage;
 use crate::timeline::catalogue::{Row, SPAN, covering, read_catalogue, write_catalogue};
 use crate::timeline::chain::Chain;
-use crate::timeline::handle::{Timeline, is_damage};
+use crate::timeline::handle::Timeline;
 use crate::timeline::listing::{Listing, is_marker};
 use crate::timeline::loader::Loader;
 use crate::timeline::newest::{Newest, find_newest, refresh_hint};
@@ -232,7 +232,7 @@ impl<S: Storage> Checker<S> {
             None => Record::read(&self.timeline.storage, &key).map(drop),
         };
         match read {
-            Err(error) if !is_damage(&error) => Err(error),
+            Err(error) if !error.is_damage() => Err(error),
             // Removed since it was listed.
             Err(error) if error.code == ErrorCode::NotFound => Ok(Checked { number: None, key, error: None }),
             read => Ok(Checked { number: None, error: read.err().map(|error| error.at(&key)), key }),

@@ -9,7 +9,6 @@ use crate::metadata::Document;
 use crate::metadata::packed::{Unpacked, is_packed, pack, unpack};
 use crate::timeline::edits::EditList;
 use crate::timeline::names::MAX_NUMBER;
-use crate::timeline::step::Step;
 use crate::timeline::varint::{put, take};
 
 /// The kind of object.
@@ -41,13 +40,6 @@ pub(crate) struct Base {
     pub(crate) root: [u8; 32],
     /// The size of its state in bytes.
     pub(crate) size: u64,
-}
-
-impl Base {
-    /// Whether this is the step that was meant.
-    pub(crate) fn is(&self, step: &Step) -> bool {
-        self.number == step.document.number && self.root == step.root && self.size == step.document.edits.state_size()
-    }
 }
 
 /// The document of a step.

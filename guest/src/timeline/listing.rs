@@ -7,7 +7,6 @@ use persist_paths::timeline::{END_SIZE, GAP_SIZE, is_step_size};
 use crate::error::{ErrorCode, Result};
 use crate::storage::{ByteRange, ObjectInfo, Storage};
 use crate::timeline::chain::read_parts;
-use crate::timeline::handle::is_damage;
 use crate::timeline::names::{Folder, Name};
 use crate::timeline::numbered::Numbered;
 use crate::timeline::record::Record;
@@ -71,7 +70,7 @@ impl Listing {
             match part.and_then(|(_, bytes)| Record::parse(&bytes)) {
                 Ok(Record::Gap { first, last }) if folder.step(first) == *key => self.gaps.push(Gap { first, last }),
                 // It was joined with another, or is damaged, which a check says.
-                Err(error) if !is_damage(&error) => return Err(error),
+                Err(error) if !error.is_damage() => return Err(error),
                 _ => {}
             }
         }

@@ -1,17 +1,17 @@
 //! Puts a state together from the frames of the steps that it depends on, range by range.
 
-use persist_paths::timeline::is_step_size;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::hash::hex;
-use crate::storage::{ByteRange, MAX_READ_MANY, Storage, read_exact};
+use crate::storage::Storage;
 use crate::timeline::chain::Chain;
 use crate::timeline::document::Range;
 use crate::timeline::edits::Run;
 use crate::timeline::frames::{decode, slice};
 use crate::timeline::numbered::Numbered;
 use crate::timeline::step::Step;
+use crate::timeline::stored::{Frame, Stored, frames};
 
 /// How many bytes of a state are put together at a time.
 const PIECE: u64 = 8 << 20;
@@ -22,21 +22,6 @@ const MAX_PIECES: usize = 1 << 18;
 /// How many bytes may be decoded for one byte of state, over the whole state. A range
 /// needs frames that hold more than its own bytes, and the next range may need them again.
 const MAX_DECODED: u64 = 64;
-
-/// Frames that are this near to each other are read together.
-const NEAR: u64 = 16 << 10;
-
-/// A frame of a step.
-#[derive(Clone, Copy, Debug)]
-struct Frame {
-    /// Its first byte in the object.
-    offset: u64,
-    length: u32,
-    /// Its first byte among the literal bytes of the step.
-    literal: u64,
-    plain_length: u32,
-    hash: [u8; 32],
-}
 
 /// A step of the chain, with its runs and frames by place.
 struct Layer {
@@ -303,17 +288,6 @@ fn merged(mut ranges: Vec<Range>) -> Vec<Range> {
     merged
 }
 
-fn frames(step: &Step) -> Vec<Frame> {
-    let (mut offset, mut literal) = (0, 0);
-    let frame = |row: crate::table::Row| {
-        let frame = Frame { offset, length: row.frame_length, literal, plain_length: row.length, hash: row.hash };
-        offset += u64::from(row.frame_length);
-        literal += u64::from(row.length);
-        frame
-    };
-    step.table.rows().map(frame).collect()
-}
-
 /// The runs of a step, with the place in the state and among the literals of each.
 struct Runs(Vec<(u64, u64, Run)>);
 
@@ -349,70 +323,4 @@ impl Runs {
             }
         })
     }
-}
-
-/// A part of an object that holds frames.
-#[derive(Default)]
-struct Stored {
-    start: u64,
-    bytes: Vec<u8>,
-}
-
-/// Returns the first byte of an object that was read with its tail.
-fn tail_start(step: &Step) -> u64 {
-    step.info.size.saturating_sub(step.tail.len() as u64)
-}
-
-impl Stored {
-    fn holds(&self, step: &Step, frame: &Frame) -> bool {
-        let end = frame.offset + u64::from(frame.length);
-        frame.offset >= tail_start(step) || frame.offset >= self.start && end <= self.start + self.bytes.len() as u64
-    }
-
-    /// Reads the first of these frames, and those after it that are near.
-    fn read<S: Storage>(storage: &S, step: &Step, frames: impl Iterator<Item = Frame>) -> Result<Self> {
-        let mut span: Option<(u64, u64)> = None;
-        for frame in frames {
-            let frame_end = frame.offset + u64::from(frame.length);
-            match span {
-                None => span = Some((frame.offset, frame_end)),
-                Some((start, end)) if frame.offset <= end + NEAR && frame_end - start <= MAX_READ_MANY => span = Some((start, frame_end)),
-                Some(_) => break,
-            }
-        }
-        let (start, end) = span.unwrap_or_default();
-        let range = ByteRange::Span { offset: start, length: end - start };
-        let read = || {
-            let mut reader = storage.open_read(&step.info.key, range, step.info.etag.as_deref())?;
-            read_exact(&mut reader, usize::try_from(end - start).unwrap_or(usize::MAX))
-        };
-        let bytes = read().map_err(|error| replaced(storage, step, error))?;
-        Ok(Self { start, bytes })
-    }
-
-    /// Returns a frame, if its hash is right.
-    fn frame<'a>(&'a self, step: &'a Step, frame: &Frame) -> Result<&'a [u8]> {
-        let tail = tail_start(step);
-        let (bytes, start) = if frame.offset >= tail { (&step.tail, tail) } else { (&self.bytes, self.start) };
-        let bytes = slice(bytes, frame.offset - start, u64::from(frame.length));
-        let found: [u8; 32] = Sha256::digest(bytes).into();
-        if found == frame.hash {
-            return Ok(bytes);
-        }
-        let end = frame.offset + u64::from(frame.length);
-        Err(Error::integrity(format!("a frame of the step was changed (bytes {} to {end})", frame.offset))
-            .with("expected", hex(&frame.hash))
-            .with("found", hex(&found))
-            .at(&step.info.key))
-    }
-}
-
-/// Explains an error of a read: a marker may have taken the place of the step since.
-fn replaced<S: Storage>(storage: &S, step: &Step, error: Error) -> Error {
-    let is_marker = storage.stat(&step.info.key).is_ok_and(|now| !is_step_size(now.size));
-    if !is_marker {
-        return error.at(&step.info.key);
-    }
-    let message = format!("step {} was removed while it was read", step.document.number);
-    Error::new(ErrorCode::NotFound, message).at(&step.info.key)
 }

@@ -29,6 +29,7 @@ pub mod forget;
 mod frames;
 mod handle;
 mod history;
+mod large;
 mod listing;
 mod loader;
 mod names;
@@ -36,17 +37,20 @@ mod newest;
 mod numbered;
 mod pieces;
 mod prune;
+mod reader;
 mod record;
 mod select;
 mod step;
+mod stored;
 mod survey;
 mod varint;
 
 pub use appender::Appender;
 pub use check::{Checked, Checker};
-pub use handle::{MAX_IN_MEMORY, OnConflict, StateReader, Timeline};
+pub use handle::{MAX_IN_MEMORY, OnConflict, Timeline};
 pub use history::{Entry, History};
 pub use names::step_of;
+pub use reader::StateReader;
 pub(crate) use step::step_metadata;
 
 #[cfg(test)]

@@ -6,9 +6,10 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::snapshots::ListFilter;
 use crate::storage::Storage;
 use crate::timeline::catalogue::Row;
-use crate::timeline::handle::{StateReader, Timeline};
+use crate::timeline::handle::Timeline;
 use crate::timeline::history::{Entry, MAX_PAGE};
 use crate::timeline::names::Name;
+use crate::timeline::reader::StateReader;
 use crate::timeline::step::Step;
 use crate::timeline::survey::read_labels;
 

@@ -5,7 +5,6 @@ use crate::open::TAIL;
 use crate::storage::{ByteRange, ObjectInfo, Storage};
 use crate::timeline::catalogue::{Row, covering, read_catalogue};
 use crate::timeline::chain::read_parts;
-use crate::timeline::handle::is_damage;
 use crate::timeline::listing::Listing;
 use crate::timeline::names::Folder;
 use crate::timeline::numbered::Numbered;
@@ -28,7 +27,7 @@ pub(crate) fn read_steps<S: Storage>(storage: &S, folder: &Folder, numbers: &[u6
     let parse = |(number, part): (&u64, Result<(ObjectInfo, Vec<u8>)>)| {
         let step = part.and_then(|(info, tail)| Step::parse(storage, info, tail, *number));
         match step {
-            Err(error) if !is_damage(&error) => Err(error),
+            Err(error) if !error.is_damage() => Err(error),
             step => Ok((*number, step.map_err(|error| error.at(&folder.step(*number))))),
         }
     };

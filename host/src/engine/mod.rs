@@ -6,6 +6,7 @@ mod conversions;
 mod copy;
 #[allow(clippy::module_inception, reason = "the engine itself, next to its operations")]
 mod engine;
+mod history;
 mod index;
 mod list;
 mod restore;
@@ -14,13 +15,16 @@ mod save;
 mod settings;
 mod timeline;
 mod verify;
+mod writing;
 
 pub use builder::EngineBuilder;
 pub use copy::{Copied, CopyOptions};
 pub use engine::Engine;
+pub use history::{Checks, History};
 pub use index::ListingIndex;
 pub use list::Snapshots;
 pub use restore::SnapshotReader;
 pub use salvage::{SalvageReport, Salvager};
 pub use save::SnapshotWriter;
-pub use timeline::{Checks, History, StepWriter, Timeline};
+pub use timeline::Timeline;
+pub use writing::StepWriter;

@@ -1,35 +1,23 @@
 //! Timelines: every step of a session, each stored as what is new in it.
 
-use std::collections::VecDeque;
-use std::io;
 use std::time::Instant;
 
-use persist_model::{Checked, HistoryEntry, ListFilter, OnConflict, Policy, PruneReport, SnapshotOptions, Step, StepSelector};
 use persist_model::{ErrorCode, PersistError, Result, SnapshotMetadata};
-use sha2::{Digest, Sha256};
-use wasmtime::component::ResourceAny;
+use persist_model::{ListFilter, OnConflict, Policy, PruneReport, SnapshotOptions, Step, StepSelector};
 
-use crate::engine::conversions::{checked, entry, policy, report, selector, step};
+use crate::engine::conversions::{policy, report, selector, step};
 use crate::engine::engine::Engine;
+use crate::engine::history::{Checks, History, PAGE};
 use crate::engine::restore::SnapshotReader;
-use crate::sandbox::{Guest, Limits, Share, log, timelines, wit};
+use crate::engine::writing::{StepWriter, Writing};
+use crate::sandbox::{log, timelines, wit};
 use crate::system::process::OfProcess;
 
 /// The largest state that the component takes as a whole, in bytes.
 const MAX_WHOLE: usize = 64 << 20;
 
-/// State passed to the component in one call, when it is not taken as a whole.
-const CHUNK: usize = 1 << 20;
-
-/// The memory that the component may use while it appends, unless a limit was set: the
-/// newest state, the next one, and what is new.
-const MEMORY: usize = 384 << 20;
-
 /// How often a large state is sent again after other writers appended.
 const MAX_RESENDS: u32 = 20;
-
-/// Steps asked for at a time in a long history.
-const PAGE: u32 = 1000;
 
 /// A timeline: a folder that has each step of a session as one object. It keeps the newest
 /// step's state, so that the next append reads nothing. Dropping it calls
@@ -45,12 +33,6 @@ impl std::fmt::Debug for Timeline {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Timeline").field("folder", &self.folder).finish_non_exhaustive()
     }
-}
-
-/// An instance of the component with an open timeline.
-struct Writing {
-    guest: Guest,
-    timeline: ResourceAny,
 }
 
 impl Engine {
@@ -83,55 +65,6 @@ impl Engine {
         let candidates: Vec<_> = snapshots.iter().map(candidate).collect();
         let keep = policy(keep);
         self.guest()?.call(|persist, store| persist.persist_snapshot_timelines().call_apply_policy(store, &keep, &candidates))
-    }
-}
-
-impl Writing {
-    fn start(engine: &Engine, folder: &str, is_appending: bool) -> Result<Self> {
-        let memory = engine.settings.memory_limit.unwrap_or(MEMORY);
-        let limits = if is_appending { Limits { memory, ..engine.limits } } else { engine.limits };
-        let share = Share::new(&engine.pool.budget, 0);
-        let mut guest = Guest::start(&engine.pool.runtime, &engine.storage, limits, share, &engine.cancel)?;
-        guest.write_with(engine.permissions);
-        let timeline =
-            guest.call(|persist, store| persist.persist_snapshot_timelines().timeline().call_constructor(store, folder).map(Ok))?;
-        Ok(Self { guest, timeline })
-    }
-
-    fn append(&mut self, state: &[u8], options: &SnapshotOptions, on_conflict: OnConflict) -> Result<Step> {
-        let timeline = self.timeline;
-        let hash: [u8; 32] = Sha256::digest(state).into();
-        let options = wit::SaveOptions { host_hashes: true, ..options.clone().into() };
-        let appended = self.guest.call(|persist, store| {
-            let timelines = persist.persist_snapshot_timelines();
-            timelines.timeline().call_append(store, timeline, state, &options, on_conflict.into(), Some(&hash))
-        })?;
-        Ok(step(appended))
-    }
-
-    fn open_appender(&mut self, options: &SnapshotOptions, on_conflict: OnConflict) -> Result<ResourceAny> {
-        let timeline = self.timeline;
-        let options = wit::SaveOptions { host_hashes: true, ..options.clone().into() };
-        self.guest.call(|persist, store| {
-            persist.persist_snapshot_timelines().timeline().call_open_appender(store, timeline, &options, on_conflict.into())
-        })
-    }
-
-    fn write(&mut self, appender: ResourceAny, state: &[u8]) -> Result<()> {
-        state.chunks(CHUNK).try_for_each(|chunk| {
-            self.guest.call(|persist, store| persist.persist_snapshot_timelines().appender().call_write(store, appender, chunk))
-        })
-    }
-
-    fn commit(&mut self, appender: ResourceAny, hash: &[u8]) -> Result<Step> {
-        let committed =
-            self.guest.call(|persist, store| persist.persist_snapshot_timelines().appender().call_commit(store, appender, Some(hash)))?;
-        Ok(step(committed))
-    }
-
-    fn finish(&mut self) -> Result<()> {
-        let timeline = self.timeline;
-        self.guest.call(|persist, store| persist.persist_snapshot_timelines().timeline().call_finish(store, timeline))
     }
 }
 
@@ -218,9 +151,7 @@ impl Timeline {
     pub fn writer(&mut self, options: &SnapshotOptions, on_conflict: OnConflict) -> Result<StepWriter<'_>> {
         self.check_conditions()?;
         let location = self.location();
-        let writing = self.writing()?;
-        let appender = writing.open_appender(options, on_conflict).map_err(|error| error.at(&location))?;
-        Ok(StepWriter { writing, appender, hash: Sha256::new(), location, began: Instant::now() })
+        StepWriter::open(self.writing()?, options, on_conflict, location)
     }
 
     /// Writes down that the newest step that was appended here is there, so that its loss
@@ -288,7 +219,7 @@ impl Timeline {
             .call(|persist, store| persist.persist_snapshot_timelines().timeline().call_open_history(store, timeline, Some(&filter), page));
         let location = self.location();
         let history = opened.map_err(|error| error.at(&location))?;
-        Ok(History { guest: OfProcess::new(writing.guest), history, page, entries: VecDeque::new(), left: limit, location, ended: false })
+        Ok(History::new(writing.guest, history, page, limit, location))
     }
 
     /// Sets a label of a step, or takes it away if there is no value. The label is an object
@@ -334,7 +265,7 @@ impl Timeline {
             .guest
             .call(|persist, store| persist.persist_snapshot_timelines().timeline().call_open_checker(store, timeline, read_data));
         let checker = opened.map_err(|error| error.at(&location))?;
-        Ok(Checks { guest: OfProcess::new(writing.guest), checker, found: VecDeque::new(), location, ended: false })
+        Ok(Checks::new(writing.guest, checker, location))
     }
 
     /// Writes again what is derived from the steps, where it is missing or damaged. With
@@ -371,175 +302,6 @@ impl Drop for Timeline {
     fn drop(&mut self) {
         if let Some(Ok(writing)) = self.writing.as_mut().map(OfProcess::get) {
             let _ = writing.finish();
-        }
-    }
-}
-
-/// Appends a state piece by piece. If it is dropped without [`commit`](Self::commit),
-/// nothing is stored.
-pub struct StepWriter<'a> {
-    writing: &'a mut Writing,
-    appender: ResourceAny,
-    hash: Sha256,
-    location: String,
-    began: Instant,
-}
-
-impl std::fmt::Debug for StepWriter<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StepWriter").field("location", &self.location).finish_non_exhaustive()
-    }
-}
-
-impl StepWriter<'_> {
-    /// Appends to the state. After an error, the writer can only be dropped.
-    ///
-    /// # Errors
-    /// Any error of the storage.
-    pub fn write_state(&mut self, state: &[u8]) -> Result<()> {
-        self.hash.update(state);
-        self.writing.write(self.appender, state).map_err(|error| error.at(&self.location))
-    }
-
-    /// Completes the step and makes it visible, as a whole.
-    ///
-    /// # Errors
-    /// As [`Timeline::append`]. A state of more than 64 MiB can't be appended again after
-    /// another writer's: with [`OnConflict::Rebase`], a lost race is `Conflict`.
-    pub fn commit(mut self) -> Result<Step> {
-        let hash: [u8; 32] = self.hash.finalize_reset().into();
-        let appended = self.writing.commit(self.appender, &hash).map_err(|error| error.at(&self.location));
-        let sizes = |step: &Step| (step.metadata.uncompressed_size, step.metadata.stored_size);
-        log("append", &self.location, self.began, appended.as_ref().map(sizes));
-        appended
-    }
-}
-
-impl Drop for StepWriter<'_> {
-    fn drop(&mut self) {
-        // After a commit there is no such resource any more.
-        let _ = self.writing.guest.drop_resource(self.appender);
-    }
-}
-
-impl io::Write for StepWriter<'_> {
-    fn write(&mut self, state: &[u8]) -> io::Result<usize> {
-        self.write_state(state)?;
-        Ok(state.len())
-    }
-
-    /// Does nothing, since only a commit stores anything.
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Iterates over the steps of a timeline, from the newest to the oldest. Ends after an error.
-pub struct History {
-    guest: OfProcess<Guest>,
-    history: ResourceAny,
-    page: u32,
-    entries: VecDeque<HistoryEntry>,
-    /// How many more are wanted; all, if none.
-    left: Option<u32>,
-    location: String,
-    ended: bool,
-}
-
-impl std::fmt::Debug for History {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("History").field("location", &self.location).finish_non_exhaustive()
-    }
-}
-
-impl History {
-    fn next_page(&mut self) -> Result<()> {
-        let (history, page) = (self.history, self.page.min(self.left.unwrap_or(PAGE)));
-        let guest = self.guest.get()?;
-        let found = guest.call(|persist, store| persist.persist_snapshot_timelines().history().call_next(store, history, page))?;
-        // Later pages are read only if more is wanted.
-        self.page = PAGE;
-        self.ended = found.is_empty();
-        self.entries.extend(found.into_iter().map(|found| entry(found, guest.storage())));
-        Ok(())
-    }
-}
-
-impl Iterator for History {
-    type Item = Result<HistoryEntry>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.left == Some(0) {
-            return None;
-        }
-        while self.entries.is_empty() && !self.ended {
-            if let Err(error) = self.next_page() {
-                self.ended = true;
-                return Some(Err(error.at(&self.location)));
-            }
-        }
-        let next = self.entries.pop_front()?;
-        self.left = self.left.map(|left| left - 1);
-        Some(Ok(next))
-    }
-}
-
-/// Iterates over what a check of a timeline has looked at. Ends after an error.
-pub struct Checks {
-    guest: OfProcess<Guest>,
-    checker: ResourceAny,
-    found: VecDeque<Checked>,
-    location: String,
-    ended: bool,
-}
-
-impl std::fmt::Debug for Checks {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Checks").field("location", &self.location).finish_non_exhaustive()
-    }
-}
-
-impl Checks {
-    /// Returns how many steps are still to be checked.
-    ///
-    /// # Errors
-    /// `Configuration` in a process that was forked after the check was started.
-    pub fn left(&mut self) -> Result<u64> {
-        let checker = self.checker;
-        let left =
-            self.guest.get()?.call(|persist, store| persist.persist_snapshot_timelines().checker().call_left(store, checker).map(Ok))?;
-        Ok(left + self.found.len() as u64)
-    }
-
-    fn look(&mut self) -> Result<()> {
-        let checker = self.checker;
-        let guest = self.guest.get()?;
-        let found = guest.call(|persist, store| persist.persist_snapshot_timelines().checker().call_next(store, checker))?;
-        self.ended = found.is_empty();
-        self.found.extend(found.into_iter().map(|found| checked(found, guest.storage())));
-        Ok(())
-    }
-}
-
-impl Iterator for Checks {
-    type Item = Result<Checked>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        while self.found.is_empty() && !self.ended {
-            if let Err(error) = self.look() {
-                self.ended = true;
-                return Some(Err(error.at(&self.location)));
-            }
-        }
-        self.found.pop_front().map(Ok)
-    }
-}
-
-impl From<OnConflict> for timelines::OnConflict {
-    fn from(on_conflict: OnConflict) -> Self {
-        match on_conflict {
-            OnConflict::Fail => Self::Fail,
-            OnConflict::Rebase => Self::Rebase,
         }
     }
 }
