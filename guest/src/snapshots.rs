@@ -58,7 +58,7 @@ pub fn metadata<S: Storage>(storage: &S, key: &str) -> Result<Metadata> {
 pub fn verify<S: Storage>(storage: &S, key: &str) -> Result<Metadata> {
     let Some((folder, number)) = step_of(key) else { return verify::verify(storage, key) };
     let mut reader = Timeline::new(storage.clone(), folder).open(number, true)?;
-    while !reader.next()?.is_empty() {}
+    while !reader.next_part()?.is_empty() {}
     Ok(reader.metadata().clone())
 }
 

@@ -82,10 +82,11 @@ impl wit::GuestRestorer for RefCell<Opened> {
 
     fn check(&self, content_hash: Vec<u8>, crc32: u32) -> Answer<()> {
         let content_hash = hash(&content_hash)?;
-        Ok(match &*self.borrow() {
-            Opened::Snapshot(restorer) => restorer.check(content_hash, crc32)?,
-            Opened::Step(reader) => reader.check(content_hash)?,
-        })
+        let checked = match &*self.borrow() {
+            Opened::Snapshot(restorer) => restorer.check(content_hash, crc32),
+            Opened::Step(reader) => reader.check(content_hash),
+        };
+        Ok(checked?)
     }
 }
 

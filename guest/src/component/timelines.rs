@@ -88,7 +88,7 @@ impl wit::GuestChecker for RefCell<Checker<HostStorage>> {
     }
 
     fn next(&self) -> Answer<Vec<wit::Checked>> {
-        let checked = self.borrow_mut().next()?.into_iter();
+        let checked = self.borrow_mut().next_batch()?.into_iter();
         Ok(checked.map(|checked| wit::Checked { number: checked.number, key: checked.key, error: checked.error.map(Into::into) }).collect())
     }
 }

@@ -119,7 +119,7 @@ impl<S: Storage> Timeline<S> {
         let mut checker = self.check(true)?;
         let (mut damaged, mut whole) = (Vec::new(), None);
         loop {
-            let checked = checker.next()?;
+            let checked = checker.next_batch()?;
             if checked.is_empty() {
                 break;
             }
@@ -153,7 +153,7 @@ impl<S: Storage> Checker<S> {
     }
 
     /// Checks some steps, and after the last step the other objects. Returns none at the end.
-    pub fn next(&mut self) -> Result<Vec<Checked>> {
+    pub fn next_batch(&mut self) -> Result<Vec<Checked>> {
         if self.left.is_empty() {
             return std::mem::take(&mut self.others).into_iter().map(|key| self.other(key)).collect();
         }
@@ -175,7 +175,7 @@ impl<S: Storage> Checker<S> {
         let mut checked: Vec<Checked> = shown.map(checked).collect();
         if checked.is_empty() {
             // All are hidden: none at the end only.
-            checked.extend(self.next()?);
+            checked.extend(self.next_batch()?);
         }
         Ok(checked)
     }

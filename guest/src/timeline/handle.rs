@@ -106,7 +106,7 @@ impl<S: Storage> Timeline<S> {
         let options = SaveOptions { codec: Some(step.document.document.codec), ..SaveOptions::default() };
         let mut large = Large::open(&self.storage, &key, known, Pieces::default(), &options, true)?;
         loop {
-            let part = reader.next()?;
+            let part = reader.next_part()?;
             if part.is_empty() {
                 return self.commit_restating(large, &options, Some(step), None).map(|(number, _)| number);
             }
@@ -269,8 +269,7 @@ impl<S: Storage> Timeline<S> {
     /// taken the number; with any other code the error tells the outcome of the write.
     pub(super) fn claim(&mut self, prepared: &mut Prepared) -> Result<()> {
         let mut retries = 0;
-        loop {
-            let Err(error) = prepared.write(&self.storage) else { break };
+        while let Err(error) = prepared.write(&self.storage) {
             if !may_be_there(&error) {
                 return Err(error);
             }

@@ -176,7 +176,7 @@ impl<S: Storage> Timeline<S> {
         let mut reader = self.reader(plan.newest.clone(), true)?;
         let (mut frames, mut size) = (Frames::default(), END);
         loop {
-            let part = reader.next()?;
+            let part = reader.next_part()?;
             if part.is_empty() {
                 return Ok(Some(size).filter(|size| *size < only_newest));
             }

@@ -124,7 +124,7 @@ impl<S: Storage> StateReader<S> {
             return Ok(Vec::new());
         }
         if self.given == self.part.len() {
-            (self.part, self.given) = (self.next()?, 0);
+            (self.part, self.given) = (self.next_part()?, 0);
         }
         if self.given == 0 && self.part.len() <= max as usize {
             // The usual case: no copy.
@@ -137,7 +137,7 @@ impl<S: Storage> StateReader<S> {
     }
 
     /// Returns the next part of the state, and none at the end.
-    pub fn next(&mut self) -> Result<Vec<u8>> {
+    pub fn next_part(&mut self) -> Result<Vec<u8>> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }

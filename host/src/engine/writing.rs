@@ -107,7 +107,7 @@ impl<'a> StepWriter<'a> {
     /// Completes the step and makes it visible, as a whole.
     ///
     /// # Errors
-    /// As [`Timeline::append`]. A state of more than 64 MiB can't be appended again after
+    /// As [`Timeline::append`](crate::Timeline::append). A state of more than 64 MiB can't be appended again after
     /// another writer's: with [`OnConflict::Rebase`], a lost race is `Conflict`.
     pub fn commit(mut self) -> Result<Step> {
         let hash: [u8; 32] = self.hash.finalize_reset().into();

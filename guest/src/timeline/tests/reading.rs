@@ -21,7 +21,7 @@ pub(super) fn wrong(timeline: &Timeline<MemoryStorage>, read_data: bool) -> Vec<
     let mut checker = timeline.check(read_data).unwrap();
     let mut found = Vec::new();
     loop {
-        let more = checker.next().unwrap();
+        let more = checker.next_batch().unwrap();
         if more.is_empty() {
             return found;
         }
