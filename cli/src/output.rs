@@ -250,6 +250,12 @@ pub(crate) fn exact_bytes(bytes: u64) -> String {
     format!("{grouped} {}", if bytes == 1 { "byte" } else { "bytes" })
 }
 
+/// Formats a number of things: `1 step`, `2 steps`.
+#[cfg_attr(not(feature = "native"), allow(dead_code, reason = "only native commands count"))]
+pub(crate) fn counted(count: u64, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Formats a number of bytes in a short form: `1.23 MB`.
 pub(crate) fn short_bytes(bytes: u64) -> String {
     // Only the first digits are shown, so the precision of 2^53 is enough.

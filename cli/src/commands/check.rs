@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::host::{Done, Host};
 use crate::native::host::Native;
 use crate::native::options::StorageArguments;
-use crate::output::{Failure, Output, printable, worse};
+use crate::output::{Failure, Output, counted, printable, worse};
 use crate::timelines::{find, no_timeline, place_of};
 
 /// Check timelines, and name the steps that can't be restored.
@@ -90,10 +90,9 @@ pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Ou
         }
     }
     let Summary { timelines, steps, damaged, exit_code } = summary;
-    let count = |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     let how = if arguments.read_data { "all data read" } else { "data not read" };
     let state = if damaged == 0 { "none damaged".to_owned() } else { format!("{damaged} damaged") };
-    let text = format!("checked {} in {}: {state}, {how}", count(steps, "step"), count(timelines, "timeline"));
+    let text = format!("checked {} in {}: {state}, {how}", counted(steps, "step"), counted(timelines, "timeline"));
     let object = json!({"timelines": timelines, "steps": steps, "damaged": damaged, "data_read": arguments.read_data});
     output.report(&object, printable(&text))?;
     if exit_code == 0 { Ok(()) } else { Err(Failure::Reported(exit_code)) }

@@ -14,7 +14,7 @@ use crate::host::{Host as _, Search};
 use crate::native::host::Native;
 use crate::native::options::StorageArguments;
 use crate::order::by_age;
-use crate::output::{Failure, Output, printable, short_bytes, worse};
+use crate::output::{Failure, Output, counted, printable, short_bytes, worse};
 use crate::table::{Column, Table, cell, time_cell};
 use crate::timelines::{find, place_of};
 
@@ -148,11 +148,11 @@ impl Plan {
         Ok((Self { place, timelines, loose }, exit_code))
     }
 
-    fn removed(&self) -> (usize, usize, u64) {
+    fn removed(&self) -> (u64, u64, u64) {
         let steps = self.timelines.iter().flat_map(|(_, report)| &report.steps).filter(|step| !matches!(step.outcome, Outcome::Kept(_)));
         let snapshots = self.loose.iter().flat_map(Loose::removed);
         let freed: u64 = self.timelines.iter().map(|(_, report)| report.freed).sum();
-        (steps.count(), snapshots.clone().count(), freed + snapshots.map(|metadata| metadata.stored_size).sum::<u64>())
+        (steps.count() as u64, snapshots.clone().count() as u64, freed + snapshots.map(|metadata| metadata.stored_size).sum::<u64>())
     }
 
     fn print(&self, host: &Native<'_>, output: &Output, dry_run: bool) -> Result<(), Failure> {
@@ -168,15 +168,16 @@ impl Plan {
                 };
                 if output.json {
                     let location = location(folder)?;
-                    let object =
-                        json!({"timeline": location, "number": step.number, "outcome": what, "reasons": reasons, "dry_run": dry_run});
+                    let object = json!({"timeline": location, "number": step.number, "outcome": what, "reasons": reasons, "restated_as": report.restated_as, "dry_run": dry_run});
                     output.result(&object, "")?;
                     continue;
                 }
-                let text = match what {
-                    "kept" => format!("kept: {}", reasons.join(", ")),
-                    "hidden" => "hidden: kept steps are made from it".to_owned(),
-                    what => what.to_owned(),
+                let is_newest = report.steps.first().is_some_and(|newest| newest.number == step.number);
+                let text = match (what, report.restated_as.filter(|_| is_newest)) {
+                    ("kept", Some(number)) => format!("kept, as step {number}: {}", reasons.join(", ")),
+                    ("kept", None) => format!("kept: {}", reasons.join(", ")),
+                    ("hidden", _) => "hidden: kept steps are made from it".to_owned(),
+                    (what, _) => what.to_owned(),
                 };
                 table.add([cell(&name), time_cell(&step.timestamp), short_bytes(step.stored_size), cell(&text)])?;
             }
@@ -257,7 +258,7 @@ pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Ou
         let (of_steps, of_snapshots, of_freed) = plan.removed();
         (steps, snapshots, freed) = (steps + of_steps, snapshots + of_snapshots, freed + of_freed);
     }
-    let what = format!("{steps} steps and {snapshots} snapshots, {}", short_bytes(freed));
+    let what = format!("{} and {}, {}", counted(steps, "step"), counted(snapshots, "snapshot"), short_bytes(freed));
     if arguments.dry_run {
         plans.iter().try_for_each(|plan| plan.print(&host, output, true))?;
         output.note(format_args!("would remove {what}"));

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Instant;
 
-use persist_model::{OnConflict, Result, SnapshotOptions, Step};
+use persist_model::{ErrorCode, OnConflict, PersistError, Result, SnapshotOptions, Step};
 use sha2::{Digest, Sha256};
 use wasmtime::component::ResourceAny;
 
@@ -77,7 +77,8 @@ impl Writing {
 /// nothing is stored.
 pub struct StepWriter<'a> {
     writing: &'a mut Writing,
-    appender: ResourceAny,
+    /// None once it was committed.
+    appender: Option<ResourceAny>,
     hash: Sha256,
     location: String,
     began: Instant,
@@ -92,7 +93,7 @@ impl std::fmt::Debug for StepWriter<'_> {
 impl<'a> StepWriter<'a> {
     pub(super) fn open(writing: &'a mut Writing, options: &SnapshotOptions, on_conflict: OnConflict, location: String) -> Result<Self> {
         let appender = writing.open_appender(options, on_conflict).map_err(|error| error.at(&location))?;
-        Ok(Self { writing, appender, hash: Sha256::new(), location, began: Instant::now() })
+        Ok(Self { writing, appender: Some(appender), hash: Sha256::new(), location, began: Instant::now() })
     }
 
     /// Appends to the state. After an error, the writer can only be dropped.
@@ -101,7 +102,8 @@ impl<'a> StepWriter<'a> {
     /// Any error of the storage.
     pub fn write_state(&mut self, state: &[u8]) -> Result<()> {
         self.hash.update(state);
-        self.writing.write(self.appender, state).map_err(|error| error.at(&self.location))
+        let Some(appender) = self.appender else { return Err(committed()) };
+        self.writing.write(appender, state).map_err(|error| error.at(&self.location))
     }
 
     /// Completes the step and makes it visible, as a whole.
@@ -111,17 +113,24 @@ impl<'a> StepWriter<'a> {
     /// another writer's: with [`OnConflict::Rebase`], a lost race is `Conflict`.
     pub fn commit(mut self) -> Result<Step> {
         let hash: [u8; 32] = self.hash.finalize_reset().into();
-        let appended = self.writing.commit(self.appender, &hash).map_err(|error| error.at(&self.location));
+        let appender = self.appender.take().ok_or_else(committed)?;
+        let appended = self.writing.commit(appender, &hash).map_err(|error| error.at(&self.location));
         let sizes = |step: &Step| (step.metadata.uncompressed_size, step.metadata.stored_size);
         log("append", &self.location, self.began, appended.as_ref().map(sizes));
         appended
     }
 }
 
+fn committed() -> PersistError {
+    PersistError::new(ErrorCode::Other, "the state was already appended")
+}
+
 impl Drop for StepWriter<'_> {
     fn drop(&mut self) {
-        // After a commit there is no such resource any more.
-        let _ = self.writing.guest.drop_resource(self.appender);
+        // A commit has taken it.
+        if let Some(appender) = self.appender.take() {
+            let _ = self.writing.guest.drop_resource(appender);
+        }
     }
 }
 
