@@ -95,6 +95,9 @@ impl Head {
         if document.codec != footer.codec {
             return Err(Error::format("the metadata names a different codec from the file's"));
         }
+        if document.codec.needs_crc32() && document.crc32.is_none() {
+            return Err(Error::format("the metadata has no 'crc32'"));
+        }
         if document.compressed_size != footer.data {
             return Err(disagreeing_sizes());
         }

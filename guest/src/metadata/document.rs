@@ -105,7 +105,7 @@ pub(crate) struct Document {
     pub(crate) block_size: u32,
     /// SHA-256 of the block table: 64 hexadecimal digits.
     pub(crate) table_hash: String,
-    /// CRC-32 of the state, if the codec's trailer has it.
+    /// CRC-32 of the state, if a trailer has it: in a snapshot of gzip.
     pub(crate) crc32: Option<u32>,
     pub(super) snapshot_id: String,
     pub(super) agent_id: String,
@@ -207,7 +207,7 @@ impl Document {
             return Err(Error::format(format!("the block size is {block_size} bytes, which is not between 1 and {MAX_BLOCK_SIZE}")));
         }
         let table_hash: String = outer.require("table_hash")?;
-        let crc32 = if codec.needs_crc32() { Some(outer.require("crc32")?) } else { None };
+        let crc32 = if codec.needs_crc32() { outer.take("crc32")? } else { None };
         let mut fields: Unique<Box<RawValue>> = outer.require("metadata")?;
 
         let labels: Unique<String> = fields.take("labels")?.unwrap_or(Unique(Vec::new()));
