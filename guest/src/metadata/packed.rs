@@ -28,8 +28,9 @@ const END: u8 = 0;
 /// The most hashes.
 const MAX_HASHES: usize = 8;
 
-/// The most bytes of text and edit list.
-const MAX_UNPACKED: usize = 4 * MAX_METADATA;
+/// The most bytes of text, edit list and dictionaries. Each of up to 262,144 frames has a
+/// byte at least.
+const MAX_UNPACKED: usize = 512_000;
 
 /// What a document mostly consists of, the most common last.
 const DICTIONARY: &[u8] = br#""description":"","extra":{},"base_root":"","labels":{"framework":"langgraph","reason":"error","name":"","text/plain","application/octet-stream"gzip","crc32":0,"default_agent","session_id":"default_session"{"kind":"step","codec":"zstd","block_size":1048576,"table_hash":"","step":{"number":1,"parent":null,"base_size":0},"metadata":{"snapshot_id":"","agent_id":"","session_id":"","snapshot_index":1,"timestamp":"2026-01-01T00:00:00.000000Z","description":null,"labels":{},"content_type":"application/json","content_hash":"","uncompressed_size":1,"compressed_size":1,"compression_algorithm":"zstd","format_version":1,"producer":"persist/0.1.0"}}"#;
@@ -85,6 +86,9 @@ pub(crate) fn pack(text: &[u8], edits: &[u8]) -> Result<Vec<u8>> {
     }
     short.push(END);
     short.extend_from_slice(edits);
+    if short.len() > MAX_UNPACKED {
+        return Err(Error::argument(format!("the document of the step has {} bytes, but at most {MAX_UNPACKED} are allowed", short.len())));
+    }
     let mut packed = vec![PACKED, u8::try_from(hashes.len()).unwrap_or(u8::MAX)];
     packed.extend_from_slice(hashes.as_flattened());
     packed.extend_from_slice(&uuid.unwrap_or_default());
