@@ -11,6 +11,7 @@ use crate::timeline::document::{Base, Link, MAX_LINKS};
 use crate::timeline::edits::EditList;
 use crate::timeline::find::find;
 use crate::timeline::frames::{Frames, encode};
+use crate::timeline::loader::has_few_pieces;
 use crate::timeline::names::{Folder, MAX_NUMBER};
 use crate::timeline::pieces::Pieces;
 use crate::timeline::record;
@@ -83,7 +84,13 @@ impl Head {
 
     /// Whether a step may depend on this one without being compared as a whole.
     pub(crate) fn may_be_base(&self) -> bool {
-        self.steps().len() < MAX_LINKS && self.chain.literals() <= DEAD * self.chain.state_size()
+        // What such a step copies may be anywhere, so there has to be room for more pieces.
+        self.steps().len() < MAX_LINKS && self.literals() <= DEAD * self.chain.state_size() && has_few_pieces(self.steps().iter(), 4)
+    }
+
+    /// How many literal bytes a step that depends on this one can be made from.
+    pub(crate) fn literals(&self) -> u64 {
+        self.chain.literals()
     }
 
     fn steps(&self) -> &[Step] {
@@ -124,7 +131,13 @@ impl Head {
         let count = self.merged(near.literals());
         let absorbed = self.steps().iter().take(count);
         let edits = absorbed.fold(near.clone(), |edits, step| edits.over(&step.document.edits));
-        let (edits, count) = if edits.stored_size() <= MAX_EDITS { (edits, count) } else { (near.limited(MAX_EDITS), 0) };
+        let (edits, count) = if edits.stored_size() <= MAX_EDITS {
+            (edits, count)
+        } else if self.steps().len() <= MAX_LINKS {
+            (near.limited(MAX_EDITS), 0)
+        } else {
+            (edits.limited(MAX_EDITS), count)
+        };
         let left: u64 = self.steps().iter().skip(count).map(|step| step.document.edits.literals()).sum();
         let (held, size) = (left + edits.literals(), state.len() as u64);
         let is_mostly_dead = held > DEAD * size && held > SMALL_STATE;
@@ -163,8 +176,32 @@ impl Known {
     /// Encodes a state as the next step. `content_hash` is that of the state, if the caller
     /// has computed it.
     pub(crate) fn prepare(&self, folder: &Folder, state: &[u8], options: &SaveOptions, content_hash: Option<[u8; 32]>) -> Result<Prepared> {
+        let whole = || EditList::literal(state.len() as u64);
+        let hash = content_hash.unwrap_or_else(|| Sha256::digest(state).into());
+        let Some(head) = self.head() else { return self.edited(folder, state, options, hash, whole(), 0) };
+        let (edits, absorbed) = head.edits(state);
+        if absorbed < head.steps().len() {
+            match self.edited(folder, state, options, hash, edits, absorbed) {
+                Ok(prepared) if prepared.has_few_pieces() => return Ok(prepared),
+                // It has too many pieces, or no room for its metadata.
+                Err(error) if error.code != ErrorCode::InvalidArgument => return Err(error),
+                _ => {}
+            }
+        }
+        self.edited(folder, state, options, hash, whole(), head.steps().len())
+    }
+
+    /// Encodes a state as edits that absorb this many of the newest steps.
+    fn edited(
+        &self,
+        folder: &Folder,
+        state: &[u8],
+        options: &SaveOptions,
+        hash: [u8; 32],
+        edits: EditList,
+        absorbed: usize,
+    ) -> Result<Prepared> {
         let head = self.head();
-        let (edits, absorbed) = head.map_or_else(|| (EditList::literal(state.len() as u64), 0), |head| head.edits(state));
         let older: Vec<Step> = head.map(|head| head.steps().iter().skip(absorbed).cloned().collect()).unwrap_or_default();
         let base_state = head.filter(|_| absorbed == 0 && !older.is_empty()).and_then(|head| match &head.content {
             Content::Bytes(bytes) => Some(bytes.as_slice()),
@@ -172,7 +209,6 @@ impl Known {
         });
         let codec = options.codec.unwrap_or(Codec::Zstd);
         let frames = encode(&edits, state, base_state, codec, codec.level(options.level)?)?;
-        let hash = content_hash.unwrap_or_else(|| Sha256::digest(state).into());
         self.prepared(folder, options, Encoded { edits, frames, older, codec, hash })
     }
 
@@ -239,6 +275,11 @@ pub(crate) struct Encoded {
 }
 
 impl Prepared {
+    /// Whether readers accept the number of pieces.
+    fn has_few_pieces(&self) -> bool {
+        has_few_pieces(std::iter::once(&self.step).chain(&self.older), 1)
+    }
+
     /// Writes the step, if no other has its number.
     pub(crate) fn write<S: Storage>(&mut self, storage: &S) -> Result<()> {
         let attributes = self.attributes.clone();

@@ -7,7 +7,8 @@ use crate::codec::Codec;
 use crate::error::{Error, Result};
 use crate::metadata::SaveOptions;
 use crate::storage::{CHUNK, Precondition, Storage, WriteOptions, Writer as _};
-use crate::timeline::append::{Content, Encoded, Known};
+use crate::timeline::append::{Content, Encoded, Head, Known};
+use crate::timeline::chain::may_repeat;
 use crate::timeline::edits::{EditList, Run};
 use crate::timeline::frames::Frames;
 use crate::timeline::pieces::{Cutter, Pieces, hash};
@@ -37,6 +38,8 @@ struct Out {
     /// Literal bytes that are less than a block.
     literal: Vec<u8>,
     frames: Frames,
+    /// Literal bytes of the steps that it may depend on, and its own.
+    literals: u64,
     /// Bytes of the object that were written already.
     written: u64,
 }
@@ -56,6 +59,7 @@ impl<S: Storage> Large<S> {
             edits: EditList::default(),
             literal: Vec::new(),
             frames: Frames::default(),
+            literals: known.head().map_or(0, Head::literals),
             written: 0,
         };
         let writer = storage.open_write(key, write)?;
@@ -108,9 +112,11 @@ impl Out {
         let hash = hash(piece);
         pieces.add(hash, piece.len());
         let length = piece.len() as u64;
-        match base.find(&hash).filter(|_| self.edits.runs().len() < MAX_RUNS) {
+        let may_copy = self.edits.runs().len() < MAX_RUNS && may_repeat(pieces.size(), self.literals);
+        match base.find(&hash).filter(|_| may_copy) {
             Some(start) => self.edits.push(Run::Copy { start, length }),
             None => {
+                self.literals += length;
                 self.edits.push(Run::Literal { length });
                 self.literal.extend_from_slice(piece);
             }

@@ -48,6 +48,21 @@ pub(crate) struct Loader {
     budget: u64,
 }
 
+/// Whether no range of the state that these steps make needs more than one in `part` of the
+/// pieces that a reader allows.
+pub(crate) fn has_few_pieces<'a>(steps: impl Iterator<Item = &'a Step> + Clone, part: usize) -> bool {
+    let most = MAX_PIECES / part;
+    // At most so many: a range is split where a run of any newer step begins, or by its
+    // dictionaries. Usually that is enough to know.
+    let (mut ranges, mut pieces) = (1_usize, 0_usize);
+    for step in steps.clone() {
+        ranges += step.document.edits.runs().len();
+        pieces += 2 * ranges + step.table.len();
+        ranges += step.document.dictionaries.iter().map(Vec::len).sum::<usize>();
+    }
+    pieces <= most || Loader::new(Chain { steps: steps.cloned().collect() }, false).frames_of(most).is_ok()
+}
+
 impl Loader {
     /// With `hashes`, the end is reached only if the state has the right content hash.
     pub(crate) fn new(chain: Chain, hashes: bool) -> Self {
@@ -106,7 +121,7 @@ impl Loader {
 
     /// Returns a range of the state.
     fn read<S: Storage>(&mut self, storage: &S, range: Range) -> Result<Vec<u8>> {
-        let needed = self.needed(range)?;
+        let needed = self.needed(range, MAX_PIECES)?;
         let mut found = Found::new(self);
         let mut decoded = 0;
         // From the oldest step on, since dictionaries are older than their frames.
@@ -121,11 +136,15 @@ impl Loader {
 
     /// Returns the frames of each step that the whole state needs, by their index.
     pub(crate) fn needed_frames(&self) -> Result<Vec<Numbered<()>>> {
+        self.frames_of(MAX_PIECES)
+    }
+
+    fn frames_of(&self, most: usize) -> Result<Vec<Numbered<()>>> {
         let mut all = vec![Numbered::default(); self.layers.len()];
         let size = self.chain.state_size();
         for start in (0..size).step_by(usize::try_from(PIECE).unwrap_or(usize::MAX)) {
             let range = Range { start, length: PIECE.min(size - start) };
-            for (all, needed) in all.iter_mut().zip(self.needed(range)?) {
+            for (all, needed) in all.iter_mut().zip(self.needed(range, most)?) {
                 needed.frames.numbers().for_each(|frame| all.insert(frame, ()));
             }
         }
@@ -152,8 +171,9 @@ impl Loader {
         self.chain.steps.first().map_or(error.clone(), |step| error.at(&step.info.key))
     }
 
-    /// Returns the frames of each step that a range of the state needs.
-    fn needed(&self, range: Range) -> Result<Vec<Needed>> {
+    /// Returns the frames of each step that a range of the state needs, in at most this many
+    /// pieces.
+    fn needed(&self, range: Range, most: usize) -> Result<Vec<Needed>> {
         let mut all = Vec::with_capacity(self.layers.len());
         let (mut ranges, mut pieces, mut bytes) = (vec![range], 0_usize, 0_u64);
         for (layer, step) in self.layers.iter().zip(&self.chain.steps) {
@@ -161,7 +181,7 @@ impl Loader {
             for range in merged(ranges) {
                 for piece in layer.runs.pieces(range) {
                     pieces += 1;
-                    if pieces > MAX_PIECES {
+                    if pieces > most {
                         return Err(self.too_slow());
                     }
                     match piece {
@@ -184,7 +204,7 @@ impl Loader {
                     }
                     parts.push(part);
                 }
-                if pieces > MAX_PIECES || bytes > self.budget {
+                if pieces > most || bytes > self.budget {
                     return Err(self.too_slow());
                 }
             }

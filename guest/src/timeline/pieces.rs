@@ -101,6 +101,11 @@ impl Pieces {
         self.size += length as u64;
     }
 
+    /// The size of the state so far.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
     /// Returns where a piece with this hash begins.
     pub(crate) fn find(&self, hash: &Hash) -> Option<u64> {
         self.places.get(hash).copied()

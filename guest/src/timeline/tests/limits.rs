@@ -1,0 +1,120 @@
+//! What is appended keeps to the limits of readers, whatever the states are.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use super::*;
+use crate::timeline::Appender;
+
+/// States of many records, of which some change in each step, never the same ones.
+fn states_with_changes(records: usize, changes: usize, steps: usize) -> Vec<Vec<u8>> {
+    let mut random = 5_u64;
+    let mut next = || {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        random >> 40
+    };
+    let mut state: Vec<u8> =
+        (0..records).flat_map(|number| format!(r#"{{"id":{number:06},"seen":{:08}}},"#, next()).into_bytes()).collect();
+    let size = state.len() / records;
+    let mut states = Vec::new();
+    for step in 0..steps {
+        states.push(state.clone());
+        for change in 0..changes {
+            let record = (change * (records / changes) + step * 7 + next() as usize % 3) % records;
+            state[(record + 1) * size - 4] = b'0' + (next() % 10) as u8;
+        }
+    }
+    states
+}
+
+#[test]
+fn states_that_change_in_many_places_come_back() {
+    for (records, changes, steps) in [(30_000, 300, 70), (10_000, 2000, 30)] {
+        let states = states_with_changes(records, changes, steps);
+        let storage = written(&states, false);
+        let stored: u64 = sizes(&storage).iter().sum();
+        println!("{changes} changes in {} bytes: {stored} stored of {}", states[0].len(), steps * states[0].len());
+        for (index, state) in states.iter().enumerate().filter(|(index, _)| index % 10 == 9 || *index + 1 == steps) {
+            let loaded = timeline(&storage).load(index as u64 + 1, u64::MAX);
+            assert!(loaded.as_ref().is_ok_and(|(_, loaded)| loaded == state), "{changes} step {}: {:?}", index + 1, loaded.err());
+        }
+    }
+}
+
+#[test]
+fn a_large_state_that_repeats_few_bytes_comes_back() {
+    let mut random = 3;
+    let block = chat(&mut random, 512 << 10).into_bytes();
+    let storage = MemoryStorage::default();
+    let writer = Rc::new(RefCell::new(timeline(&storage)));
+    append(&mut writer.borrow_mut(), &block.repeat(2));
+    let state = block.repeat(140);
+    let mut appender = Appender::open(writer.clone(), options(), OnConflict::Fail).unwrap();
+    for part in state.chunks(1 << 20) {
+        appender.write(part).unwrap();
+    }
+    appender.commit(None).unwrap();
+    let loaded = timeline(&storage).load(2, u64::MAX);
+    assert!(loaded.as_ref().is_ok_and(|(_, loaded)| *loaded == state), "{:?}", loaded.err());
+}
+
+#[test]
+fn steps_of_gzip_come_back() {
+    let storage = MemoryStorage::default();
+    let mut writer = timeline(&storage);
+    let states = checkpoints(20);
+    for state in &states {
+        writer.append(state.clone(), &SaveOptions { codec: Some(crate::codec::Codec::Gzip), ..options() }, OnConflict::Fail, None).unwrap();
+    }
+    check(&storage, &states);
+}
+
+#[test]
+fn a_step_never_has_too_many_links() {
+    // Changes that are too many for one edit list, and too few for too many pieces: so the
+    // steps can't be merged, until they have to be.
+    let mut states = states_with_changes(30_000, 170, 100);
+    let mut random = 9;
+    for state in &mut states {
+        // Some more at the end.
+        state.extend(prose(&mut random, 3).into_bytes());
+    }
+    let storage = written(&states, false);
+    for number in 90..=100_u64 {
+        assert!(timeline(&storage).load(number, u64::MAX).is_ok_and(|(_, state)| state == states[number as usize - 1]), "step {number}");
+    }
+}
+
+#[test]
+fn long_metadata_and_many_changes_fit_into_a_step() {
+    let mut random = 1_u64;
+    let mut next = |below: usize| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) as usize % below
+    };
+    // Neither can be compressed much, and both together do not fit.
+    let description: String = (0..47_000).map(|_| char::from(b'#' + next(91) as u8)).filter(|letter| *letter != '\\').collect();
+    let mut state: Vec<u8> = (0..1_000_000).map(|_| next(256) as u8).collect();
+    let storage = MemoryStorage::default();
+    let mut writer = timeline(&storage);
+    let mut states = Vec::new();
+    for _ in 0..3 {
+        states.push(state.clone());
+        writer.append(state.clone(), &SaveOptions { description: Some(description.clone()), ..options() }, OnConflict::Fail, None).unwrap();
+        for _ in 0..5500 {
+            let at = next(state.len());
+            state[at] = next(256) as u8;
+        }
+    }
+    check(&storage, &states);
+}
+
+#[test]
+fn a_document_has_room_for_all_frames() {
+    let storage = written(&[b"{}".to_vec()], false);
+    let mut document = chain(&storage, 1).steps.remove(0).document;
+    document.dictionaries = vec![Vec::new(); crate::MAX_BLOCKS as usize];
+    let payload = document.to_payload().unwrap();
+    let parsed = crate::timeline::document::StepDocument::parse(&payload, document.dictionaries.len()).unwrap();
+    assert_eq!(parsed.dictionaries.len(), document.dictionaries.len());
+}
