@@ -28,6 +28,10 @@ const END: u8 = 0;
 /// The most hashes.
 const MAX_HASHES: usize = 8;
 
+/// The fewest bytes of a short form. With them, a step has more bytes than what may take its
+/// place. Hashes that the text does not have make up for what is missing.
+const MIN_PACKED: usize = 129;
+
 /// The most bytes of text, edit list and dictionaries. Each of up to 262,144 frames has a
 /// byte at least.
 const MAX_UNPACKED: usize = 512_000;
@@ -89,10 +93,14 @@ pub(crate) fn pack(text: &[u8], edits: &[u8]) -> Result<Vec<u8>> {
     if short.len() > MAX_UNPACKED {
         return Err(Error::argument(format!("the document of the step has {} bytes, but at most {MAX_UNPACKED} are allowed", short.len())));
     }
+    let stream = deflate(DICTIONARY, &short)?;
+    while 2 + 32 * hashes.len() + 16 + stream.len() < MIN_PACKED {
+        hashes.push([0; 32]);
+    }
     let mut packed = vec![PACKED, u8::try_from(hashes.len()).unwrap_or(u8::MAX)];
     packed.extend_from_slice(hashes.as_flattened());
     packed.extend_from_slice(&uuid.unwrap_or_default());
-    packed.extend(deflate(DICTIONARY, &short)?);
+    packed.extend(stream);
     if packed.len() > MAX_METADATA {
         return Err(Error::argument(format!(
             "the metadata of the step has {} bytes, but at most {MAX_METADATA} are allowed",

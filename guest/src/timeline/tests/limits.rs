@@ -118,3 +118,31 @@ fn a_document_has_room_for_all_frames() {
     let parsed = crate::timeline::document::StepDocument::parse(&payload, document.dictionaries.len()).unwrap();
     assert_eq!(parsed.dictionaries.len(), document.dictionaries.len());
 }
+
+#[test]
+fn every_step_is_larger_than_what_may_take_its_place() {
+    let mut smallest = u64::MAX;
+    for agent_id in ["", "a", "default_agent"] {
+        for session_id in ["", "s", "default_session"] {
+            for timestamp in ["2026-01-01T00:00:00.000000Z", "2026-01-31T12:00:00Z"] {
+                for content_type in ["", "application/json", "text/plain"] {
+                    let storage = MemoryStorage::default();
+                    let mut writer = timeline(&storage);
+                    for (index, state) in [&b""[..], b"1", b""].into_iter().enumerate() {
+                        let options = SaveOptions {
+                            agent_id: agent_id.to_owned(),
+                            session_id: session_id.to_owned(),
+                            timestamp: Some(timestamp.to_owned()),
+                            content_type: Some(content_type.to_owned()),
+                            ..SaveOptions::default()
+                        };
+                        writer.append(state.to_vec(), &options, OnConflict::Fail, None).unwrap();
+                        smallest = smallest.min(storage.get(&format!("{PREFIX}{:012}.step", index + 1)).unwrap().len() as u64);
+                        assert_eq!(timeline(&storage).load(index as u64 + 1, 10).unwrap().1, state);
+                    }
+                }
+            }
+        }
+    }
+    assert!(smallest > persist_paths::timeline::GAP_SIZE, "{smallest}");
+}
