@@ -24,8 +24,6 @@ FOOTER = struct.Struct("<8sIIQII")
 SECTIONS = {"T": 0x184D2A51, "M": 0x184D2A52, "F": 0x184D2A53, "S": 0x184D2A54}
 UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
-
-
 TEXTS = ("snapshot_id", "agent_id", "session_id", "timestamp", "content_type", "content_hash", "producer")
 RESERVED = {"key", "kind", "seal", "encryption", "root", "digest", "etag", "stored_size"}
 
@@ -92,8 +90,8 @@ def uncarry(codec, section, carriers):
     return payload
 
 
-def sections(file):
-    """Returns the codec, the length of the data, the rows of the table, and the document."""
+def container(file):
+    """Returns the codec of the carriers, the length of the data, the table, the metadata and the root."""
     for codec, before, size in (("gzip", 74, 90), ("zstd", 64, 72)):
         start = len(file) - before
         if start >= 0 and file[start : start + 8] == b"PERSIST\0":
@@ -113,12 +111,7 @@ def sections(file):
     root = sha256(b"persist.root.v1\0", FOOTER.pack(magic, version, 0, data, table, metadata), text)
     digest = sha256(root, uncarry(codec, "S", file[metadata_end : len(file) - size]))
     require(digest == footer[32:], "metadata, seal or footer do not match the digest")
-    document = parse(text)
-    require(document.get("kind", "snapshot") == "snapshot", "this is another kind of object")
-    require(table and table % 40 == 0 and table // 40 <= MAX_BLOCKS, "the table is not a number of rows")
-    rows = uncarry(codec, "T", file[data:table_end])
-    require(sha256(rows).hex() == document["table_hash"], "the table does not match its hash")
-    return codec, data, list(struct.iter_unpack("<II32s", rows)), document
+    return codec, data, uncarry(codec, "T", file[data:table_end]), text, root
 
 
 def decompress(codec, frame, length, member):
@@ -142,10 +135,8 @@ def decompress(codec, frame, length, member):
     return block
 
 
-def blocks(file):
-    """Yields the blocks of the state, each of which is checked first. The whole state is
-    right only if the generator ends without an error."""
-    codec, data, rows, document = sections(file)
+def checked(document):
+    """Returns the metadata of a document, every value of which is checked."""
     metadata, block_size = document["metadata"], field(document, "block_size", int)
     require(isinstance(metadata, Object) and metadata.is_unique, "a name in the metadata is not unique")
     for name in TEXTS:
@@ -158,14 +149,27 @@ def blocks(file):
     require(isinstance(labels, Object) and labels.is_unique, "a label is not unique")
     require(all(type(value) is str for value in labels.values()), "a label is not text")
     require(not RESERVED & metadata.keys(), "the metadata has a name that only the reader may set")
-    require(document["codec"] == metadata["compression_algorithm"] == codec, "the codec is not the file's")
+    require(document["codec"] == metadata["compression_algorithm"], "there are two codecs")
     require(0 < block_size <= MAX_BLOCK and metadata["format_version"] == 1, "the document breaks the format's rules")
     require(UUID.fullmatch(metadata["snapshot_id"]) and TIME.fullmatch(metadata["timestamp"]), "not an ID, or not a time")
     datetime.datetime.fromisoformat(metadata["timestamp"].rstrip("Z"))
+    return metadata
+
+
+def blocks(file):
+    """Yields the blocks of the state, each of which is checked first. The whole state is
+    right only if the generator ends without an error."""
+    codec, data, table, text, _ = container(file)
+    document = parse(text)
+    require(document.get("kind", "snapshot") == "snapshot", "this is another kind of object")
+    require(table and len(table) % 40 == 0 and len(table) // 40 <= MAX_BLOCKS, "the table is not a number of rows")
+    require(sha256(table).hex() == document["table_hash"], "the table does not match its hash")
+    rows, metadata = list(struct.iter_unpack("<II32s", table)), checked(document)
+    require(document["codec"] == codec, "the codec is not the file's")
     size = sum(length for _, length, _ in rows)
     require((size, data) == (metadata["uncompressed_size"], metadata["compressed_size"]), "the sizes do not agree")
     for encoded, length, _ in rows:
-        require(0 < length <= block_size or len(rows) == 1 and length == 0, "a block is too large, or empty")
+        require(0 < length <= document["block_size"] or len(rows) == 1 and length == 0, "a block is too large, or empty")
         require(0 < encoded <= length + length // 64 + 1024, "a frame is too long for its block")
     header, trailer = b"", b""
     if codec == "gzip":

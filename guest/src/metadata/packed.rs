@@ -37,7 +37,7 @@ const MIN_PACKED: usize = 129;
 const MAX_UNPACKED: usize = 512_000;
 
 /// What a document mostly consists of, the most common last.
-const DICTIONARY: &[u8] = br#""description":"","extra":{},"base_root":"","labels":{"framework":"langgraph","reason":"error","name":"","text/plain","application/octet-stream"gzip","crc32":0,"default_agent","session_id":"default_session"{"kind":"step","codec":"zstd","block_size":1048576,"table_hash":"","step":{"number":1,"parent":null,"base_size":0},"metadata":{"snapshot_id":"","agent_id":"","session_id":"","snapshot_index":1,"timestamp":"2026-01-01T00:00:00.000000Z","description":null,"labels":{},"content_type":"application/json","content_hash":"","uncompressed_size":1,"compressed_size":1,"compression_algorithm":"zstd","format_version":1,"producer":"persist/0.1.0"}}"#;
+pub(crate) const DICTIONARY: &[u8] = br#""description":"","extra":{},"base_root":"","labels":{"framework":"langgraph","reason":"error","name":"","text/plain","application/octet-stream"gzip","crc32":0,"default_agent","session_id":"default_session"{"kind":"step","codec":"zstd","block_size":1048576,"table_hash":"","step":{"number":1,"parent":null,"base_size":0},"metadata":{"snapshot_id":"","agent_id":"","session_id":"","snapshot_index":1,"timestamp":"2026-01-01T00:00:00.000000Z","description":null,"labels":{},"content_type":"application/json","content_hash":"","uncompressed_size":1,"compressed_size":1,"compression_algorithm":"zstd","format_version":1,"producer":"persist/0.1.0"}}"#;
 
 /// A document and the bytes that come after its text.
 #[derive(Debug, PartialEq, Eq)]

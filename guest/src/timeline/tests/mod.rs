@@ -10,6 +10,7 @@ use crate::error::ErrorCode;
 use crate::memory::MemoryStorage;
 use crate::storage::{Precondition, Storage as _};
 
+mod format;
 mod limits;
 mod pruning;
 mod reading;
