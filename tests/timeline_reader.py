@@ -20,7 +20,7 @@ import reader
 from reader import Object, Refused, field, require, sha256
 
 MAX_LINKS, MAX_RUNS, MAX_DICTIONARY, MAX_UNPACKED, MAX_HASHES = 64, 16_384, 32_768, 512_000, 8
-PART, MAX_PIECES, MAX_STEP = 8 << 20, 262_144, 999_999_999_999
+PART, MAX_PIECES, MAX_HELD, MAX_STEP = 8 << 20, 262_144, 32 << 20, 999_999_999_999
 GAP_SIZE = 208
 SIZES = {"removed": 192, "hidden": 192, "label": 192, "head": 192, "end": 200, "gap": GAP_SIZE}
 FIELDS = {
@@ -264,7 +264,7 @@ class State:
 
     def cost(self, start, length):
         """Returns how many bytes are decoded for a range of the state, which may not have too many pieces."""
-        ranges, pieces, decoded = [(start, length)], 0, 0
+        ranges, pieces, held, decoded = [(start, length)], 0, 0, 0
         for step in self.steps:
             below, literals, frames = [], [], set()
             for start, length in joined(ranges):
@@ -272,12 +272,13 @@ class State:
                     (below if step.runs[place][2] else literals).append((source, now))
                     pieces += 1
             for start, length in joined(literals):
+                held += length
                 for index, _, _ in overlaps(step.blocks, start, length):
                     frames.add(index)
                     pieces += 1
             decoded += sum(step.blocks[index][1] for index in frames)
             ranges = below + [part for index in frames for part in step.dictionaries[index]]
-            require(pieces <= MAX_PIECES, "the state has too many pieces")
+            require(pieces <= MAX_PIECES and held <= MAX_HELD, "the state has too many pieces")
         return decoded
 
     def range(self, depth, start, length):

@@ -19,6 +19,10 @@ const PIECE: u64 = 8 << 20;
 /// The most runs and frames of a range: more only in a step that was made to be slow.
 const MAX_PIECES: usize = 1 << 18;
 
+/// The most literal bytes that a range is made from, with dictionaries. They are held at the
+/// same time.
+const MAX_HELD: u64 = 32 << 20;
+
 /// How many bytes may be decoded for one byte of state, over the whole state. A range
 /// needs frames that hold more than its own bytes, and the next range may need them again.
 const MAX_DECODED: u64 = 64;
@@ -175,7 +179,7 @@ impl Loader {
     /// pieces.
     fn needed(&self, range: Range, most: usize) -> Result<Vec<Needed>> {
         let mut all = Vec::with_capacity(self.layers.len());
-        let (mut ranges, mut pieces, mut bytes) = (vec![range], 0_usize, 0_u64);
+        let (mut ranges, mut pieces, mut bytes, mut held) = (vec![range], 0_usize, 0_u64, 0_u64);
         for (layer, step) in self.layers.iter().zip(&self.chain.steps) {
             let (mut needed, mut below, mut literals) = (Needed::default(), Vec::new(), Vec::new());
             for range in merged(ranges) {
@@ -191,6 +195,7 @@ impl Loader {
                 }
             }
             for range in merged(literals) {
+                held = held.saturating_add(range.length);
                 let end = range.start + range.length;
                 let first = layer.frames.partition_point(|frame| frame.literal + u64::from(frame.plain_length) <= range.start);
                 for (index, frame) in layer.frames.iter().enumerate().skip(first).take_while(|(_, frame)| frame.literal < end) {
@@ -204,7 +209,7 @@ impl Loader {
                     }
                     parts.push(part);
                 }
-                if pieces > most || bytes > self.budget {
+                if pieces > most || bytes > self.budget || held > MAX_HELD {
                     return Err(self.too_slow());
                 }
             }

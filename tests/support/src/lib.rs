@@ -25,6 +25,7 @@ pub mod precompiled;
 pub mod proxy;
 #[cfg(feature = "servers")]
 pub mod server;
+pub mod steps;
 #[cfg(feature = "components")]
 pub mod table;
 #[cfg(feature = "servers")]
