@@ -1,6 +1,7 @@
 //! The extension module of the Python package `persist`. It runs the host's operations
 //! without the GIL, and converts Python values to states and back.
 
+mod appender;
 mod classes;
 mod compare;
 mod copies;
@@ -16,12 +17,14 @@ mod operation;
 mod options;
 mod output;
 mod place;
+mod policy;
 mod process;
 mod running;
 mod saving;
 mod stack;
 mod storage;
 mod stream;
+mod timeline;
 
 use std::ffi::OsString;
 
@@ -30,6 +33,8 @@ use pyo3::prelude::*;
 /// The native part of the package `persist`.
 #[pymodule]
 mod _persist {
+    #[pymodule_export]
+    use super::appender::Appender;
     #[pymodule_export]
     use super::compare::{differing, is_plain};
     #[pymodule_export]
@@ -56,6 +61,8 @@ mod _persist {
     use super::run_command;
     #[pymodule_export]
     use super::stream::{Reader, Writer};
+    #[pymodule_export]
+    use super::timeline::{History, Timeline};
 
     use pyo3::prelude::*;
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use persist_host::{
-    CopyOptions, Engine, ErrorCode, PersistError, Precondition, SnapshotMetadata, SnapshotOptions, SnapshotWriter, StorageAdapter,
-    StorageConfig, StorageLocation,
+    CopyOptions, Engine, ErrorCode, PersistError, Precondition, SnapshotOptions, SnapshotWriter, StorageAdapter, StorageConfig,
+    StorageLocation,
 };
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -16,9 +16,10 @@ use crate::listing::Listing;
 use crate::operation::{CancelToken, Operation};
 use crate::options;
 use crate::process;
-use crate::saving::{CHUNK, commit, metadata_json};
+use crate::saving::{CHUNK, commit, metadata_json, read_state};
 use crate::storage::PyStorage;
 use crate::stream::{Reader, Writer};
+use crate::timeline::{Timeline, folders};
 
 /// A storage, for one operation or a few.
 #[pyclass(frozen, module = "persist._persist")]
@@ -164,8 +165,10 @@ impl Place {
     ) -> PyResult<(Bound<'py, PyBytes>, String)> {
         let mut operation = Operation::new(token, progress);
         let token = operation.token.clone();
-        let (state, metadata) =
-            operation.run_telling(py, |operation| self.load_state(key, max_size.unwrap_or(u64::MAX), &token, operation))?;
+        let (state, metadata) = operation.run_telling(py, |operation| {
+            let reader = self.engine(&token)?.reader(key)?;
+            read_state(reader, &self.location(key), max_size.unwrap_or(u64::MAX), operation)
+        })?;
         Ok((PyBytes::new(py, &state), metadata_json(py, &metadata)?))
     }
 
@@ -249,6 +252,18 @@ impl Place {
         // Names that are not valid keys cannot conflict with a snapshot.
         let is_key = |key: &Result<String, PersistError>| !matches!(key, Err(error) if error.code() == ErrorCode::InvalidKey);
         self.run(py, &operation, |engine| engine.keys(prefix).filter(is_key).collect())
+    }
+
+    /// Returns the timeline in a folder.
+    fn timeline(&self, folder: String) -> Timeline {
+        Timeline::new(Arc::clone(&self.storage), folder)
+    }
+
+    /// Returns the folders of the timelines whose keys begin with the prefix.
+    #[pyo3(signature = (prefix, token=None))]
+    fn timelines(&self, py: Python<'_>, prefix: &str, token: Option<&Bound<'_, CancelToken>>) -> PyResult<Vec<String>> {
+        let operation = Operation::new(token, None);
+        self.run(py, &operation, |engine| folders(engine.storage().as_ref(), prefix, &operation.token))
     }
 
     /// Deletes objects in bulk. Missing objects are ignored. Returns the keys of those
@@ -336,33 +351,6 @@ impl Place {
 
 /// How many objects are deleted between two checks for signals.
 const DELETED_AT_ONCE: usize = 1000;
-
-impl Place {
-    fn load_state(
-        &self,
-        key: &str,
-        max_size: u64,
-        token: &persist_host::CancelToken,
-        operation: &mut Operation,
-    ) -> Result<(Vec<u8>, SnapshotMetadata), PersistError> {
-        let mut reader = self.engine(token)?.reader(key)?;
-        let metadata = reader.metadata().clone();
-        let total = metadata.uncompressed_size;
-        // Checked before reading, and again by the bytes that are actually read.
-        let check = |size: u64| {
-            if size <= max_size {
-                return Ok(());
-            }
-            let error = PersistError::new(ErrorCode::LimitExceeded, format!("the state has {total} bytes, but max_size is {max_size}"));
-            Err(error
-                .at(self.location(key))
-                .hint("pass a larger max_size if you trust its source, or read it in pieces with Store.open(key)"))
-        };
-        check(total)?;
-        let state = reader.read_state(|done| check(done).and_then(|()| operation.tell(done, Some(total))))?;
-        Ok((state, metadata))
-    }
-}
 
 /// Writes a value into a snapshot. The snapshot is begun with the first bytes, since most
 /// values that cannot be saved are found before that.

@@ -7,7 +7,8 @@ a local folder or any S3-compatible bucket.
     persist.restore("agents/0001.json.gz")
 
 :func:`snapshot` and :func:`restore` are all that most programs need;
-:class:`Store` is for programs that keep many snapshots in one location.
+:class:`Store` is for programs that keep many snapshots in one location, and
+:class:`Timeline` for those that save after every step.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ from persist._functions import (
 )
 from persist._metadata import SnapshotMetadata
 from persist._registry import register, register_adapter
+from persist._steps import AsyncStep, Damage, PrunedStep, PruneReport, Step
 from persist._store import AsyncStore, Store
+from persist._timeline import AsyncTimeline, Timeline
 from persist.errors import (
     PersistAccessError,
     PersistConfigurationError,
@@ -65,7 +68,10 @@ __version__: str = _persist.__version__
 
 __all__ = [
     "Adapter",
+    "AsyncStep",
     "AsyncStore",
+    "AsyncTimeline",
+    "Damage",
     "ObjectInfo",
     "PersistAccessError",
     "PersistConfigurationError",
@@ -86,12 +92,16 @@ __all__ = [
     "PersistUntrustedError",
     "PersistWarning",
     "PersistWrongKindError",
+    "PruneReport",
+    "PrunedStep",
     "SnapshotMetadata",
     "SnapshotReader",
     "SnapshotWriter",
+    "Step",
     "Storage",
     "StorageWriter",
     "Store",
+    "Timeline",
     "__version__",
     "adelete_snapshot",
     "aget_metadata",

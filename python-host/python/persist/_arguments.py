@@ -18,6 +18,8 @@ Redact = Sequence[str | re.Pattern[str]]
 """Names of fields and keys, in which ``*`` matches anything."""
 Moment = datetime | date | timedelta | str
 """A time, a date (its start in UTC), or how long ago."""
+Period = str | timedelta
+"""A period of time: years, months, days and hours, such as ``1y6m``, ``30d`` or ``36h``."""
 
 
 class StorageArguments(TypedDict, total=False):
@@ -57,6 +59,57 @@ class SaveBytesArguments(SaveArguments, total=False):
     """Like :class:`SaveArguments`, for bytes of any media type."""
 
     content_type: str
+
+
+class StepArguments(TypedDict, total=False):
+    """What is stored with a step of a timeline, and how; see :func:`persist.snapshot`."""
+
+    description: str | None
+    labels: Mapping[str, str] | None
+    codec: Literal["gzip", "zstd"] | None
+    level: int | None
+    snapshot_id: str | None
+    timestamp: str | datetime | None
+
+
+class AppendArguments(StepArguments, total=False):
+    """Like :class:`StepArguments`, for values and agents."""
+
+    config: Mapping[str, Any] | None
+    check: bool | Mapping[str, Any]
+    redact: Redact | None
+
+
+class AppendBytesArguments(StepArguments, total=False):
+    """Like :class:`StepArguments`, for bytes of any media type."""
+
+    content_type: str
+
+
+class WantedSteps(TypedDict, total=False):
+    """Which steps of a timeline to return; see :meth:`persist.Timeline.history`."""
+
+    labels: Mapping[str, str] | None
+    since: Moment | None
+    until: Moment | None
+
+
+class Rules(TypedDict, total=False):
+    """What to keep of a timeline; see :meth:`persist.Timeline.prune`."""
+
+    keep_last: int | None
+    keep_hourly: int | None
+    keep_daily: int | None
+    keep_weekly: int | None
+    keep_monthly: int | None
+    keep_yearly: int | None
+    keep_within: Period | None
+    keep_within_hourly: Period | None
+    keep_within_daily: Period | None
+    keep_within_weekly: Period | None
+    keep_within_monthly: Period | None
+    keep_within_yearly: Period | None
+    keep_labels: Mapping[str, str | None] | Sequence[str | tuple[str, str | None]] | None
 
 
 class SnapshotArguments(AgentArguments, StorageArguments, total=False):

@@ -48,23 +48,35 @@ def listing(
     token: _persist.CancelToken | None = None,
 ) -> Iterator[SnapshotMetadata]:
     """Yields the wanted snapshots whose keys begin with a prefix. Other files are left out."""
+    check_errors(errors)
+    check_limit(limit, "snapshots")
+    return itertools.islice(_entries(place, prefix, errors, filtered(wanted or {}), token), limit)
+
+
+def check_errors(errors: Any) -> None:
+    """Refuses a way to treat what can't be read other than ``warn``, ``raise`` and ``ignore``."""
     if errors not in ("warn", "raise", "ignore"):
         raise PersistConfigurationError(
             f"{errors!r} is not a valid value for errors", "invalid-argument", hint="use 'warn', 'raise' or 'ignore'"
         )
+
+
+def check_limit(limit: Any, things: str) -> None:
+    """Refuses a limit that is not a number."""
     if limit is not None and (type(limit) is not int or not 0 <= limit < 1 << 63):
         raise PersistTypeError(
-            f"limit must be a number of snapshots, not {limit!r}",
+            f"limit must be a number of {things}, not {limit!r}",
             "invalid-argument",
             hint="pass an int, or None for all",
         )
-    wanted = {
-        name: _moment(name, value) if name in ("since", "until") else value for name, value in (wanted or {}).items()
-    }
-    return itertools.islice(_entries(place, prefix, errors, wanted, token), limit)
 
 
-def _moment(name: str, value: Any) -> str | None:
+def filtered(wanted: dict[str, Any]) -> dict[str, Any]:
+    """Returns a filter with its times in the form that is stored."""
+    return {name: moment(name, value) if name in ("since", "until") else value for name, value in wanted.items()}
+
+
+def moment(name: str, value: Any) -> str | None:
     """Returns a time in the form that is stored. It is given as a datetime, a date (its start
     in UTC), how long ago, or a string for one of these.
     """

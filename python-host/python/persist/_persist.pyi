@@ -3,7 +3,7 @@
 import builtins
 import os
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Literal
 
 from persist.errors import PersistError
 from persist.storage import Storage
@@ -71,6 +71,10 @@ class Place:
         """Lists the wanted snapshots whose keys begin with the prefix, in natural order."""
     def keys(self, prefix: str, token: CancelToken | None = None) -> builtins.list[str]:
         """Returns all keys that begin with the prefix, whatever their objects hold."""
+    def timeline(self, folder: str) -> Timeline:
+        """Returns the timeline in a folder."""
+    def timelines(self, prefix: str, token: CancelToken | None = None) -> builtins.list[str]:
+        """Returns the folders of the timelines whose keys begin with the prefix."""
     def delete_many(
         self, keys: builtins.list[str], token: CancelToken | None = None
     ) -> builtins.list[tuple[str, PersistError]]:
@@ -102,6 +106,69 @@ class Listing:
 
     def __iter__(self) -> Listing: ...
     def __next__(self) -> tuple[str, str, PersistError | None]: ...
+
+class Timeline:
+    """A timeline, for the duration of one or a few operations."""
+
+    def location(self) -> str:
+        """Returns where the timeline is, as a user would write it."""
+    def find(
+        self, at: str | None = None, label: tuple[str, str | None] | None = None, token: CancelToken | None = None
+    ) -> tuple[int, str, int | None]:
+        """Returns a step: its number, its metadata as JSON, and the step that it restates."""
+    def load(
+        self,
+        at: str | None = None,
+        label: tuple[str, str | None] | None = None,
+        max_size: int | None = None,
+        progress: _Progress | None = None,
+        token: CancelToken | None = None,
+    ) -> tuple[bytes, str]:
+        """Returns the state of a step, of at most ``max_size`` bytes, and the metadata as JSON."""
+    def history(self, wanted: dict[str, Any], limit: int | None = None, token: CancelToken | None = None) -> History:
+        """Starts to read the history, the newest step first."""
+    def set_label(self, number: int, name: str, value: str | None, token: CancelToken | None = None) -> None:
+        """Sets a label of a step, or takes it away."""
+    def prune(
+        self, rules: dict[str, Any], dry_run: bool, token: CancelToken | None = None
+    ) -> tuple[list[tuple[int, str, int, Literal["kept", "hidden", "removed"], list[str]]], int | None, int, int]:
+        """Removes the steps that no rule keeps. Returns the number, time, size, outcome and
+        rules of each step; the number of a step that restates the newest one; and the bytes
+        that were freed and are left.
+        """
+    def check(
+        self, read_data: bool, progress: _Progress | None = None, token: CancelToken | None = None
+    ) -> list[tuple[int | None, str, PersistError]]:
+        """Checks all steps. Returns the step's number, the key and the error of each damaged object."""
+    def repair(self, forget_damaged: bool, token: CancelToken | None = None) -> int:
+        """Writes again what is derived from the steps. Returns how many objects were written."""
+    def delete(self, token: CancelToken | None = None) -> int:
+        """Deletes the timeline. Returns how many steps were removed."""
+
+class History:
+    """The steps of a timeline, the newest first: the number, the metadata as JSON, the step
+    that it restates, and the error.
+    """
+
+    def __iter__(self) -> History: ...
+    def __next__(self) -> tuple[int, str, int | None, PersistError | None]: ...
+
+class Appender:
+    """Appends to one timeline. It keeps the newest state from one append to the next."""
+
+    def __init__(self) -> None: ...
+    def append(
+        self,
+        timeline: Timeline,
+        state: bytes,
+        arguments: dict[str, Any],
+        on_conflict: str,
+        progress: _Progress | None = None,
+        token: CancelToken | None = None,
+    ) -> tuple[int, str, int | None]:
+        """Appends a state as the next step. Returns it as ``Timeline.find`` does."""
+    def close(self, token: CancelToken | None = None) -> None:
+        """Writes down which step is the newest, and closes the timeline."""
 
 class Writer:
     """A snapshot that is being written. Without ``commit`` nothing is stored."""

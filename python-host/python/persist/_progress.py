@@ -19,14 +19,14 @@ Progress = Told | bool
 
 
 @contextmanager
-def shown(progress: Progress | None, doing: str) -> Iterator[Told | None]:
+def shown(progress: Progress | None, doing: str, unit: str = "bytes") -> Iterator[Told | None]:
     """Yields the function to call from time to time: the one that the caller passed, or for
     ``True`` a tqdm bar if tqdm is installed, else a line on stderr.
     """
     if progress is None or progress is False:
         yield None
     elif progress is True:
-        display = _bar(doing) or _Line(doing)
+        display = _bar(doing, unit) or _Line(doing, unit)
         try:
             yield display
         finally:
@@ -44,13 +44,13 @@ class _Line:
     state is written.
     """
 
-    def __init__(self, doing: str) -> None:
-        self._doing, self._text, self._shown = doing, "", 0.0
+    def __init__(self, doing: str, unit: str) -> None:
+        self._doing, self._unit, self._text, self._shown = doing, unit, "", 0.0
         self._watched = sys.stderr is not None and sys.stderr.isatty()
 
     def __call__(self, done: int, total: int | None) -> None:
         of = "" if total is None else f" of {total:,}"
-        self._text = f"{self._doing}: {done:,}{of} bytes"
+        self._text = f"{self._doing}: {done:,}{of} {self._unit}"
         if self._watched and time.monotonic() - self._shown > 0.1:
             self._shown = time.monotonic()
             sys.stderr.write(f"\r{self._text}")
@@ -61,7 +61,7 @@ class _Line:
             sys.stderr.write(f"\r{self._text}\n" if self._watched else f"{self._text}\n")
 
 
-def _bar(doing: str) -> Any:
+def _bar(doing: str, unit: str) -> Any:
     try:
         tqdm = importlib.import_module("tqdm.auto").tqdm
     except ImportError:
@@ -69,7 +69,9 @@ def _bar(doing: str) -> Any:
 
     class Bar:
         def __init__(self) -> None:
-            self._bar = tqdm(desc=doing, unit="B", unit_scale=True)
+            # tqdm shows bytes as kB and MB.
+            is_bytes = unit == "bytes"
+            self._bar = tqdm(desc=doing, unit="B" if is_bytes else f" {unit}", unit_scale=is_bytes)
 
         def __call__(self, done: int, total: int | None) -> None:
             if self._bar.total != total:

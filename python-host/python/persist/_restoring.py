@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from persist import _agents, _persist
 from persist._adapter import Adapter, PartAdapter
 from persist._into import put_into
 from persist._metadata import SnapshotMetadata
-from persist._progress import Progress, shown
+from persist._progress import Progress, Told, shown
 from persist._threads import in_thread
 from persist._values import JSON, VALUE_ENCODING, Rebuilder
 from persist.errors import PersistError, PersistIntegrityError, PersistTypeError
 
 MAX_SIZE = 1 << 30
 """The default of ``max_size``: the largest state to restore, in bytes."""
+
+
+Read = Callable[[int | None, Told | None, _persist.CancelToken | None], tuple[bytes, str]]
+"""Reads a state of at most so many bytes. Returns it with the metadata as JSON."""
+
+Locate = Callable[[str], str]
+"""Returns the location of a snapshot from its metadata as JSON."""
 
 
 def load(
@@ -26,11 +34,7 @@ def load(
     options: dict[str, Any] | None = None,
 ) -> tuple[Any, SnapshotMetadata]:
     """Restores a value or an agent. Returns it with the metadata of the snapshot."""
-    (value, adapter, info, given), metadata = _loaded(place, key, into, progress, options)
-    if adapter is None:
-        return _put(value, into, place.location(key)), metadata
-    work = _agents.from_state(adapter, info, value, into, given, is_async=False)
-    return _agents.run(work, _agents.waits(adapter, "restore"), "arestore"), metadata
+    return load_from(*_at(place, key), into, progress, options)
 
 
 async def aload(
@@ -41,9 +45,31 @@ async def aload(
     options: dict[str, Any] | None = None,
 ) -> tuple[Any, SnapshotMetadata]:
     """Like :func:`load`, without blocking other tasks."""
-    (value, adapter, info, given), metadata = await in_thread(_loaded, place, key, into, progress, options)
+    return await aload_from(*_at(place, key), into, progress, options)
+
+
+def _at(place: _persist.Place, key: str) -> tuple[Read, Locate]:
+    return lambda max_size, told, token: place.load(key, max_size, told, token), lambda _: place.location(key)
+
+
+def load_from(
+    read: Read, locate: Locate, into: Any, progress: Progress | None, options: dict[str, Any] | None
+) -> tuple[Any, SnapshotMetadata]:
+    """Restores what a function reads. Returns it with its metadata."""
+    (value, adapter, info, given), metadata = _loaded(read, locate, into, progress, options)
     if adapter is None:
-        return _put(value, into, place.location(key)), metadata
+        return _put(value, into, metadata.location), metadata
+    work = _agents.from_state(adapter, info, value, into, given, is_async=False)
+    return _agents.run(work, _agents.waits(adapter, "restore"), "arestore"), metadata
+
+
+async def aload_from(
+    read: Read, locate: Locate, into: Any, progress: Progress | None, options: dict[str, Any] | None
+) -> tuple[Any, SnapshotMetadata]:
+    """Like :func:`load_from`, without blocking other tasks."""
+    (value, adapter, info, given), metadata = await in_thread(_loaded, read, locate, into, progress, options)
+    if adapter is None:
+        return _put(value, into, metadata.location), metadata
     return await _agents.from_state(adapter, info, value, into, given, is_async=True), metadata
 
 
@@ -56,8 +82,8 @@ def _put(value: Any, into: Any, location: str) -> Any:
 
 
 def _loaded(
-    place: _persist.Place,
-    key: str,
+    read: Read,
+    locate: Locate,
     into: Any,
     progress: Progress | None,
     options: dict[str, Any] | None,
@@ -70,11 +96,11 @@ def _loaded(
     max_size = options.pop("max_size", MAX_SIZE)
     checked_size(max_size)
     with shown(progress, "restoring") as told:
-        state, text = place.load(key, max_size, told, token)
+        state, text = read(max_size, told, token)
     try:
-        return _value_of(state, text, into, options), SnapshotMetadata._from_json(text, place.location(key))
+        return _value_of(state, text, into, options), SnapshotMetadata._from_json(text, locate(text))
     except PersistError as error:
-        error._at(place.location(key))
+        error._at(locate(text))
         raise
 
 

@@ -30,6 +30,8 @@ from persist._restoring import MAX_SIZE
 from persist._saving import encoded
 from persist._store_base import Key, StoreBase
 from persist._threads import DELETED, STORED, in_thread
+from persist._timeline import AsyncTimeline, Timeline
+from persist._timeline_base import AGENT
 from persist.errors import PersistConfigurationError, PersistKeyError, PersistNotFoundError, PersistTypeError
 
 if sys.version_info >= (3, 11):
@@ -274,6 +276,18 @@ class Store(StoreBase):
         """
         found = self.history(errors=errors, **wanted)
         return found[-1] if found else None
+
+    def timeline(self, *, agent_id: str | None = None, session_id: str | None = None) -> Timeline:
+        """Returns the timeline of a session, which may have no steps yet. ``agent_id`` and
+        ``session_id`` are as for :meth:`save`.
+        """
+        return Timeline(self, agent_id=AGENT if agent_id is None else agent_id, session_id=session_id)
+
+    def timelines(self, prefix: str = "") -> builtins.list[Timeline]:
+        """Lists the timelines whose keys begin with ``prefix``. Deleted ones are left out."""
+        place, full_prefix = self._place(prefix)
+        folders = place.timelines(full_prefix)
+        return [Timeline._in(self, folder) for folder in self._below(prefix, full_prefix, folders)]
 
     def __getitem__(self, key: Key) -> Any:
         """Restores a value; see :func:`persist.restore`."""
@@ -618,6 +632,16 @@ class AsyncStore(StoreBase):
         """Returns the last snapshot of a session, or ``None``; see :meth:`Store.latest`."""
         found = await self.history(errors=errors, **wanted)
         return found[-1] if found else None
+
+    def timeline(self, *, agent_id: str | None = None, session_id: str | None = None) -> AsyncTimeline:
+        """Returns the timeline of a session; see :meth:`Store.timeline`."""
+        return AsyncTimeline(self, agent_id=AGENT if agent_id is None else agent_id, session_id=session_id)
+
+    async def timelines(self, prefix: str = "") -> builtins.list[AsyncTimeline]:
+        """Lists the timelines whose keys begin with ``prefix``; see :meth:`Store.timelines`."""
+        place, full_prefix = self._place(prefix)
+        folders = await in_thread(place.timelines, full_prefix)
+        return [AsyncTimeline._in(self, folder) for folder in self._below(prefix, full_prefix, folders)]
 
     async def save_bytes(
         self,

@@ -82,6 +82,11 @@ class StoreBase:
         key = key if isinstance(key, str) else key.key
         return metadata._with_key(metadata.key[len(full_key) - len(key) :])
 
+    @staticmethod
+    def _below(prefix: str, full_prefix: str, folders: list[str]) -> list[str]:
+        """Returns folders as the keys that this store uses."""
+        return [folder[len(full_prefix) - len(prefix) :] for folder in folders]
+
     def _twin(self, cls: type[S]) -> S:
         """Returns a store of another class for the same location."""
         twin = cls.__new__(cls)

@@ -1,0 +1,330 @@
+"""What :class:`Timeline` and :class:`AsyncTimeline` share: a folder, and how steps are selected."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime, timedelta
+from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
+
+from persist import _persist
+from persist._arguments import Moment
+from persist._listing import moment
+from persist._metadata import SnapshotMetadata
+from persist._progress import Progress, shown
+from persist._saving import Encoded
+from persist._steps import Damage, PrunedStep, PruneReport, StepBase
+from persist._store_base import StoreBase
+from persist.errors import PersistConfigurationError, PersistError, PersistTypeError
+from persist.storage import Storage
+
+S = TypeVar("S", bound=StepBase)
+T = TypeVar("T", bound="TimelineBase[Any]")
+
+At = int | Moment | StepBase
+"""Selects a step: its number, ``-1`` for the newest, a time, how long ago, or text."""
+
+Label = str | tuple[str, str | None]
+"""The name of a label, or its name and value."""
+
+Selected = tuple[str | None, tuple[str, str | None] | None]
+"""What selects a step: text, or a label; neither for the newest."""
+
+AGENT, SESSION = "default_agent", "default_session"
+
+
+class Opened(NamedTuple):
+    """A timeline at one moment."""
+
+    place: _persist.Place
+    native: _persist.Timeline
+    prefix: str
+    """The start of the store's keys."""
+
+    def locate(self, text: str) -> str:
+        """Returns the location of a step from its metadata as JSON."""
+        return self.place.location(SnapshotMetadata._from_json(text, "").key)
+
+    def metadata(self, text: str) -> SnapshotMetadata:
+        """Returns the metadata of a step, with its key in the store."""
+        metadata = SnapshotMetadata._from_json(text, self.locate(text))
+        return metadata._with_key(metadata.key[len(self.prefix) :])
+
+
+class TimelineBase(Generic[S]):
+    """A folder with the steps of one session."""
+
+    _steps: type[S]
+
+    def __init__(
+        self,
+        location: str | os.PathLike[str] | Storage | StoreBase,
+        *,
+        agent_id: str | None = None,
+        session_id: str | None = None,
+        s3_region: str | None = None,
+        s3_endpoint: str | None = None,
+        s3_options: Mapping[str, Any] | None = None,
+        fsync: bool = True,
+    ) -> None:
+        settings: dict[str, Any] = {"s3_region": s3_region, "s3_endpoint": s3_endpoint, "s3_options": s3_options}
+        settings = {name: value for name, value in settings.items() if value is not None}
+        settings |= {} if fsync is True else {"fsync": fsync}
+        if isinstance(location, StoreBase):
+            if settings:
+                raise PersistTypeError(
+                    f"{', '.join(settings)} can't be used with a store",
+                    "invalid-argument",
+                    hint="pass them to the Store",
+                )
+            store = location._twin(StoreBase)
+        else:
+            store = StoreBase(location, **settings)
+        if agent_id is None and session_id is None:
+            self._set(store, "", *_ids(_folders_of(store._location)))
+            return
+        agent, session = AGENT if agent_id is None else agent_id, SESSION if session_id is None else session_id
+        self._set(store, _persist.session_folder(agent, session), agent, session)
+
+    def _set(self, store: StoreBase, folder: str, agent_id: str, session_id: str) -> None:
+        self._store, self._folder, self.agent_id, self.session_id = store, folder, agent_id, session_id
+        self._appender = _persist.Appender()
+
+    agent_id: str
+    """The agent."""
+    session_id: str
+    """The conversation, run or thread of that agent."""
+
+    @classmethod
+    def _in(cls: type[T], store: StoreBase, folder: str) -> T:
+        """Returns the timeline in a folder of a store."""
+        timeline = cls.__new__(cls)
+        timeline._set(store._twin(StoreBase), folder, *_ids(_folders_of(store._location, folder)))
+        return timeline
+
+    def _folders(self) -> list[str]:
+        return _folders_of(self._store._location, self._folder)
+
+    @property
+    def location(self) -> str:
+        """The location: a path or ``s3://bucket/prefix``."""
+        return self._opened().native.location().rstrip("/")
+
+    def _opened(self) -> Opened:
+        """Opens the timeline. It is opened at each use, so that a change of the environment
+        takes effect.
+        """
+        place, folder = self._store._place(self._folder)
+        return Opened(place, place.timeline(folder), folder[: len(folder) - len(self._folder)])
+
+    def _step(self, opened: Opened, parts: tuple[int, str, int | None]) -> S:
+        number, text, restates = parts
+        return self._steps(self, number, opened.metadata(text), restates)
+
+    def _append(
+        self,
+        opened: Opened,
+        encoded: Encoded,
+        options: dict[str, Any],
+        on_conflict: str,
+        progress: Progress | None,
+        token: _persist.CancelToken | None = None,
+    ) -> S:
+        for name in self._folders()[-2:]:
+            if _is_shortened(name) and name in (self.agent_id, self.session_id):
+                raise PersistConfigurationError(
+                    f"the folder name {name} is only the start of an ID, so the ID is not known",
+                    "invalid-argument",
+                    self.location,
+                    hint="open the timeline with agent_id= and session_id=",
+                )
+        options = {
+            **options,
+            "agent_id": self.agent_id,
+            "session_id": self.session_id,
+            "content_type": encoded.content_type,
+            "extra": encoded.extra,
+        }
+        with shown(progress, "appending") as told:
+            parts = self._appender.append(opened.native, encoded.state, options, on_conflict, told, token)
+        return self._step(opened, parts)
+
+    def _prune(
+        self, opened: Opened, rules: dict[str, Any], dry_run: bool, token: _persist.CancelToken | None = None
+    ) -> PruneReport:
+        if not dry_run:
+            self._appender.close(token)
+        steps, restated_as, freed, left = opened.native.prune(rules, dry_run, token)
+        pruned = (PrunedStep(*step[:4], tuple(step[4])) for step in steps)
+        return PruneReport(tuple(pruned), restated_as, freed, left, dry_run)
+
+    def _check(
+        self,
+        opened: Opened,
+        read_data: bool,
+        progress: Progress | None,
+        token: _persist.CancelToken | None = None,
+    ) -> list[Damage]:
+        with shown(progress, "checking", "steps") as told:
+            damaged = opened.native.check(read_data, told, token)
+        return [Damage(number, key[len(opened.prefix) :], error) for number, key, error in damaged]
+
+    def _repair(self, opened: Opened, forget_damaged: bool, token: _persist.CancelToken | None = None) -> int:
+        self._appender.close(token)
+        return opened.native.repair(forget_damaged, token)
+
+    def _delete(self, opened: Opened, token: _persist.CancelToken | None = None) -> int:
+        self._appender.close(token)
+        return opened.native.delete(token)
+
+    def _entry(self, opened: Opened, entry: tuple[int, str, int | None, PersistError | None], errors: str) -> S | None:
+        """Returns the step of an entry of the history, unless it is to be left out."""
+        number, text, restates, error = entry
+        if error is None:
+            return self._step(opened, (number, text, restates))
+        if errors == "raise":
+            raise error
+        return None if errors == "ignore" else self._steps(self, number, None, None, error)
+
+    def _twin(self, cls: type[T]) -> T:
+        """Returns a timeline of another class in the same folder."""
+        twin = cls.__new__(cls)
+        twin.__setstate__(self.__getstate__())
+        return twin
+
+    def __getstate__(self) -> dict[str, Any]:
+        names = ("_store", "_folder", "agent_id", "session_id")
+        return {name.lstrip("_"): getattr(self, name) for name in names}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._set(**state)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other.__getstate__() == self.__getstate__()
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._store, self._folder))
+
+    def __repr__(self) -> str:
+        location = self._store._location
+        shown: dict[str, Any] = {}
+        if self._folder == _persist.session_folder(self.agent_id, self.session_id):
+            shown |= {"agent_id": self.agent_id, "session_id": self.session_id}
+        elif self._folder:
+            location = self.location
+        shown |= {name: value for name, value in self._store._settings.items() if (name, value) != ("fsync", True)}
+        text = os.fspath(location) if isinstance(location, os.PathLike) else location
+        arguments = [repr(text), *(f"{name}={value!r}" for name, value in shown.items())]
+        return f"{type(self).__name__}({', '.join(arguments)})"
+
+
+def _is_shortened(name: str) -> bool:
+    """Returns whether a text is a folder's name of which only the start of the ID is left."""
+    return len(name) > 33 and name[-33] == "~"
+
+
+def _folders_of(location: Any, below: str = "") -> list[str]:
+    """Returns the folders of a location and those below it, without the bucket."""
+    text = os.fspath(location) if isinstance(location, (str, os.PathLike)) else ""
+    scheme, found, path = str(text).rpartition("://")
+    folders = [folder for folder in f"{path}/{below}".split("/") if folder not in ("", ".", "..")]
+    return folders[1:] if found and scheme == "s3" else folders
+
+
+def _ids(folders: list[str]) -> tuple[str, str]:
+    """Returns the agent and the session whose folders these end with."""
+    ids = [name if (known := _persist.id_of(name)) is None else known for name in folders[-2:]]
+    return ids[-2] if len(ids) > 1 else AGENT, ids[-1] if ids else SESSION
+
+
+def selected(at: Any, label: Any = None) -> Selected:
+    """Checks what selects a step."""
+    if label is not None:
+        if at is not None:
+            raise PersistTypeError(
+                "at and label can't be used together", "invalid-argument", hint="pass one of the two"
+            )
+        return None, checked_label("label", label)
+    if at is None:
+        return None, None
+    if isinstance(at, StepBase):
+        return str(at.number), None
+    if isinstance(at, int) and not isinstance(at, bool):
+        if at == 0:
+            raise PersistConfigurationError(
+                "there is no step 0: steps are numbered from 1",
+                "invalid-argument",
+                hint="use 1 for the first step, and -1 for the newest",
+            )
+        return f"{at:d}" if abs(at) < 1 << 64 else _no_selector(at), None
+    if isinstance(at, (datetime, date, timedelta)):
+        return moment("at", at), None
+    return (at, None) if isinstance(at, str) else _no_selector(at)
+
+
+def _no_selector(at: Any) -> NoReturn:
+    shown = type(at).__qualname__ if not isinstance(at, int) or isinstance(at, bool) else "so large an int"
+    raise PersistTypeError(
+        f"at must be an int, a str, a time or a step, not {shown}",
+        "invalid-argument",
+        hint='pass a number, -1 for the newest, a datetime, or how long ago: "7d"',
+    )
+
+
+def checked_label(name: str, label: Any) -> tuple[str, str | None]:
+    """Checks a label, which is a name, or a name and a value."""
+    if isinstance(label, str):
+        return label, None
+    if isinstance(label, (tuple, list)) and len(label) == 2:
+        key, value = label
+        if isinstance(key, str) and (value is None or isinstance(value, str)):
+            return key, value
+    raise PersistTypeError(
+        f"{name} must be a str or a tuple of two, not {label!r}",
+        "invalid-argument",
+        hint='pass the name of a label, or its name and value: ("rating", "good")',
+    )
+
+
+def checked_rules(rules: dict[str, Any]) -> dict[str, Any]:
+    """Checks the rules for what to keep, and returns them in the form of the host."""
+    checked = {name: _period(name, value) if isinstance(value, timedelta) else value for name, value in rules.items()}
+    if not any(checked.values()):
+        raise PersistConfigurationError(
+            "there is no rule for what to keep", "invalid-argument", hint="pass at least one, such as keep_last=20"
+        )
+    labels = checked.get("keep_labels")
+    if labels is not None:
+        items = labels.items() if isinstance(labels, Mapping) else labels
+        if isinstance(items, str) or not isinstance(items, Iterable):
+            raise PersistTypeError(
+                f"keep_labels must be a list of labels, not {items!r}",
+                "invalid-argument",
+                hint='pass names, or names and values: ["pinned", ("rating", "good")]',
+            )
+        checked["keep_labels"] = [checked_label("each of keep_labels", label) for label in items]
+    return checked
+
+
+def _period(name: str, value: timedelta) -> str:
+    hours, rest = divmod(value, timedelta(hours=1))
+    if rest or hours <= 0:
+        raise PersistConfigurationError(
+            f"{name} must be a whole number of hours, not {value}",
+            "invalid-argument",
+            hint='write it like "30d" or "36h"',
+        )
+    return f"{hours}h"
+
+
+def number_of(step: Any) -> int:
+    """Returns the number of a step, given as such or as the step."""
+    if isinstance(step, StepBase):
+        return step.number
+    if type(step) is not int or not 0 < step < 1 << 63:
+        raise PersistTypeError(
+            f"the step must be a number from 1 or a step, not {step!r}",
+            "invalid-argument",
+            hint="for other steps, pass timeline.at(-1)",
+        )
+    return step
