@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use persist_host::{Codec, ErrorCode, PersistError};
 use persist_model::time;
-use persist_paths::{ids, naming};
+use persist_paths::{ids, naming, timeline};
 use pyo3::prelude::*;
 
 use crate::error::exception;
@@ -41,6 +41,12 @@ pub(crate) fn file_name(index: &Bound<'_, PyAny>, codec: Option<&Bound<'_, PyAny
 #[allow(clippy::needless_pass_by_value, reason = "PyO3 passes arguments by value")]
 pub(crate) fn next_index(names: Vec<String>) -> u64 {
     naming::next_index(names.iter().map(String::as_str))
+}
+
+/// Returns the folder and the number of the step that a key names, if it names one.
+#[pyfunction]
+pub(crate) fn step_of(key: &str) -> Option<(&str, u64)> {
+    timeline::step_of(key)
 }
 
 /// Parses a time and returns it in stored form.

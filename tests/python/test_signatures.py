@@ -48,7 +48,9 @@ def test_a_function_and_its_twin_document_the_same_arguments(name: str) -> None:
         assert set(declared) == arguments - {"path", "agent"}
 
 
-@pytest.mark.parametrize("name", ["Place", "Reader", "Writer", "Listing", "CancelToken"])
+@pytest.mark.parametrize(
+    "name", ["Place", "Reader", "Writer", "Listing", "Timeline", "History", "Appender", "CancelToken"]
+)
 def test_the_stub_matches_the_native_classes(name: str) -> None:
     cls = getattr(_persist, name)
     stub = ast.parse((Path(persist.__file__).parent / "_persist.pyi").read_text())
@@ -91,4 +93,11 @@ def test_a_store_declares_the_options_of_the_functions() -> None:
         assert list(inspect.signature(method).parameters) == list(inspect.signature(twin).parameters)
         assert "options" in inspect.signature(method).parameters
         assert set(declared.__annotations__) <= {*_arguments.SAVES, *_arguments.RESTORES, "content_type"}
+    appends: list[tuple[Any, Any]] = [
+        (persist.Timeline.append, _arguments.AppendArguments),
+        (persist.Timeline.append_bytes, _arguments.AppendBytesArguments),
+    ]
+    for method, declared in appends:
+        assert "options" in inspect.signature(method).parameters
+        assert set(declared.__annotations__) <= {*_arguments.SAVES, "content_type"}
     assert inspect.signature(persist.restore).parameters["max_size"].default == _restoring.MAX_SIZE

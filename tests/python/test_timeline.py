@@ -19,7 +19,6 @@ from typing import Any
 
 import persist
 import pytest
-from persist import _registry
 from storages import DictStorage
 
 
@@ -127,28 +126,23 @@ class GraphAdapter(persist.Adapter):
 
     name = "graph"
     package = "pytest"
-    module = __name__
+    module = "pytest"
 
     def accepts(self, agent: Any) -> bool:
         return isinstance(agent, Graph)
 
+    def takes(self, into: Any) -> bool:
+        return into is Graph
+
     def save(self, agent: Any, config: Mapping[str, Any] | None = None) -> Any:
         return {**agent.state, "thread": (config or {}).get("thread")}
 
-    def restore(self, state: Any, into: Any, config: Mapping[str, Any] | None = None) -> Any:
+    def restore(self, state: Any, into: Any = None, config: Mapping[str, Any] | None = None) -> Any:
         return Graph(state)
 
 
-@pytest.fixture
-def graphs() -> Iterator[None]:
-    adapters = list(_registry._adapters)
-    persist.register_adapter(GraphAdapter())
-    yield
-    _registry._adapters[:] = adapters
-
-
-@pytest.mark.usefixtures("graphs")
 def test_a_timeline_has_agents_of_frameworks(timeline: persist.Timeline) -> None:
+    persist.register_adapter(GraphAdapter())
     step = timeline.append(Graph({"a": 1}), config={"thread": "t"})
     assert step.metadata.adapter is not None
     assert step.metadata.adapter["name"] == "graph"
@@ -269,7 +263,7 @@ def test_the_history_is_filtered(timeline: persist.Timeline) -> None:
     assert numbers(itertools.islice(timeline, 1)) == [5]
     for arguments in ({"limit": -1}, {"limit": "x"}, {"errors": "x"}, {"befor": day(1)}):
         with pytest.raises((persist.PersistTypeError, persist.PersistConfigurationError)):
-            timeline.history(**arguments)  # type: ignore[arg-type]
+            timeline.history(**arguments)
 
 
 def test_labels_are_set_and_taken_away(timeline: persist.Timeline) -> None:
@@ -502,6 +496,29 @@ def test_a_store_has_timelines() -> None:
         return [await timeline.load() for timeline in await twin.timelines("default_agent/")]
 
     assert asyncio.run(found_by_the_twin()) == [7, 1]
+
+
+def test_a_store_never_damages_a_timeline() -> None:
+    store = persist.Store("agents")
+    timeline = filled(store.timeline(agent_id="support", session_id="1"), 3)
+    filled(store.timeline(agent_id="support", session_id="2"), 2)
+    store.snapshot("a", "support/x.json.gz")
+    assert [found.key for found in store.list()] == [
+        "support/1/000000000003.step",
+        "support/2/000000000002.step",
+        "support/x.json.gz",
+    ]
+    for delete in (store.delete, store.__delitem__):
+        with pytest.raises(persist.PersistConfigurationError, match="can't be deleted on its own"):
+            delete(store.list()[0])
+    with pytest.raises(persist.PersistConfigurationError, match="can't be deleted on its own"):
+        persist.delete_snapshot(timeline.at(1).location)
+    assert store.delete_prefix("support/1/0000") == 0
+    assert len(list(timeline)) == 3
+    assert store.delete_prefix("support/1") == 3
+    assert list(timeline) == []
+    assert store.delete_prefix("support/") == 3
+    assert store.list() == [] == store.timelines()
 
 
 def test_the_id_of_a_shortened_folder_has_to_be_given() -> None:

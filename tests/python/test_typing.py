@@ -47,6 +47,21 @@ def test_the_type_of_a_restored_value_is_known() -> None:
     with store.open("y") as reader:
         assert_type(reader, persist.SnapshotReader)
         assert_type(reader.read(), bytes)
+    timeline = store.timeline(agent_id="a", session_id="s")
+    assert_type(timeline, persist.Timeline)
+    assert_type(timeline.append(Agent(), labels={"a": "b"}), persist.Step)
+    assert_type(timeline.append_bytes(b"x", on_conflict="rebase"), persist.Step)
+    assert_type(timeline.load(Agent, at=1), Agent)
+    assert_type(timeline.load(Agent(), at=-2), Agent)
+    assert_type(timeline.load(), Any)
+    assert_type(timeline.load_bytes(), bytes)
+    assert_type(timeline.at(label=("a", "b")).labels, dict[str, str])
+    assert_type(timeline.at().error, persist.PersistError | None)
+    assert_type([step.number for step in timeline], list[int])
+    assert_type(timeline.prune(keep_last=2, keep_within="7d", dry_run=True), persist.PruneReport)
+    assert_type(timeline.check(), list[persist.Damage])
+    assert_type(timeline.delete(), int)
+    assert_type(store.timelines(), list[persist.Timeline])
 
 
 async def awaited() -> None:
@@ -56,6 +71,13 @@ async def awaited() -> None:
     store = persist.AsyncStore(".")
     assert_type(await store.restore("x", into=Agent), Agent)
     assert_type(await store.metadata("x"), persist.SnapshotMetadata)
+    timeline = store.timeline(agent_id="a", session_id="t")
+    assert_type(timeline, persist.AsyncTimeline)
+    assert_type(await timeline.append(Agent()), persist.AsyncStep)
+    assert_type(await timeline.load(Agent), Agent)
+    assert_type(await (await timeline.at()).load_bytes(), bytes)
+    assert_type([step async for step in timeline], list[persist.AsyncStep])
+    assert_type(await store.timelines(), list[persist.AsyncTimeline])
 
 
 def test_the_asyncio_twins_are_typed() -> None:

@@ -28,7 +28,7 @@ class SnapshotMetadata(Mapping[str, Any]):
     key: str
     """The key in the storage."""
     kind: str
-    """The kind of the object: ``snapshot``."""
+    """The kind of the object: ``snapshot``, or ``step`` for a step of a timeline."""
     snapshot_id: str
     """A UUID, unique to this snapshot."""
     agent_id: str

@@ -9,7 +9,7 @@ from persist import _persist
 from persist._metadata import SnapshotMetadata
 from persist._progress import Progress, shown
 from persist._restoring import checked_size
-from persist.errors import PersistError, PersistNotFoundError
+from persist.errors import PersistConfigurationError, PersistError, PersistNotFoundError
 
 
 def metadata(place: _persist.Place, key: str, token: _persist.CancelToken | None = None) -> SnapshotMetadata:
@@ -59,7 +59,14 @@ def delete(
     missing_ok: bool = False,
     token: _persist.CancelToken | None = None,
 ) -> None:
-    """Deletes a snapshot."""
+    """Deletes a snapshot. A step of a timeline is refused, since later steps refer to it."""
+    if _persist.step_of(key) is not None:
+        raise PersistConfigurationError(
+            "a step of a timeline can't be deleted on its own",
+            "invalid-argument",
+            place.location(key),
+            hint="Timeline.prune() removes steps, and Timeline.delete() removes the whole timeline",
+        )
     try:
         place.delete(key, if_match, token)
     except PersistNotFoundError:
@@ -68,16 +75,22 @@ def delete(
 
 
 def delete_all(place: _persist.Place, prefix: str, force: bool, token: _persist.CancelToken | None = None) -> int:
-    """Deletes all snapshots whose keys begin with a prefix, or all objects. Returns how
-    many were deleted.
+    """Deletes all snapshots and timelines whose keys begin with a prefix, or all objects.
+    Returns how many snapshots, steps or objects were deleted.
     """
     failed: PersistError | None = None
+    steps = 0
     if force:
         found = place.keys(prefix, token)
     else:
         found = []
         for key, _, error in place.list(prefix, {}, token):
-            if error is None:
+            step = _persist.step_of(key)
+            if step is not None:
+                # A prefix that begins in the middle of a timeline leaves it alone.
+                if step[0].startswith(prefix):
+                    steps += place.timeline(step[0]).delete(token)
+            elif error is None:
                 found.append(key)
             elif error.code != "not-a-snapshot":
                 # A snapshot that can't be read stays. Its error is raised after the others are deleted.
@@ -88,11 +101,11 @@ def delete_all(place: _persist.Place, prefix: str, force: bool, token: _persist.
     failed = failed or (failures[0][1] if failures else None)
     if failed is not None:
         raise type(failed)(
-            f"{failed.message}; {len(found) - len(failures)} other snapshots were deleted",
+            f"{failed.message}; {len(found) - len(failures) + steps} other snapshots were deleted",
             failed.code,
             failed.location,
             failed.retryable,
             failed.hint,
             failed.facts,
         )
-    return len(found)
+    return len(found) + steps

@@ -208,6 +208,9 @@ def file_name(index: Any, codec: Any, content_type: str) -> str:
 def next_index(names: list[str]) -> int:
     """Returns the index after those of all names in the folder of a session."""
 
+def step_of(key: str) -> tuple[str, int] | None:
+    """Returns the folder and the number of the step that a key names, if it names one."""
+
 def moment(name: str, text: str) -> str:
     """Returns the time that a text means, in the form that is stored."""
 

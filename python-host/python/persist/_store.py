@@ -203,14 +203,14 @@ class Store(StoreBase):
 
     def delete_prefix(self, prefix: str, *, force: bool = False) -> int:
         """Deletes all snapshots whose keys begin with ``prefix``, many at once, and the
-        folders that become empty.
+        folders that become empty. Timelines are deleted as a whole.
 
         Args:
             prefix: The start of the keys: ``"support/"``.
             force: Delete all objects without reading them, even if they are not snapshots.
 
         Returns:
-            How many objects were deleted.
+            How many snapshots and steps were deleted; with ``force``, how many objects.
         """
         place, full_prefix = self._place(_some(prefix))
         return _operations.delete_all(place, full_prefix, force)
