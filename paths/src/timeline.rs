@@ -13,10 +13,11 @@ pub const END_SIZE: u64 = 200;
 /// The size of what takes the place of the first of several numbers that were removed.
 pub const GAP_SIZE: u64 = 208;
 
-/// Returns whether an object with the name of a step is one, by its size in bytes. Every step
-/// has more bytes than what may take its place, so that a listing tells them apart.
+/// Returns whether an object with the name of a step is one, by its size in bytes, so that a
+/// listing tells. Whole steps are larger than all that may take their place. Any other size is
+/// that of a step that was cut, or whose size the listing could not find out.
 pub fn is_step_size(size: u64) -> bool {
-    size > GAP_SIZE
+    !matches!(size, MARKER_SIZE | END_SIZE | GAP_SIZE)
 }
 
 /// The name of the hint.

@@ -261,7 +261,8 @@ def test_the_history_is_filtered(timeline: persist.Timeline) -> None:
     assert numbers(timeline.history(labels={"rating": "good"}, limit=1)) == [4]
     assert numbers(timeline.history(since=day(3), until="2026-01-04T12:01Z")) == [4, 3]
     assert numbers(itertools.islice(timeline, 1)) == [5]
-    for arguments in ({"limit": -1}, {"limit": "x"}, {"errors": "x"}, {"befor": day(1)}):
+    wrong: list[dict[str, Any]] = [{"limit": -1}, {"limit": "x"}, {"errors": "x"}, {"befor": day(1)}]
+    for arguments in wrong:
         with pytest.raises((persist.PersistTypeError, persist.PersistConfigurationError)):
             timeline.history(**arguments)
 
@@ -557,7 +558,7 @@ def test_a_timeline_can_be_pickled(timeline: persist.Timeline) -> None:
         found = pickle.loads(pickle.dumps(step, version))
         assert found == step
         assert found.load() == {"a": 1}
-    assert eval(repr(timeline), vars(persist)) == timeline
+    assert eval(repr(timeline), {"Timeline": persist.Timeline}) == timeline
     assert timeline != persist.Timeline("agents")
     assert bool(timeline)
 
@@ -651,7 +652,8 @@ def test_child_processes_append_too(location: str) -> None:
 async def asynchronously() -> None:
     async with persist.AsyncTimeline("agents", session_id="1") as timeline:
         state: dict[str, Any] = {"messages": []}
-        for number in range(1, 4):
+        step = await timeline.append(state)
+        for number in range(2, 5):
             state["messages"].append(number)
             appending = asyncio.ensure_future(timeline.append(state, labels={"n": str(number)}))
             await asyncio.sleep(0)
@@ -660,15 +662,15 @@ async def asynchronously() -> None:
             del state["later"]
             assert step.number == number
         assert await timeline.load() == state == await step.load()
-        assert [step.number async for step in timeline] == [3, 2, 1]
-        assert [step.number async for step in timeline.history(limit=1, labels={"n": "2"})] == [2]
+        assert [found.number async for found in timeline] == [4, 3, 2, 1]
+        assert [found.number async for found in timeline.history(limit=1, labels={"n": "2"})] == [2]
         assert (await timeline.at(label=("n", "2"))).number == 2
-        assert await timeline.load_bytes(1) == b'{"messages":[1]}' == await (await timeline.at(1)).load_bytes()
+        assert await timeline.load_bytes(2) == b'{"messages":[2]}' == await (await timeline.at(2)).load_bytes()
         await timeline.label(step, "a", "b")
-        assert (await timeline.at()).labels == {"n": "3", "a": "b"}
-        await timeline.unlabel(3, "a")
-        assert (await timeline.append_bytes(b"x")).number == 4
-        assert (await timeline.prune(keep_last=1, dry_run=True)).kept == [4]
+        assert (await timeline.at()).labels == {"n": "4", "a": "b"}
+        await timeline.unlabel(4, "a")
+        assert (await timeline.append_bytes(b"x")).number == 5
+        assert (await timeline.prune(keep_last=1, dry_run=True)).kept == [5]
         await timeline.prune(keep_last=2)
         assert await timeline.check(read_data=True) == []
         assert await timeline.repair() >= 0

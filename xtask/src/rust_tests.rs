@@ -11,7 +11,7 @@ use crate::circles::members;
 use crate::shell::{WITHOUT_COMPILER, announce, cargo, output_of, program, run_tests, workspace};
 
 /// The tests that mostly wait.
-const WAITING: [&str; 7] = ["component", "crashes", "guards", "s3", "s3_faults", "s3_outcomes", "soak"];
+const WAITING: [&str; 8] = ["component", "crashes", "guards", "s3", "s3_faults", "s3_outcomes", "soak", "timelines"];
 
 /// Builds the tests and runs them.
 pub(crate) fn run() -> Result<(), String> {

@@ -4,7 +4,7 @@ use crate::python;
 use crate::shell::{self, WITHOUT_COMPILER, cargo};
 
 /// The tests that do more here than in `cargo xtask test`.
-const TESTS: [&str; 7] = ["soak", "large", "crashes", "component", "finding", "s3_faults", "timeline_model"];
+const TESTS: [&str; 8] = ["soak", "large", "crashes", "component", "finding", "s3_faults", "timeline_model", "timelines"];
 
 /// Runs for `seconds` on each storage.
 pub(crate) fn run(seconds: &str) -> Result<(), String> {

@@ -109,6 +109,10 @@ impl<S: Storage> History<S> {
         let mut page = self.take_numbers(limit);
         page.insert(0, number);
         let mut entries = self.read(&page)?;
+        if self.newest > 0 && !self.listing.steps.contains(self.newest) && !self.listing.steps.contains(number) {
+            // The newest was removed since it was listed: what follows it was there before.
+            entries.splice(0..0, self.read(&[number])?);
+        }
         while self.listing.steps.contains(number) {
             number += 1;
             entries.splice(0..0, self.read(&[number])?);
@@ -148,6 +152,11 @@ impl<S: Storage> History<S> {
             let (metadata, restates) = match known.remove(*number) {
                 // Nothing comes after the newest, if the listing was not late.
                 Some(Err(error)) if *number > self.newest && error.code == ErrorCode::NotFound => continue,
+                // It was removed since it was listed.
+                Some(Err(error)) if self.listing.steps.contains(*number) && error.code == ErrorCode::NotFound => {
+                    self.listing.steps.remove(*number);
+                    continue;
+                }
                 Some(Err(error)) => (Err(error), None),
                 Some(Ok(row)) => match self.listing.steps.get(*number) {
                     Some(info) => (Ok(row.metadata(info)), row.restates),

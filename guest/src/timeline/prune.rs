@@ -225,7 +225,8 @@ impl<S: Storage> Timeline<S> {
     }
 
     /// The present by the clock by which objects have their times: that of a new object. Only
-    /// asked for if there may be old markers.
+    /// asked for if there may be old markers. `None` where a writer can't tell for how long
+    /// it has slept: then only a marker keeps it from a number that was used.
     fn clock(&self, listing: &Listing, markers: &[(u64, &ObjectInfo)]) -> Result<Option<u64>> {
         let times = listing.steps.iter().filter_map(|(_, info)| info.modified);
         let not_gaps = markers.iter().filter(|(_, info)| info.size != GAP_SIZE);
@@ -237,7 +238,7 @@ impl<S: Storage> Timeline<S> {
         }
         refresh_hint(&self.storage, &self.folder)?;
         match self.storage.stat(&self.folder.hint()) {
-            Ok(info) => Ok(info.modified),
+            Ok(info) => Ok(info.storage_time.and(info.modified)),
             Err(error) if error.code == ErrorCode::NotFound => Ok(None),
             Err(error) => Err(error),
         }

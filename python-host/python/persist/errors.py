@@ -126,7 +126,7 @@ class PersistKeyError(PersistNotFoundError, KeyError):
 
 class PersistConflictError(PersistError, FileExistsError):
     """The snapshot already exists, somebody else changed it, or somebody else is
-    writing it right now. Nothing was stored.
+    writing it right now; or somebody else has appended to the timeline. Nothing was stored.
     """
 
 

@@ -11,7 +11,7 @@ use super::error::Failure;
 
 /// The initial, smallest and largest number of requests. AWS serves 5,500 reads per
 /// second for a prefix, which at 20 ms each are 110 at once.
-const FIRST: usize = 16;
+const FIRST: usize = 64;
 const LEAST: usize = 4;
 const MOST: usize = 128;
 

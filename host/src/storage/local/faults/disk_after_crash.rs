@@ -100,6 +100,20 @@ impl Data {
     }
 }
 
+/// Returns the content of each created file, in order.
+fn contents(changes: &[Change], data: Data) -> Vec<Vec<u8>> {
+    let mut files: Vec<(Vec<u8>, bool)> = Vec::new();
+    for change in changes {
+        match (change, files.last_mut()) {
+            (Change::Create(_), _) => files.push((Vec::new(), false)),
+            (Change::Write(bytes), Some((written, _))) => written.extend_from_slice(bytes),
+            (Change::SyncFile, Some((_, is_synced))) => *is_synced = true,
+            _ => {}
+        }
+    }
+    files.into_iter().map(|(written, is_synced)| if is_synced { written } else { data.of(&written) }).collect()
+}
+
 /// Returns the files, by path, and the folders after a crash. Changes of names that no
 /// later sync of their folder covers happened or not, as the bits of `kept` say. `data`
 /// is what happened to unsynced data.
@@ -110,13 +124,9 @@ pub(crate) fn after_crash(
     data: Data,
 ) -> (BTreeMap<String, Vec<u8>>, BTreeSet<String>) {
     let (mut files, mut folders) = (before.clone(), BTreeSet::new());
-    let written: Vec<u8> = changes
-        .iter()
-        .filter_map(|change| if let Change::Write(bytes) = change { Some(&bytes[..]) } else { None })
-        .collect::<Vec<_>>()
-        .concat();
-    let synced = changes.contains(&Change::SyncFile);
-    let content = if synced { written } else { data.of(&written) };
+    let contents = contents(changes, data);
+    // The number of the file that each name has had last, whether or not it is on the disk.
+    let (mut created, mut numbers) = (0, BTreeMap::new());
     let mut bit = 0;
     for (number, change) in changes.iter().enumerate() {
         let folder = match change {
@@ -126,18 +136,30 @@ pub(crate) fn after_crash(
         let is_synced = changes[number..].iter().any(|later| matches!(later, Change::SyncFolder(path) if path == folder));
         let happened = is_synced || kept & (1 << bit) != 0;
         bit += u32::from(!is_synced);
+        match change {
+            Change::Create(path) => {
+                numbers.insert(path.clone(), created);
+                created += 1;
+            }
+            Change::Rename(from, to) => {
+                let moved = numbers.remove(from).expect("only what was created is renamed");
+                numbers.insert(to.clone(), moved);
+            }
+            _ => {}
+        }
+        let content = |path: &String| contents[numbers[path]].clone();
         if !happened {
             continue;
         }
         match change {
             Change::MakeFolder(path) => drop(folders.insert(path.clone())),
-            Change::Create(path) => drop(files.insert(path.clone(), content.clone())),
+            Change::Create(path) => drop(files.insert(path.clone(), content(path))),
             Change::Remove(path) => drop(files.remove(path)),
             // The name moves with its file, even if the creation of its first name was
             // lost.
             Change::Rename(from, to) => {
                 files.remove(from);
-                files.insert(to.clone(), content.clone());
+                files.insert(to.clone(), content(to));
             }
             _ => {}
         }

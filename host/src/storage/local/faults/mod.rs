@@ -7,3 +7,4 @@ mod disk_after_crash;
 mod helpers;
 mod operations;
 mod power_cuts;
+mod timelines;

@@ -16,7 +16,7 @@ use crate::{Engine, ErrorCode, ListEntry, PersistError};
 
 /// How an operation fails.
 #[derive(Clone, Copy, Debug)]
-enum Fault {
+pub(super) enum Fault {
     Error(Errno),
     /// A write accepts half of the bytes; other operations succeed.
     Short,
@@ -24,11 +24,11 @@ enum Fault {
 
 /// Makes operation number `fails_at` fail, and with `for_ever` all after it.
 #[derive(Debug)]
-struct FailingProbe {
-    count: AtomicUsize,
-    fails_at: usize,
-    fault: Fault,
-    for_ever: bool,
+pub(super) struct FailingProbe {
+    pub(super) count: AtomicUsize,
+    pub(super) fails_at: usize,
+    pub(super) fault: Fault,
+    pub(super) for_ever: bool,
 }
 
 impl Probe for FailingProbe {

@@ -101,7 +101,7 @@ fn a_power_cut_leaves_the_old_or_the_new_snapshot() {
     assert!(states >= 2000, "{states}");
 }
 
-fn sha(bytes: &[u8]) -> [u8; 32] {
+pub(super) fn sha(bytes: &[u8]) -> [u8; 32] {
     use sha2::Digest;
     sha2::Sha256::digest(bytes).into()
 }

@@ -1,0 +1,266 @@
+//! Every command that knows timelines, on a folder and on a bucket, with one table for both.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use persist_host::{LocalFileStorage, StorageAdapter, StorageLocation};
+use persist_test_support::command::{Done, chat_bytes, noise, persist};
+use persist_test_support::proxy::Proxy;
+use persist_test_support::server::{ACCESS_KEY, BUCKET, SECRET_KEY, Server, adapter};
+use tempfile::TempDir;
+
+/// A location for timelines, and how the command reaches it.
+struct Place<'a> {
+    /// What `%` in the tables stands for.
+    at: &'a str,
+    endpoint: Option<&'a str>,
+    storage: &'a dyn StorageAdapter,
+    folder: TempDir,
+}
+
+impl Place<'_> {
+    fn command(&self, line: &str) -> Command {
+        let mut command = persist();
+        if let Some(endpoint) = self.endpoint {
+            command.env("AWS_ACCESS_KEY_ID", ACCESS_KEY).env("AWS_SECRET_ACCESS_KEY", SECRET_KEY).env("AWS_ENDPOINT_URL", endpoint);
+        }
+        command.current_dir(self.folder.path()).args(line.split(' ').map(|word| word.replace('%', self.at))).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, line: &str) -> Done {
+        self.command(line).output().expect("it starts").into()
+    }
+
+    fn run_all(&self, rows: &[Row]) {
+        for (line, code, stdout, stderr) in rows {
+            let done = self.run(line);
+            assert_eq!(done.code, *code, "persist {line}: {done:?}");
+            for (found, expected) in [(&done.stdout, stdout), (&done.stderr, stderr)] {
+                for part in *expected {
+                    assert!(found.contains(&part.replace('%', self.at)), "persist {line}: {part:?} in {done:?}");
+                }
+            }
+        }
+    }
+
+    fn location(&self, key: &str) -> StorageLocation {
+        self.storage.locate(key).parse().expect("a location")
+    }
+
+    /// Flips a bit of an object.
+    fn damage(&self, key: &str, at: usize) {
+        let mut bytes = self.storage.load(&self.location(key)).expect("it is there");
+        bytes[at] ^= 1;
+        self.storage.save(&self.location(key), &bytes).expect("it is written");
+    }
+
+    /// Cuts an object to its first bytes.
+    fn cut(&self, key: &str, length: usize) {
+        let bytes = self.storage.load(&self.location(key)).expect("it is there");
+        self.storage.save(&self.location(key), &bytes[..length]).expect("it is written");
+    }
+
+    fn file(&self, name: &str) -> Vec<u8> {
+        fs::read(self.folder.path().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+}
+
+/// The command line, the exit code, and texts that stdout and stderr contain. `%` stands for
+/// the location.
+type Row = (&'static str, i32, &'static [&'static str], &'static [&'static str]);
+
+const APPENDED: &[Row] = &[
+    ("log %/one/first", 3, &[], &["there is no timeline here"]),
+    ("restore %/one/first@latest", 3, &[], &["Not found"]),
+    ("check %/one", 3, &[], &["there is no timeline here"]),
+    ("append 1.json %/one/first --timestamp 2026-01-01T00:00:00Z", 0, &["appended %/one/first@1: 300,000 bytes of state in "], &[]),
+    ("append 2.json %/one/first --timestamp 2026-01-02T00:00:00Z --label turn=two --description second", 0, &["%/one/first@2: "], &[]),
+    ("append 3.json % --agent one --session first --on-conflict rebase", 0, &["appended %/one/first@3: "], &[]),
+    ("append 1.json % --agent one --session a@b", 0, &["@1: "], &[]),
+    ("append 2.json % --agent one --session a@b", 0, &["@2: "], &[]),
+    ("append missing.json %/one/first", 3, &[], &["missing.json"]),
+    ("append 1.json %/one/first --level 99", 2, &[], &["level"]),
+    ("append 1.json %/one/first --label a=1 --label a=2", 2, &[], &["given twice"]),
+    ("append 1.json %/one/first --on-conflict perhaps", 2, &[], &["perhaps"]),
+    ("log %/one/first", 0, &["   3 ", "   2 ", "   1 ", "turn=two", "second"], &[]),
+    ("log %/one/first -n 1", 0, &["   3 "], &[]),
+    ("log %/one/first --label turn=two --json", 0, &["\"number\":2,"], &[]),
+    ("log % --agent one --session a@b", 0, &["   2 ", "   1 "], &[]),
+    ("check % --read-data", 0, &["checked 5 steps in 2 timelines: none damaged"], &[]),
+    ("list %", 0, &["one/first@3"], &[]),
+    ("sessions %", 0, &["one    first"], &[]),
+    ("restore %/one/first@1 -o out/1", 0, &["restored out/1: 300,000 bytes"], &[]),
+    ("restore %/one/first@latest -o out/3", 0, &[], &[]),
+    ("restore %/one/first@-2 -o out/2", 0, &[], &[]),
+    ("restore %/one/first@turn=two -o out/2-by-label", 0, &[], &[]),
+    ("restore %/one/first@2026-01-01T12:00Z -o out/1-by-time", 0, &[], &[]),
+    ("restore %/one/first --at 2 -o out/2-by-at", 0, &[], &[]),
+    ("show %/one/first@2", 0, &["  agent         one", "  session       first", "second", "turn=two", "300,000 bytes"], &[]),
+    ("verify %/one/first@1 %/one/first@3", 0, &["300,000 bytes"], &[]),
+    ("exists %/one/first@3", 0, &[], &[]),
+    ("exists %/one/first@4", 3, &[], &[]),
+    ("copy %/one/first@2 %/copies/2.json.gz", 0, &["copied"], &[]),
+    ("copy %/one/first@3 copies/3.json.zst", 0, &["copied"], &[]),
+    ("restore %/copies/2.json.gz -o out/2-of-copy", 0, &[], &[]),
+    ("restore copies/3.json.zst -o out/3-of-copy", 0, &[], &[]),
+    ("show %/copies/2.json.gz", 0, &["  agent         one", "second"], &[]),
+    // Selectors that select nothing, and texts that are none.
+    ("restore %/one/first@4", 3, &[], &["no step 4"]),
+    ("restore %/one/first@-4", 3, &[], &["Not found"]),
+    ("restore %/one/first@turn=three", 3, &[], &["Not found"]),
+    ("restore %/one/first@2020-01-01", 3, &[], &["Not found"]),
+    ("restore %/one/first --at perhaps", 2, &[], &["'perhaps' does not select a step"]),
+    ("restore %/one/first --at 0", 2, &[], &["'0' does not select a step"]),
+    ("restore %/one/second@1", 3, &[], &["Not found"]),
+    ("restore %/copies/2.json.gz --at 1", 3, &[], &["Not found"]),
+];
+
+/// With loose snapshots of the same and of another session.
+const PRUNED: &[Row] = &[
+    ("snapshot 1.json %/loose/1.json.gz --agent-id loose --session-id s --index 1", 0, &[], &[]),
+    ("snapshot 2.json %/loose/2.json.gz --agent-id loose --session-id s --index 2", 0, &[], &[]),
+    ("snapshot 3.json %/loose/3.json.gz --agent-id loose --session-id s --index 3", 0, &[], &[]),
+    ("prune %", 2, &[], &["no rule says what to keep"]),
+    ("prune % --keep-last x", 2, &[], &["--keep-last"]),
+    ("prune % --keep-within 3", 2, &[], &["'3' is not a period"]),
+    ("prune % --keep-last 1", 2, &[], &["--yes"]),
+    ("prune %/one %/loose --keep-last 1 --keep-label turn --dry-run", 0, &[], &["would remove"]),
+    ("check %/one", 0, &["checked 5 steps in 2 timelines"], &[]),
+    ("exists %/loose/1.json.gz", 0, &[], &[]),
+    ("prune %/one %/loose --keep-last 1 --keep-label turn --yes", 0, &[], &["removed"]),
+    ("restore %/one/first@1", 3, &[], &["step 1 was removed"]),
+    ("restore %/one/first@2 -o out/2-pruned", 0, &[], &[]),
+    ("restore %/one/first@latest -o out/3-pruned", 0, &[], &[]),
+    ("restore %/loose/1.json.gz", 3, &[], &["Not found"]),
+    ("restore %/loose/2.json.gz", 3, &[], &["Not found"]),
+    ("restore %/loose/3.json.gz -o out/3-loose", 0, &[], &[]),
+    ("check % --read-data", 0, &["none damaged"], &[]),
+];
+
+/// With a step that is damaged in the middle, and one whose newest step is damaged.
+const DAMAGED: &[Row] = &[
+    ("check %/bad --read-data", 5, &["1 damaged"], &["step 2 can't be restored"]),
+    ("restore %/bad/middle@2 -o out/bad", 5, &[], &["Integrity error"]),
+    ("verify %/bad/middle@2", 5, &[], &["Integrity error"]),
+    ("copy %/bad/middle@2 %/copies/bad.json.gz", 5, &[], &["Integrity error"]),
+    ("exists %/copies/bad.json.gz", 3, &[], &[]),
+    ("restore %/bad/middle@1 -o out/1-bad", 0, &[], &[]),
+    ("restore %/bad/middle@3 -o out/3-bad", 0, &[], &[]),
+];
+
+const NEWEST_DAMAGED: &[Row] = &[
+    ("check %/newest", 5, &["1 damaged"], &["step 2 can't be restored"]),
+    ("restore %/newest/x@latest", 5, &[], &["Integrity error"]),
+    ("restore %/newest/x@1 -o out/1-newest", 0, &[], &[]),
+    ("append 3.json %/newest/x", 0, &["%/newest/x@3: "], &[]),
+    ("restore %/newest/x@latest -o out/3-newest", 0, &[], &[]),
+    ("check %/newest --repair --forget-damaged", 0, &["none damaged"], &[]),
+    ("log %/newest/x", 0, &["   3 ", "   1 "], &[]),
+];
+
+/// With a step that was cut to fewer bytes than a marker has.
+const CUT: &[Row] = &[
+    ("check %/cut", 5, &["checked 2 steps in 1 timeline: 2 damaged"], &["step 1 can't be restored", "step 2 can't be restored"]),
+    ("log %/cut/x", 5, &["   2 "], &["000000000001.step"]),
+    ("prune %/cut --keep-last 2 --yes", 0, &[], &[]),
+    ("append 3.json %/cut/x", 0, &["%/cut/x@3: "], &[]),
+    ("restore %/cut/x@3 -o out/3-after-cut", 0, &[], &[]),
+];
+
+const DELETED: &[Row] = &[
+    ("delete -r %/one/first", 2, &[], &["--yes"]),
+    ("delete -r %/one/first --yes", 0, &[], &[]),
+    ("restore %/one/first@latest", 3, &[], &["Not found"]),
+    ("restore %/one/first@3", 3, &[], &["Not found"]),
+    ("log %/one/first", 3, &[], &["there is no timeline here"]),
+    ("log % --agent one --session a@b", 0, &["2 "], &[]),
+    ("append 1.json %/one/first", 0, &["%/one/first@"], &[]),
+    ("restore %/one/first@latest -o out/1-again", 0, &[], &[]),
+    ("check % --read-data", 0, &["none damaged"], &[]),
+];
+
+/// Another step is appended while a large state comes in.
+fn assert_conflict(place: &Place<'_>, on_conflict: &str) {
+    let mut child = place
+        .command(&format!("append - %/race/{on_conflict} --level -7 --on-conflict {on_conflict}"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut stdin = child.stdin.take().expect("stdin is piped");
+    // More than is kept until the commit: so the number is chosen.
+    stdin.write_all(&noise(80 << 20)).expect("it reads");
+    let other = place.run(&format!("append 1.json %/race/{on_conflict}"));
+    assert_eq!(other.code, 0, "{other:?}");
+    drop(stdin);
+    let done: Done = child.wait_with_output().expect("it ends").into();
+    assert_eq!(done.code, 4, "{done:?}");
+    assert!(done.stderr.contains("another writer has appended step 1"), "{done:?}");
+    let log = place.run(&format!("log %/race/{on_conflict} --json"));
+    assert_eq!(log.stdout.lines().count(), 1, "{log:?}");
+}
+
+fn every_command_works(place: &Place<'_>) {
+    let folder: &Path = place.folder.path();
+    let mut states = vec![chat_bytes(300_000)];
+    for turn in 1..3 {
+        let mut next = states[turn - 1].clone();
+        next[turn * 50_000..turn * 50_000 + 40].copy_from_slice(&[b'0' + turn as u8; 40]);
+        states.push(next);
+    }
+    for (number, state) in (1..).zip(&states) {
+        fs::write(folder.join(format!("{number}.json")), state).expect("a state");
+    }
+    place.run_all(APPENDED);
+    place.run_all(PRUNED);
+    for step in ["append 1.json", "append 2.json", "append 3.json --level 1"] {
+        let (state, options) = step.split_at("append 1.json".len());
+        for timeline in if options.is_empty() { &["bad/middle", "newest/x"][..] } else { &["bad/middle"] } {
+            let done = place.run(&format!("{state} %/{timeline}{options}"));
+            assert_eq!(done.code, 0, "{done:?}");
+        }
+    }
+    place.damage("bad/middle/000000000002.step", 5);
+    place.run_all(DAMAGED);
+    place.damage("newest/x/000000000002.step", 220);
+    place.run_all(NEWEST_DAMAGED);
+    for state in ["1.json", "2.json"] {
+        assert_eq!(place.run(&format!("append {state} %/cut/x")).code, 0);
+    }
+    place.cut("cut/x/000000000001.step", 100);
+    place.run_all(CUT);
+    // What was restored is what was appended: the names begin with the number of the state.
+    let restored: Vec<String> =
+        fs::read_dir(folder.join("out")).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(restored.len() > 12 && !restored.contains(&"bad".to_owned()), "{restored:?}");
+    for name in restored {
+        let number: usize = name[..1].parse().expect("a number");
+        assert!(place.file(&format!("out/{name}")) == states[number - 1], "{name}");
+    }
+    for on_conflict in ["fail", "rebase"] {
+        assert_conflict(place, on_conflict);
+    }
+    let deleting = place.run("delete -r %/bad %/newest %/cut %/race --yes");
+    assert_eq!(deleting.code, 0, "{deleting:?}");
+    place.run_all(DELETED);
+}
+
+#[test]
+fn on_local_files() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let storage = LocalFileStorage::new(folder.path().join("place"));
+    every_command_works(&Place { at: "place", endpoint: None, storage: &storage, folder });
+}
+
+#[test]
+fn in_a_bucket() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.address);
+    let folder = tempfile::tempdir().expect("a folder");
+    let (at, endpoint) = (format!("s3://{BUCKET}"), proxy.endpoint());
+    every_command_works(&Place { at: &at, endpoint: Some(&endpoint), storage: &adapter(&endpoint), folder });
+}

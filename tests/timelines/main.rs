@@ -1,0 +1,15 @@
+//! Timelines under load: writers that race, processes that are killed or stopped, S3
+//! servers that fail, and every command.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod commands;
+mod conditions;
+mod helpers;
+mod killed;
+mod large;
+mod lost_replies;
+mod processes;
+mod races;
+mod requests;
+mod stopped;
