@@ -22,7 +22,7 @@ fn component(workspace: &Path, target_dir: &Path) -> Result<PathBuf, String> {
     }
     // Relative paths: clones that share a target folder are one package to cargo, and
     // each must watch its own sources.
-    for source in ["guest/src", "guest/Cargo.toml", "wit"] {
+    for source in ["guest/src", "guest/Cargo.toml", "model/src", "paths/src", "wit"] {
         println!("cargo::rerun-if-changed=../{source}");
     }
     component::build(workspace, &target_dir.join("component"))

@@ -34,16 +34,17 @@ impl Place<'_> {
         self.command(line).output().expect("it starts").into()
     }
 
+    /// Runs all rows, and reports all that are not as they should be.
     fn run_all(&self, rows: &[Row]) {
+        let mut wrong = Vec::new();
         for (line, code, stdout, stderr) in rows {
             let done = self.run(line);
-            assert_eq!(done.code, *code, "persist {line}: {done:?}");
-            for (found, expected) in [(&done.stdout, stdout), (&done.stderr, stderr)] {
-                for part in *expected {
-                    assert!(found.contains(&part.replace('%', self.at)), "persist {line}: {part:?} in {done:?}");
-                }
+            let has = |found: &str, expected: &[&str]| expected.iter().all(|part| found.contains(&part.replace('%', self.at)));
+            if done.code != *code || !has(&done.stdout, stdout) || !has(&done.stderr, stderr) {
+                wrong.push(format!("persist {line}: {code}, {stdout:?} and {stderr:?} were expected, not {done:?}"));
             }
         }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     }
 
     fn location(&self, key: &str) -> StorageLocation {
@@ -100,8 +101,6 @@ const APPENDED: &[Row] = &[
     ("restore %/one/first --at 2 -o out/2-by-at", 0, &[], &[]),
     ("show %/one/first@2", 0, &["  agent         one", "  session       first", "second", "turn=two", "300,000 bytes"], &[]),
     ("verify %/one/first@1 %/one/first@3", 0, &["300,000 bytes"], &[]),
-    ("exists %/one/first@3", 0, &[], &[]),
-    ("exists %/one/first@4", 3, &[], &[]),
     ("copy %/one/first@2 %/copies/2.json.gz", 0, &["copied"], &[]),
     ("copy %/one/first@3 copies/3.json.zst", 0, &["copied"], &[]),
     ("restore %/copies/2.json.gz -o out/2-of-copy", 0, &[], &[]),
@@ -115,7 +114,6 @@ const APPENDED: &[Row] = &[
     ("restore %/one/first --at perhaps", 2, &[], &["'perhaps' does not select a step"]),
     ("restore %/one/first --at 0", 2, &[], &["'0' does not select a step"]),
     ("restore %/one/second@1", 3, &[], &["Not found"]),
-    ("restore %/copies/2.json.gz --at 1", 3, &[], &["Not found"]),
 ];
 
 /// With loose snapshots of the same and of another session.
@@ -142,13 +140,14 @@ const PRUNED: &[Row] = &[
 
 /// With a step that is damaged in the middle, and one whose newest step is damaged.
 const DAMAGED: &[Row] = &[
-    ("check %/bad --read-data", 5, &["1 damaged"], &["step 2 can't be restored"]),
+    ("check %/bad --read-data", 5, &["2 damaged"], &["step 2 can't be restored", "step 3 can't be restored"]),
     ("restore %/bad/middle@2 -o out/bad", 5, &[], &["Integrity error"]),
     ("verify %/bad/middle@2", 5, &[], &["Integrity error"]),
     ("copy %/bad/middle@2 %/copies/bad.json.gz", 5, &[], &["Integrity error"]),
     ("exists %/copies/bad.json.gz", 3, &[], &[]),
     ("restore %/bad/middle@1 -o out/1-bad", 0, &[], &[]),
-    ("restore %/bad/middle@3 -o out/3-bad", 0, &[], &[]),
+    // It has some of the damaged bytes, too.
+    ("restore %/bad/middle@3 -o out/bad", 5, &[], &["Integrity error"]),
 ];
 
 const NEWEST_DAMAGED: &[Row] = &[
@@ -165,7 +164,8 @@ const NEWEST_DAMAGED: &[Row] = &[
 const CUT: &[Row] = &[
     ("check %/cut", 5, &["checked 2 steps in 1 timeline: 2 damaged"], &["step 1 can't be restored", "step 2 can't be restored"]),
     ("log %/cut/x", 5, &["   2 "], &["000000000001.step"]),
-    ("prune %/cut --keep-last 2 --yes", 0, &[], &[]),
+    // The newest step can't be restored, so nothing is removed.
+    ("prune %/cut --keep-last 1 --yes", 5, &[], &["000000000001.step"]),
     ("append 3.json %/cut/x", 0, &["%/cut/x@3: "], &[]),
     ("restore %/cut/x@3 -o out/3-after-cut", 0, &[], &[]),
 ];
@@ -176,7 +176,7 @@ const DELETED: &[Row] = &[
     ("restore %/one/first@latest", 3, &[], &["Not found"]),
     ("restore %/one/first@3", 3, &[], &["Not found"]),
     ("log %/one/first", 3, &[], &["there is no timeline here"]),
-    ("log % --agent one --session a@b", 0, &["2 "], &[]),
+    ("log % --agent one --session a@b", 0, &["   3 ", "(was step 2)"], &[]),
     ("append 1.json %/one/first", 0, &["%/one/first@"], &[]),
     ("restore %/one/first@latest -o out/1-again", 0, &[], &[]),
     ("check % --read-data", 0, &["none damaged"], &[]),

@@ -79,7 +79,7 @@ fn a_long_timeline_takes_few_requests() {
         let lines = run(&proxy.endpoint(), &["log", "--json", &location]).stdout;
         assert_eq!(lines.lines().count(), steps);
     });
-    counted("one more append", 7, 120, &|| {
+    counted("one more append", 12, 120, &|| {
         let mut timeline = cold();
         timeline.append(&states, &SnapshotOptions::default(), OnConflict::Fail).expect("it is appended");
     });

@@ -17,8 +17,8 @@ use crate::search::{is_pattern, is_there};
 /// so is a gzip file that may be a truncated snapshot or another program's file. Damaged
 /// snapshots and those of a newer format are deleted if they are named explicitly. If SRC
 /// is a symlink, the link is deleted. With --recursive, folders that become empty are removed,
-/// and timelines are deleted as a whole: a marker of 192 bytes stays in place of each step,
-/// until 'persist prune' removes it a week later.
+/// and timelines are deleted as a whole: a marker of 192 bytes stays in place of each step.
+/// In a folder, 'persist prune' removes the markers a week later.
 #[derive(Args)]
 #[command(
     visible_alias = "rm",

@@ -26,9 +26,9 @@ use crate::timelines::{find, place_of};
 /// not in the future.
 ///
 /// It is safe while others append. A step that kept ones are made from stays stored, but is
-/// no longer shown. A marker of 192 bytes takes the place of a removed step; the first prune
-/// after a week removes the markers. In a bucket with versions, space is freed only when its
-/// lifecycle rules remove the older versions.
+/// no longer shown. A marker of 192 bytes takes the place of a removed step; in a folder, the
+/// first prune after a week removes the markers. In a bucket with versions, space is freed
+/// only when its lifecycle rules remove the older versions.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  persist prune runs --keep-last 20 --keep-daily 7 --dry-run\n  persist prune s3://my-bucket/runs --keep-within 30d --keep-label good --yes"

@@ -65,6 +65,9 @@ fn imports_of_persist() -> BTreeSet<Name> {
 
 const STORAGE: &str = "persist:snapshot/storage";
 
+/// What the component exports.
+const PERSIST: [&str; 3] = ["persist:snapshot/blocks", "persist:snapshot/snapshots", "persist:snapshot/timelines"];
+
 /// Only types. An exported interface can use them only if they are also imported or
 /// exported; this asks for nothing.
 const TYPES: &str = "persist:snapshot/types";
@@ -86,7 +89,7 @@ fn the_bare_component_imports_what_its_world_says() {
     }
     assert_eq!(imports, imports_of_persist());
     let exports: Vec<String> = interfaces(&BUILT.0.persist, false).into_iter().map(|(name, _)| name).collect();
-    assert_eq!(exports, ["persist:snapshot/blocks", "persist:snapshot/snapshots"]);
+    assert_eq!(exports, PERSIST);
 }
 
 #[test]
@@ -96,7 +99,7 @@ fn each_component_imports_what_it_may_and_no_more() {
     let files: BTreeSet<&str> = standard.iter().map(|(name, _)| name.as_str()).filter(|name| *name != STORAGE).chain(FILES).collect();
     for (name, wasm, exported) in [
         ("storage-fs.wasm", &parts.storage_fs, &[STORAGE][..]),
-        ("persist-fs.wasm", &composed.fs, &["persist:snapshot/blocks", "persist:snapshot/snapshots"]),
+        ("persist-fs.wasm", &composed.fs, &PERSIST),
         ("persist-tools.wasm", &composed.tools, &["delete", "get-metadata", "list", "restore", "snapshot", "verify"]),
         ("persist-cli.wasm", &composed.cli, &["wasi:cli/run"]),
     ] {
@@ -220,7 +223,7 @@ fn the_wit_package_needs_no_other() {
     let package = &resolve.packages[id];
     assert_eq!(package.name.to_string(), "persist:snapshot@0.1.0");
     let interfaces: BTreeSet<&str> = package.interfaces.keys().map(String::as_str).collect();
-    assert_eq!(interfaces, BTreeSet::from(["blocks", "snapshots", "storage", "types"]));
+    assert_eq!(interfaces, BTreeSet::from(["blocks", "snapshots", "storage", "timelines", "types"]));
     let worlds: BTreeSet<&str> = package.worlds.keys().map(String::as_str).collect();
     assert_eq!(worlds, BTreeSet::from(["command", "core", "persist", "storage-provider", "tool-provider"]));
     assert_eq!(names(&resolve, package.worlds["persist"], true), imports_of_persist());

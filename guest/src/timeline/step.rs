@@ -4,7 +4,7 @@ use persist_paths::timeline::is_step_size;
 use sha2::{Digest, Sha256};
 
 use crate::codec::Codec;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::footer::Footer;
 use crate::metadata::{Draft, Metadata};
 use crate::no_footer::no_footer;
@@ -90,7 +90,11 @@ impl Step {
             return Err(Error::short_read(tail.len() as u64, info.size.min(TAIL)));
         }
         let Some(footer) = Footer::parse(&tail, info.size)? else {
-            return Err(no_footer(storage, &info, &tail)?);
+            let error = no_footer(storage, &info, &tail)?;
+            return Err(match error.code {
+                ErrorCode::NotASnapshot => Error::format("the step has no footer: it was cut short, or another file is in its place"),
+                _ => error,
+            });
         };
         footer.check_size(info.size)?;
         let checked = footer.uncarry(&tail, info.size)?;

@@ -6,6 +6,7 @@
 
 mod behave;
 mod bindings;
+mod steps;
 
 use behave::behave;
 use bindings::{blocks, storage, wit};

@@ -143,7 +143,6 @@ fn every_operation_on_a_timeline_may_fail() {
                     assert!(!matches!(fault, Fault::Short), "{call:?}: a short write is not an error: {error:?}");
                     failed += 1;
                 }
-                println!("DEBUG {call:?} {fault:?} {for_ever} {fails_at} {outcome:?}");
                 check_after(call, outcome.is_ok(), folder.path(), &states);
                 if probe.count.load(Ordering::Relaxed) <= fails_at {
                     assert!(outcome.is_ok(), "{call:?} without a fault: {outcome:?}");
