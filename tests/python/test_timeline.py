@@ -85,13 +85,13 @@ def test_memory_holds_timelines_too() -> None:
 
 def test_a_step_has_a_number_and_metadata(timeline: persist.Timeline) -> None:
     step = timeline.append(
-        {"a": 1}, labels={"x": "y"}, description="a note", timestamp="2026-01-31T12:00:00Z", codec="zstd", level=1
+        {"a": 1}, labels={"x": "y"}, description="a note", timestamp="2026-01-31T12:00:00Z", codec="gzip", level=1
     )
     assert (step.number, step.restates, step.error) == (1, None, None)
     assert (step.labels, step.description, step.timestamp) == ({"x": "y"}, "a note", "2026-01-31T12:00:00.000000Z")
     assert step.time == datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
     assert (step.metadata.agent_id, step.metadata.session_id) == ("support", "Case/1")
-    assert step.metadata.compression_algorithm == "zstd"
+    assert step.metadata.compression_algorithm == "gzip"
     assert step.uncompressed_size == len(b'{"a":1}')
     assert step.stored_size == os.stat(step.location).st_size
     assert step == timeline.at(1) == next(iter(timeline))
