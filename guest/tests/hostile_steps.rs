@@ -369,13 +369,9 @@ fn documents_that_lie_are_refused() {
         let garbage = Object { bytes: vec![b'x'; size], root: [0; 32] };
         refused(&[(1, &garbage)], 1, Integrity, "a small object of the timeline was changed");
     }
-    for size in [0, 1, 191, 193, 5000] {
+    for size in [0, 1, 191, 193, 209, 1000, 100_000] {
         let garbage = Object { bytes: vec![b'x'; size], root: [0; 32] };
         refused(&[(1, &garbage)], 1, InvalidFormat, "the step has no footer: it was cut short, or another file is in its place");
-    }
-    for size in [209, 1000, 100_000] {
-        let garbage = Object { bytes: vec![b'x'; size], root: [0; 32] };
-        refused(&[(1, &garbage)], 1, ErrorCode::NotASnapshot, "");
     }
 }
 

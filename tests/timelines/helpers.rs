@@ -140,7 +140,7 @@ pub(crate) fn id_of(found: &[u8]) -> u64 {
 
 /// Whether pruning has to keep the state with this ID.
 pub(crate) fn is_kept(id: u64) -> bool {
-    id % 5 == 0
+    id.is_multiple_of(5)
 }
 
 pub(crate) fn options(id: u64) -> SnapshotOptions {
