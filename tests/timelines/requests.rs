@@ -51,14 +51,22 @@ fn a_long_timeline_takes_few_requests() {
     let proxy = Proxy::start(server.address);
     // Requests at the same time are seen as such only if they take a while.
     proxy.inject(None, Fault::Slow, When::Always);
+    // On a busy machine, requests that do not wait for each other may still not overlap. One
+    // try in which they do shows that they need not wait.
     let counted = |what: &str, max_serial: usize, max_requests: usize, act: &dyn Fn()| {
-        proxy.forget();
-        act();
-        let seen = proxy.seen();
-        let (serial, bytes) = (serial(&seen), seen.iter().map(|seen| seen.answered).sum::<usize>());
-        let lists = seen.iter().filter(|seen| seen.operation == Operation::ListObjects).count();
-        println!("{steps} steps, {what}: {} requests, {lists} of them lists, {serial} one after the other, {bytes} bytes", seen.len());
-        assert!(serial <= max_serial && seen.len() <= max_requests, "{what}: {seen:#?}");
+        for is_last in [false, false, false, false, true] {
+            proxy.forget();
+            act();
+            let seen = proxy.seen();
+            let (serial, bytes) = (serial(&seen), seen.iter().map(|seen| seen.answered).sum::<usize>());
+            let lists = seen.iter().filter(|seen| seen.operation == Operation::ListObjects).count();
+            println!("{steps} steps, {what}: {} requests, {lists} of them lists, {serial} one after the other, {bytes} bytes", seen.len());
+            assert!(seen.len() <= max_requests, "{what}: {seen:#?}");
+            if serial <= max_serial {
+                return;
+            }
+            assert!(!is_last, "{what}: {seen:#?}");
+        }
     };
     let location = format!("s3://{BUCKET}/{TIMELINE}");
     let cold = || on(Arc::new(adapter(&proxy.endpoint()))).timeline(TIMELINE).expect("a folder");
