@@ -7,7 +7,7 @@
 //!
 //! [`save::Saver`] turns a state into one object, and [`restore::Restorer`] turns it
 //! back. [`verify::Verifier`] checks the bytes of an object on their way past.
-//! [`timeline::Timeline`] appends states to a history; the component does not export it yet.
+//! [`timeline::Timeline`] appends states to a history, and reads them back.
 //! `docs/format.md` describes the bytes.
 
 pub mod codec;
