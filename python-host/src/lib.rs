@@ -68,6 +68,9 @@ mod _persist {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        // The first attachment sets up PyO3. If another thread did that during a fork, the
+        // child would wait for it forever.
+        module.py().detach(|| Python::attach(|_| ()));
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         module.add("FORMAT_VERSION", persist_host::FORMAT_VERSION)?;
         let hash: String = persist_host::component_hash().iter().map(|byte| format!("{byte:02x}")).collect();

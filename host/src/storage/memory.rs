@@ -2,7 +2,7 @@
 //! process.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::ops::{Bound, Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,6 +15,7 @@ use super::{
     ByteRange, Capabilities, MAX_READ, ObjectInfo, ReadOptions, StorageAdapter, StorageReader, StorageWriter, WriteOptions, copy_through,
     delete_if_absent,
 };
+use crate::system::fork;
 
 /// Stores objects in memory. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -46,13 +47,36 @@ impl MemoryStorage {
         Self::default()
     }
 
-    fn objects(&self) -> MutexGuard<'_, BTreeMap<String, Object>> {
+    fn objects(&self) -> Objects<'_> {
+        let no_fork = fork::hold_off();
         // No change is left half done under the lock, so a panic spoils nothing.
-        self.0.objects.lock().unwrap_or_else(PoisonError::into_inner)
+        let objects = self.0.objects.lock().unwrap_or_else(PoisonError::into_inner);
+        Objects { objects, _no_fork: no_fork }
     }
 
     fn missing(&self, key: &str) -> PersistError {
         PersistError::new(ErrorCode::NotFound, "no object has this key").at(self.locate(key))
+    }
+}
+
+/// The objects, locked. No fork happens meanwhile, since the child would have the lock
+/// without the thread that releases it.
+struct Objects<'a> {
+    objects: MutexGuard<'a, BTreeMap<String, Object>>,
+    _no_fork: MutexGuard<'static, ()>,
+}
+
+impl Deref for Objects<'_> {
+    type Target = BTreeMap<String, Object>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.objects
+    }
+}
+
+impl DerefMut for Objects<'_> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.objects
     }
 }
 
@@ -187,5 +211,34 @@ impl StorageReader for MemoryReader {
         self.position = start.saturating_add(u64::from(max.min(MAX_READ))).min(self.end);
         let index = |position| usize::try_from(position).unwrap_or(usize::MAX);
         Ok(self.object.bytes.get(index(start)..index(self.position)).unwrap_or_default().to_vec())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+    use std::thread;
+
+    use super::*;
+    use crate::system::process::child;
+
+    #[test]
+    fn a_child_reads_even_if_its_parent_was_listing() {
+        let storage = MemoryStorage::new();
+        for number in 0..1000 {
+            storage.open_write(&format!("{number}"), WriteOptions::default()).unwrap().commit().unwrap();
+        }
+        let is_done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_done.load(Ordering::Relaxed) {
+                    storage.list_objects("", None, u32::MAX).unwrap();
+                }
+            });
+            let ended = (0..10).all(|_| child::ends(|| drop(storage.stat("0").unwrap())));
+            is_done.store(true, Ordering::Relaxed);
+            assert!(ended);
+        });
     }
 }

@@ -1,5 +1,6 @@
-//! Makes forks wait until no thread loads code. That thread would not exist in the
-//! child, and the locks of wasmtime that it held would never be released.
+//! Makes forks wait until no thread holds a lock that the child needs. That thread would
+//! not exist in the child, and the lock would never be released: those of wasmtime, held
+//! while code is loaded, and those of storages in memory.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -8,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use crate::system::process::PerProcess;
 
-/// Held while code is loaded, and during a fork.
-static LOADING: PerProcess<Mutex<()>> = PerProcess::new(Mutex::default);
+/// Held together with such a lock, and during a fork.
+static HOLDS_OFF: PerProcess<Mutex<()>> = PerProcess::new(Mutex::default);
 
 /// How long a fork waits: many times what loading takes. The wait is limited because a
 /// loading thread may itself wait for the forking thread, for example if it logs
@@ -42,7 +43,7 @@ pub(crate) fn hold_off() -> MutexGuard<'static, ()> {
         unsafe { libc::pthread_atfork(Some(before), Some(after), Some(after)) };
         IS_REGISTERED.store(true, Ordering::Release);
     }
-    LOADING.get().lock().unwrap_or_else(PoisonError::into_inner)
+    HOLDS_OFF.get().lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 extern "C" fn before() {
@@ -51,7 +52,7 @@ extern "C" fn before() {
     }
     let began = Instant::now();
     let held = loop {
-        match LOADING.get().try_lock() {
+        match HOLDS_OFF.get().try_lock() {
             Ok(held) => break Some(held),
             Err(TryLockError::Poisoned(held)) => break Some(held.into_inner()),
             Err(TryLockError::WouldBlock) if began.elapsed() > PATIENCE => break None,
