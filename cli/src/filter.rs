@@ -1,5 +1,6 @@
 //! The filters that select snapshots.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use clap::Args;
@@ -114,6 +115,18 @@ pub(crate) fn parse_label(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("expected NAME=VALUE".to_owned()),
     }
+}
+
+/// Returns the labels of a state that is saved to `location`, each of which is given once.
+pub(crate) fn unique_labels(given: &[(String, String)], location: &str) -> Result<BTreeMap<String, String>> {
+    let mut labels = BTreeMap::new();
+    for (name, value) in given {
+        if labels.insert(name.clone(), value.clone()).is_some() {
+            let error = PersistError::new(ErrorCode::InvalidArgument, format!("the label '{name}' is given twice"));
+            return Err(error.at(location).hint("give each label once"));
+        }
+    }
+    Ok(labels)
 }
 
 fn parse_moment(text: &str) -> Result<String, String> {

@@ -34,9 +34,9 @@ pub(crate) fn place(location: &str, agent_id: Option<&str>, session_id: Option<&
         return Place { text: text.trim_end_matches('/').to_owned(), agent_id, session_id };
     }
     let path = location.split_once("://").map_or(location, |(_, path)| path).trim_end_matches('/');
-    let is_bucket = location.contains("://");
     let mut folders: Vec<&str> = path.split('/').filter(|folder| !matches!(*folder, "" | "." | "..")).collect();
-    if is_bucket && !folders.is_empty() {
+    if location.starts_with("s3://") && !folders.is_empty() {
+        // The bucket.
         folders.remove(0);
     }
     let mut ids = folders.into_iter().rev().map(|folder| id_of(folder).unwrap_or_else(|| folder.to_owned()));
@@ -95,6 +95,8 @@ mod tests {
             (".", "default_agent", "default_session"),
             ("/srv/runs/a/b", "a", "b"),
             ("s3://bucket/agents/support/case-1", "support", "case-1"),
+            ("memory://support/case-1", "support", "case-1"),
+            ("file:///srv/runs/support/case-1", "support", "case-1"),
             ("s3://bucket/case-1", "default_agent", "case-1"),
             ("s3://bucket", "default_agent", "default_session"),
         ] {

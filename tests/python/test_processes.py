@@ -9,6 +9,7 @@ import threading
 
 import persist
 import pytest
+from forks import IN_CHILD
 
 
 def test_threads_save_at_the_same_time() -> None:
@@ -21,20 +22,10 @@ def test_threads_save_at_the_same_time() -> None:
     assert [store.restore(f"{n}")["n"] for n in range(16)] == list(range(16))
 
 
-FORKS = """
-import os, signal, persist
-
-def in_child(work):
-    child = os.fork()
-    if child == 0:
-        signal.alarm(60)
-        status = 1
-        try:
-            work()
-            status = 0
-        finally:
-            os._exit(status)
-    assert os.waitpid(child, 0)[1] == 0, work
+FORKS = (
+    IN_CHILD
+    + """
+import persist
 
 state = os.urandom(3_000_000)
 store = persist.Store("agents", fsync=False)
@@ -80,6 +71,7 @@ writer.close()
 assert store.load_bytes("during") == state
 print("all worked")
 """
+)
 
 
 @pytest.mark.parametrize("workers", ["1", "3"])

@@ -19,6 +19,7 @@ from typing import Any
 
 import persist
 import pytest
+from forks import IN_CHILD
 from storages import DictStorage
 
 
@@ -597,20 +598,10 @@ def test_the_end_is_written_down(timeline: persist.Timeline) -> None:
     assert timeline.append("goes on").number == len(ways) + 1
 
 
-FORKS = """
-import os, signal, sys, threading, persist
-
-def in_child(work):
-    child = os.fork()
-    if child == 0:
-        signal.alarm(60)
-        status = 1
-        try:
-            work()
-            status = 0
-        finally:
-            os._exit(status)
-    assert os.waitpid(child, 0)[1] == 0, work
+FORKS = (
+    IN_CHILD
+    + """
+import sys, threading, persist
 
 timeline = persist.Timeline(sys.argv[1], session_id="1")
 timeline.append("parent")
@@ -639,6 +630,7 @@ thread.join()
 assert timeline.append("last", on_conflict="rebase").number == 28
 print("all worked")
 """
+)
 
 
 @pytest.mark.parametrize("location", ["agents", "s3://my-bucket/agents"])

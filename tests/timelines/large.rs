@@ -4,8 +4,13 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
 
+use persist_host::timeline::{OnConflict, StepSelector};
+use persist_host::{Durability, ErrorCode, LocalFileStorage, SnapshotOptions, Timeline};
 use persist_test_support::command::{chat_state, in_soak, json, peak_of, persist};
+
+use crate::helpers::on;
 
 const MIB: u64 = 1 << 20;
 
@@ -91,4 +96,33 @@ fn a_state_of_100_mb_takes_under_2_percent_for_a_change_of_1_percent() {
 #[test]
 fn a_large_state_is_appended_and_restored_in_little_memory() {
     changes(in_soak(200 * MIB, 1024 * MIB));
+}
+
+#[test]
+fn a_state_after_a_large_one_of_another_writer_is_appended_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let timeline = || {
+        let storage = LocalFileStorage::new(folder.path()).durability(Durability::None);
+        on(Arc::new(storage)).timeline("runs/large").expect("a folder")
+    };
+    let large: Vec<u8> = state(70 * MIB, 0).flatten().collect();
+    let (mut one, mut other) = (timeline(), timeline());
+    let append = |timeline: &mut Timeline, state: &[u8], on_conflict| timeline.append(state, &SnapshotOptions::default(), on_conflict);
+    let mut next = 0;
+    // Each knows another step as the newest, a large one or a small one.
+    for state in [&large[..], b"small", &large[1..], &large[2..], b"smaller"] {
+        for timeline in [&mut one, &mut other] {
+            next += 1;
+            let step = append(timeline, state, OnConflict::Rebase).expect("it is appended after the other's");
+            assert_eq!(step.number, next);
+            assert!(timeline.load(&StepSelector::Number(next)).expect("it loads") == state);
+        }
+    }
+    for state in [&large[..], b"small"] {
+        append(&mut one, b"known", OnConflict::Rebase).expect("it is appended");
+        next = append(&mut other, b"newer", OnConflict::Rebase).expect("it is appended").number;
+        let error = append(&mut one, state, OnConflict::Fail).expect_err("the other has appended");
+        assert_eq!(error.code(), ErrorCode::AlreadyExists, "{error:?}");
+        assert!(error.detail().facts.contains(&("number".to_owned(), next.to_string())), "{error:?}");
+    }
 }

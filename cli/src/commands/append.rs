@@ -1,15 +1,14 @@
 //! `persist append`
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use persist_model::{Codec, ErrorCode, OnConflict, PersistError, Result, SnapshotOptions};
+use persist_model::{Codec, ErrorCode, OnConflict, Result, SnapshotOptions};
 use persist_paths::StorageLocation;
 use serde_json::json;
 
 use crate::choices::Durability;
-use crate::filter::parse_label;
+use crate::filter::{parse_label, unique_labels};
 use crate::host::Host;
 use crate::native::host::Native;
 use crate::native::options::StorageArguments;
@@ -90,18 +89,11 @@ enum CodecChoice {
 
 impl Arguments {
     fn options(&self, agent_id: String, session_id: String, size: Option<u64>) -> Result<SnapshotOptions> {
-        let mut labels = BTreeMap::new();
-        for (name, value) in &self.labels {
-            if labels.insert(name.clone(), value.clone()).is_some() {
-                let error = PersistError::new(ErrorCode::InvalidArgument, format!("the label '{name}' is given twice"));
-                return Err(error.at(&self.timeline).hint("give each label once"));
-            }
-        }
         Ok(SnapshotOptions {
             agent_id,
             session_id,
             description: self.description.clone(),
-            labels,
+            labels: unique_labels(&self.labels, &self.timeline)?,
             content_type: self.content_type.clone(),
             codec: Some(match self.codec {
                 CodecChoice::Zstd => Codec::Zstd,

@@ -1,6 +1,5 @@
 //! `persist snapshot`
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -9,7 +8,7 @@ use persist_paths::StorageLocation;
 
 use crate::choices::{Durability, IfExists};
 use crate::commands::snapshot_name::Naming;
-use crate::filter::parse_label;
+use crate::filter::{parse_label, unique_labels};
 use crate::host::{Host, Progress, Writer};
 use crate::output::{Failure, Output, exact_bytes, printable, ratio};
 use crate::sources::is_folder;
@@ -109,19 +108,12 @@ fn write_all(first: Vec<u8>, parts: &mut Parts<'_>, writer: &mut dyn Writer, mut
 
 impl Arguments {
     fn options(&self, index: u64, precondition: Precondition, size_hint: Option<u64>) -> Result<SnapshotOptions> {
-        let mut labels = BTreeMap::new();
-        for (name, value) in &self.labels {
-            if labels.insert(name.clone(), value.clone()).is_some() {
-                let error = PersistError::new(ErrorCode::InvalidArgument, format!("the label '{name}' is given twice"));
-                return Err(error.at(&self.dest).hint("give each label once"));
-            }
-        }
         Ok(SnapshotOptions {
             agent_id: self.agent_id.clone(),
             session_id: self.session_id.clone(),
             snapshot_index: index,
             description: self.description.clone(),
-            labels,
+            labels: unique_labels(&self.labels, &self.dest)?,
             content_type: self.content_type.clone(),
             codec: self.codec(),
             level: self.level,

@@ -288,8 +288,8 @@ impl Prepared {
         Ok(())
     }
 
-    /// Returns the written step as the newest one, with its state.
-    pub(crate) fn into_head(self, state: Vec<u8>) -> Head {
-        Head::new(Chain { steps: std::iter::once(self.step).chain(self.older).collect() }, Content::Bytes(state))
+    /// Returns the written step as the newest one, without its state, which the caller keeps.
+    pub(crate) fn into_head(self) -> Head {
+        Head::new(Chain { steps: std::iter::once(self.step).chain(self.older).collect() }, Content::Bytes(Vec::new()))
     }
 }

@@ -45,7 +45,8 @@ impl<S: Storage> Appender<S> {
             self.begun.extend_from_slice(chunk);
             return Ok(());
         }
-        let mut large = self.timeline.borrow_mut().open_large(&self.options, self.options.host_hashes)?;
+        let opened = self.timeline.borrow_mut().open_large(&self.options, self.options.host_hashes);
+        let mut large = opened.map_err(|error| lost(self.on_conflict, error))?;
         for part in std::mem::take(&mut self.begun).chunks(CHUNK).chain([chunk]) {
             large.write(part)?;
         }
@@ -61,13 +62,19 @@ impl<S: Storage> Appender<S> {
         let mut timeline = self.timeline.borrow_mut();
         match self.large {
             None => timeline.append(self.begun, &self.options, self.on_conflict, content_hash),
-            Some(large) => timeline.commit_large(large, &self.options, content_hash).map_err(|error| {
-                if self.on_conflict == OnConflict::Fail || error.code != ErrorCode::AlreadyExists {
-                    return error;
-                }
-                // A caller that has the state can send it again.
-                Error { code: ErrorCode::Conflict, retryable: true, ..error }
-            }),
+            Some(large) => {
+                let committed = timeline.commit_large(large, &self.options, content_hash);
+                committed.map_err(|error| lost(self.on_conflict, error))
+            }
         }
     }
+}
+
+/// Returns the error of a large state that lost a race: with rebase, a caller that has the
+/// state can send it again.
+fn lost(on_conflict: OnConflict, error: Error) -> Error {
+    if on_conflict == OnConflict::Rebase && error.code == ErrorCode::AlreadyExists {
+        return Error { code: ErrorCode::Conflict, retryable: true, ..error };
+    }
+    error
 }

@@ -73,7 +73,7 @@ impl Chain {
         let links = step.document.links.clone();
         let mut steps = vec![step];
         for (link, step) in links.iter().zip(found) {
-            let step = step.map_err(|error| missing(error, number, link.number))?;
+            let step = step.map_err(|error| missing(error, number, link.number).at(&folder.step(link.number)))?;
             let above = steps.last().and_then(|step| step.document.base);
             if !above.is_some_and(|base| is_base(base, &step)) {
                 let message = format!("step {} is not the one that step {number} was made from", link.number);

@@ -134,7 +134,8 @@ impl<S: Storage> Timeline<S> {
         let mut written = 0;
         let Some(whole) = whole else { return Ok(0) };
         if damaged.last().is_some_and(|newest| *newest > whole) {
-            self.restate(whole)?;
+            let step = self.step(whole)?;
+            self.restate_step(&step)?;
             written += 1;
         }
         for number in damaged {

@@ -92,19 +92,12 @@ impl<S: Storage> Timeline<S> {
         self.appended.clear();
     }
 
-    /// Appends a step that repeats an earlier one.
-    pub(super) fn restate(&mut self, number: u64) -> Result<()> {
-        let step = self.step(number)?;
-        self.restate_step(&step).map(drop)
-    }
-
     /// Appends a step that repeats another. Returns its number.
     pub(super) fn restate_step(&mut self, step: &Step) -> Result<u64> {
         let mut reader = self.reader(step.clone(), true)?;
         let known = self.take_known()?;
-        let key = self.folder.step(known.next());
         let options = SaveOptions { codec: Some(step.document.document.codec), ..SaveOptions::default() };
-        let mut large = Large::open(&self.storage, &key, known, Pieces::default(), &options, true)?;
+        let mut large = self.open_after(known, Pieces::default(), &options, true)?;
         loop {
             let part = reader.next_part()?;
             if part.is_empty() {
@@ -132,15 +125,19 @@ impl<S: Storage> Timeline<S> {
         let mut rebases = 0;
         loop {
             let known = self.take_known()?;
-            if known.head().is_some_and(|head| matches!(head.content(), Content::Pieces(_))) {
-                return self.append_after_large(known, state, options, hash);
-            }
-            let mut prepared = known.prepare(&self.folder, &state, options, Some(hash))?;
-            match self.claim(&mut prepared) {
-                Ok(()) => {
-                    let (number, metadata) = (prepared.step.document.number, prepared.step.metadata());
-                    self.appended(&prepared.step.clone(), prepared.into_head(state));
-                    return Ok((number, metadata));
+            let is_after_large = known.head().is_some_and(|head| matches!(head.content(), Content::Pieces(_)));
+            let appended = if is_after_large {
+                self.append_after_large(known, &state, options, hash)
+            } else {
+                self.append_after(&known, &state, options, hash)
+            };
+            match appended {
+                Ok(appended) => {
+                    // Of a state that is not large, all is kept.
+                    if let Some(Known::Head(head)) = &mut self.known {
+                        head.keep(state);
+                    }
+                    return Ok(appended);
                 }
                 Err(error) if error.code != ErrorCode::AlreadyExists || on_conflict == OnConflict::Fail || rebases == MAX_REBASES => {
                     return Err(error);
@@ -209,8 +206,14 @@ impl<S: Storage> Timeline<S> {
             Some(head) => pieces_of(head.content())?,
             None => Pieces::default(),
         };
-        let key = self.folder.step(known.next());
-        Large::open(&self.storage, &key, known, base, options, !host_hashes)
+        self.open_after(known, base, options, !host_hashes)
+    }
+
+    /// Opens the object of the next step. Some storages find out here that the number is taken.
+    fn open_after(&self, known: Known, base: Pieces, options: &SaveOptions, hashes: bool) -> Result<Large<S>> {
+        let number = known.next();
+        let opened = Large::open(&self.storage, &self.folder.step(number), known, base, options, hashes);
+        opened.map_err(|error| if error.code == ErrorCode::AlreadyExists { self.conflict(number) } else { error })
     }
 
     /// Stores a large state, all of which has come in.
@@ -250,19 +253,23 @@ impl<S: Storage> Timeline<S> {
         Ok((number, metadata))
     }
 
+    /// Appends a state, compared with the newest as a whole.
+    fn append_after(&mut self, known: &Known, state: &[u8], options: &SaveOptions, hash: [u8; 32]) -> Result<(u64, Metadata)> {
+        let mut prepared = known.prepare(&self.folder, state, options, Some(hash))?;
+        self.claim(&mut prepared)?;
+        let appended = (prepared.step.document.number, prepared.step.metadata());
+        self.appended(&prepared.step.clone(), prepared.into_head());
+        Ok(appended)
+    }
+
     /// Appends a state after a large one.
-    fn append_after_large(&mut self, known: Known, state: Vec<u8>, options: &SaveOptions, hash: [u8; 32]) -> Result<(u64, Metadata)> {
+    fn append_after_large(&mut self, known: Known, state: &[u8], options: &SaveOptions, hash: [u8; 32]) -> Result<(u64, Metadata)> {
         self.known = Some(known);
         let mut large = self.open_large(options, true)?;
         for part in state.chunks(CHUNK) {
             large.write(part)?;
         }
-        let stored = self.commit_large(large, options, Some(hash))?;
-        // Of a state that is not large, all is kept.
-        if let Some(Known::Head(head)) = &mut self.known {
-            head.keep(state);
-        }
-        Ok(stored)
+        self.commit_large(large, options, Some(hash))
     }
 
     /// Stores a step under its number. Fails with `already-exists` if another writer has

@@ -125,9 +125,12 @@ impl Timeline {
         }
         let mut resends = 0;
         loop {
-            let mut writer = self.writer(options, on_conflict)?;
-            writer.write_state(state)?;
-            match writer.commit() {
+            let mut send = || {
+                let mut writer = self.writer(options, on_conflict)?;
+                writer.write_state(state)?;
+                writer.commit()
+            };
+            match send() {
                 Err(PersistError::Conflict(_)) if on_conflict == OnConflict::Rebase && resends < MAX_RESENDS => resends += 1,
                 appended => return appended,
             }

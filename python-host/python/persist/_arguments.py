@@ -47,12 +47,16 @@ class SaveArguments(TypedDict, total=False):
     timestamp: str | datetime | None
 
 
-class AgentArguments(SaveArguments, total=False):
-    """Like :class:`SaveArguments`, for values and agents."""
+class ValueArguments(TypedDict, total=False):
+    """How values and agents are saved; see :func:`persist.snapshot`."""
 
     config: Mapping[str, Any] | None
     check: bool | Mapping[str, Any]
     redact: Redact | None
+
+
+class AgentArguments(SaveArguments, ValueArguments, total=False):
+    """Like :class:`SaveArguments`, for values and agents."""
 
 
 class SaveBytesArguments(SaveArguments, total=False):
@@ -72,12 +76,8 @@ class StepArguments(TypedDict, total=False):
     timestamp: str | datetime | None
 
 
-class AppendArguments(StepArguments, total=False):
+class AppendArguments(StepArguments, ValueArguments, total=False):
     """Like :class:`StepArguments`, for values and agents."""
-
-    config: Mapping[str, Any] | None
-    check: bool | Mapping[str, Any]
-    redact: Redact | None
 
 
 class AppendBytesArguments(StepArguments, total=False):
