@@ -166,7 +166,7 @@ class Step:
             numbers.next()
         if self.links:
             require(
-                (base_root is None) == (self.links[0] == number - 1), "the root of the base is missing, or there twice"
+                (base_root is None) == (self.links[0] == number - 1), "the root of the base is missing, or given twice"
             )
             require(base_root or parent, "the root of the base is missing")
             self.base = (self.links[0], base_root or parent, base_size)

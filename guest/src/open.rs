@@ -155,7 +155,7 @@ impl Head {
 }
 
 fn disagreeing_sizes() -> Error {
-    Error::format("the sizes in footer, block table and metadata do not agree")
+    Error::format("the sizes in the footer, block table and metadata do not agree")
 }
 
 fn read_tail<S: Storage>(storage: &S, key: &str) -> Result<(ObjectInfo, Vec<u8>)> {

@@ -147,7 +147,7 @@ fn links_that_lie_are_refused() {
         change(&mut step);
         step.object()
     };
-    let not_links = "its links are not up to 64 earlier steps, the latest first";
+    let not_links = "its links must be at most 64 earlier steps, the latest first";
     for object in [
         with(|step| step.links = vec![(0, 1)]),
         with(|step| step.links = vec![(2, 1)]),
@@ -158,7 +158,7 @@ fn links_that_lie_are_refused() {
     ] {
         refused(&[(1, &first), (2, &object)], 2, InvalidFormat, not_links);
     }
-    let missing = "the root of its base is missing, or there twice";
+    let missing = "the root of its base is missing, or given twice";
     refused(&[(1, &first), (2, &with(|step| step.base_root = step.parent))], 2, InvalidFormat, missing);
     refused(&[(1, &first), (2, &with(|step| step.parent = None))], 2, InvalidFormat, "the root of its base is missing");
     refused(&[(1, &first), (2, &with(|step| step.links = Vec::new()))], 2, InvalidFormat, "a base that it does not have");
@@ -166,7 +166,7 @@ fn links_that_lie_are_refused() {
     refused(&[(1, &first), (2, &with(|step| step.parent = Some([7; 32])))], 2, Integrity, other);
     let longer = with(|step| step.base_size += 1);
     refused(&[(1, &first), (2, &longer)], 2, Integrity, other);
-    refused(&[(2, &second.object())], 2, Integrity, "step 1 is missing, which step 2 depends on");
+    refused(&[(2, &second.object())], 2, Integrity, "step 1, which step 2 depends on, is missing");
 
     // A third step that leaves out a link, or has one too many.
     let second_object = second.object();
@@ -195,7 +195,7 @@ fn links_that_lie_are_refused() {
     refused(&[(1, &parent.object())], 1, InvalidFormat, "the first step has a parent");
     for restates in [0, 2, u64::MAX] {
         let restating = Step { restates: Some(restates), ..second.clone() };
-        refused(&[(1, &first), (2, &restating.object())], 2, InvalidFormat, "it repeats a step that is not before it");
+        refused(&[(1, &first), (2, &restating.object())], 2, InvalidFormat, "it repeats a step that does not come before it");
     }
 }
 
@@ -218,16 +218,16 @@ fn runs_that_lie_are_refused() {
     refuses(vec![Run::Literal(5), Run::Literal(5)], 10, merged);
     refuses(vec![Run::Literal(0), Run::Copy(0, size)], size, merged);
     refuses(vec![Run::Copy(3, 0), Run::Copy(0, size)], size, merged);
-    refuses(vec![Run::Copy(0, size)], size + 1, "it makes too few bytes");
-    refuses(vec![Run::Copy(0, size)], size - 1, "it makes too many bytes");
+    refuses(vec![Run::Copy(0, size)], size + 1, "it produces too few bytes");
+    refuses(vec![Run::Copy(0, size)], size - 1, "it produces too many bytes");
     refuses(
         vec![Run::Literal((1 << 63) - 1), Run::Copy(0, size), Run::Literal((1 << 63) - 1), Run::Copy(0, size)],
         u64::MAX,
-        "it makes too many bytes",
+        "it produces too many bytes",
     );
-    refuses(vec![Run::Literal((1 << 63) - 1)], (1 << 63) - 1, "the sizes in footer, table and edit list");
-    refuses(vec![Run::Literal(5)], 5, "the sizes in footer, table and edit list");
-    refuses(vec![Run::Copy(0, 1); 16_385], 16_385, "it has more runs than fit");
+    refuses(vec![Run::Literal((1 << 63) - 1)], (1 << 63) - 1, "the sizes in the footer, table and edit list");
+    refuses(vec![Run::Literal(5)], 5, "the sizes in the footer, table and edit list");
+    refuses(vec![Run::Copy(0, 1); 16_385], 16_385, "it has too many runs");
     // Any count, with no runs behind it, and numbers with no end or too many bytes.
     let with = |edits: &[u8], says: &str| {
         let step = Step { deflate, ..second.clone() };
@@ -236,15 +236,15 @@ fn runs_that_lie_are_refused() {
     for count in [5, 1_000_000, 1 << 63, u64::MAX] {
         let mut edits = vec![1, 1, 1];
         number(count, &mut edits);
-        with(&edits, "it has more runs than fit");
+        with(&edits, "it has too many runs");
     }
     let mut million = vec![1, 1, 1];
     number(200_000, &mut million);
     million.extend([3, 1].repeat(200_000));
-    with(&million, "it has more runs than fit");
+    with(&million, "it has too many runs");
     with(&[], "its links are not up to 64");
     with(&[1, 1], "its links are not up to 64");
-    with(&[1, 1, 1, 1], "it has more runs than fit");
+    with(&[1, 1, 1, 1], "it has too many runs");
     with(&[1, 1, 1, 1, 0x80], "it is cut short");
     with(&[1, 1, 1, 1, 0x80, 0], "it is cut short");
     with(&[1, 1, 1, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02], "it is cut short");
@@ -275,7 +275,7 @@ fn dictionaries_that_lie_are_refused() {
         vec![(0, 0)],
         vec![(0, size); 32_768 / STATE.len() + 1],
     ] {
-        refused(&[(1, &first), (2, &with(ranges))], 2, ErrorCode::InvalidFormat, "a dictionary is not up to 32 KiB of the base state");
+        refused(&[(1, &first), (2, &with(ranges))], 2, ErrorCode::InvalidFormat, "a dictionary must be at most 32 KiB of the base state");
     }
     for count in [1_000_000, u64::MAX] {
         let mut edits = Step { dictionaries: Vec::new(), ..step.clone() }.edits();
@@ -283,7 +283,7 @@ fn dictionaries_that_lie_are_refused() {
         refused(&[(1, &first), (2, &step.object_with(&edits))], 2, ErrorCode::InvalidFormat, "its dictionaries are cut short");
     }
     let none = Step { dictionaries: vec![vec![(0, 1)]], ..Step::whole(1, None, STATE) };
-    refused(&[(1, &none.object())], 1, ErrorCode::InvalidFormat, "a dictionary is not up to 32 KiB");
+    refused(&[(1, &none.object())], 1, ErrorCode::InvalidFormat, "a dictionary must be at most 32 KiB");
 }
 
 #[test]
@@ -299,7 +299,7 @@ fn tables_and_frames_that_lie_are_refused() {
     refused(&[(1, &frame(vec![0, 1, 2], 3))], 1, InvalidFormat, cannot);
     refused(&[(1, &frame(vec![0, 1, 2, 3, 4], 3))], 1, InvalidFormat, cannot);
     refused(&[(1, &frame(vec![1], 3))], 1, InvalidFormat, cannot);
-    refused(&[(1, &frame([&[1], &deflate(b"12")[..]].concat(), 3))], 1, InvalidFormat, "it has another length");
+    refused(&[(1, &frame([&[1], &deflate(b"12")[..]].concat(), 3))], 1, InvalidFormat, "its block has a different length");
     refused(&[(1, &frame([&[1], &deflate(b"123")[..], &[0]].concat(), 3))], 1, InvalidFormat, "bytes follow its end");
     refused(&[(1, &frame([&[1], &deflate(b"1234")[..]].concat(), 3))], 1, InvalidFormat, "it is longer than declared");
     // A bomb: ten megabytes, of which ten bytes are declared.
@@ -313,7 +313,7 @@ fn tables_and_frames_that_lie_are_refused() {
     let document = packed(&whole.text(), &whole.edits(), stored);
     let table = whole.table();
     let (data, short) = (whole.data(), whole.data()[1..].to_vec());
-    refused(&[(1, &object(&short, &table, &document))], 1, InvalidFormat, "the sizes in footer, table and edit list");
+    refused(&[(1, &object(&short, &table, &document))], 1, InvalidFormat, "the sizes in the footer, table and edit list");
     let mut changed = table.clone();
     changed[10] ^= 1;
     refused(&[(1, &object(&data, &changed, &document))], 1, Integrity, "the block table was changed");
@@ -397,7 +397,7 @@ fn states_that_repeat_too_often_are_refused() {
     let given: Vec<(u64, &Object)> = objects.iter().map(|(number, object)| (*number, object)).collect();
     loads(&given, 2, &vec![b'x'; 65 * 16_000]);
     for step in [3, 4, 5, 64, 65] {
-        refused(&given, step, ErrorCode::LimitExceeded, "repeats few bytes too often");
+        refused(&given, step, ErrorCode::LimitExceeded, "repeats a few bytes too many times");
     }
 }
 

@@ -23,7 +23,7 @@
 //! # }
 //! ```
 //!
-//! [`Engine::timeline`] keeps every step of a session, each stored as what is new in it.
+//! [`Engine::timeline`] keeps every step of a session, and stores only what is new in each.
 //! [`Engine::writer`] and [`Engine::reader`] stream states that do not fit in memory.
 //! Implement [`StorageAdapter`] for another storage. [`StorageConfig`] turns a location
 //! that a user writes into a storage and a key.

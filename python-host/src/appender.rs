@@ -197,7 +197,7 @@ impl Appender {
         parts(py, &step)
     }
 
-    /// Writes down which step is the newest, and closes the timeline.
+    /// Records which step is the newest, and closes the timeline.
     #[pyo3(signature = (token=None))]
     fn close(&self, py: Python<'_>, token: Option<&Bound<'_, CancelToken>>) -> PyResult<()> {
         let operation = Operation::new(token, None);

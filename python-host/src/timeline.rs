@@ -141,7 +141,7 @@ impl Timeline {
         Ok(History { history: Mutex::new(history), operation })
     }
 
-    /// Sets a label of a step, or takes it away.
+    /// Sets a label of a step, or removes it.
     #[pyo3(signature = (number, name, value, token=None))]
     fn set_label(
         &self,
@@ -213,7 +213,7 @@ impl Timeline {
         Ok(damaged.into_iter().map(|(number, key, error)| (number, key, raised(error))).collect())
     }
 
-    /// Writes again what is derived from the steps. Returns how many objects were written.
+    /// Rewrites what is derived from the steps. Returns how many objects were written.
     #[pyo3(signature = (forget_damaged, token=None))]
     fn repair(&self, py: Python<'_>, forget_damaged: bool, token: Option<&Bound<'_, CancelToken>>) -> PyResult<u64> {
         self.change(py, token, "the timeline was repaired all the same", |timeline| timeline.repair(forget_damaged))

@@ -18,13 +18,13 @@ use crate::timelines::place;
 
 /// Append a state to a timeline, as its next step.
 ///
-/// A timeline keeps every step of a session, each stored as what is new in it. It is a
-/// folder, which the first step creates. Its last two folders are the agent and the
-/// session, unless these are given: then it is the folder AGENT/SESSION in TIMELINE.
+/// A timeline keeps every step of a session, and stores only what is new in each. It is a
+/// folder, which the first step creates. The last two folders of its path name the agent
+/// and the session. With --agent or --session, it is the folder AGENT/SESSION in TIMELINE.
 ///
 /// The step appears whole or not at all. If another process appends at the same time, one
-/// of the two gets the number, and the other fails with exit code 4, or with --on-conflict
-/// rebase takes the next number.
+/// of the two gets the number. The other fails with exit code 4 or, with --on-conflict
+/// rebase, takes the next number.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  persist append state.json runs/support/case-4711\n  persist append - s3://my-bucket/runs --agent support --session case-4711 --on-conflict rebase < state.json"
@@ -32,7 +32,8 @@ use crate::timelines::place;
 pub(crate) struct Arguments {
     /// The file that contains the state, or - for stdin.
     state: PathBuf,
-    /// The folder of the timeline, or, with --agent or --session, the folder above.
+    /// The folder of the timeline, or, with --agent or --session, the folder that contains
+    /// AGENT/SESSION.
     timeline: String,
     /// The agent that the state belongs to.
     #[arg(long, visible_alias = "agent", value_name = "ID")]
@@ -52,7 +53,7 @@ pub(crate) struct Arguments {
     /// The state's media type [default: application/json].
     #[arg(long, value_name = "TYPE")]
     content_type: Option<String>,
-    /// The codec of what is new.
+    /// The codec for what is new in the state.
     #[arg(long, value_enum, default_value = "zstd")]
     codec: CodecChoice,
     /// The compression level: gzip 1 to 9 (default 6), zstd -7 to 4 except 0 (default
@@ -157,7 +158,7 @@ pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Ou
     output.report(&json!({"number": step.number, "location": location, "metadata": metadata}), text)?;
     // The step is stored all the same.
     if let Err(error) = finished {
-        output.note(format_args!("could not note that step {} is the newest: {}", step.number, printable(&error.to_string())));
+        output.note(format_args!("could not record that step {} is the newest: {}", step.number, printable(&error.to_string())));
     }
     Ok(())
 }

@@ -12,22 +12,22 @@ use crate::timelines::{find, no_timeline, place_of};
 
 /// Check timelines, and name the steps that can't be restored.
 ///
-/// Checks that every step is there and fits the steps that it is made from; with
-/// --read-data, reads all data, too. 'persist verify' checks snapshots.
+/// Checks that every step is there and matches the steps that it depends on; with
+/// --read-data, also reads all data. 'persist verify' checks snapshots.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  persist check runs --read-data\n  persist check runs/support/case-4711 --repair")]
 pub(crate) struct Arguments {
-    /// Timelines, or folders that have some below.
+    /// Timelines, or folders that contain timelines.
     #[arg(required = true, value_name = "LOCATION")]
     location: Vec<String>,
     /// Read all data. Without it, damage is found only in what describes the states.
     #[arg(long)]
     read_data: bool,
-    /// Write again what is derived from the steps, where it is missing or damaged.
+    /// Rewrite what is derived from the steps, where it is missing or damaged.
     #[arg(long)]
     repair: bool,
     /// Hide the damaged steps. If the newest is damaged, first append a step that repeats
-    /// the newest whole one.
+    /// the newest undamaged one.
     #[arg(long, requires = "repair")]
     forget_damaged: bool,
 }
@@ -47,7 +47,7 @@ impl Summary {
         let Some(error) = &checked.error else { return Ok(()) };
         let Some(number) = checked.number else {
             // Derived from the steps, so nothing is lost.
-            let hint = "nothing is lost: 'persist check --repair' writes it again";
+            let hint = "nothing is lost: 'persist check --repair' rewrites it";
             output.error(&error.clone().hint(hint));
             self.exit_code = worse(self.exit_code, error.exit_code());
             return Ok(());

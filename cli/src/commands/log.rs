@@ -15,14 +15,15 @@ use crate::timelines::{no_timeline, open, place};
 
 /// List the steps of a timeline, the newest first.
 ///
-/// Reads what describes the steps, and none of their states. A step that can't be read is
+/// Reads only what describes the steps, not their states. A step that can't be read is
 /// reported as an error.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  persist log runs/support/case-4711 -n 20\n  persist log runs --agent support --session case-4711 --since 7d"
 )]
 pub(crate) struct Arguments {
-    /// The folder of the timeline, or, with --agent or --session, the folder above.
+    /// The folder of the timeline, or, with --agent or --session, the folder that contains
+    /// AGENT/SESSION.
     timeline: String,
     /// List at most this many.
     #[arg(short = 'n', long, value_name = "N")]

@@ -20,12 +20,12 @@ use crate::timelines::{find, place_of};
 
 /// Remove the steps and snapshots that a policy does not keep.
 ///
-/// The policy is applied to each session: to its timeline, and to its other snapshots. What
-/// any rule keeps is kept, and the newest of each session in any case. Times are in UTC.
+/// The policy is applied to each session: to its timeline, and to its other snapshots.
+/// Whatever any rule keeps is kept, and so is the newest of each session. Times are in UTC.
 /// Periods, such as 1y6m or 30d, are counted back from the newest time of the session that is
 /// not in the future.
 ///
-/// It is safe while others append. A step that kept ones are made from stays stored, but is
+/// Pruning is safe while others append. A step that kept steps depend on stays stored, but is
 /// no longer shown. A marker of 192 bytes takes the place of a removed step; in a folder, the
 /// first prune after a week removes the markers. In a bucket with versions, space is freed
 /// only when its lifecycle rules remove the older versions.
@@ -176,7 +176,7 @@ impl Plan {
                 let text = match (what, report.restated_as.filter(|_| is_newest)) {
                     ("kept", Some(number)) => format!("kept, as step {number}: {}", reasons.join(", ")),
                     ("kept", None) => format!("kept: {}", reasons.join(", ")),
-                    ("hidden", _) => "hidden: kept steps are made from it".to_owned(),
+                    ("hidden", _) => "hidden: kept steps depend on it".to_owned(),
                     (what, _) => what.to_owned(),
                 };
                 table.add([cell(&name), time_cell(&step.timestamp), short_bytes(step.stored_size), cell(&text)])?;

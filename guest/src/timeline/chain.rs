@@ -86,7 +86,7 @@ impl Chain {
         }
         let chain = Self { steps };
         if !may_repeat(chain.state_size(), chain.literals()) {
-            let message = format!("step {number} repeats few bytes too often");
+            let message = format!("step {number} repeats a few bytes too many times");
             return Err(Error::new(ErrorCode::LimitExceeded, message).at(&folder.step(number)));
         }
         Ok(chain)
@@ -110,7 +110,7 @@ fn is_base(base: Base, step: &Step) -> bool {
 
 fn missing(error: Error, step: u64, link: u64) -> Error {
     match error.code {
-        ErrorCode::NotFound => Error::integrity(format!("step {link} is missing, which step {step} depends on")),
+        ErrorCode::NotFound => Error::integrity(format!("step {link}, which step {step} depends on, is missing")),
         _ => error,
     }
 }

@@ -78,7 +78,7 @@ impl<S: Storage> Timeline<S> {
     }
 
     /// Restores what can be derived: the hint, and catalogues that are missing or damaged.
-    /// With `forget`, a new step repeats the newest whole one if the newest is damaged, and
+    /// With `forget`, a new step repeats the newest undamaged one if the newest is damaged, and
     /// damaged steps are hidden. Returns how many objects were written.
     pub fn repair(&mut self, forget: bool) -> Result<u64> {
         self.forget();

@@ -70,12 +70,12 @@ impl<S: Storage> Timeline<S> {
         Ok(steps.len() as u64)
     }
 
-    /// Sets a label of a step, or takes it away. The step itself does not change.
+    /// Sets a label of a step, or removes it. The step itself does not change.
     pub fn label(&self, number: u64, name: &str, value: Option<&str>) -> Result<()> {
         self.step(number)?;
         let record = Record::Label { number, name: name.to_owned(), value: value.map(str::to_owned) };
         if record.to_bytes().len() as u64 > crate::timeline::record::MAX_SIZE {
-            return Err(Error::argument("the label is too long: name and value have at most 64 KiB together"));
+            return Err(Error::argument("the label is too long: its name and value may have at most 64 KiB together"));
         }
         record.write(&self.storage, &self.folder.label(number, name), Precondition::None).map(drop)
     }

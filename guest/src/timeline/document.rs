@@ -143,7 +143,7 @@ impl StepDocument {
                 let root = base_root.or(parent).ok_or_else(|| wrong("the root of its base is missing"))?;
                 Some(Base { number: link.number, root, size: fields.base_size })
             }
-            Some(_) => return Err(wrong("the root of its base is missing, or there twice")),
+            Some(_) => return Err(wrong("the root of its base is missing, or given twice")),
         };
         let list = EditList::decode(&mut rest, document.uncompressed_size, fields.base_size)?;
         let mut dictionaries = Vec::with_capacity(frames.min(rest.len()));
@@ -155,7 +155,7 @@ impl StepDocument {
         }
         let Fields { number, restates, .. } = fields;
         if restates.is_some_and(|restated| restated == 0 || restated >= number) {
-            return Err(wrong("it repeats a step that is not before it"));
+            return Err(wrong("it repeats a step that does not come before it"));
         }
         Ok(Self { document, number, parent, restates, base, links, edits: list, dictionaries })
     }
@@ -164,7 +164,7 @@ impl StepDocument {
 /// Reads the steps that step `number` depends on: how far each is from the one above it,
 /// and its size.
 fn links(bytes: &mut &[u8], number: u64) -> Result<Vec<Link>> {
-    let not_links = || wrong("its links are not up to 64 earlier steps, the latest first");
+    let not_links = || wrong("its links must be at most 64 earlier steps, the latest first");
     let count = take(bytes).filter(|count| *count <= MAX_LINKS as u64).ok_or_else(not_links)?;
     let mut links = Vec::new();
     let mut above = number;
@@ -187,7 +187,7 @@ fn ranges(bytes: &mut &[u8], base_size: u64) -> Result<Vec<Range>> {
         let end = range.start.checked_add(range.length);
         total = total.saturating_add(range.length);
         if range.length == 0 || end.is_none_or(|end| end > base_size) || total > MAX_DICTIONARY as u64 {
-            return Err(wrong("a dictionary is not up to 32 KiB of the base state"));
+            return Err(wrong("a dictionary must be at most 32 KiB of the base state"));
         }
         ranges.push(range);
     }

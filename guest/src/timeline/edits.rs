@@ -157,7 +157,7 @@ impl EditList {
         let count = take(bytes).ok_or_else(cut)?;
         // A run has at least one byte.
         if count > MAX_RUNS as u64 || count > bytes.len() as u64 {
-            return Err(wrong("it has more runs than fit"));
+            return Err(wrong("it has too many runs"));
         }
         let mut list = Self::default();
         let (mut expected, mut size) = (0_u64, 0_u64);
@@ -172,14 +172,14 @@ impl EditList {
                 expected = end.ok_or_else(|| wrong("a copy lies outside of the base state"))?;
                 Run::Copy { start, length }
             };
-            size = size.checked_add(length).filter(|size| *size <= state_size).ok_or_else(|| wrong("it makes too many bytes"))?;
+            size = size.checked_add(length).filter(|size| *size <= state_size).ok_or_else(|| wrong("it produces too many bytes"))?;
             let runs = list.0.len();
             list.push(run);
             if list.0.len() == runs {
                 return Err(wrong("a run is empty, or continues the run before it"));
             }
         }
-        if size == state_size { Ok(list) } else { Err(wrong("it makes too few bytes")) }
+        if size == state_size { Ok(list) } else { Err(wrong("it produces too few bytes")) }
     }
 }
 

@@ -106,7 +106,7 @@ pub(crate) fn decode(frame: &[u8], dictionary: &[u8], length: u32) -> Result<Vec
         }
         _ => return Err(wrong("its coding is not known")),
     };
-    if plain.len() == length as usize { Ok(plain) } else { Err(wrong("it has another length")) }
+    if plain.len() == length as usize { Ok(plain) } else { Err(wrong("its block has a different length")) }
 }
 
 /// Returns parts of the base that are like the literal bytes, with their content: what comes

@@ -118,7 +118,7 @@ impl<S: Storage> Timeline<S> {
     ) -> Result<(u64, Metadata)> {
         if state.len() as u64 > MAX_IN_MEMORY {
             let message =
-                format!("a state of {} bytes has to be appended in parts: more than {MAX_IN_MEMORY} at once are refused", state.len());
+                format!("a state of {} bytes has to be appended in parts: at most {MAX_IN_MEMORY} can be appended at once", state.len());
             return Err(Error::argument(message));
         }
         let hash = content_hash.unwrap_or_else(|| Sha256::digest(&state).into());

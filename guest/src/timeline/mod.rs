@@ -1,4 +1,4 @@
-//! Timelines: every step of a session, each stored as what is new in it.
+//! Timelines keep every step of a session, and store only what is new in each.
 //!
 //! A timeline is a folder. Step *n* is the object `n.step`, with *n* in twelve digits. It is
 //! created with `if-absent` and never changed, so taking the number and storing the state

@@ -139,7 +139,7 @@ fn find_once<S: Storage>(storage: &S, folder: &Folder) -> Result<Newest> {
     if let Some((hint, _)) = hint
         && last.is_none_or(|last| last < hint)
     {
-        let error = Error::integrity(format!("step {hint} is missing, which was the newest: the end of the timeline was lost"));
+        let error = Error::integrity(format!("step {hint}, which was the newest, is missing: the end of the timeline was lost"));
         return Ok(Newest::Damaged { number: hint, error: error.at(&folder.step(hint)) });
     }
     let Some(last) = last else { return Ok(Newest::Nothing) };
@@ -147,7 +147,7 @@ fn find_once<S: Storage>(storage: &S, folder: &Folder) -> Result<Newest> {
         Some(newest) => Ok(newest),
         None if listing.is_in_gap(last) => Ok(Newest::Gap { number: last }),
         None => {
-            let error = Error::new(ErrorCode::Conflict, "the timeline is being changed: its newest step was listed and is gone");
+            let error = Error::new(ErrorCode::Conflict, "the timeline is being changed: its newest step was listed, but is now gone");
             Ok(Newest::Damaged { number: last, error: error.at(folder.prefix()) })
         }
     }

@@ -70,7 +70,7 @@ impl<S: Storage> Timeline<S> {
                 report => return report,
             }
         }
-        let error = Error::new(ErrorCode::Conflict, "the timeline is being changed all the time");
+        let error = Error::new(ErrorCode::Conflict, "the timeline keeps changing");
         Err(Error { retryable: true, ..error }.at(self.folder.prefix()))
     }
 

@@ -67,7 +67,7 @@ impl<S: Storage> Timeline<S> {
             return Error::new(ErrorCode::NotFound, format!("step {number} was removed"));
         }
         match listing.steps.numbers().next_back() {
-            Some(last) if last > number => Error::integrity(format!("step {number} is missing, and later ones are there")),
+            Some(last) if last > number => Error::integrity(format!("step {number} is missing, but later steps exist")),
             _ => Error::new(ErrorCode::NotFound, format!("the timeline has no step {number}")),
         }
     }

@@ -120,7 +120,7 @@ impl Step {
         let frames: u64 = table.rows().map(|row| u64::from(row.frame_length)).sum();
         let sizes_agree = frames == footer.data && document.document.compressed_size == footer.data;
         if !sizes_agree || table.state_size() != document.edits.literals() {
-            return Err(Error::format("the sizes in footer, table and edit list of the step do not agree"));
+            return Err(Error::format("the sizes in the footer, table and edit list of the step do not agree"));
         }
         Ok(Self { info, root: checked.root, document, table, footer, tail })
     }

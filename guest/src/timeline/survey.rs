@@ -112,7 +112,7 @@ pub(crate) fn read_labels<S: Storage>(storage: &S, folder: &Folder, keys: &[Stri
         };
         match &record {
             Record::Label { number, name, .. } if folder.label(*number, name) == *key => labels.push((*number, record)),
-            _ => return Err(Error::integrity("the object is not the label that its name says").at(key)),
+            _ => return Err(Error::integrity("the object is not the label that its name says it is").at(key)),
         }
     }
     Ok(labels)

@@ -1,4 +1,4 @@
-//! Timelines: every step of a session, each stored as what is new in it.
+//! Timelines keep every step of a session, and store only what is new in each.
 
 use std::time::Instant;
 
@@ -225,7 +225,7 @@ impl Timeline {
         Ok(History::new(writing.guest, history, page, limit, location))
     }
 
-    /// Sets a label of a step, or takes it away if there is no value. The label is an object
+    /// Sets a label of a step, or removes it if there is no value. The label is an object
     /// of its own; the step does not change.
     ///
     /// # Errors
@@ -271,12 +271,12 @@ impl Timeline {
         Ok(Checks::new(writing.guest, checker, location))
     }
 
-    /// Writes again what is derived from the steps, where it is missing or damaged. With
+    /// Rewrites what is derived from the steps, where it is missing or damaged. With
     /// `forget_damaged`, hides damaged steps; if the newest is damaged, first appends a step
-    /// that repeats the newest whole one. Returns how many objects were written.
+    /// that repeats the newest undamaged one. Returns how many objects were written.
     ///
     /// # Errors
-    /// `Integrity` if the newest step is damaged and not to be forgotten, and any error of
+    /// `Integrity` if the newest step is damaged and `forget_damaged` is not set, and any error of
     /// the storage.
     pub fn repair(&mut self, forget_damaged: bool) -> Result<u64> {
         self.fresh("repair", |writing| {

@@ -128,7 +128,7 @@ class Timeline:
     def history(self, wanted: dict[str, Any], limit: int | None = None, token: CancelToken | None = None) -> History:
         """Starts to read the history, the newest step first."""
     def set_label(self, number: int, name: str, value: str | None, token: CancelToken | None = None) -> None:
-        """Sets a label of a step, or takes it away."""
+        """Sets a label of a step, or removes it."""
     def prune(
         self, rules: dict[str, Any], dry_run: bool, token: CancelToken | None = None
     ) -> tuple[list[tuple[int, str, int, Literal["kept", "hidden", "removed"], list[str]]], int | None, int, int]:
@@ -141,7 +141,7 @@ class Timeline:
     ) -> list[tuple[int | None, str, PersistError]]:
         """Checks all steps. Returns the step's number, the key and the error of each damaged object."""
     def repair(self, forget_damaged: bool, token: CancelToken | None = None) -> int:
-        """Writes again what is derived from the steps. Returns how many objects were written."""
+        """Rewrites what is derived from the steps. Returns how many objects were written."""
     def delete(self, token: CancelToken | None = None) -> int:
         """Deletes the timeline. Returns how many steps were removed."""
 
@@ -168,7 +168,7 @@ class Appender:
     ) -> tuple[int, str, int | None]:
         """Appends a state as the next step. Returns it as ``Timeline.find`` does."""
     def close(self, token: CancelToken | None = None) -> None:
-        """Writes down which step is the newest, and closes the timeline."""
+        """Records which step is the newest, and closes the timeline."""
 
 class Writer:
     """A snapshot that is being written. Without ``commit`` nothing is stored."""

@@ -157,7 +157,7 @@ class PrunedStep:
     stored_size: int
     """The size of the object in bytes."""
     outcome: Literal["kept", "hidden", "removed"]
-    """It is ``kept``; or ``hidden``, because kept steps are made from it; or ``removed``."""
+    """It is ``kept``; or ``hidden``, because kept steps depend on it; or ``removed``."""
     reasons: tuple[str, ...]
     """The rules that keep it."""
 

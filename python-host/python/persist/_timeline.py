@@ -69,7 +69,7 @@ class Timeline(TimelineBase[Step]):
 
     A timeline keeps the newest state that it appended in memory, up to 64 MiB, so that the
     next append reads nothing. :meth:`close`, the end of a ``with`` block and garbage
-    collection write down which step is the newest. A timeline can be pickled, shared between
+    collection record which step is the newest. A timeline can be pickled, shared between
     threads, and used in child processes. The storage must support conditional writes, as
     local files, buckets and memory do; a :class:`persist.Storage` does not.
 
@@ -97,7 +97,7 @@ class Timeline(TimelineBase[Step]):
             self.close()
 
     def close(self) -> None:
-        """Writes down which step is the newest, so that its loss would be noticed, and frees
+        """Records which step is the newest, so that a loss of this step is noticed, and frees
         the memory. The timeline can still be used; the next append opens it again.
         """
         self._appender.close()
@@ -285,12 +285,12 @@ class Timeline(TimelineBase[Step]):
         self._opened().native.set_label(number_of(step), _text(name), _text(value))
 
     def unlabel(self, step: int | Step, name: str) -> None:
-        """Takes a label away from a step. A label that the step does not have is ignored."""
+        """Removes a label from a step. A label that the step does not have is ignored."""
         self._opened().native.set_label(number_of(step), _text(name), None)
 
     def prune(self, *, dry_run: bool = False, **rules: Unpack[Rules]) -> PruneReport:
-        """Removes the steps that no rule keeps. The newest step is always kept. It is safe
-        while others append.
+        """Removes the steps that no rule keeps. The newest step is always kept. Pruning is
+        safe while others append.
 
         Args:
             dry_run: Remove nothing, and return what would be removed.
@@ -305,7 +305,7 @@ class Timeline(TimelineBase[Step]):
 
         Returns:
             What happened to each step and why, and the bytes that were freed and are left.
-            A step that kept ones are made from is hidden, and not removed.
+            A step that kept steps depend on is hidden instead of removed.
 
         Raises:
             PersistConfigurationError: There is no rule, or one is not valid.
@@ -328,17 +328,17 @@ class Timeline(TimelineBase[Step]):
         return self._check(self._opened(), _bool("read_data", read_data), progress)
 
     def repair(self, *, forget_damaged: bool = False) -> int:
-        """Writes again what is derived from the steps, where it is missing or damaged.
+        """Rewrites what is derived from the steps, where it is missing or damaged.
 
         Args:
             forget_damaged: Also hide damaged steps. If the newest step is damaged, a new step
-                repeats the newest whole one.
+                repeats the newest undamaged one.
 
         Returns:
             How many objects were written.
 
         Raises:
-            PersistIntegrityError: The newest step is damaged, and not to be forgotten.
+            PersistIntegrityError: The newest step is damaged, and ``forget_damaged`` is not set.
         """
         return self._repair(self._opened(), _bool("forget_damaged", forget_damaged))
 
@@ -451,7 +451,7 @@ class AsyncTimeline(TimelineBase[AsyncStep]):
             await self.close()
 
     async def close(self) -> None:
-        """Writes down which step is the newest; see :meth:`Timeline.close`."""
+        """Records which step is the newest; see :meth:`Timeline.close`."""
         await in_thread(self._appender.close)
 
     async def append(
@@ -580,7 +580,7 @@ class AsyncTimeline(TimelineBase[AsyncStep]):
         await in_thread(self._opened().native.set_label, *given, changed=_CHANGED)
 
     async def unlabel(self, step: int | AsyncStep, name: str) -> None:
-        """Takes a label away from a step; see :meth:`Timeline.unlabel`."""
+        """Removes a label from a step; see :meth:`Timeline.unlabel`."""
         given = number_of(step), _text(name), None
         await in_thread(self._opened().native.set_label, *given, changed=_CHANGED)
 
@@ -598,7 +598,7 @@ class AsyncTimeline(TimelineBase[AsyncStep]):
         return damaged
 
     async def repair(self, *, forget_damaged: bool = False) -> int:
-        """Writes again what is derived from the steps; see :meth:`Timeline.repair`."""
+        """Rewrites what is derived from the steps; see :meth:`Timeline.repair`."""
         forget = _bool("forget_damaged", forget_damaged)
         written: int = await in_thread(self._repair, self._opened(), forget, changed=_CHANGED)
         return written

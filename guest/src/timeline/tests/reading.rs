@@ -74,7 +74,7 @@ fn a_timeline_that_has_lost_its_end_says_so() {
     let reader = timeline(&storage);
     let error = reader.open_newest(true).err().unwrap();
     assert_eq!(error.code, ErrorCode::Integrity);
-    assert!(error.message.contains("step 40 is missing, which was the newest"), "{error}");
+    assert!(error.message.contains("step 40, which was the newest, is missing"), "{error}");
     assert!(damaged(&reader, false).contains(&40));
     assert_eq!(reader.load(29, u64::MAX).unwrap().1, state(28));
     // A state can be saved all the same, and depends on none of those before it.
