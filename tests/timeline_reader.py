@@ -21,8 +21,7 @@ from reader import Object, Refused, field, require, sha256
 
 MAX_LINKS, MAX_RUNS, MAX_DICTIONARY, MAX_UNPACKED, MAX_HASHES = 64, 16_384, 32_768, 512_000, 8
 PART, MAX_PIECES, MAX_HELD, MAX_STEP = 8 << 20, 262_144, 32 << 20, 999_999_999_999
-GAP_SIZE = 208
-SIZES = {"removed": 192, "hidden": 192, "label": 192, "head": 192, "end": 200, "gap": GAP_SIZE}
+SIZES = {"removed": 192, "hidden": 192, "label": 192, "head": 192, "end": 200, "gap": 208}
 FIELDS = {
     "removed": ("number", "root", "id"),
     "end": ("number", "root", "id"),
@@ -122,7 +121,7 @@ class Step:
     """A step that was read and checked, without what it depends on."""
 
     def __init__(self, file, number):
-        require(len(file) > GAP_SIZE, "the step was removed")
+        require(len(file) not in SIZES.values(), "the step was removed")
         codec, data, table, text, self.root = reader.container(file)
         require(codec == "zstd", "a step does not have the carriers of zstd")
         if text[:1] != b"\1":
@@ -331,7 +330,7 @@ class Timeline:
     def step(self, number):
         file = self.object(number)
         require(file is not None, f"step {number} is missing")
-        if len(file) <= GAP_SIZE:
+        if len(file) in SIZES.values():
             record = read_record(file)
             require(record.get("number", record.get("first")) == number, "the record has another number")
             raise Refused(f"step {number} was removed")
@@ -355,7 +354,7 @@ class Timeline:
             number = max(numbers)
         while (file := self.object(number)) is not None:
             newest = number
-            record = read_record(file) if len(file) <= GAP_SIZE else {}
+            record = read_record(file) if len(file) in SIZES.values() else {}
             number = record["last"] + 1 if record.get("kind") == "gap" else number + 1
         require(newest and newest == max(numbers), "the timeline has no steps, or some are missing")
         return newest
@@ -363,7 +362,7 @@ class Timeline:
     def root(self, number):
         """Returns the root of a step, as the hint has it."""
         file = self.object(number)
-        if file is None or len(file) > GAP_SIZE:
+        if file is None or len(file) not in SIZES.values():
             return file and reader.container(file)[4].hex()
         record = read_record(file)
         return sha256(file).hex() if record["kind"] == "end" else record.get("root")
