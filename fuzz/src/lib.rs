@@ -4,10 +4,11 @@
 mod oracle;
 
 use persist_guest::codec::{BlockRef, Codec, Decoder, crc32};
-use persist_guest::error::ErrorCode;
+use persist_guest::error::{Error, ErrorCode};
 use persist_guest::memory::MemoryStorage;
 use persist_guest::restore::Restorer;
 use persist_guest::salvage::Salvager;
+use persist_guest::timeline::Timeline;
 use persist_guest::{snapshots, verify};
 use sha2::{Digest, Sha256};
 
@@ -92,18 +93,29 @@ pub fn decode(codec: Codec, frame: &[u8], length: u32) -> Option<Vec<u8>> {
     (decoded.is_ok() && !frame.is_empty() && frame_length <= Codec::max_frame_length(length)).then_some(out)
 }
 
+/// Asserts that an error is about what is stored, and can be shown.
+pub fn about_the_object(error: &Error) {
+    use ErrorCode::{Integrity, InvalidFormat, LimitExceeded, NotASnapshot, NotFound, UnsupportedFormat, WrongKind};
+    assert!(
+        matches!(error.code, Integrity | NotASnapshot | InvalidFormat | LimitExceeded | NotFound | UnsupportedFormat | WrongKind),
+        "{error:?}"
+    );
+    assert!(error.message.chars().count() < 2500 && !error.message.contains(char::is_control), "{error:?}");
+}
+
+/// Returns the state of a step, which has at most `most` bytes.
+pub fn whole_state(timeline: &Timeline<MemoryStorage>, number: u64, hashes: bool, most: u64) -> Result<Vec<u8>, Error> {
+    timeline.open(number, hashes)?.read_to_end(most)
+}
+
 /// Reads a file in every way. Whatever its bytes are, the result is a state or an error
 /// about the file, and all ways agree.
 pub fn read(bytes: Vec<u8>) {
     let storage = MemoryStorage::default();
     storage.put(KEY, bytes.clone());
-    let expected = |error: &persist_guest::error::Error| {
-        use ErrorCode::{Integrity, InvalidFormat, LimitExceeded, NotASnapshot, UnsupportedFormat, WrongKind};
-        assert!(
-            matches!(error.code, Integrity | NotASnapshot | InvalidFormat | LimitExceeded | UnsupportedFormat | WrongKind),
-            "{error:?}"
-        );
-        assert!(error.message.chars().count() < 2500 && !error.message.contains(char::is_control), "{error:?}");
+    let expected = |error: &Error| {
+        assert!(error.code != ErrorCode::NotFound, "{error:?}");
+        about_the_object(error);
     };
     let metadata = snapshots::metadata(&storage, KEY);
     let whole = snapshots::restore(&storage, KEY);

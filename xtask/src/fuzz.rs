@@ -8,7 +8,19 @@ use std::time::Duration;
 use crate::shell::{announce, run as run_command, spoken, target_dir, workspace};
 
 /// The fuzz targets, one for each reader of untrusted bytes, as in `fuzz/Cargo.toml`.
-const TARGETS: [&str; 9] = ["append", "decode", "document", "gzip_reader", "location", "round_trip", "salvage", "table", "zstd_reader"];
+const TARGETS: [&str; 11] = [
+    "append",
+    "decode",
+    "document",
+    "gzip_reader",
+    "location",
+    "round_trip",
+    "salvage",
+    "table",
+    "timeline",
+    "timeline_round_trip",
+    "zstd_reader",
+];
 
 /// The maximum memory of a target in MiB, far above the limits of the readers.
 const MEMORY: u32 = 1024;
