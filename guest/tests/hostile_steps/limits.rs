@@ -84,7 +84,7 @@ fn copies_of_copies_take_a_bounded_time() {
         };
         next.runs = (0..BYTES).map(shuffled).collect();
         if number == 65 {
-            next.size = 5 * BYTES;
+            next.size = 20 * BYTES;
             next.runs = (0..next.size / BYTES).map(|run| Run::Copy(if run == 0 { 0 } else { -(BYTES as i64) }, BYTES)).collect();
             next.content_hash = Sha256::digest(vec![b'x'; next.size as usize]).into();
         }
