@@ -8,9 +8,9 @@ use std::time::{Duration, Instant, SystemTime};
 use nix::sys::signal::Signal;
 use persist_host::ErrorCode;
 use persist_host::timeline::{OnConflict, Policy};
-use persist_paths::timeline::MARKER_SIZE;
+use persist_paths::timeline::{GAP_SIZE, MARKER_SIZE};
 use persist_test_support::command::in_soak;
-use persist_test_support::proxy::{Fault, Proxy, When};
+use persist_test_support::proxy::{AGO, Fault, Proxy, When};
 
 use crate::helpers::{Kind, Place, Random, TIMELINE, append, is_kept, load, policy, shown};
 use crate::processes::{Process, Role};
@@ -126,7 +126,8 @@ fn a_writer_stopped_in_a_folder_fails_or_has_appended() {
 fn a_writer_that_slept_while_markers_became_gaps_loses_nothing() {
     for on_conflict in [OnConflict::Fail, OnConflict::Rebase] {
         let place = Place::new(Kind::Bucket);
-        let (server, _) = place.server.as_ref().expect("a bucket");
+        let (server, proxy) = place.server.as_ref().expect("a bucket");
+        proxy.inject(None, Fault::Earlier, When::Always);
         let mut sleeper = place.timeline();
         let mut other = place.timeline();
         for id in [1, 2, 3] {
@@ -137,14 +138,16 @@ fn a_writer_that_slept_while_markers_became_gaps_loses_nothing() {
             append(&mut other, id, OnConflict::Rebase).expect("it is appended");
         }
         other.prune(&newest, false).expect("it is pruned");
-        for file in fs::read_dir(server.file(TIMELINE)).expect("a folder").flatten() {
-            if file.metadata().expect("a file").len() == MARKER_SIZE && file.file_name() != "head" {
-                let old = SystemTime::now() - Duration::from_secs(8 * 24 * 60 * 60);
-                File::options().write(true).open(file.path()).expect("a file").set_modified(old).expect("it has a time");
-            }
+        let files = || fs::read_dir(server.file(TIMELINE)).expect("a folder").flatten();
+        let objects = || files().map(|file| (file.metadata().expect("a file").len(), file.path()));
+        for (_, path) in objects() {
+            File::options().write(true).open(path).expect("a file").set_modified(SystemTime::now() - AGO).expect("it has a time");
         }
+        proxy.heal();
         append(&mut other, 51, OnConflict::Rebase).expect("it is appended");
         other.prune(&newest, false).expect("it is pruned");
+        let of_size = |wanted| objects().filter(|(size, path)| *size == wanted && path.extension().is_some_and(|is| is == "step")).count();
+        assert_eq!((of_size(GAP_SIZE), of_size(MARKER_SIZE)), (1, 2), "the new markers are left");
         match append(&mut sleeper, 61, on_conflict) {
             Ok(number) => {
                 let now = shown(&place.timeline());

@@ -322,10 +322,11 @@ impl<S: Storage> Timeline<S> {
     /// whose marker is gone. Then there is a gap, and what was stored is withdrawn.
     pub(super) fn check_age(&self, found_at: Option<u64>, number: u64, info: &ObjectInfo) -> Result<()> {
         let (found, stored) = match (found_at, info.storage_time) {
-            (Some(found), Some(stored)) => (found, stored),
-            // Nothing was there, or the storage has no clock: then markers stay for ever.
-            (_, None) => return Ok(()),
-            (None, Some(stored)) => (0, stored),
+            (found, Some(stored)) => (found.unwrap_or(0), stored),
+            // The storage has no clock: then markers stay for ever.
+            (None, None) => return Ok(()),
+            // It has one, and does not always say.
+            (Some(_), None) => (0, u64::MAX),
         };
         let limit = if is_wall_clock(info) { STALE } else { STALE_BY_OTHER_CLOCK };
         if stored.saturating_sub(found) <= limit || !Listing::read(&self.storage, &self.folder, 1)?.is_in_gap(number) {

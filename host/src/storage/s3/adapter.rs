@@ -39,8 +39,7 @@ impl StorageAdapter for S3StorageAdapter {
             copy_range: true,
             content_type: true,
             attributes: true,
-            // Responses include it, but the SDK does not expose it.
-            storage_time: false,
+            storage_time: true,
         }
     }
 

@@ -35,7 +35,7 @@ use super::error::{Failure, Target, failure, no_credentials};
 use super::known::Known;
 use super::options::{S3Addressing, S3Checksums, S3Credentials, S3Options};
 use super::retry::Retries;
-use super::transport::{Body, Transport, sending};
+use super::transport::{Body, Transport, sending, timed};
 use super::window::Window;
 use crate::storage::s3::work::Work;
 use crate::system::process::Process;
@@ -191,7 +191,7 @@ impl Connection {
         let task = self.runtime.runtime.as_ref().map(|runtime| {
             runtime.spawn(async move {
                 // The receiver may be gone.
-                let _ = sender.send(work.await);
+                let _ = sender.send(timed(work).await);
             })
         });
         Ok(Work { process: self.runtime.process, done, task })

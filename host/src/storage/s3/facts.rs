@@ -7,6 +7,7 @@ use aws_sdk_s3::primitives::DateTime;
 use crate::storage::ObjectInfo;
 use crate::storage::s3::error::Failure;
 use crate::storage::s3::options::WRITE_ID;
+use crate::storage::s3::transport::responded;
 
 /// Returns an etag as users see it.
 pub(super) fn unquoted(etag: &str) -> &str {
@@ -42,6 +43,7 @@ pub(super) fn listed_info(key: &str, size: Option<i64>, etag: Option<&str>, modi
         etag: etag.map(|etag| unquoted(etag).to_owned()),
         // In whole seconds, since only listings have fractions.
         modified: modified.and_then(|modified| u64::try_from(modified.secs()).ok()).map(|seconds| seconds * 1000),
+        storage_time: responded(),
         ..ObjectInfo::default()
     })
 }

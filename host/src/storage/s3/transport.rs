@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use aws_sdk_s3::config::SharedHttpClient;
-use aws_sdk_s3::config::http::HttpRequest;
-use aws_sdk_s3::primitives::SdkBody;
+use aws_sdk_s3::config::http::{HttpRequest, HttpResponse};
+use aws_sdk_s3::primitives::{DateTime, DateTimeFormat, SdkBody};
 use aws_smithy_runtime_api::client::connector_metadata::ConnectorMetadata;
 use aws_smithy_runtime_api::client::http::{HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
@@ -89,6 +89,23 @@ struct Attempt {
 tokio::task_local! {
     static ATTEMPT: Attempt;
     static BEGUN: Arc<AtomicBool>;
+    static RESPONDED: Cell<Option<u64>>;
+}
+
+/// Runs work that sends requests, and remembers the service's clock for [`responded`].
+pub(super) async fn timed<T>(work: impl Future<Output = T>) -> T {
+    RESPONDED.scope(Cell::new(None), work).await
+}
+
+/// Returns the service's clock at the last response to this work, in milliseconds since
+/// 1970. The SDK's results leave out the header that says it, `Date`.
+pub(super) fn responded() -> Option<u64> {
+    RESPONDED.try_with(Cell::get).ok().flatten()
+}
+
+fn date(answer: &HttpResponse) -> Option<u64> {
+    let date = DateTime::from_str(answer.headers().get("date")?, DateTimeFormat::HttpDate).ok()?;
+    u64::try_from(date.to_millis().ok()?).ok()
 }
 
 /// Runs the requests that make the actual change, unlike those before them. `begun` is
@@ -139,6 +156,7 @@ impl HttpConnector for Connection {
         let answer = self.0.call(request);
         HttpConnectorFuture::new(async move {
             let answer = answer.await?;
+            let _ = RESPONDED.try_with(|responded| responded.set(date(&answer)));
             if body == Body::Streamed && answer.status().is_success() {
                 return Ok(answer);
             }
