@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use persist_test_support::moto::Moto;
-use persist_test_support::proxy::{Fault, Proxy, When};
+use persist_test_support::proxy::{Fault, Operation, Proxy, When};
 use persist_test_support::server::{SECRET_KEY, Server};
 use serde_json::Value;
 
@@ -103,7 +103,20 @@ fn the_doctor_names_the_cause() {
     let (report, done) = doctor(&server.endpoint(), &at("some/prefix/"), &same);
     assert_eq!((done.code, &report["healthy"]), (0, &Value::Bool(true)), "{report}");
     let names: Vec<&str> = report["checks"].as_array().expect("checks").iter().filter_map(|check| check["check"].as_str()).collect();
-    let expected = ["credentials", "region", "bucket", "write", "read", "ranged read", "list", "if-absent", "if-match", "delete"];
+    let expected = [
+        "credentials",
+        "region",
+        "bucket",
+        "lifecycle",
+        "versioning",
+        "write",
+        "read",
+        "ranged read",
+        "list",
+        "if-absent",
+        "if-match",
+        "delete",
+    ];
     assert_eq!(names, expected);
     assert!(report["checks"].as_array().expect("checks").iter().all(|check| check["status"] == "ok" && check["ms"].is_number()));
     assert!(report["checks"][0]["message"].as_str().is_some_and(|message| message.contains("from the environment")), "{report}");
@@ -165,6 +178,33 @@ fn the_doctor_names_the_cause() {
     assert!(warned.iter().all(|check| check["code"] == "unsupported"), "{report}");
     let text = ok(on(&proxy.endpoint()).args(["doctor", &at("")]));
     assert!(text.contains("warning  if-absent") && text.contains("ok       write"), "{text}");
+
+    // Settings of the bucket that lose steps, or keep what was deleted.
+    const RULES: &str = "<LifecycleConfiguration><Rule><ID>tidy</ID><Status>Enabled</Status><Filter><Prefix>agents/</Prefix></Filter>\
+                         <Expiration><Days>30</Days></Expiration></Rule></LifecycleConfiguration>";
+    const NONCURRENT: &str = "<LifecycleConfiguration><Rule><Status>Enabled</Status><Filter/><NoncurrentVersionExpiration>\
+                              <NoncurrentDays>7</NoncurrentDays></NoncurrentVersionExpiration></Rule></LifecycleConfiguration>";
+    const ON: &str = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+    for (rules, versions, place, expected) in [
+        (Some(RULES), None, "agents/a/", [("warning", "the lifecycle rule 'tidy' deletes objects after 30 days"), ("ok", "")]),
+        (Some(RULES), None, "", [("warning", "destroys timelines"), ("ok", "")]),
+        (Some(RULES), Some(ON), "other/", [("ok", "no rule expires objects"), ("warning", "the bucket keeps every version")]),
+        (Some(NONCURRENT), Some(ON), "other/", [("ok", "no rule"), ("ok", "on: what is deleted or pruned is gone after 7 days")]),
+        (None, Some(ON), "other/", [("ok", "can't be read"), ("ok", "on: deleting frees space only if")]),
+    ] {
+        let proxy = Proxy::start(server.address);
+        for (operation, body) in [(Operation::GetLifecycle, rules), (Operation::GetVersioning, versions)] {
+            let denied = Fault::Answer(403, "AccessDenied");
+            proxy.inject(operation, body.map_or(denied, Fault::Body), When::Always);
+        }
+        let (report, done) = doctor(&proxy.endpoint(), &at(place), &same);
+        assert_eq!(done.code, 0, "{report}");
+        for (check, (status, says)) in ["lifecycle", "versioning"].into_iter().zip(expected) {
+            let found = report["checks"].as_array().expect("checks").iter().find(|found| found["check"] == check).expect("it was made");
+            assert_eq!(found["status"], status, "{found}");
+            assert!(found["message"].as_str().is_some_and(|message| message.contains(says)), "{found}");
+        }
+    }
 
     // The same for a local folder.
     let folder = folder();

@@ -44,6 +44,7 @@ fn actions(operation: Operation) -> &'static [Action] {
         Operation::CreateUpload | Operation::UploadPart => &[Action::SaveLarge],
         Operation::CompleteUpload => &[Action::SaveLarge, Action::SaveLargeIfAbsent],
         Operation::AbortUpload => &[Action::GiveUp],
+        Operation::GetLifecycle | Operation::GetVersioning => &[],
     }
 }
 

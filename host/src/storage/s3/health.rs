@@ -6,6 +6,7 @@ use persist_model::Result;
 use super::error::Failure;
 use crate::storage::HealthCheck;
 use crate::storage::s3::bucket::S3StorageAdapter;
+use crate::storage::s3::lifecycle;
 
 /// Checks credentials, region and bucket, in the order in which they are needed.
 pub(super) fn checks(storage: &S3StorageAdapter, prefix: &str) -> Vec<HealthCheck> {
@@ -26,6 +27,9 @@ pub(super) fn checks(storage: &S3StorageAdapter, prefix: &str) -> Vec<HealthChec
     if is_signed {
         checks.push(HealthCheck::run("bucket", || reach(storage, prefix)));
     }
+    if checks.iter().all(HealthCheck::is_passed) {
+        checks.extend(lifecycle::checks(storage, prefix));
+    }
     checks
 }
 
@@ -40,6 +44,7 @@ fn reach(storage: &S3StorageAdapter, prefix: &str) -> Result<String> {
         Ok::<_, Failure>(format!("{} can be reached", connection.bucket))
     })
 }
+
 /// Returns enough of an access key ID to tell it from others.
 fn masked(key_id: &str) -> String {
     let letters: Vec<char> = key_id.chars().collect();

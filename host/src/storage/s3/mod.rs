@@ -12,6 +12,7 @@ mod error;
 mod facts;
 mod health;
 mod known;
+mod lifecycle;
 mod list;
 mod options;
 mod parts;

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::body::{Body, cut, endless, error_body, full};
-use super::fault::{DELAY, FAR_AWAY, Fault, LATE, Operation};
+use super::fault::{AGO, DELAY, FAR_AWAY, Fault, LATE, Operation};
 use super::state::{Seen, State, fault_for};
 
 fn operation(request: &Request<Incoming>) -> Operation {
@@ -29,6 +29,8 @@ fn operation(request: &Request<Incoming>) -> Operation {
         Method::DELETE => Operation::DeleteObject,
         Method::HEAD => Operation::HeadObject,
         _ if has("list-type") => Operation::ListObjects,
+        _ if has("lifecycle") => Operation::GetLifecycle,
+        _ if has("versioning") => Operation::GetVersioning,
         _ => Operation::GetObject,
     }
 }
@@ -139,6 +141,10 @@ async fn answer(state: Arc<Mutex<State>>, server: SocketAddr, request: Request<I
         // Without a body, the head is lost.
         Some(Fault::ResetResponse | Fault::CutBody) if answer.is_empty() => return Err(io::Error::other("cut")),
         Some(Fault::ResetResponse | Fault::CutBody) => *response.body_mut() = cut(half),
+        Some(Fault::Earlier) => {
+            let date = httpdate::fmt_http_date(SystemTime::now() - AGO);
+            response.headers_mut().insert("date", date.parse().expect("a date"));
+        }
         Some(Fault::ShortenBody) if !answer.is_empty() => {
             response.headers_mut().remove("content-length");
             response.headers_mut().insert("content-length", half.len().into());

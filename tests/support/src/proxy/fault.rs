@@ -15,8 +15,12 @@ pub enum Operation {
     UploadPart,
     CompleteUpload,
     AbortUpload,
+    /// Only `persist doctor` sends these two.
+    GetLifecycle,
+    GetVersioning,
 }
 
+/// The requests that read and write objects.
 pub const OPERATIONS: [Operation; 9] = [
     Operation::PutObject,
     Operation::GetObject,
@@ -37,6 +41,9 @@ pub(crate) const LATE: Duration = Duration::from_secs(1);
 
 /// How much [`Fault::Slow`] delays a response.
 pub(crate) const FAR_AWAY: Duration = Duration::from_millis(30);
+
+/// How far [`Fault::Earlier`] moves the date of a response.
+pub const AGO: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 
 /// What can go wrong with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +70,8 @@ pub enum Fault {
     LateReply,
     /// The same, with the latency of a distant service.
     Slow,
+    /// The response has a date of [`AGO`] before.
+    Earlier,
     /// The preconditions are removed from the request.
     StripConditions,
     /// The service returns this error and does nothing.

@@ -19,7 +19,7 @@ use crate::tls;
 use exchange::pass;
 use state::{Rule, State};
 
-pub use fault::{DELAY, Fault, OPERATIONS, Operation, When};
+pub use fault::{AGO, DELAY, Fault, OPERATIONS, Operation, When};
 pub use state::Seen;
 
 /// A proxy in front of a server. It stops when it is dropped.

@@ -1,0 +1,79 @@
+//! Looks for settings of a bucket that lose objects or keep deleted ones.
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::types::{BucketVersioningStatus, ExpirationStatus, LifecycleRule};
+use persist_model::{ErrorCode, PersistError, Result};
+
+use crate::storage::HealthCheck;
+use crate::storage::s3::bucket::S3StorageAdapter;
+
+/// Checks the lifecycle rules and the versioning of a bucket. Not everybody may read them, and
+/// not every service has them; then these checks say so.
+pub(super) fn checks(storage: &S3StorageAdapter, prefix: &str) -> [HealthCheck; 2] {
+    let rules = read_rules(storage, prefix);
+    let lifecycle = HealthCheck::run("lifecycle", || expiring(&rules));
+    let versioning = HealthCheck::run("versioning", || versioning(storage, &rules));
+    [lifecycle, versioning].map(|check| HealthCheck { required: false, ..check })
+}
+
+/// Returns the rules that apply to objects whose keys begin with a prefix.
+fn read_rules(storage: &S3StorageAdapter, prefix: &str) -> Result<Vec<LifecycleRule>> {
+    let rules = storage.run("", |connection| async move {
+        let send = |client: Client| client.get_bucket_lifecycle_configuration().bucket(&connection.bucket).send();
+        match connection.request("GetBucketLifecycleConfiguration", 0, send).await {
+            Ok(found) => Ok(found.rules.unwrap_or_default()),
+            Err(failure) if failure.service_code == "NoSuchLifecycleConfiguration" => Ok(Vec::new()),
+            Err(failure) => Err(failure),
+        }
+    })?;
+    let concerns = |rule: &LifecycleRule| {
+        let of_rule = prefix_of(rule);
+        *rule.status() == ExpirationStatus::Enabled && (prefix.starts_with(of_rule) || of_rule.starts_with(prefix))
+    };
+    Ok(rules.into_iter().filter(concerns).collect())
+}
+
+/// Returns what the keys of a rule's objects begin with.
+fn prefix_of(rule: &LifecycleRule) -> &str {
+    let of_filter = rule.filter().and_then(|filter| filter.prefix().or_else(|| filter.and()?.prefix()));
+    // An older form has the prefix in the rule itself.
+    #[allow(deprecated, reason = "services still return it")]
+    of_filter.or_else(|| rule.prefix()).unwrap_or_default()
+}
+
+fn expiring(rules: &Result<Vec<LifecycleRule>>) -> Result<String> {
+    let rules = match rules {
+        Ok(rules) => rules,
+        Err(error) => return Ok(format!("the rules can't be read: {error}")),
+    };
+    let expires = |rule: &&LifecycleRule| rule.expiration().is_some_and(|expires| expires.days().is_some() || expires.date().is_some());
+    let Some(rule) = rules.iter().find(expires) else { return Ok("no rule expires objects".to_owned()) };
+    let after = rule.expiration().and_then(|expires| expires.days()).map_or_else(String::new, |days| format!(" after {days} days"));
+    let name = rule.id().unwrap_or("without a name");
+    let message = format!("the lifecycle rule '{name}' deletes objects{after}, which destroys timelines");
+    Err(PersistError::new(ErrorCode::Unsupported, message)
+        .hint("new steps of a timeline depend on old ones: limit the rule to other prefixes, and use 'persist prune'"))
+}
+
+fn versioning(storage: &S3StorageAdapter, rules: &Result<Vec<LifecycleRule>>) -> Result<String> {
+    let status = storage.run("", |connection| async move {
+        let send = |client: Client| client.get_bucket_versioning().bucket(&connection.bucket).send();
+        Ok(connection.request("GetBucketVersioning", 0, send).await?.status)
+    });
+    match status {
+        Ok(Some(BucketVersioningStatus::Enabled)) => {}
+        Ok(_) => return Ok("off: what is deleted is gone".to_owned()),
+        Err(error) => return Ok(format!("it can't be read: {error}")),
+    }
+    let Ok(rules) = rules else {
+        return Ok("on: deleting frees space only if a lifecycle rule removes noncurrent versions".to_owned());
+    };
+    match rules.iter().find_map(LifecycleRule::noncurrent_version_expiration) {
+        Some(expires) => {
+            let days = expires.noncurrent_days().unwrap_or(0);
+            Ok(format!("on: what is deleted or pruned is gone after {days} days"))
+        }
+        None => Err(PersistError::new(ErrorCode::Unsupported, "the bucket keeps every version, so deleting and pruning free no space")
+            .hint("add a lifecycle rule with NoncurrentVersionExpiration")),
+    }
+}
