@@ -40,8 +40,8 @@ mod workers;
 
 pub use cancel::CancelToken;
 pub use engine::{
-    Checks, Copied, CopyOptions, Engine, EngineBuilder, History, ListingIndex, SalvageReport, Salvager, SnapshotReader, SnapshotWriter,
-    Snapshots, StepWriter, Timeline,
+    Checks, Copied, CopiedTimeline, CopyOptions, Engine, EngineBuilder, History, ListingIndex, SalvageReport, Salvager, SnapshotReader,
+    SnapshotWriter, Snapshots, StepWriter, Timeline,
 };
 pub use persist_model::timeline;
 pub use persist_model::{

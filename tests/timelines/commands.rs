@@ -138,6 +138,57 @@ const PRUNED: &[Row] = &[
     ("check % --read-data", 0, &["none damaged"], &[]),
 ];
 
+/// Whole sessions, some with a timeline, some with snapshots, are removed by their newest
+/// state.
+const SESSIONS: &[Row] = &[
+    ("append 1.json %/bots/a/old --timestamp 2026-01-01T00:00:00Z", 0, &[], &[]),
+    ("append 2.json %/bots/a/mid --timestamp 2026-02-01T00:00:00Z", 0, &[], &[]),
+    ("append 3.json %/bots/a/new --timestamp 2026-03-01T00:00:00Z", 0, &[], &[]),
+    ("append 1.json %/bots/b/only --timestamp 2020-01-01T00:00:00Z", 0, &[], &[]),
+    ("snapshot 2.json %/bots/c.json.gz --agent-id a --session-id loose --timestamp 2026-01-15T00:00:00Z", 0, &[], &[]),
+    ("prune %/bots --keep-sessions two", 2, &[], &["--keep-sessions"]),
+    ("prune %/bots --keep-sessions 2", 2, &[], &["--yes"]),
+    (
+        "prune %/bots --keep-sessions 2 --dry-run",
+        0,
+        &["the session old of a", "removed as a whole", "kept: last"],
+        &["would remove 2 whole sessions, 0 steps and 0 snapshots"],
+    ),
+    ("prune %/bots --keep-sessions-within 40d --keep-sessions 1 --yes", 0, &[], &["removed 2 whole sessions"]),
+    ("restore %/bots/a/old@latest", 3, &[], &["deleted"]),
+    ("restore %/bots/c.json.gz", 3, &[], &["Not found"]),
+    ("restore %/bots/a/mid@latest -o out/2-of-session", 0, &[], &[]),
+    ("restore %/bots/b/only@latest -o out/1-of-session", 0, &[], &[]),
+    ("append 2.json %/bots/a/new --timestamp 2026-03-02T00:00:00Z", 0, &[], &[]),
+    ("prune %/bots --keep-sessions 1 --keep-last 1 --yes", 0, &[], &["removed 1 whole session, 1 step and 0 snapshots"]),
+    ("restore %/bots/a/mid@latest", 3, &[], &["deleted"]),
+    ("restore %/bots/a/new@latest -o out/2-newest-of-session", 0, &[], &[]),
+    ("check %/bots --read-data", 0, &["none damaged"], &[]),
+    ("delete -r %/bots --yes", 0, &[], &[]),
+];
+
+/// Timelines are copied as a whole, and again after more steps.
+const COPIED: &[Row] = &[
+    ("copy -r %/one backup --dry-run", 0, &["would copy the timeline %/one/first/ to backup/first/: up to step 3"], &[]),
+    ("check backup", 3, &[], &["there is no timeline here"]),
+    ("copy -r %/one backup", 0, &["copied %/one/first/ to backup/first/: 3 steps, ", "copied %/one/a@b/ to backup/a@b/: "], &[]),
+    ("check backup --read-data", 0, &["in 2 timelines: none damaged"], &[]),
+    ("restore backup/first@2 -o out/2-of-backup", 0, &[], &[]),
+    ("restore backup/first@latest -o out/3-of-backup", 0, &[], &[]),
+    ("restore backup/first@1", 3, &[], &["step 1 was removed"]),
+    ("copy -r backup %/again", 0, &["copied backup/first/ to %/again/first/: 3 steps, "], &[]),
+    ("restore %/again/first@2 -o out/2-of-backup-of-backup", 0, &[], &[]),
+    ("copy -r %/one backup", 0, &["skipped %/one/first/: backup/first/ has all its steps"], &["skipped"]),
+    ("append 1.json %/one/first", 0, &["%/one/first@4: "], &[]),
+    ("copy -r %/one backup", 0, &["copied %/one/first/ to backup/first/: 1 step, ", "skipped"], &[]),
+    ("restore backup/first@4 -o out/1-of-backup", 0, &[], &[]),
+    ("append 2.json backup/first", 0, &["backup/first@5: "], &[]),
+    ("copy -r %/one/first backup/first", 4, &[], &["the timeline here has later steps"]),
+    ("copy -r %/one/a@b backup/first", 4, &[], &["Already exists"]),
+    ("check backup --read-data", 0, &["none damaged"], &[]),
+    ("delete -r %/again backup --yes", 0, &[], &[]),
+];
+
 /// With a step that is damaged in the middle, and one whose newest step is damaged.
 const DAMAGED: &[Row] = &[
     ("check %/bad --read-data", 5, &["2 damaged"], &["step 2 can't be restored", "step 3 can't be restored"]),
@@ -217,6 +268,8 @@ fn every_command_works(place: &Place<'_>) {
     }
     place.run_all(APPENDED);
     place.run_all(PRUNED);
+    place.run_all(COPIED);
+    place.run_all(SESSIONS);
     for step in ["append 1.json", "append 2.json", "append 3.json --level 1"] {
         let (state, options) = step.split_at("append 1.json".len());
         for timeline in if options.is_empty() { &["bad/middle", "newest/x"][..] } else { &["bad/middle"] } {

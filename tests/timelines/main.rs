@@ -5,6 +5,7 @@
 
 mod commands;
 mod conditions;
+mod copies;
 mod helpers;
 mod killed;
 mod large;

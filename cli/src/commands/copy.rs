@@ -2,32 +2,35 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use clap::Args;
 use persist_host::{Copied, CopyOptions, Engine, StorageConfig};
 use persist_model::error::may_be_another_kind;
-use persist_model::{ErrorCode, PersistError, Result};
+use persist_model::{ErrorCode, PersistError, Result, StepSelector};
 use persist_paths::StorageLocation;
 use persist_paths::key::split;
+use persist_paths::timeline::step_of;
 use serde_json::json;
 
 use crate::choices::{Durability, IfExists};
+use crate::commands::copy_memory::{INSTANCE, Memory};
 use crate::host::{Host, Progress};
 use crate::many::{Report, run_with};
 use crate::native::host::Native;
 use crate::native::options::StorageArguments;
-use crate::output::{Failure, Output, exact_bytes, printable};
+use crate::output::{Failure, Output, counted, exact_bytes, printable};
 use crate::sources::{How, Source};
 
-/// Copy snapshots, verifying them on the way.
+/// Copy snapshots and timelines, verifying them on the way.
 ///
 /// The bytes are copied unchanged and verified on the way, so a damaged snapshot is never
 /// copied. A snapshot that already exists at DEST with the same digest is verified and
 /// skipped; if it is damaged, it is replaced. Running an interrupted copy again therefore
 /// continues where it stopped. A file at DEST that is not a snapshot, that cannot be told
 /// apart from another program's gzip file, or that cannot be read is replaced only with
-/// --force.
+/// --force. With --recursive, a timeline is copied as a whole, step by step; copying it again
+/// adds the steps that have come since. Nothing in the copy is removed.
 #[derive(Args)]
 #[command(
     visible_alias = "cp",
@@ -73,6 +76,9 @@ fn target_of(dest: &str, config: &StorageConfig, name: &str) -> String {
     dest.to_owned()
 }
 
+/// The size in bytes of a step from which on storages buffer no more of it.
+const LARGE_STEP: u64 = 1 << 30;
+
 fn line(output: &Output, from: &str, to: &str, copied: &Copied) -> Result<Option<String>> {
     let action = if copied.is_new { "copied" } else { "skipped" };
     let object = json!({"action": action, "source": from, "location": to, "metadata": copied.metadata});
@@ -83,47 +89,6 @@ fn line(output: &Output, from: &str, to: &str, copied: &Copied) -> Result<Option
         format!("skipped {}: {} is the same", printable(from), printable(to))
     };
     output.report_line(&object, text)
-}
-
-/// The maximum memory of all copies together, in bytes.
-const MEMORY: u64 = 512 << 20;
-
-/// The memory of one copy in bytes, besides the parts of its objects: an instance of the
-/// component that verifies the bytes.
-const INSTANCE: u64 = 16 << 20;
-
-/// The memory available to all copies.
-struct Memory {
-    free: Mutex<u64>,
-    freed: Condvar,
-}
-
-/// A share of the memory, returned when it is dropped.
-struct Share<'a> {
-    memory: &'a Memory,
-    bytes: u64,
-}
-
-impl Memory {
-    fn new() -> Self {
-        Self { free: Mutex::new(MEMORY), freed: Condvar::new() }
-    }
-
-    /// Waits until this much is free. A request for more than the total gets all of it.
-    fn take(&self, bytes: u64) -> Share<'_> {
-        let bytes = bytes.min(MEMORY);
-        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut free = self.freed.wait_while(free, |free| *free < bytes).unwrap_or_else(PoisonError::into_inner);
-        *free -= bytes;
-        Share { memory: self, bytes }
-    }
-}
-
-impl Drop for Share<'_> {
-    fn drop(&mut self) {
-        *self.memory.free.lock().unwrap_or_else(PoisonError::into_inner) += self.bytes;
-        self.memory.freed.notify_all();
-    }
 }
 
 fn copy(
@@ -148,20 +113,94 @@ fn copy(
     })
 }
 
+/// A timeline, found by its newest step.
+struct Found<'a> {
+    from: StorageLocation,
+    /// Its folder, relative to the one that was searched.
+    name: &'a str,
+}
+
+impl<'a> Found<'a> {
+    fn of(source: &'a Source, step: &StorageLocation) -> Option<Self> {
+        let (found, (folder, _)) = (source.found.as_ref()?, step_of(step.key())?);
+        let name = found.name.rfind('/').map_or("", |slash| found.name.get(..slash).unwrap_or_default());
+        Some(Self { from: step.clone().with_key(folder), name })
+    }
+
+    fn copy(
+        &self,
+        host: &Native<'_>,
+        dest: &Dest<'_>,
+        arguments: &Arguments,
+        output: &Output,
+        memory: &Memory,
+        progress: Progress<'_>,
+    ) -> Result<Report, Failure> {
+        let to = dest.of_timeline(self.name)?;
+        let (from_text, to_text) = (host.written(&self.from)?, host.written(&to)?);
+        let (from, target) = (host.stoppable(&self.from)?, host.writing(&to, arguments.durability)?);
+        let timeline = from.timeline(self.from.key())?;
+        let object = |action, steps, newest: u64| json!({"action": action, "source": from_text, "location": to_text, "steps": steps, "newest": newest});
+        if arguments.dry_run {
+            let newest = timeline.find(&StepSelector::Newest)?.number;
+            let is_there = target.timeline(to.key())?.find(&StepSelector::Newest).is_ok_and(|there| there.number == newest);
+            let action = if is_there { "skip" } else { "copy" };
+            let text = format!("would {action} the timeline {} to {}: up to step {newest}", printable(&from_text), printable(&to_text));
+            return Ok(Report { line: Some(output.line(&object("none", 0, newest), text)?), bytes: 0, is_skipped: is_there });
+        }
+        let _share = memory.take(INSTANCE * 2 + from.buffered_by_copy(&target, LARGE_STEP));
+        let copied = timeline.copy(&target, to.key(), progress)?;
+        let (steps, newest) = (copied.steps, copied.newest.number);
+        let (action, text) = if steps > 0 {
+            let size = exact_bytes(copied.bytes);
+            ("copied", format!("copied {} to {}: {}, {size}", printable(&from_text), printable(&to_text), counted(steps, "step")))
+        } else {
+            ("skipped", format!("skipped {}: {} has all its steps", printable(&from_text), printable(&to_text)))
+        };
+        Ok(Report { line: output.report_line(&object(action, steps, newest), text)?, bytes: copied.bytes, is_skipped: steps == 0 })
+    }
+}
+
 /// Where the copies go.
 struct Dest<'a> {
     text: &'a str,
     config: &'a StorageConfig,
     /// The folder, if there are several copies.
     folder: Option<StorageLocation>,
+    /// Where something was copied to.
+    taken: Mutex<HashSet<String>>,
 }
 
 impl Dest<'_> {
     /// Returns the location of the copy of a snapshot.
     fn of(&self, source: &Source, from: &StorageLocation) -> Result<StorageLocation> {
-        let Some(folder) = &self.folder else { return self.config.locate_to_write(target_of(self.text, self.config, from.key())) };
-        let name = source.found.as_ref().map_or_else(|| split(from.key()).1, |found| &found.name);
-        Ok(folder.clone().with_key(&format!("{}{name}", folder.key())))
+        let to = match &self.folder {
+            None => self.config.locate_to_write(target_of(self.text, self.config, from.key()))?,
+            Some(folder) => {
+                let name = source.found.as_ref().map_or_else(|| split(from.key()).1, |found| &found.name);
+                folder.clone().with_key(&format!("{}{name}", folder.key()))
+            }
+        };
+        self.take(to)
+    }
+
+    /// Returns the location of the copy of a timeline.
+    fn of_timeline(&self, name: &str) -> Result<StorageLocation> {
+        let folder = match &self.folder {
+            Some(folder) => folder.clone(),
+            None => self.config.locate_folder_to_write(self.text)?,
+        };
+        let key = if name.is_empty() { folder.key().to_owned() } else { format!("{}{name}/", folder.key()) };
+        self.take(folder.with_key(&key))
+    }
+
+    /// Takes a location for one copy.
+    fn take(&self, to: StorageLocation) -> Result<StorageLocation> {
+        if self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(to.to_string()) {
+            return Ok(to);
+        }
+        let error = PersistError::new(ErrorCode::AlreadyExists, "another snapshot was copied to this name").at(&to);
+        Err(error.hint("copy it separately, to another name"))
     }
 }
 
@@ -170,15 +209,14 @@ pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Ou
     let Some((dest, src)) = arguments.paths.split_last() else { return Err(Failure::Reported(2)) };
     let task = arguments.how.task(&host, src, "copying", if arguments.dry_run { "would be copied" } else { "copied" });
     let folder = if task.is_many { Some(host.config.locate_folder_to_write(dest)?) } else { None };
-    let dest = Dest { text: dest, config: &host.config, folder };
-    let (memory, taken) = (Memory::new(), Mutex::new(HashSet::new()));
+    let dest = Dest { text: dest, config: &host.config, folder, taken: Mutex::default() };
+    let memory = Memory::new();
     run_with(&task, &host, output, (&arguments.how, src), |source, progress| {
         let from = source.location(&host, &arguments.how)?;
-        let to = dest.of(source, &from)?;
-        if !taken.lock().unwrap_or_else(PoisonError::into_inner).insert(to.to_string()) {
-            let error = PersistError::new(ErrorCode::AlreadyExists, "another snapshot was copied to this name").at(&to);
-            return Err(error.hint("copy it separately, to another name").into());
+        if let Some(timeline) = Found::of(source, &from) {
+            return timeline.copy(&host, &dest, arguments, output, &memory, progress);
         }
+        let to = dest.of(source, &from)?;
         let (source_engine, target) = (host.stoppable(&from)?, host.writing(&to, arguments.durability)?);
         // A snapshot that was named must match the filter.
         let digest = if source.found.is_none() && arguments.how.has_filter() {

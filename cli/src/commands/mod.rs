@@ -8,6 +8,8 @@ pub(crate) mod check;
 pub(crate) mod completions;
 #[cfg(feature = "native")]
 pub(crate) mod copy;
+#[cfg(feature = "native")]
+mod copy_memory;
 mod delete;
 mod delete_found;
 #[cfg(feature = "native")]
@@ -20,6 +22,8 @@ pub(crate) mod log;
 pub(crate) mod man;
 #[cfg(feature = "native")]
 pub(crate) mod prune;
+#[cfg(feature = "native")]
+mod prune_sessions;
 mod restore;
 #[cfg(feature = "native")]
 pub(crate) mod salvage;

@@ -1,15 +1,13 @@
 //! `persist prune`
 
-use std::collections::BTreeMap;
-
 use clap::Args;
-use persist_host::Engine;
 use persist_model::{ErrorCode, Every, ListEntry, Outcome, Period, PersistError, Policy, PruneReport, Result, SnapshotMetadata};
 use persist_paths::StorageLocation;
 use serde_json::json;
 
 use crate::choices::Durability;
 use crate::commands::delete_found::confirmed;
+use crate::commands::prune_sessions::{Session, SessionRules, Snapshots};
 use crate::host::{Host as _, Search};
 use crate::native::host::Native;
 use crate::native::options::StorageArguments;
@@ -25,13 +23,16 @@ use crate::timelines::{find, place_of};
 /// Periods, such as 1y6m or 30d, are counted back from the newest time of the session that is
 /// not in the future.
 ///
+/// The rules for sessions are applied to each agent. They remove whole sessions, and count
+/// each as its newest step or snapshot. The newest session of each agent is always kept.
+///
 /// Pruning is safe while others append. A step that kept steps depend on stays stored, but is
-/// no longer shown. A marker of 192 bytes takes the place of a removed step; in a folder, the
-/// first prune after a week removes the markers. In a bucket with versions, space is freed
-/// only when its lifecycle rules remove the older versions.
+/// no longer shown. A marker of 192 bytes takes the place of a removed step; the first prune
+/// after a week removes the markers. In a bucket with versions, space is freed only when its
+/// lifecycle rules remove the older versions.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  persist prune runs --keep-last 20 --keep-daily 7 --dry-run\n  persist prune s3://my-bucket/runs --keep-within 30d --keep-label good --yes"
+    after_help = "Examples:\n  persist prune runs --keep-last 20 --keep-daily 7 --dry-run\n  persist prune s3://my-bucket/runs --keep-within 30d --keep-label good --yes\n  persist prune runs --keep-sessions-within 90d --yes"
 )]
 pub(crate) struct Arguments {
     /// Folders with timelines or snapshots.
@@ -39,6 +40,8 @@ pub(crate) struct Arguments {
     location: Vec<String>,
     #[command(flatten)]
     rules: Rules,
+    #[command(flatten)]
+    sessions: SessionRules,
     /// Print what would be removed, and remove nothing.
     #[arg(long)]
     dry_run: bool,
@@ -128,6 +131,7 @@ struct Loose {
 /// What pruning one location would do.
 struct Plan {
     place: StorageLocation,
+    sessions: Vec<Session>,
     timelines: Vec<(String, PruneReport)>,
     loose: Vec<Loose>,
 }
@@ -136,28 +140,60 @@ struct Plan {
 const COLUMNS: [Column; 4] = [Column("SNAPSHOT", false), Column("TIME", false), Column("STORED", true), Column("WHAT HAPPENS", false)];
 
 impl Plan {
-    fn make(host: &Native<'_>, text: &str, policy: &Policy, output: &Output) -> Result<(Self, u8), Failure> {
+    fn make(host: &Native<'_>, text: &str, arguments: &Arguments, output: &Output) -> Result<(Self, u8), Failure> {
         let place = place_of(host, text).map_err(|error| error.hint("check the location"))?;
         let engine = host.stoppable(&place)?;
-        let mut timelines = Vec::new();
-        for folder in find(&engine, place.key())? {
-            let report = engine.timeline(&folder)?.prune(policy, true)?;
-            timelines.push((folder, report));
+        let policy = arguments.rules.policy();
+        let (mut folders, mut sessions) = (find(&engine, place.key())?, Vec::new());
+        let (mut snapshots, mut exit_code) = loose(host, &place, output)?;
+        if let Some(rules) = arguments.sessions.policy() {
+            let (found, code) = Session::find(&engine, &mut folders, &mut snapshots, &rules, output)?;
+            (sessions, exit_code) = (found, worse(exit_code, code));
         }
-        let (loose, exit_code) = loose(host, &engine, &place, policy, output)?;
-        Ok((Self { place, timelines, loose }, exit_code))
+        let mut plan = Self { place, sessions, timelines: Vec::new(), loose: Vec::new() };
+        if policy != Policy::default() {
+            for folder in folders {
+                let report = engine.timeline(&folder)?.prune(&policy, true)?;
+                plan.timelines.push((folder, report));
+            }
+            for snapshots in snapshots.into_values() {
+                let kept = engine.apply_policy(&policy, &snapshots)?;
+                plan.loose.push(Loose { snapshots, kept });
+            }
+        }
+        Ok((plan, exit_code))
     }
 
-    fn removed(&self) -> (u64, u64, u64) {
+    fn removed(&self) -> Removed {
         let steps = self.timelines.iter().flat_map(|(_, report)| &report.steps).filter(|step| !matches!(step.outcome, Outcome::Kept(_)));
         let snapshots = self.loose.iter().flat_map(Loose::removed);
+        let sessions = self.sessions.iter().filter(|session| session.is_removed());
         let freed: u64 = self.timelines.iter().map(|(_, report)| report.freed).sum();
-        (steps.count() as u64, snapshots.clone().count() as u64, freed + snapshots.map(|metadata| metadata.stored_size).sum::<u64>())
+        Removed {
+            sessions: sessions.clone().count() as u64,
+            steps: steps.count() as u64,
+            snapshots: snapshots.clone().count() as u64,
+            freed: freed
+                + snapshots.map(|metadata| metadata.stored_size).sum::<u64>()
+                + sessions.map(|session| session.stored_size).sum::<u64>(),
+        }
     }
 
     fn print(&self, host: &Native<'_>, output: &Output, dry_run: bool) -> Result<(), Failure> {
         let mut table = Table::new(output, COLUMNS);
         let location = |key: &str| host.written(&self.place.clone().with_key(key));
+        for session in &self.sessions {
+            let what = if session.is_removed() { "removed" } else { "kept" };
+            let Session { agent_id, session_id, newest, stored_size, kept, .. } = session;
+            if output.json {
+                let object = json!({"agent_id": agent_id, "session_id": session_id, "outcome": what, "reasons": kept, "dry_run": dry_run});
+                output.result(&object, "")?;
+                continue;
+            }
+            let text = if kept.is_empty() { "removed as a whole".to_owned() } else { format!("kept: {}", kept.join(", ")) };
+            let name = cell(&format!("the session {session_id} of {agent_id}"));
+            table.add([name, time_cell(newest), short_bytes(*stored_size), cell(&text)])?;
+        }
         for (folder, report) in &self.timelines {
             for step in &report.steps {
                 let name = format!("{}@{}", folder.trim_end_matches('/'), step.number);
@@ -204,17 +240,40 @@ impl Loose {
     }
 }
 
-/// Applies a policy to the snapshots that are no timeline, by agent and session. Those that
-/// can't be read are reported and stay.
-fn loose(
-    host: &Native<'_>,
-    engine: &Engine,
-    place: &StorageLocation,
-    policy: &Policy,
-    output: &Output,
-) -> Result<(Vec<Loose>, u8), Failure> {
-    let mut sessions: BTreeMap<(String, String), Vec<SnapshotMetadata>> = BTreeMap::new();
-    let mut exit_code = 0;
+/// What pruning removes.
+#[derive(Default)]
+struct Removed {
+    sessions: u64,
+    steps: u64,
+    snapshots: u64,
+    /// In bytes.
+    freed: u64,
+}
+
+impl Removed {
+    fn add(self, other: &Self) -> Self {
+        Self {
+            sessions: self.sessions + other.sessions,
+            steps: self.steps + other.steps,
+            snapshots: self.snapshots + other.snapshots,
+            freed: self.freed + other.freed,
+        }
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.sessions + self.steps + self.snapshots == 0
+    }
+
+    fn text(&self) -> String {
+        let rest = format!("{} and {}, {}", counted(self.steps, "step"), counted(self.snapshots, "snapshot"), short_bytes(self.freed));
+        if self.sessions == 0 { rest } else { format!("{}, {rest}", counted(self.sessions, "whole session")) }
+    }
+}
+
+/// Returns the snapshots that are in no timeline, by agent and session, from the oldest to the
+/// newest. Those that can't be read are reported and stay.
+fn loose(host: &Native<'_>, place: &StorageLocation, output: &Output) -> Result<(Snapshots, u8), Failure> {
+    let (mut sessions, mut exit_code) = (Snapshots::new(), 0);
     for entry in host.list(place, &Search::default())? {
         match entry? {
             ListEntry::Snapshot(metadata) if metadata.kind == "snapshot" => {
@@ -228,13 +287,8 @@ fn loose(
             }
         }
     }
-    let mut loose = Vec::new();
-    for mut snapshots in sessions.into_values() {
-        snapshots.sort_by(by_age);
-        let kept = engine.apply_policy(policy, &snapshots)?;
-        loose.push(Loose { snapshots, kept });
-    }
-    Ok((loose, exit_code))
+    sessions.values_mut().for_each(|snapshots| snapshots.sort_by(by_age));
+    Ok((sessions, exit_code))
 }
 
 /// How many objects are deleted at a time: the maximum of one S3 request.
@@ -243,37 +297,42 @@ const BATCH: usize = 1000;
 pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
     let host = Native::new(storage)?;
     let policy = arguments.rules.policy();
-    if policy == Policy::default() {
+    if policy == Policy::default() && arguments.sessions.policy().is_none() {
         let error = PersistError::new(ErrorCode::InvalidArgument, "no rule says what to keep");
         return Err(error.hint("give at least one, such as --keep-last 20 or --keep-daily 7").into());
     }
     let (mut plans, mut exit_code) = (Vec::new(), 0);
     for text in &arguments.location {
-        let (plan, code) = Plan::make(&host, text, &policy, output)?;
+        let (plan, code) = Plan::make(&host, text, arguments, output)?;
         exit_code = worse(exit_code, code);
         plans.push(plan);
     }
-    let (mut steps, mut snapshots, mut freed) = (0, 0, 0);
-    for plan in &plans {
-        let (of_steps, of_snapshots, of_freed) = plan.removed();
-        (steps, snapshots, freed) = (steps + of_steps, snapshots + of_snapshots, freed + of_freed);
-    }
-    let what = format!("{} and {}, {}", counted(steps, "step"), counted(snapshots, "snapshot"), short_bytes(freed));
+    let removed = plans.iter().fold(Removed::default(), |removed, plan| removed.add(&plan.removed()));
+    let what = removed.text();
     if arguments.dry_run {
         plans.iter().try_for_each(|plan| plan.print(&host, output, true))?;
         output.note(format_args!("would remove {what}"));
         return exit(exit_code);
     }
-    if steps + snapshots > 0 && !arguments.yes && !confirmed(&what)? {
+    if !removed.is_nothing() && !arguments.yes && !confirmed(&what)? {
         output.note("nothing was removed");
         return Err(Failure::Reported(1));
     }
     for plan in &plans {
         let engine = host.writing(&plan.place, arguments.durability)?;
+        let mut keys: Vec<String> = plan.loose.iter().flat_map(Loose::removed).map(|metadata| metadata.key.clone()).collect();
+        for session in plan.sessions.iter().filter(|session| session.is_removed()) {
+            match session.delete_timelines(&engine) {
+                Ok(()) => keys.extend_from_slice(&session.keys),
+                Err(error) => {
+                    output.error(&error);
+                    exit_code = worse(exit_code, error.exit_code());
+                }
+            }
+        }
         for (folder, _) in &plan.timelines {
             engine.timeline(folder)?.prune(&policy, false)?;
         }
-        let keys: Vec<String> = plan.loose.iter().flat_map(Loose::removed).map(|metadata| metadata.key.clone()).collect();
         for keys in keys.chunks(BATCH) {
             for (_, error) in host.delete_many(&plan.place, keys, arguments.durability)? {
                 output.error(&error);

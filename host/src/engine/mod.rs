@@ -4,6 +4,7 @@
 mod builder;
 mod conversions;
 mod copy;
+mod copy_timeline;
 #[allow(clippy::module_inception, reason = "the engine itself, next to its operations")]
 mod engine;
 mod history;
@@ -19,6 +20,7 @@ mod writing;
 
 pub use builder::EngineBuilder;
 pub use copy::{Copied, CopyOptions};
+pub use copy_timeline::CopiedTimeline;
 pub use engine::Engine;
 pub use history::{Checks, History};
 pub use index::ListingIndex;

@@ -79,6 +79,10 @@ impl Timeline {
         self.engine.storage().locate(&self.folder)
     }
 
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     /// Returns the instance that appends. A dead one is replaced.
     fn writing(&mut self) -> Result<&mut Writing> {
         let is_alive = match &mut self.writing {
@@ -138,7 +142,7 @@ impl Timeline {
     }
 
     /// A timeline relies on the storage to let only one writer have a number.
-    fn check_conditions(&self) -> Result<()> {
+    pub(super) fn check_conditions(&self) -> Result<()> {
         if self.engine.storage().capabilities().if_absent {
             return Ok(());
         }

@@ -12,7 +12,7 @@ mod types;
 
 #[cfg(feature = "s3")]
 pub(crate) use adapter::after_level;
-pub(crate) use adapter::{MAX_READ, copy_through, delete_if_absent, is_lost_upload, not_a_key};
+pub(crate) use adapter::{MAX_READ, copy_through, delete_if_absent, is_lost_upload, not_a_key, read_to_end};
 pub use adapter::{StorageAdapter, StorageReader, StorageWriter};
 pub use config::{StorageBackend, StorageConfig};
 pub use health::check_health;

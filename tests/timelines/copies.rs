@@ -1,0 +1,166 @@
+//! Copies of timelines: whole ones, those that were interrupted, and those of timelines that
+//! change meanwhile.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use persist_host::timeline::{OnConflict, Policy, StepSelector};
+use persist_host::{CopiedTimeline, Engine, ErrorCode, MemoryStorage, ReadOptions, Result, StorageAdapter, Timeline};
+use persist_test_support::proxy::{Fault, Operation, When};
+
+use crate::helpers::{Kind, Place, TIMELINE, append, load, on, shown};
+
+/// A storage in memory, and an engine on it.
+fn memory() -> (MemoryStorage, Engine) {
+    let storage = MemoryStorage::new();
+    (storage.clone(), on(Arc::new(storage)))
+}
+
+fn timeline(engine: &Engine) -> Timeline {
+    engine.timeline(TIMELINE).expect("a folder")
+}
+
+fn appended(engine: &Engine, ids: std::ops::RangeInclusive<u64>) {
+    let mut timeline = timeline(engine);
+    for id in ids {
+        append(&mut timeline, id, OnConflict::Fail).expect("it is appended");
+    }
+}
+
+fn copy(from: &Engine, to: &Engine) -> Result<CopiedTimeline> {
+    timeline(from).copy(to, TIMELINE, |_| ())
+}
+
+fn pruned(engine: &Engine, last: u32) {
+    timeline(engine).prune(&Policy { last, ..Policy::default() }, false).expect("it is pruned");
+}
+
+/// Returns all objects of a storage.
+fn objects(storage: &dyn StorageAdapter) -> BTreeMap<String, Vec<u8>> {
+    let listed = storage.list_objects("", None, u32::MAX).expect("a listing");
+    let bytes = |key: &str| {
+        let mut reader = storage.open_read(key, ReadOptions::default()).expect("an object");
+        let mut all = Vec::new();
+        loop {
+            let part = reader.read(1 << 20).expect("bytes");
+            if part.is_empty() {
+                return all;
+            }
+            all.extend(part);
+        }
+    };
+    listed.into_iter().map(|info| (info.key.clone(), bytes(&info.key))).collect()
+}
+
+fn loads_as_in(from: &Engine, to: &Engine) {
+    let there = shown(&timeline(to));
+    assert_eq!(there, shown(&timeline(from)));
+    for (number, id) in there {
+        assert_eq!(load(&timeline(to), number), id, "step {number}");
+    }
+}
+
+#[test]
+fn a_copy_has_every_object_and_grows_with_its_source() {
+    let ((one, from), (other, to)) = (memory(), memory());
+    let error = copy(&from, &to).expect_err("there is nothing to copy");
+    assert_eq!(error.code(), ErrorCode::NotFound);
+    appended(&from, 1..=300);
+    timeline(&from).set_label(7, "good", Some("yes")).expect("it is labelled");
+    let copied = copy(&from, &to).expect("it is copied");
+    assert_eq!((copied.steps, copied.newest.number), (300, 300));
+    assert_eq!(objects(&one), objects(&other));
+    assert_eq!(copy(&from, &to).expect("it is there").steps, 0);
+    timeline(&from).set_label(7, "good", Some("no")).expect("it is labelled");
+    appended(&from, 301..=320);
+    assert_eq!(copy(&from, &to).expect("the rest is copied").steps, 20);
+    assert_eq!(objects(&one), objects(&other));
+    // A copy keeps what is pruned in its source, and goes on.
+    pruned(&from, 2);
+    appended(&from, 321..=325);
+    copy(&from, &to).expect("the rest is copied");
+    let there = shown(&timeline(&to));
+    for id in [1, 7, 320, 325] {
+        let number = there.iter().find(|(_, found)| **found == id).map_or(id, |(number, _)| *number);
+        assert_eq!(load(&timeline(&to), number), id);
+    }
+    timeline(&to).check(true).expect("a check").for_each(|checked| assert_eq!(checked.expect("it is checked").error, None));
+}
+
+#[test]
+fn another_timeline_is_not_mixed_with_a_copy() {
+    let ((_, from), (other, to)) = (memory(), memory());
+    appended(&from, 1..=5);
+    appended(&to, 11..=13);
+    let before = objects(&other);
+    let error = copy(&from, &to).expect_err("another timeline is there");
+    assert_eq!(error.code(), ErrorCode::AlreadyExists, "{error:?}");
+    assert!(error.to_string().contains("its step 3 is not the same"), "{error}");
+    assert_eq!(objects(&other), before);
+    // The copy went on by itself.
+    let (_, to) = memory();
+    copy(&from, &to).expect("it is copied");
+    append(&mut timeline(&to), 20, OnConflict::Fail).expect("it is appended");
+    assert_eq!(copy(&from, &to).expect_err("it has more").code(), ErrorCode::AlreadyExists);
+    append(&mut timeline(&from), 6, OnConflict::Fail).expect("it is appended");
+    assert_eq!(copy(&from, &to).expect_err("it has another step").code(), ErrorCode::AlreadyExists);
+    assert_eq!(load(&timeline(&to), 6), 20);
+}
+
+#[test]
+fn what_is_pruned_while_it_is_copied_is_pruned_in_the_copy() {
+    for at in [0, 3, 20, 39, 40] {
+        let ((_, from), (_, to)) = (memory(), memory());
+        appended(&from, 1..=40);
+        let mut objects = 0;
+        let copied = timeline(&from).copy(&to, TIMELINE, |_| {
+            if objects == at {
+                pruned(&from, 1);
+                append(&mut timeline(&from), 50, OnConflict::Rebase).expect("it is appended");
+                pruned(&from, 2);
+            }
+            objects += 1;
+        });
+        assert!(copied.is_ok(), "at {at}: {copied:?}");
+        let newest = shown(&timeline(&from)).into_iter().next_back().expect("a step");
+        let there = shown(&timeline(&to));
+        if at < 39 {
+            assert_eq!(there.iter().next_back(), Some((&newest.0, &newest.1)), "at {at}");
+        }
+        there.into_iter().for_each(|(number, id)| assert_eq!(load(&timeline(&to), number), id, "at {at}"));
+        copy(&from, &to).expect("the rest is copied");
+        assert_eq!(load(&timeline(&to), newest.0), newest.1, "at {at}");
+    }
+}
+
+#[test]
+fn a_copy_that_was_broken_off_is_never_a_shorter_timeline_and_is_finished_by_the_next() {
+    let (_, from) = memory();
+    appended(&from, 1..=20);
+    pruned(&from, 12);
+    let failing = Fault::Answer(403, "AccessDenied");
+    for write in 1.. {
+        let place = Place::new(Kind::Bucket);
+        let (_, proxy) = place.server.as_ref().expect("a bucket");
+        proxy.inject(Operation::PutObject, failing, When::Nth(write));
+        let to = place.engine();
+        let copied = copy(&from, &to);
+        proxy.heal();
+        if copied.is_ok() {
+            assert!(write > 20, "{write} writes");
+            break;
+        }
+        // What a reader sees: nothing, all, or that it is not whole.
+        match timeline(&to).find(&StepSelector::Newest) {
+            Ok(newest) => assert_eq!(newest.number, timeline(&from).find(&StepSelector::Newest).expect("a step").number),
+            Err(error) => {
+                let is_empty = to.storage().list_objects(TIMELINE, None, 1).expect("a listing").is_empty();
+                let expected = if is_empty { ErrorCode::NotFound } else { ErrorCode::Integrity };
+                assert_eq!(error.code(), expected, "after {write} writes: {error:?}");
+            }
+        }
+        copy(&from, &to).expect("it is finished");
+        loads_as_in(&from, &to);
+        place.checked();
+    }
+}
