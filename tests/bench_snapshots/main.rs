@@ -9,6 +9,7 @@ mod command;
 mod peers;
 mod phases;
 mod state;
+mod timelines;
 
 use std::fs;
 use std::path::Path;
@@ -21,7 +22,8 @@ use persist_test_support::table::{Goal, Table, in_turn, median, seconds};
 use state::{prose, state};
 
 /// The parts, which can be named to measure them alone. The last two take minutes.
-const PARTS: [&str; 12] = ["phases", "native", "workers", "python", "small", "folder", "cold", "many", "growth", "list", "peak", "choices"];
+const PARTS: [&str; 13] =
+    ["phases", "native", "workers", "python", "small", "folder", "cold", "many", "growth", "list", "timelines", "peak", "choices"];
 const SLOW: [&str; 2] = ["peak", "choices"];
 
 /// Measures a part and adds the results.
@@ -254,6 +256,7 @@ fn main() {
         ("many", &command::many),
         ("growth", &|table| growth(table, &prose, is_quick)),
         ("list", &|table| listing(table, is_quick)),
+        ("timelines", &|table| timelines::timelines(table, &prose, is_quick)),
         ("peak", &|table| peak(table, &prose)),
         ("choices", &|table| phases::choices(table, &ten_mb)),
     ];
