@@ -1,6 +1,7 @@
 //! `persist exists`
 
 use clap::Args;
+use persist_model::ErrorCode;
 use serde_json::json;
 
 use crate::host::Host;
@@ -9,7 +10,7 @@ use crate::output::{Failure, Output, printable};
 /// The exit code if nothing is there.
 const NOT_FOUND: u8 = 3;
 
-/// Check whether a snapshot exists.
+/// Check whether a snapshot or a step of a timeline exists.
 ///
 /// The exit code is 0 if it exists and 3 if it does not. Any other code is an error: a
 /// storage that cannot be reached does not count as empty. The object is not read; use
@@ -17,12 +18,18 @@ const NOT_FOUND: u8 = 3;
 #[derive(Args)]
 #[command(after_help = "Example: persist exists agents/0001.json.gz || echo none")]
 pub struct Arguments {
-    /// The snapshot.
+    /// The snapshot, or TIMELINE@STEP.
     src: String,
 }
 
 pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Failure> {
-    let location = host.locate_followed(&arguments.src)?;
+    let step = match host.locate_step(&arguments.src, None) {
+        Ok(step) => step,
+        // The selector selects nothing.
+        Err(error) if error.code() == ErrorCode::NotFound => None,
+        Err(error) => return Err(error.into()),
+    };
+    let location = step.map_or_else(|| host.locate_followed(&arguments.src), Ok)?;
     let exists = host.exists(&location)?;
     let src = printable(&arguments.src);
     output.report(

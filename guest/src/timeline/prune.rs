@@ -299,11 +299,16 @@ impl Plan {
                 None if is_needed => Outcome::Hidden,
                 None => Outcome::Removed,
             };
+            let was_hidden = self.listing.hidden.contains(&number);
             if !is_needed {
-                report.freed += info.size.saturating_sub(MARKER_SIZE);
+                // What said that it is hidden goes, too.
+                report.freed += info.size.saturating_sub(MARKER_SIZE) + if was_hidden { MARKER_SIZE } else { 0 };
             }
-            if self.listing.hidden.contains(&number) {
+            if was_hidden {
                 continue;
+            }
+            if outcome == Outcome::Hidden {
+                report.left += MARKER_SIZE;
             }
             let timestamp = self.rows.get(number).map(|row| row.time_and_labels().0.to_owned()).unwrap_or_default();
             report.steps.push(PrunedStep { number, timestamp, stored_size: info.size, outcome });
