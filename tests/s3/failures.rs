@@ -184,11 +184,22 @@ fn the_doctor_names_the_cause() {
                          <Expiration><Days>30</Days></Expiration></Rule></LifecycleConfiguration>";
     const NONCURRENT: &str = "<LifecycleConfiguration><Rule><Status>Enabled</Status><Filter/><NoncurrentVersionExpiration>\
                               <NoncurrentDays>7</NoncurrentDays></NoncurrentVersionExpiration></Rule></LifecycleConfiguration>";
+    const TAGGED: &str = "<LifecycleConfiguration><Rule><Status>Enabled</Status><Filter><Tag><Key>old</Key><Value>1</Value></Tag></Filter>\
+                          <Expiration><Days>1</Days></Expiration></Rule><Rule><Status>Enabled</Status><Filter><Prefix>other/a/</Prefix></Filter>\
+                          <NoncurrentVersionExpiration><NoncurrentDays>7</NoncurrentDays></NoncurrentVersionExpiration></Rule></LifecycleConfiguration>";
+    const SUSPENDED: &str = "<VersioningConfiguration><Status>Suspended</Status></VersioningConfiguration>";
     const ON: &str = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
     for (rules, versions, place, expected) in [
-        (Some(RULES), None, "agents/a/", [("warning", "the lifecycle rule 'tidy' deletes objects after 30 days"), ("ok", "")]),
+        (
+            Some(RULES),
+            None,
+            "agents/a/",
+            [("warning", "the lifecycle rule 'tidy' deletes objects below agents/ after 30 days"), ("ok", "")],
+        ),
         (Some(RULES), None, "", [("warning", "destroys timelines"), ("ok", "")]),
         (Some(RULES), Some(ON), "other/", [("ok", "no rule expires objects"), ("warning", "the bucket keeps every version")]),
+        (Some(TAGGED), Some(ON), "other/", [("ok", "no rule expires objects"), ("warning", "the bucket keeps every version")]),
+        (None, Some(SUSPENDED), "other/", [("ok", "can't be read"), ("ok", "suspended: versions from before stay")]),
         (Some(NONCURRENT), Some(ON), "other/", [("ok", "no rule"), ("ok", "on: what is deleted or pruned is gone after 7 days")]),
         (None, Some(ON), "other/", [("ok", "can't be read"), ("ok", "on: deleting frees space only if")]),
     ] {

@@ -12,7 +12,7 @@ use crate::storage::s3::bucket::S3StorageAdapter;
 pub(super) fn checks(storage: &S3StorageAdapter, prefix: &str) -> [HealthCheck; 2] {
     let rules = read_rules(storage, prefix);
     let lifecycle = HealthCheck::run("lifecycle", || expiring(&rules));
-    let versioning = HealthCheck::run("versioning", || versioning(storage, &rules));
+    let versioning = HealthCheck::run("versioning", || versioning(storage, prefix, &rules));
     [lifecycle, versioning].map(|check| HealthCheck { required: false, ..check })
 }
 
@@ -28,7 +28,8 @@ fn read_rules(storage: &S3StorageAdapter, prefix: &str) -> Result<Vec<LifecycleR
     })?;
     let concerns = |rule: &LifecycleRule| {
         let of_rule = prefix_of(rule);
-        *rule.status() == ExpirationStatus::Enabled && (prefix.starts_with(of_rule) || of_rule.starts_with(prefix))
+        let is_near = prefix.starts_with(of_rule) || of_rule.starts_with(prefix);
+        *rule.status() == ExpirationStatus::Enabled && is_near && !is_by_tag(rule)
     };
     Ok(rules.into_iter().filter(concerns).collect())
 }
@@ -41,6 +42,12 @@ fn prefix_of(rule: &LifecycleRule) -> &str {
     of_filter.or_else(|| rule.prefix()).unwrap_or_default()
 }
 
+/// Whether a rule is about objects with a tag, which only some have.
+fn is_by_tag(rule: &LifecycleRule) -> bool {
+    let Some(filter) = rule.filter() else { return false };
+    filter.tag().is_some() || filter.and().is_some_and(|and| !and.tags().is_empty())
+}
+
 fn expiring(rules: &Result<Vec<LifecycleRule>>) -> Result<String> {
     let rules = match rules {
         Ok(rules) => rules,
@@ -49,30 +56,31 @@ fn expiring(rules: &Result<Vec<LifecycleRule>>) -> Result<String> {
     let expires = |rule: &&LifecycleRule| rule.expiration().is_some_and(|expires| expires.days().is_some() || expires.date().is_some());
     let Some(rule) = rules.iter().find(expires) else { return Ok("no rule expires objects".to_owned()) };
     let after = rule.expiration().and_then(|expires| expires.days()).map_or_else(String::new, |days| format!(" after {days} days"));
-    let name = rule.id().unwrap_or("without a name");
-    let message = format!("the lifecycle rule '{name}' deletes objects{after}, which destroys timelines");
+    let name = rule.id().map_or_else(|| "a lifecycle rule without a name".to_owned(), |id| format!("the lifecycle rule '{id}'"));
+    let below = Some(prefix_of(rule)).filter(|below| !below.is_empty()).map_or_else(String::new, |below| format!(" below {below}"));
+    let message = format!("{name} deletes objects{below}{after}, which destroys timelines");
     Err(PersistError::new(ErrorCode::Unsupported, message)
         .hint("new steps of a timeline depend on old ones: limit the rule to other prefixes, and use 'persist prune'"))
 }
 
-fn versioning(storage: &S3StorageAdapter, rules: &Result<Vec<LifecycleRule>>) -> Result<String> {
+fn versioning(storage: &S3StorageAdapter, prefix: &str, rules: &Result<Vec<LifecycleRule>>) -> Result<String> {
     let status = storage.run("", |connection| async move {
         let send = |client: Client| client.get_bucket_versioning().bucket(&connection.bucket).send();
         Ok(connection.request("GetBucketVersioning", 0, send).await?.status)
     });
     match status {
         Ok(Some(BucketVersioningStatus::Enabled)) => {}
-        Ok(_) => return Ok("off: what is deleted is gone".to_owned()),
+        Ok(Some(_)) => return Ok("suspended: versions from before stay until a lifecycle rule removes them".to_owned()),
+        Ok(None) => return Ok("off: what is deleted is gone".to_owned()),
         Err(error) => return Ok(format!("it can't be read: {error}")),
     }
     let Ok(rules) = rules else {
         return Ok("on: deleting frees space only if a lifecycle rule removes noncurrent versions".to_owned());
     };
-    match rules.iter().find_map(LifecycleRule::noncurrent_version_expiration) {
-        Some(expires) => {
-            let days = expires.noncurrent_days().unwrap_or(0);
-            Ok(format!("on: what is deleted or pruned is gone after {days} days"))
-        }
+    // One for a part of the objects leaves the versions of the others.
+    let days = |rule: &LifecycleRule| rule.noncurrent_version_expiration().and_then(|expires| expires.noncurrent_days());
+    match rules.iter().filter(|rule| prefix.starts_with(prefix_of(rule))).find_map(days) {
+        Some(days) => Ok(format!("on: what is deleted or pruned is gone after {days} days")),
         None => Err(PersistError::new(ErrorCode::Unsupported, "the bucket keeps every version, so deleting and pruning free no space")
             .hint("add a lifecycle rule with NoncurrentVersionExpiration")),
     }
