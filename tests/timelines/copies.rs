@@ -2,11 +2,16 @@
 //! change meanwhile.
 
 use std::collections::BTreeMap;
+use std::fs::{self, File};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use persist_host::timeline::{OnConflict, Policy, StepSelector};
-use persist_host::{CopiedTimeline, Engine, ErrorCode, MemoryStorage, ReadOptions, Result, StorageAdapter, Timeline};
-use persist_test_support::proxy::{Fault, Operation, When};
+use persist_host::{
+    CopiedTimeline, Durability, Engine, ErrorCode, LocalFileStorage, MemoryStorage, ReadOptions, Result, StorageAdapter, Timeline,
+};
+use persist_paths::timeline::GAP_SIZE;
+use persist_test_support::proxy::{AGO, Fault, Operation, When};
 
 use crate::helpers::{Kind, Place, TIMELINE, append, load, on, shown};
 
@@ -95,7 +100,7 @@ fn another_timeline_is_not_mixed_with_a_copy() {
     let before = objects(&other);
     let error = copy(&from, &to).expect_err("another timeline is there");
     assert_eq!(error.code(), ErrorCode::AlreadyExists, "{error:?}");
-    assert!(error.to_string().contains("its step 3 is not the same"), "{error}");
+    assert!(error.to_string().contains("number 3 is not the same"), "{error}");
     assert_eq!(objects(&other), before);
     // The copy went on by itself.
     let (_, to) = memory();
@@ -107,8 +112,10 @@ fn another_timeline_is_not_mixed_with_a_copy() {
     assert_eq!(load(&timeline(&to), 6), 20);
 }
 
+/// Whatever a copy does while its source is pruned, the copy has the newest step or says that
+/// it does not, and copying again completes it.
 #[test]
-fn what_is_pruned_while_it_is_copied_is_pruned_in_the_copy() {
+fn a_timeline_may_be_pruned_while_it_is_copied() {
     for at in [0, 3, 20, 39, 40] {
         let ((_, from), (_, to)) = (memory(), memory());
         appended(&from, 1..=40);
@@ -122,15 +129,100 @@ fn what_is_pruned_while_it_is_copied_is_pruned_in_the_copy() {
             objects += 1;
         });
         assert!(copied.is_ok(), "at {at}: {copied:?}");
-        let newest = shown(&timeline(&from)).into_iter().next_back().expect("a step");
-        let there = shown(&timeline(&to));
-        if at < 39 {
-            assert_eq!(there.iter().next_back(), Some((&newest.0, &newest.1)), "at {at}");
+        for (number, id) in shown(&timeline(&to)) {
+            assert_eq!(load(&timeline(&to), number), id, "at {at}");
         }
-        there.into_iter().for_each(|(number, id)| assert_eq!(load(&timeline(&to), number), id, "at {at}"));
+        let newest = shown(&timeline(&from)).into_iter().next_back().expect("a step");
         copy(&from, &to).expect("the rest is copied");
         assert_eq!(load(&timeline(&to), newest.0), newest.1, "at {at}");
+        assert!(timeline(&to).check(true).expect("a check").all(|checked| checked.expect("it is checked").error.is_none()), "at {at}");
     }
+}
+
+#[test]
+fn a_copy_is_not_continued_by_a_timeline_that_is_not_known_to_be_the_same() {
+    // Of another timeline, the steps with the numbers of the copy are gone.
+    let ((_, from), (other, to)) = (memory(), memory());
+    appended(&from, 1..=10);
+    pruned(&from, 2);
+    appended(&to, 21..=23);
+    let before = objects(&other);
+    assert_eq!(copy(&from, &to).expect_err("it is another timeline").code(), ErrorCode::AlreadyExists);
+    assert_eq!(objects(&other), before);
+    // Of the same, the marker shows it.
+    let ((_, from), (_, to)) = (memory(), memory());
+    appended(&from, 1..=10);
+    copy(&from, &to).expect("it is copied");
+    appended(&from, 11..=20);
+    pruned(&from, 2);
+    copy(&from, &to).expect("the rest is copied");
+    assert_eq!(load(&timeline(&to), 10), 10);
+    assert_eq!(shown(&timeline(&to)).into_iter().next_back(), shown(&timeline(&from)).into_iter().next_back());
+    // A copy that was deleted, or has begun again.
+    timeline(&to).delete().expect("it is deleted");
+    assert_eq!(copy(&from, &to).expect_err("it was deleted").code(), ErrorCode::AlreadyExists);
+    append(&mut timeline(&to), 30, OnConflict::Fail).expect("it is appended");
+    assert_eq!(copy(&from, &to).expect_err("it has begun again").code(), ErrorCode::AlreadyExists);
+    // A timeline that was deleted since it was copied, and has begun again.
+    let ((_, from), (_, to)) = (memory(), memory());
+    appended(&from, 1..=10);
+    copy(&from, &to).expect("it is copied");
+    timeline(&from).delete().expect("it is deleted");
+    assert_eq!(copy(&from, &to).expect_err("there is nothing").code(), ErrorCode::NotFound);
+    append(&mut timeline(&from), 40, OnConflict::Fail).expect("it is appended");
+    let error = copy(&from, &to).expect_err("it has begun again");
+    assert!(error.to_string().contains("was deleted since it was copied"), "{error}");
+    assert_eq!(shown(&timeline(&to)).len(), 10);
+    // Elsewhere, it may be copied.
+    let (_, to) = memory();
+    copy(&from, &to).expect("it is copied");
+    assert_eq!(shown(&timeline(&to)).values().copied().collect::<Vec<_>>(), [40]);
+}
+
+#[test]
+fn a_copy_of_a_timeline_with_gaps_is_whole() {
+    let source = tempfile::tempdir().expect("a folder");
+    let from = on(Arc::new(LocalFileStorage::new(source.path()).durability(Durability::None)));
+    let (_, early) = memory();
+    appended(&from, 1..=20);
+    copy(&from, &early).expect("it is copied");
+    pruned(&from, 2);
+    for file in fs::read_dir(source.path().join(TIMELINE)).expect("a folder").flatten() {
+        File::options().write(true).open(file.path()).expect("a file").set_modified(SystemTime::now() - AGO).expect("it has a time");
+    }
+    appended(&from, 21..=22);
+    pruned(&from, 2);
+    let (storage, to) = memory();
+    copy(&from, &to).expect("it is copied");
+    assert!(objects(&storage).values().any(|bytes| bytes.len() as u64 == GAP_SIZE));
+    loads_as_in(&from, &to);
+    appended(&from, 23..=25);
+    assert_eq!(copy(&from, &to).expect("the rest is copied").steps, 3);
+    loads_as_in(&from, &to);
+    // This one ends with a step that is in the gap now, or with one that is a marker.
+    match copy(&from, &early) {
+        Ok(_) => assert_eq!(load(&timeline(&early), 5), 5),
+        Err(error) => assert_eq!(error.code(), ErrorCode::AlreadyExists, "{error:?}"),
+    }
+    assert!(timeline(&early).check(true).expect("a check").all(|checked| checked.expect("it is checked").error.is_none()));
+}
+
+#[test]
+fn a_copy_of_a_timeline_whose_writer_is_open_is_not_taken_for_whole_too_early() {
+    let ((_, from), place) = (memory(), Place::new(Kind::Bucket));
+    let mut writer = timeline(&from);
+    for id in 1..=9 {
+        append(&mut writer, id, OnConflict::Fail).expect("it is appended");
+    }
+    let (_, proxy) = place.server.as_ref().expect("a bucket");
+    let to = place.engine();
+    proxy.inject(Operation::PutObject, Fault::Answer(403, "AccessDenied"), When::Nth(8));
+    copy(&from, &to).expect_err("a write fails");
+    proxy.heal();
+    assert!(!to.storage().list_objects(TIMELINE, None, 9).expect("a listing").is_empty());
+    assert_eq!(timeline(&to).find(&StepSelector::Newest).expect_err("it is not whole").code(), ErrorCode::Integrity);
+    copy(&from, &to).expect("it is finished");
+    loads_as_in(&from, &to);
 }
 
 #[test]

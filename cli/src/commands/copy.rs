@@ -138,8 +138,16 @@ impl<'a> Found<'a> {
     ) -> Result<Report, Failure> {
         let to = dest.of_timeline(self.name)?;
         let (from_text, to_text) = (host.written(&self.from)?, host.written(&to)?);
+        if self.from.to_string() == to.to_string() {
+            let error = PersistError::new(ErrorCode::InvalidArgument, "a timeline can't be copied onto itself").at(&to_text);
+            return Err(error.hint("copy to another folder").into());
+        }
         let (from, target) = (host.stoppable(&self.from)?, host.writing(&to, arguments.durability)?);
         let timeline = from.timeline(self.from.key())?;
+        if matches!(arguments.if_exists, IfExists::Fail) && has_objects(&target, to.key())? {
+            let error = PersistError::new(ErrorCode::AlreadyExists, "another timeline already exists").at(&to_text);
+            return Err(error.hint("give another folder").into());
+        }
         let object = |action, steps, newest: u64| json!({"action": action, "source": from_text, "location": to_text, "steps": steps, "newest": newest});
         if arguments.dry_run {
             let newest = timeline.find(&StepSelector::Newest)?.number;
@@ -159,6 +167,12 @@ impl<'a> Found<'a> {
         };
         Ok(Report { line: output.report_line(&object(action, steps, newest), text)?, bytes: copied.bytes, is_skipped: steps == 0 })
     }
+}
+
+/// Returns whether a folder has a step, or what has taken the place of one.
+fn has_objects(engine: &Engine, folder: &str) -> Result<bool> {
+    let is_numbered = |key: Result<String>| Ok(step_of(&key?).is_some_and(|(of, _)| of == folder));
+    engine.keys(folder).map(is_numbered).find(|is| !matches!(is, Ok(false))).unwrap_or(Ok(false))
 }
 
 /// Where the copies go.
@@ -214,6 +228,10 @@ pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Ou
     run_with(&task, &host, output, (&arguments.how, src), |source, progress| {
         let from = source.location(&host, &arguments.how)?;
         if let Some(timeline) = Found::of(source, &from) {
+            if !arguments.how.recursive {
+                let error = PersistError::new(ErrorCode::InvalidArgument, "this is a timeline, not a snapshot").at(&source.text);
+                return Err(error.hint("add --recursive to copy it as a whole, or @latest for its newest state").into());
+            }
             return timeline.copy(&host, &dest, arguments, output, &memory, progress);
         }
         let to = dest.of(source, &from)?;

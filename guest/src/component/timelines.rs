@@ -188,6 +188,14 @@ impl wit::GuestTimeline for Shared {
     fn delete(&self) -> Answer<u64> {
         Ok(self.borrow_mut().delete()?)
     }
+
+    fn delete_after(&self, newest: u64) -> Answer<u64> {
+        Ok(self.borrow_mut().delete_after(newest)?)
+    }
+
+    fn newest_hint(&self) -> Answer<(u64, Vec<u8>)> {
+        Ok(self.borrow_mut().newest_hint()?)
+    }
 }
 
 impl wit::Guest for Component {

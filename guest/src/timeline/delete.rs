@@ -16,8 +16,21 @@ impl<S: Storage> Timeline<S> {
     /// to what goes; fails with `conflict` if one was faster. A deletion that was broken off
     /// is finished by the next one. Returns how many steps were removed.
     pub fn delete(&mut self) -> Result<u64> {
+        self.delete_if(|_| true)
+    }
+
+    /// The same, but only if this is still the number of the newest step.
+    pub fn delete_after(&mut self, expected: u64) -> Result<u64> {
+        self.delete_if(|newest| newest == expected)
+    }
+
+    fn delete_if(&mut self, is_expected: impl FnOnce(u64) -> bool) -> Result<u64> {
         self.forget();
         let newest = find_newest(&self.storage, &self.folder)?;
+        if !is_expected(newest.number()) {
+            let error = Error::new(ErrorCode::Conflict, format!("the timeline is in use: its newest step is {}", newest.number()));
+            return Err(error.at(self.folder.prefix()));
+        }
         let next = newest.number() + 1;
         let root = match &newest {
             Newest::Nothing | Newest::Gap { .. } => {
@@ -75,7 +88,7 @@ impl<S: Storage> Timeline<S> {
         self.step(number)?;
         let record = Record::Label { number, name: name.to_owned(), value: value.map(str::to_owned) };
         if record.to_bytes().len() as u64 > crate::timeline::record::MAX_SIZE {
-            return Err(Error::argument("the label is too long: its name and value may have at most 64 KiB together"));
+            return Err(Error::argument("the label is too long: its name and value may be at most 64 KiB together"));
         }
         record.write(&self.storage, &self.folder.label(number, name), Precondition::None).map(drop)
     }

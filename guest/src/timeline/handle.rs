@@ -16,7 +16,7 @@ use crate::timeline::large::{Finished, Large, pieces_of};
 use crate::timeline::listing::Listing;
 use crate::timeline::loader::Loader;
 use crate::timeline::names::Folder;
-use crate::timeline::newest::{HINT_EVERY, Newest, find_newest, write_hint};
+use crate::timeline::newest::{self, HINT_EVERY, Newest, find_newest, write_hint};
 use crate::timeline::pieces::{Cutter, Pieces};
 use crate::timeline::record::Record;
 use crate::timeline::step::Step;
@@ -90,6 +90,11 @@ impl<S: Storage> Timeline<S> {
     pub(super) fn forget(&mut self) {
         self.known = None;
         self.appended.clear();
+    }
+
+    /// Returns the number of the newest step, and the bytes of a hint that names it.
+    pub fn newest_hint(&self) -> Result<(u64, Vec<u8>)> {
+        newest::newest_hint(&self.storage, &self.folder)
     }
 
     /// Appends a step that repeats another. Returns its number.
@@ -340,7 +345,8 @@ impl<S: Storage> Timeline<S> {
     /// nothing is lost.
     pub(super) fn appended(&mut self, step: &Step, head: Head) {
         let number = step.document.number;
-        self.found_at = step.info.storage_time;
+        // A storage may have a clock and not always say.
+        self.found_at = step.info.storage_time.or(self.found_at);
         if self.appended.last().is_some_and(|row| row.number + 1 != number) || self.appended.len() as u64 >= SPAN {
             self.appended.clear();
         }

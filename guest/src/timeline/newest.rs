@@ -102,6 +102,19 @@ pub(crate) fn refresh_hint<S: Storage>(storage: &S, folder: &Folder) -> Result<N
     Ok(newest)
 }
 
+/// Returns the number of the newest step, and the bytes of a hint that names it.
+pub(crate) fn newest_hint<S: Storage>(storage: &S, folder: &Folder) -> Result<(u64, Vec<u8>)> {
+    match find_newest(storage, folder)? {
+        Newest::Step(step) => {
+            let number = step.document.number;
+            Ok((number, Record::Head { number, root: hex(&step.root) }.to_bytes()))
+        }
+        Newest::Damaged { error, .. } => Err(error),
+        Newest::End { .. } => Err(Error::new(ErrorCode::NotFound, "the timeline was deleted").at(folder.prefix())),
+        Newest::Nothing | Newest::Gap { .. } => Err(Error::new(ErrorCode::NotFound, "the timeline has no steps").at(folder.prefix())),
+    }
+}
+
 /// What a search has found last.
 enum Top {
     Object(ObjectInfo, Vec<u8>),

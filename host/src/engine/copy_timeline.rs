@@ -1,26 +1,28 @@
 //! Copies a timeline, object by object.
 //!
 //! Steps never change, so a copy has the same numbers and the same bytes, and copying again
-//! adds the steps that have come since. A step refers only to earlier ones, so they are copied
-//! from the oldest to the newest: what is there at any moment is a timeline, as it was at some
-//! time. The hint is read before anything else, so that it names a step that is copied, and
-//! written first, so that the beginning of a first copy is not taken for all of it. What is pruned while it is copied is pruned in the copy, too, before the newest step
-//! makes it one that others append to.
+//! adds the steps that have come since. A step refers only to earlier ones, and pruning removes
+//! a step before what it refers to. So objects are copied from the oldest to the newest, and
+//! whatever is there at any moment is a timeline, as it was at some time. The hint comes first:
+//! it names the newest step, so that the beginning of a first copy is not taken for all of it.
+//!
+//! Only what comes after the last object of an earlier copy is copied. That object shows
+//! whether it is a copy of the same timeline: the root of a step covers all steps before it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use persist_model::{ErrorCode, PersistError, Precondition, Result, Step, StepSelector};
-use persist_paths::timeline::{GAP_SIZE, HINT, Name, is_step_size, parse, step_name};
+use persist_paths::timeline::{END_SIZE, GAP_SIZE, HINT, Name, is_step_size, parse, step_name};
 
 use crate::engine::engine::Engine;
 use crate::engine::timeline::Timeline;
-use crate::storage::{ByteRange, ObjectInfo, ReadOptions, StorageAdapter, WriteOptions, copy_through, read_to_end};
+use crate::storage::{ByteRange, ObjectInfo, ReadOptions, StorageAdapter, StorageReader, WriteOptions, copy_through, read_to_end};
 
 /// How many objects are listed at a time.
 const PAGE: u32 = 1000;
 
 /// The most numbers in a row that are looked for although a listing left them out.
-const MAX_HOLE: u64 = 1000;
+const MAX_HOLE: u64 = 100;
 
 /// How often copying begins again if the newest step is pruned meanwhile.
 const ATTEMPTS: u32 = 10;
@@ -40,30 +42,99 @@ pub struct CopiedTimeline {
     pub bytes: u64,
 }
 
-/// The objects of a timeline in one storage.
-struct Objects<'a> {
+/// A folder of a storage.
+#[derive(Clone, Copy)]
+struct Place<'a> {
     storage: &'a dyn StorageAdapter,
     folder: &'a str,
+}
+
+impl Place<'_> {
+    fn location(&self) -> String {
+        self.storage.locate(self.folder)
+    }
+
+    fn key(&self, name: &str) -> String {
+        format!("{}{name}", self.folder)
+    }
+
+    fn open(&self, name: &str, range: ByteRange) -> Result<Box<dyn StorageReader>> {
+        let key = self.key(name);
+        let options = ReadOptions { range, ..ReadOptions::default() };
+        self.storage.open_read(&key, options).map_err(|error| error.at(self.storage.locate(&key)))
+    }
+
+    /// Reads the end of an object; none if it is missing.
+    fn end_of(&self, name: &str) -> Result<Option<(u64, Vec<u8>)>> {
+        match self.open(name, ByteRange::Suffix(END)) {
+            Ok(mut reader) => read_to_end(&mut *reader).map(|bytes| Some((reader.info().size, bytes))),
+            Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes an object. Returns false if it is there and must not be replaced.
+    fn write(&self, name: &str, like: ObjectInfo, precondition: Precondition, bytes: &mut dyn StorageReader) -> Result<bool> {
+        let key = self.key(name);
+        let options = WriteOptions {
+            precondition,
+            object_size_hint: Some(like.size),
+            content_type: like.content_type,
+            attributes: like.attributes,
+            ..WriteOptions::default()
+        };
+        let written = self.storage.open_write(&key, options).and_then(|mut writer| {
+            copy_through(&mut *writer, bytes, like.size)?;
+            writer.commit()
+        });
+        match written {
+            Ok(_) => Ok(true),
+            Err(error) if error.code() == ErrorCode::AlreadyExists => Ok(false),
+            Err(error) => Err(error.at(self.storage.locate(&key))),
+        }
+    }
+
+    fn write_hint(&self, hint: &[u8], precondition: Precondition) -> Result<()> {
+        let key = self.key(HINT);
+        let content_type = Some("application/json".to_owned());
+        let options = WriteOptions { precondition, object_size_hint: Some(hint.len() as u64), content_type, ..WriteOptions::default() };
+        let written = self.storage.open_write(&key, options).and_then(|mut writer| {
+            writer.write(hint)?;
+            writer.commit()
+        });
+        match written {
+            // Of an earlier copy, or one that was broken off.
+            Err(error) if error.code() == ErrorCode::AlreadyExists => Ok(()),
+            written => written.map(drop).map_err(|error| error.at(self.storage.locate(&key))),
+        }
+    }
+}
+
+/// The objects of a timeline in one storage.
+#[derive(Default)]
+struct Objects {
     /// Steps, and what has taken their place, by number.
     numbers: BTreeMap<u64, ObjectInfo>,
-    /// The names of what says something about a step.
-    beside: BTreeSet<String>,
+    /// The numbers of hidden steps.
+    hidden: BTreeSet<u64>,
+    /// The names of labels.
+    labels: BTreeSet<String>,
     catalogues: BTreeSet<String>,
 }
 
-impl<'a> Objects<'a> {
-    fn list(storage: &'a dyn StorageAdapter, folder: &'a str) -> Result<Self> {
-        let mut objects = Self { storage, folder, numbers: BTreeMap::new(), beside: BTreeSet::new(), catalogues: BTreeSet::new() };
-        let mut after: Option<String> = None;
+impl Objects {
+    fn list(place: Place<'_>) -> Result<Self> {
+        let (mut objects, mut after): (Self, Option<String>) = Default::default();
         loop {
-            let page = storage.list_objects(folder, after.as_deref(), PAGE)?;
+            let page = place.storage.list_objects(place.folder, after.as_deref(), PAGE)?;
             let Some(last) = page.last() else { return Ok(objects) };
             after = Some(last.key.clone());
             for info in page {
-                let Some(name) = info.key.strip_prefix(folder).map(str::to_owned) else { continue };
+                let Some(name) = info.key.strip_prefix(place.folder).map(str::to_owned) else { continue };
                 match parse(&name) {
                     Some(Name::Step(number)) => drop(objects.numbers.insert(number, info)),
-                    Some(Name::Hidden(_) | Name::Label(_)) => drop(objects.beside.insert(name)),
+                    Some(Name::Hidden(number)) => drop(objects.hidden.insert(number)),
+                    Some(Name::Label(_)) => drop(objects.labels.insert(name)),
                     Some(Name::Catalogue(_)) => drop(objects.catalogues.insert(name)),
                     Some(Name::Hint) | None => {}
                 }
@@ -71,212 +142,170 @@ impl<'a> Objects<'a> {
         }
     }
 
-    fn key(&self, name: &str) -> String {
-        format!("{}{name}", self.folder)
+    /// The highest number; 0 if there is none.
+    fn last(&self) -> u64 {
+        self.numbers.keys().next_back().copied().unwrap_or(0)
     }
 
-    /// Returns whether there is a step with this number.
+    /// The numbers between two.
+    fn between(&self, after: u64, before: u64) -> impl Iterator<Item = u64> {
+        self.numbers.range(after + 1..).map(|(number, _)| *number).take_while(move |number| *number < before)
+    }
+
     fn has_step(&self, number: u64) -> bool {
         self.numbers.get(&number).is_some_and(|info| is_step_size(info.size))
     }
 
-    /// Returns the last number before `number` that has an object.
-    fn before(&self, number: u64) -> Option<(u64, &ObjectInfo)> {
-        self.numbers.range(..number).next_back().map(|(number, info)| (*number, info))
-    }
-
-    /// Returns whether the number was used here, as far as a listing says. What follows a gap
-    /// without an object is in it.
-    fn has_used(&self, number: u64) -> bool {
-        let is_in_gap = || self.before(number).is_some_and(|(_, info)| info.size == GAP_SIZE) && self.highest() > number;
-        self.numbers.contains_key(&number) || is_in_gap()
-    }
-
-    fn highest(&self) -> u64 {
-        self.numbers.keys().next_back().copied().unwrap_or(0)
-    }
-
-    /// Looks for numbers up to `newest` that the listing left out.
-    fn fill(&mut self, newest: u64) -> Result<()> {
-        let mut missing = Vec::new();
-        let mut next = 1;
-        for number in self.numbers.range(..=newest).map(|(number, _)| *number).chain([newest + 1]) {
-            let is_gap = next > 1 && self.numbers.get(&(next - 1)).is_some_and(|info| info.size == GAP_SIZE);
-            if !is_gap && number - next <= MAX_HOLE {
-                missing.extend(next..number);
+    /// Looks for numbers between two that the listing left out. In a gap there are none, so only
+    /// the last of many are looked for.
+    fn fill(&mut self, place: Place<'_>, after: u64, newest: u64) -> Result<()> {
+        let listed: Vec<u64> = self.between(after, newest + 1).chain([newest + 1]).collect();
+        let mut next = after + 1;
+        for number in listed {
+            for missing in next.max(number.saturating_sub(MAX_HOLE))..number {
+                match place.storage.stat(&place.key(&step_name(missing))) {
+                    Ok(info) => drop(self.numbers.insert(missing, info)),
+                    Err(error) if error.code() == ErrorCode::NotFound => {}
+                    Err(error) => return Err(error),
+                }
             }
             next = number + 1;
         }
-        for number in missing {
-            match self.storage.stat(&self.key(&step_name(number))) {
-                Ok(info) => drop(self.numbers.insert(number, info)),
-                Err(error) if error.code() == ErrorCode::NotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
         Ok(())
-    }
-
-    fn end_of(&self, number: u64) -> Result<(u64, Vec<u8>)> {
-        let options = ReadOptions { range: ByteRange::Suffix(END), ..ReadOptions::default() };
-        let mut reader = self.storage.open_read(&self.key(&step_name(number)), options)?;
-        let bytes = read_to_end(&mut *reader)?;
-        Ok((reader.info().size, bytes))
     }
 }
 
 /// A copy that is being made.
 struct Copying<'a, P> {
-    from: (&'a dyn StorageAdapter, &'a str),
-    to: (&'a dyn StorageAdapter, &'a str),
+    from: Place<'a>,
+    to: Place<'a>,
     progress: P,
     steps: u64,
     bytes: u64,
 }
 
+/// What became of an object.
+enum Taken {
+    Copied {
+        is_step: bool,
+    },
+    /// Another is in its place.
+    There,
+    /// It is gone from the source.
+    Gone,
+}
+
 impl<P: FnMut(u64)> Copying<'_, P> {
-    /// Copies an object. Returns whether it was copied; not if it is there and must not be
-    /// replaced.
-    fn object(&mut self, name: &str, precondition: Precondition) -> Result<bool> {
-        let ((from, from_folder), (to, to_folder)) = (self.from, self.to);
-        let from_key = format!("{from_folder}{name}");
-        let mut reader = from.open_read(&from_key, ReadOptions::default()).map_err(|error| error.at(from.locate(&from_key)))?;
-        let info = reader.info().clone();
-        let key = format!("{to_folder}{name}");
-        let options = WriteOptions {
-            precondition,
-            object_size_hint: Some(info.size),
-            content_type: info.content_type,
-            attributes: info.attributes,
-            ..WriteOptions::default()
+    fn object(&mut self, name: &str, precondition: Precondition, accept: impl FnOnce(&ObjectInfo) -> bool) -> Result<Taken> {
+        let mut reader = match self.from.open(name, ByteRange::All) {
+            Ok(reader) => reader,
+            Err(error) if error.code() == ErrorCode::NotFound => return Ok(Taken::Gone),
+            Err(error) => return Err(error),
         };
-        let copied = to.open_write(&key, options).and_then(|mut writer| {
-            copy_through(&mut *writer, &mut *reader, info.size)?;
-            writer.commit()
-        });
-        self.note(&key, info.size, copied)
-    }
-
-    /// Reads the hint of the source.
-    fn read_hint(&self) -> Result<Option<Vec<u8>>> {
-        let (from, folder) = self.from;
-        let options = ReadOptions { range: ByteRange::Span { offset: 0, length: END }, ..ReadOptions::default() };
-        match from.open_read(&format!("{folder}{HINT}"), options) {
-            Ok(mut reader) => read_to_end(&mut *reader).map(Some),
-            Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
-            Err(error) => Err(error),
+        let info = reader.info().clone();
+        if !accept(&info) {
+            return Ok(Taken::Gone);
         }
+        let (size, is_step) = (info.size, is_step_size(info.size));
+        if !self.to.write(name, info, precondition, &mut *reader)? {
+            return Ok(Taken::There);
+        }
+        self.bytes += size;
+        (self.progress)(self.bytes);
+        Ok(Taken::Copied { is_step })
     }
 
-    /// Writes the hint.
-    fn hint(&mut self, hint: &[u8], precondition: Precondition) -> Result<bool> {
-        let (to, folder) = self.to;
-        let key = format!("{folder}{HINT}");
-        let content_type = Some("application/json".to_owned());
-        let options = WriteOptions { precondition, object_size_hint: Some(hint.len() as u64), content_type, ..WriteOptions::default() };
-        let written = to.open_write(&key, options).and_then(|mut writer| {
-            writer.write(hint)?;
-            writer.commit()
-        });
-        self.note(&key, hint.len() as u64, written)
-    }
-
-    /// Notes what became of a write.
-    fn note(&mut self, key: &str, size: u64, written: Result<ObjectInfo>) -> Result<bool> {
-        match written {
-            Ok(_) => {
-                self.bytes += size;
-                (self.progress)(self.bytes);
+    /// Copies a step, or what has taken its place. Returns false if it is gone.
+    fn numbered(&mut self, number: u64, source: &Objects, is_newest: bool) -> Result<bool> {
+        if source.hidden.contains(&number) {
+            // Never shown in between.
+            self.object(&format!("{number:012}.hidden"), Precondition::None, |_| true)?;
+        }
+        match self.object(&step_name(number), Precondition::IfAbsent, |info| !is_newest || is_step_size(info.size))? {
+            Taken::Copied { is_step } => {
+                self.steps += u64::from(is_step);
                 Ok(true)
             }
-            Err(error) if error.code() == ErrorCode::AlreadyExists => Ok(false),
-            Err(error) => Err(error.at(self.to.0.locate(key))),
-        }
-    }
-
-    fn new_object(&mut self, name: &str) -> Result<bool> {
-        self.object(name, Precondition::IfAbsent)
-    }
-
-    /// Copies everything up to the step `newest`. Returns false if that is no step any more.
-    fn up_to(&mut self, newest: u64, hint: Option<&[u8]>) -> Result<bool> {
-        let mut source = Objects::list(self.from.0, self.from.1)?;
-        source.fill(newest)?;
-        let target = Objects::list(self.to.0, self.to.1)?;
-        check_target(&source, &target, newest)?;
-        if let Some(hint) = hint {
-            self.hint(hint, Precondition::IfAbsent)?;
-        }
-        let wanted: Vec<u64> =
-            source.numbers.range(..newest).map(|(number, _)| *number).filter(|number| !target.has_used(*number)).collect();
-        let mut copied = Vec::new();
-        for number in wanted {
-            if !self.new_object(&step_name(number))? {
-                return Err(in_use(&target));
+            Taken::Gone => Ok(false),
+            Taken::There => {
+                Err(PersistError::new(ErrorCode::Conflict, "another writer is using the destination timeline").at(self.to.location()))
             }
-            self.steps += u64::from(source.has_step(number));
-            copied.push(number);
         }
-        let mut now = Objects::list(self.from.0, self.from.1)?;
-        now.fill(newest)?;
-        // The newest first, as in pruning: a step goes before what it refers to.
-        for number in copied.into_iter().rev().filter(|number| source.has_step(*number) && !now.has_step(*number)) {
-            self.object(&step_name(number), Precondition::None)?;
-            self.steps -= 1;
+    }
+
+    /// Copies labels that are missing or different.
+    fn labels(&mut self, source: &Objects, target: &Objects) -> Result<()> {
+        for name in &source.labels {
+            if !target.labels.contains(name) || self.from.end_of(name)? != self.to.end_of(name)? {
+                self.object(name, Precondition::None, |_| true)?;
+            }
         }
-        for name in &now.beside {
-            // A label may have changed.
-            self.object(name, Precondition::None)?;
+        Ok(())
+    }
+
+    /// Copies everything up to the step `newest`, which the hint names. Returns false if the
+    /// source has changed so much that this has to begin again.
+    fn up_to(&mut self, newest: u64, hint: &[u8], to: &Timeline) -> Result<bool> {
+        let mut source = Objects::list(self.from)?;
+        let target = Objects::list(self.to)?;
+        let last = target.last();
+        check_target(self.from, self.to, (&source, &target), newest, to)?;
+        source.fill(self.from, last, newest)?;
+        if last == 0 {
+            self.to.write_hint(hint, Precondition::IfAbsent)?;
         }
-        if !now.has_step(newest) {
+        for number in source.between(last, newest) {
+            // A marker that became part of a gap since: the gap has to be seen.
+            if !self.numbered(number, &source, false)? {
+                return Ok(false);
+            }
+        }
+        self.labels(&source, &target)?;
+        if last < newest && !self.numbered(newest, &source, true)? {
             return Ok(false);
         }
-        if !target.has_step(newest) {
-            if !self.new_object(&step_name(newest))? {
-                return Err(in_use(&target));
-            }
-            self.steps += 1;
+        for name in source.catalogues.difference(&target.catalogues) {
+            self.object(name, Precondition::IfAbsent, |_| true)?;
         }
-        for name in now.catalogues.difference(&target.catalogues) {
-            self.new_object(name)?;
-        }
-        if let Some(hint) = hint {
-            self.hint(hint, Precondition::None)?;
+        if last > 0 && last < newest {
+            self.to.write_hint(hint, Precondition::None)?;
         }
         Ok(true)
     }
 }
 
-/// Checks that what is at the target is an earlier copy, or nothing.
-fn check_target(source: &Objects<'_>, target: &Objects<'_>, newest: u64) -> Result<()> {
-    let location = || target.storage.locate(target.folder);
-    if target.highest() > newest {
-        return Err(PersistError::new(ErrorCode::AlreadyExists, "the timeline here has later steps than the one to copy")
-            .at(location())
-            .hint("copy to another folder"));
+/// Checks that what is at the target is an earlier copy of the source, or nothing.
+fn check_target(from: Place<'_>, to: Place<'_>, (source, target): (&Objects, &Objects), newest: u64, timeline: &Timeline) -> Result<()> {
+    let last = target.last();
+    let refused = |what: &str| {
+        let error = PersistError::new(ErrorCode::AlreadyExists, what.to_owned()).at(to.location());
+        Err(error.hint("copy to another folder"))
+    };
+    if last == 0 {
+        return Ok(());
     }
-    let common = target.numbers.keys().rev().find(|number| target.has_step(**number) && source.has_step(**number));
-    if let Some(common) = common
-        && source.end_of(*common)? != target.end_of(*common)?
-    {
-        let error =
-            PersistError::new(ErrorCode::AlreadyExists, format!("there is another timeline here: its step {common} is not the same"));
-        return Err(error.at(location()).hint("copy to another folder"));
+    if last > newest {
+        return refused("the timeline here has later steps than the one to copy");
     }
-    // A gap can't be copied if the copy still has what was in its first place.
-    let next_of = |number: u64| source.numbers.range(number + 1..).next().map_or(newest, |(next, _)| *next);
-    let mut gaps = source.numbers.iter().filter(|(_, info)| info.size == GAP_SIZE);
-    if gaps.any(|(number, _)| target.has_step(*number) && next_of(*number) > target.highest() + 1) {
-        return Err(PersistError::new(ErrorCode::AlreadyExists, "the copy here is older than what was pruned from the timeline since")
-            .at(location())
-            .hint("copy to another folder, or delete this copy first"));
+    let name = step_name(last);
+    let (Some(theirs), Some(ours)) = (from.end_of(&name)?, to.end_of(&name)?) else {
+        return refused("the copy here ends with a step that was pruned from the timeline long ago");
+    };
+    if theirs != ours {
+        // What has taken the place of a step has its root.
+        let is_same = target.has_step(last) && !is_step_size(theirs.0) && {
+            let root = timeline.find(&StepSelector::Number(last))?.metadata.root;
+            !root.is_empty() && theirs.0 != GAP_SIZE && String::from_utf8_lossy(&theirs.1).contains(&format!("\"{root}\""))
+        };
+        if !is_same {
+            return refused(&format!("there is another timeline here: number {last} is not the same"));
+        }
+    }
+    let has_ended = source.numbers.range(last + 1..).any(|(_, info)| info.size == END_SIZE);
+    if has_ended && target.numbers.keys().any(|number| target.has_step(*number)) {
+        return refused("the timeline was deleted since it was copied, and has begun again");
     }
     Ok(())
-}
-
-fn in_use(target: &Objects<'_>) -> PersistError {
-    PersistError::new(ErrorCode::Conflict, "another writer is using the timeline that is copied to")
-        .at(target.storage.locate(target.folder))
 }
 
 impl Timeline {
@@ -287,32 +316,31 @@ impl Timeline {
     ///
     /// # Errors
     /// `NotFound` if there are no steps; `AlreadyExists` if the folder has another timeline,
-    /// or later steps; `Conflict` if somebody appends to the copy; `Integrity` if a step is
-    /// damaged, which is in the copy, too; and any error of the storages. Copying again
-    /// continues.
+    /// or a copy that has later steps or is too old; `Conflict` if somebody appends to the
+    /// copy; `Integrity` if a step is damaged, here or there; and any error of the storages.
+    /// Copying again continues.
     pub fn copy(&self, target: &Engine, folder: &str, progress: impl FnMut(u64)) -> Result<CopiedTimeline> {
         let to = target.timeline(folder)?;
         to.check_conditions()?;
-        let mut copying = Copying {
-            from: (&**self.engine().storage(), self.folder()),
-            to: (&**target.storage(), to.folder()),
-            progress,
-            steps: 0,
-            bytes: 0,
-        };
+        let from = Place { storage: &**self.engine().storage(), folder: self.folder() };
+        let place = Place { storage: &**target.storage(), folder: to.folder() };
+        let mut copying = Copying { from, to: place, progress, steps: 0, bytes: 0 };
         for _ in 0..ATTEMPTS {
-            let hint = copying.read_hint()?;
-            let newest = self.find(&StepSelector::Newest)?;
-            if !copying.up_to(newest.number, hint.as_deref())? {
+            let (number, hint) = self.newest_hint()?;
+            let newest = match self.find(&StepSelector::Number(number)) {
+                Err(error) if error.code() == ErrorCode::NotFound => continue,
+                found => found?,
+            };
+            if !copying.up_to(number, &hint, &to)? {
                 continue;
             }
             for checked in to.check(true)? {
                 if let Some(error) = checked?.error {
-                    return Err(error.hint("the copy is complete and has the damage of its source: see 'persist check'"));
+                    return Err(error.hint("check the source with 'persist check'; if it is undamaged, copy it to another folder"));
                 }
             }
             return Ok(CopiedTimeline { newest, steps: copying.steps, bytes: copying.bytes });
         }
-        Err(PersistError::new(ErrorCode::Conflict, "the timeline is being pruned all the time").at(self.location()))
+        Err(PersistError::new(ErrorCode::Conflict, "pruning kept changing the timeline").at(self.location()))
     }
 }

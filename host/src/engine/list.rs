@@ -52,7 +52,11 @@ pub struct Snapshots {
 /// one after the other, but for those in folders within it.
 #[derive(Default)]
 struct NewestSteps {
-    /// The newest step so far of the timeline whose objects are being listed.
+    /// The object with the highest number so far, of the timeline whose objects are being
+    /// listed.
+    highest: Option<ObjectInfo>,
+    /// Its newest step so far. A listing may leave out a step that was just appended, and show
+    /// the one before as removed already.
     newest: Option<ObjectInfo>,
 }
 
@@ -60,15 +64,16 @@ impl NewestSteps {
     /// Takes the next object. Returns what is to be listed now.
     fn take(&mut self, info: ObjectInfo) -> Vec<ObjectInfo> {
         let (folder, name) = split(&info.key);
-        let is_same = self.newest.as_ref().is_some_and(|newest| split(&newest.key).0 == folder);
+        let is_same = self.highest.as_ref().is_some_and(|highest| split(&highest.key).0 == folder);
         match timeline::parse(name) {
             Some(Name::Hint) if !is_same => vec![info],
             Some(Name::Step(_)) => {
                 let before = if is_same { None } else { self.last() };
-                // A marker, or the end of a timeline that was deleted.
-                let is_marker = !timeline::is_step_size(info.size);
-                if !is_marker || is_same && timeline::step_of(&info.key) > self.number() {
-                    self.newest = Some(info);
+                if timeline::is_step_size(info.size) && number(Some(&info)) > number(self.newest.as_ref()) {
+                    self.newest = Some(info.clone());
+                }
+                if number(Some(&info)) > number(self.highest.as_ref()) {
+                    self.highest = Some(info);
                 }
                 before.into_iter().collect()
             }
@@ -78,14 +83,16 @@ impl NewestSteps {
         }
     }
 
-    fn number(&self) -> Option<(&str, u64)> {
-        timeline::step_of(&self.newest.as_ref()?.key)
-    }
-
     /// Returns the newest step of the last timeline, unless that was deleted.
     fn last(&mut self) -> Option<ObjectInfo> {
-        self.newest.take().filter(|newest| timeline::is_step_size(newest.size))
+        let highest = self.highest.take();
+        self.newest.take().filter(|_| highest.is_none_or(|highest| highest.size != timeline::END_SIZE))
     }
+}
+
+/// The number in the name of a step.
+fn number(info: Option<&ObjectInfo>) -> Option<u64> {
+    timeline::step_of(&info?.key).map(|(_, number)| number)
 }
 
 /// The listing of a storage that returns pages.

@@ -291,6 +291,27 @@ impl Timeline {
         })
     }
 
+    /// Returns the number of the newest step, and the bytes of a hint that names it.
+    pub(super) fn newest_hint(&self) -> Result<(u64, Vec<u8>)> {
+        self.fresh("hint", |writing| {
+            let timeline = writing.timeline;
+            writing.guest.call(|persist, store| persist.persist_snapshot_timelines().timeline().call_newest_hint(store, timeline))
+        })
+    }
+
+    /// Deletes the timeline like [`delete`](Self::delete), unless a step was appended after
+    /// `newest`.
+    ///
+    /// # Errors
+    /// `Conflict` if this is not the number of the newest step; and as for
+    /// [`delete`](Self::delete).
+    pub fn delete_after(&mut self, newest: u64) -> Result<u64> {
+        self.fresh("delete", |writing| {
+            let timeline = writing.timeline;
+            writing.guest.call(|persist, store| persist.persist_snapshot_timelines().timeline().call_delete_after(store, timeline, newest))
+        })
+    }
+
     /// Deletes the timeline. Returns how many steps were removed. A marker of 192 bytes stays
     /// in place of each, until [`prune`](Self::prune) removes it a week later.
     ///
