@@ -99,6 +99,10 @@ const APPENDED: &[Row] = &[
     ("restore %/one/first@turn=two -o out/2-by-label", 0, &[], &[]),
     ("restore %/one/first@2026-01-01T12:00Z -o out/1-by-time", 0, &[], &[]),
     ("restore %/one/first --at 2 -o out/2-by-at", 0, &[], &[]),
+    ("exists %/one/first@2", 0, &["%/one/first@2 exists"], &[]),
+    ("exists %/one/first@turn=two", 0, &["exists"], &[]),
+    ("exists %/one/first@9", 3, &["%/one/first@9 does not exist"], &[]),
+    ("exists %/one/second@1", 3, &["does not exist"], &[]),
     ("show %/one/first@2", 0, &["  agent         one", "  session       first", "second", "turn=two", "300,000 bytes"], &[]),
     ("verify %/one/first@1 %/one/first@3", 0, &["300,000 bytes"], &[]),
     ("copy %/one/first@2 %/copies/2.json.gz", 0, &["copied"], &[]),
@@ -138,14 +142,17 @@ const PRUNED: &[Row] = &[
     ("check % --read-data", 0, &["none damaged"], &[]),
 ];
 
-/// Whole sessions, some with a timeline, some with snapshots, are removed by their newest
-/// state.
+/// Whole sessions, some with a timeline, some with snapshots, are removed by the time of their
+/// newest state, whatever the number of their steps.
 const SESSIONS: &[Row] = &[
-    ("append 1.json %/bots/a/old --timestamp 2026-01-01T00:00:00Z", 0, &[], &[]),
+    ("append 1.json %/bots/a/old --timestamp 2025-12-01T00:00:00Z", 0, &[], &[]),
+    ("append 2.json %/bots/a/old --timestamp 2025-12-02T00:00:00Z", 0, &[], &[]),
+    ("append 3.json %/bots/a/old --timestamp 2026-01-01T00:00:00Z", 0, &[], &[]),
     ("append 2.json %/bots/a/mid --timestamp 2026-02-01T00:00:00Z", 0, &[], &[]),
+    ("append 1.json %/bots/a/mid --timestamp 2026-02-01T01:00:00Z", 0, &[], &[]),
     ("append 3.json %/bots/a/new --timestamp 2026-03-01T00:00:00Z", 0, &[], &[]),
     ("append 1.json %/bots/b/only --timestamp 2020-01-01T00:00:00Z", 0, &[], &[]),
-    ("snapshot 2.json %/bots/c.json.gz --agent-id a --session-id loose --timestamp 2026-01-15T00:00:00Z", 0, &[], &[]),
+    ("snapshot 2.json %/bots/c.json.gz --agent-id a --session-id loose --index 9 --timestamp 2026-01-15T00:00:00Z", 0, &[], &[]),
     ("prune %/bots --keep-sessions two", 2, &[], &["--keep-sessions"]),
     ("prune %/bots --keep-sessions 2", 2, &[], &["--yes"]),
     (
@@ -157,18 +164,37 @@ const SESSIONS: &[Row] = &[
     ("prune %/bots --keep-sessions-within 40d --keep-sessions 1 --yes", 0, &[], &["removed 2 whole sessions"]),
     ("restore %/bots/a/old@latest", 3, &[], &["deleted"]),
     ("restore %/bots/c.json.gz", 3, &[], &["Not found"]),
-    ("restore %/bots/a/mid@latest -o out/2-of-session", 0, &[], &[]),
-    ("restore %/bots/b/only@latest -o out/1-of-session", 0, &[], &[]),
-    ("append 2.json %/bots/a/new --timestamp 2026-03-02T00:00:00Z", 0, &[], &[]),
+    ("restore %/bots/a/mid@latest -o out/1-of-session", 0, &[], &[]),
+    ("restore %/bots/b/only@latest -o out/1-of-only-session", 0, &[], &[]),
+    // The new snapshot of a session counts, although its timeline has more steps.
+    ("snapshot 3.json %/bots/mid.json.gz --agent-id a --session-id mid --index 1 --timestamp 2026-03-05T00:00:00Z", 0, &[], &[]),
+    ("prune %/bots --keep-sessions 1 --dry-run", 0, &["the session new of a", "the session mid of a"], &["would remove 1 whole session"]),
+    ("append 2.json %/bots/a/new --timestamp 2026-03-06T00:00:00Z", 0, &[], &[]),
     ("prune %/bots --keep-sessions 1 --keep-last 1 --yes", 0, &[], &["removed 1 whole session, 1 step and 0 snapshots"]),
     ("restore %/bots/a/mid@latest", 3, &[], &["deleted"]),
+    ("restore %/bots/mid.json.gz", 3, &[], &["Not found"]),
     ("restore %/bots/a/new@latest -o out/2-newest-of-session", 0, &[], &[]),
     ("check %/bots --read-data", 0, &["none damaged"], &[]),
-    ("delete -r %/bots --yes", 0, &[], &[]),
+    ("append 1.json %/bots/a/more --timestamp 2026-03-07T00:00:00Z", 0, &[], &[]),
+    ("snapshot 1.json %/bots/d.json.gz --agent-id a --session-id d --timestamp 2026-03-08T00:00:00Z", 0, &[], &[]),
+];
+
+/// With a snapshot that is cut, and then with a step. Which sessions are new is not known.
+const SESSIONS_CUT: &[Row] = &[
+    ("prune %/bots --keep-sessions 1 --yes", 5, &[], &["no session is removed as a whole"]),
+    ("restore %/bots/a/more@latest -o out/1-beside-cut", 0, &[], &[]),
+    ("delete %/bots/d.json.gz --force --yes", 0, &[], &[]),
+];
+const SESSIONS_DAMAGED: &[Row] = &[
+    ("prune %/bots --keep-sessions 1 --yes", 5, &[], &["no session is removed as a whole"]),
+    ("restore %/bots/a/new@latest -o out/2-beside-damaged", 0, &[], &[]),
+    ("delete -r %/bots --force --yes", 0, &[], &[]),
 ];
 
 /// Timelines are copied as a whole, and again after more steps.
 const COPIED: &[Row] = &[
+    ("copy %/one/first/* copies/", 2, &[], &["this is a timeline, not a snapshot", "--recursive"]),
+    ("copy -r %/one %/one", 2, &[], &["can't be copied onto itself"]),
     ("copy -r %/one backup --dry-run", 0, &["would copy the timeline %/one/first/ to backup/first/: up to step 3"], &[]),
     ("check backup", 3, &[], &["there is no timeline here"]),
     ("copy -r %/one backup", 0, &["copied %/one/first/ to backup/first/: 3 steps, ", "copied %/one/a@b/ to backup/a@b/: "], &[]),
@@ -179,6 +205,7 @@ const COPIED: &[Row] = &[
     ("copy -r backup %/again", 0, &["copied backup/first/ to %/again/first/: 3 steps, "], &[]),
     ("restore %/again/first@2 -o out/2-of-backup-of-backup", 0, &[], &[]),
     ("copy -r %/one backup", 0, &["skipped %/one/first/: backup/first/ has all its steps"], &["skipped"]),
+    ("copy -r %/one backup --if-exists fail", 4, &[], &["another timeline already exists"]),
     ("append 1.json %/one/first", 0, &["%/one/first@4: "], &[]),
     ("copy -r %/one backup", 0, &["copied %/one/first/ to backup/first/: 1 step, ", "skipped"], &[]),
     ("restore backup/first@4 -o out/1-of-backup", 0, &[], &[]),
@@ -192,7 +219,7 @@ const COPIED: &[Row] = &[
 /// With a step that is damaged in the middle, and one whose newest step is damaged.
 const DAMAGED: &[Row] = &[
     ("check %/bad --read-data", 5, &["2 damaged"], &["step 2 can't be restored", "step 3 can't be restored"]),
-    ("restore %/bad/middle@2 -o out/bad", 5, &[], &["Integrity error"]),
+    ("restore %/bad/middle@2 -o out/bad", 5, &[], &["Integrity error", "'persist check' says which"]),
     ("verify %/bad/middle@2", 5, &[], &["Integrity error"]),
     ("copy %/bad/middle@2 %/copies/bad.json.gz", 5, &[], &["Integrity error"]),
     ("exists %/copies/bad.json.gz", 3, &[], &[]),
@@ -216,7 +243,7 @@ const CUT: &[Row] = &[
     ("check %/cut", 5, &["checked 2 steps in 1 timeline: 2 damaged"], &["step 1 can't be restored", "step 2 can't be restored"]),
     ("log %/cut/x", 5, &["   2 "], &["000000000001.step"]),
     // The newest step can't be restored, so nothing is removed.
-    ("prune %/cut --keep-last 1 --yes", 5, &[], &["000000000001.step"]),
+    ("prune %/cut --keep-last 1 --yes", 5, &[], &["000000000001.step", "'persist check'"]),
     ("append 3.json %/cut/x", 0, &["%/cut/x@3: "], &[]),
     ("restore %/cut/x@3 -o out/3-after-cut", 0, &[], &[]),
 ];
@@ -270,6 +297,11 @@ fn every_command_works(place: &Place<'_>) {
     place.run_all(PRUNED);
     place.run_all(COPIED);
     place.run_all(SESSIONS);
+    place.cut("bots/d.json.gz", 3000);
+    place.run_all(SESSIONS_CUT);
+    place.damage("bots/a/more/000000000001.step", 5);
+    place.cut("bots/a/more/000000000001.step", 2000);
+    place.run_all(SESSIONS_DAMAGED);
     for step in ["append 1.json", "append 2.json", "append 3.json --level 1"] {
         let (state, options) = step.split_at("append 1.json".len());
         for timeline in if options.is_empty() { &["bad/middle", "newest/x"][..] } else { &["bad/middle"] } {

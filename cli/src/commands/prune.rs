@@ -1,5 +1,7 @@
 //! `persist prune`
 
+use std::collections::HashSet;
+
 use clap::Args;
 use persist_model::{ErrorCode, Every, ListEntry, Outcome, Period, PersistError, Policy, PruneReport, Result, SnapshotMetadata};
 use persist_paths::StorageLocation;
@@ -7,7 +9,7 @@ use serde_json::json;
 
 use crate::choices::Durability;
 use crate::commands::delete_found::confirmed;
-use crate::commands::prune_sessions::{Session, SessionRules, Snapshots};
+use crate::commands::prune_sessions::{Session, SessionRules, Snapshots, not_known};
 use crate::host::{Host as _, Search};
 use crate::native::host::Native;
 use crate::native::options::StorageArguments;
@@ -20,16 +22,16 @@ use crate::timelines::{find, place_of};
 ///
 /// The policy is applied to each session: to its timeline, and to its other snapshots.
 /// Whatever any rule keeps is kept, and so is the newest of each session. Times are in UTC.
-/// Periods, such as 1y6m or 30d, are counted back from the newest time of the session that is
-/// not in the future.
+/// Periods, such as 1y6m or 30d, are counted back from the session's newest time that is not
+/// in the future.
 ///
 /// The rules for sessions are applied to each agent. They remove whole sessions, and count
 /// each as its newest step or snapshot. The newest session of each agent is always kept.
 ///
-/// Pruning is safe while others append. A step that kept steps depend on stays stored, but is
-/// no longer shown. A marker of 192 bytes takes the place of a removed step; the first prune
-/// after a week removes the markers. In a bucket with versions, space is freed only when its
-/// lifecycle rules remove the older versions.
+/// Pruning is safe while others append. If kept steps depend on a step that no rule keeps,
+/// that step stays stored, but is no longer shown. A marker of 192 bytes takes the place of a
+/// removed step; the first prune after a week removes the markers. In a bucket with versions,
+/// space is freed only when its lifecycle rules remove the older versions.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  persist prune runs --keep-last 20 --keep-daily 7 --dry-run\n  persist prune s3://my-bucket/runs --keep-within 30d --keep-label good --yes\n  persist prune runs --keep-sessions-within 90d --yes"
@@ -93,7 +95,7 @@ struct Rules {
     /// Keep the newest of each year within this period.
     #[arg(long, value_name = "PERIOD")]
     keep_within_yearly: Option<Period>,
-    /// Keep all with this label, or with this value of it; can be given several times.
+    /// Keep all with this label, or with this label and value; can be given several times.
     #[arg(long, value_name = "NAME[=VALUE]", value_parser = parse_label)]
     keep_label: Vec<(String, Option<String>)>,
 }
@@ -145,10 +147,13 @@ impl Plan {
         let engine = host.stoppable(&place)?;
         let policy = arguments.rules.policy();
         let (mut folders, mut sessions) = (find(&engine, place.key())?, Vec::new());
-        let (mut snapshots, mut exit_code) = loose(host, &place, output)?;
+        let (mut snapshots, exit_code) = loose(host, &place, output)?;
         if let Some(rules) = arguments.sessions.policy() {
-            let (found, code) = Session::find(&engine, &mut folders, &mut snapshots, &rules, output)?;
-            (sessions, exit_code) = (found, worse(exit_code, code));
+            if exit_code != 0 {
+                let error = PersistError::new(ErrorCode::Integrity, "a snapshot can't be read, so the sessions are not known").at(&place);
+                return Err(not_known(error).into());
+            }
+            sessions = Session::find(&engine, &mut folders, &mut snapshots, &rules)?;
         }
         let mut plan = Self { place, sessions, timelines: Vec::new(), loose: Vec::new() };
         if policy != Policy::default() {
@@ -162,6 +167,13 @@ impl Plan {
             }
         }
         Ok((plan, exit_code))
+    }
+
+    /// Keeps what was saved or used since the plan was made. Returns how many snapshots and
+    /// sessions these are.
+    fn keep_new(&mut self, now: &Self) -> u64 {
+        let snapshots: u64 = self.loose.iter_mut().map(|loose| loose.keep_new(&now.loose)).sum();
+        snapshots + Session::keep_used(&mut self.sessions, &now.sessions)
     }
 
     fn removed(&self) -> Removed {
@@ -235,6 +247,20 @@ impl Plan {
 }
 
 impl Loose {
+    /// Keeps what was saved since. Returns how many snapshots these are.
+    fn keep_new(&mut self, now: &[Self]) -> u64 {
+        let removed: HashSet<(&str, &str)> =
+            now.iter().flat_map(Self::removed).map(|metadata| (&*metadata.key, &*metadata.digest)).collect();
+        let mut count = 0;
+        for (metadata, reasons) in self.snapshots.iter().zip(&mut self.kept) {
+            if reasons.is_empty() && !removed.contains(&(&*metadata.key, &*metadata.digest)) {
+                reasons.push("saved just now".to_owned());
+                count += 1;
+            }
+        }
+        count
+    }
+
     fn removed(&self) -> impl Iterator<Item = &SnapshotMetadata> + Clone {
         self.snapshots.iter().zip(&self.kept).filter(|(_, reasons)| reasons.is_empty()).map(|(metadata, _)| metadata)
     }
@@ -318,13 +344,25 @@ pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Ou
         output.note("nothing was removed");
         return Err(Failure::Reported(1));
     }
-    for plan in &plans {
+    if !removed.is_nothing() && !arguments.yes {
+        // While the question was open, agents may have gone on.
+        let quiet = Output { json: output.json, quiet: true };
+        let mut kept = 0;
+        for (plan, text) in plans.iter_mut().zip(&arguments.location) {
+            kept += plan.keep_new(&Plan::make(&host, text, arguments, &quiet)?.0);
+        }
+        if kept > 0 {
+            output.note(format_args!("kept because of recent use: {kept}"));
+        }
+    }
+    for plan in &mut plans {
         let engine = host.writing(&plan.place, arguments.durability)?;
         let mut keys: Vec<String> = plan.loose.iter().flat_map(Loose::removed).map(|metadata| metadata.key.clone()).collect();
-        for session in plan.sessions.iter().filter(|session| session.is_removed()) {
+        for session in plan.sessions.iter_mut().filter(|session| session.is_removed()) {
             match session.delete_timelines(&engine) {
-                Ok(()) => keys.extend_from_slice(&session.keys),
+                Ok(()) => keys.extend(session.keys()),
                 Err(error) => {
+                    session.kept = vec!["not removed".to_owned()];
                     output.error(&error);
                     exit_code = worse(exit_code, error.exit_code());
                 }
@@ -343,6 +381,7 @@ pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Ou
             plan.print(&host, output, false)?;
         }
     }
+    let what = plans.iter().fold(Removed::default(), |removed, plan| removed.add(&plan.removed())).text();
     output.note(format_args!("removed {}", printable(&what)));
     exit(exit_code)
 }

@@ -1,13 +1,12 @@
 //! Which sessions `persist prune` removes as a whole.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
 use persist_host::Engine;
 use persist_model::{ErrorCode, Period, PersistError, Policy, Result, SnapshotMetadata, StepSelector};
-
-use crate::order::by_age;
-use crate::output::{Failure, Output, worse};
+use persist_paths::key::natural_order;
 
 /// The snapshots that are in no timeline, by agent and session, from the oldest to the newest.
 pub(super) type Snapshots = BTreeMap<(String, String), Vec<SnapshotMetadata>>;
@@ -16,10 +15,10 @@ pub(super) type Snapshots = BTreeMap<(String, String), Vec<SnapshotMetadata>>;
 #[derive(Args)]
 #[command(next_help_heading = "Rules for sessions")]
 pub(super) struct SessionRules {
-    /// Of each agent, keep the N sessions that were used last, and remove the others.
+    /// Keep the N sessions of each agent that were used last, and remove the others.
     #[arg(long, value_name = "N")]
     keep_sessions: Option<u32>,
-    /// Of each agent, keep the sessions that were used within this period before its newest
+    /// Keep the sessions of each agent that were used within this period before its newest
     /// session, and remove the others.
     #[arg(long, value_name = "PERIOD")]
     keep_sessions_within: Option<Period>,
@@ -43,8 +42,8 @@ pub(super) struct Session {
     pub(super) stored_size: u64,
     /// The rules that keep it; none if it is removed.
     pub(super) kept: Vec<String>,
-    /// The keys of its snapshots.
-    pub(super) keys: Vec<String>,
+    /// The keys and digests of its snapshots.
+    snapshots: Vec<(String, String)>,
     /// The folders of its timelines, and the numbers of their newest steps.
     timelines: Vec<(String, u64)>,
 }
@@ -57,9 +56,15 @@ struct Known {
     snapshots: Vec<SnapshotMetadata>,
 }
 
+/// Compares states of different kinds and sessions: a timeline counts its steps, so only
+/// their times tell which is newer.
+fn by_time(a: &SnapshotMetadata, b: &SnapshotMetadata) -> Ordering {
+    a.timestamp.cmp(&b.timestamp).then_with(|| natural_order(&a.key, &b.key))
+}
+
 impl Known {
     fn newest(&mut self, metadata: &SnapshotMetadata) {
-        if self.newest.as_ref().is_none_or(|known| by_age(known, metadata).is_lt()) {
+        if self.newest.as_ref().is_none_or(|known| by_time(known, metadata).is_lt()) {
             self.newest = Some(metadata.clone());
         }
     }
@@ -67,16 +72,12 @@ impl Known {
 
 impl Session {
     /// Applies the rules to the sessions of each agent. Takes those that are removed away from
-    /// the folders of timelines and from the snapshots. A timeline whose newest step can't be
-    /// read is reported, and its folder stays.
-    pub(super) fn find(
-        engine: &Engine,
-        folders: &mut Vec<String>,
-        snapshots: &mut Snapshots,
-        rules: &Policy,
-        output: &Output,
-    ) -> Result<(Vec<Self>, u8), Failure> {
-        let mut exit_code = 0;
+    /// the folders of timelines and from the snapshots.
+    ///
+    /// # Errors
+    /// Any error of a timeline whose newest step can't be read, since it may belong to any
+    /// session; and any error of the storage.
+    pub(super) fn find(engine: &Engine, folders: &mut Vec<String>, snapshots: &mut Snapshots, rules: &Policy) -> Result<Vec<Self>> {
         let mut known: BTreeMap<String, BTreeMap<String, Known>> = BTreeMap::new();
         for ((agent, session), of_session) in snapshots.iter() {
             let known = known.entry(agent.clone()).or_default().entry(session.clone()).or_default();
@@ -93,17 +94,14 @@ impl Session {
                 }
                 // Only its markers are left.
                 Err(error) if error.code() == ErrorCode::NotFound => {}
-                Err(error) => {
-                    output.error(&error);
-                    exit_code = worse(exit_code, error.exit_code());
-                }
+                Err(error) => return Err(not_known(error)),
             }
         }
         let mut all = Vec::new();
         for (agent_id, sessions) in known {
             let mut sessions: Vec<(String, SnapshotMetadata, Known)> =
                 sessions.into_iter().filter_map(|(session, known)| Some((session, known.newest.clone()?, known))).collect();
-            sessions.sort_by(|(_, one, _), (_, other, _)| by_age(one, other));
+            sessions.sort_by(|(_, one, _), (_, other, _)| by_time(one, other));
             let candidates: Vec<SnapshotMetadata> = sessions.iter().map(|(_, newest, _)| newest.clone()).collect();
             for (kept, (session_id, newest, known)) in engine.apply_policy(rules, &candidates)?.into_iter().zip(sessions) {
                 let mut stored_size: u64 = known.snapshots.iter().map(|metadata| metadata.stored_size).sum();
@@ -116,7 +114,7 @@ impl Session {
                     newest: newest.timestamp,
                     stored_size,
                     kept,
-                    keys: known.snapshots.into_iter().map(|metadata| metadata.key).collect(),
+                    snapshots: known.snapshots.into_iter().map(|metadata| (metadata.key, metadata.digest)).collect(),
                     timelines: known.timelines,
                 });
             }
@@ -127,25 +125,58 @@ impl Session {
         for session in removed() {
             snapshots.remove(&(session.agent_id.clone(), session.session_id.clone()));
         }
-        Ok((all, exit_code))
+        Ok(all)
+    }
+
+    /// Returns whether this is the same session, and nothing was added since.
+    fn is_as(&self, other: &Self) -> bool {
+        let of = |session: &Self| (session.agent_id.clone(), session.session_id.clone(), session.newest.clone());
+        of(self) == of(other) && self.timelines == other.timelines && self.snapshots == other.snapshots
+    }
+
+    /// Keeps the sessions that were used since they were found. Returns how many.
+    pub(super) fn keep_used(found: &mut [Self], now: &[Self]) -> u64 {
+        let mut count = 0;
+        for session in found.iter_mut().filter(|session| session.is_removed()) {
+            if !now.iter().any(|now| now.is_removed() && now.is_as(session)) {
+                session.kept = vec!["used just now".to_owned()];
+                count += 1;
+            }
+        }
+        count
+    }
+
+    /// The keys of its snapshots.
+    pub(super) fn keys(&self) -> impl Iterator<Item = String> {
+        self.snapshots.iter().map(|(key, _)| key.clone())
     }
 
     pub(super) fn is_removed(&self) -> bool {
         self.kept.is_empty()
     }
 
-    /// Deletes the session's timelines, unless it was used since the rules were applied.
+    /// Deletes the session's timelines, unless a step was appended since they were found.
     pub(super) fn delete_timelines(&self, engine: &Engine) -> Result<()> {
-        for (folder, newest) in &self.timelines {
-            let mut timeline = engine.timeline(folder)?;
-            if timeline.find(&StepSelector::Newest)?.number != *newest {
-                let error = PersistError::new(ErrorCode::Conflict, "the session is kept: a step was appended to it just now");
-                return Err(error.at(timeline.location()));
+        if self.timelines.len() > 1 {
+            // One that goes on keeps the others.
+            for (folder, newest) in &self.timelines {
+                let timeline = engine.timeline(folder)?;
+                if timeline.find(&StepSelector::Newest)?.number != *newest {
+                    let error = PersistError::new(ErrorCode::Conflict, "the timeline is in use: a step was appended just now");
+                    return Err(error.at(timeline.location()));
+                }
             }
-            timeline.delete()?;
+        }
+        for (folder, newest) in &self.timelines {
+            engine.timeline(folder)?.delete_after(*newest)?;
         }
         Ok(())
     }
+}
+
+/// Adds what follows from an object that can't be read.
+pub(super) fn not_known(error: PersistError) -> PersistError {
+    error.hint("no session is removed as a whole, since this may be the newest state of any: repair or delete it first")
 }
 
 /// Returns the size of all objects of a timeline in bytes.
