@@ -155,7 +155,7 @@ impl Timeline {
     }
 
     /// Removes the steps that a policy does not keep. Returns the steps, the number of a
-    /// step that restates the newest one, and the bytes that were freed and are left.
+    /// step that restates the newest one, and how many bytes were freed and are left.
     #[pyo3(signature = (rules, dry_run, token=None))]
     fn prune(
         &self,

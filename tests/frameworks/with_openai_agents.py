@@ -83,7 +83,7 @@ async def unkept() -> None:
     for context, says in (
         ({"when": when}, "state['run']['context']['context']['when'] is a datetime"),
         ({"case": {1: "a"}}, "state['run']['context']['context']['case'] has the key 1"),
-        (collections.OrderedDict(a=1), "the context of a run must be a dict, not a OrderedDict"),
+        (collections.OrderedDict(a=1), "the context of a run must be a dict, not an OrderedDict"),
     ):
         result = await Runner.run(waiting([]), "work!", context=context)
         await refused(result.to_state(), says)
@@ -194,7 +194,7 @@ async def advanced() -> None:
     assert await again.get_session_usage() == await live.get_session_usage()
     assert await again.get_turn_usage() == await live.get_turn_usage()
     assert await again.get_items() == await live.get_items()
-    for other, says in ((None, "is a AdvancedSQLiteSession"), (SQLiteSession("usage"), "has usage per turn")):
+    for other, says in ((None, "is an AdvancedSQLiteSession"), (SQLiteSession("usage"), "has usage per turn")):
         with raises(persist.PersistConfigurationError, says, or_else="the usage would be lost"):
             await persist.arestore("memory://usage/session", into=other)
 

@@ -80,7 +80,7 @@ def test_plain_data_becomes_a_named_tuple() -> None:
     for state in states:
         persist.snapshot(state, "x")
         assert persist.restore("x", into=Step) == Step(1)
-    wrong: list[Any] = [({"nmber": 1}, "no such field"), ({}, "number"), ([1, 2, 3], "refused"), (1, "it is a int")]
+    wrong: list[Any] = [({"nmber": 1}, "no such field"), ({}, "number"), ([1, 2, 3], "refused"), (1, "it is an int")]
     for state, says in wrong:
         persist.snapshot(state, "x")
         with pytest.raises(persist.PersistTypeError, match=says):

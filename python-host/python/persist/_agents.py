@@ -15,6 +15,7 @@ from persist._adapter import Adapter, PartAdapter
 from persist._into import put_into
 from persist._secrets import Pattern
 from persist._values import Rebuilder, Reducer
+from persist._words import a
 from persist.errors import (
     PersistConfigurationError,
     PersistError,
@@ -229,7 +230,7 @@ async def from_state(
     if into is not None and not is_part and not adapter.takes(into):
         cls = into if isinstance(into, type) else type(into)
         raise PersistTypeError(
-            f"the snapshot holds an agent from {adapter.name}, which can't be restored into a {cls.__qualname__}",
+            f"the snapshot holds an agent from {adapter.name}, which can't be restored into {a(cls.__qualname__)}",
             "invalid-argument",
             hint="restore without into, or with plain=True, to see what it holds",
         )

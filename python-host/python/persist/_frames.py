@@ -9,6 +9,7 @@ from typing import Any
 
 from persist._arrow import from_arrow, refused, to_arrow
 from persist._libraries import loaded
+from persist._words import a
 
 _MAX_FREQUENCY = 64
 """The largest length of the name of a frequency. pandas parses all of it."""
@@ -149,7 +150,7 @@ def index_of(fields: dict[str, Any]) -> Any:
         values = _values(pandas, value)
         new = pandas.Index(values, dtype=values.dtype)
     if type(new).__name__ != name:
-        raise ValueError(f"its values make a {type(new).__name__}, not a {name}")
+        raise ValueError(f"its values make {a(type(new).__name__)}, not a {name}")
     new.names = names
     if name in ("DatetimeIndex", "TimedeltaIndex") and "freq" in fields:
         frequency = fields["freq"]

@@ -23,6 +23,7 @@ from persist._classes import (
 )
 from persist._models import BESIDE_FIELDS, made, misfit, raise_unfit, set_attributes, set_pydantic
 from persist._values import restored
+from persist._words import a
 from persist.errors import PersistError, PersistTypeError
 
 
@@ -57,7 +58,7 @@ def _as(value: Any, cls: type) -> Any:
         return restored(entry, value)
     if kind_of(cls) is None or kind_of(type(value)) not in (None, "namedtuple"):
         raise PersistTypeError(
-            f"the state is a {type(value).__qualname__}, not a {cls.__qualname__}",
+            f"the state is {a(type(value).__qualname__)}, not {a(cls.__qualname__)}",
             "invalid-argument",
             hint="restore without into to see what it holds",
         )
@@ -77,7 +78,7 @@ def _from_data(cls: Any, value: Any) -> Any:
     if kind not in OF_FIELDS:
         return made(cls, {"value": value})
     if not isinstance(value, dict) and not _is_root_model(cls):
-        raise misfit(cls, f"it is a {type(value).__name__}")
+        raise misfit(cls, f"it is {a(type(value).__name__)}")
     try:
         if kind == "attrs":
             return _attrs_constructed(cls, value)
@@ -141,7 +142,7 @@ def _named_tuple(cls: Any, value: Any) -> Any:
         if unknown is not None:
             raise misfit(cls, f"it has {unknown!r}, and the class has no such field")
     elif not isinstance(value, (list, tuple)):
-        raise misfit(cls, f"it is a {type(value).__name__}")
+        raise misfit(cls, f"it is {a(type(value).__name__)}")
     try:
         return cls(**value) if isinstance(value, dict) else cls(*value)
     except Exception as error:
@@ -172,7 +173,7 @@ def _fill(new: Any, into: Any) -> Any:
     ):
         if type(new) is not cls:
             raise PersistTypeError(
-                f"the state is a {type(new).__qualname__}, and can't be put into a {cls.__qualname__}",
+                f"the state is {a(type(new).__qualname__)}, and can't be put into {a(cls.__qualname__)}",
                 "invalid-argument",
                 hint=f"pass the class: into={type(new).__qualname__}",
             )
@@ -192,7 +193,7 @@ def _fill(new: Any, into: Any) -> Any:
                 set_pydantic(into, name, getattr(new, name))
     else:
         raise PersistTypeError(
-            f"a {cls.__qualname__} can't be changed",
+            f"{a(cls.__qualname__)} can't be changed",
             "invalid-argument",
             hint=f"pass the class instead: into={cls.__qualname__}",
         )

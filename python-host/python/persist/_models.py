@@ -11,6 +11,7 @@ import types
 from typing import Any, NoReturn
 
 from persist._classes import OF_FIELDS, field_names, is_attrs, kind_of, may_be_set, name_of, slots
+from persist._words import a
 from persist.errors import PersistError, PersistTypeError, raise_foreign
 
 _PLAIN = (str, int, float, bool, type(None))
@@ -138,7 +139,7 @@ def made(cls: Any, fields: dict[str, Any]) -> Any:
     kind, value = kind_of(cls), fields["value"]
     if kind in OF_FIELDS:
         if not isinstance(value, dict):
-            raise misfit(cls, f"it is a {type(value).__name__}")
+            raise misfit(cls, f"it is {a(type(value).__name__)}")
         return _model(cls, kind, fields)
     try:
         if kind == "protocol":
@@ -148,7 +149,7 @@ def made(cls: Any, fields: dict[str, Any]) -> Any:
             return cls[member] if isinstance(member, str) and member in cls.__members__ else cls(value)
         if kind == "namedtuple":
             if not isinstance(value, (list, tuple)):
-                raise misfit(cls, f"it is a {type(value).__name__}")
+                raise misfit(cls, f"it is {a(type(value).__name__)}")
             return cls._make(value)
     except PersistError:
         raise

@@ -133,8 +133,8 @@ class Timeline:
         self, rules: dict[str, Any], dry_run: bool, token: CancelToken | None = None
     ) -> tuple[list[tuple[int, str, int, Literal["kept", "hidden", "removed"], list[str]]], int | None, int, int]:
         """Removes the steps that no rule keeps. Returns the number, time, size, outcome and
-        rules of each step; the number of a step that restates the newest one; and the bytes
-        that were freed and are left.
+        rules of each step; the number of a step that restates the newest one; and how many bytes
+        were freed and are left.
         """
     def check(
         self, read_data: bool, progress: _Progress | None = None, token: CancelToken | None = None

@@ -8,6 +8,7 @@ from fnmatch import translate
 from typing import Any
 
 from persist import _persist
+from persist._words import a
 from persist.errors import PersistTypeError
 
 REDACTED = "[redacted]"
@@ -105,7 +106,7 @@ def check(cls_name: str, fields: Mapping[str, Any]) -> None:
         held = f"{name!r}" if _is_secret(name, item) else _header(name, item)
         if held is not None:
             raise PersistTypeError(
-                f"a {cls_name} holds a secret in {held}, which would be stored in plain text",
+                f"{a(cls_name)} holds a secret in {held}, which would be stored in plain text",
                 "invalid-argument",
                 hint="leave it out with redact=[…], which takes names; or register the class with "
                 "persist.register(…, save=…, restore=…) and save it without the secret",

@@ -14,6 +14,7 @@ from typing import Any
 from persist import _arrays, _frames, _urls
 from persist._classes import name_of
 from persist._hashes import Hashes
+from persist._words import a
 from persist.errors import PersistError, PersistTypeError, not_a_value
 
 FACTORIES: dict[str, Any] = {
@@ -92,7 +93,7 @@ def _collection(value: Any, cls: type) -> tuple[str, dict[str, Any]] | None:
     if cls in (collections.OrderedDict, collections.Counter):
         if vars(value):
             raise PersistTypeError(
-                f"a {cls.__name__} can't be saved: its attribute {next(iter(vars(value)))} would be lost",
+                f"{a(cls.__name__)} can't be saved: its attribute {next(iter(vars(value)))} would be lost",
                 "invalid-argument",
                 hint="delete the attribute, or save it separately",
             )
@@ -124,7 +125,7 @@ def _text(path: Any, cls: type) -> str:
     again: Any = cls(text)
     if again.parts != path.parts:
         raise PersistTypeError(
-            f"a {cls.__name__} can't be saved: its text {text!r} would be parsed as a different path",
+            f"{a(cls.__name__)} can't be saved: its text {text!r} would be parsed as a different path",
             "invalid-argument",
             hint="save its parts: path.parts",
         )

@@ -67,7 +67,7 @@ class Timeline(TimelineBase[Step]):
         session_id: The conversation, run or thread.
         s3_region, s3_endpoint, s3_options, fsync: As for :class:`persist.Store`.
 
-    A timeline keeps the newest state that it appended in memory, up to 64 MiB, so that the
+    A timeline keeps in memory the newest state that it appended, up to 64 MiB, so that the
     next append reads nothing. :meth:`close`, the end of a ``with`` block and garbage
     collection record which step is the newest. A timeline can be pickled, shared between
     threads, and used in child processes. The storage must support conditional writes, as
@@ -256,8 +256,8 @@ class Timeline(TimelineBase[Step]):
 
         Args:
             limit: At most this many steps.
-            errors: For a step that can't be read: ``warn`` returns it with its ``error``, and
-                a :class:`PersistWarning`; ``raise`` raises the error; ``ignore`` leaves it
+            errors: For a step that can't be read: ``warn`` returns it with its ``error`` and
+                issues a :class:`PersistWarning`; ``raise`` raises the error; ``ignore`` leaves it
                 out.
             wanted: ``labels``, ``since`` and ``until``, as for
                 :func:`persist.list_snapshots`.
@@ -294,9 +294,9 @@ class Timeline(TimelineBase[Step]):
 
         Args:
             dry_run: Remove nothing, and return what would be removed.
-            rules: ``keep_last`` keeps this many of the newest steps; ``keep_hourly``,
-                ``keep_daily``, ``keep_weekly``, ``keep_monthly`` and ``keep_yearly`` the newest
-                of each of this many hours, days and so on, of those that have a step.
+            rules: ``keep_last=n`` keeps the ``n`` newest steps; ``keep_hourly``,
+                ``keep_daily``, ``keep_weekly``, ``keep_monthly`` and ``keep_yearly`` keep the
+                newest of each of the last ``n`` hours, days and so on that have a step.
                 ``keep_within="30d"`` keeps all steps of that period before the newest step,
                 and ``keep_within_hourly="7d"`` (and so on) the newest of each hour in it.
                 Periods are text such as ``1y6m``, ``30d`` or ``36h``, or a ``timedelta``.
@@ -304,8 +304,8 @@ class Timeline(TimelineBase[Step]):
                 ``["pinned", ("rating", "good")]``. Times are in UTC.
 
         Returns:
-            What happened to each step and why, and the bytes that were freed and are left.
-            A step that kept steps depend on is hidden instead of removed.
+            What happened to each step and why, and how many bytes were freed and are left.
+            If kept steps depend on a step that no rule keeps, that step is hidden, not removed.
 
         Raises:
             PersistConfigurationError: There is no rule, or one is not valid.

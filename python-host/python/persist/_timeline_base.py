@@ -263,7 +263,7 @@ def selected(at: Any, label: Any = None) -> Selected:
 
 
 def _no_selector(at: Any) -> NoReturn:
-    shown = type(at).__qualname__ if not isinstance(at, int) or isinstance(at, bool) else "so large an int"
+    shown = type(at).__qualname__ if not isinstance(at, int) or isinstance(at, bool) else "an int that large"
     raise PersistTypeError(
         f"at must be an int, a str, a time or a step, not {shown}",
         "invalid-argument",
@@ -323,7 +323,7 @@ def number_of(step: Any) -> int:
         return step.number
     if type(step) is not int or not 0 < step < 1 << 63:
         raise PersistTypeError(
-            f"the step must be a number from 1 or a step, not {step!r}",
+            f"the step must be a step or a number of at least 1, not {step!r}",
             "invalid-argument",
             hint="for other steps, pass timeline.at(-1)",
         )

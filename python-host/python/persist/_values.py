@@ -21,6 +21,7 @@ from persist._classes import BUILT_IN, OF_FIELDS, kind_of, name_of, takes_method
 from persist._hashes import Hashes
 from persist._models import as_data
 from persist._reachable import reachable
+from persist._words import a
 from persist.errors import PersistError, PersistIntegrityError, PersistTypeError, not_a_value, raise_foreign
 
 JSON = "application/json"
@@ -281,7 +282,7 @@ class Rebuilder:
             name = written["type"].rpartition(".")[2]
             if name != self._cls.__qualname__.rpartition(".")[2]:
                 raise PersistTypeError(
-                    f"the state is a {written['type']}, not a {self._cls.__qualname__}",
+                    f"the state is {a(written['type'])}, not {a(self._cls.__qualname__)}",
                     "invalid-argument",
                     hint=f"if the class has a new name: persist.register({self._cls.__name__}, "
                     f"name={written['type']!r}); or restore with plain=True to get the data",

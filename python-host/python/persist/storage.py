@@ -66,7 +66,7 @@ class Storage(Protocol):
     def open_read(self, key: str) -> Any:
         """Opens an object for reading. Returns a binary file with ``read(size)``,
         ``seek(offset)`` and ``close()``. ``read`` returns fewer bytes than asked for
-        only at the end or if more would block, and no bytes only at the end.
+        only at the end or if more would block. The result is empty only at the end.
         """
         ...
 

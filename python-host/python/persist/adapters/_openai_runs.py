@@ -9,6 +9,7 @@ from typing import Any
 from agents.exceptions import UserError
 from agents.run_state import RunState
 
+from persist._words import a
 from persist.adapters._compare import same
 from persist.errors import PersistError, PersistTypeError, invalid
 
@@ -20,7 +21,7 @@ async def run_of(state: Any) -> Any:
     context = getattr(state._context, "context", None)
     if context is not None and type(context) is not dict:
         raise PersistTypeError(
-            f"the context of a run must be a dict, not a {type(context).__qualname__}",
+            f"the context of a run must be a dict, not {a(type(context).__qualname__)}",
             "invalid-argument",
             hint="pass a dict to Runner.run as the context",
         )
@@ -53,7 +54,7 @@ async def run_of(state: Any) -> Any:
     for place, value in _given(state):
         if place not in known or not same(_as_data(known[place]), _as_data(value)):
             raise PersistTypeError(
-                f"the SDK would change {place}, which is a {type(value).__qualname__}",
+                f"the SDK would change {place}, which is {a(type(value).__qualname__)}",
                 "invalid-argument",
                 hint="use text, numbers, lists and dicts with text keys there, or models and dataclasses of them",
             )
@@ -121,5 +122,5 @@ def _not_json(value: Any, path: str) -> str | None:
         parts = ((f"{path}[{at}]", item) for at, item in enumerate(value))
     else:
         is_json = value is None or type(value) in (str, int, float, bool)
-        return None if is_json else f"{path} is a {type(value).__qualname__}"
+        return None if is_json else f"{path} is {a(type(value).__qualname__)}"
     return next((odd for place, item in parts if (odd := _not_json(item, place)) is not None), None)

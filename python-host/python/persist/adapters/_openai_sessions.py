@@ -13,6 +13,7 @@ from typing import Any
 
 from agents import SQLiteSession
 
+from persist._words import a
 from persist.errors import PersistConflictError, PersistTypeError, invalid
 from persist.openai_agents import StoredSession
 
@@ -124,7 +125,7 @@ async def replace(session: Any, items: list[Any], usage: list[Any]) -> None:
         await session.replace_items(items)
     elif await stored(session)[0].get_items(1):
         raise PersistConflictError(
-            f"the session {session.session_id!r} already has items, and a {type(session).__qualname__} can't replace "
+            f"the session {session.session_id!r} already has items, and {a(type(session).__qualname__)} can't replace "
             "all of them at once",
             "already-exists",
             hint="restore into a session with another ID, or clear it first: await session.clear_session()",

@@ -9,6 +9,7 @@ from agent_framework import AgentSession, Content, Message
 
 from persist._adapter import Adapter
 from persist._copies import copied
+from persist._words import a
 from persist.adapters._compare import is_data, same
 from persist.adapters._own_attributes import check_own_attributes, own_attributes, set_own_attributes
 from persist.errors import PersistConfigurationError, PersistTypeError
@@ -77,7 +78,7 @@ class AgentFrameworkAdapter(Adapter):
         unknown = next((type_id for type_id in types if type_id not in found), None)
         if unknown is not None:
             raise PersistConfigurationError(
-                f"session.state holds a {types[unknown]}, which is not registered here",
+                f"session.state holds {a(types[unknown])}, which is not registered here",
                 "invalid-argument",
                 hint=f"call agent_framework.register_state_type({types[unknown]}, type_id={unknown!r}) first",
             )

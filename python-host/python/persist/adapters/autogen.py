@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from persist import _persist
 from persist._adapter import Adapter
+from persist._words import a
 from persist.adapters._compare import same
 from persist.adapters._own_attributes import check_own_attributes, own_attributes, set_own_attributes
 from persist.errors import PersistConfigurationError, PersistIntegrityError, PersistTypeError
@@ -343,7 +344,7 @@ async def _refuse_changed(one: Any) -> None:
     for message, loaded in pairs:
         if _persist.differing([loaded], [message]) and not same(_fields(loaded), _fields(message)):
             raise PersistTypeError(
-                f"AutoGen would change a {type(message).__qualname__} of {one.name} when loading it",
+                f"AutoGen would change {a(type(message).__qualname__)} of {one.name} when loading it",
                 "invalid-argument",
                 hint="use only the fields that the classes of the message and its content declare",
             )

@@ -16,6 +16,7 @@ from persist import _agents, _persist
 from persist._adapter import Adapter
 from persist._copies import AS_PYDANTIC, Copies, copied, in_parts
 from persist._threads import in_thread
+from persist._words import a
 from persist.adapters._compare import same
 from persist.errors import (
     PersistConfigurationError,
@@ -96,7 +97,7 @@ class GoogleADKAdapter(Adapter):
             found = again.model_copy(update={"state": own})
             if (place := await in_thread(lambda _: _changed(found, kept, events))) is not None:
                 raise PersistTypeError(
-                    f"a {type(into).__qualname__} would change {place}",
+                    f"{a(type(into).__qualname__)} would change {place}",
                     "invalid-argument",
                     hint="restore into another service, or without into to get the session alone",
                 )
@@ -202,7 +203,7 @@ def _half(error: Exception, service: Any, left: list[str]) -> PersistError:
     simply be tried again.
     """
     names = " and ".join(map(repr, left))
-    message = f"a {type(service).__qualname__} failed: {type(error).__name__}: {error}; and it still has {names}"
+    message = f"{a(type(service).__qualname__)} failed: {type(error).__name__}: {error}; and it still has {names}"
     hint = f"delete {names}, which the restore left in the service; then restore again"
     if isinstance(error, PersistError):
         return type(error)(f"{error}; and the service still has {names}", error.code, hint=hint)

@@ -9,6 +9,7 @@ from agents.memory import Session, SessionSettings
 from agents.run_state import RunState
 
 from persist._adapter import Adapter
+from persist._words import a
 from persist.adapters._openai_runs import run_from, run_of
 from persist.adapters._openai_sessions import ALL, checked_usage, forget, keeps_usage, opens, replace, stored, usage_of
 from persist.adapters._own_attributes import check_own_attributes, own_attributes, set_own_attributes
@@ -90,7 +91,7 @@ class OpenAIAgentsAdapter(Adapter):
         if made is None:
             if (cls := state.get("class")) is not None:
                 raise PersistConfigurationError(
-                    f"the session is a {cls}, which only your code can create",
+                    f"the session is {a(cls)}, which only your code can create",
                     "invalid-argument",
                     hint="create the session as before, and pass it: into=session",
                 )
@@ -101,7 +102,7 @@ class OpenAIAgentsAdapter(Adapter):
             check_own_attributes(made, base, own)
         if usage and not keeps_usage(store):
             raise PersistConfigurationError(
-                f"the session {name!r} has usage per turn, which a {type(store).__qualname__} can't keep",
+                f"the session {name!r} has usage per turn, which {a(type(store).__qualname__)} can't keep",
                 "invalid-argument",
                 hint="pass an AdvancedSQLiteSession: into=session",
             )

@@ -16,6 +16,7 @@ from persist import _agents, _persist
 from persist._adapter import Adapter
 from persist._copies import Copies, in_parts
 from persist._threads import in_thread
+from persist._words import a
 from persist.adapters._compare import same
 from persist.errors import PersistTypeError
 
@@ -138,7 +139,7 @@ def _with_data(message: Any) -> Any:
         made = part if data is content else dataclasses.replace(part, content=data)
         if made is not part and made.model_response_str() != part.model_response_str():
             raise PersistTypeError(
-                f"what the tool {part.tool_name!r} returned, a {type(content).__qualname__}, would look different "
+                f"what the tool {part.tool_name!r} returned, {a(type(content).__qualname__)}, would look different "
                 "to the model",
                 "invalid-argument",
                 hint="have the tool return the data that the model is to get",

@@ -17,6 +17,7 @@ from smolagents.local_python_executor import LocalPythonExecutor
 from persist import _persist
 from persist._adapter import Adapter
 from persist._values import Reducer
+from persist._words import a
 from persist.adapters._own_attributes import check_own_attributes, own_attributes, set_own_attributes
 from persist.adapters._smolagents_steps import Pictures, data_of, made_of, opened, with_files
 from persist.errors import PersistConfigurationError, PersistError, PersistIntegrityError, PersistTypeError
@@ -156,7 +157,7 @@ def _remembered(kept: Any, pictures: Pictures) -> dict[str, Any]:
     odd = next((at for at, step in enumerate(kept.steps) if not isinstance(step, memory.MemoryStep)), None)
     if odd is not None:
         raise PersistTypeError(
-            f"a {type(kept.steps[odd]).__qualname__} is not a step, at state['steps'][{odd}]",
+            f"{a(type(kept.steps[odd]).__qualname__)} is not a step, at state['steps'][{odd}]",
             "invalid-argument",
             hint="derive its class from smolagents.memory.MemoryStep and register it",
         )
