@@ -7,29 +7,9 @@ use persist_test_support::command::chat_bytes;
 use persist_test_support::other_host::snapshots::{
     Codec, EncodedBlock, Error, ErrorCode, ListEntry, Precondition, RestoreOptions, SaveOptions,
 };
-use persist_test_support::other_host::{Host, Objects, start};
+use persist_test_support::other_host::{Host, Objects, options, start};
 use sha2::{Digest, Sha256};
 use wasmtime::Store;
-
-fn options() -> SaveOptions {
-    SaveOptions {
-        agent_id: "agent".to_owned(),
-        session_id: "session".to_owned(),
-        snapshot_index: 0,
-        description: None,
-        labels: Vec::new(),
-        content_type: None,
-        extra: Some(r#"{"adapter":{"name":"test"}}"#.to_owned()),
-        codec: None,
-        level: None,
-        snapshot_id: Some("01890a5d-ac96-774b-bcce-b302099a8057".to_owned()),
-        timestamp: Some("2026-01-31T12:00:00Z".to_owned()),
-        precondition: Precondition::None,
-        state_size_hint: None,
-        attributes: Vec::new(),
-        host_hashes: false,
-    }
-}
 
 #[test]
 fn a_state_is_saved_and_restored() {

@@ -24,9 +24,9 @@ pub const EXIT_CODES: [(u8, &str); 16] = [
 /// What applies to all exit codes.
 pub const ABOUT_EXIT_CODES: &str = "\
 After 12 or 13, something may have changed. After any other code except 0, nothing has,
-unless only printing the result failed. A command that fails on one of several snapshots
-goes on with the others and exits with the worst code: 5 is the worst, followed by 13; 12
-counts least.";
+unless the only thing that failed was printing the result. A command that fails on one of
+several snapshots goes on with the others and exits with the worst code: 5 is the worst,
+followed by 13; 12 counts least.";
 
 /// Returns the exit codes as a section of the command's help.
 pub fn exit_codes() -> String {

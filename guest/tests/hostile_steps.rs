@@ -245,8 +245,8 @@ fn runs_that_lie_are_refused() {
     number(200_000, &mut million);
     million.extend([3, 1].repeat(200_000));
     with(&million, "it has too many runs");
-    with(&[], "its links are not up to 64");
-    with(&[1, 1], "its links are not up to 64");
+    with(&[], "its links must be at most 64");
+    with(&[1, 1], "its links must be at most 64");
     with(&[1, 1, 1, 1], "it has too many runs");
     with(&[1, 1, 1, 1, 0x80], "it is cut short");
     with(&[1, 1, 1, 1, 0x80, 0], "it is cut short");

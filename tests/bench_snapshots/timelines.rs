@@ -10,6 +10,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use persist_host::timeline::{OnConflict, StepSelector};
 use persist_host::{Codec, Durability, Engine, LocalFileStorage, MemoryStorage, StorageAdapter, Timeline};
+use persist_test_support::other_host::{self, Objects, start};
 use persist_test_support::table::{Goal, Table, in_turn, median, seconds};
 
 use crate::{engine, options};
@@ -186,6 +187,7 @@ fn appending(table: &mut Table, prose: &[String]) {
         let detail = format!("{:.1} ms for a step, {:.1} for a .json.gz", step * 1e3, whole * 1e3);
         table.add(format!("append to 6 MB, {by}: .json.gz / step"), whole / step, Goal::AtLeast(5.0), detail);
     }
+    with_own_hash(table, prose);
     let folder = tempfile::tempdir().unwrap();
     let engine = local(&engine(1), folder.path());
     let mut timeline = timeline(&engine);
@@ -195,6 +197,30 @@ fn appending(table: &mut Table, prose: &[String]) {
     }
     let detail = format!("the slowest {:.2} ms", taken.iter().copied().fold(0.0, f64::max) * 1e3);
     table.add("append to 400 KB without fsync, ms", median(taken) * 1e3, Goal::AtMost(2.0), detail);
+}
+
+/// Measures a host that does not hash the state for the component.
+fn with_own_hash(table: &mut Table, prose: &[String]) {
+    let engine = engine(1);
+    let (mut store, persist) = start(&Objects::default());
+    let timelines = persist.persist_snapshot_timelines();
+    let timeline = timelines.timeline().call_constructor(&mut store, "agent/session/").unwrap();
+    let mut taken = [const { Vec::new() }; 2];
+    for (number, state) in growing(prose, 24, 6_000_000, 6_050_000).enumerate() {
+        let append = seconds(|| {
+            let fail = other_host::timelines::OnConflict::Fail;
+            timelines.timeline().call_append(&mut store, timeline, &state, &other_host::options(), fail, None).unwrap().unwrap();
+        });
+        let whole = seconds(|| drop(engine.snapshot("whole.json.gz", &state, &options(Codec::Gzip)).unwrap()));
+        // The first step is whole.
+        if number > 0 {
+            taken[0].push(append);
+            taken[1].push(whole);
+        }
+    }
+    let [step, whole] = taken.map(median);
+    let detail = format!("{:.1} ms for a step, {:.1} for a .json.gz", step * 1e3, whole * 1e3);
+    table.add("append to 6 MB, hashed in the component: .json.gz / step", whole / step, Goal::AtLeast(3.0), detail);
 }
 
 /// Measures loading the newest step of a long timeline against that of a short one. Both

@@ -28,8 +28,8 @@ use crate::target::{Target, check_output};
 /// fails with exit code 5.
 ///
 /// If SRC is a folder, its latest snapshot is restored: the one with the highest index.
-/// If the folder has several sessions, choose one with --session. Of a timeline, the newest
-/// step is restored, or the one that SRC@STEP selects.
+/// If the folder has several sessions, choose one with --session. If SRC is a timeline, its
+/// newest step is restored, or the one that SRC@STEP selects.
 #[derive(Args)]
 #[command(
     visible_alias = "cat",

@@ -19,6 +19,6 @@ fn main() {
 
 #[cfg(not(target_family = "wasm"))]
 fn main() -> std::process::ExitCode {
-    eprintln!("error: this is a component for WASI; the command for this machine is built from persist-host");
+    eprintln!("error: this is a component for WASI; the command for this machine is in the package persist-cli");
     std::process::ExitCode::FAILURE
 }

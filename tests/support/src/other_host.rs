@@ -23,7 +23,7 @@ mod bindings {
 }
 
 pub use bindings::Core;
-pub use bindings::exports::persist::snapshot::snapshots;
+pub use bindings::exports::persist::snapshot::{snapshots, timelines};
 use bindings::persist::snapshot::storage;
 
 /// The stored objects.
@@ -179,6 +179,27 @@ impl storage::HostReader for Host {
     fn drop(&mut self, reader: Resource<Reader>) -> wasmtime::Result<()> {
         self.table.delete(reader)?;
         Ok(())
+    }
+}
+
+/// Returns options with everything that the component would make up.
+pub fn options() -> snapshots::SaveOptions {
+    snapshots::SaveOptions {
+        agent_id: "agent".to_owned(),
+        session_id: "session".to_owned(),
+        snapshot_index: 0,
+        description: None,
+        labels: Vec::new(),
+        content_type: None,
+        extra: Some(r#"{"adapter":{"name":"test"}}"#.to_owned()),
+        codec: None,
+        level: None,
+        snapshot_id: Some("01890a5d-ac96-774b-bcce-b302099a8057".to_owned()),
+        timestamp: Some("2026-01-31T12:00:00Z".to_owned()),
+        precondition: storage::Precondition::None,
+        state_size_hint: None,
+        attributes: Vec::new(),
+        host_hashes: false,
     }
 }
 
