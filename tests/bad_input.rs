@@ -182,7 +182,7 @@ fn files_of(folder: &Path) -> Vec<Case> {
     case("no hash", &edited("\"content_hash\":\"", "\"content_hash\":\"x"), 5, "64 hexadecimal digits");
     case("no hash of the table", &edited("\"table_hash\":\"", "\"table_hash\":\"x"), 5, "64 hexadecimal digits");
     case("another table", &with_document(&document(true, 5, data.len() as u64, b"another")), 5, "the block table was changed");
-    case("another kind", &edited("{", "{\"kind\":\"step\","), 5, "of the kind 'step'");
+    case("another kind", &edited("{", "{\"kind\":\"step\","), 5, "of kind 'step'");
     case("an id that is none", &edited("01890a5d", "01890A5D"), 5, "not a UUID");
     case("a time that is none", &edited("12:00:00.000000Z", "12:00:00Z"), 5, "not RFC 3339 in UTC");
     case("another hash", &with_document(&right), 5, "does not match the content hash");

@@ -150,7 +150,7 @@ impl Head {
         if !was_replaced {
             return error;
         }
-        Error { retryable: true, ..Error::new(ErrorCode::PreconditionFailed, "the snapshot was replaced while it was read") }
+        Error { retryable: true, ..Error::new(ErrorCode::PreconditionFailed, "the snapshot was replaced while it was being read") }
     }
 }
 

@@ -351,7 +351,7 @@ fn documents_that_lie_are_refused() {
     refused(&[(1, &document(&hashes(2, 2, b"\x01\x01\x01\0")))], 1, InvalidFormat, "a hash is missing");
     refused(&[(1, &document(&hashes(2, 2, b"\x02\x02\0")))], 1, InvalidFormat, "a UUID is missing");
     refused(&[(1, &document(&hashes(2, 2, b"{}")))], 1, InvalidFormat, "its text is not terminated");
-    refused(&[(1, &document(&hashes(2, 2, b"{}\0")))], 1, WrongKind, "of the kind 'snapshot', not a step");
+    refused(&[(1, &document(&hashes(2, 2, b"{}\0")))], 1, WrongKind, "of kind 'snapshot', not a step");
     refused(&[(1, &document(&hashes(2, 2, b"{]\0")))], 1, InvalidFormat, "not a single JSON object");
     refused(&[(1, &document(&hashes(2, 2, b"{\"kind\":\"step\"}\0")))], 1, InvalidFormat, "the metadata has no 'codec'");
     let without = whole.text().replacen("\"step\":{", "\"other\":{", 1);

@@ -96,7 +96,7 @@ fn target_to_write(path: &Path) -> Result<Option<PathBuf>> {
     }
     let target = std::fs::read_link(path).ok();
     if look().as_ref().map(identity) != Some(identity(&before)) {
-        return refused("access denied: the link was replaced while it was followed");
+        return refused("access denied: the link was replaced while it was being followed");
     }
     Ok(target)
 }

@@ -106,7 +106,9 @@ impl StorageAdapter for PyStorage {
     fn open_read(&self, key: &str, options: ReadOptions) -> Result<Box<dyn StorageReader>> {
         let found = self.stat(key)?;
         if options.if_match.is_some() && options.if_match != found.etag {
-            return Err(PersistError::new(ErrorCode::PreconditionFailed, "the object was replaced while it was read").at(self.locate(key)));
+            return Err(
+                PersistError::new(ErrorCode::PreconditionFailed, "the object was replaced while it was being read").at(self.locate(key))
+            );
         }
         let (start, end) = options.range.within(found.size);
         let file = self.call(key, |_, storage| {

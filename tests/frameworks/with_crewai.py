@@ -133,7 +133,7 @@ def resume_is_refused(location: str) -> None:
     except ConnectionError:
         persist.snapshot(chain, location, check=True)
     assert persist.restore(location, into=Chain()).last_intent == "to find"
-    with raises(persist.PersistConfigurationError, "what greet returned to the method send", or_else="send gets None"):
+    with raises(persist.PersistConfigurationError, "the method send what greet returned", or_else="send gets None"):
         persist.restore(location, into=Chain(), config={"resume": True})
 
 

@@ -313,7 +313,7 @@ def save(location: str) -> None:
         (graph, {}, "does not name a thread"),
         (create_agent(Model(messages=iter([])), tools=[]), {"config": CONFIG}, "no checkpointer"),
         (graph, {"config": {"configurable": {"thread_id": "another"}}}, "no checkpoint"),
-        ({}, {"config": CONFIG}, "only applies to framework agents"),
+        ({}, {"config": CONFIG}, "can only be used with framework agents"),
         (graph, {"config": "1"}, "does not name a thread"),
     ]:
         with raises(persist.PersistError, says):

@@ -32,7 +32,7 @@ fn only_snapshots_are_deleted_unless_told_otherwise() {
     let done = run_in(folder, &["delete", "--yes", "a.gz", "notes.txt", "missing", "cut.gz", "newer.gz", "step.gz", "dangling", "b.gz"]);
     assert_eq!(done.code, 5, "{done:?}");
     assert_eq!(files(folder), ["notes.txt", "state.json", "step.gz"]);
-    for (name, says) in [("notes.txt", "not a snapshot"), ("step.gz", "of the kind 'step'")] {
+    for (name, says) in [("notes.txt", "not a snapshot"), ("step.gz", "of kind 'step'")] {
         let refused = done.stderr.lines().find(|line| line.contains(name)).expect("it is named");
         assert!(refused.contains(says) && refused.contains("--force"), "{done:?}");
         assert!(!fs::read(folder.join(name)).expect("it is there").is_empty());

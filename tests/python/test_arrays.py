@@ -106,7 +106,7 @@ def test_a_scalar_is_written_as_its_plain_value() -> None:
 
 def test_an_array_of_objects_is_refused() -> None:
     array = numpy.array([{"a": 1}, None], dtype=object)
-    refused(array, "a numpy array of the type object")
+    refused(array, "a numpy array of type object")
     kept(array.tolist())
 
 
@@ -114,7 +114,7 @@ def test_an_array_with_fields_is_refused() -> None:
     array = numpy.array([(1, 2.5)], dtype=[("a", "i4"), ("b", "f8")])
     refused(array, "a numpy array with fields")
     kept({name: array[name] for name in array.dtype.names or ()})
-    refused(array[0], "a numpy scalar of the class void")
+    refused(array[0], "a numpy scalar of class void")
     kept(array[0].item())
 
 
@@ -135,31 +135,31 @@ def test_an_integer_type_with_the_name_of_another_is_refused() -> None:
     others = [value for value, name in zip(values, names, strict=True) if type(value) is not getattr(numpy, name)]
     assert others
     for value in others:
-        refused(value, f"a numpy scalar of the class {type(value).__name__}", f"numpy.{value.dtype.name}(value)")
+        refused(value, f"a numpy scalar of class {type(value).__name__}", f"numpy.{value.dtype.name}(value)")
         kept(getattr(numpy, value.dtype.name)(value))
 
 
 def test_subclasses_of_arrays_are_refused() -> None:
     masked = numpy.ma.masked_array([1, 2], mask=[True, False])
-    refused(masked, "of the class Masked")
+    refused(masked, "of class Masked")
     kept([numpy.ma.getdata(masked), numpy.ma.getmaskarray(masked)])
     records = numpy.rec.array([(1, 2.5)], dtype=[("a", "i4"), ("b", "f8")])
     refused(records, "a numpy array with fields")
     kept({name: records[name] for name in records.dtype.names or ()})
     for array in (numpy.asmatrix([[1]]), numpy.memmap("numbers", dtype="u1", mode="w+", shape=3)):
-        refused(array, f"of the class {type(array).__name__}", "numpy.asarray(array)")
+        refused(array, f"of class {type(array).__name__}", "numpy.asarray(array)")
         kept(numpy.asarray(array))
 
 
 def test_void_and_variable_width_strings_are_refused() -> None:
     void = numpy.array([b"abc"], dtype="V3")
-    refused(void, "a numpy array of the type |V3", "array.tolist()")
+    refused(void, "a numpy array of type |V3", "array.tolist()")
     kept(void.tolist())
-    refused(void[0], "a numpy scalar of the class void", "value.item()")
+    refused(void[0], "a numpy scalar of class void", "value.item()")
     kept(void[0].item())
     if hasattr(numpy.dtypes, "StringDType"):  # Since numpy 2.
         texts = numpy.array(["a", "bb"], dtype=numpy.dtypes.StringDType())
-        refused(texts, "a numpy array of the type StringDType", "array.tolist()")
+        refused(texts, "a numpy array of type StringDType", "array.tolist()")
         kept(texts.tolist())
 
 

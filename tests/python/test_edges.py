@@ -219,7 +219,7 @@ def test_plain_and_into_exclude_each_other() -> None:
     persist.snapshot({"a": 1}, "x")
     with pytest.raises(persist.PersistTypeError, match="plain=True returns plain data"):
         persist.restore("x", plain=True, into=dict)
-    with pytest.raises(persist.PersistTypeError, match="config only applies to framework agents"):
+    with pytest.raises(persist.PersistTypeError, match="config can only be used with framework agents"):
         persist.restore("x", config={})
 
 

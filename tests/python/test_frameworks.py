@@ -176,7 +176,7 @@ def test_the_example_adapter_for_another_framework_works() -> None:
     assert persist.restore("bot.json.gz", into=into) is into
     with pytest.raises(persist.PersistTypeError, match="can't be restored into a Store"):
         persist.restore("bot.json.gz", into=persist.Store("."))
-    with pytest.raises(persist.PersistTypeError, match="config does not apply to agents of bot"):
+    with pytest.raises(persist.PersistTypeError, match="config can't be used with agents of bot"):
         persist.snapshot(into, "x", config={})
     persist.snapshot(into, "x", check=True)
     with pytest.raises(persist.PersistTypeError, match="is not an adapter"):

@@ -199,7 +199,7 @@ fn the_doctor_names_the_cause() {
         (Some(RULES), None, "", [("warning", "destroys timelines"), ("ok", "")]),
         (Some(RULES), Some(ON), "other/", [("ok", "no rule expires objects"), ("warning", "the bucket keeps every version")]),
         (Some(TAGGED), Some(ON), "other/", [("ok", "no rule expires objects"), ("warning", "the bucket keeps every version")]),
-        (None, Some(SUSPENDED), "other/", [("ok", "can't be read"), ("ok", "suspended: versions from before stay")]),
+        (None, Some(SUSPENDED), "other/", [("ok", "can't be read"), ("ok", "suspended: earlier versions stay")]),
         (Some(NONCURRENT), Some(ON), "other/", [("ok", "no rule"), ("ok", "on: what is deleted or pruned is gone after 7 days")]),
         (None, Some(ON), "other/", [("ok", "can't be read"), ("ok", "on: deleting frees space only if")]),
     ] {

@@ -30,7 +30,7 @@ use crate::timelines::{find, place_of};
 ///
 /// Pruning is safe while others append. If kept steps depend on a step that no rule keeps,
 /// that step stays stored, but is no longer shown. A marker of 192 bytes takes the place of a
-/// removed step; the first prune after a week removes the markers. In a bucket with versions,
+/// removed step; the first prune after a week removes the markers. In a bucket with versioning,
 /// space is freed only when its lifecycle rules remove the older versions.
 #[derive(Args)]
 #[command(

@@ -176,7 +176,7 @@ impl Session {
 
 /// Adds what follows from an object that can't be read.
 pub(super) fn not_known(error: PersistError) -> PersistError {
-    error.hint("no session is removed as a whole, since this may be the newest state of any: repair or delete it first")
+    error.hint("no session is removed as a whole, since this may be the newest state of any of them: repair or delete it first")
 }
 
 /// Returns the size of all objects of a timeline in bytes.

@@ -68,7 +68,7 @@ impl Reader {
         while missing > 0 {
             let bytes = self.read(missing)?;
             if bytes.is_empty() {
-                return Err(error(ErrorCode::Io, format!("the file got shorter while it was read: {missing} bytes are missing")));
+                return Err(error(ErrorCode::Io, format!("the file got shorter while it was being read: {missing} bytes are missing")));
             }
             missing = missing.saturating_sub(bytes.len() as u64);
             take(&bytes)?;

@@ -195,7 +195,7 @@ impl Document {
         let kind = outer.take::<String>("kind")?;
         let kind = kind.unwrap_or_else(|| SNAPSHOT.to_owned());
         if kind != wanted {
-            let message = format!("the object is of the kind '{}', not a {wanted}", quoted(&kind));
+            let message = format!("the object is of kind '{}', not a {wanted}", quoted(&kind));
             return Err(Error::new(ErrorCode::WrongKind, message).with("kind", quoted(&kind)));
         }
         let own = outer.take(wanted)?;

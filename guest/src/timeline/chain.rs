@@ -86,7 +86,7 @@ impl Chain {
         }
         let chain = Self { steps };
         if !may_repeat(chain.state_size(), chain.literals()) {
-            let message = format!("step {number} repeats a few bytes too many times");
+            let message = format!("step {number} repeats a few bytes too often");
             return Err(Error::new(ErrorCode::LimitExceeded, message).at(&folder.step(number)));
         }
         Ok(chain)

@@ -98,6 +98,6 @@ fn replaced<S: Storage>(storage: &S, step: &Step, error: Error) -> Error {
     if !is_marker {
         return error.at(&step.info.key);
     }
-    let message = format!("step {} was removed while it was read", step.document.number);
+    let message = format!("step {} was removed while it was being read", step.document.number);
     Error::new(ErrorCode::NotFound, message).at(&step.info.key)
 }

@@ -10,7 +10,7 @@ fn another_kind_of_object_is_named_before_its_fields_are_read() {
         parts.edit(|document| document["kind"] = json!("snapshot"));
         assert_eq!(read(parts.bytes()).unwrap().1.kind, "snapshot");
         parts.edit(|document| *document = json!({"kind": "step", "later": true}));
-        refused("kind", &parts, ErrorCode::WrongKind, "of the kind 'step'");
+        refused("kind", &parts, ErrorCode::WrongKind, "of kind 'step'");
         parts.edit(|document| document["kind"] = json!("\u{1b}[2J".repeat(1000)));
         let error = read(parts.bytes()).unwrap_err();
         assert_eq!(error.code, ErrorCode::WrongKind);

@@ -325,7 +325,7 @@ impl Reading {
         if !was_replaced {
             return error;
         }
-        let mut replaced = PersistError::new(ErrorCode::PreconditionFailed, "the snapshot was replaced while it was read");
+        let mut replaced = PersistError::new(ErrorCode::PreconditionFailed, "the snapshot was replaced while it was being read");
         replaced.detail_mut().retryable = true;
         replaced.hint("read it again from the beginning")
     }

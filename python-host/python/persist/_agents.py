@@ -108,7 +108,7 @@ def _call(method: Any, *arguments: Any, options: Mapping[str, Any]) -> Any:
     if unknown:
         adapter = method.__self__.name
         raise PersistTypeError(
-            f"{', '.join(unknown)} does not apply to agents of {adapter}", "invalid-argument", hint="leave it out"
+            f"{', '.join(unknown)} can't be used with agents of {adapter}", "invalid-argument", hint="leave it out"
         )
     return method(*arguments, **given)
 
@@ -118,7 +118,7 @@ def refuse_options(options: Mapping[str, Any], name: str) -> None:
     given = [option for option, value in options.items() if value is not None]
     if given:
         raise PersistTypeError(
-            f"{', '.join(given)} only applies to framework agents, and this is a {name}",
+            f"{', '.join(given)} can only be used with framework agents, and this is a {name}",
             "invalid-argument",
             hint="leave it out",
         )

@@ -60,7 +60,7 @@ def saved(value: Any, cls: type) -> tuple[str, dict[str, Any]] | None:
         hint = "save its parts: numpy.ma.getdata(array) and numpy.ma.getmaskarray(array)"
     else:
         hint = "save a plain array: numpy.asarray(array)"
-    raise _refused(f"array of the class {cls.__qualname__}", hint)
+    raise _refused(f"array of class {cls.__qualname__}", hint)
 
 
 def _with_fields() -> PersistTypeError:
@@ -75,7 +75,7 @@ def _array(numpy: Any, array: Any) -> dict[str, Any]:
         other = "numpy.float64" if dtype.char == "g" else "numpy.complex128"
         raise _refused(f"array of {dtype.name}", f"save array.astype({other})", _DIFFERS)
     if not _TYPE.fullmatch(dtype.str) or numpy.dtype(dtype.str) != dtype:
-        raise _refused(f"array of the type {dtype}", "save a list: array.tolist()")
+        raise _refused(f"array of type {dtype}", "save a list: array.tolist()")
     order = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
     fields: dict[str, Any] = {"dtype": dtype.str, "shape": list(array.shape)}
     if order == "F":
@@ -95,11 +95,11 @@ def _scalar(numpy: Any, value: Any, cls: type) -> dict[str, Any]:
     if name in _PLAIN and _class(numpy, name) is cls:
         return {"type": name, "value": value.item()}
     if name in _PLAIN:
-        raise _refused(f"scalar of the class {cls.__qualname__}", f"save it as numpy.{name}(value)")
+        raise _refused(f"scalar of class {cls.__qualname__}", f"save it as numpy.{name}(value)")
     if issubclass(cls, (numpy.longdouble, numpy.clongdouble)):
         other = "float" if issubclass(cls, numpy.longdouble) else "complex"
         raise _refused(cls.__qualname__, f"save {other}(value)", _DIFFERS)
-    raise _refused(f"scalar of the class {cls.__qualname__}", "save a plain value: value.item()")
+    raise _refused(f"scalar of class {cls.__qualname__}", "save a plain value: value.item()")
 
 
 _DIFFERS = ", because that type differs between machines"

@@ -183,7 +183,7 @@ def _check_dtype(pandas: Any, pyarrow: Any, dtype: Any, kind: Any, declared: str
         return
     if declared == "str" and not hasattr(dtype, "storage"):
         raise PersistConfigurationError(
-            f"the snapshot holds a column of the type str, which pandas {pandas.__version__} does not have",
+            f"the snapshot holds a column of type str, which pandas {pandas.__version__} does not have",
             "invalid-argument",
             hint="pip install --upgrade pandas; or restore with plain=True to get the data",
         )

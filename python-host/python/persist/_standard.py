@@ -167,7 +167,7 @@ def made(kind: str, fields: dict[str, Any], hashes: Hashes) -> Any:
     """
     make = _KINDS.get(kind) or hashes.kinds.get(kind)
     if make is None:
-        problem = f"it holds a value of the kind {kind!r}, which this version does not know"
+        problem = f"it holds a value of kind {kind!r}, which this version does not know"
         raise not_a_value(problem, "restore it with the version that saved it, or a newer one")
     try:
         return make(fields)

@@ -355,10 +355,10 @@ fn a_step_is_not_a_snapshot_and_a_snapshot_is_not_a_step() {
     for key in ["x.json.gz", "x.json.zst"] {
         storage.put(key, renamed.clone());
         let error = crate::snapshots::restore(&storage, key).unwrap_err();
-        assert_eq!((error.code, error.message.as_str()), (ErrorCode::WrongKind, "the object is of the kind 'step', not a snapshot"));
+        assert_eq!((error.code, error.message.as_str()), (ErrorCode::WrongKind, "the object is of kind 'step', not a snapshot"));
         crate::snapshots::save(&storage, key, b"{}", options()).unwrap();
         storage.put(&step, storage.get(key).unwrap());
         let error = Timeline::new(storage.clone(), PREFIX).load(1, u64::MAX).unwrap_err();
-        assert_eq!((error.code, error.message.as_str()), (ErrorCode::WrongKind, "the object is of the kind 'snapshot', not a step"));
+        assert_eq!((error.code, error.message.as_str()), (ErrorCode::WrongKind, "the object is of kind 'snapshot', not a step"));
     }
 }

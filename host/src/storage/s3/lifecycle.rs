@@ -70,7 +70,7 @@ fn versioning(storage: &S3StorageAdapter, prefix: &str, rules: &Result<Vec<Lifec
     });
     match status {
         Ok(Some(BucketVersioningStatus::Enabled)) => {}
-        Ok(Some(_)) => return Ok("suspended: versions from before stay until a lifecycle rule removes them".to_owned()),
+        Ok(Some(_)) => return Ok("suspended: earlier versions stay until a lifecycle rule removes them".to_owned()),
         Ok(None) => return Ok("off: what is deleted is gone".to_owned()),
         Err(error) => return Ok(format!("it can't be read: {error}")),
     }

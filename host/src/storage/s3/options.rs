@@ -295,7 +295,7 @@ impl S3Options {
         } else if self.tags.iter().any(|(name, value)| name.is_empty() || name.chars().count() > 128 || value.chars().count() > 256) {
             "a tag name must have 1 to 128 characters, and its value at most 256"
         } else if !self.metadata.iter().all(|(name, value)| is_metadata(name, value)) {
-            "metadata names must have only letters, digits, hyphens, dots and underscores, and values only printable ASCII"
+            "metadata names must contain only letters, digits, hyphens, dots and underscores, and values only printable ASCII"
         } else if self.metadata.keys().any(|name| name.eq_ignore_ascii_case(WRITE_ID)) {
             "the metadata name persist-write is reserved"
         } else if self.metadata.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > MAX_METADATA_BYTES {

@@ -75,7 +75,7 @@ def _file(picture: Any) -> bytes:
         comes_back, cause = False, error
     if not comes_back:
         raise PersistTypeError(
-            f"an image of the mode {mode} can't be saved as PNG",
+            f"an image of mode {mode} can't be saved as PNG",
             "invalid-argument",
             hint='convert it first: image.convert("RGB")',
         ) from cause

@@ -158,7 +158,7 @@ def _as_here(waiting: PendingFeedbackContext, into: Any) -> PendingFeedbackConte
     method = into._definition.methods.get(name) if isinstance(name, str) else None
     if method is None or method.human_feedback is None:
         raise PersistConfigurationError(
-            f"the saved flow waits for feedback on its method {name!r}, but this flow asks for none there",
+            f"the saved flow is waiting for feedback on its method {name!r}, but this flow asks for none there",
             "invalid-argument",
             hint="restore it into a flow of the class that was saved",
         )
@@ -192,7 +192,7 @@ def _check_resumable(run: dict[str, Any], into: Any) -> None:
             continue
         is_right = heard == {returned_last} and bool(into._definition.methods[returned_last].is_start)
         if not is_right:
-            problem = f"CrewAI would not pass what {' and '.join(sorted(heard))} returned to the method {name}"
+            problem = f"CrewAI would not give the method {name} what {' and '.join(sorted(heard))} returned"
     if problem is not None:
         raise PersistConfigurationError(
             f"the flow can't be resumed: {problem}",

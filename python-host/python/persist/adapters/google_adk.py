@@ -134,7 +134,7 @@ def _fields(session: Any, start: int = 0) -> dict[str, Any]:
     raise PersistTypeError(
         f"Google ADK's own model of a session would change {place}",
         "invalid-argument",
-        hint="limit session.state and what tools return to JSON types",
+        hint="use only JSON types in session.state and in what tools return",
     )
 
 
