@@ -184,7 +184,7 @@ fn files_of(folder: &Path) -> Vec<Case> {
     case("another table", &with_document(&document(true, 5, data.len() as u64, b"another")), 5, "the block table was changed");
     case("another kind", &edited("{", "{\"kind\":\"step\","), 5, "of kind 'step'");
     case("an id that is none", &edited("01890a5d", "01890A5D"), 5, "not a UUID");
-    case("a time that is none", &edited("12:00:00.000000Z", "12:00:00Z"), 5, "not RFC 3339 in UTC");
+    case("a time that is none", &edited("12:00:00.000000Z", "12:00:00Z"), 5, "not an RFC 3339 time in UTC");
     case("another hash", &with_document(&right), 5, "does not match the content hash");
     case("a digest of its own", &edited("\"agent_id\"", "\"digest\":\"\",\"agent_id\""), 5, "reserved name 'digest'");
     case("an index beyond 2^53", &edited("\"snapshot_index\":0", "\"snapshot_index\":9007199254740992"), 5, "2^53");

@@ -242,7 +242,7 @@ impl<'a, 'py> Encoder<'a, 'py> {
 
     fn too_deep(&self, value: &Bound<'py, PyAny>) -> PyErr {
         let (message, hint) = if self.deepest.contains(&value.as_ptr()) {
-            let message = format!("the state contains itself: a {} is inside itself", type_name(value));
+            let message = format!("the state contains itself: {} is inside itself", type_name(value));
             (message, "remove the circular reference, or save the index or name of what it refers to")
         } else {
             (

@@ -34,8 +34,11 @@ pub(crate) fn write<T: serde::Serialize + ?Sized>(json: &mut Vec<u8>, value: &T)
     serde_json::to_writer(json, value).map_err(|error| PyRuntimeError::new_err(error.to_string()))
 }
 
+/// Returns the name of a value's type with its article: `a dict`, `an Agent`.
 pub(crate) fn type_name(value: &Bound<'_, PyAny>) -> String {
-    value.get_type().qualname().map_or_else(|_| "value".to_owned(), |name| name.to_string())
+    let name = value.get_type().qualname().map_or_else(|_| "value".to_owned(), |name| name.to_string());
+    let article = if name.starts_with(['a', 'e', 'i', 'o', 'A', 'E', 'I', 'O']) { "an" } else { "a" };
+    format!("{article} {name}")
 }
 
 /// Returns the `repr` of a key, cut if it is long.

@@ -171,7 +171,7 @@ fn a_copy_is_not_continued_by_a_timeline_that_is_not_known_to_be_the_same() {
     assert_eq!(copy(&from, &to).expect_err("there is nothing").code(), ErrorCode::NotFound);
     append(&mut timeline(&from), 40, OnConflict::Fail).expect("it is appended");
     let error = copy(&from, &to).expect_err("it has begun again");
-    assert!(error.to_string().contains("was deleted since it was copied"), "{error}");
+    assert!(error.to_string().contains("has been deleted since it was copied"), "{error}");
     assert_eq!(shown(&timeline(&to)).len(), 10);
     // Elsewhere, it may be copied.
     let (_, to) = memory();

@@ -25,8 +25,8 @@ use crate::timelines::{find, place_of};
 /// Periods, such as 1y6m or 30d, are counted back from the session's newest time that is not
 /// in the future.
 ///
-/// The rules for sessions are applied to each agent. They remove whole sessions, and count
-/// each as its newest step or snapshot. The newest session of each agent is always kept.
+/// The rules for sessions are applied to each agent. They remove whole sessions, and date
+/// each by its newest step or snapshot. The newest session of each agent is always kept.
 ///
 /// Pruning is safe while others append. If kept steps depend on a step that no rule keeps,
 /// that step stays stored, but is no longer shown. A marker of 192 bytes takes the place of a

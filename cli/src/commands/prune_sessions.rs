@@ -15,7 +15,7 @@ pub(super) type Snapshots = BTreeMap<(String, String), Vec<SnapshotMetadata>>;
 #[derive(Args)]
 #[command(next_help_heading = "Rules for sessions")]
 pub(super) struct SessionRules {
-    /// Keep the N sessions of each agent that were used last, and remove the others.
+    /// Keep the N most recently used sessions of each agent, and remove the others.
     #[arg(long, value_name = "N")]
     keep_sessions: Option<u32>,
     /// Keep the sessions of each agent that were used within this period before its newest

@@ -10,11 +10,11 @@ use persist_host::{S3_OPTIONS, S3Option};
 #[derive(Args)]
 #[command(next_help_heading = "Storage options")]
 pub(crate) struct StorageArguments {
-    /// The storage of locations without a scheme: local, s3 or memory [env:
+    /// The storage for locations without a scheme: local, s3 or memory [env:
     /// PERSIST_STORAGE] [default: local].
     #[arg(long, global = true, value_name = "KIND", value_parser = parse_backend)]
     storage: Option<StorageBackend>,
-    /// The bucket of locations without a scheme [env: PERSIST_S3_BUCKET].
+    /// The bucket for locations without a scheme [env: PERSIST_S3_BUCKET].
     #[arg(long, global = true, value_name = "NAME")]
     s3_bucket: Option<String>,
     /// The bucket's region [env: PERSIST_S3_REGION] [default: from the AWS

@@ -20,7 +20,7 @@ use crate::output::{Failure, Output, OutputOptions};
 ///
 /// A location is a path, file:///path, s3://bucket/key or memory://key. If
 /// PERSIST_LOCAL_PATH is set, paths are relative to that folder. PERSIST_STORAGE (local,
-/// s3 or memory) and PERSIST_S3_BUCKET set the storage of locations without a scheme.
+/// s3 or memory) and PERSIST_S3_BUCKET set the storage for locations without a scheme.
 #[derive(Parser)]
 #[command(
     name = "persist",

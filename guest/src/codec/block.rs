@@ -37,7 +37,7 @@ impl EncodedBlock {
     pub(crate) fn check_hash(&self) -> Result<()> {
         let found: [u8; 32] = Sha256::digest(&self.frame).into();
         if found != self.hash {
-            return Err(Error::integrity("a frame was changed since it was encoded")
+            return Err(Error::integrity("a frame has been changed since it was encoded")
                 .with("expected", crate::hash::hex(&self.hash))
                 .with("found", crate::hash::hex(&found)));
         }

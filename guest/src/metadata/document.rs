@@ -272,7 +272,7 @@ impl Document {
         if stored_time("timestamp", &self.timestamp).ok().as_ref() != Some(&self.timestamp) {
             let time = quoted(&self.timestamp);
             return Err(Error::format(format!(
-                "the metadata's 'timestamp' is not RFC 3339 in UTC with microseconds, like 2026-01-31T12:00:00.000000Z: '{time}'"
+                "the metadata's 'timestamp' is not an RFC 3339 time in UTC with microseconds, such as 2026-01-31T12:00:00.000000Z: '{time}'"
             )));
         }
         Ok(())

@@ -6,8 +6,9 @@ use crate::error::{Error, Result, quoted};
 
 /// Reads a time in RFC 3339. `what` names it in the error.
 pub(crate) fn parse_time(what: &str, text: &str) -> Result<OffsetDateTime> {
-    persist_model::time::parse(text)
-        .map_err(|error| Error::argument(format!("the {what} '{}' is not RFC 3339, like 2026-01-31T12:00:00Z: {error}", quoted(text))))
+    persist_model::time::parse(text).map_err(|error| {
+        Error::argument(format!("the {what} '{}' is not an RFC 3339 time such as 2026-01-31T12:00:00Z: {error}", quoted(text)))
+    })
 }
 
 /// Converts a time in RFC 3339 to the stored form. `what` names it in the error.

@@ -303,7 +303,7 @@ fn check_target(from: Place<'_>, to: Place<'_>, (source, target): (&Objects, &Ob
     }
     let has_ended = source.numbers.range(last + 1..).any(|(_, info)| info.size == END_SIZE);
     if has_ended && target.numbers.keys().any(|number| target.has_step(*number)) {
-        return refused("the timeline was deleted since it was copied, and has begun again");
+        return refused("the timeline has been deleted since it was copied, and has begun again");
     }
     Ok(())
 }

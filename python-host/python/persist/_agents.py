@@ -108,7 +108,9 @@ def _call(method: Any, *arguments: Any, options: Mapping[str, Any]) -> Any:
     if unknown:
         adapter = method.__self__.name
         raise PersistTypeError(
-            f"{', '.join(unknown)} can't be used with agents of {adapter}", "invalid-argument", hint="leave it out"
+            f"{', '.join(unknown)} can't be used with agents of {adapter}",
+            "invalid-argument",
+            hint=f"leave out {', '.join(unknown)}",
         )
     return method(*arguments, **given)
 
@@ -118,9 +120,9 @@ def refuse_options(options: Mapping[str, Any], name: str) -> None:
     given = [option for option, value in options.items() if value is not None]
     if given:
         raise PersistTypeError(
-            f"{', '.join(given)} can only be used with framework agents, and this is a {name}",
+            f"{', '.join(given)} can only be used with framework agents, and this is {a(name)}",
             "invalid-argument",
-            hint="leave it out",
+            hint=f"leave out {', '.join(given)}",
         )
 
 

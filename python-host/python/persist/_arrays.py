@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 from persist._libraries import loaded
+from persist._words import a
 from persist.errors import PersistTypeError
 
 _UNIT = r"(?:\[(?:[1-9]\d*)?(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?"
@@ -159,5 +160,5 @@ def scalar(fields: dict[str, Any]) -> Any:
         new = _class(numpy, name)(value)
     # NaN is not equal to itself.
     if _PLAIN[name] in (int, float, complex) and new.item() != value and value == value:
-        raise ValueError(f"its value is not a {name}")
+        raise ValueError(f"its value is not {a(name)}")
     return new

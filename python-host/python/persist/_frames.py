@@ -150,7 +150,7 @@ def index_of(fields: dict[str, Any]) -> Any:
         values = _values(pandas, value)
         new = pandas.Index(values, dtype=values.dtype)
     if type(new).__name__ != name:
-        raise ValueError(f"its values make {a(type(new).__name__)}, not a {name}")
+        raise ValueError(f"its values make {a(type(new).__name__)}, not {a(name)}")
     new.names = names
     if name in ("DatetimeIndex", "TimedeltaIndex") and "freq" in fields:
         frequency = fields["freq"]

@@ -64,7 +64,7 @@ def saved(value: Any, cls: Any, kind: str) -> dict[str, Any]:
         if getattr(value, "__dict__", None):
             name = next(iter(vars(value)))
             raise PersistTypeError(
-                f"a {name_of(cls)} can't be saved: its attribute {name} is not a field of the named tuple",
+                f"{a(name_of(cls))} can't be saved: its attribute {name} is not a field of the named tuple",
                 "invalid-argument",
                 hint="use a dataclass, or register the class with save and restore",
             )
@@ -76,13 +76,13 @@ def saved(value: Any, cls: Any, kind: str) -> dict[str, Any]:
             fields[name] = attributes.pop(name)
         elif not _has_class_attribute(cls, name):
             raise PersistTypeError(
-                f"a {name_of(cls)} can't be saved: it has no value for its field {name}",
+                f"{a(name_of(cls))} can't be saved: it has no value for its field {name}",
                 "invalid-argument",
                 hint="set the field first",
             )
         elif _is_kept_elsewhere(cls, name):
             raise PersistTypeError(
-                f"a {name_of(cls)} can't be saved: a descriptor keeps its field {name} outside the instance",
+                f"{a(name_of(cls))} can't be saved: a descriptor keeps its field {name} outside the instance",
                 "invalid-argument",
                 hint="register the class with save and restore",
             )
@@ -90,7 +90,7 @@ def saved(value: Any, cls: Any, kind: str) -> dict[str, Any]:
     wrong = next((name for name in attributes if not may_be_set(cls, name)), None)
     if wrong is not None:
         raise PersistTypeError(
-            f"a {name_of(cls)} can't be saved: its attribute {wrong} hides an attribute of the class",
+            f"{a(name_of(cls))} can't be saved: its attribute {wrong} hides an attribute of the class",
             "invalid-argument",
             hint="give the attribute another name, or register the class with save and restore",
         )
@@ -156,7 +156,7 @@ def made(cls: Any, fields: dict[str, Any]) -> Any:
     except Exception as error:
         raise_unfit(cls, error)
     raise PersistTypeError(
-        f"Persist does not know how to restore a {name_of(cls)}",
+        f"Persist does not know how to restore {a(name_of(cls))}",
         "invalid-argument",
         hint="register the class with persist.register(…), or restore without into to get the data",
     )

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar, overload
 
 from persist._adapter import Adapter, PartAdapter
 from persist._classes import BUILT_IN, kind_of, name_of, takes_methods
+from persist._words import a
 from persist.errors import PersistConfigurationError, PersistTypeError
 
 T = TypeVar("T")
@@ -84,7 +85,7 @@ def register(
         raise PersistTypeError("save and restore go together", "invalid-argument", hint="pass both or neither")
     if save is None and kind_of(cls) is None:
         raise PersistTypeError(
-            f"Persist does not know how to save a {name_of(cls)}",
+            f"Persist does not know how to save {a(name_of(cls))}",
             "invalid-argument",
             hint="pass save and restore"
             + (", or give the class __persist_state__() and __persist_restore__(state)" if takes_methods(cls) else ""),

@@ -174,7 +174,7 @@ def made(kind: str, fields: dict[str, Any], hashes: Hashes) -> Any:
     except PersistError:
         raise
     except KeyError as error:
-        raise not_a_value(f"it holds a {kind} without {error}") from None
+        raise not_a_value(f"it holds {a(kind)} without {error}") from None
     except Exception as error:
         raise not_a_value(f"it holds an invalid {kind}: {error}") from error
 

@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from persist._libraries import loaded
+from persist._words import a
 from persist.errors import PersistConfigurationError, PersistTypeError
 
 _CORE = ("Url", "MultiHostUrl")
@@ -67,7 +68,7 @@ def made(fields: dict[str, Any]) -> Any:
     cls: Any = _class(name)
     if cls is None:
         raise PersistConfigurationError(
-            f"the snapshot holds a {name}, which this version of pydantic does not have",
+            f"the snapshot holds {a(name)}, which this version of pydantic does not have",
             "invalid-argument",
             hint="pip install --upgrade pydantic; or restore with plain=True to get the data",
         )

@@ -113,7 +113,7 @@ class Reducer:
             raise PersistTypeError(
                 f"a value of type {name_of(cls)} from {package} can't be saved",
                 "invalid-argument",
-                hint="see docs/frameworks.md for what can be saved of this framework; "
+                hint="see docs/frameworks.md for what can be saved from this framework; "
                 "for other values, use persist.register(…, save=…, restore=…)",
             )
         # The caller passes the class of the whole state as into.
@@ -135,7 +135,7 @@ def _saved_by(entry: _registry.Registered, value: Any) -> Any:
     except PersistError:
         raise
     except Exception as error:
-        raise_foreign(error, f"a {entry.name} can't be saved", "check the function that was registered as save")
+        raise_foreign(error, f"{a(entry.name)} can't be saved", "check the function that was registered as save")
 
 
 _ENDLESS = (itertools.count, itertools.cycle, itertools.repeat)

@@ -12,6 +12,7 @@ from typing import Any
 
 from smolagents import agent_types, memory, models, monitoring, utils
 
+from persist._words import a
 from persist.errors import PersistIntegrityError, PersistTypeError
 
 STEPS = (memory.TaskStep, memory.ActionStep, memory.PlanningStep, memory.SystemPromptStep, memory.FinalAnswerStep)
@@ -163,7 +164,7 @@ def made_of(data: Any, pictures: list[Any]) -> Any:
         return _with_more(error, more)
     cls = _CLASSES.get(name)
     if cls is None:
-        raise PersistIntegrityError(f"Format error: a step has a {name!r}, which is not known", "invalid-format")
+        raise PersistIntegrityError(f"Format error: a step holds {name!r}, which is not known", "invalid-format")
     known = {field.name: field for field in dataclasses.fields(cls)}
     unknown = [key for key in fields if key not in known]
     if unknown:
@@ -183,7 +184,7 @@ def made_of(data: Any, pictures: list[Any]) -> Any:
         elif field.default_factory is not dataclasses.MISSING:
             value = field.default_factory()
         else:
-            raise PersistIntegrityError(f"Format error: a {name} lacks {key}", "invalid-format")
+            raise PersistIntegrityError(f"Format error: {a(name)} lacks {key}", "invalid-format")
         setattr(made, key, value)
     return _with_more(made, more)
 

@@ -215,7 +215,7 @@ def _check_counted(one: Any, counted: Any) -> None:
     for path, found in counted.items():
         if (condition := conditions.get(path)) is None or type(condition).__qualname__ != found.get("class"):
             raise PersistConfigurationError(
-                f"the saved team had counts in a {found.get('class')}, "
+                f"the saved team had counts in {a(str(found.get('class')))}, "
                 "but this team has a different termination condition",
                 "invalid-argument",
                 hint="create the team as before, with its termination condition",

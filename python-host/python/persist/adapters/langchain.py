@@ -29,6 +29,7 @@ from persist import _agents, _models
 from persist._adapter import PartAdapter
 from persist._classes import name_of, slots
 from persist._copies import Copies, copied
+from persist._words import a
 from persist.adapters._compare import is_data, same
 from persist.errors import PersistConfigurationError, PersistIntegrityError, PersistTypeError
 
@@ -190,7 +191,7 @@ class LangChainAdapter(PartAdapter):
         # A crafted state could put a secret into a field that is not secret.
         if any(made.lc_secrets.get(place) != secret for place, secret in secrets.items()):
             raise PersistIntegrityError(
-                f"Format error: the state holds a {path[-1]} with secrets in fields that are not secret",
+                f"Format error: the state holds {a(path[-1])} with secrets in fields that are not secret",
                 "invalid-format",
             )
         return made
@@ -336,7 +337,7 @@ def _refuse_changed(value: Any, arguments: dict[str, Any]) -> None:
     except Exception as error:
         # The message of the error may contain a secret.
         raise PersistTypeError(
-            f"a {name_of(cls)} can't be created again from its arguments: {type(error).__name__}",
+            f"{a(name_of(cls))} can't be created again from its arguments: {type(error).__name__}",
             "invalid-argument",
             hint="create it with all arguments that its class requires, or save only its arguments",
         ) from None
