@@ -149,7 +149,7 @@ impl Objects {
 
     /// The numbers between two.
     fn between(&self, after: u64, before: u64) -> impl Iterator<Item = u64> {
-        self.numbers.range(after + 1..).map(|(number, _)| *number).take_while(move |number| *number < before)
+        self.numbers.range(after.saturating_add(1)..).map(|(number, _)| *number).take_while(move |number| *number < before)
     }
 
     fn has_step(&self, number: u64) -> bool {
@@ -159,8 +159,9 @@ impl Objects {
     /// Looks for numbers between two that the listing left out. In a gap there are none, so only
     /// the last of many are looked for.
     fn fill(&mut self, place: Place<'_>, after: u64, newest: u64) -> Result<()> {
-        let listed: Vec<u64> = self.between(after, newest + 1).chain([newest + 1]).collect();
-        let mut next = after + 1;
+        let end = newest.saturating_add(1);
+        let listed: Vec<u64> = self.between(after, end).chain([end]).collect();
+        let mut next = after.saturating_add(1);
         for number in listed {
             for missing in next.max(number.saturating_sub(MAX_HOLE))..number {
                 match place.storage.stat(&place.key(&step_name(missing))) {
@@ -169,7 +170,7 @@ impl Objects {
                     Err(error) => return Err(error),
                 }
             }
-            next = number + 1;
+            next = number.saturating_add(1);
         }
         Ok(())
     }
@@ -301,7 +302,7 @@ fn check_target(from: Place<'_>, to: Place<'_>, (source, target): (&Objects, &Ob
             return refused(&format!("there is another timeline here: number {last} is not the same"));
         }
     }
-    let has_ended = source.numbers.range(last + 1..).any(|(_, info)| info.size == END_SIZE);
+    let has_ended = source.numbers.range(last.saturating_add(1)..).any(|(_, info)| info.size == END_SIZE);
     if has_ended && target.numbers.keys().any(|number| target.has_step(*number)) {
         return refused("the timeline has been deleted since it was copied, and has begun again");
     }

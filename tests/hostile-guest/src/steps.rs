@@ -92,6 +92,16 @@ impl timelines::GuestTimeline for Handle {
         behave(&self.key);
         Ok(u64::MAX)
     }
+
+    fn delete_after(&self, newest: u64) -> Result<u64, wit::Error> {
+        behave(&self.key);
+        Ok(newest)
+    }
+
+    fn newest_hint(&self) -> Result<(u64, Vec<u8>), wit::Error> {
+        behave(&self.key);
+        Ok((u64::MAX, vec![0; 100]))
+    }
 }
 
 impl timelines::Guest for Hostile {
