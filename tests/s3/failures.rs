@@ -29,7 +29,7 @@ fn every_failure_says_what_it_is_and_what_to_do() {
         (Fault::Answer(400, "AuthorizationHeaderMalformed"), "refused", 7, "the bucket is in region eu-west-1, not in us-east-1"),
         (Fault::Answer(400, "InvalidRequest"), "refused", 7, "the bucket's service refused"),
         (Fault::Answer(403, "InvalidObjectState"), "refused", 7, "archive"),
-        (Fault::Answer(503, "SlowDown"), "unavailable", 8, "network error: the service asks to slow down"),
+        (Fault::Answer(503, "SlowDown"), "unavailable", 8, "network error: the service asks the client to slow down"),
         (Fault::Answer(500, "InternalError"), "unavailable", 8, "network error: the service failed"),
         (Fault::Answer(501, "NotImplemented"), "unsupported", 7, "does not support this"),
         (Fault::Answer(507, "InsufficientStorage"), "no-space", 8, "full"),

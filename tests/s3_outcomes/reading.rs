@@ -51,7 +51,7 @@ fn many_ends_of_objects_are_read_at_once_unless_the_service_slows_down() {
     assert!(is_right(&adapter.read_many(&requests).expect("they are read")));
     let at_once = proxy.most_under_way();
     assert!((32..=128).contains(&at_once), "{at_once} at once");
-    // If the service asks to slow down now and then, everything is read with fewer
+    // If the service asks the client to slow down now and then, everything is read with fewer
     // requests at once.
     proxy.heal();
     proxy.inject(None, Fault::Answer(503, "SlowDown"), When::Of(1, 50));

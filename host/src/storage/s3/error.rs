@@ -351,7 +351,7 @@ fn meaning(status: u16, code: &str, said: &str, region: Option<&str>, target: &T
                 .hint("try again, or send less at once with a lower --s3-parallel")
         }
         (429 | 503, _) | (_, "SlowDown" | "Throttling" | "ThrottlingException" | "RequestLimitExceeded" | "TooManyRequestsException") => {
-            retry(new(ErrorCode::Unavailable, &format!("network error: the service asks to slow down ({named})")))
+            retry(new(ErrorCode::Unavailable, &format!("network error: the service asks the client to slow down ({named})")))
                 .hint("try again later, or send fewer requests at once")
         }
         (500.., _) | (_, "InternalError") => {

@@ -50,7 +50,7 @@ impl Window {
     }
 
     /// Gives a place back. After a full window of successful requests, the window grows
-    /// by an eighth. When a service asks to slow down or does not respond in time, the
+    /// by an eighth. When a service asks the client to slow down or does not respond in time, the
     /// window shrinks by half.
     pub(super) fn give_back<T>(&self, place: Option<OwnedSemaphorePermit>, outcome: &Result<T, Failure>) {
         let Some(place) = place else { return };
