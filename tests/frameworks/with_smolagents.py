@@ -148,7 +148,7 @@ def save_more(location: str) -> None:
     persist.snapshot(asked.memory, location + ".memory", check=True)
     for mode in ("I;16B", "CMYK"):
         asked.state["picture"] = PIL.Image.new(mode, (1, 1))
-        refused_for(f"the mode {mode}", asked, location)
+        refused_for(f"of mode {mode}", asked, location)
     del asked.state["picture"]
     asked.memory.steps[-1].error = OddError("odd", asked.logger)
     refused_for("OddError", asked, location)

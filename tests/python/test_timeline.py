@@ -222,7 +222,7 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"at": "x"}, persist.PersistConfigurationError, "'x' does not select a step"),
     ({"at": 1.0}, persist.PersistTypeError, "not float"),
     ({"at": True}, persist.PersistTypeError, "not bool"),
-    ({"at": 10**40}, persist.PersistTypeError, "so large"),
+    ({"at": 10**40}, persist.PersistTypeError, "that large"),
     ({"at": datetime(2026, 1, 1)}, persist.PersistTypeError, "without a time zone"),
     ({"label": 1}, persist.PersistTypeError, "label must be a str or a tuple of two, not 1"),
     ({"label": ("a", 1)}, persist.PersistTypeError, "label must be a str or a tuple of two"),
