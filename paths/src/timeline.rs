@@ -73,6 +73,11 @@ pub fn step_name(number: u64) -> String {
     format!("{number:012}.step")
 }
 
+/// Returns the name of what says that a step is hidden.
+pub fn hidden_name(number: u64) -> String {
+    format!("{number:012}.hidden")
+}
+
 /// Takes the twelve digits of a number from the front.
 fn take_number(name: &str) -> Option<(u64, &str)> {
     let (digits, rest) = name.split_at_checked(12)?;

@@ -10,6 +10,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use persist_host::timeline::{OnConflict, StepSelector};
 use persist_host::{Codec, Durability, Engine, LocalFileStorage, MemoryStorage, StorageAdapter, Timeline};
+use persist_test_support::edits::{deltas, edited};
 use persist_test_support::other_host::{self, Objects, start};
 use persist_test_support::table::{Goal, Table, in_turn, median, seconds};
 
@@ -127,39 +128,12 @@ fn edits(table: &mut Table, prose: &[String], count: usize) {
     let mut text = prose.iter().cycle();
     let mut messages = String::new();
     converse(&mut messages, &mut text, 1_000_000);
-    let mut state = messages.into_bytes();
-    let mut random = 17_u64;
-    let mut next = |below: usize| {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (random >> 33) as usize % below
-    };
-    let (mut states, mut deltas) = (vec![state.clone()], 0);
-    for _ in 0..count {
-        let before = state.clone();
-        let (at, length) = (next(state.len() - 2000), 1 + next(2000));
+    let states = edited(messages.into_bytes(), count, |_, length| {
         let mut fresh = String::new();
         converse(&mut fresh, &mut text, length);
-        let fresh = fresh.into_bytes().into_iter().take(length);
-        match next(4) {
-            0 => drop(state.splice(at..at, fresh)),
-            1 => drop(state.drain(at..at + length)),
-            2 => {
-                let moved: Vec<u8> = state.drain(at..at + length).collect();
-                let to = next(state.len());
-                state.splice(to..to, moved);
-            }
-            _ => drop(state.splice(at..at + length, fresh)),
-        }
-        let mut delta = Vec::new();
-        // What --patch-from does.
-        let mut encoder = zstd::stream::write::Encoder::with_ref_prefix(&mut delta, 3, &before).unwrap();
-        encoder.long_distance_matching(true).unwrap();
-        encoder.window_log(24).unwrap();
-        encoder.write_all(&state).unwrap();
-        encoder.finish().unwrap();
-        deltas += delta.len() as u64;
-        states.push(state.clone());
-    }
+        fresh.into_bytes().into_iter().take(length).collect()
+    });
+    let deltas = deltas(&states);
     let stored = store(Codec::Zstd, states.into_iter());
     let total = stored.total - stored.steps[0];
     let detail = format!("{} and {}", megabytes(total), megabytes(deltas));

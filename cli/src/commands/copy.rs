@@ -158,7 +158,7 @@ impl<'a> Found<'a> {
         }
         let _share = memory.take(INSTANCE * 2 + from.buffered_by_copy(&target, LARGE_STEP));
         let copied = timeline.copy(&target, to.key(), progress)?;
-        let (steps, newest) = (copied.steps, copied.newest.number);
+        let (steps, newest) = (copied.steps, copied.newest);
         let (action, text) = if steps > 0 {
             let size = exact_bytes(copied.bytes);
             ("copied", format!("copied {} to {}: {}, {size}", printable(&from_text), printable(&to_text), counted(steps, "step")))

@@ -106,7 +106,12 @@ impl Session {
             for (kept, (session_id, newest, known)) in engine.apply_policy(rules, &candidates)?.into_iter().zip(sessions) {
                 let mut stored_size: u64 = known.snapshots.iter().map(|metadata| metadata.stored_size).sum();
                 for (folder, _) in &known.timelines {
-                    stored_size += size_of(engine, folder)?;
+                    // Names that are no keys do not count.
+                    let sizes = engine.objects(folder).filter_map(|info| match info {
+                        Err(error) if error.code() == ErrorCode::InvalidKey => None,
+                        info => Some(info.map(|info| info.size)),
+                    });
+                    stored_size += sizes.sum::<Result<u64>>()?;
                 }
                 all.push(Self {
                     agent_id: agent_id.clone(),
@@ -163,7 +168,7 @@ impl Session {
                 let timeline = engine.timeline(folder)?;
                 if timeline.find(&StepSelector::Newest)?.number != *newest {
                     let error = PersistError::new(ErrorCode::Conflict, "the timeline is in use: a step was appended just now");
-                    return Err(error.at(timeline.location()));
+                    return Err(error.at(timeline.location()).hint("the session is kept"));
                 }
             }
         }
@@ -177,16 +182,4 @@ impl Session {
 /// Adds what follows from an object that can't be read.
 pub(super) fn not_known(error: PersistError) -> PersistError {
     error.hint("no session is removed as a whole, since this may be the newest state of any of them: repair or delete it first")
-}
-
-/// Returns the size of all objects of a timeline in bytes.
-fn size_of(engine: &Engine, folder: &str) -> Result<u64> {
-    const PAGE: u32 = 1000;
-    let (mut size, mut after): (u64, Option<String>) = (0, None);
-    loop {
-        let page = engine.storage().list_objects(folder, after.as_deref(), PAGE)?;
-        let Some(last) = page.last() else { return Ok(size) };
-        after = Some(last.key.clone());
-        size += page.iter().map(|info| info.size).sum::<u64>();
-    }
 }

@@ -1,7 +1,7 @@
 //! The keys of a timeline's objects, whose names are those of `persist_paths::timeline`.
 
 pub use persist_paths::timeline::step_of;
-use persist_paths::timeline::{HINT, parse, step_name};
+use persist_paths::timeline::{HINT, hidden_name, parse, step_name};
 pub(crate) use persist_paths::timeline::{MAX_NUMBER, Name};
 use sha2::{Digest, Sha256};
 
@@ -32,7 +32,7 @@ impl Folder {
     }
 
     pub(crate) fn hidden(&self, number: u64) -> String {
-        self.numbered(number, "hidden")
+        format!("{}{}", self.prefix, hidden_name(number))
     }
 
     /// The key of a label. A name may have any characters, so its hash is in the key.

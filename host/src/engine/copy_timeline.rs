@@ -11,15 +11,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use persist_model::{ErrorCode, PersistError, Precondition, Result, Step, StepSelector};
-use persist_paths::timeline::{END_SIZE, GAP_SIZE, HINT, Name, is_step_size, parse, step_name};
+use persist_model::{ErrorCode, PersistError, Precondition, Result, StepSelector};
+use persist_paths::timeline::{END_SIZE, GAP_SIZE, HINT, Name, hidden_name, is_step_size, parse, step_name};
 
 use crate::engine::engine::Engine;
 use crate::engine::timeline::Timeline;
-use crate::storage::{ByteRange, ObjectInfo, ReadOptions, StorageAdapter, StorageReader, WriteOptions, copy_through, read_to_end};
-
-/// How many objects are listed at a time.
-const PAGE: u32 = 1000;
+use crate::storage::{ByteRange, ObjectInfo, ReadOptions, StorageReader, StorageWriter, WriteOptions, copy_through, read_to_end};
 
 /// The most numbers in a row that are looked for although a listing left them out.
 const MAX_HOLE: u64 = 100;
@@ -34,8 +31,8 @@ const END: u64 = 64 << 10;
 /// The result of copying a timeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CopiedTimeline {
-    /// The newest step, as it is in the source.
-    pub newest: Step,
+    /// The number of the newest step.
+    pub newest: u64,
     /// How many steps were copied; 0 if all were there.
     pub steps: u64,
     /// The size in bytes of what was copied.
@@ -45,13 +42,13 @@ pub struct CopiedTimeline {
 /// A folder of a storage.
 #[derive(Clone, Copy)]
 struct Place<'a> {
-    storage: &'a dyn StorageAdapter,
+    engine: &'a Engine,
     folder: &'a str,
 }
 
 impl Place<'_> {
     fn location(&self) -> String {
-        self.storage.locate(self.folder)
+        self.engine.storage().locate(self.folder)
     }
 
     fn key(&self, name: &str) -> String {
@@ -61,7 +58,7 @@ impl Place<'_> {
     fn open(&self, name: &str, range: ByteRange) -> Result<Box<dyn StorageReader>> {
         let key = self.key(name);
         let options = ReadOptions { range, ..ReadOptions::default() };
-        self.storage.open_read(&key, options).map_err(|error| error.at(self.storage.locate(&key)))
+        self.engine.storage().open_read(&key, options).map_err(|error| error.at(self.engine.storage().locate(&key)))
     }
 
     /// Reads the end of an object; none if it is missing.
@@ -74,39 +71,24 @@ impl Place<'_> {
     }
 
     /// Writes an object. Returns false if it is there and must not be replaced.
-    fn write(&self, name: &str, like: ObjectInfo, precondition: Precondition, bytes: &mut dyn StorageReader) -> Result<bool> {
+    fn write(&self, name: &str, options: WriteOptions, fill: impl FnOnce(&mut dyn StorageWriter) -> Result<()>) -> Result<bool> {
         let key = self.key(name);
-        let options = WriteOptions {
-            precondition,
-            object_size_hint: Some(like.size),
-            content_type: like.content_type,
-            attributes: like.attributes,
-            ..WriteOptions::default()
-        };
-        let written = self.storage.open_write(&key, options).and_then(|mut writer| {
-            copy_through(&mut *writer, bytes, like.size)?;
+        let written = self.engine.storage().open_write(&key, options).and_then(|mut writer| {
+            fill(&mut *writer)?;
             writer.commit()
         });
         match written {
             Ok(_) => Ok(true),
             Err(error) if error.code() == ErrorCode::AlreadyExists => Ok(false),
-            Err(error) => Err(error.at(self.storage.locate(&key))),
+            Err(error) => Err(error.at(self.engine.storage().locate(&key))),
         }
     }
 
+    /// Writes the hint. One of an earlier copy, or of one that was broken off, may stay.
     fn write_hint(&self, hint: &[u8], precondition: Precondition) -> Result<()> {
-        let key = self.key(HINT);
         let content_type = Some("application/json".to_owned());
         let options = WriteOptions { precondition, object_size_hint: Some(hint.len() as u64), content_type, ..WriteOptions::default() };
-        let written = self.storage.open_write(&key, options).and_then(|mut writer| {
-            writer.write(hint)?;
-            writer.commit()
-        });
-        match written {
-            // Of an earlier copy, or one that was broken off.
-            Err(error) if error.code() == ErrorCode::AlreadyExists => Ok(()),
-            written => written.map(drop).map_err(|error| error.at(self.storage.locate(&key))),
-        }
+        self.write(HINT, options, |writer| writer.write(hint)).map(drop)
     }
 }
 
@@ -124,22 +106,23 @@ struct Objects {
 
 impl Objects {
     fn list(place: Place<'_>) -> Result<Self> {
-        let (mut objects, mut after): (Self, Option<String>) = Default::default();
-        loop {
-            let page = place.storage.list_objects(place.folder, after.as_deref(), PAGE)?;
-            let Some(last) = page.last() else { return Ok(objects) };
-            after = Some(last.key.clone());
-            for info in page {
-                let Some(name) = info.key.strip_prefix(place.folder).map(str::to_owned) else { continue };
-                match parse(&name) {
-                    Some(Name::Step(number)) => drop(objects.numbers.insert(number, info)),
-                    Some(Name::Hidden(number)) => drop(objects.hidden.insert(number)),
-                    Some(Name::Label(_)) => drop(objects.labels.insert(name)),
-                    Some(Name::Catalogue(_)) => drop(objects.catalogues.insert(name)),
-                    Some(Name::Hint) | None => {}
-                }
+        let mut objects = Self::default();
+        for info in place.engine.objects(place.folder) {
+            let info = match info {
+                // A name that is no key is not the name of a step either.
+                Err(error) if error.code() == ErrorCode::InvalidKey => continue,
+                info => info?,
+            };
+            let Some(name) = info.key.strip_prefix(place.folder).map(str::to_owned) else { continue };
+            match parse(&name) {
+                Some(Name::Step(number)) => drop(objects.numbers.insert(number, info)),
+                Some(Name::Hidden(number)) => drop(objects.hidden.insert(number)),
+                Some(Name::Label(_)) => drop(objects.labels.insert(name)),
+                Some(Name::Catalogue(_)) => drop(objects.catalogues.insert(name)),
+                Some(Name::Hint) | None => {}
             }
         }
+        Ok(objects)
     }
 
     /// The highest number; 0 if there is none.
@@ -164,7 +147,7 @@ impl Objects {
         let mut next = after.saturating_add(1);
         for number in listed {
             for missing in next.max(number.saturating_sub(MAX_HOLE))..number {
-                match place.storage.stat(&place.key(&step_name(missing))) {
+                match place.engine.storage().stat(&place.key(&step_name(missing))) {
                     Ok(info) => drop(self.numbers.insert(missing, info)),
                     Err(error) if error.code() == ErrorCode::NotFound => {}
                     Err(error) => return Err(error),
@@ -197,6 +180,7 @@ enum Taken {
 }
 
 impl<P: FnMut(u64)> Copying<'_, P> {
+    /// Copies an object, if the source still has one that is acceptable.
     fn object(&mut self, name: &str, precondition: Precondition, accept: impl FnOnce(&ObjectInfo) -> bool) -> Result<Taken> {
         let mut reader = match self.from.open(name, ByteRange::All) {
             Ok(reader) => reader,
@@ -208,7 +192,14 @@ impl<P: FnMut(u64)> Copying<'_, P> {
             return Ok(Taken::Gone);
         }
         let (size, is_step) = (info.size, is_step_size(info.size));
-        if !self.to.write(name, info, precondition, &mut *reader)? {
+        let options = WriteOptions {
+            precondition,
+            object_size_hint: Some(size),
+            content_type: info.content_type,
+            attributes: info.attributes,
+            ..WriteOptions::default()
+        };
+        if !self.to.write(name, options, |writer| copy_through(writer, &mut *reader, size))? {
             return Ok(Taken::There);
         }
         self.bytes += size;
@@ -220,7 +211,7 @@ impl<P: FnMut(u64)> Copying<'_, P> {
     fn numbered(&mut self, number: u64, source: &Objects, is_newest: bool) -> Result<bool> {
         if source.hidden.contains(&number) {
             // Never shown in between.
-            self.object(&format!("{number:012}.hidden"), Precondition::None, |_| true)?;
+            self.object(&hidden_name(number), Precondition::None, |_| true)?;
         }
         match self.object(&step_name(number), Precondition::IfAbsent, |info| !is_newest || is_step_size(info.size))? {
             Taken::Copied { is_step } => {
@@ -229,7 +220,8 @@ impl<P: FnMut(u64)> Copying<'_, P> {
             }
             Taken::Gone => Ok(false),
             Taken::There => {
-                Err(PersistError::new(ErrorCode::Conflict, "another writer is using the destination timeline").at(self.to.location()))
+                let error = PersistError::new(ErrorCode::Conflict, "another writer is using the destination timeline");
+                Err(error.at(self.to.location()).hint("copy to another folder"))
             }
         }
     }
@@ -323,16 +315,11 @@ impl Timeline {
     pub fn copy(&self, target: &Engine, folder: &str, progress: impl FnMut(u64)) -> Result<CopiedTimeline> {
         let to = target.timeline(folder)?;
         to.check_conditions()?;
-        let from = Place { storage: &**self.engine().storage(), folder: self.folder() };
-        let place = Place { storage: &**target.storage(), folder: to.folder() };
-        let mut copying = Copying { from, to: place, progress, steps: 0, bytes: 0 };
+        let from = Place { engine: self.engine(), folder: self.folder() };
+        let mut copying = Copying { from, to: Place { engine: target, folder: to.folder() }, progress, steps: 0, bytes: 0 };
         for _ in 0..ATTEMPTS {
-            let (number, hint) = self.newest_hint()?;
-            let newest = match self.find(&StepSelector::Number(number)) {
-                Err(error) if error.code() == ErrorCode::NotFound => continue,
-                found => found?,
-            };
-            if !copying.up_to(number, &hint, &to)? {
+            let (newest, hint) = self.newest_hint()?;
+            if !copying.up_to(newest, &hint, &to)? {
                 continue;
             }
             for checked in to.check(true)? {
@@ -342,6 +329,6 @@ impl Timeline {
             }
             return Ok(CopiedTimeline { newest, steps: copying.steps, bytes: copying.bytes });
         }
-        Err(PersistError::new(ErrorCode::Conflict, "pruning kept changing the timeline").at(self.location()))
+        Err(PersistError::new(ErrorCode::Conflict, "pruning kept changing the timeline").at(self.location()).hint("copy again"))
     }
 }

@@ -360,8 +360,14 @@ impl Engine {
     /// Lists all keys that begin with `prefix`, in their byte order, whatever the
     /// content of their objects. Ends after an error of the storage.
     pub fn keys(&self, prefix: &str) -> impl Iterator<Item = Result<String>> + Send + use<> {
+        self.objects(prefix).map(|info| info.map(|info| info.key))
+    }
+
+    /// Lists all objects whose keys begin with `prefix`, in the byte order of their keys,
+    /// whatever their content. Ends after an error of the storage.
+    pub fn objects(&self, prefix: &str) -> impl Iterator<Item = Result<ObjectInfo>> + Send + use<> {
         listing(&self.storage, prefix).map(|listed| match listed? {
-            Listed::Object(info) => Ok(info.key),
+            Listed::Object(info) => Ok(info),
             Listed::Unreadable { error, .. } => Err(error),
         })
     }

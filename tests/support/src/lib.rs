@@ -13,6 +13,8 @@ pub mod command;
 pub mod composed;
 pub mod craft;
 pub mod damage;
+#[cfg(feature = "edits")]
+pub mod edits;
 #[cfg(feature = "help")]
 pub mod help;
 #[cfg(feature = "servers")]

@@ -1,5 +1,6 @@
 //! Histories: random edits, and the checkpoints of an agent.
 
+use persist_test_support::edits::{deltas, edited};
 use proptest::prelude::*;
 
 use super::chain::Chain;
@@ -235,39 +236,9 @@ fn few_changes_of_a_huge_state_take_little() {
 
 #[test]
 fn random_edits_take_little_more_than_deltas() {
-    let mut random = 17_u64;
-    let mut state = chat(&mut random, 1_000_000).into_bytes();
-    let mut next = |below: usize| {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (random >> 33) as usize % below
-    };
-    let (mut states, mut deltas) = (vec![state.clone()], 0);
-    for _ in 0..250 {
-        let before = state.clone();
-        let (at, length) = (next(state.len() - 2000), 1 + next(2000));
-        let fresh: Vec<u8> = {
-            let mut seed = next(1 << 30) as u64;
-            prose(&mut seed, length).into_bytes().into_iter().take(length).collect()
-        };
-        match next(4) {
-            0 => drop(state.splice(at..at, fresh)),
-            1 => drop(state.drain(at..at + length)),
-            2 => {
-                let moved: Vec<u8> = state.drain(at..at + length).collect();
-                let to = next(state.len());
-                state.splice(to..to, moved);
-            }
-            _ => drop(state.splice(at..at + length, fresh)),
-        }
-        let mut delta = Vec::new();
-        let mut encoder = zstd::stream::write::Encoder::with_ref_prefix(&mut delta, 3, &before).unwrap();
-        encoder.long_distance_matching(true).unwrap();
-        encoder.window_log(24).unwrap();
-        std::io::Write::write_all(&mut encoder, &state).unwrap();
-        encoder.finish().unwrap();
-        deltas += delta.len() as u64;
-        states.push(state.clone());
-    }
+    let state = chat(&mut 17, 1_000_000).into_bytes();
+    let states = edited(state, 250, |mut seed, length| prose(&mut seed, length).into_bytes().into_iter().take(length).collect());
+    let deltas = deltas(&states);
     let (_, sizes) = stored(states.into_iter());
     let total: u64 = sizes.iter().skip(1).sum();
     println!("250 random edits: {total} stored, {deltas} as deltas of zstd, the first {}", sizes[0]);
