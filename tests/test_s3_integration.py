@@ -170,12 +170,13 @@ class TestErrorChain:
             assert (raised.value.code, raised.value.location) == ("no-such-bucket", "s3://my-bucket/key")
 
     def test_a_closed_port_is_a_network_issue(self, s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            port = server.getsockname()[1]
-        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{port}")
-        assert save_as_the_guide_does() == "network"
-        with pytest.raises(ConnectionError) as raised:
-            persist.restore("s3://my-bucket/key")
+        # A port that nobody listens on, and that nobody else can take.
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{taken.getsockname()[1]}")
+            assert save_as_the_guide_does() == "network"
+            with pytest.raises(ConnectionError) as raised:
+                persist.restore("s3://my-bucket/key")
         assert raised.value.retryable  # type: ignore[attr-defined]
 
     def test_a_silent_server_is_a_network_issue(self, s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,9 @@ use serde_json::Value;
 
 use crate::helpers::{at, folder, json, ok, on, run};
 
+/// A port that nobody listens on.
+const DEAD: &str = "http://127.0.0.1:1";
+
 #[test]
 fn every_failure_says_what_it_is_and_what_to_do() {
     let (server, folder) = (Server::start(), folder());
@@ -67,9 +70,8 @@ fn every_failure_says_what_it_is_and_what_to_do() {
         proxy.heal();
     }
     // Failures without a response.
-    let dead = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
     for (endpoint, says) in [
-        (format!("http://{dead}"), "refused"),
+        (DEAD.to_owned(), "refused"),
         ("http://no-such-host.invalid".to_owned(), "name was not found (DNS)"),
         (proxy.endpoint().replace("http:", "https:"), "no secure connection could be made (TLS)"),
     ] {
@@ -158,7 +160,7 @@ fn the_doctor_names_the_cause() {
         match place {
             "denied" => proxy.inject(None, Fault::Answer(403, "AccessDenied"), When::Always),
             "region" => proxy.inject(None, Fault::Answer(301, "PermanentRedirect"), When::Always),
-            "dead" => endpoint = "http://127.0.0.1:1".to_owned(),
+            "dead" => endpoint = DEAD.to_owned(),
             _ => {}
         }
         let location = if place.starts_with("s3://") { place.to_owned() } else { at("") };

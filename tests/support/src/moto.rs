@@ -4,7 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
@@ -58,20 +58,22 @@ pub struct Moto {
 
 impl Moto {
     pub fn start() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port();
         let mut command = Command::new(PROGRAMS.join("moto_server"));
-        command.args(["-H", "127.0.0.1", "-p", &port.to_string()]).stdout(Stdio::null()).stderr(Stdio::piped());
+        // It chooses a free port itself, so that nobody else can take it in between.
+        command.args(["-H", "127.0.0.1", "-p", "0"]).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut process = command.spawn().expect("moto starts");
-        // The server prints when it is ready, and then continues to print.
+        // The server prints its address when it is ready, and then continues to print.
         let mut lines = BufReader::new(process.stderr.take().expect("stderr is piped")).lines();
-        let began = Instant::now();
-        loop {
-            let line = lines.next().expect("moto runs").expect("moto prints text");
-            if line.contains("Running on http") {
-                break;
+        let (began, mut said) = (Instant::now(), String::new());
+        let port = loop {
+            let line = lines.next().unwrap_or_else(|| panic!("moto ended: {said}")).expect("moto prints text");
+            if let Some((_, port)) = line.split_once("Running on http://127.0.0.1:") {
+                break port.trim().parse().expect("a port");
             }
-            assert!(began.elapsed() < Duration::from_secs(60), "moto does not start: {line}");
-        }
+            assert!(began.elapsed() < Duration::from_secs(60), "moto does not start: {said}{line}");
+            said.push_str(&line);
+            said.push('\n');
+        };
         std::thread::spawn(move || lines.for_each(drop));
         let moto = Self { process, port };
         moto.make_bucket(BUCKET);
