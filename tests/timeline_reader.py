@@ -20,7 +20,7 @@ import reader
 from reader import Object, Refused, field, require, sha256
 
 MAX_LINKS, MAX_RUNS, MAX_DICTIONARY, MAX_UNPACKED, MAX_HASHES = 64, 16_384, 32_768, 512_000, 8
-PART, MAX_PIECES, MAX_HELD, MAX_STEP = 8 << 20, 262_144, 32 << 20, 999_999_999_999
+PART, MAX_PIECES, MAX_HELD, MAX_NEEDED, MAX_STEP = 8 << 20, 262_144, 32 << 20, 16 << 20, 999_999_999_999
 SIZES = {"removed": 192, "hidden": 192, "label": 192, "head": 192, "end": 200, "gap": 208}
 FIELDS = {
     "removed": ("number", "root", "id"),
@@ -266,7 +266,9 @@ class State:
         ranges, pieces, held, decoded = [(start, length)], 0, 0, 0
         for step in self.steps:
             below, literals, frames = [], [], set()
-            for start, length in joined(ranges):
+            needed = joined(ranges)
+            require(sum(length for _, length in needed) <= MAX_NEEDED, "the state needs too much of a base")
+            for start, length in needed:
                 for place, now, source in overlaps(step.runs, start, length):
                     (below if step.runs[place][2] else literals).append((source, now))
                     pieces += 1

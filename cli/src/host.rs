@@ -178,6 +178,16 @@ pub trait Host: Sync {
     /// Damage in the snapshot, and errors of the storage.
     fn reader(&self, location: &StorageLocation, output: &Path) -> Result<Box<dyn Reader>>;
 
+    /// Begins to read a step of a timeline, if the text names one. Also returns its location.
+    ///
+    /// # Errors
+    /// Those of [`locate_step`](Self::locate_step) and [`reader`](Self::reader).
+    fn step_reader(&self, text: &str, at: Option<&str>, output: &Path) -> Result<Option<(StorageLocation, Box<dyn Reader>)>> {
+        let Some(location) = self.locate_step(text, at)? else { return Ok(None) };
+        let reader = self.reader(&location, output)?;
+        Ok(Some((location, reader)))
+    }
+
     /// Reads the metadata of a snapshot.
     ///
     /// # Errors

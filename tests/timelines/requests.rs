@@ -76,8 +76,7 @@ fn a_long_timeline_takes_few_requests() {
         let number = steps / 2;
         assert!(cold().load(&StepSelector::Number(number as u64)).expect("it loads") == states[..number * STEP]);
     });
-    // The command first finds out what the location is.
-    counted("restore", 5, 100, &|| is_whole(run(&proxy.endpoint(), &["restore", &format!("{location}@latest")]).stdout.as_bytes()));
+    counted("restore", 4, 100, &|| is_whole(run(&proxy.endpoint(), &["restore", &format!("{location}@latest")]).stdout.as_bytes()));
     counted("log -n 20", 3, 25, &|| {
         let lines = run(&proxy.endpoint(), &["log", "-n", "20", "--json", &location]).stdout;
         assert_eq!(lines.lines().count(), 20);

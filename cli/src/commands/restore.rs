@@ -150,6 +150,7 @@ fn restore_one(
     host: &impl Host,
     output: &Output,
     (source, location): (&Source, &StorageLocation),
+    opened: Option<Box<dyn Reader>>,
     path: &Path,
     progress: Option<Progress<'_>>,
 ) -> Result<Report, Failure> {
@@ -167,7 +168,7 @@ fn restore_one(
         let line = output.line(&json!({"location": written, "target": target, "restored": false}), text)?;
         return Ok(Report::new(Some(line), metadata.uncompressed_size));
     }
-    let reader = host.reader(location, path)?;
+    let reader = opened.map_or_else(|| host.reader(location, path), Ok)?;
     let metadata = reader.metadata().clone();
     arguments.sources.check(source, &metadata)?;
     let bytes = metadata.uncompressed_size;
@@ -182,16 +183,35 @@ fn restore_one(
     Ok(Report::new(line, bytes))
 }
 
+/// Finds the snapshot that was named. Returns its location, its reader if it had to be opened
+/// to find it, and the exit code of what could not be read on the way.
+fn find_one(
+    arguments: &Arguments,
+    host: &impl Host,
+    output: &Output,
+    source: &Source,
+) -> Result<(StorageLocation, Option<Box<dyn Reader>>, u8), Failure> {
+    let (how, text) = (&arguments.sources.how, source.text.as_str());
+    if how.at.is_none() && is_folder(host, text) {
+        let (location, exit_code) = latest(host, &arguments.sources, text, output)?;
+        return Ok((location, None, exit_code));
+    }
+    if !arguments.dry_run
+        && let Some((location, reader)) = host.step_reader(text, how.at.as_deref(), &arguments.output)?
+    {
+        return Ok((location, Some(reader), 0));
+    }
+    Ok((source.location(host, how)?, None, 0))
+}
+
 pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Failure> {
     let sources = &arguments.sources;
     let task = sources.task(host, "restoring", if arguments.dry_run { "would be restored" } else { "restored" });
     if !task.is_many {
         let text = sources.src.first().map(String::as_str).unwrap_or_default();
         let source = Source { text: text.to_owned(), found: None };
-        let is_whole_folder = sources.how.at.is_none() && is_folder(host, text);
-        let (location, exit_code) =
-            if is_whole_folder { latest(host, sources, text, output)? } else { (source.location(host, &sources.how)?, 0) };
-        let report = restore_one(arguments, host, output, (&source, &location), &arguments.output, None)?;
+        let (location, opened, exit_code) = find_one(arguments, host, output, &source)?;
+        let report = restore_one(arguments, host, output, (&source, &location), opened, &arguments.output, None)?;
         if let Some(line) = report.line {
             output.print(&line)?;
         }
@@ -210,6 +230,6 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
             let error = PersistError::new(ErrorCode::AlreadyExists, "another state was restored to this name").at(path.display());
             return Err(error.hint("restore it separately, to another file").into());
         }
-        restore_one(arguments, host, output, (source, &location), &path, Some(progress))
+        restore_one(arguments, host, output, (source, &location), None, &path, Some(progress))
     })
 }

@@ -204,16 +204,9 @@ fn next_part(parts: &Receiver<io::Result<Vec<u8>>>, token: &CancelToken) -> Resu
     }
 }
 
-impl Host for Native<'_> {
-    fn locate(&self, text: &str) -> Result<StorageLocation> {
-        self.config.locate(text)
-    }
-
-    fn locate_followed(&self, text: &str) -> Result<StorageLocation> {
-        self.config.locate_followed(text)
-    }
-
-    fn locate_step(&self, text: &str, at: Option<&str>) -> Result<Option<StorageLocation>> {
+impl Native<'_> {
+    /// Returns the folder of a timeline and a step of it, if the text names one.
+    fn named_step(&self, text: &str, at: Option<&str>) -> Result<Option<(StorageLocation, StepSelector)>> {
         let now = SystemTime::now();
         let (folder, selector) = match (at, text.rsplit_once('@')) {
             (Some(at), _) => (text, StepSelector::parse(at, now)?),
@@ -224,9 +217,30 @@ impl Host for Native<'_> {
             },
             _ => return Ok(None),
         };
-        let place = self.config.locate_folder(folder)?;
+        Ok(Some((self.config.locate_folder(folder)?, selector)))
+    }
+}
+
+impl Host for Native<'_> {
+    fn locate(&self, text: &str) -> Result<StorageLocation> {
+        self.config.locate(text)
+    }
+
+    fn locate_followed(&self, text: &str) -> Result<StorageLocation> {
+        self.config.locate_followed(text)
+    }
+
+    fn locate_step(&self, text: &str, at: Option<&str>) -> Result<Option<StorageLocation>> {
+        let Some((place, selector)) = self.named_step(text, at)? else { return Ok(None) };
         let step = self.reading(&place)?.timeline(place.key())?.find(&selector)?;
         Ok(Some(place.with_key(&step.metadata.key)))
+    }
+
+    fn step_reader(&self, text: &str, at: Option<&str>, output: &Path) -> Result<Option<(StorageLocation, Box<dyn Reader>)>> {
+        let Some((place, selector)) = self.named_step(text, at)? else { return Ok(None) };
+        // What was read to find the step is not read again, as it would be with its key.
+        let reader = self.engine_to(&place, output)?.timeline(place.key())?.reader(&selector)?;
+        Ok(Some((place.with_key(&reader.metadata().key), Box::new(reader))))
     }
 
     fn delete_timeline(&self, folder: &StorageLocation, durability: Durability) -> Result<u64> {

@@ -7,38 +7,30 @@ use crate::hash::hex;
 use crate::storage::Storage;
 use crate::timeline::chain::Chain;
 use crate::timeline::document::Range;
-use crate::timeline::edits::Run;
-use crate::timeline::frames::{decode, slice};
+use crate::timeline::found::Found;
+use crate::timeline::layers::{Layer, MAX_PIECES, Needed, Piece, merged, too_slow, total};
 use crate::timeline::numbered::Numbered;
 use crate::timeline::step::Step;
-use crate::timeline::stored::{Frame, Stored, frames};
+use crate::timeline::stored::Stored;
 
 /// How many bytes of a state are put together at a time.
 const PIECE: u64 = 8 << 20;
-
-/// The most runs and frames of a range: more only in a step that was made to be slow.
-const MAX_PIECES: usize = 1 << 18;
 
 /// The most literal bytes that a range is made from, with dictionaries. They are held at the
 /// same time.
 const MAX_HELD: u64 = 32 << 20;
 
+/// The most bytes of one base's state that a range needs: its own, and dictionaries.
+const MAX_NEEDED: u64 = 2 * PIECE;
+
+/// What is needed of a base is put together once and kept if newer steps repeat more bytes of
+/// it than this, or copy neighbouring bytes in more runs than this: going down to the oldest
+/// step for each of them would take long.
+const MAX_REPEATED: u64 = 16 << 10;
+
 /// How many bytes may be decoded for one byte of state, over the whole state. A range
 /// needs frames that hold more than its own bytes, and the next range may need them again.
 const MAX_DECODED: u64 = 64;
-
-/// A step of the chain, with its runs and frames by place.
-struct Layer {
-    runs: Runs,
-    frames: Vec<Frame>,
-}
-
-/// What a range of the state needs of one step.
-#[derive(Default)]
-struct Needed {
-    /// Frames by index, with the literal bytes of each that count.
-    frames: Numbered<Vec<Range>>,
-}
 
 /// Returns a state in order, a range at a time. It holds one range, what that needs of each
 /// step, and one frame, whatever the size of the state.
@@ -70,7 +62,7 @@ pub(crate) fn has_few_pieces<'a>(steps: impl Iterator<Item = &'a Step> + Clone, 
 impl Loader {
     /// With `hashes`, the end is reached only if the state has the right content hash.
     pub(crate) fn new(chain: Chain, hashes: bool) -> Self {
-        let layers = chain.steps.iter().map(|step| Layer { runs: Runs::of(step), frames: frames(step) }).collect();
+        let layers = chain.steps.iter().map(Layer::of).collect();
         let budget = chain.state_size().saturating_mul(MAX_DECODED).saturating_add(64 << 20);
         Self { chain, layers, at: 0, hash: hashes.then(Sha256::new), budget }
     }
@@ -126,15 +118,16 @@ impl Loader {
     /// Returns a range of the state.
     fn read<S: Storage>(&mut self, storage: &S, range: Range) -> Result<Vec<u8>> {
         let needed = self.needed(range, MAX_PIECES)?;
-        let mut found = Found::new(self);
+        let mut found = Found::new(&self.chain, &self.layers);
         let mut decoded = 0;
         // From the oldest step on, since dictionaries are older than their frames.
         for (depth, needed) in needed.iter().enumerate().rev() {
             decoded += found.load(storage, depth, needed)?;
+            found.keep(depth, &needed.kept)?;
         }
         let mut state = Vec::with_capacity(usize::try_from(range.length).unwrap_or_default());
         found.read(0, range, &mut state)?;
-        self.budget = self.budget.checked_sub(decoded).ok_or_else(|| self.too_slow())?;
+        self.budget = self.budget.checked_sub(decoded).ok_or_else(|| too_slow(&self.chain))?;
         Ok(state)
     }
 
@@ -170,23 +163,29 @@ impl Loader {
         Ok(damaged)
     }
 
-    fn too_slow(&self) -> Error {
-        let error = Error::new(ErrorCode::LimitExceeded, "the state has more pieces than allowed");
-        self.chain.steps.first().map_or(error.clone(), |step| error.at(&step.info.key))
-    }
-
     /// Returns the frames of each step that a range of the state needs, in at most this many
     /// pieces.
     fn needed(&self, range: Range, most: usize) -> Result<Vec<Needed>> {
         let mut all = Vec::with_capacity(self.layers.len());
-        let (mut ranges, mut pieces, mut bytes, mut held) = (vec![range], 0_usize, 0_u64, 0_u64);
+        let (mut ranges, mut pieces, mut bytes, mut held, mut repeated) = (vec![range], 0_usize, 0_u64, 0_u64, 0_u64);
         for (layer, step) in self.layers.iter().zip(&self.chain.steps) {
             let (mut needed, mut below, mut literals) = (Needed::default(), Vec::new(), Vec::new());
-            for range in merged(ranges) {
+            let (bytes_asked, runs_asked) = (total(&ranges), ranges.len());
+            let ranges_once = merged(ranges);
+            let bytes_once = total(&ranges_once);
+            if bytes_once > MAX_NEEDED {
+                return Err(too_slow(&self.chain));
+            }
+            repeated += bytes_asked - bytes_once + (runs_asked - ranges_once.len()) as u64;
+            if repeated > MAX_REPEATED {
+                repeated = 0;
+                needed.kept.clone_from(&ranges_once);
+            }
+            for range in ranges_once {
                 for piece in layer.runs.pieces(range) {
                     pieces += 1;
                     if pieces > most {
-                        return Err(self.too_slow());
+                        return Err(too_slow(&self.chain));
                     }
                     match piece {
                         Piece::Base(range) => below.push(range),
@@ -210,142 +209,12 @@ impl Loader {
                     parts.push(part);
                 }
                 if pieces > most || bytes > self.budget || held > MAX_HELD {
-                    return Err(self.too_slow());
+                    return Err(too_slow(&self.chain));
                 }
             }
             all.push(needed);
             ranges = below;
         }
         Ok(all)
-    }
-}
-
-/// Literal bytes that were decoded for a range.
-struct Found<'a> {
-    loader: &'a Loader,
-    /// For each step, bytes by their place among its literals.
-    literals: Vec<Numbered<Vec<u8>>>,
-}
-
-impl<'a> Found<'a> {
-    fn new(loader: &'a Loader) -> Self {
-        Self { loader, literals: vec![Numbered::default(); loader.layers.len()] }
-    }
-
-    /// Reads and decodes the frames of a step. Returns how many bytes they have decoded.
-    fn load<S: Storage>(&mut self, storage: &S, depth: usize, needed: &Needed) -> Result<u64> {
-        let (Some(step), Some(layer)) = (self.loader.chain.steps.get(depth), self.loader.layers.get(depth)) else { return Ok(0) };
-        let mut stored = Stored::default();
-        let mut decoded = 0;
-        let wanted: Vec<(usize, &Frame, &Vec<Range>)> = needed
-            .frames
-            .iter()
-            .filter_map(|(index, parts)| {
-                let index = usize::try_from(index).ok()?;
-                Some((index, layer.frames.get(index)?, parts))
-            })
-            .collect();
-        for (at, (index, frame, parts)) in wanted.iter().enumerate() {
-            if !stored.holds(step, frame) {
-                stored = Stored::read(storage, step, wanted.iter().skip(at).map(|(_, frame, _)| **frame))?;
-            }
-            let bytes = stored.frame(step, frame)?;
-            let mut dictionary = Vec::new();
-            for range in step.document.dictionaries.get(*index).into_iter().flatten() {
-                self.read(depth + 1, *range, &mut dictionary)?;
-            }
-            let plain = decode(bytes, &dictionary, frame.plain_length).map_err(|error| error.at(&step.info.key))?;
-            decoded += plain.len() as u64;
-            let Some(literals) = self.literals.get_mut(depth) else { continue };
-            match parts.as_slice() {
-                [all] if all.length == plain.len() as u64 => literals.insert(frame.literal, plain),
-                parts => {
-                    for part in parts {
-                        literals.insert(part.start, slice(&plain, part.start - frame.literal, part.length).to_vec());
-                    }
-                }
-            }
-        }
-        Ok(decoded)
-    }
-
-    /// Appends a range of the state of the step at this depth, which is at most the number
-    /// of links.
-    fn read(&self, depth: usize, range: Range, out: &mut Vec<u8>) -> Result<()> {
-        let layer = self.loader.layers.get(depth).ok_or_else(|| Error::format("a step copies from a base that it does not have"))?;
-        for piece in layer.runs.pieces(range) {
-            match piece {
-                Piece::Base(range) => self.read(depth + 1, range, out)?,
-                Piece::Literal(range) => self.literal(depth, range, out)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn literal(&self, depth: usize, range: Range, out: &mut Vec<u8>) -> Result<()> {
-        let (mut at, end) = (range.start, range.start + range.length);
-        while at < end {
-            let part = self.literals.get(depth).and_then(|parts| parts.at_or_below(at));
-            let bytes = part.map_or(&[][..], |(start, plain)| {
-                let available = (start + plain.len() as u64).saturating_sub(at);
-                slice(plain, at - start, available.min(end - at))
-            });
-            if bytes.is_empty() {
-                return Err(Error::format("a frame that the state needs is missing"));
-            }
-            out.extend_from_slice(bytes);
-            at += bytes.len() as u64;
-        }
-        Ok(())
-    }
-}
-
-/// Sorts ranges, and joins those that overlap or touch.
-fn merged(mut ranges: Vec<Range>) -> Vec<Range> {
-    ranges.sort_by_key(|range| range.start);
-    let mut merged: Vec<Range> = Vec::with_capacity(ranges.len());
-    for range in ranges {
-        match merged.last_mut() {
-            Some(last) if range.start <= last.start + last.length => last.length = last.length.max(range.start + range.length - last.start),
-            _ => merged.push(range),
-        }
-    }
-    merged
-}
-
-/// The runs of a step, with the place in the state and among the literals of each.
-struct Runs(Vec<(u64, u64, Run)>);
-
-/// Where bytes of a state come from.
-enum Piece {
-    Base(Range),
-    Literal(Range),
-}
-
-impl Runs {
-    fn of(step: &Step) -> Self {
-        let mut literals = 0;
-        let run = |(at, run): (u64, Run)| {
-            let literal = literals;
-            if let Run::Literal { length } = run {
-                literals += length;
-            }
-            (at, literal, run)
-        };
-        Self(step.document.edits.placed().map(run).collect())
-    }
-
-    fn pieces(&self, range: Range) -> impl Iterator<Item = Piece> {
-        let end = range.start + range.length;
-        let first = self.0.partition_point(|(at, _, run)| at + run.length() <= range.start);
-        let runs = self.0.iter().skip(first).take_while(move |(at, ..)| *at < end);
-        runs.map(move |(at, literal, run)| {
-            let skipped = range.start.saturating_sub(*at);
-            let length = (at + run.length()).min(end) - at - skipped;
-            match run {
-                Run::Copy { start, .. } => Piece::Base(Range { start: start + skipped, length }),
-                Run::Literal { .. } => Piece::Literal(Range { start: literal + skipped, length }),
-            }
-        })
     }
 }

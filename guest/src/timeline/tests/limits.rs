@@ -3,8 +3,14 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use sha2::{Digest as _, Sha256};
+
 use super::*;
+use crate::codec::Codec;
 use crate::timeline::Appender;
+use crate::timeline::append::{Content, Encoded, Head, Known};
+use crate::timeline::edits::{EditList, Run};
+use crate::timeline::frames::encode;
 
 /// States of many records, of which some change in each step, never the same ones.
 fn states_with_changes(records: usize, changes: usize, steps: usize) -> Vec<Vec<u8>> {
@@ -64,7 +70,7 @@ fn steps_of_gzip_come_back() {
     let mut writer = timeline(&storage);
     let states = checkpoints(20);
     for state in &states {
-        writer.append(state.clone(), &SaveOptions { codec: Some(crate::codec::Codec::Gzip), ..options() }, OnConflict::Fail, None).unwrap();
+        writer.append(state.clone(), &SaveOptions { codec: Some(Codec::Gzip), ..options() }, OnConflict::Fail, None).unwrap();
     }
     check(&storage, &states);
 }
@@ -145,4 +151,41 @@ fn every_step_is_larger_than_what_may_take_its_place() {
         }
     }
     assert!(smallest > persist_paths::timeline::GAP_SIZE, "{smallest}");
+}
+
+/// Stores a step that makes a state of the one before in a way that no writer would.
+fn forge(storage: &MemoryStorage, known: &Known, edits: EditList, state: &[u8]) -> Known {
+    let frames = encode(&edits, state, None, Codec::Zstd, 3).unwrap();
+    let (mut object, older) = (frames.data.clone(), known.steps());
+    let encoded = Encoded { edits, frames, older: older.clone(), codec: Codec::Zstd, hash: Sha256::digest(state).into() };
+    let length = object.len() as u64;
+    let (end, step) = known.end_of(&Folder::new(PREFIX), &options(), None, encoded, length).unwrap();
+    object.extend(end);
+    storage.put(&step.info.key, object);
+    Known::Head(Head::new(Chain { steps: std::iter::once(step).chain(older).collect() }, Content::Bytes(state.to_vec())))
+}
+
+#[test]
+fn a_state_that_repeats_scattered_bytes_is_put_together_once() {
+    const SIZE: usize = 4000;
+    let storage = MemoryStorage::default();
+    let mut state: Vec<u8> = prose(&mut 7, SIZE).into_bytes().into_iter().take(SIZE).collect();
+    let whole = EditList::literal(SIZE as u64);
+    let mut known = forge(&storage, &Known::Start { number: 1, parent: None }, whole, &state);
+    // Each step puts every byte in another place.
+    for _ in 0..60 {
+        let mut edits = EditList::default();
+        let from: Vec<usize> = (0..SIZE).map(|at| at * 7 % SIZE).collect();
+        from.iter().for_each(|start| edits.push(Run::Copy { start: *start as u64, length: 1 }));
+        state = from.iter().map(|at| state[*at]).collect();
+        known = forge(&storage, &known, edits, &state);
+    }
+    // A byte of this one by one would be a way through 61 steps.
+    let copies = (1 << 20) / SIZE;
+    let mut edits = EditList::default();
+    (0..copies).for_each(|_| edits.push(Run::Copy { start: 0, length: SIZE as u64 }));
+    let state = state.repeat(copies);
+    forge(&storage, &known, edits, &state);
+    let (_, loaded) = timeline(&storage).load(62, u64::MAX).unwrap();
+    assert!(loaded == state);
 }
