@@ -183,25 +183,29 @@ fn restore_one(
     Ok(Report::new(line, bytes))
 }
 
-/// Finds the snapshot that was named. Returns its location, its reader if it had to be opened
-/// to find it, and the exit code of what could not be read on the way.
-fn find_one(
-    arguments: &Arguments,
-    host: &impl Host,
-    output: &Output,
-    source: &Source,
-) -> Result<(StorageLocation, Option<Box<dyn Reader>>, u8), Failure> {
-    let (how, text) = (&arguments.sources.how, source.text.as_str());
-    if how.at.is_none() && is_folder(host, text) {
-        let (location, exit_code) = latest(host, &arguments.sources, text, output)?;
-        return Ok((location, None, exit_code));
+/// The snapshot that was named.
+struct Named {
+    location: StorageLocation,
+    /// Its reader, if it was opened to find it.
+    reader: Option<Box<dyn Reader>>,
+    /// The exit code of what could not be read on the way.
+    exit_code: u8,
+}
+
+impl Named {
+    fn find(arguments: &Arguments, host: &impl Host, output: &Output, source: &Source) -> Result<Self, Failure> {
+        let (how, text) = (&arguments.sources.how, source.text.as_str());
+        if how.at.is_none() && is_folder(host, text) {
+            let (location, exit_code) = latest(host, &arguments.sources, text, output)?;
+            return Ok(Self { location, reader: None, exit_code });
+        }
+        if !arguments.dry_run
+            && let Some((location, reader)) = host.step_reader(text, how.at.as_deref(), &arguments.output)?
+        {
+            return Ok(Self { location, reader: Some(reader), exit_code: 0 });
+        }
+        Ok(Self { location: source.location(host, how)?, reader: None, exit_code: 0 })
     }
-    if !arguments.dry_run
-        && let Some((location, reader)) = host.step_reader(text, how.at.as_deref(), &arguments.output)?
-    {
-        return Ok((location, Some(reader), 0));
-    }
-    Ok((source.location(host, how)?, None, 0))
 }
 
 pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Failure> {
@@ -210,8 +214,8 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
     if !task.is_many {
         let text = sources.src.first().map(String::as_str).unwrap_or_default();
         let source = Source { text: text.to_owned(), found: None };
-        let (location, opened, exit_code) = find_one(arguments, host, output, &source)?;
-        let report = restore_one(arguments, host, output, (&source, &location), opened, &arguments.output, None)?;
+        let Named { location, reader, exit_code } = Named::find(arguments, host, output, &source)?;
+        let report = restore_one(arguments, host, output, (&source, &location), reader, &arguments.output, None)?;
         if let Some(line) = report.line {
             output.print(&line)?;
         }
