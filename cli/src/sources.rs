@@ -270,13 +270,23 @@ fn next_line(list: &mut impl BufRead, end: u8) -> Result<Option<String>> {
 /// Refuses a location that would select a whole storage by accident, such as an unset
 /// shell variable.
 pub(crate) fn check_means_something(text: &str) -> Result<()> {
-    if !text.trim_matches('/').is_empty() {
+    let path = text.split_once("://").map_or(text, |(_, path)| path);
+    if !path.trim_matches('/').is_empty() {
         return Ok(());
     }
     let problem = if text.is_empty() { "the location is not valid: it is empty" } else { "this location means the whole storage" };
     Err(PersistError::new(ErrorCode::InvalidArgument, problem)
         .at(text.escape_debug())
         .hint("check the variable that it comes from; to select everything, write ."))
+}
+
+/// Returns whether an argument names a step of a timeline that exists. Others may be names of
+/// snapshots.
+pub(crate) fn is_step(host: &impl Host, text: &str) -> Result<bool> {
+    match host.locate_step(text, None) {
+        Err(error) if error.code() == ErrorCode::NotFound => Ok(false),
+        step => step.map(|step| step.is_some()),
+    }
 }
 
 /// Returns whether an argument names a folder: one that exists, or by a trailing slash.

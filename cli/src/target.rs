@@ -7,17 +7,22 @@ use std::path::Path;
 use persist_model::{ErrorCode, PersistError, Result};
 use persist_paths::MAX_LINKS;
 use persist_paths::StorageLocation;
+use persist_paths::timeline::is_step;
 
 use crate::choices::IfExists;
 use crate::host::{FileWriter, Host};
 use crate::output::Failure;
 
 /// Refuses to overwrite the snapshot that the state is read from, which may be the only
-/// copy.
+/// copy, or a step of a timeline.
 ///
 /// # Errors
-/// `InvalidArgument` if the output is the snapshot.
+/// `InvalidArgument` if the output is the snapshot, or has the name of a step.
 pub(crate) fn check_output(host: &impl Host, output: &Path, source: &StorageLocation) -> Result<()> {
+    if output.file_name().and_then(|name| name.to_str()).is_some_and(is_step) {
+        let error = PersistError::new(ErrorCode::InvalidArgument, "a state can't have the name of a step of a timeline");
+        return Err(error.at(output.display()).hint("give another file"));
+    }
     let file = if output == Path::new("-") { Path::new("/dev/stdout") } else { output };
     if !host.is_same_file(file, source) {
         return Ok(());

@@ -24,12 +24,18 @@ pub(crate) struct Place {
 pub(crate) fn place(location: &str, agent_id: Option<&str>, session_id: Option<&str>) -> Place {
     let default = |id: Option<&str>, default: &str| id.unwrap_or(default).to_owned();
     let (default_agent, default_session) = ("default_agent", "default_session");
+    let base = match location.trim_end_matches('/') {
+        // Only a scheme is left.
+        scheme if scheme.ends_with(':') => location,
+        base => base,
+    };
     if agent_id.is_some() || session_id.is_some() {
         let (agent_id, session_id) = (default(agent_id, default_agent), default(session_id, default_session));
         let folder = session_folder(&agent_id, &session_id);
         let text = match location {
             "." => folder,
-            _ => format!("{}/{folder}", location.trim_end_matches('/')),
+            _ if base.ends_with('/') => format!("{base}{folder}"),
+            _ => format!("{base}/{folder}"),
         };
         return Place { text: text.trim_end_matches('/').to_owned(), agent_id, session_id };
     }
@@ -42,7 +48,7 @@ pub(crate) fn place(location: &str, agent_id: Option<&str>, session_id: Option<&
     let mut ids = folders.into_iter().rev().map(|folder| id_of(folder).unwrap_or_else(|| folder.to_owned()));
     let session_id = ids.next().unwrap_or_else(|| default_session.to_owned());
     let agent_id = ids.next().unwrap_or_else(|| default_agent.to_owned());
-    Place { text: location.trim_end_matches('/').to_owned(), agent_id, session_id }
+    Place { text: base.to_owned(), agent_id, session_id }
 }
 
 /// Returns the location of a folder that has timelines, or is one.
@@ -103,6 +109,9 @@ mod tests {
             let place = place(location, None, None);
             assert_eq!((place.agent_id.as_str(), place.session_id.as_str()), (agent, session), "{location}");
             assert_eq!(place.text, location.trim_end_matches('/'));
+        }
+        for (location, text) in [("memory://", "memory://a/b"), ("file:///", "file:///a/b"), ("/", "/a/b"), ("x/", "x/a/b")] {
+            assert_eq!(place(location, Some("a"), Some("b")).text, text);
         }
         let place = place("s3://bucket/agents/", Some("Support"), None);
         assert_eq!((place.text.as_str(), place.session_id.as_str()), ("s3://bucket/agents/+support/default_session", "default_session"));

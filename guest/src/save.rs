@@ -1,5 +1,7 @@
 //! Saves states: takes a state in one pass and writes a snapshot.
 
+use persist_model::error::HINT;
+use persist_paths::timeline::is_step;
 use sha2::{Digest, Sha256};
 
 use crate::codec::{self, Codec, EncodedBlock, Encoder};
@@ -67,6 +69,15 @@ pub struct Saver<W> {
     appended: u64,
 }
 
+/// Refuses the name of a step: a snapshot there would destroy a timeline.
+fn check_no_step(key: &str) -> Result<()> {
+    if !is_step(key) {
+        return Ok(());
+    }
+    let error = Error::argument("a snapshot can't have the name of a step of a timeline");
+    Err(error.with(HINT, "give it another name, or append the state to a timeline"))
+}
+
 impl<W: Writer> Saver<W> {
     /// Starts a save: checks the arguments and opens the storage for writing.
     pub fn open<S: Storage<Writer = W>>(storage: &S, key: &str, options: SaveOptions) -> Result<Self> {
@@ -74,6 +85,7 @@ impl<W: Writer> Saver<W> {
     }
 
     fn open_inner<S: Storage<Writer = W>>(storage: &S, key: &str, options: SaveOptions) -> Result<Self> {
+        check_no_step(key)?;
         let codec = options.codec.unwrap_or_else(|| Codec::for_key(key));
         let level = codec.level(options.level)?;
         let draft = Draft::new(&options)?;

@@ -10,6 +10,7 @@ mod helpers;
 mod killed;
 mod large;
 mod lost_replies;
+mod mistakes;
 mod processes;
 mod races;
 mod requests;

@@ -9,6 +9,7 @@ use crate::host::Host;
 use crate::many::{Report, run as run_many};
 use crate::output::{Failure, Output, printable};
 use crate::search::{is_pattern, is_there};
+use crate::sources::is_step;
 
 /// Delete snapshots.
 ///
@@ -64,6 +65,13 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
     let precondition = arguments.if_match.clone().map_or(Precondition::None, Precondition::IfMatch);
     let task = sources.task(host, "deleting", if arguments.what.dry_run { "would be deleted" } else { "deleted" });
     run_many(&task, host, output, sources, |source, _| {
+        if source.found.is_none() && is_step(host, &source.text)? {
+            let error = PersistError::new(ErrorCode::Unsupported, "a step of a timeline can't be deleted by itself");
+            return Err(error
+                .at(source.text.escape_debug())
+                .hint("'persist prune' removes steps, and 'persist delete -r' a timeline")
+                .into());
+        }
         let location = host.locate(&source.text)?;
         if !arguments.what.force {
             check_is_snapshot(host, &host.locate_followed(&source.text)?, sources, source)?;

@@ -6,11 +6,12 @@ use serde_json::json;
 
 use crate::host::Host;
 use crate::output::{Failure, Output, printable};
+use crate::sources::is_folder;
 
 /// The exit code if nothing is there.
 const NOT_FOUND: u8 = 3;
 
-/// Check whether a snapshot or a step of a timeline exists.
+/// Check whether a snapshot, a timeline or a step of one exists.
 ///
 /// The exit code is 0 if it exists and 3 if it does not. Any other code is an error: a
 /// storage that cannot be reached does not count as empty. The object is not read; use
@@ -18,15 +19,17 @@ const NOT_FOUND: u8 = 3;
 #[derive(Args)]
 #[command(after_help = "Example: persist exists agents/0001.json.gz || echo none")]
 pub struct Arguments {
-    /// The snapshot, or TIMELINE@STEP.
+    /// The snapshot, the folder of a timeline, or TIMELINE@STEP.
     src: String,
 }
 
 pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Failure> {
-    let step = match host.locate_step(&arguments.src, None) {
+    // A folder may be a timeline, of which the newest step stands for all.
+    let newest = is_folder(host, &arguments.src).then_some("latest");
+    let step = match host.locate_step(&arguments.src, newest) {
         Ok(step) => step,
         // The selector selects nothing.
-        Err(error) if error.code() == ErrorCode::NotFound => None,
+        Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::Unsupported) => None,
         Err(error) => return Err(error.into()),
     };
     let location = step.map_or_else(|| host.locate_followed(&arguments.src), Ok)?;

@@ -9,6 +9,7 @@ use persist_model::files::ALREADY_EXISTS;
 use persist_model::{ErrorCode, ListEntry, PersistError, Result, SnapshotMetadata};
 use persist_paths::StorageLocation;
 use persist_paths::key::check_key;
+use persist_paths::timeline::step_of;
 use serde_json::json;
 
 use crate::choices::IfExists;
@@ -125,6 +126,14 @@ fn file_in(folder: &Path, source: &Source, location: &StorageLocation) -> Result
     };
     // Refuses names that lead out of the folder.
     check_key(name).map_err(|error| error.at(location))?;
+    if let Some((timeline, number)) = step_of(name).or_else(|| step_of(location.key())) {
+        // A state with the name of a step would be taken for one.
+        let timeline = if timeline.is_empty() { step_of(location.key()).map_or("", |(folder, _)| folder) } else { timeline };
+        let timeline =
+            if source.found.is_some() { timeline } else { timeline.trim_end_matches('/').rsplit('/').next().unwrap_or_default() };
+        let timeline = timeline.trim_end_matches('/');
+        return Ok(folder.join(format!("{}@{number}", if timeline.is_empty() { "timeline" } else { timeline })));
+    }
     let endings = [".gz", ".zst", ".zstd"];
     let plain = endings.iter().find_map(|ending| name.strip_suffix(ending)).filter(|plain| !plain.is_empty() && !plain.ends_with('/'));
     Ok(folder.join(plain.unwrap_or(name)))

@@ -12,6 +12,7 @@ use crate::host::Host;
 use crate::native::host::Native;
 use crate::native::options::StorageArguments;
 use crate::output::{Failure, Output, exact_bytes, printable};
+use crate::sources::is_step;
 use crate::target::{Target, check_output};
 
 /// The exit code if part of the state is missing.
@@ -88,6 +89,10 @@ fn last_advice(mut error: PersistError) -> PersistError {
 
 pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
     let host = Native::new(storage)?;
+    if is_step(&host, &arguments.src)? {
+        let error = PersistError::new(ErrorCode::Unsupported, "a step of a timeline can't be salvaged").at(arguments.src.escape_debug());
+        return Err(error.hint("'persist check' names the steps that are damaged: all others can be restored").into());
+    }
     let location = host.locate_followed(&arguments.src)?;
     check_output(&host, &arguments.output, &location)?;
     let mut salvager = host.engine_to(&location, &arguments.output)?.salvage(location.key()).map_err(last_advice)?;

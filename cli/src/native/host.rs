@@ -15,6 +15,7 @@ use persist_host::{
 use persist_model::{ErrorCode, Permissions, PersistError, Precondition, Result, SnapshotMetadata, SnapshotOptions, StepSelector};
 use persist_paths::StorageLocation;
 use persist_paths::key::folder_above;
+use persist_paths::timeline::HINT;
 
 use crate::choices::{Durability, IfExists};
 use crate::host::{Done, Entries, FileWriter, Host, Keys, Progress, Reader, Search, TotalProgress, Writer};
@@ -213,6 +214,7 @@ impl Native<'_> {
             // What looks like a step may be the name of a file or a folder.
             (None, Some((folder, step))) if !step.contains('/') && !self.is_local_name(text) => match StepSelector::parse(step, now) {
                 Ok(selector) => (folder, selector),
+                Err(error) if self.is_local_name(&format!("{folder}/{HINT}")) => return Err(error),
                 Err(_) => return Ok(None),
             },
             _ => return Ok(None),

@@ -92,6 +92,12 @@ impl Row {
         }
     }
 
+    /// Whether another row says the same of the step.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let text = |row: &Self| row.to_line().ok().and_then(|line| serde_json::to_string(&line).ok());
+        text(self) == text(other)
+    }
+
     fn to_line(&self) -> Result<Line> {
         let text = String::from_utf8(self.document.to_json()?).map_err(|_| wrong("a document is not text"))?;
         Ok(Line {

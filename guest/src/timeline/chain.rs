@@ -67,29 +67,10 @@ impl Chain {
         Self::of_steps(folder, step, links)
     }
 
-    /// Checks what a step depends on: its links, in their order.
+    /// Returns a step with what it depends on: its links, in their order.
     pub(crate) fn of_steps(folder: &Folder, step: Step, found: Vec<Result<Step>>) -> Result<Self> {
-        let number = step.document.number;
-        let links = step.document.links.clone();
-        let mut steps = vec![step];
-        for (link, step) in links.iter().zip(found) {
-            let step = step.map_err(|error| missing(error, number, link.number).at(&folder.step(link.number)))?;
-            let above = steps.last().and_then(|step| step.document.base);
-            if !above.is_some_and(|base| is_base(base, &step)) {
-                let message = format!("step {} is not the one that step {number} was made from", link.number);
-                return Err(Error::integrity(message).at(&step.info.key));
-            }
-            steps.push(step);
-        }
-        if steps.last().is_some_and(|step| step.document.base.is_some()) {
-            return Err(Error::format(format!("step {number} does not list all steps that it depends on")).at(&folder.step(number)));
-        }
-        let chain = Self { steps };
-        if !may_repeat(chain.state_size(), chain.literals()) {
-            let message = format!("step {number} repeats a few bytes too often");
-            return Err(Error::new(ErrorCode::LimitExceeded, message).at(&folder.step(number)));
-        }
-        Ok(chain)
+        check_links(folder, &step, found.iter().map(|step| step.as_ref().map_err(Clone::clone)))?;
+        Ok(Self { steps: std::iter::once(step).chain(found.into_iter().flatten()).collect() })
     }
 
     /// The size of the state in bytes.
@@ -101,6 +82,29 @@ impl Chain {
     pub(crate) fn literals(&self) -> u64 {
         self.steps.iter().map(|step| step.document.edits.literals()).fold(0, u64::saturating_add)
     }
+}
+
+/// Checks what a step depends on: its links, in their order.
+pub(crate) fn check_links<'a>(folder: &Folder, step: &'a Step, found: impl Iterator<Item = Result<&'a Step>>) -> Result<()> {
+    let number = step.document.number;
+    let (mut above, mut literals) = (step, step.document.edits.literals());
+    for (link, step) in step.document.links.iter().zip(found) {
+        let step = step.map_err(|error| missing(error, number, link.number).at(&folder.step(link.number)))?;
+        if !above.document.base.is_some_and(|base| is_base(base, step)) {
+            let message = format!("step {} is not the one that step {number} was made from", link.number);
+            return Err(Error::integrity(message).at(&step.info.key));
+        }
+        literals = literals.saturating_add(step.document.edits.literals());
+        above = step;
+    }
+    if above.document.base.is_some() {
+        return Err(Error::format(format!("step {number} does not list all steps that it depends on")).at(&folder.step(number)));
+    }
+    if !may_repeat(step.document.edits.state_size(), literals) {
+        let message = format!("step {number} repeats a few bytes too often");
+        return Err(Error::new(ErrorCode::LimitExceeded, message).at(&folder.step(number)));
+    }
+    Ok(())
 }
 
 /// Whether this is the step that was meant as a base.

@@ -1,22 +1,25 @@
 //! Checks a timeline: names the steps that can't be loaded, and says why.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
+
+use persist_model::error::HINT;
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::storage::Storage;
-use crate::timeline::catalogue::{Row, SPAN, covering, read_catalogue, write_catalogue};
-use crate::timeline::chain::Chain;
+use crate::timeline::catalogue::{Row, covering, read_catalogue};
+use crate::timeline::chain::{Chain, check_links};
 use crate::timeline::handle::Timeline;
-use crate::timeline::listing::{Listing, is_marker};
+use crate::timeline::listing::{AHEAD, Listing};
 use crate::timeline::loader::Loader;
-use crate::timeline::newest::{Newest, find_newest, refresh_hint};
+use crate::timeline::names::Name;
+use crate::timeline::newest::{Newest, find_newest};
 use crate::timeline::numbered::Numbered;
 use crate::timeline::record::Record;
 use crate::timeline::step::Step;
 use crate::timeline::survey::read_steps;
 
-/// How many steps are read at a time.
-const BATCH: usize = 128;
+/// How many steps, or other objects, are read at a time.
+const BATCH: usize = 64;
 
 /// A step, or another object of the timeline, that was checked.
 #[derive(Clone, Debug)]
@@ -30,12 +33,14 @@ pub struct Checked {
 }
 
 /// A check in progress. It goes from the oldest step to the newest, because a step is made
-/// from older ones.
+/// from older ones. Of what it has read, it keeps what later steps may refer to.
 #[derive(Debug)]
 pub struct Checker<S> {
     timeline: Timeline<S>,
     read_data: bool,
     listing: Listing,
+    /// The highest number that is part of the timeline.
+    highest: u64,
     /// The steps that are still to be checked, the next one last.
     left: Vec<u64>,
     /// The error of the newest step, if it is lost.
@@ -43,7 +48,15 @@ pub struct Checker<S> {
     steps: Numbered<Result<Step>>,
     /// Frames whose data is damaged, by step and index.
     damaged: Numbered<Numbered<Error>>,
-    /// Checked after all steps.
+    /// The last steps that were checked. The next ones may show that one was replaced.
+    last: VecDeque<Checked>,
+    /// The last step, if it was not appended to the one before it.
+    doubtful: Option<u64>,
+    /// What the catalogue of the last step should say.
+    rows: Numbered<Row>,
+    /// Catalogues that were compared with their steps.
+    catalogues: Numbered<Result<()>>,
+    /// Checked after all steps, the next one last.
     others: Vec<String>,
 }
 
@@ -64,86 +77,29 @@ impl<S: Storage> Timeline<S> {
         let labels = listing.labels.iter().flat_map(|(_, keys)| keys).cloned();
         let hidden = listing.hidden.iter().map(|number| self.folder.hidden(*number));
         let catalogues = listing.catalogues.iter().map(|last| self.folder.catalogue(*last));
-        let others = labels.chain(hidden).chain(catalogues).chain(listing.hint.then(|| self.folder.hint())).collect();
+        // What has taken the place of steps, and what is no part of the timeline. Others may have
+        // appended a few steps meanwhile.
+        let is_removed = |number: u64, info| number <= highest && listing.is_marker(number, info) && !left.contains(&number);
+        let is_other = |number: u64, info| number > highest.saturating_add(AHEAD) || is_removed(number, info);
+        let numbered = listing.steps.iter().filter(|(number, info)| is_other(*number, info)).map(|(number, _)| self.folder.step(number));
+        let others = labels.chain(hidden).chain(catalogues).chain(numbered).chain(listing.hint.then(|| self.folder.hint()));
+        let mut others: Vec<String> = others.collect();
+        others.reverse();
         Ok(Checker {
             timeline: self.reader_of_same(),
             read_data,
             listing,
+            highest,
             left: left.into_iter().rev().collect(),
             newest,
             steps: Numbered::default(),
             damaged: Numbered::default(),
+            last: VecDeque::new(),
+            doubtful: None,
+            rows: Numbered::default(),
+            catalogues: Numbered::default(),
             others,
         })
-    }
-
-    /// Restores what can be derived: the hint, and catalogues that are missing or damaged.
-    /// With `forget`, a new step repeats the newest undamaged one if the newest is damaged, and
-    /// damaged steps are hidden. Returns how many objects were written.
-    pub fn repair(&mut self, forget: bool) -> Result<u64> {
-        self.forget();
-        let mut written = 0;
-        if forget {
-            written += self.forget_damaged()?;
-        }
-        let newest = match find_newest(&self.storage, &self.folder)? {
-            Newest::Damaged { error, .. } => return Err(error),
-            Newest::Nothing => return Ok(written),
-            newest => newest,
-        };
-        let newest = newest.number();
-        refresh_hint(&self.storage, &self.folder)?;
-        written += 1;
-        let mut listing = Listing::read(&self.storage, &self.folder, 1)?;
-        listing.fill(&self.storage, &self.folder, 1, newest)?;
-        for last in (SPAN..=newest).step_by(usize::try_from(SPAN).unwrap_or(usize::MAX)) {
-            let numbers: Vec<u64> =
-                listing.steps.range(last - SPAN + 1..=last).filter(|(_, info)| !is_marker(info)).map(|(number, _)| number).collect();
-            let is_whole = read_catalogue(&self.storage, &self.folder, last).is_ok_and(|rows| {
-                let known: BTreeSet<u64> = rows.iter().map(|row| row.number).collect();
-                numbers.iter().all(|number| known.contains(number))
-            });
-            if is_whole || numbers.is_empty() {
-                continue;
-            }
-            let steps = read_steps(&self.storage, &self.folder, &numbers)?;
-            let rows: Vec<Row> = steps.into_iter().filter_map(|(_, step)| Some(Row::of(&step.ok()?))).collect();
-            write_catalogue(&self.storage, &self.folder, last, &rows)?;
-            written += 1;
-        }
-        Ok(written)
-    }
-
-    /// Hides damaged steps. Returns how many objects were written.
-    fn forget_damaged(&mut self) -> Result<u64> {
-        let mut checker = self.check(true)?;
-        let (mut damaged, mut whole) = (Vec::new(), None);
-        loop {
-            let checked = checker.next_batch()?;
-            if checked.is_empty() {
-                break;
-            }
-            for step in checked {
-                match (step.number, step.error) {
-                    (Some(number), None) => whole = Some(number),
-                    (Some(number), Some(_)) => damaged.push(number),
-                    (None, _) => {}
-                }
-            }
-        }
-        let mut written = 0;
-        let Some(whole) = whole else { return Ok(0) };
-        if damaged.last().is_some_and(|newest| *newest > whole) {
-            let step = self.step(whole)?;
-            self.restate_step(&step)?;
-            written += 1;
-        }
-        for number in damaged {
-            let hidden = Record::Hidden { number };
-            hidden.write(&self.storage, &self.folder.hidden(number), crate::storage::Precondition::None)?;
-            written += 1;
-        }
-        Ok(written)
     }
 }
 
@@ -153,90 +109,199 @@ impl<S: Storage> Checker<S> {
         self.left.len()
     }
 
+    /// How many steps are kept.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> usize {
+        self.steps.numbers().count()
+    }
+
     /// Checks some steps, and after the last step the other objects. Returns none at the end.
     pub fn next_batch(&mut self) -> Result<Vec<Checked>> {
-        if self.left.is_empty() {
-            return std::mem::take(&mut self.others).into_iter().map(|key| self.other(key)).collect();
+        let mut checked = Vec::new();
+        while checked.is_empty() && !self.left.is_empty() {
+            let batch = self.left.split_off(self.left.len().saturating_sub(BATCH));
+            let numbers: Vec<u64> = batch.into_iter().rev().collect();
+            for (number, step) in read_steps(&self.timeline.storage, &self.timeline.folder, &numbers)? {
+                checked.extend(self.add(number, step)?);
+            }
         }
-        let batch = self.left.split_off(self.left.len().saturating_sub(BATCH));
-        let numbers: Vec<u64> = batch.into_iter().rev().collect();
-        for (number, step) in read_steps(&self.timeline.storage, &self.timeline.folder, &numbers)? {
-            if let (true, Ok(step)) = (self.read_data, &step) {
+        if checked.is_empty() && !self.last.is_empty() {
+            self.decide(true);
+            self.compare_catalogue()?;
+            checked.extend(self.last.drain(..));
+        }
+        if checked.is_empty() {
+            let others = self.others.split_off(self.others.len().saturating_sub(BATCH));
+            for key in others.into_iter().rev() {
+                checked.push(self.other(key)?);
+            }
+        }
+        Ok(checked)
+    }
+
+    /// Checks a step. Returns an earlier one, of which all is known now.
+    fn add(&mut self, number: u64, step: Result<Step>) -> Result<Option<Checked>> {
+        if self.rows.numbers().next_back().is_some_and(|last| covering(last) != covering(number)) {
+            self.compare_catalogue()?;
+        }
+        if step.is_err() {
+            self.decide(true);
+        }
+        if let Ok(step) = &step {
+            self.rows.insert(number, Row::of(step));
+            self.compare_parent(step);
+            if self.read_data {
                 let damaged = Loader::new(Chain { steps: vec![step.clone()] }, false).damaged_frames(&self.timeline.storage)?;
                 if !damaged.is_empty() {
                     self.damaged.insert(number, damaged);
                 }
             }
-            // An object that is not needed as a whole any more.
-            self.steps.insert(number, step.map(|step| Step { tail: Vec::new(), ..step }));
         }
-        let shown = numbers.iter().filter(|number| !self.listing.hidden.contains(number));
-        let checked =
-            |number: &u64| Checked { number: Some(*number), key: self.timeline.folder.step(*number), error: self.step_error(*number) };
-        let mut checked: Vec<Checked> = shown.map(checked).collect();
-        if checked.is_empty() {
-            // All are hidden: none at the end only.
-            checked.extend(self.next_batch()?);
+        // Of an object, only the description is needed.
+        self.steps.insert(number, step.map(|step| Step { tail: Vec::new(), ..step }));
+        let error = self.step_error(number)?;
+        if let Some(Ok(step)) = self.steps.get(number) {
+            // A later step refers to this one, or to what this one refers to.
+            let links: BTreeSet<u64> = step.document.links.iter().map(|link| link.number).chain([number]).collect();
+            self.steps.retain(|known| links.contains(&known));
+            self.damaged.retain(|known| links.contains(&known));
         }
-        Ok(checked)
+        if !self.listing.hidden.contains(&number) {
+            self.last.push_back(Checked { number: Some(number), key: self.timeline.folder.step(number), error });
+        }
+        Ok(if self.last.len() > 2 { self.last.pop_front() } else { None })
+    }
+
+    /// A step names the root of the one before it. If that has another, one of the two was
+    /// replaced: this one, if the next step does not know it either.
+    fn compare_parent(&mut self, step: &Step) {
+        let number = step.document.number;
+        let is_other = match self.steps.get(number - 1) {
+            Some(Ok(before)) => step.document.parent.is_some_and(|parent| parent != before.root),
+            _ => false,
+        };
+        self.decide(!is_other);
+        self.doubtful = is_other.then_some(number);
+    }
+
+    /// Decides about the last step, if it was not appended to the one before it.
+    fn decide(&mut self, is_known: bool) {
+        let Some(number) = self.doubtful.take() else { return };
+        let replaced = if is_known { number - 1 } else { number };
+        if let Some(checked) = self.last.iter_mut().find(|checked| checked.number == Some(replaced)) {
+            let error = Error::integrity(format!("step {replaced} is not the one that step {} was appended to", replaced + 1));
+            checked.error.get_or_insert_with(|| error.at(&checked.key));
+        }
+    }
+
+    /// Reads links of a step that are not known: those of one that breaks the rules.
+    fn read_links(&mut self, number: u64) -> Result<()> {
+        let Some(Ok(step)) = self.steps.get(number) else { return Ok(()) };
+        let links = step.document.links.iter().map(|link| link.number);
+        let unknown: Vec<u64> = links.filter(|link| !self.steps.contains(*link)).collect();
+        for (link, step) in read_steps(&self.timeline.storage, &self.timeline.folder, &unknown)? {
+            self.steps.insert(link, step.map(|step| Step { tail: Vec::new(), ..step }));
+        }
+        Ok(())
     }
 
     /// Why a step can't be loaded.
-    fn step_error(&self, number: u64) -> Option<Error> {
-        let key = self.timeline.folder.step(number);
+    fn step_error(&mut self, number: u64) -> Result<Option<Error>> {
+        self.read_links(number)?;
+        let folder = &self.timeline.folder;
+        let key = folder.step(number);
         if let Some((newest, error)) = &self.newest
             && *newest == number
         {
-            return Some(error.clone());
+            return Ok(Some(error.clone()));
         }
-        let step = match self.steps.get(number)? {
-            Ok(step) => step,
-            Err(error) if error.code == ErrorCode::NotFound => return Some(Error::integrity(format!("step {number} is missing")).at(&key)),
-            Err(error) => return Some(error.clone()),
+        let step = match self.steps.get(number) {
+            Some(Ok(step)) => step,
+            Some(Err(error)) if error.code == ErrorCode::NotFound => {
+                return Ok(Some(Error::integrity(format!("step {number} is missing")).at(&key)));
+            }
+            Some(Err(error)) => return Ok(Some(error.clone())),
+            None => return Ok(None),
         };
-        let links = step.document.links.iter().map(|link| match self.steps.get(link.number) {
-            Some(Ok(step)) => Ok(step.clone()),
-            Some(Err(error)) => Err(error.clone()),
+        let link = |number: u64| match self.steps.get(number) {
+            Some(step) => step.as_ref().map_err(Clone::clone),
             None => Err(Error::new(ErrorCode::NotFound, "it was removed")),
-        });
-        let chain = match Chain::of_steps(&self.timeline.folder, step.clone(), links.collect()) {
-            Ok(chain) => chain,
-            Err(error) => return Some(error.at(&key)),
         };
-        if self.damaged.is_empty() || !chain.steps.iter().any(|step| self.damaged.contains(step.document.number)) {
-            return None;
+        let links = || step.document.links.iter().map(|wanted| link(wanted.number));
+        if let Err(error) = check_links(folder, step, links()) {
+            return Ok(Some(error.at(&key)));
         }
-        let numbers: Vec<u64> = chain.steps.iter().map(|step| step.document.number).collect();
-        let loader = Loader::new(chain, false);
-        match loader.needed_frames() {
+        let numbers: Vec<u64> = std::iter::once(number).chain(step.document.links.iter().map(|link| link.number)).collect();
+        if !numbers.iter().any(|number| self.damaged.contains(*number)) {
+            return Ok(None);
+        }
+        let steps: Vec<Step> = std::iter::once(step).chain(links().flatten()).cloned().collect();
+        Ok(match Loader::new(Chain { steps }, false).needed_frames() {
             Ok(needed) => numbers.iter().zip(needed).find_map(|(number, frames)| {
                 let damaged = self.damaged.get(*number)?;
                 frames.numbers().find_map(|frame| damaged.get(frame).cloned())
             }),
             Err(error) => Some(error),
+        })
+    }
+
+    /// Compares the catalogue of the last steps with them.
+    fn compare_catalogue(&mut self) -> Result<()> {
+        let rows = std::mem::take(&mut self.rows);
+        let Some(last) = rows.numbers().next_back().map(covering) else { return Ok(()) };
+        if self.listing.catalogues.contains(&last) {
+            let compared = self.catalogue(last, &rows)?;
+            self.catalogues.insert(last, compared);
+        }
+        Ok(())
+    }
+
+    /// Reads a catalogue, and compares it with these steps. Returns what is wrong with it.
+    fn catalogue(&self, last: u64, rows: &Numbered<Row>) -> Result<Result<()>> {
+        let read = read_catalogue(&self.timeline.storage, &self.timeline.folder, last).and_then(|found| {
+            let is_right = |found: &Row| covering(found.number) == last && rows.get(found.number).is_none_or(|row| row.is_same(found));
+            if found.iter().all(is_right) { Ok(()) } else { Err(Error::integrity("the catalogue does not match the steps")) }
+        });
+        match read {
+            Err(error) if !error.is_damage() => Err(error),
+            read => Ok(read.map_err(|error| error.with(HINT, "'persist check --repair' rewrites it"))),
         }
     }
 
     /// Checks an object that is not a step.
     fn other(&self, key: String) -> Result<Checked> {
         let folder = &self.timeline.folder;
-        let catalogue = self.listing.catalogues.iter().find(|last| folder.catalogue(**last) == key);
-        let read = match catalogue {
-            Some(last) => read_catalogue(&self.timeline.storage, folder, *last).and_then(|rows| {
-                let is_right = |row: &Row| match self.steps.get(row.number) {
-                    Some(Ok(step)) => covering(row.number) == *last && row.root == step.root,
-                    _ => true,
+        let name = folder.parse(&key);
+        let read = match name {
+            Some(Name::Catalogue(last)) => match self.catalogues.get(last) {
+                Some(compared) => compared.clone(),
+                None => self.catalogue(last, &Numbered::default())?,
+            },
+            Some(Name::Step(number)) if number > self.highest => {
+                Err(Error::integrity("the object is not part of the timeline: the steps before it are missing"))
+            }
+            name => Record::read(&self.timeline.storage, &key).and_then(|(record, _)| {
+                let is_right = match (name, &record) {
+                    (Some(Name::Step(number)), record) => record.in_place_of(number).code == ErrorCode::NotFound,
+                    (Some(Name::Hidden(number)), Record::Hidden { number: hidden }) => number == *hidden,
+                    (Some(Name::Label(_)), Record::Label { number, name, .. }) => folder.label(*number, name) == key,
+                    (Some(Name::Hint), Record::Head { .. }) => true,
+                    _ => false,
                 };
-                let is_right = rows.iter().all(is_right);
-                if is_right { Ok(()) } else { Err(Error::integrity("the catalogue does not match the steps")) }
+                if is_right { Ok(()) } else { Err(Error::integrity("the object is not what its name says it is")) }
             }),
-            None => Record::read(&self.timeline.storage, &key).map(drop),
         };
-        match read {
-            Err(error) if !error.is_damage() => Err(error),
+        let error = match read {
+            Err(error) if !error.is_damage() => return Err(error),
             // Removed since it was listed.
-            Err(error) if error.code == ErrorCode::NotFound => Ok(Checked { number: None, key, error: None }),
-            read => Ok(Checked { number: None, error: read.err().map(|error| error.at(&key)), key }),
-        }
+            Err(error) if error.code == ErrorCode::NotFound => None,
+            read => read.err().map(|error| error.at(&key)),
+        };
+        // In the place of a step, there may have been one.
+        let number = match name {
+            Some(Name::Step(number)) if error.is_some() && number <= self.highest => Some(number),
+            _ => None,
+        };
+        Ok(Checked { number, key, error })
     }
 }

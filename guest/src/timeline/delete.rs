@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::hash::hex;
 use crate::storage::{Precondition, Storage};
 use crate::timeline::handle::Timeline;
-use crate::timeline::listing::{Listing, is_marker};
+use crate::timeline::listing::Listing;
 use crate::timeline::newest::{Newest, find_newest, refresh_hint};
 use crate::timeline::record::Record;
 use crate::timeline::survey::read_steps;
@@ -65,8 +65,13 @@ impl<S: Storage> Timeline<S> {
         listing.end = 0;
         listing.fill(&self.storage, &self.folder, 1, end)?;
         refresh_hint(&self.storage, &self.folder)?;
-        let steps: Vec<u64> =
-            listing.steps.range(1..=end - 1).filter(|(_, info)| !is_marker(info)).map(|(number, _)| number).rev().collect();
+        let steps: Vec<u64> = listing
+            .steps
+            .range(1..=end - 1)
+            .filter(|(number, info)| !listing.is_marker(*number, info))
+            .map(|(number, _)| number)
+            .rev()
+            .collect();
         for numbers in steps.chunks(256) {
             for (number, step) in read_steps(&self.storage, &self.folder, numbers)? {
                 let marker = match step {

@@ -70,6 +70,18 @@ enum Taken {
     Free,
 }
 
+/// Returns what a step follows that depends on no other.
+fn start_after(newest: Newest) -> Result<Known> {
+    let number = newest.number() + 1;
+    let parent = match newest {
+        Newest::Step(step) => Some(step.root),
+        Newest::End { root, .. } => Some(root),
+        Newest::Damaged { error, .. } if !error.is_damage() => return Err(error),
+        Newest::Nothing | Newest::Gap { .. } | Newest::Damaged { .. } => None,
+    };
+    Ok(Known::Start { number, parent })
+}
+
 /// Whether a write that failed with this error may be done, or another's is.
 fn may_be_there(error: &Error) -> bool {
     matches!(error.code, ErrorCode::AlreadyExists | ErrorCode::Conflict | ErrorCode::OutcomeUnknown)
@@ -100,7 +112,7 @@ impl<S: Storage> Timeline<S> {
     /// Appends a step that repeats another. Returns its number.
     pub(super) fn restate_step(&mut self, step: &Step) -> Result<u64> {
         let mut reader = self.reader(step.clone(), true)?;
-        let known = self.take_known()?;
+        let known = self.find_start()?;
         let options = SaveOptions { codec: Some(step.document.document.codec), ..SaveOptions::default() };
         let mut large = self.open_after(known, Pieces::default(), &options, true)?;
         loop {
@@ -164,27 +176,29 @@ impl<S: Storage> Timeline<S> {
     fn find_known(&mut self) -> Result<Known> {
         self.appended.clear();
         let newest = find_newest(&self.storage, &self.folder)?;
-        let number = newest.number() + 1;
         self.found_at = newest.storage_time();
-        Ok(match newest {
-            Newest::Step(step) => {
-                let parent = Some(step.root);
-                let read = || -> Result<Head> {
-                    let chain = Chain::of_step(&self.storage, &self.folder, *step)?;
-                    let content = self.content(&chain)?;
-                    Ok(Head::new(chain, content))
-                };
-                match read() {
-                    Ok(head) => Known::Head(head),
-                    // The next step is whole, whatever happened to the ones before it.
-                    Err(error) if error.is_damage() => Known::Start { number, parent },
-                    Err(error) => return Err(error),
-                }
+        if let Newest::Step(step) = &newest {
+            let read = || -> Result<Head> {
+                let chain = Chain::of_step(&self.storage, &self.folder, Step::clone(step))?;
+                let content = self.content(&chain)?;
+                Ok(Head::new(chain, content))
+            };
+            match read() {
+                Ok(head) => return Ok(Known::Head(head)),
+                // The next step is whole, whatever happened to the ones before it.
+                Err(error) if error.is_damage() || error.code == ErrorCode::LimitExceeded => {}
+                Err(error) => return Err(error),
             }
-            Newest::End { root, .. } => Known::Start { number, parent: Some(root) },
-            Newest::Damaged { error, .. } if !error.is_damage() => return Err(error),
-            Newest::Nothing | Newest::Gap { .. } | Newest::Damaged { .. } => Known::Start { number, parent: None },
-        })
+        }
+        start_after(newest)
+    }
+
+    /// Finds the number of the next step, which depends on no other.
+    fn find_start(&mut self) -> Result<Known> {
+        self.appended.clear();
+        let newest = find_newest(&self.storage, &self.folder)?;
+        self.found_at = newest.storage_time();
+        start_after(newest)
     }
 
     /// Reads a state, as far as it is kept.

@@ -1,11 +1,11 @@
 //! The history of a timeline: its steps with their metadata, from the newest to the oldest.
 
-use crate::error::{ErrorCode, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::metadata::Metadata;
 use crate::snapshots::ListFilter;
 use crate::storage::Storage;
 use crate::timeline::handle::Timeline;
-use crate::timeline::listing::{Listing, is_marker};
+use crate::timeline::listing::Listing;
 use crate::timeline::names::Folder;
 use crate::timeline::newest::{Newest, find_newest, read_hint};
 use crate::timeline::survey::Survey;
@@ -46,18 +46,23 @@ impl<S: Storage> Timeline<S> {
     /// now, and all of it when more is asked for.
     pub fn history(&self, filter: ListFilter, limit: u32) -> Result<History<S>> {
         let filter = filter.checked()?;
-        let hint = read_hint(&self.storage, &self.folder)?.map_or(1, |(number, _)| number);
-        let from = hint.saturating_sub(u64::from(limit)).max(1);
+        let hint = read_hint(&self.storage, &self.folder)?.map(|(number, _)| number);
+        let from = hint.unwrap_or(1).saturating_sub(u64::from(limit)).max(1);
         let mut listing = Listing::read(&self.storage, &self.folder, from)?;
-        let mut newest = listing.steps.numbers().next_back().unwrap_or(0);
-        if newest < hint {
-            // A new timeline, or one that has lost its end.
-            newest = match find_newest(&self.storage, &self.folder)? {
-                Newest::Damaged { error, .. } => return Err(error),
-                newest => newest.number(),
-            };
-            listing = Listing::read(&self.storage, &self.folder, from)?;
-        }
+        let last = listing.steps.numbers().next_back();
+        let newest = match last.filter(|last| hint.is_some_and(|hint| hint <= *last && listing.is_whole(hint, *last))) {
+            Some(last) => listing.end_of_gap(last),
+            // A new timeline, one that has lost its end, or one with an object that is no part of it.
+            None => {
+                let newest = match find_newest(&self.storage, &self.folder)? {
+                    Newest::Damaged { error, .. } => return Err(error),
+                    newest => newest.number(),
+                };
+                listing = Listing::read(&self.storage, &self.folder, from)?;
+                newest
+            }
+        };
+        listing.forget_above(newest);
         let (storage, folder) = (self.storage.clone(), self.folder.clone());
         let mut history =
             History { storage, folder, filter, listing, from, next: newest, newest, is_begun: false, survey: Survey::default() };
@@ -133,7 +138,7 @@ impl<S: Storage> History<S> {
                 break;
             }
             let is_shown = match self.listing.steps.get(number) {
-                Some(info) => !is_marker(info) && !self.listing.hidden.contains(&number),
+                Some(info) => !self.listing.is_marker(number, info) && !self.listing.hidden.contains(&number),
                 // Lost, which is an entry with an error.
                 None => !self.listing.is_in_gap(number),
             };
@@ -157,6 +162,7 @@ impl<S: Storage> History<S> {
                     self.listing.steps.remove(*number);
                     continue;
                 }
+                Some(Err(error)) if error.code == ErrorCode::NotFound => (Err(lost(&self.folder, *number)), None),
                 Some(Err(error)) => (Err(error), None),
                 Some(Ok(row)) => match self.listing.steps.get(*number) {
                     Some(info) => (Ok(row.metadata(info)), row.restates),
@@ -171,4 +177,9 @@ impl<S: Storage> History<S> {
         self.survey.forget_above(self.next);
         Ok(entries)
     }
+}
+
+/// The error of a step that is missing, although later ones exist.
+pub(super) fn lost(folder: &Folder, number: u64) -> Error {
+    Error::integrity(format!("step {number} is missing, but later steps exist")).at(&folder.step(number))
 }

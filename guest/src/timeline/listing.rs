@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use persist_paths::timeline::{END_SIZE, GAP_SIZE, is_step_size};
 
-use crate::error::{ErrorCode, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::storage::{ByteRange, ObjectInfo, Storage};
 use crate::timeline::chain::read_parts;
 use crate::timeline::names::{Folder, Name};
@@ -31,6 +31,8 @@ pub(crate) struct Listing {
     pub(crate) labels: Numbered<Vec<String>>,
     pub(crate) catalogues: BTreeSet<u64>,
     pub(crate) gaps: Vec<Gap>,
+    /// Objects of the size of an end or a gap that are neither. They may have been steps.
+    broken: BTreeSet<u64>,
     /// The number of the last end: what comes before it was deleted. 0 if there is none.
     pub(crate) end: u64,
     pub(crate) hint: bool,
@@ -38,10 +40,11 @@ pub(crate) struct Listing {
     pub(crate) size: u64,
 }
 
-/// Whether this is not a step, but what has taken its place.
-pub(crate) fn is_marker(info: &ObjectInfo) -> bool {
-    !is_step_size(info.size)
-}
+/// The most numbers in a row that a search looks over because they are missing.
+pub(crate) const AHEAD: u64 = 16;
+
+/// The most numbers that are asked for because a listing does not have them.
+const MAX_MISSING: usize = 100_000;
 
 impl Listing {
     /// Lists everything that belongs to the step `from` and to later ones.
@@ -56,32 +59,59 @@ impl Listing {
                 listing.add(folder, info);
             }
             if is_last {
-                listing.read_gaps(storage, folder)?;
+                listing.read_records(storage, folder)?;
                 return Ok(listing);
             }
         }
     }
 
-    /// Reads the gaps. What was written into a gap by a writer that has slept is no step.
-    fn read_gaps<S: Storage>(&mut self, storage: &S, folder: &Folder) -> Result<()> {
-        let records = self.steps.iter().filter(|(_, info)| info.size == GAP_SIZE);
-        let requests: Vec<_> = records.map(|(number, _)| (folder.step(number), ByteRange::Suffix(GAP_SIZE))).collect();
-        for ((key, _), part) in requests.iter().zip(read_parts(storage, &requests)?) {
+    /// Reads the gaps and the ends. What was written into a gap by a writer that has slept is
+    /// no step. Of a timeline that was deleted, nothing is left, even if the deletion was
+    /// broken off.
+    fn read_records<S: Storage>(&mut self, storage: &S, folder: &Folder) -> Result<()> {
+        let records = self.steps.iter().filter(|(_, info)| matches!(info.size, GAP_SIZE | END_SIZE));
+        let (numbers, requests): (Vec<u64>, Vec<_>) =
+            records.map(|(number, _)| (number, (folder.step(number), ByteRange::Suffix(GAP_SIZE)))).unzip();
+        for (number, part) in numbers.into_iter().zip(read_parts(storage, &requests)?) {
             match part.and_then(|(_, bytes)| Record::parse(&bytes)) {
-                Ok(Record::Gap { first, last }) if folder.step(first) == *key => self.gaps.push(Gap { first, last }),
-                // It was joined with another, or is damaged, which a check says.
+                Ok(Record::Gap { first, last }) if first == number => self.gaps.push(Gap { first, last }),
+                Ok(Record::End { number: end, .. }) if end == number => self.end = self.end.max(end),
+                // It was replaced since, or joined with another gap.
+                Ok(Record::Removed { number: removed, .. }) if removed == number => {}
+                Err(error) if error.code == ErrorCode::NotFound => {}
                 Err(error) if !error.is_damage() => return Err(error),
-                _ => {}
+                _ => drop(self.broken.insert(number)),
             }
         }
         for gap in self.gaps.clone() {
             self.steps.retain(|number| number <= gap.first || number > gap.last);
         }
-        // Of a timeline that was deleted, nothing is left, even if the deletion was broken off.
-        if let Some((end, _)) = self.steps.iter().rev().find(|(_, info)| info.size == END_SIZE) {
-            self.end = end;
-        }
         Ok(())
+    }
+
+    /// Whether an object is not a step, but what has taken its place.
+    pub(crate) fn is_marker(&self, number: u64, info: &ObjectInfo) -> bool {
+        !is_step_size(info.size) && !self.broken.contains(&number)
+    }
+
+    /// The last number of the gap that begins with a number; the number itself if there is none.
+    pub(crate) fn end_of_gap(&self, number: u64) -> u64 {
+        self.gaps.iter().find(|gap| gap.first == number).map_or(number, |gap| gap.last)
+    }
+
+    /// Whether there is no longer hole from `first` to `last` than a search looks over.
+    pub(crate) fn is_whole(&self, first: u64, last: u64) -> bool {
+        let mut top = first;
+        self.steps.range(first..=last).all(|(number, _)| {
+            let is_near = number <= top.saturating_add(AHEAD + 1);
+            top = self.end_of_gap(number);
+            is_near
+        })
+    }
+
+    /// Forgets the steps above a number.
+    pub(crate) fn forget_above(&mut self, number: u64) {
+        self.steps.retain(|listed| listed <= number);
     }
 
     fn add(&mut self, folder: &Folder, info: ObjectInfo) {
@@ -103,14 +133,25 @@ impl Listing {
 
     /// The steps that are there, and were neither removed nor deleted.
     pub(crate) fn there(&self) -> impl DoubleEndedIterator<Item = (u64, &ObjectInfo)> + Clone {
-        self.steps.iter().filter(|(number, info)| *number > self.end && !is_marker(info))
+        self.steps.iter().filter(|(number, info)| *number > self.end && !self.is_marker(*number, info))
     }
 
     /// Asks for every number up to `newest` that was not listed, since a listing has holes
     /// while others write. Returns those that are missing, and in no gap.
     pub(crate) fn fill<S: Storage>(&mut self, storage: &S, folder: &Folder, from: u64, newest: u64) -> Result<Vec<u64>> {
-        let missing: Vec<u64> =
-            (from.max(self.end + 1)..=newest).filter(|number| !self.steps.contains(*number) && !self.is_in_gap(*number)).collect();
+        let (mut missing, mut number) = (Vec::new(), from.max(self.end + 1));
+        while number <= newest {
+            if let Some(gap) = self.gaps.iter().find(|gap| (gap.first..=gap.last).contains(&number)) {
+                number = gap.last;
+            } else if !self.steps.contains(number) {
+                missing.push(number);
+            }
+            if missing.len() > MAX_MISSING {
+                let error = Error::integrity(format!("more than {MAX_MISSING} steps before step {newest} are missing"));
+                return Err(error.at(folder.prefix()));
+            }
+            number += 1;
+        }
         let mut lost = Vec::new();
         for numbers in missing.chunks(1000) {
             let requests: Vec<_> = numbers.iter().map(|number| (folder.step(*number), ByteRange::Suffix(1))).collect();

@@ -137,12 +137,17 @@ impl Loader {
     }
 
     fn frames_of(&self, most: usize) -> Result<Vec<Numbered<()>>> {
-        let mut all = vec![Numbered::default(); self.layers.len()];
+        let (mut all, mut budget) = (vec![Numbered::default(); self.layers.len()], self.budget);
         let size = self.chain.state_size();
         for start in (0..size).step_by(usize::try_from(PIECE).unwrap_or(usize::MAX)) {
             let range = Range { start, length: PIECE.min(size - start) };
-            for (all, needed) in all.iter_mut().zip(self.needed(range, most)?) {
-                needed.frames.numbers().for_each(|frame| all.insert(frame, ()));
+            for ((all, needed), layer) in all.iter_mut().zip(self.needed(range, most)?).zip(&self.layers) {
+                for frame in needed.frames.numbers() {
+                    let length =
+                        usize::try_from(frame).ok().and_then(|frame| layer.frames.get(frame)).map_or(0, |frame| frame.plain_length);
+                    budget = budget.checked_sub(u64::from(length)).ok_or_else(|| too_slow(&self.chain))?;
+                    all.insert(frame, ());
+                }
             }
         }
         Ok(all)

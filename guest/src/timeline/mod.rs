@@ -41,6 +41,7 @@ mod pieces;
 mod prune;
 mod reader;
 mod record;
+mod repair;
 mod select;
 mod step;
 mod stored;

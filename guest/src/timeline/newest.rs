@@ -17,16 +17,14 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::hash::hex;
 use crate::open::TAIL;
 use crate::storage::{ObjectInfo, Precondition, Storage};
-use crate::timeline::listing::Listing;
+use crate::timeline::listing::{AHEAD, Listing};
 use crate::timeline::names::Folder;
 use crate::timeline::record::Record;
 use crate::timeline::step::Step;
+use crate::timeline::survey::read_steps;
 
 /// How often a writer writes the hint: after every step whose number is a multiple.
 pub(crate) const HINT_EVERY: u64 = 16;
-
-/// How many numbers are read at once.
-const AHEAD: u64 = HINT_EVERY;
 
 /// How often the search begins again if the timeline is pruned at the same time.
 const ATTEMPTS: u32 = 10;
@@ -143,8 +141,10 @@ pub(crate) fn find_newest<S: Storage>(storage: &S, folder: &Folder) -> Result<Ne
 fn find_once<S: Storage>(storage: &S, folder: &Folder) -> Result<Newest> {
     let hint = read_hint(storage, folder)?;
     let (from, root) = hint.as_ref().map_or((1, None), |(number, root)| (*number, Some(root.as_str())));
-    if let Some(found) = search_from(storage, folder, from, root)? {
-        return Ok(found);
+    match search_from(storage, folder, from, root)? {
+        Some(found) if hint.is_some() => return Ok(found),
+        Some(found) => return beyond(storage, folder, found),
+        None => {}
     }
     // A new timeline; or one whose first steps, or whose hint, are gone.
     let listing = Listing::read(storage, folder, 1)?;
@@ -164,6 +164,22 @@ fn find_once<S: Storage>(storage: &S, folder: &Folder) -> Result<Newest> {
             Ok(Newest::Damaged { number: last, error: error.at(folder.prefix()) })
         }
     }
+}
+
+/// Looks for steps after those that a search without a hint has found: only a listing shows that
+/// the ones in between were lost. What is no step is not part of the timeline.
+fn beyond<S: Storage>(storage: &S, folder: &Folder, found: Newest) -> Result<Newest> {
+    let listing = Listing::read(storage, folder, found.number().saturating_add(1))?;
+    let listed: Vec<u64> = listing.steps.numbers().rev().take_while(|number| *number > found.number()).collect();
+    for numbers in listed.chunks(1 + AHEAD as usize) {
+        for (number, step) in read_steps(storage, folder, numbers)? {
+            let is_object = step.is_ok() || listing.end == number || listing.is_in_gap(number);
+            if is_object && let Some(newest) = search_from(storage, folder, number, None)? {
+                return Ok(newest);
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Finds the newest step from a number on. Returns `None` if that number is missing, or has

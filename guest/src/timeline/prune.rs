@@ -24,12 +24,12 @@ use crate::timeline::catalogue::{Row, SPAN};
 use crate::timeline::forget::{Candidate, Keeps as _};
 use crate::timeline::frames::Frames;
 use crate::timeline::handle::Timeline;
-use crate::timeline::listing::{Gap, Listing, is_marker};
+use crate::timeline::listing::{Gap, Listing};
 use crate::timeline::newest::{Newest, find_newest, refresh_hint};
 use crate::timeline::numbered::Numbered;
 use crate::timeline::record::Record;
 use crate::timeline::step::Step;
-use crate::timeline::survey::Survey;
+use crate::timeline::survey::{Survey, read_steps};
 
 /// How long a marker stays, in milliseconds of the clock by which objects have their times.
 const MARKER_STAYS: u64 = 7 * 24 * 60 * 60 * 1000;
@@ -37,11 +37,16 @@ const MARKER_STAYS: u64 = 7 * 24 * 60 * 60 * 1000;
 /// How often pruning begins again after other writers have changed the timeline.
 const ATTEMPTS: u32 = 100;
 
+/// How many steps are read at a time.
+const AT_ONCE: usize = 64;
+
 /// What is decided about the steps.
 struct Plan {
     newest: Step,
     listing: Listing,
     rows: Numbered<Row>,
+    /// What the kept steps refer to, as they say themselves.
+    links: BTreeMap<u64, Vec<u64>>,
     /// Visible steps that can't be read. They stay.
     damaged: BTreeSet<u64>,
     kept: BTreeMap<u64, Vec<String>>,
@@ -108,7 +113,21 @@ impl<S: Storage> Timeline<S> {
         let candidates: Vec<Candidate> = visible.map(candidate).collect::<Result<_>>()?;
         let mut kept = policy.kept(&candidates, now)?;
         kept.entry(highest).or_insert_with(|| vec!["newest".to_owned()]);
-        Ok(Some(Plan { newest, listing, rows, damaged, kept }))
+        // A catalogue may say anything. What must stay is read from the steps.
+        let (mut links, kept_numbers) = (BTreeMap::new(), kept.keys().copied().collect::<Vec<u64>>());
+        for numbers in kept_numbers.chunks(AT_ONCE) {
+            for (number, step) in read_steps(&self.storage, &self.folder, numbers)? {
+                match step {
+                    Ok(step) => drop(links.insert(number, step.document.links.iter().map(|link| link.number).collect())),
+                    Err(error) if error.code == ErrorCode::NotFound => {
+                        return Err(Error::new(ErrorCode::Conflict, format!("step {number} was removed just now")));
+                    }
+                    // Its row says what it needs, if it is known at all.
+                    Err(_) => drop(damaged.insert(number)),
+                }
+            }
+        }
+        Ok(Some(Plan { newest, listing, rows, links, damaged, kept }))
     }
 
     fn carry_out(&mut self, plan: Plan, dry_run: bool) -> Result<PruneReport> {
@@ -192,8 +211,9 @@ impl<S: Storage> Timeline<S> {
 
     /// Replaces old markers by gaps, and removes what belongs to nothing any more.
     fn tidy(&self, listing: &Listing) -> Result<()> {
-        let mut markers: Vec<(u64, &ObjectInfo)> = listing.steps.iter().filter(|(_, info)| is_marker(info)).collect();
-        let is_removed = |number: u64| number <= listing.end || listing.steps.get(number).is_some_and(is_marker);
+        let mut markers: Vec<(u64, &ObjectInfo)> = listing.steps.iter().filter(|(number, info)| listing.is_marker(*number, info)).collect();
+        let is_removed =
+            |number: u64| number <= listing.end || listing.steps.get(number).is_some_and(|info| listing.is_marker(number, info));
         for last in &listing.catalogues {
             if (last - (SPAN - 1).min(last - 1)..=*last).all(|number| is_removed(number) || listing.is_in_gap(number)) {
                 self.delete_object(&self.folder.catalogue(*last))?;
@@ -203,7 +223,7 @@ impl<S: Storage> Timeline<S> {
             self.delete_object(&self.folder.hidden(*number))?;
         }
         // An end says that what comes before it was deleted, as long as any of that is left.
-        let is_left = listing.steps.iter().any(|(number, info)| number < listing.end && !is_marker(info));
+        let is_left = listing.steps.iter().any(|(number, info)| number < listing.end && !listing.is_marker(number, info));
         if is_left {
             markers.retain(|(number, _)| *number < listing.end);
         }
@@ -284,6 +304,7 @@ impl Plan {
         let mut needed: BTreeSet<u64> = kept.chain(&self.damaged).copied().collect();
         for number in needed.clone() {
             needed.extend(self.rows.get(number).into_iter().flat_map(|row| &row.links));
+            needed.extend(self.links.get(&number).into_iter().flatten());
         }
         needed
     }

@@ -6,9 +6,10 @@ use crate::open::TAIL;
 use crate::storage::Storage;
 use crate::timeline::chain::Chain;
 use crate::timeline::handle::Timeline;
+use crate::timeline::history::lost;
 use crate::timeline::listing::Listing;
 use crate::timeline::loader::Loader;
-use crate::timeline::newest::{Newest, find_newest};
+use crate::timeline::newest::{Newest, find_newest, read_hint};
 use crate::timeline::step::Step;
 
 impl<S: Storage> Timeline<S> {
@@ -66,10 +67,11 @@ impl<S: Storage> Timeline<S> {
         if listing.is_in_gap(number) {
             return Error::new(ErrorCode::NotFound, format!("step {number} was removed"));
         }
-        match listing.steps.numbers().next_back() {
-            Some(last) if last > number => Error::integrity(format!("step {number} is missing, but later steps exist")),
-            _ => Error::new(ErrorCode::NotFound, format!("the timeline has no step {number}")),
+        let hint = read_hint(&self.storage, &self.folder).ok().flatten().map(|(hint, _)| hint);
+        if listing.steps.numbers().next_back().max(hint).is_some_and(|last| last >= number) {
+            return lost(&self.folder, number);
         }
+        Error::new(ErrorCode::NotFound, format!("the timeline has no step {number}"))
     }
 
     pub(super) fn reader(&self, step: Step, hashes: bool) -> Result<StateReader<S>> {

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, ErrorCode, Result};
 use crate::hash::hex;
 use crate::storage::{ByteRange, CHUNK, ObjectInfo, Precondition, Reader as _, Storage, WriteOptions, Writer as _, read_all};
+use crate::timeline::names::MAX_NUMBER;
 
 /// The most bytes of a record: a label has a name and a value.
 pub(crate) const MAX_SIZE: u64 = 64 << 10;
@@ -89,6 +90,10 @@ impl Record {
 
     fn from_fields(fields: Fields) -> Option<Self> {
         let Fields { kind, number, first, last, root, id, name, value } = fields;
+        let is_number = |number: &u64| (1..=MAX_NUMBER).contains(number);
+        if ![number, first, last].iter().flatten().all(is_number) || first > last {
+            return None;
+        }
         Some(match kind.as_str() {
             "removed" => Self::Removed { number: number?, root: root?, id: id? },
             "end" => Self::End { number: number?, root: root?, id: id? },
@@ -125,7 +130,8 @@ impl Record {
         let json = format!("{covered}}}");
         let not_valid = |what: &str| Error::format(format!("a small object of the timeline is not valid: {what}"));
         let fields: Fields = serde_json::from_str(&json).map_err(|error| not_valid(&error.to_string()))?;
-        let record = Self::from_fields(fields).ok_or_else(|| not_valid("it is of an unknown kind, or lacks a field"))?;
+        let record = Self::from_fields(fields)
+            .ok_or_else(|| not_valid("it is of an unknown kind, lacks a field, or has a number that no step can have"))?;
         // A record has one form, so every byte counts.
         if record.to_bytes() == bytes { Ok(record) } else { Err(wrong()) }
     }
@@ -178,7 +184,6 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
     use super::*;
-    use crate::timeline::names::MAX_NUMBER;
 
     fn records() -> Vec<Record> {
         let (root, id) = ("a".repeat(64), "01890a5d-ac96-774b-bcce-b302099a8057".to_owned());

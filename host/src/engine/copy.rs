@@ -63,6 +63,10 @@ impl Engine {
         mut progress: impl FnMut(u64),
     ) -> Result<Copied> {
         let options = options.into();
+        if is_step(target_key) {
+            let error = PersistError::new(ErrorCode::Unsupported, "a copy can't have the name of a step of a timeline");
+            return Err(error.at(target.storage.locate(target_key)).hint("give the name of a snapshot, such as state.json.zst"));
+        }
         if is_step(key) {
             return self.copy_step(key, target, target_key, &options, progress);
         }
@@ -113,10 +117,6 @@ impl Engine {
         options: &CopyOptions,
         mut progress: impl FnMut(u64),
     ) -> Result<Copied> {
-        if is_step(target_key) {
-            let error = PersistError::new(ErrorCode::Unsupported, "a step can't be copied to the name of a step");
-            return Err(error.at(target.storage.locate(target_key)).hint("give the name of a snapshot, such as state.json.zst"));
-        }
         let mut copy = || {
             let mut reader = self.reader(key)?;
             let step = reader.metadata().clone();

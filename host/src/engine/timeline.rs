@@ -100,7 +100,9 @@ impl Timeline {
 
     /// Runs an operation in a fresh instance, and logs its outcome.
     fn fresh<T>(&self, operation: &str, run: impl FnOnce(&mut Writing) -> Result<T>) -> Result<T> {
-        let run = || run(&mut Writing::start(&self.engine, &self.folder, false)?);
+        // These may append a step.
+        let is_appending = matches!(operation, "prune" | "repair");
+        let run = || run(&mut Writing::start(&self.engine, &self.folder, is_appending)?);
         self.engine.logged(operation, &self.folder, run, |_| (0, 0))
     }
 

@@ -11,6 +11,7 @@ use crate::error::ErrorCode;
 use crate::memory::MemoryStorage;
 use crate::storage::{Precondition, Storage as _};
 
+mod damage;
 mod format;
 mod limits;
 mod pruning;

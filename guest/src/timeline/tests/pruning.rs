@@ -6,6 +6,7 @@ use persist_model::{Outcome, Policy, PruneReport};
 use time::OffsetDateTime;
 
 use super::*;
+use crate::timeline::record::Record;
 
 const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
@@ -200,7 +201,7 @@ fn a_repair_goes_on_from_the_newest_whole_step() {
     is_clean(&storage);
 }
 
-fn noise(number: u64) -> Vec<u8> {
+pub(super) fn noise(number: u64) -> Vec<u8> {
     let mut random = number + 1;
     let mut next = || {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -236,6 +237,21 @@ fn a_number_before_a_gap_proves_nothing() {
     assert_eq!(outcome.unwrap_err().code, ErrorCode::AlreadyExists);
     assert_eq!(numbers(&storage), [31, 3]);
     is_clean(&storage);
+}
+
+#[test]
+fn a_hint_in_a_gap_hides_nothing() {
+    let (storage, _) = with_a_sleeper();
+    for number in [4, 10, 29] {
+        let hint = Record::Head { number, root: "0".repeat(64) };
+        storage.put(&format!("{PREFIX}head"), hint.to_bytes());
+        for limit in [1, 5, 20] {
+            let mut history = timeline(&storage).history(crate::snapshots::ListFilter::default(), limit).unwrap();
+            let numbers: Vec<u64> = history.next(100).unwrap().into_iter().map(|entry| entry.number).collect();
+            assert_eq!(numbers, [31, 3], "{number} {limit}");
+        }
+        assert_eq!(timeline(&storage).newest().unwrap(), Some(31), "{number}");
+    }
 }
 
 #[test]
