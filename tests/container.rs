@@ -90,8 +90,8 @@ fn the_library_saves_and_restores() {
 fn the_command_is_small() {
     let size = fs::metadata(command_path()).unwrap().len();
     println!("the command has {size} bytes");
-    // 10 MB of it are the component's code, compiled for three kinds of machines.
-    assert!(size <= 30_000_000, "{size} bytes");
+    // 11 MB of it are the component's code, compiled for three kinds of machines.
+    assert!(size <= 31_000_000, "{size} bytes");
 }
 
 /// Engines that several threads build at once share the addresses of one copy of the

@@ -126,13 +126,12 @@ fn file_in(folder: &Path, source: &Source, location: &StorageLocation) -> Result
     };
     // Refuses names that lead out of the folder.
     check_key(name).map_err(|error| error.at(location))?;
-    if let Some((timeline, number)) = step_of(name).or_else(|| step_of(location.key())) {
+    if let Some((timeline, number)) = step_of(name) {
         // A state with the name of a step would be taken for one.
-        let timeline = if timeline.is_empty() { step_of(location.key()).map_or("", |(folder, _)| folder) } else { timeline };
-        let timeline =
-            if source.found.is_some() { timeline } else { timeline.trim_end_matches('/').rsplit('/').next().unwrap_or_default() };
-        let timeline = timeline.trim_end_matches('/');
-        return Ok(folder.join(format!("{}@{number}", if timeline.is_empty() { "timeline" } else { timeline })));
+        let location = location.to_string();
+        let named = location.rsplit('/').nth(1).unwrap_or_default();
+        let timeline = if timeline.is_empty() { named } else { timeline.trim_end_matches('/') };
+        return Ok(folder.join(format!("{timeline}@{number}")));
     }
     let endings = [".gz", ".zst", ".zstd"];
     let plain = endings.iter().find_map(|ending| name.strip_suffix(ending)).filter(|plain| !plain.is_empty() && !plain.ends_with('/'));
