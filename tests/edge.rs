@@ -11,9 +11,9 @@ use std::process::{Command, Output};
 use persist_host::{Codec, Engine, LocalFileStorage, SnapshotOptions};
 use persist_test_support::command::chat_bytes;
 
-/// The maximum size in bytes. As measured, the command has 5.5 MB; a compiler would add
-/// 10.
-const MAX_SIZE: u64 = 7_000_000;
+/// The maximum size in bytes. As measured, the command has 7.0 MB, of which timelines are
+/// 1.5; a compiler would add 10.
+const MAX_SIZE: u64 = 8_000_000;
 
 /// The maximum size of an unoptimised build in bytes. As measured, it has 25 MB; a compiler
 /// would add 40.
