@@ -35,7 +35,12 @@ const IMPORTS: [&str; 19] = [
     "wasi:random/random@0.2.6",
 ];
 
-const EXPORTS: [&str; 3] = ["persist:snapshot/blocks@0.1.0", "persist:snapshot/snapshots@0.1.0", "persist:snapshot/timelines@0.1.0"];
+const EXPORTS: [&str; 4] = [
+    "persist:snapshot/blocks@0.1.0",
+    "persist:snapshot/diffs@0.1.0",
+    "persist:snapshot/snapshots@0.1.0",
+    "persist:snapshot/timelines@0.1.0",
+];
 
 /// The maximum size in bytes.
 const MAX_SIZE: usize = 1_400_000;

@@ -1,5 +1,7 @@
 //! Values of options that several commands share.
 
+use std::io::{self, IsTerminal as _};
+
 use clap::ValueEnum;
 use persist_model::Precondition;
 
@@ -19,6 +21,28 @@ pub enum Durability {
     Fsync,
     /// Do not wait; the operating system writes the data later.
     None,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless `NO_COLOR` is set.
+    Auto,
+    /// In any case.
+    Always,
+    /// Not at all.
+    Never,
+}
+
+impl Color {
+    /// Returns whether stdout gets colours.
+    pub(crate) fn is_on(self) -> bool {
+        match self {
+            Self::Auto => io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            Self::Always => true,
+            Self::Never => false,
+        }
+    }
 }
 
 impl IfExists {

@@ -1,9 +1,11 @@
 //! The interface between the commands and what they run on.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
-use persist_model::{ErrorCode, ListEntry, ListFilter, Permissions, PersistError, Precondition, Result, SnapshotMetadata, SnapshotOptions};
+use persist_model::{
+    Change, DiffKind, ErrorCode, ListEntry, ListFilter, Permissions, PersistError, Precondition, Result, SnapshotMetadata, SnapshotOptions,
+};
 use persist_paths::StorageLocation;
 
 use crate::choices::{Durability, IfExists};
@@ -36,6 +38,35 @@ pub trait Reader {
     fn next_chunk(&mut self) -> Result<Option<Vec<u8>>>;
 }
 
+/// A state to compare.
+pub enum DiffSource {
+    /// The state of a snapshot or step.
+    Stored(StorageLocation),
+    /// All bytes of an object.
+    Object(StorageLocation),
+    /// These bytes.
+    Bytes(Vec<u8>),
+}
+
+/// The differences between two states. Use either of its two forms.
+pub trait Differences {
+    /// Returns how the states are compared.
+    fn kind(&self) -> DiffKind;
+
+    /// Returns the next change of JSON states, or `None` at the end.
+    ///
+    /// # Errors
+    /// Damage in a snapshot, and errors of the storage.
+    fn next_change(&mut self) -> Result<Option<Change>>;
+
+    /// Returns the next part of a description of all differences, or `None` at the end: a
+    /// JSON Patch, the hunks of a unified diff, or a line for people.
+    ///
+    /// # Errors
+    /// Damage in a snapshot, and errors of the storage.
+    fn next_bytes(&mut self) -> Result<Option<Vec<u8>>>;
+}
+
 /// A file being written, which appears whole or not at all.
 pub trait FileWriter {
     /// Appends to the file.
@@ -50,6 +81,27 @@ pub trait FileWriter {
     /// I/O errors.
     fn commit(self: Box<Self>) -> Result<()>;
 }
+
+/// Where a long text goes.
+pub trait Page: Write {
+    /// Ends the text, and waits until it was read.
+    fn end(self: Box<Self>) {}
+}
+
+/// The standard output.
+pub(crate) struct Stdout;
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        io::stdout().lock().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stdout().lock().flush()
+    }
+}
+
+impl Page for Stdout {}
 
 /// A callback that receives the number of bytes done so far, which falls if the work
 /// starts over. Dropping it ends the display.
@@ -199,6 +251,18 @@ pub trait Host: Sync {
     /// # Errors
     /// Damage in the snapshot, and errors of the storage.
     fn verify(&self, location: &StorageLocation, progress: Progress<'_>) -> Result<SnapshotMetadata>;
+
+    /// Compares two states.
+    ///
+    /// # Errors
+    /// Damage in a snapshot, and errors of the storage.
+    fn diff(&self, before: DiffSource, after: DiffSource) -> Result<Box<dyn Differences>>;
+
+    /// Returns where a long text for people goes: to a pager if stdout is a terminal and the
+    /// host can start one, otherwise to stdout.
+    fn page(&self, _has_pager: bool) -> Box<dyn Page> {
+        Box::new(Stdout)
+    }
 
     /// Returns whether an object exists at a location.
     ///

@@ -25,7 +25,7 @@ pub use arguments::{long_version, parse};
 pub use choices::{Durability, IfExists};
 pub use commands::Command;
 pub use exit_codes::{ABOUT_EXIT_CODES, EXIT_CODES, exit_codes};
-pub use host::{Done, Entries, FileWriter, Host, Keys, Progress, Reader, Search, TotalProgress, Writer};
+pub use host::{DiffSource, Differences, Done, Entries, FileWriter, Host, Keys, Page, Progress, Reader, Search, TotalProgress, Writer};
 #[cfg(feature = "native")]
 pub use native::{main, start_logging};
 pub use output::{Failure, Output, OutputOptions};

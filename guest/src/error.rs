@@ -25,7 +25,13 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// Creates an error that is not retryable and has no key yet.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, retryable: false, key: None, message: message.into(), details: Vec::new() }
+        Self::with_text(code, message.into())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn with_text(code: ErrorCode, message: String) -> Self {
+        Self { code, retryable: false, key: None, message, details: Vec::new() }
     }
 
     /// Adds a fact.
@@ -37,6 +43,8 @@ impl Error {
 
     /// Sets the key, unless there already is one.
     #[must_use]
+    #[cold]
+    #[inline(never)]
     pub fn at(mut self, key: &str) -> Self {
         self.key.get_or_insert_with(|| key.to_owned());
         self
@@ -73,7 +81,10 @@ const MAX_QUOTED: usize = 200;
 /// Quotes untrusted text in an error: shortened, and with control characters escaped
 /// so that it can't steer a terminal.
 pub(crate) fn quoted(text: impl fmt::Display) -> String {
-    let text = text.to_string();
+    shortened(&text.to_string())
+}
+
+fn shortened(text: &str) -> String {
     let mut quoted = String::new();
     for character in text.chars().take(MAX_QUOTED) {
         match character {

@@ -7,10 +7,12 @@
 //!
 //! [`save::Saver`] turns a state into one object, and [`restore::Restorer`] turns it
 //! back. [`verify::Verifier`] checks the bytes of an object on their way past.
-//! [`timeline::Timeline`] appends states to a history, and reads them back.
+//! [`timeline::Timeline`] appends states to a history, and reads them back. [`diff::Diff`]
+//! compares two states.
 //! `docs/format.md` describes the bytes.
 
 pub mod codec;
+pub mod diff;
 pub mod error;
 pub mod hash;
 pub mod restore;

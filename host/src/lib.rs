@@ -24,6 +24,7 @@
 //! ```
 //!
 //! [`Engine::timeline`] keeps every step of a session, and stores only what is new in each.
+//! [`Engine::diff`] says what is different between two states.
 //! [`Engine::writer`] and [`Engine::reader`] stream states that do not fit in memory.
 //! Implement [`StorageAdapter`] for another storage. [`StorageConfig`] turns a location
 //! that a user writes into a storage and a key.
@@ -40,13 +41,13 @@ mod workers;
 
 pub use cancel::CancelToken;
 pub use engine::{
-    Checks, Copied, CopiedTimeline, CopyOptions, Engine, EngineBuilder, History, ListingIndex, SalvageReport, Salvager, SnapshotReader,
-    SnapshotWriter, Snapshots, StepWriter, Timeline,
+    Checks, Copied, CopiedTimeline, CopyOptions, Diff, DiffSource, Engine, EngineBuilder, History, ListingIndex, SalvageReport, Salvager,
+    SnapshotReader, SnapshotWriter, Snapshots, StepWriter, Timeline,
 };
 pub use persist_model::timeline;
 pub use persist_model::{
-    Codec, Encryption, ErrorCode, ErrorDetail, FORMAT_VERSION, Hole, ListEntry, ListFilter, Permissions, PersistError, Precondition,
-    Result, SealState, SnapshotMetadata, SnapshotOptions,
+    Change, ChangeSummary, Codec, DiffKind, Encryption, ErrorCode, ErrorDetail, Excerpt, FORMAT_VERSION, Hole, ListEntry, ListFilter,
+    Operation, Permissions, PersistError, Precondition, Result, SealState, SnapshotMetadata, SnapshotOptions,
 };
 pub use persist_paths::StorageLocation;
 pub use persist_paths::key::check_key;

@@ -156,3 +156,46 @@ macro_rules! conversions {
         };
     };
 }
+
+/// Implements conversions from the types that a binding generator made from the WIT interface
+/// `diffs` to those of this crate. Takes the path of the generated module. Call it once per
+/// crate.
+#[macro_export]
+macro_rules! diff_conversions {
+    ($diffs:path) => {
+        const _: () = {
+            use $crate::{Change, DiffKind, Excerpt, Operation};
+            use $diffs as wit;
+
+            impl From<wit::DiffKind> for DiffKind {
+                fn from(kind: wit::DiffKind) -> Self {
+                    match kind {
+                        wit::DiffKind::Equal => Self::Equal,
+                        wit::DiffKind::Json => Self::Json,
+                        wit::DiffKind::Text => Self::Text,
+                        wit::DiffKind::Binary => Self::Binary,
+                    }
+                }
+            }
+
+            impl From<wit::Excerpt> for Excerpt {
+                fn from(excerpt: wit::Excerpt) -> Self {
+                    let wit::Excerpt { text, is_cut, size } = excerpt;
+                    Self { text, is_cut, size }
+                }
+            }
+
+            impl From<wit::Change> for Change {
+                fn from(change: wit::Change) -> Self {
+                    let operation = match change.operation {
+                        wit::Operation::Add => Operation::Add,
+                        wit::Operation::Remove => Operation::Remove,
+                        wit::Operation::Replace => Operation::Replace,
+                    };
+                    let (before, after) = (change.before.map(Excerpt::from), change.after.map(Excerpt::from));
+                    Self { operation, path: change.path, before, after }
+                }
+            }
+        };
+    };
+}

@@ -2,6 +2,7 @@
 //! Nothing here does I/O.
 
 mod conversions;
+pub mod diff;
 pub mod error;
 mod error_codes;
 pub mod files;
@@ -11,6 +12,7 @@ pub mod time;
 pub mod timeline;
 pub mod units;
 
+pub use diff::{Change, ChangeSummary, DiffKind, Excerpt, Operation};
 pub use error::{ErrorCode, ErrorDetail, PersistError, Result};
 pub use metadata::{
     Codec, Encryption, FORMAT_VERSION, Hole, ListEntry, ListFilter, Located, Precondition, SealState, SnapshotMetadata, SnapshotOptions,

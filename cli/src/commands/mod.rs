@@ -12,6 +12,7 @@ pub(crate) mod copy;
 mod copy_memory;
 mod delete;
 mod delete_found;
+mod diff;
 #[cfg(feature = "native")]
 pub(crate) mod doctor;
 mod exists;
@@ -47,6 +48,7 @@ pub enum Command {
     Restore(restore::Arguments),
     Show(show::Arguments),
     Verify(verify::Arguments),
+    Diff(diff::Arguments),
     Exists(exists::Arguments),
     Delete(delete::Arguments),
     List(list::Arguments),
@@ -64,6 +66,7 @@ impl Command {
             Self::Restore(arguments) => restore::run(arguments, host, output),
             Self::Show(arguments) => show::run(arguments, host, output),
             Self::Verify(arguments) => verify::run(arguments, host, output),
+            Self::Diff(arguments) => diff::run(arguments, host, output),
             Self::Exists(arguments) => exists::run(arguments, host, output),
             Self::Delete(arguments) => delete::run(arguments, host, output),
             Self::List(arguments) => list::run(arguments, host, output),
@@ -94,7 +97,7 @@ mod tests {
     fn every_option_and_every_value_has_help() {
         let mut command = Cli::command();
         command.build();
-        assert!(command.get_subcommands().count() >= 8);
+        assert!(command.get_subcommands().count() >= 9);
         assert_eq!(help::without_help(&command), Vec::<String>::new());
     }
 }

@@ -9,18 +9,22 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use persist_host::{
-    CancelToken, Engine, ListingIndex, LocalFileStorage, SnapshotReader, SnapshotWriter, StorageAdapter, StorageConfig, StorageWriter,
-    WriteOptions,
+    CancelToken, Diff, Engine, ListingIndex, LocalFileStorage, SnapshotReader, SnapshotWriter, StorageAdapter, StorageConfig,
+    StorageWriter, WriteOptions,
 };
-use persist_model::{ErrorCode, Permissions, PersistError, Precondition, Result, SnapshotMetadata, SnapshotOptions, StepSelector};
+use persist_model::{
+    Change, DiffKind, ErrorCode, Permissions, PersistError, Precondition, Result, SnapshotMetadata, SnapshotOptions, StepSelector,
+};
 use persist_paths::StorageLocation;
 use persist_paths::key::folder_above;
 use persist_paths::timeline::HINT;
 
 use crate::choices::{Durability, IfExists};
-use crate::host::{Done, Entries, FileWriter, Host, Keys, Progress, Reader, Search, TotalProgress, Writer};
+use crate::host::{
+    DiffSource, Differences, Done, Entries, FileWriter, Host, Keys, Page, Progress, Reader, Search, Stdout, TotalProgress, Writer,
+};
 use crate::native::options::StorageArguments;
-use crate::native::{interrupt, progress};
+use crate::native::{interrupt, pager, progress};
 use crate::output::Output;
 use crate::target::is_stream;
 
@@ -102,6 +106,16 @@ impl<'a> Native<'a> {
         }
     }
 
+    /// Returns a state to compare, and an engine that reads it.
+    fn diff_source(&self, source: DiffSource) -> Result<(persist_host::DiffSource, Engine)> {
+        let at = |location: &StorageLocation| self.reading(location);
+        Ok(match source {
+            DiffSource::Stored(location) => (persist_host::DiffSource::Stored(location.key().to_owned()), at(&location)?),
+            DiffSource::Object(location) => (persist_host::DiffSource::Object(location.key().to_owned()), at(&location)?),
+            DiffSource::Bytes(bytes) => (persist_host::DiffSource::Bytes(bytes), self.engine()?.clone()),
+        })
+    }
+
     /// Returns an engine for reading a state that goes to `output`. Ctrl-C rolls back a
     /// file. A stream cannot be rolled back, and its reader may block forever, so there
     /// Ctrl-C ends the command at once.
@@ -139,6 +153,20 @@ impl Reader for SnapshotReader {
 
     fn next_chunk(&mut self) -> Result<Option<Vec<u8>>> {
         self.next_chunk()
+    }
+}
+
+impl Differences for Diff {
+    fn kind(&self) -> DiffKind {
+        self.kind()
+    }
+
+    fn next_change(&mut self) -> Result<Option<Change>> {
+        self.next().transpose()
+    }
+
+    fn next_bytes(&mut self) -> Result<Option<Vec<u8>>> {
+        self.next_bytes()
     }
 }
 
@@ -307,6 +335,16 @@ impl Host for Native<'_> {
 
     fn verify(&self, location: &StorageLocation, progress: Progress<'_>) -> Result<SnapshotMetadata> {
         self.reading(location)?.verify_with(location.key(), progress)
+    }
+
+    fn diff(&self, before: DiffSource, after: DiffSource) -> Result<Box<dyn Differences>> {
+        let (before, first) = self.diff_source(before)?;
+        let (after, second) = self.diff_source(after)?;
+        Ok(Box::new(first.diff_with(before, &second, after)?))
+    }
+
+    fn page(&self, has_pager: bool) -> Box<dyn Page> {
+        has_pager.then(pager::start).flatten().unwrap_or_else(|| Box::new(Stdout))
     }
 
     fn exists(&self, location: &StorageLocation) -> Result<bool> {

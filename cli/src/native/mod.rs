@@ -3,6 +3,7 @@
 pub(crate) mod host;
 mod interrupt;
 pub(crate) mod options;
+mod pager;
 mod program;
 mod progress;
 

@@ -1,5 +1,6 @@
 //! Runs the commands on the component that this one is composed with.
 
+use std::collections::VecDeque;
 use std::env;
 use std::ffi::OsString;
 use std::fs;
@@ -8,15 +9,17 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use persist_cli::{
-    Command, Durability, Entries, Failure, FileWriter, Host, IfExists, Keys, Output, OutputOptions, Progress, Reader, Search,
-    TotalProgress, Writer,
+    Command, DiffSource, Differences, Durability, Entries, Failure, FileWriter, Host, IfExists, Keys, Output, OutputOptions, Progress,
+    Reader, Search, TotalProgress, Writer,
 };
-use persist_model::{ErrorCode, ListEntry, ListFilter, Permissions, PersistError, Precondition, Result, SnapshotMetadata, SnapshotOptions};
+use persist_model::{
+    Change, DiffKind, ErrorCode, ListEntry, ListFilter, Permissions, PersistError, Precondition, Result, SnapshotMetadata, SnapshotOptions,
+};
 use persist_paths::key::{check_file_key, folder_above, folders_within, natural_order};
 use persist_paths::{LocalPaths, StorageLocation};
 use persist_paths::{file_uri_path, is_scheme};
 
-use crate::bindings::wit;
+use crate::bindings::{diffs, wit};
 use crate::convert;
 use crate::file::{StateFile, file_of};
 use crate::folder::{self, Folder, Use};
@@ -171,6 +174,31 @@ impl Reader for Restorer {
     }
 }
 
+struct Compared {
+    diff: diffs::Diff,
+    found: VecDeque<Change>,
+    ended: bool,
+}
+
+impl Differences for Compared {
+    fn kind(&self) -> DiffKind {
+        self.diff.kind().into()
+    }
+
+    fn next_change(&mut self) -> Result<Option<Change>> {
+        if self.found.is_empty() && !self.ended {
+            self.found.extend(self.diff.next(PAGE).map_err(convert::error)?.into_iter().map(Change::from));
+            self.ended = self.found.is_empty();
+        }
+        Ok(self.found.pop_front())
+    }
+
+    fn next_bytes(&mut self) -> Result<Option<Vec<u8>>> {
+        let bytes = self.diff.read(CHUNK).map_err(convert::error)?;
+        Ok((!bytes.is_empty()).then_some(bytes))
+    }
+}
+
 /// A listing that fetches page after page.
 struct Listing {
     /// The prefix of the listed keys in the storage.
@@ -298,6 +326,18 @@ impl Host for Composed {
 
     fn verify(&self, location: &StorageLocation, _: Progress<'_>) -> Result<SnapshotMetadata> {
         self.described(location, wit::verify(&self.key(location, Use::Read)?))
+    }
+
+    fn diff(&self, before: DiffSource, after: DiffSource) -> Result<Box<dyn Differences>> {
+        let source = |source: DiffSource| {
+            Ok(match source {
+                DiffSource::Stored(location) => diffs::Source::Stored(self.key(&location, Use::Read)?),
+                DiffSource::Object(location) => diffs::Source::Object(self.key(&location, Use::Read)?),
+                DiffSource::Bytes(bytes) => diffs::Source::Bytes(bytes),
+            })
+        };
+        let diff = diffs::open_diff(&source(before)?, &source(after)?).map_err(convert::error)?;
+        Ok(Box::new(Compared { diff, found: VecDeque::new(), ended: false }))
     }
 
     fn exists(&self, location: &StorageLocation) -> Result<bool> {

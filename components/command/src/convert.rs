@@ -7,6 +7,7 @@ use crate::bindings::wit;
 
 persist_model::code_conversions!(crate::bindings::wit);
 persist_model::conversions!(crate::bindings::wit);
+persist_model::diff_conversions!(crate::bindings::diffs);
 
 pub(crate) fn error(error: wit::Error) -> PersistError {
     let code = ErrorCode::from(error.code);

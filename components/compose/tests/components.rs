@@ -66,7 +66,8 @@ fn imports_of_persist() -> BTreeSet<Name> {
 const STORAGE: &str = "persist:snapshot/storage";
 
 /// What the component exports.
-const PERSIST: [&str; 3] = ["persist:snapshot/blocks", "persist:snapshot/snapshots", "persist:snapshot/timelines"];
+const PERSIST: [&str; 4] =
+    ["persist:snapshot/blocks", "persist:snapshot/diffs", "persist:snapshot/snapshots", "persist:snapshot/timelines"];
 
 /// Only types. An exported interface can use them only if they are also imported or
 /// exported; this asks for nothing.
@@ -223,7 +224,7 @@ fn the_wit_package_needs_no_other() {
     let package = &resolve.packages[id];
     assert_eq!(package.name.to_string(), "persist:snapshot@0.1.0");
     let interfaces: BTreeSet<&str> = package.interfaces.keys().map(String::as_str).collect();
-    assert_eq!(interfaces, BTreeSet::from(["blocks", "snapshots", "storage", "timelines", "types"]));
+    assert_eq!(interfaces, BTreeSet::from(["blocks", "diffs", "snapshots", "storage", "timelines", "types"]));
     let worlds: BTreeSet<&str> = package.worlds.keys().map(String::as_str).collect();
     assert_eq!(worlds, BTreeSet::from(["command", "core", "persist", "storage-provider", "tool-provider"]));
     assert_eq!(names(&resolve, package.worlds["persist"], true), imports_of_persist());

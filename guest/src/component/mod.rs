@@ -4,6 +4,7 @@
 mod bindings;
 mod blocks;
 mod convert;
+mod diffs;
 mod snapshots;
 mod storage;
 mod timelines;

@@ -15,7 +15,7 @@ use super::storage::HostStorage;
 use crate::error::{Error, ErrorCode};
 use crate::metadata::{Metadata, parse_time};
 use crate::snapshots::ListFilter;
-use crate::timeline::forget::{Candidate, Keeps as _};
+use crate::timeline::forget::{Candidate, Keeps as _, keep_newest};
 use crate::timeline::{Appender, Checker, Entry, History, Timeline};
 
 type Shared = Rc<RefCell<Timeline<HostStorage>>>;
@@ -214,8 +214,8 @@ impl wit::Guest for Component {
         let mut kept = Policy::from(policy).kept(&candidates, now())?;
         // The newest is kept in any case.
         if count > 0 {
-            kept.entry(count as u64).or_insert_with(|| vec!["newest".to_owned()]);
+            keep_newest(&mut kept, count as u64);
         }
-        Ok((1..=count as u64).map(|number| kept.remove(&number).unwrap_or_default()).collect())
+        Ok((1..=count as u64).map(|number| kept.get(number).cloned().unwrap_or_default()).collect())
     }
 }

@@ -69,7 +69,7 @@ impl Chain {
 
     /// Returns a step with what it depends on: its links, in their order.
     pub(crate) fn of_steps(folder: &Folder, step: Step, found: Vec<Result<Step>>) -> Result<Self> {
-        check_links(folder, &step, found.iter().map(|step| step.as_ref().map_err(Clone::clone)))?;
+        check_links(folder, &step, &mut found.iter().map(|step| step.as_ref().map_err(Clone::clone)))?;
         Ok(Self { steps: std::iter::once(step).chain(found.into_iter().flatten()).collect() })
     }
 
@@ -85,7 +85,7 @@ impl Chain {
 }
 
 /// Checks what a step depends on: its links, in their order.
-pub(crate) fn check_links<'a>(folder: &Folder, step: &'a Step, found: impl Iterator<Item = Result<&'a Step>>) -> Result<()> {
+pub(crate) fn check_links<'a>(folder: &Folder, step: &'a Step, found: &mut dyn Iterator<Item = Result<&'a Step>>) -> Result<()> {
     let number = step.document.number;
     let (mut above, mut literals) = (step, step.document.edits.literals());
     for (link, step) in step.document.links.iter().zip(found) {

@@ -1,6 +1,6 @@
 //! Checks a timeline: names the steps that can't be loaded, and says why.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use persist_model::error::HINT;
 
@@ -67,19 +67,19 @@ impl<S: Storage> Timeline<S> {
         let mut listing = Listing::read(&self.storage, &self.folder, 1)?;
         let highest = newest.number();
         let lost = listing.fill(&self.storage, &self.folder, 1, highest)?;
-        let mut left: BTreeSet<u64> = listing.there().map(|(number, _)| number).filter(|number| *number <= highest).collect();
-        left.extend(lost);
+        let there = listing.there().map(|(number, _)| number).filter(|number| *number <= highest);
+        let mut left = Numbered::of(there.chain(lost).collect());
         let newest = match newest {
             Newest::Damaged { number, error } => Some((number, error)),
             _ => None,
         };
         left.extend(newest.as_ref().map(|(number, _)| *number));
         let labels = listing.labels.iter().flat_map(|(_, keys)| keys).cloned();
-        let hidden = listing.hidden.iter().map(|number| self.folder.hidden(*number));
-        let catalogues = listing.catalogues.iter().map(|last| self.folder.catalogue(*last));
+        let hidden = listing.hidden.numbers().map(|number| self.folder.hidden(number));
+        let catalogues = listing.catalogues.numbers().map(|last| self.folder.catalogue(last));
         // What has taken the place of steps, and what is no part of the timeline. Others may have
         // appended a few steps meanwhile.
-        let is_removed = |number: u64, info| number <= highest && listing.is_marker(number, info) && !left.contains(&number);
+        let is_removed = |number: u64, info| number <= highest && listing.is_marker(number, info) && !left.contains(number);
         let is_other = |number: u64, info| number > highest.saturating_add(AHEAD) || is_removed(number, info);
         let numbered = listing.steps.iter().filter(|(number, info)| is_other(*number, info)).map(|(number, _)| self.folder.step(number));
         let others = labels.chain(hidden).chain(catalogues).chain(numbered).chain(listing.hint.then(|| self.folder.hint()));
@@ -90,7 +90,7 @@ impl<S: Storage> Timeline<S> {
             read_data,
             listing,
             highest,
-            left: left.into_iter().rev().collect(),
+            left: left.numbers().rev().collect(),
             newest,
             steps: Numbered::default(),
             damaged: Numbered::default(),
@@ -162,11 +162,11 @@ impl<S: Storage> Checker<S> {
         let error = self.step_error(number)?;
         if let Some(Ok(step)) = self.steps.get(number) {
             // A later step refers to this one, or to what this one refers to.
-            let links: BTreeSet<u64> = step.document.links.iter().map(|link| link.number).chain([number]).collect();
-            self.steps.retain(|known| links.contains(&known));
-            self.damaged.retain(|known| links.contains(&known));
+            let links = Numbered::of(step.document.links.iter().map(|link| link.number).chain([number]).collect());
+            self.steps.retain(|known| links.contains(known));
+            self.damaged.retain(|known| links.contains(known));
         }
-        if !self.listing.hidden.contains(&number) {
+        if !self.listing.hidden.contains(number) {
             self.last.push_back(Checked { number: Some(number), key: self.timeline.folder.step(number), error });
         }
         Ok(if self.last.len() > 2 { self.last.pop_front() } else { None })
@@ -228,7 +228,7 @@ impl<S: Storage> Checker<S> {
             None => Err(Error::new(ErrorCode::NotFound, "it was removed")),
         };
         let links = || step.document.links.iter().map(|wanted| link(wanted.number));
-        if let Err(error) = check_links(folder, step, links()) {
+        if let Err(error) = check_links(folder, step, &mut links()) {
             return Ok(Some(error.at(&key)));
         }
         let numbers: Vec<u64> = std::iter::once(number).chain(step.document.links.iter().map(|link| link.number)).collect();
@@ -249,7 +249,7 @@ impl<S: Storage> Checker<S> {
     fn compare_catalogue(&mut self) -> Result<()> {
         let rows = std::mem::take(&mut self.rows);
         let Some(last) = rows.numbers().next_back().map(covering) else { return Ok(()) };
-        if self.listing.catalogues.contains(&last) {
+        if self.listing.catalogues.contains(last) {
             let compared = self.catalogue(last, &rows)?;
             self.catalogues.insert(last, compared);
         }

@@ -16,18 +16,18 @@ impl<S: Storage> Timeline<S> {
     /// to what goes; fails with `conflict` if one was faster. A deletion that was broken off
     /// is finished by the next one. Returns how many steps were removed.
     pub fn delete(&mut self) -> Result<u64> {
-        self.delete_if(|_| true)
+        self.delete_if(None)
     }
 
     /// The same, but only if this is still the number of the newest step.
     pub fn delete_after(&mut self, expected: u64) -> Result<u64> {
-        self.delete_if(|newest| newest == expected)
+        self.delete_if(Some(expected))
     }
 
-    fn delete_if(&mut self, is_expected: impl FnOnce(u64) -> bool) -> Result<u64> {
+    fn delete_if(&mut self, expected: Option<u64>) -> Result<u64> {
         self.forget();
         let newest = find_newest(&self.storage, &self.folder)?;
-        if !is_expected(newest.number()) {
+        if expected.is_some_and(|expected| expected != newest.number()) {
             let error = Error::new(ErrorCode::Conflict, format!("the timeline is in use: its newest step is {}", newest.number()));
             return Err(error.at(self.folder.prefix()));
         }
@@ -82,8 +82,8 @@ impl<S: Storage> Timeline<S> {
                 self.remove_beside(&listing, number)?;
             }
         }
-        for last in &listing.catalogues {
-            self.delete_object(&self.folder.catalogue(*last))?;
+        for last in listing.catalogues.numbers() {
+            self.delete_object(&self.folder.catalogue(last))?;
         }
         Ok(steps.len() as u64)
     }

@@ -102,7 +102,7 @@ fn edits(matches: &[Match], size: usize) -> EditList {
 /// Returns the parts of the base that no match uses.
 fn gaps(matches: &[Match], size: usize) -> Vec<Range<usize>> {
     let mut used: Vec<Range<usize>> = matches.iter().map(|found| found.base..found.base + found.length).collect();
-    used.sort_by_key(|range| range.start);
+    used.sort_unstable_by_key(|range| range.start);
     let (mut gaps, mut at) = (Vec::new(), 0);
     for range in used {
         if range.start > at {

@@ -3,35 +3,36 @@
 //! All times are UTC. The order of steps is that of their numbers, whatever their times
 //! say, since a clock may have been wrong.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 
 use persist_model::{Every, Period, Policy};
 use time::{Date, Duration, OffsetDateTime};
 
 use crate::error::{Error, Result};
+use crate::timeline::numbered::Numbered;
 
 /// What a policy looks at.
 #[derive(Clone, Debug)]
-pub struct Candidate {
+pub(crate) struct Candidate {
     /// The number of the step.
-    pub number: u64,
+    pub(crate) number: u64,
     /// When the state was taken.
-    pub time: OffsetDateTime,
+    pub(crate) time: OffsetDateTime,
     /// The labels.
-    pub labels: BTreeMap<String, String>,
+    pub(crate) labels: BTreeMap<String, String>,
 }
 
 /// Returns the part of the calendar that a time is in.
-fn part(every: Every, time: OffsetDateTime) -> (i32, u32, u8) {
+fn part(every: Every, time: OffsetDateTime) -> (i32, u16, u8) {
     let date = time.date();
     match every {
-        Every::Hour => (date.year(), u32::from(date.ordinal()), time.hour()),
-        Every::Day => (date.year(), u32::from(date.ordinal()), 0),
+        Every::Hour => (date.year(), date.ordinal(), time.hour()),
+        Every::Day => (date.year(), date.ordinal(), 0),
         Every::Week => {
             let (year, week, _) = date.to_iso_week_date();
-            (year, u32::from(week), 0)
+            (year, week.into(), 0)
         }
-        Every::Month => (date.year(), u32::from(u8::from(date.month())), 0),
+        Every::Month => (date.year(), u8::from(date.month()).into(), 0),
         Every::Year => (date.year(), 0, 0),
     }
 }
@@ -54,7 +55,7 @@ fn months_before(date: Date, months: i64) -> Option<Date> {
 }
 
 /// Decides what a policy keeps.
-pub trait Keeps {
+pub(crate) trait Keeps {
     /// Refuses a policy without rules, which would keep nothing.
     fn check(&self) -> Result<()>;
 
@@ -63,7 +64,7 @@ pub trait Keeps {
     ///
     /// Periods are counted back from the newest time that is not after `now`. So one step
     /// with a time in the future keeps itself, and does not make all others old.
-    fn kept(&self, candidates: &[Candidate], now: OffsetDateTime) -> Result<BTreeMap<u64, Vec<String>>>;
+    fn kept(&self, candidates: &[Candidate], now: OffsetDateTime) -> Result<Numbered<Vec<String>>>;
 }
 
 impl Keeps for Policy {
@@ -75,13 +76,20 @@ impl Keeps for Policy {
         Ok(())
     }
 
-    fn kept(&self, candidates: &[Candidate], now: OffsetDateTime) -> Result<BTreeMap<u64, Vec<String>>> {
+    fn kept(&self, candidates: &[Candidate], now: OffsetDateTime) -> Result<Numbered<Vec<String>>> {
         self.check()?;
-        let mut newest_first: Vec<&Candidate> = candidates.iter().collect();
-        newest_first.sort_by_key(|step| std::cmp::Reverse(step.number));
+        let mut by_number = Numbered::default();
+        for step in candidates {
+            by_number.insert(step.number, step);
+        }
+        let newest_first: Vec<&Candidate> = by_number.into_vec().into_iter().rev().map(|(_, step)| step).collect();
         let present = newest_first.iter().map(|step| step.time).filter(|time| *time <= now).max().unwrap_or(now);
-        let mut kept: BTreeMap<u64, Vec<String>> = BTreeMap::new();
-        let mut keep = |step: &Candidate, reason: &str| kept.entry(step.number).or_default().push(reason.to_owned());
+        // From the oldest on, which is the order that it is filled in quickly.
+        let mut kept: Numbered<Vec<String>> = Numbered::default();
+        for step in newest_first.iter().rev() {
+            kept.insert(step.number, Vec::new());
+        }
+        let mut keep = |step: &Candidate, reason: &str| kept.or_default(step.number).push(reason.to_owned());
 
         for step in newest_first.iter().take(self.last as usize) {
             keep(step, "last");
@@ -110,14 +118,26 @@ impl Keeps for Policy {
                 }
             }
         }
+        kept.retain_values(|reasons| !reasons.is_empty());
         Ok(kept)
+    }
+}
+
+/// Adds the newest step, which is kept in any case.
+pub(crate) fn keep_newest(kept: &mut Numbered<Vec<String>>, number: u64) {
+    let reasons = kept.or_default(number);
+    if reasons.is_empty() {
+        reasons.push("newest".to_owned());
     }
 }
 
 /// Returns the newest step of each part of the calendar.
 fn newest_of_each<'a>(newest_first: impl Iterator<Item = &'a Candidate>, every: Every) -> impl Iterator<Item = &'a Candidate> {
-    let mut seen = BTreeSet::new();
-    newest_first.filter(move |step| seen.insert(part(every, step.time)))
+    let mut seen: HashSet<u64> = HashSet::new();
+    newest_first.filter(move |step| {
+        let (year, part, hour) = part(every, step.time);
+        seen.insert(u64::from(year.cast_unsigned()) << 24 | u64::from(part) << 8 | u64::from(hour))
+    })
 }
 
 #[cfg(test)]
@@ -137,7 +157,7 @@ mod tests {
     }
 
     fn numbers(policy: &Policy, steps: &[Candidate], now: OffsetDateTime) -> Vec<u64> {
-        policy.kept(steps, now).unwrap().into_keys().collect()
+        policy.kept(steps, now).unwrap().numbers().collect()
     }
 
     #[test]

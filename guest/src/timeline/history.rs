@@ -138,7 +138,7 @@ impl<S: Storage> History<S> {
                 break;
             }
             let is_shown = match self.listing.steps.get(number) {
-                Some(info) => !self.listing.is_marker(number, info) && !self.listing.hidden.contains(&number),
+                Some(info) => !self.listing.is_marker(number, info) && !self.listing.hidden.contains(number),
                 // Lost, which is an entry with an error.
                 None => !self.listing.is_in_gap(number),
             };

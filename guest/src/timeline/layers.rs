@@ -72,7 +72,7 @@ impl Runs {
 
 /// Sorts ranges, and joins those that overlap or touch.
 pub(super) fn merged(mut ranges: Vec<Range>) -> Vec<Range> {
-    ranges.sort_by_key(|range| range.start);
+    ranges.sort_unstable_by_key(|range| range.start);
     let mut merged: Vec<Range> = Vec::with_capacity(ranges.len());
     for range in ranges {
         match merged.last_mut() {

@@ -1,7 +1,5 @@
 //! What a listing of a timeline says.
 
-use std::collections::BTreeSet;
-
 use persist_paths::timeline::{END_SIZE, GAP_SIZE, is_step_size};
 
 use crate::error::{Error, ErrorCode, Result};
@@ -26,13 +24,13 @@ pub(crate) struct Gap {
 pub(crate) struct Listing {
     /// Steps, markers, ends, and the first numbers of gaps.
     pub(crate) steps: Numbered<ObjectInfo>,
-    pub(crate) hidden: BTreeSet<u64>,
+    pub(crate) hidden: Numbered<()>,
     /// The keys of later labels.
     pub(crate) labels: Numbered<Vec<String>>,
-    pub(crate) catalogues: BTreeSet<u64>,
+    pub(crate) catalogues: Numbered<()>,
     pub(crate) gaps: Vec<Gap>,
     /// Objects of the size of an end or a gap that are neither. They may have been steps.
-    broken: BTreeSet<u64>,
+    broken: Numbered<()>,
     /// The number of the last end: what comes before it was deleted. 0 if there is none.
     pub(crate) end: u64,
     pub(crate) hint: bool,
@@ -80,7 +78,7 @@ impl Listing {
                 Ok(Record::Removed { number: removed, .. }) if removed == number => {}
                 Err(error) if error.code == ErrorCode::NotFound => {}
                 Err(error) if !error.is_damage() => return Err(error),
-                _ => drop(self.broken.insert(number)),
+                _ => self.broken.insert(number, ()),
             }
         }
         for gap in self.gaps.clone() {
@@ -91,7 +89,7 @@ impl Listing {
 
     /// Whether an object is not a step, but what has taken its place.
     pub(crate) fn is_marker(&self, number: u64, info: &ObjectInfo) -> bool {
-        !is_step_size(info.size) && !self.broken.contains(&number)
+        !is_step_size(info.size) && !self.broken.contains(number)
     }
 
     /// The last number of the gap that begins with a number; the number itself if there is none.
@@ -119,9 +117,9 @@ impl Listing {
         self.size += info.size;
         match name {
             Name::Step(number) => self.steps.insert(number, info),
-            Name::Hidden(number) => drop(self.hidden.insert(number)),
+            Name::Hidden(number) => self.hidden.insert(number, ()),
             Name::Label(number) => self.labels.or_default(number).push(info.key),
-            Name::Catalogue(number) => drop(self.catalogues.insert(number)),
+            Name::Catalogue(number) => self.catalogues.insert(number, ()),
             Name::Hint => self.hint = true,
         }
     }

@@ -44,6 +44,11 @@ pub(crate) struct Loader {
     budget: u64,
 }
 
+/// How many bytes may be decoded for the state.
+fn budget(chain: &Chain) -> u64 {
+    chain.state_size().saturating_mul(MAX_DECODED).saturating_add(64 << 20)
+}
+
 /// Whether no range of the state that these steps make needs more than one in `part` of the
 /// pieces that a reader allows.
 pub(crate) fn has_few_pieces<'a>(steps: impl Iterator<Item = &'a Step> + Clone, part: usize) -> bool {
@@ -63,8 +68,14 @@ impl Loader {
     /// With `hashes`, the end is reached only if the state has the right content hash.
     pub(crate) fn new(chain: Chain, hashes: bool) -> Self {
         let layers = chain.steps.iter().map(Layer::of).collect();
-        let budget = chain.state_size().saturating_mul(MAX_DECODED).saturating_add(64 << 20);
+        let budget = budget(&chain);
         Self { chain, layers, at: 0, hash: hashes.then(Sha256::new), budget }
+    }
+
+    /// Returns a range of the state. Each range may take as much as a whole state.
+    pub(crate) fn part_at<S: Storage>(&mut self, storage: &S, range: Range) -> Result<Vec<u8>> {
+        self.budget = budget(&self.chain);
+        self.read(storage, range)
     }
 
     /// Returns the next bytes of the state, and none at the end.

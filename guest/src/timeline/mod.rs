@@ -25,7 +25,7 @@ mod delete;
 mod document;
 pub mod edits;
 pub mod find;
-pub mod forget;
+pub(crate) mod forget;
 mod found;
 mod frames;
 mod handle;

@@ -71,6 +71,11 @@ impl<T> Numbered<T> {
         self.0.retain(|(number, _)| is_kept(*number));
     }
 
+    /// Keeps the numbers whose values are so.
+    pub(crate) fn retain_values(&mut self, is_kept: impl Fn(&T) -> bool) {
+        self.0.retain(|(_, value)| is_kept(value));
+    }
+
     /// Returns the numbers and values, in ascending order.
     pub(crate) fn into_vec(self) -> Vec<(u64, T)> {
         self.0
@@ -78,6 +83,24 @@ impl<T> Numbered<T> {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+impl Numbered<()> {
+    /// Adds numbers, which are best in ascending order.
+    pub(crate) fn extend(&mut self, numbers: impl IntoIterator<Item = u64>) {
+        for number in numbers {
+            if !self.contains(number) {
+                self.insert(number, ());
+            }
+        }
+    }
+
+    /// Returns these numbers, in any order.
+    pub(crate) fn of(mut numbers: Vec<u64>) -> Self {
+        numbers.sort_unstable();
+        numbers.dedup();
+        Self(numbers.into_iter().map(|number| (number, ())).collect())
     }
 }
 

@@ -11,8 +11,6 @@
 //! taken again by a writer that has slept. Markers that are a week old become one gap
 //! object, which stays.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use persist_model::{Outcome, Policy, PruneReport, PrunedStep};
 use persist_paths::timeline::{GAP_SIZE, MARKER_SIZE};
 use time::OffsetDateTime;
@@ -21,7 +19,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::storage::{ObjectInfo, Precondition, Storage};
 use crate::table::ROW;
 use crate::timeline::catalogue::{Row, SPAN};
-use crate::timeline::forget::{Candidate, Keeps as _};
+use crate::timeline::forget::{Candidate, Keeps as _, keep_newest};
 use crate::timeline::frames::Frames;
 use crate::timeline::handle::Timeline;
 use crate::timeline::listing::{Gap, Listing};
@@ -46,10 +44,10 @@ struct Plan {
     listing: Listing,
     rows: Numbered<Row>,
     /// What the kept steps refer to, as they say themselves.
-    links: BTreeMap<u64, Vec<u64>>,
+    links: Numbered<Vec<u64>>,
     /// Visible steps that can't be read. They stay.
-    damaged: BTreeSet<u64>,
-    kept: BTreeMap<u64, Vec<String>>,
+    damaged: Numbered<()>,
+    kept: Numbered<Vec<String>>,
 }
 
 impl<S: Storage> Timeline<S> {
@@ -94,36 +92,36 @@ impl<S: Storage> Timeline<S> {
         listing.fill(&self.storage, &self.folder, 1, highest)?;
         let there: Vec<u64> = listing.there().map(|(number, _)| number).collect();
         let known = Survey::default().read(&self.storage, &self.folder, &mut listing, &there)?;
-        let (mut rows, mut damaged) = (Numbered::default(), BTreeSet::new());
+        let (mut rows, mut damaged) = (Numbered::default(), Numbered::default());
         for (number, row) in known.into_vec() {
             match row {
                 Ok(row) => rows.insert(number, row),
                 // It was removed since it was listed.
                 Err(error) if error.code == ErrorCode::NotFound => drop(listing.steps.remove(number)),
-                Err(_) => drop(damaged.insert(number)),
+                Err(_) => damaged.insert(number, ()),
             }
         }
         if !rows.contains(highest) {
             return Err(Error::new(ErrorCode::Conflict, "the newest step was removed just now"));
         }
         // A pruning that was broken off may have left the step that was repeated.
-        let restated: BTreeSet<u64> = rows.iter().filter_map(|(_, row)| row.restates).collect();
-        let is_visible = |row: &&Row| !listing.hidden.contains(&row.number) && !restated.contains(&row.number);
+        let restated = Numbered::of(rows.iter().filter_map(|(_, row)| row.restates).collect());
+        let is_visible = |row: &&Row| !listing.hidden.contains(row.number) && !restated.contains(row.number);
         let visible = rows.iter().map(|(_, row)| row).filter(is_visible);
         let candidates: Vec<Candidate> = visible.map(candidate).collect::<Result<_>>()?;
         let mut kept = policy.kept(&candidates, now)?;
-        kept.entry(highest).or_insert_with(|| vec!["newest".to_owned()]);
+        keep_newest(&mut kept, highest);
         // A catalogue may say anything. What must stay is read from the steps.
-        let (mut links, kept_numbers) = (BTreeMap::new(), kept.keys().copied().collect::<Vec<u64>>());
+        let (mut links, kept_numbers) = (Numbered::default(), kept.numbers().collect::<Vec<u64>>());
         for numbers in kept_numbers.chunks(AT_ONCE) {
             for (number, step) in read_steps(&self.storage, &self.folder, numbers)? {
                 match step {
-                    Ok(step) => drop(links.insert(number, step.document.links.iter().map(|link| link.number).collect())),
+                    Ok(step) => links.insert(number, step.document.links.iter().map(|link| link.number).collect()),
                     Err(error) if error.code == ErrorCode::NotFound => {
                         return Err(Error::new(ErrorCode::Conflict, format!("step {number} was removed just now")));
                     }
                     // Its row says what it needs, if it is known at all.
-                    Err(_) => drop(damaged.insert(number)),
+                    Err(_) => damaged.insert(number, ()),
                 }
             }
         }
@@ -148,16 +146,16 @@ impl<S: Storage> Timeline<S> {
             }
             self.finish()?;
         }
-        let is_kept = |number: &u64| plan.kept.contains_key(number) && !(report.restated_as.is_some() && *number == plan.number());
-        for number in needed.iter().filter(|number| !is_kept(number) && !plan.listing.hidden.contains(number)) {
-            let hidden = Record::Hidden { number: *number };
-            match hidden.write(&self.storage, &self.folder.hidden(*number), Precondition::IfAbsent) {
+        let is_kept = |number: u64| plan.kept.contains(number) && !(report.restated_as.is_some() && number == plan.number());
+        for number in needed.numbers().filter(|number| !is_kept(*number) && !plan.listing.hidden.contains(*number)) {
+            let hidden = Record::Hidden { number };
+            match hidden.write(&self.storage, &self.folder.hidden(number), Precondition::IfAbsent) {
                 Err(error) if error.code != ErrorCode::AlreadyExists => return Err(error),
                 _ => {}
             }
         }
         // The newest first: a step goes before what it refers to.
-        for (number, row) in plan.rows.iter().rev().filter(|(number, _)| !needed.contains(number) && !is_kept(number)) {
+        for (number, row) in plan.rows.iter().rev().filter(|(number, _)| !needed.contains(*number) && !is_kept(*number)) {
             row.marker().write(&self.storage, &self.folder.step(number), Precondition::None)?;
             self.remove_beside(&plan.listing, number)?;
         }
@@ -167,7 +165,7 @@ impl<S: Storage> Timeline<S> {
 
     /// Removes the objects beside a step that was removed.
     pub(super) fn remove_beside(&self, listing: &Listing, number: u64) -> Result<()> {
-        let hidden = listing.hidden.contains(&number).then(|| self.folder.hidden(number));
+        let hidden = listing.hidden.contains(number).then(|| self.folder.hidden(number));
         for key in listing.labels.get(number).into_iter().flatten().chain(&hidden) {
             self.delete_object(key)?;
         }
@@ -190,7 +188,7 @@ impl<S: Storage> Timeline<S> {
         if plan.newest.document.base.is_none() {
             return Ok(None);
         }
-        let only_newest: u64 = with.difference(&without).map(|number| plan.size(*number)).sum();
+        let only_newest: u64 = with.numbers().filter(|number| !without.contains(*number)).map(|number| plan.size(number)).sum();
         let codec = plan.newest.document.document.codec;
         let mut reader = self.reader(plan.newest.clone(), true)?;
         let (mut frames, mut size) = (Frames::default(), END);
@@ -214,13 +212,13 @@ impl<S: Storage> Timeline<S> {
         let mut markers: Vec<(u64, &ObjectInfo)> = listing.steps.iter().filter(|(number, info)| listing.is_marker(*number, info)).collect();
         let is_removed =
             |number: u64| number <= listing.end || listing.steps.get(number).is_some_and(|info| listing.is_marker(number, info));
-        for last in &listing.catalogues {
-            if (last - (SPAN - 1).min(last - 1)..=*last).all(|number| is_removed(number) || listing.is_in_gap(number)) {
-                self.delete_object(&self.folder.catalogue(*last))?;
+        for last in listing.catalogues.numbers() {
+            if (last - (SPAN - 1).min(last - 1)..=last).all(|number| is_removed(number) || listing.is_in_gap(number)) {
+                self.delete_object(&self.folder.catalogue(last))?;
             }
         }
-        for number in listing.hidden.iter().filter(|number| is_removed(**number)) {
-            self.delete_object(&self.folder.hidden(*number))?;
+        for number in listing.hidden.numbers().filter(|number| is_removed(*number)) {
+            self.delete_object(&self.folder.hidden(number))?;
         }
         // An end says that what comes before it was deleted, as long as any of that is left.
         let is_left = listing.steps.iter().any(|(number, info)| number < listing.end && !listing.is_marker(number, info));
@@ -299,28 +297,29 @@ impl Plan {
 
     /// The steps that stay stored, because they are kept or kept ones refer to them. If the
     /// newest is repeated, it is not kept for its own sake.
-    fn needed(&self, is_restated: bool) -> BTreeSet<u64> {
-        let kept = self.kept.keys().filter(|number| !(is_restated && **number == self.number()));
-        let mut needed: BTreeSet<u64> = kept.chain(&self.damaged).copied().collect();
-        for number in needed.clone() {
+    fn needed(&self, is_restated: bool) -> Numbered<()> {
+        let kept = self.kept.numbers().filter(|number| !(is_restated && *number == self.number()));
+        let staying: Vec<u64> = kept.chain(self.damaged.numbers()).collect();
+        let mut needed = staying.clone();
+        for number in staying {
             needed.extend(self.rows.get(number).into_iter().flat_map(|row| &row.links));
-            needed.extend(self.links.get(&number).into_iter().flatten());
+            needed.extend(self.links.get(number).into_iter().flatten());
         }
-        needed
+        Numbered::of(needed)
     }
 
     fn report(&self, restated_size: Option<u64>) -> PruneReport {
         let needed = self.needed(restated_size.is_some());
         let mut report = PruneReport { left: self.listing.size + restated_size.unwrap_or(0), ..PruneReport::default() };
         for (number, info) in self.listing.there().rev() {
-            let is_needed = needed.contains(&number);
-            let outcome = match self.kept.get(&number) {
+            let is_needed = needed.contains(number);
+            let outcome = match self.kept.get(number) {
                 Some(reasons) => Outcome::Kept(reasons.clone()),
-                None if self.damaged.contains(&number) => Outcome::Kept(vec!["damaged".to_owned()]),
+                None if self.damaged.contains(number) => Outcome::Kept(vec!["damaged".to_owned()]),
                 None if is_needed => Outcome::Hidden,
                 None => Outcome::Removed,
             };
-            let was_hidden = self.listing.hidden.contains(&number);
+            let was_hidden = self.listing.hidden.contains(number);
             if !is_needed {
                 // What said that it is hidden goes, too.
                 report.freed += info.size.saturating_sub(MARKER_SIZE) + if was_hidden { MARKER_SIZE } else { 0 };

@@ -5,6 +5,7 @@ use crate::metadata::Metadata;
 use crate::open::TAIL;
 use crate::storage::Storage;
 use crate::timeline::chain::Chain;
+use crate::timeline::document::Range;
 use crate::timeline::handle::Timeline;
 use crate::timeline::history::lost;
 use crate::timeline::listing::Listing;
@@ -144,6 +145,11 @@ impl<S: Storage> StateReader<S> {
             return Err(error.clone());
         }
         self.loader.next(&self.storage).inspect_err(|error| self.failed = Some(error.clone()))
+    }
+
+    /// Returns a range of the state, of at most 8 MiB, whatever was read before.
+    pub(crate) fn part_at(&mut self, start: u64, length: u64) -> Result<Vec<u8>> {
+        self.loader.part_at(&self.storage, Range { start, length })
     }
 
     /// Returns the whole state, which has at most `most` bytes.

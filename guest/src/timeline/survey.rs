@@ -82,7 +82,7 @@ impl Survey {
         }
         for (last, count) in wanted.iter() {
             if *count > FEW
-                && listing.catalogues.contains(&last)
+                && listing.catalogues.contains(last)
                 && let Ok(rows) = read_catalogue(storage, folder, last)
             {
                 for row in rows {

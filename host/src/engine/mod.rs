@@ -1,10 +1,11 @@
-//! The engine: saves, restores, verifies, copies, lists and salvages snapshots, and keeps
-//! timelines.
+//! The engine: saves, restores, verifies, copies, lists and salvages snapshots, keeps
+//! timelines, and compares states.
 
 mod builder;
 mod conversions;
 mod copy;
 mod copy_timeline;
+mod diff;
 #[allow(clippy::module_inception, reason = "the engine itself, next to its operations")]
 mod engine;
 mod history;
@@ -21,6 +22,7 @@ mod writing;
 pub use builder::EngineBuilder;
 pub use copy::{Copied, CopyOptions};
 pub use copy_timeline::CopiedTimeline;
+pub use diff::{Diff, DiffSource};
 pub use engine::Engine;
 pub use history::{Checks, History};
 pub use index::ListingIndex;

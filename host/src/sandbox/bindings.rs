@@ -21,7 +21,7 @@ mod generated {
     });
 }
 
-pub(crate) use generated::exports::persist::snapshot::{snapshots, timelines};
+pub(crate) use generated::exports::persist::snapshot::{diffs, snapshots, timelines};
 pub(crate) use generated::persist::snapshot::{storage, types};
 pub(crate) use generated::{Core as Persist, CorePre as PersistPre};
 
@@ -61,3 +61,4 @@ impl From<wasmtime::component::ResourceTableError> for StorageFailure {
 
 persist_model::code_conversions!(storage);
 persist_model::conversions!(snapshots);
+persist_model::diff_conversions!(diffs);

@@ -16,7 +16,7 @@ mod runtime;
 mod state;
 mod wasi;
 
-pub(crate) use bindings::{snapshots as wit, timelines};
+pub(crate) use bindings::{diffs, snapshots as wit, timelines};
 pub(crate) use budget::{Budget, Share};
 pub(crate) use code::Code;
 pub use code::{COMPONENT, component_hash};

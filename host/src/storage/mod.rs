@@ -6,6 +6,7 @@ mod config;
 mod health;
 mod local;
 mod memory;
+mod pair;
 #[cfg(feature = "s3")]
 mod s3;
 mod types;
@@ -18,6 +19,7 @@ pub use config::{StorageBackend, StorageConfig};
 pub use health::check_health;
 pub use local::{Durability, LocalFileStorage};
 pub use memory::MemoryStorage;
+pub(crate) use pair::{Pair, in_first, in_second};
 #[cfg(feature = "s3")]
 pub use s3::{S3_OPTIONS, S3Addressing, S3Checksums, S3Credentials, S3Encryption, S3Option, S3Options, S3StorageAdapter};
 pub use types::{

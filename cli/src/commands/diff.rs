@@ -1,0 +1,263 @@
+//! `persist diff`
+
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::path::Path;
+
+use clap::Args;
+use persist_model::{Change, DiffKind, ErrorCode, Excerpt, Operation, PersistError, Result};
+
+use crate::choices::Color;
+use crate::host::{DiffSource, Differences, Host, Page};
+use crate::output::{Failure, Output, counted, printable, short_bytes};
+use crate::sources::{check_means_something, is_folder};
+use crate::state::open_state;
+
+/// The largest state that is read from stdin, in bytes: it is held in memory.
+const MAX_STDIN: u64 = 64 << 20;
+
+/// The most characters of a value that are shown.
+const MAX_SHOWN: usize = 100;
+
+/// Show what is different between two states.
+///
+/// A and B are snapshots, steps of timelines, or other files, each in any storage. JSON is
+/// compared by value: each line has the path of a value that was added (+), removed (-) or
+/// changed (~). Elements of arrays, such as messages, are aligned. Other text is compared by
+/// line. Only the parts of a state that are compared are held, so it can be large.
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  persist diff agents/support/case-4711@41 @42\n  persist diff agents/0001.json.gz state.json\n  persist diff agents/support/case-4711@41 @42 --json > patch.json"
+)]
+pub struct Arguments {
+    /// The first state: a snapshot, a step of a timeline such as FOLDER@41, a file, or - for
+    /// stdin. A timeline alone means its newest step.
+    #[arg(value_name = "A")]
+    before: String,
+    /// The second state; @42 is another step of the timeline of A. With --json, the output is
+    /// a JSON Patch (RFC 6902) that turns A into B.
+    #[arg(value_name = "B")]
+    after: String,
+    /// When to use colours.
+    #[arg(long, value_name = "WHEN", value_enum, default_value = "auto")]
+    color: Color,
+    /// Do not show a long text in a pager, which is $PERSIST_PAGER, $PAGER or less.
+    #[arg(long)]
+    no_pager: bool,
+}
+
+/// Returns the state that a text names.
+fn source(host: &impl Host, text: &str) -> Result<DiffSource> {
+    if text == "-" {
+        let mut state = Vec::new();
+        let read = open_state(Path::new("-"))?.bytes.take(MAX_STDIN + 1).read_to_end(&mut state);
+        read.map_err(|error| PersistError::new(ErrorCode::Io, format!("could not read the state: {error}")).at("stdin"))?;
+        if state.len() as u64 > MAX_STDIN {
+            let error = PersistError::new(ErrorCode::LimitExceeded, "the state is larger than 64 MiB").at("stdin");
+            return Err(error.hint("write it to a file, and give its path"));
+        }
+        return Ok(DiffSource::Bytes(state));
+    }
+    check_means_something(text)?;
+    if let Some(step) = host.locate_step(text, None)? {
+        return Ok(DiffSource::Stored(step));
+    }
+    if is_folder(host, text) {
+        return match host.locate_step(text, Some("latest")) {
+            Ok(Some(step)) => Ok(DiffSource::Stored(step)),
+            Err(error) if error.code() != ErrorCode::NotFound => Err(error),
+            _ => {
+                let error = PersistError::new(ErrorCode::InvalidArgument, "this is a folder without a timeline").at(text.escape_debug());
+                Err(error.hint("give a snapshot in it; 'persist list' shows them"))
+            }
+        };
+    }
+    let location = host.locate_followed(text)?;
+    match host.metadata(&location) {
+        Err(error) if error.code() == ErrorCode::NotASnapshot => Ok(DiffSource::Object(location)),
+        Err(error) => Err(error),
+        Ok(_) => Ok(DiffSource::Stored(location)),
+    }
+}
+
+/// Returns the name of the second state: another step of the timeline of the first, if it is
+/// only a step.
+fn second_name(host: &impl Host, before: &str, after: &str) -> String {
+    if !after.starts_with('@') || Path::new(after).exists() {
+        return after.to_owned();
+    }
+    match before.rsplit_once('@') {
+        Some((folder, step)) if !step.contains('/') && !folder.is_empty() => format!("{folder}{after}"),
+        _ if is_folder(host, before) => format!("{}{after}", before.trim_end_matches('/')),
+        _ => after.to_owned(),
+    }
+}
+
+/// The text for people, which goes to a page.
+struct Text {
+    page: Box<dyn Page>,
+    is_colored: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Style {
+    Plain,
+    Bold,
+    Red,
+    Green,
+    Yellow,
+    Cyan,
+}
+
+impl Style {
+    fn code(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::Bold => "1",
+            Self::Red => "31",
+            Self::Green => "32",
+            Self::Yellow => "33",
+            Self::Cyan => "36",
+        }
+    }
+}
+
+impl Text {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.page.write_all(bytes).map_err(|error| Failure::stdout(&error))
+    }
+
+    fn line(&mut self, style: Style, line: &str) -> Result<(), Failure> {
+        let code = style.code();
+        if self.is_colored && !code.is_empty() {
+            self.write(format!("\u{1b}[{code}m{line}\u{1b}[0m\n").as_bytes())
+        } else {
+            self.write(format!("{line}\n").as_bytes())
+        }
+    }
+}
+
+/// Formats a value: its beginning, and its size if that is not all of it.
+fn shown(excerpt: Option<&Excerpt>) -> String {
+    let Some(Excerpt { text, is_cut, size }) = excerpt else { return String::new() };
+    let text = printable(text);
+    let is_long = text.chars().count() > MAX_SHOWN;
+    if !is_cut && !is_long {
+        return text.into_owned();
+    }
+    let start: String = text.chars().take(MAX_SHOWN).collect();
+    format!("{start}… ({})", short_bytes(*size))
+}
+
+fn print_changes(diff: &mut dyn Differences, text: &mut Text) -> Result<(), Failure> {
+    let mut counts = [0_u64; 3];
+    while let Some(Change { operation, path, before, after }) = diff.next_change()? {
+        let (before, after) = (shown(before.as_ref()), shown(after.as_ref()));
+        let (sign, style, values, count) = match operation {
+            Operation::Add => ('+', Style::Green, after, 0),
+            Operation::Remove => ('-', Style::Red, before, 1),
+            Operation::Replace => ('~', Style::Yellow, format!("{before} → {after}"), 2),
+        };
+        if let Some(count) = counts.get_mut(count) {
+            *count += 1;
+        }
+        let path = if path.is_empty() { "(everything)".into() } else { printable(&path) };
+        text.line(style, &format!("{sign} {path}: {values}"))?;
+    }
+    let [added, removed, changed] = counts;
+    if counts == [0; 3] {
+        return text.line(Style::Plain, "the values are equal, but written differently");
+    }
+    let all: Vec<String> = [(added, "added"), (removed, "removed"), (changed, "changed")]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{} {what}", counted(count, "value")))
+        .collect();
+    text.line(Style::Plain, &all.join(", "))
+}
+
+/// Prints the hunks of a unified diff. On a terminal, harmful characters are escaped.
+fn print_hunks(diff: &mut dyn Differences, text: &mut Text) -> Result<(), Failure> {
+    if !text.is_colored && !io::stdout().is_terminal() {
+        while let Some(bytes) = diff.next_bytes()? {
+            text.write(&bytes)?;
+        }
+        return Ok(());
+    }
+    let mut rest = Vec::new();
+    let print = |line: &[u8], text: &mut Text| {
+        let style = match line.first() {
+            Some(b'-') => Style::Red,
+            Some(b'+') => Style::Green,
+            Some(b'@') => Style::Cyan,
+            _ => Style::Plain,
+        };
+        let line = String::from_utf8_lossy(line);
+        let parts: Vec<_> = line.split('\t').map(printable).collect();
+        text.line(style, &parts.join("\t"))
+    };
+    while let Some(bytes) = diff.next_bytes()? {
+        rest.extend_from_slice(&bytes);
+        let mut lines = rest.split_inclusive(|byte| *byte == b'\n').peekable();
+        let mut left = 0..0;
+        let mut at = 0;
+        while let Some(line) = lines.next() {
+            let whole = line.strip_suffix(b"\n");
+            if whole.is_none() && lines.peek().is_none() {
+                left = at..at + line.len();
+            } else {
+                print(whole.unwrap_or(line), text)?;
+            }
+            at += line.len();
+        }
+        rest = rest.get(left).unwrap_or_default().to_vec();
+    }
+    if rest.is_empty() { Ok(()) } else { print(&rest, text) }
+}
+
+fn print_patch(diff: &mut dyn Differences, kind: DiffKind) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    let mut write = |bytes: &[u8]| stdout.write_all(bytes).map_err(|error| Failure::stdout(&error));
+    match kind {
+        DiffKind::Equal => write(b"[]\n"),
+        DiffKind::Json => {
+            while let Some(bytes) = diff.next_bytes()? {
+                write(&bytes)?;
+            }
+            Ok(())
+        }
+        DiffKind::Text | DiffKind::Binary => {
+            let error = PersistError::new(ErrorCode::InvalidArgument, "only JSON states have a JSON Patch, and these are not both JSON");
+            Err(error.hint("leave out --json").into())
+        }
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Failure> {
+    let (before, after) = (&arguments.before, second_name(host, &arguments.before, &arguments.after));
+    if before == "-" && after == "-" {
+        return Err(PersistError::new(ErrorCode::InvalidArgument, "only one of the states can come from stdin").into());
+    }
+    let mut diff = host.diff(source(host, before)?, source(host, &after)?)?;
+    let kind = diff.kind();
+    if output.json {
+        return print_patch(&mut *diff, kind);
+    }
+    if kind == DiffKind::Equal {
+        output.note("the states are equal");
+        return Ok(());
+    }
+    let mut text = Text { page: host.page(!arguments.no_pager), is_colored: arguments.color.is_on() };
+    let mut print = || {
+        if kind != DiffKind::Binary {
+            text.line(Style::Bold, &format!("--- {}", printable(before)))?;
+            text.line(Style::Bold, &format!("+++ {}", printable(&after)))?;
+        }
+        match kind {
+            DiffKind::Json => print_changes(&mut *diff, &mut text),
+            _ => print_hunks(&mut *diff, &mut text),
+        }
+    };
+    let printed = print();
+    text.page.end();
+    printed
+}
