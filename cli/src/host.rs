@@ -177,6 +177,15 @@ pub trait Host: Sync {
         Err(PersistError::new(ErrorCode::Unsupported, "this host has no timelines").at(folder))
     }
 
+    /// Returns the folders of timelines below `place` of which a deletion that was broken off
+    /// has left steps.
+    ///
+    /// # Errors
+    /// Errors of the storage.
+    fn unfinished_deletions(&self, _place: &StorageLocation) -> Result<Vec<StorageLocation>> {
+        Ok(Vec::new())
+    }
+
     /// Returns a location as text that the next command accepts.
     ///
     /// # Errors

@@ -37,7 +37,7 @@ impl Error {
     /// Adds a fact.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl fmt::Display) -> Self {
-        self.details.push((name.to_owned(), value.to_string()));
+        self.details.push(detail(name, &value));
         self
     }
 
@@ -73,6 +73,11 @@ impl Error {
         let message = format!("the storage returned only {found} of {expected} bytes");
         Self { retryable: true, ..Self::new(ErrorCode::Io, message) }
     }
+}
+
+#[cold]
+fn detail(name: &str, value: &dyn fmt::Display) -> (String, String) {
+    (name.to_owned(), value.to_string())
 }
 
 /// The most characters that an error quotes from untrusted text.

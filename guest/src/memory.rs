@@ -48,6 +48,16 @@ impl MemoryStorage {
         self.0.borrow_mut().now += u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     }
 
+    /// Returns a storage of its own with the same objects.
+    #[must_use]
+    pub fn copied(&self) -> Self {
+        let copy = Self::default();
+        for key in self.keys() {
+            copy.put(&key, self.get(&key).unwrap_or_default());
+        }
+        copy
+    }
+
     /// Returns the keys of all objects.
     pub fn keys(&self) -> Vec<String> {
         self.0.borrow().objects.keys().cloned().collect()

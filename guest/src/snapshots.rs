@@ -9,7 +9,7 @@ use crate::open::{Head, TAIL, until_stable};
 use crate::restore::Restorer;
 use crate::save::Saver;
 use crate::storage::{ObjectInfo, Precondition, Storage};
-use crate::timeline::{Timeline, step_metadata, step_of};
+use crate::timeline::{Timeline, Tops, newest_metadata, step_metadata, step_of};
 use crate::verify;
 
 /// The largest state that is restored into memory, in bytes; larger ones are read as a
@@ -199,10 +199,14 @@ pub fn list<S: Storage>(storage: &S, prefix: &str, start_after: Option<&str>, li
     let last = objects.last().map(|info| info.key.clone());
     let mut page = ListPage::default();
     let mut bytes = 0;
+    let mut tops = Tops::of(&objects, complete);
     for objects in objects.chunks(ENDS) {
         let keys: Vec<&str> = objects.iter().map(|info| info.key.as_str()).collect();
+        tops.read_hints(storage, &keys)?;
         for (info, end) in objects.iter().zip(storage.read_ends(&keys, TAIL)?) {
             let read = match end.and_then(|(found, tail)| metadata_of(storage, found, tail)) {
+                // What was listed last may not be the newest step, or no step at all.
+                read if tops.is_doubtful(&info.key, read.is_ok()) => newest_metadata(storage, &info.key),
                 Ok(metadata) => Ok(metadata),
                 // It may have been replaced between two reads: read it again, on its own.
                 Err(error) if matches!(error.code, ErrorCode::PreconditionFailed | ErrorCode::Io) => metadata(storage, &info.key),

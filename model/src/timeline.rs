@@ -230,7 +230,8 @@ pub struct PruneReport {
 /// A step, or another object of a timeline, that was checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checked {
-    /// The number of the step; `None` for another object.
+    /// The number of the step. `None` for another object, and for a second entry of a step that
+    /// can be restored but is not the one that was appended there.
     pub number: Option<u64>,
     /// The key of the object.
     pub key: String,

@@ -2,6 +2,8 @@
 
 use clap::Args;
 use persist_model::{Checked, ErrorCode, PersistError};
+use persist_paths::key::split;
+use persist_paths::timeline::{self, Name};
 use serde_json::json;
 
 use crate::host::{Done, Host};
@@ -38,6 +40,8 @@ struct Summary {
     timelines: u64,
     steps: u64,
     damaged: u64,
+    /// Damaged objects that are no steps, and steps that are not those that were appended.
+    others: u64,
     exit_code: u8,
 }
 
@@ -46,9 +50,17 @@ impl Summary {
         self.steps += u64::from(checked.number.is_some());
         let Some(error) = &checked.error else { return Ok(()) };
         let Some(number) = checked.number else {
-            // Derived from the steps, so nothing is lost.
-            let hint = "nothing is lost: 'persist check --repair' rewrites it";
-            output.error(&error.clone().hint(hint));
+            self.others += 1;
+            let hint = match timeline::parse(split(&checked.key).1) {
+                Some(Name::Catalogue(_) | Name::Hint) => Some("no state is lost: 'persist check --repair' rewrites it"),
+                Some(Name::Label(_) | Name::Hidden(_)) => Some("no state is lost: 'persist check --repair --forget-damaged' removes it"),
+                _ => None,
+            };
+            let mut error = error.clone();
+            if let Some(hint) = hint {
+                error.detail_mut().hint = Some(hint.to_owned());
+            }
+            output.error(&error);
             self.exit_code = worse(self.exit_code, error.exit_code());
             return Ok(());
         };
@@ -80,7 +92,8 @@ pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Ou
             let mut timeline = engine.timeline(&folder)?;
             summary.timelines += 1;
             if arguments.repair {
-                timeline.repair(arguments.forget_damaged)?;
+                let written = timeline.repair(arguments.forget_damaged)?;
+                output.note(format_args!("{}: repaired, {} written or removed", timeline.location(), counted(written, "object")));
             }
             let mut progress = host.total_progress(output, "checking");
             for checked in timeline.check(arguments.read_data)? {
@@ -89,11 +102,14 @@ pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Ou
             }
         }
     }
-    let Summary { timelines, steps, damaged, exit_code } = summary;
+    let Summary { timelines, steps, damaged, others, exit_code } = summary;
     let how = if arguments.read_data { "all data read" } else { "data not read" };
-    let state = if damaged == 0 { "none damaged".to_owned() } else { format!("{damaged} damaged") };
+    let mut state = if damaged == 0 { "none damaged".to_owned() } else { format!("{damaged} damaged") };
+    if others > 0 {
+        state = format!("{state}, but {} wrong", counted(others, "other object"));
+    }
     let text = format!("checked {} in {}: {state}, {how}", counted(steps, "step"), counted(timelines, "timeline"));
-    let object = json!({"timelines": timelines, "steps": steps, "damaged": damaged, "data_read": arguments.read_data});
+    let object = json!({"timelines": timelines, "steps": steps, "damaged": damaged, "others": others, "data_read": arguments.read_data});
     output.report(&object, printable(&text))?;
     if exit_code == 0 { Ok(()) } else { Err(Failure::Reported(exit_code)) }
 }

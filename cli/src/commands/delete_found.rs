@@ -134,6 +134,18 @@ impl Finding {
         batch.keys.insert(key);
     }
 
+    /// Adds the timelines of which a deletion that was broken off has left steps. No listing
+    /// shows them.
+    fn add_unfinished(&mut self, deleting: &Deleting, host: &impl Host) -> Result<()> {
+        for text in deleting.sources.src.iter().filter(|text| *text != "-" && !is_pattern(host, text)) {
+            let Ok(place) = host.locate_folder(text, true) else { continue };
+            for folder in host.unfinished_deletions(&place)? {
+                self.timelines.insert(folder.to_string(), folder);
+            }
+        }
+        Ok(())
+    }
+
     /// Reports an error; the other objects are still deleted.
     fn failed(&mut self, error: PersistError, output: &Output) -> Result<(), Failure> {
         if error.code() == ErrorCode::Cancelled {
@@ -199,6 +211,9 @@ fn look(deleting: &Deleting, host: &impl Host, output: &Output) -> Result<Findin
         }
     }
     found.others = others.load(Ordering::Relaxed);
+    if sources.how.recursive && sources.how.filter.is_empty() {
+        found.add_unfinished(deleting, host)?;
+    }
     Ok(found)
 }
 

@@ -5,6 +5,7 @@ use persist_model::{ErrorCode, HistoryEntry, Step};
 use persist_paths::StorageLocation;
 use serde_json::json;
 
+use crate::commands::log_changes::Changes;
 use crate::filter::Filter;
 use crate::host::Host as _;
 use crate::native::host::Native;
@@ -15,8 +16,10 @@ use crate::timelines::{no_timeline, open, place};
 
 /// List the steps of a timeline, the newest first.
 ///
-/// Reads only what describes the steps, not their states. A step that can't be read is
-/// reported as an error.
+/// CHANGES says what is different from the step listed below it, if the states are JSON: 2
+/// messages more, a value changed. For that, states are read, so without --changes it is left
+/// out for states over 4 MB, after 50 steps, with --json, and if the timeline is not in a
+/// local folder. A step that can't be read is reported as an error.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  persist log runs/support/case-4711 -n 20\n  persist log runs --agent support --session case-4711 --since 7d"
@@ -28,20 +31,40 @@ pub(crate) struct Arguments {
     /// List at most this many.
     #[arg(short = 'n', long, value_name = "N")]
     limit: Option<u32>,
+    /// Say what changed in every step.
+    #[arg(long, overrides_with = "no_changes")]
+    changes: bool,
+    /// Read only what describes the steps, not their states.
+    #[arg(long, overrides_with = "changes")]
+    no_changes: bool,
     #[command(flatten)]
     filter: Filter,
 }
 
-const COLUMNS: [Column; 6] = [
+/// Of how many steps the states are read unless the user asks for changes.
+const UNASKED: u32 = 50;
+
+const COLUMNS: [Column; 8] = [
     Column("STEP", true),
     Column("TIME", false),
     Column("SIZE", true),
     Column("STORED", true),
+    Column("", false),
+    Column("CHANGES", false),
     Column("LABELS", false),
     Column("DESCRIPTION", false),
 ];
 
-fn row(step: &Step) -> [String; 6] {
+/// The width of the longest bar.
+const BAR: u32 = 8;
+
+/// Returns a bar for the size of a step: each block is a fourfold size, from 256 bytes to 4 MB.
+fn bar(size: u64) -> String {
+    let width = size.max(1).ilog2().saturating_sub(6) / 2;
+    "\u{2587}".repeat(width.clamp(1, BAR) as usize)
+}
+
+fn row(step: &Step, changes: &str) -> [String; 8] {
     let metadata = &step.metadata;
     let mut labels: Vec<String> = metadata.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
     labels.extend(step.restates.map(|number| format!("(was step {number})")));
@@ -50,47 +73,98 @@ fn row(step: &Step) -> [String; 6] {
         time_cell(&metadata.timestamp),
         short_bytes(metadata.uncompressed_size),
         short_bytes(metadata.stored_size),
+        bar(metadata.stored_size),
+        cell(changes),
         cell(&labels.join(" ")),
         cell(metadata.description.as_deref().unwrap_or_default()),
     ]
 }
 
-fn object(host: &Native<'_>, folder: &StorageLocation, step: &Step) -> Result<serde_json::Value, Failure> {
-    let location = host.written(&folder.clone().with_key(&step.metadata.key))?;
-    Ok(json!({"number": step.number, "location": location, "restates": step.restates, "metadata": step.metadata}))
+/// The steps that were found, printed once the next older one is known.
+struct Lines<'a> {
+    host: &'a Native<'a>,
+    folder: &'a StorageLocation,
+    output: &'a Output,
+    table: Table<'a, 8>,
+    changes: Option<Changes<'a>>,
+    /// How many more steps are to be compared.
+    left: u32,
+    /// The step that was found last.
+    last: Option<Box<Step>>,
+}
+
+impl Lines<'_> {
+    /// Prints the last step, now that the next is known, and keeps this one.
+    fn add(&mut self, step: Option<Box<Step>>) -> Result<(), Failure> {
+        let Some(last) = std::mem::replace(&mut self.last, step) else { return Ok(()) };
+        let changes = match &mut self.changes {
+            Some(changes) if self.left > 0 => {
+                self.left -= 1;
+                Some(changes.between(self.last.as_deref(), &last)?)
+            }
+            _ => None,
+        };
+        if self.output.json { self.object(&last, changes) } else { self.table.add(row(&last, &changes.unwrap_or_default())) }
+    }
+
+    fn object(&self, step: &Step, changes: Option<String>) -> Result<(), Failure> {
+        let location = self.host.written(&self.folder.clone().with_key(&step.metadata.key))?;
+        let mut object = json!({"number": step.number, "location": location, "restates": step.restates, "metadata": step.metadata});
+        if let (Some(changes), Some(object)) = (changes, object.as_object_mut()) {
+            object.insert("changes".to_owned(), changes.into());
+        }
+        self.output.result(&object, "")
+    }
 }
 
 pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
     let host = Native::new(storage)?;
     let place = place(&arguments.timeline, arguments.filter.agent_id.as_deref(), arguments.filter.session_id.as_deref());
     let (timeline, folder) = open(&host, &place.text)?;
-    let mut table = Table::new(output, COLUMNS);
+    let engine = host.stoppable(&folder)?;
+    let is_unasked = !output.json && !arguments.no_changes && matches!(folder, StorageLocation::Local { .. });
+    let mut lines = Lines {
+        host: &host,
+        folder: &folder,
+        output,
+        table: Table::new(output, COLUMNS),
+        changes: (arguments.changes || is_unasked).then(|| Changes::new(&engine, &timeline, arguments.changes)),
+        left: if arguments.changes { u32::MAX } else { UNASKED },
+        last: None,
+    };
     let (mut count, mut others, mut exit_code) = (0_u32, 0_u32, 0);
     let limit = arguments.limit.unwrap_or(u32::MAX);
     // With a filter, it is not known how many steps have to be read.
     let asked = if arguments.filter.takes_whole_sessions() { arguments.limit } else { None };
+    // The last step is compared with one that is not listed.
+    let asked = asked.map(|limit| limit.saturating_add(u32::from(lines.changes.is_some() && limit > 0)));
     for entry in timeline.history(arguments.filter.for_listing(), asked)? {
-        if count >= limit {
+        if count >= limit && (lines.changes.is_none() || lines.last.is_none()) {
             break;
         }
         match entry? {
             HistoryEntry::Step(step) if arguments.filter.wants(&step.metadata) => {
-                count += 1;
-                if output.json {
-                    output.result(&object(&host, &folder, &step)?, "")?;
-                } else {
-                    table.add(row(&step))?;
+                if count >= limit {
+                    lines.add(Some(step))?;
+                    lines.last = None;
+                    break;
                 }
+                count += 1;
+                lines.add(Some(step))?;
             }
             HistoryEntry::Step(_) => others += 1,
+            HistoryEntry::Unreadable { .. } if count >= limit => break,
             HistoryEntry::Unreadable { error, .. } => {
                 others += 1;
+                // What changed is not known.
+                lines.add(None)?;
                 output.error(&error);
                 exit_code = worse(exit_code, error.exit_code());
             }
         }
     }
-    table.print()?;
+    lines.add(None)?;
+    lines.table.print()?;
     if count == 0 && others == 0 && exit_code == 0 && limit > 0 {
         let error = timeline.find(&persist_model::StepSelector::Newest).err();
         return match error {

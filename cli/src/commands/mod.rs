@@ -20,6 +20,8 @@ mod list;
 #[cfg(feature = "native")]
 pub(crate) mod log;
 #[cfg(feature = "native")]
+mod log_changes;
+#[cfg(feature = "native")]
 pub(crate) mod man;
 #[cfg(feature = "native")]
 pub(crate) mod prune;

@@ -277,6 +277,11 @@ impl Host for Native<'_> {
         self.writing(folder, durability)?.timeline(folder.key())?.delete()
     }
 
+    fn unfinished_deletions(&self, place: &StorageLocation) -> Result<Vec<StorageLocation>> {
+        let folders = self.reading(place)?.unfinished_deletions(place.key())?;
+        Ok(folders.into_iter().map(|folder| place.clone().with_key(&folder)).collect())
+    }
+
     fn written(&self, location: &StorageLocation) -> Result<String> {
         self.config.written(location)
     }

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::json::{Unique, check_value, compact};
+use super::json::{Unique, check_value, compact, from_bytes};
 use super::packed::{is_packed, unpack};
 use super::timestamp::stored_time;
 use crate::codec::Codec;
@@ -189,8 +189,8 @@ impl Document {
     /// Reads the document of an object of this kind. Returns what is under the name of the
     /// kind, too.
     pub(crate) fn parse_kind(json: &[u8], wanted: &str) -> Result<(Self, Option<Box<RawValue>>)> {
-        let mut outer: Unique<Box<RawValue>> = serde_json::from_slice(json)
-            .map_err(|error| Error::format(format!("the metadata is not a single JSON object: {}", quoted(error))))?;
+        let mut outer: Unique<Box<RawValue>> =
+            from_bytes(json).map_err(|error| Error::format(format!("the metadata is not a single JSON object: {}", quoted(error))))?;
         // This comes first, because nothing else is known about another kind of object.
         let kind = outer.take::<String>("kind")?;
         let kind = kind.unwrap_or_else(|| SNAPSHOT.to_owned());

@@ -9,6 +9,12 @@ use serde_json::value::RawValue;
 
 use crate::error::{Error, Result, quoted};
 
+/// Reads JSON from bytes. As text: the reader for bytes would be there a second time.
+pub(crate) fn from_bytes<T: DeserializeOwned>(json: &[u8]) -> std::result::Result<T, serde_json::Error> {
+    let text = std::str::from_utf8(json).map_err(|_| serde_json::Error::custom("it is not UTF-8"))?;
+    serde_json::from_str(text)
+}
+
 /// A JSON object that keeps its order and refuses a name that occurs twice.
 #[derive(Clone, Debug)]
 pub(super) struct Unique<V>(pub(super) Vec<(String, V)>);

@@ -9,6 +9,7 @@ mod timestamp;
 
 pub(crate) use document::Document;
 pub use document::Metadata;
+pub(crate) use json::from_bytes;
 pub(crate) use options::Draft;
 pub use options::SaveOptions;
 #[cfg(target_family = "wasm")]

@@ -16,7 +16,7 @@ use crate::codec::Codec;
 use crate::error::{Error, Result};
 use crate::footer::{Footer, digest_of};
 use crate::hash::{hash_of, hex};
-use crate::metadata::{Document, Metadata};
+use crate::metadata::{Document, Metadata, from_bytes};
 use crate::storage::{ByteRange, ObjectInfo, Precondition, Storage};
 use crate::table::{ROW, Table};
 use crate::timeline::frames::{decode, encode_plain, slice};
@@ -186,7 +186,7 @@ fn parse(info: &ObjectInfo, bytes: &[u8], last: u64) -> Result<Vec<Row>> {
     let footer = Footer::parse(bytes, info.size)?.ok_or_else(|| wrong("it has no footer"))?;
     footer.check_size(info.size)?;
     let checked = footer.uncarry(bytes, info.size)?;
-    let document: Catalogue = serde_json::from_slice(&checked.metadata).map_err(|error| wrong(&error.to_string()))?;
+    let document: Catalogue = from_bytes(&checked.metadata).map_err(|error| wrong(&error.to_string()))?;
     if document.kind != KIND || document.last != last {
         return Err(wrong("it is another object"));
     }
@@ -211,6 +211,6 @@ fn parse(info: &ObjectInfo, bytes: &[u8], last: u64) -> Result<Vec<Row>> {
         offset += u64::from(row.frame_length);
     }
     let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    let row = |line| serde_json::from_slice(line).map_err(|error| wrong(&error.to_string())).and_then(Row::of_line);
+    let row = |line| from_bytes(line).map_err(|error| wrong(&error.to_string())).and_then(Row::of_line);
     lines.map(row).collect()
 }

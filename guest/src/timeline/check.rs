@@ -1,10 +1,9 @@
 //! Checks a timeline: names the steps that can't be loaded, and says why.
 
-use std::collections::VecDeque;
-
 use persist_model::error::HINT;
 
 use crate::error::{Error, ErrorCode, Result};
+use crate::hash::hex;
 use crate::storage::Storage;
 use crate::timeline::catalogue::{Row, covering, read_catalogue};
 use crate::timeline::chain::{Chain, check_links};
@@ -12,11 +11,14 @@ use crate::timeline::handle::Timeline;
 use crate::timeline::listing::{AHEAD, Listing};
 use crate::timeline::loader::Loader;
 use crate::timeline::names::Name;
-use crate::timeline::newest::{Newest, find_newest};
+use crate::timeline::newest::{Newest, find_newest, root_of};
 use crate::timeline::numbered::Numbered;
 use crate::timeline::record::Record;
 use crate::timeline::step::Step;
 use crate::timeline::survey::read_steps;
+
+/// How many lost steps after the last one that is there are named, at most.
+const MAX_LOST: u64 = 10_000;
 
 /// How many steps, or other objects, are read at a time.
 const BATCH: usize = 64;
@@ -48,10 +50,6 @@ pub struct Checker<S> {
     steps: Numbered<Result<Step>>,
     /// Frames whose data is damaged, by step and index.
     damaged: Numbered<Numbered<Error>>,
-    /// The last steps that were checked. The next ones may show that one was replaced.
-    last: VecDeque<Checked>,
-    /// The last step, if it was not appended to the one before it.
-    doubtful: Option<u64>,
     /// What the catalogue of the last step should say.
     rows: Numbered<Row>,
     /// Catalogues that were compared with their steps.
@@ -66,7 +64,9 @@ impl<S: Storage> Timeline<S> {
         let newest = find_newest(&self.storage, &self.folder)?;
         let mut listing = Listing::read(&self.storage, &self.folder, 1)?;
         let highest = newest.number();
-        let lost = listing.fill(&self.storage, &self.folder, 1, highest)?;
+        // A hint may name any number.
+        let last = highest.min(listing.highest().saturating_add(MAX_LOST));
+        let lost = listing.fill(&self.storage, &self.folder, 1, last)?;
         let there = listing.there().map(|(number, _)| number).filter(|number| *number <= highest);
         let mut left = Numbered::of(there.chain(lost).collect());
         let newest = match newest {
@@ -94,8 +94,6 @@ impl<S: Storage> Timeline<S> {
             newest,
             steps: Numbered::default(),
             damaged: Numbered::default(),
-            last: VecDeque::new(),
-            doubtful: None,
             rows: Numbered::default(),
             catalogues: Numbered::default(),
             others,
@@ -125,12 +123,8 @@ impl<S: Storage> Checker<S> {
                 checked.extend(self.add(number, step)?);
             }
         }
-        if checked.is_empty() && !self.last.is_empty() {
-            self.decide(true);
-            self.compare_catalogue()?;
-            checked.extend(self.last.drain(..));
-        }
         if checked.is_empty() {
+            self.compare_catalogue()?;
             let others = self.others.split_off(self.others.len().saturating_sub(BATCH));
             for key in others.into_iter().rev() {
                 checked.push(self.other(key)?);
@@ -139,17 +133,17 @@ impl<S: Storage> Checker<S> {
         Ok(checked)
     }
 
-    /// Checks a step. Returns an earlier one, of which all is known now.
-    fn add(&mut self, number: u64, step: Result<Step>) -> Result<Option<Checked>> {
+    /// Checks a step.
+    fn add(&mut self, number: u64, step: Result<Step>) -> Result<Vec<Checked>> {
         if self.rows.numbers().next_back().is_some_and(|last| covering(last) != covering(number)) {
             self.compare_catalogue()?;
         }
-        if step.is_err() {
-            self.decide(true);
-        }
+        let mut replaced = None;
         if let Ok(step) = &step {
             self.rows.insert(number, Row::of(step));
-            self.compare_parent(step);
+            if !self.listing.hidden.contains(number) {
+                replaced = self.compare_parent(step)?;
+            }
             if self.read_data {
                 let damaged = Loader::new(Chain { steps: vec![step.clone()] }, false).damaged_frames(&self.timeline.storage)?;
                 if !damaged.is_empty() {
@@ -159,38 +153,54 @@ impl<S: Storage> Checker<S> {
         }
         // Of an object, only the description is needed.
         self.steps.insert(number, step.map(|step| Step { tail: Vec::new(), ..step }));
-        let error = self.step_error(number)?;
+        let mut error = self.step_error(number)?;
+        if error.is_some() && self.was_removed(number)? {
+            self.steps.remove(number);
+            return Ok(Vec::new());
+        }
         if let Some(Ok(step)) = self.steps.get(number) {
             // A later step refers to this one, or to what this one refers to.
             let links = Numbered::of(step.document.links.iter().map(|link| link.number).chain([number]).collect());
             self.steps.retain(|known| links.contains(known));
             self.damaged.retain(|known| links.contains(known));
         }
+        let key = self.timeline.folder.step(number);
+        let mut checked = Vec::new();
         if !self.listing.hidden.contains(number) {
-            self.last.push_back(Checked { number: Some(number), key: self.timeline.folder.step(number), error });
+            checked.push(Checked { number: Some(number), key: key.clone(), error: error.take() });
         }
-        Ok(if self.last.len() > 2 { self.last.pop_front() } else { None })
+        if let Some(error) = replaced {
+            // Both can be restored, so this is about the object.
+            checked.push(Checked { number: None, error: Some(error.at(&key)), key });
+        }
+        Ok(checked)
     }
 
-    /// A step names the root of the one before it. If that has another, one of the two was
-    /// replaced: this one, if the next step does not know it either.
-    fn compare_parent(&mut self, step: &Step) {
-        let number = step.document.number;
-        let is_other = match self.steps.get(number - 1) {
-            Some(Ok(before)) => step.document.parent.is_some_and(|parent| parent != before.root),
-            _ => false,
+    /// A step names the root of the one before it, or of the end of what was deleted. If that
+    /// has another, one of the two was replaced.
+    fn compare_parent(&self, step: &Step) -> Result<Option<Error>> {
+        let (number, parent) = (step.document.number, step.document.parent);
+        let before = number - 1;
+        let found = match self.steps.get(before) {
+            Some(Ok(before)) => Some(hex(&before.root)),
+            None if before > 0 && before == self.listing.end => root_of(&self.timeline.storage, &self.timeline.folder, before)?,
+            _ => None,
         };
-        self.decide(!is_other);
-        self.doubtful = is_other.then_some(number);
+        let is_other = found.is_some_and(|root| parent.is_some_and(|parent| hex(&parent) != root));
+        Ok(is_other
+            .then(|| Error::integrity(format!("step {number} was not appended to {before}, as it is now: one of them was replaced"))))
     }
 
-    /// Decides about the last step, if it was not appended to the one before it.
-    fn decide(&mut self, is_known: bool) {
-        let Some(number) = self.doubtful.take() else { return };
-        let replaced = if is_known { number - 1 } else { number };
-        if let Some(checked) = self.last.iter_mut().find(|checked| checked.number == Some(replaced)) {
-            let error = Error::integrity(format!("step {replaced} is not the one that step {} was appended to", replaced + 1));
-            checked.error.get_or_insert_with(|| error.at(&checked.key));
+    /// Whether a step was removed since the timeline was listed.
+    fn was_removed(&mut self, number: u64) -> Result<bool> {
+        match Record::read(&self.timeline.storage, &self.timeline.folder.step(number)) {
+            Ok((record, _)) => Ok(record.in_place_of(number).code == ErrorCode::NotFound),
+            Err(error) if error.code == ErrorCode::NotFound => {
+                let listing = Listing::read(&self.timeline.storage, &self.timeline.folder, 1)?;
+                Ok(listing.is_in_gap(number) || number < listing.end)
+            }
+            Err(error) if error.is_damage() => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
@@ -284,8 +294,20 @@ impl<S: Storage> Checker<S> {
                 let is_right = match (name, &record) {
                     (Some(Name::Step(number)), record) => record.in_place_of(number).code == ErrorCode::NotFound,
                     (Some(Name::Hidden(number)), Record::Hidden { number: hidden }) => number == *hidden,
-                    (Some(Name::Label(_)), Record::Label { number, name, .. }) => folder.label(*number, name) == key,
-                    (Some(Name::Hint), Record::Head { .. }) => true,
+                    (Some(Name::Label(_)), Record::Label { number, name, .. }) => {
+                        if *number > self.highest {
+                            return Err(Error::integrity(format!("the label is of step {number}, which does not exist")));
+                        }
+                        folder.label(*number, name) == key
+                    }
+                    (Some(Name::Hint), Record::Head { number, root }) => {
+                        let known = root_of(&self.timeline.storage, folder, *number)?;
+                        if known.is_some_and(|known| known != *root) {
+                            let message = format!("step {number} is not the one that this object names: one of them was replaced");
+                            return Err(Error::integrity(message));
+                        }
+                        true
+                    }
                     _ => false,
                 };
                 if is_right { Ok(()) } else { Err(Error::integrity("the object is not what its name says it is")) }

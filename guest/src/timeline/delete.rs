@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::hash::hex;
 use crate::storage::{Precondition, Storage};
 use crate::timeline::handle::Timeline;
-use crate::timeline::listing::Listing;
+use crate::timeline::listing::{AHEAD, Listing};
 use crate::timeline::newest::{Newest, find_newest, refresh_hint};
 use crate::timeline::record::Record;
 use crate::timeline::survey::read_steps;
@@ -60,18 +60,26 @@ impl<S: Storage> Timeline<S> {
 
     /// Removes everything before the end.
     fn remove_all(&mut self, end: u64) -> Result<u64> {
+        // A reader learns from it that all steps count as deleted.
+        refresh_hint(&self.storage, &self.folder)?;
         let mut listing = Listing::read(&self.storage, &self.folder, 1)?;
         // What the deletion is about comes before the end.
         listing.end = 0;
-        listing.fill(&self.storage, &self.folder, 1, end)?;
-        refresh_hint(&self.storage, &self.folder)?;
-        let steps: Vec<u64> = listing
-            .steps
-            .range(1..=end - 1)
-            .filter(|(number, info)| !listing.is_marker(*number, info))
-            .map(|(number, _)| number)
-            .rev()
-            .collect();
+        // A hint may name any number.
+        let last = listing.steps.range(1..=end - 1).next_back().map_or(0, |(number, _)| listing.end_of_gap(number));
+        listing.fill(&self.storage, &self.folder, 1, end.min(last.saturating_add(AHEAD)))?;
+        listing.end = end;
+        let removed = self.remove_left(&listing)?;
+        for last in listing.catalogues.numbers() {
+            self.delete_object(&self.folder.catalogue(last))?;
+        }
+        Ok(removed)
+    }
+
+    /// Removes the steps before the end, the newest first. Returns how many there were.
+    pub(super) fn remove_left(&mut self, listing: &Listing) -> Result<u64> {
+        let mut steps = listing.left_by_deletion();
+        steps.reverse();
         for numbers in steps.chunks(256) {
             for (number, step) in read_steps(&self.storage, &self.folder, numbers)? {
                 let marker = match step {
@@ -79,11 +87,8 @@ impl<S: Storage> Timeline<S> {
                     Err(_) => Record::Removed { number, root: hex(&[0; 32]), id: Uuid::nil().to_string() },
                 };
                 marker.write(&self.storage, &self.folder.step(number), Precondition::None)?;
-                self.remove_beside(&listing, number)?;
+                self.remove_beside(listing, number)?;
             }
-        }
-        for last in listing.catalogues.numbers() {
-            self.delete_object(&self.folder.catalogue(last))?;
         }
         Ok(steps.len() as u64)
     }

@@ -3,7 +3,7 @@
 //! All times are UTC. The order of steps is that of their numbers, whatever their times
 //! say, since a clock may have been wrong.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use persist_model::{Every, Period, Policy};
 use time::{Date, Duration, OffsetDateTime};
@@ -133,10 +133,10 @@ pub(crate) fn keep_newest(kept: &mut Numbered<Vec<String>>, number: u64) {
 
 /// Returns the newest step of each part of the calendar.
 fn newest_of_each<'a>(newest_first: impl Iterator<Item = &'a Candidate>, every: Every) -> impl Iterator<Item = &'a Candidate> {
-    let mut seen: HashSet<u64> = HashSet::new();
+    let mut seen: HashMap<u64, u32> = HashMap::new();
     newest_first.filter(move |step| {
         let (year, part, hour) = part(every, step.time);
-        seen.insert(u64::from(year.cast_unsigned()) << 24 | u64::from(part) << 8 | u64::from(hour))
+        seen.insert(u64::from(year.cast_unsigned()) << 24 | u64::from(part) << 8 | u64::from(hour), 0).is_none()
     })
 }
 

@@ -62,7 +62,7 @@ impl<'a> Found<'a> {
             .collect();
         for (at, (index, frame, parts)) in wanted.iter().enumerate() {
             if !stored.holds(step, frame) {
-                stored = Stored::read(storage, step, wanted.iter().skip(at).map(|(_, frame, _)| **frame))?;
+                stored = Stored::read(storage, step, &mut wanted.iter().skip(at).map(|(_, frame, _)| **frame))?;
             }
             let bytes = stored.frame(step, frame)?;
             let mut dictionary = Vec::new();

@@ -140,7 +140,13 @@ impl<S: Storage> History<S> {
             let is_shown = match self.listing.steps.get(number) {
                 Some(info) => !self.listing.is_marker(number, info) && !self.listing.hidden.contains(number),
                 // Lost, which is an entry with an error.
-                None => !self.listing.is_in_gap(number),
+                None => match self.listing.gap_of(number) {
+                    Some(gap) => {
+                        self.next = gap.first - 1;
+                        false
+                    }
+                    None => !self.listing.hidden.contains(number),
+                },
             };
             if is_shown {
                 numbers.push(number);

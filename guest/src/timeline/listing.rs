@@ -124,9 +124,26 @@ impl Listing {
         }
     }
 
+    /// The gap that a number is in.
+    pub(crate) fn gap_of(&self, number: u64) -> Option<Gap> {
+        self.gaps.iter().find(|gap| (gap.first..=gap.last).contains(&number)).copied()
+    }
+
     /// Whether a number is in a gap.
     pub(crate) fn is_in_gap(&self, number: u64) -> bool {
-        self.gaps.iter().any(|gap| (gap.first..=gap.last).contains(&number))
+        self.gap_of(number).is_some()
+    }
+
+    /// The highest number that was listed, or is in a gap; 0 if there is none.
+    pub(crate) fn highest(&self) -> u64 {
+        let gaps = self.gaps.iter().map(|gap| gap.last);
+        gaps.chain(self.steps.numbers().next_back()).max().unwrap_or(0)
+    }
+
+    /// The steps before the end, which a deletion that was broken off has left.
+    pub(crate) fn left_by_deletion(&self) -> Vec<u64> {
+        let before = self.steps.iter().filter(|(number, info)| *number < self.end && !self.is_marker(*number, info));
+        before.map(|(number, _)| number).collect()
     }
 
     /// The steps that are there, and were neither removed nor deleted.
@@ -139,7 +156,7 @@ impl Listing {
     pub(crate) fn fill<S: Storage>(&mut self, storage: &S, folder: &Folder, from: u64, newest: u64) -> Result<Vec<u64>> {
         let (mut missing, mut number) = (Vec::new(), from.max(self.end + 1));
         while number <= newest {
-            if let Some(gap) = self.gaps.iter().find(|gap| (gap.first..=gap.last).contains(&number)) {
+            if let Some(gap) = self.gap_of(number) {
                 number = gap.last;
             } else if !self.steps.contains(number) {
                 missing.push(number);

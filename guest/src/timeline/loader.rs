@@ -170,7 +170,7 @@ impl Loader {
         let (mut damaged, mut stored) = (Numbered::default(), Stored::default());
         for (index, frame) in layer.frames.iter().enumerate() {
             if !stored.holds(step, frame) {
-                stored = Stored::read(storage, step, layer.frames.iter().skip(index).copied())?;
+                stored = Stored::read(storage, step, &mut layer.frames.iter().skip(index).copied())?;
             }
             if let Err(error) = stored.frame(step, frame) {
                 damaged.insert(index as u64, error);

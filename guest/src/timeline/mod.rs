@@ -46,6 +46,7 @@ mod select;
 mod step;
 mod stored;
 mod survey;
+mod tops;
 mod varint;
 
 pub use appender::Appender;
@@ -55,6 +56,7 @@ pub use history::{Entry, History};
 pub use names::step_of;
 pub use reader::StateReader;
 pub(crate) use step::step_metadata;
+pub(crate) use tops::{Tops, newest_metadata};
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]

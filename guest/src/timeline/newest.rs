@@ -208,7 +208,9 @@ fn search_from<S: Storage>(storage: &S, folder: &Folder, from: u64, root: Option
                 first = last + 1;
                 continue 'batches;
             }
-            if number == from && root.is_some_and(|root| !has_root(storage, &info, &tail, number, root)) {
+            if number == from
+                && root.is_some_and(|root| root_in(storage, info.clone(), tail.clone(), number).is_some_and(|found| found != root))
+            {
                 return Ok(None);
             }
             top = Some((number, Top::Object(info, tail)));
@@ -228,15 +230,27 @@ fn search_from<S: Storage>(storage: &S, folder: &Folder, from: u64, root: Option
     }))
 }
 
-/// Whether an object is that of which the hint tells. A damaged step may be.
-fn has_root<S: Storage>(storage: &S, info: &ObjectInfo, tail: &[u8], number: u64, root: &str) -> bool {
+/// Returns the root of the step with this number, of a step that was removed, or of an end;
+/// `None` if there is no such object, or it is damaged.
+pub(crate) fn root_of<S: Storage>(storage: &S, folder: &Folder, number: u64) -> Result<Option<String>> {
+    let end = storage.read_ends(&[&folder.step(number)], TAIL)?.into_iter().next();
+    let (info, tail) = match end.unwrap_or_else(|| Err(Error::short_read(0, 1))) {
+        Ok(end) => end,
+        Err(error) if error.code == ErrorCode::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    Ok(root_in(storage, info, tail, number))
+}
+
+/// The root that an object has, or had before it was removed; `None` if it is damaged.
+fn root_in<S: Storage>(storage: &S, info: ObjectInfo, tail: Vec<u8>, number: u64) -> Option<String> {
     if is_step_size(info.size) {
-        return Step::parse(storage, info.clone(), tail.to_vec(), number).map_or(true, |step| hex(&step.root) == root);
+        return Step::parse(storage, info, tail, number).ok().map(|step| hex(&step.root));
     }
-    match Record::parse(tail) {
-        Ok(Record::Removed { root: removed, .. }) => removed == root,
-        Ok(Record::End { .. }) => hex(&Sha256::digest(tail)) == root,
-        _ => true,
+    match Record::parse(&tail) {
+        Ok(Record::Removed { number: removed, root, .. }) if removed == number => Some(root),
+        Ok(Record::End { number: end, .. }) if end == number => Some(hex(&Sha256::digest(&tail))),
+        _ => None,
     }
 }
 

@@ -104,18 +104,25 @@ impl Numbered<()> {
     }
 }
 
-impl<T: Default> Numbered<T> {
+impl<T> Numbered<T> {
     /// Returns the value of a number, which is added if it is missing.
-    pub(crate) fn or_default(&mut self, number: u64) -> &mut T {
+    pub(crate) fn or_insert_with(&mut self, number: u64, value: impl FnOnce() -> T) -> &mut T {
         let at = match self.position(number) {
             Ok(at) => at,
             Err(at) => {
-                self.0.insert(at, (number, T::default()));
+                self.0.insert(at, (number, value()));
                 at
             }
         };
         #[allow(clippy::indexing_slicing, reason = "the value was found or added there")]
         &mut self.0[at].1
+    }
+}
+
+impl<T: Default> Numbered<T> {
+    /// Returns the value of a number, which is added with its default if it is missing.
+    pub(crate) fn or_default(&mut self, number: u64) -> &mut T {
+        self.or_insert_with(number, T::default)
     }
 }
 

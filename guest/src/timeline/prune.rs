@@ -63,6 +63,7 @@ impl<S: Storage> Timeline<S> {
             let Some(plan) = plan else {
                 let listing = Listing::read(&self.storage, &self.folder, 1)?;
                 if !dry_run {
+                    self.finish_deletion(&listing)?;
                     self.tidy(&listing)?;
                 }
                 return Ok(PruneReport { left: listing.size, ..PruneReport::default() });
@@ -111,8 +112,9 @@ impl<S: Storage> Timeline<S> {
         let candidates: Vec<Candidate> = visible.map(candidate).collect::<Result<_>>()?;
         let mut kept = policy.kept(&candidates, now)?;
         keep_newest(&mut kept, highest);
-        // A catalogue may say anything. What must stay is read from the steps.
-        let (mut links, kept_numbers) = (Numbered::default(), kept.numbers().collect::<Vec<u64>>());
+        // A catalogue may say anything. What must stay is read from the steps; also from those of
+        // which only a label is damaged.
+        let (mut links, kept_numbers) = (Numbered::default(), kept.numbers().chain(damaged.numbers()).collect::<Vec<u64>>());
         for numbers in kept_numbers.chunks(AT_ONCE) {
             for (number, step) in read_steps(&self.storage, &self.folder, numbers)? {
                 match step {
@@ -146,7 +148,9 @@ impl<S: Storage> Timeline<S> {
             }
             self.finish()?;
         }
-        let is_kept = |number: u64| plan.kept.contains(number) && !(report.restated_as.is_some() && number == plan.number());
+        let is_kept = |number: u64| {
+            plan.damaged.contains(number) || plan.kept.contains(number) && !(report.restated_as.is_some() && number == plan.number())
+        };
         for number in needed.numbers().filter(|number| !is_kept(*number) && !plan.listing.hidden.contains(*number)) {
             let hidden = Record::Hidden { number };
             match hidden.write(&self.storage, &self.folder.hidden(number), Precondition::IfAbsent) {
@@ -159,8 +163,17 @@ impl<S: Storage> Timeline<S> {
             row.marker().write(&self.storage, &self.folder.step(number), Precondition::None)?;
             self.remove_beside(&plan.listing, number)?;
         }
+        self.finish_deletion(&plan.listing)?;
         self.tidy(&plan.listing)?;
         Ok(report)
+    }
+
+    /// Removes what a deletion that was broken off has left.
+    fn finish_deletion(&mut self, listing: &Listing) -> Result<()> {
+        if listing.end > 0 {
+            self.remove_left(listing)?;
+        }
+        Ok(())
     }
 
     /// Removes the objects beside a step that was removed.
@@ -220,6 +233,11 @@ impl<S: Storage> Timeline<S> {
         for number in listing.hidden.numbers().filter(|number| is_removed(*number)) {
             self.delete_object(&self.folder.hidden(number))?;
         }
+        for (_, keys) in listing.labels.iter().filter(|(number, _)| is_removed(*number) || listing.is_in_gap(*number)) {
+            for key in keys {
+                self.delete_object(key)?;
+            }
+        }
         // An end says that what comes before it was deleted, as long as any of that is left.
         let is_left = listing.steps.iter().any(|(number, info)| number < listing.end && !listing.is_marker(number, info));
         if is_left {
@@ -230,7 +248,11 @@ impl<S: Storage> Timeline<S> {
         let mut run: Vec<Gap> = Vec::new();
         for (number, info) in markers {
             let gap = listing.gaps.iter().find(|gap| gap.first == number).copied().unwrap_or(Gap { first: number, last: number });
-            let is_next = run.last().is_none_or(|before| before.last + 1 == gap.first);
+            // What was lost before an end was deleted as well, so a gap may cover it.
+            let is_next = run.last().is_none_or(|before| {
+                let is_deleted = gap.first <= listing.end && listing.steps.range(before.last + 1..=gap.first - 1).next().is_none();
+                before.last + 1 == gap.first || is_deleted
+            });
             let is_gap = info.size == GAP_SIZE;
             if !is_next || !is_gap && !is_old(info) {
                 self.make_gap(&std::mem::take(&mut run))?;

@@ -11,6 +11,7 @@ use crate::timeline::history::lost;
 use crate::timeline::listing::Listing;
 use crate::timeline::loader::Loader;
 use crate::timeline::newest::{Newest, find_newest, read_hint};
+use crate::timeline::record::Record;
 use crate::timeline::step::Step;
 
 impl<S: Storage> Timeline<S> {
@@ -39,12 +40,20 @@ impl<S: Storage> Timeline<S> {
 
     /// Reads the step with this number.
     pub(super) fn step(&self, number: u64) -> Result<Step> {
-        let (key, hidden) = (self.folder.step(number), self.folder.hidden(number));
-        let mut ends = self.storage.read_ends(&[&key, &hidden], TAIL)?.into_iter();
+        let (key, hidden, hint) = (self.folder.step(number), self.folder.hidden(number), self.folder.hint());
+        let mut ends = self.storage.read_ends(&[&key, &hidden, &hint], TAIL)?.into_iter();
         let end = ends.next().unwrap_or_else(|| Err(Error::short_read(0, 1)));
         let (info, tail) = end.map_err(|error| self.explain(number, error).at(&key))?;
         if ends.next().is_some_and(|hidden| hidden.is_ok()) {
             return Err(Error::new(ErrorCode::NotFound, format!("step {number} was removed")).at(&key));
+        }
+        if let Some(Ok((_, hint))) = ends.next()
+            && let Ok(Record::Head { number: newest, .. }) = Record::parse(&hint)
+            && newest > number
+            && matches!(Record::read(&self.storage, &self.folder.step(newest)), Ok((Record::End { .. }, _)))
+        {
+            // The deletion was broken off.
+            return Err(Error::new(ErrorCode::NotFound, "the timeline was deleted").at(&key));
         }
         Step::parse(&self.storage, info, tail, number)
     }

@@ -5,6 +5,7 @@ use crate::storage::{Precondition, Storage};
 use crate::timeline::catalogue::{Row, SPAN, read_catalogue, write_catalogue};
 use crate::timeline::handle::Timeline;
 use crate::timeline::listing::Listing;
+use crate::timeline::names::Name;
 use crate::timeline::newest::{Newest, find_newest, refresh_hint};
 use crate::timeline::record::Record;
 use crate::timeline::survey::read_steps;
@@ -45,10 +46,11 @@ impl<S: Storage> Timeline<S> {
         Ok(written)
     }
 
-    /// Hides damaged steps. Returns how many objects were written.
+    /// Removes labels and marks of hidden steps that are damaged, and hides damaged steps. Returns
+    /// how many objects were written.
     fn forget_damaged(&mut self) -> Result<u64> {
         let mut checker = self.check(true)?;
-        let (mut damaged, mut whole) = (Vec::new(), None);
+        let (mut damaged, mut others, mut whole) = (Vec::new(), Vec::new(), None);
         loop {
             let checked = checker.next_batch()?;
             if checked.is_empty() {
@@ -58,12 +60,20 @@ impl<S: Storage> Timeline<S> {
                 match (step.number, step.error) {
                     (Some(number), None) => whole = Some(number),
                     (Some(number), Some(_)) => damaged.push(number),
-                    (None, _) => {}
+                    (None, Some(_)) => others.push(step.key),
+                    (None, None) => {}
                 }
             }
         }
         let mut written = 0;
-        let Some(whole) = whole else { return Ok(0) };
+        // Nothing can be told from these, and the steps are not in them.
+        for key in others {
+            if matches!(self.folder.parse(&key), Some(Name::Label(_) | Name::Hidden(_))) {
+                self.delete_object(&key)?;
+                written += 1;
+            }
+        }
+        let Some(whole) = whole else { return Ok(written) };
         if damaged.last().is_some_and(|newest| *newest > whole) {
             let step = self.step(whole)?;
             self.restate_step(&step)?;

@@ -38,7 +38,7 @@ impl<S: Storage> Timeline<S> {
             StepSelector::AtTime(time) => {
                 let time = crate::metadata::stored_time("time", time)?;
                 let is_before = |entry: &Entry| entry.metadata.as_ref().map_or(true, |metadata| metadata.timestamp <= time);
-                self.first(ListFilter::default(), is_before, || format!("no step was taken at {time} or earlier"))
+                self.first(&is_before, &|| format!("no step was taken at {time} or earlier"))
             }
             StepSelector::Label(name, value) => {
                 let has_label = |entry: &Entry| {
@@ -46,7 +46,7 @@ impl<S: Storage> Timeline<S> {
                     found.map_or(true, |found| found.is_some_and(|found| value.as_ref().is_none_or(|value| value == found)))
                 };
                 let message = || format!("no step has the label '{}'", crate::error::quoted(name));
-                self.first(ListFilter::default(), has_label, message)
+                self.first(&has_label, &message)
             }
         }
     }
@@ -67,13 +67,13 @@ impl<S: Storage> Timeline<S> {
         let objects = self.storage.list_objects(&self.folder.labels(number), None, 1000)?;
         let is_label = |key: &String| self.folder.parse(key) == Some(Name::Label(number));
         let keys: Vec<String> = objects.into_iter().map(|info| info.key).filter(is_label).collect();
-        row.relabel(read_labels(&self.storage, &self.folder, &keys)?.into_iter().map(|(_, record)| record).collect());
+        row.relabel(read_labels(&self.storage, &self.folder, &keys)?.into_iter().map(|(_, record)| record).collect::<Result<_>>()?);
         Ok(Entry { number, metadata: Ok(row.metadata(&step.info)), restates: row.restates })
     }
 
     /// Returns the newest step for which this is true.
-    fn first(&self, filter: ListFilter, is_wanted: impl Fn(&Entry) -> bool, none: impl Fn() -> String) -> Result<Entry> {
-        let mut history = self.history(filter, 100)?;
+    fn first(&self, is_wanted: &dyn Fn(&Entry) -> bool, none: &dyn Fn() -> String) -> Result<Entry> {
+        let mut history = self.history(ListFilter::default(), 100)?;
         let mut limit = 100;
         loop {
             let page = history.next(limit)?;

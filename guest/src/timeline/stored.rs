@@ -55,7 +55,7 @@ impl Stored {
     }
 
     /// Reads the first of these frames, and those after it that are near.
-    pub(crate) fn read<S: Storage>(storage: &S, step: &Step, frames: impl Iterator<Item = Frame>) -> Result<Self> {
+    pub(crate) fn read<S: Storage>(storage: &S, step: &Step, frames: &mut dyn Iterator<Item = Frame>) -> Result<Self> {
         let mut span: Option<(u64, u64)> = None;
         for frame in frames {
             let frame_end = frame.offset + u64::from(frame.length);

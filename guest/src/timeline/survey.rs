@@ -1,18 +1,23 @@
 //! What is known of many steps: read from catalogues, or from the steps themselves.
 
+use persist_model::error::HINT;
+
 use crate::error::{Error, ErrorCode, Result};
 use crate::open::TAIL;
 use crate::storage::{ByteRange, ObjectInfo, Storage};
 use crate::timeline::catalogue::{Row, covering, read_catalogue};
 use crate::timeline::chain::read_parts;
 use crate::timeline::listing::Listing;
-use crate::timeline::names::Folder;
+use crate::timeline::names::{Folder, Name};
 use crate::timeline::numbered::Numbered;
 use crate::timeline::record::{MAX_SIZE, Record};
 use crate::timeline::step::Step;
 
 /// A catalogue is read if more steps of its span are wanted than this.
 const FEW: usize = 24;
+
+/// What to do about a label that can't be read.
+const LABEL_HINT: &str = "the step itself can be restored; 'persist check --repair --forget-damaged' removes the label";
 
 /// Rows of catalogues that were read.
 #[derive(Debug, Default)]
@@ -46,16 +51,21 @@ impl Survey {
     ) -> Result<Numbered<Result<Row>>> {
         self.read_catalogues(storage, folder, listing, numbers);
         let keys: Vec<String> = numbers.iter().filter_map(|number| listing.labels.get(*number)).flatten().cloned().collect();
-        let mut labels: Numbered<Vec<Record>> = Numbered::default();
+        let mut labels: Numbered<Result<Vec<Record>>> = Numbered::default();
         for (number, record) in read_labels(storage, folder, &keys)? {
-            labels.or_default(number).push(record);
+            let known = labels.or_insert_with(number, || Ok(Vec::new()));
+            match (known.as_mut(), record) {
+                (Ok(known), Ok(record)) => known.push(record),
+                (Ok(_), Err(error)) => *known = Err(error),
+                (Err(_), _) => {}
+            }
         }
         let mut found = Numbered::default();
         let mut unknown = Vec::new();
         for number in numbers {
             match self.rows.get(*number) {
                 Some(row) if listing.steps.get(*number).is_some_and(|info| info.size == row.size) => {
-                    found.insert(*number, Ok(labelled(row.clone(), labels.remove(*number))));
+                    found.insert(*number, labelled(row.clone(), labels.remove(*number)));
                 }
                 _ => unknown.push(*number),
             }
@@ -64,7 +74,7 @@ impl Survey {
             if let Ok(step) = &step {
                 listing.steps.insert(number, step.info.clone());
             }
-            found.insert(number, step.map(|step| labelled(Row::of(&step), labels.remove(number))));
+            found.insert(number, step.and_then(|step| labelled(Row::of(&step), labels.remove(number))));
         }
         Ok(found)
     }
@@ -94,26 +104,28 @@ impl Survey {
 }
 
 /// Returns a row with the labels that were set later.
-fn labelled(mut row: Row, later: Option<Vec<Record>>) -> Row {
-    row.relabel(later.unwrap_or_default());
-    row
+fn labelled(mut row: Row, later: Option<Result<Vec<Record>>>) -> Result<Row> {
+    row.relabel(later.transpose()?.unwrap_or_default());
+    Ok(row)
 }
 
 /// Reads labels that were set later, each with the number of its step. A damaged one is an
-/// error, since a policy may depend on it.
-pub(crate) fn read_labels<S: Storage>(storage: &S, folder: &Folder, keys: &[String]) -> Result<Vec<(u64, Record)>> {
+/// error of that step, since a policy may depend on it.
+pub(crate) fn read_labels<S: Storage>(storage: &S, folder: &Folder, keys: &[String]) -> Result<Vec<(u64, Result<Record>)>> {
     let requests: Vec<_> = keys.iter().map(|key| (key.clone(), ByteRange::Suffix(MAX_SIZE))).collect();
     let mut labels = Vec::new();
     for (key, part) in keys.iter().zip(read_parts(storage, &requests)?) {
         let record = match part {
-            Ok((_, bytes)) => Record::parse(&bytes).map_err(|error| error.at(key))?,
+            Ok((_, bytes)) => Record::parse(&bytes),
             Err(error) if error.code == ErrorCode::NotFound => continue,
             Err(error) => return Err(error),
         };
-        match &record {
-            Record::Label { number, name, .. } if folder.label(*number, name) == *key => labels.push((*number, record)),
-            _ => return Err(Error::integrity("the object is not the label that its name says it is").at(key)),
-        }
+        let Some(Name::Label(number)) = folder.parse(key) else { continue };
+        let label = record.and_then(|record| match &record {
+            Record::Label { number, name, .. } if folder.label(*number, name) == *key => Ok(record),
+            _ => Err(Error::integrity("the object is not the label that its name says it is")),
+        });
+        labels.push((number, label.map_err(|error| error.at(key).with(HINT, LABEL_HINT))));
     }
     Ok(labels)
 }

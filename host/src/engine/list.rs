@@ -1,7 +1,7 @@
 //! Lists snapshots. The host lists the objects, and the component says what each of
 //! them is, for as many at once as the storage prefers.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
@@ -55,9 +55,6 @@ struct NewestSteps {
     /// The object with the highest number so far, of the timeline whose objects are being
     /// listed.
     highest: Option<ObjectInfo>,
-    /// Its newest step so far. A listing may leave out a step that was just appended, and show
-    /// the one before as removed already.
-    newest: Option<ObjectInfo>,
 }
 
 impl NewestSteps {
@@ -69,9 +66,6 @@ impl NewestSteps {
             Some(Name::Hint) if !is_same => vec![info],
             Some(Name::Step(_)) => {
                 let before = if is_same { None } else { self.last() };
-                if timeline::is_step_size(info.size) && number(Some(&info)) > number(self.newest.as_ref()) {
-                    self.newest = Some(info.clone());
-                }
                 if number(Some(&info)) > number(self.highest.as_ref()) {
                     self.highest = Some(info);
                 }
@@ -83,10 +77,10 @@ impl NewestSteps {
         }
     }
 
-    /// Returns the newest step of the last timeline, unless that was deleted.
+    /// Returns the object with the highest number of the last timeline. What it is, and what
+    /// the newest step is if that is another, is for the component to say.
     fn last(&mut self) -> Option<ObjectInfo> {
-        let highest = self.highest.take();
-        self.newest.take().filter(|_| highest.is_none_or(|highest| highest.size != timeline::END_SIZE))
+        self.highest.take()
     }
 }
 
@@ -269,7 +263,9 @@ impl Snapshots {
         let storage = self.engine.storage();
         let (mut entries, mut unknown) = (Vec::new(), Vec::new());
         for object in objects {
-            match index.find(object, &**storage) {
+            // Whether a step is the newest is not known from its etag.
+            let known = if timeline::is_step(&object.key) { None } else { index.find(object, &**storage) };
+            match known {
                 Some(entry) => entries.push(Ok(entry)),
                 None => unknown.push(object.clone()),
             }
@@ -350,6 +346,30 @@ fn look_at(engine: &Engine, prefix: &str, filter: &wit::ListFilter, objects: &[O
 }
 
 impl Engine {
+    /// Returns the folders of the timelines below `prefix` of which a deletion that was broken
+    /// off has left steps. [`Timeline::delete`](crate::Timeline::delete) finishes it.
+    ///
+    /// # Errors
+    /// Any error of the storage.
+    pub fn unfinished_deletions(&self, prefix: &str) -> Result<Vec<String>> {
+        // By folder: the highest number, whether it is an end, and whether there are steps.
+        let mut folders: BTreeMap<String, (u64, bool, bool)> = BTreeMap::new();
+        for info in self.objects(prefix) {
+            let info = match info {
+                // A name that is no key is no step either.
+                Err(error) if error.code() == ErrorCode::InvalidKey => continue,
+                info => info?,
+            };
+            let Some((folder, number)) = timeline::step_of(&info.key) else { continue };
+            let known = folders.entry(folder.to_owned()).or_default();
+            if number > known.0 {
+                (known.0, known.1) = (number, info.size == timeline::END_SIZE);
+            }
+            known.2 |= timeline::is_step_size(info.size);
+        }
+        Ok(folders.into_iter().filter(|(_, (_, is_end, has_steps))| *is_end && *has_steps).map(|(folder, _)| folder).collect())
+    }
+
     /// Lists the snapshots whose keys begin with `prefix`, in the order of their keys.
     /// Objects that can't be read are entries too. An error of the storage is the last
     /// item.

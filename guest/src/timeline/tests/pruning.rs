@@ -6,15 +6,16 @@ use persist_model::{Outcome, Policy, PruneReport};
 use time::OffsetDateTime;
 
 use super::*;
+use crate::timeline::newest;
 use crate::timeline::record::Record;
 
 const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-fn keep_last(last: u32) -> Policy {
+pub(super) fn keep_last(last: u32) -> Policy {
     Policy { last, ..Policy::default() }
 }
 
-fn prune(storage: &MemoryStorage, policy: &Policy) -> PruneReport {
+pub(super) fn prune(storage: &MemoryStorage, policy: &Policy) -> PruneReport {
     let plan = timeline(storage).prune(policy, now(), true).unwrap();
     let report = timeline(storage).prune(policy, now(), false).unwrap();
     assert_eq!(
@@ -312,11 +313,17 @@ fn a_deletion_that_was_broken_off_shows_nothing_and_can_be_finished() {
     }
     assert_eq!(timeline(&storage).newest().unwrap(), None);
     assert_eq!(numbers(&storage), Vec::<u64>::new());
+    // The hint that was written with the end.
+    newest::refresh_hint(&storage, &Folder::new(PREFIX)).unwrap();
+    assert_eq!(timeline(&storage).load(2, u64::MAX).unwrap_err().message, "the timeline was deleted");
+    let again = storage.copied();
+    assert_eq!(timeline(&again).delete().unwrap(), 30);
     storage.advance(WEEK * 2);
     timeline(&storage).prune(&keep_last(1), now(), false).unwrap();
-    assert_eq!(numbers(&storage), Vec::<u64>::new(), "the end is not forgotten before what it is about");
+    assert!(storage.keys().iter().all(|key| storage.get(key).unwrap().len() <= 208), "pruning finishes it, too");
+    assert_eq!(numbers(&storage), Vec::<u64>::new());
     append(&mut timeline(&storage), b"{\"new\": 1}");
     assert_eq!(numbers(&storage), [32]);
-    assert_eq!(timeline(&storage).delete().unwrap(), 31);
-    assert!(storage.keys().iter().all(|key| storage.get(key).unwrap().len() <= 200));
+    assert_eq!(timeline(&storage).delete().unwrap(), 1);
+    assert!(storage.keys().iter().all(|key| storage.get(key).unwrap().len() <= 208));
 }

@@ -1,0 +1,88 @@
+//! What commands say of a timeline whose deletion was broken off, or that has lost its end.
+
+use std::fs;
+use std::path::Path;
+
+use persist_test_support::command::{Done, files, run_in};
+
+const STEPS: usize = 12;
+
+fn run(folder: &Path, line: &str) -> Done {
+    run_in(folder, &line.split(' ').collect::<Vec<_>>())
+}
+
+/// A folder with a timeline.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    for turn in 1..=STEPS {
+        fs::write(folder.path().join("state.json"), format!("{{\"turn\":{turn}}}")).expect("a state");
+        assert_eq!(run(folder.path(), "append state.json runs/a/s").code, 0);
+    }
+    folder
+}
+
+fn step(folder: &Path, number: usize) -> std::path::PathBuf {
+    folder.join(format!("runs/a/s/{number:012}.step"))
+}
+
+#[test]
+fn a_deletion_that_was_broken_off_is_finished_by_the_next() {
+    for finish in ["delete runs --recursive --yes", "delete runs/a/s --recursive --yes", "prune runs --keep-last 1 --yes"] {
+        let folder = folder();
+        let folder = folder.path();
+        let before: Vec<Vec<u8>> = (1..=STEPS).map(|number| fs::read(step(folder, number)).expect("a step")).collect();
+        assert_eq!(run(folder, "delete runs --recursive --yes").code, 0);
+        // As if no step had been removed yet.
+        for (number, bytes) in (1..).zip(&before) {
+            fs::write(step(folder, number), bytes).expect("a step");
+        }
+        assert_eq!(run(folder, "list runs").stdout, "");
+        for command in ["restore runs/a/s@2", "show runs/a/s@2", "restore runs/a/s@latest"] {
+            let done = run(folder, command);
+            assert!(done.code == 3 && done.stderr.contains("was deleted"), "{command}: {done:?}");
+        }
+        let done = run(folder, finish);
+        assert_eq!(done.code, 0, "{done:?}");
+        for name in files(folder).iter().filter(|name| name.ends_with(".step")) {
+            let size = fs::metadata(folder.join(name)).expect("it is there").len();
+            assert!(size <= 208, "{finish}: {name} has {size} bytes");
+        }
+        let again = run(folder, "delete runs --recursive --yes");
+        assert!(again.code == 0 && again.stderr.contains("0 deleted"), "{again:?}");
+    }
+}
+
+#[test]
+fn no_command_takes_an_older_step_for_the_newest() {
+    let folder = folder();
+    let folder = folder.path();
+    let newest = fs::read(step(folder, STEPS)).expect("a step");
+    // Lost, or cut to the size of what takes the place of a removed step.
+    for size in [None, Some(100), Some(192), Some(200), Some(208)] {
+        match size {
+            None => fs::remove_file(step(folder, STEPS)).expect("it is there"),
+            Some(size) => fs::write(step(folder, STEPS), &newest[..size]).expect("a file"),
+        }
+        for command in ["restore runs/a/s", "restore runs/a/s@latest", "list runs", "sessions runs", "verify runs --recursive"] {
+            let done = run(folder, command);
+            assert!(done.code == 5 && !done.stdout.contains("turn"), "{size:?}: {command}: {done:?}");
+        }
+    }
+}
+
+#[test]
+fn a_check_says_what_is_wrong_besides_the_steps() {
+    let folder = folder();
+    let folder = folder.path();
+    fs::write(folder.join("runs/a/s/head"), "no hint").expect("a file");
+    let done = run(folder, "check runs");
+    assert!(done.code == 5 && done.stdout.contains("none damaged, but 1 other object wrong"), "{done:?}");
+    assert!(done.stderr.contains("'persist check --repair' rewrites it"), "{done:?}");
+    let done = run(folder, "check runs --repair");
+    assert!(done.code == 0 && done.stderr.contains("repaired, 1 object"), "{done:?}");
+    fs::write(folder.join("runs/a/s/000000000002.hidden"), "").expect("a file");
+    let done = run(folder, "check runs");
+    assert!(done.code == 5 && done.stderr.contains("--forget-damaged' removes it"), "{done:?}");
+    assert_eq!(run(folder, "check runs --repair --forget-damaged").code, 0);
+    assert_eq!(run(folder, "restore runs/a/s@2").stdout, "{\"turn\":2}");
+}
