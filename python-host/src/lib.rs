@@ -6,6 +6,7 @@ mod classes;
 mod compare;
 mod copies;
 mod decode;
+mod diff;
 mod encode;
 mod error;
 mod forms;
@@ -41,6 +42,8 @@ mod _persist {
     use super::copies::{Frozen, FrozenItems, freeze, freeze_each};
     #[pymodule_export]
     use super::decode::decode;
+    #[pymodule_export]
+    use super::diff::Diff;
     #[pymodule_export]
     use super::encode::encode;
     #[pymodule_export]

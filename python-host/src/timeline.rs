@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use persist_host::timeline::{HistoryEntry, Outcome, PruneReport, Step, StepSelector};
-use persist_host::{PersistError, StorageAdapter};
+use persist_host::{DiffSource, PersistError, StorageAdapter};
 use persist_paths::timeline::{is_step_size, step_of};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
+use crate::diff::Diff;
 use crate::error::exception;
 use crate::operation::{CancelToken, Operation};
 use crate::options;
@@ -125,6 +126,27 @@ impl Timeline {
             read_state(timeline.reader(&wanted)?, &timeline.location(), max_size.unwrap_or(u64::MAX), operation)
         })?;
         Ok((PyBytes::new(py, &state), metadata_json(py, &metadata)?))
+    }
+
+    /// Compares two steps. Returns their numbers, too.
+    #[pyo3(signature = (before, after, token=None))]
+    fn diff(
+        &self,
+        py: Python<'_>,
+        before: (Option<String>, Option<Label>),
+        after: (Option<String>, Option<Label>),
+        token: Option<&Bound<'_, CancelToken>>,
+    ) -> PyResult<(Diff, u64, u64)> {
+        let (before, after) = (selector(py, before.0, before.1)?, selector(py, after.0, after.1)?);
+        let operation = Operation::new(token, None);
+        let (diff, one, other) = operation.run(py, || {
+            let engine = process::engine(Arc::clone(&self.storage))?.with_cancel(&operation.token);
+            let timeline = engine.timeline(&self.folder)?;
+            let (one, other) = (timeline.find(&before)?, timeline.find(&after)?);
+            let diff = engine.diff(DiffSource::Stored(one.metadata.key), DiffSource::Stored(other.metadata.key))?;
+            Ok((diff, one.number, other.number))
+        })?;
+        Ok((Diff::new(diff, operation), one, other))
     }
 
     /// Begins to read the history, the newest step first.

@@ -125,6 +125,13 @@ class Timeline:
         token: CancelToken | None = None,
     ) -> tuple[bytes, str]:
         """Returns the state of a step, of at most ``max_size`` bytes, and the metadata as JSON."""
+    def diff(
+        self,
+        before: tuple[str | None, tuple[str, str | None] | None],
+        after: tuple[str | None, tuple[str, str | None] | None],
+        token: CancelToken | None = None,
+    ) -> tuple[Diff, int, int]:
+        """Compares two steps. Returns their numbers, too."""
     def history(self, wanted: dict[str, Any], limit: int | None = None, token: CancelToken | None = None) -> History:
         """Starts to read the history, the newest step first."""
     def set_label(self, number: int, name: str, value: str | None, token: CancelToken | None = None) -> None:
@@ -144,6 +151,24 @@ class Timeline:
         """Rewrites what is derived from the steps. Returns how many objects were written."""
     def delete(self, token: CancelToken | None = None) -> int:
         """Deletes the timeline. Returns how many steps were removed."""
+
+class Diff:
+    """The differences between two states, which can be gone through once: operation, path, and
+    the values before and after, each with its size if only its beginning is there.
+    """
+
+    def kind(self) -> Literal["equal", "json", "text", "binary"]:
+        """Returns how the states are compared."""
+    def __iter__(self) -> Diff: ...
+    def __next__(
+        self,
+    ) -> tuple[
+        Literal["add", "remove", "replace"], str, tuple[str, int | None] | None, tuple[str, int | None] | None
+    ]: ...
+    def read(self) -> bytes | None:
+        """Returns the next part of the description of all differences; ``None`` at the end."""
+    def summary(self) -> str:
+        """Returns what changed in one line."""
 
 class History:
     """The steps of a timeline, the newest first: the number, the metadata as JSON, the step
