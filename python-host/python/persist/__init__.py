@@ -19,6 +19,7 @@ from typing import Any
 from persist import _persist
 from persist._adapter import Adapter
 from persist._buffers import dump, dumps, load, loads
+from persist._diffs import Change, Diff
 from persist._files import SnapshotReader, SnapshotWriter
 from persist._functions import (
     adelete_snapshot,
@@ -71,7 +72,9 @@ __all__ = [
     "AsyncStep",
     "AsyncStore",
     "AsyncTimeline",
+    "Change",
     "Damage",
+    "Diff",
     "ObjectInfo",
     "PersistAccessError",
     "PersistConfigurationError",

@@ -24,6 +24,7 @@ from persist._arguments import (
     WantedSteps,
     check_names,
 )
+from persist._diffs import Diff
 from persist._progress import Progress, shown
 from persist._saving import Encoded, encoded
 from persist._steps import AsyncStep, Damage, PruneReport, Step
@@ -247,6 +248,22 @@ class Timeline(TimelineBase[Step]):
         arguments are as for :meth:`load`.
         """
         return _load_bytes(self._opened(), selected(at, label), progress)
+
+    def diff(self, before: At = -2, after: At = -1) -> Diff:
+        """Says what is different between two steps; by default, what the newest changed.
+
+        Args:
+            before: The first step, as for :meth:`at`.
+            after: The second step.
+
+        Raises:
+            PersistNotFoundError: There is no such step.
+
+        Example::
+
+            print(timeline.diff(41, 42).text())
+        """
+        return self._diff(before, after)
 
     def history(
         self, *, limit: int | None = None, errors: Errors = "warn", **wanted: Unpack[WantedSteps]
@@ -551,6 +568,14 @@ class AsyncTimeline(TimelineBase[AsyncStep]):
         """Returns the state of a step as bytes; see :meth:`Timeline.load_bytes`."""
         state: bytes = await in_thread(_load_bytes, self._opened(), selected(at, label), progress)
         return state
+
+    async def diff(self, before: At = -2, after: At = -1) -> Diff:
+        """Says what is different between two steps; see :meth:`Timeline.diff`. What the result
+        returns is read when it is asked for: with large states, ask in a thread, for example
+        ``await asyncio.to_thread(diff.patch)``.
+        """
+        diff: Diff = await in_thread(self._diff, before, after)
+        return diff
 
     async def history(
         self, *, limit: int | None = None, errors: Errors = "warn", **wanted: Unpack[WantedSteps]

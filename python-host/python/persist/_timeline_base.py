@@ -9,6 +9,7 @@ from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 
 from persist import _persist
 from persist._arguments import Moment
+from persist._diffs import Diff
 from persist._listing import moment
 from persist._metadata import SnapshotMetadata
 from persist._progress import Progress, shown
@@ -176,6 +177,13 @@ class TimelineBase(Generic[S]):
     def _delete(self, opened: Opened, token: _persist.CancelToken | None = None) -> int:
         self._appender.close(token)
         return opened.native.delete(token)
+
+    def _diff(self, before: Any, after: Any, token: _persist.CancelToken | None = None) -> Diff:
+        opened, one, other = self._opened(), selected(before), selected(after)
+        first = opened.native.diff(one, other, token)
+        # Later, whatever has been appended since.
+        again = (str(first[1]), None), (str(first[2]), None)
+        return Diff(first, lambda: opened.native.diff(*again)[0], opened.native.location().rstrip("/"))
 
     def _entry(self, opened: Opened, entry: tuple[int, str, int | None, PersistError | None], errors: str) -> S | None:
         """Returns the step of an entry of the history, unless it is to be left out."""
