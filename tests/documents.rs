@@ -84,7 +84,7 @@ fn with_sample_state() -> tempfile::TempDir {
 
 #[test]
 fn documents_show_what_the_command_prints() {
-    for (name, at_least) in [("README.md", 5), ("docs/command.md", 18)] {
+    for (name, at_least) in [("README.md", 5), ("docs/command.md", 18), ("docs/timelines.md", 8)] {
         let document = document(name);
         let folder = with_sample_state();
         let mut commands = 0;

@@ -7,11 +7,12 @@ use std::path::Path;
 use persist_model::{ErrorCode, PersistError, Result};
 use persist_paths::MAX_LINKS;
 use persist_paths::StorageLocation;
-use persist_paths::timeline::is_step;
+use persist_paths::timeline;
 
 use crate::choices::IfExists;
 use crate::host::{FileWriter, Host};
 use crate::output::Failure;
+use crate::sources::check_no_step;
 
 /// Refuses to overwrite the snapshot that the state is read from, which may be the only
 /// copy, or a step of a timeline.
@@ -19,7 +20,9 @@ use crate::output::Failure;
 /// # Errors
 /// `InvalidArgument` if the output is the snapshot, or has the name of a step.
 pub(crate) fn check_output(host: &impl Host, output: &Path, source: &StorageLocation) -> Result<()> {
-    if output.file_name().and_then(|name| name.to_str()).is_some_and(is_step) {
+    let name = output.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let is_reserved = timeline::is_reserved(name);
+    if is_reserved || output.to_str().is_some_and(|text| text != "-" && check_no_step(host, text).is_err()) {
         let error = PersistError::new(ErrorCode::InvalidArgument, "a state can't have the name of a step of a timeline");
         return Err(error.at(output.display()).hint("give another file"));
     }

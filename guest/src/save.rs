@@ -1,7 +1,7 @@
 //! Saves states: takes a state in one pass and writes a snapshot.
 
 use persist_model::error::HINT;
-use persist_paths::timeline::is_step;
+use persist_paths::timeline::is_reserved;
 use sha2::{Digest, Sha256};
 
 use crate::codec::{self, Codec, EncodedBlock, Encoder};
@@ -69,9 +69,9 @@ pub struct Saver<W> {
     appended: u64,
 }
 
-/// Refuses the name of a step: a snapshot there would destroy a timeline.
+/// Refuses the name of a step, or of what belongs to one: a snapshot there would destroy a timeline.
 fn check_no_step(key: &str) -> Result<()> {
-    if !is_step(key) {
+    if !is_reserved(key) {
         return Ok(());
     }
     let error = Error::argument("a snapshot can't have the name of a step of a timeline");

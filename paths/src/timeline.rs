@@ -63,6 +63,13 @@ pub fn step_of(key: &str) -> Option<(&str, u64)> {
     }
 }
 
+/// Returns whether only a timeline may write an object with this key: its name is that of a step,
+/// or of what belongs to one. Of `head` that depends on what else is in the folder.
+pub fn is_reserved(key: &str) -> bool {
+    let name = key.rsplit('/').next().unwrap_or(key);
+    !matches!(parse(name), None | Some(Name::Hint))
+}
+
 /// Returns whether a key names a step.
 pub fn is_step(key: &str) -> bool {
     step_of(key).is_some()

@@ -38,8 +38,8 @@ fn help_and_completions_are_complete() {
     assert!(help.lines().count() <= 29 && help.lines().all(|line| line.len() <= 80), "{help}");
     assert_eq!(help, ok_in(folder.path(), &["-h"]));
     let commands = [
-        "snapshot", "restore", "show", "verify", "exists", "delete", "list", "sessions", "append", "log", "prune", "check", "copy",
-        "diff", "salvage", "doctor",
+        "snapshot", "restore", "show", "verify", "exists", "delete", "list", "sessions", "append", "log", "prune", "check", "copy", "diff",
+        "salvage", "doctor",
     ];
     for command in commands {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");

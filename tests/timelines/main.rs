@@ -12,6 +12,7 @@ mod killed;
 mod large;
 mod lost_replies;
 mod mistakes;
+mod names;
 mod processes;
 mod races;
 mod requests;

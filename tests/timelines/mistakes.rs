@@ -45,8 +45,8 @@ fn nothing_takes_the_place_of_a_step() {
     for (line, code, said) in [
         ("snapshot state.json runs/a/s/000000000002.step", 2, "a snapshot can't have the name of a step"),
         ("snapshot state.json runs/b/000000000009.step", 2, "append the state to a timeline"),
-        ("copy x.json.gz runs/a/s/000000000002.step", 7, "a copy can't have the name of a step"),
-        ("copy runs/a/s@1 runs/a/s/000000000002.step", 7, "a copy can't have the name of a step"),
+        ("copy x.json.gz runs/a/s/000000000002.step", 2, "a copy can't have the name of a step"),
+        ("copy runs/a/s@1 runs/a/s/000000000002.step", 2, "a copy can't have the name of a step"),
         ("restore runs/a/s@2 -o runs/a/s/000000000001.step", 2, "a state can't have the name of a step"),
         ("restore x.json.gz -o runs/a/s/000000000002.step", 2, "a state can't have the name of a step"),
         ("append state.json runs/a/s@2", 2, "append to runs/a/s"),
@@ -82,11 +82,11 @@ fn restored_states_are_not_taken_for_steps() {
     let folder = folder();
     let folder = folder.path();
     ok(folder, "restore runs/a/s@2 runs/a/s@3 -o out");
-    assert_eq!(files(&folder.join("out")), ["s@2", "s@3"]);
+    assert_eq!(files(&folder.join("out")), ["s.2", "s.3"]);
     ok(folder, "restore runs --recursive -o all");
-    assert_eq!(files(&folder.join("all")), ["a", "a/s@3"]);
+    assert_eq!(files(&folder.join("all")), ["a", "a/s.3"]);
     ok(folder, "restore runs/a/s --recursive -o one");
-    assert_eq!(files(&folder.join("one")), ["s@3"]);
+    assert_eq!(files(&folder.join("one")), ["s.3"]);
     ok(folder, "check . --read-data");
 }
 

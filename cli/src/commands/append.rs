@@ -1,10 +1,9 @@
 //! `persist append`
 
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use clap::{Args, ValueEnum};
-use persist_model::{Codec, ErrorCode, OnConflict, PersistError, Result, SnapshotOptions, StepSelector};
+use persist_model::{Codec, ErrorCode, OnConflict, Result, SnapshotOptions};
 use persist_paths::StorageLocation;
 use serde_json::json;
 
@@ -14,9 +13,9 @@ use crate::host::Host;
 use crate::native::host::Native;
 use crate::native::options::StorageArguments;
 use crate::output::{Failure, Output, exact_bytes, printable};
-use crate::sources::check_means_something;
+use crate::sources::{check_means_something, check_no_step};
 use crate::state::{Parts, open_state};
-use crate::timelines::{open, place};
+use crate::timelines::place;
 
 /// Append a state to a timeline, as its next step.
 ///
@@ -117,23 +116,6 @@ impl Arguments {
     }
 }
 
-/// Refuses what means a step of a timeline elsewhere: a folder with this name would take its
-/// place.
-fn check_no_step(host: &Native<'_>, text: &str) -> Result<()> {
-    let Some((timeline, step)) = text.rsplit_once('@') else { return Ok(()) };
-    if timeline.is_empty() || step.contains('/') || StepSelector::parse(step, SystemTime::now()).is_err() {
-        return Ok(());
-    }
-    match open(host, timeline).and_then(|(timeline, _)| timeline.find(&StepSelector::Newest)) {
-        Ok(_) => {
-            let error = PersistError::new(ErrorCode::InvalidArgument, "this is a step of a timeline, and steps never change");
-            Err(error.at(text.escape_debug()).hint(format!("append to {}", timeline.escape_debug())))
-        }
-        Err(error) if error.code() == ErrorCode::NotFound => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
 pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
     let has_ids = arguments.agent_id.is_some() || arguments.session_id.is_some();
     if !has_ids || !arguments.timeline.contains("://") {
@@ -141,7 +123,10 @@ pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Ou
     }
     let host = Native::new(storage)?;
     let place = place(&arguments.timeline, arguments.agent_id.as_deref(), arguments.session_id.as_deref());
-    check_no_step(&host, &place.text)?;
+    // With IDs, the name is that of a session. A timeline that is there was named so before.
+    if !has_ids && !matches!(host.locate_step(&place.text, Some("latest")), Ok(Some(_))) {
+        check_no_step(&host, &place.text)?;
+    }
     let folder = host.config.locate_folder_to_write(&place.text)?;
     if matches!(folder, StorageLocation::Memory { .. }) {
         output.note("memory storage ends with this command: nothing is kept");

@@ -20,7 +20,7 @@ use crate::many::{Report, run_with};
 use crate::native::host::Native;
 use crate::native::options::StorageArguments;
 use crate::output::{Failure, Output, counted, exact_bytes, printable};
-use crate::sources::{How, Source};
+use crate::sources::{How, Source, check_no_step, step_name};
 
 /// Copy snapshots and timelines, verifying them on the way.
 ///
@@ -187,11 +187,18 @@ struct Dest<'a> {
 
 impl Dest<'_> {
     /// Returns the location of the copy of a snapshot.
-    fn of(&self, source: &Source, from: &StorageLocation) -> Result<StorageLocation> {
+    fn of(&self, host: &Native<'_>, source: &Source, from: &StorageLocation) -> Result<StorageLocation> {
         let to = match &self.folder {
-            None => self.config.locate_to_write(target_of(self.text, self.config, from.key()))?,
+            None => {
+                check_no_step(host, self.text)?;
+                self.config.locate_to_write(target_of(self.text, self.config, from.key()))?
+            }
             Some(folder) => {
-                let name = source.found.as_ref().map_or_else(|| split(from.key()).1, |found| &found.name);
+                let name = match (&source.found, step_of(from.key())) {
+                    (Some(found), _) => found.name.clone(),
+                    (None, Some((_, number))) => format!("{}.json.zst", step_name("", from, number)),
+                    (None, None) => split(from.key()).1.to_owned(),
+                };
                 folder.clone().with_key(&format!("{}{name}", folder.key()))
             }
         };
@@ -234,7 +241,7 @@ pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Ou
             }
             return timeline.copy(&host, &dest, arguments, output, &memory, progress);
         }
-        let to = dest.of(source, &from)?;
+        let to = dest.of(&host, source, &from)?;
         let (source_engine, target) = (host.stoppable(&from)?, host.writing(&to, arguments.durability)?);
         // A snapshot that was named must match the filter.
         let digest = if source.found.is_none() && arguments.how.has_filter() {

@@ -32,7 +32,13 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
         Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::Unsupported) => None,
         Err(error) => return Err(error.into()),
     };
-    let location = step.map_or_else(|| host.locate_followed(&arguments.src), Ok)?;
+    // A folder that is no timeline is no snapshot either.
+    let src = match arguments.src.trim_end_matches('/') {
+        "" => &arguments.src,
+        trimmed if trimmed.ends_with(':') => &arguments.src,
+        trimmed => trimmed,
+    };
+    let location = step.map_or_else(|| host.locate_followed(src), Ok)?;
     let exists = host.exists(&location)?;
     let src = printable(&arguments.src);
     output.report(

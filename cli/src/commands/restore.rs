@@ -18,7 +18,7 @@ use crate::many::{Report, run as run_many};
 use crate::order::by_age;
 use crate::output::{Failure, Output, exact_bytes, printable, seal_note, worse};
 use crate::search::{Depth, find};
-use crate::sources::{Source, Sources, is_folder};
+use crate::sources::{Source, Sources, is_folder, step_name};
 use crate::target::{Target, check_output};
 
 /// Restore states from snapshots.
@@ -38,7 +38,8 @@ use crate::target::{Target, check_output};
 )]
 pub struct Arguments {
     /// Where to write the state: a file, or - for stdout. For several states, a folder;
-    /// they get the names of their snapshots without .gz or .zst.
+    /// they get the names of their snapshots without .gz or .zst; that of a step is
+    /// TIMELINE.NUMBER.
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     output: PathBuf,
     /// What to do if the file already exists.
@@ -127,11 +128,7 @@ fn file_in(folder: &Path, source: &Source, location: &StorageLocation) -> Result
     // Refuses names that lead out of the folder.
     check_key(name).map_err(|error| error.at(location))?;
     if let Some((timeline, number)) = step_of(name) {
-        // A state with the name of a step would be taken for one.
-        let location = location.to_string();
-        let named = location.rsplit('/').nth(1).unwrap_or_default();
-        let timeline = if timeline.is_empty() { named } else { timeline.trim_end_matches('/') };
-        return Ok(folder.join(format!("{timeline}@{number}")));
+        return Ok(folder.join(step_name(timeline, location, number)));
     }
     let endings = [".gz", ".zst", ".zstd"];
     let plain = endings.iter().find_map(|ending| name.strip_suffix(ending)).filter(|plain| !plain.is_empty() && !plain.ends_with('/'));

@@ -11,7 +11,7 @@ use crate::commands::snapshot_name::Naming;
 use crate::filter::{parse_label, unique_labels};
 use crate::host::{Host, Progress, Writer};
 use crate::output::{Failure, Output, exact_bytes, printable, ratio};
-use crate::sources::is_folder;
+use crate::sources::{check_no_step, is_folder};
 use crate::state::{Parts, State, open_state};
 use crate::target::is_descriptor;
 
@@ -208,6 +208,7 @@ impl<E: Into<Failure>> From<E> for Attempt {
 
 fn save(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Attempt> {
     let dest = arguments.dest(host)?;
+    check_no_step(host, &dest.text)?;
     let location = host.locate_to_write(&dest.text)?;
     let State { bytes, size, permissions } = open_state(&arguments.state).map_err(|error| match error.code() {
         ErrorCode::NotFound => error.hint(host.missing_advice(&arguments.state)),

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use persist_model::error::may_be_another_kind;
 use persist_model::{ErrorCode, PersistError, Precondition, Result, SnapshotMetadata, SnapshotOptions};
-use persist_paths::timeline::is_step;
+use persist_paths::timeline::{is_reserved, is_step};
 
 use crate::engine::engine::{Engine, metadata_sizes, sent_whole};
 use crate::engine::verify::STORED_CHUNK;
@@ -63,8 +63,8 @@ impl Engine {
         mut progress: impl FnMut(u64),
     ) -> Result<Copied> {
         let options = options.into();
-        if is_step(target_key) {
-            let error = PersistError::new(ErrorCode::Unsupported, "a copy can't have the name of a step of a timeline");
+        if is_reserved(target_key) {
+            let error = PersistError::new(ErrorCode::InvalidArgument, "a copy can't have the name of a step of a timeline");
             return Err(error.at(target.storage.locate(target_key)).hint("give the name of a snapshot, such as state.json.zst"));
         }
         if is_step(key) {
