@@ -33,7 +33,7 @@ MISSING: Any = object()
 _NEW, _OPEN, _CLOSING, _CLOSED, _CHILD = "not entered", "open", "closing", "closed", "in a child process"
 
 _ATTEMPTS = 20
-"""How often the timer captures an agent again that other threads change in the meantime."""
+"""How often an agent is captured that other threads change in the meantime."""
 
 _open: set[AutosaverBase[Any]] = set()
 """The savers whose blocks run."""
@@ -263,6 +263,7 @@ class AutosaverBase(Generic[S]):
         self, agent: Any, reasons: Mapping[str, str] | None, is_last: bool = False, is_quiet: bool = False
     ) -> None:
         """Captures a state and has it appended."""
+        _check_signals(is_last)
         if not is_last and self._appending.is_refused:
             self._raise_failures()
         if self._in_loop == threading.get_ident():
@@ -287,6 +288,7 @@ class AutosaverBase(Generic[S]):
         self, agent: Any, reasons: Mapping[str, str] | None, is_last: bool = False, is_timed: bool = False
     ) -> None:
         """Like :meth:`_keep`, in an event loop."""
+        _check_signals(is_last)
         if not (is_last or is_timed) and self._appending.is_refused:
             self._raise_failures()
         await self._bell.wait_async(lambda: self._turn.acquire(blocking=False))
@@ -307,6 +309,17 @@ class AutosaverBase(Generic[S]):
             self._raise_failures()
 
     def _captured(self, reasons: Mapping[str, str] | None = None) -> Captured:
+        """Captures a state, again and again if other threads change it in the meantime."""
+        for attempt in range(1, _ATTEMPTS):
+            try:
+                return self._captured_once(reasons)
+            except Exception as error:
+                if not _is_changing(error):
+                    raise
+                time.sleep(0.001 * attempt)
+        return self._captured_once(reasons)
+
+    def _captured_once(self, reasons: Mapping[str, str] | None) -> Captured:
         number, given, now, agent = next(self._numbers), dict(self._options), utc_now(), self._agent
         adapter = _adapter_of(agent)
         waits = _agents.waits(adapter, "save") or (bool(given.get("check")) and _agents.waits(adapter, "restore"))
@@ -327,23 +340,12 @@ class AutosaverBase(Generic[S]):
             if not self._is_open or not self._turn.acquire(blocking=False):
                 return None
             try:
-                return self._captured_again_and_again()
+                return self._captured()
             finally:
                 self._turn.release()
                 self._bell.ring()
         finally:
             self._timer.release()
-
-    def _captured_again_and_again(self) -> Captured:
-        """Captures an agent that other threads may change in the meantime."""
-        for attempt in range(1, _ATTEMPTS):
-            try:
-                return self._captured()
-            except Exception as error:
-                if not _is_changing(error):
-                    raise
-                time.sleep(0.001 * attempt)
-        return self._captured()
 
     async def _capture_regularly(self, every: float) -> None:
         """Captures states in a task, between the awaits of other tasks."""
@@ -357,6 +359,12 @@ class AutosaverBase(Generic[S]):
                     await self._keep_async(MISSING, None, is_timed=True)
                 except Exception as error:
                     self._appending.fail(error)
+
+
+def _check_signals(is_last: bool) -> None:
+    if not is_last:
+        for saver in tuple(_open):
+            saver._signals.check()
 
 
 def _adapter_of(agent: Any) -> Any:

@@ -80,6 +80,14 @@ class Signals:
         self.received = number
         return self.is_armed
 
+    def check(self) -> None:
+        """Ends the block, if a signal came and something has ignored the exception."""
+        if self.received is None or not self.is_armed or threading.current_thread() is not threading.main_thread():
+            return
+        if self._task is None:
+            raise Signalled(self.received)
+        self._task.cancel()
+
     def _raise(self, number: int, frame: object) -> None:
         if self._first(number):
             raise Signalled(number)
