@@ -107,7 +107,7 @@ class _Middleware(AgentMiddleware):
         """Runs the agent."""
         if context.stream:
             # The run goes on while the program reads the stream.
-            context.stream_cleanup_hooks = [*(context.stream_cleanup_hooks or ()), self._watcher.astep]
+            context.stream_cleanup_hooks.append(self._watcher.astep)
         await call_next()
         if not context.stream:
             await self._watcher.astep()

@@ -137,6 +137,8 @@ def _state(agent: Any, put_away: dict[int, Any]) -> dict[str, Any]:
     agents.
     """
     state: dict[str, Any] = _snapshot(agent).to_dict()
+    # The metadata has the time. With another one here, an unchanged agent would be a new state.
+    state["created_at"] = ""
     # Not copied: the messages are written at once, while all other tasks wait.
     state["data"] = {"messages": agent.messages, **state["data"]}
     interrupts = state["data"]["interrupt_state"]
