@@ -81,6 +81,8 @@ def test_a_program_saves_each_step(timeline: persist.Timeline, autosave: Enterin
             assert block.saver.steps + block.saver._appending.waiting <= 2
             await block.flush()
             assert block.saver.steps == 2
+            with pytest.raises(persist.PersistTypeError, match="labels must be a dict of str"):
+                await block.save(labels=["good"])
             assert block.saver.last.number == 2
             assert block.saver.last.labels == {"text": "b"}
             agent["messages"].append("c")
@@ -136,12 +138,12 @@ def test_another_object_may_take_the_place_of_the_agent(timeline: persist.Timeli
 def test_the_same_state_is_never_appended_twice(timeline: persist.Timeline, autosave: Entering) -> None:
     async def run() -> None:
         agent = {"n": 0}
-        for _ in range(3):
+        for count in (1, 0, 0):
             async with autosave(agent, timeline) as block:
                 for _ in range(3):
                     await block.save()
             assert block.saver.last.number == 1
-        assert block.saver.steps == 0
+            assert block.saver.steps == count
         async with autosave(agent, timeline) as block:
             for number in (1, 1, 0, 0, 1):
                 agent["n"] = number
@@ -344,6 +346,7 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"pending": 0}, persist.PersistConfigurationError, "pending must be an int of at least 1, not 0"),
     ({"pending": 1.5}, persist.PersistConfigurationError, "not 1.5"),
     ({"on_conflict": "merge"}, persist.PersistConfigurationError, "'fail' or 'rebase', not 'merge'"),
+    ({"labels": {"a": 1}}, persist.PersistTypeError, "labels must be a dict of str, not {'a': 1}"),
     ({"signals": 1}, persist.PersistTypeError, "signals must be a bool, not int"),
     ({"compression": "gzip"}, persist.PersistTypeError, "unknown argument 'compression'"),
     ({"timestamp": "2026-01-01T00:00:00Z"}, persist.PersistTypeError, "unknown argument 'timestamp'"),
@@ -495,6 +498,8 @@ def goes_on(saver):
     else:
         raise AssertionError("it saved")
     saver.__exit__(None, None, None)
+    with saver.hold():
+        pass
     # A block of its own.
     with persist.autosave(agent, persist.Timeline("agents", session_id="2")) as own:
         own.save()

@@ -193,6 +193,45 @@ def test_a_program_may_go_on_after_a_conflict(timeline: persist.Timeline, autosa
     assert states(timeline) == [{"n": 1}, {"n": "of the other"}, {"n": "of the other", "seen": True}]
 
 
+class Clumsy(Bot):
+    """An agent whose framework calls its hooks once more when one of them fails."""
+
+    def hear(self, text: str) -> None:
+        try:
+            super().hear(text)
+        finally:
+            self.history.append("the end")
+            for hook in self.hooks:
+                hook()
+
+
+class ClumsyAdapter(BotAdapter):
+    name = "clumsy"
+
+    def accepts(self, agent: Any) -> bool:
+        return isinstance(agent, Clumsy)
+
+
+def test_hooks_do_not_go_on_after_a_conflict(timeline: persist.Timeline, autosave: Entering) -> None:
+    persist.register_adapter(ClumsyAdapter())
+
+    async def run() -> None:
+        bot = Clumsy()
+        with pytest.raises(persist.PersistConflictError):
+            async with autosave(bot, timeline, every=0.001) as block:
+                bot.hear("a")
+                await block.flush()
+                persist.Timeline("agents", session_id="1").append(["of the other"], on_conflict="rebase")
+                bot.history.append("b")
+                tried(block.saver)
+                while not block.saver._appending.is_refused:
+                    await asyncio.sleep(0.001)
+                bot.hear("c")
+        assert timeline.load(plain=True) == ["of the other"]
+
+    asyncio.run(run())
+
+
 def test_rebase_appends_after_another_writer(timeline: persist.Timeline, autosave: Entering) -> None:
     async def run() -> None:
         agent = {"n": 1}

@@ -12,9 +12,7 @@ import time
 import persist
 import pytest
 from autosaves import COUNTS, ENDED
-
-KILLS = 200 if {"PERSIST_SOAK", "PERSIST_SOAK_SECONDS"} & os.environ.keys() else 10
-"""How often the counting programs are killed."""
+from effort import KILLS
 
 
 def start(program: str, *arguments: str) -> subprocess.Popen[bytes]:

@@ -12,7 +12,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, overload
 
 from persist._arguments import AutosaveArguments, check_names
-from persist._autosave_base import MISSING, AutosaverBase
+from persist._autosave_base import AutosaverBase
+from persist._autosave_watcher import MISSING
 from persist._steps import AsyncStep, Step
 from persist._timeline import AsyncTimeline, Timeline
 from persist.errors import PersistConfigurationError, PersistError, PersistTypeError
@@ -90,11 +91,11 @@ def autosave(
             agent("Hello")
     """
     check_names(options, _OPTIONS)
-    arguments = (_seconds(every), _pending(pending), _conflict(on_conflict), _signals(signals), labels, dict(options))
+    checked = _seconds(every), _pending(pending), _conflict(on_conflict), _signals(signals), _labels(labels)
     if isinstance(timeline, AsyncTimeline):
-        return AsyncAutosaver(agent, timeline, *arguments)
+        return AsyncAutosaver(agent, timeline, *checked, dict(options))
     if isinstance(timeline, Timeline):
-        return Autosaver(agent, timeline, *arguments)
+        return Autosaver(agent, timeline, *checked, dict(options))
     raise PersistTypeError(
         f"timeline must be a Timeline or an AsyncTimeline, not {type(timeline).__qualname__}",
         "invalid-argument",
@@ -158,7 +159,7 @@ class Autosaver(AutosaverBase[Step]):
                 has appended to the timeline.
         """
         self._check_open()
-        self._keep(agent, labels)
+        self._keep(agent, _labels(labels))
 
     def flush(self) -> None:
         """Waits until all captured states are appended.
@@ -231,7 +232,7 @@ class AsyncAutosaver(AutosaverBase[AsyncStep]):
     async def save(self, agent: Any = MISSING, *, labels: Mapping[str, str] | None = None) -> None:
         """Captures the state of the agent, and has it appended; see :meth:`Autosaver.save`."""
         self._check_open()
-        await self._keep_async(agent, labels)
+        await self._keep_async(agent, _labels(labels))
 
     async def flush(self) -> None:
         """Waits until all captured states are appended; see :meth:`Autosaver.flush`."""
@@ -292,6 +293,16 @@ def _signals(signals: Any) -> bool:
             f"signals must be a bool, not {type(signals).__qualname__}", "invalid-argument", hint="pass True or False"
         )
     return signals
+
+
+def _labels(labels: Any) -> dict[str, str]:
+    if labels is None:
+        return {}
+    if isinstance(labels, Mapping) and all(isinstance(text, str) for item in labels.items() for text in item):
+        return dict(labels)
+    raise PersistTypeError(
+        f"labels must be a dict of str, not {labels!r}", "invalid-argument", hint='pass names and values: {"run": "7"}'
+    )
 
 
 def _other_protocol(right: str, wrong: str, timeline: str, other: str) -> PersistTypeError:

@@ -14,21 +14,14 @@ from typing import Any, Generic, TypeVar
 from persist import _agents
 from persist._autosave_signals import Signalled, Signals, name_of
 from persist._autosave_thread import Appending, Bell, Captured, HeldError, note, utc_now
+from persist._autosave_watcher import MISSING, Watcher
 from persist._saving import encoded
 from persist._steps import StepBase
 from persist._timeline_base import TimelineBase
 from persist._words import a
-from persist.errors import (
-    PersistConfigurationError,
-    PersistConflictError,
-    PersistError,
-    PersistWarning,
-)
+from persist.errors import PersistConfigurationError, PersistConflictError, PersistError, PersistWarning
 
 S = TypeVar("S", bound=StepBase)
-
-MISSING: Any = object()
-"""Means that no agent was given."""
 
 _NEW, _OPEN, _CLOSING, _CLOSED, _CHILD = "not entered", "open", "closing", "closed", "in a child process"
 
@@ -37,35 +30,6 @@ _ATTEMPTS = 20
 
 _open: set[AutosaverBase[Any]] = set()
 """The savers whose blocks run."""
-
-
-class Watcher:
-    """What an adapter tells of the steps of an agent."""
-
-    def __init__(self, saver: AutosaverBase[Any]) -> None:
-        self._saver = saver
-
-    def step(self, agent: Any = MISSING) -> None:
-        """Captures the agent; ``agent`` is the object to save from now on, if it is another one.
-        Raises the failures of earlier steps.
-        """
-        if self._saver._is_open:
-            self._saver._keep(agent, None)
-
-    def quiet_step(self, agent: Any = MISSING) -> None:
-        """Captures the agent, for a framework that ignores what its hooks raise. The next
-        ``save`` or the end of the block raises it.
-        """
-        try:
-            if self._saver._is_open and not self._saver._appending.is_refused:
-                self._saver._keep(agent, None, is_quiet=True)
-        except Exception as error:
-            self._saver._appending.fail(error)
-
-    async def astep(self, agent: Any = MISSING) -> None:
-        """Like :meth:`step`, in an event loop."""
-        if self._saver._is_open:
-            await self._saver._keep_async(agent, None)
 
 
 class AutosaverBase(Generic[S]):
@@ -79,11 +43,11 @@ class AutosaverBase(Generic[S]):
         pending: int,
         on_conflict: str,
         signals: bool,
-        labels: Mapping[str, str] | None,
+        labels: Mapping[str, str],
         options: dict[str, Any],
     ) -> None:
         self._agent, self._timeline, self._every = agent, timeline, every
-        self._labels, self._options, self._is_signalled = dict(labels or {}), options, signals
+        self._labels, self._options, self._is_signalled = labels, options, signals
         self._appending: Appending[S] = Appending(timeline, pending, on_conflict)
         self._signals, self._watcher = Signals(), Watcher(self)
         self._phase = _NEW
@@ -134,6 +98,9 @@ class AutosaverBase(Generic[S]):
         """Keeps the timer (``every``) from capturing while a block changes the agent. In asyncio,
         this is only needed for a block with ``await``.
         """
+        if self._phase == _CHILD:
+            yield
+            return
         with self._holding:
             if self._holds == 0:
                 self._timer.acquire()
@@ -141,12 +108,14 @@ class AutosaverBase(Generic[S]):
         try:
             yield
         finally:
-            with self._holding:
-                self._holds -= 1
-                if self._holds == 0:
-                    self._timer.release()
-            self._appending.wake()
-            self._bell.ring()
+            # In a child process, the locks may belong to a thread that only the parent has.
+            if self._phase != _CHILD:
+                with self._holding:
+                    self._holds -= 1
+                    if self._holds == 0:
+                        self._timer.release()
+                self._appending.wake()
+                self._bell.ring()
 
     def __repr__(self) -> str:
         counts = f"{self.steps} steps, {self._appending.waiting} waiting"
@@ -224,18 +193,21 @@ class AutosaverBase(Generic[S]):
         """Returns the labels of the state at the end of the block; ``None`` if it is not to be saved,
         because somebody else has appended and the program did not go on.
         """
-        seen: BaseException | None = error
-        while seen is not None:
-            if any(seen is conflict for conflict in self._conflicts):
-                return None
-            seen = seen.__cause__ or seen.__context__
-        if self._appending.is_refused:
+        if self._appending.is_refused or self._is_conflict(error):
             return None
         if self._signals.received is not None:
             return {"signal": name_of(self._signals.received)}
         if isinstance(error, Signalled):  # Of a block around this one.
             return {"signal": name_of(error.number)}
         return {} if error is None else {"exception": type(error).__name__}
+
+    def _is_conflict(self, error: BaseException | None) -> bool:
+        """Returns whether an exception comes from a conflict that was raised."""
+        while error is not None and self._conflicts:
+            if any(error is conflict for conflict in self._conflicts):
+                return True
+            error = error.__cause__ or error.__context__
+        return False
 
     def _report(self, error: BaseException | None) -> None:
         """Raises the failures that the program has not seen, or adds them to its own exception."""
@@ -263,9 +235,8 @@ class AutosaverBase(Generic[S]):
         self, agent: Any, reasons: Mapping[str, str] | None, is_last: bool = False, is_quiet: bool = False
     ) -> None:
         """Captures a state and has it appended."""
-        _check_signals(is_last)
-        if not is_last and self._appending.is_refused:
-            self._raise_failures()
+        if not is_last:
+            self._go_on()
         if self._in_loop == threading.get_ident():
             # A task of this very thread has the turn, and could not go on. What it has captured
             # is older, and is left out.
@@ -276,6 +247,14 @@ class AutosaverBase(Generic[S]):
             self._bell.ring()
         if not (is_last or is_quiet):
             self._raise_failures()
+
+    def _go_on(self) -> None:
+        """Raises what the program has to know before it goes on."""
+        for saver in tuple(_open):
+            saver._signals.check()
+        if self._appending.is_refused:
+            self._raise_failures()
+        self._conflicts.clear()
 
     def _keep_in_turn(self, agent: Any, reasons: Mapping[str, str] | None, is_last: bool) -> None:
         self._replace(agent)
@@ -288,9 +267,8 @@ class AutosaverBase(Generic[S]):
         self, agent: Any, reasons: Mapping[str, str] | None, is_last: bool = False, is_timed: bool = False
     ) -> None:
         """Like :meth:`_keep`, in an event loop."""
-        _check_signals(is_last)
-        if not (is_last or is_timed) and self._appending.is_refused:
-            self._raise_failures()
+        if not (is_last or is_timed):
+            self._go_on()
         await self._bell.wait_async(lambda: self._turn.acquire(blocking=False))
         self._in_loop = threading.get_ident()
         try:
@@ -337,7 +315,7 @@ class AutosaverBase(Generic[S]):
         if not self._timer.acquire(blocking=False):
             raise HeldError
         try:
-            if not self._is_open or not self._turn.acquire(blocking=False):
+            if not self._is_open or self._conflicts or not self._turn.acquire(blocking=False):
                 return None
             try:
                 return self._captured()
@@ -354,17 +332,11 @@ class AutosaverBase(Generic[S]):
         while True:
             await asyncio.sleep(every)
             await self._bell.wait_async(lambda: not self._holds)
-            if not self._appending.is_refused:
+            if not (self._appending.is_refused or self._conflicts):
                 try:
                     await self._keep_async(MISSING, None, is_timed=True)
                 except Exception as error:
                     self._appending.fail(error)
-
-
-def _check_signals(is_last: bool) -> None:
-    if not is_last:
-        for saver in tuple(_open):
-            saver._signals.check()
 
 
 def _adapter_of(agent: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import queue
+import sys
 import threading
 import time
 from collections import deque
@@ -110,7 +111,7 @@ class Appending(Generic[S]):
         self._stored: tuple[str, str] | None = None
         self._is_known = False
         self._epoch, self._refused = 0, -1
-        self._failures: deque[Exception] = deque()
+        self._failures: deque[BaseException] = deque()
         self._more = 0
         self._queue: queue.SimpleQueue[Captured | Callable[[], None] | None] = queue.SimpleQueue()
         self._waiting: deque[Captured] = deque()
@@ -167,11 +168,11 @@ class Appending(Generic[S]):
 
     def wait_for_room(self, state: Captured) -> None:
         """Blocks until one more state may wait."""
-        self._bell.wait(lambda: self.has_room(state))
+        self._bell.wait(lambda: self.has_room(state) or self._ended)
 
     async def wait_for_room_async(self, state: Captured) -> None:
         """Waits in a task until one more state may wait."""
-        await self._bell.wait_async(lambda: self.has_room(state))
+        await self._bell.wait_async(lambda: self.has_room(state) or self._ended)
 
     def mark(self) -> Callable[[], bool]:
         """Returns a condition that holds when everything that was passed so far is done."""
@@ -236,7 +237,7 @@ class Appending(Generic[S]):
             state = tick()
         except HeldError:
             raise
-        except Exception as error:
+        except BaseException as error:
             self.fail(error)
             return
         if state is not None and state.number > self._newest and self.is_news(state):
@@ -258,7 +259,7 @@ class Appending(Generic[S]):
             elif self.last is not None:
                 for name, value in state.reasons.items():
                     opened.native.set_label(self.last.number, name, value)
-        except Exception as error:
+        except BaseException as error:  # Also a panic of the host. The thread goes on.
             if isinstance(error, PersistConflictError) and self._on_conflict == "fail":
                 # What was captured before the program knows of the other writer stays out.
                 self._refused = self._epoch
@@ -280,7 +281,7 @@ class Appending(Generic[S]):
                 self.last = step
         self._is_known = True
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """Keeps a failure until the program sees it. The next state is tried again."""
         self._is_known, self._given = False, None
         if len(self._failures) < _MOST_FAILURES:
@@ -293,7 +294,7 @@ class Appending(Generic[S]):
         """Whether somebody else has appended, and the program does not know it yet."""
         return self._refused == self._epoch
 
-    def failures(self) -> list[Exception]:
+    def failures(self) -> list[BaseException]:
         """Returns the failures that the program has not seen. The first one has a note if there
         were more than are kept.
         """
@@ -310,10 +311,10 @@ class Appending(Generic[S]):
 
 def note(error: BaseException, text: str) -> None:
     """Adds a note to an exception. Before Python 3.11 it is only kept."""
-    if hasattr(error, "add_note"):
+    if sys.version_info >= (3, 11):
         error.add_note(text)
     else:
-        error.__notes__ = [*getattr(error, "__notes__", ()), text]  # type: ignore[attr-defined]
+        vars(error).setdefault("__notes__", []).append(text)
 
 
 def utc_now() -> datetime:

@@ -96,7 +96,7 @@ class LangGraphAdapter(Adapter):
     def watch(self, agent: Any, watcher: Any) -> Callable[[], object] | None:
         """Hears of each checkpoint that the graph's checkpointer has stored."""
         saver = agent.checkpointer
-        if saver is None or isinstance(saver, bool):
+        if saver is None or not hasattr(saver, "__dict__"):
             return None
 
         def put(original: Any) -> Any:
