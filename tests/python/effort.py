@@ -1,4 +1,4 @@
-"""How much the tests that try random values do."""
+"""How much the tests that try random values and moments do."""
 
 from __future__ import annotations
 
@@ -6,3 +6,6 @@ import os
 
 EXAMPLES = int(os.environ.get("PERSIST_TEST_EXAMPLES", "1000"))
 """Random values to try. ``cargo xtask soak`` tries ten times as many."""
+
+KILLS = 200 if {"PERSIST_SOAK", "PERSIST_SOAK_SECONDS"} & os.environ.keys() else 10
+"""How often to kill programs. ``cargo xtask soak`` does it 200 times."""

@@ -76,6 +76,14 @@ def test_an_agent_continues_in_another_process(name: str, s3: Any) -> None:
     assert "knows the first two" in run(python, program, "restore", location)
 
 
+@pytest.mark.parametrize("name", MODULES)
+def test_autosave_keeps_the_steps_of_an_agent_that_fails(name: str, s3: Any) -> None:
+    python = environment(name)
+    program = PROGRAMS / f"autosave_{name}.py"
+    run(python, program, "save", "s3://my-bucket/agents")
+    assert "knows the first two" in run(python, program, "restore", "s3://my-bucket/agents")
+
+
 @pytest.fixture(scope="module")
 def matrix(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
     """Returns the outcomes of each framework, by column; see tests/frameworks/cells.py."""

@@ -63,14 +63,16 @@ pub(crate) fn on_others() -> Result<(), String> {
     package.on_others(&wheel)
 }
 
-/// Runs the tests that try random values, with ten times as many of them.
+/// Runs the tests that try random values, with ten times as many of them, and those that kill
+/// programs at random moments.
 pub(crate) fn soak() -> Result<(), String> {
-    const RANDOM: [&str; 4] = ["test_arrays.py", "test_crafted_values.py", "test_random_models.py", "test_values.py"];
+    const RANDOM: [&str; 5] =
+        ["test_arrays.py", "test_autosave_signals.py", "test_crafted_values.py", "test_random_models.py", "test_values.py"];
     let package = Package::prepare()?;
     package.install()?;
     let mut tests = package.tool("python");
     tests.args(["-m", "pytest", "-p", "no:cacheprovider"]).args(RANDOM.map(|file| format!("tests/python/{file}")));
-    run(tests.env("PERSIST_TEST_EXAMPLES", "10000"))
+    run(tests.env("PERSIST_TEST_EXAMPLES", "10000").env("PERSIST_SOAK", "1"))
 }
 
 /// Tests the component in other hosts, each installed from its registry: wasmtime's

@@ -8,7 +8,7 @@ a local folder or any S3-compatible bucket.
 
 :func:`snapshot` and :func:`restore` are all that most programs need;
 :class:`Store` is for programs that keep many snapshots in one location, and
-:class:`Timeline` for those that save after every step.
+:class:`Timeline` for those that save after every step. :func:`autosave` does that by itself.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 from persist import _persist
 from persist._adapter import Adapter
+from persist._autosave import AsyncAutosaver, Autosaver, autosave
 from persist._buffers import dump, dumps, load, loads
 from persist._diffs import Change, Diff
 from persist._files import SnapshotReader, SnapshotWriter
@@ -69,9 +70,11 @@ __version__: str = _persist.__version__
 
 __all__ = [
     "Adapter",
+    "AsyncAutosaver",
     "AsyncStep",
     "AsyncStore",
     "AsyncTimeline",
+    "Autosaver",
     "Change",
     "Damage",
     "Diff",
@@ -112,6 +115,7 @@ __all__ = [
     "arestore",
     "asnapshot",
     "asnapshot_exists",
+    "autosave",
     "averify_snapshot",
     "delete_snapshot",
     "dump",

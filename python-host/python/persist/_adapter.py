@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 
@@ -61,6 +61,22 @@ class Adapter(abc.ABC):
         """Returns a copy of an agent, if it can be made quickly. The state is then taken
         from the copy in a thread, so that other tasks do not wait. Returns ``None`` by
         default: other tasks wait.
+        """
+        return None
+
+    def watch(self, agent: Any, watcher: Any) -> Callable[[], object] | None:
+        """Has :func:`persist.autosave` save each step of an agent: registers a hook of the
+        framework that calls ``watcher.step()``, or awaits ``watcher.astep()``, and returns what
+        removes the hook. Returns ``None`` by default: there is no such hook.
+
+        If the framework ignores what its hooks raise, call ``watcher.quiet_step()``. Each takes
+        the object to save from now on, if it is another one than ``agent``.
+        """
+        return None
+
+    def hook(self, agent: Any, watcher: Any) -> Any:
+        """Returns the hook, if the program has to pass it to the framework: ``saver.hook``.
+        Returns ``None`` by default.
         """
         return None
 

@@ -80,6 +80,14 @@ class AppendArguments(StepArguments, ValueArguments, total=False):
     """Like :class:`StepArguments`, for values and agents."""
 
 
+class AutosaveArguments(ValueArguments, total=False):
+    """What is stored with each step that autosave appends, and how; see :func:`persist.snapshot`."""
+
+    description: str | None
+    codec: Literal["gzip", "zstd"] | None
+    level: int | None
+
+
 class AppendBytesArguments(StepArguments, total=False):
     """Like :class:`StepArguments`, for bytes of any media type."""
 

@@ -46,11 +46,10 @@ class Reducer:
     ) -> None:
         self._root, self._named, self._redact = root, list(named), redact
         self._known: list[dict[str, type]] | None = None
-
-    @property
-    def redacts(self) -> bool:
-        """Whether any values are left out by their names."""
-        return bool(self._redact)
+        self.redacts = bool(redact)
+        """Whether any values are left out by their names. It is no property, because the encoder
+        would not see an exception that a signal handler raises in one, such as Ctrl-C.
+        """
 
     def __call__(self, value: Any) -> tuple[str, dict[str, Any], bool]:
         """Returns the kind of a value, its fields, and whether these are attributes."""

@@ -184,7 +184,9 @@ class PersistDeadlineError(PersistError, TimeoutError):
 
 
 class PersistWarning(UserWarning):
-    """A snapshot was left out of a list."""
+    """A snapshot was left out of a list, or autosave could not save a state and the program's own
+    exception said more.
+    """
 
 
 _CODES: dict[str, tuple[type[PersistError], int | None]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from agent_framework import AgentSession, Content, Message
+from agent_framework import AgentMiddleware, AgentSession, Content, Message
 
 from persist._adapter import Adapter
 from persist._copies import copied
@@ -58,6 +58,12 @@ class AgentFrameworkAdapter(Adapter):
             return state
         return {"session": state, "class": type(agent).__qualname__, "own": own, "types": types}
 
+    def hook(self, agent: Any, watcher: Any) -> Any:
+        """Returns middleware for an agent, which hears of the end of each run. A session gets the
+        messages of a run at its end.
+        """
+        return _Middleware(watcher)
+
     def restore(self, state: Any, into: Any = None) -> Any:
         """Returns a new session, or ``into`` after giving it the state."""
         own, name, types = {}, None, {}
@@ -89,6 +95,22 @@ class AgentFrameworkAdapter(Adapter):
         into.__dict__.clear()
         into.__dict__.update(session.__dict__)
         return into
+
+
+class _Middleware(AgentMiddleware):
+    """Has the session saved after each run."""
+
+    def __init__(self, watcher: Any) -> None:
+        self._watcher = watcher
+
+    async def process(self, context: Any, call_next: Any) -> None:
+        """Runs the agent."""
+        if context.stream:
+            # The run goes on while the program reads the stream.
+            context.stream_cleanup_hooks.append(self._watcher.astep)
+        await call_next()
+        if not context.stream:
+            await self._watcher.astep()
 
 
 def _written(value: Any) -> Any:

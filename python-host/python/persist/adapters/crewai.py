@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from crewai.crews.crew_output import CrewOutput
@@ -21,6 +22,7 @@ from persist._adapter import Adapter
 from persist._into import put_into
 from persist.adapters._compare import same
 from persist.adapters._own_attributes import check_own_attributes, own_attributes, set_own_attributes
+from persist.adapters._watching import replaced
 from persist.errors import PersistConfigurationError, PersistIntegrityError, PersistTypeError
 
 _RUN: dict[str, tuple[Any, Any]] = {
@@ -94,6 +96,22 @@ class CrewAIAdapter(Adapter):
             "run": {name: item for name, item in run.items() if item not in (None, [], {})},
             **({"own": own} if own else {}),
         }
+
+    def watch(self, agent: Any, watcher: Any) -> Callable[[], object]:
+        """Hears of each method that has finished, before the next one starts: here CrewAI's own
+        persistence saves. Events arrive while the next method may already change the state.
+        """
+
+        def finished(original: Any) -> Any:
+            @functools.wraps(original)
+            def wrapper(*arguments: Any, **options: Any) -> Any:
+                done = original(*arguments, **options)
+                watcher.step()
+                return done
+
+            return wrapper
+
+        return replaced(agent, "_persist_method_completion", finished)
 
     def restore(self, state: Any, into: Any = None, *, config: Mapping[str, Any] | None = None) -> Any:
         """Restores the state into a flow, and returns the flow. Its next ``kickoff`` starts

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Any
 
@@ -18,6 +19,7 @@ from persist._copies import AS_PYDANTIC, Copies, copied, in_parts
 from persist._threads import in_thread
 from persist._words import a
 from persist.adapters._compare import same
+from persist.adapters._watching import replaced
 from persist.errors import (
     PersistConfigurationError,
     PersistConflictError,
@@ -70,6 +72,13 @@ class GoogleADKAdapter(Adapter):
             return _fields(agent)
         return {**_fields(whole), "events": _agents.items(self, _events(whole, parts))}
 
+    def hook(self, agent: Any, watcher: Any) -> Any:
+        """Returns a plugin for a runner, which hears of each event that is appended to the
+        session. The session of the runner is saved from then on, because a service may return
+        copies of it.
+        """
+        return _plugin(agent, watcher)
+
     async def restore(self, state: Any, into: Any = None, *, config: Mapping[str, Any] | None = None) -> Any:
         """Returns the session. If ``into`` is a service, the service keeps the session under its
         own names, and must not have a session with its ID. Of the app's and the user's state,
@@ -115,6 +124,41 @@ class GoogleADKAdapter(Adapter):
                 raise _half(error, into, undeleted) from error
             raise
         return again
+
+
+def _plugin(session: Session, watcher: Any) -> Any:
+    from google.adk.plugins.base_plugin import BasePlugin
+
+    wanted = (session.app_name, session.user_id, session.id)
+
+    def append_event(original: Any) -> Any:
+        @functools.wraps(original)
+        async def wrapper(*arguments: Any, **options: Any) -> Any:
+            appended = await original(*arguments, **options)
+            live = options["session"] if "session" in options else arguments[0]
+            if (live.app_name, live.user_id, live.id) == wanted:
+                await watcher.astep(live)
+            return appended
+
+        return wrapper
+
+    class AutosavePlugin(BasePlugin):
+        """Has each event saved after it was appended; plugins hear of it before."""
+
+        def __init__(self) -> None:
+            super().__init__(name="persist_autosave")
+            self.undo: Callable[[], object] | None = None
+
+        async def before_run_callback(self, *, invocation_context: Any) -> None:
+            if self.undo is None:
+                self.undo = replaced(invocation_context.session_service, "append_event", append_event)
+
+        async def after_run_callback(self, *, invocation_context: Any) -> None:
+            if self.undo is not None:
+                self.undo()
+                self.undo = None
+
+    return AutosavePlugin()
 
 
 def _fields(session: Any, start: int = 0) -> dict[str, Any]:

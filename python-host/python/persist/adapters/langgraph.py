@@ -8,8 +8,10 @@ would run finished nodes again.
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import functools
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
@@ -33,11 +35,15 @@ from persist.adapters._langgraph_threads import (
     puts_of,
     thread_of,
 )
+from persist.adapters._watching import replaced
 from persist.errors import (
     PersistConfigurationError,
     PersistIntegrityError,
     PersistTypeError,
 )
+
+_in_aput: contextvars.ContextVar[bool] = contextvars.ContextVar("persist_in_aput", default=False)
+"""Whether a checkpointer stores a checkpoint asynchronously."""
 
 
 class LangGraphAdapter(Adapter):
@@ -86,6 +92,39 @@ class LangGraphAdapter(Adapter):
             # Synchronous checkpointers raise it.
             return self.save(agent, config=config)
         return asking.outcome
+
+    def watch(self, agent: Any, watcher: Any) -> Callable[[], object] | None:
+        """Hears of each checkpoint that the graph's checkpointer has stored."""
+        saver = agent.checkpointer
+        if saver is None or not hasattr(saver, "__dict__"):
+            return None
+
+        def put(original: Any) -> Any:
+            @functools.wraps(original)
+            def wrapper(*arguments: Any, **options: Any) -> Any:
+                stored = original(*arguments, **options)
+                if not _in_aput.get():
+                    watcher.step()
+                return stored
+
+            return wrapper
+
+        def aput(original: Any) -> Any:
+            @functools.wraps(original)
+            async def wrapper(*arguments: Any, **options: Any) -> Any:
+                # Some checkpointers call their own put.
+                token = _in_aput.set(True)
+                try:
+                    stored = await original(*arguments, **options)
+                finally:
+                    _in_aput.reset(token)
+                await watcher.astep()
+                return stored
+
+            return wrapper
+
+        undo = [replaced(saver, "put", put), replaced(saver, "aput", aput)]
+        return lambda: [each() for each in undo]
 
     def restore(self, state: Any, into: Any = None, *, config: Mapping[str, Any] | None = None) -> Any:
         """Puts the thread into the checkpointer of the graph, where it must be new. Returns the

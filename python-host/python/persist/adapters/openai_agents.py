@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 from agents import Agent, SQLiteSession
@@ -13,6 +15,7 @@ from persist._words import a
 from persist.adapters._openai_runs import run_from, run_of
 from persist.adapters._openai_sessions import ALL, checked_usage, forget, keeps_usage, opens, replace, stored, usage_of
 from persist.adapters._own_attributes import check_own_attributes, own_attributes, set_own_attributes
+from persist.adapters._watching import replaced
 from persist.errors import PersistConfigurationError, PersistTypeError, invalid
 from persist.openai_agents import StoredSession
 
@@ -58,6 +61,22 @@ class OpenAIAgentsAdapter(Adapter):
         if (base := _base_of(agent)) is not None:
             state["own"] = own_attributes(agent, base)
         return state
+
+    def watch(self, agent: Any, watcher: Any) -> Callable[[], object] | None:
+        """Hears of the items that are added to a session."""
+        if isinstance(agent, RunState) or not hasattr(agent, "__dict__"):
+            return None
+
+        def add_items(original: Any) -> Any:
+            @functools.wraps(original)
+            async def wrapper(*arguments: Any, **options: Any) -> Any:
+                added = await original(*arguments, **options)
+                await watcher.astep()
+                return added
+
+            return wrapper
+
+        return replaced(agent, "add_items", add_items)
 
     async def restore(self, state: Any, into: Any = None) -> Any:
         """Returns a session, or the state of a run, for which ``into`` is the agent."""

@@ -7,7 +7,7 @@ is what a provider's client returned in addition to the text.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from smolagents import memory
@@ -50,6 +50,27 @@ class SmolagentsAdapter(Adapter):
         pictures = Pictures()
         state = _remembered(agent, pictures) if isinstance(agent, memory.AgentMemory) else _state(agent, pictures, [])
         return {**state, "pictures": pictures.files} if pictures.files else state
+
+    def watch(self, agent: Any, watcher: Any) -> Callable[[], object] | None:
+        """Hears of each step."""
+        if not isinstance(agent, MultiStepAgent):
+            return None
+
+        def stepped(step: Any) -> None:
+            # smolagents adds the step to the memory only after it has called the callbacks.
+            steps = agent.memory.steps
+            is_new = not isinstance(step, memory.FinalAnswerStep) and all(known is not step for known in steps)
+            if is_new:
+                steps.append(step)
+            try:
+                watcher.step()
+            finally:
+                if is_new and steps[-1] is step:
+                    steps.pop()
+
+        agent.step_callbacks.register(memory.MemoryStep, stepped)
+        # The registry has no method that removes a callback.
+        return lambda: agent.step_callbacks._callbacks[memory.MemoryStep].remove(stepped)
 
     def restore(self, state: Any, into: Any = None) -> Any:
         """Returns the steps as data. If ``into`` is an agent or a memory, it gets the steps and

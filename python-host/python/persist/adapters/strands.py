@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from strands import Agent
 from strands.agent.conversation_manager import ConversationManager
+from strands.hooks import AfterInvocationEvent, MessageAddedEvent
 from strands.types._snapshot import SNAPSHOT_PRESETS, Snapshot
 from strands.types.exceptions import SnapshotException
 
@@ -25,6 +26,9 @@ _NAMES = {*SNAPSHOT_PRESETS["session"], "model_state", "stash"}
 
 _LOADED = ("messages", "state", "_interrupt_state", "_model_state")
 """The attributes of an agent that loading a snapshot replaces by other objects."""
+
+_EVENTS = (MessageAddedEvent, AfterInvocationEvent)
+"""The events after which there is something new to save."""
 
 
 class StrandsAdapter(Adapter):
@@ -49,6 +53,23 @@ class StrandsAdapter(Adapter):
     async def asave(self, agent: Any) -> Any:
         """Like :meth:`save`. Other tasks run while offloaded contents are read."""
         return _state(agent, {name: await stash.take_snapshot() for name, stash in list(_stashes(agent, []))})
+
+    def watch(self, agent: Any, watcher: Any) -> Callable[[], object]:
+        """Hears of each new message, and of the end of each invocation."""
+
+        async def stepped(event: Any) -> None:
+            await watcher.astep()
+
+        for event in _EVENTS:
+            agent.hooks.add_callback(event, stepped)
+
+        def undo() -> None:
+            # The registry has no method that removes a callback.
+            for event in _EVENTS:
+                entries = agent.hooks._registered_callbacks.get(event, [])
+                entries[:] = [entry for entry in entries if entry.callback is not stepped]
+
+        return undo
 
     def restore(self, state: Any, into: Any = None) -> Any:
         """Restores the state into an agent, and returns the agent."""
@@ -116,6 +137,8 @@ def _state(agent: Any, put_away: dict[int, Any]) -> dict[str, Any]:
     agents.
     """
     state: dict[str, Any] = _snapshot(agent).to_dict()
+    # The metadata has the time. With another one here, an unchanged agent would be a new state.
+    state["created_at"] = ""
     # Not copied: the messages are written at once, while all other tasks wait.
     state["data"] = {"messages": agent.messages, **state["data"]}
     interrupts = state["data"]["interrupt_state"]
