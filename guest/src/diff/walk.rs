@@ -53,6 +53,9 @@ enum Place {
     Index { now: u64, shown: u64 },
 }
 
+/// The members of an object, and the index of each by the hash of its name.
+type Members = (Vec<Child>, HashMap<u64, u32>);
+
 /// The differences of one level that were not returned yet.
 struct Level<S: Storage> {
     todos: Todos<S>,
@@ -175,7 +178,7 @@ impl<S: Storage> Walker<S> {
     /// Compares the members of two objects; `None` if they have too many, or names that are
     /// not unique or can't be in a path.
     fn members(&self, before: Value, after: Value) -> Result<Option<Vec<Todo>>> {
-        let read = |state: &Side<S>, value: Value| -> Result<Option<(Vec<Child>, HashMap<u64, u32>)>> {
+        let read = |state: &Side<S>, value: Value| -> Result<Option<Members>> {
             let mut children = Children::new(state, value);
             let members = self.up_to(&mut children, MAX_CHILDREN)?;
             let mut names: HashMap<u64, u32> = HashMap::with_capacity(members.len());

@@ -130,6 +130,8 @@ impl StorageAdapter for Pair {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
     use super::*;
     use crate::storage::{ByteRange, MemoryStorage};
 
