@@ -125,6 +125,24 @@ def test_many_failures_are_counted(timeline: persist.Timeline, autosave: Enterin
     asyncio.run(run())
 
 
+def test_a_conflict_is_raised_whatever_else_failed(timeline: persist.Timeline, autosave: Entering, gate: Gate) -> None:
+    async def run() -> None:
+        agent = {"n": 0}
+        conflict = persist.PersistConflictError("somebody else has appended", "conflict", hint="load the newest step")
+        gate.close()
+        gate.fail(*(storage_failed() for _ in range(9)), conflict)
+        with pytest.raises(persist.PersistConflictError) as raised:
+            async with autosave(agent, timeline, pending=20) as block:
+                for agent["n"] in range(12):
+                    await block.save()
+                gate.open.set()
+                tried(block.saver)
+        assert raised.value is conflict
+        assert states(timeline) == []
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize("kind", [persist.PersistNotDurableError, persist.PersistOutcomeUnknownError])
 def test_a_state_that_was_stored_all_the_same_is_not_stored_twice(
     timeline: persist.Timeline, autosave: Entering, monkeypatch: pytest.MonkeyPatch, kind: type[persist.PersistError]

@@ -60,6 +60,10 @@ def test_the_type_of_a_restored_value_is_known() -> None:
     assert_type([step.number for step in timeline], list[int])
     assert_type(timeline.prune(keep_last=2, keep_within="7d", dry_run=True), persist.PruneReport)
     assert_type(timeline.check(), list[persist.Damage])
+    with persist.autosave(Agent(), timeline, every=30) as saver:
+        assert_type(saver, persist.Autosaver)
+        assert_type(saver.last, persist.Step | None)
+        assert_type(saver.steps, int)
     assert_type(timeline.delete(), int)
     assert_type(store.timelines(), list[persist.Timeline])
 
@@ -77,6 +81,9 @@ async def awaited() -> None:
     assert_type(await timeline.load(Agent), Agent)
     assert_type(await (await timeline.at()).load_bytes(), bytes)
     assert_type([step async for step in timeline], list[persist.AsyncStep])
+    async with persist.autosave(Agent(), timeline, labels={"a": "b"}) as saver:
+        assert_type(saver, persist.AsyncAutosaver)
+        assert_type(saver.last, persist.AsyncStep | None)
     assert_type(await store.timelines(), list[persist.AsyncTimeline])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import queue
 import sys
@@ -113,8 +114,11 @@ class Appending(Generic[S]):
         self._epoch, self._refused = 0, -1
         self._failures: deque[BaseException] = deque()
         self._more = 0
-        self._queue: queue.SimpleQueue[Captured | Callable[[], None] | None] = queue.SimpleQueue()
-        self._waiting: deque[Captured] = deque()
+        self._items: deque[Captured | Callable[[], None] | None] = deque()
+        """What the thread has to do: append a state, call a function, or end. It looks here whenever
+        it is woken, so nothing is lost if a signal interrupts whoever puts something in.
+        """
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._bell = Bell()
         self._ended = False
         self._every: float | None = None
@@ -136,7 +140,14 @@ class Appending(Generic[S]):
     @property
     def waiting(self) -> int:
         """The number of states that wait to be appended."""
-        return len(self._waiting)
+        return len(self._sizes())
+
+    def _sizes(self) -> list[int]:
+        return [len(item.encoded.state) for item in tuple(self._items) if isinstance(item, Captured)]
+
+    def _send(self, item: Captured | Callable[[], None] | None) -> None:
+        self._items.append(item)
+        self._wake.put(None)
 
     def captured(
         self,
@@ -156,15 +167,14 @@ class Appending(Generic[S]):
 
     def has_room(self, state: Captured) -> bool:
         """Returns whether one more state may wait."""
-        sizes = [len(waiting.encoded.state) for waiting in tuple(self._waiting)]
+        sizes = self._sizes()
         return len(sizes) < self._pending and (not sizes or sum(sizes) + len(state.encoded.state) <= MAX_WAITING)
 
     def put(self, state: Captured) -> None:
         """Passes a state to the thread, unless a later one was passed before it."""
         if state.number > self._newest:
+            self._send(state)
             self._newest, self._given = state.number, state.key
-            self._waiting.append(state)
-            self._queue.put(state)
 
     def wait_for_room(self, state: Captured) -> None:
         """Blocks until one more state may wait."""
@@ -182,12 +192,12 @@ class Appending(Generic[S]):
             done.append(True)
             self._bell.ring()
 
-        self._queue.put(passed)
+        self._send(passed)
         return lambda: bool(done) or self._ended
 
     def stop(self) -> Callable[[], bool]:
         """Ends the thread after everything that was passed. Returns a condition that holds then."""
-        self._queue.put(None)
+        self._send(None)
         return lambda: self._ended
 
     def wait(self, condition: Callable[[], bool]) -> None:
@@ -201,22 +211,21 @@ class Appending(Generic[S]):
     def wake(self) -> None:
         """Has the thread capture a state if it is time."""
         if self._tick is not None:
-            self._queue.put(lambda: None)
+            self._send(lambda: None)
 
     def _run(self) -> None:
         every, tick = self._every, self._tick
         due, is_held = time.monotonic() + (every or 0), False
         while True:
             is_timed = every is not None and not is_held
-            try:
-                item = self._queue.get(timeout=max(0.0, due - time.monotonic()) if is_timed else None)
-            except queue.Empty:
-                pass
-            else:
+            if not self._items:
+                with contextlib.suppress(queue.Empty):
+                    self._wake.get(timeout=max(0.0, due - time.monotonic()) if is_timed else None)
+            if self._items:
+                item = self._items.popleft()
                 if item is None:
                     break
                 if isinstance(item, Captured):
-                    self._waiting.popleft()
                     self._bell.ring()
                     self._append(item)
                 else:
@@ -284,7 +293,7 @@ class Appending(Generic[S]):
     def fail(self, error: BaseException) -> None:
         """Keeps a failure until the program sees it. The next state is tried again."""
         self._is_known, self._given = False, None
-        if len(self._failures) < _MOST_FAILURES:
+        if len(self._failures) < _MOST_FAILURES or isinstance(error, PersistConflictError):
             self._failures.append(error)
         else:
             self._more += 1
@@ -295,13 +304,13 @@ class Appending(Generic[S]):
         return self._refused == self._epoch
 
     def failures(self) -> list[BaseException]:
-        """Returns the failures that the program has not seen. The first one has a note if there
+        """Returns the failures that the program has not seen. The last one has a note if there
         were more than are kept.
         """
         taken = []
         while self._failures:
             taken.append(self._failures.popleft())
-        if taken and self.is_refused:
+        if any(isinstance(error, PersistConflictError) for error in taken):
             self._epoch += 1
         if taken and self._more:
             note(taken[-1], f"{self._more} more states could not be saved")
