@@ -1,9 +1,9 @@
 //! Says what is different between two states.
 //!
 //! JSON states are walked in parallel (`walk.rs`), one level of one value at a time: the
-//! [children](children) of both sides are read and [hashed](scan), and only those that differ
-//! are looked into. Nothing is parsed into memory, so the size of a state does not matter.
-//! Text is compared by the hashes of its lines (`text.rs`).
+//! children of both sides are read and hashed (`children.rs`, `scan.rs`), and only those that
+//! differ are looked into. Nothing is parsed into memory, so the size of a state does not
+//! matter. Text is compared by the hashes of its lines (`text.rs`).
 
 mod align;
 mod children;
