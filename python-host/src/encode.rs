@@ -44,7 +44,7 @@ pub(crate) fn encode<'py>(
 /// Encodes a value into a sink. Pass a reducer to inspect it afterwards.
 pub(crate) fn to_sink<'py>(value: &Bound<'py, PyAny>, reducer: Option<Bound<'py, PyAny>>, sink: &mut dyn Sink) -> PyResult<()> {
     let py = value.py();
-    let mut encoder = Encoder::new(sink, reducer);
+    let mut encoder = Encoder::new(sink, reducer)?;
     encoder.value(value, 0).map_err(|error| encoder.explain(py, error))?;
     encoder.out.finish(py)
 }
@@ -87,11 +87,12 @@ struct Encoder<'a, 'py> {
 type Forms<'py> = HashMap<usize, (Bound<'py, PyType>, Rc<Written<'py>>)>;
 
 impl<'a, 'py> Encoder<'a, 'py> {
-    fn new(sink: &'a mut dyn Sink, reducer: Option<Bound<'py, PyAny>>) -> Self {
-        let looks = |reducer: &Bound<'_, PyAny>| reducer.getattr("redacts").and_then(|redacts| redacts.is_truthy()).unwrap_or(false);
-        let has_forms = !reducer.as_ref().is_some_and(looks);
+    fn new(sink: &'a mut dyn Sink, reducer: Option<Bound<'py, PyAny>>) -> PyResult<Self> {
+        // An exception here may be that of a signal handler.
+        let redacts = reducer.as_ref().map_or(Ok(false), |reducer| reducer.getattr("redacts")?.is_truthy())?;
+        let has_forms = !redacts;
         let (path, deepest, forms) = (Vec::new(), Vec::new(), Forms::new());
-        Self { out: Output::new(sink), reducer, path, deepest, forms, has_forms }
+        Ok(Self { out: Output::new(sink), reducer, path, deepest, forms, has_forms })
     }
 
     fn value(&mut self, value: &Bound<'py, PyAny>, depth: usize) -> PyResult<()> {
@@ -350,7 +351,7 @@ impl<'a, 'py> Encoder<'a, 'py> {
         for item in &items {
             let mut whole = Vec::new();
             let reducer = Some(self.reducer(item)?);
-            let mut encoder = Encoder { forms: std::mem::take(&mut self.forms), ..Encoder::new(&mut whole, reducer) };
+            let mut encoder = Encoder { forms: std::mem::take(&mut self.forms), ..Encoder::new(&mut whole, reducer)? };
             let done = encoder.value(item, depth + 1);
             self.forms = std::mem::take(&mut encoder.forms);
             let (rest, path) = (std::mem::take(&mut encoder.out.json), std::mem::take(&mut encoder.path));
