@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use persist_host::{Engine, ErrorCode, LocalFileStorage, PersistError, Precondition, SnapshotOptions};
+use persist_host::{DiffSource, Engine, ErrorCode, LocalFileStorage, PersistError, Precondition, SnapshotOptions};
 use persist_test_support::command::files;
 use persist_test_support::precompiled;
 use tempfile::TempDir;
@@ -64,7 +64,7 @@ const BEHAVIOURS: [&str; 14] = [
 type Operation = (&'static str, fn(&Engine, &str) -> Result<(), PersistError>);
 
 /// Every operation that calls the component.
-const OPERATIONS: [Operation; 10] = [
+const OPERATIONS: [Operation; 11] = [
     ("snapshot", |engine, key| engine.snapshot(key, b"state", &SnapshotOptions::default()).map(drop)),
     ("writer", |engine, key| engine.writer(key, SnapshotOptions::default()).map(drop)),
     ("restore", |engine, key| engine.restore(key).map(drop)),
@@ -74,6 +74,10 @@ const OPERATIONS: [Operation; 10] = [
     ("delete", |engine, key| engine.delete(key, Precondition::None)),
     ("list", |engine, key| engine.list(key).next().transpose().map(drop)),
     ("salvage", |engine, key| engine.salvage(key).and_then(|mut salvager| salvager.next_chunk().map(drop))),
+    ("diff", |engine, key| {
+        let mut diff = engine.diff(DiffSource::Object(key.to_owned()), DiffSource::Bytes(Vec::new()))?;
+        diff.next().transpose().map(drop)
+    }),
     ("copy", |engine, key| engine.copy(key, engine, "copied", Precondition::None, |_| {}).map(drop)),
 ];
 

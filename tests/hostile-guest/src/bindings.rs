@@ -6,5 +6,5 @@ pub(crate) mod generated {
 }
 
 pub(crate) use generated::export;
-pub(crate) use generated::exports::persist::snapshot::{blocks, snapshots as wit, timelines};
+pub(crate) use generated::exports::persist::snapshot::{blocks, diffs, snapshots as wit, timelines};
 pub(crate) use generated::persist::snapshot::storage;

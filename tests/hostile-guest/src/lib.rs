@@ -6,6 +6,7 @@
 
 mod behave;
 mod bindings;
+mod diffs;
 mod steps;
 
 use behave::behave;
