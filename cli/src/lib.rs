@@ -16,6 +16,7 @@ mod output;
 mod search;
 mod sources;
 mod state;
+mod step_names;
 mod table;
 mod target;
 #[cfg(feature = "native")]

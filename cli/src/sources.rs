@@ -1,18 +1,16 @@
 //! The snapshots that a command works on: named, found in folders, or listed on stdin.
 
 use std::io::{self, BufRead, BufReader, Read};
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
 
 use clap::Args;
-use persist_model::{ErrorCode, ListEntry, PersistError, Result, SnapshotMetadata, StepSelector};
+use persist_model::{ErrorCode, ListEntry, PersistError, Result, SnapshotMetadata};
 use persist_paths::StorageLocation;
-use persist_paths::timeline::HINT;
 
 use crate::filter::Filter;
 use crate::host::Host;
 use crate::search::{Depth, SPECIAL, find, is_pattern};
+pub(crate) use crate::step_names::{check_no_step, step_name};
 
 /// What a command does with each of several snapshots.
 pub(crate) struct Task {
@@ -294,49 +292,6 @@ pub(crate) fn is_step(host: &impl Host, text: &str) -> Result<bool> {
         Err(error) if error.code() == ErrorCode::NotFound => Ok(false),
         step => step.map(|step| step.is_some()),
     }
-}
-
-/// Returns the name of the state of a step among others: `case-1.42`. It does not look like a
-/// step, which would be `case-1@42`. `timeline` is its folder, as it was found; if that is empty,
-/// the step's location has it.
-pub(crate) fn step_name(timeline: &str, step: &StorageLocation, number: u64) -> String {
-    let location = step.to_string();
-    let (folder, _) = location.rsplit_once('/').unwrap_or((".", ""));
-    let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
-    match timeline.trim_end_matches('/') {
-        // Of `.`, the name has to be looked up.
-        "" => {
-            let found = name(Path::new(folder)).or_else(|| name(&Path::new(folder).canonicalize().ok()?));
-            format!("{}.{number}", found.unwrap_or_else(|| "timeline".to_owned()))
-        }
-        timeline => format!("{timeline}.{number}"),
-    }
-}
-
-/// Refuses a name for something new that would be taken for a step of a timeline that is there,
-/// or would replace what names its newest step.
-///
-/// # Errors
-/// `InvalidArgument` if it is such a name.
-pub(crate) fn check_no_step(host: &impl Host, text: &str) -> Result<()> {
-    let has_timeline = |folder: &str| matches!(host.locate_step(folder, Some("latest")), Ok(Some(_)));
-    let refused = |what: &str, hint: String| Err(PersistError::new(ErrorCode::InvalidArgument, what).at(text.escape_debug()).hint(hint));
-    if let Some((timeline, step)) = text.rsplit_once('@')
-        && !timeline.is_empty()
-        && !step.contains('/')
-        && StepSelector::parse(step, SystemTime::now()).is_ok()
-        && has_timeline(timeline)
-    {
-        let hint = format!("append to {}, or use another name", timeline.escape_debug());
-        return refused("this is a step of a timeline, and steps never change", hint);
-    }
-    if let Some((folder, name)) = text.rsplit_once('/').or(Some((".", text)))
-        && name == HINT
-        && has_timeline(folder)
-    {
-        return refused("this name belongs to the timeline in this folder", "use another name".to_owned());
-    }
-    Ok(())
 }
 
 /// Returns whether an argument names a folder: one that exists, or by a trailing slash.

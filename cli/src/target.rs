@@ -7,12 +7,12 @@ use std::path::Path;
 use persist_model::{ErrorCode, PersistError, Result};
 use persist_paths::MAX_LINKS;
 use persist_paths::StorageLocation;
-use persist_paths::timeline;
+use persist_paths::timeline::is_reserved;
 
 use crate::choices::IfExists;
 use crate::host::{FileWriter, Host};
 use crate::output::Failure;
-use crate::sources::check_no_step;
+use crate::step_names::{Part, check_path};
 
 /// Refuses to overwrite the snapshot that the state is read from, which may be the only
 /// copy, or a step of a timeline.
@@ -20,18 +20,28 @@ use crate::sources::check_no_step;
 /// # Errors
 /// `InvalidArgument` if the output is the snapshot, or has the name of a step.
 pub(crate) fn check_output(host: &impl Host, output: &Path, source: &StorageLocation) -> Result<()> {
-    let name = output.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let is_reserved = timeline::is_reserved(name);
-    if is_reserved || output.to_str().is_some_and(|text| text != "-" && check_no_step(host, text).is_err()) {
-        let error = PersistError::new(ErrorCode::InvalidArgument, "a state can't have the name of a step of a timeline");
-        return Err(error.at(output.display()).hint("give another file"));
-    }
+    check_name(output).map_err(|error| error.at(output.display()).hint("give another file"))?;
     let file = if output == Path::new("-") { Path::new("/dev/stdout") } else { output };
     if !host.is_same_file(file, source) {
         return Ok(());
     }
     let error = PersistError::new(ErrorCode::InvalidArgument, "the output is the snapshot itself, and would replace it");
     Err(error.at(output.display()).hint("give another file"))
+}
+
+/// Refuses the name of a step or of what belongs to one, and one that would be taken for a step.
+/// Of a symlink, that of the file that it leads to.
+fn check_name(output: &Path) -> Result<()> {
+    let location = match output.to_str() {
+        Some(text) if text.contains("://") => StorageLocation::parse(text),
+        _ => StorageLocation::from_path_followed(output),
+    };
+    // Whatever is no local file is refused when it is opened.
+    let Ok(StorageLocation::Local { root, key }) = location else { return Ok(()) };
+    if is_reserved(&key) {
+        return Err(PersistError::new(ErrorCode::InvalidArgument, "a state can't have the name of a step of a timeline"));
+    }
+    check_path(&root.join(key), Part::Whole)
 }
 
 /// Returns whether an `--output` is a stream, which cannot be rolled back: stdout, an

@@ -49,7 +49,7 @@ fn nothing_takes_the_place_of_a_step() {
         ("copy runs/a/s@1 runs/a/s/000000000002.step", 2, "a copy can't have the name of a step"),
         ("restore runs/a/s@2 -o runs/a/s/000000000001.step", 2, "a state can't have the name of a step"),
         ("restore x.json.gz -o runs/a/s/000000000002.step", 2, "a state can't have the name of a step"),
-        ("append state.json runs/a/s@2", 2, "append to runs/a/s"),
+        ("append state.json runs/a/s@2", 2, "a step of the timeline runs/a/s"),
         ("append state.json runs/a/s@latest", 2, "steps never change"),
         ("append state.json ''", 2, "it is empty"),
         ("append state.json /", 2, "means the whole storage"),

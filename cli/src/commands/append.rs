@@ -123,10 +123,8 @@ pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Ou
     }
     let host = Native::new(storage)?;
     let place = place(&arguments.timeline, arguments.agent_id.as_deref(), arguments.session_id.as_deref());
-    // With IDs, the name is that of a session. A timeline that is there was named so before.
-    if !has_ids && !matches!(host.locate_step(&place.text, Some("latest")), Ok(Some(_))) {
-        check_no_step(&host, &place.text)?;
-    }
+    // IDs may have any name.
+    check_no_step(&host, if has_ids { &arguments.timeline } else { &place.text })?;
     let folder = host.config.locate_folder_to_write(&place.text)?;
     if matches!(folder, StorageLocation::Memory { .. }) {
         output.note("memory storage ends with this command: nothing is kept");

@@ -10,7 +10,7 @@ use persist_model::error::may_be_another_kind;
 use persist_model::{ErrorCode, PersistError, Result, StepSelector};
 use persist_paths::StorageLocation;
 use persist_paths::key::split;
-use persist_paths::timeline::step_of;
+use persist_paths::timeline::{is_reserved, step_of};
 use serde_json::json;
 
 use crate::choices::{Durability, IfExists};
@@ -20,7 +20,8 @@ use crate::many::{Report, run_with};
 use crate::native::host::Native;
 use crate::native::options::StorageArguments;
 use crate::output::{Failure, Output, counted, exact_bytes, printable};
-use crate::sources::{How, Source, check_no_step, step_name};
+use crate::sources::{How, Source, step_name};
+use crate::step_names::{Part, check_location, check_text};
 
 /// Copy snapshots and timelines, verifying them on the way.
 ///
@@ -188,20 +189,27 @@ struct Dest<'a> {
 impl Dest<'_> {
     /// Returns the location of the copy of a snapshot.
     fn of(&self, host: &Native<'_>, source: &Source, from: &StorageLocation) -> Result<StorageLocation> {
+        let name = match (&source.found, step_of(from.key())) {
+            (Some(found), _) => found.name.clone(),
+            (None, Some((_, number))) => format!("{}.json.zst", step_name("", from, number)),
+            (None, None) => split(from.key()).1.to_owned(),
+        };
         let to = match &self.folder {
             None => {
-                check_no_step(host, self.text)?;
-                self.config.locate_to_write(target_of(self.text, self.config, from.key()))?
+                let text = target_of(self.text, self.config, &name);
+                check_text(host, &text).map_err(|error| error.hint("give another name"))?;
+                self.config.locate_to_write(text)?
             }
             Some(folder) => {
-                let name = match (&source.found, step_of(from.key())) {
-                    (Some(found), _) => found.name.clone(),
-                    (None, Some((_, number))) => format!("{}.json.zst", step_name("", from, number)),
-                    (None, None) => split(from.key()).1.to_owned(),
-                };
-                folder.clone().with_key(&format!("{}{name}", folder.key()))
+                let to = folder.clone().with_key(&format!("{}{name}", folder.key()));
+                check_location(host, &to, Part::Name).map_err(|error| error.hint("copy it separately, to another name"))?;
+                to
             }
         };
+        if is_reserved(to.key()) {
+            let error = PersistError::new(ErrorCode::InvalidArgument, "a copy can't have the name of a step of a timeline");
+            return Err(error.at(&to).hint("give the name of a snapshot, such as state.json.zst"));
+        }
         self.take(to)
     }
 
@@ -230,6 +238,9 @@ pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Ou
     let Some((dest, src)) = arguments.paths.split_last() else { return Err(Failure::Reported(2)) };
     let task = arguments.how.task(&host, src, "copying", if arguments.dry_run { "would be copied" } else { "copied" });
     let folder = if task.is_many { Some(host.config.locate_folder_to_write(dest)?) } else { None };
+    if folder.is_some() {
+        check_text(&host, dest).map_err(|error| error.hint("give another folder"))?;
+    }
     let dest = Dest { text: dest, config: &host.config, folder, taken: Mutex::default() };
     let memory = Memory::new();
     run_with(&task, &host, output, (&arguments.how, src), |source, progress| {

@@ -32,14 +32,16 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
         Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::Unsupported) => None,
         Err(error) => return Err(error.into()),
     };
-    // A folder that is no timeline is no snapshot either.
-    let src = match arguments.src.trim_end_matches('/') {
-        "" => &arguments.src,
-        trimmed if trimmed.ends_with(':') => &arguments.src,
-        trimmed => trimmed,
+    let (location, exists) = match step {
+        Some(step) => (step, true),
+        // A folder that is no timeline is no snapshot either.
+        None if is_folder(host, &arguments.src) => (host.locate_folder(&arguments.src, false)?, false),
+        None => {
+            let location = host.locate_followed(&arguments.src)?;
+            let exists = host.exists(&location)?;
+            (location, exists)
+        }
     };
-    let location = step.map_or_else(|| host.locate_followed(src), Ok)?;
-    let exists = host.exists(&location)?;
     let src = printable(&arguments.src);
     output.report(
         &json!({"location": host.written(&location)?, "exists": exists}),

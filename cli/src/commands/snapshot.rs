@@ -207,8 +207,9 @@ impl<E: Into<Failure>> From<E> for Attempt {
 }
 
 fn save(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Attempt> {
+    // The names of the IDs in a folder may look like anything.
+    check_no_step(host, &arguments.dest)?;
     let dest = arguments.dest(host)?;
-    check_no_step(host, &dest.text)?;
     let location = host.locate_to_write(&dest.text)?;
     let State { bytes, size, permissions } = open_state(&arguments.state).map_err(|error| match error.code() {
         ErrorCode::NotFound => error.hint(host.missing_advice(&arguments.state)),
