@@ -102,7 +102,7 @@ def ready():
 def wait():
     ready()
     while True:
-        signal.pause()
+        time.sleep(0.1)
 
 async def wait_async():
     ready()

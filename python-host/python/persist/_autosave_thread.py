@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from concurrent import futures
 from concurrent.futures import Future
 from datetime import datetime, timezone
 from typing import Any, Generic, TypeVar
@@ -30,6 +31,10 @@ _MOST_FAILURES = 8
 
 class HeldError(Exception):
     """The timer may not capture now."""
+
+
+_SIGNALS = 0.1
+"""How often a waiting thread lets the handlers of signals run, in seconds."""
 
 
 class Bell:
@@ -58,7 +63,9 @@ class Bell:
             waiting = self._next()
             if condition():
                 return
-            waiting.result()
+            while not waiting.done():
+                # A signal that comes just before the thread sleeps does not wake it.
+                futures.wait([waiting], _SIGNALS)
 
     async def wait_async(self, condition: Callable[[], bool]) -> None:
         """Waits in a task until the condition holds."""
