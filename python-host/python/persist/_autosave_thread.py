@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import queue
 import sys
 import threading
 import time
@@ -83,6 +82,28 @@ class Bell:
         return waiting
 
 
+class Wake:
+    """Wakes the one thread that waits for it.
+
+    A signal handler may call :meth:`set` in the middle of another :meth:`set`, which a
+    ``threading.Event`` does not allow. ``queue.SimpleQueue`` does, but before Python 3.13 its
+    ``get`` may wait for ever if the timeout is shorter than a few microseconds.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def set(self) -> None:
+        """Wakes the thread, or has its next :meth:`wait` return at once."""
+        with contextlib.suppress(RuntimeError):  # It was released before, and the thread will look.
+            self._lock.release()
+
+    def wait(self, timeout: float | None) -> None:
+        """Blocks until :meth:`set`, or so many seconds."""
+        self._lock.acquire(timeout=-1 if timeout is None else timeout)
+
+
 class Captured:
     """A state at one moment, with what is stored next to it."""
 
@@ -125,7 +146,7 @@ class Appending(Generic[S]):
         """What the thread has to do: append a state, call a function, or end. It looks here whenever
         it is woken, so nothing is lost if a signal interrupts whoever puts something in.
         """
-        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._wake = Wake()
         self._bell = Bell()
         self._ended = False
         self._every: float | None = None
@@ -154,7 +175,7 @@ class Appending(Generic[S]):
 
     def _send(self, item: Captured | Callable[[], None] | None) -> None:
         self._items.append(item)
-        self._wake.put(None)
+        self._wake.set()
 
     def captured(
         self,
@@ -226,8 +247,7 @@ class Appending(Generic[S]):
         while True:
             is_timed = every is not None and not is_held
             if not self._items:
-                with contextlib.suppress(queue.Empty):
-                    self._wake.get(timeout=max(0.0, due - time.monotonic()) if is_timed else None)
+                self._wake.wait(max(0.0, due - time.monotonic()) if is_timed else None)
             if self._items:
                 item = self._items.popleft()
                 if item is None:
