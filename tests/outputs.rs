@@ -87,6 +87,7 @@ fn outputs_have_the_shape_that_scripts_rely_on() {
         ("log", &["log", "t/support/case-1", "--json"]),
         ("check", &["check", "t", "--json"]),
         ("copy a timeline", &["copy", "t", "u", "--recursive", "--json"]),
+        ("fork", &["fork", "t/support/case-1", "forks/support/case-2", "--json"]),
         ("prune", &["prune", "t", "--keep-last", "1", "--dry-run", "--json"]),
         ("prune sessions", &["prune", "t", "--keep-sessions", "1", "--dry-run", "--json"]),
         ("not found", &["show", "missing.gz", "--json"]),

@@ -128,6 +128,27 @@ impl Timeline {
         Ok((PyBytes::new(py, &state), metadata_json(py, &metadata)?))
     }
 
+    /// Copies the steps up to one of them into another folder. Returns the number of the last.
+    #[pyo3(signature = (target, at=None, label=None, token=None))]
+    fn fork(
+        &self,
+        py: Python<'_>,
+        target: &Bound<'_, Self>,
+        at: Option<String>,
+        label: Option<Label>,
+        token: Option<&Bound<'_, CancelToken>>,
+    ) -> PyResult<u64> {
+        let wanted = selector(py, at, label)?;
+        let (storage, folder) = (Arc::clone(&target.get().storage), target.get().folder.clone());
+        let operation = Operation::new(token, None);
+        self.run(py, &operation, |timeline| {
+            let engine = process::engine(storage)?.with_cancel(&operation.token);
+            let forked = timeline.fork(&wanted, &engine, &folder, |_| ())?;
+            operation.note_change("the timeline was forked all the same");
+            Ok(forked.newest)
+        })
+    }
+
     /// Compares two steps. Returns their numbers, too.
     #[pyo3(signature = (before, after, token=None))]
     fn diff(

@@ -7,6 +7,7 @@ mod broken_off;
 mod commands;
 mod conditions;
 mod copies;
+mod forks;
 mod helpers;
 mod killed;
 mod large;

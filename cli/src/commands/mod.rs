@@ -16,6 +16,8 @@ mod diff;
 #[cfg(feature = "native")]
 pub(crate) mod doctor;
 mod exists;
+#[cfg(feature = "native")]
+pub(crate) mod fork;
 mod list;
 #[cfg(feature = "native")]
 pub(crate) mod log;

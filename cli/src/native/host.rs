@@ -235,7 +235,7 @@ fn next_part(parts: &Receiver<io::Result<Vec<u8>>>, token: &CancelToken) -> Resu
 
 impl Native<'_> {
     /// Returns the folder of a timeline and a step of it, if the text names one.
-    fn named_step(&self, text: &str, at: Option<&str>) -> Result<Option<(StorageLocation, StepSelector)>> {
+    pub(crate) fn named_step(&self, text: &str, at: Option<&str>) -> Result<Option<(StorageLocation, StepSelector)>> {
         let now = SystemTime::now();
         let (folder, selector) = match (at, text.rsplit_once('@')) {
             (Some(at), _) => (text, StepSelector::parse(at, now)?),

@@ -193,6 +193,10 @@ impl wit::GuestTimeline for Shared {
         Ok(self.borrow_mut().delete_after(newest)?)
     }
 
+    fn hint(&self, number: u64) -> Answer<Vec<u8>> {
+        Ok(self.borrow().hint(number)?)
+    }
+
     fn newest_hint(&self) -> Answer<(u64, Vec<u8>)> {
         Ok(self.borrow_mut().newest_hint()?)
     }

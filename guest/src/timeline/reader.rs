@@ -1,6 +1,7 @@
 //! Reads steps and their states.
 
 use crate::error::{Error, ErrorCode, Result};
+use crate::hash::hex;
 use crate::metadata::Metadata;
 use crate::open::TAIL;
 use crate::storage::Storage;
@@ -56,6 +57,12 @@ impl<S: Storage> Timeline<S> {
             return Err(Error::new(ErrorCode::NotFound, "the timeline was deleted").at(&key));
         }
         Step::parse(&self.storage, info, tail, number)
+    }
+
+    /// Returns the bytes of a hint that names the step with this number.
+    pub fn hint(&self, number: u64) -> Result<Vec<u8>> {
+        let step = self.step(number)?;
+        Ok(Record::Head { number, root: hex(&step.root) }.to_bytes())
     }
 
     /// Opens the state of the newest step.

@@ -8,25 +8,25 @@
 //!
 //! Only what comes after the last object of an earlier copy is copied. That object shows
 //! whether it is a copy of the same timeline: the root of a step covers all steps before it.
-
-use std::collections::{BTreeMap, BTreeSet};
+//!
+//! A fork is a copy that ends with a certain step. If that is removed meanwhile, so may be what it
+//! refers to, and the fork is refused. Otherwise all of that was there when the step was copied,
+//! which is last.
 
 use persist_model::{ErrorCode, PersistError, Precondition, Result, StepSelector};
-use persist_paths::timeline::{END_SIZE, GAP_SIZE, HINT, Name, hidden_name, is_step_size, parse, step_name};
+use persist_paths::timeline::{END_SIZE, GAP_SIZE, hidden_name, is_step_size, step_name};
 
 use crate::engine::engine::Engine;
 use crate::engine::timeline::Timeline;
-use crate::storage::{ByteRange, ObjectInfo, ReadOptions, StorageReader, StorageWriter, WriteOptions, copy_through, read_to_end};
-
-/// The most numbers in a row that are looked for although a listing left them out.
-const MAX_HOLE: u64 = 100;
+use crate::engine::timeline_objects::{Objects, Place, is_of};
+use crate::storage::{ByteRange, ObjectInfo, StorageWriter, WriteOptions, copy_through};
 
 /// How often copying begins again if the newest step is pruned meanwhile.
 const ATTEMPTS: u32 = 10;
 
-/// How much of the end of two steps is compared. It has the document of the step, and with it
-/// the hashes of everything else and of all steps before.
-const END: u64 = 64 << 10;
+/// The size in bytes from which on an object is copied inside a storage that can do that. A
+/// smaller one takes fewer requests if it is read and written.
+const INSIDE: u64 = 8 << 20;
 
 /// The result of copying a timeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,126 +37,6 @@ pub struct CopiedTimeline {
     pub steps: u64,
     /// The size in bytes of what was copied.
     pub bytes: u64,
-}
-
-/// A folder of a storage.
-#[derive(Clone, Copy)]
-struct Place<'a> {
-    engine: &'a Engine,
-    folder: &'a str,
-}
-
-impl Place<'_> {
-    fn location(&self) -> String {
-        self.engine.storage().locate(self.folder)
-    }
-
-    fn key(&self, name: &str) -> String {
-        format!("{}{name}", self.folder)
-    }
-
-    fn open(&self, name: &str, range: ByteRange) -> Result<Box<dyn StorageReader>> {
-        let key = self.key(name);
-        let options = ReadOptions { range, ..ReadOptions::default() };
-        self.engine.storage().open_read(&key, options).map_err(|error| error.at(self.engine.storage().locate(&key)))
-    }
-
-    /// Reads the end of an object; none if it is missing.
-    fn end_of(&self, name: &str) -> Result<Option<(u64, Vec<u8>)>> {
-        match self.open(name, ByteRange::Suffix(END)) {
-            Ok(mut reader) => read_to_end(&mut *reader).map(|bytes| Some((reader.info().size, bytes))),
-            Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Writes an object. Returns false if it is there and must not be replaced.
-    fn write(&self, name: &str, options: WriteOptions, fill: impl FnOnce(&mut dyn StorageWriter) -> Result<()>) -> Result<bool> {
-        let key = self.key(name);
-        let written = self.engine.storage().open_write(&key, options).and_then(|mut writer| {
-            fill(&mut *writer)?;
-            writer.commit()
-        });
-        match written {
-            Ok(_) => Ok(true),
-            Err(error) if error.code() == ErrorCode::AlreadyExists => Ok(false),
-            Err(error) => Err(error.at(self.engine.storage().locate(&key))),
-        }
-    }
-
-    /// Writes the hint. One of an earlier copy, or of one that was broken off, may stay.
-    fn write_hint(&self, hint: &[u8], precondition: Precondition) -> Result<()> {
-        let content_type = Some("application/json".to_owned());
-        let options = WriteOptions { precondition, object_size_hint: Some(hint.len() as u64), content_type, ..WriteOptions::default() };
-        self.write(HINT, options, |writer| writer.write(hint)).map(drop)
-    }
-}
-
-/// The objects of a timeline in one storage.
-#[derive(Default)]
-struct Objects {
-    /// Steps, and what has taken their place, by number.
-    numbers: BTreeMap<u64, ObjectInfo>,
-    /// The numbers of hidden steps.
-    hidden: BTreeSet<u64>,
-    /// The names of labels.
-    labels: BTreeSet<String>,
-    catalogues: BTreeSet<String>,
-}
-
-impl Objects {
-    fn list(place: Place<'_>) -> Result<Self> {
-        let mut objects = Self::default();
-        for info in place.engine.objects(place.folder) {
-            let info = match info {
-                // A name that is no key is not the name of a step either.
-                Err(error) if error.code() == ErrorCode::InvalidKey => continue,
-                info => info?,
-            };
-            let Some(name) = info.key.strip_prefix(place.folder).map(str::to_owned) else { continue };
-            match parse(&name) {
-                Some(Name::Step(number)) => drop(objects.numbers.insert(number, info)),
-                Some(Name::Hidden(number)) => drop(objects.hidden.insert(number)),
-                Some(Name::Label(_)) => drop(objects.labels.insert(name)),
-                Some(Name::Catalogue(_)) => drop(objects.catalogues.insert(name)),
-                Some(Name::Hint) | None => {}
-            }
-        }
-        Ok(objects)
-    }
-
-    /// The highest number; 0 if there is none.
-    fn last(&self) -> u64 {
-        self.numbers.keys().next_back().copied().unwrap_or(0)
-    }
-
-    /// The numbers between two.
-    fn between(&self, after: u64, before: u64) -> impl Iterator<Item = u64> {
-        self.numbers.range(after.saturating_add(1)..).map(|(number, _)| *number).take_while(move |number| *number < before)
-    }
-
-    fn has_step(&self, number: u64) -> bool {
-        self.numbers.get(&number).is_some_and(|info| is_step_size(info.size))
-    }
-
-    /// Looks for numbers between two that the listing left out. In a gap there are none, so only
-    /// the last of many are looked for.
-    fn fill(&mut self, place: Place<'_>, after: u64, newest: u64) -> Result<()> {
-        let end = newest.saturating_add(1);
-        let listed: Vec<u64> = self.between(after, end).chain([end]).collect();
-        let mut next = after.saturating_add(1);
-        for number in listed {
-            for missing in next.max(number.saturating_sub(MAX_HOLE))..number {
-                match place.engine.storage().stat(&place.key(&step_name(missing))) {
-                    Ok(info) => drop(self.numbers.insert(missing, info)),
-                    Err(error) if error.code() == ErrorCode::NotFound => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            next = number.saturating_add(1);
-        }
-        Ok(())
-    }
 }
 
 /// A copy that is being made.
@@ -180,6 +60,12 @@ enum Taken {
 }
 
 impl<P: FnMut(u64)> Copying<'_, P> {
+    /// Whether the storage can copy the objects itself.
+    fn is_inside(&self) -> bool {
+        let (from, to) = (self.from.engine.storage(), self.to.engine.storage());
+        to.capabilities().copy_range && from.identity().is_some() && from.identity() == to.identity()
+    }
+
     /// Copies an object, if the source still has one that is acceptable.
     fn object(&mut self, name: &str, precondition: Precondition, accept: impl FnOnce(&ObjectInfo) -> bool) -> Result<Taken> {
         let mut reader = match self.from.open(name, ByteRange::All) {
@@ -199,8 +85,21 @@ impl<P: FnMut(u64)> Copying<'_, P> {
             attributes: info.attributes,
             ..WriteOptions::default()
         };
-        if !self.to.write(name, options, |writer| copy_through(writer, &mut *reader, size))? {
-            return Ok(Taken::There);
+        let (key, etag) = (self.from.key(name), info.etag.as_deref());
+        let is_inside = size >= INSIDE && self.is_inside();
+        let fill = |writer: &mut dyn StorageWriter| {
+            if is_inside { writer.copy_range(&key, 0, size, etag) } else { copy_through(writer, &mut *reader, size) }
+        };
+        match self.to.write(name, options, fill) {
+            // It was replaced since it was opened.
+            Err(error) if is_inside && matches!(error.code(), ErrorCode::PreconditionFailed | ErrorCode::NotFound) => {
+                return Ok(Taken::Gone);
+            }
+            written => {
+                if !written? {
+                    return Ok(Taken::There);
+                }
+            }
         }
         self.bytes += size;
         (self.progress)(self.bytes);
@@ -227,8 +126,8 @@ impl<P: FnMut(u64)> Copying<'_, P> {
     }
 
     /// Copies labels that are missing or different.
-    fn labels(&mut self, source: &Objects, target: &Objects) -> Result<()> {
-        for name in &source.labels {
+    fn labels(&mut self, source: &Objects, target: &Objects, newest: u64) -> Result<()> {
+        for name in source.labels.iter().filter(|name| is_of(name, newest)) {
             if !target.labels.contains(name) || self.from.end_of(name)? != self.to.end_of(name)? {
                 self.object(name, Precondition::None, |_| true)?;
             }
@@ -253,11 +152,11 @@ impl<P: FnMut(u64)> Copying<'_, P> {
                 return Ok(false);
             }
         }
-        self.labels(&source, &target)?;
+        self.labels(&source, &target, newest)?;
         if last < newest && !self.numbered(newest, &source, true)? {
             return Ok(false);
         }
-        for name in source.catalogues.difference(&target.catalogues) {
+        for name in source.catalogues.difference(&target.catalogues).filter(|name| is_of(name, newest)) {
             self.object(name, Precondition::IfAbsent, |_| true)?;
         }
         if last > 0 && last < newest {
@@ -330,5 +229,39 @@ impl Timeline {
             return Ok(CopiedTimeline { newest, steps: copying.steps, bytes: copying.bytes });
         }
         Err(PersistError::new(ErrorCode::Conflict, "pruning kept changing the timeline").at(self.location()).hint("copy again"))
+    }
+
+    /// Copies the steps up to one of them to another folder, where they go on by themselves: a
+    /// fork. They keep their numbers and their bytes. A storage that can copies large objects
+    /// itself. Forking again finishes a fork that was broken off.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such step, or it is pruned meanwhile; `Configuration` for the
+    /// folder of the timeline itself; `AlreadyExists` if the folder has another timeline; and
+    /// any error of the storages.
+    pub fn fork(&self, at: &StepSelector, target: &Engine, folder: &str, progress: impl FnMut(u64)) -> Result<CopiedTimeline> {
+        let to = target.timeline(folder)?;
+        to.check_conditions()?;
+        if to.location() == self.location() {
+            let error = PersistError::new(ErrorCode::InvalidArgument, "a timeline can't be forked onto itself").at(to.location());
+            return Err(error.hint("give another folder"));
+        }
+        let number = self.find(at)?.number;
+        let from = Place { engine: self.engine(), folder: self.folder() };
+        let mut copying = Copying { from, to: Place { engine: target, folder: to.folder() }, progress, steps: 0, bytes: 0 };
+        for _ in 0..ATTEMPTS {
+            // Fails if the step was removed.
+            let hint = self.hint(number)?;
+            if !copying.up_to(number, &hint, &to)? {
+                continue;
+            }
+            for checked in to.check(false)? {
+                if let Some(error) = checked?.error {
+                    return Err(error.hint("check the source with 'persist check'; if it is undamaged, fork to another folder"));
+                }
+            }
+            return Ok(CopiedTimeline { newest: number, steps: copying.steps, bytes: copying.bytes });
+        }
+        Err(PersistError::new(ErrorCode::Conflict, "pruning kept changing the timeline").at(self.location()).hint("fork again"))
     }
 }

@@ -16,6 +16,7 @@ mod salvage;
 mod save;
 mod settings;
 mod timeline;
+mod timeline_objects;
 mod verify;
 mod writing;
 

@@ -293,6 +293,14 @@ impl Timeline {
         })
     }
 
+    /// Returns the bytes of a hint that names a step.
+    pub(super) fn hint(&self, number: u64) -> Result<Vec<u8>> {
+        self.fresh("hint", |writing| {
+            let timeline = writing.timeline;
+            writing.guest.call(|persist, store| persist.persist_snapshot_timelines().timeline().call_hint(store, timeline, number))
+        })
+    }
+
     /// Returns the number of the newest step, and the bytes of a hint that names it.
     pub(super) fn newest_hint(&self) -> Result<(u64, Vec<u8>)> {
         self.fresh("hint", |writing| {

@@ -125,6 +125,14 @@ class Timeline:
         token: CancelToken | None = None,
     ) -> tuple[bytes, str]:
         """Returns the state of a step, of at most ``max_size`` bytes, and the metadata as JSON."""
+    def fork(
+        self,
+        target: Timeline,
+        at: str | None = None,
+        label: tuple[str, str | None] | None = None,
+        token: CancelToken | None = None,
+    ) -> int:
+        """Copies the steps up to one of them into another folder. Returns the number of the last."""
     def diff(
         self,
         before: tuple[str | None, tuple[str, str | None] | None],

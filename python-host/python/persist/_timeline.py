@@ -265,6 +265,33 @@ class Timeline(TimelineBase[Step]):
         """
         return self._diff(before, after)
 
+    def fork(self, at: At | None = None, *, label: Label | None = None, to: Timeline | None = None) -> Timeline:
+        """Continues the timeline elsewhere, from any of its steps. The steps up to this one are
+        copied and keep their numbers; what is appended to the fork comes after them. This
+        timeline does not change, and may be pruned or deleted later. A fork beside programs
+        that append or prune is whole, or is refused.
+
+        Args:
+            at: The last step to take, as for :meth:`at`; by default the newest.
+            label: The newest step with this label, as for :meth:`at`.
+            to: Where to continue: a timeline without steps. By default, one in the same store
+                whose session is that of this timeline with the number of the step and a random
+                suffix.
+
+        Returns:
+            The fork.
+
+        Raises:
+            PersistNotFoundError: There is no such step, or it was removed meanwhile.
+            PersistConflictError: There is another timeline at ``to``.
+
+        Example::
+
+            fork = timeline.fork(at=5)
+            agent = fork.load()
+        """
+        return self._fork(at, label, to)
+
     def history(
         self, *, limit: int | None = None, errors: Errors = "warn", **wanted: Unpack[WantedSteps]
     ) -> Iterator[Step]:
@@ -576,6 +603,13 @@ class AsyncTimeline(TimelineBase[AsyncStep]):
         """
         diff: Diff = await in_thread(self._diff, before, after)
         return diff
+
+    async def fork(
+        self, at: At | None = None, *, label: Label | None = None, to: AsyncTimeline | None = None
+    ) -> AsyncTimeline:
+        """Continues the timeline elsewhere, from any of its steps; see :meth:`Timeline.fork`."""
+        fork: AsyncTimeline = await in_thread(self._fork, at, label, to, changed=_CHANGED)
+        return fork
 
     async def history(
         self, *, limit: int | None = None, errors: Errors = "warn", **wanted: Unpack[WantedSteps]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
@@ -177,6 +178,26 @@ class TimelineBase(Generic[S]):
     def _delete(self, opened: Opened, token: _persist.CancelToken | None = None) -> int:
         self._appender.close(token)
         return opened.native.delete(token)
+
+    def _fork(self: T, at: Any, label: Any, to: T | None, token: _persist.CancelToken | None = None) -> T:
+        where, opened = selected(at, label), self._opened()
+        if to is None:
+            to = self._fork_of(opened.native.find(*where, token)[0])
+        opened.native.fork(to._opened().native, *where, token)
+        return to
+
+    def _fork_of(self: T, number: int) -> T:
+        """Returns a timeline with a new name in the same store."""
+        if not self._folder:
+            raise PersistConfigurationError(
+                "this timeline was opened by its folder, so a fork needs a place",
+                "invalid-argument",
+                hint="pass to=, a timeline in another folder; or open this one with its IDs",
+            )
+        session = f"{self.session_id}-{number}-{secrets.token_hex(4)}"
+        fork = type(self).__new__(type(self))
+        fork._set(self._store, _persist.session_folder(self.agent_id, session), self.agent_id, session)
+        return fork
 
     def _diff(self, before: Any, after: Any, token: _persist.CancelToken | None = None) -> Diff:
         opened, one, other = self._opened(), selected(before), selected(after)

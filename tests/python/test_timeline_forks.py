@@ -1,0 +1,63 @@
+"""Timelines that go on from a step of another."""
+
+from __future__ import annotations
+
+import asyncio
+
+import persist
+import pytest
+
+
+@pytest.fixture
+def timeline() -> persist.Timeline:
+    timeline = persist.Timeline("agents", agent_id="support", session_id="case-1")
+    for number in range(1, 8):
+        timeline.append({"step": number}, labels={"good": "yes"} if number == 5 else None)
+    return timeline
+
+
+def test_a_fork_goes_on_from_any_step(timeline: persist.Timeline) -> None:
+    fork = timeline.fork(at=5)
+    assert isinstance(fork, persist.Timeline)
+    assert fork.agent_id == "support"
+    assert fork.session_id.startswith("case-1-5-")
+    assert [step.number for step in fork] == [5, 4, 3, 2, 1]
+    assert fork.load() == {"step": 5}
+    assert fork.append({"step": "other"}).number == 6
+    assert timeline.load(at=6) == {"step": 6}, "the other one did not change"
+    assert fork.diff(5, 6).summary == "~step"
+    timeline.delete()
+    assert fork.load(at=3) == {"step": 3}
+    assert fork.check(read_data=True) == []
+
+
+def test_a_fork_goes_where_it_is_told(timeline: persist.Timeline) -> None:
+    to = persist.Timeline("elsewhere", agent_id="support", session_id="copy")
+    assert timeline.fork(label="good", to=to) is to
+    assert to.load() == {"step": 5}
+    assert timeline.fork(5, to=to) is to, "it is there already"
+    to.append({"step": "other"})
+    with pytest.raises(persist.PersistConflictError):
+        timeline.fork(5, to=to)
+    assert timeline.fork().load() == {"step": 7}
+
+
+def test_what_can_not_be_forked_is_an_error(timeline: persist.Timeline) -> None:
+    with pytest.raises(persist.PersistNotFoundError, match="no step 9"):
+        timeline.fork(9)
+    with pytest.raises(persist.PersistConfigurationError, match="onto itself"):
+        timeline.fork(5, to=timeline)
+    with pytest.raises(persist.PersistConfigurationError, match="needs a place"):
+        persist.Timeline("agents/support/case-1").fork(5)
+    timeline.prune(keep_last=1)
+    with pytest.raises(persist.PersistNotFoundError, match="was removed"):
+        timeline.fork(1)
+
+
+def test_asyncio_programs_fork(timeline: persist.Timeline) -> None:
+    async def fork() -> None:
+        forked = await timeline.to_async().fork(5)
+        assert isinstance(forked, persist.AsyncTimeline)
+        assert await forked.load() == {"step": 5}
+
+    asyncio.run(fork())
