@@ -19,14 +19,16 @@ mod state;
 mod step_names;
 mod table;
 mod target;
-#[cfg(feature = "native")]
 mod timelines;
 
 pub use arguments::{long_version, parse};
 pub use choices::{Durability, IfExists};
 pub use commands::Command;
 pub use exit_codes::{ABOUT_EXIT_CODES, EXIT_CODES, exit_codes};
-pub use host::{DiffSource, Differences, Done, Entries, FileWriter, Host, Keys, Page, Progress, Reader, Search, TotalProgress, Writer};
+pub use host::{
+    Access, Checks, DiffSource, Differences, Done, Entries, FileWriter, History, Host, Keys, Object, Objects, Page, Progress, Reader,
+    Search, Timeline, TotalProgress, Writer,
+};
 #[cfg(feature = "native")]
 pub use native::{main, start_logging};
 pub use output::{Failure, Output, OutputOptions};

@@ -2,15 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use persist_host::{Engine, Timeline};
-use persist_model::{ErrorCode, PersistError, Result};
+use persist_model::{ErrorCode, PersistError, Result, StepSelector};
 use persist_paths::StorageLocation;
 use persist_paths::ids::id_of;
+use persist_paths::key::split;
 use persist_paths::naming::session_folder;
-use persist_paths::timeline::step_of;
+use persist_paths::timeline::{HINT, step_of};
 
-use crate::host::Host;
-use crate::native::host::Native;
+use crate::host::{Access, Host, is_key};
 
 /// The folder of a timeline, and whose it is.
 pub(crate) struct Place {
@@ -52,17 +51,11 @@ pub(crate) fn place(location: &str, agent_id: Option<&str>, session_id: Option<&
 }
 
 /// Returns the location of a folder that has timelines, or is one.
-pub(crate) fn place_of(host: &Native<'_>, location: &str) -> Result<StorageLocation> {
+pub(crate) fn place_of(host: &impl Host, location: &str) -> Result<StorageLocation> {
     host.locate_folder(location, true).map_err(|error| match error.code() {
         ErrorCode::NotFound | ErrorCode::InvalidArgument => no_timeline(location),
         _ => error,
     })
-}
-
-/// Opens the timeline in a folder, to read it.
-pub(crate) fn open(host: &Native<'_>, location: &str) -> Result<(Timeline, StorageLocation)> {
-    let place = place_of(host, location)?;
-    Ok((host.stoppable(&place)?.timeline(place.key())?, place))
 }
 
 /// Returns the error for a location without a timeline.
@@ -72,18 +65,28 @@ pub(crate) fn no_timeline(location: &str) -> PersistError {
         .hint("check the location: 'persist list' shows a timeline as FOLDER@NUMBER")
 }
 
-/// Returns the folders of all timelines whose keys begin with `prefix`, in order.
-pub(crate) fn find(engine: &Engine, prefix: &str) -> Result<Vec<String>> {
-    let mut folders = BTreeSet::new();
-    for key in engine.keys(prefix) {
-        match key {
-            Ok(key) => folders.extend(step_of(&key).map(|(folder, _)| folder.to_owned())),
-            // A name that is no key is no step either.
-            Err(error) if error.code() == ErrorCode::InvalidKey => {}
-            Err(error) => return Err(error),
+/// Returns the folders of all timelines below a place, in order. One that has lost all its steps
+/// is known by its hint.
+pub(crate) fn find(host: &impl Host, place: &StorageLocation) -> Result<Vec<StorageLocation>> {
+    let (mut folders, mut hints) = (BTreeSet::new(), BTreeSet::new());
+    for object in host.objects(place)?.filter(is_key) {
+        let key = object?.key;
+        match step_of(&key) {
+            Some((folder, _)) => drop(folders.insert(folder.to_owned())),
+            None if split(&key).1 == HINT => drop(hints.insert(key.strip_suffix(HINT).unwrap_or_default().to_owned())),
+            None => {}
         }
     }
-    Ok(folders.into_iter().collect())
+    let at = |folder: &String| place.clone().with_key(folder);
+    for folder in hints.difference(&folders.clone()) {
+        match host.timeline(&at(folder), Access::Read)?.find(&StepSelector::Newest) {
+            Err(error) if error.code() == ErrorCode::Integrity => drop(folders.insert(folder.clone())),
+            Err(error) if error.code() == ErrorCode::Cancelled => return Err(error),
+            // Something else has this name.
+            _ => {}
+        }
+    }
+    Ok(folders.iter().map(at).collect())
 }
 
 #[cfg(test)]

@@ -199,3 +199,92 @@ macro_rules! diff_conversions {
         };
     };
 }
+
+/// Implements conversions between the types of timelines and those that a binding generator made
+/// from the WIT interface `timelines`. Takes the path of the generated module, whose metadata
+/// [`conversions`] converts. Call it once per crate.
+#[macro_export]
+macro_rules! timeline_conversions {
+    ($timelines:path) => {
+        const _: () = {
+            use $crate::{Every, OnConflict, Outcome, Period, Policy, PruneReport, PrunedStep, SnapshotMetadata, Step, StepSelector};
+            use $timelines as wit;
+
+            impl From<OnConflict> for wit::OnConflict {
+                fn from(on_conflict: OnConflict) -> Self {
+                    match on_conflict {
+                        OnConflict::Fail => Self::Fail,
+                        OnConflict::Rebase => Self::Rebase,
+                    }
+                }
+            }
+
+            impl From<wit::Step> for Step {
+                fn from(step: wit::Step) -> Self {
+                    Self { number: step.number, metadata: step.metadata.into(), restates: step.restates }
+                }
+            }
+
+            impl From<&StepSelector> for wit::StepSelector {
+                fn from(selector: &StepSelector) -> Self {
+                    match selector {
+                        StepSelector::Newest => Self::Newest,
+                        StepSelector::Number(number) => Self::Number(*number),
+                        StepSelector::FromNewest(place) => Self::FromNewest(*place),
+                        StepSelector::AtTime(time) => Self::AtTime(time.clone()),
+                        StepSelector::Label(name, value) => Self::Label((name.clone(), value.clone())),
+                    }
+                }
+            }
+
+            impl From<Period> for wit::Period {
+                fn from(period: Period) -> Self {
+                    let Period { years, months, days, hours } = period;
+                    Self { years, months, days, hours }
+                }
+            }
+
+            impl From<&Policy> for wit::Policy {
+                fn from(policy: &Policy) -> Self {
+                    let keep = |every: Every| wit::KeepOf {
+                        count: policy.newest.get(&every).copied().unwrap_or(0),
+                        within: policy.newest_within.get(&every).copied().map(wit::Period::from),
+                    };
+                    Self {
+                        last: policy.last,
+                        hourly: keep(Every::Hour),
+                        daily: keep(Every::Day),
+                        weekly: keep(Every::Week),
+                        monthly: keep(Every::Month),
+                        yearly: keep(Every::Year),
+                        within: policy.within.map(wit::Period::from),
+                        labels: policy.labels.clone(),
+                    }
+                }
+            }
+
+            impl From<&SnapshotMetadata> for wit::Candidate {
+                fn from(metadata: &SnapshotMetadata) -> Self {
+                    Self { timestamp: metadata.timestamp.clone(), labels: metadata.labels.clone().into_iter().collect() }
+                }
+            }
+
+            impl From<wit::PruneReport> for PruneReport {
+                fn from(report: wit::PruneReport) -> Self {
+                    let step = |step: wit::PrunedStep| PrunedStep {
+                        number: step.number,
+                        timestamp: step.timestamp,
+                        stored_size: step.stored_size,
+                        outcome: match step.outcome {
+                            wit::Outcome::Kept(rules) => Outcome::Kept(rules),
+                            wit::Outcome::Hidden => Outcome::Hidden,
+                            wit::Outcome::Removed => Outcome::Removed,
+                        },
+                    };
+                    let steps = report.steps.into_iter().map(step).collect();
+                    Self { steps, restated_as: report.restated_as, freed: report.freed, left: report.left }
+                }
+            }
+        };
+    };
+}

@@ -1,6 +1,8 @@
 //! The names of a timeline's objects. All begin with a number in twelve digits, except the
 //! hint, so that a listing from a number on has everything about the later steps.
 
+use std::collections::BTreeMap;
+
 /// The highest number of a step: twelve digits.
 pub const MAX_NUMBER: u64 = 999_999_999_999;
 
@@ -61,6 +63,26 @@ pub fn step_of(key: &str) -> Option<(&str, u64)> {
         Name::Step(number) => Some((folder, number)),
         _ => None,
     }
+}
+
+/// Returns the folders of the timelines of which a deletion that was broken off has left steps,
+/// from a listing of keys and sizes.
+///
+/// # Errors
+/// Those of the listing.
+pub fn unfinished_deletions<E>(objects: impl IntoIterator<Item = Result<(String, u64), E>>) -> Result<Vec<String>, E> {
+    // By folder: the highest number, whether it is an end, and whether there are steps.
+    let mut folders: BTreeMap<String, (u64, bool, bool)> = BTreeMap::new();
+    for object in objects {
+        let (key, size) = object?;
+        let Some((folder, number)) = step_of(&key) else { continue };
+        let known = folders.entry(folder.to_owned()).or_default();
+        if number > known.0 {
+            (known.0, known.1) = (number, size == END_SIZE);
+        }
+        known.2 |= is_step_size(size);
+    }
+    Ok(folders.into_iter().filter(|(_, (_, is_end, has_steps))| *is_end && *has_steps).map(|(folder, _)| folder).collect())
 }
 
 /// Returns whether only a timeline may write an object with this key: its name is that of a step,

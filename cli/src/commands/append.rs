@@ -9,9 +9,7 @@ use serde_json::json;
 
 use crate::choices::Durability;
 use crate::filter::{parse_label, unique_labels};
-use crate::host::Host;
-use crate::native::host::Native;
-use crate::native::options::StorageArguments;
+use crate::host::{Access, Host};
 use crate::output::{Failure, Output, exact_bytes, printable};
 use crate::sources::{check_means_something, check_no_step};
 use crate::state::{Parts, open_state};
@@ -30,7 +28,7 @@ use crate::timelines::place;
 #[command(
     after_help = "Examples:\n  persist append state.json runs/support/case-4711\n  persist append - s3://my-bucket/runs --agent support --session case-4711 --on-conflict rebase < state.json"
 )]
-pub(crate) struct Arguments {
+pub struct Arguments {
     /// The file that contains the state, or - for stdin.
     state: PathBuf,
     /// The folder of the timeline, or, with --agent or --session, the folder that contains
@@ -116,16 +114,15 @@ impl Arguments {
     }
 }
 
-pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
+pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Failure> {
     let has_ids = arguments.agent_id.is_some() || arguments.session_id.is_some();
     if !has_ids || !arguments.timeline.contains("://") {
         check_means_something(&arguments.timeline)?;
     }
-    let host = Native::new(storage)?;
     let place = place(&arguments.timeline, arguments.agent_id.as_deref(), arguments.session_id.as_deref());
     // IDs may have any name.
-    check_no_step(&host, if has_ids { &arguments.timeline } else { &place.text })?;
-    let folder = host.config.locate_folder_to_write(&place.text)?;
+    check_no_step(host, if has_ids { &arguments.timeline } else { &place.text })?;
+    let folder = host.locate_folder_to_write(&place.text)?;
     if matches!(folder, StorageLocation::Memory { .. }) {
         output.note("memory storage ends with this command: nothing is kept");
     }
@@ -136,18 +133,17 @@ pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Ou
     let size = state.size;
     let options = arguments.options(place.agent_id, place.session_id, size)?;
     let path = if arguments.state == Path::new("-") { Path::new("/dev/stdin") } else { &arguments.state };
-    let (mut parts, mut part) = Parts::begin(&host, path, state, arguments.allow_empty)?;
-    let mut timeline = host.writing(&folder, arguments.durability)?.timeline(folder.key())?;
+    let (mut parts, first) = Parts::begin(host, path, state, arguments.allow_empty)?;
+    let mut timeline = host.timeline(&folder, Access::Write(arguments.durability))?;
     let mut progress = host.progress(output, "appending", size);
-    let mut writer = timeline.writer(&options, arguments.on_conflict())?;
-    let mut done = 0;
-    while !part.is_empty() {
-        writer.write_state(&part)?;
+    let (mut first, mut done) = (Some(first), 0);
+    let mut next = || {
+        let part = first.take().map_or_else(|| parts.next(), Ok)?;
         done += part.len() as u64;
         progress(done);
-        part = parts.next()?;
-    }
-    let step = writer.commit().map_err(|error| match error.code() {
+        Ok(part)
+    };
+    let step = timeline.append(&mut next, &options, arguments.on_conflict()).map_err(|error| match error.code() {
         ErrorCode::AlreadyExists => error.hint("load the newest step and decide again, or append with --on-conflict rebase"),
         _ => error,
     })?;

@@ -6,9 +6,8 @@ use persist_paths::key::split;
 use persist_paths::timeline::{self, Name};
 use serde_json::json;
 
-use crate::host::{Done, Host};
-use crate::native::host::Native;
-use crate::native::options::StorageArguments;
+use crate::choices::Durability;
+use crate::host::{Access, Done, Host};
 use crate::output::{Failure, Output, counted, printable, worse};
 use crate::timelines::{find, no_timeline, place_of};
 
@@ -18,7 +17,7 @@ use crate::timelines::{find, no_timeline, place_of};
 /// --read-data, also reads all data. 'persist verify' checks snapshots.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  persist check runs --read-data\n  persist check runs/support/case-4711 --repair")]
-pub(crate) struct Arguments {
+pub struct Arguments {
     /// Timelines, or folders that contain timelines.
     #[arg(required = true, value_name = "LOCATION")]
     location: Vec<String>,
@@ -78,18 +77,16 @@ impl Summary {
     }
 }
 
-pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
-    let host = Native::new(storage)?;
+pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Failure> {
+    let access = if arguments.repair { Access::Write(Durability::Fsync) } else { Access::Read };
     let mut summary = Summary::default();
     for text in &arguments.location {
-        let place = place_of(&host, text)?;
-        let engine = host.stoppable(&place)?;
-        let folders = find(&engine, place.key())?;
+        let folders = find(host, &place_of(host, text)?)?;
         if folders.is_empty() {
             return Err(no_timeline(text).into());
         }
         for folder in folders {
-            let mut timeline = engine.timeline(&folder)?;
+            let mut timeline = host.timeline(&folder, access)?;
             summary.timelines += 1;
             if arguments.repair {
                 let written = timeline.repair(arguments.forget_damaged)?;

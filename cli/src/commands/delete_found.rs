@@ -13,7 +13,7 @@ use persist_paths::timeline::{self, Name};
 use serde_json::json;
 
 use crate::choices::Durability;
-use crate::host::{Done, Host, Keys};
+use crate::host::{Access, Done, Host, Keys};
 use crate::output::{Failure, Output, printable, worse};
 use crate::search::{Depth, SPECIAL, find_keys, is_pattern, is_there};
 use crate::sources::{Source, Sources, check_means_something, is_folder};
@@ -332,7 +332,7 @@ pub(crate) fn delete_found(deleting: &Deleting, host: &impl Host, output: &Outpu
         }
     }
     for place in found.timelines.values() {
-        match host.delete_timeline(place, deleting.durability) {
+        match host.timeline(place, Access::Write(deleting.durability)).and_then(|mut timeline| timeline.delete()) {
             Ok(_) => {
                 deleted += 1;
                 progress(Done { snapshots: deleted, bytes: 0 });

@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Ou
     if arguments.agent_id.is_none() && arguments.session_id.is_none() {
         check_no_step(&host, &new.text)?;
     }
-    let to = host.config.locate_folder_to_write(&new.text)?;
+    let to = host.locate_folder_to_write(&new.text)?;
     if from.to_string() == to.to_string() {
         let error = PersistError::new(ErrorCode::InvalidArgument, "a timeline can't be forked onto itself");
         return Err(error.at(new.text.escape_debug()).hint("give another folder").into());

@@ -7,12 +7,10 @@ use serde_json::json;
 
 use crate::commands::log_changes::Changes;
 use crate::filter::Filter;
-use crate::host::Host as _;
-use crate::native::host::Native;
-use crate::native::options::StorageArguments;
+use crate::host::{Access, Host};
 use crate::output::{Failure, Output, short_bytes, worse};
 use crate::table::{Column, Table, cell, time_cell};
-use crate::timelines::{no_timeline, open, place};
+use crate::timelines::{no_timeline, place, place_of};
 
 /// List the steps of a timeline, the newest first.
 ///
@@ -24,7 +22,7 @@ use crate::timelines::{no_timeline, open, place};
 #[command(
     after_help = "Examples:\n  persist log runs/support/case-4711 -n 20\n  persist log runs --agent support --session case-4711 --since 7d"
 )]
-pub(crate) struct Arguments {
+pub struct Arguments {
     /// The folder of the timeline, or, with --agent or --session, the folder that contains
     /// AGENT/SESSION.
     timeline: String,
@@ -81,19 +79,19 @@ fn row(step: &Step, changes: &str) -> [String; 8] {
 }
 
 /// The steps that were found, printed once the next older one is known.
-struct Lines<'a> {
-    host: &'a Native<'a>,
+struct Lines<'a, H> {
+    host: &'a H,
     folder: &'a StorageLocation,
     output: &'a Output,
     table: Table<'a, 8>,
-    changes: Option<Changes<'a>>,
+    changes: Option<Changes<'a, H>>,
     /// How many more steps are to be compared.
     left: u32,
     /// The step that was found last.
     last: Option<Box<Step>>,
 }
 
-impl Lines<'_> {
+impl<H: Host> Lines<'_, H> {
     /// Prints the last step, now that the next is known, and keeps this one.
     fn add(&mut self, step: Option<Box<Step>>) -> Result<(), Failure> {
         let Some(last) = std::mem::replace(&mut self.last, step) else { return Ok(()) };
@@ -117,18 +115,17 @@ impl Lines<'_> {
     }
 }
 
-pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
-    let host = Native::new(storage)?;
+pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Failure> {
     let place = place(&arguments.timeline, arguments.filter.agent_id.as_deref(), arguments.filter.session_id.as_deref());
-    let (timeline, folder) = open(&host, &place.text)?;
-    let engine = host.stoppable(&folder)?;
+    let folder = place_of(host, &place.text)?;
+    let timeline = host.timeline(&folder, Access::Read)?;
     let is_unasked = !output.json && !arguments.no_changes && matches!(folder, StorageLocation::Local { .. });
     let mut lines = Lines {
-        host: &host,
+        host,
         folder: &folder,
         output,
         table: Table::new(output, COLUMNS),
-        changes: (arguments.changes || is_unasked).then(|| Changes::new(&engine, &timeline, arguments.changes)),
+        changes: (arguments.changes || is_unasked).then(|| Changes::new(host, &*timeline, arguments.changes)),
         left: if arguments.changes { u32::MAX } else { UNASKED },
         last: None,
     };

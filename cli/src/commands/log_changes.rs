@@ -1,25 +1,26 @@
 //! What changed from step to step, for `persist log`.
 
-use persist_host::{Change, ChangeSummary, DiffKind, DiffSource, Engine, Timeline};
-use persist_model::{Result, Step, StepSelector};
+use persist_model::{ChangeSummary, DiffKind, Result, Step};
+
+use crate::host::{DiffSource, Host, Timeline};
 
 /// The largest state that is read unless the user asks for changes, in bytes.
 const MAX_UNASKED: u64 = 4 << 20;
 
 /// Compares each step with the one that is listed after it, which is older. Each state is read
 /// once.
-pub(super) struct Changes<'a> {
-    engine: &'a Engine,
-    timeline: &'a Timeline,
+pub(super) struct Changes<'a, H> {
+    host: &'a H,
+    timeline: &'a dyn Timeline,
     /// Whether the user has asked for changes.
     is_asked: bool,
     /// The number and the state of the step that was read last.
     last: Option<(u64, Vec<u8>)>,
 }
 
-impl<'a> Changes<'a> {
-    pub(super) fn new(engine: &'a Engine, timeline: &'a Timeline, is_asked: bool) -> Self {
-        Self { engine, timeline, is_asked, last: None }
+impl<'a, H: Host> Changes<'a, H> {
+    pub(super) fn new(host: &'a H, timeline: &'a dyn Timeline, is_asked: bool) -> Self {
+        Self { host, timeline, is_asked, last: None }
     }
 
     fn is_small(&self, step: &Step) -> bool {
@@ -39,17 +40,16 @@ impl<'a> Changes<'a> {
         }
         let after = match self.last.take() {
             Some((number, state)) if number == newer.number => state,
-            _ => self.timeline.load(&StepSelector::Number(newer.number))?,
+            _ => self.timeline.load(newer.number)?,
         };
-        let before = self.timeline.load(&StepSelector::Number(older.number))?;
-        let diff = self.engine.diff(DiffSource::Bytes(before.clone()), DiffSource::Bytes(after))?;
+        let before = self.timeline.load(older.number)?;
+        let mut diff = self.host.diff(DiffSource::Bytes(before.clone()), DiffSource::Bytes(after))?;
         self.last = Some((older.number, before));
         if diff.kind() != DiffKind::Json {
             return Ok(String::new());
         }
         let mut summary = ChangeSummary::default();
-        for change in diff {
-            let change: Change = change?;
+        while let Some(change) = diff.next_change()? {
             summary.add(&change);
         }
         let text = if summary.is_empty() { "nothing".to_owned() } else { summary.to_string() };

@@ -1,9 +1,7 @@
 //! The commands, one per file.
 
-#[cfg(feature = "native")]
-pub(crate) mod append;
-#[cfg(feature = "native")]
-pub(crate) mod check;
+mod append;
+mod check;
 #[cfg(feature = "native")]
 pub(crate) mod completions;
 #[cfg(feature = "native")]
@@ -19,15 +17,11 @@ mod exists;
 #[cfg(feature = "native")]
 pub(crate) mod fork;
 mod list;
-#[cfg(feature = "native")]
-pub(crate) mod log;
-#[cfg(feature = "native")]
+mod log;
 mod log_changes;
 #[cfg(feature = "native")]
 pub(crate) mod man;
-#[cfg(feature = "native")]
-pub(crate) mod prune;
-#[cfg(feature = "native")]
+mod prune;
 mod prune_sessions;
 mod restore;
 #[cfg(feature = "native")]
@@ -57,6 +51,11 @@ pub enum Command {
     Delete(delete::Arguments),
     List(list::Arguments),
     Sessions(sessions::Arguments),
+    // Boxed as well.
+    Append(Box<append::Arguments>),
+    Log(log::Arguments),
+    Prune(Box<prune::Arguments>),
+    Check(check::Arguments),
 }
 
 impl Command {
@@ -75,6 +74,10 @@ impl Command {
             Self::Delete(arguments) => delete::run(arguments, host, output),
             Self::List(arguments) => list::run(arguments, host, output),
             Self::Sessions(arguments) => sessions::run(arguments, host, output),
+            Self::Append(arguments) => append::run(arguments, host, output),
+            Self::Log(arguments) => log::run(arguments, host, output),
+            Self::Prune(arguments) => prune::run(arguments, host, output),
+            Self::Check(arguments) => check::run(arguments, host, output),
         }
     }
 }
@@ -101,7 +104,7 @@ mod tests {
     fn every_option_and_every_value_has_help() {
         let mut command = Cli::command();
         command.build();
-        assert!(command.get_subcommands().count() >= 9);
+        assert!(command.get_subcommands().count() >= 13);
         assert_eq!(help::without_help(&command), Vec::<String>::new());
     }
 }

@@ -10,9 +10,7 @@ use serde_json::json;
 use crate::choices::Durability;
 use crate::commands::delete_found::confirmed;
 use crate::commands::prune_sessions::{Session, SessionRules, Snapshots, not_known};
-use crate::host::{Host as _, Search};
-use crate::native::host::Native;
-use crate::native::options::StorageArguments;
+use crate::host::{Access, Host, Search};
 use crate::order::by_age;
 use crate::output::{Failure, Output, counted, printable, short_bytes, worse};
 use crate::table::{Column, Table, cell, time_cell};
@@ -36,7 +34,7 @@ use crate::timelines::{find, place_of};
 #[command(
     after_help = "Examples:\n  persist prune runs --keep-last 20 --keep-daily 7 --dry-run\n  persist prune s3://my-bucket/runs --keep-within 30d --keep-label good --yes\n  persist prune runs --keep-sessions-within 90d --yes"
 )]
-pub(crate) struct Arguments {
+pub struct Arguments {
     /// Folders with timelines or snapshots.
     #[arg(required = true, value_name = "LOCATION")]
     location: Vec<String>,
@@ -134,7 +132,7 @@ struct Loose {
 struct Plan {
     place: StorageLocation,
     sessions: Vec<Session>,
-    timelines: Vec<(String, PruneReport)>,
+    timelines: Vec<(StorageLocation, PruneReport)>,
     loose: Vec<Loose>,
 }
 
@@ -142,27 +140,26 @@ struct Plan {
 const COLUMNS: [Column; 4] = [Column("SNAPSHOT", false), Column("TIME", false), Column("STORED", true), Column("WHAT HAPPENS", false)];
 
 impl Plan {
-    fn make(host: &Native<'_>, text: &str, arguments: &Arguments, output: &Output) -> Result<(Self, u8), Failure> {
+    fn make(host: &impl Host, text: &str, arguments: &Arguments, output: &Output) -> Result<(Self, u8), Failure> {
         let place = place_of(host, text).map_err(|error| error.hint("check the location"))?;
-        let engine = host.stoppable(&place)?;
         let policy = arguments.rules.policy();
-        let (mut folders, mut sessions) = (find(&engine, place.key())?, Vec::new());
+        let (mut folders, mut sessions) = (find(host, &place)?, Vec::new());
         let (mut snapshots, exit_code) = loose(host, &place, output)?;
         if let Some(rules) = arguments.sessions.policy() {
             if exit_code != 0 {
                 let error = PersistError::new(ErrorCode::Integrity, "a snapshot can't be read, so the sessions are not known").at(&place);
                 return Err(not_known(error).into());
             }
-            sessions = Session::find(&engine, &mut folders, &mut snapshots, &rules)?;
+            sessions = Session::find(host, &mut folders, &mut snapshots, &rules)?;
         }
         let mut plan = Self { place, sessions, timelines: Vec::new(), loose: Vec::new() };
         if policy != Policy::default() {
             for folder in folders {
-                let report = engine.timeline(&folder)?.prune(&policy, true)?;
+                let report = host.timeline(&folder, Access::Read)?.prune(&policy, true)?;
                 plan.timelines.push((folder, report));
             }
             for snapshots in snapshots.into_values() {
-                let kept = engine.apply_policy(&policy, &snapshots)?;
+                let kept = host.apply_policy(&policy, &snapshots)?;
                 plan.loose.push(Loose { snapshots, kept });
             }
         }
@@ -191,7 +188,7 @@ impl Plan {
         }
     }
 
-    fn print(&self, host: &Native<'_>, output: &Output, dry_run: bool) -> Result<(), Failure> {
+    fn print(&self, host: &impl Host, output: &Output, dry_run: bool) -> Result<(), Failure> {
         let mut table = Table::new(output, COLUMNS);
         let location = |key: &str| host.written(&self.place.clone().with_key(key));
         for session in &self.sessions {
@@ -208,14 +205,14 @@ impl Plan {
         }
         for (folder, report) in &self.timelines {
             for step in &report.steps {
-                let name = format!("{}@{}", folder.trim_end_matches('/'), step.number);
+                let name = format!("{}@{}", folder.key().trim_end_matches('/'), step.number);
                 let (what, reasons) = match &step.outcome {
                     Outcome::Kept(reasons) => ("kept", reasons.clone()),
                     Outcome::Hidden => ("hidden", Vec::new()),
                     Outcome::Removed => ("removed", Vec::new()),
                 };
                 if output.json {
-                    let location = location(folder)?;
+                    let location = host.written(folder)?;
                     let object = json!({"timeline": location, "number": step.number, "outcome": what, "reasons": reasons, "restated_as": report.restated_as, "dry_run": dry_run});
                     output.result(&object, "")?;
                     continue;
@@ -298,7 +295,7 @@ impl Removed {
 
 /// Returns the snapshots that are in no timeline, by agent and session, from the oldest to the
 /// newest. Those that can't be read are reported and stay.
-fn loose(host: &Native<'_>, place: &StorageLocation, output: &Output) -> Result<(Snapshots, u8), Failure> {
+fn loose(host: &impl Host, place: &StorageLocation, output: &Output) -> Result<(Snapshots, u8), Failure> {
     let (mut sessions, mut exit_code) = (Snapshots::new(), 0);
     for entry in host.list(place, &Search::default())? {
         match entry? {
@@ -320,8 +317,7 @@ fn loose(host: &Native<'_>, place: &StorageLocation, output: &Output) -> Result<
 /// How many objects are deleted at a time: the maximum of one S3 request.
 const BATCH: usize = 1000;
 
-pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
-    let host = Native::new(storage)?;
+pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Failure> {
     let policy = arguments.rules.policy();
     if policy == Policy::default() && arguments.sessions.policy().is_none() {
         let error = PersistError::new(ErrorCode::InvalidArgument, "no rule says what to keep");
@@ -329,14 +325,14 @@ pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Ou
     }
     let (mut plans, mut exit_code) = (Vec::new(), 0);
     for text in &arguments.location {
-        let (plan, code) = Plan::make(&host, text, arguments, output)?;
+        let (plan, code) = Plan::make(host, text, arguments, output)?;
         exit_code = worse(exit_code, code);
         plans.push(plan);
     }
     let removed = plans.iter().fold(Removed::default(), |removed, plan| removed.add(&plan.removed()));
     let what = removed.text();
     if arguments.dry_run {
-        plans.iter().try_for_each(|plan| plan.print(&host, output, true))?;
+        plans.iter().try_for_each(|plan| plan.print(host, output, true))?;
         output.note(format_args!("would remove {what}"));
         return exit(exit_code);
     }
@@ -349,17 +345,17 @@ pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Ou
         let quiet = Output { json: output.json, quiet: true };
         let mut kept = 0;
         for (plan, text) in plans.iter_mut().zip(&arguments.location) {
-            kept += plan.keep_new(&Plan::make(&host, text, arguments, &quiet)?.0);
+            kept += plan.keep_new(&Plan::make(host, text, arguments, &quiet)?.0);
         }
         if kept > 0 {
             output.note(format_args!("kept because of recent use: {kept}"));
         }
     }
     for plan in &mut plans {
-        let engine = host.writing(&plan.place, arguments.durability)?;
+        let access = Access::Write(arguments.durability);
         let mut keys: Vec<String> = plan.loose.iter().flat_map(Loose::removed).map(|metadata| metadata.key.clone()).collect();
         for session in plan.sessions.iter_mut().filter(|session| session.is_removed()) {
-            match session.delete_timelines(&engine) {
+            match session.delete_timelines(host, access) {
                 Ok(()) => keys.extend(session.keys()),
                 Err(error) => {
                     session.kept = vec!["not removed".to_owned()];
@@ -369,7 +365,7 @@ pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Ou
             }
         }
         for (folder, _) in &plan.timelines {
-            engine.timeline(folder)?.prune(&policy, false)?;
+            host.timeline(folder, access)?.prune(&policy, false)?;
         }
         for keys in keys.chunks(BATCH) {
             for (_, error) in host.delete_many(&plan.place, keys, arguments.durability)? {
@@ -378,7 +374,7 @@ pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Ou
             }
         }
         if output.json {
-            plan.print(&host, output, false)?;
+            plan.print(host, output, false)?;
         }
     }
     let what = plans.iter().fold(Removed::default(), |removed, plan| removed.add(&plan.removed())).text();

@@ -4,9 +4,11 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
-use persist_host::Engine;
 use persist_model::{ErrorCode, Period, PersistError, Policy, Result, SnapshotMetadata, StepSelector};
+use persist_paths::StorageLocation;
 use persist_paths::key::natural_order;
+
+use crate::host::{Access, Host, is_key};
 
 /// The snapshots that are in no timeline, by agent and session, from the oldest to the newest.
 pub(super) type Snapshots = BTreeMap<(String, String), Vec<SnapshotMetadata>>;
@@ -45,14 +47,14 @@ pub(super) struct Session {
     /// The keys and digests of its snapshots.
     snapshots: Vec<(String, String)>,
     /// The folders of its timelines, and the numbers of their newest steps.
-    timelines: Vec<(String, u64)>,
+    timelines: Vec<(StorageLocation, u64)>,
 }
 
 /// What is known of a session.
 #[derive(Default)]
 struct Known {
     newest: Option<SnapshotMetadata>,
-    timelines: Vec<(String, u64)>,
+    timelines: Vec<(StorageLocation, u64)>,
     snapshots: Vec<SnapshotMetadata>,
 }
 
@@ -77,7 +79,12 @@ impl Session {
     /// # Errors
     /// Any error of a timeline whose newest step can't be read, since it may belong to any
     /// session; and any error of the storage.
-    pub(super) fn find(engine: &Engine, folders: &mut Vec<String>, snapshots: &mut Snapshots, rules: &Policy) -> Result<Vec<Self>> {
+    pub(super) fn find(
+        host: &impl Host,
+        folders: &mut Vec<StorageLocation>,
+        snapshots: &mut Snapshots,
+        rules: &Policy,
+    ) -> Result<Vec<Self>> {
         let mut known: BTreeMap<String, BTreeMap<String, Known>> = BTreeMap::new();
         for ((agent, session), of_session) in snapshots.iter() {
             let known = known.entry(agent.clone()).or_default().entry(session.clone()).or_default();
@@ -85,7 +92,7 @@ impl Session {
             known.snapshots.clone_from(of_session);
         }
         for folder in folders.iter() {
-            match engine.timeline(folder)?.find(&StepSelector::Newest) {
+            match host.timeline(folder, Access::Read)?.find(&StepSelector::Newest) {
                 Ok(step) => {
                     let (agent, session) = (step.metadata.agent_id.clone(), step.metadata.session_id.clone());
                     let known = known.entry(agent).or_default().entry(session).or_default();
@@ -103,14 +110,10 @@ impl Session {
                 sessions.into_iter().filter_map(|(session, known)| Some((session, known.newest.clone()?, known))).collect();
             sessions.sort_by(|(_, one, _), (_, other, _)| by_time(one, other));
             let candidates: Vec<SnapshotMetadata> = sessions.iter().map(|(_, newest, _)| newest.clone()).collect();
-            for (kept, (session_id, newest, known)) in engine.apply_policy(rules, &candidates)?.into_iter().zip(sessions) {
+            for (kept, (session_id, newest, known)) in host.apply_policy(rules, &candidates)?.into_iter().zip(sessions) {
                 let mut stored_size: u64 = known.snapshots.iter().map(|metadata| metadata.stored_size).sum();
                 for (folder, _) in &known.timelines {
-                    // Names that are no keys do not count.
-                    let sizes = engine.objects(folder).filter_map(|info| match info {
-                        Err(error) if error.code() == ErrorCode::InvalidKey => None,
-                        info => Some(info.map(|info| info.size)),
-                    });
+                    let sizes = host.objects(folder)?.filter(is_key).map(|object| object.map(|object| object.size));
                     stored_size += sizes.sum::<Result<u64>>()?;
                 }
                 all.push(Self {
@@ -125,8 +128,8 @@ impl Session {
             }
         }
         let removed = || all.iter().filter(|session| session.is_removed());
-        let gone: BTreeSet<&String> = removed().flat_map(|session| &session.timelines).map(|(folder, _)| folder).collect();
-        folders.retain(|folder| !gone.contains(folder));
+        let gone: BTreeSet<&str> = removed().flat_map(|session| &session.timelines).map(|(folder, _)| folder.key()).collect();
+        folders.retain(|folder| !gone.contains(folder.key()));
         for session in removed() {
             snapshots.remove(&(session.agent_id.clone(), session.session_id.clone()));
         }
@@ -161,11 +164,11 @@ impl Session {
     }
 
     /// Deletes the session's timelines, unless a step was appended since they were found.
-    pub(super) fn delete_timelines(&self, engine: &Engine) -> Result<()> {
+    pub(super) fn delete_timelines(&self, host: &impl Host, access: Access) -> Result<()> {
         if self.timelines.len() > 1 {
             // One that goes on keeps the others.
             for (folder, newest) in &self.timelines {
-                let timeline = engine.timeline(folder)?;
+                let timeline = host.timeline(folder, access)?;
                 if timeline.find(&StepSelector::Newest)?.number != *newest {
                     let error = PersistError::new(ErrorCode::Conflict, "the timeline is in use: a step was appended just now");
                     return Err(error.at(timeline.location()).hint("the session is kept"));
@@ -173,7 +176,7 @@ impl Session {
             }
         }
         for (folder, newest) in &self.timelines {
-            engine.timeline(folder)?.delete_after(*newest)?;
+            host.timeline(folder, access)?.delete_after(*newest)?;
         }
         Ok(())
     }

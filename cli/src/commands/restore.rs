@@ -205,8 +205,9 @@ impl Named {
             return Ok(Self { location, reader: None, exit_code });
         }
         if !arguments.dry_run
-            && let Some((location, reader)) = host.step_reader(text, how.at.as_deref(), &arguments.output)?
+            && let Some((folder, step)) = host.named_step(text, how.at.as_deref())?
         {
+            let (location, reader) = host.step_reader(&folder, &step, &arguments.output)?;
             return Ok(Self { location, reader: Some(reader), exit_code: 0 });
         }
         Ok(Self { location: source.location(host, how)?, reader: None, exit_code: 0 })

@@ -3,39 +3,32 @@
 use std::io::{self, Read};
 use std::num::NonZero;
 use std::path::Path;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
-use std::time::{Duration, SystemTime};
 
 use persist_host::{
-    CancelToken, Diff, Engine, ListingIndex, LocalFileStorage, SnapshotReader, SnapshotWriter, StorageAdapter, StorageConfig,
-    StorageWriter, WriteOptions,
+    Diff, Engine, ListingIndex, LocalFileStorage, SnapshotReader, SnapshotWriter, StorageAdapter, StorageConfig, StorageWriter,
+    WriteOptions,
 };
 use persist_model::{
-    Change, DiffKind, ErrorCode, Permissions, PersistError, Precondition, Result, SnapshotMetadata, SnapshotOptions, StepSelector,
+    Change, DiffKind, ErrorCode, Permissions, PersistError, Policy, Precondition, Result, SnapshotMetadata, SnapshotOptions, StepSelector,
 };
 use persist_paths::StorageLocation;
 use persist_paths::key::folder_above;
-use persist_paths::timeline::HINT;
 
 use crate::choices::{Durability, IfExists};
 use crate::host::{
-    DiffSource, Differences, Done, Entries, FileWriter, Host, Keys, Page, Progress, Reader, Search, Stdout, TotalProgress, Writer,
+    Access, DiffSource, Differences, Done, Entries, FileWriter, Host, Object, Objects, Page, Progress, Reader, Search, Stdout, Timeline,
+    TotalProgress, Writer,
 };
 use crate::native::options::StorageArguments;
+use crate::native::reading::{Parts, read_ahead};
 use crate::native::{interrupt, pager, progress};
 use crate::output::Output;
 use crate::target::is_stream;
 
-/// How many bytes of a state are read at a time.
-const CHUNK: u64 = 2 << 20;
-
 /// How many snapshots are worked on at once, unless the user chooses a number.
 const MAX_JOBS: usize = 8;
-
-/// How often a thread that waits for the state checks for Ctrl-C.
-const CANCEL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The engine of one command and its storages. Locations in one bucket share its
 /// connections.
@@ -96,14 +89,6 @@ impl<'a> Native<'a> {
     /// nothing to undo.
     fn reading(&self, location: &StorageLocation) -> Result<Engine> {
         Ok(self.engine_at(location)?.with_cancel(&interrupt::token_to_read()))
-    }
-
-    /// Returns whether a text is the path of something that is there.
-    fn is_local_name(&self, text: &str) -> bool {
-        match self.config.locate(text) {
-            Ok(StorageLocation::Local { root, key }) => root.join(key).exists(),
-            _ => false,
-        }
     }
 
     /// Returns a state to compare, and an engine that reads it.
@@ -183,74 +168,6 @@ impl FileWriter for StateFile {
     }
 }
 
-/// The parts of a state, the last of which is empty.
-type Parts = Box<dyn FnMut() -> Result<io::Result<Vec<u8>>>>;
-
-fn read_part(state: &mut dyn Read) -> io::Result<Vec<u8>> {
-    let mut part = Vec::new();
-    state.take(CHUNK).read_to_end(&mut part).map(|_| part)
-}
-
-/// Reads the state on a separate thread, so that a silent pipe does not block Ctrl-C and
-/// the next part is read ahead. If no thread can be started, reads on this one.
-fn read_ahead(state: Box<dyn Read + Send>, token: CancelToken) -> Parts {
-    let state = Arc::new(Mutex::new(state));
-    let (sender, parts) = mpsc::sync_channel(1);
-    let reading = Arc::clone(&state);
-    let started = thread::Builder::new().name("persist-reader".to_owned()).spawn(move || {
-        let mut state = reading.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            let read = read_part(&mut **state);
-            let is_last = !matches!(&read, Ok(part) if !part.is_empty());
-            // Sending fails if nobody waits for the state any more.
-            if sender.send(read).is_err() || is_last {
-                return;
-            }
-        }
-    });
-    match started {
-        Ok(_) => Box::new(move || next_part(&parts, &token)),
-        Err(error) => {
-            tracing::debug!(%error, "could not start a thread to read the state");
-            Box::new(move || {
-                token.check()?;
-                let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-                Ok(interrupt::while_waiting(|| read_part(&mut **state)))
-            })
-        }
-    }
-}
-
-fn next_part(parts: &Receiver<io::Result<Vec<u8>>>, token: &CancelToken) -> Result<io::Result<Vec<u8>>> {
-    loop {
-        match parts.recv_timeout(CANCEL_INTERVAL) {
-            Ok(part) => return Ok(part),
-            Err(RecvTimeoutError::Timeout) => token.check()?,
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(PersistError::new(ErrorCode::Io, "could not read the state: the reader thread has ended"));
-            }
-        }
-    }
-}
-
-impl Native<'_> {
-    /// Returns the folder of a timeline and a step of it, if the text names one.
-    pub(crate) fn named_step(&self, text: &str, at: Option<&str>) -> Result<Option<(StorageLocation, StepSelector)>> {
-        let now = SystemTime::now();
-        let (folder, selector) = match (at, text.rsplit_once('@')) {
-            (Some(at), _) => (text, StepSelector::parse(at, now)?),
-            // What looks like a step may be the name of a file or a folder.
-            (None, Some((folder, step))) if !step.contains('/') && !self.is_local_name(text) => match StepSelector::parse(step, now) {
-                Ok(selector) => (folder, selector),
-                Err(error) if self.is_local_name(&format!("{folder}/{HINT}")) => return Err(error),
-                Err(_) => return Ok(None),
-            },
-            _ => return Ok(None),
-        };
-        Ok(Some((self.config.locate_folder(folder)?, selector)))
-    }
-}
-
 impl Host for Native<'_> {
     fn locate(&self, text: &str) -> Result<StorageLocation> {
         self.config.locate(text)
@@ -260,26 +177,22 @@ impl Host for Native<'_> {
         self.config.locate_followed(text)
     }
 
-    fn locate_step(&self, text: &str, at: Option<&str>) -> Result<Option<StorageLocation>> {
-        let Some((place, selector)) = self.named_step(text, at)? else { return Ok(None) };
-        let step = self.reading(&place)?.timeline(place.key())?.find(&selector)?;
-        Ok(Some(place.with_key(&step.metadata.key)))
+    fn timeline(&self, folder: &StorageLocation, access: Access) -> Result<Box<dyn Timeline>> {
+        let engine = match access {
+            Access::Read => self.reading(folder)?,
+            Access::Write(durability) => self.writing(folder, durability)?,
+        };
+        Ok(Box::new(engine.timeline(folder.key())?))
     }
 
-    fn step_reader(&self, text: &str, at: Option<&str>, output: &Path) -> Result<Option<(StorageLocation, Box<dyn Reader>)>> {
-        let Some((place, selector)) = self.named_step(text, at)? else { return Ok(None) };
+    fn apply_policy(&self, policy: &Policy, snapshots: &[SnapshotMetadata]) -> Result<Vec<Vec<String>>> {
+        self.engine()?.apply_policy(policy, snapshots)
+    }
+
+    fn step_reader(&self, folder: &StorageLocation, step: &StepSelector, output: &Path) -> Result<(StorageLocation, Box<dyn Reader>)> {
         // What was read to find the step is not read again, as it would be with its key.
-        let reader = self.engine_to(&place, output)?.timeline(place.key())?.reader(&selector)?;
-        Ok(Some((place.with_key(&reader.metadata().key), Box::new(reader))))
-    }
-
-    fn delete_timeline(&self, folder: &StorageLocation, durability: Durability) -> Result<u64> {
-        self.writing(folder, durability)?.timeline(folder.key())?.delete()
-    }
-
-    fn unfinished_deletions(&self, place: &StorageLocation) -> Result<Vec<StorageLocation>> {
-        let folders = self.reading(place)?.unfinished_deletions(place.key())?;
-        Ok(folders.into_iter().map(|folder| place.clone().with_key(&folder)).collect())
+        let reader = self.engine_to(folder, output)?.timeline(folder.key())?.reader(step)?;
+        Ok((folder.clone().with_key(&reader.metadata().key), Box::new(reader)))
     }
 
     fn written(&self, location: &StorageLocation) -> Result<String> {
@@ -288,6 +201,10 @@ impl Host for Native<'_> {
 
     fn locate_folder(&self, text: &str, has_to_exist: bool) -> Result<StorageLocation> {
         if has_to_exist { self.config.locate_existing_folder(text) } else { self.config.locate_folder(text) }
+    }
+
+    fn locate_folder_to_write(&self, text: &str) -> Result<StorageLocation> {
+        self.config.locate_folder_to_write(text)
     }
 
     /// Rust's standard library replaces a closed stdin with /dev/null before `main` runs,
@@ -360,8 +277,9 @@ impl Host for Native<'_> {
         self.writing(location, durability)?.delete(location.key(), precondition)
     }
 
-    fn keys(&self, place: &StorageLocation) -> Result<Keys> {
-        Ok(Box::new(self.reading(place)?.keys(place.key())))
+    fn objects(&self, place: &StorageLocation) -> Result<Objects> {
+        let objects = self.reading(place)?.objects(place.key());
+        Ok(Box::new(objects.map(|info| info.map(|info| Object { key: info.key, size: info.size }))))
     }
 
     fn delete_many(&self, place: &StorageLocation, keys: &[String], durability: Durability) -> Result<Vec<(String, PersistError)>> {

@@ -6,6 +6,8 @@ pub(crate) mod options;
 mod pager;
 mod program;
 mod progress;
+mod reading;
+mod timeline;
 
 pub(crate) use interrupt::token;
 pub use program::{main, start_logging};

@@ -9,7 +9,7 @@ use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::arguments::{long_version as version_text, parse};
-use crate::commands::{self, append, check, completions, copy, doctor, fork, log, man, prune, salvage};
+use crate::commands::{self, completions, copy, doctor, fork, man, salvage};
 use crate::exit_codes::exit_codes;
 use crate::native::host::Native;
 use crate::native::interrupt;
@@ -43,11 +43,7 @@ struct Cli {
 enum Command {
     #[command(flatten)]
     Everywhere(commands::Command),
-    Append(Box<append::Arguments>),
-    Log(log::Arguments),
     Fork(fork::Arguments),
-    Prune(Box<prune::Arguments>),
-    Check(check::Arguments),
     Copy(copy::Arguments),
     Salvage(salvage::Arguments),
     Doctor(doctor::Arguments),
@@ -63,11 +59,7 @@ fn long_version() -> &'static str {
 fn run(command: Command, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
     match command {
         Command::Everywhere(command) => command.run(&Native::new(storage)?, output),
-        Command::Append(arguments) => append::run(&arguments, storage, output),
         Command::Fork(arguments) => fork::run(&arguments, storage, output),
-        Command::Log(arguments) => log::run(&arguments, storage, output),
-        Command::Prune(arguments) => prune::run(&arguments, storage, output),
-        Command::Check(arguments) => check::run(&arguments, storage, output),
         Command::Copy(arguments) => copy::run(&arguments, storage, output),
         Command::Salvage(arguments) => salvage::run(&arguments, storage, output),
         Command::Doctor(arguments) => doctor::run(&arguments, storage, output),

@@ -7,4 +7,4 @@ mod generated {
     wit_bindgen::generate!({ path: "../../wit", world: "command" });
 }
 
-pub(crate) use generated::persist::snapshot::{diffs, snapshots as wit};
+pub(crate) use generated::persist::snapshot::{diffs, snapshots as wit, storage, timelines};

@@ -9,20 +9,23 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use persist_cli::{
-    Command, DiffSource, Differences, Durability, Entries, Failure, FileWriter, Host, IfExists, Keys, Output, OutputOptions, Progress,
-    Reader, Search, TotalProgress, Writer,
+    Access, Command, DiffSource, Differences, Durability, Entries, Failure, FileWriter, Host, IfExists, Objects, Output, OutputOptions,
+    Progress, Reader, Search, Timeline, TotalProgress, Writer,
 };
 use persist_model::{
-    Change, DiffKind, ErrorCode, ListEntry, ListFilter, Permissions, PersistError, Precondition, Result, SnapshotMetadata, SnapshotOptions,
+    Change, DiffKind, ErrorCode, ListEntry, ListFilter, Permissions, PersistError, Policy, Precondition, Result, SnapshotMetadata,
+    SnapshotOptions, StepSelector,
 };
 use persist_paths::key::{check_file_key, folder_above, folders_within, natural_order};
 use persist_paths::{LocalPaths, StorageLocation};
 use persist_paths::{file_uri_path, is_scheme};
 
-use crate::bindings::{diffs, wit};
+use crate::bindings::{diffs, timelines, wit};
 use crate::convert;
 use crate::file::{StateFile, file_of};
 use crate::folder::{self, Folder, Use};
+use crate::listing::{self, Listing, Shown};
+use crate::timeline::Opened;
 
 /// The hash of the component that this one is composed with. Whoever composes them sets it.
 const COMPONENT_HASH: &str = match option_env!("PERSIST_COMPONENT_HASH") {
@@ -33,7 +36,7 @@ const COMPONENT_HASH: &str = match option_env!("PERSIST_COMPONENT_HASH") {
 /// How many bytes of state are read at a time.
 const CHUNK: u32 = 2 << 20;
 
-/// How many objects one page of a listing looks at.
+/// How many changes are asked for at a time.
 const PAGE: u32 = 200;
 
 /// Saves the state of an agent and brings it back, byte for byte.
@@ -121,12 +124,15 @@ impl Composed {
         }
     }
 
+    /// Returns how the keys of a location are shown.
+    fn shown(&self, place: &StorageLocation, usage: Use) -> Result<Shown> {
+        let StorageLocation::Local { root, .. } = place else { return Err(out_of_reach(place)) };
+        Ok(Shown { hidden: self.folder.prefix(root, usage)?, root: root.clone() })
+    }
+
     /// Lists a location, in the byte order of the keys.
     fn listing(&self, place: &StorageLocation, filter: &ListFilter) -> Result<Listing> {
-        let StorageLocation::Local { root, key } = place else { return Err(out_of_reach(place)) };
-        let hidden = self.folder.prefix(root)?;
-        let (prefix, filter) = (format!("{hidden}{key}"), wit::ListFilter::from(filter.clone()));
-        Ok(Listing { prefix, hidden, root: root.clone(), filter, page: Vec::new().into_iter(), next: None, ended: false })
+        Ok(Listing::new(self.shown(place, Use::Read)?, place.key(), filter.clone()))
     }
 
     /// Adds a location to the error of a call into the component.
@@ -199,62 +205,6 @@ impl Differences for Compared {
     }
 }
 
-/// A listing that fetches page after page.
-struct Listing {
-    /// The prefix of the listed keys in the storage.
-    prefix: String,
-    /// The part of the prefix that is not shown.
-    hidden: String,
-    root: PathBuf,
-    filter: wit::ListFilter,
-    page: std::vec::IntoIter<wit::ListEntry>,
-    next: Option<String>,
-    ended: bool,
-}
-
-impl Listing {
-    fn next_page(&mut self) -> Result<()> {
-        let page = wit::list_snapshots(&self.prefix, self.next.as_deref(), PAGE, Some(&self.filter));
-        let page = page.map_err(|error| convert::error(error).at(self.root.display()))?;
-        self.ended = page.next.is_none();
-        self.next = page.next;
-        self.page = page.entries.into_iter();
-        Ok(())
-    }
-
-    fn shown(&self, key: &str) -> String {
-        key.strip_prefix(&self.hidden).unwrap_or(key).to_owned()
-    }
-}
-
-impl Iterator for Listing {
-    type Item = Result<ListEntry>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some(entry) = self.page.next() {
-                return Some(Ok(match entry {
-                    wit::ListEntry::Snapshot(metadata) => {
-                        let metadata = SnapshotMetadata::from(metadata);
-                        ListEntry::Snapshot(Box::new(SnapshotMetadata { key: self.shown(&metadata.key), ..metadata }))
-                    }
-                    wit::ListEntry::Unreadable(found) => {
-                        let key = self.shown(&found.key);
-                        ListEntry::Unreadable { error: convert::error(found.error).at(self.root.join(&key).display()), key }
-                    }
-                }));
-            }
-            if self.ended {
-                return None;
-            }
-            if let Err(error) = self.next_page() {
-                self.ended = true;
-                return Some(Err(error));
-            }
-        }
-    }
-}
-
 impl Host for Composed {
     fn locate(&self, text: &str) -> Result<StorageLocation> {
         match text.split_once("://") {
@@ -274,6 +224,10 @@ impl Host for Composed {
 
     fn locate_folder(&self, text: &str, has_to_exist: bool) -> Result<StorageLocation> {
         self.folder(text, has_to_exist)
+    }
+
+    fn locate_folder_to_write(&self, text: &str) -> Result<StorageLocation> {
+        self.paths().folder_to_write(self.folder(text, false)?)
     }
 
     fn locate_to_write(&self, text: &str) -> Result<StorageLocation> {
@@ -320,6 +274,24 @@ impl Host for Composed {
         Ok(Box::new(Restorer { restorer, metadata, location: location.clone() }))
     }
 
+    fn step_reader(&self, folder: &StorageLocation, step: &StepSelector, _: &Path) -> Result<(StorageLocation, Box<dyn Reader>)> {
+        let restorer = Opened::new(self.shown(folder, Use::Read)?, folder.key()).restorer(step)?;
+        let metadata = restorer.metadata();
+        let location = folder.clone().with_key(&self.shown(folder, Use::Read)?.key(&metadata.key));
+        let metadata = self.described(&location, Ok(metadata))?;
+        Ok((location.clone(), Box::new(Restorer { restorer, metadata, location })))
+    }
+
+    fn timeline(&self, folder: &StorageLocation, access: Access) -> Result<Box<dyn Timeline>> {
+        let usage = if matches!(access, Access::Read) { Use::Read } else { Use::Write };
+        Ok(Box::new(Opened::new(self.shown(folder, usage)?, folder.key())))
+    }
+
+    fn apply_policy(&self, policy: &Policy, snapshots: &[SnapshotMetadata]) -> Result<Vec<Vec<String>>> {
+        let candidates: Vec<timelines::Candidate> = snapshots.iter().map(timelines::Candidate::from).collect();
+        timelines::apply_policy(&policy.into(), &candidates).map_err(convert::error)
+    }
+
     fn metadata(&self, location: &StorageLocation) -> Result<SnapshotMetadata> {
         self.described(location, wit::get_metadata(&self.key(location, Use::Read)?))
     }
@@ -352,9 +324,8 @@ impl Host for Composed {
         self.at(location, wit::delete(&self.key(location, Use::Read)?, &precondition.into()))
     }
 
-    fn keys(&self, place: &StorageLocation) -> Result<Keys> {
-        let listing = self.listing(place, &ListFilter::default())?;
-        Ok(Box::new(listing.map(|entry| entry.map(|entry| entry.key().to_owned()))))
+    fn objects(&self, place: &StorageLocation) -> Result<Objects> {
+        Ok(Box::new(listing::Objects::new(self.shown(place, Use::Read)?, place.key())))
     }
 
     fn delete_many(&self, place: &StorageLocation, keys: &[String], durability: Durability) -> Result<Vec<(String, PersistError)>> {

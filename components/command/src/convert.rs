@@ -8,6 +8,7 @@ use crate::bindings::wit;
 persist_model::code_conversions!(crate::bindings::wit);
 persist_model::conversions!(crate::bindings::wit);
 persist_model::diff_conversions!(crate::bindings::diffs);
+persist_model::timeline_conversions!(crate::bindings::timelines);
 
 pub(crate) fn error(error: wit::Error) -> PersistError {
     let code = ErrorCode::from(error.code);

@@ -127,7 +127,7 @@ impl Folder {
     }
 
     /// Returns the prefix of the keys in a folder.
-    pub(crate) fn prefix(&self, path: &Path) -> Result<String> {
-        self.key(path, Use::Read).map(|key| folder_prefix(&key))
+    pub(crate) fn prefix(&self, path: &Path, usage: Use) -> Result<String> {
+        self.key(path, usage).map(|key| folder_prefix(&key))
     }
 }

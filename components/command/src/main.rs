@@ -11,6 +11,10 @@ mod convert;
 mod file;
 #[cfg(target_family = "wasm")]
 mod folder;
+#[cfg(target_family = "wasm")]
+mod listing;
+#[cfg(target_family = "wasm")]
+mod timeline;
 
 #[cfg(target_family = "wasm")]
 fn main() {

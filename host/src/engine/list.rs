@@ -1,7 +1,7 @@
 //! Lists snapshots. The host lists the objects, and the component says what each of
 //! them is, for as many at once as the storage prefers.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
@@ -346,30 +346,6 @@ fn look_at(engine: &Engine, prefix: &str, filter: &wit::ListFilter, objects: &[O
 }
 
 impl Engine {
-    /// Returns the folders of the timelines below `prefix` of which a deletion that was broken
-    /// off has left steps. [`Timeline::delete`](crate::Timeline::delete) finishes it.
-    ///
-    /// # Errors
-    /// Any error of the storage.
-    pub fn unfinished_deletions(&self, prefix: &str) -> Result<Vec<String>> {
-        // By folder: the highest number, whether it is an end, and whether there are steps.
-        let mut folders: BTreeMap<String, (u64, bool, bool)> = BTreeMap::new();
-        for info in self.objects(prefix) {
-            let info = match info {
-                // A name that is no key is no step either.
-                Err(error) if error.code() == ErrorCode::InvalidKey => continue,
-                info => info?,
-            };
-            let Some((folder, number)) = timeline::step_of(&info.key) else { continue };
-            let known = folders.entry(folder.to_owned()).or_default();
-            if number > known.0 {
-                (known.0, known.1) = (number, info.size == timeline::END_SIZE);
-            }
-            known.2 |= timeline::is_step_size(info.size);
-        }
-        Ok(folders.into_iter().filter(|(_, (_, is_end, has_steps))| *is_end && *has_steps).map(|(folder, _)| folder).collect())
-    }
-
     /// Lists the snapshots whose keys begin with `prefix`, in the order of their keys.
     /// Objects that can't be read are entries too. An error of the storage is the last
     /// item.

@@ -5,7 +5,6 @@ use std::time::Instant;
 use persist_model::{ErrorCode, PersistError, Result, SnapshotMetadata};
 use persist_model::{ListFilter, OnConflict, Policy, PruneReport, SnapshotOptions, Step, StepSelector};
 
-use crate::engine::conversions::{policy, report, selector, step};
 use crate::engine::engine::Engine;
 use crate::engine::history::{Checks, History, PAGE};
 use crate::engine::restore::SnapshotReader;
@@ -58,12 +57,8 @@ impl Engine {
     /// # Errors
     /// `Configuration` for a policy without rules.
     pub fn apply_policy(&self, keep: &Policy, snapshots: &[SnapshotMetadata]) -> Result<Vec<Vec<String>>> {
-        let candidate = |metadata: &SnapshotMetadata| timelines::Candidate {
-            timestamp: metadata.timestamp.clone(),
-            labels: metadata.labels.clone().into_iter().collect(),
-        };
-        let candidates: Vec<_> = snapshots.iter().map(candidate).collect();
-        let keep = policy(keep);
+        let candidates: Vec<timelines::Candidate> = snapshots.iter().map(timelines::Candidate::from).collect();
+        let keep = timelines::Policy::from(keep);
         self.guest()?.call(|persist, store| persist.persist_snapshot_timelines().call_apply_policy(store, &keep, &candidates))
     }
 }
@@ -182,12 +177,12 @@ impl Timeline {
     /// `NotFound`; `Integrity` if the newest step is damaged, rather than an older step in
     /// its place; and any error of the storage.
     pub fn find(&self, wanted: &StepSelector) -> Result<Step> {
-        let wanted = selector(wanted);
+        let wanted = timelines::StepSelector::from(wanted);
         self.fresh("find", |writing| {
             let timeline = writing.timeline;
             let found =
                 writing.guest.call(|persist, store| persist.persist_snapshot_timelines().timeline().call_find(store, timeline, &wanted))?;
-            Ok(step(found))
+            Ok(found.into())
         })
     }
 
@@ -197,7 +192,7 @@ impl Timeline {
     /// As [`find`](Self::find).
     pub fn reader(&self, wanted: &StepSelector) -> Result<SnapshotReader> {
         let Writing { guest, timeline } = Writing::start(&self.engine, &self.folder, false)?;
-        let wanted = selector(wanted);
+        let wanted = timelines::StepSelector::from(wanted);
         SnapshotReader::open_with(guest, &self.engine.pool, self.location(), |guest, options| {
             guest.call(|persist, store| {
                 persist.persist_snapshot_timelines().timeline().call_open_restorer(store, timeline, &wanted, options)
@@ -252,13 +247,13 @@ impl Timeline {
     /// `Configuration` for a policy without rules, and any error of the storage. If it was
     /// interrupted, pruning again finishes it.
     pub fn prune(&mut self, keep: &Policy, dry_run: bool) -> Result<PruneReport> {
-        let keep = policy(keep);
+        let keep = timelines::Policy::from(keep);
         self.fresh("prune", |writing| {
             let timeline = writing.timeline;
             let pruned = writing
                 .guest
                 .call(|persist, store| persist.persist_snapshot_timelines().timeline().call_prune(store, timeline, &keep, dry_run))?;
-            Ok(report(pruned))
+            Ok(pruned.into())
         })
     }
 

@@ -7,7 +7,6 @@ use persist_model::{ErrorCode, OnConflict, PersistError, Result, SnapshotOptions
 use sha2::{Digest, Sha256};
 use wasmtime::component::ResourceAny;
 
-use crate::engine::conversions::step;
 use crate::engine::engine::Engine;
 use crate::sandbox::{Guest, Limits, Share, log, timelines, wit};
 
@@ -44,7 +43,7 @@ impl Writing {
             let timelines = persist.persist_snapshot_timelines();
             timelines.timeline().call_append(store, timeline, state, &options, on_conflict.into(), Some(&hash))
         })?;
-        Ok(step(appended))
+        Ok(appended.into())
     }
 
     pub(super) fn open_appender(&mut self, options: &SnapshotOptions, on_conflict: OnConflict) -> Result<ResourceAny> {
@@ -64,7 +63,7 @@ impl Writing {
     fn commit(&mut self, appender: ResourceAny, hash: &[u8]) -> Result<Step> {
         let committed =
             self.guest.call(|persist, store| persist.persist_snapshot_timelines().appender().call_commit(store, appender, Some(hash)))?;
-        Ok(step(committed))
+        Ok(committed.into())
     }
 
     pub(super) fn finish(&mut self) -> Result<()> {
@@ -143,14 +142,5 @@ impl io::Write for StepWriter<'_> {
     /// Does nothing, since only a commit stores anything.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-impl From<OnConflict> for timelines::OnConflict {
-    fn from(on_conflict: OnConflict) -> Self {
-        match on_conflict {
-            OnConflict::Fail => Self::Fail,
-            OnConflict::Rebase => Self::Rebase,
-        }
     }
 }

@@ -62,3 +62,4 @@ impl From<wasmtime::component::ResourceTableError> for StorageFailure {
 persist_model::code_conversions!(storage);
 persist_model::conversions!(snapshots);
 persist_model::diff_conversions!(diffs);
+persist_model::timeline_conversions!(timelines);

@@ -1,129 +1,26 @@
 //! The interface between the commands and what they run on.
 
-use std::io::{self, Read, Write};
+mod streams;
+mod timeline;
+
+use std::io::{self, Read};
 use std::path::Path;
+use std::time::SystemTime;
 
 use persist_model::{
-    Change, DiffKind, ErrorCode, ListEntry, ListFilter, Permissions, PersistError, Precondition, Result, SnapshotMetadata, SnapshotOptions,
+    ErrorCode, ListFilter, Permissions, PersistError, Policy, Precondition, Result, SnapshotMetadata, SnapshotOptions, StepSelector,
 };
 use persist_paths::StorageLocation;
+use persist_paths::timeline::{HINT, unfinished_deletions};
+
+pub(crate) use self::streams::Stdout;
+pub use self::streams::{
+    DiffSource, Differences, Done, Entries, FileWriter, Keys, Object, Objects, Page, Progress, Reader, TotalProgress, Writer,
+};
+pub use self::timeline::{Access, Checks, History, Timeline};
 
 use crate::choices::{Durability, IfExists};
 use crate::output::Output;
-
-/// A snapshot being written. Dropping it without a commit stores nothing.
-pub trait Writer {
-    /// Appends to the state.
-    ///
-    /// # Errors
-    /// Errors of the storage.
-    fn write(&mut self, state: &[u8]) -> Result<()>;
-
-    /// Makes the snapshot visible.
-    ///
-    /// # Errors
-    /// Errors of the storage, including a failed precondition.
-    fn commit(self: Box<Self>) -> Result<SnapshotMetadata>;
-}
-
-/// A snapshot being read.
-pub trait Reader {
-    /// Returns the snapshot's metadata.
-    fn metadata(&self) -> &SnapshotMetadata;
-
-    /// Returns the next part of the state, with every byte checked, or `None` at the end.
-    ///
-    /// # Errors
-    /// Damage in the snapshot, and errors of the storage.
-    fn next_chunk(&mut self) -> Result<Option<Vec<u8>>>;
-}
-
-/// A state to compare.
-pub enum DiffSource {
-    /// The state of a snapshot or step.
-    Stored(StorageLocation),
-    /// All bytes of an object.
-    Object(StorageLocation),
-    /// These bytes.
-    Bytes(Vec<u8>),
-}
-
-/// The differences between two states. Use either of its two forms.
-pub trait Differences {
-    /// Returns how the states are compared.
-    fn kind(&self) -> DiffKind;
-
-    /// Returns the next change of JSON states, or `None` at the end.
-    ///
-    /// # Errors
-    /// Damage in a snapshot, and errors of the storage.
-    fn next_change(&mut self) -> Result<Option<Change>>;
-
-    /// Returns the next part of a description of all differences, or `None` at the end: a
-    /// JSON Patch, the hunks of a unified diff, or a line for people.
-    ///
-    /// # Errors
-    /// Damage in a snapshot, and errors of the storage.
-    fn next_bytes(&mut self) -> Result<Option<Vec<u8>>>;
-}
-
-/// A file being written, which appears whole or not at all.
-pub trait FileWriter {
-    /// Appends to the file.
-    ///
-    /// # Errors
-    /// I/O errors.
-    fn write(&mut self, chunk: &[u8]) -> Result<()>;
-
-    /// Makes the file visible.
-    ///
-    /// # Errors
-    /// I/O errors.
-    fn commit(self: Box<Self>) -> Result<()>;
-}
-
-/// Where a long text goes.
-pub trait Page: Write {
-    /// Ends the text, and waits until it was read.
-    fn end(self: Box<Self>) {}
-}
-
-/// The standard output.
-pub(crate) struct Stdout;
-
-impl Write for Stdout {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        io::stdout().lock().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        io::stdout().lock().flush()
-    }
-}
-
-impl Page for Stdout {}
-
-/// A callback that receives the number of bytes done so far, which falls if the work
-/// starts over. Dropping it ends the display.
-pub type Progress<'a> = Box<dyn FnMut(u64) + Send + 'a>;
-
-/// The progress of work on several snapshots.
-#[derive(Clone, Copy, Default)]
-pub struct Done {
-    /// The number of finished snapshots.
-    pub snapshots: u64,
-    /// The bytes done, including those of unfinished snapshots.
-    pub bytes: u64,
-}
-
-/// Like [`Progress`], for several snapshots together.
-pub type TotalProgress = Box<dyn FnMut(Done) + Send>;
-
-/// The entries of a listing, which ends after an error.
-pub type Entries<'a> = Box<dyn Iterator<Item = Result<ListEntry>> + Send + 'a>;
-
-/// The keys of a listing, which ends after an error.
-pub type Keys = Box<dyn Iterator<Item = Result<String>> + Send>;
 
 /// What to list.
 #[derive(Clone, Default)]
@@ -132,6 +29,11 @@ pub struct Search {
     pub filter: ListFilter,
     /// Whether to read every object, even those that an index already knows.
     pub is_fresh: bool,
+}
+
+/// Whether an object of a listing has a key. A name that is none belongs to no timeline.
+pub(crate) fn is_key(object: &Result<Object>) -> bool {
+    !matches!(object, Err(error) if error.code() == ErrorCode::InvalidKey)
 }
 
 /// What a command runs on: natively an engine and the storages it can reach, in a
@@ -156,34 +58,61 @@ pub trait Host: Sync {
     /// Those of [`locate`](Self::locate), `InvalidKey` and `AccessDenied`.
     fn locate_to_write(&self, text: &str) -> Result<StorageLocation>;
 
-    /// Returns the location of a step of a timeline, if the text names one: a timeline with
+    /// Returns the folder of a timeline and a step of it, if the text names one: a timeline with
     /// the step in `at`, or `TIMELINE@STEP`.
     ///
     /// # Errors
-    /// `Configuration` if `at` does not select a step, `NotFound` if there is no such step,
-    /// and errors of the storage.
-    fn locate_step(&self, _text: &str, at: Option<&str>) -> Result<Option<StorageLocation>> {
-        match at {
-            None => Ok(None),
-            Some(_) => Err(PersistError::new(ErrorCode::Unsupported, "this host has no timelines")),
-        }
+    /// `Configuration` if `at` does not select a step, or the text is not a location.
+    fn named_step(&self, text: &str, at: Option<&str>) -> Result<Option<(StorageLocation, StepSelector)>> {
+        let now = SystemTime::now();
+        let is_there = |text: &str| matches!(self.locate(text), Ok(StorageLocation::Local { root, key }) if root.join(&key).exists());
+        let (folder, selector) = match (at, text.rsplit_once('@')) {
+            (Some(at), _) => (text, StepSelector::parse(at, now)?),
+            // What looks like a step may be the name of a file or a folder.
+            (None, Some((folder, step))) if !step.contains('/') && !is_there(text) => match StepSelector::parse(step, now) {
+                Ok(selector) => (folder, selector),
+                Err(error) if is_there(&format!("{folder}/{HINT}")) => return Err(error),
+                Err(_) => return Ok(None),
+            },
+            _ => return Ok(None),
+        };
+        Ok(Some((self.locate_folder(folder, false)?, selector)))
     }
 
-    /// Deletes the timeline in a folder, and returns how many steps it had.
+    /// Returns the location of a step, if the text names one as for
+    /// [`named_step`](Self::named_step).
     ///
     /// # Errors
-    /// `Conflict` if another writer has just appended, and errors of the storage.
-    fn delete_timeline(&self, folder: &StorageLocation, _durability: Durability) -> Result<u64> {
-        Err(PersistError::new(ErrorCode::Unsupported, "this host has no timelines").at(folder))
+    /// Those of [`named_step`](Self::named_step), `NotFound` if there is no such step, and errors
+    /// of the storage.
+    fn locate_step(&self, text: &str, at: Option<&str>) -> Result<Option<StorageLocation>> {
+        let Some((place, selector)) = self.named_step(text, at)? else { return Ok(None) };
+        let step = self.timeline(&place, Access::Read)?.find(&selector)?;
+        Ok(Some(place.with_key(&step.metadata.key)))
     }
+
+    /// Opens the timeline in a folder. Reads nothing yet.
+    ///
+    /// # Errors
+    /// Errors of the storage.
+    fn timeline(&self, folder: &StorageLocation, access: Access) -> Result<Box<dyn Timeline>>;
+
+    /// Applies a policy to the snapshots of one session that are no timeline, given from the
+    /// oldest to the newest. Returns for each the rules that keep it; none if it is not kept.
+    ///
+    /// # Errors
+    /// `Configuration` for a policy without rules.
+    fn apply_policy(&self, policy: &Policy, snapshots: &[SnapshotMetadata]) -> Result<Vec<Vec<String>>>;
 
     /// Returns the folders of timelines below `place` of which a deletion that was broken off
     /// has left steps.
     ///
     /// # Errors
     /// Errors of the storage.
-    fn unfinished_deletions(&self, _place: &StorageLocation) -> Result<Vec<StorageLocation>> {
-        Ok(Vec::new())
+    fn unfinished_deletions(&self, place: &StorageLocation) -> Result<Vec<StorageLocation>> {
+        let objects = self.objects(place)?.filter(is_key).map(|object| object.map(|object| (object.key, object.size)));
+        let folders = unfinished_deletions(objects)?;
+        Ok(folders.into_iter().map(|folder| place.clone().with_key(&folder)).collect())
     }
 
     /// Returns a location as text that the next command accepts.
@@ -199,6 +128,13 @@ pub trait Host: Sync {
     /// `Configuration` if the text is not a folder, and `NotFound` if the folder has to
     /// exist and does not.
     fn locate_folder(&self, text: &str, has_to_exist: bool) -> Result<StorageLocation>;
+
+    /// Parses the location of a folder to write to, as [`locate_to_write`](Self::locate_to_write)
+    /// does that of a snapshot. It need not exist.
+    ///
+    /// # Errors
+    /// Those of [`locate_folder`](Self::locate_folder) and `InvalidKey`.
+    fn locate_folder_to_write(&self, text: &str) -> Result<StorageLocation>;
 
     /// Returns whether stdin is closed or `/dev/null`, as far as the host can tell.
     fn is_stdin_closed(&self) -> bool {
@@ -239,15 +175,11 @@ pub trait Host: Sync {
     /// Damage in the snapshot, and errors of the storage.
     fn reader(&self, location: &StorageLocation, output: &Path) -> Result<Box<dyn Reader>>;
 
-    /// Begins to read a step of a timeline, if the text names one. Also returns its location.
+    /// Begins to read a step of the timeline in a folder. Also returns its location.
     ///
     /// # Errors
-    /// Those of [`locate_step`](Self::locate_step) and [`reader`](Self::reader).
-    fn step_reader(&self, text: &str, at: Option<&str>, output: &Path) -> Result<Option<(StorageLocation, Box<dyn Reader>)>> {
-        let Some(location) = self.locate_step(text, at)? else { return Ok(None) };
-        let reader = self.reader(&location, output)?;
-        Ok(Some((location, reader)))
-    }
+    /// `NotFound` if there is no such step, and those of [`reader`](Self::reader).
+    fn step_reader(&self, folder: &StorageLocation, step: &StepSelector, output: &Path) -> Result<(StorageLocation, Box<dyn Reader>)>;
 
     /// Reads the metadata of a snapshot.
     ///
@@ -292,11 +224,20 @@ pub trait Host: Sync {
     /// Errors of the storage at the start; a later error is the last entry.
     fn list(&self, place: &StorageLocation, search: &Search) -> Result<Entries<'static>>;
 
+    /// Lists the objects whose keys begin with the key of `place`, whatever they contain, in the
+    /// byte order of the keys. A name that can't be a key is an `InvalidKey`.
+    ///
+    /// # Errors
+    /// Those of [`list`](Self::list).
+    fn objects(&self, place: &StorageLocation) -> Result<Objects>;
+
     /// Lists the keys that begin with the key of `place`, whatever the objects contain.
     ///
     /// # Errors
     /// Those of [`list`](Self::list).
-    fn keys(&self, place: &StorageLocation) -> Result<Keys>;
+    fn keys(&self, place: &StorageLocation) -> Result<Keys> {
+        Ok(Box::new(self.objects(place)?.map(|object| object.map(|object| object.key))))
+    }
 
     /// Deletes objects of one storage, as many at once as the storage can. Missing
     /// objects are ignored. Returns those that could not be deleted.

@@ -1,0 +1,188 @@
+//! A timeline of the component that this one is composed with.
+
+use std::collections::VecDeque;
+
+use persist_cli::{Checks, History, Timeline};
+use persist_model::{
+    Checked, HistoryEntry, ListFilter, OnConflict, PersistError, Policy, PruneReport, Result, SnapshotMetadata, SnapshotOptions, Step,
+    StepSelector,
+};
+
+use crate::bindings::{timelines, wit};
+use crate::convert;
+use crate::listing::Shown;
+
+/// How many steps of a history are asked for at a time, at most.
+const PAGE: u32 = 1000;
+
+/// How many bytes of a state are read at a time.
+const CHUNK: u32 = 2 << 20;
+
+/// A timeline that was opened.
+pub(crate) struct Opened {
+    timeline: timelines::Timeline,
+    folder: String,
+    shown: Shown,
+}
+
+impl Shown {
+    /// Returns an error of the component, with the place that it names, or else this one.
+    fn error(&self, error: wit::Error, folder: &str) -> PersistError {
+        let key = error.key.clone();
+        convert::error(error).at(self.location(key.as_deref().unwrap_or(folder)))
+    }
+
+    /// Returns a step with the key that the user knows.
+    fn step(&self, step: timelines::Step) -> Step {
+        let Step { number, metadata, restates } = step.into();
+        Step { number, metadata: SnapshotMetadata { key: self.key(&metadata.key), ..metadata }, restates }
+    }
+}
+
+impl Opened {
+    pub(crate) fn new(shown: Shown, key: &str) -> Self {
+        let folder = format!("{}{key}", shown.hidden);
+        Self { timeline: timelines::Timeline::new(&folder), folder, shown }
+    }
+
+    fn done<T>(&self, done: Result<T, wit::Error>) -> Result<T> {
+        done.map_err(|error| self.shown.error(error, &self.folder))
+    }
+
+    /// Begins to read a step.
+    pub(crate) fn restorer(&self, step: &StepSelector) -> Result<wit::Restorer> {
+        self.done(self.timeline.open_restorer(&step.into(), wit::RestoreOptions { check_content_hash: true }))
+    }
+}
+
+impl Timeline for Opened {
+    fn location(&self) -> String {
+        self.shown.location(&self.folder)
+    }
+
+    fn append(&mut self, next: &mut dyn FnMut() -> Result<Vec<u8>>, options: &SnapshotOptions, on_conflict: OnConflict) -> Result<Step> {
+        let appender = self.done(self.timeline.open_appender(&options.clone().into(), on_conflict.into()))?;
+        loop {
+            let part = next()?;
+            if part.is_empty() {
+                // The component computes the hash.
+                let step = self.done(timelines::Appender::commit(appender, None))?;
+                return Ok(self.shown.step(step));
+            }
+            self.done(appender.write(&part))?;
+        }
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.done(self.timeline.finish())
+    }
+
+    fn find(&self, wanted: &StepSelector) -> Result<Step> {
+        self.done(self.timeline.find(&wanted.into())).map(|step| self.shown.step(step))
+    }
+
+    fn load(&self, number: u64) -> Result<Vec<u8>> {
+        let restorer = self.restorer(&StepSelector::Number(number))?;
+        let mut state = Vec::new();
+        loop {
+            let part = self.done(restorer.read(CHUNK))?;
+            if part.is_empty() {
+                return Ok(state);
+            }
+            state.extend(part);
+        }
+    }
+
+    fn history(&self, filter: ListFilter, limit: Option<u32>) -> Result<History<'_>> {
+        let page = limit.unwrap_or(PAGE).clamp(1, PAGE);
+        let history = self.done(self.timeline.open_history(Some(&filter.into()), page))?;
+        let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok(Box::new(Steps { opened: self, history, page, found: VecDeque::new(), ended: false }.take(limit)))
+    }
+
+    fn check(&self, read_data: bool) -> Result<Checks<'_>> {
+        let checker = self.done(self.timeline.open_checker(read_data))?;
+        Ok(Box::new(Checking { opened: self, checker, found: VecDeque::new(), ended: false }))
+    }
+
+    fn repair(&mut self, forget_damaged: bool) -> Result<u64> {
+        self.done(self.timeline.repair(forget_damaged))
+    }
+
+    fn prune(&mut self, policy: &Policy, dry_run: bool) -> Result<PruneReport> {
+        self.done(self.timeline.prune(&policy.into(), dry_run)).map(PruneReport::from)
+    }
+
+    fn delete(&mut self) -> Result<u64> {
+        self.done(self.timeline.delete())
+    }
+
+    fn delete_after(&mut self, newest: u64) -> Result<u64> {
+        self.done(self.timeline.delete_after(newest))
+    }
+}
+
+/// The steps of a timeline.
+struct Steps<'a> {
+    opened: &'a Opened,
+    history: timelines::History,
+    page: u32,
+    found: VecDeque<timelines::HistoryEntry>,
+    ended: bool,
+}
+
+impl Iterator for Steps<'_> {
+    type Item = Result<HistoryEntry>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.found.is_empty() && !self.ended {
+            match self.opened.done(self.history.next(self.page)) {
+                Ok(found) => self.found = found.into(),
+                Err(error) => {
+                    self.ended = true;
+                    return Some(Err(error));
+                }
+            }
+            self.ended = self.found.is_empty();
+        }
+        let shown = &self.opened.shown;
+        self.found.pop_front().map(|entry| {
+            Ok(match entry {
+                timelines::HistoryEntry::Step(step) => HistoryEntry::Step(Box::new(shown.step(step))),
+                timelines::HistoryEntry::Unreadable((number, error)) => {
+                    HistoryEntry::Unreadable { number, error: shown.error(error, &self.opened.folder) }
+                }
+            })
+        })
+    }
+}
+
+/// A check of a timeline.
+struct Checking<'a> {
+    opened: &'a Opened,
+    checker: timelines::Checker,
+    found: VecDeque<timelines::Checked>,
+    ended: bool,
+}
+
+impl Iterator for Checking<'_> {
+    type Item = Result<Checked>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.found.is_empty() && !self.ended {
+            match self.opened.done(self.checker.next()) {
+                Ok(found) => self.found = found.into(),
+                Err(error) => {
+                    self.ended = true;
+                    return Some(Err(error));
+                }
+            }
+            self.ended = self.found.is_empty();
+        }
+        let shown = &self.opened.shown;
+        self.found.pop_front().map(|checked| {
+            let error = checked.error.map(|error| shown.error(error, &checked.key));
+            Ok(Checked { number: checked.number, key: shown.key(&checked.key), error })
+        })
+    }
+}
