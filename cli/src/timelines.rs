@@ -7,9 +7,9 @@ use persist_paths::StorageLocation;
 use persist_paths::ids::id_of;
 use persist_paths::key::split;
 use persist_paths::naming::session_folder;
-use persist_paths::timeline::{HINT, step_of};
+use persist_paths::timeline::{HINT, step_of, unfinished_deletions};
 
-use crate::host::{Access, Host, is_key};
+use crate::host::{Access, Host, Object, is_key};
 
 /// The folder of a timeline, and whose it is.
 pub(crate) struct Place {
@@ -65,28 +65,67 @@ pub(crate) fn no_timeline(location: &str) -> PersistError {
         .hint("check the location: 'persist list' shows a timeline as FOLDER@NUMBER")
 }
 
-/// Returns the folders of all timelines below a place, in order. One that has lost all its steps
-/// is known by its hint.
+/// Returns the folders of all timelines below a place, in order.
 pub(crate) fn find(host: &impl Host, place: &StorageLocation) -> Result<Vec<StorageLocation>> {
-    let (mut folders, mut hints) = (BTreeSet::new(), BTreeSet::new());
+    let mut found = Folders::default();
     for object in host.objects(place)?.filter(is_key) {
-        let key = object?.key;
-        match step_of(&key) {
-            Some((folder, _)) => drop(folders.insert(folder.to_owned())),
-            None if split(&key).1 == HINT => drop(hints.insert(key.strip_suffix(HINT).unwrap_or_default().to_owned())),
+        found.add(&object?.key);
+    }
+    let lost = found.lost(host, place)?;
+    found.of_steps.extend(lost);
+    Ok(found.of_steps.iter().map(|folder| place.clone().with_key(folder)).collect())
+}
+
+/// The folders of timelines that no listing of snapshots shows.
+pub(crate) struct Unlisted {
+    /// Those of which a deletion that was broken off has left steps.
+    pub(crate) unfinished: Vec<StorageLocation>,
+    /// Those that have lost all their steps.
+    pub(crate) lost: Vec<StorageLocation>,
+}
+
+/// Finds the timelines below a place that no listing of snapshots shows.
+pub(crate) fn unlisted(host: &impl Host, place: &StorageLocation) -> Result<Unlisted> {
+    let mut found = Folders::default();
+    let objects = host.objects(place)?.filter(is_key).map(|object| {
+        let Object { key, size } = object?;
+        found.add(&key);
+        Ok((key, size))
+    });
+    let unfinished = unfinished_deletions(objects)?;
+    let at = |folder: String| place.clone().with_key(&folder);
+    Ok(Unlisted { unfinished: unfinished.into_iter().map(at).collect(), lost: found.lost(host, place)?.into_iter().map(at).collect() })
+}
+
+/// Folders, by the names of what is in them.
+#[derive(Default)]
+struct Folders {
+    of_steps: BTreeSet<String>,
+    of_hints: BTreeSet<String>,
+}
+
+impl Folders {
+    fn add(&mut self, key: &str) {
+        match step_of(key) {
+            Some((folder, _)) => drop(self.of_steps.insert(folder.to_owned())),
+            None if split(key).1 == HINT => drop(self.of_hints.insert(key.strip_suffix(HINT).unwrap_or_default().to_owned())),
             None => {}
         }
     }
-    let at = |folder: &String| place.clone().with_key(folder);
-    for folder in hints.difference(&folders.clone()) {
-        match host.timeline(&at(folder), Access::Read)?.find(&StepSelector::Newest) {
-            Err(error) if error.code() == ErrorCode::Integrity => drop(folders.insert(folder.clone())),
-            Err(error) if error.code() == ErrorCode::Cancelled => return Err(error),
-            // Something else has this name.
-            _ => {}
+
+    /// Returns those that have no steps, although a hint names one.
+    fn lost(&self, host: &impl Host, place: &StorageLocation) -> Result<Vec<String>> {
+        let mut lost = Vec::new();
+        for folder in self.of_hints.difference(&self.of_steps) {
+            match host.timeline(&place.clone().with_key(folder), Access::Read)?.find(&StepSelector::Newest) {
+                Err(error) if error.code() == ErrorCode::Integrity => lost.push(folder.clone()),
+                Err(error) if error.code() == ErrorCode::Cancelled => return Err(error),
+                // Something else has this name.
+                _ => {}
+            }
         }
+        Ok(lost)
     }
-    Ok(folders.iter().map(at).collect())
 }
 
 #[cfg(test)]

@@ -97,6 +97,9 @@ pub fn is_step(key: &str) -> bool {
     step_of(key).is_some()
 }
 
+/// Advice for a step that can't be read.
+pub const STEP_ADVICE: &str = "other steps may be undamaged: 'persist check' says which";
+
 /// Returns the name of a step.
 pub fn step_name(number: u64) -> String {
     format!("{number:012}.step")

@@ -86,3 +86,27 @@ fn a_check_says_what_is_wrong_besides_the_steps() {
     assert_eq!(run(folder, "check runs --repair --forget-damaged").code, 0);
     assert_eq!(run(folder, "restore runs/a/s@2").stdout, "{\"turn\":2}");
 }
+
+#[test]
+fn a_timeline_that_has_lost_all_its_steps_is_still_known() {
+    let folder = folder();
+    let folder = folder.path();
+    for number in 1..=STEPS {
+        fs::remove_file(step(folder, number)).expect("a step");
+    }
+    // Something else with the name of a hint is no timeline.
+    fs::create_dir_all(folder.join("runs/b/s")).expect("a folder");
+    fs::write(folder.join("runs/b/s/head"), "{}").expect("a file");
+    for command in ["check runs", "check runs/a/s", "check runs --repair", "log runs/a/s", "prune runs --keep-last 1 --yes"] {
+        let done = run(folder, command);
+        assert!(done.code == 5 && done.stderr.contains("step 12, which was the newest, is missing"), "{command}: {done:?}");
+    }
+    let done = run(folder, "check runs --repair --forget-damaged");
+    let advice = "no step of the timeline can be restored: runs/a/s/ (append the next state, or delete the timeline)";
+    assert!(done.code == 5 && done.stderr.contains(advice), "{done:?}");
+    let done = run(folder, "delete runs --recursive --yes");
+    assert!(done.code == 0 && done.stderr.contains("1 other file") && done.stderr.contains("1 deleted"), "{done:?}");
+    let again = run(folder, "check runs");
+    assert_eq!((again.code, again.stdout.as_str()), (0, "checked 0 steps in 1 timeline: none damaged, data not read\n"));
+    assert!(folder.join("runs/b/s/head").exists());
+}

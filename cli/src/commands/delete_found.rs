@@ -17,6 +17,7 @@ use crate::host::{Access, Done, Host, Keys};
 use crate::output::{Failure, Output, printable, worse};
 use crate::search::{Depth, SPECIAL, find_keys, is_pattern, is_there};
 use crate::sources::{Source, Sources, check_means_something, is_folder};
+use crate::timelines::unlisted;
 
 /// What to delete, and how.
 #[derive(Args)]
@@ -134,12 +135,15 @@ impl Finding {
         batch.keys.insert(key);
     }
 
-    /// Adds the timelines of which a deletion that was broken off has left steps. No listing
-    /// shows them.
-    fn add_unfinished(&mut self, deleting: &Deleting, host: &impl Host) -> Result<()> {
+    /// Adds the timelines that no listing shows: those of which a deletion that was broken off has
+    /// left steps, and those that have lost all their steps.
+    fn add_unlisted(&mut self, deleting: &Deleting, host: &impl Host) -> Result<()> {
         for text in deleting.sources.src.iter().filter(|text| *text != "-" && !is_pattern(host, text)) {
             let Ok(place) = host.locate_folder(text, true) else { continue };
-            for folder in host.unfinished_deletions(&place)? {
+            let found = unlisted(host, &place)?;
+            // Their hints are no other files.
+            self.others = self.others.saturating_sub(found.lost.len() as u64);
+            for folder in found.unfinished.into_iter().chain(found.lost) {
                 self.timelines.insert(folder.to_string(), folder);
             }
         }
@@ -212,7 +216,7 @@ fn look(deleting: &Deleting, host: &impl Host, output: &Output) -> Result<Findin
     }
     found.others = others.load(Ordering::Relaxed);
     if sources.how.recursive && sources.how.filter.is_empty() {
-        found.add_unfinished(deleting, host)?;
+        found.add_unlisted(deleting, host)?;
     }
     Ok(found)
 }

@@ -11,7 +11,7 @@ use persist_model::{
     ErrorCode, ListFilter, Permissions, PersistError, Policy, Precondition, Result, SnapshotMetadata, SnapshotOptions, StepSelector,
 };
 use persist_paths::StorageLocation;
-use persist_paths::timeline::{HINT, unfinished_deletions};
+use persist_paths::timeline::HINT;
 
 pub(crate) use self::streams::Stdout;
 pub use self::streams::{
@@ -103,17 +103,6 @@ pub trait Host: Sync {
     /// # Errors
     /// `Configuration` for a policy without rules.
     fn apply_policy(&self, policy: &Policy, snapshots: &[SnapshotMetadata]) -> Result<Vec<Vec<String>>>;
-
-    /// Returns the folders of timelines below `place` of which a deletion that was broken off
-    /// has left steps.
-    ///
-    /// # Errors
-    /// Errors of the storage.
-    fn unfinished_deletions(&self, place: &StorageLocation) -> Result<Vec<StorageLocation>> {
-        let objects = self.objects(place)?.filter(is_key).map(|object| object.map(|object| (object.key, object.size)));
-        let folders = unfinished_deletions(objects)?;
-        Ok(folders.into_iter().map(|folder| place.clone().with_key(&folder)).collect())
-    }
 
     /// Returns a location as text that the next command accepts.
     ///

@@ -11,7 +11,7 @@ use crate::timeline::handle::Timeline;
 use crate::timeline::listing::{AHEAD, Listing};
 use crate::timeline::loader::Loader;
 use crate::timeline::names::Name;
-use crate::timeline::newest::{Newest, find_newest, root_of};
+use crate::timeline::newest::{Newest, find_newest_listed, root_of};
 use crate::timeline::numbered::Numbered;
 use crate::timeline::record::Record;
 use crate::timeline::step::Step;
@@ -61,7 +61,7 @@ pub struct Checker<S> {
 impl<S: Storage> Timeline<S> {
     /// Starts a check. With `read_data`, all data is read, too.
     pub fn check(&self, read_data: bool) -> Result<Checker<S>> {
-        let newest = find_newest(&self.storage, &self.folder)?;
+        let newest = find_newest_listed(&self.storage, &self.folder)?;
         let mut listing = Listing::read(&self.storage, &self.folder, 1)?;
         let highest = newest.number();
         // A hint may name any number.

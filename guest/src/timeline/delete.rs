@@ -7,7 +7,7 @@ use crate::hash::hex;
 use crate::storage::{Precondition, Storage};
 use crate::timeline::handle::Timeline;
 use crate::timeline::listing::{AHEAD, Listing};
-use crate::timeline::newest::{Newest, find_newest, refresh_hint};
+use crate::timeline::newest::{Newest, find_newest_listed, refresh_hint};
 use crate::timeline::record::Record;
 use crate::timeline::survey::read_steps;
 
@@ -26,7 +26,7 @@ impl<S: Storage> Timeline<S> {
 
     fn delete_if(&mut self, expected: Option<u64>) -> Result<u64> {
         self.forget();
-        let newest = find_newest(&self.storage, &self.folder)?;
+        let newest = find_newest_listed(&self.storage, &self.folder)?;
         if expected.is_some_and(|expected| expected != newest.number()) {
             let error = Error::new(ErrorCode::Conflict, format!("the timeline is in use: its newest step is {}", newest.number()));
             return Err(error.at(self.folder.prefix()));

@@ -93,7 +93,7 @@ pub(crate) fn write_hint<S: Storage>(storage: &S, folder: &Folder, number: u64, 
 
 /// Writes the hint anew, so that it has the present time.
 pub(crate) fn refresh_hint<S: Storage>(storage: &S, folder: &Folder) -> Result<Newest> {
-    let newest = find_newest(storage, folder)?;
+    let newest = find_newest_listed(storage, folder)?;
     if let Some(root) = newest.root() {
         Record::Head { number: newest.number(), root: hex(&root) }.write(storage, &folder.hint(), Precondition::None)?;
     }
@@ -122,14 +122,24 @@ enum Top {
 
 /// Finds the newest step.
 pub(crate) fn find_newest<S: Storage>(storage: &S, folder: &Folder) -> Result<Newest> {
+    find(storage, folder, false)
+}
+
+/// Finds the newest step like [`find_newest`], also where so many steps were lost after an old hint
+/// that a search from there ends before them: for what takes a listing anyway.
+pub(crate) fn find_newest_listed<S: Storage>(storage: &S, folder: &Folder) -> Result<Newest> {
+    find(storage, folder, true)
+}
+
+fn find<S: Storage>(storage: &S, folder: &Folder, is_listed: bool) -> Result<Newest> {
     for _ in 0..ATTEMPTS {
-        match find_once(storage, folder)? {
+        match find_once(storage, folder, is_listed)? {
             // What removes the newest step has claimed the next number before: look again.
             Newest::Damaged { error, .. } if error.code == ErrorCode::Conflict => {}
             found => return Ok(found),
         }
     }
-    match find_once(storage, folder)? {
+    match find_once(storage, folder, is_listed)? {
         Newest::Damaged { number, error } if error.code == ErrorCode::Conflict => {
             let error = Error::integrity(format!("step {number} was removed, and the step after it is missing"));
             Ok(Newest::Damaged { number, error: error.at(&folder.step(number)) })
@@ -138,11 +148,11 @@ pub(crate) fn find_newest<S: Storage>(storage: &S, folder: &Folder) -> Result<Ne
     }
 }
 
-fn find_once<S: Storage>(storage: &S, folder: &Folder) -> Result<Newest> {
+fn find_once<S: Storage>(storage: &S, folder: &Folder, is_listed: bool) -> Result<Newest> {
     let hint = read_hint(storage, folder)?;
     let (from, root) = hint.as_ref().map_or((1, None), |(number, root)| (*number, Some(root.as_str())));
     match search_from(storage, folder, from, root)? {
-        Some(found) if hint.is_some() => return Ok(found),
+        Some(found) if hint.is_some() && !is_listed => return Ok(found),
         Some(found) => return beyond(storage, folder, found),
         None => {}
     }
@@ -166,8 +176,8 @@ fn find_once<S: Storage>(storage: &S, folder: &Folder) -> Result<Newest> {
     }
 }
 
-/// Looks for steps after those that a search without a hint has found: only a listing shows that
-/// the ones in between were lost. What is no step is not part of the timeline.
+/// Looks for steps after those that a search has found: only a listing shows that the ones in
+/// between were lost. What is no step is not part of the timeline.
 fn beyond<S: Storage>(storage: &S, folder: &Folder, found: Newest) -> Result<Newest> {
     let listing = Listing::read(storage, folder, found.number().saturating_add(1))?;
     let listed: Vec<u64> = listing.steps.numbers().rev().take_while(|number| *number > found.number()).collect();

@@ -23,7 +23,7 @@ use crate::timeline::forget::{Candidate, Keeps as _, keep_newest};
 use crate::timeline::frames::Frames;
 use crate::timeline::handle::Timeline;
 use crate::timeline::listing::{Gap, Listing};
-use crate::timeline::newest::{Newest, find_newest, refresh_hint};
+use crate::timeline::newest::{Newest, find_newest_listed, refresh_hint};
 use crate::timeline::numbered::Numbered;
 use crate::timeline::record::Record;
 use crate::timeline::step::Step;
@@ -80,7 +80,7 @@ impl<S: Storage> Timeline<S> {
 
     /// Decides what is kept; `None` if there are no steps.
     fn plan(&self, policy: &Policy, now: OffsetDateTime) -> Result<Option<Plan>> {
-        let newest = match find_newest(&self.storage, &self.folder)? {
+        let newest = match find_newest_listed(&self.storage, &self.folder)? {
             Newest::Step(step) => *step,
             Newest::Damaged { error, .. } => return Err(error),
             Newest::Nothing | Newest::End { .. } | Newest::Gap { .. } => return Ok(None),

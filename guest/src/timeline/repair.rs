@@ -1,12 +1,14 @@
 //! Repairs a timeline: rewrites what is derived from the steps, and hides damaged steps.
 
-use crate::error::Result;
+use persist_model::error::HINT;
+
+use crate::error::{Error, Result};
 use crate::storage::{Precondition, Storage};
 use crate::timeline::catalogue::{Row, SPAN, read_catalogue, write_catalogue};
 use crate::timeline::handle::Timeline;
 use crate::timeline::listing::Listing;
 use crate::timeline::names::Name;
-use crate::timeline::newest::{Newest, find_newest, refresh_hint};
+use crate::timeline::newest::{Newest, find_newest_listed, refresh_hint};
 use crate::timeline::record::Record;
 use crate::timeline::survey::read_steps;
 
@@ -20,7 +22,7 @@ impl<S: Storage> Timeline<S> {
         if forget {
             written += self.forget_damaged()?;
         }
-        let newest = match find_newest(&self.storage, &self.folder)? {
+        let newest = match find_newest_listed(&self.storage, &self.folder)? {
             Newest::Damaged { error, .. } => return Err(error),
             Newest::Nothing => return Ok(written),
             newest => newest,
@@ -73,7 +75,14 @@ impl<S: Storage> Timeline<S> {
                 written += 1;
             }
         }
-        let Some(whole) = whole else { return Ok(written) };
+        let Some(whole) = whole else {
+            if damaged.is_empty() {
+                return Ok(written);
+            }
+            let error =
+                Error::integrity("no step of the timeline can be restored").with(HINT, "append the next state, or delete the timeline");
+            return Err(error.at(self.folder.prefix()));
+        };
         if damaged.last().is_some_and(|newest| *newest > whole) {
             let step = self.step(whole)?;
             self.restate_step(&step)?;

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use wasmtime::component::ResourceAny;
 
 use crate::engine::engine::Engine;
-use crate::sandbox::{Guest, Limits, Share, log, timelines, wit};
+use crate::sandbox::{Guest, Limits, Share, log, wit};
 
 /// State passed to the component in one call, when it is not taken as a whole.
 const CHUNK: usize = 1 << 20;

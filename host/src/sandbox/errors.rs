@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use persist_model::error::{ErrorDetail, HINT};
 use persist_model::{ErrorCode, PersistError};
-use persist_paths::timeline::is_step;
+use persist_paths::timeline::{STEP_ADVICE, is_step};
 
 use crate::cancel::cancelled;
 use crate::sandbox::allocator::MAX_INSTANCES;
@@ -84,9 +84,6 @@ pub(crate) fn to_guest(error: &PersistError) -> wit::Error {
     wit::Error { code: detail.code.into(), retryable: detail.retryable, key: None, message: detail.message.clone(), details }
 }
 
-/// Advice for a step that can't be read.
-const OF_STEP: &str = "other steps may be undamaged: 'persist check' says which";
-
 /// Converts an error of the guest, and takes the location and hint out of its details
 /// again.
 pub(crate) fn from_guest(error: wit::Error, storage: &dyn StorageAdapter) -> PersistError {
@@ -96,7 +93,7 @@ pub(crate) fn from_guest(error: wit::Error, storage: &dyn StorageAdapter) -> Per
     let (location, hint) = (take(LOCATION), take(HINT));
     let location = location.or_else(|| error.key.map(|key| storage.locate(&key)));
     let is_damaged_step = || matches!(code, ErrorCode::Integrity | ErrorCode::InvalidFormat) && location.as_deref().is_some_and(is_step);
-    let advice = || if is_damaged_step() { Some(OF_STEP) } else { code.advice() };
+    let advice = || if is_damaged_step() { Some(STEP_ADVICE) } else { code.advice() };
     let hint = hint.or_else(|| advice().map(str::to_owned));
     PersistError::from_detail(ErrorDetail { code, message: error.message, location, retryable: error.retryable, hint, facts })
 }

@@ -185,3 +185,38 @@ fn hostile_numbers_do_not_take_long() {
     assert!(!reading::wrong(&timeline(&storage), false).is_empty());
     assert_eq!(timeline(&storage).delete().unwrap(), 3);
 }
+
+/// A timeline of 40 steps, of which 21 to 39 are lost, and whose hint still names step 20.
+fn with_an_old_hint() -> MemoryStorage {
+    let storage = written(&states(20), false);
+    let hint = storage.get(&Folder::new(PREFIX).hint()).unwrap();
+    let mut writer = timeline(&storage);
+    for state in &states(40)[20..] {
+        append(&mut writer, state);
+    }
+    for number in 21..40 {
+        storage.delete(&key(number), Precondition::None).unwrap();
+    }
+    storage.put(&Folder::new(PREFIX).hint(), hint);
+    storage
+}
+
+#[test]
+fn steps_after_an_old_hint_and_a_long_loss_are_found_by_a_check() {
+    let storage = with_an_old_hint();
+    let wrong = reading::wrong(&timeline(&storage), true);
+    let lost: Vec<u64> = wrong.iter().filter_map(|checked| checked.number).collect();
+    assert!((21..40).all(|number| lost.contains(&number)), "{lost:?}");
+    timeline(&storage).repair(false).unwrap();
+    assert_eq!(timeline(&storage).newest().unwrap(), Some(40));
+}
+
+#[test]
+fn pruning_and_deleting_know_of_steps_after_an_old_hint() {
+    let storage = with_an_old_hint();
+    // The newest depends on a step that is lost, so nothing is removed.
+    let error = timeline(&storage).prune(&keep_last(1), time::OffsetDateTime::UNIX_EPOCH, false).unwrap_err();
+    assert_eq!((error.code, error.message.as_str()), (ErrorCode::Integrity, "step 39, which step 40 depends on, is missing"));
+    assert_eq!(timeline(&storage).delete().unwrap(), 21);
+    assert!(!storage.keys().iter().any(|key| key.ends_with(".step") && storage.get(key).unwrap().len() > 208), "nothing is left");
+}
