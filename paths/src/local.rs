@@ -13,6 +13,17 @@ use crate::location::StorageLocation;
 ///
 /// # Errors
 /// `InvalidKey` with the rule that the path breaks.
+/// Refuses a path that is below a file.
+fn check_not_below_file(path: &Path) -> Result<()> {
+    match path.ancestors().find_map(|path| path.metadata().ok()) {
+        Some(found) if !found.is_dir() => {
+            let error = PersistError::new(ErrorCode::InvalidKey, "a parent of the path is a file, not a folder");
+            Err(error.at(path.display()).hint("give another folder"))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn check_to_write(path: &Path) -> Result<()> {
     let text = path.to_str();
     let problem = match text {
@@ -115,9 +126,12 @@ impl<'a> LocalPaths<'a> {
     /// Checks a folder to write snapshots to.
     ///
     /// # Errors
-    /// `InvalidKey` for a path that no listing could return, and `AccessDenied` if the
-    /// folder or its parent is a link that belongs to another user.
+    /// `InvalidKey` for a path that no listing could return, or that is below a file, and
+    /// `AccessDenied` if the folder or its parent is a link that belongs to another user.
     pub fn folder_to_write(self, folder: StorageLocation) -> Result<StorageLocation> {
+        if let StorageLocation::Local { root, key } = &folder {
+            check_not_below_file(&root.join(key))?;
+        }
         if let (StorageLocation::Local { root, .. }, None) = (&folder, self.base) {
             check_to_write(root)?;
             check_folder_to_write(root)?;

@@ -66,6 +66,9 @@ pub struct Arguments {
     /// refused, since the program that writes it may have failed.
     #[arg(long)]
     allow_empty: bool,
+    /// A UUID [default: a new one].
+    #[arg(long, value_name = "UUID")]
+    snapshot_id: Option<String>,
     /// When the state was taken, as an RFC 3339 time [default: now].
     #[arg(long, value_name = "TIME")]
     timestamp: Option<String>,
@@ -100,6 +103,7 @@ impl Arguments {
                 CodecChoice::Gzip => Codec::Gzip,
             }),
             level: self.level,
+            snapshot_id: self.snapshot_id.clone(),
             timestamp: self.timestamp.clone(),
             size_hint: size,
             ..SnapshotOptions::default()

@@ -13,8 +13,8 @@ use persist_cli::{
     Progress, Reader, Search, Timeline, TotalProgress, Writer,
 };
 use persist_model::{
-    Change, DiffKind, ErrorCode, ListEntry, ListFilter, Permissions, PersistError, Policy, Precondition, Result, SnapshotMetadata,
-    SnapshotOptions, StepSelector,
+    Change, DiffKind, ErrorCode, ListFilter, Permissions, PersistError, Policy, Precondition, Result, SnapshotMetadata, SnapshotOptions,
+    StepSelector,
 };
 use persist_paths::key::{check_file_key, folder_above, folders_within, natural_order};
 use persist_paths::{LocalPaths, StorageLocation};
@@ -25,7 +25,7 @@ use crate::convert;
 use crate::file::{StateFile, file_of};
 use crate::folder::{self, Folder, Use};
 use crate::listing::{self, Listing, Shown};
-use crate::timeline::Opened;
+use crate::timeline::{Opened, with_timelines};
 
 /// The hash of the component that this one is composed with. Whoever composes them sets it.
 const COMPONENT_HASH: &str = match option_env!("PERSIST_COMPONENT_HASH") {
@@ -350,9 +350,10 @@ impl Host for Composed {
     }
 
     fn list(&self, place: &StorageLocation, search: &Search) -> Result<Entries<'static>> {
+        let shown = self.shown(place, Use::Read)?;
         let listing = self.listing(place, &search.filter)?;
         // The component lists keys in byte order.
-        let mut entries: Vec<Result<ListEntry>> = listing.collect();
+        let mut entries = with_timelines(listing.collect(), &shown, place.key(), &search.filter)?;
         entries.sort_by(|a, b| match (a, b) {
             (Ok(a), Ok(b)) => natural_order(a.key(), b.key()),
             (a, b) => a.is_err().cmp(&b.is_err()),

@@ -17,6 +17,8 @@ pub(crate) fn error(error: wit::Error) -> PersistError {
     let told = facts.iter().position(|(name, _)| name == HINT).map(|index| facts.remove(index).1);
     let is_damaged_step = matches!(code, ErrorCode::Integrity | ErrorCode::InvalidFormat) && error.key.as_deref().is_some_and(is_step);
     let told = told.or_else(|| is_damaged_step.then(|| STEP_ADVICE.to_owned()));
-    let hint = told.or_else(|| code.advice().or_else(|| code.file_advice()).map(str::to_owned));
+    let is_step = error.key.as_deref().is_some_and(is_step);
+    let for_file = || if is_step { None } else { code.file_advice() };
+    let hint = told.or_else(|| code.advice().or_else(for_file).map(str::to_owned));
     PersistError::from_detail(ErrorDetail { code, message: error.message, location: None, retryable: error.retryable, hint, facts })
 }

@@ -1,16 +1,19 @@
 //! A timeline of the component that this one is composed with.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use persist_cli::{Checks, History, Timeline};
 use persist_model::{
-    Checked, HistoryEntry, ListFilter, OnConflict, PersistError, Policy, PruneReport, Result, SnapshotMetadata, SnapshotOptions, Step,
-    StepSelector,
+    Checked, ErrorCode, HistoryEntry, ListEntry, ListFilter, OnConflict, PersistError, Policy, PruneReport, Result, SnapshotMetadata,
+    SnapshotOptions, Step, StepSelector,
 };
+use persist_paths::folder_prefix;
+use persist_paths::key::split;
+use persist_paths::timeline::{self, Name, step_of};
 
 use crate::bindings::{timelines, wit};
 use crate::convert;
-use crate::listing::Shown;
+use crate::listing::{Objects, Shown};
 
 /// How many steps of a history are asked for at a time, at most.
 const PAGE: u32 = 1000;
@@ -47,6 +50,13 @@ impl Opened {
 
     fn done<T>(&self, done: Result<T, wit::Error>) -> Result<T> {
         done.map_err(|error| self.shown.error(error, &self.folder))
+    }
+
+    /// Returns the newest step, if it matches a filter.
+    fn newest(&self, filter: &ListFilter) -> Result<Option<Step>> {
+        let newest = self.find(&StepSelector::Newest)?;
+        let matching = self.history(filter.clone(), Some(1))?.next().transpose()?;
+        Ok(matching.is_some_and(|matching| matching.number() == newest.number).then_some(newest))
     }
 
     /// Begins to read a step.
@@ -120,6 +130,41 @@ impl Timeline for Opened {
     fn delete_after(&mut self, newest: u64) -> Result<u64> {
         self.done(self.timeline.delete_after(newest))
     }
+}
+
+/// Leaves only the newest step of each timeline in the listing of a folder, and nothing of the
+/// objects that belong to its timelines.
+pub(crate) fn with_timelines(
+    listed: Vec<Result<ListEntry>>,
+    shown: &Shown,
+    key: &str,
+    filter: &ListFilter,
+) -> Result<Vec<Result<ListEntry>>> {
+    // The keys of the last steps, by folder.
+    let mut folders = BTreeMap::new();
+    for object in Objects::new(shown.clone(), key) {
+        let key = object?.key;
+        if let Some((folder, _)) = step_of(&key) {
+            folders.insert(folder.to_owned(), key);
+        }
+    }
+    let is_of_timeline = |key: &str| {
+        let (folder, name) = split(key);
+        match timeline::parse(name) {
+            Some(Name::Hint) => folders.contains_key(&folder_prefix(folder)),
+            name => name.is_some(),
+        }
+    };
+    let mut entries: Vec<Result<ListEntry>> =
+        listed.into_iter().filter(|entry| !matches!(entry, Ok(entry) if is_of_timeline(entry.key()))).collect();
+    for (folder, last) in &folders {
+        entries.extend(match Opened::new(shown.clone(), folder).newest(filter) {
+            Ok(step) => step.map(|step| Ok(ListEntry::Snapshot(Box::new(step.metadata)))),
+            Err(error) if error.code() == ErrorCode::NotFound => None,
+            Err(error) => Some(Ok(ListEntry::Unreadable { key: last.clone(), error })),
+        });
+    }
+    Ok(entries)
 }
 
 /// The steps of a timeline.
