@@ -6,7 +6,7 @@ use crate::state::{Actor, At, NOBODY, SOURCE, State, Step};
 use crate::store::{Object, Set};
 use crate::turn::{Event, Turn};
 use crate::world::{Role, World};
-use crate::{collector, copier, deleter, pruner, reader, writer};
+use crate::{collector, copier, deleter, forker, pruner, reader, writer};
 
 /// Collects all states that can come next.
 pub(crate) fn next(world: &World, state: &State, next: &mut Vec<(Event, State)>) {
@@ -18,6 +18,7 @@ pub(crate) fn next(world: &World, state: &State, next: &mut Vec<(Event, State)>)
             Role::Deleter | Role::DeleterOfTheCopy => deleter::next(&mut turn),
             Role::Collector | Role::CollectorOfTheCopy => collector::next(&mut turn),
             Role::Copier => copier::next(&mut turn),
+            Role::Forker(_) => forker::next(&mut turn),
             Role::Reader | Role::Cataloguer | Role::Historian => reader::next(&mut turn),
         }
         arrive_late(&mut turn);

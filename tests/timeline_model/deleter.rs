@@ -6,6 +6,7 @@ use crate::finding::find;
 use crate::state::{Actor, At, NOBODY, State};
 use crate::store::{Id, Object};
 use crate::turn::Turn;
+use crate::world::Role;
 
 pub(crate) fn next(turn: &mut Turn<'_>) {
     let me = turn.me();
@@ -47,9 +48,12 @@ fn claimed(turn: &mut Turn<'_>, did: Did, me: Actor, state: State, _: Option<Id>
     turn.change(did, Actor { at: At::Removing, ..me }, state);
 }
 
-/// Under the END the order is free; the oldest first is the worst.
+/// The newest first, so that a fork that has a step has all that it refers to. For all others the
+/// order is free; the oldest first is the worst.
 fn remove(turn: &mut Turn<'_>, me: Actor) {
-    let number = me.remove.lowest().unwrap_or(0);
+    let is_forked = turn.world.actors.iter().any(|role| matches!(role, Role::Forker(_)));
+    let newest_first = is_forked && turn.world.rules.delete_newest_first;
+    let number = if newest_first { me.remove.highest() } else { me.remove.lowest() }.unwrap_or(0);
     let mut state = *turn.state;
     match turn.timeline().get(number) {
         Object::Step(id) => state = turn.with(|timeline| timeline.put(number, Object::Marker(id))),

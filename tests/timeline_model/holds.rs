@@ -11,7 +11,7 @@ use persist_test_support::command::in_soak;
 use crate::explore::explore;
 use crate::world::Policy::{KeepLabelled, KeepLast};
 use crate::world::Role::{
-    Cataloguer, Collector, CollectorOfTheCopy, Copier, Deleter, DeleterOfTheCopy, Historian, Reader, WriterOfTheCopy,
+    Cataloguer, Collector, CollectorOfTheCopy, Copier, Deleter, DeleterOfTheCopy, Forker, Historian, Reader, WriterOfTheCopy,
 };
 use crate::world::{Role, World};
 
@@ -116,6 +116,30 @@ fn a_copy_and_others_in_its_target() {
     holds(World { holes: true, ..World::new(THREE, &actors) });
     holds(World { holes: true, ..World::new(TWO, &[Role::WRITER, Role::restating_pruner(KeepLast(1)), Copier, Copier, DeleterOfTheCopy]) });
     holds(World { weeks: 1, numbers: 7, ..World::new(TWO, &[Copier, WriterOfTheCopy, DeleterOfTheCopy, CollectorOfTheCopy]) });
+}
+
+#[test]
+fn a_fork_and_changes_of_its_source() {
+    for pruner in [Role::restating_pruner(KeepLast(1)), Role::pruner(KeepLast(2)), Role::pruner(KeepLabelled)] {
+        for number in [1, 2, 3] {
+            holds(World {
+                holes: true,
+                faults: in_soak(0, 1),
+                labelled: &[2],
+                ..World::new(THREE, &[Role::WRITER, pruner, Forker(number)])
+            });
+        }
+    }
+    let pruners = [Role::restating_pruner(KeepLast(1)), Role::pruner(KeepLabelled)];
+    holds(World { labelled: &[1], ..World::new(MIXED, &[Role::WRITER, pruners[0], pruners[1], Forker(3)]) });
+    holds(World { holes: true, ..World::new(in_soak(TWO, THREE), &[Role::WRITER, pruners[0], Deleter, Forker(2)]) });
+    holds(World { weeks: 1, ..World::new(TWO, &[Role::WRITER, pruners[0], Deleter, Forker(2), Collector]) });
+}
+
+#[test]
+fn a_fork_and_others_in_its_folder() {
+    let actors = [Role::restating_pruner(KeepLast(1)), Forker(2), WriterOfTheCopy, DeleterOfTheCopy];
+    holds(World { hints: true, ..World::new(THREE, &actors) });
 }
 
 #[test]

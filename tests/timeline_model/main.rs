@@ -57,7 +57,7 @@
 //!
 //! **Delete**: find the head in a full listing. Unless it is an END: claim the next number with
 //! an END. After a conflict the session is in use: remove nothing. Then PUT a marker over every
-//! step and claim of a copy below the END, in any order.
+//! step and claim of a copy below the END, the newest first.
 //!
 //! **Collect**: markers older than 7 days, and an END older than 7 days that has only markers
 //! and gaps below it, become a gap: PUT the gap, then DELETE them. Gaps stay for ever.
@@ -73,6 +73,14 @@
 //! 4. GET *N* from the source. If it is a step, replace the last claim by it: the copy is
 //!    complete. If it has been removed, there is a newer one: *N* + 1 takes its place, at 2.
 //!
+//! **Fork** at step *n* into an empty folder:
+//! 1. GET *n*. If it is hidden, removed or deleted, refuse. LIST the source, and the target.
+//! 2. PUT the hint of the target, which names *n*: until *n* is there, the head is below the hint.
+//! 3. From 1 to *n* - 1: PUT its sidecar if the source has hidden it, then what the source has
+//!    there, with if-absent. After a conflict the target is in use: refuse.
+//! 4. GET *n* again. If it is a step, all that it refers to was there when it was copied, since a
+//!    step is removed before what it refers to: PUT it with if-absent. Otherwise, refuse.
+//!
 //! **Read**: find the head. A claim of a copy means that the copy is not complete. A
 //! catalogue counts only where the listing has a step that is not hidden.
 
@@ -86,6 +94,7 @@ mod deleter;
 mod event;
 mod explore;
 mod finding;
+mod forker;
 mod holds;
 mod pruner;
 mod reader;

@@ -95,6 +95,18 @@ rules! {
     carry_hides_over,
     /// A copy that finds the source deleted ends.
     end_stops_a_copy,
+    /// The hint of a fork, which names its newest step, comes first.
+    hint_before_a_fork,
+    /// The steps before the one to fork at are copied from the oldest on.
+    fork_from_the_oldest,
+    /// The step to fork at is copied last.
+    fork_the_step_itself_last,
+    /// A fork is refused if the step to fork at is gone.
+    refuse_a_fork_of_a_removed_step,
+    /// What is hidden is hidden in a fork, too, before it is copied.
+    hide_in_a_fork,
+    /// A deletion removes the newest step first.
+    delete_newest_first,
     /// The search lists from the hint on: the first missing number may be in a gap.
     list_from_the_hint,
     /// A head below the hint is an error.

@@ -29,7 +29,11 @@ pub(crate) fn violation(world: &World, state: &State) -> Option<&'static str> {
     if state.timelines.iter().any(has_left_steps) {
         return Some("a deletion has left a step");
     }
-    violation_of_the_copy(world, state)
+    let forked_at = |role: &Role| if let Role::Forker(number) = role { Some(*number) } else { None };
+    match world.actors.iter().find_map(forked_at) {
+        Some(number) => violation_of_the_fork(world, state, number),
+        None => violation_of_the_copy(world, state),
+    }
 }
 
 fn told(wrong: Wrong) -> &'static str {
@@ -99,4 +103,26 @@ fn violation_of_the_copy(world: &World, state: &State) -> Option<&'static str> {
         return Some("a part of a copy looks like the whole");
     }
     is_dangling(state, TARGET).then_some("a visible step of the copy refers to one that is not there")
+}
+
+/// A fork is whole, or its hint shows that it is not. If somebody begins a timeline in its folder
+/// at the same moment, the fork is refused, and what it has copied is a part of that timeline.
+fn violation_of_the_fork(world: &World, state: &State, number: u8) -> Option<&'static str> {
+    let fork = &state.timelines[TARGET];
+    let is_whole = fork.present().highest().unwrap_or(0) >= fork.hint;
+    let is_refused = state.steps.iter().any(|step| usize::from(step.home) == TARGET && (1..=number).contains(&step.number));
+    if (is_whole || is_refused) && is_dangling(state, TARGET) {
+        return Some("a visible step of the fork refers to one that is not there");
+    }
+    if !is_whole || is_refused {
+        return None;
+    }
+    let is_copied = |id: &u8| usize::from(state.step(*id).home) == SOURCE;
+    let copied = fork.steps().items().filter(is_copied).fold(Set::default(), Set::with);
+    if state.numbers_of(copied).minus(Set::up_to(fork.end())).highest().is_some_and(|highest| highest < number) {
+        return Some("a part of a fork looks like the whole");
+    }
+    let forkers = world.actors.iter().zip(&state.actors).filter(|(role, _)| matches!(role, Role::Forker(_)));
+    let dropped_before = forkers.fold(Set::default(), |dropped, (_, actor)| dropped.union(actor.dropped));
+    (!visible(state, TARGET).intersection(dropped_before).is_empty()).then_some("a fork shows a step that had been dropped")
 }

@@ -3,7 +3,7 @@
 use crate::explore::explore;
 use crate::rules::Rules;
 use crate::world::Policy::{KeepLabelled, KeepLast};
-use crate::world::Role::{Cataloguer, Collector, Copier, Deleter, DeleterOfTheCopy, Historian, Reader, WriterOfTheCopy};
+use crate::world::Role::{Cataloguer, Collector, Copier, Deleter, DeleterOfTheCopy, Forker, Historian, Reader, WriterOfTheCopy};
 use crate::world::{Role, World};
 
 /// Steps by what they refer to.
@@ -104,6 +104,12 @@ without! {
     replace_only_the_claim: [World::new(THREE, &[Copier, DeleterOfTheCopy])];
     carry_hides_over: [World::new(THREE, &[Copier, Role::hiding_pruner(KeepLast(1))])];
     end_stops_a_copy: [World::new(THREE, &[Copier, Deleter])];
+    hint_before_a_fork: [World::new(THREE, &[Forker(2)])];
+    fork_from_the_oldest: [World::new(&[&[], &[1], &[], &[3]], &[Forker(3), Role::pruner(KeepLast(2))])];
+    fork_the_step_itself_last: [World::new(THREE, &[Forker(2), Role::restating_pruner(KeepLast(1))])];
+    refuse_a_fork_of_a_removed_step: [World::new(THREE, &[Forker(2), Role::restating_pruner(KeepLast(1))])];
+    hide_in_a_fork: [World::new(THREE, &[Forker(3), Role::pruner(KeepLast(1))])];
+    delete_newest_first: [World::new(THREE, &[Forker(2), Deleter])];
     list_from_the_hint: [{
         let actors = [Role::WRITER, Role::pruner(KeepLabelled), Collector];
         World { hints: true, hint_lags: 2, labelled: &[1], steps: NO_REFS, ..for_days(&actors) }

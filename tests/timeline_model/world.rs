@@ -29,6 +29,8 @@ pub(crate) enum Role {
     CollectorOfTheCopy,
     /// Copies the timeline once.
     Copier,
+    /// Forks the timeline once, at the step with this number.
+    Forker(u8),
     /// Looks for the newest step.
     Reader,
     /// Writes the catalogue once.
@@ -99,6 +101,7 @@ impl Role {
             Self::CollectorOfTheCopy => "collector of the copy",
             Self::Collector => "collector",
             Self::Copier => "copier",
+            Self::Forker(_) => "forker",
             Self::Reader => "reader",
             Self::Cataloguer => "cataloguer",
             Self::Historian => "historian",
