@@ -8,7 +8,7 @@ use persist_model::{ErrorCode, ListFilter, PersistError, Result, SnapshotMetadat
 
 /// Which snapshots are wanted. A search takes only those; for a snapshot that is named, a
 /// mismatch is an error.
-#[derive(Args)]
+#[derive(Args, Clone)]
 #[command(next_help_heading = "Filters")]
 pub(crate) struct Filter {
     /// Only snapshots of this agent.
@@ -50,6 +50,11 @@ impl Filter {
         }
     }
 
+    /// Returns the filter for any agent and session.
+    pub(crate) fn without_ids(&self) -> Self {
+        Self { agent_id: None, session_id: None, ..self.clone() }
+    }
+
     /// Returns whether the filter is empty, so that every snapshot matches.
     pub(crate) fn is_empty(&self) -> bool {
         let has_text = [&self.agent_id, &self.session_id, &self.since, &self.until, &self.digest, &self.content_hash];
@@ -57,7 +62,6 @@ impl Filter {
     }
 
     /// Returns whether all snapshots of a session match.
-    #[cfg_attr(not(feature = "native"), allow(dead_code, reason = "only the log of a timeline asks"))]
     pub(crate) fn takes_whole_sessions(&self) -> bool {
         let has_text = [&self.since, &self.until, &self.digest, &self.content_hash];
         has_text.iter().all(|text| text.is_none()) && self.labels.is_empty() && self.index.is_none()

@@ -149,25 +149,30 @@ impl Timeline {
         })
     }
 
-    /// Compares two steps. Returns their numbers, too.
-    #[pyo3(signature = (before, after, token=None))]
+    /// Compares a step with one of this or another timeline. Returns their numbers, too.
+    #[pyo3(signature = (before, after, other=None, token=None))]
     fn diff(
         &self,
         py: Python<'_>,
         before: (Option<String>, Option<Label>),
         after: (Option<String>, Option<Label>),
+        other: Option<&Bound<'_, Self>>,
         token: Option<&Bound<'_, CancelToken>>,
     ) -> PyResult<(Diff, u64, u64)> {
         let (before, after) = (selector(py, before.0, before.1)?, selector(py, after.0, after.1)?);
+        let other = other.map_or(self, |other| other.get());
         let operation = Operation::new(token, None);
-        let (diff, one, other) = operation.run(py, || {
-            let engine = process::engine(Arc::clone(&self.storage))?.with_cancel(&operation.token);
-            let timeline = engine.timeline(&self.folder)?;
-            let (one, other) = (timeline.find(&before)?, timeline.find(&after)?);
-            let diff = engine.diff(DiffSource::Stored(one.metadata.key), DiffSource::Stored(other.metadata.key))?;
-            Ok((diff, one.number, other.number))
+        let (diff, first, second) = operation.run(py, || {
+            let found = |timeline: &Self, wanted| {
+                let engine = process::engine(Arc::clone(&timeline.storage))?.with_cancel(&operation.token);
+                let step = engine.timeline(&timeline.folder)?.find(wanted)?;
+                Ok::<_, PersistError>((engine, step.metadata.key, step.number))
+            };
+            let ((one, one_key, first), (two, two_key, second)) = (found(self, &before)?, found(other, &after)?);
+            let diff = one.diff_with(DiffSource::Stored(one_key), &two, DiffSource::Stored(two_key))?;
+            Ok((diff, first, second))
         })?;
-        Ok((Diff::new(diff, operation), one, other))
+        Ok((Diff::new(diff, operation), first, second))
     }
 
     /// Begins to read the history, the newest step first.

@@ -54,6 +54,40 @@ def test_what_can_not_be_forked_is_an_error(timeline: persist.Timeline) -> None:
         timeline.fork(1)
 
 
+def test_a_fork_goes_to_a_timeline(timeline: persist.Timeline) -> None:
+    for to in ("agents", timeline.to_async()):
+        with pytest.raises(persist.PersistTypeError, match="to must be a Timeline, not"):
+            timeline.fork(5, to=to)  # type: ignore[arg-type]
+
+
+def test_two_timelines_are_compared_by_their_steps(timeline: persist.Timeline) -> None:
+    fork = timeline.fork(5)
+    other = fork.append({"step": "other"})
+    diff = timeline.diff(6, other)
+    assert diff.patch() == [{"op": "replace", "path": "/step", "value": "other"}]
+    assert str(diff) == f"{timeline.location}, step 6 → {fork.location}, step 6: ~step"
+    assert fork.diff(timeline.at(6), other).patch() == diff.patch()
+    assert fork.diff(timeline.at(5), fork.at(5)).kind == "equal"
+
+
+def test_a_step_of_another_timeline_is_not_taken_for_a_number(timeline: persist.Timeline) -> None:
+    fork = timeline.fork(5)
+    step = fork.append({"step": "other"})
+    for use in (
+        lambda: timeline.load(at=step),
+        lambda: timeline.at(step),
+        lambda: timeline.load_bytes(step),
+        lambda: timeline.fork(step),
+        lambda: timeline.label(step, "good", "yes"),
+        lambda: timeline.unlabel(step, "good"),
+    ):
+        with pytest.raises(persist.PersistConfigurationError, match="a step of another timeline"):
+            use()
+    # The same folder, opened in other ways.
+    assert persist.Timeline(fork.location).load(at=step) == {"step": "other"}
+    assert step.load() == {"step": "other"}
+
+
 def test_asyncio_programs_fork(timeline: persist.Timeline) -> None:
     async def fork() -> None:
         forked = await timeline.to_async().fork(5)

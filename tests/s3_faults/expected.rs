@@ -66,7 +66,13 @@ pub(crate) fn is_right(operation: Operation, fault: Fault, error: &PersistError)
         Fault::Answer(408, _) => &[E::Timeout],
         Fault::Answer(412, _) => &[E::PreconditionFailed, E::AlreadyExists],
         Fault::Answer(..) => &[E::Unavailable],
-        Fault::StripConditions | Fault::LateReply | Fault::Slow | Fault::Earlier | Fault::Endless(_) | Fault::Body(_) => &[],
+        Fault::StripConditions
+        | Fault::RefuseConditions
+        | Fault::LateReply
+        | Fault::Slow
+        | Fault::Earlier
+        | Fault::Endless(_)
+        | Fault::Body(_) => &[],
     };
     allowed.contains(&error.code()) && error.location().is_some_and(|location| location.starts_with("s3://"))
 }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use persist_host::timeline::OnConflict;
+use persist_host::timeline::{Checked, OnConflict, Policy};
 use persist_host::{ErrorCode, StorageAdapter};
 use persist_test_support::moto::Moto;
-use persist_test_support::proxy::{Fault, Operation, Proxy, When};
+use persist_test_support::proxy::{Fault, Proxy, When};
 use persist_test_support::server::{Server, adapter, adapter_in};
 
 use crate::helpers::{TIMELINE, append, on};
@@ -42,6 +42,32 @@ fn a_bucket_that_ignores_preconditions_keeps_no_timeline() {
 fn a_bucket_that_refuses_preconditions_keeps_no_timeline() {
     let server = Server::start();
     let proxy = Proxy::start(server.address);
-    proxy.inject(Operation::PutObject, Fault::Answer(501, "NotImplemented"), When::Always);
+    proxy.inject(None, Fault::RefuseConditions, When::Always);
     assert_refused(Arc::new(adapter(&proxy.endpoint())));
+}
+
+#[test]
+fn one_writer_keeps_a_timeline_in_a_bucket_without_preconditions() {
+    for (number, fault) in (0..).zip([Fault::StripConditions, Fault::RefuseConditions]) {
+        let server = Moto::start();
+        let bucket = format!("one-writer-{number}");
+        server.make_bucket(&bucket);
+        let proxy = Proxy::start(server.address());
+        proxy.inject(None, fault, When::Always);
+        let storage: Arc<dyn StorageAdapter> = Arc::new(adapter_in(&bucket, &proxy.endpoint(), |options| options.one_writer = true));
+        let mut timeline = on(Arc::clone(&storage)).timeline(TIMELINE).expect("a folder");
+        // A handle that does not know of the second step.
+        let mut stale = on(Arc::clone(&storage)).timeline(TIMELINE).expect("a folder");
+        append(&mut stale, 1, OnConflict::Fail).expect("it is appended");
+        append(&mut timeline, 2, OnConflict::Fail).expect("it is appended");
+        let error = append(&mut stale, 3, OnConflict::Fail).expect_err("another was faster");
+        assert_eq!(error.code(), ErrorCode::AlreadyExists, "{error:?}");
+        append(&mut stale, 3, OnConflict::Rebase).expect("it is appended");
+        let keep = Policy { last: 1, ..Policy::default() };
+        timeline.prune(&keep, false).expect("it is pruned");
+        let wrong: Vec<_> =
+            timeline.check(true).expect("it is checked").filter(|checked| !matches!(checked, Ok(Checked { error: None, .. }))).collect();
+        assert!(wrong.is_empty(), "{wrong:?}");
+        timeline.delete().expect("it is deleted");
+    }
 }

@@ -7,6 +7,7 @@ mod broken_off;
 mod commands;
 mod conditions;
 mod copies;
+mod fork_commands;
 mod forks;
 mod helpers;
 mod killed;

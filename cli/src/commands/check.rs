@@ -87,7 +87,7 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
         }
         for folder in folders {
             let mut timeline = host.timeline(&folder, access)?;
-            summary.timelines += 1;
+            let before = summary.steps;
             if arguments.repair {
                 let written = timeline.repair(arguments.forget_damaged)?;
                 output.note(format_args!("{}: repaired, {} written or removed", timeline.location(), counted(written, "object")));
@@ -97,6 +97,8 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
                 summary.add(&checked?, output)?;
                 progress(Done { snapshots: summary.steps, bytes: 0 });
             }
+            // One that was deleted has no steps.
+            summary.timelines += u64::from(summary.steps > before);
         }
     }
     let Summary { timelines, steps, damaged, others, exit_code } = summary;

@@ -117,6 +117,8 @@ impl<H: Host> Lines<'_, H> {
 
 pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), Failure> {
     let place = place(&arguments.timeline, arguments.filter.agent_id.as_deref(), arguments.filter.session_id.as_deref());
+    // The IDs have named the folder. A fork also has the steps of another session.
+    let filter = arguments.filter.without_ids();
     let folder = place_of(host, &place.text)?;
     let timeline = host.timeline(&folder, Access::Read)?;
     let is_unasked = !output.json && !arguments.no_changes && matches!(folder, StorageLocation::Local { .. });
@@ -132,15 +134,15 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
     let (mut count, mut others, mut exit_code) = (0_u32, 0_u32, 0);
     let limit = arguments.limit.unwrap_or(u32::MAX);
     // With a filter, it is not known how many steps have to be read.
-    let asked = if arguments.filter.takes_whole_sessions() { arguments.limit } else { None };
+    let asked = if filter.takes_whole_sessions() { arguments.limit } else { None };
     // The last step is compared with one that is not listed.
     let asked = asked.map(|limit| limit.saturating_add(u32::from(lines.changes.is_some() && limit > 0)));
-    for entry in timeline.history(arguments.filter.for_listing(), asked)? {
+    for entry in timeline.history(filter.for_listing(), asked)? {
         if count >= limit && (lines.changes.is_none() || lines.last.is_none()) {
             break;
         }
         match entry? {
-            HistoryEntry::Step(step) if arguments.filter.wants(&step.metadata) => {
+            HistoryEntry::Step(step) if filter.wants(&step.metadata) => {
                 if count >= limit {
                     lines.add(Some(step))?;
                     lines.last = None;

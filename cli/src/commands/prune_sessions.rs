@@ -7,8 +7,10 @@ use clap::Args;
 use persist_model::{ErrorCode, Period, PersistError, Policy, Result, SnapshotMetadata, StepSelector};
 use persist_paths::StorageLocation;
 use persist_paths::key::natural_order;
+use persist_paths::naming::session_folder;
 
 use crate::host::{Access, Host, is_key};
+use crate::timelines::place;
 
 /// The snapshots that are in no timeline, by agent and session, from the oldest to the newest.
 pub(super) type Snapshots = BTreeMap<(String, String), Vec<SnapshotMetadata>>;
@@ -72,6 +74,16 @@ impl Known {
     }
 }
 
+/// Returns the session of a timeline. A fork has the steps of another session, and is one of its
+/// own: that of its folder.
+fn session_of(folder: &StorageLocation, newest: &SnapshotMetadata) -> String {
+    let location = format!("/{}/", folder.to_string().trim_end_matches('/'));
+    if location.ends_with(&format!("/{}", session_folder(&newest.agent_id, &newest.session_id))) {
+        return newest.session_id.clone();
+    }
+    place(&location, None, None).session_id
+}
+
 impl Session {
     /// Applies the rules to the sessions of each agent. Takes those that are removed away from
     /// the folders of timelines and from the snapshots.
@@ -94,7 +106,8 @@ impl Session {
         for folder in folders.iter() {
             match host.timeline(folder, Access::Read)?.find(&StepSelector::Newest) {
                 Ok(step) => {
-                    let (agent, session) = (step.metadata.agent_id.clone(), step.metadata.session_id.clone());
+                    let agent = step.metadata.agent_id.clone();
+                    let session = session_of(folder, &step.metadata);
                     let known = known.entry(agent).or_default().entry(session).or_default();
                     known.newest(&step.metadata);
                     known.timelines.push((folder.clone(), step.number));

@@ -85,6 +85,9 @@ impl<S: Storage> Timeline<S> {
             return Error::new(ErrorCode::NotFound, format!("step {number} was removed"));
         }
         let hint = read_hint(&self.storage, &self.folder).ok().flatten().map(|(hint, _)| hint);
+        if hint.is_none() && listing.steps.numbers().next().is_none() {
+            return self.nothing("the timeline has no steps");
+        }
         if listing.steps.numbers().next_back().max(hint).is_some_and(|last| last >= number) {
             return lost(&self.folder, number);
         }

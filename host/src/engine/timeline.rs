@@ -144,7 +144,8 @@ impl Timeline {
             return Ok(());
         }
         let message = "the storage has no conditional writes, so two writers of a timeline could overwrite each other";
-        Err(PersistError::new(ErrorCode::Unsupported, message).hint("use a storage with conditional writes, or save snapshots"))
+        Err(PersistError::new(ErrorCode::Unsupported, message)
+            .hint("use a storage with conditional writes, or save snapshots; in a bucket, the option s3-one-writer is for a single writer"))
     }
 
     /// Returns a writer that appends a state piece by piece, in bounded memory. Nothing is

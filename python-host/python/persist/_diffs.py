@@ -64,9 +64,9 @@ class Diff:
     """How the states are compared: as JSON if both are, as text by line, or not at all."""
 
     def __init__(
-        self, first: tuple[_persist.Diff, int, int], opens: Callable[[], _persist.Diff], location: str
+        self, first: tuple[_persist.Diff, int, int], opens: Callable[[], _persist.Diff], locations: tuple[str, str]
     ) -> None:
-        self._opens, self._location = opens, location
+        self._opens, self._locations = opens, locations
         self._first: _persist.Diff | None = first[0]
         self.before, self.after = first[1:]
         self.kind = first[0].kind()
@@ -128,7 +128,9 @@ class Diff:
         return self.kind != "equal"
 
     def __str__(self) -> str:
-        return f"{self._location}, step {self.before} → {self.after}: {self.summary}"
+        one, other = self._locations
+        after = f"{self.after}" if one == other else f"{other}, step {self.after}"
+        return f"{one}, step {self.before} → {after}: {self.summary}"
 
     def __repr__(self) -> str:
         return f"<Diff of {self}>"

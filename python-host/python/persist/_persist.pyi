@@ -137,9 +137,10 @@ class Timeline:
         self,
         before: tuple[str | None, tuple[str, str | None] | None],
         after: tuple[str | None, tuple[str, str | None] | None],
+        other: Timeline | None = None,
         token: CancelToken | None = None,
     ) -> tuple[Diff, int, int]:
-        """Compares two steps. Returns their numbers, too."""
+        """Compares a step with one of this or another timeline. Returns their numbers, too."""
     def history(self, wanted: dict[str, Any], limit: int | None = None, token: CancelToken | None = None) -> History:
         """Starts to read the history, the newest step first."""
     def set_label(self, number: int, name: str, value: str | None, token: CancelToken | None = None) -> None:

@@ -29,7 +29,7 @@ from persist._progress import Progress, shown
 from persist._saving import Encoded, encoded
 from persist._steps import AsyncStep, Damage, PruneReport, Step
 from persist._threads import DELETED, in_thread, to_the_end
-from persist._timeline_base import At, Label, Opened, Selected, TimelineBase, checked_rules, number_of, selected
+from persist._timeline_base import At, Label, Opened, Selected, TimelineBase, checked_rules
 from persist.errors import PersistError, PersistNotFoundError, PersistTypeError, PersistWarning
 
 if sys.version_info >= (3, 11):
@@ -175,7 +175,7 @@ class Timeline(TimelineBase[Step]):
             PersistIntegrityError: It is damaged. An older step is never returned in its
                 place.
         """
-        where, opened = selected(at, label), self._opened()
+        where, opened = self._selected(at, label), self._opened()
         return self._step(opened, opened.native.find(*where))
 
     @overload
@@ -233,7 +233,7 @@ class Timeline(TimelineBase[Step]):
             options: As for :func:`persist.restore`.
         """
         check_names(options, _RESTORES)
-        where, opened = selected(at, label), self._opened()
+        where, opened = self._selected(at, label), self._opened()
         try:
             return _restoring.load_from(_reads(opened, where), opened.locate, into, progress, dict(options))[0]
         except PersistNotFoundError:
@@ -247,13 +247,14 @@ class Timeline(TimelineBase[Step]):
         """Returns the state of a step as the bytes that were appended, whatever they are. The
         arguments are as for :meth:`load`.
         """
-        return _load_bytes(self._opened(), selected(at, label), progress)
+        return _load_bytes(self._opened(), self._selected(at, label), progress)
 
     def diff(self, before: At = -2, after: At = -1) -> Diff:
         """Says what is different between two steps; by default, what the newest changed.
 
         Args:
-            before: The first step, as for :meth:`at`.
+            before: The first step, as for :meth:`at`; or a :class:`Step` of another timeline,
+                such as a fork.
             after: The second step.
 
         Raises:
@@ -262,6 +263,7 @@ class Timeline(TimelineBase[Step]):
         Example::
 
             print(timeline.diff(41, 42).text())
+            print(timeline.diff(42, fork.at(-1)).text())
         """
         return self._diff(before, after)
 
@@ -284,6 +286,7 @@ class Timeline(TimelineBase[Step]):
         Raises:
             PersistNotFoundError: There is no such step, or it was removed meanwhile.
             PersistConflictError: There is another timeline at ``to``.
+            PersistTypeError: ``to`` is no timeline of this class.
 
         Example::
 
@@ -326,11 +329,11 @@ class Timeline(TimelineBase[Step]):
         Raises:
             PersistNotFoundError: There is no such step.
         """
-        self._opened().native.set_label(number_of(step), _text(name), _text(value))
+        self._opened().native.set_label(self._number_of(step), _text(name), _text(value))
 
     def unlabel(self, step: int | Step, name: str) -> None:
         """Removes a label from a step. A label that the step does not have is ignored."""
-        self._opened().native.set_label(number_of(step), _text(name), None)
+        self._opened().native.set_label(self._number_of(step), _text(name), None)
 
     def prune(self, *, dry_run: bool = False, **rules: Unpack[Rules]) -> PruneReport:
         """Removes the steps that no rule keeps. The newest step is always kept. Pruning is
@@ -532,7 +535,7 @@ class AsyncTimeline(TimelineBase[AsyncStep]):
 
     async def at(self, at: At | None = None, *, label: Label | None = None) -> AsyncStep:
         """Returns a step, without its state; see :meth:`Timeline.at`."""
-        where, opened = selected(at, label), self._opened()
+        where, opened = self._selected(at, label), self._opened()
         return self._step(opened, await in_thread(opened.native.find, *where))
 
     @overload
@@ -580,7 +583,7 @@ class AsyncTimeline(TimelineBase[AsyncStep]):
     ) -> Any:
         """Restores the state of a step; see :meth:`Timeline.load`."""
         check_names(options, _RESTORES)
-        where, opened = selected(at, label), self._opened()
+        where, opened = self._selected(at, label), self._opened()
         try:
             found = await _restoring.aload_from(_reads(opened, where), opened.locate, into, progress, dict(options))
         except PersistNotFoundError:
@@ -593,7 +596,7 @@ class AsyncTimeline(TimelineBase[AsyncStep]):
         self, at: At | None = None, *, label: Label | None = None, progress: Progress | None = None
     ) -> bytes:
         """Returns the state of a step as bytes; see :meth:`Timeline.load_bytes`."""
-        state: bytes = await in_thread(_load_bytes, self._opened(), selected(at, label), progress)
+        state: bytes = await in_thread(_load_bytes, self._opened(), self._selected(at, label), progress)
         return state
 
     async def diff(self, before: At = -2, after: At = -1) -> Diff:
@@ -635,12 +638,12 @@ class AsyncTimeline(TimelineBase[AsyncStep]):
 
     async def label(self, step: int | AsyncStep, name: str, value: str) -> None:
         """Sets a label of a step; see :meth:`Timeline.label`."""
-        given = number_of(step), _text(name), _text(value)
+        given = self._number_of(step), _text(name), _text(value)
         await in_thread(self._opened().native.set_label, *given, changed=_CHANGED)
 
     async def unlabel(self, step: int | AsyncStep, name: str) -> None:
         """Removes a label from a step; see :meth:`Timeline.unlabel`."""
-        given = number_of(step), _text(name), None
+        given = self._number_of(step), _text(name), None
         await in_thread(self._opened().native.set_label, *given, changed=_CHANGED)
 
     async def prune(self, *, dry_run: bool = False, **rules: Unpack[Rules]) -> PruneReport:

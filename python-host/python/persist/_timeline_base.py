@@ -17,6 +17,7 @@ from persist._progress import Progress, shown
 from persist._saving import Encoded
 from persist._steps import Damage, PrunedStep, PruneReport, StepBase
 from persist._store_base import StoreBase
+from persist._words import a
 from persist.errors import PersistConfigurationError, PersistError, PersistTypeError
 from persist.storage import Storage
 
@@ -179,14 +180,21 @@ class TimelineBase(Generic[S]):
         self._appender.close(token)
         return opened.native.delete(token)
 
-    def _fork(self: T, at: Any, label: Any, to: T | None, token: _persist.CancelToken | None = None) -> T:
-        where, opened = selected(at, label), self._opened()
+    def _fork(self, at: Any, label: Any, to: Any, token: _persist.CancelToken | None = None) -> Any:
+        where, opened = self._selected(at, label), self._opened()
+        name = type(self).__name__
+        if to is not None and not isinstance(to, type(self)):
+            raise PersistTypeError(
+                f"to must be {a(name)}, not {type(to).__qualname__}",
+                "invalid-argument",
+                hint=f'pass a timeline without steps: persist.{name}("agents", session_id="case-1b")',
+            )
         if to is None:
             to = self._fork_of(opened.native.find(*where, token)[0])
         opened.native.fork(to._opened().native, *where, token)
         return to
 
-    def _fork_of(self: T, number: int) -> T:
+    def _fork_of(self, number: int) -> Any:
         """Returns a timeline with a new name in the same store."""
         if not self._folder:
             raise PersistConfigurationError(
@@ -200,11 +208,35 @@ class TimelineBase(Generic[S]):
         return fork
 
     def _diff(self, before: Any, after: Any, token: _persist.CancelToken | None = None) -> Diff:
-        opened, one, other = self._opened(), selected(before), selected(after)
-        first = opened.native.diff(one, other, token)
+        # Steps may be of other timelines.
+        one, other = (self if not isinstance(at, StepBase) else at._timeline for at in (before, after))
+        first, second = one._opened().native, other._opened().native
+        found = first.diff(selected(before), selected(after), second, token)
         # Later, whatever has been appended since.
-        again = (str(first[1]), None), (str(first[2]), None)
-        return Diff(first, lambda: opened.native.diff(*again)[0], opened.native.location().rstrip("/"))
+        again = (str(found[1]), None), (str(found[2]), None)
+        locations = first.location().rstrip("/"), second.location().rstrip("/")
+        return Diff(found, lambda: first.diff(*again, second)[0], locations)
+
+    def _selected(self, at: Any, label: Any = None) -> Selected:
+        """Checks what selects a step of this timeline."""
+        self._check_own(at)
+        return selected(at, label)
+
+    def _number_of(self, step: Any) -> int:
+        """Returns the number of a step of this timeline, given as such or as the step."""
+        self._check_own(step)
+        return number_of(step)
+
+    def _check_own(self, step: Any) -> None:
+        if not isinstance(step, StepBase) or step._timeline.__getstate__() == self.__getstate__():
+            return
+        if os.path.realpath(step._timeline.location) != os.path.realpath(self.location):
+            raise PersistConfigurationError(
+                f"this is a step of another timeline, {step._timeline.location}",
+                "invalid-argument",
+                self.location,
+                hint="use that timeline, or pass the number of the step",
+            )
 
     def _entry(self, opened: Opened, entry: tuple[int, str, int | None, PersistError | None], errors: str) -> S | None:
         """Returns the step of an entry of the history, unless it is to be left out."""

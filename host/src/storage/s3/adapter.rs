@@ -32,7 +32,8 @@ impl StorageAdapter for S3StorageAdapter {
     /// Returns what S3 itself supports, without asking the service. If a server turns
     /// out to ignore a condition, the condition is refused when it is first used.
     fn capabilities(&self) -> Capabilities {
-        let is_ignored = |if_match| self.connection.known().is_some_and(|known| known.is_ignored(if_match));
+        let one_writer = self.connection.options.one_writer;
+        let is_ignored = |if_match| !one_writer && self.connection.known().is_some_and(|known| known.is_ignored(if_match));
         Capabilities {
             if_absent: !is_ignored(false),
             if_match: !is_ignored(true),

@@ -11,7 +11,7 @@ use persist_paths::key::ABANDONED_AFTER;
 
 use super::connection::Connection;
 use super::error::Failure;
-use super::facts::{object_info, quoted, with_headers};
+use super::facts::{object_info, quoted, unquoted, with_headers};
 use super::known::Kind;
 use super::options::WRITE_ID;
 use crate::storage::ObjectInfo;
@@ -37,28 +37,56 @@ pub(super) fn is_probe(key: &[u8], size: Option<i64>) -> bool {
 const NO_ETAG: &str = "\"00000000000000000000000000000000\"";
 
 impl Connection {
-    /// Refuses a condition that the server ignores. AWS supports all of them. On
-    /// another server, each kind is tested once per process, on a temporary key next to
-    /// `key`.
-    pub(super) async fn require(self: &Arc<Self>, request: Request, precondition: &Precondition, key: &str) -> Result<(), Failure> {
+    /// Returns the condition to send with a request. One that the server ignores is refused.
+    /// AWS supports all of them. On another server, each kind is tested once per process, on a
+    /// temporary key next to `key`. If there is only one writer, the object is looked at instead.
+    pub(super) async fn require(
+        self: &Arc<Self>,
+        request: Request,
+        precondition: &Precondition,
+        key: &str,
+    ) -> Result<Precondition, Failure> {
         let if_match = match precondition {
-            Precondition::None => return Ok(()),
+            Precondition::None => return Ok(Precondition::None),
             Precondition::IfAbsent => false,
             Precondition::IfMatch(_) => true,
         };
+        if self.options.one_writer {
+            // A delete has looked already.
+            if request != Request::Delete {
+                self.look(precondition, key).await?;
+            }
+            return Ok(Precondition::None);
+        }
         let service = self.service().await?;
         if service.is_aws() {
-            return Ok(());
+            return Ok(precondition.clone());
         }
         let kind = Kind { request, if_match };
         let is_kept = *service.known.condition(kind).get_or_try_init(|| self.probe(kind, key)).await?;
         if is_kept {
-            return Ok(());
+            return Ok(precondition.clone());
         }
         let condition = if if_match { "if-match" } else { "if-absent" };
         let message = format!("the bucket's service ignores the condition {condition}, so it would have no effect");
         let error = PersistError::new(ErrorCode::Unsupported, message);
         Err(error.hint("omit the condition, or use a service that supports it: see docs/s3.md").into())
+    }
+
+    /// Looks whether a condition holds now.
+    async fn look(&self, precondition: &Precondition, key: &str) -> Result<(), Failure> {
+        let found = match self.stat(key).await {
+            Ok(found) => Some(found),
+            Err(failure) if failure.error.code() == ErrorCode::NotFound => None,
+            Err(failure) => return Err(failure),
+        };
+        match (precondition, found) {
+            (Precondition::IfAbsent, Some(_)) => Err(already_exists().into()),
+            (Precondition::IfMatch(etag), found) if found.as_ref().and_then(|found| found.etag.as_deref()) != Some(unquoted(etag)) => {
+                Err(other_etag().into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Tests whether the server enforces a condition: on a temporary key, a condition
@@ -176,6 +204,17 @@ impl Connection {
 pub(super) fn is_refusal(failure: &Failure) -> bool {
     // For If-Match on a missing object, AWS responds with 404.
     matches!(failure.error.code(), ErrorCode::PreconditionFailed | ErrorCode::Conflict | ErrorCode::NotFound)
+}
+
+/// The error of a write that would replace an object.
+pub(super) fn already_exists() -> PersistError {
+    PersistError::new(ErrorCode::AlreadyExists, "an object with this key already exists")
+}
+
+/// The error of a change to an object that has changed.
+pub(super) fn other_etag() -> PersistError {
+    PersistError::new(ErrorCode::PreconditionFailed, "the object does not have the expected etag")
+        .hint("check the current object ('persist show --json' prints its etag) before you try again")
 }
 
 /// Returns the headers of a precondition: `If-Match` and `If-None-Match`.

@@ -7,7 +7,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use persist_model::{ErrorCode, PersistError, Precondition};
 
-use crate::storage::s3::conditions::{Request, headers, is_refusal};
+use crate::storage::s3::conditions::{Request, headers, is_refusal, other_etag};
 use crate::storage::s3::connection::Connection;
 use crate::storage::s3::error::{self, Doubt, Failure};
 use crate::storage::s3::facts::{object_info, unquoted, with_headers};
@@ -49,12 +49,9 @@ impl Connection {
         if let Precondition::IfMatch(etag) = precondition
             && found.etag.as_deref() != Some(unquoted(etag))
         {
-            return Err(PersistError::new(ErrorCode::PreconditionFailed, "the object does not have the expected etag")
-                .hint("check the current object ('persist show --json' prints its etag) before you try again")
-                .into());
+            return Err(other_etag().into());
         }
-        self.require(Request::Delete, precondition, key).await?;
-        let (if_match, _) = headers(precondition);
+        let (if_match, _) = headers(&self.require(Request::Delete, precondition, key).await?);
         let delete = |client: Client| client.delete_object().bucket(&self.bucket).key(key).set_if_match(if_match.clone()).send();
         let failure = match noting(begun, self.request("DeleteObject", 0, delete)).await {
             Ok(_) => return Ok(()),

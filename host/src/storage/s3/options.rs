@@ -68,6 +68,10 @@ pub struct S3Options {
     pub part_size: usize,
     /// Parts in flight at once, each of them in memory. The default is 4.
     pub parallel: NonZeroUsize,
+    /// Whether only one process writes to the same objects at a time. Then a condition is checked
+    /// by looking at the object before the write, and not by the service, which may not support
+    /// it. Two writers would lose data.
+    pub one_writer: bool,
 }
 
 impl Default for S3Options {
@@ -90,6 +94,7 @@ impl Default for S3Options {
             metadata: BTreeMap::new(),
             part_size: 8 << 20,
             parallel: PARALLEL,
+            one_writer: false,
         }
     }
 }
@@ -178,7 +183,7 @@ macro_rules! option {
 
 /// The options, in the order in which they are applied: the KMS key needs the method
 /// that uses it.
-pub const S3_OPTIONS: [S3Option; 16] = [
+pub const S3_OPTIONS: [S3Option; 17] = [
     S3Option {
         name: "profile",
         argument: "profile",
@@ -208,6 +213,7 @@ pub const S3_OPTIONS: [S3Option; 16] = [
     option!("metadata", Some("NAME=VALUE,…"), "Metadata for written objects, sent as x-amz-meta-NAME"),
     option!("part-size", Some("SIZE"), "The size of the parts of a large object [default: 8M]"),
     option!("parallel", Some("N"), "Parts in flight at once [default: 4]"),
+    option!("one-writer", None, "Only one process writes at a time: check conditions here, not in the service"),
 ];
 
 impl S3Options {
@@ -231,6 +237,7 @@ impl S3Options {
             }
             "profile" => self.profile = Some(value.to_owned()),
             "accelerate" => self.accelerate = value.parse().map_err(|_| wrong("true or false"))?,
+            "one-writer" => self.one_writer = value.parse().map_err(|_| wrong("true or false"))?,
             "max-attempts" => self.max_attempts = Some(value.parse().map_err(|_| wrong("a number of at least 1"))?),
             "initial-backoff" => self.initial_backoff = units::duration(value).ok_or_else(|| wrong("a time, such as 30s"))?,
             "max-backoff" => self.max_backoff = units::duration(value).ok_or_else(|| wrong("a time, such as 30s"))?,

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use persist_model::{ErrorCode, PersistError, Precondition, Result};
 
-use super::conditions::{Request, headers, is_refusal};
+use super::conditions::{Request, already_exists, headers, is_refusal};
 use super::connection::Connection;
 use super::error::{Doubt, Failure};
 use super::facts::{object_info, quoted, with_headers};
@@ -95,9 +95,8 @@ impl Object {
     /// Stores a small object.
     pub(super) async fn put(self: Arc<Self>, body: Bytes) -> Result<ObjectInfo, Failure> {
         let connection = &self.connection;
-        connection.require(Request::Put, &self.precondition, &self.key).await?;
+        let (if_match, if_none_match) = headers(&connection.require(Request::Put, &self.precondition, &self.key).await?);
         let options = &connection.options;
-        let (if_match, if_none_match) = headers(&self.precondition);
         let (sse, kms_key_id) = encryption(options);
         let send = |client: Client| {
             let put = client.put_object().bucket(&connection.bucket).key(&self.key).body(ByteStream::from(body.clone()));
@@ -205,7 +204,7 @@ impl Object {
         size: u64,
     ) -> Result<ObjectInfo, Failure> {
         let connection = &self.connection;
-        let (if_match, if_none_match) = headers(&self.precondition);
+        let (if_match, if_none_match) = headers(&connection.require(Request::Complete, &self.precondition, &self.key).await?);
         let send = |client: Client| {
             let complete = client.complete_multipart_upload().bucket(&connection.bucket).key(&self.key).upload_id(&upload);
             complete.multipart_upload(parts.clone()).set_if_match(if_match.clone()).set_if_none_match(if_none_match.clone()).send()
@@ -252,10 +251,6 @@ impl Object {
         };
         Err(error.into())
     }
-}
-
-fn already_exists() -> PersistError {
-    PersistError::new(ErrorCode::AlreadyExists, "an object with this key already exists")
 }
 
 impl Connection {

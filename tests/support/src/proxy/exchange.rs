@@ -65,7 +65,11 @@ async fn answer(state: Arc<Mutex<State>>, server: SocketAddr, request: Request<I
         state.seen.push(seen);
         state.seen.len() - 1
     };
-    let fault = fault_for(&state, operation);
+    let has_condition = ["if-match", "if-none-match"].iter().any(|name| request.headers().contains_key(*name));
+    let fault = match fault_for(&state, operation) {
+        Some(Fault::RefuseConditions) if has_condition => Some(Fault::Answer(501, "NotImplemented")),
+        fault => fault,
+    };
     let is_head = operation == Operation::HeadObject;
     match fault {
         Some(Fault::Refuse) => return Err(io::Error::other("refused")),

@@ -74,6 +74,8 @@ pub enum Fault {
     Earlier,
     /// The preconditions are removed from the request.
     StripConditions,
+    /// The service refuses a request with a precondition as one that it does not implement.
+    RefuseConditions,
     /// The service returns this error and does nothing.
     Answer(u16, &'static str),
     /// The service returns status 200 with an error in the body.
