@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{BufRead as _, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
@@ -160,4 +160,43 @@ fn a_large_state_as_gzip() {
 #[test]
 fn a_large_state_as_zstd() {
     streams("big.json.zst");
+}
+
+/// The size of each of two states that are compared, in bytes, and the maximum memory in MiB.
+const COMPARED: u64 = 100_000_000;
+const MAX_COMPARING: i64 = 300;
+
+/// Writes a JSON state of this size. `change` returns what a message has instead of its text.
+fn write_messages(path: &Path, change: impl Fn(u64) -> Option<&'static str>) {
+    let mut file = BufWriter::new(File::create(path).expect("a file"));
+    let text = "word ".repeat(190);
+    file.write_all(b"{\"messages\":[{}").expect("it is written");
+    for id in 0..COMPARED / 1000 {
+        let content = change(id).unwrap_or(&text);
+        write!(file, ",{{\"id\":{id},\"content\":\"{content}\",\"role\":\"user\"}}").expect("it is written");
+    }
+    file.write_all(b"]}").expect("it is written");
+    file.flush().expect("it is written");
+}
+
+#[test]
+fn two_states_of_100_mb_are_compared_in_little_memory() {
+    let folder = tempfile::tempdir().expect("a folder");
+    write_messages(&folder.path().join("before.json"), |_| None);
+    write_messages(&folder.path().join("after.json"), |id| (id == 70_000).then_some("changed"));
+    // Every message is different.
+    write_messages(&folder.path().join("other.json"), |id| Some(if id % 2 == 0 { "even" } else { "odd" }));
+    for (after, changes) in [("after.json", 1), ("other.json", COMPARED / 1000)] {
+        let output = folder.path().join("patch.json");
+        let mut command = persist();
+        command.current_dir(folder.path()).args(["diff", "before.json", after, "--json"]);
+        assert!(command.stdout(File::create(&output).expect("a file")).status().expect("persist runs").success());
+        let found = BufReader::new(File::open(&output).expect("a file"))
+            .lines()
+            .filter(|line| line.as_ref().is_ok_and(|line| line.contains("\"op\"")));
+        assert_eq!(found.count() as u64, changes, "{after}");
+    }
+    let peak = peak_of_children();
+    assert!(peak < MAX_COMPARING, "{peak} MiB");
+    println!("two states of {COMPARED} bytes: {peak} MiB");
 }

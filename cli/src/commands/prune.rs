@@ -204,15 +204,17 @@ impl Plan {
             table.add([name, time_cell(newest), short_bytes(*stored_size), cell(&text)])?;
         }
         for (folder, report) in &self.timelines {
+            let location = host.written(folder)?;
+            // The place itself may be the timeline.
+            let shown = if folder.key().is_empty() { &location } else { folder.key() };
             for step in &report.steps {
-                let name = format!("{}@{}", folder.key().trim_end_matches('/'), step.number);
+                let name = format!("{}@{}", shown.trim_end_matches('/'), step.number);
                 let (what, reasons) = match &step.outcome {
                     Outcome::Kept(reasons) => ("kept", reasons.clone()),
                     Outcome::Hidden => ("hidden", Vec::new()),
                     Outcome::Removed => ("removed", Vec::new()),
                 };
                 if output.json {
-                    let location = host.written(folder)?;
                     let object = json!({"timeline": location, "number": step.number, "outcome": what, "reasons": reasons, "restated_as": report.restated_as, "dry_run": dry_run});
                     output.result(&object, "")?;
                     continue;
