@@ -3,22 +3,15 @@
 use std::fs;
 use std::path::Path;
 
-use persist_test_support::command::{Done, files, run_in};
+use persist_test_support::command::files;
+
+use crate::lines::{run, with_steps};
 
 const STEPS: usize = 12;
 
-fn run(folder: &Path, line: &str) -> Done {
-    run_in(folder, &line.split(' ').collect::<Vec<_>>())
-}
-
 /// A folder with a timeline.
 fn folder() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().expect("a folder");
-    for turn in 1..=STEPS {
-        fs::write(folder.path().join("state.json"), format!("{{\"turn\":{turn}}}")).expect("a state");
-        assert_eq!(run(folder.path(), "append state.json runs/a/s").code, 0);
-    }
-    folder
+    with_steps(STEPS)
 }
 
 fn step(folder: &Path, number: usize) -> std::path::PathBuf {

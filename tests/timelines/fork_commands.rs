@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use persist_test_support::command::{Done, run_in};
+use crate::lines::run;
 
 /// A folder with a timeline of three steps, and a fork at the second.
 fn forked() -> tempfile::TempDir {
@@ -10,21 +10,17 @@ fn forked() -> tempfile::TempDir {
     for turn in 1..=3 {
         fs::write(folder.path().join("state.json"), format!("{{\"turn\":{turn}}}")).expect("a state");
         let time = format!("append state.json runs/a/one --timestamp 2026-01-0{turn}T00:00:00Z");
-        assert_eq!(run(&folder, &time).code, 0);
+        assert_eq!(run(folder.path(), &time).code, 0);
     }
-    assert_eq!(run(&folder, "fork runs/a/one@2 runs/a/two").code, 0);
+    assert_eq!(run(folder.path(), "fork runs/a/one@2 runs/a/two").code, 0);
     folder
-}
-
-fn run(folder: &tempfile::TempDir, line: &str) -> Done {
-    run_in(folder.path(), &line.split(' ').collect::<Vec<_>>())
 }
 
 #[test]
 fn the_log_of_a_fork_has_all_its_steps() {
     let folder = forked();
     for line in ["log runs/a/two --json", "log runs --agent a --session two --json"] {
-        let done = run(&folder, line);
+        let done = run(folder.path(), line);
         assert_eq!((done.code, done.stdout.lines().count()), (0, 2), "{line}: {done:?}");
     }
 }
@@ -32,11 +28,11 @@ fn the_log_of_a_fork_has_all_its_steps() {
 #[test]
 fn a_fork_is_a_session_of_its_own() {
     let folder = forked();
-    let done = run(&folder, "prune runs --keep-sessions 1 --dry-run");
+    let done = run(folder.path(), "prune runs --keep-sessions 1 --dry-run");
     assert!(done.stdout.contains("the session one of a") && done.stdout.contains("the session two of a"), "{done:?}");
-    assert_eq!(run(&folder, "prune runs --keep-sessions 1 --yes").code, 0);
-    assert_eq!(run(&folder, "exists runs/a/one@3").code, 0);
-    let done = run(&folder, "restore runs/a/two@latest");
+    assert_eq!(run(folder.path(), "prune runs --keep-sessions 1 --yes").code, 0);
+    assert_eq!(run(folder.path(), "exists runs/a/one@3").code, 0);
+    let done = run(folder.path(), "restore runs/a/two@latest");
     assert!(done.code == 3 && done.stderr.contains("deleted"), "{done:?}");
 }
 
@@ -44,10 +40,10 @@ fn a_fork_is_a_session_of_its_own() {
 fn what_is_missing_is_named() {
     let folder = forked();
     for line in ["fork runs/a/none@2 runs/a/new", "restore runs/a/none@2"] {
-        let done = run(&folder, line);
+        let done = run(folder.path(), line);
         assert!(done.code == 3 && done.stderr.contains("the timeline has no steps"), "{line}: {done:?}");
     }
-    assert_eq!(run(&folder, "delete runs/a/one --recursive --yes").code, 0);
-    let done = run(&folder, "check runs");
+    assert_eq!(run(folder.path(), "delete runs/a/one --recursive --yes").code, 0);
+    let done = run(folder.path(), "check runs");
     assert_eq!((done.code, done.stdout.as_str()), (0, "checked 2 steps in 1 timeline: none damaged, data not read\n"));
 }

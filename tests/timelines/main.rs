@@ -12,6 +12,7 @@ mod forks;
 mod helpers;
 mod killed;
 mod large;
+mod lines;
 mod lost_replies;
 mod mistakes;
 mod names;

@@ -1,40 +1,19 @@
 //! Commands that would harm a timeline by mistake are refused, and what they are told helps.
 
 use std::fs;
-use std::path::Path;
 
 use persist_host::timeline::{OnConflict, Policy};
 use persist_host::{Durability, LocalFileStorage, SnapshotOptions};
-use persist_test_support::command::{Done, files, noise, run_in};
+use persist_test_support::command::{files, noise};
 
 use crate::helpers::on;
-
-/// Runs a command given as one line.
-fn run(folder: &Path, line: &str) -> Done {
-    let words: Vec<&str> = line.split(' ').map(|word| if word == "''" { "" } else { word }).collect();
-    run_in(folder, &words)
-}
-
-fn ok(folder: &Path, line: &str) -> Done {
-    let done = run(folder, line);
-    assert_eq!(done.code, 0, "persist {line}: {done:?}");
-    done
-}
+use crate::lines::{content, ok, run, with_steps};
 
 /// A folder with a state, a snapshot of it, and a timeline with three steps.
 fn folder() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path();
-    for turn in 1..=3 {
-        fs::write(path.join("state.json"), format!("{{\"turn\":{turn}}}")).expect("a state");
-        ok(path, "append state.json runs/a/s");
-    }
-    ok(path, "snapshot state.json x.json.gz");
+    let folder = with_steps(3);
+    ok(folder.path(), "snapshot state.json x.json.gz");
     folder
-}
-
-fn content(folder: &Path) -> Vec<(String, Vec<u8>)> {
-    files(folder).into_iter().map(|name| (name.clone(), fs::read(folder.join(&name)).unwrap_or_default())).collect()
 }
 
 #[test]

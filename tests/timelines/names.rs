@@ -2,33 +2,16 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
 
-use persist_test_support::command::{Done, files, flip, persist, run_in};
+use persist_test_support::command::{Done, files, flip, persist};
 
-fn run(folder: &Path, line: &str) -> Done {
-    run_in(folder, &line.split(' ').collect::<Vec<_>>())
-}
-
-fn ok(folder: &Path, line: &str) -> Done {
-    let done = run(folder, line);
-    assert_eq!(done.code, 0, "persist {line}: {done:?}");
-    done
-}
+use crate::lines::{content, ok, run, with_steps};
 
 /// A folder with a state, a snapshot of it, and a timeline with two steps.
 fn folder() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().expect("a folder");
-    for turn in 1..=2 {
-        fs::write(folder.path().join("state.json"), format!("{{\"turn\":{turn}}}")).expect("a state");
-        ok(folder.path(), "append state.json runs/a/s");
-    }
+    let folder = with_steps(2);
     ok(folder.path(), "snapshot state.json x.json.gz");
     folder
-}
-
-fn content(folder: &Path) -> Vec<(String, Vec<u8>)> {
-    files(folder).into_iter().map(|name| (name.clone(), fs::read(folder.join(&name)).unwrap_or_default())).collect()
 }
 
 #[test]
