@@ -1,7 +1,7 @@
 //! Converts between what the tools take and return, and what the component does.
 
 use persist_model::error::HINT;
-use persist_model::{ErrorCode, PersistError};
+use persist_model::{ErrorCode, ErrorDetail, PersistError};
 
 use crate::bindings::{diffs, generated as tools, snapshots, timelines};
 
@@ -15,17 +15,22 @@ impl From<snapshots::Error> for tools::Error {
             Some(key) => format!("{}: {}", error.message, key.escape_debug()),
             None => error.message,
         };
-        let message = match error.details.into_iter().find(|(name, _)| name == HINT) {
-            Some((_, hint)) => format!("{message} ({hint})"),
-            None => message,
-        };
-        Self { code, message, retryable: error.retryable }
+        let hint = error.details.into_iter().find(|(name, _)| name == HINT);
+        Self { code, message: with_hint(message, hint.map(|(_, hint)| hint)), retryable: error.retryable }
     }
 }
 
 impl From<PersistError> for tools::Error {
     fn from(error: PersistError) -> Self {
-        Self { code: error.code().into(), message: error.to_string(), retryable: error.retryable() }
+        let ErrorDetail { code, message, retryable, hint, .. } = error.detail().clone();
+        Self { code: code.into(), message: with_hint(message, hint), retryable }
+    }
+}
+
+fn with_hint(message: String, hint: Option<String>) -> String {
+    match hint {
+        Some(hint) => format!("{message} ({hint})"),
+        None => message,
     }
 }
 
