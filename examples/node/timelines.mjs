@@ -1,8 +1,8 @@
 // Timelines in Node: every step of a session, each stored as what is new in it. See wit/timelines.wit.
 //
 // A timeline is a resource, which lives as long as its instance. Here each call has an instance of its own, so each
-// opens the timeline anew, and an append reads the newest step first. A program that appends often would keep the
-// instance and the timeline: then an append reads nothing.
+// opens the timeline anew, and an append reads the newest state first. A program that appends often would keep the
+// instance and the timeline, which keeps that state.
 
 const NEWEST = { tag: "newest" };
 

@@ -6,7 +6,7 @@ It works with both hosts, ``composed.py`` and ``host.py``. The functions are tho
 of a resource has a name such as ``[method]timeline.append``, and takes the resource as its first argument.
 
 A resource lives as long as its instance, so each operation opens the timeline anew, and an append reads the newest
-step first. A program that appends often would keep the instance and the timeline: then an append reads nothing.
+state first. A program that appends often would keep the instance and the timeline, which keeps that state.
 """
 
 import sys

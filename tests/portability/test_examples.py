@@ -116,7 +116,7 @@ def test_the_bare_examples_replace_nothing_if_absent(transpiled: dict[str, str])
 
 
 def test_the_python_example_keeps_a_timeline_open(tmp_path: Path) -> None:
-    """As ``timelines.py`` advises: in one instance, an append does not read, and notices another writer."""
+    """As ``timelines.py`` advises: in one instance, an append goes on from the last, and notices another writer."""
     append = "[method]timeline.append"
     host = python_host()
     with host.instance() as call:

@@ -1,9 +1,9 @@
 //! Timelines: every step of a session, each stored as what is new in it.
 //!
 //! A timeline is a resource, which lives as long as its instance. Here each call has an
-//! instance of its own, so each opens the timeline anew, and an append reads the newest step
-//! first. A program that appends often would keep the instance and the timeline: then an
-//! append reads nothing.
+//! instance of its own, so each opens the timeline anew, and an append reads the newest state
+//! first. A program that appends often would keep the instance and the timeline, which keeps
+//! that state.
 
 use persist_example_host::timelines::{HistoryEntry, KeepOf, OnConflict, Outcome, Policy, PruneReport, PrunedStep, Step, StepSelector};
 use persist_example_host::{Core, Host, snapshots};
