@@ -25,6 +25,7 @@ use std::env;
 use std::error::Error;
 use std::fs;
 use std::path::PathBuf;
+use std::slice;
 
 use persist_example_host::{CallLimits, Core, Host, Objects, Sandbox, snapshots, storage};
 use wasmtime::Store;
@@ -172,7 +173,7 @@ fn main() -> Result<()> {
     let mut folder = Folder::open(component, path)?;
     let (state, keys) = match (operation.as_str(), rest) {
         ("list", _) => return folder.list(),
-        ("append", [state, timeline]) => return folder.perform_on_timeline("append", timeline, &[state.clone()]),
+        ("append", [state, timeline]) => return folder.perform_on_timeline("append", timeline, slice::from_ref(state)),
         (operation @ ("load" | "history" | "prune"), [timeline, rest @ ..]) => {
             return folder.perform_on_timeline(operation, timeline, rest);
         }
