@@ -15,6 +15,7 @@ import { WASIShim } from "@bytecodealliance/preview2-shim/instantiation";
 import { coreModules, limited } from "./limited.mjs";
 import { memoryStorage } from "./memory.mjs";
 import { defaultOptions } from "./options.mjs";
+import { operation } from "./timelines.mjs";
 
 /** Runs in the process of the call. */
 export default async function call({ url, objects, maxWrittenBytes, name, given }) {
@@ -22,11 +23,12 @@ export default async function call({ url, objects, maxWrittenBytes, name, given 
   const wasi = new WASIShim({ sandbox: { preopens: {}, env: {}, args: [], enableNetwork: false } });
   const imports = { ...wasi.getImportObject(), "persist:snapshot/storage": memoryStorage(objects, maxWrittenBytes) };
   const instance = await instantiate(coreModules(url), imports);
-  return { result: instance.snapshots[name](...given), objects };
+  return { result: operation(instance, name)(...given), objects };
 }
 
 /**
- * Returns a function that calls the component by name, with `objects` as its storage.
+ * Returns a function that calls the component by name, with `objects` as its storage. It also takes the names of the
+ * operations in timelines.mjs.
  *
  * A call takes at most `deadline` milliseconds and writes at most `maxWrittenBytes`, keys included. Each has a fresh
  * instance: after a trap an instance can't be entered again.
@@ -54,7 +56,10 @@ function applyChanges(objects, before, after) {
 
 const lastWork = new WeakMap();
 
-/** Starts work on a map once all earlier work on it has ended, so that a call sees what the one before stored. */
+/**
+ * Starts work on a map once all earlier work on it has ended, so that a call sees what the one before stored. This is
+ * why `if-absent` holds among calls.
+ */
 function inTurn(objects, work) {
   const earlier = lastWork.get(objects) ?? Promise.resolve();
   // A failed call does not fail the next one.
@@ -70,4 +75,5 @@ if (process.argv[1]?.endsWith("host.mjs") && process.argv.length > 2) {
   const state = new TextEncoder().encode('{"messages": ["Hello"]}');
   console.log(await call("save", key, state, { ...defaultOptions, agentId: "support" }));
   console.log(new TextDecoder().decode(await call("restore", key)), objects.get(key).length, "bytes stored");
+  console.log((await call("appendStep", "support/case-1/", state, defaultOptions)).number);
 }

@@ -1,7 +1,7 @@
 // The import persist:snapshot/storage, implemented on a map of keys to bytes. host.mjs shows how to use it.
 //
 // A storage need not support what it does not claim in `capabilities`: such calls fail with `unsupported`. This one
-// claims nothing.
+// claims `if-absent`, which timelines need, and nothing else.
 
 const MAX_KEY_BYTES = 1024;
 const MAX_LISTED = 1000;
@@ -16,7 +16,7 @@ const OBJECT_OVERHEAD_BYTES = 4096;
 const refusal = (code, message) => ({ code, retryable: false, message, details: [] });
 
 const unsupported = () => {
-  throw refusal("unsupported", "this storage has no preconditions, and no operations on several objects");
+  throw refusal("unsupported", "this storage has no precondition except if-absent, and no batches");
 };
 
 function checkKey(key) {
@@ -55,8 +55,9 @@ export function memoryStorage(objects, writableBytes) {
     chunks = [];
     copyRange = unsupported;
 
-    constructor(key) {
+    constructor(key, ifAbsent) {
       this.key = key;
+      this.ifAbsent = ifAbsent;
     }
 
     write(chunk) {
@@ -64,7 +65,9 @@ export function memoryStorage(objects, writableBytes) {
       this.chunks.push(Buffer.from(chunk));
     }
 
-    static commit({ key, chunks }) {
+    static commit({ key, ifAbsent, chunks }) {
+      // Not earlier: the component may hold two writers of one key.
+      if (ifAbsent && objects.has(key)) throw refusal("already-exists", "an object has this key");
       const bytes = Buffer.concat(chunks);
       objects.set(key, bytes);
       return objectInfo(key, bytes);
@@ -91,16 +94,16 @@ export function memoryStorage(objects, writableBytes) {
   return {
     Writer,
     Reader,
-    capabilities: () => ({}),
+    capabilities: () => ({ ifAbsent: true }),
     readMany: unsupported,
     deleteMany: unsupported,
     listLevel: unsupported,
 
     openWrite(key, { precondition }) {
-      if (precondition.tag !== "none") unsupported();
+      if (precondition.tag === "if-match") unsupported();
       checkKey(key);
       spend(Buffer.byteLength(key) + OBJECT_OVERHEAD_BYTES);
-      return new Writer(key);
+      return new Writer(key, precondition.tag === "if-absent");
     },
 
     openRead(key, { range, ifMatch }) {

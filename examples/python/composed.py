@@ -5,13 +5,15 @@
     python composed.py dist/persist-fs.wasm FOLDER
 
 It keeps snapshots as files in a folder, which has to exist. States are text, since wasmtime's package is slow to pass
-bytes.
+bytes. ``timelines.py`` keeps timelines with it.
 """
 
 import sys
 import threading
 import time
 import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from wasmtime import Config, Engine, Store, WasiConfig
 from wasmtime.component import Component, Linker, Record, Variant
@@ -45,8 +47,9 @@ class Persist:
         self.deadline_ticks = round(deadline / TICK_SECONDS)
         self.memory = memory
 
-    def call(self, name: str, *arguments: object) -> object:
-        """Calls a function of ``wit/snapshots.wit``; raises OSError if it returns an error."""
+    @contextmanager
+    def instance(self) -> Iterator[Callable[..., object]]:
+        """Yields a function that calls a fresh instance; it raises OSError if the call returns an error."""
         store = Store(self.engine)
         store.set_limits(memory_size=self.memory)
         store.set_epoch_deadline(self.deadline_ticks)
@@ -54,22 +57,34 @@ class Persist:
         wasi.preopen_dir(self.folder, ".")
         store.set_wasi(wasi)
         instance = self.linker.instantiate(store, self.component)
-        snapshots = instance.get_export_index(store, SNAPSHOTS)
-        answer = instance.get_func(store, instance.get_export_index(store, name, snapshots))(store, *arguments)
-        answer = answer.payload if isinstance(answer, Variant) else answer
-        if hasattr(answer, "retryable"):
-            raise OSError(f"{answer.code}: {answer.message}")
-        return answer
 
-    def save(self, state: str, key: str, **options: object) -> Record:
-        """Saves a state and returns the metadata. The options are those of ``wit/snapshots.wit``."""
+        def call(interface: str, name: str, *arguments: object) -> object:
+            exports = instance.get_export_index(store, interface)
+            answer = instance.get_func(store, instance.get_export_index(store, name, exports))(store, *arguments)
+            answer = answer.payload if isinstance(answer, Variant) else answer
+            if hasattr(answer, "retryable"):
+                raise OSError(f"{answer.code}: {answer.message}")
+            return answer
+
+        yield call
+
+    def call(self, name: str, *arguments: object) -> object:
+        """Calls a function of ``wit/snapshots.wit``."""
+        with self.instance() as call:
+            return call(SNAPSHOTS, name, *arguments)
+
+    def options(self, **options: object) -> Record:
+        """Returns the ``save-options`` of ``wit/snapshots.wit``."""
         named = {"agent-id": "default_agent", "session-id": "default_session", "snapshot-index": 0, "labels": []}
-        named |= {"precondition": Variant("none"), "attributes": [], "host-hashes": False}
+        named |= {"precondition": Variant("none"), "attributes": [], "host-hashes": False, "state-size-hint": None}
         named |= dict.fromkeys(("description", "content-type", "extra", "codec", "level", "snapshot-id", "timestamp"))
-        named["state-size-hint"] = len(state)
         record = Record()
         vars(record).update(named | {name.replace("_", "-"): value for name, value in options.items()})
-        return self.call("save-text", key, state, record)
+        return record
+
+    def save(self, state: str, key: str, **options: object) -> Record:
+        """Saves a state and returns the metadata."""
+        return self.call("save-text", key, state, self.options(state_size_hint=len(state), **options))
 
     def restore(self, key: str) -> str:
         """Returns the state of a snapshot."""

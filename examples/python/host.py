@@ -6,10 +6,12 @@
 
 ``memory.py`` implements the storage: start there to keep snapshots somewhere else. ``limits.py`` keeps the
 component in bounds: if it traps, asks for too much memory, computes or waits too long, or writes too much, the
-call raises an exception and the host goes on.
+call raises an exception and the host goes on. ``timelines.py`` keeps timelines with it.
 """
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from limits import Sandbox
 from memory import MemoryStorage, record
@@ -45,21 +47,35 @@ class Host:
         self.sandbox = Sandbox(component, deadline, after_call=self.storage.end_call)
         self.storage.link(self.sandbox.linker)
 
+    @contextmanager
+    def instance(self) -> Iterator[Callable[..., object]]:
+        """Yields a function that calls a fresh instance; it raises OSError if the call returns an error."""
+        with self.sandbox.instance() as call_sandbox:
+
+            def call(interface: str, name: str, *arguments: object) -> object:
+                answer = call_sandbox(interface, name, *arguments)
+                # Only an error has this field.
+                if hasattr(answer, "retryable"):
+                    raise OSError(f"{answer.code}: {answer.message}")
+                return answer
+
+            yield call
+
     def call(self, name: str, *arguments: object) -> object:
-        """Calls a function of the interface ``snapshots``; raises OSError if it returns an error."""
-        answer = self.sandbox.call(SNAPSHOTS, name, *arguments)
-        # Only an error has this field.
-        if hasattr(answer, "retryable"):
-            raise OSError(f"{answer.code}: {answer.message}")
-        return answer
+        """Calls a function of the interface ``snapshots``."""
+        with self.instance() as call:
+            return call(SNAPSHOTS, name, *arguments)
+
+    def options(self, **options: object) -> Record:
+        """Returns the ``save-options`` of ``wit/snapshots.wit``."""
+        return record(SAVE_OPTIONS | {name.replace("_", "-"): value for name, value in options.items()})
 
     def save(self, state: str, key: str, **options: object) -> Record:
-        """Saves a state and returns the metadata. The options are those of ``wit/snapshots.wit``.
+        """Saves a state and returns the metadata.
 
         The state is text, since wasmtime's package is slow to pass bytes.
         """
-        named = {name.replace("_", "-"): value for name, value in options.items()}
-        return self.call("save-text", key, state, record(SAVE_OPTIONS | named))
+        return self.call("save-text", key, state, self.options(**options))
 
     def restore(self, key: str) -> str:
         """Returns the state of a snapshot."""

@@ -6,7 +6,8 @@ A call that exceeds a limit ends with an exception, and the host goes on. ``host
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from wasmtime import Config, Engine, Store, WasiConfig, WasmtimeError
 from wasmtime.component import Component, Linker, Variant
@@ -36,8 +37,8 @@ def _refuse_to_wait(*_: object) -> None:
 class Sandbox:
     """A component, and a linker with a WASI that grants access to nothing on this machine.
 
-    Whatever else the component imports has to be added to ``linker``. Calls run one at a time, and ``after_call`` runs
-    after each.
+    Whatever else the component imports has to be added to ``linker``. There is one instance at a time, and
+    ``after_call`` runs after its last call.
     """
 
     def __init__(self, component: str, deadline: float, after_call: Callable[[], None]) -> None:
@@ -74,21 +75,29 @@ class Sandbox:
         with self.linker.root() as root, root.add_instance(WASI_POLL) as poll:
             poll.add_func(function, _refuse_to_wait)
 
-    def call(self, interface: str, function: str, *arguments: object) -> object:
-        """Calls a function in a fresh instance: after a trap an instance can't be entered again."""
+    @contextmanager
+    def instance(self) -> Iterator[Callable[..., object]]:
+        """Yields a function that calls a fresh instance: after a trap an instance can't be entered again.
+
+        The deadline is for all of its calls together.
+        """
         with self.lock:
             try:
-                return self._call(interface, function, *arguments)
+                yield self._instantiate()
             finally:
                 self.after_call()
 
-    def _call(self, interface: str, function: str, *arguments: object) -> object:
+    def _instantiate(self) -> Callable[..., object]:
         store = Store(self.engine)
         store.set_limits(memory_size=MEMORY_BYTES, memories=1, instances=32, tables=32, table_elements=100_000)
         store.set_epoch_deadline(self.deadline_ticks)
         store.set_wasi(WasiConfig())
         instance = self.linker.instantiate(store, self.component)
-        exports = instance.get_export_index(store, interface)
-        answer = instance.get_func(store, instance.get_export_index(store, function, exports))(store, *arguments)
-        # wasmtime wraps the answer in a Variant only if its type does not tell success from failure.
-        return answer.payload if isinstance(answer, Variant) else answer
+
+        def call(interface: str, function: str, *arguments: object) -> object:
+            exports = instance.get_export_index(store, interface)
+            answer = instance.get_func(store, instance.get_export_index(store, function, exports))(store, *arguments)
+            # wasmtime wraps the answer in a Variant only if its type does not tell success from failure.
+            return answer.payload if isinstance(answer, Variant) else answer
+
+        return call

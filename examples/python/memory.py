@@ -1,7 +1,7 @@
 """The import ``persist:snapshot/storage``, implemented on a dictionary. ``host.py`` shows how to use it.
 
 A storage need not support what it does not claim in ``capabilities``: such calls fail with ``unsupported``. This one
-claims nothing.
+claims ``if-absent``, which timelines need, and nothing else.
 """
 
 import unicodedata
@@ -33,6 +33,7 @@ class Writer:
     """An object that is being written."""
 
     key: str
+    if_absent: bool
     data: bytearray = field(default_factory=bytearray)
 
 
@@ -65,7 +66,7 @@ def _require(condition: bool, code: str, message: str) -> None:
 
 
 def _require_claimed(condition: bool) -> None:
-    _require(condition, "unsupported", "this storage has no preconditions, and no operations on several objects")
+    _require(condition, "unsupported", "this storage has no precondition except if-absent, and no batches")
 
 
 def _check_key(key: str) -> None:
@@ -120,7 +121,7 @@ class MemoryStorage:
     def link(self, linker: Linker) -> None:
         """Adds the interface to a linker."""
         functions = {
-            "capabilities": lambda store: set(),
+            "capabilities": lambda store: {"if-absent"},
             "open-write": self.open_write,
             "[method]writer.write": self.write,
             "[static]writer.commit": self.commit,
@@ -158,10 +159,10 @@ class MemoryStorage:
         _require_claimed(False)
 
     def open_write(self, store: object, key: str, options: Record) -> ResourceAny:
-        _require_claimed(options.precondition.tag == "none")
+        _require_claimed(options.precondition.tag in ("none", "if-absent"))
         _check_key(key)
         self._spend(len(key.encode()) + OBJECT_OVERHEAD_BYTES)
-        return self._open(store, WRITER, Writer(key))
+        return self._open(store, WRITER, Writer(key, options.precondition.tag == "if-absent"))
 
     def write(self, store: object, writer: int, chunk: bytes) -> None:
         self._spend(len(chunk))
@@ -169,6 +170,9 @@ class MemoryStorage:
 
     def commit(self, store: object, writer: int) -> Record:
         written = self.handles.pop(writer)
+        # Not earlier: the component may hold two writers of one key.
+        is_taken = written.if_absent and written.key in self.objects
+        _require(not is_taken, "already-exists", "an object has this key")
         self.objects[written.key] = bytes(written.data)
         return self.stat(store, written.key)
 

@@ -11,7 +11,11 @@ use crate::storage::{ByteRange, ObjectInfo, Precondition, Reader, Storage, Write
 
 /// Objects in memory. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct MemoryStorage(Rc<RefCell<Shared>>);
+pub struct MemoryStorage {
+    shared: Rc<RefCell<Shared>>,
+    /// Whether this handle does not tell the time.
+    is_clockless: bool,
+}
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -29,7 +33,7 @@ fn missing() -> Error {
 impl MemoryStorage {
     /// Stores an object without any checks.
     pub fn put(&self, key: &str, bytes: Vec<u8>) -> ObjectInfo {
-        let mut shared = self.0.borrow_mut();
+        let mut shared = self.shared.borrow_mut();
         shared.writes += 1;
         let etag = Some(shared.writes.to_string());
         let now = Some(shared.now);
@@ -40,12 +44,12 @@ impl MemoryStorage {
 
     /// Returns an object's bytes.
     pub fn get(&self, key: &str) -> Option<Vec<u8>> {
-        self.0.borrow().objects.get(key).map(|(_, bytes)| bytes.to_vec())
+        self.shared.borrow().objects.get(key).map(|(_, bytes)| bytes.to_vec())
     }
 
     /// Moves the storage's clock forward.
     pub fn advance(&self, time: std::time::Duration) {
-        self.0.borrow_mut().now += u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.shared.borrow_mut().now += u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     }
 
     /// Returns a storage of its own with the same objects.
@@ -60,21 +64,27 @@ impl MemoryStorage {
 
     /// Returns the keys of all objects.
     pub fn keys(&self) -> Vec<String> {
-        self.0.borrow().objects.keys().cloned().collect()
+        self.shared.borrow().objects.keys().cloned().collect()
+    }
+
+    /// Returns a handle of the same objects that does not tell the time.
+    #[must_use]
+    pub fn without_clock(&self) -> Self {
+        Self { is_clockless: true, ..self.clone() }
     }
 
     /// The info as of now.
     fn shown(&self, info: &ObjectInfo) -> ObjectInfo {
-        ObjectInfo { storage_time: Some(self.0.borrow().now), ..info.clone() }
+        ObjectInfo { storage_time: (!self.is_clockless).then(|| self.shared.borrow().now), ..info.clone() }
     }
 
     /// The number of bytes that each reader opened so far has returned.
     pub fn reads(&self) -> Vec<u64> {
-        self.0.borrow().reads.clone()
+        self.shared.borrow().reads.clone()
     }
 
     fn check(&self, key: &str, precondition: &Precondition) -> Result<()> {
-        let shared = self.0.borrow();
+        let shared = self.shared.borrow();
         let existing = shared.objects.get(key);
         match precondition {
             Precondition::None => Ok(()),
@@ -96,7 +106,7 @@ impl Storage for MemoryStorage {
 
     fn open_read(&self, key: &str, range: ByteRange, if_match: Option<&str>) -> Result<MemoryReader> {
         let info = self.stat(key)?;
-        let mut shared = self.0.borrow_mut();
+        let mut shared = self.shared.borrow_mut();
         let bytes = shared.objects.get(key).map(|(_, bytes)| Rc::clone(bytes)).ok_or_else(missing)?;
         if if_match.is_some() && if_match != info.etag.as_deref() {
             return Err(Error::new(ErrorCode::PreconditionFailed, "the object was replaced"));
@@ -112,13 +122,13 @@ impl Storage for MemoryStorage {
     }
 
     fn stat(&self, key: &str) -> Result<ObjectInfo> {
-        self.0.borrow().objects.get(key).map(|(info, _)| self.shown(info)).ok_or_else(missing)
+        self.shared.borrow().objects.get(key).map(|(info, _)| self.shown(info)).ok_or_else(missing)
     }
 
     fn delete(&self, key: &str, precondition: Precondition) -> Result<()> {
         self.stat(key)?;
         self.check(key, &precondition)?;
-        self.0.borrow_mut().objects.remove(key);
+        self.shared.borrow_mut().objects.remove(key);
         Ok(())
     }
 
@@ -127,7 +137,7 @@ impl Storage for MemoryStorage {
             Some(key) if key >= prefix => Bound::Excluded(key),
             _ => Bound::Included(prefix),
         };
-        let shared = self.0.borrow();
+        let shared = self.shared.borrow();
         let found = shared.objects.range::<str, _>((from, Bound::Unbounded)).map(|(_, (info, _))| info);
         Ok(found.take_while(|info| info.key.starts_with(prefix)).take(limit as usize).map(|info| self.shown(info)).collect())
     }
@@ -150,7 +160,8 @@ impl Writer for MemoryWriter {
 
     fn commit(self) -> Result<ObjectInfo> {
         self.storage.check(&self.key, &self.precondition)?;
-        Ok(self.storage.put(&self.key, self.bytes))
+        let info = self.storage.put(&self.key, self.bytes);
+        Ok(self.storage.shown(&info))
     }
 }
 
@@ -173,7 +184,7 @@ impl Reader for MemoryReader {
     fn read(&mut self, max: u32) -> Result<Vec<u8>> {
         let start = self.position;
         self.position = start.saturating_add(u64::from(max)).min(self.end);
-        if let Some(given) = self.storage.0.borrow_mut().reads.get_mut(self.number) {
+        if let Some(given) = self.storage.shared.borrow_mut().reads.get_mut(self.number) {
             *given += self.position - start;
         }
         let index = |position| usize::try_from(position).unwrap_or(usize::MAX);

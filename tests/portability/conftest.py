@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from .hosts import Command, Host, Program, PythonBare, PythonComposed, Tools
+from .hosts import Command, Host, Program
+from .in_process import PythonBare, PythonComposed, Tools
 from .programs import EXAMPLE_HOST, HOSTILE, JCO, NODE, NODE_PROGRAM, PROGRAMS, ROOT, STATE, component, run
 
 GROW = """

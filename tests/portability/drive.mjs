@@ -3,25 +3,31 @@
 //     node drive.mjs composed|bare TRANSPILED FOLDER save STATE KEY
 //     node drive.mjs composed|bare TRANSPILED FOLDER restore|verify|show|exists|delete KEY …
 //     node drive.mjs composed|bare TRANSPILED FOLDER list
+//     node drive.mjs composed|bare TRANSPILED FOLDER append STATE TIMELINE
+//     node drive.mjs composed|bare TRANSPILED FOLDER load TIMELINE NUMBER …
+//     node drive.mjs composed|bare TRANSPILED FOLDER history TIMELINE
+//     node drive.mjs composed|bare TRANSPILED FOLDER prune TIMELINE KEEP_LAST
 //
-// Prints one line for each key. A restored state goes to the file FOLDER/KEY.restored.
+// Prints one line for each key or step. A restored state goes to the file FOLDER/KEY.restored, that of a step to
+// FOLDER/TIMELINE/NUMBER.restored.
 
-import { readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { open } from "./composed.mjs";
 import { load } from "./host.mjs";
 import { defaultOptions } from "./options.mjs";
 
 const [kind, transpiled, folder, operation, ...rest] = process.argv.slice(2);
-const keys = operation === "save" ? rest.slice(1) : rest;
-const fileNames = () => readdirSync(folder).filter((name) => !name.endsWith(".restored"));
-const readObject = (name) => [name, readFileSync(join(folder, name))];
-const objects = new Map(kind === "bare" ? fileNames().map(readObject) : []);
+const isObject = (entry) => entry.isFile() && !entry.name.endsWith(".restored");
+const keyOf = (entry) => join(entry.parentPath, entry.name).slice(join(folder, "/").length);
+const keys = () => readdirSync(folder, { recursive: true, withFileTypes: true }).filter(isObject).map(keyOf);
+const readObject = (key) => [key, readFileSync(join(folder, key))];
+const objects = new Map(kind === "bare" ? keys().map(readObject) : []);
 const call = kind === "bare" ? load(transpiled, objects) : open(transpiled, folder).call;
 const saveOptions = { ...defaultOptions, snapshotId: process.env.SNAPSHOT_ID, timestamp: process.env.TIMESTAMP };
+const readState = (path) => new Uint8Array(readFileSync(path));
 
-const operations = {
-  save: async (key) => (await call("save", key, new Uint8Array(readFileSync(rest[0])), saveOptions)).contentHash,
+const ofEach = {
   restore: async (key) => {
     writeFileSync(join(folder, `${key}.restored`), await call("restore", key));
     return "restored";
@@ -35,16 +41,41 @@ const operations = {
   },
 };
 
-if (operation === "list") {
-  const page = await call("listSnapshots", "", undefined, 1000, undefined);
-  for (const { val } of page.entries) console.log(val.key);
+const ofAll = {
+  save: async (state, key) => [(await call("save", key, readState(state), saveOptions)).contentHash],
+  list: async () => (await call("listSnapshots", "", undefined, 1000, undefined)).entries.map(({ val }) => val.key),
+  append: async (state, timeline) => {
+    return [(await call("appendStep", timeline, readState(state), saveOptions)).number];
+  },
+  load: async (timeline, ...numbers) => {
+    for (const number of numbers) {
+      const state = await call("loadStep", timeline, { tag: "number", val: BigInt(number) });
+      writeFileSync(join(folder, timeline, `${number}.restored`), state);
+    }
+    return numbers.map(() => "restored");
+  },
+  history: async (timeline) => {
+    const steps = (await call("history", timeline, 1000)).map(({ val }) => val);
+    return steps.map(({ number, metadata }) => `${number} ${metadata.contentHash}`);
+  },
+  prune: async (timeline, keepLast) => {
+    const { steps } = await call("prune", timeline, Number(keepLast));
+    return steps.map(({ number, outcome }) => `${number} ${outcome.tag}`);
+  },
+};
+
+if (operation in ofAll) {
+  for (const line of await ofAll[operation](...rest)) console.log(String(line));
 } else {
-  for (const key of keys) console.log(await operations[operation](key));
+  for (const key of rest) console.log(await ofEach[operation](key));
 }
 
 if (kind === "bare") {
-  for (const name of fileNames()) {
-    if (!objects.has(name)) rmSync(join(folder, name));
+  for (const key of keys()) {
+    if (!objects.has(key)) rmSync(join(folder, key));
   }
-  for (const [name, bytes] of objects) writeFileSync(join(folder, name), bytes);
+  for (const [key, bytes] of objects) {
+    mkdirSync(dirname(join(folder, key)), { recursive: true });
+    writeFileSync(join(folder, key), bytes);
+  }
 }

@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import abc
-import contextlib
 import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .programs import component, example, run
+from .programs import run
 
 SNAPSHOT_ID = "01890a5d-ac96-774b-bcce-b302099a8057"
 TIMESTAMP = "2026-01-31T12:00:00.000000Z"
 
-# What is otherwise random or the current time, so that all hosts write the same bytes.
-IDENTITY_FLAGS = ["--snapshot-id", SNAPSHOT_ID, "--timestamp", TIMESTAMP]
 IDENTITY_OPTIONS = {"snapshot_id": SNAPSHOT_ID, "timestamp": TIMESTAMP}
-IDENTITY_ENVIRONMENT = {"SNAPSHOT_ID": SNAPSHOT_ID, "TIMESTAMP": TIMESTAMP}
+"""What is otherwise random or the current time, so that all hosts write the same bytes."""
 
 RESTORED = ".restored"
 """The ending of the files in which programs leave a restored state."""
+
+
+def flags(identity: dict[str, str]) -> list[str]:
+    """Returns an identity as arguments of the command."""
+    return [part for name, value in identity.items() for part in (f"--{name.replace('_', '-')}", value)]
+
+
+def environment(identity: dict[str, str]) -> dict[str, str]:
+    """Returns an identity as variables of the environment."""
+    return {name.upper(): value for name, value in identity.items()}
+
+
+IDENTITY_FLAGS = flags(IDENTITY_OPTIONS)
 
 
 def record(fields: dict[str, Any]) -> Any:
@@ -34,9 +44,15 @@ def record(fields: dict[str, Any]) -> Any:
 
 
 class Host(abc.ABC):
-    """One way to run the component, on the snapshots in a folder."""
+    """One way to run the component, on the snapshots and timelines in a folder.
+
+    A timeline is named by its folder, which ends with ``/``.
+    """
 
     name: str
+
+    lacks: frozenset[str] = frozenset()
+    """The operations that it does not have."""
 
     @abc.abstractmethod
     def save(self, folder: Path, state: Path, key: str) -> None:
@@ -59,12 +75,28 @@ class Host(abc.ABC):
         """Returns whether there is an object with this key."""
 
     @abc.abstractmethod
-    def list(self, folder: Path) -> list[str]:
+    def keys(self, folder: Path) -> list[str]:
         """Returns the keys of all snapshots."""
 
     @abc.abstractmethod
     def delete(self, folder: Path, key: str) -> None:
         """Deletes a snapshot."""
+
+    @abc.abstractmethod
+    def append(self, folder: Path, state: Path, timeline: str, identity: dict[str, str]) -> int:
+        """Appends a state, which is read from a file. Returns the number of the step."""
+
+    @abc.abstractmethod
+    def load(self, folder: Path, timeline: str, numbers: list[int]) -> list[bytes]:
+        """Returns the states of steps."""
+
+    @abc.abstractmethod
+    def history(self, folder: Path, timeline: str) -> list[tuple[int, str]]:
+        """Returns the numbers of all steps and the SHA-256 of their states, from the newest to the oldest."""
+
+    @abc.abstractmethod
+    def prune(self, folder: Path, timeline: str, keep_last: int) -> list[tuple[int, str]]:
+        """Removes all steps except the last. Returns the numbers of all steps and what became of them."""
 
 
 class Command(Host):
@@ -77,14 +109,18 @@ class Command(Host):
     def run(self, folder: Path, *arguments: str) -> str:
         return run([*self.command, *arguments], folder)
 
+    def run_with_state(self, folder: Path, state: Path, *arguments: str) -> bytes:
+        """Runs the command with a state as its stdin, since the component sees nothing outside the folder."""
+        command = [*self.command, *arguments]
+        done = subprocess.run(command, cwd=folder, input=state.read_bytes(), capture_output=True, timeout=300)
+        assert done.returncode == 0, done
+        return done.stdout
+
     def json(self, folder: Path, *arguments: str) -> Iterator[Any]:
         return map(json.loads, self.run(folder, *arguments, "--json").splitlines())
 
     def save(self, folder: Path, state: Path, key: str) -> None:
-        # The state goes through a pipe, since the component sees nothing outside the folder.
-        command = [*self.command, "snapshot", "-", key, "--quiet", *IDENTITY_FLAGS]
-        done = subprocess.run(command, cwd=folder, input=state.read_bytes(), capture_output=True, timeout=300)
-        assert done.returncode == 0, done
+        self.run_with_state(folder, state, "snapshot", "-", key, "--quiet", *IDENTITY_FLAGS)
 
     def restore(self, folder: Path, keys: list[str]) -> list[bytes]:
         for key in keys:
@@ -102,22 +138,39 @@ class Command(Host):
         assert done.returncode in (0, 3), done
         return done.returncode == 0
 
-    def list(self, folder: Path) -> list[str]:
+    def keys(self, folder: Path) -> list[str]:
         return [found["key"] for found in self.json(folder, "list")]
 
     def delete(self, folder: Path, key: str) -> None:
         self.run(folder, "delete", "--yes", key)
 
+    def append(self, folder: Path, state: Path, timeline: str, identity: dict[str, str]) -> int:
+        said = self.run_with_state(folder, state, "append", "-", timeline, "--json", *flags(identity))
+        return int(json.loads(said)["number"])
+
+    def load(self, folder: Path, timeline: str, numbers: list[int]) -> list[bytes]:
+        files = {number: f"{number}{RESTORED}" for number in numbers}
+        for number, file in files.items():
+            self.run(folder, "restore", f"{timeline.rstrip('/')}@{number}", "--output", file, "--quiet")
+        return [(folder / file).read_bytes() for file in files.values()]
+
+    def history(self, folder: Path, timeline: str) -> list[tuple[int, str]]:
+        return [(step["number"], step["metadata"]["content_hash"]) for step in self.json(folder, "log", timeline)]
+
+    def prune(self, folder: Path, timeline: str, keep_last: int) -> list[tuple[int, str]]:
+        steps = self.json(folder, "prune", timeline, "--keep-last", str(keep_last), "--yes")
+        return [(step["number"], step["outcome"]) for step in steps if "number" in step]
+
 
 class Program(Host):
-    """A program that takes a folder, an operation and keys, and prints one line for each key."""
+    """A program that takes a folder, an operation and keys, and prints one line for each key or step."""
 
     def __init__(self, name: str, command: list[str]) -> None:
         self.name = name
         self.command = command
 
-    def run(self, folder: Path, *arguments: str) -> list[str]:
-        return run([*self.command, str(folder), *arguments], folder, **IDENTITY_ENVIRONMENT).splitlines()
+    def run(self, folder: Path, *arguments: str, identity: dict[str, str] = IDENTITY_OPTIONS) -> list[str]:
+        return run([*self.command, str(folder), *arguments], folder, **environment(identity)).splitlines()
 
     def save(self, folder: Path, state: Path, key: str) -> None:
         self.run(folder, "save", str(state), key)
@@ -135,138 +188,23 @@ class Program(Host):
     def exists(self, folder: Path, key: str) -> bool:
         return self.run(folder, "exists", key) == ["true"]
 
-    def list(self, folder: Path) -> list[str]:
+    def keys(self, folder: Path) -> list[str]:
         return self.run(folder, "list")
 
     def delete(self, folder: Path, key: str) -> None:
         assert self.run(folder, "delete", key) == ["deleted"]
 
+    def append(self, folder: Path, state: Path, timeline: str, identity: dict[str, str]) -> int:
+        (number,) = self.run(folder, "append", str(state), timeline, identity=identity)
+        return int(number)
 
-class InProcess(Host):
-    """A host in this process, which calls the component's functions by name."""
+    def load(self, folder: Path, timeline: str, numbers: list[int]) -> list[bytes]:
+        assert self.run(folder, "load", timeline, *map(str, numbers)) == ["restored"] * len(numbers)
+        return [(folder / f"{timeline}{number}{RESTORED}").read_bytes() for number in numbers]
 
-    @abc.abstractmethod
-    def call(self, folder: Path, name: str, *arguments: object) -> Any:
-        """Calls a function; raises OSError where it returns an error."""
+    def history(self, folder: Path, timeline: str) -> list[tuple[int, str]]:
+        return [(int(number), found) for number, found in map(str.split, self.run(folder, "history", timeline))]
 
-    def restore(self, folder: Path, keys: list[str]) -> list[bytes]:
-        return [self.call(folder, "restore-text", key).encode() for key in keys]
-
-    def verify(self, folder: Path, keys: list[str]) -> list[str]:
-        return [vars(self.call(folder, "verify", key))["content-hash"] for key in keys]
-
-    def show(self, folder: Path, keys: list[str]) -> list[str]:
-        return [vars(self.call(folder, "get-metadata", key))["content-hash"] for key in keys]
-
-    def exists(self, folder: Path, key: str) -> bool:
-        return bool(self.call(folder, "exists", key))
-
-    def list(self, folder: Path) -> list[str]:
-        return [entry.payload.key for entry in self.call(folder, "list-snapshots", "", None, 1000, None).entries]
-
-    def delete(self, folder: Path, key: str) -> None:
-        from wasmtime.component import Variant
-
-        self.call(folder, "delete", key, Variant("none"))
-
-
-class PythonComposed(InProcess):
-    """examples/python/composed.py: the component that needs nothing but WASI."""
-
-    name = "wasmtime-py, composed"
-
-    def persist(self, folder: Path) -> Any:
-        return example("composed").Persist(component("persist-fs.wasm"), str(folder))
-
-    def call(self, folder: Path, name: str, *arguments: object) -> Any:
-        return self.persist(folder).call(name, *arguments)
-
-    def save(self, folder: Path, state: Path, key: str) -> None:
-        self.persist(folder).save(state.read_text(), key, **IDENTITY_OPTIONS)
-
-
-class PythonBare(InProcess):
-    """examples/python/host.py: the bare component, and a storage in a dictionary."""
-
-    name = "wasmtime-py, bare"
-
-    def __init__(self) -> None:
-        self.host = example("host").Host(component("persist.wasm"))
-
-    @contextlib.contextmanager
-    def stored(self, folder: Path) -> Iterator[None]:
-        """Makes the files of a folder the objects of the storage, and writes back what changed."""
-        files = [path for path in folder.iterdir() if not path.name.endswith(RESTORED)]
-        before = {path.name: path.read_bytes() for path in files}
-        objects = self.host.storage.objects = dict(before)
-        yield
-        for path in files:
-            if path.name not in objects:
-                path.unlink()
-        for key, data in objects.items():
-            if before.get(key) != data:
-                (folder / key).write_bytes(data)
-
-    def call(self, folder: Path, name: str, *arguments: object) -> Any:
-        with self.stored(folder):
-            return self.host.call(name, *arguments)
-
-    def save(self, folder: Path, state: Path, key: str) -> None:
-        with self.stored(folder):
-            self.host.save(state.read_text(), key, **IDENTITY_OPTIONS)
-
-
-class Tools(InProcess):
-    """The tools, called as a runtime calls them: with strings, records and lists.
-
-    A failed call returns an error of the contract, and raises none.
-    """
-
-    name = "tools"
-
-    def __init__(self) -> None:
-        from wasmtime import Engine
-        from wasmtime.component import Component, Linker
-
-        engine = Engine()
-        self.linker = Linker(engine)
-        self.linker.add_wasip2()
-        self.component = Component.from_file(engine, component("persist-tools.wasm"))
-
-    def call(self, folder: Path, name: str, *arguments: object) -> Any:
-        from wasmtime import Store, WasiConfig
-        from wasmtime.component import Variant
-
-        store, wasi = Store(self.linker.engine), WasiConfig()
-        wasi.preopen_dir(str(folder), "/srv/agents")
-        store.set_wasi(wasi)
-        instance = self.linker.instantiate(store, self.component)
-        function = instance.get_func(store, name)
-        assert function is not None
-        answer = function(store, *arguments)
-        return answer.payload if isinstance(answer, Variant) else answer
-
-    def snapshot(self, folder: Path, key: str, state: str, **options: object) -> Any:
-        """Calls the tool ``snapshot``."""
-        names = ("agent-id", "session-id", "snapshot-index", "description", "labels", "content-type", "codec", "level")
-        unset = dict.fromkeys((*names, "replace", "snapshot-id", "timestamp"))
-        named = {name.replace("_", "-"): value for name, value in options.items()}
-        return self.call(folder, "snapshot", key, state, record(unset | named))
-
-    def save(self, folder: Path, state: Path, key: str) -> None:
-        assert self.snapshot(folder, key, state.read_text(), **IDENTITY_OPTIONS).key == key
-
-    def restore(self, folder: Path, keys: list[str]) -> list[bytes]:
-        return [self.call(folder, "restore", key).encode() for key in keys]
-
-    def exists(self, folder: Path, key: str) -> bool:
-        # There is no such tool. `get-metadata` answers the question.
-        found = self.call(folder, "get-metadata", key)
-        assert getattr(found, "code", "not-found") == "not-found"
-        return not hasattr(found, "code")
-
-    def list(self, folder: Path) -> list[str]:
-        return [found.key for found in self.call(folder, "list", "", None, None, None).snapshots]
-
-    def delete(self, folder: Path, key: str) -> None:
-        assert self.call(folder, "delete", key) is None
+    def prune(self, folder: Path, timeline: str, keep_last: int) -> list[tuple[int, str]]:
+        lines = self.run(folder, "prune", timeline, str(keep_last))
+        return [(int(number), outcome) for number, outcome in map(str.split, lines)]

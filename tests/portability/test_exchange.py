@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from .hosts import RESTORED, Host, PythonComposed, Tools, record
+from .hosts import RESTORED, Host, record
+from .in_process import PythonComposed, Tools
+from .matrix import print_matrix
 
 ENDINGS = ("gz", "zst")
 OPERATIONS = ("save", "restore", "verify", "show", "exists", "list", "delete")
@@ -43,18 +44,10 @@ def read_with(host: Host, folder: Path, keys: list[str], content: bytes) -> dict
     }
     for path in folder.glob(f"*{RESTORED}"):
         path.unlink()
-    done["list"] = host.list(folder) == keys
+    done["list"] = host.keys(folder) == keys
     host.delete(folder, keys[0])
-    done["delete"] = host.list(folder) == keys[1:] and not (folder / keys[0]).exists()
+    done["delete"] = host.keys(folder) == keys[1:] and not (folder / keys[0]).exists()
     return done
-
-
-def print_matrix(done: dict[str, dict[str, bool]]) -> None:
-    width = max(map(len, done))
-    print(f"\n\n{'':{width}}  " + "  ".join(OPERATIONS))
-    for name, operations in done.items():
-        cells = (("ok" if operations[operation] else "FAILS").ljust(len(operation)) for operation in OPERATIONS)
-        print(f"{name:{width}}  " + "  ".join(cells))
 
 
 def test_every_host_reads_what_every_other_wrote(
@@ -71,7 +64,7 @@ def test_every_host_reads_what_every_other_wrote(
         shutil.copytree(saved, folder)
         done[host.name] = {"save": is_same[host.name], **read_with(host, folder, keys, content)}
     with capsys.disabled():
-        print_matrix(done)
+        print_matrix(OPERATIONS, done)
         print(f"on {len(keys)} snapshots of {len(content)} bytes of state; save: the same bytes as the native host")
     assert len(keys) == len(hosts) * len(ENDINGS)
     assert all(done[host.name][operation] for host in hosts for operation in OPERATIONS)
@@ -79,31 +72,21 @@ def test_every_host_reads_what_every_other_wrote(
 
 def forge(folder: Path, key: str) -> None:
     """Saves a snapshot whose content hash is not that of its state, though every frame is whole."""
-    from wasmtime import Store, WasiConfig
     from wasmtime.component import Variant
-
-    persist = PythonComposed().persist(folder)
-    store, wasi = Store(persist.engine), WasiConfig()
-    store.set_epoch_deadline(persist.deadline_ticks)
-    wasi.preopen_dir(str(folder), ".")
-    store.set_wasi(wasi)
-    instance = persist.linker.instantiate(store, persist.component)
-    snapshots = instance.get_export_index(store, "persist:snapshot/snapshots@0.1.0")
-
-    def call(name: str, *arguments: object) -> Any:
-        answer = instance.get_func(store, instance.get_export_index(store, name, snapshots))(store, *arguments)
-        answer = answer.payload if isinstance(answer, Variant) else answer
-        assert not hasattr(answer, "retryable"), vars(answer)
-        return answer
 
     unset = ("description", "content-type", "extra", "codec", "level", "snapshot-id", "timestamp", "state-size-hint")
     named = {"agent-id": "a", "session-id": "s", "snapshot-index": 0, "labels": [], "attributes": []}
     options = {**named, **dict.fromkeys(unset), "precondition": Variant("none"), "host-hashes": True}
-    saver = call("open-saver", key, record(options))
-    # Over 4 KiB, the component does not compute the hash itself but trusts its host.
-    call("[method]saver.write", saver, b"0123456789" * 7000)
-    call("[method]saver.set-content-hash", saver, bytes(32))
-    call("[static]saver.commit", saver)
+    with PythonComposed().opened(folder) as persist, persist.instance() as call_instance:
+
+        def call(name: str, *arguments: object) -> object:
+            return call_instance("persist:snapshot/snapshots@0.1.0", name, *arguments)
+
+        saver = call("open-saver", key, record(options))
+        # Over 4 KiB, the component does not compute the hash itself but trusts its host.
+        call("[method]saver.write", saver, b"0123456789" * 7000)
+        call("[method]saver.set-content-hash", saver, bytes(32))
+        call("[static]saver.commit", saver)
 
 
 def test_a_state_with_another_hash_comes_out_nowhere(hosts: list[Host], tmp_path: Path) -> None:

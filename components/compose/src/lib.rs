@@ -16,20 +16,20 @@ const DOCS: &str = PackageMetadata::SECTION_NAME;
 /// The components to compose, as they were built.
 #[derive(Debug)]
 pub struct Parts {
-    /// Imports a storage, exports `snapshots` and `blocks`.
+    /// Imports a storage, exports `snapshots`, `blocks`, `timelines` and `diffs`.
     pub persist: Vec<u8>,
     /// Exports the storage.
     pub storage_fs: Vec<u8>,
-    /// The tools, which use `snapshots`.
+    /// The tools, which use `snapshots`, `timelines` and `diffs`.
     pub tools: Vec<u8>,
-    /// The command, which uses `snapshots`.
+    /// The command, which uses the same.
     pub command: Vec<u8>,
 }
 
 /// The composed components. Each of them imports only WASI.
 #[derive(Debug)]
 pub struct Composed {
-    /// `persist-fs.wasm`: `snapshots` and `blocks`, on files.
+    /// `persist-fs.wasm`: what `persist.wasm` exports, on files.
     pub fs: Vec<u8>,
     /// `persist-tools.wasm`: the tools, on files.
     pub tools: Vec<u8>,

@@ -69,6 +69,9 @@ const STORAGE: &str = "persist:snapshot/storage";
 const PERSIST: [&str; 4] =
     ["persist:snapshot/blocks", "persist:snapshot/diffs", "persist:snapshot/snapshots", "persist:snapshot/timelines"];
 
+/// The tools, in the order of their names.
+const TOOLS: [&str; 10] = ["append", "delete", "diff", "get-metadata", "history", "list", "load", "restore", "snapshot", "verify"];
+
 /// Only types. An exported interface can use them only if they are also imported or
 /// exported; this asks for nothing.
 const TYPES: &str = "persist:snapshot/types";
@@ -101,7 +104,7 @@ fn each_component_imports_what_it_may_and_no_more() {
     for (name, wasm, exported) in [
         ("storage-fs.wasm", &parts.storage_fs, &[STORAGE][..]),
         ("persist-fs.wasm", &composed.fs, &PERSIST),
-        ("persist-tools.wasm", &composed.tools, &["delete", "get-metadata", "list", "restore", "snapshot", "verify"]),
+        ("persist-tools.wasm", &composed.tools, &TOOLS),
         ("persist-cli.wasm", &composed.cli, &["wasi:cli/run"]),
     ] {
         println!("{name}, {} bytes", wasm.len());
@@ -196,7 +199,7 @@ fn tools_are_listed_with_descriptions_and_schemas() {
         assert!(tool["outputSchema"]["oneOf"][1]["err"]["properties"]["code"]["enum"].as_array().unwrap().contains(&json!("integrity")));
     }
     let names: Vec<_> = tools.iter().map(|tool| tool["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["snapshot", "restore", "verify", "get-metadata", "list", "delete"]);
+    assert_eq!(names, ["snapshot", "restore", "verify", "get-metadata", "list", "delete", "append", "load", "history", "diff"]);
     let snapshot = &tools[0]["inputSchema"];
     assert_eq!(snapshot["required"], json!(["key", "options", "state"]));
     assert_eq!(snapshot["properties"]["state"], json!({"type": "string"}));
@@ -204,6 +207,9 @@ fn tools_are_listed_with_descriptions_and_schemas() {
     assert_eq!(options[0], json!({"type": "null"}), "the options may be left out");
     assert_eq!(options[1]["properties"]["codec"]["anyOf"][1]["enum"], json!(["gzip", "zstd"]));
     assert_eq!(tools[1]["outputSchema"]["oneOf"][0]["ok"], json!({"type": "string"}));
+    let append = &tools[6]["inputSchema"]["properties"]["options"]["anyOf"][1]["properties"];
+    assert_eq!(append["on-conflict"]["anyOf"][1]["enum"], json!(["fail", "rebase"]));
+    assert_eq!(tools[7]["inputSchema"]["properties"]["step"]["anyOf"][0], json!({"type": "null"}), "the step may be left out");
     // Tools for WIT read the same text.
     let restore = resolve.worlds[world].exports.values().find_map(|item| match item {
         WorldItem::Function(function) if function.name == "restore" => function.docs.contents.as_deref(),

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 pub use generated::Core;
-pub use generated::exports::persist::snapshot::snapshots;
+pub use generated::exports::persist::snapshot::{snapshots, timelines};
 pub use generated::persist::snapshot::{storage, types};
 
 #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated")]
@@ -26,6 +26,8 @@ mod generated {
 /// An object that is being written.
 pub struct Writer {
     pub(crate) key: String,
+    /// Whether the key must be free when the object is committed.
+    pub(crate) if_absent: bool,
     pub(crate) bytes: Vec<u8>,
 }
 

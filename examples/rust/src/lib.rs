@@ -33,6 +33,6 @@ mod bindings;
 pub mod memory;
 pub mod sandbox;
 
-pub use bindings::{Core, snapshots, storage, types};
+pub use bindings::{Core, snapshots, storage, timelines, types};
 pub use memory::{MemoryStorage, Objects};
 pub use sandbox::{CallLimits, Host, Sandbox};

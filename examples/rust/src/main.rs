@@ -4,27 +4,36 @@
 //! persist-example-host COMPONENT FOLDER save STATE KEY…
 //! persist-example-host COMPONENT FOLDER restore|verify|show|exists|delete KEY…
 //! persist-example-host COMPONENT FOLDER list
+//! persist-example-host COMPONENT FOLDER append STATE TIMELINE
+//! persist-example-host COMPONENT FOLDER load TIMELINE NUMBER…
+//! persist-example-host COMPONENT FOLDER history TIMELINE
+//! persist-example-host COMPONENT FOLDER prune TIMELINE KEEP_LAST
 //! ```
 //!
 //! It reads the files into memory, calls the component, and writes back what the
-//! component changed. It prints one line for each key. A restored state goes to the file
-//! `FOLDER/KEY.restored`.
+//! component changed. It prints one line for each key or step. A restored state goes to the
+//! file `FOLDER/KEY.restored`, that of a step to `FOLDER/TIMELINE/NUMBER.restored`. A
+//! timeline is a folder, and its name ends with `/`.
 //!
 //! `SNAPSHOT_ID` and `TIMESTAMP` in the environment replace the random ID and the current
 //! time, so that a save can be compared byte for byte.
 
+mod folder;
+mod steps;
+
 use std::env;
 use std::error::Error;
-use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::PathBuf;
+use std::slice;
 
 use persist_example_host::{CallLimits, Core, Host, Objects, Sandbox, snapshots, storage};
 use wasmtime::Store;
 
-const USAGE: &str = "usage: persist-example-host COMPONENT FOLDER OPERATION [STATE] [KEY…]";
+use crate::folder::{RESTORED, failed, make_folders, read_objects, write_changes};
 
-const RESTORED: &str = ".restored";
+const USAGE: &str = "usage: persist-example-host COMPONENT FOLDER OPERATION [STATE] [KEY…]; see the beginning of src/main.rs";
+
 const PAGE_SIZE: u32 = 1000;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -70,24 +79,8 @@ impl Folder {
         let called = self.sandbox.call(&mut self.objects, CallLimits::default(), call);
         // `{:#}` includes the causes: the outermost message only says where the component was stopped.
         let answer = called.map_err(|error| format!("{error:#}"))?;
-        self.write_changes(&before)?;
+        write_changes(&self.path, &before, &self.objects)?;
         Ok(answer)
-    }
-
-    fn write_changes(&self, before: &Objects) -> Result<()> {
-        // Keys may contain `/`, but this host writes no subfolders. With the ending of restored
-        // states, an object would not be read again.
-        if let Some(key) = self.objects.keys().find(|key| key.contains('/') || key.ends_with(RESTORED)) {
-            return Err(format!("'{}' can't be the name of a file here", key.escape_debug()).into());
-        }
-        for key in before.keys().filter(|key| !self.objects.contains_key(*key)) {
-            fs::remove_file(self.path.join(key))?;
-        }
-        for (key, object) in self.objects.iter().filter(|(key, object)| before.get(*key) != Some(*object)) {
-            let path = self.path.join(key);
-            write_object(&path, object, before.contains_key(key)).map_err(|error| failed(&path, &error))?;
-        }
-        Ok(())
     }
 
     /// Performs one operation on one key. Returns the line to print.
@@ -132,31 +125,40 @@ impl Folder {
             }
         }
     }
-}
 
-fn read_objects(folder: &Path) -> Result<Objects> {
-    let mut objects = Objects::new();
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if let Some(name) = entry.file_name().to_str().filter(|name| !name.ends_with(RESTORED))
-            && entry.file_type()?.is_file()
-        {
-            objects.insert(name.to_owned(), fs::read(entry.path())?.into());
+    /// Performs one operation on a timeline, and prints a line for each step.
+    fn perform_on_timeline(&mut self, operation: &str, timeline: &str, rest: &[String]) -> Result<()> {
+        match (operation, rest) {
+            ("append", [state]) => {
+                let state = fs::read(state)?;
+                let appended = self.call(|persist, store| steps::append(persist, store, timeline, &state, &save_options()))?;
+                println!("{}", appended.map_err(refused)?.number);
+            }
+            ("load", numbers) => {
+                for number in numbers {
+                    let step = number.parse()?;
+                    let state = self.call(|persist, store| steps::load(persist, store, timeline, step))?.map_err(refused)?;
+                    let path = make_folders(&self.path, &format!("{timeline}{step}{RESTORED}"))?;
+                    fs::write(&path, state).map_err(|error| failed(&path, &error))?;
+                    println!("restored");
+                }
+            }
+            ("history", []) => {
+                for entry in self.call(|persist, store| steps::history(persist, store, timeline))?.map_err(refused)? {
+                    println!("{}", steps::line(&entry));
+                }
+            }
+            ("prune", [keep_last]) => {
+                let keep_last = keep_last.parse()?;
+                let report = self.call(|persist, store| steps::prune(persist, store, timeline, keep_last))?.map_err(refused)?;
+                for step in report.steps {
+                    println!("{} {}", step.number, steps::outcome(&step));
+                }
+            }
+            _ => return Err(USAGE.into()),
         }
+        Ok(())
     }
-    Ok(objects)
-}
-
-fn write_object(path: &Path, object: &[u8], is_known: bool) -> io::Result<()> {
-    let mut options = File::options();
-    // If there is something with the name of a new object, it was not read because it is not a
-    // plain file: a folder, or a symlink that may lead out of this one. It stays as it is.
-    options.write(true).truncate(true).create_new(!is_known);
-    options.open(path)?.write_all(object)
-}
-
-fn failed(path: &Path, error: &io::Error) -> String {
-    format!("{}: {error}", path.display())
 }
 
 /// An error that the component returned. Its message is escaped: the component is not
@@ -169,10 +171,12 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let [component, path, operation, rest @ ..] = &arguments[..] else { return Err(USAGE.into()) };
     let mut folder = Folder::open(component, path)?;
-    if operation == "list" {
-        return folder.list();
-    }
     let (state, keys) = match (operation.as_str(), rest) {
+        ("list", _) => return folder.list(),
+        ("append", [state, timeline]) => return folder.perform_on_timeline("append", timeline, slice::from_ref(state)),
+        (operation @ ("load" | "history" | "prune"), [timeline, rest @ ..]) => {
+            return folder.perform_on_timeline(operation, timeline, rest);
+        }
         ("save", [state, keys @ ..]) => (fs::read(state)?, keys),
         _ => (Vec::new(), rest),
     };

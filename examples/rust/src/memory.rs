@@ -1,7 +1,7 @@
 //! The import `persist:snapshot/storage`, implemented on a map in memory.
 //!
 //! A storage need not support what it does not claim in `capabilities`: such calls fail
-//! with `unsupported`. This one claims nothing.
+//! with `unsupported`. This one claims `if-absent`, which timelines need, and nothing else.
 
 use std::collections::BTreeMap;
 
@@ -68,7 +68,7 @@ fn refusal(code: ErrorCode, message: &str) -> wasmtime::Error {
 
 /// The answer to everything that `capabilities` does not claim.
 fn unsupported() -> wasmtime::Error {
-    refusal(ErrorCode::Unsupported, "this storage has no preconditions, and no operations on several objects")
+    refusal(ErrorCode::Unsupported, "this storage has no precondition except if-absent, and no batches")
 }
 
 fn check_key(key: &str) -> Result<()> {
@@ -99,16 +99,18 @@ impl types::Host for MemoryStorage {
 
 impl Host for MemoryStorage {
     fn capabilities(&mut self) -> Result<CapabilitySet> {
-        Ok(CapabilitySet::empty())
+        Ok(CapabilitySet::IF_ABSENT)
     }
 
     fn open_write(&mut self, key: String, options: WriteOptions) -> Result<Resource<Writer>> {
-        if !matches!(options.precondition, Precondition::None) {
-            return Err(unsupported());
-        }
+        let if_absent = match options.precondition {
+            Precondition::None => false,
+            Precondition::IfAbsent => true,
+            Precondition::IfMatch(_) => return Err(unsupported()),
+        };
         check_key(&key)?;
         self.spend(key.len() + OBJECT_OVERHEAD_BYTES)?;
-        Ok(self.handles.push(Writer { key, bytes: Vec::new() })?)
+        Ok(self.handles.push(Writer { key, if_absent, bytes: Vec::new() })?)
     }
 
     fn open_read(&mut self, key: String, options: ReadOptions) -> Result<Resource<Reader>> {
@@ -175,7 +177,11 @@ impl HostWriter for MemoryStorage {
     }
 
     fn commit(&mut self, writer: Resource<Writer>) -> Result<ObjectInfo> {
-        let Writer { key, bytes } = self.handles.delete(writer)?;
+        let Writer { key, if_absent, bytes } = self.handles.delete(writer)?;
+        // Not earlier: the component may hold two writers of one key.
+        if if_absent && self.objects.contains_key(&key) {
+            return Err(refusal(ErrorCode::AlreadyExists, "an object has this key"));
+        }
         let info = object_info(&key, &bytes);
         // Boxed, to free the spare capacity of the vector.
         self.objects.insert(key, bytes.into_boxed_slice().into());

@@ -32,7 +32,7 @@ impl<S: Storage> Timeline<S> {
             return Err(error.at(self.folder.prefix()));
         }
         let next = newest.number() + 1;
-        let root = match &newest {
+        let parent = match &newest {
             Newest::Nothing | Newest::Gap { .. } => {
                 return Err(Error::new(ErrorCode::NotFound, "the timeline has no steps").at(self.folder.prefix()));
             }
@@ -40,12 +40,12 @@ impl<S: Storage> Timeline<S> {
                 let number = *number;
                 return self.remove_all(number);
             }
-            Newest::Step(step) => hex(&step.root),
-            Newest::Damaged { .. } => hex(&[0; 32]),
+            Newest::Step(step) => Some(step.root),
+            Newest::Damaged { .. } => None,
         };
-        let end = Record::End { number: next, root, id: random_id()? };
+        let end = Record::End { number: next, root: hex(&parent.unwrap_or([0; 32])), id: random_id()? };
         match end.write(&self.storage, &self.folder.step(next), Precondition::IfAbsent) {
-            Ok(info) => self.check_age(newest.storage_time(), next, &info)?,
+            Ok(info) => self.check_age(newest.storage_time(), next, parent, &info)?,
             Err(error) if matches!(error.code, ErrorCode::AlreadyExists | ErrorCode::OutcomeUnknown) => {
                 // The reply of the own write may have been lost.
                 if Record::read(&self.storage, &self.folder.step(next)).ok().map(|(found, _)| found) != Some(end) {

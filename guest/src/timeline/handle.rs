@@ -13,7 +13,6 @@ use crate::timeline::append::{Content, Head, Known, Prepared};
 use crate::timeline::catalogue::{Row, SPAN, covering, write_catalogue};
 use crate::timeline::chain::Chain;
 use crate::timeline::large::{Finished, Large, pieces_of};
-use crate::timeline::listing::Listing;
 use crate::timeline::loader::Loader;
 use crate::timeline::names::Folder;
 use crate::timeline::newest::{self, HINT_EVERY, Newest, find_newest, write_hint};
@@ -30,20 +29,6 @@ const MAX_RETRIES: u32 = 10;
 
 /// The largest state that is kept in memory, and the largest that is compared as a whole.
 pub const MAX_IN_MEMORY: u64 = 64 << 20;
-
-/// How long after it found the newest step a writer may store the next one without asking
-/// for gaps, in milliseconds of the storage's clock. Markers stay for a week.
-const STALE: u64 = 24 * 60 * 60 * 1000;
-
-/// The same for a storage whose clock is not the one by which objects have their times: it
-/// does not show a change of that clock, which may make markers look old.
-const STALE_BY_OTHER_CLOCK: u64 = 60 * 1000;
-
-/// Whether the storage's clock is the one by which objects have their times.
-fn is_wall_clock(info: &ObjectInfo) -> bool {
-    let (Some(now), Some(modified)) = (info.storage_time, info.modified) else { return true };
-    now.abs_diff(modified) <= STALE
-}
 
 /// A timeline: a folder in which each object is one step. It keeps the newest step's state,
 /// so that the next append does not have to read it.
@@ -265,7 +250,7 @@ impl<S: Storage> Timeline<S> {
             },
             Err(error) => return Err(error),
         }
-        self.check_age(self.found_at, step.document.number, &step.info)?;
+        self.check_age(self.found_at, step.document.number, step.document.parent, &step.info)?;
         let (number, metadata) = (step.document.number, step.metadata());
         let chain = Chain { steps: std::iter::once(step.clone()).chain(older).collect() };
         self.appended(&step, Head::new(chain, Content::Pieces(pieces)));
@@ -310,10 +295,11 @@ impl<S: Storage> Timeline<S> {
                 Taken::Free => retries += 1,
             }
         }
-        self.check_age(self.found_at, prepared.step.document.number, &prepared.step.info)
+        let Step { document, info, .. } = &prepared.step;
+        self.check_age(self.found_at, document.number, document.parent, info)
     }
 
-    fn conflict(&self, number: u64) -> Error {
+    pub(super) fn conflict(&self, number: u64) -> Error {
         Error::new(ErrorCode::AlreadyExists, format!("another writer has appended step {number}"))
             .with("number", number)
             .with(HINT, "load the newest step and decide again, or append with on-conflict rebase")
@@ -335,24 +321,6 @@ impl<S: Storage> Timeline<S> {
             Step::parse(&self.storage, info.clone(), tail, number).is_ok_and(|found| found.root == step.root)
         };
         Ok(if is_own { Taken::Own(info) } else { Taken::Other })
-    }
-
-    /// After a long pause the number that was free may be one that was used and removed, and
-    /// whose marker is gone. Then there is a gap, and what was stored is withdrawn.
-    pub(super) fn check_age(&self, found_at: Option<u64>, number: u64, info: &ObjectInfo) -> Result<()> {
-        let (found, stored) = match (found_at, info.storage_time) {
-            (found, Some(stored)) => (found.unwrap_or(0), stored),
-            // The storage has no clock: then markers stay for ever.
-            (None, None) => return Ok(()),
-            // It has one, and does not always say.
-            (Some(_), None) => (0, u64::MAX),
-        };
-        let limit = if is_wall_clock(info) { STALE } else { STALE_BY_OTHER_CLOCK };
-        if stored.saturating_sub(found) <= limit || !Listing::read(&self.storage, &self.folder, 1)?.is_in_gap(number) {
-            return Ok(());
-        }
-        self.delete_object(&self.folder.step(number))?;
-        Err(self.conflict(number))
     }
 
     /// Keeps the step that was appended, and writes what is derived from it. If that fails,

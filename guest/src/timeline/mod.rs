@@ -16,6 +16,7 @@
 //! steps, and be an edit of an older one. It does not have to read them, since all their
 //! bytes that count are in the state.
 
+mod age;
 mod append;
 mod appender;
 mod catalogue;

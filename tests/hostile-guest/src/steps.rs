@@ -102,6 +102,11 @@ impl timelines::GuestTimeline for Handle {
         behave(&self.key);
         Ok((u64::MAX, vec![0; 100]))
     }
+
+    fn hint(&self, _: u64) -> Result<Vec<u8>, wit::Error> {
+        behave(&self.key);
+        Ok(vec![0; 100])
+    }
 }
 
 impl timelines::Guest for Hostile {

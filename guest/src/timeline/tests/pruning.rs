@@ -158,6 +158,32 @@ fn a_writer_that_sleeps_through_a_prune_fails_or_rebases() {
     }
 }
 
+/// One host keeps the objects in a storage with a clock, and another one in a storage without.
+#[test]
+fn a_writer_without_a_clock_notices_that_it_slept() {
+    for on_conflict in [OnConflict::Fail, OnConflict::Rebase] {
+        let storage = MemoryStorage::default();
+        let mut sleeper = timeline(&storage.without_clock());
+        append(&mut sleeper, &noise(0));
+        for number in 1..6 {
+            append(&mut timeline(&storage), &noise(number));
+        }
+        prune(&storage, &keep_last(1));
+        storage.advance(WEEK * 2);
+        prune(&storage, &keep_last(1));
+        assert_eq!(storage.keys().iter().filter(|key| key.ends_with(".step")).count(), 2, "a gap and a step");
+        let outcome = sleeper.append(b"late".to_vec(), &options(), on_conflict, None);
+        match on_conflict {
+            OnConflict::Fail => {
+                assert_eq!(outcome.unwrap_err().code, ErrorCode::AlreadyExists);
+                assert_eq!(numbers(&storage), [6]);
+            }
+            OnConflict::Rebase => assert_eq!(outcome.unwrap().0, 7),
+        }
+        is_clean(&storage);
+    }
+}
+
 #[test]
 fn a_deleted_timeline_is_gone_and_may_begin_again() {
     let storage = written(&checkpoints(10), false);
