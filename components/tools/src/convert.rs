@@ -5,6 +5,8 @@ use persist_model::{ErrorCode, ErrorDetail, PersistError};
 
 use crate::bindings::{diffs, generated as tools, snapshots, timelines};
 
+persist_model::conversions!(crate::bindings::snapshots);
+persist_model::timeline_conversions!(crate::bindings::timelines);
 persist_model::code_conversions!(crate::bindings::generated);
 persist_model::code_conversions!(crate::bindings::types);
 

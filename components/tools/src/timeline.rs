@@ -78,22 +78,10 @@ pub(crate) fn append(timeline: &str, state: String, options: Option<tools::Appen
     Ok(step)
 }
 
-impl From<StepSelector> for timelines::StepSelector {
-    fn from(selector: StepSelector) -> Self {
-        match selector {
-            StepSelector::Newest => Self::Newest,
-            StepSelector::Number(number) => Self::Number(number),
-            StepSelector::FromNewest(place) => Self::FromNewest(place),
-            StepSelector::AtTime(time) => Self::AtTime(time),
-            StepSelector::Label(name, value) => Self::Label((name, value)),
-        }
-    }
-}
-
 /// Finds a step of a timeline. Returns its key.
 pub(crate) fn find(timeline: &str, step: &str) -> Result<String, tools::Error> {
     let selector = StepSelector::parse(step, SystemTime::now())?;
-    Ok(open(timeline).find(&selector.into())?.metadata.key)
+    Ok(open(timeline).find(&(&selector).into())?.metadata.key)
 }
 
 pub(crate) fn load(timeline: &str, step: Option<&str>) -> Result<String, tools::Error> {
