@@ -10,7 +10,7 @@ from typing import Any
 import persist
 import pytest
 from autosaves import Gate, notes_of, storage_failed, tried
-from persist import _autosave_base, _autosave_thread, _saving
+from persist import _autosave_base, _saving
 from test_autosave import Bot, BotAdapter, Entering, autosave, gate, states, timeline
 
 __all__ = ["autosave", "gate", "timeline"]  # Fixtures.
@@ -332,22 +332,6 @@ def test_the_timer_waits_while_it_is_held(timeline: persist.Timeline, autosave: 
 
     asyncio.run(run())
     assert all(state["twice"] == 2 * state["n"] for state in states(timeline))
-
-
-def test_a_wait_of_almost_no_time_ends() -> None:
-    """With a ``queue.SimpleQueue``, one in some ten thousand waited for ever."""
-    wake = _autosave_thread.Wake()
-
-    def waits() -> None:
-        for number in range(100_000):
-            wake.set()
-            wake.wait(None)
-            wake.wait(number % 30 * 1e-7)
-
-    thread = threading.Thread(target=waits, daemon=True)
-    thread.start()
-    thread.join(60)
-    assert not thread.is_alive()
 
 
 def test_the_timer_tries_an_agent_again_that_changes_meanwhile(
