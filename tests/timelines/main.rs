@@ -12,6 +12,7 @@ mod helpers;
 mod killed;
 mod large;
 mod lost_replies;
+mod meetings;
 mod mistakes;
 mod names;
 mod processes;
