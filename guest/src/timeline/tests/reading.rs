@@ -101,7 +101,11 @@ fn a_timeline_that_ends_with_a_removed_step_says_so() {
     }
     assert!(damaged(&reader, false).contains(&3));
     assert_eq!(reader.load(2, u64::MAX).unwrap().1, state(1));
-    // With the step after it, it is whole.
+    // With a step after it, it is whole.
+    let mut repaired = timeline(&storage.copied());
+    repaired.repair(true).unwrap();
+    assert_eq!(repaired.open_newest(true).unwrap().read_to_end(u64::MAX).unwrap(), state(1));
+    assert!(wrong(&repaired, true).is_empty());
     append(&mut timeline(&storage), &state(3));
     let numbers: Vec<u64> = history(&timeline(&storage)).iter().map(|entry| entry.number).collect();
     assert_eq!(numbers, [4, 2, 1]);
