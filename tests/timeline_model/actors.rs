@@ -2,7 +2,7 @@
 
 use crate::claiming::{Claim, arrive};
 use crate::event::Did;
-use crate::state::{Actor, At, NOBODY, SOURCE, State, Step};
+use crate::state::{Actor, At, NOBODY, SOURCE, State, Step, TARGET};
 use crate::store::{Object, Set};
 use crate::turn::{Event, Turn};
 use crate::world::{Role, World};
@@ -29,7 +29,7 @@ pub(crate) fn next(world: &World, state: &State, next: &mut Vec<(Event, State)>)
         next.push((Event { who: NOBODY, did: Did::PassAWeek }, later));
     }
     if state.losses > 0 && !state.actors.iter().any(Actor::is_working) {
-        lose(state, next);
+        lose(world, state, next);
     }
 }
 
@@ -58,13 +58,15 @@ fn arrive_late(turn: &mut Turn<'_>) {
     turn.change(Did::Arrive(number), arrived, state);
 }
 
-/// The storage loses its newest step, to which the hint points. An actor that has found the
+/// The storage loses its newest step, to which the hint points; or that of a copy. An actor that has found the
 /// head before cannot notice, so nobody is at work.
-fn lose(state: &State, next: &mut Vec<(Event, State)>) {
-    let timeline = &state.timelines[SOURCE];
-    let Some(number) = timeline.present().highest().filter(|number| *number == timeline.hint) else { return };
+fn lose(world: &World, state: &State, next: &mut Vec<(Event, State)>) {
+    let place = if world.is_copied() { TARGET } else { SOURCE };
+    let timeline = &state.timelines[place];
+    let Some(number) = timeline.present().highest().filter(|number| place == TARGET || *number == timeline.hint) else { return };
     let Object::Step(id) = timeline.get(number) else { return };
-    let mut state = State { losses: state.losses - 1, lost: state.lost.with(id), ..*state };
-    state.timelines[SOURCE].put(number, Object::Nothing);
+    let lost = if place == SOURCE { state.lost.with(id) } else { state.lost };
+    let mut state = State { losses: state.losses - 1, lost, ..*state };
+    state.timelines[place].put(number, Object::Nothing);
     next.push((Event { who: NOBODY, did: Did::Lose(number) }, state));
 }

@@ -104,7 +104,7 @@ fn look(turn: &mut Turn<'_>, me: Actor, number: u8, claimed: Claimed) {
         Object::Step(id) => own(turn.state, turn.who, number) == Some(id),
         Object::Marker(id) => !rules.markers_carry_the_root || own(turn.state, turn.who, number) == Some(id),
         Object::End(who) => who == turn.who,
-        Object::Nothing | Object::Building(_) => false,
+        Object::Nothing => false,
     };
     if is_own || !rules.look_after_a_lost_reply {
         acknowledge(turn, did, me, *turn.state, claimed);

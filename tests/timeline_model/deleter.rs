@@ -3,10 +3,9 @@
 use crate::claiming::{Claim, claim, settle};
 use crate::event::Did;
 use crate::finding::find;
-use crate::state::{Actor, At, NOBODY, State};
+use crate::state::{Actor, At, State};
 use crate::store::{Id, Object};
 use crate::turn::Turn;
-use crate::world::Role;
 
 pub(crate) fn next(turn: &mut Turn<'_>) {
     let me = turn.me();
@@ -29,11 +28,11 @@ fn found(turn: &mut Turn<'_>, did: Did, me: Actor, head: Object) {
     let remove = me.listed.minus(me.gaps);
     let me = Actor { highest: me.highest, remove, is_late: me.is_late, ..me.fresh(At::Claiming) };
     match head {
-        Object::Step(_) | Object::Building(_) if !turn.world.rules.end_before_deleting => {
+        Object::Step(_) if !turn.world.rules.end_before_deleting => {
             let ended = turn.state.ended.union(turn.timeline().steps());
             turn.change(did, Actor { at: At::Removing, ..me }, State { ended, ..*turn.state });
         }
-        Object::Step(_) | Object::Building(_) => turn.learn(did, me),
+        Object::Step(_) => turn.learn(did, me),
         // A deletion that was not finished.
         Object::End(_) => {
             let highest = me.highest - 1;
@@ -48,16 +47,14 @@ fn claimed(turn: &mut Turn<'_>, did: Did, me: Actor, state: State, _: Option<Id>
     turn.change(did, Actor { at: At::Removing, ..me }, state);
 }
 
-/// The newest first, so that a fork that has a step has all that it refers to. For all others the
+/// The newest first, so that a copy that has a step has all that it refers to. For all others the
 /// order is free; the oldest first is the worst.
 fn remove(turn: &mut Turn<'_>, me: Actor) {
-    let is_forked = turn.world.actors.iter().any(|role| matches!(role, Role::Forker(_)));
-    let newest_first = is_forked && turn.world.rules.delete_newest_first;
+    let newest_first = turn.world.is_copied() && turn.world.rules.delete_newest_first;
     let number = if newest_first { me.remove.highest() } else { me.remove.lowest() }.unwrap_or(0);
     let mut state = *turn.state;
     match turn.timeline().get(number) {
         Object::Step(id) => state = turn.with(|timeline| timeline.put(number, Object::Marker(id))),
-        Object::Building(_) => state = turn.with(|timeline| timeline.put(number, Object::Marker(NOBODY))),
         Object::Nothing | Object::Marker(_) | Object::End(_) => {}
     }
     let me = Actor { remove: me.remove.without(number), ..me };

@@ -25,7 +25,6 @@ pub(crate) enum Did {
     Read(u8, Object),
     ClaimStep(u8, Set, Reply),
     ClaimEnd(u8, Reply),
-    ClaimCopy(u8, Reply),
     Look(u8, Object),
     ReadGaps(Set),
     Withdraw(u8),
@@ -37,7 +36,9 @@ pub(crate) enum Did {
     DeleteMarker(u8),
     DeleteEnd(u8),
     Copy(u8, Object),
-    ListAgain,
+    /// The highest number of the target.
+    ListTarget(u8),
+    RemoveHint,
     ListVisible(Set),
     WriteCatalogue(Set),
     ReadCatalogue(Set),
@@ -72,7 +73,6 @@ impl fmt::Display for Object {
             Self::Step(_) => f.write_str("a step"),
             Self::Marker(_) => f.write_str("a marker"),
             Self::End(_) => f.write_str("END"),
-            Self::Building(_) => f.write_str("a claim of a copy"),
         }
     }
 }
@@ -88,7 +88,6 @@ impl fmt::Display for Did {
             Self::ListVisible(steps) => write!(f, "LIST and GET: steps {}", numbers(*steps)),
             Self::ClaimStep(number, refs, reply) => write!(f, "PUT step {number} if absent, refers to {}: {reply}", numbers(*refs)),
             Self::ClaimEnd(number, reply) => write!(f, "PUT END {number} if absent: {reply}"),
-            Self::ClaimCopy(number, reply) => write!(f, "PUT claim {number} of the copy if absent: {reply}"),
             Self::ReadGaps(gaps) => write!(f, "LIST gaps: {}", numbers(*gaps)),
             Self::Withdraw(number) => write!(f, "DELETE its step {number}"),
             Self::WriteHint(number) => write!(f, "PUT hint {number}"),
@@ -100,7 +99,8 @@ impl fmt::Display for Did {
             Self::DeleteMarker(number) => write!(f, "DELETE marker {number}"),
             Self::DeleteEnd(number) => write!(f, "DELETE END {number}"),
             Self::Copy(number, object) => write!(f, "GET source {number}, PUT target {number}: {object}"),
-            Self::ListAgain => write!(f, "LIST source again"),
+            Self::ListTarget(last) => write!(f, "LIST target: up to {last}"),
+            Self::RemoveHint => write!(f, "DELETE the own hint"),
             Self::WriteCatalogue(steps) => write!(f, "PUT catalogue {}", numbers(*steps)),
             Self::ReadCatalogue(steps) => write!(f, "GET catalogue: {}", numbers(*steps)),
             Self::Tell(steps) => write!(f, "LIST, returns steps {}", numbers(*steps)),

@@ -101,21 +101,42 @@ fn a_deletion_that_was_paused_for_days() {
 
 #[test]
 fn a_copy_and_changes_of_its_source() {
-    for pruner in [Role::restating_pruner(KeepLast(1)), Role::hiding_pruner(KeepLast(1)), Role::pruner(KeepLast(2))] {
-        holds(World { holes: true, faults: in_soak(0, 1), ..World::new(THREE, &[Role::WRITER, pruner, Copier]) });
+    for pruner in [Role::restating_pruner(KeepLast(1)), Role::pruner(KeepLast(2)), Role::pruner(KeepLabelled)] {
+        for copied in [0, 2] {
+            holds(World {
+                holes: true,
+                faults: in_soak(0, 1),
+                labelled: &[2],
+                copied,
+                ..World::new(THREE, &[Role::WRITER, pruner, Copier])
+            });
+        }
     }
-    let actors = [Role::WRITER, Role::hiding_pruner(KeepLast(1)), Deleter, Copier];
-    holds(World { holes: true, ..World::new(in_soak(TWO, THREE), &actors) });
-    let actors = [Role::WRITER, Role::pruner(KeepLast(1)), Deleter, Copier, Collector];
-    holds(World { weeks: 1, ..World::new(TWO, &actors) });
+    let pruners = [Role::restating_pruner(KeepLast(1)), Role::pruner(KeepLabelled)];
+    for copied in [0, 1] {
+        holds(World { holes: true, copied, ..World::new(in_soak(TWO, THREE), &[Role::WRITER, pruners[0], Deleter, Copier]) });
+        let few: &[Role] = &[Role::WRITER, Deleter, Copier, Collector];
+        let many: &[Role] = &[Role::WRITER, pruners[0], Deleter, Copier, Collector];
+        holds(World { weeks: 1, copied, ..World::new(TWO, in_soak(few, many)) });
+    }
+    holds(World { labelled: &[1], ..World::new(MIXED, &[Role::WRITER, pruners[0], pruners[1], Copier]) });
 }
 
 #[test]
 fn a_copy_and_others_in_its_target() {
-    let actors = [Role::restating_pruner(KeepLast(1)), Copier, WriterOfTheCopy, DeleterOfTheCopy];
-    holds(World { holes: true, ..World::new(THREE, &actors) });
-    holds(World { holes: true, ..World::new(TWO, &[Role::WRITER, Role::restating_pruner(KeepLast(1)), Copier, Copier, DeleterOfTheCopy]) });
-    holds(World { weeks: 1, numbers: 7, ..World::new(TWO, &[Copier, WriterOfTheCopy, DeleterOfTheCopy, CollectorOfTheCopy]) });
+    let pruner = Role::restating_pruner(KeepLast(1));
+    holds(World { hints: true, ..World::new(THREE, &[pruner, Copier, WriterOfTheCopy, DeleterOfTheCopy]) });
+    holds(World { hints: true, ..World::new(TWO, &[Role::WRITER, pruner, Copier, Copier]) });
+    // If two copies with different newest steps meet this writer, the hint of one of them may stay.
+    holds(World { hints: true, ..World::new(THREE, &[Copier, Copier, WriterOfTheCopy]) });
+    holds(World { weeks: 1, hints: true, numbers: 6, ..World::new(TWO, &[Copier, WriterOfTheCopy, DeleterOfTheCopy, CollectorOfTheCopy]) });
+}
+
+#[test]
+fn a_copy_of_a_storage_that_loses_its_newest_step() {
+    for copied in [0, 1, 3] {
+        holds(World { losses: 2, copied, ..World::new(THREE, &[Role::WRITER, Role::restating_pruner(KeepLast(1)), Copier]) });
+    }
 }
 
 #[test]
@@ -140,6 +161,8 @@ fn a_fork_and_changes_of_its_source() {
 fn a_fork_and_others_in_its_folder() {
     let actors = [Role::restating_pruner(KeepLast(1)), Forker(2), WriterOfTheCopy, DeleterOfTheCopy];
     holds(World { hints: true, ..World::new(THREE, &actors) });
+    holds(World { hints: true, ..World::new(THREE, &[Role::restating_pruner(KeepLast(1)), Forker(2), Forker(2), WriterOfTheCopy]) });
+    holds(World { hints: true, ..World::new(THREE, &[Role::restating_pruner(KeepLast(1)), Forker(2), Forker(3), Copier]) });
 }
 
 #[test]

@@ -10,8 +10,7 @@
 //! # The protocol
 //!
 //! A timeline is a folder. Number *n* is one object: a **step**, a **marker** (this step was
-//! removed; it carries the step's root), an **END** (the session was deleted), or a **claim**
-//! of a copy. A listing tells steps from the others by their sizes. A sidecar hides a
+//! removed; it carries the step's root) or an **END** (the session was deleted). A listing tells steps from the others by their sizes. A sidecar hides a
 //! number. A **gap** is an object that stands for a range of numbers whose markers are gone.
 //! What is in a gap, or below the highest END, does not count. Every other number from 1 to
 //! the highest has an object.
@@ -34,8 +33,7 @@
 //!    nothing, or if over a day has passed since the listing: begin again. A highest number
 //!    below the hint is an error.
 //! 4. A step is the head. After an END, or if the highest number is in a gap, there is a new
-//!    session: its first step refers to nothing. At a marker, begin again. At a claim of a
-//!    copy, a writer waits.
+//!    session: its first step refers to nothing. At a marker, begin again.
 //!
 //! **Append**: find the head, unless the own last step is still known as the head. The base is
 //! the head, one of its links, or nothing. Claim with the step. PUT the hint. After a conflict:
@@ -43,7 +41,7 @@
 //!
 //! **Prune**:
 //! 1. Find the head in a full listing; GET all steps. If the head has become a marker, or over
-//!    a day has passed since the listing: begin again. At an END or a claim of a copy: stop.
+//!    a day has passed since the listing: begin again. At an END: stop.
 //! 2. The policy chooses from the steps that are not hidden, and of those with one state only
 //!    from the newest.
 //! 3. If the head, or what it refers to, is not kept and space is worth it: claim the next
@@ -57,32 +55,34 @@
 //!
 //! **Delete**: find the head in a full listing. Unless it is an END: claim the next number with
 //! an END. After a conflict the session is in use: remove nothing. Then PUT a marker over every
-//! step and claim of a copy below the END, the newest first.
+//! step below the END, the newest first.
 //!
 //! **Collect**: markers older than 7 days, and an END older than 7 days that has only markers
 //! and gaps below it, become a gap: PUT the gap, then DELETE them. Gaps stay for ever.
 //!
-//! **Copy** into an empty folder:
-//! 1. Find the head *N* of the source. Claim number 1 of the target, with if-absent. After a
-//!    conflict the target is in use.
-//! 2. For each number below *N*, upwards: claim the next number of the target, then replace the
-//!    claim by the source's step or marker (if-match), or by a gap if it is in a gap or below
-//!    an END. If a claim is no longer there, stop.
-//! 3. LIST the source again. If the session was deleted, stop. PUT a sidecar for each number
-//!    that the source has hidden, removed or collected but the target has as a step.
-//! 4. GET *N* from the source. If it is a step, replace the last claim by it: the copy is
-//!    complete. If it has been removed, there is a newer one: *N* + 1 takes its place, at 2.
+//! **Copy** up to the head *N*, or **fork** at step *N*, into another folder:
+//! 1. To copy, find the head of the source; after an END, refuse. To fork, GET *N*; if it is
+//!    hidden, removed or deleted, refuse. LIST the source, and the target.
+//! 2. If the target has numbers, the highest has to be the source's, or the step that the source's
+//!    marker has replaced; and the source has no END after it. Otherwise refuse, as at 7. Copy only
+//!    what comes after it.
+//! 3. GET every number that the listing of the source lacks and that is in no gap.
+//! 4. If the target is empty, PUT the hint, which names *N*, with if-absent: until *N* is there, the
+//!    head is below the hint.
+//! 5. From the lowest number to *N* - 1: PUT its sidecar if the source has hidden it, then what the
+//!    source has there, with if-absent. If it is gone, or it is a step or END that was not listed,
+//!    begin again: it is in a gap. After a conflict the target is in use: refuse.
+//! 6. The same for *N*, if it is still a step: then all that it refers to was there when it was
+//!    copied, since a step is removed before what it refers to. Otherwise begin again. PUT the hint,
+//!    unless this was done at 4.
+//! 7. To refuse: LIST the target. If the highest number up to *N* is not the source's, somebody else
+//!    has begun a timeline there: DELETE the own hint (if-match), by which that would have lost its
+//!    end.
 //!
-//! **Fork** at step *n* into an empty folder:
-//! 1. GET *n*. If it is hidden, removed or deleted, refuse. LIST the source, and the target.
-//! 2. PUT the hint of the target, which names *n*: until *n* is there, the head is below the hint.
-//! 3. From 1 to *n* - 1: PUT its sidecar if the source has hidden it, then what the source has
-//!    there, with if-absent. After a conflict the target is in use: refuse.
-//! 4. GET *n* again. If it is a step, all that it refers to was there when it was copied, since a
-//!    step is removed before what it refers to: PUT it with if-absent. Otherwise, refuse.
+//! Labels and catalogues are left out here, since a listing refutes them.
 //!
-//! **Read**: find the head. A claim of a copy means that the copy is not complete. A
-//! catalogue counts only where the listing has a step that is not hidden.
+//! **Read**: find the head. If it stays a marker, the timeline is not whole. A catalogue counts
+//! only where the listing has a step that is not hidden.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -90,6 +90,7 @@ mod actors;
 mod claiming;
 mod collector;
 mod copier;
+mod copying;
 mod deleter;
 mod event;
 mod explore;

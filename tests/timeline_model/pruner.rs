@@ -33,7 +33,7 @@ fn found(turn: &mut Turn<'_>, did: Did, me: Actor, head: Object) {
     let me = Actor { listed: Set::default(), gaps: Set::default(), read: me.read.minus(below_end), ..me };
     match head {
         // There is nothing to prune.
-        Object::Nothing | Object::End(_) | Object::Building(_) => turn.learn(did, me.fresh(At::Done)),
+        Object::Nothing | Object::End(_) => turn.learn(did, me.fresh(At::Done)),
         Object::Step(_) | Object::Marker(_) => turn.learn(did, Actor { at: At::Reading, ..me }),
     }
 }

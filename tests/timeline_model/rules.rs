@@ -84,27 +84,36 @@ rules! {
     end_goes_last,
     /// Nothing below an END counts: a pruner neither keeps nor restates it.
     ignore_what_is_below_an_end,
-    /// A copy first claims number 1 of its target.
-    claim_the_first_of_a_copy,
-    /// A copy claims the number after a step before it writes the step, so that nobody takes
-    /// a part for the whole.
-    claim_the_next_before_copying,
-    /// A copy replaces only its own claims (if-match).
-    replace_only_the_claim,
-    /// A copy hides what the source has hidden or removed while it was copied.
-    carry_hides_over,
-    /// A copy that finds the source deleted ends.
-    end_stops_a_copy,
-    /// The hint of a fork, which names its newest step, comes first.
-    hint_before_a_fork,
-    /// The steps before the one to fork at are copied from the oldest on.
-    fork_from_the_oldest,
-    /// The step to fork at is copied last.
-    fork_the_step_itself_last,
-    /// A fork is refused if the step to fork at is gone.
-    refuse_a_fork_of_a_removed_step,
-    /// What is hidden is hidden in a fork, too, before it is copied.
-    hide_in_a_fork,
+    /// What is copied does not replace anything.
+    copy_if_absent,
+    /// The hint of a copy or fork, which names its newest step, comes first.
+    hint_before_a_copy,
+    /// The hint of an earlier copy is replaced in the end.
+    hint_after_a_copy,
+    /// The hint is removed again if another timeline has begun in the folder.
+    remove_the_hint_after_a_conflict,
+    /// It stays if what has begun is another copy of the same timeline.
+    keep_the_hint_of_another_copy,
+    /// A copy goes on from what is there only if the source has it, too.
+    continue_only_the_same,
+    /// A timeline that was deleted since an earlier copy is not copied onto that.
+    keep_what_was_copied,
+    /// A copy asks for each number that the listing of its source lacks.
+    fill_what_a_listing_lacks,
+    /// A copy begins again if a number has gone into a gap since it was listed.
+    begin_again_at_a_gap,
+    /// A copy takes no step and no END that was not listed: it is in a gap.
+    copy_only_what_was_listed,
+    /// All but the newest step is copied from the oldest on.
+    copy_from_the_oldest,
+    /// The newest step is copied last.
+    copy_the_newest_last,
+    /// If the newest step is gone by then, a copy begins again, and a fork is refused.
+    copy_the_newest_only_as_a_step,
+    /// What is hidden is hidden in a copy, too, before it is copied.
+    hide_in_a_copy,
+    /// A timeline whose newest object is a marker is not whole: readers say so.
+    report_a_removed_newest,
     /// A deletion removes the newest step first.
     delete_newest_first,
     /// The search lists from the hint on: the first missing number may be in a gap.

@@ -1,6 +1,6 @@
 //! What must never happen.
 
-use crate::state::{SOURCE, STEPS, State, TARGET, Wrong};
+use crate::state::{Actor, At, SOURCE, STEPS, State, TARGET, Wrong};
 use crate::store::{Object, Set, Timeline};
 use crate::world::{Policy, Role, World};
 
@@ -29,11 +29,7 @@ pub(crate) fn violation(world: &World, state: &State) -> Option<&'static str> {
     if state.timelines.iter().any(has_left_steps) {
         return Some("a deletion has left a step");
     }
-    let forked_at = |role: &Role| if let Role::Forker(number) = role { Some(*number) } else { None };
-    match world.actors.iter().find_map(forked_at) {
-        Some(number) => violation_of_the_fork(world, state, number),
-        None => violation_of_the_copy(world, state),
-    }
+    if world.is_copied() { violation_of_the_copy(world, state) } else { None }
 }
 
 fn told(wrong: Wrong) -> &'static str {
@@ -90,39 +86,70 @@ fn has_left_steps(timeline: &Timeline) -> bool {
     !steps.minus(timeline.gaps).intersection(Set::up_to(timeline.cleared)).is_empty()
 }
 
-/// A copy is complete, or shows that it is not; and nobody writes below its claim.
-fn violation_of_the_copy(world: &World, state: &State) -> Option<&'static str> {
-    let copy = &state.timelines[TARGET];
-    if copy.is_building() {
-        let acknowledged = |id: u8| usize::from(state.step(id).home) == TARGET && state.step(id).acknowledged;
-        return copy.steps().items().any(acknowledged).then_some("a step was acknowledged in a copy that is not complete");
-    }
-    let is_copied = |id: &u8| usize::from(state.step(*id).home) == SOURCE;
-    let copied = copy.steps().items().filter(is_copied).fold(Set::default(), Set::with);
-    if state.numbers_of(copied).minus(Set::up_to(copy.end())).highest().is_some_and(|highest| usize::from(highest) < world.steps.len()) {
-        return Some("a part of a copy looks like the whole");
-    }
-    is_dangling(state, TARGET).then_some("a visible step of the copy refers to one that is not there")
+/// The actors that copy or fork the timeline.
+fn copiers<'a>(world: &'a World, state: &'a State) -> impl Iterator<Item = &'a Actor> {
+    let is_copier = |role: &Role| matches!(role, Role::Copier | Role::Forker(_));
+    state.actors.iter().zip(&world.actors).filter(move |(_, role)| is_copier(role)).map(|(actor, _)| actor)
 }
 
-/// A fork is whole, or its hint shows that it is not. If somebody begins a timeline in its folder
-/// at the same moment, the fork is refused, and what it has copied is a part of that timeline.
-fn violation_of_the_fork(world: &World, state: &State, number: u8) -> Option<&'static str> {
-    let fork = &state.timelines[TARGET];
-    let is_whole = fork.present().highest().unwrap_or(0) >= fork.hint;
-    let is_refused = state.steps.iter().any(|step| usize::from(step.home) == TARGET && (1..=number).contains(&step.number));
-    if (is_whole || is_refused) && is_dangling(state, TARGET) {
-        return Some("a visible step of the fork refers to one that is not there");
+/// Whether readers are told that the copy is not whole.
+fn is_told(world: &World, copy: &Timeline) -> bool {
+    let newest = copy.present().union(copy.gaps).highest().unwrap_or(0);
+    newest < copy.hint || matches!(copy.get(newest), Object::Marker(_)) && world.rules.report_a_removed_newest
+}
+
+/// The number that the newest step of a copy or fork has at least, if readers are not told that it is not
+/// whole.
+fn wanted(world: &World, state: &State) -> u8 {
+    let initial = if world.copied > 0 { world.copied } else { world.steps.len() as u8 };
+    let wanted = |role: &Role| match role {
+        Role::Copier => Some(initial),
+        Role::Forker(number) => Some(*number),
+        _ => None,
+    };
+    let finished = copiers(world, state).filter(|actor| actor.rounds > 0).map(|actor| actor.highest).max();
+    finished.or_else(|| world.actors.iter().filter_map(wanted).min()).unwrap_or(0)
+}
+
+/// What is in the target is a whole timeline, or readers are told that it is not. Nothing in it is
+/// mixed with what somebody else has begun there.
+fn violation_of_the_copy(world: &World, state: &State) -> Option<&'static str> {
+    let copy = &state.timelines[TARGET];
+    let of = |home: usize| copy.steps().items().filter(move |id| usize::from(state.step(*id).home) == home).fold(Set::default(), Set::with);
+    let (copied, own) = (state.numbers_of(of(SOURCE)), state.numbers_of(of(TARGET)));
+    if own.lowest().is_some_and(|own| copied.highest().is_some_and(|copied| own < copied)) {
+        return Some("two timelines are mixed");
     }
-    if !is_whole || is_refused {
-        return None;
+    let ends = copy.numbers(|object| matches!(object, Object::End(who) if world.actors[usize::from(who)] == Role::Deleter));
+    if ends.highest().is_some_and(|end| !copied.intersection(Set::up_to(end.min(world.copied))).is_empty()) {
+        return Some("an earlier copy was deleted with its source");
     }
-    let is_copied = |id: &u8| usize::from(state.step(*id).home) == SOURCE;
-    let copied = fork.steps().items().filter(is_copied).fold(Set::default(), Set::with);
-    if state.numbers_of(copied).minus(Set::up_to(fork.end())).highest().is_some_and(|highest| highest < number) {
-        return Some("a part of a fork looks like the whole");
+    if is_told(world, copy) {
+        let is_author_done = copy.hint_by > 0 && state.actors[usize::from(copy.hint_by) - 1].at == At::Done;
+        let is_left = is_author_done && !copiers(world, state).any(Actor::is_working);
+        return match world.losses {
+            0 if is_left && !own.is_empty() => Some("a timeline seems to have lost its end, because a copy has left its hint"),
+            0 if copiers(world, state).all(|actor| actor.rounds > 0) => Some("a finished copy is not whole"),
+            _ => None,
+        };
     }
-    let forkers = world.actors.iter().zip(&state.actors).filter(|(role, _)| matches!(role, Role::Forker(_)));
-    let dropped_before = forkers.fold(Set::default(), |dropped, (_, actor)| dropped.union(actor.dropped));
-    (!visible(state, TARGET).intersection(dropped_before).is_empty()).then_some("a fork shows a step that had been dropped")
+    if is_dangling(state, TARGET) {
+        return Some("a visible step of the copy refers to one that is not there");
+    }
+    let present = copy.present().union(copy.gaps);
+    if present != Set::up_to(present.highest().unwrap_or(0)) {
+        return Some("a number is missing in the copy");
+    }
+    let newest = present.highest().unwrap_or(0);
+    let is_whole = match copy.get(newest) {
+        Object::Step(id) => usize::from(state.step(id).home) == TARGET || newest >= wanted(world, state),
+        Object::Marker(_) => false,
+        Object::End(_) | Object::Nothing => true,
+    };
+    if !is_whole {
+        return Some("a part of a copy looks like the whole");
+    }
+    let finished = copiers(world, state).filter(|actor| actor.rounds > 0);
+    let dropped_before = finished.fold(Set::default(), |dropped, actor| dropped.union(actor.dropped));
+    (!visible(state, TARGET).intersection(dropped_before).is_empty()).then_some("a copy shows a step that had been dropped")
 }

@@ -57,7 +57,10 @@ pub(crate) enum At {
     Withdrawing,
     Hinting,
     Copying,
-    ListingAgain,
+    ListingSource,
+    ListingTarget,
+    Filling,
+    GivingUp,
     Hiding,
     Removing,
     WritingGap,
@@ -93,7 +96,7 @@ pub(crate) struct Actor {
     pub(crate) dropped: Set,
     /// The head hint that it read.
     pub(crate) hint: u8,
-    /// A reader may not return less.
+    /// A reader may not return less; a copy had so many numbers when it was begun.
     pub(crate) floor: u8,
     /// Over a day has passed since it found the head.
     pub(crate) is_late: bool,
@@ -220,10 +223,12 @@ impl State {
         for (to, from) in alike.iter().zip(&sorted) {
             self.actors[usize::from(*to)] = before[usize::from(*from)];
         }
+        let renamed = |who: Who| sorted.iter().position(|other| *other == who).map_or(who, |place| alike[place]);
         for step in &mut self.steps {
-            if let Some(place) = sorted.iter().position(|who| *who == step.author) {
-                step.author = alike[place];
-            }
+            step.author = renamed(step.author);
+        }
+        for timeline in &mut self.timelines {
+            timeline.rename(renamed);
         }
     }
 }

@@ -75,8 +75,6 @@ pub(crate) enum Object {
     Marker(Id),
     /// The session was deleted by this actor.
     End(Who),
-    /// A copy that is not complete.
-    Building(Who),
 }
 
 /// The folder of a timeline.
@@ -91,6 +89,8 @@ pub(crate) struct Timeline {
     pub(crate) old: Set,
     /// The head hint; 0 if there is none.
     pub(crate) hint: u8,
+    /// The copy or fork that has written the hint, plus 1; 0 for others.
+    pub(crate) hint_by: Who,
     /// The steps in the catalogue.
     pub(crate) catalogue: Set,
     /// A deletion of all numbers up to this one is done.
@@ -105,6 +105,18 @@ impl Timeline {
     pub(crate) fn put(&mut self, number: u8, object: Object) {
         self.objects[usize::from(number) - 1] = object;
         self.old = self.old.without(number);
+    }
+
+    /// Calls the actors by other names.
+    pub(crate) fn rename(&mut self, renamed: impl Fn(Who) -> Who) {
+        for object in &mut self.objects {
+            if let Object::End(who) = object {
+                *who = renamed(*who);
+            }
+        }
+        if self.hint_by > 0 {
+            self.hint_by = renamed(self.hint_by - 1) + 1;
+        }
     }
 
     /// Returns the numbers of all objects that fulfil a condition.
@@ -127,11 +139,5 @@ impl Timeline {
     /// Returns the highest END, or 0.
     pub(crate) fn end(&self) -> u8 {
         self.numbers(|object| matches!(object, Object::End(_))).minus(self.gaps).highest().unwrap_or(0)
-    }
-
-    /// Returns whether a copy of this is not complete.
-    pub(crate) fn is_building(&self) -> bool {
-        let claims = self.numbers(|object| matches!(object, Object::Building(_)));
-        !claims.minus(self.gaps).minus(Set::up_to(self.end())).is_empty()
     }
 }

@@ -3,7 +3,7 @@
 use crate::explore::explore;
 use crate::rules::Rules;
 use crate::world::Policy::{KeepLabelled, KeepLast};
-use crate::world::Role::{Cataloguer, Collector, Copier, Deleter, DeleterOfTheCopy, Forker, Historian, Reader, WriterOfTheCopy};
+use crate::world::Role::{Cataloguer, Collector, Copier, Deleter, Forker, Historian, Reader, WriterOfTheCopy};
 use crate::world::{Role, World};
 
 /// Steps by what they refer to.
@@ -99,17 +99,34 @@ without! {
     ignore_what_is_below_an_end: [
         World { labelled: &[1], numbers: 5, ..World::new(TWO, &[Role::WRITER, Role::restating_pruner(KeepLabelled), Deleter]) },
     ];
-    claim_the_first_of_a_copy: [World::new(THREE, &[Copier, WriterOfTheCopy])];
-    claim_the_next_before_copying: [World::new(THREE, &[Copier]), World::new(THREE, &[Copier, WriterOfTheCopy])];
-    replace_only_the_claim: [World::new(THREE, &[Copier, DeleterOfTheCopy])];
-    carry_hides_over: [World::new(THREE, &[Copier, Role::hiding_pruner(KeepLast(1))])];
-    end_stops_a_copy: [World::new(THREE, &[Copier, Deleter])];
-    hint_before_a_fork: [World::new(THREE, &[Forker(2)])];
-    fork_from_the_oldest: [World::new(&[&[], &[1], &[], &[3]], &[Forker(3), Role::pruner(KeepLast(2))])];
-    fork_the_step_itself_last: [World::new(THREE, &[Forker(2), Role::restating_pruner(KeepLast(1))])];
-    refuse_a_fork_of_a_removed_step: [World::new(THREE, &[Forker(2), Role::restating_pruner(KeepLast(1))])];
-    hide_in_a_fork: [World::new(THREE, &[Forker(3), Role::pruner(KeepLast(1))])];
-    delete_newest_first: [World::new(THREE, &[Forker(2), Deleter])];
+    copy_if_absent: [World { hints: true, ..World::new(TWO, &[Copier, WriterOfTheCopy]) }];
+    hint_before_a_copy: [World::new(THREE, &[Copier]), World::new(THREE, &[Forker(2)])];
+    hint_after_a_copy: [World { copied: 1, losses: 1, ..World::new(THREE, &[Copier]) }];
+    remove_the_hint_after_a_conflict: [
+        World { hints: true, ..World::new(THREE, &[Copier, WriterOfTheCopy]) },
+        World { hints: true, ..World::new(THREE, &[Forker(3), WriterOfTheCopy]) },
+    ];
+    keep_the_hint_of_another_copy: [World::new(THREE, &[Copier, Copier])];
+    continue_only_the_same: [World { hints: true, ..World::new(TWO, &[Copier, WriterOfTheCopy]) }];
+    keep_what_was_copied: [World { copied: 2, numbers: 5, ..World::new(TWO, &[Role::WRITER, Deleter, Copier]) }];
+    fill_what_a_listing_lacks: [World { holes: true, ..World::new(THREE, &[Copier]) }];
+    begin_again_at_a_gap: [for_days(&[Role::restating_pruner(KeepLast(1)), Copier, Collector])];
+    copy_only_what_was_listed: [
+        World { steps: TWO, numbers: 4, ..for_days(&[Role::WRITER, Role::WRITER, Role::restating_pruner(KeepLast(1)), Collector, Forker(3)]) }
+            .without_names(),
+    ];
+    copy_from_the_oldest: [World::new(&[&[], &[1], &[], &[3]], &[Forker(3), Role::pruner(KeepLast(2))])];
+    copy_the_newest_last: [
+        World::new(THREE, &[Copier, Role::restating_pruner(KeepLast(1))]),
+        World::new(THREE, &[Forker(2), Role::restating_pruner(KeepLast(1))]),
+    ];
+    copy_the_newest_only_as_a_step: [
+        World::new(THREE, &[Copier, Role::restating_pruner(KeepLast(1))]),
+        World::new(THREE, &[Forker(2), Role::restating_pruner(KeepLast(1))]),
+    ];
+    hide_in_a_copy: [World::new(THREE, &[Copier, Role::pruner(KeepLast(1))]), World::new(THREE, &[Forker(3), Role::pruner(KeepLast(1))])];
+    report_a_removed_newest: [World::new(THREE, &[Copier, Role::restating_pruner(KeepLast(1))])];
+    delete_newest_first: [World::new(THREE, &[Copier, Deleter]), World::new(THREE, &[Forker(2), Deleter])];
     list_from_the_hint: [{
         let actors = [Role::WRITER, Role::pruner(KeepLabelled), Collector];
         World { hints: true, hint_lags: 2, labelled: &[1], steps: NO_REFS, ..for_days(&actors) }

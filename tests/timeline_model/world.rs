@@ -27,7 +27,7 @@ pub(crate) enum Role {
     Collector,
     /// Replaces old markers in the target of the copy.
     CollectorOfTheCopy,
-    /// Copies the timeline once.
+    /// Copies the timeline once, into an empty folder or onto an earlier copy.
     Copier,
     /// Forks the timeline once, at the step with this number.
     Forker(u8),
@@ -62,6 +62,8 @@ pub(crate) struct World {
     pub(crate) hints: bool,
     /// How far the hint is behind at the beginning.
     pub(crate) hint_lags: u8,
+    /// How many of the steps an earlier copy has.
+    pub(crate) copied: u8,
     /// Groups of actors that are taken for one another. A trace may mix them up.
     pub(crate) alike: Vec<Vec<Who>>,
 }
@@ -138,6 +140,7 @@ impl World {
             holes: false,
             hints: false,
             hint_lags: 0,
+            copied: 0,
             alike: Vec::new(),
         }
     }
@@ -145,6 +148,11 @@ impl World {
     /// Whether a number can be claimed, or the world ends below it.
     pub(crate) fn has_room(&self, number: u8) -> bool {
         number <= self.numbers.min(HIGHEST)
+    }
+
+    /// Whether the timeline is copied or forked.
+    pub(crate) fn is_copied(&self) -> bool {
+        self.actors.iter().any(|role| matches!(role, Role::Copier | Role::Forker(_)))
     }
 
     /// Takes actors of one role for one another, which leaves fewer states.
@@ -164,6 +172,11 @@ impl World {
             let id = state.create(Step { number, refs, labelled, ..Step::new(SOURCE) });
             state.acknowledge(id);
         }
+        for number in 1..=self.copied {
+            let object = state.timelines[SOURCE].get(number);
+            state.timelines[TARGET].put(number, object);
+        }
+        state.timelines[TARGET].hint = self.copied;
         if self.hints {
             state.timelines[SOURCE].hint = self.steps.len() as u8 - self.hint_lags;
         }

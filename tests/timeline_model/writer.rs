@@ -18,7 +18,11 @@ pub(crate) fn next(turn: &mut Turn<'_>) {
         }
         At::ClaimingAgain => claim(turn, me, Claim::Step(step(turn, me.refs)), claimed),
         At::Hinting => {
-            let state = turn.with(|timeline| timeline.hint = me.highest);
+            let state = turn.with(|timeline| {
+                if timeline.hint < me.highest {
+                    (timeline.hint, timeline.hint_by) = (me.highest, 0);
+                }
+            });
             let me = then(turn, me);
             turn.change(Did::WriteHint(turn.me().highest), me, state);
         }
@@ -42,8 +46,8 @@ fn found(turn: &mut Turn<'_>, did: Did, me: Actor, head: Object) {
     let steps = match head {
         Object::Step(id) => Set::default().with(id),
         Object::Nothing | Object::End(_) => Set::default(),
-        // The marker has a newer step above it; a copy has to be complete.
-        Object::Marker(_) | Object::Building(_) => return turn.learn(did, me.fresh(At::Start)),
+        // The marker has a newer step above it.
+        Object::Marker(_) => return turn.learn(did, me.fresh(At::Start)),
     };
     // All that a writer may have read before, for one that is not careful.
     let all = if turn.world.rules.refer_to_the_last_step_or_its_links { Set::default() } else { turn.timeline().steps() };

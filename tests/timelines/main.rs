@@ -14,6 +14,7 @@ mod killed;
 mod large;
 mod lines;
 mod lost_replies;
+mod meetings;
 mod mistakes;
 mod names;
 mod processes;

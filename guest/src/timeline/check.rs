@@ -154,7 +154,7 @@ impl<S: Storage> Checker<S> {
         // Of an object, only the description is needed.
         self.steps.insert(number, step.map(|step| Step { tail: Vec::new(), ..step }));
         let mut error = self.step_error(number)?;
-        if error.is_some() && self.was_removed(number)? {
+        if error.is_some() && !self.is_removed_newest(number) && self.was_removed(number)? {
             self.steps.remove(number);
             return Ok(Vec::new());
         }
@@ -189,6 +189,12 @@ impl<S: Storage> Checker<S> {
         let is_other = found.is_some_and(|root| parent.is_some_and(|parent| hex(&parent) != root));
         Ok(is_other
             .then(|| Error::integrity(format!("step {number} was not appended to {before}, as it is now: one of them was replaced"))))
+    }
+
+    /// Whether this is the newest step, and was removed before the timeline was listed.
+    fn is_removed_newest(&self, number: u64) -> bool {
+        let is_marker = self.listing.steps.get(number).is_some_and(|info| self.listing.is_marker(number, info));
+        is_marker && self.newest.as_ref().is_some_and(|(newest, _)| *newest == number)
     }
 
     /// Whether a step was removed since the timeline was listed.

@@ -1,5 +1,7 @@
 //! The history of a timeline: its steps with their metadata, from the newest to the oldest.
 
+use persist_paths::timeline::MARKER_SIZE;
+
 use crate::error::{Error, ErrorCode, Result};
 use crate::metadata::Metadata;
 use crate::snapshots::ListFilter;
@@ -50,9 +52,15 @@ impl<S: Storage> Timeline<S> {
         let from = hint.unwrap_or(1).saturating_sub(u64::from(limit)).max(1);
         let mut listing = Listing::read(&self.storage, &self.folder, from)?;
         let last = listing.steps.numbers().next_back();
-        let newest = match last.filter(|last| hint.is_some_and(|hint| hint <= *last && listing.is_whole(hint, *last))) {
+        let is_found = |last: u64| {
+            // Whoever removes the newest step has claimed the next number before.
+            let is_removed = listing.steps.get(last).is_some_and(|info| info.size == MARKER_SIZE);
+            !is_removed && hint.is_some_and(|hint| hint <= last && listing.is_whole(hint, last))
+        };
+        let newest = match last.filter(|last| is_found(*last)) {
             Some(last) => listing.end_of_gap(last),
-            // A new timeline, one that has lost its end, or one with an object that is no part of it.
+            // A new timeline, one that has lost its end, one with an object that is no part of it, or
+            // one whose listing was late.
             None => {
                 let newest = match find_newest(&self.storage, &self.folder)? {
                     Newest::Damaged { error, .. } => return Err(error),

@@ -4,7 +4,9 @@
 //! adds the steps that have come since. A step refers only to earlier ones, and pruning removes
 //! a step before what it refers to. So objects are copied from the oldest to the newest, and
 //! whatever is there at any moment is a timeline, as it was at some time. The hint comes first:
-//! it names the newest step, so that the beginning of a first copy is not taken for all of it.
+//! it names the newest step, so that the beginning of a first copy is not taken for all of it. If
+//! somebody has begun another timeline there, the hint is removed again: by it, that timeline would
+//! have lost its end.
 //!
 //! Only what comes after the last object of an earlier copy is copied. That object shows
 //! whether it is a copy of the same timeline: the root of a step covers all steps before it.
@@ -14,7 +16,7 @@
 //! which is last.
 
 use persist_model::{ErrorCode, PersistError, Precondition, Result, StepSelector};
-use persist_paths::timeline::{END_SIZE, GAP_SIZE, hidden_name, is_step_size, step_name};
+use persist_paths::timeline::{END_SIZE, GAP_SIZE, HINT, hidden_name, is_step_size, step_name};
 
 use crate::engine::engine::Engine;
 use crate::engine::timeline::Timeline;
@@ -46,6 +48,8 @@ struct Copying<'a, P> {
     progress: P,
     steps: u64,
     bytes: u64,
+    /// The hints that name the steps that were the newest.
+    hints: Vec<Vec<u8>>,
 }
 
 /// What became of an object.
@@ -59,7 +63,12 @@ enum Taken {
     Gone,
 }
 
-impl<P: FnMut(u64)> Copying<'_, P> {
+impl<'a, P: FnMut(u64)> Copying<'a, P> {
+    fn new(from: &'a Timeline, to: &'a Timeline, progress: P) -> Self {
+        let place = |timeline: &'a Timeline| Place { engine: timeline.engine(), folder: timeline.folder() };
+        Self { from: place(from), to: place(to), progress, steps: 0, bytes: 0, hints: Vec::new() }
+    }
+
     /// Whether the storage can copy the objects itself.
     fn is_inside(&self) -> bool {
         let (from, to) = (self.from.engine.storage(), self.to.engine.storage());
@@ -107,12 +116,21 @@ impl<P: FnMut(u64)> Copying<'_, P> {
     }
 
     /// Copies a step, or what has taken its place. Returns false if it is gone.
-    fn numbered(&mut self, number: u64, source: &Objects, is_newest: bool) -> Result<bool> {
+    fn numbered(&mut self, number: u64, source: &Objects, newest: u64, to: &Timeline) -> Result<bool> {
         if source.hidden.contains(&number) {
             // Never shown in between.
             self.object(&hidden_name(number), Precondition::None, |_| true)?;
         }
-        match self.object(&step_name(number), Precondition::IfAbsent, |info| !is_newest || is_step_size(info.size))? {
+        let listed = source.numbers.get(&number);
+        let accept = |info: &ObjectInfo| match info.size {
+            END_SIZE => number < newest && listed.is_some_and(|listed| listed.size == END_SIZE),
+            // Steps never change: another one is in a gap, and its writer is about to remove it.
+            size if is_step_size(size) => {
+                listed.is_some_and(|listed| is_step_size(listed.size) && (listed.etag.is_none() || listed.etag == info.etag))
+            }
+            _ => number < newest,
+        };
+        match self.object(&step_name(number), Precondition::IfAbsent, accept)? {
             Taken::Copied { is_step } => {
                 self.steps += u64::from(is_step);
                 Ok(true)
@@ -120,7 +138,23 @@ impl<P: FnMut(u64)> Copying<'_, P> {
             Taken::Gone => Ok(false),
             Taken::There => {
                 let error = PersistError::new(ErrorCode::Conflict, "another writer is using the destination timeline");
-                Err(error.at(self.to.location()).hint("copy to another folder"))
+                Err(self.give_up(error.at(self.to.location()).hint("copy to another folder"), newest, to))
+            }
+        }
+    }
+
+    /// Removes the hint again if another timeline is in the target. Another copy of the same
+    /// timeline needs the hint. Returns the error of the whole copy.
+    fn give_up(&self, error: PersistError, newest: u64, to: &Timeline) -> PersistError {
+        let removed = Objects::list(self.to).and_then(|target| match is_same(self.from, self.to, target.last().min(newest), to)? {
+            Some(false) => self.to.remove_hint(&self.hints),
+            Some(true) | None => Ok(()),
+        });
+        match removed {
+            Ok(()) => error,
+            Err(left) => {
+                let what = format!("{error}, and its hint, which names a step that is not there, could not be deleted: {left}");
+                PersistError::new(left.code(), what).at(self.to.key(HINT)).hint("delete the hint, and copy to another folder")
             }
         }
     }
@@ -138,32 +172,52 @@ impl<P: FnMut(u64)> Copying<'_, P> {
     /// Copies everything up to the step `newest`, which the hint names. Returns false if the
     /// source has changed so much that this has to begin again.
     fn up_to(&mut self, newest: u64, hint: &[u8], to: &Timeline) -> Result<bool> {
+        self.hints.push(hint.to_vec());
         let mut source = Objects::list(self.from)?;
         let target = Objects::list(self.to)?;
         let last = target.last();
-        check_target(self.from, self.to, (&source, &target), newest, to)?;
-        source.fill(self.from, last, newest)?;
-        if last == 0 {
-            self.to.write_hint(hint, Precondition::IfAbsent)?;
+        if let Err(error) = check_target(self.from, self.to, (&source, &target), newest, to) {
+            return Err(self.give_up(error, newest, to));
         }
+        source.fill(self.from, last, newest)?;
+        let is_hinted = last == 0 && self.to.write_hint(hint, Precondition::IfAbsent)?;
         for number in source.between(last, newest) {
             // A marker that became part of a gap since: the gap has to be seen.
-            if !self.numbered(number, &source, false)? {
+            if !self.numbered(number, &source, newest, to)? {
                 return Ok(false);
             }
         }
         self.labels(&source, &target, newest)?;
-        if last < newest && !self.numbered(newest, &source, true)? {
+        if last < newest && !self.numbered(newest, &source, newest, to)? {
             return Ok(false);
         }
         for name in source.catalogues.difference(&target.catalogues).filter(|name| is_of(name, newest)) {
             self.object(name, Precondition::IfAbsent, |_| true)?;
         }
-        if last > 0 && last < newest {
+        if last < newest && !is_hinted {
             self.to.write_hint(hint, Precondition::None)?;
         }
         Ok(true)
     }
+}
+
+/// Whether a number has the same object in both, or the source has what has taken its place. None if
+/// the source no longer tells.
+fn is_same(from: Place<'_>, to: Place<'_>, number: u64, timeline: &Timeline) -> Result<Option<bool>> {
+    let name = step_name(number);
+    let (Some(theirs), Some(ours)) = (from.end_of(&name)?, to.end_of(&name)?) else { return Ok(None) };
+    if theirs == ours {
+        return Ok(Some(true));
+    }
+    if theirs.0 == GAP_SIZE {
+        return Ok(None);
+    }
+    if is_step_size(theirs.0) || !is_step_size(ours.0) {
+        return Ok(Some(false));
+    }
+    // What has taken the place of a step has its root.
+    let root = timeline.find(&StepSelector::Number(number))?.metadata.root;
+    Ok(Some(!root.is_empty() && String::from_utf8_lossy(&theirs.1).contains(&format!("\"{root}\""))))
 }
 
 /// Checks that what is at the target is an earlier copy of the source, or nothing.
@@ -179,19 +233,10 @@ fn check_target(from: Place<'_>, to: Place<'_>, (source, target): (&Objects, &Ob
     if last > newest {
         return refused("the timeline here has later steps than the one to copy");
     }
-    let name = step_name(last);
-    let (Some(theirs), Some(ours)) = (from.end_of(&name)?, to.end_of(&name)?) else {
-        return refused("the copy here ends with a step that was pruned from the timeline long ago");
-    };
-    if theirs != ours {
-        // What has taken the place of a step has its root.
-        let is_same = target.has_step(last) && !is_step_size(theirs.0) && {
-            let root = timeline.find(&StepSelector::Number(last))?.metadata.root;
-            !root.is_empty() && theirs.0 != GAP_SIZE && String::from_utf8_lossy(&theirs.1).contains(&format!("\"{root}\""))
-        };
-        if !is_same {
-            return refused(&format!("there is another timeline here: number {last} is not the same"));
-        }
+    match is_same(from, to, last, timeline)? {
+        Some(true) => {}
+        Some(false) => return refused(&format!("there is another timeline here: number {last} is not the same")),
+        None => return refused("the copy here ends with a step that was pruned from the timeline long ago"),
     }
     let has_ended = source.numbers.range(last.saturating_add(1)..).any(|(_, info)| info.size == END_SIZE);
     if has_ended && target.numbers.keys().any(|number| target.has_step(*number)) {
@@ -214,8 +259,7 @@ impl Timeline {
     pub fn copy(&self, target: &Engine, folder: &str, progress: impl FnMut(u64)) -> Result<CopiedTimeline> {
         let to = target.timeline(folder)?;
         to.check_conditions()?;
-        let from = Place { engine: self.engine(), folder: self.folder() };
-        let mut copying = Copying { from, to: Place { engine: target, folder: to.folder() }, progress, steps: 0, bytes: 0 };
+        let mut copying = Copying::new(self, &to, progress);
         for _ in 0..ATTEMPTS {
             let (newest, hint) = self.newest_hint()?;
             if !copying.up_to(newest, &hint, &to)? {
@@ -247,8 +291,7 @@ impl Timeline {
             return Err(error.hint("give another folder"));
         }
         let number = self.find(at)?.number;
-        let from = Place { engine: self.engine(), folder: self.folder() };
-        let mut copying = Copying { from, to: Place { engine: target, folder: to.folder() }, progress, steps: 0, bytes: 0 };
+        let mut copying = Copying::new(self, &to, progress);
         for _ in 0..ATTEMPTS {
             // Fails if the step was removed.
             let hint = self.hint(number)?;

@@ -60,11 +60,35 @@ impl Place<'_> {
         }
     }
 
-    /// Writes the hint. One of an earlier copy, or of one that was broken off, may stay.
-    pub(super) fn write_hint(&self, hint: &[u8], precondition: Precondition) -> Result<()> {
+    /// Writes the hint. Returns false if there is one that must not be replaced.
+    pub(super) fn write_hint(&self, hint: &[u8], precondition: Precondition) -> Result<bool> {
         let content_type = Some("application/json".to_owned());
         let options = WriteOptions { precondition, object_size_hint: Some(hint.len() as u64), content_type, ..WriteOptions::default() };
-        self.write(HINT, options, |writer| writer.write(hint)).map(drop)
+        self.write(HINT, options, |writer| writer.write(hint))
+    }
+
+    /// Removes the hint, if it is one of these.
+    pub(super) fn remove_hint(&self, hints: &[Vec<u8>]) -> Result<()> {
+        let storage = self.engine.storage();
+        let delete = |precondition| match storage.delete_object(&self.key(HINT), precondition) {
+            // It was replaced.
+            Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::PreconditionFailed) => Ok(()),
+            deleted => deleted.map_err(|error| error.at(storage.locate(&self.key(HINT)))),
+        };
+        let mut reader = match self.open(HINT, ByteRange::All) {
+            Err(error) if error.code() == ErrorCode::NotFound => return Ok(()),
+            reader => reader?,
+        };
+        if !hints.contains(&read_to_end(&mut *reader)?) {
+            return Ok(());
+        }
+        match reader.info().etag.clone().filter(|_| storage.capabilities().if_match) {
+            Some(etag) => match delete(Precondition::IfMatch(etag)) {
+                Err(error) if error.code() == ErrorCode::Unsupported => delete(Precondition::None),
+                deleted => deleted,
+            },
+            None => delete(Precondition::None),
+        }
     }
 }
 

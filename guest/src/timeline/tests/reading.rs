@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::snapshots::ListFilter;
+use crate::timeline::record::Record;
 use crate::timeline::{Checked, Entry};
 
 pub(super) fn history(timeline: &Timeline<MemoryStorage>) -> Vec<Entry> {
@@ -82,6 +83,32 @@ fn a_timeline_that_has_lost_its_end_says_so() {
     append(&mut writer, b"{}");
     assert_eq!(timeline(&storage).open_newest(true).unwrap().number(), 41);
     assert_eq!(reader.load(41, u64::MAX).unwrap().1, b"{}");
+}
+
+/// As a copy leaves it that was broken off after its newest step was pruned.
+#[test]
+fn a_timeline_that_ends_with_a_removed_step_says_so() {
+    let storage = written(&(0..3).map(state).collect::<Vec<_>>(), false);
+    let root = chain(&storage, 3).steps[0].root;
+    let marker = Record::Removed { number: 3, root: crate::hash::hex(&root), id: uuid::Uuid::nil().to_string() };
+    marker.write(&storage, &format!("{PREFIX}{:012}.step", 3), Precondition::None).unwrap();
+    let reader = timeline(&storage);
+    let newest = reader.open_newest(true).err().unwrap();
+    let log = reader.history(ListFilter::default(), 20).err().unwrap();
+    for error in [newest, log] {
+        assert_eq!(error.code, ErrorCode::Integrity);
+        assert_eq!(error.message, "step 3 was removed, and the step after it is missing");
+    }
+    assert!(damaged(&reader, false).contains(&3));
+    assert_eq!(reader.load(2, u64::MAX).unwrap().1, state(1));
+    // With a step after it, it is whole.
+    let mut repaired = timeline(&storage.copied());
+    repaired.repair(true).unwrap();
+    assert_eq!(repaired.open_newest(true).unwrap().read_to_end(u64::MAX).unwrap(), state(1));
+    assert!(wrong(&repaired, true).is_empty());
+    append(&mut timeline(&storage), &state(3));
+    let numbers: Vec<u64> = history(&timeline(&storage)).iter().map(|entry| entry.number).collect();
+    assert_eq!(numbers, [4, 2, 1]);
 }
 
 #[test]
