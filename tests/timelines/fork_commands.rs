@@ -44,6 +44,8 @@ fn what_is_missing_is_named() {
         assert!(done.code == 3 && done.stderr.contains("the timeline has no steps"), "{line}: {done:?}");
     }
     assert_eq!(run(folder.path(), "delete runs/a/one --recursive --yes").code, 0);
+    let done = run(folder.path(), "fork runs/a/two@1 runs/a/one");
+    assert!(done.code == 4 && done.stderr.contains("a timeline was deleted here"), "{done:?}");
     let done = run(folder.path(), "check runs");
     assert_eq!((done.code, done.stdout.as_str()), (0, "checked 2 steps in 1 timeline: none damaged, data not read\n"));
 }

@@ -231,7 +231,9 @@ fn check_target(from: Place<'_>, to: Place<'_>, (source, target): (&Objects, &Ob
         return Ok(());
     }
     if last > newest {
-        return refused("the timeline here has later steps than the one to copy");
+        let has_steps = target.numbers.keys().any(|number| target.has_step(*number));
+        let what = if has_steps { "the timeline here has later steps than the one to copy" } else { "a timeline was deleted here" };
+        return refused(what);
     }
     match is_same(from, to, last, timeline)? {
         Some(true) => {}
