@@ -94,7 +94,7 @@ impl ChangeSummary {
     /// Adds a change.
     pub fn add(&mut self, change: &Change) {
         let (parent, last) = change.path.rsplit_once('/').unwrap_or(("", ""));
-        let is_element = !parent.is_empty() && !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit());
+        let is_element = !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit());
         let is_grouped = is_element && change.operation != Operation::Replace;
         let path = if is_grouped { parent } else { &change.path };
         let is_full = self.groups.len() == MAX_GROUPS;
@@ -122,7 +122,13 @@ impl std::fmt::Display for ChangeSummary {
                 Operation::Remove => "-",
                 Operation::Replace => "~",
             })?;
-            let name = path.strip_prefix('/').filter(|name| !name.is_empty()).unwrap_or("everything");
+            let name = match path.strip_prefix('/') {
+                // The state itself, or all of an array.
+                None if *is_grouped => "elements",
+                None => "everything",
+                Some("") => "\"\"",
+                Some(name) => name,
+            };
             if *is_grouped {
                 let name = name.rsplit('/').next().unwrap_or(name);
                 let name = if *count == 1 { name.strip_suffix('s').unwrap_or(name) } else { name };
@@ -162,6 +168,8 @@ mod tests {
         assert_eq!(summary(&added), "+2 messages, ~agent/temperature");
         assert_eq!(summary(&[(Operation::Add, "/messages/4")]), "+1 message");
         assert_eq!(summary(&[(Operation::Remove, "/agent/tools/0")]), "-1 tool");
+        assert_eq!(summary(&[(Operation::Add, "/3"), (Operation::Add, "/4")]), "+2 elements");
+        assert_eq!(summary(&[(Operation::Add, "/3"), (Operation::Replace, "/0"), (Operation::Replace, "/")]), "+1 element, ~0, ~\"\"");
     }
 
     #[test]

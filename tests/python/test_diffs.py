@@ -116,3 +116,13 @@ def test_asyncio_programs_compare_steps(timeline: persist.Timeline) -> None:
         assert len(await asyncio.to_thread(diff.patch)) == 4
 
     asyncio.run(compare())
+
+
+def test_what_is_printed_has_no_control_characters() -> None:
+    timeline = persist.Timeline("agents", session_id="1")
+    timeline.append({"a": 1})
+    timeline.append({"a": "\u009b31m\u202e", "\x1b[31m é日": 2})
+    diff = timeline.diff(1, 2)
+    for text in (diff.text(), *map(str, diff), str(diff), repr(diff)):
+        assert not {"\x1b", "\u009b", "\u202e"} & set(text), ascii(text)
+    assert "é日" in diff.text()

@@ -49,3 +49,25 @@ fn what_is_missing_is_named() {
     let done = run(folder.path(), "check runs");
     assert_eq!((done.code, done.stdout.as_str()), (0, "checked 2 steps in 1 timeline: none damaged, data not read\n"));
 }
+
+#[test]
+fn what_can_not_be_whole_is_not_left_behind() {
+    let folder = forked();
+    let step = folder.path().join("runs/a/one/000000000003.step");
+    let mut bytes = fs::read(&step).expect("a step");
+    // In the data, so that only reading it finds the damage.
+    bytes[30] ^= 1;
+    fs::write(&step, bytes).expect("a step");
+    for line in ["fork runs/a/one@3 new/a/b", "copy -r runs new"] {
+        let done = run(folder.path(), line);
+        assert!(done.code == 5 && done.stderr.contains("runs/a/one/000000000003.step"), "{line}: {done:?}");
+        assert_eq!(run(folder.path(), "exists new/a/b").code, 3);
+        assert_eq!(run(folder.path(), "exists new/a/one").code, 3);
+        assert!(!folder.path().join("new/a/one/head").exists() && !folder.path().join("new/a/b/head").exists(), "{line}");
+    }
+    // The other timeline was copied.
+    assert_eq!(run(folder.path(), "exists new/a/two@2").code, 0);
+    for line in ["fork runs/a/two@1 /", "copy -r runs /"] {
+        assert_eq!(run(folder.path(), line).code, 2, "{line}");
+    }
+}

@@ -20,7 +20,7 @@ use crate::many::{Report, run_with};
 use crate::native::host::Native;
 use crate::native::options::StorageArguments;
 use crate::output::{Failure, Output, counted, exact_bytes, printable};
-use crate::sources::{How, Source, step_name};
+use crate::sources::{How, Source, check_means_something, step_name};
 use crate::step_names::{Part, check_location, check_text};
 
 /// Copy snapshots and timelines, verifying them on the way.
@@ -237,6 +237,9 @@ pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Ou
     let host = Native::new(storage)?;
     let Some((dest, src)) = arguments.paths.split_last() else { return Err(Failure::Reported(2)) };
     let task = arguments.how.task(&host, src, "copying", if arguments.dry_run { "would be copied" } else { "copied" });
+    if task.is_many && !dest.contains("://") {
+        check_means_something(dest)?;
+    }
     let folder = if task.is_many { Some(host.config.locate_folder_to_write(dest)?) } else { None };
     if folder.is_some() {
         check_text(&host, dest).map_err(|error| error.hint("give another folder"))?;

@@ -9,7 +9,7 @@ use crate::host::Host as _;
 use crate::native::host::Native;
 use crate::native::options::StorageArguments;
 use crate::output::{Failure, Output, counted, exact_bytes, printable};
-use crate::sources::check_no_step;
+use crate::sources::{check_means_something, check_no_step};
 use crate::timelines::{place, place_of};
 
 /// Continue a timeline elsewhere, from any of its steps.
@@ -46,6 +46,7 @@ pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Ou
     };
     let new = place(&arguments.new, arguments.agent_id.as_deref(), arguments.session_id.as_deref());
     if arguments.agent_id.is_none() && arguments.session_id.is_none() {
+        check_means_something(&arguments.new)?;
         check_no_step(&host, &new.text)?;
     }
     let to = host.locate_folder_to_write(&new.text)?;

@@ -28,7 +28,7 @@ use crate::diff::patch::Patch;
 use crate::diff::ready::taken;
 use crate::diff::scan::{Fault, Scanner, Value};
 use crate::diff::state::{SIZES, Side, Sizes, State};
-use crate::diff::text::TextDiff;
+use crate::diff::text::{MAX_LINES, TextDiff};
 use crate::diff::walk::{Found, Walker};
 use crate::error::{Error, Result};
 use crate::storage::Storage;
@@ -83,7 +83,14 @@ impl<S: Storage> Diff<S> {
                 let walker = Box::new(Walker::new(scanner, Rc::clone(before), Rc::clone(after), one, other));
                 Inner::Json { walker, patch: Patch::default() }
             }
-            _ => Inner::Text(Box::new(TextDiff::new(Rc::clone(before), Rc::clone(after))?)),
+            _ => match TextDiff::new(Rc::clone(before), Rc::clone(after))? {
+                Some(text) => Inner::Text(Box::new(text)),
+                None => {
+                    let (before, after) = (before.size(), after.size());
+                    let why = format!("over {MAX_LINES} lines are not compared one by one");
+                    Inner::Binary(format!("Texts differ: {before} bytes and {after} bytes; {why}\n").into_bytes())
+                }
+            },
         })
     }
 

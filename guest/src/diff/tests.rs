@@ -317,12 +317,14 @@ fn excerpts_are_short_and_have_no_white_space() {
 }
 
 #[test]
-fn long_texts_replace_each_other() {
+fn texts_of_too_many_lines_are_different_and_no_more() {
     let before: String = "x\n".repeat((1 << 20) + 5);
-    let after = format!("{before}y");
-    let mut diff = of_bytes(before.as_bytes(), after.as_bytes());
-    let read = read(&mut diff, 1 << 20);
-    assert!(read.starts_with(b"@@ -1 +1 @@\n-x\n") && read.ends_with(b"\ny\n\\ No newline at end of file\n"));
+    for after in [format!("{before}y"), "y\n".repeat((1 << 20) + 5)] {
+        let mut diff = of_bytes(before.as_bytes(), after.as_bytes());
+        assert_eq!(diff.kind(), DiffKind::Binary);
+        let expected = format!("Texts differ: 2097162 bytes and {} bytes; over 1048576 lines are not compared one by one\n", after.len());
+        assert_eq!(String::from_utf8(read(&mut diff, 1 << 20)).unwrap(), expected);
+    }
 }
 
 #[test]

@@ -15,8 +15,8 @@ use crate::storage::Storage;
 /// How many equal lines a hunk shows before and after its changes.
 const CONTEXT: u32 = 3;
 
-/// The most lines that are compared with each other. Longer texts replace each other.
-const MAX_LINES: usize = 1 << 20;
+/// The most lines that are compared with each other.
+pub(super) const MAX_LINES: usize = 1 << 20;
 
 /// What comes after a last line that does not end with a line feed.
 const NO_LINE_FEED: &[u8] = b"\n\\ No newline at end of file\n";
@@ -30,8 +30,8 @@ struct Lines {
 }
 
 impl Lines {
-    /// Reads lines. If there are too many, they count as one.
-    fn read<S: Storage>(state: &Side<S>, key: &RandomState) -> Result<Self> {
+    /// Reads lines; none if there are too many.
+    fn read<S: Storage>(state: &Side<S>, key: &RandomState) -> Result<Option<Self>> {
         let mut cursor = Cursor::new(state, 0);
         let mut lines = Self { starts: vec![0], hashes: Vec::new(), is_whole: true };
         let mut hasher = key.build_hasher();
@@ -50,8 +50,7 @@ impl Lines {
                 lines.hashes.push(std::mem::replace(&mut hasher, key.build_hasher()).finish());
             }
             if lines.hashes.len() > MAX_LINES {
-                let (size, is_whole) = (state.size(), state.copy(state.size() - 1, 1)? == b"\n");
-                return Ok(Self { starts: vec![0, size], hashes: vec![size], is_whole });
+                return Ok(None);
             }
         }
         if lines.starts.last() != Some(&state.size()) {
@@ -59,7 +58,7 @@ impl Lines {
             lines.hashes.push(hasher.finish());
             lines.is_whole = false;
         }
-        Ok(lines)
+        Ok(Some(lines))
     }
 
     fn count(&self) -> u32 {
@@ -102,9 +101,11 @@ pub(super) struct TextDiff<S: Storage> {
 }
 
 impl<S: Storage> TextDiff<S> {
-    pub(super) fn new(before: Side<S>, after: Side<S>) -> Result<Self> {
+    /// Compares two texts; none if they have too many lines.
+    pub(super) fn new(before: Side<S>, after: Side<S>) -> Result<Option<Self>> {
         let key = RandomState::new();
-        let (old, new) = (Lines::read(&before, &key)?, Lines::read(&after, &key)?);
+        let Some(old) = Lines::read(&before, &key)? else { return Ok(None) };
+        let Some(new) = Lines::read(&after, &key)? else { return Ok(None) };
         let mut groups: Vec<Vec<Hunk>> = Vec::new();
         for hunk in hunks(old.hashes.iter().copied(), new.hashes.iter().copied()) {
             match groups.last_mut() {
@@ -115,7 +116,7 @@ impl<S: Storage> TextDiff<S> {
         }
         groups.reverse();
         let (before, after) = ((before, old), (after, new));
-        Ok(Self { before, after, groups, runs: Vec::new(), ready: Vec::new(), line: 0..0, in_after: false, ending: b"" })
+        Ok(Some(Self { before, after, groups, runs: Vec::new(), ready: Vec::new(), line: 0..0, in_after: false, ending: b"" }))
     }
 
     /// Returns the next bytes: at most `max`, which is not 0, and none only at the end.

@@ -127,6 +127,7 @@ impl<S: Storage> Timeline<S> {
         let mut rebases = 0;
         loop {
             let known = self.take_known()?;
+            let before = known.head().and_then(|head| head.step()).map(|step| step.document.number);
             let is_after_large = known.head().is_some_and(|head| matches!(head.content(), Content::Pieces(_)));
             let appended = if is_after_large {
                 self.append_after_large(known, &state, options, hash)
@@ -141,12 +142,21 @@ impl<S: Storage> Timeline<S> {
                     }
                     return Ok(appended);
                 }
-                Err(error) if error.code != ErrorCode::AlreadyExists || on_conflict == OnConflict::Fail || rebases == MAX_REBASES => {
-                    return Err(error);
-                }
+                Err(error) if error.code != ErrorCode::AlreadyExists || rebases == MAX_REBASES => return Err(error),
+                Err(error) if on_conflict == OnConflict::Fail && !self.is_restated(before)? => return Err(error),
                 Err(_) => rebases += 1,
             }
         }
+    }
+
+    /// Whether the newest step only repeats the one with this number, which pruning has removed.
+    /// Then nobody has appended a state, and the next step follows it.
+    fn is_restated(&mut self, number: Option<u64>) -> Result<bool> {
+        let known = self.find_known()?;
+        let restates = known.head().and_then(|head| head.step()).and_then(|step| step.document.restates);
+        let is_restated = number.is_some() && restates == number;
+        self.known = is_restated.then_some(known);
+        Ok(is_restated)
     }
 
     /// Returns what the next step follows, and forgets it.

@@ -10,6 +10,7 @@
 //! lost, and the timeline that is left only looks like a shorter one. So a writer writes it
 //! when it ends, and from time to time before.
 
+use persist_model::error::HINT;
 use persist_paths::timeline::is_step_size;
 use sha2::{Digest, Sha256};
 
@@ -162,7 +163,8 @@ fn find_once<S: Storage>(storage: &S, folder: &Folder, is_listed: bool) -> Resul
     if let Some((hint, _)) = hint
         && last.is_none_or(|last| last < hint)
     {
-        let error = Error::integrity(format!("step {hint}, which was the newest, is missing: the end of the timeline was lost"));
+        let error = Error::integrity(format!("step {hint}, which was the newest, is missing: the end of the timeline was lost"))
+            .with(HINT, "if this is a copy or a fork that was broken off, repeat it; otherwise 'persist check' says which steps are left");
         return Ok(Newest::Damaged { number: hint, error: error.at(&folder.step(hint)) });
     }
     let Some(last) = last else { return Ok(Newest::Nothing) };

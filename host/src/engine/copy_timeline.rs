@@ -50,6 +50,8 @@ struct Copying<'a, P> {
     bytes: u64,
     /// The hints that name the steps that were the newest.
     hints: Vec<Vec<u8>>,
+    /// Whether nothing was in the target before.
+    is_first: Option<bool>,
 }
 
 /// What became of an object.
@@ -66,7 +68,7 @@ enum Taken {
 impl<'a, P: FnMut(u64)> Copying<'a, P> {
     fn new(from: &'a Timeline, to: &'a Timeline, progress: P) -> Self {
         let place = |timeline: &'a Timeline| Place { engine: timeline.engine(), folder: timeline.folder() };
-        Self { from: place(from), to: place(to), progress, steps: 0, bytes: 0, hints: Vec::new() }
+        Self { from: place(from), to: place(to), progress, steps: 0, bytes: 0, hints: Vec::new(), is_first: None }
     }
 
     /// Whether the storage can copy the objects itself.
@@ -159,6 +161,43 @@ impl<'a, P: FnMut(u64)> Copying<'a, P> {
         }
     }
 
+    /// Reads the whole copy. If something is damaged, a first copy is removed again.
+    fn check(&self, newest: u64, to: &Timeline) -> Result<()> {
+        for checked in to.check(true)? {
+            let checked = checked?;
+            if let Some(mut error) = checked.error {
+                // It came from the source.
+                let name = checked.key.strip_prefix(self.to.folder).unwrap_or(&checked.key);
+                error.detail_mut().location = Some(self.from.engine.storage().locate(&self.from.key(name)));
+                error.detail_mut().hint = Some("nothing damaged is copied: 'persist check' says which steps are whole".to_owned());
+                return Err(self.withdraw(error, newest));
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a first copy that can never be whole. Returns the error of the whole copy.
+    fn withdraw(&self, error: PersistError, newest: u64) -> PersistError {
+        let is_final = matches!(error.code(), ErrorCode::NotFound | ErrorCode::Integrity | ErrorCode::InvalidFormat);
+        if !is_final || self.is_first != Some(true) {
+            return error;
+        }
+        let removed = Objects::list(self.to).and_then(|target| {
+            // Otherwise somebody has gone on from it.
+            if target.last() > newest {
+                return Ok(());
+            }
+            self.to.remove(&target)?;
+            self.to.remove_hint(&self.hints)
+        });
+        match removed {
+            Ok(()) => error,
+            Err(left) => {
+                error.hint(format!("what was copied to {} is not whole and could not be removed ({left}): delete it", self.to.location()))
+            }
+        }
+    }
+
     /// Copies labels that are missing or different.
     fn labels(&mut self, source: &Objects, target: &Objects, newest: u64) -> Result<()> {
         for name in source.labels.iter().filter(|name| is_of(name, newest)) {
@@ -176,6 +215,7 @@ impl<'a, P: FnMut(u64)> Copying<'a, P> {
         let mut source = Objects::list(self.from)?;
         let target = Objects::list(self.to)?;
         let last = target.last();
+        self.is_first.get_or_insert(last == 0);
         if let Err(error) = check_target(self.from, self.to, (&source, &target), newest, to) {
             return Err(self.give_up(error, newest, to));
         }
@@ -267,11 +307,7 @@ impl Timeline {
             if !copying.up_to(newest, &hint, &to)? {
                 continue;
             }
-            for checked in to.check(true)? {
-                if let Some(error) = checked?.error {
-                    return Err(error.hint("check the source with 'persist check'; if it is undamaged, copy it to another folder"));
-                }
-            }
+            copying.check(newest, &to)?;
             return Ok(CopiedTimeline { newest, steps: copying.steps, bytes: copying.bytes });
         }
         Err(PersistError::new(ErrorCode::Conflict, "pruning kept changing the timeline").at(self.location()).hint("copy again"))
@@ -296,15 +332,11 @@ impl Timeline {
         let mut copying = Copying::new(self, &to, progress);
         for _ in 0..ATTEMPTS {
             // Fails if the step was removed.
-            let hint = self.hint(number)?;
+            let hint = self.hint(number).map_err(|error| copying.withdraw(error, number))?;
             if !copying.up_to(number, &hint, &to)? {
                 continue;
             }
-            for checked in to.check(false)? {
-                if let Some(error) = checked?.error {
-                    return Err(error.hint("check the source with 'persist check'; if it is undamaged, fork to another folder"));
-                }
-            }
+            copying.check(number, &to)?;
             return Ok(CopiedTimeline { newest: number, steps: copying.steps, bytes: copying.bytes });
         }
         Err(PersistError::new(ErrorCode::Conflict, "pruning kept changing the timeline").at(self.location()).hint("fork again"))

@@ -7,12 +7,15 @@ use persist_model::{Change, DiffKind, Result};
 use wasmtime::component::ResourceAny;
 
 use crate::engine::engine::Engine;
-use crate::sandbox::{Guest, diffs as wit};
+use crate::sandbox::{Guest, Limits, Share, diffs as wit};
 use crate::storage::{MAX_READ, Pair, in_first, in_second};
 use crate::system::process::OfProcess;
 
 /// How many changes are asked for at a time.
 const PAGE: u32 = 1000;
+
+/// How many times as long as any other a call that compares may take.
+const TIMES: u32 = 20;
 
 /// A state to compare.
 #[derive(Clone, Debug)]
@@ -55,7 +58,7 @@ impl Engine {
     /// # Errors
     /// `NotFound`, and all errors of restoring a snapshot or a step.
     pub fn diff(&self, before: DiffSource, after: DiffSource) -> Result<Diff> {
-        Diff::open(self.guest()?, before.named(str::to_owned), after.named(str::to_owned))
+        Diff::open(self.comparing()?, before.named(str::to_owned), after.named(str::to_owned))
     }
 
     /// Compares a state in this storage to one in the storage of another engine, as
@@ -65,8 +68,15 @@ impl Engine {
     /// As [`diff`](Self::diff).
     pub fn diff_with(&self, before: DiffSource, other: &Self, after: DiffSource) -> Result<Diff> {
         let pair = Pair::new(Arc::clone(&self.storage), Arc::clone(&other.storage));
-        let guest = self.with_storage(Arc::new(pair)).guest()?;
+        let guest = self.with_storage(Arc::new(pair)).comparing()?;
         Diff::open(guest, before.named(in_first), after.named(in_second))
+    }
+
+    /// Starts an instance that compares. One call looks for the next difference, and may go
+    /// through the states once for each level at which they are nested.
+    fn comparing(&self) -> Result<Guest> {
+        let limits = Limits { deadline: self.limits.deadline.saturating_mul(TIMES), ..self.limits };
+        Guest::start(&self.pool.runtime, &self.storage, limits, Share::new(&self.pool.budget, 0), &self.cancel)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use persist_model::{ErrorCode, Precondition, Result};
-use persist_paths::timeline::{HINT, Name, is_step_size, parse, step_name};
+use persist_paths::timeline::{HINT, Name, hidden_name, is_step_size, parse, step_name};
 
 use crate::engine::engine::Engine;
 use crate::storage::{ByteRange, ObjectInfo, ReadOptions, StorageReader, StorageWriter, WriteOptions, read_to_end};
@@ -65,6 +65,21 @@ impl Place<'_> {
         let content_type = Some("application/json".to_owned());
         let options = WriteOptions { precondition, object_size_hint: Some(hint.len() as u64), content_type, ..WriteOptions::default() };
         self.write(HINT, options, |writer| writer.write(hint))
+    }
+
+    /// Removes these objects, the newest step first.
+    pub(super) fn remove(&self, objects: &Objects) -> Result<()> {
+        let storage = self.engine.storage();
+        let numbers = objects.numbers.keys().rev().map(|number| step_name(*number));
+        let hidden = objects.hidden.iter().map(|number| hidden_name(*number));
+        let others = objects.labels.iter().chain(&objects.catalogues).cloned();
+        for name in numbers.chain(hidden).chain(others) {
+            match storage.delete_object(&self.key(&name), Precondition::None) {
+                Err(error) if error.code() == ErrorCode::NotFound => {}
+                deleted => deleted.map_err(|error| error.at(storage.locate(&self.key(&name))))?,
+            }
+        }
+        Ok(())
     }
 
     /// Removes the hint, if it is one of these.

@@ -145,6 +145,9 @@ class Autosaver(AutosaverBase[Step]):
                     self._timeline.close()
                 self._signals.end()
 
+    def _end(self) -> None:
+        self.__exit__(None, None, None)
+
     def save(self, agent: Any = MISSING, *, labels: Mapping[str, str] | None = None) -> None:
         """Captures the state of the agent, and has it appended. It waits only if as many states
         as may wait are waiting. If the last step holds the same state, that step gets the labels.

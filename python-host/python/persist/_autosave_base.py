@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import itertools
 import os
@@ -13,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from persist import _agents
 from persist._autosave_signals import Signalled, Signals, name_of
-from persist._autosave_thread import Appending, Bell, Captured, HeldError, note, utc_now
+from persist._autosave_thread import Appending, Bell, Captured, HeldError, note, running, utc_now
 from persist._autosave_watcher import MISSING, Watcher
 from persist._saving import encoded
 from persist._steps import StepBase
@@ -163,6 +164,11 @@ class AutosaverBase(Generic[S]):
         self._signals.restore()
         self._phase = _CLOSED
         _open.discard(self)
+
+    def _end(self) -> None:
+        """Has everything appended that waits, at the end of the program."""
+        self._appending.wait(self._appending.mark())
+        self._raise_failures()
 
     def _fork(self) -> None:
         """Leaves the block in a child process alone, which has no thread."""
@@ -365,10 +371,26 @@ def _is_changing(error: BaseException | None) -> bool:
     return False
 
 
+def _at_exit() -> None:
+    """Ends the blocks that the program has not left."""
+    for saver in list(_open):
+        try:
+            saver._end()
+        except Exception as failure:
+            text = f"autosave could not save a state: {type(failure).__name__}: {failure}"
+            warnings.warn(text, PersistWarning, stacklevel=1)
+    # Also those of blocks whose end was interrupted.
+    for appending in list(running):
+        appending.wait(appending.stop())
+
+
 def _in_child() -> None:
     for saver in list(_open):
         saver._fork()
     _open.clear()
+    running.clear()
 
 
 os.register_at_fork(after_in_child=_in_child)
+# Later, no thread can append any more.
+atexit.register(_at_exit)

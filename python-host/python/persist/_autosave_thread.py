@@ -28,6 +28,10 @@ _MOST_FAILURES = 8
 """The failures that are kept until the program sees them. Each may hold a state in its traceback."""
 
 
+running: set[Appending[Any]] = set()
+"""Those whose thread has not ended."""
+
+
 class HeldError(Exception):
     """The timer may not capture now."""
 
@@ -63,6 +67,8 @@ class Bell:
             if condition():
                 return
             while not waiting.done():
+                if sys.is_finalizing():  # There is no other thread left.
+                    return
                 # A signal that comes just before the thread sleeps does not wake it.
                 futures.wait([waiting], _SIGNALS)
 
@@ -162,6 +168,7 @@ class Appending(Generic[S]):
         that raises :class:`HeldError`, it tries again after :meth:`wake`.
         """
         self._every, self._tick = every, tick
+        running.add(self)
         # The end of the block waits for it. If that is interrupted, the process must still end.
         threading.Thread(target=self._run, name="persist-autosave", daemon=True).start()
 
@@ -229,8 +236,12 @@ class Appending(Generic[S]):
         return lambda: self._ended
 
     def wait(self, condition: Callable[[], bool]) -> None:
-        """Blocks until a condition of :meth:`mark` or :meth:`stop` holds."""
+        """Blocks until a condition of :meth:`mark` or :meth:`stop` holds. At the end of the
+        program, when the thread is gone, does its work here.
+        """
         self._bell.wait(condition)
+        while not condition() and self._items:
+            self._do(self._items.popleft())
 
     async def wait_async(self, condition: Callable[[], bool]) -> None:
         """Waits in a task until a condition of :meth:`mark` or :meth:`stop` holds."""
@@ -249,15 +260,9 @@ class Appending(Generic[S]):
             if not self._items:
                 self._wake.wait(max(0.0, due - time.monotonic()) if is_timed else None)
             if self._items:
-                item = self._items.popleft()
-                if item is None:
+                self._do(self._items.popleft())
+                if self._ended:
                     break
-                if isinstance(item, Captured):
-                    self._bell.ring()
-                    self._append(item)
-                else:
-                    item()
-                del item  # While the thread waits, it keeps no state.
             if every is not None and tick is not None and time.monotonic() >= due:
                 try:
                     self._timed(tick)
@@ -265,8 +270,17 @@ class Appending(Generic[S]):
                     is_held = True
                 else:
                     due, is_held = time.monotonic() + every, False
-        self._ended = True
+        running.discard(self)
         self._bell.ring()
+
+    def _do(self, item: Captured | Callable[[], None] | None) -> None:
+        if item is None:
+            self._ended = True
+        elif isinstance(item, Captured):
+            self._bell.ring()
+            self._append(item)
+        else:
+            item()
 
     def _timed(self, tick: Callable[[], Captured | None]) -> None:
         try:

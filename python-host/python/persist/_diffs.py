@@ -40,7 +40,12 @@ class Change:
     def __str__(self) -> str:
         sign, _ = _STYLES[self.operation]
         values = [value for value in (self.before, self.after) if value is not None]
-        return f"{sign} {self.path or '(everything)'}: {' → '.join(values)}"
+        return _plain(f"{sign} {self.path or '(everything)'}: {' → '.join(values)}")
+
+
+def _plain(text: str) -> str:
+    """Escapes what would change how a terminal shows a line."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 class Diff:
@@ -111,8 +116,9 @@ class Diff:
         return cast("list[dict[str, Any]]", json.loads(self._all()))
 
     def text(self) -> str:
-        """Returns the differences as text for people: one line for each change of JSON states,
-        the hunks of a unified diff for text, and one sentence for other states.
+        """Returns the differences as text: one line for each change of JSON states, in which
+        control characters are escaped; the hunks of a unified diff for text, as it is; and one
+        sentence for other states.
         """
         if self.kind == "json":
             return "".join(f"{change}\n" for change in self)

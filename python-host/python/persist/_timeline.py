@@ -293,7 +293,8 @@ class Timeline(TimelineBase[Step]):
             fork = timeline.fork(at=5)
             agent = fork.load()
         """
-        return self._fork(at, label, to)
+        fork: Timeline = self._fork(at, label, to)
+        return fork
 
     def history(
         self, *, limit: int | None = None, errors: Errors = "warn", **wanted: Unpack[WantedSteps]

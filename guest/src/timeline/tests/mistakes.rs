@@ -220,3 +220,23 @@ fn pruning_and_deleting_know_of_steps_after_an_old_hint() {
     assert_eq!(timeline(&storage).delete().unwrap(), 21);
     assert!(!storage.keys().iter().any(|key| key.ends_with(".step") && storage.get(key).unwrap().len() > 208), "nothing is left");
 }
+
+#[test]
+fn a_writer_goes_on_after_its_own_step_that_pruning_has_repeated() {
+    // Each depends on the one before.
+    let storage = MemoryStorage::default();
+    let mut writer = timeline(&storage);
+    let state = |turn: usize| format!("{{\"text\": \"{}\", \"turn\": {turn}}}", "word ".repeat(200)).into_bytes();
+    for turn in 1..=15 {
+        append(&mut writer, &state(turn));
+    }
+    let report = timeline(&storage).prune(&keep_last(1), time::OffsetDateTime::UNIX_EPOCH, false).unwrap();
+    assert_eq!(report.restated_as, Some(16));
+    let (number, _) = writer.append(state(16), &options(), OnConflict::Fail, None).unwrap();
+    assert_eq!((number, timeline(&storage).load(17, u64::MAX).unwrap().1), (17, state(16)));
+    // Another's step is another's, whatever pruning has done to it.
+    append(&mut timeline(&storage), &state(17));
+    timeline(&storage).prune(&keep_last(1), time::OffsetDateTime::UNIX_EPOCH, false).unwrap();
+    let error = writer.append(state(18), &options(), OnConflict::Fail, None).unwrap_err();
+    assert_eq!(error.code, ErrorCode::AlreadyExists);
+}
