@@ -9,6 +9,10 @@ use crate::storage::Storage;
 /// How deeply values may be nested. A state that is nested more deeply is compared as text.
 const MAX_NESTING: usize = 1000;
 
+/// How many names of the objects around a value are held, to find those that occur twice. Of the
+/// names after that, the order in an object is not noticed.
+const MAX_NAMES: usize = 1 << 18;
+
 /// Why a value could not be read.
 pub(super) enum Fault {
     /// It is not JSON.
@@ -56,6 +60,10 @@ struct Open {
     count: u64,
     /// The hash of the name whose value comes next.
     name: u64,
+    /// The hash of what was read of an object, in its order.
+    in_order: u64,
+    /// How many names were held before those of this object.
+    names: usize,
 }
 
 type Scanned<T> = std::result::Result<T, Fault>;
@@ -63,7 +71,7 @@ type Scanned<T> = std::result::Result<T, Fault>;
 impl Scanner {
     /// Reads the value here.
     pub(super) fn value<S: Storage>(&self, cursor: &mut Cursor<S>) -> Scanned<Value> {
-        let mut open: Vec<Open> = Vec::new();
+        let (mut open, mut names): (Vec<Open>, Vec<u64>) = (Vec::new(), Vec::new());
         let first = cursor.token()?;
         let (start, shape) = (cursor.at(), shape(first));
         loop {
@@ -71,10 +79,10 @@ impl Scanner {
                 byte @ (b'{' | b'[') => {
                     cursor.skip(1);
                     let is_object = byte == b'{';
-                    let begun = Open { is_object, hash: 0, count: 0, name: 0 };
+                    let begun = Open { is_object, hash: 0, count: 0, name: 0, in_order: 0, names: names.len() };
                     if cursor.token()? == Some(if is_object { b'}' } else { b']' }) {
                         cursor.skip(1);
-                        self.whole(&begun)
+                        self.whole(&begun, &mut names)
                     } else if open.len() == MAX_NESTING {
                         return Err(Fault::NotJson);
                     } else {
@@ -93,6 +101,9 @@ impl Scanner {
                     return Ok(Value { start, end: cursor.at(), hash, shape });
                 };
                 self.add(container, hash);
+                if container.is_object && names.len() < MAX_NAMES {
+                    names.push(container.name);
+                }
                 let is_object = container.is_object;
                 match cursor.token()? {
                     Some(b',') => {
@@ -105,7 +116,7 @@ impl Scanner {
                     _ => return Err(Fault::NotJson),
                 }
                 cursor.skip(1);
-                hash = open.pop().map_or(0, |container| self.whole(&container));
+                hash = open.pop().map_or(0, |container| self.whole(&container, &mut names));
             }
         }
     }
@@ -115,7 +126,9 @@ impl Scanner {
         container.count += 1;
         container.hash = if container.is_object {
             // In any order.
-            container.hash.wrapping_add(self.mixed(container.name, hash))
+            let member = self.mixed(container.name, hash);
+            container.in_order = self.mixed(container.in_order, member);
+            container.hash.wrapping_add(member)
         } else {
             self.mixed(container.hash, hash)
         };
@@ -128,8 +141,12 @@ impl Scanner {
         hasher.finish()
     }
 
-    fn whole(&self, container: &Open) -> u64 {
-        self.mixed(container.count << 1 | u64::from(container.is_object), container.hash)
+    fn whole(&self, container: &Open, names: &mut Vec<u64>) -> u64 {
+        let hash = self.mixed(container.count << 1 | u64::from(container.is_object), container.hash);
+        let mut own = names.split_off(container.names.min(names.len()));
+        own.sort_unstable();
+        // Of a name that occurs twice, the last value counts, so the order does.
+        if own.windows(2).any(|pair| pair.first() == pair.last()) { self.mixed(hash, container.in_order) } else { hash }
     }
 
     /// Reads the name that comes next, if the innermost container is an object.

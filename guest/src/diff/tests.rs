@@ -342,3 +342,17 @@ fn wrong_arguments_are_refused() {
         assert_eq!(error.code, ErrorCode::NotFound);
     }
 }
+
+#[test]
+fn the_order_of_equal_names_counts() {
+    for (before, after, path) in [
+        (r#"{"k":1,"k":2}"#, r#"{"k":2,"k":1}"#, ""),
+        (r#"{"a":1,"b":{"k":1,"k":2}}"#, r#"{"a":1,"b":{"k":2,"k":1}}"#, "/b"),
+        (r#"[{"x":[{"k":1,"k":2}]}]"#, r#"[{"x":[{"k":2,"k":1}]}]"#, "/0/x/0"),
+    ] {
+        let changes = changes(before, after);
+        let paths: Vec<_> = changes.iter().map(|change| (change.operation, change.path.as_str())).collect();
+        assert_eq!(paths, [(Operation::Replace, path)], "{before}");
+    }
+    assert_eq!(changes(r#"{"a":{"x":1,"y":2}}"#, r#"{"a":{"y":2,"x":1}}"#), []);
+}
