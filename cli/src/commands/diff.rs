@@ -214,14 +214,37 @@ fn print_hunks(diff: &mut dyn Differences, text: &mut Text) -> Result<(), Failur
     if rest.is_empty() { Ok(()) } else { print(&rest, text) }
 }
 
+/// Escapes the characters of JSON that change how a terminal shows it. They occur only in strings.
+/// `rest` is the beginning of a character whose other bytes come next.
+fn for_terminal(rest: &mut Vec<u8>, bytes: &[u8]) -> String {
+    rest.extend_from_slice(bytes);
+    let whole = match str::from_utf8(rest) {
+        Err(error) if error.error_len().is_none() => error.valid_up_to(),
+        _ => rest.len(),
+    };
+    let left = rest.split_off(whole);
+    let text = String::from_utf8_lossy(&std::mem::replace(rest, left)).into_owned();
+    let is_harmful =
+        |letter: char| matches!(letter, '\u{7f}'..='\u{9f}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if !text.contains(is_harmful) {
+        return text;
+    }
+    text.chars().map(|letter| if is_harmful(letter) { format!("\\u{:04x}", u32::from(letter)) } else { letter.to_string() }).collect()
+}
+
 fn print_patch(diff: &mut dyn Differences, kind: DiffKind) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
+    let (is_terminal, mut rest) = (stdout.is_terminal(), Vec::new());
     let mut write = |bytes: &[u8]| stdout.write_all(bytes).map_err(|error| Failure::stdout(&error));
     match kind {
         DiffKind::Equal => write(b"[]\n"),
         DiffKind::Json => {
             while let Some(bytes) = diff.next_bytes()? {
-                write(&bytes)?;
+                if is_terminal {
+                    write(for_terminal(&mut rest, &bytes).as_bytes())?;
+                } else {
+                    write(&bytes)?;
+                }
             }
             Ok(())
         }
@@ -260,4 +283,21 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
     let printed = print();
     text.page.end();
     printed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::for_terminal;
+
+    #[test]
+    fn a_patch_on_a_terminal_has_no_control_characters() {
+        let text = "[{\"path\": \"/é\u{9b}31m\", \"value\": \"日\u{202e}\u{7f}\"}]";
+        let expected = "[{\"path\": \"/é\\u009b31m\", \"value\": \"日\\u202e\\u007f\"}]";
+        for cut in 0..=text.len() {
+            let (one, other) = text.as_bytes().split_at(cut);
+            let mut rest = Vec::new();
+            let shown = for_terminal(&mut rest, one) + &for_terminal(&mut rest, other);
+            assert_eq!((shown.as_str(), rest.as_slice()), (expected, &[][..]), "{cut}");
+        }
+    }
 }
