@@ -143,20 +143,29 @@ impl<S: Storage> Timeline<S> {
                     return Ok(appended);
                 }
                 Err(error) if error.code != ErrorCode::AlreadyExists || rebases == MAX_REBASES => return Err(error),
-                Err(error) if on_conflict == OnConflict::Fail && !self.is_restated(before)? => return Err(error),
-                Err(_) => rebases += 1,
+                Err(error) => {
+                    rebases += 1;
+                    if on_conflict == OnConflict::Fail {
+                        self.go_on_after(before, error)?;
+                    }
+                }
             }
         }
     }
 
-    /// Whether the newest step only repeats the one with this number, which pruning has removed.
-    /// Then nobody has appended a state, and the next step follows it.
-    fn is_restated(&mut self, number: Option<u64>) -> Result<bool> {
+    /// Goes on after a lost race if the newest step only repeats the one with this number, which
+    /// pruning has removed: then nobody has appended a state. Otherwise returns the error.
+    fn go_on_after(&mut self, number: Option<u64>, error: Error) -> Result<()> {
         let known = self.find_known()?;
         let restates = known.head().and_then(|head| head.step()).and_then(|step| step.document.restates);
-        let is_restated = number.is_some() && restates == number;
-        self.known = is_restated.then_some(known);
-        Ok(is_restated)
+        if number.is_some() && restates == number {
+            self.known = Some(known);
+            return Ok(());
+        }
+        if known.head().is_none() && matches!(find_newest(&self.storage, &self.folder)?, Newest::End { .. }) {
+            return Err(Error { message: "the timeline was deleted by another program".to_owned(), ..error });
+        }
+        Err(error)
     }
 
     /// Returns what the next step follows, and forgets it.

@@ -240,3 +240,15 @@ fn a_writer_goes_on_after_its_own_step_that_pruning_has_repeated() {
     let error = writer.append(state(18), &options(), OnConflict::Fail, None).unwrap_err();
     assert_eq!(error.code, ErrorCode::AlreadyExists);
 }
+
+#[test]
+fn a_writer_is_told_that_its_timeline_was_deleted() {
+    let storage = MemoryStorage::default();
+    let mut writer = timeline(&storage);
+    append(&mut writer, b"{}");
+    timeline(&storage).delete().unwrap();
+    let error = writer.append(b"[]".to_vec(), &options(), OnConflict::Fail, None).unwrap_err();
+    assert_eq!((error.code, error.message.as_str()), (ErrorCode::AlreadyExists, "the timeline was deleted by another program"));
+    append(&mut writer, b"[]");
+    assert_eq!(timeline(&storage).newest().unwrap(), Some(3));
+}
