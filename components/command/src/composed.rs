@@ -353,7 +353,7 @@ impl Host for Composed {
         let shown = self.shown(place, Use::Read)?;
         let listing = self.listing(place, &search.filter)?;
         // The component lists keys in byte order.
-        let mut entries = with_timelines(listing.collect(), &shown, place.key(), &search.filter)?;
+        let mut entries = with_timelines(listing.collect(), &shown, &search.filter);
         entries.sort_by(|a, b| match (a, b) {
             (Ok(a), Ok(b)) => natural_order(a.key(), b.key()),
             (a, b) => a.is_err().cmp(&b.is_err()),

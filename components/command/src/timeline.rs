@@ -13,7 +13,7 @@ use persist_paths::timeline::{self, Name, step_of};
 
 use crate::bindings::{timelines, wit};
 use crate::convert;
-use crate::listing::{Objects, Shown};
+use crate::listing::Shown;
 
 /// How many steps of a history are asked for at a time, at most.
 const PAGE: u32 = 1000;
@@ -134,24 +134,16 @@ impl Timeline for Opened {
 
 /// Leaves only the newest step of each timeline in the listing of a folder, and nothing of the
 /// objects that belong to its timelines.
-pub(crate) fn with_timelines(
-    listed: Vec<Result<ListEntry>>,
-    shown: &Shown,
-    key: &str,
-    filter: &ListFilter,
-) -> Result<Vec<Result<ListEntry>>> {
+pub(crate) fn with_timelines(listed: Vec<Result<ListEntry>>, shown: &Shown, filter: &ListFilter) -> Vec<Result<ListEntry>> {
     // The keys of the last steps, by folder.
-    let mut folders = BTreeMap::new();
-    for object in Objects::new(shown.clone(), key) {
-        let key = object?.key;
-        if let Some((folder, _)) = step_of(&key) {
-            folders.insert(folder.to_owned(), key);
-        }
-    }
+    let steps = listed.iter().flatten().filter_map(|entry| Some((step_of(entry.key())?.0.to_owned(), entry.key().to_owned())));
+    let folders: BTreeMap<String, String> = steps.collect();
+    let is_filtered = *filter != ListFilter::default();
     let is_of_timeline = |key: &str| {
         let (folder, name) = split(key);
         match timeline::parse(name) {
-            Some(Name::Hint) => folders.contains_key(&folder_prefix(folder)),
+            // The filter may have left out all steps of the folder.
+            Some(Name::Hint) => is_filtered || folders.contains_key(&folder_prefix(folder)),
             name => name.is_some(),
         }
     };
@@ -164,7 +156,7 @@ pub(crate) fn with_timelines(
             Err(error) => Some(Ok(ListEntry::Unreadable { key: last.clone(), error })),
         });
     }
-    Ok(entries)
+    entries
 }
 
 /// The steps of a timeline.

@@ -52,6 +52,8 @@ struct Copying<'a, P> {
     hints: Vec<Vec<u8>>,
     /// Whether nothing was in the target before.
     is_first: Option<bool>,
+    /// Whether it ends with a certain step, which must not be hidden.
+    is_fork: bool,
 }
 
 /// What became of an object.
@@ -68,7 +70,7 @@ enum Taken {
 impl<'a, P: FnMut(u64)> Copying<'a, P> {
     fn new(from: &'a Timeline, to: &'a Timeline, progress: P) -> Self {
         let place = |timeline: &'a Timeline| Place { engine: timeline.engine(), folder: timeline.folder() };
-        Self { from: place(from), to: place(to), progress, steps: 0, bytes: 0, hints: Vec::new(), is_first: None }
+        Self { from: place(from), to: place(to), progress, steps: 0, bytes: 0, hints: Vec::new(), is_first: None, is_fork: false }
     }
 
     /// Whether the storage can copy the objects itself.
@@ -219,6 +221,10 @@ impl<'a, P: FnMut(u64)> Copying<'a, P> {
         if let Err(error) = check_target(self.from, self.to, (&source, &target), newest, to) {
             return Err(self.give_up(error, newest, to));
         }
+        if self.is_fork && source.hidden.contains(&newest) {
+            // It was removed since.
+            return Ok(false);
+        }
         source.fill(self.from, last, newest)?;
         let is_hinted = last == 0 && self.to.write_hint(hint, Precondition::IfAbsent)?;
         for number in source.between(last, newest) {
@@ -329,7 +335,7 @@ impl Timeline {
             return Err(error.hint("give another folder"));
         }
         let number = self.find(at)?.number;
-        let mut copying = Copying::new(self, &to, progress);
+        let mut copying = Copying { is_fork: true, ..Copying::new(self, &to, progress) };
         for _ in 0..ATTEMPTS {
             // Fails if the step was removed.
             let hint = self.hint(number).map_err(|error| copying.withdraw(error, number))?;
