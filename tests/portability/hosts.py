@@ -51,9 +51,6 @@ class Host(abc.ABC):
 
     name: str
 
-    lacks: frozenset[str] = frozenset()
-    """The operations that it does not have."""
-
     @abc.abstractmethod
     def save(self, folder: Path, state: Path, key: str) -> None:
         """Saves a state, which is read from a file."""
@@ -94,12 +91,16 @@ class Host(abc.ABC):
     def history(self, folder: Path, timeline: str) -> list[tuple[int, str]]:
         """Returns the numbers of all steps and the SHA-256 of their states, from the newest to the oldest."""
 
+
+class Pruner(Host):
+    """A host that also prunes timelines. The tools do not: no tool removes a step."""
+
     @abc.abstractmethod
     def prune(self, folder: Path, timeline: str, keep_last: int) -> list[tuple[int, str]]:
         """Removes all steps except the last. Returns the numbers of all steps and what became of them."""
 
 
-class Command(Host):
+class Command(Pruner):
     """The ``persist`` command: the native one, or the component in wasmtime's command."""
 
     def __init__(self, name: str, command: list[str]) -> None:
@@ -162,7 +163,7 @@ class Command(Host):
         return [(step["number"], step["outcome"]) for step in steps if "number" in step]
 
 
-class Program(Host):
+class Program(Pruner):
     """A program that takes a folder, an operation and keys, and prints one line for each key or step."""
 
     def __init__(self, name: str, command: list[str]) -> None:

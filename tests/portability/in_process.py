@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .hosts import IDENTITY_OPTIONS, RESTORED, Host, record
+from .hosts import IDENTITY_OPTIONS, RESTORED, Host, Pruner, record
 from .programs import component, example
 
 
@@ -40,7 +40,7 @@ class InProcess(Host):
         self.call(folder, "delete", key, Variant("none"))
 
 
-class Example(InProcess):
+class Example(InProcess, Pruner):
     """A host of examples/python."""
 
     @abc.abstractmethod
@@ -119,7 +119,6 @@ class Tools(InProcess):
     """
 
     name = "tools"
-    lacks = frozenset({"prune"})
 
     def __init__(self) -> None:
         from wasmtime import Engine
@@ -184,6 +183,3 @@ class Tools(InProcess):
     def history(self, folder: Path, timeline: str) -> list[tuple[int, str]]:
         steps = self.call(folder, "history", timeline, None, 1000, None).steps
         return [(step.number, vars(step.metadata)["content-hash"]) for step in steps]
-
-    def prune(self, folder: Path, timeline: str, keep_last: int) -> list[tuple[int, str]]:
-        raise NotImplementedError("there is no such tool")

@@ -59,6 +59,22 @@ impl Opened {
         Ok(matching.is_some_and(|matching| matching.number() == newest.number).then_some(newest))
     }
 
+    /// Returns an entry of the history as the user knows it.
+    fn entry(&self, entry: timelines::HistoryEntry) -> HistoryEntry {
+        match entry {
+            timelines::HistoryEntry::Step(step) => HistoryEntry::Step(Box::new(self.shown.step(step))),
+            timelines::HistoryEntry::Unreadable((number, error)) => {
+                HistoryEntry::Unreadable { number, error: self.shown.error(error, &self.folder) }
+            }
+        }
+    }
+
+    /// Returns what was checked as the user knows it.
+    fn checked(&self, checked: timelines::Checked) -> Checked {
+        let error = checked.error.map(|error| self.shown.error(error, &checked.key));
+        Checked { number: checked.number, key: self.shown.key(&checked.key), error }
+    }
+
     /// Begins to read a step.
     pub(crate) fn restorer(&self, step: &StepSelector) -> Result<wit::Restorer> {
         self.done(self.timeline.open_restorer(&step.into(), wit::RestoreOptions { check_content_hash: true }))
@@ -107,12 +123,14 @@ impl Timeline for Opened {
         let page = limit.unwrap_or(PAGE).clamp(1, PAGE);
         let history = self.done(self.timeline.open_history(Some(&filter.into()), page))?;
         let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-        Ok(Box::new(Steps { opened: self, history, page, found: VecDeque::new(), ended: false }.take(limit)))
+        let entries = in_pages(move || self.done(history.next(page))).map(|entry| entry.map(|entry| self.entry(entry)));
+        Ok(Box::new(entries.take(limit)))
     }
 
     fn check(&self, read_data: bool) -> Result<Checks<'_>> {
         let checker = self.done(self.timeline.open_checker(read_data))?;
-        Ok(Box::new(Checking { opened: self, checker, found: VecDeque::new(), ended: false }))
+        let checked = in_pages(move || self.done(checker.next()));
+        Ok(Box::new(checked.map(|checked| checked.map(|checked| self.checked(checked)))))
     }
 
     fn repair(&mut self, forget_damaged: bool) -> Result<u64> {
@@ -159,67 +177,20 @@ pub(crate) fn with_timelines(listed: Vec<Result<ListEntry>>, shown: &Shown, filt
     entries
 }
 
-/// The steps of a timeline.
-struct Steps<'a> {
-    opened: &'a Opened,
-    history: timelines::History,
-    page: u32,
-    found: VecDeque<timelines::HistoryEntry>,
-    ended: bool,
-}
-
-impl Iterator for Steps<'_> {
-    type Item = Result<HistoryEntry>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.found.is_empty() && !self.ended {
-            match self.opened.done(self.history.next(self.page)) {
-                Ok(found) => self.found = found.into(),
+/// Returns what pages have, one after the other, until one is empty. Ends after an error.
+fn in_pages<T>(mut next_page: impl FnMut() -> Result<Vec<T>>) -> impl Iterator<Item = Result<T>> {
+    let (mut found, mut ended) = (VecDeque::new(), false);
+    std::iter::from_fn(move || {
+        if found.is_empty() && !ended {
+            match next_page() {
+                Ok(page) => found = VecDeque::from(page),
                 Err(error) => {
-                    self.ended = true;
+                    ended = true;
                     return Some(Err(error));
                 }
             }
-            self.ended = self.found.is_empty();
+            ended = found.is_empty();
         }
-        let shown = &self.opened.shown;
-        self.found.pop_front().map(|entry| {
-            Ok(match entry {
-                timelines::HistoryEntry::Step(step) => HistoryEntry::Step(Box::new(shown.step(step))),
-                timelines::HistoryEntry::Unreadable((number, error)) => {
-                    HistoryEntry::Unreadable { number, error: shown.error(error, &self.opened.folder) }
-                }
-            })
-        })
-    }
-}
-
-/// A check of a timeline.
-struct Checking<'a> {
-    opened: &'a Opened,
-    checker: timelines::Checker,
-    found: VecDeque<timelines::Checked>,
-    ended: bool,
-}
-
-impl Iterator for Checking<'_> {
-    type Item = Result<Checked>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.found.is_empty() && !self.ended {
-            match self.opened.done(self.checker.next()) {
-                Ok(found) => self.found = found.into(),
-                Err(error) => {
-                    self.ended = true;
-                    return Some(Err(error));
-                }
-            }
-            self.ended = self.found.is_empty();
-        }
-        let shown = &self.opened.shown;
-        self.found.pop_front().map(|checked| {
-            let error = checked.error.map(|error| shown.error(error, &checked.key));
-            Ok(Checked { number: checked.number, key: shown.key(&checked.key), error })
-        })
-    }
+        found.pop_front().map(Ok)
+    })
 }
