@@ -213,6 +213,21 @@ def test_a_second_signal_ends_the_process_at_once(program: str, second: signal.S
     assert ended(SLOW + program, signal.SIGTERM, second) == (-second, "")
 
 
+BLOCKED = """
+async def main():
+    async with persist.autosave(agent, timeline.to_async()) as saver:
+        ready()
+        while saver._signals.received is None:
+            time.sleep(0.001)
+        wait()
+asyncio.run(main())
+"""
+
+
+def test_a_second_signal_ends_a_process_whose_loop_is_blocked() -> None:
+    assert ended(BLOCKED, signal.SIGTERM, signal.SIGTERM) == (-signal.SIGTERM, "")
+
+
 LATE = """
 append = persist.Timeline._append
 saver = persist.autosave(agent, timeline)

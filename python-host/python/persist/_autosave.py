@@ -15,6 +15,7 @@ from persist._arguments import AutosaveArguments, check_names
 from persist._autosave_base import AutosaverBase
 from persist._autosave_watcher import MISSING
 from persist._steps import AsyncStep, Step
+from persist._threads import despite_cancellation
 from persist._timeline import AsyncTimeline, Timeline
 from persist.errors import PersistConfigurationError, PersistError, PersistTypeError
 
@@ -208,29 +209,35 @@ class AsyncAutosaver(AutosaverBase[AsyncStep]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        import asyncio
-
         if not self._begin_exit():
             return
         try:
-            if self._ticking is not None:
-                self._ticking.cancel()
-                await asyncio.wait([self._ticking])
-            if (reasons := self._reasons(error)) is not None:
-                try:
-                    await self._keep_async(MISSING, reasons, is_last=True)
-                except Exception as failure:
-                    self._appending.fail(failure)
-            await self._appending.wait_async(self._appending.stop())
+            cancelled = await despite_cancellation(self._save_last(error))
         finally:
             self._leave()
         try:
-            self._report(error)
+            self._report(error or cancelled)
         finally:
             if self._signals.received is not None:
                 with contextlib.suppress(PersistError):
                     await self._timeline.close()
                 self._signals.end()
+        if cancelled is not None:
+            raise cancelled
+
+    async def _save_last(self, error: BaseException | None) -> None:
+        """Saves at the end of the block, and waits until everything is appended."""
+        import asyncio
+
+        if self._ticking is not None:
+            self._ticking.cancel()
+            await asyncio.wait([self._ticking])
+        if (reasons := self._reasons(error)) is not None:
+            try:
+                await self._keep_async(MISSING, reasons, is_last=True)
+            except Exception as failure:
+                self._appending.fail(failure)
+        await self._appending.wait_async(self._appending.stop())
 
     async def save(self, agent: Any = MISSING, *, labels: Mapping[str, str] | None = None) -> None:
         """Captures the state of the agent, and has it appended; see :meth:`Autosaver.save`."""

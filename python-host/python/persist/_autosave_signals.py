@@ -67,11 +67,10 @@ class Signals:
 
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
         for number in unhandled():
-            try:
-                self._loop.add_signal_handler(number, self._cancel, number)
-            except (NotImplementedError, RuntimeError):  # A loop without signals.
-                return
-            self._installed[number] = signal.getsignal(number)
+            # The loop's own handlers would not run while something blocks the loop, and then a
+            # second signal could not end the process.
+            signal.signal(number, self._cancel)
+            self._installed[number] = self._cancel
 
     def _first(self, number: int) -> bool:
         """Notes a signal. The second one ends the process at once."""
@@ -92,9 +91,12 @@ class Signals:
         if self._first(number):
             raise Signalled(number)
 
-    def _cancel(self, number: int) -> None:
+    def _cancel(self, number: int, frame: object) -> None:
         if self._first(number):
-            self._task.cancel()
+            if self._loop.is_closed():  # The block was never left.
+                die(number)
+            # This also wakes the loop.
+            self._loop.call_soon_threadsafe(self._task.cancel)
 
     def arm(self) -> None:
         """Lets signals interrupt the block, which begins now."""
@@ -111,15 +113,10 @@ class Signals:
     def restore(self) -> None:
         """Restores the default handlers, unless the program has installed others meanwhile."""
         for number, handler in self._installed.items():
-            if signal.getsignal(number) != handler:
-                continue
-            if self._loop is not None and not self._loop.is_closed():
-                self._loop.remove_signal_handler(number)
-            else:
+            if signal.getsignal(number) == handler:
                 signal.signal(number, signal.SIG_DFL)
         self._installed = {}
 
     def restore_in_child(self) -> None:
         """Restores the default handlers in a child process, which has no block to end."""
-        self._loop = None
         self.restore()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from persist import _persist
@@ -60,6 +60,24 @@ async def to_the_end(token: _persist.CancelToken, work: Callable[[], Any], chang
             raise
         # The error says more than that the work was cancelled.
         raise cancelled from error
+
+
+async def despite_cancellation(work: Coroutine[Any, Any, None]) -> BaseException | None:
+    """Runs a coroutine in a task of its own, and waits until it has ended, also if this task is
+    cancelled meanwhile. Returns what cancelled it, for the caller to raise.
+    """
+    import asyncio
+
+    running, cancelled = asyncio.ensure_future(work), None
+    while not running.done():
+        try:
+            await asyncio.wait([running])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if running.cancelled():  # By the end of the event loop.
+        return cancelled or asyncio.CancelledError()
+    running.result()
+    return cancelled
 
 
 def _not_waited_for() -> PersistOutcomeUnknownError:
