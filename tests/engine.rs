@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use persist_host::{
-    ByteRange, Capabilities, Codec, CopyOptions, Engine, ErrorCode, ListEntry, LocalFileStorage, MemoryStorage, ObjectInfo, PersistError,
-    Precondition, ReadOptions, SnapshotOptions, StorageAdapter, StorageReader, StorageWriter, WriteOptions, component_hash,
+    ByteRange, Codec, CopyOptions, Engine, ErrorCode, ListEntry, LocalFileStorage, MemoryStorage, ObjectInfo, PersistError, Precondition,
+    ReadOptions, SnapshotOptions, StorageAdapter, StorageReader, component_hash,
 };
 use persist_test_support::command::{chat_bytes, files, noise};
+use persist_test_support::pass_on;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use sha2::{Digest, Sha256};
@@ -313,38 +314,12 @@ impl StorageReader for ReplacedReader {
 }
 
 impl StorageAdapter for Replaced {
-    fn summary(&self) -> String {
-        self.memory.summary()
-    }
-
-    fn locate(&self, key: &str) -> String {
-        self.memory.locate(key)
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.memory.capabilities()
-    }
-
-    fn open_write(&self, key: &str, options: WriteOptions) -> Result<Box<dyn StorageWriter>, PersistError> {
-        self.memory.open_write(key, options)
-    }
+    pass_on!(memory: summary, locate, capabilities, open_write, stat, delete_object, list_objects);
 
     fn open_read(&self, key: &str, options: ReadOptions) -> Result<Box<dyn StorageReader>, PersistError> {
         let is_whole = matches!(options.range, ByteRange::All);
         let is_first = is_whole && self.reads.fetch_add(1, Ordering::Relaxed) == 0;
         Ok(Box::new(ReplacedReader { reader: self.memory.open_read(key, options)?, left: is_first.then_some(2) }))
-    }
-
-    fn stat(&self, key: &str) -> Result<ObjectInfo, PersistError> {
-        self.memory.stat(key)
-    }
-
-    fn delete_object(&self, key: &str, precondition: Precondition) -> Result<(), PersistError> {
-        self.memory.delete_object(key, precondition)
-    }
-
-    fn list_objects(&self, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<ObjectInfo>, PersistError> {
-        self.memory.list_objects(prefix, start_after, limit)
     }
 }
 

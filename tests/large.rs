@@ -10,11 +10,9 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
 use nix::sys::resource::{UsageWho, getrusage};
-use persist_host::{
-    Capabilities, Engine, LocalFileStorage, ObjectInfo, Precondition, ReadOptions, Result, StorageAdapter, StorageReader, StorageWriter,
-    WriteOptions,
-};
+use persist_host::{Engine, LocalFileStorage, ObjectInfo, ReadOptions, Result, StorageAdapter, StorageReader};
 use persist_test_support::command::{chat_state, in_soak, persist};
+use persist_test_support::pass_on;
 
 /// Returns the size of the state in bytes: twice the allowed memory, or 1 GiB in the
 /// soak.
@@ -80,39 +78,13 @@ struct CountingReader {
 }
 
 impl StorageAdapter for CountingStorage {
-    fn summary(&self) -> String {
-        self.storage.summary()
-    }
-
-    fn locate(&self, key: &str) -> String {
-        self.storage.locate(key)
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.storage.capabilities()
-    }
-
-    fn open_write(&self, key: &str, options: WriteOptions) -> Result<Box<dyn StorageWriter>> {
-        self.storage.open_write(key, options)
-    }
+    pass_on!(storage: summary, locate, capabilities, open_write, stat, delete_object, list_objects);
 
     fn open_read(&self, key: &str, options: ReadOptions) -> Result<Box<dyn StorageReader>> {
         let reader = self.storage.open_read(key, options)?;
         let mut reads = self.reads.lock().expect("no test panicked");
         reads.push(0);
         Ok(Box::new(CountingReader { reader, reads: Arc::clone(&self.reads), number: reads.len() - 1 }))
-    }
-
-    fn stat(&self, key: &str) -> Result<ObjectInfo> {
-        self.storage.stat(key)
-    }
-
-    fn delete_object(&self, key: &str, precondition: Precondition) -> Result<()> {
-        self.storage.delete_object(key, precondition)
-    }
-
-    fn list_objects(&self, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<ObjectInfo>> {
-        self.storage.list_objects(prefix, start_after, limit)
     }
 }
 

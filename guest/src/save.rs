@@ -1,7 +1,7 @@
 //! Saves states: takes a state in one pass and writes a snapshot.
 
 use persist_model::error::HINT;
-use persist_paths::timeline::is_reserved;
+use persist_paths::timeline::{self, is_reserved};
 use sha2::{Digest, Sha256};
 
 use crate::codec::{self, Codec, EncodedBlock, Encoder};
@@ -69,13 +69,24 @@ pub struct Saver<W> {
     appended: u64,
 }
 
-/// Refuses the name of a step, or of what belongs to one: a snapshot there would destroy a timeline.
-fn check_no_step(key: &str) -> Result<()> {
-    if !is_reserved(key) {
-        return Ok(());
-    }
-    let error = Error::argument("a snapshot can't have the name of a step of a timeline");
+/// Refuses the name of a step, or of what belongs to a timeline: a snapshot there would destroy it.
+fn check_no_step<S: Storage>(storage: &S, key: &str) -> Result<()> {
+    let what = match key.strip_suffix(timeline::HINT) {
+        _ if is_reserved(key) => "a snapshot can't have the name of a step of a timeline",
+        Some(folder) if (folder.is_empty() || folder.ends_with('/')) && has_steps(storage, folder)? => {
+            "this name belongs to the timeline in this folder"
+        }
+        _ => return Ok(()),
+    };
+    let error = Error::argument(what);
     Err(error.with(HINT, "give it another name, or append the state to a timeline"))
+}
+
+/// Whether a folder has objects that are named like those of a timeline.
+fn has_steps<S: Storage>(storage: &S, folder: &str) -> Result<bool> {
+    // All but the hint begin with twelve digits.
+    let first = storage.list_objects(&format!("{folder}0"), None, 1)?;
+    Ok(first.iter().any(|object| is_reserved(&object.key)))
 }
 
 impl<W: Writer> Saver<W> {
@@ -85,7 +96,7 @@ impl<W: Writer> Saver<W> {
     }
 
     fn open_inner<S: Storage<Writer = W>>(storage: &S, key: &str, options: SaveOptions) -> Result<Self> {
-        check_no_step(key)?;
+        check_no_step(storage, key)?;
         let codec = options.codec.unwrap_or_else(|| Codec::for_key(key));
         let level = codec.level(options.level)?;
         let draft = Draft::new(&options)?;

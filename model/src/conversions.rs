@@ -37,16 +37,14 @@ macro_rules! __code_conversions {
     };
 }
 
-/// Implements conversions between the types of this crate and those that a binding
-/// generator made from the WIT interface `snapshots`, which are different types in every
-/// crate: options and filters to the component, codecs and metadata from it. Takes the
-/// path of the generated module. Call it once per crate.
+/// Implements conversions between two types of codecs: that of a module that a binding generator
+/// made, and another with the same names. Takes the paths of the module and of the other type.
 #[macro_export]
-macro_rules! conversions {
-    ($snapshots:path) => {
+macro_rules! codec_conversions {
+    ($module:path, $codec:path) => {
         const _: () = {
-            use $crate::{Codec, Encryption, Hole, ListFilter, Precondition, SealState, SnapshotMetadata, SnapshotOptions};
-            use $snapshots as wit;
+            use $codec as Codec;
+            use $module as wit;
 
             impl From<wit::Codec> for Codec {
                 fn from(codec: wit::Codec) -> Self {
@@ -65,6 +63,22 @@ macro_rules! conversions {
                     }
                 }
             }
+        };
+    };
+}
+
+/// Implements conversions between the types of this crate and those that a binding
+/// generator made from the WIT interface `snapshots`, which are different types in every
+/// crate: options and filters to the component, codecs and metadata from it. Takes the
+/// path of the generated module. Call it once per crate.
+#[macro_export]
+macro_rules! conversions {
+    ($snapshots:path) => {
+        $crate::codec_conversions!($snapshots, $crate::Codec);
+
+        const _: () = {
+            use $crate::{Encryption, Hole, ListFilter, Precondition, SealState, SnapshotMetadata, SnapshotOptions};
+            use $snapshots as wit;
 
             impl From<Precondition> for wit::Precondition {
                 fn from(precondition: Precondition) -> Self {

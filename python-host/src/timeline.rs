@@ -149,6 +149,20 @@ impl Timeline {
         })
     }
 
+    /// Copies the timeline, or what has come since an earlier copy, into another folder. Returns
+    /// how many steps were copied.
+    #[pyo3(signature = (target, token=None))]
+    fn copy(&self, py: Python<'_>, target: &Bound<'_, Self>, token: Option<&Bound<'_, CancelToken>>) -> PyResult<u64> {
+        let (storage, folder) = (Arc::clone(&target.get().storage), target.get().folder.clone());
+        let operation = Operation::new(token, None);
+        self.run(py, &operation, |timeline| {
+            let engine = process::engine(storage)?.with_cancel(&operation.token);
+            let copied = timeline.copy(&engine, &folder, |_| ())?;
+            operation.note_change("the timeline was copied all the same");
+            Ok(copied.steps)
+        })
+    }
+
     /// Compares a step with one of this or another timeline. Returns their numbers, too.
     #[pyo3(signature = (before, after, other=None, token=None))]
     fn diff(

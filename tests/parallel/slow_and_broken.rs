@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use persist_host::{
-    ByteRange, Capabilities, Codec, Engine, ErrorCode, MemoryStorage, ObjectInfo, PersistError, Precondition, ReadOptions, StorageAdapter,
-    StorageReader, StorageWriter, WriteOptions,
+    ByteRange, Codec, Engine, ErrorCode, MemoryStorage, ObjectInfo, PersistError, ReadOptions, StorageAdapter, StorageReader,
+    StorageWriter, WriteOptions,
 };
 use persist_test_support::command::noise;
+use persist_test_support::pass_on;
 
 use crate::helpers::{MIB, options};
 
@@ -64,17 +65,7 @@ impl StorageWriter for CountingWriter {
 }
 
 impl StorageAdapter for Broken {
-    fn summary(&self) -> String {
-        self.memory.summary()
-    }
-
-    fn locate(&self, key: &str) -> String {
-        self.memory.locate(key)
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.memory.capabilities()
-    }
+    pass_on!(memory: summary, locate, capabilities, stat, delete_object, list_objects);
 
     fn open_write(&self, key: &str, options: WriteOptions) -> Result<Box<dyn StorageWriter>, PersistError> {
         let writer = self.memory.open_write(key, options)?;
@@ -86,18 +77,6 @@ impl StorageAdapter for Broken {
         // Reads from the end succeed.
         let left = if matches!(options.range, ByteRange::Suffix(_)) { u64::MAX } else { breaks_at };
         Ok(Box::new(BrokenReader { reader: self.memory.open_read(key, options)?, left }))
-    }
-
-    fn stat(&self, key: &str) -> Result<ObjectInfo, PersistError> {
-        self.memory.stat(key)
-    }
-
-    fn delete_object(&self, key: &str, precondition: Precondition) -> Result<(), PersistError> {
-        self.memory.delete_object(key, precondition)
-    }
-
-    fn list_objects(&self, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<ObjectInfo>, PersistError> {
-        self.memory.list_objects(prefix, start_after, limit)
     }
 }
 

@@ -95,3 +95,28 @@ def test_asyncio_programs_fork(timeline: persist.Timeline) -> None:
         assert await forked.load() == {"step": 5}
 
     asyncio.run(fork())
+
+
+def test_a_copy_is_the_same_and_goes_on(timeline: persist.Timeline) -> None:
+    backup = persist.Timeline("backup", agent_id="support", session_id="case-1")
+    assert timeline.copy(backup) == 7
+    assert [step.digest for step in backup] == [step.digest for step in timeline]
+    timeline.append({"step": 8})
+    assert timeline.copy(backup) == 1
+    assert timeline.copy(backup) == 0
+    assert backup.load() == {"step": 8}
+    backup.append({"step": "other"})
+    with pytest.raises(persist.PersistConflictError, match="later steps"):
+        timeline.copy(backup)
+    with pytest.raises(persist.PersistNotFoundError):
+        persist.Timeline("nothing", session_id="1").copy(persist.Timeline("there", session_id="1"))
+    with pytest.raises(persist.PersistTypeError, match="to must be a Timeline, not str"):
+        timeline.copy("backup")  # type: ignore[arg-type]
+
+
+def test_an_async_copy_is_the_same(timeline: persist.Timeline) -> None:
+    async def run() -> tuple[int, object]:
+        backup = persist.AsyncTimeline("backup", agent_id="support", session_id="case-1")
+        return await timeline.to_async().copy(backup), await backup.load(at=3)
+
+    assert asyncio.run(run()) == (7, {"step": 3})

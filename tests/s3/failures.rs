@@ -184,6 +184,9 @@ fn the_doctor_names_the_cause() {
     // Settings of the bucket that lose steps, or keep what was deleted.
     const RULES: &str = "<LifecycleConfiguration><Rule><ID>tidy</ID><Status>Enabled</Status><Filter><Prefix>agents/</Prefix></Filter>\
                          <Expiration><Days>30</Days></Expiration></Rule></LifecycleConfiguration>";
+    const ARCHIVE: &str = "<LifecycleConfiguration><Rule><Status>Enabled</Status><Filter/><Transition><Days>90</Days>\
+                           <StorageClass>GLACIER_IR</StorageClass></Transition><Transition><Days>180</Days><StorageClass>DEEP_ARCHIVE\
+                           </StorageClass></Transition></Rule></LifecycleConfiguration>";
     const NONCURRENT: &str = "<LifecycleConfiguration><Rule><Status>Enabled</Status><Filter/><NoncurrentVersionExpiration>\
                               <NoncurrentDays>7</NoncurrentDays></NoncurrentVersionExpiration></Rule></LifecycleConfiguration>";
     const TAGGED: &str = "<LifecycleConfiguration><Rule><Status>Enabled</Status><Filter><Tag><Key>old</Key><Value>1</Value></Tag></Filter>\
@@ -199,8 +202,9 @@ fn the_doctor_names_the_cause() {
             [("warning", "the lifecycle rule 'tidy' deletes objects below agents/ after 30 days"), ("ok", "")],
         ),
         (Some(RULES), None, "", [("warning", "destroys timelines"), ("ok", "")]),
-        (Some(RULES), Some(ON), "other/", [("ok", "no rule expires objects"), ("warning", "the bucket keeps every version")]),
-        (Some(TAGGED), Some(ON), "other/", [("ok", "no rule expires objects"), ("warning", "the bucket keeps every version")]),
+        (Some(ARCHIVE), None, "", [("warning", "moves objects to DEEP_ARCHIVE after 180 days, from where they can't be read"), ("ok", "")]),
+        (Some(RULES), Some(ON), "other/", [("ok", "no rule expires or archives objects"), ("warning", "the bucket keeps every version")]),
+        (Some(TAGGED), Some(ON), "other/", [("ok", "no rule expires or archives objects"), ("warning", "the bucket keeps every version")]),
         (None, Some(SUSPENDED), "other/", [("ok", "can't be read"), ("ok", "suspended: earlier versions stay")]),
         (Some(NONCURRENT), Some(ON), "other/", [("ok", "no rule"), ("ok", "on: what is deleted or pruned is gone after 7 days")]),
         (None, Some(ON), "other/", [("ok", "can't be read"), ("ok", "on: deleting frees space only if")]),

@@ -8,7 +8,8 @@ use std::time::SystemTime;
 
 use persist_host::timeline::{OnConflict, Policy, StepSelector};
 use persist_host::{
-    CopiedTimeline, Durability, Engine, ErrorCode, LocalFileStorage, MemoryStorage, ReadOptions, Result, StorageAdapter, Timeline,
+    CopiedTimeline, Durability, Engine, ErrorCode, LocalFileStorage, MemoryStorage, Precondition, ReadOptions, Result, StorageAdapter,
+    StorageWriter as _, Timeline, WriteOptions,
 };
 use persist_paths::timeline::GAP_SIZE;
 use persist_test_support::proxy::{AGO, Fault, Operation, When};
@@ -90,6 +91,44 @@ fn a_copy_has_every_object_and_grows_with_its_source() {
         assert_eq!(load(&timeline(&to), number), id);
     }
     timeline(&to).check(true).expect("a check").for_each(|checked| assert_eq!(checked.expect("it is checked").error, None));
+}
+
+#[test]
+fn what_is_damaged_only_in_a_copy_is_copied_again() {
+    let ((one, from), (other, to)) = (memory(), memory());
+    appended(&from, 1..=300);
+    timeline(&from).set_label(7, "good", Some("yes")).expect("it is labelled");
+    copy(&from, &to).expect("it is copied");
+    let whole = objects(&other);
+    let change = |storage: &MemoryStorage, key: &str, bytes: &[u8]| {
+        let mut writer = storage.open_write(key, WriteOptions::default()).expect("it is open");
+        writer.write(bytes).expect("it is written");
+        writer.commit().expect("it is stored");
+    };
+    for (key, bytes) in &whole {
+        if key.ends_with("/head") || key.ends_with("000000000300.step") {
+            continue;
+        }
+        if key.ends_with("50.step") || !key.ends_with(".step") {
+            let mut flipped = bytes.clone();
+            flipped[30] ^= 1;
+            change(&other, key, &flipped);
+        } else if key.ends_with("99.step") {
+            other.delete_object(key, Precondition::None).expect("it is deleted");
+        }
+    }
+    assert_eq!(copy(&from, &to).expect("it is mended").steps, 6);
+    assert_eq!(objects(&other), whole);
+    // What is damaged in the source as well is named there.
+    for storage in [&one, &other] {
+        let key = format!("{TIMELINE}000000000050.step");
+        let mut flipped = whole[&key].clone();
+        flipped[30] ^= 1;
+        change(storage, &key, &flipped);
+    }
+    let error = copy(&from, &to).expect_err("it is damaged");
+    assert_eq!(error.code(), ErrorCode::Integrity, "{error:?}");
+    assert!(error.to_string().contains("000000000050.step"), "{error}");
 }
 
 #[test]

@@ -71,3 +71,26 @@ fn what_can_not_be_whole_is_not_left_behind() {
         assert_eq!(run(folder.path(), line).code, 2, "{line}");
     }
 }
+
+#[test]
+fn a_fork_keeps_the_id_that_is_not_given() {
+    let folder = forked();
+    for (line, made) in [
+        ("fork runs/a/one@2 new --session three", "new/a/three@2"),
+        ("fork runs/a/one@2 new --agent b", "new/b/one@2"),
+        ("fork runs/a/one@1 new --agent c --session d", "new/c/d@1"),
+    ] {
+        let done = run(folder.path(), line);
+        assert_eq!(done.code, 0, "{line}: {done:?}");
+        assert_eq!(run(folder.path(), &format!("exists {made}")).code, 0, "{line}");
+    }
+}
+
+#[test]
+fn a_step_is_no_place_for_a_fork() {
+    let folder = forked();
+    let done = run(folder.path(), "fork runs/a/one @2");
+    assert!(done.code == 2 && done.stderr.contains("persist fork runs/a/one@2 NEW"), "{done:?}");
+    assert!(!folder.path().join("@2").exists());
+    assert_eq!(run(folder.path(), "fork runs/a/one @mine").code, 0);
+}

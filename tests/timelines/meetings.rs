@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use persist_host::timeline::{OnConflict, Policy, StepSelector};
 use persist_host::{
-    Capabilities, CopiedTimeline, Engine, ErrorCode, ListFilter, MemoryStorage, ObjectInfo, PersistError, Precondition, ReadOptions,
-    Result, StorageAdapter, StorageReader, StorageWriter, Timeline, WriteOptions,
+    Capabilities, CopiedTimeline, Engine, ErrorCode, ListFilter, MemoryStorage, PersistError, Result, StorageAdapter, StorageWriter,
+    Timeline, WriteOptions,
 };
+use persist_test_support::pass_on;
 
 use crate::helpers::{Kind, Place, TIMELINE, append, load, on, shown};
 
@@ -30,13 +31,7 @@ impl std::fmt::Debug for Before {
 }
 
 impl StorageAdapter for Before {
-    fn summary(&self) -> String {
-        self.storage.summary()
-    }
-
-    fn locate(&self, key: &str) -> String {
-        self.storage.locate(key)
-    }
+    pass_on!(storage: summary, locate, open_read, stat, delete_object, list_objects);
 
     fn capabilities(&self) -> Capabilities {
         Capabilities { copy_range: false, ..self.storage.capabilities() }
@@ -48,22 +43,6 @@ impl StorageAdapter for Before {
             event.map_or(Ok(()), |event| event())?;
         }
         self.storage.open_write(key, options)
-    }
-
-    fn open_read(&self, key: &str, options: ReadOptions) -> Result<Box<dyn StorageReader>> {
-        self.storage.open_read(key, options)
-    }
-
-    fn stat(&self, key: &str) -> Result<ObjectInfo> {
-        self.storage.stat(key)
-    }
-
-    fn delete_object(&self, key: &str, precondition: Precondition) -> Result<()> {
-        self.storage.delete_object(key, precondition)
-    }
-
-    fn list_objects(&self, prefix: &str, start_after: Option<&str>, limit: u32) -> Result<Vec<ObjectInfo>> {
-        self.storage.list_objects(prefix, start_after, limit)
     }
 }
 

@@ -281,7 +281,7 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
         }
     };
     let printed = print();
-    text.page.end();
+    text.page.end()?;
     printed
 }
 

@@ -1,5 +1,7 @@
 //! `persist fork`
 
+use std::time::SystemTime;
+
 use clap::Args;
 use persist_model::{ErrorCode, PersistError, StepSelector};
 use serde_json::json;
@@ -27,15 +29,26 @@ pub(crate) struct Arguments {
     /// The folder of the new timeline; or, with --agent or --session, the folder that
     /// contains AGENT/SESSION.
     new: String,
-    /// The agent of the new timeline.
+    /// The agent of the new timeline [with --session, default: that of the old one].
     #[arg(long, visible_alias = "agent", value_name = "ID")]
     agent_id: Option<String>,
-    /// The session of the new timeline.
+    /// The session of the new timeline [with --agent, default: that of the old one].
     #[arg(long, visible_alias = "session", value_name = "ID")]
     session_id: Option<String>,
     /// Whether to wait until the local steps would survive a power cut.
     #[arg(long, value_enum, default_value = "fsync")]
     durability: Durability,
+}
+
+/// Refuses a step in place of a new timeline.
+fn check_is_place(source: &str, new: &str) -> Result<(), PersistError> {
+    match new.strip_prefix('@').map(|step| StepSelector::parse(step, SystemTime::now())) {
+        Some(Ok(_)) => {
+            let error = PersistError::new(ErrorCode::InvalidArgument, "this is a step, not the folder of a new timeline");
+            Err(error.at(new.escape_debug()).hint(format!("write 'persist fork {}{new} NEW'", source.escape_debug())))
+        }
+        _ => Ok(()),
+    }
 }
 
 pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Output) -> Result<(), Failure> {
@@ -44,8 +57,17 @@ pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Ou
         Some(named) => named,
         None => (place_of(&host, &arguments.src)?, StepSelector::Newest),
     };
-    let new = place(&arguments.new, arguments.agent_id.as_deref(), arguments.session_id.as_deref());
-    if arguments.agent_id.is_none() && arguments.session_id.is_none() {
+    let whole = host.written(&from)?;
+    let (agent_id, session_id) = (arguments.agent_id.as_deref(), arguments.session_id.as_deref());
+    let has_ids = agent_id.is_some() || session_id.is_some();
+    let new = if has_ids {
+        let old = place(&whole, None, None);
+        place(&arguments.new, agent_id.or(Some(&old.agent_id)), session_id.or(Some(&old.session_id)))
+    } else {
+        place(&arguments.new, None, None)
+    };
+    if !has_ids {
+        check_is_place(&arguments.src, &arguments.new)?;
         check_means_something(&arguments.new)?;
         check_no_step(&host, &new.text)?;
     }
@@ -58,14 +80,14 @@ pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Ou
     let progress = host.progress(output, "forking", None);
     let forked = host.stoppable(&from)?.timeline(from.key())?.fork(&at, &target, to.key(), progress)?;
     let (steps, newest) = (forked.steps, forked.newest);
-    let (written, location) = (host.written(&from)?, host.written(&to)?);
-    let (source, new) = (printable(written.trim_end_matches('/')), printable(&new.text));
+    let location = host.written(&to)?;
+    let (source, new) = (printable(whole.trim_end_matches('/')), printable(&new.text));
     let text = if steps > 0 {
         format!("forked {source}@{newest} to {new}: {}, {}", counted(steps, "step"), exact_bytes(forked.bytes))
     } else {
         format!("{new} is a fork of {source}@{newest} already")
     };
-    let object = json!({"source": written, "location": location, "newest": newest, "steps": steps, "bytes": forked.bytes});
+    let object = json!({"source": whole, "location": location, "newest": newest, "steps": steps, "bytes": forked.bytes});
     output.report(&object, text)?;
     Ok(())
 }

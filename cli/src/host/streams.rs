@@ -79,7 +79,12 @@ pub trait FileWriter {
 /// Where a long text goes.
 pub trait Page: Write {
     /// Ends the text, and waits until it was read.
-    fn end(self: Box<Self>) {}
+    ///
+    /// # Errors
+    /// The text could not be shown.
+    fn end(self: Box<Self>) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// The standard output.

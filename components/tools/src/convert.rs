@@ -9,6 +9,7 @@ persist_model::conversions!(crate::bindings::snapshots);
 persist_model::timeline_conversions!(crate::bindings::timelines);
 persist_model::code_conversions!(crate::bindings::generated);
 persist_model::code_conversions!(crate::bindings::types);
+persist_model::codec_conversions!(crate::bindings::generated, crate::bindings::snapshots::Codec);
 
 impl From<snapshots::Error> for tools::Error {
     fn from(error: snapshots::Error) -> Self {
@@ -33,24 +34,6 @@ fn with_hint(message: String, hint: Option<String>) -> String {
     match hint {
         Some(hint) => format!("{message} ({hint})"),
         None => message,
-    }
-}
-
-impl From<snapshots::Codec> for tools::Codec {
-    fn from(codec: snapshots::Codec) -> Self {
-        match codec {
-            snapshots::Codec::Gzip => Self::Gzip,
-            snapshots::Codec::Zstd => Self::Zstd,
-        }
-    }
-}
-
-impl From<tools::Codec> for snapshots::Codec {
-    fn from(codec: tools::Codec) -> Self {
-        match codec {
-            tools::Codec::Gzip => Self::Gzip,
-            tools::Codec::Zstd => Self::Zstd,
-        }
     }
 }
 

@@ -9,6 +9,7 @@ use crate::snapshots::ListFilter;
 use crate::storage::{ByteRange, ObjectInfo, Precondition};
 
 persist_model::code_conversions!(super::bindings::host);
+persist_model::codec_conversions!(super::bindings::wit, crate::codec::Codec);
 
 impl From<host::Error> for Error {
     fn from(error: host::Error) -> Self {
@@ -57,24 +58,6 @@ impl From<host::Precondition> for Precondition {
             host::Precondition::None => Self::None,
             host::Precondition::IfAbsent => Self::IfAbsent,
             host::Precondition::IfMatch(etag) => Self::IfMatch(etag),
-        }
-    }
-}
-
-impl From<wit::Codec> for Codec {
-    fn from(codec: wit::Codec) -> Self {
-        match codec {
-            wit::Codec::Gzip => Self::Gzip,
-            wit::Codec::Zstd => Self::Zstd,
-        }
-    }
-}
-
-impl From<Codec> for wit::Codec {
-    fn from(codec: Codec) -> Self {
-        match codec {
-            Codec::Gzip => Self::Gzip,
-            Codec::Zstd => Self::Zstd,
         }
     }
 }

@@ -11,8 +11,23 @@ use crate::storage::Storage;
 /// The longest excerpt, in bytes.
 const MAX_EXCERPT: usize = 200;
 
+/// Returns the excerpt of each value, if there is one. They are read in the order in which the
+/// state has them: a large state is read in parts, and each of them once.
+pub(super) fn excerpts<S: Storage>(state: &Side<S>, values: impl Iterator<Item = Option<Value>>) -> Result<Vec<Option<Excerpt>>> {
+    let values: Vec<Option<Value>> = values.collect();
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by_key(|index| values.get(*index).copied().flatten().map(|value| value.start));
+    let mut excerpts: Vec<Option<Excerpt>> = vec![None; values.len()];
+    for index in order {
+        if let (Some(Some(value)), Some(place)) = (values.get(index), excerpts.get_mut(index)) {
+            *place = Some(excerpt(state, *value)?);
+        }
+    }
+    Ok(excerpts)
+}
+
 /// Returns a value as JSON without white space, or its beginning.
-pub(super) fn excerpt<S: Storage>(state: &Side<S>, value: Value) -> Result<Excerpt> {
+fn excerpt<S: Storage>(state: &Side<S>, value: Value) -> Result<Excerpt> {
     let mut cursor = Cursor::new(state, value.start);
     let (mut bytes, mut in_string, mut is_escaped) = (Vec::new(), false, false);
     while cursor.at() < value.end && bytes.len() <= MAX_EXCERPT {

@@ -23,7 +23,7 @@ pub use persist_model::{Change, DiffKind, Excerpt, Operation};
 pub use state::Source;
 
 use crate::diff::cursor::Cursor;
-use crate::diff::excerpt::excerpt;
+use crate::diff::excerpt::excerpts;
 use crate::diff::patch::Patch;
 use crate::diff::ready::taken;
 use crate::diff::scan::{Fault, Scanner, Value};
@@ -111,12 +111,15 @@ impl<S: Storage> Diff<S> {
         }
         self.once(|diff| {
             let Inner::Json { walker, .. } = &mut diff.inner else { return Ok(Vec::new()) };
-            let mut changes = Vec::new();
-            while changes.len() < limit as usize {
+            let mut page = Vec::new();
+            while page.len() < limit as usize {
                 let Some(found) = walker.next()? else { break };
-                changes.push(change(&diff.before, &diff.after, found)?);
+                page.push(found);
             }
-            Ok(changes)
+            let before = excerpts(&diff.before, page.iter().map(|found| found.before))?;
+            let after = excerpts(&diff.after, page.iter().map(|found| found.after))?;
+            let changes = page.into_iter().zip(before).zip(after);
+            Ok(changes.map(|((Found { operation, shown: path, .. }, before), after)| Change { operation, path, before, after }).collect())
         })
     }
 
@@ -157,16 +160,6 @@ fn root<S: Storage>(scanner: &Scanner, state: &Side<S>) -> Result<Option<Value>>
         Err(Fault::NotJson) => Ok(None),
         Err(Fault::Failed(error)) => Err(error),
     }
-}
-
-fn change<S: Storage>(before: &Side<S>, after: &Side<S>, found: Found) -> Result<Change> {
-    let Found { operation, shown, before: old, after: new, .. } = found;
-    Ok(Change {
-        operation,
-        path: shown,
-        before: old.map(|value| excerpt(before, value)).transpose()?,
-        after: new.map(|value| excerpt(after, value)).transpose()?,
-    })
 }
 
 #[cfg(test)]

@@ -356,3 +356,26 @@ fn the_order_of_equal_names_counts() {
     }
     assert_eq!(changes(r#"{"a":{"x":1,"y":2}}"#, r#"{"a":{"y":2,"x":1}}"#), []);
 }
+
+#[test]
+fn each_part_of_a_large_state_is_read_once_for_a_page_of_differences() {
+    let members: Vec<String> = (0..1000).map(|number| format!(r#""{number}":"#)).collect();
+    let before: Vec<String> = members.iter().map(|name| format!("{name}1")).collect();
+    let order = || (0..1000).map(|number| number * 387 % 1000);
+    let after: Vec<String> = order().map(|number| format!("{}2", members[number])).collect();
+    let storage = MemoryStorage::default();
+    storage.put("one.json", format!("{{{}}}", before.join(",")).into_bytes());
+    storage.put("other.json", format!("{{{}}}", after.join(",")).into_bytes());
+    let sizes = Sizes { whole: 0, part: 100 };
+    let object = |key: &str| Source::Object(key.to_owned());
+    let mut diff = Diff::open_with(&storage, object("one.json"), object("other.json"), sizes).unwrap();
+    let earlier = storage.reads().len();
+    let changes = diff.next(1000).unwrap();
+    assert!(changes.iter().zip(order()).all(|(change, number)| {
+        let text = |excerpt: &Option<super::Excerpt>| excerpt.as_ref().unwrap().text.clone();
+        (change.path.as_str(), text(&change.before), text(&change.after)) == (&format!("/{number}"), "1".into(), "2".into())
+    }));
+    // Each state has about 80 parts, which are also read to compare the members.
+    let reads = storage.reads().len() - earlier;
+    assert!(reads < 500, "{reads} reads");
+}

@@ -1,6 +1,7 @@
 //! Checks a timeline: names the steps that can't be loaded, and says why.
 
 use persist_model::error::HINT;
+use persist_paths::timeline::is_step_size;
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::hash::hex;
@@ -177,13 +178,15 @@ impl<S: Storage> Checker<S> {
     }
 
     /// A step names the root of the one before it, or of the end of what was deleted. If that
-    /// has another, one of the two was replaced.
+    /// has another, one of the two was replaced. A marker has the root of the step in whose place it is.
     fn compare_parent(&self, step: &Step) -> Result<Option<Error>> {
         let (number, parent) = (step.document.number, step.document.parent);
         let before = number - 1;
         let found = match self.steps.get(before) {
             Some(Ok(before)) => Some(hex(&before.root)),
-            None if before > 0 && before == self.listing.end => root_of(&self.timeline.storage, &self.timeline.folder, before)?,
+            None if self.listing.steps.get(before).is_some_and(|info| !is_step_size(info.size)) => {
+                root_of(&self.timeline.storage, &self.timeline.folder, before)?
+            }
             _ => None,
         };
         let is_other = found.is_some_and(|root| parent.is_some_and(|parent| hex(&parent) != root));

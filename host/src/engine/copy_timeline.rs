@@ -16,12 +16,13 @@
 //! which is last.
 
 use persist_model::{ErrorCode, PersistError, Precondition, Result, StepSelector};
-use persist_paths::timeline::{END_SIZE, GAP_SIZE, HINT, hidden_name, is_step_size, step_name};
+use persist_paths::timeline::{END_SIZE, GAP_SIZE, HINT, Name, hidden_name, is_step_size, parse, step_name};
+use sha2::{Digest as _, Sha256};
 
 use crate::engine::engine::Engine;
 use crate::engine::timeline::Timeline;
 use crate::engine::timeline_objects::{Objects, Place, is_of};
-use crate::storage::{ByteRange, ObjectInfo, StorageWriter, WriteOptions, copy_through};
+use crate::storage::{ByteRange, ObjectInfo, StorageReader, StorageWriter, WriteOptions, copy_through};
 
 /// How often copying begins again if the newest step is pruned meanwhile.
 const ATTEMPTS: u32 = 10;
@@ -29,6 +30,9 @@ const ATTEMPTS: u32 = 10;
 /// The size in bytes from which on an object is copied inside a storage that can do that. A
 /// smaller one takes fewer requests if it is read and written.
 const INSIDE: u64 = 8 << 20;
+
+/// How much of an object is read at a time to compare it.
+const PART: u32 = 1 << 20;
 
 /// The result of copying a timeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,19 +167,50 @@ impl<'a, P: FnMut(u64)> Copying<'a, P> {
         }
     }
 
-    /// Reads the whole copy. If something is damaged, a first copy is removed again.
-    fn check(&self, newest: u64, to: &Timeline) -> Result<()> {
-        for checked in to.check(true)? {
-            let checked = checked?;
-            if let Some(mut error) = checked.error {
-                // It came from the source.
-                let name = checked.key.strip_prefix(self.to.folder).unwrap_or(&checked.key);
-                error.detail_mut().location = Some(self.from.engine.storage().locate(&self.from.key(name)));
-                error.detail_mut().hint = Some("nothing damaged is copied: 'persist check' says which steps are whole".to_owned());
-                return Err(self.withdraw(error, newest));
+    /// Reads the whole copy. What is damaged only there is copied again. If it is damaged in the
+    /// source, a first copy is removed again.
+    fn check(&mut self, newest: u64, to: &Timeline) -> Result<()> {
+        let mut found = damaged(to)?;
+        if !found.is_empty() && self.replace(&found)? {
+            found = damaged(to)?;
+        }
+        let Some((name, mut error)) = found.into_iter().next() else { return Ok(()) };
+        if self.from.end_of(&name)?.is_none() {
+            return Err(error);
+        }
+        error.detail_mut().location = Some(self.from.engine.storage().locate(&self.from.key(&name)));
+        error.detail_mut().hint = Some("nothing damaged is copied: 'persist check' says which steps are whole".to_owned());
+        Err(self.withdraw(error, newest))
+    }
+
+    /// Copies these objects of the copy again if the source has others in their place. Returns
+    /// whether anything was copied.
+    fn replace(&mut self, damaged: &[(String, PersistError)]) -> Result<bool> {
+        let before = self.bytes;
+        for (name, _) in damaged {
+            let is_step = matches!(parse(name), Some(Name::Step(_)));
+            let Some(precondition) = self.different(name)? else { continue };
+            let accept = |info: &ObjectInfo| !is_step || is_step_size(info.size);
+            if let Taken::Copied { is_step: true } = self.object(name, precondition, accept)? {
+                self.steps += 1;
             }
         }
-        Ok(())
+        Ok(self.bytes > before)
+    }
+
+    /// Compares an object of the copy with that of the source. If they are different, returns the
+    /// condition for replacing it: that nobody else has done so.
+    fn different(&self, name: &str) -> Result<Option<Precondition>> {
+        let open = |place: Place<'_>| match place.open(name, ByteRange::All) {
+            Ok(reader) => Ok(Some(reader)),
+            Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
+            Err(error) => Err(error),
+        };
+        let Some(mut theirs) = open(self.from)? else { return Ok(None) };
+        let Some(mut ours) = open(self.to)? else { return Ok(Some(Precondition::IfAbsent)) };
+        let etag = ours.info().etag.clone();
+        let is_same = theirs.info().size == ours.info().size && sha256_of(&mut *theirs)? == sha256_of(&mut *ours)?;
+        Ok((!is_same).then(|| etag.map_or(Precondition::None, Precondition::IfMatch)))
     }
 
     /// Removes a first copy that can never be whole. Returns the error of the whole copy.
@@ -247,6 +282,30 @@ impl<'a, P: FnMut(u64)> Copying<'a, P> {
     }
 }
 
+/// Returns the names of a timeline's damaged objects, and what is wrong with them.
+fn damaged(timeline: &Timeline) -> Result<Vec<(String, PersistError)>> {
+    let mut damaged = Vec::new();
+    for checked in timeline.check(true)? {
+        let checked = checked?;
+        if let Some(error) = checked.error {
+            let name = checked.key.strip_prefix(timeline.folder()).unwrap_or(&checked.key);
+            damaged.push((name.to_owned(), error));
+        }
+    }
+    Ok(damaged)
+}
+
+fn sha256_of(reader: &mut dyn StorageReader) -> Result<[u8; 32]> {
+    let mut hash = Sha256::new();
+    loop {
+        let part = reader.read(PART)?;
+        if part.is_empty() {
+            return Ok(hash.finalize().into());
+        }
+        hash.update(part);
+    }
+}
+
 /// Whether a number has the same object in both, or the source has what has taken its place. None if
 /// the source no longer tells.
 fn is_same(from: Place<'_>, to: Place<'_>, number: u64, timeline: &Timeline) -> Result<Option<bool>> {
@@ -296,8 +355,8 @@ fn check_target(from: Place<'_>, to: Place<'_>, (source, target): (&Objects, &Ob
 impl Timeline {
     /// Copies the timeline, byte for byte and with the numbers of its steps, to a folder of
     /// another engine's storage, and reads the whole copy to check it. If an earlier copy is
-    /// there, only what has come since is copied; steps that were pruned since stay in the
-    /// copy. `progress` is called now and then with the number of bytes copied so far.
+    /// there, only what has come since is copied, and what is damaged there; steps that were
+    /// pruned since stay in the copy. `progress` is called now and then with the number of bytes copied so far.
     ///
     /// # Errors
     /// `NotFound` if there are no steps; `AlreadyExists` if the folder has another timeline,

@@ -125,6 +125,7 @@ class Timeline:
         token: CancelToken | None = None,
     ) -> tuple[bytes, str]:
         """Returns the state of a step, of at most ``max_size`` bytes, and the metadata as JSON."""
+    def copy(self, target: Timeline, token: CancelToken | None = None) -> int: ...
     def fork(
         self,
         target: Timeline,

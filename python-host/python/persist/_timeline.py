@@ -296,6 +296,29 @@ class Timeline(TimelineBase[Step]):
         fork: Timeline = self._fork(at, label, to)
         return fork
 
+    def copy(self, to: Timeline) -> int:
+        """Copies the timeline, byte for byte and with the numbers of its steps, and reads all of the
+        copy to check it. If ``to`` has an earlier copy, only what has come since is copied. Copying
+        again also finishes a copy that was broken off.
+
+        Args:
+            to: A timeline without steps, or an earlier copy of this one; usually in another storage.
+
+        Returns:
+            The number of steps that were copied.
+
+        Raises:
+            PersistNotFoundError: This timeline has no steps.
+            PersistConflictError: There is another timeline at ``to``, or the copy has later steps.
+            PersistIntegrityError: A step is damaged.
+            PersistTypeError: ``to`` is no timeline of this class.
+
+        Example::
+
+            timeline.copy(persist.Timeline("s3://bucket/backup", session_id="case-1"))
+        """
+        return self._copy(to)
+
     def history(
         self, *, limit: int | None = None, errors: Errors = "warn", **wanted: Unpack[WantedSteps]
     ) -> Iterator[Step]:
@@ -614,6 +637,11 @@ class AsyncTimeline(TimelineBase[AsyncStep]):
         """Continues the timeline elsewhere, from any of its steps; see :meth:`Timeline.fork`."""
         fork: AsyncTimeline = await in_thread(self._fork, at, label, to, changed=_CHANGED)
         return fork
+
+    async def copy(self, to: AsyncTimeline) -> int:
+        """Copies the timeline to another storage; see :meth:`Timeline.copy`."""
+        steps: int = await in_thread(self._copy, to, changed=_CHANGED)
+        return steps
 
     async def history(
         self, *, limit: int | None = None, errors: Errors = "warn", **wanted: Unpack[WantedSteps]

@@ -182,17 +182,24 @@ class TimelineBase(Generic[S]):
 
     def _fork(self, at: Any, label: Any, to: Any, token: _persist.CancelToken | None = None) -> Any:
         where, opened = self._selected(at, label), self._opened()
-        name = type(self).__name__
-        if to is not None and not isinstance(to, type(self)):
+        if to is None:
+            to = self._fork_of(opened.native.find(*where, token)[0])
+        self._check_target(to)
+        opened.native.fork(to._opened().native, *where, token)
+        return to
+
+    def _copy(self, to: Any, token: _persist.CancelToken | None = None) -> int:
+        self._check_target(to)
+        return self._opened().native.copy(to._opened().native, token)
+
+    def _check_target(self, to: Any) -> None:
+        if not isinstance(to, type(self)):
+            name = type(self).__name__
             raise PersistTypeError(
                 f"to must be {a(name)}, not {type(to).__qualname__}",
                 "invalid-argument",
                 hint=f'pass a timeline without steps: persist.{name}("agents", session_id="case-1b")',
             )
-        if to is None:
-            to = self._fork_of(opened.native.find(*where, token)[0])
-        opened.native.fork(to._opened().native, *where, token)
-        return to
 
     def _fork_of(self, number: int) -> Any:
         """Returns a timeline with a new name in the same store."""

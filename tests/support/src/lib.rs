@@ -21,6 +21,7 @@ pub mod help;
 pub mod moto;
 #[cfg(feature = "hosts")]
 pub mod other_host;
+mod pass_on;
 #[cfg(feature = "precompiled")]
 pub mod precompiled;
 #[cfg(feature = "servers")]

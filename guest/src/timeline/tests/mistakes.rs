@@ -252,3 +252,41 @@ fn a_writer_is_told_that_its_timeline_was_deleted() {
     append(&mut writer, b"[]");
     assert_eq!(timeline(&storage).newest().unwrap(), Some(3));
 }
+
+#[test]
+fn a_snapshot_takes_no_name_of_a_timeline() {
+    let storage = written(&states(2), false);
+    let save = |key: &str| snapshots::save(&storage, key, b"1", options());
+    for key in ["agent/session/head", "agent/session/000000000003.step", "agent/session/000000000002.hidden"] {
+        assert_eq!(save(key).unwrap_err().code, ErrorCode::InvalidArgument, "{key}");
+    }
+    for key in ["agent/session/forehead", "agent/session/head.json", "agent/head", "head"] {
+        save(key).unwrap();
+    }
+    assert_eq!(timeline(&storage).find(&StepSelector::Newest).unwrap().number, 2);
+}
+
+#[test]
+fn a_marker_of_another_step_is_named() {
+    let storage = written(&states(4), false);
+    let id = uuid::Uuid::nil().to_string();
+    for (root, errors) in [
+        (crate::hash::hex(&chain(&storage, 2).steps[0].root), &[][..]),
+        ("0".repeat(64), &["step 3 was not appended to 2, as it is now: one of them was replaced"][..]),
+    ] {
+        // Steps that refer to it are damaged; here it is about the marker itself.
+        let marked = storage.copied();
+        Record::Removed { number: 2, root, id: id.clone() }.write(&marked, &key(2), crate::storage::Precondition::None).unwrap();
+        let mut checker = timeline(&marked).check(false).unwrap();
+        let mut found = Vec::new();
+        loop {
+            let batch = checker.next_batch().unwrap();
+            if batch.is_empty() {
+                break;
+            }
+            found.extend(batch.into_iter().filter(|checked| checked.number.is_none()).filter_map(|checked| checked.error));
+        }
+        let found: Vec<&str> = found.iter().map(|error| error.message.as_str()).collect();
+        assert_eq!(found, errors);
+    }
+}

@@ -1,7 +1,7 @@
 //! Looks for settings of a bucket that lose objects or keep deleted ones.
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::types::{BucketVersioningStatus, ExpirationStatus, LifecycleRule};
+use aws_sdk_s3::types::{BucketVersioningStatus, ExpirationStatus, LifecycleRule, TransitionStorageClass};
 use persist_model::{ErrorCode, PersistError, Result};
 
 use crate::storage::HealthCheck;
@@ -48,19 +48,40 @@ fn is_by_tag(rule: &LifecycleRule) -> bool {
     filter.tag().is_some() || filter.and().is_some_and(|and| !and.tags().is_empty())
 }
 
+/// Looks for a rule that makes objects unreadable.
 fn expiring(rules: &Result<Vec<LifecycleRule>>) -> Result<String> {
     let rules = match rules {
         Ok(rules) => rules,
         Err(error) => return Ok(format!("the rules can't be read: {error}")),
     };
     let expires = |rule: &&LifecycleRule| rule.expiration().is_some_and(|expires| expires.days().is_some() || expires.date().is_some());
-    let Some(rule) = rules.iter().find(expires) else { return Ok("no rule expires objects".to_owned()) };
-    let after = rule.expiration().and_then(|expires| expires.days()).map_or_else(String::new, |days| format!(" after {days} days"));
+    let after = |days: Option<i32>| days.map_or_else(String::new, |days| format!(" after {days} days"));
+    if let Some(rule) = rules.iter().find(expires) {
+        let after = after(rule.expiration().and_then(|expires| expires.days()));
+        let message = format!("{}{after}, which destroys timelines", described(rule, "deletes"));
+        return Err(PersistError::new(ErrorCode::Unsupported, message)
+            .hint("new steps of a timeline depend on old ones: limit the rule to other prefixes, and use 'persist prune'"));
+    }
+    if let Some((rule, class, days)) = rules.iter().find_map(|rule| archived(rule).map(|(class, days)| (rule, class, days))) {
+        let message = format!("{} to {class}{}, from where they can't be read", described(rule, "moves"), after(days));
+        return Err(PersistError::new(ErrorCode::Unsupported, message)
+            .hint("new steps of a timeline depend on old ones: limit the rule to other prefixes, or use a class such as GLACIER_IR"));
+    }
+    Ok("no rule expires or archives objects".to_owned())
+}
+
+/// Says which rule does something to which objects.
+fn described(rule: &LifecycleRule, what: &str) -> String {
     let name = rule.id().map_or_else(|| "a lifecycle rule without a name".to_owned(), |id| format!("the lifecycle rule '{id}'"));
     let below = Some(prefix_of(rule)).filter(|below| !below.is_empty()).map_or_else(String::new, |below| format!(" below {below}"));
-    let message = format!("{name} deletes objects{below}{after}, which destroys timelines");
-    Err(PersistError::new(ErrorCode::Unsupported, message)
-        .hint("new steps of a timeline depend on old ones: limit the rule to other prefixes, and use 'persist prune'"))
+    format!("{name} {what} objects{below}")
+}
+
+/// Returns the storage class to which a rule moves objects, if they have to be restored before they
+/// can be read, and after how many days.
+fn archived(rule: &LifecycleRule) -> Option<(&str, Option<i32>)> {
+    let archives = |class: &TransitionStorageClass| matches!(class, TransitionStorageClass::Glacier | TransitionStorageClass::DeepArchive);
+    rule.transitions().iter().find_map(|to| to.storage_class().filter(|class| archives(class)).map(|class| (class.as_str(), to.days())))
 }
 
 fn versioning(storage: &S3StorageAdapter, prefix: &str, rules: &Result<Vec<LifecycleRule>>) -> Result<String> {
