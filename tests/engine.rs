@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use persist_host::{
     ByteRange, Codec, CopyOptions, Engine, ErrorCode, ListEntry, LocalFileStorage, MemoryStorage, ObjectInfo, PersistError, Precondition,
-    ReadOptions, SnapshotOptions, StorageAdapter, StorageReader, component_hash,
+    ReadOptions, SnapshotOptions, StorageAdapter, StorageReader, WriteOptions, component_hash,
 };
 use persist_test_support::command::{chat_bytes, files, noise};
 use persist_test_support::pass_on;

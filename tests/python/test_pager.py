@@ -46,6 +46,6 @@ def test_without_a_pager_the_text_is_shown_all_the_same(pager: str) -> None:
 @pytest.mark.parametrize("pager", ["sed --no-such-option", "cat > /dev/null; exit 3"])
 def test_a_pager_that_fails_is_named(pager: str) -> None:
     code, shown = diff(pager)
-    assert code == 6
+    assert code == 8
     assert f"the pager '{pager}' failed" in shown
     assert "--no-pager" in shown

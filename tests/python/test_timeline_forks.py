@@ -100,7 +100,7 @@ def test_asyncio_programs_fork(timeline: persist.Timeline) -> None:
 def test_a_copy_is_the_same_and_goes_on(timeline: persist.Timeline) -> None:
     backup = persist.Timeline("backup", agent_id="support", session_id="case-1")
     assert timeline.copy(backup) == 7
-    assert [step.digest for step in backup] == [step.digest for step in timeline]
+    assert [step.metadata.digest for step in backup] == [step.metadata.digest for step in timeline]
     timeline.append({"step": 8})
     assert timeline.copy(backup) == 1
     assert timeline.copy(backup) == 0

@@ -191,8 +191,8 @@ impl<'a, P: FnMut(u64)> Copying<'a, P> {
             let is_step = matches!(parse(name), Some(Name::Step(_)));
             let Some(precondition) = self.different(name)? else { continue };
             let accept = |info: &ObjectInfo| !is_step || is_step_size(info.size);
-            if let Taken::Copied { is_step: true } = self.object(name, precondition, accept)? {
-                self.steps += 1;
+            if matches!(self.object(name, precondition, accept)?, Taken::Copied { .. }) {
+                self.steps += u64::from(is_step);
             }
         }
         Ok(self.bytes > before)
