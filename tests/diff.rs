@@ -44,7 +44,7 @@ fn folder() -> tempfile::TempDir {
 
 const CHANGES: &str = "- /old: 1
 ~ /agent/temperature: 0.2 → 0.7
-+ /messages/1: {\"role\":\"assistant\",\"content\":\"Hi \\u001b[31m\"}
++ /messages/1: assistant: \"Hi \\u001b[31m\"
 1 value added, 1 value removed, 1 value changed
 ";
 

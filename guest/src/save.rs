@@ -1,7 +1,7 @@
 //! Saves states: takes a state in one pass and writes a snapshot.
 
 use persist_model::error::HINT;
-use persist_paths::timeline::{self, is_reserved};
+use persist_paths::timeline::{self, is_reserved, step_name};
 use sha2::{Digest, Sha256};
 
 use crate::codec::{self, Codec, EncodedBlock, Encoder};
@@ -69,24 +69,19 @@ pub struct Saver<W> {
     appended: u64,
 }
 
-/// Refuses the name of a step, or of what belongs to a timeline: a snapshot there would destroy it.
+/// Refuses a name that belongs to a timeline: a snapshot there would destroy it.
 fn check_no_step<S: Storage>(storage: &S, key: &str) -> Result<()> {
-    let what = match key.strip_suffix(timeline::HINT) {
-        _ if is_reserved(key) => "a snapshot can't have the name of a step of a timeline",
-        Some(folder) if (folder.is_empty() || folder.ends_with('/')) && has_steps(storage, folder)? => {
-            "this name belongs to the timeline in this folder"
-        }
+    match key.strip_suffix(timeline::HINT) {
+        _ if is_reserved(key) => {}
+        Some(folder) if (folder.is_empty() || folder.ends_with('/')) && has_steps(storage, folder) => {}
         _ => return Ok(()),
-    };
-    let error = Error::argument(what);
-    Err(error.with(HINT, "give it another name, or append the state to a timeline"))
+    }
+    Err(Error::argument("this name belongs to a timeline").with(HINT, "give it another name, or append the state to a timeline"))
 }
 
-/// Whether a folder has objects that are named like those of a timeline.
-fn has_steps<S: Storage>(storage: &S, folder: &str) -> Result<bool> {
-    // All but the hint begin with twelve digits.
-    let first = storage.list_objects(&format!("{folder}0"), None, 1)?;
-    Ok(first.iter().any(|object| is_reserved(&object.key)))
+/// Whether a folder is a timeline: something is always there for its first step.
+fn has_steps<S: Storage>(storage: &S, folder: &str) -> bool {
+    storage.stat(&format!("{folder}{}", step_name(1))).is_ok()
 }
 
 impl<W: Writer> Saver<W> {

@@ -47,7 +47,7 @@ pub use engine::{
 pub use persist_model::timeline;
 pub use persist_model::{
     Change, ChangeSummary, Codec, DiffKind, Encryption, ErrorCode, ErrorDetail, Excerpt, FORMAT_VERSION, Hole, ListEntry, ListFilter,
-    Operation, Permissions, PersistError, Precondition, Result, SealState, SnapshotMetadata, SnapshotOptions,
+    Operation, Permissions, PersistError, Precondition, Result, SealState, SnapshotMetadata, SnapshotOptions, View,
 };
 pub use persist_paths::StorageLocation;
 pub use persist_paths::key::check_key;

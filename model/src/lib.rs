@@ -11,6 +11,7 @@ pub mod permissions;
 pub mod time;
 pub mod timeline;
 pub mod units;
+pub mod view;
 
 pub use diff::{Change, ChangeSummary, DiffKind, Excerpt, Operation};
 pub use error::{ErrorCode, ErrorDetail, PersistError, Result};
@@ -19,3 +20,4 @@ pub use metadata::{
 };
 pub use permissions::Permissions;
 pub use timeline::{Checked, Every, HistoryEntry, OnConflict, Outcome, Period, Policy, PruneReport, PrunedStep, Step, StepSelector};
+pub use view::View;

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use persist_host::{Change, ChangeSummary, Excerpt, PersistError};
+use persist_host::{Change, ChangeSummary, Excerpt, PersistError, View};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -20,12 +20,13 @@ pub(crate) struct Diff {
     diff: Mutex<persist_host::Diff>,
     operation: Operation,
     kind: &'static str,
+    view: View,
 }
 
 impl Diff {
-    pub(crate) fn new(diff: persist_host::Diff, operation: Operation) -> Self {
+    pub(crate) fn new(diff: persist_host::Diff, view: View, operation: Operation) -> Self {
         let kind = diff.kind().as_str();
-        Self { diff: Mutex::new(diff), operation, kind }
+        Self { diff: Mutex::new(diff), operation, kind, view }
     }
 
     fn run<T: Send>(&self, py: Python<'_>, work: impl FnOnce(&mut persist_host::Diff) -> Result<T, PersistError> + Send) -> PyResult<T> {
@@ -49,7 +50,7 @@ impl Diff {
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Changed>> {
-        let next = self.run(py, |diff| diff.next().transpose())?;
+        let next = self.run(py, |diff| diff.find_map(|change| change.map(|change| self.view.shown(change)).transpose()).transpose())?;
         Ok(next.map(|Change { operation, path, before, after }| (operation.as_str(), path, value(before), value(after))))
     }
 
@@ -63,7 +64,9 @@ impl Diff {
         self.run(py, |diff| {
             let mut summary = ChangeSummary::default();
             for change in diff {
-                summary.add(&change?);
+                if let Some(change) = self.view.shown(change?) {
+                    summary.add(&change);
+                }
             }
             Ok(summary.to_string())
         })

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use persist_host::timeline::{HistoryEntry, Outcome, PruneReport, Step, StepSelector};
-use persist_host::{DiffSource, PersistError, StorageAdapter};
+use persist_host::{DiffSource, PersistError, StorageAdapter, View};
 use persist_paths::timeline::{is_step_size, step_of};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -176,17 +176,18 @@ impl Timeline {
         let (before, after) = (selector(py, before.0, before.1)?, selector(py, after.0, after.1)?);
         let other = other.map_or(self, |other| other.get());
         let operation = Operation::new(token, None);
-        let (diff, first, second) = operation.run(py, || {
+        let (diff, view, first, second) = operation.run(py, || {
             let found = |timeline: &Self, wanted| {
                 let engine = process::engine(Arc::clone(&timeline.storage))?.with_cancel(&operation.token);
                 let step = engine.timeline(&timeline.folder)?.find(wanted)?;
-                Ok::<_, PersistError>((engine, step.metadata.key, step.number))
+                Ok::<_, PersistError>((engine, step.metadata, step.number))
             };
-            let ((one, one_key, first), (two, two_key, second)) = (found(self, &before)?, found(other, &after)?);
-            let diff = one.diff_with(DiffSource::Stored(one_key), &two, DiffSource::Stored(two_key))?;
-            Ok((diff, first, second))
+            let ((one, before, first), (two, after, second)) = (found(self, &before)?, found(other, &after)?);
+            let view = View::of(&before.content_type, &after.content_type);
+            let diff = one.diff_with(DiffSource::Stored(before.key), &two, DiffSource::Stored(after.key))?;
+            Ok((diff, view, first, second))
         })?;
-        Ok((Diff::new(diff, operation), first, second))
+        Ok((Diff::new(diff, view, operation), first, second))
     }
 
     /// Begins to read the history, the newest step first.
@@ -244,6 +245,12 @@ impl Timeline {
             (step.number, step.timestamp, step.stored_size, outcome, rules)
         });
         Ok((pruned.collect(), restated_as, freed, left))
+    }
+
+    /// Removes the steps with these numbers, but never the newest. Returns how many.
+    #[pyo3(signature = (numbers, token=None))]
+    fn remove(&self, py: Python<'_>, numbers: Vec<u64>, token: Option<&Bound<'_, CancelToken>>) -> PyResult<u64> {
+        self.change(py, token, "the steps were removed all the same", |timeline| timeline.remove(&numbers))
     }
 
     /// Checks all steps. Returns for each damaged object the step's number, the key, and

@@ -7,5 +7,8 @@ import os
 EXAMPLES = int(os.environ.get("PERSIST_TEST_EXAMPLES", "1000"))
 """Random values to try. ``cargo xtask soak`` tries ten times as many."""
 
-KILLS = 200 if {"PERSIST_SOAK", "PERSIST_SOAK_SECONDS"} & os.environ.keys() else 10
+IS_SOAK = bool({"PERSIST_SOAK", "PERSIST_SOAK_SECONDS"} & os.environ.keys())
+"""Whether this is ``cargo xtask soak``."""
+
+KILLS = 200 if IS_SOAK else 10
 """How often to kill programs. ``cargo xtask soak`` does it 200 times."""

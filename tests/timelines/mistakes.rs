@@ -22,7 +22,7 @@ fn nothing_takes_the_place_of_a_step() {
     let folder = folder.path();
     let before = content(folder);
     for (line, code, said) in [
-        ("snapshot state.json runs/a/s/000000000002.step", 2, "a snapshot can't have the name of a step"),
+        ("snapshot state.json runs/a/s/000000000002.step", 2, "this name belongs to a timeline"),
         ("snapshot state.json runs/b/000000000009.step", 2, "append the state to a timeline"),
         ("copy x.json.gz runs/a/s/000000000002.step", 2, "a copy can't have the name of a step"),
         ("copy runs/a/s@1 runs/a/s/000000000002.step", 2, "a copy can't have the name of a step"),

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::path::Path;
 
 use clap::Args;
-use persist_model::{Change, DiffKind, ErrorCode, Excerpt, Operation, PersistError, Result};
+use persist_model::{Change, DiffKind, ErrorCode, Excerpt, Operation, PersistError, Result, View};
 
 use crate::choices::Color;
 use crate::host::{DiffSource, Differences, Host, Page};
@@ -79,6 +79,16 @@ fn source(host: &impl Host, text: &str) -> Result<DiffSource> {
     }
 }
 
+/// Returns what is shown of two states.
+fn view_of(host: &impl Host, before: &DiffSource, after: &DiffSource) -> Result<View> {
+    match (before, after) {
+        (DiffSource::Stored(before), DiffSource::Stored(after)) => {
+            Ok(View::of(&host.metadata(before)?.content_type, &host.metadata(after)?.content_type))
+        }
+        _ => Ok(View::Whole),
+    }
+}
+
 /// Returns the name of the second state: another step of the timeline of the first, if it is
 /// only a step.
 fn second_name(host: &impl Host, before: &str, after: &str) -> String {
@@ -139,7 +149,8 @@ impl Text {
 /// Formats a value: its beginning, and its size if that is not all of it.
 fn shown(excerpt: Option<&Excerpt>) -> String {
     let Some(Excerpt { text, is_cut, size }) = excerpt else { return String::new() };
-    let text = printable(text);
+    let text = as_message(text).unwrap_or_else(|| text.clone());
+    let text = printable(&text);
     let is_long = text.chars().count() > MAX_SHOWN;
     if !is_cut && !is_long {
         return text.into_owned();
@@ -148,9 +159,27 @@ fn shown(excerpt: Option<&Excerpt>) -> String {
     format!("{start}… ({})", short_bytes(*size))
 }
 
-fn print_changes(diff: &mut dyn Differences, text: &mut Text) -> Result<(), Failure> {
+/// Formats a message, of which the role and the content come first: `user: "Hello"`. What else it
+/// has is left out. None if the value is something else, or a message without text.
+fn as_message(text: &str) -> Option<String> {
+    let rest = ["{\"type\":\"", "{\"role\":\""].iter().find_map(|start| text.strip_prefix(start))?;
+    let (role, rest) = rest.split_once('"')?;
+    let content = rest.strip_prefix(",\"content\":\"").filter(|content| !content.starts_with('"'))?;
+    let is_role = !role.is_empty() && role.bytes().all(|letter| letter.is_ascii_alphanumeric() || letter == b'_');
+    let mut is_escaped = false;
+    let end = content.bytes().position(|letter| {
+        let is_end = letter == b'"' && !is_escaped;
+        is_escaped = letter == b'\\' && !is_escaped;
+        is_end
+    });
+    let content = end.and_then(|end| content.get(..=end)).unwrap_or(content);
+    is_role.then(|| format!("{role}: \"{content}"))
+}
+
+fn print_changes(diff: &mut dyn Differences, view: View, text: &mut Text) -> Result<(), Failure> {
     let mut counts = [0_u64; 3];
-    while let Some(Change { operation, path, before, after }) = diff.next_change()? {
+    while let Some(change) = diff.next_change()? {
+        let Some(Change { operation, path, before, after }) = view.shown(change) else { continue };
         let (before, after) = (shown(before.as_ref()), shown(after.as_ref()));
         let (sign, style, values, count) = match operation {
             Operation::Add => ('+', Style::Green, after, 0),
@@ -165,7 +194,11 @@ fn print_changes(diff: &mut dyn Differences, text: &mut Text) -> Result<(), Fail
     }
     let [added, removed, changed] = counts;
     if counts == [0; 3] {
-        return text.line(Style::Plain, "the values are equal, but written differently");
+        let equal = match view {
+            View::Whole => "the values are equal, but written differently",
+            View::Channels => "the channels of the graph are equal; --json shows the rest",
+        };
+        return text.line(Style::Plain, equal);
     }
     let all: Vec<String> = [(added, "added"), (removed, "removed"), (changed, "changed")]
         .into_iter()
@@ -260,7 +293,9 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
     if before == "-" && after == "-" {
         return Err(PersistError::new(ErrorCode::InvalidArgument, "only one of the states can come from stdin").into());
     }
-    let mut diff = host.diff(source(host, before)?, source(host, &after)?)?;
+    let (before_source, after_source) = (source(host, before)?, source(host, &after)?);
+    let view = if output.json { View::Whole } else { view_of(host, &before_source, &after_source)? };
+    let mut diff = host.diff(before_source, after_source)?;
     let kind = diff.kind();
     if output.json {
         return print_patch(&mut *diff, kind);
@@ -276,7 +311,7 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
             text.line(Style::Bold, &format!("+++ {}", printable(&after)))?;
         }
         match kind {
-            DiffKind::Json => print_changes(&mut *diff, &mut text),
+            DiffKind::Json => print_changes(&mut *diff, view, &mut text),
             _ => print_hunks(&mut *diff, &mut text),
         }
     };
@@ -287,7 +322,22 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
 
 #[cfg(test)]
 mod tests {
-    use super::for_terminal;
+    use super::{as_message, for_terminal};
+
+    #[test]
+    fn messages_are_shown_by_role_and_content() {
+        for (text, expected) in [
+            (r#"{"role":"user","content":"Hi"}"#, Some("user: \"Hi\"")),
+            (r#"{"type":"ai","content":"say \"Hi\"","id":null}"#, Some(r#"ai: "say \"Hi\"""#)),
+            (r#"{"type":"ai","content":"a long te"#, Some("ai: \"a long te")),
+            (r#"{"type":"ai","content":"","tool_calls":[1]}"#, None),
+            (r#"{"type":"ai","content":["x"]}"#, None),
+            (r#"{"type":"a b","content":"x"}"#, None),
+            (r#"{"content":"x"}"#, None),
+        ] {
+            assert_eq!(as_message(text).as_deref(), expected, "{text}");
+        }
+    }
 
     #[test]
     fn a_patch_on_a_terminal_has_no_control_characters() {

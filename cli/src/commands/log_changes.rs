@@ -1,6 +1,6 @@
 //! What changed from step to step, for `persist log`.
 
-use persist_model::{ChangeSummary, DiffKind, Result, Step};
+use persist_model::{ChangeSummary, DiffKind, Result, Step, View};
 
 use crate::host::{DiffSource, Host, Timeline};
 
@@ -48,9 +48,12 @@ impl<'a, H: Host> Changes<'a, H> {
         if diff.kind() != DiffKind::Json {
             return Ok(String::new());
         }
+        let view = View::of(&older.metadata.content_type, &newer.metadata.content_type);
         let mut summary = ChangeSummary::default();
         while let Some(change) = diff.next_change()? {
-            summary.add(&change);
+            if let Some(change) = view.shown(change) {
+                summary.add(&change);
+            }
         }
         let text = if summary.is_empty() { "nothing".to_owned() } else { summary.to_string() };
         Ok(if older.number + 1 == newer.number { text } else { format!("{text}, since step {}", older.number) })

@@ -125,11 +125,13 @@ fn listen(token: CancelToken) -> io::Result<()> {
     taken_over.recv().unwrap_or_else(|_| Err(io::Error::other("the signal thread has ended")))
 }
 
-/// Waits for the second signal, at most as long as the work may take to end. If the
-/// reader of a stream is stuck, the command would not end by itself.
+/// Waits for the second signal, at most as long as the work may take to end, or until it waits for
+/// something that cannot be interrupted. If the reader of a stream is stuck, the command would not
+/// end by itself.
 fn wait_for_second(signals: &mut Signals) {
     let end = Instant::now() + if UNDOES.load(Ordering::Acquire) { UNDOING } else { SAYING };
-    while Instant::now() < end && signals.pending().next().is_none() {
+    let is_stuck = || ENDS_AT_ONCE.load(Ordering::Acquire);
+    while Instant::now() < end && !is_stuck() && signals.pending().next().is_none() {
         thread::sleep(Duration::from_millis(20));
     }
 }

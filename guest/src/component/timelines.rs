@@ -177,6 +177,10 @@ impl wit::GuestTimeline for Shared {
         Ok(wit::PruneReport { steps: steps.collect(), restated_as: report.restated_as, freed: report.freed, left: report.left })
     }
 
+    fn remove(&self, numbers: Vec<u64>) -> Answer<u64> {
+        Ok(self.borrow_mut().remove(&numbers)?)
+    }
+
     fn open_checker(&self, read_data: bool) -> Answer<wit::Checker> {
         Ok(wit::Checker::new(RefCell::new(self.borrow().check(read_data)?)))
     }

@@ -16,12 +16,11 @@ const PAGE_BITS: u32 = 10;
 
 /// Returns the excerpt of each of at most 1,024 values, if there is one. They are read in the order in which the
 /// state has them: a large state is read in parts, and each of them once.
-pub(super) fn excerpts<S: Storage>(state: &Side<S>, values: impl Iterator<Item = Option<Value>>) -> Result<Vec<Option<Excerpt>>> {
-    let values: Vec<Option<Value>> = values.collect();
+pub(super) fn excerpts<S: Storage>(state: &Side<S>, values: &[Option<Value>]) -> Result<Vec<Option<Excerpt>>> {
     // Where a value begins, then its index. Sorting anything but numbers would add 10 KB to the
     // component.
     let place = |(index, value): (u64, &Option<Value>)| value.map(|value| value.start << PAGE_BITS | index);
-    let mut order: Vec<u64> = (0..1 << PAGE_BITS).zip(&values).filter_map(place).collect();
+    let mut order: Vec<u64> = (0..1 << PAGE_BITS).zip(values).filter_map(place).collect();
     order.sort_unstable();
     let mut excerpts: Vec<Option<Excerpt>> = vec![None; values.len()];
     for place in order {

@@ -116,8 +116,9 @@ impl<S: Storage> Diff<S> {
                 let Some(found) = walker.next()? else { break };
                 page.push(found);
             }
-            let before = excerpts(&diff.before, page.iter().map(|found| found.before))?;
-            let after = excerpts(&diff.after, page.iter().map(|found| found.after))?;
+            let values = |of: fn(&Found) -> Option<Value>| page.iter().map(of).collect::<Vec<_>>();
+            let before = excerpts(&diff.before, &values(|found| found.before))?;
+            let after = excerpts(&diff.after, &values(|found| found.after))?;
             let changes = page.into_iter().zip(before).zip(after);
             Ok(changes.map(|((Found { operation, shown: path, .. }, before), after)| Change { operation, path, before, after }).collect())
         })

@@ -55,8 +55,21 @@ impl<S: Storage> Timeline<S> {
     /// kept. With `dry_run`, only reports what would happen.
     pub fn prune(&mut self, policy: &Policy, now: OffsetDateTime, dry_run: bool) -> Result<PruneReport> {
         policy.check()?;
+        self.keep_only(policy, now, &[], dry_run)
+    }
+
+    /// Removes these steps, but never the newest. Numbers without a step are ignored. Returns
+    /// how many are no longer shown.
+    pub fn remove(&mut self, numbers: &[u64]) -> Result<u64> {
+        let all = Policy { last: u32::MAX, ..Policy::default() };
+        let report = self.keep_only(&all, OffsetDateTime::UNIX_EPOCH, numbers, false)?;
+        Ok(report.steps.iter().filter(|step| !matches!(step.outcome, Outcome::Kept(_))).count() as u64)
+    }
+
+    /// Keeps what a policy keeps, without the steps with these numbers.
+    fn keep_only(&mut self, policy: &Policy, now: OffsetDateTime, without: &[u64], dry_run: bool) -> Result<PruneReport> {
         for _ in 0..ATTEMPTS {
-            let plan = match self.plan(policy, now) {
+            let plan = match self.plan(policy, now, without) {
                 Err(error) if error.code == ErrorCode::Conflict => continue,
                 plan => plan?,
             };
@@ -79,7 +92,7 @@ impl<S: Storage> Timeline<S> {
     }
 
     /// Decides what is kept; `None` if there are no steps.
-    fn plan(&self, policy: &Policy, now: OffsetDateTime) -> Result<Option<Plan>> {
+    fn plan(&self, policy: &Policy, now: OffsetDateTime, without: &[u64]) -> Result<Option<Plan>> {
         let newest = match find_newest_listed(&self.storage, &self.folder)? {
             Newest::Step(step) => *step,
             Newest::Damaged { error, .. } => return Err(error),
@@ -107,7 +120,10 @@ impl<S: Storage> Timeline<S> {
         }
         // A pruning that was broken off may have left the step that was repeated.
         let restated = Numbered::of(rows.iter().filter_map(|(_, row)| row.restates).collect());
-        let is_visible = |row: &&Row| !listing.hidden.contains(row.number) && !restated.contains(row.number);
+        let is_visible = |row: &&Row| {
+            let number = row.number;
+            !listing.hidden.contains(number) && !restated.contains(number) && !without.contains(&number)
+        };
         let visible = rows.iter().map(|(_, row)| row).filter(is_visible);
         let candidates: Vec<Candidate> = visible.map(candidate).collect::<Result<_>>()?;
         let mut kept = policy.kept(&candidates, now)?;

@@ -96,7 +96,7 @@ impl Timeline {
     /// Runs an operation in a fresh instance, and logs its outcome.
     fn fresh<T>(&self, operation: &str, run: impl FnOnce(&mut Writing) -> Result<T>) -> Result<T> {
         // These may append a step.
-        let is_appending = matches!(operation, "prune" | "repair");
+        let is_appending = matches!(operation, "prune" | "remove" | "repair");
         let run = || run(&mut Writing::start(&self.engine, &self.folder, is_appending)?);
         self.engine.logged(operation, &self.folder, run, |_| (0, 0))
     }
@@ -255,6 +255,19 @@ impl Timeline {
                 .guest
                 .call(|persist, store| persist.persist_snapshot_timelines().timeline().call_prune(store, timeline, &keep, dry_run))?;
             Ok(pruned.into())
+        })
+    }
+
+    /// Removes the steps with these numbers, as [`prune`](Self::prune) does; those that others
+    /// depend on are hidden. The newest step is kept, and numbers without a step are ignored.
+    /// Returns how many steps are no longer shown.
+    ///
+    /// # Errors
+    /// Those of [`prune`](Self::prune).
+    pub fn remove(&mut self, numbers: &[u64]) -> Result<u64> {
+        self.fresh("remove", |writing| {
+            let timeline = writing.timeline;
+            writing.guest.call(|persist, store| persist.persist_snapshot_timelines().timeline().call_remove(store, timeline, numbers))
         })
     }
 

@@ -153,6 +153,8 @@ class Timeline:
         rules of each step; the number of a step that restates the newest one; and how many bytes
         were freed and are left.
         """
+    def remove(self, numbers: builtins.list[int], token: CancelToken | None = None) -> int:
+        """Removes the steps with these numbers, but never the newest. Returns how many."""
     def check(
         self, read_data: bool, progress: _Progress | None = None, token: CancelToken | None = None
     ) -> list[tuple[int | None, str, PersistError]]:

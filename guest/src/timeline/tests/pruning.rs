@@ -353,3 +353,20 @@ fn a_deletion_that_was_broken_off_shows_nothing_and_can_be_finished() {
     assert_eq!(timeline(&storage).delete().unwrap(), 1);
     assert!(storage.keys().iter().all(|key| storage.get(key).unwrap().len() <= 208));
 }
+
+#[test]
+fn steps_that_are_named_are_removed() {
+    let states = checkpoints(10);
+    let storage = written(&states, false);
+    let last = states.len() as u64;
+    // Missing ones are ignored, and the newest stays.
+    assert_eq!(timeline(&storage).remove(&[3, 4, last, last + 7, 0]).unwrap(), 2);
+    let left: Vec<u64> = (1..=last).rev().filter(|number| ![3, 4].contains(number)).collect();
+    assert_eq!(numbers(&storage), left);
+    for number in left {
+        assert!(timeline(&storage).load(number, u64::MAX).unwrap().1 == states[number as usize - 1]);
+    }
+    assert_eq!(timeline(&storage).load(3, u64::MAX).unwrap_err().code, ErrorCode::NotFound);
+    is_clean(&storage);
+    assert_eq!(timeline(&MemoryStorage::default()).remove(&[1]).unwrap(), 0);
+}

@@ -1,0 +1,1 @@
+"""A checkpointer for LangGraph; see :mod:`persist.langgraph`."""

@@ -1,0 +1,201 @@
+"""Copies threads of LangGraph from one checkpointer to another, of any kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    WRITES_IDX_MAP,
+    BaseCheckpointSaver,
+    CheckpointTuple,
+    PendingWrite,
+    get_checkpoint_id,
+)
+
+from persist._progress import Progress, shown
+from persist.errors import PersistConflictError, PersistIntegrityError
+
+Asked = Generator[tuple[Any, str, tuple[Any, ...]], Any, int]
+"""Yields a checkpointer, the name of a method and its arguments, and gets what it returns; of a
+listing, only the configs, since all checkpoints of a thread can take much memory.
+"""
+
+
+class _Copying:
+    """A copy in progress."""
+
+    def __init__(
+        self,
+        source: BaseCheckpointSaver[Any],
+        target: BaseCheckpointSaver[Any],
+        told: Callable[[int, int | None], object],
+    ) -> None:
+        self._source, self._target, self._told = source, target, told
+        self._done = 0
+
+    def threads(self, thread_ids: Iterable[str] | None) -> Asked:
+        """Copies threads, and returns the number of checkpoints that were copied."""
+        if thread_ids is None:
+            found: list[RunnableConfig] = yield self._source, "list", (None,)
+            thread_ids = dict.fromkeys(each["configurable"]["thread_id"] for each in found)
+        copied = 0
+        for thread in thread_ids:
+            copied += yield from self._thread(str(thread))
+        return copied
+
+    def _thread(self, thread: str) -> Asked:
+        whole: RunnableConfig = {"configurable": {"thread_id": thread}}
+        theirs: list[RunnableConfig] = yield self._source, "list", (whole,)
+        ours: list[RunnableConfig] = yield self._target, "list", (whole,)
+        there = {_key(each) for each in ours}
+        if other := there - {_key(each) for each in theirs}:
+            raise PersistConflictError(
+                f"the thread {thread!r} of the target has other checkpoints, such as {min(other)[1]}",
+                "already-exists",
+                hint="copy to an empty checkpointer, or delete the thread there first",
+            )
+        copied = 0
+        # The oldest first, so that what is there at any time is a thread.
+        for config in reversed(theirs):
+            found: CheckpointTuple | None = yield self._source, "get_tuple", (config,)
+            if found is None:  # It was pruned meanwhile.
+                continue
+            if _key(config) not in there:
+                yield from self._checkpoint(found)
+                copied += 1
+            stored: CheckpointTuple | None = yield self._target, "get_tuple", (config,)
+            self._compare(found, stored)
+            self._done += 1
+            self._told(self._done, None)
+        return copied
+
+    def _checkpoint(self, found: CheckpointTuple) -> Asked:
+        config = found.config["configurable"]
+        name = config.get("checkpoint_ns", "")
+        parent: dict[str, Any] = {"thread_id": config["thread_id"], "checkpoint_ns": name}
+        if found.parent_config is not None:
+            parent["checkpoint_id"] = get_checkpoint_id(found.parent_config)
+        versions = found.checkpoint["channel_versions"]
+        put: tuple[Any, ...] = ({"configurable": parent}, found.checkpoint, found.metadata, versions)
+        stored = yield self._target, "put", put
+        for place, (task_id, writes) in enumerate(_by_task(found.pending_writes or []).items()):
+            # The path only gives the order of the tasks.
+            yield self._target, "put_writes", (stored, writes, task_id, f"{place:06}")
+        return 1
+
+    def _compare(self, theirs: CheckpointTuple, ours: CheckpointTuple | None) -> None:
+        if ours is not None and self._is_same(_content(theirs), _content(ours)):
+            return
+        thread, checkpoint_id = theirs.config["configurable"]["thread_id"], theirs.checkpoint["id"]
+        raise PersistIntegrityError(
+            f"the copy of checkpoint {checkpoint_id} of the thread {thread!r} is not the same",
+            "integrity",
+            hint="if the graph runs in the meantime, copy again; otherwise compare the checkpoints",
+        )
+
+    def _is_same(self, one: Any, other: Any) -> bool:
+        serialize = self._target.serde.dumps_typed
+        if serialize(one) == serialize(other):
+            return True
+        try:
+            # Sets have no order.
+            return bool(one == other)
+        except ValueError:  # Arrays can't be compared like this.
+            return False
+
+
+def _content(found: CheckpointTuple) -> Any:
+    parent = None if found.parent_config is None else get_checkpoint_id(found.parent_config)
+    writes = [list(write) for write in found.pending_writes or []]
+    # Special writes, such as an interrupt and the answer to it, have no order among each other.
+    special = sorted((write for write in writes if write[1] in WRITES_IDX_MAP), key=lambda write: write[:2])
+    return [
+        parent,
+        found.checkpoint,
+        dict(found.metadata),
+        [write for write in writes if write[1] not in WRITES_IDX_MAP],
+        special,
+    ]
+
+
+def _key(config: RunnableConfig) -> tuple[str, str]:
+    given = config["configurable"]
+    return given.get("checkpoint_ns", ""), given["checkpoint_id"]
+
+
+def _by_task(writes: list[PendingWrite]) -> dict[str, list[tuple[str, Any]]]:
+    tasks: dict[str, list[tuple[str, Any]]] = {}
+    for task_id, channel, value in writes:
+        tasks.setdefault(task_id, []).append((channel, value))
+    return tasks
+
+
+def _copied(asked: Asked) -> int:
+    """Carries out a copy."""
+    answer: Any = None
+    while True:
+        try:
+            saver, method, arguments = asked.send(answer)
+        except StopIteration as end:
+            return int(end.value)
+        answer = getattr(saver, method)(*arguments)
+        if method == "list":
+            answer = [each.config for each in answer]
+
+
+async def _acopied(asked: Asked) -> int:
+    """Carries out a copy, for asyncio."""
+    answer: Any = None
+    while True:
+        try:
+            saver, method, arguments = asked.send(answer)
+        except StopIteration as end:
+            return int(end.value)
+        result = getattr(saver, f"a{method}")(*arguments)
+        answer = [each.config async for each in result] if method == "list" else await result
+
+
+def copy(
+    source: BaseCheckpointSaver[Any],
+    target: BaseCheckpointSaver[Any],
+    thread_ids: Sequence[str] | None = None,
+    *,
+    progress: Progress | None = None,
+) -> int:
+    """Copies threads from one checkpointer to another, of any kind: to move to this one, or away
+    from it. Each checkpoint is read back and compared. A copy that was interrupted is continued
+    by the next one.
+
+    Args:
+        source: The checkpointer to copy from.
+        target: The one to copy to.
+        thread_ids: The threads; by default all.
+        progress: A function that is called with the number of checkpoints so far, or ``True`` for a
+            display.
+
+    Returns:
+        The number of checkpoints that were copied.
+
+    Raises:
+        PersistConflictError: A thread of the target has other checkpoints.
+        PersistIntegrityError: A copy is not the same as the checkpoint.
+    """
+    with shown(progress, "copying", "checkpoints") as told:
+        return _copied(_Copying(source, target, told or _ignore).threads(thread_ids))
+
+
+async def acopy(
+    source: BaseCheckpointSaver[Any],
+    target: BaseCheckpointSaver[Any],
+    thread_ids: Sequence[str] | None = None,
+    *,
+    progress: Progress | None = None,
+) -> int:
+    """Like :func:`copy`, for checkpointers that only work with asyncio."""
+    with shown(progress, "copying", "checkpoints") as told:
+        return await _acopied(_Copying(source, target, told or _ignore).threads(thread_ids))
+
+
+def _ignore(done: int, total: int | None) -> None: ...

@@ -1,0 +1,338 @@
+"""The checkpoints of one namespace of a LangGraph thread: a timeline, and pending writes beside it.
+
+The writes of a checkpoint come before the next one is stored, which then repeats (folds) them.
+Only the step right after a checkpoint does that, so a reader knows where to look: it lists the
+writes first, then reads the next step, and misses none.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from persist import _persist
+from persist._langgraph.checkpoints import CHECKPOINT, CONTENT_TYPE, Document, Made, Text, Write, Writes
+from persist._langgraph.pending_writes import PendingWrites, merged
+from persist._saving import Encoded
+from persist._steps import Step
+from persist._store_base import StoreBase
+from persist._timeline import Timeline
+from persist.errors import PersistNotFoundError
+
+ANCESTOR = "langgraph"
+"""A label of steps that pruning keeps only because later ones are rebuilt from them."""
+
+_ATTEMPTS = 20
+"""How often a checkpoint is read again because others have gone on meanwhile."""
+
+_CACHED = 8 << 20
+"""The size in bytes of the states of which the checkpoints are kept while a history is read."""
+
+_LEFT = 64
+"""How many superfluous writes others may have left before they are looked for."""
+
+
+class Found(NamedTuple):
+    """A checkpoint that was found."""
+
+    number: int
+    time: str
+    document: Document
+    writes: list[Write]
+
+
+class Entry(NamedTuple):
+    """A step of the timeline, without its state."""
+
+    number: int
+    id: str
+    is_ancestor: bool
+    time: str
+
+
+class Head(NamedTuple):
+    """The newest checkpoint that this process has stored or read."""
+
+    entry: Entry
+    values: Mapping[str, tuple[Any, Text | None]]
+    """The version of each channel, and its value, if it has one and this process has stored it."""
+    document: Document
+
+    @property
+    def number(self) -> int:
+        """The number of its step."""
+        return self.entry.number
+
+    @property
+    def id(self) -> str:
+        """Its ID."""
+        return self.entry.id
+
+
+class Namespace:
+    """Reads and writes the checkpoints of one namespace. Its methods may be called by several
+    threads at once.
+    """
+
+    def __init__(self, store: StoreBase, folder: str, agent_id: str, session_id: str) -> None:
+        self.lock = threading.RLock()
+        """Held while a checkpoint is stored."""
+        self.timeline = Timeline.__new__(Timeline)
+        self.timeline._set(store, folder, agent_id, session_id)
+        self.writes = PendingWrites(store, folder, agent_id, session_id)
+        self.head: Head | None = None
+        self._numbers: dict[str, int] = {}
+        self._cache: OrderedDict[int, tuple[int, Document]] = OrderedDict()
+
+    # Reading.
+
+    def latest(self) -> Found | None:
+        """Returns the newest checkpoint, with its writes."""
+        for _ in range(_ATTEMPTS):
+            # Before the newest step is looked for: no step after it can have folded these.
+            loose = self.writes.list()
+            with self.writes.reading([key for keys in loose.values() for key in keys]) as reading:
+                try:
+                    entry, document = self._newest()
+                except PersistNotFoundError:
+                    return None
+                try:
+                    objects = reading.read(loose.get(document.id, ()))
+                except PersistNotFoundError:
+                    continue  # A later step has folded it.
+            with self.lock:
+                self._numbers[document.id] = entry.number
+                if self.head is None or entry.number > self.head.number:
+                    self.head = Head(entry, {}, document)
+            self.writes.know(document.id, objects, ())
+            self._sweep(loose, entry.number)
+            return Found(entry.number, entry.time, document, merged(objects, ()))
+        return None
+
+    def _newest(self) -> tuple[Entry, Document]:
+        """Reads the newest step. Mostly, it is the one that this process has stored."""
+        opened, head = self.timeline._opened(), self.head
+        if head is not None:
+            # Numbers have no holes, and whoever removes the newest step takes the next number first.
+            place, key = self.timeline._store._place(f"{self.timeline._folder}{head.number + 1:012}.step")
+            if not place.exists(key):
+                return head.entry, head.document
+        state, metadata = opened.native.load()
+        entry = _entry(metadata)
+        return entry, self._document(state, entry.number)
+
+    def get(self, checkpoint_id: str, is_kept: bool = True) -> Found | None:
+        """Returns a checkpoint with its writes. ``is_kept`` says that this process may go on from it."""
+        for _ in range(_ATTEMPTS):
+            number = self.number_of(checkpoint_id)
+            if number is None:
+                return None
+            keys = self.writes.list(checkpoint_id).get(checkpoint_id, [])
+            with self.writes.reading(keys) as reading:
+                try:
+                    state, metadata = self.timeline._opened().native.load(str(number))
+                    folded = self._folded_after(number, checkpoint_id)
+                    objects = reading.read(keys)
+                except PersistNotFoundError:
+                    # It was pruned, or is stored under another number now; or writes were folded.
+                    self._numbers.pop(checkpoint_id, None)
+                    continue
+            if is_kept:
+                self.writes.know(checkpoint_id, objects, folded)
+            return Found(number, _entry(metadata).time, self._document(state, number), merged(objects, folded))
+        return None
+
+    def ancestors(self, checkpoint_id: str) -> Iterator[tuple[int, Document, Callable[[], Sequence[Write]]]]:
+        """Yields the ancestors of a checkpoint, the nearest first: the number of each, the checkpoint,
+        and what returns its writes.
+        """
+        loose = self.writes.list()
+        number = self.number_of(checkpoint_id)
+        if number is None:
+            return
+        try:
+            after = self.document(number)
+        except PersistNotFoundError:
+            return
+        while (parent := after.parent) is not None:
+            found = self.number_of(parent)
+            if found is None:
+                return
+            try:
+                document = self.document(found)
+            except PersistNotFoundError:
+                return
+
+            def pending(
+                parent: str = parent, found: int = found, next_one: tuple[int, Document] = (number, after)
+            ) -> Sequence[Write]:
+                if next_one[0] == found + 1:
+                    folded = next_one[1].folded if next_one[1].parent == parent else []
+                else:
+                    folded = self._folded_after(found, parent)
+                keys = loose.get(parent, [])
+                with self.writes.reading(keys) as reading:
+                    return merged(reading.read(keys, is_missing_right=True), folded)
+
+            yield found, document, pending
+            number, after = found, document
+
+    def document(self, number: int) -> Document:
+        """Reads the checkpoint of a step, which never changes."""
+        with self.lock:
+            if (cached := self._cache.get(number)) is not None:
+                self._cache.move_to_end(number)
+                return cached[1]
+        state, _ = self.timeline._opened().native.load(str(number))
+        return self._document(state, number)
+
+    def entries(self) -> Iterator[Entry]:
+        """Yields all steps, the newest first. Each checkpoint comes once."""
+        seen: set[str] = set()
+        for number, metadata, _, error in self.timeline._opened().native.history({}):
+            if error is not None:
+                raise error
+            entry = _entry(metadata, number)
+            if entry.id not in seen:
+                seen.add(entry.id)
+                self._numbers[entry.id] = entry.number
+                yield entry
+
+    def number_of(self, checkpoint_id: str) -> int | None:
+        """Returns the number of the step that has a checkpoint."""
+        if (known := self._numbers.get(checkpoint_id)) is not None:
+            return known
+        return next((entry.number for entry in self.entries() if entry.id == checkpoint_id), None)
+
+    def _document(self, state: bytes, number: int) -> Document:
+        document = Document.read(state, f"{self.timeline.location}@{number}")
+        self._keep(number, len(state), document)
+        return document
+
+    def _keep(self, number: int, size: int, document: Document) -> None:
+        with self.lock:
+            self._cache[number] = size, document
+            self._cache.move_to_end(number)
+            while len(self._cache) > 1 and sum(size for size, _ in self._cache.values()) > _CACHED:
+                self._cache.popitem(last=False)
+
+    def _folded_after(self, number: int, checkpoint_id: str) -> Sequence[Write]:
+        """Returns the writes that the next step has folded."""
+        try:
+            after = self.document(number + 1)
+        except PersistNotFoundError:
+            return []
+        return after.folded if after.parent == checkpoint_id else []
+
+    # Storing.
+
+    def append(self, made: Made) -> None:
+        """Stores a checkpoint, with the writes of its parent."""
+        parent = made.parent
+        with self.lock:
+            is_next = parent is not None and self.head is not None and self.head.id == parent
+            objects = self.writes.to_fold(parent) if is_next and parent is not None else {}
+            folded = merged(objects, ())
+            state = made.state(folded)
+            step = self._append(made.id, state, made.time)
+            if objects and parent is not None and self._numbers.get(parent) == step.number - 1:
+                # Otherwise somebody else came first, and the writes stay where they are.
+                self.writes.folded(parent, objects)
+            self._numbers[made.id] = step.number
+            entry = Entry(step.number, made.id, False, step.metadata.timestamp)
+            self.head = Head(entry, made.values, made.document(folded))
+            self._keep(step.number, len(state), self.head.document)
+
+    def _append(self, checkpoint_id: str, state: bytes, time: str | None) -> Step:
+        options = _options(checkpoint_id, time)
+        return self.timeline._append(
+            self.timeline._opened(), Encoded(state, CONTENT_TYPE, None), options, "rebase", None
+        )
+
+    def put_writes(self, checkpoint_id: str, made: Callable[[Writes, int], Sequence[Write]]) -> None:
+        """Stores writes of a checkpoint. ``made`` gets those that are known, and their turn."""
+        number, head = self._numbers.get(checkpoint_id), self.head
+        self.writes.put(checkpoint_id, number is not None and head is not None and number < head.number, made)
+
+    def restate(self, found: Found) -> None:
+        """Stores a checkpoint again, as the newest, with its writes."""
+        with self.lock:
+            state, _ = self.timeline._opened().native.load(str(found.number))
+            self._append(found.document.id, state, found.time)
+            self.writes.put_again(found.document.id, found.writes)
+            self.forget()
+
+    # Removing.
+
+    def close(self) -> None:
+        """Records which step is the newest, and deletes what is superfluous."""
+        with self.lock:
+            self.writes.delete_superfluous()
+            self.timeline.close()
+
+    def delete(self) -> None:
+        """Deletes all checkpoints and writes."""
+        with self.lock:
+            self.timeline._delete(self.timeline._opened())
+            self.writes.delete()
+            self.forget()
+
+    def forget(self) -> None:
+        """Forgets what is known, because the timeline was changed."""
+        self.head = None
+        self._numbers.clear()
+        self._cache.clear()
+        self.writes.forget()
+
+    def remove(self, numbers: Iterable[int]) -> None:
+        """Removes steps, with the writes of their checkpoints. If the step goes that has folded the
+        writes of a checkpoint that stays, these are stored beside it again.
+        """
+        gone = {*numbers}
+        with self.lock:
+            self.writes.delete_superfluous()
+            entries = [*self.entries()]
+            ids = {entry.id for entry in entries if entry.number in gone}
+            for entry in entries:
+                if entry.id not in ids and entry.number + 1 in gone:
+                    self.writes.put_again(entry.id, self._folded_after(entry.number, entry.id))
+            self.timeline._appender.close()
+            self.timeline._opened().native.remove(sorted(gone))
+            self.writes.delete(ids)
+            self.forget()
+
+    def _sweep(self, loose: Mapping[str, list[str]], newest: int) -> None:
+        """Deletes writes that a process that was killed has left, although they were folded."""
+        left = {each: keys for each, keys in loose.items() if self._numbers.get(each, newest) < newest}
+        if sum(map(len, left.values())) >= _LEFT:
+            for checkpoint_id, keys in left.items():
+                folded = self._folded_after(self._numbers[checkpoint_id], checkpoint_id)
+                self.writes.sweep(checkpoint_id, keys, folded)
+            self.writes.delete_superfluous()
+
+
+def _options(checkpoint_id: str, time: str | None) -> dict[str, Any]:
+    options: dict[str, Any] = {} if time is None else {"timestamp": time}
+    if _is_uuid(checkpoint_id):
+        return options | {"snapshot_id": checkpoint_id}
+    return options | {"labels": {CHECKPOINT: checkpoint_id}}
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(uuid.UUID(text)) == text
+    except ValueError:
+        return False
+
+
+def _entry(metadata: str, number: int | None = None) -> Entry:
+    found = json.loads(metadata)
+    labels = found.get("labels") or {}
+    if number is None:
+        step = _persist.step_of(found["key"])
+        number = 0 if step is None else step[1]
+    return Entry(number, labels.get(CHECKPOINT, found["snapshot_id"]), ANCESTOR in labels, found["timestamp"])

@@ -1,0 +1,276 @@
+"""The pending writes of the checkpoints of one namespace of a LangGraph thread.
+
+Each call that stores writes makes a snapshot, ``w/CHECKPOINT,TURN-TIME-RANDOM.json.zst``. The step after
+the checkpoint repeats (folds) those that its writer knows, and these are then superfluous. A
+writer deletes only what it has folded itself, or what it has read and found in the next step.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import quote, unquote
+
+from persist import _persist
+from persist._langgraph.checkpoints import (
+    CHECKPOINT,
+    CONTENT_TYPE,
+    Write,
+    Writes,
+    as_text,
+    read_writes,
+    writes_document,
+)
+from persist._store_base import StoreBase
+from persist.errors import PersistNotFoundError
+
+FOLDER = "w/"
+"""The folder of the writes, below that of the timeline."""
+
+_AT_ONCE = 16
+"""How many objects are read at the same time, and how many superfluous ones wait to be deleted."""
+
+_KNOWN = 64
+"""Of how many checkpoints the writes are kept in memory."""
+
+Objects = dict[str, list[Write]]
+"""Writes by the key of their object."""
+
+
+class _Known:
+    """What this process knows of the writes of one checkpoint."""
+
+    def __init__(self, first_turn: int) -> None:
+        self.first_turn = first_turn
+        self.storing: Objects = {}
+        self.stored: Objects = {}
+        self.folded: list[Write] = []
+        """Those that the next step has."""
+
+    def all(self) -> Writes:
+        """Returns all writes."""
+        objects = [*self.stored.values(), *self.storing.values()]
+        return Writes([*self.folded, *(write for writes in objects for write in writes)])
+
+
+class PendingWrites:
+    """Stores, reads and deletes the writes beside a timeline. Its methods may be called by several
+    threads at once.
+    """
+
+    def __init__(self, store: StoreBase, folder: str, agent_id: str, session_id: str) -> None:
+        self._store, self._folder = store, folder
+        self._ids = {"agent_id": agent_id, "session_id": session_id}
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._changed = threading.Condition()
+        self._superfluous: list[str] = []
+
+    def _place(self, name: str = "") -> tuple[_persist.Place, str]:
+        return self._store._place(self._folder + FOLDER + name)
+
+    # Storing.
+
+    def put(self, checkpoint_id: str, is_old: bool, made: Callable[[Writes, int], Sequence[Write]]) -> None:
+        """Stores writes of a checkpoint. ``made`` gets those that are known, and the turn; ``is_old``
+        says that the next step is there, and may have folded others.
+        """
+        with self._changed:
+            known = self._of(checkpoint_id, is_old)
+            before = known.all()
+            writes = made(before, max(before.next_turn, known.first_turn))
+            if not writes:
+                return
+            place, key = self._place(_name(checkpoint_id, writes))
+            known.storing[key] = [*writes]
+        try:
+            self._save(place, key, checkpoint_id, writes)
+        except BaseException:
+            with self._changed:
+                del known.storing[key]
+                self._changed.notify_all()
+            raise
+        with self._changed:
+            known.stored[key] = known.storing.pop(key)
+            self._changed.notify_all()
+
+    def put_again(self, checkpoint_id: str, writes: Sequence[Write]) -> None:
+        """Stores writes that were read, because the step that has them is to be removed."""
+        if writes:
+            texts = [as_text(write) for write in writes]
+            place, key = self._place(_name(checkpoint_id, texts))
+            self._save(place, key, checkpoint_id, texts)
+
+    def _save(self, place: _persist.Place, key: str, checkpoint_id: str, writes: Sequence[Write]) -> None:
+        arguments = {
+            **self._ids,
+            "snapshot_index": 0,
+            "content_type": CONTENT_TYPE,
+            "labels": {CHECKPOINT: checkpoint_id},
+        }
+        place.save_bytes(key, writes_document(checkpoint_id, writes), arguments)
+
+    def _of(self, checkpoint_id: str, is_old: bool = False) -> _Known:
+        """Returns what is known of a checkpoint. The oldest others are forgotten."""
+        known = self._known.get(checkpoint_id)
+        if known is None:
+            # Later than whatever the next step may have folded.
+            known = self._known[checkpoint_id] = _Known(time.time_ns() // 1_000_000 if is_old else 0)
+        self._known.move_to_end(checkpoint_id)
+        while len(self._known) > _KNOWN:
+            self._known.popitem(last=False)
+        return known
+
+    # Folding.
+
+    def to_fold(self, checkpoint_id: str) -> Objects:
+        """Returns the writes of a checkpoint that the next step may fold. Waits for those that are
+        being stored.
+        """
+        with self._changed:
+            known = self._known.get(checkpoint_id)
+            if known is None:
+                return {}
+            earlier = [*known.storing]
+            self._changed.wait_for(lambda: not any(key in known.storing for key in earlier))
+            return {**known.stored}
+
+    def folded(self, checkpoint_id: str, objects: Mapping[str, Sequence[Write]]) -> None:
+        """Notes that the next step has folded these writes."""
+        with self._changed:
+            known = self._of(checkpoint_id, is_old=True)
+            for key, writes in objects.items():
+                known.stored.pop(key, None)
+                known.folded += writes
+            self._superfluous += objects
+            is_time = len(self._superfluous) >= _AT_ONCE
+        if is_time:
+            self.delete_superfluous()
+
+    def delete_superfluous(self) -> None:
+        """Deletes the writes that a later step has folded."""
+        with self._changed:
+            keys, self._superfluous = self._superfluous, []
+        if keys:
+            self._place()[0].delete_many(keys)
+
+    # Reading.
+
+    def list(self, checkpoint_id: str | None = None) -> dict[str, list[str]]:
+        """Returns the keys of writes that are not known to be folded, by checkpoint."""
+        place, prefix = self._place()
+        with self._changed:
+            # The next step has them, and they are about to be deleted.
+            superfluous = {*self._superfluous}
+        below = "" if checkpoint_id is None else quote(checkpoint_id, safe="") + ","
+        found: dict[str, list[str]] = {}
+        for key in place.keys(prefix + below):
+            quoted, comma, _ = key[len(prefix) :].partition(",")
+            if comma and key not in superfluous:
+                found.setdefault(unquote(quoted), []).append(key)
+        return found
+
+    def reading(self, keys: Sequence[str]) -> Reading:
+        """Begins to read objects."""
+        # Files are read as quickly one after the other.
+        is_local = isinstance(self._store._location, (str, os.PathLike)) and "://" not in str(self._store._location)
+        return Reading(self._place()[0], () if is_local else keys)
+
+    def know(self, checkpoint_id: str, objects: Mapping[str, Sequence[Write]], folded: Iterable[Write]) -> None:
+        """Keeps what was read, since this process may go on from the checkpoint."""
+        with self._changed:
+            known = self._of(checkpoint_id)
+            for key, writes in objects.items():
+                if key not in known.stored and key not in self._superfluous:
+                    known.stored[key] = [as_text(write) for write in writes]
+            known.folded = known.folded or [as_text(write) for write in folded]
+
+    # Removing.
+
+    def delete(self, checkpoint_ids: Iterable[str] | None = None) -> None:
+        """Deletes the writes of checkpoints; by default all."""
+        wanted = None if checkpoint_ids is None else {*checkpoint_ids}
+        keys = [key for each, found in self.list().items() if wanted is None or each in wanted for key in found]
+        self._place()[0].delete_many(keys)
+
+    def sweep(self, checkpoint_id: str, keys: Sequence[str], folded: Iterable[Write]) -> None:
+        """Deletes writes that a process that was killed has left, although the next step has them."""
+        by_key = {(write.task_id, write.place): write for write in folded}
+
+        def is_there(write: Write) -> bool:
+            found = by_key.get((write.task_id, write.place))
+            return found is not None and (write.place >= 0 or found.turn >= write.turn)
+
+        with self.reading(keys) as reading:
+            objects = reading.read(keys, is_missing_right=True)
+        with self._changed:
+            self._superfluous += [key for key, writes in objects.items() if all(map(is_there, writes))]
+
+    def copy(self, other: PendingWrites) -> None:
+        """Copies all writes to another place, where the timeline was copied."""
+        place, prefix = self._place()
+        for key in place.keys(prefix):
+            target, there = other._place(key[len(prefix) :])
+            place.copy(key, (target, there), {})
+
+    def forget(self) -> None:
+        """Forgets what is known, because the timeline was changed."""
+        with self._changed:
+            self._known.clear()
+            self._superfluous.clear()
+
+
+class Reading:
+    """Reads objects; those that are given at the start at the same time, while something else is
+    read.
+    """
+
+    def __init__(self, place: _persist.Place, keys: Sequence[str]) -> None:
+        self._place = place
+        self._pool = ThreadPoolExecutor(_AT_ONCE) if keys else None
+        # If there are many, they are mostly those of other checkpoints.
+        early = keys if len(keys) <= _AT_ONCE else ()
+        self._read = {key: self._pool.submit(self._load, key) for key in early} if self._pool else {}
+
+    def _load(self, key: str) -> list[Write]:
+        state, _ = self._place.load(key)
+        return read_writes(state, self._place.location(key))
+
+    def read(self, keys: Iterable[str], is_missing_right: bool = False) -> Objects:
+        """Returns the writes in objects. One that is missing was folded meanwhile."""
+        keys = [*keys]
+        if self._pool is not None:
+            later = [key for key in keys if key not in self._read]
+            self._read |= {key: self._pool.submit(self._load, key) for key in later}
+        objects: Objects = {}
+        for key in keys:
+            try:
+                objects[key] = self._read[key].result() if key in self._read else self._load(key)
+            except PersistNotFoundError:
+                if not is_missing_right:
+                    raise
+        return objects
+
+    def __enter__(self) -> Reading:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def merged(objects: Mapping[str, Iterable[Write]], folded: Iterable[Write]) -> list[Write]:
+    """Returns the writes of a checkpoint in their order: those in objects, and those in the next
+    step.
+    """
+    return Writes([*folded, *(write for key in sorted(objects) for write in objects[key])]).ordered()
+
+
+def _name(checkpoint_id: str, writes: Sequence[Write]) -> str:
+    # If two writers do not know of each other, the time decides.
+    unique = f"{time.time_ns() // 1000:015x}-{secrets.token_hex(4)}"
+    return f"{quote(checkpoint_id, safe='')},{writes[0].turn:06}-{unique}.json.zst"

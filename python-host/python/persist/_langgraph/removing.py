@@ -1,0 +1,46 @@
+"""Removes checkpoints of a namespace."""
+
+from __future__ import annotations
+
+from langgraph.checkpoint.base import SerializerProtocol
+
+from persist._langgraph.channels import loaded
+from persist._langgraph.namespace import ANCESTOR, Namespace
+
+
+def keep_latest(space: Namespace, serde: SerializerProtocol) -> None:
+    """Removes all checkpoints but the latest. Those from which its channels are rebuilt are no longer
+    shown.
+    """
+    newest = space.latest()
+    if newest is None:
+        return
+    needed = set()
+    delta = loaded(serde, newest.document.metadata).get("counters_since_delta_snapshot") or {}
+    remaining = {channel for channel in delta if not newest.document.has(channel)}
+    if remaining:
+        for number, document, _ in space.ancestors(newest.document.id):
+            needed.add(number)
+            remaining = {channel for channel in remaining if not document.has(channel)}
+            if not remaining:
+                break
+    entries = [*space.entries()]
+    for entry in entries:
+        if entry.number in needed and not entry.is_ancestor:
+            space.timeline.label(entry.number, ANCESTOR, "ancestor")
+    space.remove(entry.number for entry in entries if entry.number not in needed | {newest.number})
+
+
+def remove(space: Namespace, gone: set[int]) -> None:
+    """Removes steps, of which the newest may be one."""
+    entries = [*space.entries()]
+    kept = next((entry for entry in entries if entry.number not in gone and not entry.is_ancestor), None)
+    if kept is None:
+        space.delete()
+        return
+    if entries[0].number in gone:
+        found = space.get(kept.id)
+        if found is not None:
+            space.restate(found)
+            gone = gone | {kept.number}
+    space.remove(gone)

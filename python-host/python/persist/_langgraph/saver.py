@@ -1,0 +1,438 @@
+"""For LangGraph: a checkpointer that keeps every step of every thread in files or a bucket."""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta, timezone
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    PendingWrite,
+    SerializerProtocol,
+    get_checkpoint_id,
+    get_checkpoint_metadata,
+)
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+
+from persist._langgraph.channels import channel_values, dumped, loaded
+from persist._langgraph.checkpoints import Made, Write, Writes, place_of
+from persist._langgraph.namespace import Entry, Found, Namespace
+from persist._langgraph.removing import keep_latest, remove
+from persist._langgraph.threads import Threads
+from persist._langgraph.twins import AsyncTwins
+from persist._store import Store
+from persist._store_base import StoreBase
+from persist.errors import PersistConfigurationError, PersistConflictError, PersistTypeError
+
+if TYPE_CHECKING:
+    # Not in all versions.
+    from langgraph.checkpoint.base import DeltaChannelHistory
+
+AGENT = "langgraph"
+"""The agent of which threads are sessions, unless another is given."""
+
+
+class PersistSaver(AsyncTwins):
+    """A checkpointer that keeps the threads of LangGraph in a folder or a bucket, without a
+    database. Each thread is a timeline, so all its checkpoints take little more space than the
+    last one, and ``persist log``, ``diff`` and ``restore`` read it.
+
+    Any number of threads, tasks and processes may use one thread at the same time: nothing is
+    lost, and the latest checkpoint is the one that was stored last.
+
+    Args:
+        location: A folder, ``s3://bucket/prefix``, or a :class:`persist.Store`.
+        agent_id: The agent of which the threads are sessions. Two graphs with threads of the same
+            IDs need two.
+        serde: The serializer. By default LangGraph's own, which creates only objects of known
+            classes: pass ``JsonPlusSerializer(allowed_msgpack_modules=[(module, class)])`` for more.
+        ttl: How long after its last checkpoint a thread is kept. An older one counts as missing;
+            :meth:`prune_threads` deletes it.
+
+    Use it in a ``with`` block, or call :meth:`close` at the end, so that the loss of the newest
+    checkpoint would be noticed.
+
+    Example::
+
+        graph = builder.compile(checkpointer=PersistSaver("s3://bucket/agents"))
+        graph.invoke(inputs, {"configurable": {"thread_id": "case-1"}})
+    """
+
+    def __init__(
+        self,
+        location: str | os.PathLike[str] | Store,
+        *,
+        agent_id: str = AGENT,
+        serde: SerializerProtocol | None = None,
+        ttl: timedelta | None = None,
+    ) -> None:
+        super().__init__(serde=serde or JsonPlusSerializer(allowed_msgpack_modules=None))
+        if ttl is not None and (not isinstance(ttl, timedelta) or ttl <= timedelta(0)):
+            raise PersistTypeError(
+                f"ttl must be a timedelta of more than 0, not {ttl!r}",
+                "invalid-argument",
+                hint="pass timedelta(days=30)",
+            )
+        store = location if isinstance(location, Store) else Store(location)
+        # A copy of this object shares them.
+        self._threads = Threads(store._twin(StoreBase), agent_id)
+        self.ttl = ttl
+
+    # Reading.
+
+    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Returns the checkpoint that a config names, or the latest of its thread."""
+        thread, name = _names(config)
+        space = self._threads.namespace(thread, name)
+        checkpoint_id = get_checkpoint_id(config)
+        found = space.get(checkpoint_id) if checkpoint_id else space.latest()
+        if found is None:
+            return None
+        if self.ttl is not None:
+            newest = next(iter(space.entries())).time if checkpoint_id else found.time
+            if self._is_old(newest):
+                return None
+        return self._tuple(thread, name, found)
+
+    def list(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> Iterator[CheckpointTuple]:
+        """Yields the checkpoints of a thread, or of all threads, from the latest to the first of each
+        namespace.
+
+        Args:
+            config: The thread, and if it has them, the namespace and the checkpoint.
+            filter: Metadata that the checkpoints must have.
+            before: Only checkpoints that were stored before this one.
+            limit: The most checkpoints.
+        """
+        threads = self.threads() if config is None else [_names(config)[0]]
+        given = {} if config is None else config["configurable"]
+        wanted, name = given.get("checkpoint_id"), given.get("checkpoint_ns")
+        left = limit
+        for thread in threads:
+            for space_name, space in self._threads.namespaces(thread):
+                if name is not None and space_name != name:
+                    continue
+                for entry in self._entries(thread, space_name, space, before):
+                    if left is not None and left <= 0:
+                        return
+                    if wanted and entry.id != wanted:
+                        continue
+                    found = self._tuple_of(thread, space_name, space, entry, filter, before)
+                    if found is not None:
+                        left = None if left is None else left - 1
+                        yield found
+
+    def get_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        """Returns what the ancestors of a checkpoint wrote to channels, up to the nearest that
+        stored a value.
+        """
+        thread, name = _names(config)
+        space = self._threads.namespace(thread, name)
+        writes: dict[str, builtins.list[PendingWrite]] = {channel: [] for channel in channels}
+        seeds: dict[str, Any] = {}
+        remaining = set(channels)
+        checkpoint_id = get_checkpoint_id(config)
+        if channels and not checkpoint_id:
+            latest = space.latest()
+            checkpoint_id = None if latest is None else latest.document.id
+        for _, ancestor, pending in space.ancestors(checkpoint_id) if channels and checkpoint_id else ():
+            for write in reversed(pending()):
+                if write.channel in remaining:
+                    writes[write.channel].append(self._pending(write))
+            for channel in [each for each in remaining if ancestor.has(each)]:
+                seeds[channel] = self._value(ancestor.value(channel))
+                remaining.discard(channel)
+            if not remaining:
+                break
+        history: dict[str, DeltaChannelHistory] = {}
+        for channel in channels:
+            history[channel] = {"writes": writes[channel][::-1]}
+            if channel in seeds:
+                history[channel]["seed"] = seeds[channel]
+        return history
+
+    def _entries(self, thread: str, name: str, space: Namespace, before: RunnableConfig | None) -> Iterator[Entry]:
+        """Yields the steps of a namespace that are shown."""
+        last = None
+        before_id = get_checkpoint_id(before) if before else None
+        if before_id is not None:
+            last = space.number_of(before_id)
+        for place, entry in enumerate(space.entries()):
+            if place == 0 and self._is_old(entry.time):
+                return
+            if not entry.is_ancestor and (last is None or entry.number < last):
+                yield entry
+
+    def _tuple_of(
+        self,
+        thread: str,
+        name: str,
+        space: Namespace,
+        entry: Entry,
+        filter: Mapping[str, Any] | None,
+        before: RunnableConfig | None,
+    ) -> CheckpointTuple | None:
+        """Returns the checkpoint of a step, if it is wanted."""
+        found = space.get(entry.id, is_kept=False)
+        if found is None:
+            return None
+        metadata = self._value(found.document.metadata)
+        if filter and any(metadata.get(key) != value for key, value in filter.items()):
+            return None
+        before_id = get_checkpoint_id(before) if before else None
+        is_elsewhere = before_id is not None and space.number_of(before_id) is None
+        if is_elsewhere and not self._is_before(thread, metadata, found.document.id, before, before_id):
+            return None
+        return self._tuple(thread, name, found, metadata)
+
+    def _is_before(
+        self, thread: str, metadata: Mapping[str, Any], checkpoint_id: str, before: Any, before_id: Any
+    ) -> bool:
+        """Returns whether a checkpoint was stored before one of another namespace. Its metadata tells
+        during which checkpoint of that namespace it was made; otherwise, the IDs have an order.
+        """
+        name = before["configurable"].get("checkpoint_ns", "")
+        parent = (metadata.get("parents") or {}).get(name)
+        if parent is not None:
+            other = self._threads.namespace(thread, name)
+            mine, theirs = other.number_of(parent), other.number_of(before_id)
+            if mine is not None and theirs is not None:
+                return mine < theirs
+        return bool(checkpoint_id < before_id)
+
+    def _tuple(
+        self, thread: str, name: str, found: Found, metadata: Mapping[str, Any] | None = None
+    ) -> CheckpointTuple:
+        read = found.document
+        checkpoint = self._value(read.checkpoint)
+        values = {channel: self._value(value) for channel, value in read.channels()}
+        return CheckpointTuple(
+            config=_config(thread, name, read.id),
+            checkpoint={**checkpoint, "channel_values": values},
+            metadata=self._value(read.metadata) if metadata is None else metadata,
+            parent_config=None if read.parent is None else _config(thread, name, read.parent),
+            pending_writes=[self._pending(write) for write in found.writes],
+        )
+
+    def _pending(self, write: Write) -> PendingWrite:
+        return write.task_id, write.channel, self._value(write.value)
+
+    def _value(self, value: Any) -> Any:
+        return loaded(self.serde, value)
+
+    # Storing.
+
+    def put(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Stores a checkpoint. When this returns, it is durable, and any process can load it.
+
+        Returns:
+            The config that names the checkpoint.
+        """
+        thread, name = _names(config)
+        space, parent = self._threads.namespace(thread, name), get_checkpoint_id(config)
+        rest: dict[str, Any] = {**checkpoint}
+        del rest["channel_values"]
+        plain = dumped(self.serde, rest)
+        described = dumped(self.serde, get_checkpoint_metadata(config, metadata))
+        with space.lock:
+            values = channel_values(space, self.serde, parent, checkpoint, new_versions)
+            space.append(Made(checkpoint["id"], parent, name, described, plain, _time(checkpoint), values))
+        return _config(thread, name, checkpoint["id"])
+
+    def put_writes(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> None:
+        """Stores what a task wrote after a checkpoint, before the next one is stored."""
+        thread, name = _names(config)
+        made = [
+            (place_of(channel, place), channel, dumped(self.serde, value).text)
+            for place, (channel, value) in enumerate(writes)
+        ]
+
+        def new(known: Writes, turn: int) -> builtins.list[Write]:
+            return [
+                Write(task_id, at, channel, value, task_path, turn)
+                for at, channel, value in made
+                if not known.has(task_id, at)
+            ]
+
+        self._threads.namespace(thread, name).put_writes(config["configurable"]["checkpoint_id"], new)
+
+    def get_next_version(self, current: str | None, channel: None) -> str:
+        """Returns the version after this one: a number, and a random part."""
+        return str(InMemorySaver.get_next_version(self, current, channel))
+
+    # Removing and copying.
+
+    def delete_thread(self, thread_id: str) -> None:
+        """Deletes all checkpoints and writes of a thread."""
+        self._threads.delete(thread_id)
+
+    def delete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """Deletes the checkpoints that these runs have stored, with their writes."""
+        wanted = set(run_ids)
+        for thread in self.threads() if wanted else ():
+            for _, space in self._threads.namespaces(thread):
+                gone = {
+                    entry.number
+                    for entry in space.entries()
+                    if self._value(space.document(entry.number).metadata).get("run_id") in wanted
+                }
+                if gone:
+                    remove(space, gone)
+
+    def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """Removes checkpoints of threads.
+
+        Args:
+            thread_ids: The threads.
+            strategy: ``keep_latest`` keeps the latest of each namespace, and hides what it is rebuilt
+                from; ``delete`` keeps nothing.
+        """
+        if strategy not in ("keep_latest", "delete"):
+            raise PersistConfigurationError(
+                f"there is no strategy {strategy!r}", "invalid-argument", hint="use 'keep_latest' or 'delete'"
+            )
+        for thread in thread_ids:
+            if strategy == "delete":
+                self.delete_thread(thread)
+                continue
+            for _, space in self._threads.namespaces(thread):
+                keep_latest(space, self.serde)
+
+    def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """Copies all checkpoints and writes of a thread to one that has none.
+
+        Raises:
+            PersistConflictError: The other thread has checkpoints.
+        """
+        for name, space in self._threads.namespaces(source_thread_id):
+            if space.latest() is None:
+                continue
+            other = self._threads.namespace(target_thread_id, name)
+            if other.latest() is not None:
+                raise PersistConflictError(
+                    f"the thread {target_thread_id!r} has checkpoints",
+                    "already-exists",
+                    other.timeline.location,
+                    hint="copy to a new thread ID, or delete this one first",
+                )
+            space.timeline.copy(other.timeline)
+            space.writes.copy(other.writes)
+            other.forget()
+
+    def prune_threads(
+        self, *, keep_last: int | None = None, older_than: timedelta | None = None, dry_run: bool = False
+    ) -> builtins.list[str]:
+        """Deletes whole threads: all but the ``keep_last`` that were used last, and those whose last
+        checkpoint is ``older_than`` this. Without either, those that the ``ttl`` has made obsolete.
+
+        Returns:
+            The IDs of the threads that were deleted, or would be.
+        """
+        if keep_last is None and older_than is None:
+            older_than = self.ttl
+        if keep_last is None and older_than is None:
+            raise PersistConfigurationError(
+                "there is no rule for which threads to delete", "invalid-argument", hint="pass keep_last or older_than"
+            )
+        now = datetime.now(timezone.utc)
+        newest = sorted(((self._last_used(thread), thread) for thread in self.threads()), reverse=True)
+        gone = [
+            thread
+            for place, (time, thread) in enumerate(newest)
+            if (keep_last is not None and place >= keep_last) or (older_than is not None and now - time > older_than)
+        ]
+        for thread in () if dry_run else gone:
+            self.delete_thread(thread)
+        return gone
+
+    def _last_used(self, thread: str) -> datetime:
+        times = [next(iter(space.entries())).time for _, space in self._threads.namespaces(thread)]
+        return max(map(_moment, times))
+
+    def threads(self) -> builtins.list[str]:
+        """Returns the IDs of all threads, in order."""
+        return self._threads.ids()
+
+    # The rest.
+
+    def close(self) -> None:
+        """Records the newest checkpoints, and deletes writes that are superfluous. The saver can still
+        be used.
+        """
+        self._threads.close()
+
+    def __enter__(self) -> PersistSaver:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> PersistSaver:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.close)
+
+    def __repr__(self) -> str:
+        return f"PersistSaver({self._threads.store.location!r}, agent_id={self._threads.agent_id!r})"
+
+    def _is_old(self, time: str) -> bool:
+        return self.ttl is not None and datetime.now(timezone.utc) - _moment(time) > self.ttl
+
+
+def _names(config: RunnableConfig) -> tuple[str, str]:
+    """Returns the thread and the namespace that a config names."""
+    given = config["configurable"]
+    return str(given["thread_id"]), given.get("checkpoint_ns") or ""
+
+
+def _config(thread: str, name: str, checkpoint_id: str) -> RunnableConfig:
+    return {"configurable": {"thread_id": thread, "checkpoint_ns": name, "checkpoint_id": checkpoint_id}}
+
+
+def _time(checkpoint: Checkpoint) -> str | None:
+    """Returns when a checkpoint was made, if it says so in a form that can be stored."""
+    try:
+        time = datetime.fromisoformat(str(checkpoint.get("ts")))
+    except ValueError:
+        return None
+    return time.isoformat() if time.tzinfo is not None else None
+
+
+def _moment(time: str) -> datetime:
+    return datetime.fromisoformat(time.replace("Z", "+00:00"))
