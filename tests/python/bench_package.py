@@ -242,6 +242,33 @@ def messages(table: Table) -> None:
                 table.add(about, found[doing] / own, detail, at_most=2)
 
 
+def checkpoints(table: Table) -> None:
+    """Measures the checkpointer for LangGraph beside that for SQLite: an agent of 200 turns."""
+    frameworks = Path(__file__).parents[1] / "frameworks"
+    python = environments.environment(frameworks / "saver_langgraph.txt")
+    for channel, what, smaller in (("whole", "add_messages", 120), ("changes", "DeltaChannel(100)", 2)):
+        found = {}
+        for name in ("sqlite", "persist"):
+            folder = Path(f"{name}-{channel}")
+            folder.mkdir()
+            done = subprocess.run(
+                [python, "-W", "ignore", frameworks / "bench_saver.py", name, channel, "200", folder],
+                check=True,
+                stdout=subprocess.PIPE,
+                text=True,
+                env={**os.environ, "PYTHONPATH": str(Path("packages").resolve())},
+            )
+            found[name] = json.loads(done.stdout.splitlines()[-1])
+        ours, sqlite = found["persist"], found["sqlite"]
+        about = f"LangGraph, 200 turns, {what}: "
+        sizes = f"{sqlite['size'] / 1e6:.2f} and {ours['size'] / 1e6:.2f} MB"
+        table.add(f"{about}SQLite / PersistSaver, size", sqlite["size"] / ours["size"], sizes, at_least=smaller)
+        for key, shown, most in (("seconds", "time", 1), ("p50", "median of put", 2), ("p99", "p99 of put", 2)):
+            unit = "s" if key == "seconds" else "ms"
+            detail = f"{ours[key]:.2f} and {sqlite[key]:.2f} {unit}"
+            table.add(f"{about}PersistSaver / SQLite, {shown}", ours[key] / sqlite[key], detail, at_most=most)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measures what the package costs.")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
@@ -251,7 +278,7 @@ def main() -> None:
     table, here = Table(), Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        for part in (importing, small, ticking, composed, messages):
+        for part in (importing, small, ticking, composed, messages, checkpoints):
             part(table)
         if not options.quick:
             threads(table)
