@@ -76,7 +76,7 @@ class PersistSaver(AsyncTwins):
         serde: SerializerProtocol | None = None,
         ttl: timedelta | None = None,
     ) -> None:
-        super().__init__(serde=serde or JsonPlusSerializer(allowed_msgpack_modules=None))
+        super().__init__(serde=serde or _strict())
         if ttl is not None and (not isinstance(ttl, timedelta) or ttl <= timedelta(0)):
             raise PersistTypeError(
                 f"ttl must be a timedelta of more than 0, not {ttl!r}",
@@ -413,6 +413,17 @@ class PersistSaver(AsyncTwins):
 
     def _is_old(self, time: str) -> bool:
         return self.ttl is not None and datetime.now(timezone.utc) - _moment(time) > self.ttl
+
+
+def _strict() -> SerializerProtocol:
+    try:
+        return JsonPlusSerializer(allowed_msgpack_modules=None)
+    except TypeError:
+        raise PersistConfigurationError(
+            "this version of langgraph-checkpoint creates objects of any class",
+            "invalid-argument",
+            hint="pip install 'langgraph-checkpoint>=4.0.3,<5', or pass a serde",
+        ) from None
 
 
 def _names(config: RunnableConfig) -> tuple[str, str]:
