@@ -23,7 +23,8 @@ import persist
 import pytest
 from langgraph.channels.delta import DeltaChannel
 from langgraph.graph import START, StateGraph
-from persist.langgraph import AGENT, PersistSaver
+from persist._langgraph.saver import AGENT
+from persist.langgraph import PersistSaver
 
 STEPS = 12
 

@@ -1,5 +1,5 @@
 """What ``PersistSaver`` asks of a bucket: ``saver_requests.py LOCATION``, with the endpoint of the
-server in ``AWS_ENDPOINT_URL``. Prints the figures as JSON.
+server in ``AWS_ENDPOINT_URL_S3``. Prints the figures as JSON.
 """
 
 from __future__ import annotations
@@ -76,9 +76,9 @@ class Handler(BaseHTTPRequestHandler):
 
 def main() -> None:
     """Counts the requests of a thread of 40 checkpoints, each with the writes of a task."""
-    proxy = Proxy(os.environ["AWS_ENDPOINT_URL"])
+    proxy = Proxy(os.environ["AWS_ENDPOINT_URL_S3"])
     threading.Thread(target=proxy.serve_forever, daemon=True).start()
-    os.environ["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{proxy.server_address[1]}"
+    os.environ["AWS_ENDPOINT_URL_S3"] = f"http://127.0.0.1:{proxy.server_address[1]}"
     puts, writes, config = [], [], {"configurable": {"thread_id": "1", "checkpoint_ns": ""}}
     with PersistSaver(sys.argv[1]) as saver:
         for number in range(1, 41):

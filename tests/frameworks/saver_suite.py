@@ -369,7 +369,9 @@ def test_a_damaged_checkpoint_is_never_replaced_by_an_older_one(location: str) -
         config = put(saver, config, number, n=number)
     saver.close()
     step = Path(location) / "langgraph/1/000000000005.step"
-    step.write_bytes(step.read_bytes()[:-1] + b"\0")
+    damaged = bytearray(step.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    step.write_bytes(damaged)
     with pytest.raises(persist.PersistIntegrityError):
         PersistSaver(location).get_tuple(thread())
     step.unlink()
@@ -429,7 +431,7 @@ def test_the_command_reads_a_thread(saver: PersistSaver, location: str) -> None:
         ).stdout
 
     at = f"{location}/langgraph/1"
-    assert "+1 message" in told("log", at)
+    assert "+1 message" in told("log", at, "--changes")
     assert told("diff", f"{at}@2", "@3").splitlines()[2:] == ['+ /messages/2: human: "Question 2"', "1 value added"]
     assert '"Question 1"' in told("restore", f"{at}@2")
     assert "langgraph" in told("show", f"{at}@2")
