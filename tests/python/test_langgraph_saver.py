@@ -59,7 +59,7 @@ def test_a_bucket_keeps_the_same_promises(python: Path, s3: Any) -> None:
 
 
 def test_a_killed_graph_goes_on(python: Path, folder: Path) -> None:
-    suite(python, "killed", str(folder), PERSIST_KILLS=str(KILLS))
+    suite(python, "killed", str(folder), PERSIST_KILLS=str(KILLS if IS_SOAK else 3))
 
 
 def test_deep_agents_run_as_in_memory(folder: Path) -> None:
