@@ -18,7 +18,13 @@ from effort import KILLS
 def start(program: str, *arguments: str) -> subprocess.Popen[bytes]:
     # Without a buffer, so that nothing that was printed stays in it.
     run = [sys.executable, "-c", program, *arguments]
-    return subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
+    # A program that nohup has started ignores SIGHUP, and so would this one.
+    return subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0, preexec_fn=_default_signals)
+
+
+def _default_signals() -> None:
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def ended(program: str, *signals: int) -> tuple[int, str]:
