@@ -55,7 +55,7 @@ mod _persist {
     #[pymodule_export]
     use super::logs::forward_logs;
     #[pymodule_export]
-    use super::naming::{file_name, folder_name, id_of, moment, next_index, session_folder, step_of};
+    use super::naming::{file_name, folder_name, id_of, moment, next_index, session_folder, step_name, step_of};
     #[pymodule_export]
     use super::operation::CancelToken;
     #[pymodule_export]

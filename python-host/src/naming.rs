@@ -49,6 +49,12 @@ pub(crate) fn step_of(key: &str) -> Option<(&str, u64)> {
     timeline::step_of(key)
 }
 
+/// Returns the name of the step with a number, in the folder of its timeline.
+#[pyfunction]
+pub(crate) fn step_name(number: u64) -> String {
+    timeline::step_name(number)
+}
+
 /// Parses a time and returns it in stored form.
 #[pyfunction]
 pub(crate) fn moment(py: Python<'_>, name: &str, text: &str) -> PyResult<String> {

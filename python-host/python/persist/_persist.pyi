@@ -125,7 +125,10 @@ class Timeline:
         token: CancelToken | None = None,
     ) -> tuple[bytes, str]:
         """Returns the state of a step, of at most ``max_size`` bytes, and the metadata as JSON."""
-    def copy(self, target: Timeline, token: CancelToken | None = None) -> int: ...
+    def copy(self, target: Timeline, token: CancelToken | None = None) -> int:
+        """Copies the timeline, or what has come since an earlier copy, into another folder. Returns
+        how many steps were copied.
+        """
     def fork(
         self,
         target: Timeline,
@@ -247,6 +250,9 @@ def next_index(names: list[str]) -> int:
 
 def step_of(key: str) -> tuple[str, int] | None:
     """Returns the folder and the number of the step that a key names, if it names one."""
+
+def step_name(number: int) -> str:
+    """Returns the name of the step with a number, in the folder of its timeline."""
 
 def moment(name: str, text: str) -> str:
     """Returns the time that a text means, in the form that is stored."""

@@ -77,9 +77,6 @@ class Writes:
         """Returns the writes in the order in which a run applies them."""
         return sorted(self._writes.values(), key=lambda each: (each.task_path, each.task_id, each.place))
 
-    def __len__(self) -> int:
-        return len(self._writes)
-
 
 def place_of(channel: str, place: int) -> int:
     """Returns the place of a write: the given one, or that of a special write."""
@@ -108,14 +105,7 @@ class Document:
     @classmethod
     def read(cls, state: bytes, place: str) -> Document:
         """Returns the checkpoint in a state."""
-        found = msgpack.loads(state)
-        if not isinstance(found, dict) or found.get("langgraph") != VERSION:
-            raise PersistIntegrityError(
-                "Format error: this is not a checkpoint of LangGraph, or of a later version of this package",
-                "invalid-format",
-                place,
-                hint="update the package, or use another thread ID",
-            )
+        found = _read(state, place)
         values = {_unescaped(name): value for name, value in found["channel_values"].items()}
         writes = [Write(*write) for write in found["writes"]]
         return cls(
@@ -183,15 +173,20 @@ def writes_document(checkpoint_id: str, writes: Iterable[Write]) -> bytes:
 
 def read_writes(state: bytes, place: str) -> list[Write]:
     """Reads the writes of one task."""
-    found = msgpack.loads(state)
+    return [Write(*write) for write in _read(state, place)["writes"]]
+
+
+def _read(state: bytes, place: str) -> dict[str, Any]:
+    """Reads a document. ``place`` is where it is, for the error."""
+    found = msgpack.loads(state, place)
     if not isinstance(found, dict) or found.get("langgraph") != VERSION:
         raise PersistIntegrityError(
-            "Format error: these are not writes of LangGraph, or of a later version of this package",
+            "Format error: this is not a checkpoint of LangGraph, or of a later version of this package",
             "invalid-format",
             place,
             hint="update the package, or use another thread ID",
         )
-    return [Write(*write) for write in found["writes"]]
+    return found
 
 
 def as_read(write: Write) -> Write:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -14,17 +14,15 @@ from langgraph.checkpoint.base import (
     get_checkpoint_id,
 )
 
+from persist._langgraph.asking import Asking, Questions
 from persist._progress import Progress, shown
 from persist.errors import PersistConflictError, PersistIntegrityError
 
-Asked = Generator[tuple[Any, str, tuple[Any, ...]], Any, int]
-"""Yields a checkpointer, the name of a method and its arguments, and gets what it returns; of a
-listing, only the configs, since all checkpoints of a thread can take much memory.
-"""
-
 
 class _Copying:
-    """A copy in progress."""
+    """A copy in progress. A question is a checkpointer, the name of a method and its arguments. The
+    answer to a listing is only the configs, since all checkpoints of a thread can take much memory.
+    """
 
     def __init__(
         self,
@@ -35,7 +33,7 @@ class _Copying:
         self._source, self._target, self._told = source, target, told
         self._done = 0
 
-    def threads(self, thread_ids: Iterable[str] | None) -> Asked:
+    def threads(self, thread_ids: Iterable[str] | None) -> Questions:
         """Copies threads, and returns the number of checkpoints that were copied."""
         if thread_ids is None:
             found: list[RunnableConfig] = yield self._source, "list", (None,)
@@ -45,7 +43,7 @@ class _Copying:
             copied += yield from self._thread(str(thread))
         return copied
 
-    def _thread(self, thread: str) -> Asked:
+    def _thread(self, thread: str) -> Questions:
         whole: RunnableConfig = {"configurable": {"thread_id": thread}}
         theirs: list[RunnableConfig] = yield self._source, "list", (whole,)
         ours: list[RunnableConfig] = yield self._target, "list", (whole,)
@@ -71,7 +69,7 @@ class _Copying:
             self._told(self._done, None)
         return copied
 
-    def _checkpoint(self, found: CheckpointTuple) -> Asked:
+    def _checkpoint(self, found: CheckpointTuple) -> Questions:
         config = found.config["configurable"]
         name = config.get("checkpoint_ns", "")
         parent: dict[str, Any] = {"thread_id": config["thread_id"], "checkpoint_ns": name}
@@ -132,31 +130,6 @@ def _by_task(writes: list[PendingWrite]) -> dict[str, list[tuple[str, Any]]]:
     return tasks
 
 
-def _copied(asked: Asked) -> int:
-    """Carries out a copy."""
-    answer: Any = None
-    while True:
-        try:
-            saver, method, arguments = asked.send(answer)
-        except StopIteration as end:
-            return int(end.value)
-        answer = getattr(saver, method)(*arguments)
-        if method == "list":
-            answer = [each.config for each in answer]
-
-
-async def _acopied(asked: Asked) -> int:
-    """Carries out a copy, for asyncio."""
-    answer: Any = None
-    while True:
-        try:
-            saver, method, arguments = asked.send(answer)
-        except StopIteration as end:
-            return int(end.value)
-        result = getattr(saver, f"a{method}")(*arguments)
-        answer = [each.config async for each in result] if method == "list" else await result
-
-
 def copy(
     source: BaseCheckpointSaver[Any],
     target: BaseCheckpointSaver[Any],
@@ -183,7 +156,12 @@ def copy(
         PersistIntegrityError: A copy is not the same as the checkpoint.
     """
     with shown(progress, "copying", "checkpoints") as told:
-        return _copied(_Copying(source, target, told or _ignore).threads(thread_ids))
+        asking = Asking(_Copying(source, target, told or _ignore).threads(thread_ids))
+        while asking.question is not None:
+            saver, method, arguments = asking.question
+            answer = getattr(saver, method)(*arguments)
+            asking.answer([each.config for each in answer] if method == "list" else answer)
+        return int(asking.outcome)
 
 
 async def acopy(
@@ -195,7 +173,12 @@ async def acopy(
 ) -> int:
     """Like :func:`copy`, for checkpointers that only work with asyncio."""
     with shown(progress, "copying", "checkpoints") as told:
-        return await _acopied(_Copying(source, target, told or _ignore).threads(thread_ids))
+        asking = Asking(_Copying(source, target, told or _ignore).threads(thread_ids))
+        while asking.question is not None:
+            saver, method, arguments = asking.question
+            answer = getattr(saver, f"a{method}")(*arguments)
+            asking.answer([each.config async for each in answer] if method == "list" else await answer)
+        return int(asking.outcome)
 
 
 def _ignore(done: int, total: int | None) -> None: ...

@@ -146,14 +146,17 @@ def _text(data: bytes) -> str:
     return dumps(_shown(ormsgpack.unpackb(data, ext_hook=_read_extension, option=_ANY_KEYS)))
 
 
-def loads(text: bytes) -> Any:
-    """Reads JSON. What JSON does not have is as :func:`to_typed` takes it."""
+def loads(text: bytes, place: str | None = None) -> Any:
+    """Reads JSON. What JSON does not have is as :func:`to_typed` takes it. ``place`` is where the text
+    is, for the error.
+    """
     try:
         return json.loads(text, object_hook=_hook)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise PersistIntegrityError(
             f"Format error: the checkpoint is not in the form that this version knows: {error}",
             "invalid-format",
+            place,
             hint="update the package, or restore another checkpoint",
         ) from error
 

@@ -7,16 +7,18 @@ writes first, then reads the next step, and misses none.
 
 from __future__ import annotations
 
-import json
 import threading
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 from persist import _persist
 from persist._langgraph.checkpoints import CHECKPOINT, CONTENT_TYPE, Document, Made, Text, Write, Writes
 from persist._langgraph.pending_writes import PendingWrites, merged
+from persist._metadata import SnapshotMetadata
 from persist._saving import Encoded
 from persist._steps import Step
 from persist._store_base import StoreBase
@@ -40,7 +42,8 @@ class Found(NamedTuple):
     """A checkpoint that was found."""
 
     number: int
-    time: str
+    taken: datetime
+    """When it was made, in UTC."""
     document: Document
     writes: list[Write]
 
@@ -51,7 +54,8 @@ class Entry(NamedTuple):
     number: int
     id: str
     is_ancestor: bool
-    time: str
+    taken: datetime
+    """When it was made, in UTC."""
 
 
 class Head(NamedTuple):
@@ -110,23 +114,24 @@ class Namespace:
                     self.head = Head(entry, {}, document)
             self.writes.know(document.id, objects, ())
             self._sweep(loose, entry.number)
-            return Found(entry.number, entry.time, document, merged(objects, ()))
+            return Found(entry.number, entry.taken, document, merged(objects, ()))
         return None
 
     def _newest(self) -> tuple[Entry, Document]:
         """Reads the newest step. Mostly, it is the one that this process has stored."""
-        opened, head = self.timeline._opened(), self.head
+        head = self.head
         if head is not None:
             # Numbers have no holes, and whoever removes the newest step takes the next number first.
-            place, key = self.timeline._store._place(f"{self.timeline._folder}{head.number + 1:012}.step")
+            folder = self.timeline._folder
+            place, key = self.timeline._store._place(f"{folder}{_persist.step_name(head.number + 1)}")
             if not place.exists(key):
                 return head.entry, head.document
-        state, metadata = opened.native.load()
+        state, metadata = self.timeline._opened().native.load()
         entry = _entry(metadata)
         return entry, self._document(state, entry.number)
 
-    def get(self, checkpoint_id: str, is_kept: bool = True) -> Found | None:
-        """Returns a checkpoint with its writes. ``is_kept`` says that this process may go on from it."""
+    def get(self, checkpoint_id: str) -> Found | None:
+        """Returns a checkpoint with its writes. This process may go on from it."""
         for _ in range(_ATTEMPTS):
             number = self.number_of(checkpoint_id)
             if number is None:
@@ -141,45 +146,46 @@ class Namespace:
                     # It was pruned, or is stored under another number now; or writes were folded.
                     self._numbers.pop(checkpoint_id, None)
                     continue
-            if is_kept:
-                self.writes.know(checkpoint_id, objects, folded)
-            return Found(number, _entry(metadata).time, self._document(state, number), merged(objects, folded))
+            self.writes.know(checkpoint_id, objects, folded)
+            return Found(number, _entry(metadata).taken, self._document(state, number), merged(objects, folded))
         return None
+
+    def all(self, is_wanted: Callable[[Entry], bool]) -> Iterator[Found]:
+        """Yields the wanted checkpoints with their writes, from the newest step to the oldest."""
+        loose = self.writes.list()
+        for entry in self.entries():
+            if is_wanted(entry):
+                try:
+                    document = self.document(entry.number)
+                except PersistNotFoundError:  # It was pruned meanwhile.
+                    continue
+                writes = self._writes_of(entry.number, entry.id, loose)
+                yield Found(entry.number, entry.taken, document, writes)
 
     def ancestors(self, checkpoint_id: str) -> Iterator[tuple[int, Document, Callable[[], Sequence[Write]]]]:
         """Yields the ancestors of a checkpoint, the nearest first: the number of each, the checkpoint,
         and what returns its writes.
         """
         loose = self.writes.list()
-        number = self.number_of(checkpoint_id)
-        if number is None:
-            return
-        try:
-            after = self.document(number)
-        except PersistNotFoundError:
-            return
-        while (parent := after.parent) is not None:
-            found = self.number_of(parent)
-            if found is None:
-                return
+        wanted: str | None = checkpoint_id
+        seen: set[str] = set()
+        # A checkpoint may be stored again, as a child of itself.
+        while wanted is not None and wanted not in seen and (number := self.number_of(wanted)) is not None:
             try:
-                document = self.document(found)
+                document = self.document(number)
             except PersistNotFoundError:
                 return
+            if seen:
+                yield number, document, partial(self._writes_of, number, wanted, loose)
+            seen.add(wanted)
+            wanted = document.parent
 
-            def pending(
-                parent: str = parent, found: int = found, next_one: tuple[int, Document] = (number, after)
-            ) -> Sequence[Write]:
-                if next_one[0] == found + 1:
-                    folded = next_one[1].folded if next_one[1].parent == parent else []
-                else:
-                    folded = self._folded_after(found, parent)
-                keys = loose.get(parent, [])
-                with self.writes.reading(keys) as reading:
-                    return merged(reading.read(keys, is_missing_right=True), folded)
-
-            yield found, document, pending
-            number, after = found, document
+    def _writes_of(self, number: int, checkpoint_id: str, loose: Mapping[str, Sequence[str]]) -> list[Write]:
+        """Returns the writes of a checkpoint, of which these were listed before."""
+        keys = loose.get(checkpoint_id, ())
+        with self.writes.reading(keys) as reading:
+            folded = self._folded_after(number, checkpoint_id)
+            return merged(reading.read(keys, is_missing_right=True), folded)
 
     def document(self, number: int) -> Document:
         """Reads the checkpoint of a step, which never changes."""
@@ -190,10 +196,14 @@ class Namespace:
         state, _ = self.timeline._opened().native.load(str(number))
         return self._document(state, number)
 
-    def entries(self) -> Iterator[Entry]:
-        """Yields all steps, the newest first. Each checkpoint comes once."""
+    def newest(self) -> Entry | None:
+        """Returns the newest step."""
+        return next(self.entries(1), None)
+
+    def entries(self, limit: int | None = None) -> Iterator[Entry]:
+        """Yields all steps, or the newest, from the newest to the oldest. Each checkpoint comes once."""
         seen: set[str] = set()
-        for number, metadata, _, error in self.timeline._opened().native.history({}):
+        for number, metadata, _, error in self.timeline._opened().native.history({}, limit):
             if error is not None:
                 raise error
             entry = _entry(metadata, number)
@@ -243,7 +253,7 @@ class Namespace:
                 # Otherwise somebody else came first, and the writes stay where they are.
                 self.writes.folded(parent, objects)
             self._numbers[made.id] = step.number
-            entry = Entry(step.number, made.id, False, step.metadata.timestamp)
+            entry = Entry(step.number, made.id, False, step.time)
             self.head = Head(entry, made.values, made.document(folded))
             self._keep(step.number, len(state), self.head.document)
 
@@ -262,7 +272,7 @@ class Namespace:
         """Stores a checkpoint again, as the newest, with its writes."""
         with self.lock:
             state, _ = self.timeline._opened().native.load(str(found.number))
-            self._append(found.document.id, state, found.time)
+            self._append(found.document.id, state, found.taken.isoformat())
             self.writes.put_again(found.document.id, found.writes)
             self.forget()
 
@@ -330,9 +340,9 @@ def _is_uuid(text: str) -> bool:
 
 
 def _entry(metadata: str, number: int | None = None) -> Entry:
-    found = json.loads(metadata)
-    labels = found.get("labels") or {}
+    """Returns the step with this metadata as JSON, which has its key."""
+    found = SnapshotMetadata._from_json(metadata, "")
     if number is None:
-        step = _persist.step_of(found["key"])
+        step = _persist.step_of(found.key)
         number = 0 if step is None else step[1]
-    return Entry(number, labels.get(CHECKPOINT, found["snapshot_id"]), ANCESTOR in labels, found["timestamp"])
+    return Entry(number, found.labels.get(CHECKPOINT, found.snapshot_id), ANCESTOR in found.labels, found.time)

@@ -28,7 +28,8 @@ def keep_latest(space: Namespace, serde: SerializerProtocol) -> None:
     for entry in entries:
         if entry.number in needed and not entry.is_ancestor:
             space.timeline.label(entry.number, ANCESTOR, "ancestor")
-    space.remove(entry.number for entry in entries if entry.number not in needed | {newest.number})
+    # Others may have gone on from the newest meanwhile.
+    space.remove(entry.number for entry in entries if entry.number < newest.number and entry.number not in needed)
 
 
 def remove(space: Namespace, gone: set[int]) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import itertools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
+from persist._langgraph.asking import thread_of
 from persist._langgraph.channels import channel_values, dumped, loaded
 from persist._langgraph.checkpoints import Made, Write, Writes, place_of
 from persist._langgraph.namespace import Entry, Found, Namespace
@@ -98,11 +100,9 @@ class PersistSaver(AsyncTwins):
         found = space.get(checkpoint_id) if checkpoint_id else space.latest()
         if found is None:
             return None
-        if self.ttl is not None:
-            newest = next(iter(space.entries())).time if checkpoint_id else found.time
-            if self._is_old(newest):
-                return None
-        return self._tuple(thread, name, found)
+        if self.ttl is not None and self._is_old(space.newest() if checkpoint_id else found):
+            return None
+        return self._tuple(thread, name, found, self._value(found.document.metadata))
 
     def list(
         self,
@@ -121,23 +121,54 @@ class PersistSaver(AsyncTwins):
             before: Only checkpoints that were stored before this one.
             limit: The most checkpoints.
         """
-        threads = self.threads() if config is None else [_names(config)[0]]
         given = {} if config is None else config["configurable"]
-        wanted, name = given.get("checkpoint_id"), given.get("checkpoint_ns")
-        left = limit
-        for thread in threads:
-            for space_name, space in self._threads.namespaces(thread):
-                if name is not None and space_name != name:
-                    continue
-                for entry in self._entries(thread, space_name, space, before):
-                    if left is not None and left <= 0:
-                        return
-                    if wanted and entry.id != wanted:
-                        continue
-                    found = self._tuple_of(thread, space_name, space, entry, filter, before)
-                    if found is not None:
-                        left = None if left is None else left - 1
-                        yield found
+        name, wanted = given.get("checkpoint_ns"), given.get("checkpoint_id")
+        found = (
+            self._tuple(thread, each.document.namespace, each, metadata)
+            for thread in (self.threads() if config is None else [thread_of(config)])
+            for space in self._listed(thread, name)
+            for each, metadata in self._found(thread, space, wanted, before)
+            if all(metadata.get(key) == value for key, value in (filter or {}).items())
+        )
+        return itertools.islice(found, None if limit is None else max(limit, 0))
+
+    def _listed(self, thread: str, name: str | None) -> Iterator[Namespace]:
+        """Yields a namespace of a thread, or all."""
+        spaces = self._threads.namespaces(thread) if name is None else [(name, self._threads.namespace(thread, name))]
+        return (space for _, space in spaces if self.ttl is None or not self._is_old(space.newest()))
+
+    def _found(
+        self, thread: str, space: Namespace, wanted: str | None, before: RunnableConfig | None
+    ) -> Iterator[tuple[Found, Mapping[str, Any]]]:
+        """Yields the checkpoints of a namespace with their metadata, the newest first: the wanted one, or
+        all, and only those that were stored before another.
+        """
+        limit_id = get_checkpoint_id(before) if before else None
+        limit = None if limit_id is None else space.number_of(limit_id)
+
+        def is_wanted(entry: Entry) -> bool:
+            is_early = limit is None or entry.number < limit
+            return is_early and not entry.is_ancestor and wanted in (None, entry.id)
+
+        is_before = None if limit_id is None or limit is not None else self._before(thread, before, limit_id)
+        for found in space.all(is_wanted):
+            metadata = self._value(found.document.metadata)
+            if is_before is None or is_before(found.document.id, metadata):
+                yield found, metadata
+
+    def _before(self, thread: str, before: Any, limit_id: str) -> Callable[[str, Mapping[str, Any]], bool]:
+        """Returns what tells whether a checkpoint was stored before one of another namespace. Its metadata
+        names the checkpoint of that namespace during which it was made; otherwise, the IDs have an order.
+        """
+        name = before["configurable"].get("checkpoint_ns", "")
+        numbers = {entry.id: entry.number for entry in self._threads.namespace(thread, name).entries()}
+        limit = numbers.get(limit_id)
+
+        def is_before(checkpoint_id: str, metadata: Mapping[str, Any]) -> bool:
+            parent = numbers.get((metadata.get("parents") or {}).get(name, ""))
+            return checkpoint_id < limit_id if parent is None or limit is None else parent < limit
+
+        return is_before
 
     def get_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
@@ -170,65 +201,14 @@ class PersistSaver(AsyncTwins):
                 history[channel]["seed"] = seeds[channel]
         return history
 
-    def _entries(self, thread: str, name: str, space: Namespace, before: RunnableConfig | None) -> Iterator[Entry]:
-        """Yields the steps of a namespace that are shown."""
-        last = None
-        before_id = get_checkpoint_id(before) if before else None
-        if before_id is not None:
-            last = space.number_of(before_id)
-        for place, entry in enumerate(space.entries()):
-            if place == 0 and self._is_old(entry.time):
-                return
-            if not entry.is_ancestor and (last is None or entry.number < last):
-                yield entry
-
-    def _tuple_of(
-        self,
-        thread: str,
-        name: str,
-        space: Namespace,
-        entry: Entry,
-        filter: Mapping[str, Any] | None,
-        before: RunnableConfig | None,
-    ) -> CheckpointTuple | None:
-        """Returns the checkpoint of a step, if it is wanted."""
-        found = space.get(entry.id, is_kept=False)
-        if found is None:
-            return None
-        metadata = self._value(found.document.metadata)
-        if filter and any(metadata.get(key) != value for key, value in filter.items()):
-            return None
-        before_id = get_checkpoint_id(before) if before else None
-        is_elsewhere = before_id is not None and space.number_of(before_id) is None
-        if is_elsewhere and not self._is_before(thread, metadata, found.document.id, before, before_id):
-            return None
-        return self._tuple(thread, name, found, metadata)
-
-    def _is_before(
-        self, thread: str, metadata: Mapping[str, Any], checkpoint_id: str, before: Any, before_id: Any
-    ) -> bool:
-        """Returns whether a checkpoint was stored before one of another namespace. Its metadata tells
-        during which checkpoint of that namespace it was made; otherwise, the IDs have an order.
-        """
-        name = before["configurable"].get("checkpoint_ns", "")
-        parent = (metadata.get("parents") or {}).get(name)
-        if parent is not None:
-            other = self._threads.namespace(thread, name)
-            mine, theirs = other.number_of(parent), other.number_of(before_id)
-            if mine is not None and theirs is not None:
-                return mine < theirs
-        return bool(checkpoint_id < before_id)
-
-    def _tuple(
-        self, thread: str, name: str, found: Found, metadata: Mapping[str, Any] | None = None
-    ) -> CheckpointTuple:
+    def _tuple(self, thread: str, name: str, found: Found, metadata: Any) -> CheckpointTuple:
         read = found.document
         checkpoint = self._value(read.checkpoint)
         values = {channel: self._value(value) for channel, value in read.channels()}
         return CheckpointTuple(
             config=_config(thread, name, read.id),
             checkpoint={**checkpoint, "channel_values": values},
-            metadata=self._value(read.metadata) if metadata is None else metadata,
+            metadata=metadata,
             parent_config=None if read.parent is None else _config(thread, name, read.parent),
             pending_writes=[self._pending(write) for write in found.writes],
         )
@@ -255,6 +235,10 @@ class PersistSaver(AsyncTwins):
         """
         thread, name = _names(config)
         space, parent = self._threads.namespace(thread, name), get_checkpoint_id(config)
+        if self.ttl is not None and parent is None and not name and self._is_old(space.newest()):
+            # What has expired does not come back with the thread.
+            self._threads.delete(thread)
+            space = self._threads.namespace(thread, name)
         rest: dict[str, Any] = {**checkpoint}
         del rest["channel_values"]
         plain = dumped(self.serde, rest)
@@ -336,10 +320,8 @@ class PersistSaver(AsyncTwins):
             PersistConflictError: The other thread has checkpoints.
         """
         for name, space in self._threads.namespaces(source_thread_id):
-            if space.latest() is None:
-                continue
             other = self._threads.namespace(target_thread_id, name)
-            if other.latest() is not None:
+            if other.newest() is not None:
                 raise PersistConflictError(
                     f"the thread {target_thread_id!r} has checkpoints",
                     "already-exists",
@@ -377,8 +359,9 @@ class PersistSaver(AsyncTwins):
         return gone
 
     def _last_used(self, thread: str) -> datetime:
-        times = [next(iter(space.entries())).time for _, space in self._threads.namespaces(thread)]
-        return max(map(_moment, times))
+        newest = [entry for _, space in self._threads.namespaces(thread) if (entry := space.newest()) is not None]
+        # One that was deleted meanwhile is the oldest.
+        return max((entry.taken for entry in newest), default=datetime.min.replace(tzinfo=timezone.utc))
 
     def threads(self) -> builtins.list[str]:
         """Returns the IDs of all threads, in order."""
@@ -411,8 +394,11 @@ class PersistSaver(AsyncTwins):
     def __repr__(self) -> str:
         return f"PersistSaver({self._threads.store.location!r}, agent_id={self._threads.agent_id!r})"
 
-    def _is_old(self, time: str) -> bool:
-        return self.ttl is not None and datetime.now(timezone.utc) - _moment(time) > self.ttl
+    def _is_old(self, newest: Entry | Found | None) -> bool:
+        """Returns whether a thread with this newest checkpoint has expired."""
+        if self.ttl is None or newest is None:
+            return False
+        return datetime.now(timezone.utc) - newest.taken > self.ttl
 
 
 def _strict() -> SerializerProtocol:
@@ -428,8 +414,7 @@ def _strict() -> SerializerProtocol:
 
 def _names(config: RunnableConfig) -> tuple[str, str]:
     """Returns the thread and the namespace that a config names."""
-    given = config["configurable"]
-    return str(given["thread_id"]), given.get("checkpoint_ns") or ""
+    return thread_of(config), config["configurable"].get("checkpoint_ns") or ""
 
 
 def _config(thread: str, name: str, checkpoint_id: str) -> RunnableConfig:
@@ -443,7 +428,3 @@ def _time(checkpoint: Checkpoint) -> str | None:
     except ValueError:
         return None
     return time.isoformat() if time.tzinfo is not None else None
-
-
-def _moment(time: str) -> datetime:
-    return datetime.fromisoformat(time.replace("Z", "+00:00"))

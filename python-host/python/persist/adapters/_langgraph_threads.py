@@ -5,7 +5,7 @@ how they are put into another checkpointer.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from langgraph.checkpoint.memory import InMemorySaver
@@ -13,8 +13,8 @@ from langgraph.checkpoint.serde.types import _DeltaSnapshot
 from langgraph.pregel import Pregel
 from langgraph.pregel._algo import task_path_str
 
+from persist._langgraph.asking import Questions, thread_of
 from persist.errors import (
-    PersistConfigurationError,
     PersistConflictError,
     PersistIntegrityError,
     PersistNotFoundError,
@@ -26,19 +26,6 @@ _NOT_KEPT = "__error__"
 
 _QUESTION = "__interrupt__"
 """The channel of a task's question to a person."""
-
-
-def thread_of(config: Any) -> str:
-    """Returns the ID of the thread that a config names."""
-    configurable = config.get("configurable") if isinstance(config, Mapping) else None
-    thread = configurable.get("thread_id") if isinstance(configurable, Mapping) else None
-    if thread is None:
-        raise PersistConfigurationError(
-            "the config does not name a thread of the graph",
-            "invalid-argument",
-            hint='pass the config that the graph runs with: config={"configurable": {"thread_id": "1"}}',
-        )
-    return str(thread)
 
 
 def at_namespace(thread: str, namespace: str) -> Any:
@@ -103,29 +90,6 @@ NAMES, BEFORE, FOUND, STATE = "names", "before", "get_tuple", "get_state"
 before another, a checkpoint, and the graph's view of a checkpoint.
 """
 
-_Questions = Generator[tuple[Any, ...], Any, Any]
-
-
-class Asking:
-    """A sequence of questions, each of which may depend on the earlier answers. Synchronous and
-    asynchronous code answer the same questions.
-    """
-
-    def __init__(self, questions: _Questions) -> None:
-        self._questions = questions
-        self.question: tuple[Any, ...] | None = None
-        """The next question, or ``None`` after the last answer."""
-        self.outcome: Any = None
-        """The result, after the last answer."""
-        self.answer(None)
-
-    def answer(self, answer: Any) -> None:
-        """Takes the answer to the current question and moves to the next one."""
-        try:
-            self.question = self._questions.send(answer)
-        except StopIteration as end:
-            self.question, self.outcome = None, end.value
-
 
 class Wanted:
     """The checkpoints that a thread needs to continue: the one that a config names, those of
@@ -147,7 +111,7 @@ class Wanted:
         self._ids: set[str] = set()
         self._is_past = False
 
-    def taken(self) -> _Questions:
+    def taken(self) -> Questions:
         """Yields the questions, and returns the state."""
         where = at_namespace(self._thread, self._root)
         found = latest = yield FOUND, where
@@ -184,7 +148,7 @@ class Wanted:
     def _relative(self, name: str) -> str:
         return name.removeprefix(f"{self._root}|" if self._root else "")
 
-    def _keep(self, name: str, found: Any) -> _Questions:
+    def _keep(self, name: str, found: Any) -> Questions:
         graph = self._graph if name == "" else self._inner.get(_without_tasks(name))
         # A node may call a known graph and an unknown one.
         is_known = name == "" or (
@@ -194,7 +158,7 @@ class Wanted:
         self._kept[name] = (found, state)
         self._ids.add(found.checkpoint["id"])
 
-    def _needed(self, name: str) -> _Questions:
+    def _needed(self, name: str) -> Questions:
         """Returns the latest checkpoint of a namespace, if the thread needs it to continue."""
         where = at_namespace(self._thread, name)
         *outer, last = name.split("|")

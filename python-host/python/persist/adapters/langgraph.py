@@ -20,11 +20,11 @@ from langgraph.pregel import Pregel
 from langgraph.types import Interrupt, Overwrite, Send, TimeoutPolicy
 
 from persist._adapter import Adapter, PartAdapter
+from persist._langgraph.asking import Asking, thread_of
 from persist.adapters._langgraph_threads import (
     BEFORE,
     NAMES,
     STATE,
-    Asking,
     Wanted,
     anames_at_hand,
     at_namespace,
@@ -33,7 +33,6 @@ from persist.adapters._langgraph_threads import (
     namespace_of,
     of_thread,
     puts_of,
-    thread_of,
 )
 from persist.adapters._watching import replaced
 from persist.errors import (
