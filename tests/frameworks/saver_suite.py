@@ -5,155 +5,24 @@ from __future__ import annotations
 import asyncio
 import copy as copying
 import datetime
-import math
-import os
 import sqlite3
 import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy
 import persist
 import pytest
-from langchain_core.messages import AIMessage, HumanMessage
-from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import Checkpoint, empty_checkpoint
+from langchain_core.messages import HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
-from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
-from langgraph.types import Send
-from persist._langgraph import msgpack
 from persist.langgraph import PersistSaver, acopy, copy
+from saver_calls import checkpoint, id_of, ids, location, put, saver, thread
 
-
-@pytest.fixture
-def location() -> str:
-    return f"{os.environ['PERSIST_TEST_LOCATION']}/{uuid.uuid4()}"
-
-
-@pytest.fixture
-def saver(location: str) -> Iterator[PersistSaver]:
-    with PersistSaver(location) as made:
-        yield made
-
-
-def thread(name: str = "1", checkpoint_id: str | None = None, namespace: str = "") -> RunnableConfig:
-    configurable: dict[str, Any] = {"thread_id": name, "checkpoint_ns": namespace}
-    return {"configurable": configurable | ({} if checkpoint_id is None else {"checkpoint_id": checkpoint_id})}
-
-
-def checkpoint(number: int, **values: Any) -> Checkpoint:
-    made = empty_checkpoint()
-    made["channel_values"] = values
-    made["channel_versions"] = dict.fromkeys(values, f"{number:032}.0")
-    return made
-
-
-def put(saver: Any, config: RunnableConfig, number: int, **values: Any) -> RunnableConfig:
-    made = checkpoint(number, **values)
-    stored: RunnableConfig = saver.put(config, made, {"source": "loop", "step": number}, made["channel_versions"])
-    return stored
-
-
-def ids(saver: Any, config: RunnableConfig, **options: Any) -> list[str]:
-    return [found.config["configurable"]["checkpoint_id"] for found in saver.list(config, **options)]
-
-
-def id_of(config: RunnableConfig) -> str:
-    return str(config["configurable"]["checkpoint_id"])
-
-
-VALUES = [
-    None,
-    b"bytes",
-    bytearray(b"array"),
-    2**64 - 1,
-    -0.0,
-    math.inf,
-    "é\U0001f600",
-    {"$": 1, "nested": {"$": [5, "a", "b"]}},
-    {7: "int", 2.5: "float", None: "none", True: "bool"},
-    {"b": b"$", "c": "$"},
-    [HumanMessage("Hi", id="1"), AIMessage("", tool_calls=[{"name": "f", "args": {"$": 1}, "id": "x"}])],
-    datetime.datetime(2026, 1, 31, tzinfo=datetime.timezone.utc),
-    uuid.UUID(int=7),
-    {1, 2},
-    Send("node", {"message": HumanMessage("Hi")}),
-]
-
-
-@pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
-def test_every_value_comes_back(saver: PersistSaver, value: Any) -> None:
-    config = put(saver, thread(), 1, channel=value)
-    saver.put_writes(config, [("channel", value)], "task")
-    with PersistSaver(saver._threads.store._location) as other:
-        found = other.get_tuple(thread())
-    assert found is not None
-    assert found.pending_writes is not None
-    for back in (found.checkpoint["channel_values"]["channel"], found.pending_writes[0][2]):
-        assert (type(back), back) == (type(value), value)
-
-
-def test_nan_and_arrays_come_back(saver: PersistSaver) -> None:
-    put(saver, thread(), 1, nan=math.nan, array=numpy.arange(6.0).reshape(2, 3))
-    found = saver.get_tuple(thread())
-    assert found is not None
-    assert math.isnan(found.checkpoint["channel_values"]["nan"])
-    assert (found.checkpoint["channel_values"]["array"] == numpy.arange(6.0).reshape(2, 3)).all()
-
-
-def test_channels_may_have_any_name(saver: PersistSaver) -> None:
-    names = ["$", "$$", "a/b", "", "é", "messages"]
-    put(saver, thread(), 1, **{name: place for place, name in enumerate(names)})
-    found = saver.get_tuple(thread())
-    assert found is not None
-    assert found.checkpoint["channel_values"] == {name: place for place, name in enumerate(names)}
-
-
-def test_the_state_is_json_that_other_tools_read(saver: PersistSaver) -> None:
-    put(saver, thread(), 1, messages=[HumanMessage("Hi")], data=b"\0")
-    state = persist.Timeline(saver._threads.store._location, agent_id="langgraph", session_id="1").load()
-    message = state["channel_values"]["messages"][0]
-    assert (message["type"], message["content"]) == ("human", "Hi")
-    assert state["channel_values"]["data"] == {"$": "bytes", "base64": "AA=="}
-
-
-@pytest.mark.parametrize("text", ['{"$": "new"}', '{"$": [5]}', '{"$": "bytes"}', "{", '{"$": "map", "items": 1}'])
-def test_a_form_that_is_not_known_is_damage(text: str) -> None:
-    with pytest.raises(persist.PersistIntegrityError, match="not in the form that this version knows"):
-        msgpack.loads(text.encode())
-
-
-def test_another_state_in_the_place_of_a_checkpoint_is_named(saver: PersistSaver) -> None:
-    persist.Timeline(saver._threads.store._location, agent_id="langgraph", session_id="1").append({"other": 1})
-    with pytest.raises(persist.PersistIntegrityError, match="not a checkpoint of LangGraph"):
-        saver.get_tuple(thread())
-
-
-def test_no_class_is_created_that_is_not_known(saver: PersistSaver, tmp_path: Path) -> None:
-    class Unknown:
-        def __init__(self, text: str) -> None:
-            self.text = text
-
-    made = JsonPlusSerializer().dumps_typed({"x": 1})
-    assert made[0] == "msgpack"
-    import ormsgpack
-
-    evil = ormsgpack.packb(ormsgpack.Ext(0, ormsgpack.packb(["os", "system", f"touch {tmp_path}/evil"])))
-    put(saver, thread(), 1, channel="x")
-    space = saver._threads.namespace("1", "")
-    state, _ = space.timeline._opened().native.load()
-    text = msgpack.to_json(("msgpack", evil))
-    space.timeline.append(state.replace(b'"channel":"x"', f'"channel":{text}'.encode()))
-    found = saver.get_tuple(thread())
-    assert found is not None
-    assert found.checkpoint["channel_values"]["channel"] == f"touch {tmp_path}/evil"
-    assert not (tmp_path / "evil").exists()
+__all__ = ["location", "saver"]  # Fixtures.
 
 
 def test_the_latest_is_the_last_that_was_stored(saver: PersistSaver) -> None:
@@ -435,3 +304,60 @@ def test_the_command_reads_a_thread(saver: PersistSaver, location: str) -> None:
     assert told("diff", f"{at}@2", "@3").splitlines()[2:] == ['+ /messages/2: human: "Question 2"', "1 value added"]
     assert '"Question 1"' in told("restore", f"{at}@2")
     assert "langgraph" in told("show", f"{at}@2")
+
+
+def test_what_comes_while_a_thread_is_pruned_stays(saver: PersistSaver, location: str) -> None:
+    config = thread()
+    for number in range(5):
+        config = put(saver, config, number, n=number)
+    space = saver._threads.namespace("1", "")
+    entries = space.entries
+
+    def meanwhile(limit: int | None = None) -> Any:
+        # Another process goes on, after the newest was looked for.
+        with PersistSaver(location) as other:
+            for number in (5, 6):
+                put(other, config, number, n=number)
+        space.entries = entries  # type: ignore[method-assign]
+        return entries(limit)
+
+    space.entries = meanwhile  # type: ignore[method-assign]
+    saver.prune(["1"])
+    assert [found.metadata["step"] for found in saver.list(thread())] == [6, 5, 4]
+
+
+def test_what_has_expired_does_not_come_back(location: str) -> None:
+    saver = PersistSaver(location, ttl=datetime.timedelta(hours=1))
+    made = checkpoint(1, n="old")
+    made["ts"] = (datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(hours=2)).isoformat()
+    config = saver.put(thread(), made, {}, made["channel_versions"])
+    saver.put(thread(namespace="child"), {**made, "id": str(uuid.uuid4())}, {}, made["channel_versions"])
+    saver.put_writes(config, [("n", 1)], "task")
+    put(saver, thread(), 1, n="new")
+    listed = list(saver.list({"configurable": {"thread_id": "1"}}))
+    assert [found.checkpoint["channel_values"] for found in listed] == [{"n": "new"}]
+    assert saver.get_tuple(config) is None
+
+
+def test_a_checkpoint_may_be_stored_again_as_its_own_child(saver: PersistSaver) -> None:
+    made = checkpoint(1, n=1)
+    config = saver.put(thread(), made, {}, made["channel_versions"])
+    saver.put_writes(config, [("m", 1)], "task")
+    saver.put(config, made, {}, made["channel_versions"])
+    history = saver.get_delta_channel_history(config=config, channels=["m"])
+    assert history["m"]["writes"] == []
+
+
+def test_a_config_without_a_thread_is_an_error(saver: PersistSaver) -> None:
+    with pytest.raises(persist.PersistConfigurationError, match="does not name a thread"):
+        saver.get_tuple({"configurable": {}})
+
+
+def test_a_listing_may_end_before_a_checkpoint_of_another_namespace(saver: PersistSaver) -> None:
+    configs = [put(saver, thread(), number, n=number) for number in range(3)]
+    for number, config in enumerate(configs):
+        made = checkpoint(number, n=number)
+        metadata: Any = {"step": number, "parents": {"": id_of(config)}}
+        saver.put(thread(namespace="child"), made, metadata, made["channel_versions"])
+    before = ids(saver, thread(namespace="child"), before=configs[2])
+    assert len(before) == 2

@@ -55,29 +55,19 @@ def test_another_saver_has_stored_the_parent() -> None:
     assert written(location, parent) == ["a", "b"]
 
 
-def test_a_long_thread_is_listed_between_two_writes() -> None:
+@pytest.mark.parametrize("texts", [["a"], ["a", "b"]])
+def test_a_long_thread_is_listed_after_a_write(texts: list[str]) -> None:
     location = new_location()
     with PersistSaver(location) as saver:
         parent = put(saver)
         for _ in range(70):
             parent = put(saver, parent)
-        write(saver, parent, "a")
-        assert len(list(saver.list(THREAD))) == 71
-        write(saver, parent, "b")
-        put(saver, parent)
-    assert written(location, parent) == ["a", "b"]
-
-
-def test_a_long_thread_is_listed_after_a_write() -> None:
-    location = new_location()
-    with PersistSaver(location) as saver:
-        parent = put(saver)
-        for _ in range(70):
-            parent = put(saver, parent)
-        write(saver, parent, "a")
+        for number, text in enumerate(texts):
+            assert number == 0 or len(list(saver.list(THREAD))) == 71
+            write(saver, parent, text)
         assert len(list(saver.list(THREAD))) == 71
         put(saver, parent)
-    assert written(location, parent) == ["a"]
+    assert written(location, parent) == texts
 
 
 def test_a_write_comes_while_the_next_checkpoint_is_stored() -> None:

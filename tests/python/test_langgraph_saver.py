@@ -18,7 +18,7 @@ from test_frameworks import PROGRAMS, TESTS, run
 
 PAGE = TESTS.parent / "docs" / "langgraph.md"
 
-SUITES = ["suite", "writes", "interrupts", "subgraphs", "changes", "graphs", "threads"]
+SUITES = ["suite", "values", "writes", "interrupts", "subgraphs", "changes", "graphs", "threads"]
 """Programs of tests, which a short form runs in some of the ways in which a saver can live."""
 
 
@@ -54,7 +54,7 @@ def test_graphs_run_as_in_memory(python: Path, name: str, folder: Path) -> None:
 
 def test_a_bucket_keeps_the_same_promises(python: Path, s3: Any) -> None:
     # The others differ in nothing that a bucket knows of.
-    wanted = "two_savers or folded or first_write or wherever or copied_only or move_in or command_reads or array"
+    wanted = "two_savers or folded or first_write or wherever or copied_only or move_in or command_reads"
     suite(python, "suite", "s3://my-bucket/saver", "-k", "" if IS_SOAK else wanted)
 
 

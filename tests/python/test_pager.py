@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from terminals import rest_of
 
 
 def diff(pager: str) -> tuple[int, str]:
@@ -18,15 +19,9 @@ def diff(pager: str) -> tuple[int, str]:
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "persist", "diff", "one.json", "other.json", "--color=never"]
     environment = {**os.environ, "PERSIST_PAGER": pager}
-    shown = b""
     with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as running:
         os.close(theirs)
-        try:
-            while part := os.read(ours, 1000):
-                shown += part
-        except OSError:
-            # The other end was closed.
-            pass
+        shown = rest_of(ours)
     os.close(ours)
     return running.returncode, shown.decode().replace("\r\n", "\n")
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 
 import persist
+from terminals import rest_of
 
 
 def prune(*rules: str, meanwhile: Callable[[], object]) -> str:
@@ -22,12 +23,7 @@ def prune(*rules: str, meanwhile: Callable[[], object]) -> str:
             said += os.read(ours, 1000)
         meanwhile()
         os.write(ours, b"y\n")
-        try:
-            while part := os.read(ours, 1000):
-                said += part
-        except OSError:
-            # The other end was closed.
-            pass
+        said += rest_of(ours)
     os.close(ours)
     assert running.returncode == 0, said
     return said.decode()
