@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::path::Path;
 
 use clap::Args;
-use persist_model::{Change, DiffKind, ErrorCode, Excerpt, Operation, PersistError, Result, View};
+use persist_model::{Change, DiffKind, ErrorCode, Excerpt, Operation, PersistError, Result, SnapshotMetadata, View};
 
 use crate::choices::Color;
 use crate::host::{DiffSource, Differences, Host, Page};
@@ -45,8 +45,11 @@ pub struct Arguments {
     no_pager: bool,
 }
 
+/// A state to compare, and its metadata if they had to be read to find it.
+type Source = (DiffSource, Option<SnapshotMetadata>);
+
 /// Returns the state that a text names.
-fn source(host: &impl Host, text: &str) -> Result<DiffSource> {
+fn source(host: &impl Host, text: &str) -> Result<Source> {
     if text == "-" {
         let mut state = Vec::new();
         let read = open_state(Path::new("-"))?.bytes.take(MAX_STDIN + 1).read_to_end(&mut state);
@@ -55,15 +58,15 @@ fn source(host: &impl Host, text: &str) -> Result<DiffSource> {
             let error = PersistError::new(ErrorCode::LimitExceeded, "the state is larger than 64 MiB").at("stdin");
             return Err(error.hint("write it to a file, and give its path"));
         }
-        return Ok(DiffSource::Bytes(state));
+        return Ok((DiffSource::Bytes(state), None));
     }
     check_means_something(text)?;
     if let Some(step) = host.locate_step(text, None)? {
-        return Ok(DiffSource::Stored(step));
+        return Ok((DiffSource::Stored(step), None));
     }
     if is_folder(host, text) {
         return match host.locate_step(text, Some("latest")) {
-            Ok(Some(step)) => Ok(DiffSource::Stored(step)),
+            Ok(Some(step)) => Ok((DiffSource::Stored(step), None)),
             Err(error) if error.code() != ErrorCode::NotFound => Err(error),
             _ => {
                 let error = PersistError::new(ErrorCode::InvalidArgument, "this is a folder without a timeline").at(text.escape_debug());
@@ -73,17 +76,21 @@ fn source(host: &impl Host, text: &str) -> Result<DiffSource> {
     }
     let location = host.locate_followed(text)?;
     match host.metadata(&location) {
-        Err(error) if error.code() == ErrorCode::NotASnapshot => Ok(DiffSource::Object(location)),
+        Err(error) if error.code() == ErrorCode::NotASnapshot => Ok((DiffSource::Object(location), None)),
         Err(error) => Err(error),
-        Ok(_) => Ok(DiffSource::Stored(location)),
+        Ok(metadata) => Ok((DiffSource::Stored(location), Some(metadata))),
     }
 }
 
 /// Returns what is shown of two states.
-fn view_of(host: &impl Host, before: &DiffSource, after: &DiffSource) -> Result<View> {
+fn view_of(host: &impl Host, before: &Source, after: &Source) -> Result<View> {
+    let content_type = |location, metadata: &Option<SnapshotMetadata>| match metadata {
+        Some(metadata) => Ok(metadata.content_type.clone()),
+        None => host.metadata(location).map(|metadata| metadata.content_type),
+    };
     match (before, after) {
-        (DiffSource::Stored(before), DiffSource::Stored(after)) => {
-            Ok(View::of(&host.metadata(before)?.content_type, &host.metadata(after)?.content_type))
+        ((DiffSource::Stored(one), one_metadata), (DiffSource::Stored(other), other_metadata)) => {
+            Ok(View::of(&content_type(one, one_metadata)?, &content_type(other, other_metadata)?))
         }
         _ => Ok(View::Whole),
     }
@@ -293,9 +300,9 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
     if before == "-" && after == "-" {
         return Err(PersistError::new(ErrorCode::InvalidArgument, "only one of the states can come from stdin").into());
     }
-    let (before_source, after_source) = (source(host, before)?, source(host, &after)?);
-    let view = if output.json { View::Whole } else { view_of(host, &before_source, &after_source)? };
-    let mut diff = host.diff(before_source, after_source)?;
+    let (one, other) = (source(host, before)?, source(host, &after)?);
+    let view = if output.json { View::Whole } else { view_of(host, &one, &other)? };
+    let mut diff = host.diff(one.0, other.0)?;
     let kind = diff.kind();
     if output.json {
         return print_patch(&mut *diff, kind);

@@ -186,16 +186,23 @@ impl<'a, P: FnMut(u64)> Copying<'a, P> {
     /// Copies these objects of the copy again if the source has others in their place. Returns
     /// whether anything was copied.
     fn replace(&mut self, damaged: &[(String, PersistError)]) -> Result<bool> {
-        let before = self.bytes;
+        let mut is_replaced = false;
         for (name, _) in damaged {
+            if name == HINT {
+                // That of the source may name a step that is not here.
+                let hint = self.hints.last().map_or(&[][..], Vec::as_slice);
+                is_replaced |= self.to.write_hint(hint, Precondition::None)?;
+                continue;
+            }
             let is_step = matches!(parse(name), Some(Name::Step(_)));
             let Some(precondition) = self.different(name)? else { continue };
             let accept = |info: &ObjectInfo| !is_step || is_step_size(info.size);
             if matches!(self.object(name, precondition, accept)?, Taken::Copied { .. }) {
                 self.steps += u64::from(is_step);
+                is_replaced = true;
             }
         }
-        Ok(self.bytes > before)
+        Ok(is_replaced)
     }
 
     /// Compares an object of the copy with that of the source. If they are different, returns the
@@ -356,7 +363,8 @@ impl Timeline {
     /// Copies the timeline, byte for byte and with the numbers of its steps, to a folder of
     /// another engine's storage, and reads the whole copy to check it. If an earlier copy is
     /// there, only what has come since is copied, and what is damaged there; steps that were
-    /// pruned since stay in the copy. `progress` is called now and then with the number of bytes copied so far.
+    /// pruned since stay in the copy. `progress` is called now and then with the number of bytes
+    /// copied so far.
     ///
     /// # Errors
     /// `NotFound` if there are no steps; `AlreadyExists` if the folder has another timeline,
