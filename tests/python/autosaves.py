@@ -4,7 +4,9 @@ that is ended in the middle.
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import AsyncIterator
 from typing import Any
 
 import persist
@@ -109,3 +111,91 @@ async def wait_async():
     await asyncio.Event().wait()
 """
 """The beginning of a program that is ended by a signal after it has printed ``ready``."""
+
+
+@pytest.fixture
+def timeline() -> persist.Timeline:
+    """Returns an empty timeline."""
+    return persist.Timeline("agents", session_id="1")
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
+    """Returns the gate of this test."""
+    return Gate(monkeypatch)
+
+
+class Block:
+    """A block of autosave for a test that runs with both kinds of timelines."""
+
+    def __init__(self, saver: Any) -> None:
+        self.saver = saver
+
+    async def save(self, *arguments: Any, **options: Any) -> None:
+        done = self.saver.save(*arguments, **options)
+        if done is not None:
+            await done
+
+    async def flush(self) -> None:
+        done = self.saver.flush()
+        if done is not None:
+            await done
+
+
+Entering = Any
+
+
+@pytest.fixture(params=["with", "async with"])
+def autosave(request: pytest.FixtureRequest) -> Entering:
+    """Returns a function that enters a block, with the protocol of this run of the test."""
+
+    @contextlib.asynccontextmanager
+    async def enter(agent: Any, timeline: persist.Timeline, *arguments: Any, **options: Any) -> AsyncIterator[Block]:
+        if request.param == "with":
+            with persist.autosave(agent, timeline, *arguments, **options) as saver:
+                yield Block(saver)
+        else:
+            async with persist.autosave(agent, timeline.to_async(), *arguments, **options) as twin:
+                yield Block(twin)
+
+    return enter
+
+
+def states(timeline: persist.Timeline) -> list[Any]:
+    """Returns the states of all steps, the oldest first."""
+    return [step.load(plain=True) for step in reversed(list(timeline))]
+
+
+class Bot:
+    """An agent of a framework with hooks."""
+
+    def __init__(self) -> None:
+        self.history: list[str] = []
+        self.hooks: list[Any] = []
+
+    def hear(self, text: str) -> None:
+        self.history.append(text)
+        for hook in self.hooks:
+            hook()
+
+
+class BotAdapter(persist.Adapter):
+    """Saves and watches a :class:`Bot`."""
+
+    name = "hooked"
+    package = "pytest"
+    module = "pytest"
+
+    def accepts(self, agent: Any) -> bool:
+        return type(agent) is Bot
+
+    def save(self, agent: Any) -> Any:
+        return agent.history
+
+    def restore(self, state: Any, into: Any = None) -> Any:
+        into.history = state
+        return into
+
+    def watch(self, agent: Any, watcher: Any) -> Any:
+        agent.hooks.append(watcher.step)
+        return lambda: agent.hooks.remove(watcher.step)

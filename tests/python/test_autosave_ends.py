@@ -9,8 +9,7 @@ from typing import Any
 
 import persist
 import pytest
-from autosaves import Gate, storage_failed
-from test_autosave import gate
+from autosaves import Gate, gate, storage_failed
 
 __all__ = ["gate"]  # A fixture.
 

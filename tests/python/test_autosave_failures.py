@@ -9,9 +9,8 @@ from typing import Any
 
 import persist
 import pytest
-from autosaves import Gate, notes_of, storage_failed, tried
+from autosaves import Bot, BotAdapter, Entering, Gate, autosave, gate, notes_of, states, storage_failed, timeline, tried
 from persist import _autosave_base, _saving
-from test_autosave import Bot, BotAdapter, Entering, autosave, gate, states, timeline
 
 __all__ = ["autosave", "gate", "timeline"]  # Fixtures.
 

@@ -2,6 +2,7 @@
 //! timelines, and compares states.
 
 mod builder;
+mod compare_timelines;
 mod conversions;
 mod copy;
 mod copy_timeline;

@@ -1,11 +1,14 @@
-"""Removes checkpoints of a namespace."""
+"""Which checkpoints and threads are removed."""
 
 from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
 
 from langgraph.checkpoint.base import SerializerProtocol
 
 from persist._langgraph.channels import loaded
 from persist._langgraph.namespace import ANCESTOR, Namespace
+from persist._langgraph.threads import Threads
 
 
 def keep_latest(space: Namespace, serde: SerializerProtocol) -> None:
@@ -45,3 +48,20 @@ def remove(space: Namespace, gone: set[int]) -> None:
             space.restate(found)
             gone = gone | {kept.number}
     space.remove(gone)
+
+
+def unused(threads: Threads, keep_last: int | None, older_than: timedelta | None) -> list[str]:
+    """Returns the threads that are not among those used last, or that were not used for this long."""
+    now = datetime.now(timezone.utc)
+    used = sorted(((_last_used(threads, thread), thread) for thread in threads.ids()), reverse=True)
+    return [
+        thread
+        for place, (time, thread) in enumerate(used)
+        if (keep_last is not None and place >= keep_last) or (older_than is not None and now - time > older_than)
+    ]
+
+
+def _last_used(threads: Threads, thread: str) -> datetime:
+    newest = [entry for _, space in threads.namespaces(thread) if (entry := space.newest()) is not None]
+    # One that was deleted meanwhile is the oldest.
+    return max((entry.taken for entry in newest), default=datetime.min.replace(tzinfo=timezone.utc))

@@ -17,7 +17,6 @@ from langgraph.checkpoint.base import (
     Checkpoint,
     CheckpointMetadata,
     CheckpointTuple,
-    PendingWrite,
     SerializerProtocol,
     get_checkpoint_id,
     get_checkpoint_metadata,
@@ -28,8 +27,9 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from persist._langgraph.asking import thread_of
 from persist._langgraph.channels import channel_values, dumped, loaded
 from persist._langgraph.checkpoints import Made, Write, Writes, place_of
+from persist._langgraph.history import delta_history, pending
 from persist._langgraph.namespace import Entry, Found, Namespace
-from persist._langgraph.removing import keep_latest, remove
+from persist._langgraph.removing import keep_latest, remove, unused
 from persist._langgraph.threads import Threads
 from persist._langgraph.twins import AsyncTwins
 from persist._store import Store
@@ -176,30 +176,8 @@ class PersistSaver(AsyncTwins):
         """Returns what the ancestors of a checkpoint wrote to channels, up to the nearest that
         stored a value.
         """
-        thread, name = _names(config)
-        space = self._threads.namespace(thread, name)
-        writes: dict[str, builtins.list[PendingWrite]] = {channel: [] for channel in channels}
-        seeds: dict[str, Any] = {}
-        remaining = set(channels)
-        checkpoint_id = get_checkpoint_id(config)
-        if channels and not checkpoint_id:
-            latest = space.latest()
-            checkpoint_id = None if latest is None else latest.document.id
-        for _, ancestor, pending in space.ancestors(checkpoint_id) if channels and checkpoint_id else ():
-            for write in reversed(pending()):
-                if write.channel in remaining:
-                    writes[write.channel].append(self._pending(write))
-            for channel in [each for each in remaining if ancestor.has(each)]:
-                seeds[channel] = self._value(ancestor.value(channel))
-                remaining.discard(channel)
-            if not remaining:
-                break
-        history: dict[str, DeltaChannelHistory] = {}
-        for channel in channels:
-            history[channel] = {"writes": writes[channel][::-1]}
-            if channel in seeds:
-                history[channel]["seed"] = seeds[channel]
-        return history
+        space = self._threads.namespace(*_names(config))
+        return delta_history(space, get_checkpoint_id(config), channels, self._value)
 
     def _tuple(self, thread: str, name: str, found: Found, metadata: Any) -> CheckpointTuple:
         read = found.document
@@ -210,11 +188,8 @@ class PersistSaver(AsyncTwins):
             checkpoint={**checkpoint, "channel_values": values},
             metadata=metadata,
             parent_config=None if read.parent is None else _config(thread, name, read.parent),
-            pending_writes=[self._pending(write) for write in found.writes],
+            pending_writes=[pending(write, self._value) for write in found.writes],
         )
-
-    def _pending(self, write: Write) -> PendingWrite:
-        return write.task_id, write.channel, self._value(write.value)
 
     def _value(self, value: Any) -> Any:
         return loaded(self.serde, value)
@@ -347,21 +322,10 @@ class PersistSaver(AsyncTwins):
             raise PersistConfigurationError(
                 "there is no rule for which threads to delete", "invalid-argument", hint="pass keep_last or older_than"
             )
-        now = datetime.now(timezone.utc)
-        newest = sorted(((self._last_used(thread), thread) for thread in self.threads()), reverse=True)
-        gone = [
-            thread
-            for place, (time, thread) in enumerate(newest)
-            if (keep_last is not None and place >= keep_last) or (older_than is not None and now - time > older_than)
-        ]
+        gone = unused(self._threads, keep_last, older_than)
         for thread in () if dry_run else gone:
             self.delete_thread(thread)
         return gone
-
-    def _last_used(self, thread: str) -> datetime:
-        newest = [entry for _, space in self._threads.namespaces(thread) if (entry := space.newest()) is not None]
-        # One that was deleted meanwhile is the oldest.
-        return max((entry.taken for entry in newest), default=datetime.min.replace(tzinfo=timezone.utc))
 
     def threads(self) -> builtins.list[str]:
         """Returns the IDs of all threads, in order."""
