@@ -26,6 +26,9 @@ from langgraph.graph.message import add_messages
 
 BOOKS = ["book", "reference", "rust-by-example"]
 QUESTION, ANSWER = 300, 1300
+THREAD: Any = {"configurable": {"thread_id": "1"}}
+
+os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")
 
 
 def sentences() -> list[str]:
@@ -76,16 +79,14 @@ def saver(name: str, location: str, stack: ExitStack) -> Any:
     if name == "objectstorage":
         from langgraph_checkpoint_objectstorage import ObjectStorageSaver
 
-        return ObjectStorageSaver.from_conn_string(location)
+        return ObjectStorageSaver.from_conn_string(location, endpoint_url=os.environ["AWS_ENDPOINT_URL_S3"])
     from persist.langgraph import PersistSaver
 
     return stack.enter_context(PersistSaver(location))
 
 
-def main() -> None:
-    """Runs the agent."""
-    name, channel, turns, location = sys.argv[1:]
-    source, puts = itertools.cycle(sentences()), []
+def agent(channel: str, source: Iterator[str]) -> Any:
+    """Returns an agent that answers with sentences, not compiled yet."""
 
     def answers(state: Any) -> Any:
         return {"messages": [AIMessage(said(source, ANSWER))]}
@@ -93,6 +94,21 @@ def main() -> None:
     builder = StateGraph(Whole if channel == "whole" else Changes)
     builder.add_node("agent", answers)
     builder.add_edge(START, "agent")
+    return builder
+
+
+def talk(graph: Any, turns: int, source: Iterator[str]) -> float:
+    """Asks an agent so many questions in one thread. Returns the time, in seconds."""
+    begun = time.perf_counter()
+    for _ in range(turns):
+        graph.invoke({"messages": [HumanMessage(said(source, QUESTION))]}, THREAD)
+    return time.perf_counter() - begun
+
+
+def main() -> None:
+    """Runs the agent."""
+    name, channel, turns, location = sys.argv[1:]
+    source, puts = itertools.cycle(sentences()), []
     with ExitStack() as stack:
         made = saver(name, location, stack)
         put = made.put
@@ -104,17 +120,12 @@ def main() -> None:
             return stored
 
         made.put = timed
-        graph = builder.compile(checkpointer=made)
-        config: Any = {"configurable": {"thread_id": "1"}}
-        begun = time.perf_counter()
-        for _ in range(int(turns)):
-            graph.invoke({"messages": [HumanMessage(said(source, QUESTION))]}, config)
-        seconds = time.perf_counter() - begun
+        seconds = talk(agent(channel, source).compile(checkpointer=made), int(turns), source)
     size = sum(path.stat().st_size for path in Path(location).rglob("*") if path.is_file())
     puts.sort()
     p50, p99 = puts[len(puts) // 2], puts[len(puts) * 99 // 100]
     print(json.dumps({"seconds": seconds, "puts": len(puts), "p50": p50, "p99": p99, "size": size}))
 
 
-os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")
-main()
+if __name__ == "__main__":
+    main()

@@ -28,7 +28,7 @@ from graph_turns import (
 )
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
-from langgraph.types import Command
+from langgraph.types import Command, interrupt
 from persist.langgraph import PersistSaver
 from same_graphs import CONFIG, Build, assert_same, new_location, same, view
 
@@ -158,6 +158,45 @@ async def test_async_streams() -> None:
     (one, names), (other, others) = (view(with_inner(True, 2, True)(each), CONFIG) for each in (saver, memory))
     assert_same(one, other, "after the streams")
     assert_same(names.plain(found), others.plain(expected), "what came out")
+    saver.close()
+
+
+@pytest.mark.parametrize("schema", [State, changing(50), changing(2)], ids=["plain", "50", "2"])
+@pytest.mark.parametrize("opens", [False, True], ids=["same saver", "new saver"])
+def test_pruning_between_interrupts_runs_no_tool_twice(schema: Any, opens: bool) -> None:
+    location, used = new_location(), []
+
+    def tool(name: str, *, asks: bool) -> Any:
+        def run(state: Any) -> Any:
+            answer = interrupt(name) if asks else ""
+            used.append(name)
+            return {"seen": [f"{name}{answer}"]}
+
+        return run
+
+    def build(saver: Any) -> Any:
+        builder = StateGraph(schema)
+        for name, is_asked in (("search", False), ("pay", True), ("write", True), ("send", True), ("report", False)):
+            builder.add_node(name, tool(name, asks=is_asked))
+        for name in ("search", "pay", "write"):
+            builder.add_edge(START, name)
+        builder.add_edge(["search", "pay", "write"], "send")
+        builder.add_edge("send", "report")
+        return builder.compile(checkpointer=saver)
+
+    saver = PersistSaver(location)
+    for turn in (begins("in"), answers(pay=" 1"), answers(write=" 2"), answers(send=" 3"), begins("more"), says):
+        turn(build(saver), CONFIG)
+        saver.prune(["a-thread"])
+        if opens:
+            saver.close()
+            saver = PersistSaver(location)
+    assert sorted(used) == ["pay", "report", "search", "search", "send", "write"]
+    seen = build(saver).get_state(CONFIG).values["seen"]
+    assert seen[0] == "in"
+    assert sorted(seen[1:4]) == ["pay 1", "search", "write 2"]
+    # The tools that wait have not written yet.
+    assert seen[4:] == ["send 3", "report", "more", "search"]
     saver.close()
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 from langgraph.checkpoint.base import Checkpoint, empty_checkpoint
 from langgraph.checkpoint.base.id import uuid6
+from persist.errors import PersistStorageError
 from persist.langgraph import PersistSaver
 from same_graphs import new_location
 
@@ -107,6 +109,48 @@ def test_writes_that_come_after_the_next_checkpoint() -> None:
         assert len(list(saver.list(THREAD))) == 2
         assert saver.get_tuple(THREAD) is not None
     assert written(location, parent) == expected
+
+
+@pytest.mark.parametrize("same_saver", [True, False])
+def test_a_deleted_thread_leaves_no_writes(same_saver: bool) -> None:
+    location = new_location()
+    saver, parent = PersistSaver(location), THREAD
+    for number in range(20):
+        parent = put(saver, parent)
+        write(saver, parent, str(number))
+    if not same_saver:
+        saver = PersistSaver(location)
+    saver.delete_thread("a-thread")
+    assert not [path for path in Path(location).rglob("w/*") if path.is_file()]
+
+
+def test_writes_that_cannot_be_deleted_now_are_deleted_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    location, tried = new_location(), threading.Event()
+    saver, parent = PersistSaver(location), THREAD
+    writes = saver._threads.namespace("a-thread", "").writes
+    find_place = writes._place
+
+    class Broken:
+        """A place where nothing can be deleted."""
+
+        def delete_many(self, keys: Any) -> Any:
+            tried.set()
+            raise PersistStorageError("the disk failed", "io")
+
+    def place(name: str = "") -> Any:
+        is_deleting = threading.current_thread() is not threading.main_thread()
+        return (Broken(), "") if is_deleting else find_place(name)
+
+    monkeypatch.setattr(writes, "_place", place)
+    for number in range(17):
+        parent = put(saver, parent)
+        write(saver, parent, str(number))
+    put(saver, parent)
+    assert tried.wait(60)
+    assert len(list(Path(location).rglob("w/*"))) == 17
+    saver.close()
+    assert list(Path(location).rglob("w/*")) == []
+    assert written(location, parent) == ["16"]
 
 
 @pytest.mark.parametrize("same_saver", [True, False])

@@ -10,6 +10,7 @@ import argparse
 import gzip
 import importlib
 import json
+import logging
 import os
 import random
 import shutil
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -269,6 +271,47 @@ def checkpoints(table: Table) -> None:
             table.add(f"{about}PersistSaver / SQLite, {shown}", ours[key] / sqlite[key], detail, at_most=most)
 
 
+def checkpoints_in_bucket(table: Table) -> None:
+    """Measures the checkpointer for LangGraph beside one for object storage, on the same server: an agent
+    of 20 turns, and then its thread is read in a new checkpointer.
+    """
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    frameworks = Path(__file__).parents[1] / "frameworks"
+    python = environments.environment(frameworks / "saver_objectstorage.txt")
+    found = {}
+    for name in ("objectstorage", "persist"):
+        server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+        server.start()
+        host, port = server.get_host_and_port()
+        endpoint = f"http://{host}:{port}"
+        urllib.request.urlopen(urllib.request.Request(f"{endpoint}/my-bucket", method="PUT")).close()
+        credentials = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}
+        done = subprocess.run(
+            [python, "-W", "ignore", frameworks / "bench_saver_bucket.py", name, "20", "s3://my-bucket/threads"],
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={
+                **os.environ,
+                **credentials,
+                "AWS_ENDPOINT_URL_S3": endpoint,
+                "PYTHONPATH": str(Path("packages").resolve()),
+            },
+        )
+        server.stop()
+        found[name] = json.loads(done.stdout.splitlines()[-1])
+    ours, other = found["persist"], found["objectstorage"]
+    about = "LangGraph in a bucket, 50 ms an answer: PersistSaver / objectstorage, "
+    for key, shown in (("requests", "requests"), ("written", "bytes written"), ("seconds", "time")):
+        table.add(f"{about}{shown}", ours[key] / other[key], f"{ours[key]:.6g} and {other[key]:.6g}", at_most=1)
+    times, rounds = ((ours["cold"][key], other["cold"][key]) for key in ("seconds", "rounds"))
+    requests = f"{ours['cold']['requests']} and {other['cold']['requests']} requests"
+    detail = f"{times[0]:.2f} and {times[1]:.2f} s, {rounds[0]} and {rounds[1]} one after the other, {requests}"
+    table.add(f"{about}time of a cold get_tuple", times[0] / times[1], detail, at_most=1)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measures what the package costs.")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
@@ -278,7 +321,7 @@ def main() -> None:
     table, here = Table(), Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        for part in (importing, small, ticking, composed, messages, checkpoints):
+        for part in (importing, small, ticking, composed, messages, checkpoints, checkpoints_in_bucket):
             part(table)
         if not options.quick:
             threads(table)

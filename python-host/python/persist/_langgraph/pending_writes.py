@@ -7,6 +7,7 @@ writer deletes only what it has folded itself, or what it has read and found in 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import threading
@@ -27,7 +28,7 @@ from persist._langgraph.checkpoints import (
     writes_document,
 )
 from persist._store_base import StoreBase
-from persist.errors import PersistNotFoundError
+from persist.errors import PersistError, PersistNotFoundError
 
 FOLDER = "w/"
 """The folder of the writes, below that of the timeline."""
@@ -69,6 +70,7 @@ class PendingWrites:
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._changed = threading.Condition()
         self._superfluous: list[str] = []
+        self._deleting: set[str] = set()
 
     def _place(self, name: str = "") -> tuple[_persist.Place, str]:
         return self._store._place(self._folder + FOLDER + name)
@@ -149,14 +151,34 @@ class PendingWrites:
             self._superfluous += objects
             is_time = len(self._superfluous) >= _AT_ONCE
         if is_time:
-            self.delete_superfluous()
+            self._delete_soon()
+
+    def _delete_soon(self) -> None:
+        """Deletes what is superfluous in a thread: a file system that is busy with what others store lets
+        deletions wait. What can't be deleted now is deleted later.
+        """
+
+        def delete() -> None:
+            with contextlib.suppress(PersistError):
+                self.delete_superfluous()
+
+        # At its end, the interpreter starts no more threads.
+        with contextlib.suppress(RuntimeError):
+            threading.Thread(target=delete, name="persist deletes pending writes").start()
 
     def delete_superfluous(self) -> None:
         """Deletes the writes that a later step has folded."""
         with self._changed:
             keys, self._superfluous = self._superfluous, []
-        if keys:
-            self._place()[0].delete_many(keys)
+            self._deleting.update(keys)
+        left = keys
+        try:
+            if keys:
+                left = [key for key, _ in self._place()[0].delete_many(keys)]
+        finally:
+            with self._changed:
+                self._deleting.difference_update(keys)
+                self._superfluous += left
 
     # Reading.
 
@@ -165,7 +187,7 @@ class PendingWrites:
         place, prefix = self._place()
         with self._changed:
             # The next step has them, and they are about to be deleted.
-            superfluous = {*self._superfluous}
+            superfluous = {*self._superfluous, *self._deleting}
         below = "" if checkpoint_id is None else quote(checkpoint_id, safe="") + ","
         found: dict[str, list[str]] = {}
         for key in place.keys(prefix + below):
@@ -185,7 +207,7 @@ class PendingWrites:
         with self._changed:
             known = self._of(checkpoint_id)
             for key, writes in objects.items():
-                if key not in known.stored and key not in self._superfluous:
+                if key not in known.stored and key not in self._superfluous and key not in self._deleting:
                     known.stored[key] = [as_text(write) for write in writes]
             known.folded = known.folded or [as_text(write) for write in folded]
 
@@ -193,9 +215,11 @@ class PendingWrites:
 
     def delete(self, checkpoint_ids: Iterable[str] | None = None) -> None:
         """Deletes the writes of checkpoints; by default all."""
+        self.delete_superfluous()
         wanted = None if checkpoint_ids is None else {*checkpoint_ids}
         keys = [key for each, found in self.list().items() if wanted is None or each in wanted for key in found]
-        self._place()[0].delete_many(keys)
+        for _, error in self._place()[0].delete_many(keys):
+            raise error
 
     def sweep(self, checkpoint_id: str, keys: Sequence[str], folded: Iterable[Write]) -> None:
         """Deletes writes that a process that was killed has left, although the next step has them."""
