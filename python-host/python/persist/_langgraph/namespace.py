@@ -91,6 +91,8 @@ class Namespace:
         self.head: Head | None = None
         self._numbers: dict[str, int] = {}
         self._cache: OrderedDict[int, tuple[int, Document]] = OrderedDict()
+        self._cached = 0
+        """The size of all documents in it, in bytes of JSON."""
 
     # Reading.
 
@@ -225,10 +227,12 @@ class Namespace:
 
     def _keep(self, number: int, size: int, document: Document) -> None:
         with self.lock:
+            if number in self._cache:
+                self._cached -= self._cache.pop(number)[0]
+            self._cached += size
             self._cache[number] = size, document
-            self._cache.move_to_end(number)
-            while len(self._cache) > 1 and sum(size for size, _ in self._cache.values()) > _CACHED:
-                self._cache.popitem(last=False)
+            while len(self._cache) > 1 and self._cached > _CACHED:
+                self._cached -= self._cache.popitem(last=False)[1][0]
 
     def _folded_after(self, number: int, checkpoint_id: str) -> Sequence[Write]:
         """Returns the writes that the next step has folded."""
@@ -245,13 +249,13 @@ class Namespace:
         parent = made.parent
         with self.lock:
             is_next = parent is not None and self.head is not None and self.head.id == parent
-            objects = self.writes.to_fold(parent) if is_next and parent is not None else {}
-            folded = merged(objects, ())
-            state = made.state(folded)
-            step = self._append(made.id, state, made.time)
-            if objects and parent is not None and self._numbers.get(parent) == step.number - 1:
+            with self.writes.folding(parent if is_next else None) as folding:
+                folded = merged(folding.objects, ())
+                state = made.state(folded)
+                step = self._append(made.id, state, made.time)
                 # Otherwise somebody else came first, and the writes stay where they are.
-                self.writes.folded(parent, objects)
+                if parent is not None and self._numbers.get(parent) == step.number - 1:
+                    folding.done()
             self._numbers[made.id] = step.number
             entry = Entry(step.number, made.id, False, step.time)
             self.head = Head(entry, made.values, made.document(folded))
@@ -296,6 +300,7 @@ class Namespace:
         self.head = None
         self._numbers.clear()
         self._cache.clear()
+        self._cached = 0
         self.writes.forget()
 
     def remove(self, numbers: Iterable[int]) -> None:

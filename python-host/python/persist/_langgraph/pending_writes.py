@@ -3,6 +3,9 @@
 Each call that stores writes makes a snapshot, ``w/CHECKPOINT,TURN-TIME-RANDOM.json.zst``. The step after
 the checkpoint repeats (folds) those that its writer knows, and these are then superfluous. A
 writer deletes only what it has folded itself, or what it has read and found in the next step.
+
+Mostly, that step is stored just after the last writes. So these wait for a moment, and if the step
+comes, it stores them, and they need no snapshot.
 """
 
 from __future__ import annotations
@@ -36,6 +39,19 @@ FOLDER = "w/"
 _AT_ONCE = 16
 """How many objects are read at the same time, and how many superfluous ones wait to be deleted."""
 
+_MOMENT = 0.005
+"""How long writes wait for the step that may store them, in seconds: longer than LangGraph takes from a
+task's end to the next checkpoint, and less than any task takes.
+"""
+
+_MISSES = 2
+"""After how often waiting in vain writes to the same channels no longer wait. For those to channels of
+which checkpoints hold only changes, LangGraph waits before it stores the next checkpoint.
+"""
+
+_AGAIN = 64
+"""After how many more they wait once again."""
+
 _KNOWN = 64
 """Of how many checkpoints the writes are kept in memory."""
 
@@ -50,6 +66,12 @@ class _Known:
         self.first_turn = first_turn
         self.storing: Objects = {}
         self.stored: Objects = {}
+        self.waiting: str | None = None
+        """The one among ``storing`` that waits for the next step."""
+        self.joining: set[str] = set()
+        """Those among ``storing`` that the next step is about to store."""
+        self.has_next = False
+        """Whether the next step has come, so that it is no use to wait for it."""
         self.folded: list[Write] = []
         """Those that the next step has."""
 
@@ -69,6 +91,7 @@ class PendingWrites:
         self._ids = {"agent_id": agent_id, "session_id": session_id}
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._changed = threading.Condition()
+        self._misses: dict[frozenset[str], int] = {}
         self._superfluous: list[str] = []
         self._deleting: set[str] = set()
 
@@ -90,15 +113,40 @@ class PendingWrites:
             place, key = self._place(_name(checkpoint_id, writes))
             known.storing[key] = [*writes]
         try:
+            if not is_old and self._joins(known, key, frozenset(write.channel for write in writes)):
+                return
             self._save(place, key, checkpoint_id, writes)
         except BaseException:
             with self._changed:
-                del known.storing[key]
+                known.storing.pop(key, None)
                 self._changed.notify_all()
             raise
         with self._changed:
             known.stored[key] = known.storing.pop(key)
             self._changed.notify_all()
+
+    def _joins(self, known: _Known, key: str, channels: frozenset[str]) -> bool:
+        """Waits for the step that may store these writes. Returns whether it has."""
+        with self._changed:
+            misses = self._misses.get(channels, 0)
+            if len(self._misses) > _KNOWN:
+                self._misses.clear()
+            if known.has_next or _MISSES <= misses < _MISSES + _AGAIN:
+                self._misses[channels] = misses + 1
+                return False
+            # If a task ends after another, the step has not been about to come.
+            known.waiting = key
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: known.waiting != key, _MOMENT)
+            if known.waiting == key:
+                known.waiting = None
+                self._misses[channels] = min(misses, _MISSES - 1) + 1
+                return False
+            self._changed.wait_for(lambda: key not in known.joining)
+            is_joined = key not in known.storing
+            if is_joined:
+                self._misses[channels] = 0
+            return is_joined
 
     def put_again(self, checkpoint_id: str, writes: Sequence[Write]) -> None:
         """Stores writes that were read, because the step that has them is to be removed."""
@@ -129,26 +177,18 @@ class PendingWrites:
 
     # Folding.
 
-    def to_fold(self, checkpoint_id: str) -> Objects:
-        """Returns the writes of a checkpoint that the next step may fold. Waits for those that are
-        being stored.
-        """
+    def folding(self, checkpoint_id: str | None) -> Folding:
+        """Begins to fold the writes of a checkpoint into the next step; of none, there are none."""
         with self._changed:
-            known = self._known.get(checkpoint_id)
-            if known is None:
-                return {}
-            earlier = [*known.storing]
-            self._changed.wait_for(lambda: not any(key in known.storing for key in earlier))
-            return {**known.stored}
+            return Folding(self, None if checkpoint_id is None else self._of(checkpoint_id))
 
-    def folded(self, checkpoint_id: str, objects: Mapping[str, Sequence[Write]]) -> None:
-        """Notes that the next step has folded these writes."""
+    def _folded(self, known: _Known, objects: Objects) -> None:
         with self._changed:
-            known = self._of(checkpoint_id, is_old=True)
             for key, writes in objects.items():
-                known.stored.pop(key, None)
+                if known.storing.pop(key, None) is None:
+                    known.stored.pop(key, None)
+                    self._superfluous.append(key)
                 known.folded += writes
-            self._superfluous += objects
             is_time = len(self._superfluous) >= _AT_ONCE
         if is_time:
             self._delete_soon()
@@ -246,6 +286,41 @@ class PendingWrites:
         with self._changed:
             self._known.clear()
             self._superfluous.clear()
+
+
+class Folding:
+    """The writes of a checkpoint, while the step is stored that folds them."""
+
+    def __init__(self, writes: PendingWrites, known: _Known | None) -> None:
+        self._writes, self._known = writes, known
+        self.objects: Objects = {}
+
+    def __enter__(self) -> Folding:
+        """Takes the writes that wait, and waits for those that are being stored."""
+        known = self._known
+        if known is not None:
+            with self._writes._changed:
+                known.has_next = True
+                if known.waiting is not None:
+                    known.joining.add(known.waiting)
+                    known.waiting = None
+                storing = known.storing.keys() - known.joining
+                self._writes._changed.wait_for(lambda: known.storing.keys().isdisjoint(storing))
+                joining = {key: known.storing[key] for key in known.joining if key in known.storing}
+                self.objects = {**known.stored, **joining}
+        return self
+
+    def done(self) -> None:
+        """Notes that the next step has folded them."""
+        if self._known is not None and self.objects:
+            self._writes._folded(self._known, self.objects)
+
+    def __exit__(self, *error: object) -> None:
+        """Lets writes that could not join the step be stored by themselves."""
+        if self._known is not None:
+            with self._writes._changed:
+                self._known.joining.clear()
+                self._writes._changed.notify_all()
 
 
 class Reading:
