@@ -16,7 +16,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from persist import _persist
+from persist import _installation, _persist
 from persist._adapter import Adapter
 from persist._autosave import AsyncAutosaver, Autosaver, autosave
 from persist._buffers import dump, dumps, load, loads
@@ -140,4 +140,5 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'persist' has no attribute {name!r}")
 
 
+_installation.check()
 _persist.forward_logs()

@@ -10,6 +10,8 @@ import sys
 import zlib
 from typing import Any, NoReturn
 
+from persist import _installation
+
 __all__ = [
     "PersistAccessError",
     "PersistConfigurationError",
@@ -31,6 +33,9 @@ __all__ = [
     "PersistWarning",
     "PersistWrongKindError",
 ]
+
+# Also if the other package has replaced __init__.py.
+_installation.check()
 
 
 class PersistError(Exception):
