@@ -1,12 +1,14 @@
 //! Many writers of one timeline: each number has one winner, and nothing is lost.
 
 use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use persist_host::timeline::OnConflict;
+use persist_host::timeline::{OnConflict, Policy, StepSelector};
 use persist_test_support::command::in_soak;
 
-use crate::helpers::{Kind, Place, Random, append, assert_kept, policy, shown};
+use crate::helpers::{Kind, Place, Random, append, assert_kept, id_of, policy, shown};
 use crate::processes::{ENDLESS, Process, Role, together};
 
 /// All append at once, and the timeline has exactly what they appended.
@@ -128,4 +130,45 @@ fn pruning_beside_writers_in_a_folder_loses_nothing() {
 #[test]
 fn pruning_beside_writers_in_a_bucket_loses_nothing() {
     prune_beside_writers(Kind::Bucket);
+}
+
+/// Beside a pruner that keeps only the newest step, that is always the one appended last.
+fn stay_newest(kind: Kind) {
+    let count = match kind {
+        Kind::Folder => in_soak(300, 3000),
+        Kind::Bucket => in_soak(30, 200),
+    };
+    let place = Place::new(kind);
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let only_newest = Policy { last: 1, ..Policy::default() };
+            while !is_done.load(Ordering::Relaxed) {
+                match place.timeline().prune(&only_newest, false) {
+                    Ok(_) => {}
+                    Err(error) => assert!(error.retryable(), "{error}"),
+                }
+            }
+        });
+        let appending = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            let mut timeline = place.timeline();
+            for id in 1..=count {
+                append(&mut timeline, id, OnConflict::Rebase).expect("it is appended");
+                let newest = place.timeline().load(&StepSelector::Newest).expect("it is loaded");
+                assert_eq!(id_of(&newest), id, "an older state is the newest");
+            }
+        }));
+        is_done.store(true, Ordering::Relaxed);
+        appending.unwrap_or_else(|failed| std::panic::resume_unwind(failed));
+    });
+}
+
+#[test]
+fn the_newest_in_a_folder_is_the_last_appended() {
+    stay_newest(Kind::Folder);
+}
+
+#[test]
+fn the_newest_in_a_bucket_is_the_last_appended() {
+    stay_newest(Kind::Bucket);
 }

@@ -94,10 +94,13 @@ impl<S: Storage> Timeline<S> {
         newest::newest_hint(&self.storage, &self.folder)
     }
 
-    /// Appends a step that repeats another. Returns its number.
-    pub(super) fn restate_step(&mut self, step: &Step) -> Result<u64> {
+    /// Stores a step that repeats another as the one after `newest`, and never later: a state that
+    /// was appended since must not get an older one after it.
+    pub(super) fn restate_step(&mut self, step: &Step, newest: u64) -> Result<u64> {
         let mut reader = self.reader(step.clone(), true)?;
-        let known = self.find_start()?;
+        self.appended.clear();
+        self.found_at = step.info.storage_time;
+        let known = Known::Start { number: newest + 1, parent: (newest == step.document.number).then_some(step.root) };
         let options = SaveOptions { codec: Some(step.document.document.codec), ..SaveOptions::default() };
         let mut large = self.open_after(known, Pieces::default(), &options, true)?;
         loop {
@@ -194,14 +197,6 @@ impl<S: Storage> Timeline<S> {
                 Err(error) => return Err(error),
             }
         }
-        start_after(newest)
-    }
-
-    /// Finds the number of the next step, which depends on no other.
-    fn find_start(&mut self) -> Result<Known> {
-        self.appended.clear();
-        let newest = find_newest(&self.storage, &self.folder)?;
-        self.found_at = newest.storage_time();
         start_after(newest)
     }
 

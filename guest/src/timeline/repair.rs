@@ -83,9 +83,9 @@ impl<S: Storage> Timeline<S> {
                 Error::integrity("no step of the timeline can be restored").with(HINT, "append the next state, or delete the timeline");
             return Err(error.at(self.folder.prefix()));
         };
-        if damaged.last().is_some_and(|newest| *newest > whole) {
+        if let Some(newest) = damaged.last().filter(|newest| **newest > whole) {
             let step = self.step(whole)?;
-            self.restate_step(&step)?;
+            self.restate_step(&step, *newest)?;
             written += 1;
         }
         for number in damaged {

@@ -236,7 +236,7 @@ fn repeating_a_step_reads_no_state_but_its_own() {
     let mut writer = timeline(&storage);
     let step = chain(&storage, 40).steps.remove(0);
     let before: u64 = storage.reads().iter().sum();
-    assert_eq!(writer.restate_step(&step).unwrap(), 41);
+    assert_eq!(writer.restate_step(&step, 40).unwrap(), 41);
     let read: u64 = storage.reads().iter().sum::<u64>() - before;
     let all: u64 = sizes(&storage).iter().sum();
     assert!(read < 2 * all, "{read} of {all}");

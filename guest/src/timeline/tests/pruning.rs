@@ -314,12 +314,28 @@ fn the_hint_never_goes_back() {
 }
 
 #[test]
+fn a_step_is_never_repeated_after_a_later_one() {
+    let states = checkpoints(20);
+    let storage = written(&states, false);
+    let count = states.len() as u64;
+    let mut pruner = timeline(&storage);
+    let newest = pruner.newest_step().unwrap();
+    append(&mut timeline(&storage), b"later");
+    let before = storage.keys();
+    let error = pruner.restate_step(&newest, count).unwrap_err();
+    assert!(matches!(error.code, ErrorCode::AlreadyExists | ErrorCode::Conflict), "{error}");
+    assert_eq!(storage.keys(), before);
+    assert_eq!(timeline(&storage).newest().unwrap(), Some(count + 1));
+    assert_eq!(timeline(&storage).load(count + 1, u64::MAX).unwrap().1, b"later");
+}
+
+#[test]
 fn a_pruning_that_was_broken_off_counts_a_repeated_state_once() {
     let states = checkpoints(20);
     let storage = written(&states, false);
     let count = states.len() as u64;
     let newest = timeline(&storage).newest_step().unwrap();
-    assert_eq!(timeline(&storage).restate_step(&newest).unwrap(), count + 1);
+    assert_eq!(timeline(&storage).restate_step(&newest, count).unwrap(), count + 1);
     prune(&storage, &keep_last(2));
     let left: Vec<u64> = reading::history(&timeline(&storage)).iter().map(|entry| entry.number).collect();
     assert_eq!(left, [count + 1, count - 1]);
