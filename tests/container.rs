@@ -12,7 +12,7 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
-use persist_host::{Engine, LocalFileStorage, SnapshotOptions};
+use persist_host::{Engine, LocalFileStorage, MemoryStorage, SnapshotOptions};
 use persist_test_support::command::{Done, chat_bytes, command_path, copy_program, files};
 
 /// The log messages of the fallbacks for little address space and for memory that cannot
@@ -101,7 +101,7 @@ fn engines_built_at_the_same_time_share_one_copy() {
     let start = Barrier::new(8);
     let build = || {
         start.wait();
-        Engine::builder().build().unwrap()
+        Engine::builder().storage(MemoryStorage::new()).build().unwrap()
     };
     let engines: Vec<Engine> = thread::scope(|scope| {
         let building: Vec<_> = (0..8).map(|_| scope.spawn(build)).collect();

@@ -18,7 +18,7 @@ use proptest::test_runner::FileFailurePersistence;
 use sha2::{Digest, Sha256};
 
 fn on_memory() -> Engine {
-    Engine::builder().build().expect("an engine")
+    Engine::builder().storage(MemoryStorage::new()).build().expect("an engine")
 }
 
 fn fails<T>(result: Result<T, PersistError>) -> PersistError {
@@ -128,7 +128,7 @@ fn a_listing_spans_several_pages() {
 
 #[test]
 fn memory_is_limited_and_the_engine_survives() {
-    let small = Engine::builder().memory_limit(3 << 20).build().expect("an engine");
+    let small = Engine::builder().storage(MemoryStorage::new()).memory_limit(3 << 20).build().expect("an engine");
     let error = fails(small.snapshot("x", &chat_bytes(6_000_000), &SnapshotOptions::default()));
     assert_eq!((error.code(), error.exit_code()), (ErrorCode::MemoryLimit, 9), "{error:?}");
     assert!(!small.exists("x").expect("it can tell"), "nothing was stored");
@@ -137,14 +137,14 @@ fn memory_is_limited_and_the_engine_survives() {
 
 #[test]
 fn a_limit_above_that_of_the_pool_works() {
-    let large = Engine::builder().memory_limit(5 << 30).build().expect("an engine");
+    let large = Engine::builder().storage(MemoryStorage::new()).memory_limit(5 << 30).build().expect("an engine");
     large.snapshot("x", &chat_bytes(3_000_000), &SnapshotOptions::default()).expect("it is saved");
     assert_eq!(large.restore("x").expect("it is restored"), chat_bytes(3_000_000));
 }
 
 #[test]
 fn the_total_memory_of_all_operations_is_limited() {
-    let engine = Engine::builder().total_memory_limit(30 << 20).workers(1).build().expect("an engine");
+    let engine = Engine::builder().storage(MemoryStorage::new()).total_memory_limit(30 << 20).workers(1).build().expect("an engine");
     let state = chat_bytes(3_000_000);
     let mut writers = Vec::new();
     let error = loop {
@@ -173,7 +173,7 @@ fn the_total_memory_of_all_operations_is_limited() {
 
 #[test]
 fn computing_time_is_limited_without_counting_storage() {
-    let hasty = Engine::builder().deadline(Duration::from_millis(1)).build().expect("an engine");
+    let hasty = Engine::builder().storage(MemoryStorage::new()).deadline(Duration::from_millis(1)).build().expect("an engine");
     let options = SnapshotOptions { codec: Some(Codec::Gzip), level: Some(9), ..SnapshotOptions::default() };
     let error = fails(hasty.snapshot("x", &chat_bytes(20_000_000), &options));
     assert_eq!((error.code(), error.exit_code()), (ErrorCode::Deadline, 9), "{error:?}");

@@ -5,7 +5,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use persist_host::{Codec, Engine, ErrorCode, SnapshotOptions};
+use persist_host::{Codec, Engine, ErrorCode, MemoryStorage, SnapshotOptions};
 use persist_test_support::command::chat_bytes;
 
 /// Held by the test that uses all instances.
@@ -18,7 +18,7 @@ fn options(codec: Codec) -> SnapshotOptions {
 #[test]
 fn concurrent_operations_are_limited_and_later_ones_work() {
     let _all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
-    let engines = [0, 1].map(|_| Engine::builder().build().expect("an engine"));
+    let engines = [0, 1].map(|_| Engine::builder().storage(MemoryStorage::new()).build().expect("an engine"));
     let open = |number: usize| engines[number % 2].writer(&format!("{number}"), SnapshotOptions::default());
     let mut writers: Vec<_> = (0..1000).map(|number| open(number).expect("a writer")).collect();
     let error = open(1000).map(drop).expect_err("there is no room");
@@ -37,7 +37,7 @@ fn workers_without_an_instance_leave_the_work_to_the_operation() {
     let _all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
     let state = chat_bytes(6_000_000);
     // One more instance than this fits.
-    let engine = Engine::builder().workers(3).build().expect("an engine");
+    let engine = Engine::builder().storage(MemoryStorage::new()).workers(3).build().expect("an engine");
     let mut writers: Vec<_> = (0..999).map(|_| engine.writer("open", options(Codec::Gzip)).expect("a writer")).collect();
     engine.snapshot("x", &state, &options(Codec::Zstd)).expect("it is saved");
     assert!(engine.restore("x").expect("it is restored") == state);

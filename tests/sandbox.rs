@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use persist_host::{DiffSource, Engine, ErrorCode, LocalFileStorage, PersistError, Precondition, SnapshotOptions};
+use persist_host::{DiffSource, Engine, ErrorCode, LocalFileStorage, MemoryStorage, PersistError, Precondition, SnapshotOptions};
 use persist_test_support::command::files;
 use persist_test_support::precompiled;
 use tempfile::TempDir;
@@ -38,7 +38,7 @@ fn engine_with(deadline: Duration) -> (Engine, TempDir) {
         fs::write(below.join("object"), "an object").expect("a file");
     }
     // SAFETY: it was compiled by this build, just now or earlier.
-    let engine = unsafe { Engine::builder().precompiled_component(HOSTILE.as_slice()) };
+    let engine = unsafe { Engine::builder().storage(MemoryStorage::new()).precompiled_component(HOSTILE.as_slice()) };
     let engine = engine.storage(storage).memory_limit(MEMORY).deadline(deadline);
     (engine.build().expect("an engine"), folder)
 }
@@ -222,6 +222,8 @@ fn a_component_with_other_imports_is_not_started() {
     let length = u8::try_from(name.len()).unwrap();
     let wanting = [b"\0asm\x0d\0\x01\0".as_slice(), &[7, 3, 1, 0x42, 0], &[10, length + 5, 1, 0, length], name, &[5, 0]].concat();
     // SAFETY: it was compiled just now.
-    let error = unsafe { Engine::builder().precompiled_component(precompiled::precompiled(&wanting)) }.build().expect_err("it is refused");
+    let error = unsafe { Engine::builder().storage(MemoryStorage::new()).precompiled_component(precompiled::precompiled(&wanting)) }
+        .build()
+        .expect_err("it is refused");
     assert!(error.to_string().contains("imports wasi:sockets/tcp"), "{error}");
 }

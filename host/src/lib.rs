@@ -61,7 +61,7 @@ pub use storage::{
 pub use storage::{S3_OPTIONS, S3Addressing, S3Checksums, S3Credentials, S3Encryption, S3Option, S3Options, S3StorageAdapter};
 pub use system::threads::check_threads;
 
-/// Compiles and runs the example in the README with the other doctests.
+/// Compiles and runs the example in the package's README with the other doctests.
 #[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;

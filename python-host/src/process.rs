@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwapOption;
-use persist_host::{Engine, Result, StorageAdapter, StorageConfig, StorageLocation};
+use persist_host::{Engine, MemoryStorage, Result, StorageAdapter, StorageConfig, StorageLocation};
 
 /// How many combinations of bucket, settings and credentials stay connected.
 const MAX_BUCKETS: usize = 32;
@@ -69,7 +69,7 @@ pub(crate) fn engine(storage: Arc<dyn StorageAdapter>) -> Result<Engine> {
     let engine = match process.engine.get() {
         Some(engine) => engine.clone(),
         None => {
-            let engine = Engine::builder().environment()?.build()?;
+            let engine = Engine::builder().storage(MemoryStorage::new()).environment()?.build()?;
             process.engine.get_or_init(|| engine).clone()
         }
     };

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use persist_host::Engine;
+use persist_host::{Engine, MemoryStorage};
 use persist_test_support::command::command_path;
 use persist_test_support::table::{Goal, Table, in_turn, median, seconds};
 
@@ -52,7 +52,7 @@ pub(crate) fn cold(table: &mut Table, state: &[u8]) {
     let [build] = in_turn(
         5,
         [&mut || {
-            drop(Engine::builder().build().unwrap());
+            drop(Engine::builder().storage(MemoryStorage::new()).build().unwrap());
         }],
     );
     table.add("an engine: ms", build * 1e3, None, "");

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use persist_host::{Engine, ErrorCode, LocalFileStorage, SnapshotOptions};
+use persist_host::{Engine, ErrorCode, LocalFileStorage, MemoryStorage, SnapshotOptions};
 use persist_test_support::command::files;
 use persist_test_support::precompiled;
 
@@ -18,7 +18,7 @@ fn hostile(root: &Path, says: &str) -> Engine {
     static HOSTILE: LazyLock<Vec<u8>> =
         LazyLock::new(|| precompiled::precompiled(&fs::read(persist_test_support::built::library("hostile-guest")).unwrap()));
     // SAFETY: it was compiled by this build, just now or earlier.
-    let engine = unsafe { Engine::builder().precompiled_component(HOSTILE.as_slice()) };
+    let engine = unsafe { Engine::builder().storage(MemoryStorage::new()).precompiled_component(HOSTILE.as_slice()) };
     engine
         .storage(LocalFileStorage::new(root))
         .memory_limit(64 << 20)

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use persist_host::{CancelToken, Codec, Engine, ErrorCode, LocalFileStorage};
+use persist_host::{CancelToken, Codec, Engine, ErrorCode, LocalFileStorage, MemoryStorage};
 use persist_test_support::command::{chat_bytes, files, noise};
 
 use crate::helpers::{engine, options};
@@ -11,7 +11,9 @@ use crate::helpers::{engine, options};
 fn workers_without_memory_leave_the_work_to_the_operation() {
     let state = chat_bytes(6_000_000);
     // Just enough for one instance.
-    let engines = [1, 2].map(|workers| Engine::builder().total_memory_limit(12 << 20).workers(workers).build().expect("an engine"));
+    let engines = [1, 2].map(|workers| {
+        Engine::builder().storage(MemoryStorage::new()).total_memory_limit(12 << 20).workers(workers).build().expect("an engine")
+    });
     for engine in &engines {
         for _ in 0..5 {
             engine.snapshot("x", &state, &options(Codec::Zstd)).expect("it is saved");

@@ -10,7 +10,6 @@ import io
 import logging
 import os
 import pickle
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -368,20 +367,3 @@ def test_the_examples_in_documents_run(document: str, s3: Any) -> None:
     assert blocks
     for number, block in enumerate(blocks):
         exec(compile(block, f"{document}, block {number + 1}", "exec", dont_inherit=True), {"__name__": "__main__"})
-
-
-@pytest.mark.parametrize("is_last", [True, False])
-def test_another_distribution_with_the_same_name_is_named(folder: Path, is_last: bool) -> None:
-    """Each has overwritten some files of the other."""
-    ours = Path(persist.__file__).parent
-    mixed = folder / "site" / "persist"
-    shutil.copytree(ours, mixed, ignore=shutil.ignore_patterns("__pycache__"))
-    (mixed / "archive.py").write_text("")
-    if is_last:
-        (mixed / "__init__.py").write_text("")
-    for code in ("import persist.errors", "from persist import Store", "import persist.__main__ as m; m.main()"):
-        environment = {**os.environ, "PYTHONPATH": str(mixed.parent)}
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
-        assert done.returncode == 1, code
-        if not (is_last and "Store" in code):  # Nothing of ours runs then.
-            assert "pip uninstall persist agent-persist" in done.stderr, code

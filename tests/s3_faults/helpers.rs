@@ -19,7 +19,7 @@ pub(crate) struct Samples {
 impl Samples {
     pub(crate) fn new() -> Self {
         let large: Arc<dyn StorageAdapter> = Arc::new(MemoryStorage::new());
-        let engine = Engine::builder().build().expect("it runs");
+        let engine = Engine::builder().storage(MemoryStorage::new()).build().expect("it runs");
         // Incompressible, so that the snapshot is as large.
         let large_state = persist_test_support::command::noise(11_000_000);
         let options = SnapshotOptions { level: Some(1), ..SnapshotOptions::default() };

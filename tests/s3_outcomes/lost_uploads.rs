@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use persist_host::{Engine, ErrorCode, Precondition, SnapshotOptions, StorageAdapter};
+use persist_host::{Engine, ErrorCode, MemoryStorage, Precondition, SnapshotOptions, StorageAdapter};
 use persist_test_support::proxy::{Fault, Operation, Proxy, When};
 use persist_test_support::server::{Server, adapter_with};
 
@@ -58,7 +58,7 @@ fn a_large_state_in_memory_and_a_copy_are_sent_again_completely() {
         options.part_size = 5 * MIB;
         options.parallel = std::num::NonZeroUsize::new(2).expect("it is more than 0");
     });
-    let engine = Engine::builder().build().expect("it runs");
+    let engine = Engine::builder().storage(MemoryStorage::new()).build().expect("it runs");
     let (here, there) = (engine.with_storage(Arc::new(adapter)), engine.with_storage(Arc::new(other.adapter())));
     let options = SnapshotOptions { level: Some(1), ..SnapshotOptions::default() };
     proxy.inject(Operation::CompleteUpload, Fault::Answer(404, "NoSuchUpload"), When::First);

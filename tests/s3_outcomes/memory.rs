@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use persist_host::{Engine, Precondition, SnapshotOptions, StorageAdapter};
+use persist_host::{Engine, MemoryStorage, Precondition, SnapshotOptions, StorageAdapter};
 use persist_test_support::proxy::{Fault, Operation, Proxy, When};
 use persist_test_support::server::{BUCKET, Server};
 
@@ -11,7 +11,7 @@ use crate::helpers::{MIB, json_error, persist, run, run_measured};
 #[test]
 fn copying_a_folder_takes_no_more_memory_than_documented() {
     let (from, to) = (Server::start(), Server::start());
-    let engine = Engine::builder().build().expect("it runs");
+    let engine = Engine::builder().storage(MemoryStorage::new()).build().expect("it runs");
     let source = engine.with_storage(Arc::new(from.adapter()));
     let options = SnapshotOptions { level: Some(1), ..SnapshotOptions::default() };
     // Large enough that eight copies at once would exceed the limit.

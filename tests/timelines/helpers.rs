@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
 use persist_host::timeline::{HistoryEntry, OnConflict, Policy, StepSelector};
-use persist_host::{Durability, Engine, ListFilter, LocalFileStorage, Result, SnapshotOptions, StorageAdapter, Timeline};
+use persist_host::{Durability, Engine, ListFilter, LocalFileStorage, MemoryStorage, Result, SnapshotOptions, StorageAdapter, Timeline};
 use persist_test_support::command::chat_bytes;
 use persist_test_support::proxy::Proxy;
 use persist_test_support::server::{Server, adapter};
@@ -46,7 +46,7 @@ impl Kind {
 
 /// One engine for all tests, since making one takes longer than an append.
 pub(crate) fn on(storage: Arc<dyn StorageAdapter>) -> Engine {
-    static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine::builder().build().expect("an engine"));
+    static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine::builder().storage(MemoryStorage::new()).build().expect("an engine"));
     ENGINE.with_storage(storage)
 }
 

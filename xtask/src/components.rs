@@ -115,6 +115,11 @@ fn check_earlier(out: &Path) -> Result<(), String> {
 /// Writes the folder that is published. It is built next to the old one, which it then
 /// replaces.
 pub(crate) fn dist(out: &Path) -> Result<(), String> {
+    dist_with(out, |_| Ok(()))
+}
+
+/// Like [`dist`], and `more` adds to the folder before its checksums are written.
+pub(crate) fn dist_with(out: &Path, more: impl FnOnce(&Path) -> Result<(), String>) -> Result<(), String> {
     // The commands that write into it run in another folder.
     let out = &std::path::absolute(out).map_err(|error| failed(out, &error))?;
     let name = out.file_name().ok_or_else(|| format!("{}: this is not a folder name", out.display()))?;
@@ -126,14 +131,14 @@ pub(crate) fn dist(out: &Path) -> Result<(), String> {
     if unfinished.exists() {
         fs::remove_dir_all(unfinished).map_err(|error| failed(unfinished, &error))?;
     }
-    write(unfinished)?;
+    write(unfinished, more)?;
     if is_there {
         fs::remove_dir_all(out).map_err(|error| failed(out, &error))?;
     }
     fs::rename(unfinished, out).map_err(|error| failed(out, &error))
 }
 
-fn write(out: &Path) -> Result<(), String> {
+fn write(out: &Path, more: impl FnOnce(&Path) -> Result<(), String>) -> Result<(), String> {
     build(out)?;
     let copy = |from: &Path, to: &Path| fs::copy(from, to).map(drop).map_err(|error| failed(from, &error));
     for (from, to) in COPIED {
@@ -156,6 +161,7 @@ fn write(out: &Path) -> Result<(), String> {
     }
     let list = out.join("CONTENTS.txt");
     fs::write(&list, text).map_err(|error| failed(&list, &error))?;
+    more(out)?;
     dist_tool(&[Path::new("checksums"), out])
 }
 

@@ -9,9 +9,17 @@ use crate::shell::{announce, cargo, install_target, run as run_command, spoken, 
 
 const STATE: &str = "examples/agent-state.json";
 
-/// The features of the demo: no S3, whose SDK takes longer to build than everything else,
+/// What the demo builds: no S3, whose SDK takes longer to build than everything else,
 /// and the component compiled for only one kind of processor.
-pub(crate) const FEATURES: [&str; 3] = ["--no-default-features", "--features", "native"];
+pub(crate) const SELECTION: [&str; 7] = [
+    "--package",
+    "persist-cli",
+    "--package",
+    "workspace-hack",
+    "--no-default-features",
+    "--features",
+    "persist-cli/native,persist-cli/precompiled",
+];
 
 /// The command's exit code for a damaged snapshot.
 const DAMAGED: i32 = 5;
@@ -73,7 +81,7 @@ pub(crate) fn run() -> Result<(), String> {
     let began = Instant::now();
     announce("Setting up and building (4 minutes on two cores the first time)");
     install_target()?;
-    run_command(cargo().args(["build", "--release", "--locked", "--package", "persist-cli", "--bin", "persist"]).args(FEATURES))?;
+    run_command(cargo().args(["build", "--release", "--locked", "--bin", "persist"]).args(SELECTION))?;
     let target = target_dir()?;
     let folder = target.join("demo");
     if folder.exists() {

@@ -6,12 +6,14 @@ use persist_recipe::precompile::PROFILE;
 
 use crate::shell::{WITHOUT_COMPILER, announce, cargo, cargo_in_compiler_profile, install_target, run, run_tests_alone, target_dir};
 
-const SELECTION: [&str; 7] = ["--package", "persist-cli", "--no-default-features", "--features", "native", "--bin", "persist"];
+/// The component is compiled by a program that all profiles share.
+const SELECTION: [&str; 7] =
+    ["--package", "persist-cli", "--package", "workspace-hack", "--no-default-features", "--features", "persist-cli/native"];
 
 /// Builds the command and returns its path.
 pub(crate) fn build() -> Result<PathBuf, String> {
     install_target()?;
-    run(cargo().args(["build", "--locked", "--profile", "edge"]).args(SELECTION))?;
+    run(cargo().args(["build", "--locked", "--profile", "edge"]).args(["--bin", "persist"]).args(SELECTION))?;
     Ok(target_dir()?.join("edge").join("persist"))
 }
 
@@ -25,7 +27,7 @@ pub(crate) fn test() -> Result<(), String> {
 /// the time.
 pub(crate) fn test_unoptimised() -> Result<(), String> {
     announce("Building and testing the command without S3, unoptimised");
-    run(cargo_in_compiler_profile("build")?.args(SELECTION))?;
+    run(cargo_in_compiler_profile("build")?.args(["--bin", "persist"]).args(SELECTION))?;
     run_on(&target_dir()?.join(PROFILE).join("persist"))
 }
 

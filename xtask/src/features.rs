@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use persist_recipe::component::printed;
 
-use crate::demo::FEATURES;
+use crate::demo::SELECTION;
 use crate::shell::{WITH_COMPILER, WITHOUT_COMPILER, cargo};
 
 /// Returns the packages of a build for the most common machine, each with its features. A
@@ -20,10 +20,7 @@ fn packages(selection: &[&str], edges: &str) -> Result<BTreeSet<String>, String>
 #[test]
 fn every_package_is_compiled_once() -> Result<(), String> {
     let of_tests = packages(&WITHOUT_COMPILER, "normal,build,dev")?;
-    let demo = [&["--package", "persist-cli"], &FEATURES[..]].concat();
-    for (what, selection) in
-        [("the demo", &demo[..]), ("the command", &["--package", "persist-cli"]), ("the wheel", &["--package", "persist-python"])]
-    {
+    for (what, selection) in [("the demo", &SELECTION[..]), ("the wheel", &["--package", "persist-python"])] {
         let built = packages(selection, "normal,build")?;
         assert!(built.len() > 100, "{what}: {} packages", built.len());
         // These differ on purpose, since the demo has no S3.
@@ -41,7 +38,7 @@ fn every_package_is_compiled_once() -> Result<(), String> {
 #[test]
 fn the_compiler_is_compiled_once() -> Result<(), String> {
     let of_tests = packages(&WITH_COMPILER, "normal,build,dev")?;
-    let alone = packages(&["--package", "persist-precompile"], "normal,build")?;
+    let alone = packages(&["--package", "persist-precompile", "--package", "workspace-hack"], "normal,build")?;
     assert!(alone.len() > 100, "{} packages", alone.len());
     // Running components needs more features of wasmtime than compiling them.
     let is_own = |package: &str| {

@@ -12,7 +12,9 @@ mod edge;
 mod features;
 mod fuzz;
 mod python;
+mod python_package;
 mod pythons;
+mod release;
 mod rust_tests;
 mod shell;
 mod soak;
@@ -43,6 +45,11 @@ Commands:
   component [FILE]  build the WebAssembly component into FILE [persist.wasm]
   dist [DIR]        write everything that is published into DIR [dist]: the
                     components, the WIT package, checksums and a list of contents
+  packages          build everything that is published, and install each package in an
+                    empty environment
+  release --dry-run [DIR]
+                    write everything that is published into DIR [dist]: also the crates,
+                    each built from its package, and the Python packages
   circles           find files of a crate that depend on each other in a circle
   edge [test]       build the command for small machines: without S3, optimised for size;
                     `test` also tests it";
@@ -73,6 +80,9 @@ fn main() -> ExitCode {
         ["component"] => build_component(Path::new("persist.wasm")),
         ["dist"] => components::dist(Path::new("dist")),
         ["dist", folder] => components::dist(Path::new(folder)),
+        ["packages"] => release::test(),
+        ["release", "--dry-run"] => release::dry_run(Path::new("dist")),
+        ["release", "--dry-run", folder] => release::dry_run(Path::new(folder)),
         ["component", file] => build_component(Path::new(file)),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");

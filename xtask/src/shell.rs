@@ -49,7 +49,8 @@ pub(crate) fn build_command() -> Result<(), String> {
 }
 
 /// The packages that contain a compiler of components.
-pub(crate) const WITH_COMPILER: [&str; 4] = ["--package", "persist-precompile", "--package", "persist-example-host"];
+pub(crate) const WITH_COMPILER: [&str; 6] =
+    ["--package", "persist-precompile", "--package", "persist-example-host", "--package", "workspace-hack"];
 
 /// Returns a cargo command for the packages that contain a compiler.
 pub(crate) fn cargo_with_compiler(command: &str) -> Result<Command, String> {
@@ -82,6 +83,16 @@ pub(crate) fn output_of(command: &mut Command) -> Result<String, String> {
     let output = command.output().map_err(|error| format!("{}: {error}", command.get_program().display()))?;
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     if output.status.success() { Ok(text) } else { Err(format!("{command:?}: {}\n{text}", output.status)) }
+}
+
+/// Returns what a command writes to stdout. It has to succeed.
+pub(crate) fn output_of_stdout(command: &mut Command) -> Result<String, String> {
+    let output = command.stderr(Stdio::inherit()).output().map_err(|error| format!("{}: {error}", command.get_program().display()))?;
+    if output.status.success() {
+        String::from_utf8(output.stdout).map_err(|error| format!("{command:?}: {error}"))
+    } else {
+        Err(format!("{command:?}: {}", output.status))
+    }
 }
 
 /// Returns the program that cargo names at the end of a line that begins like this.

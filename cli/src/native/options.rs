@@ -3,7 +3,7 @@
 use clap::Args;
 #[cfg(feature = "s3")]
 use clap::{Arg, ArgAction, ArgMatches, FromArgMatches};
-use persist_host::{Engine, Result, StorageBackend, StorageConfig};
+use persist_host::{Engine, MemoryStorage, Result, StorageBackend, StorageConfig};
 #[cfg(feature = "s3")]
 use persist_host::{S3_OPTIONS, S3Option};
 
@@ -151,10 +151,10 @@ impl StorageArguments {
 }
 
 impl StorageArguments {
-    /// Builds an engine with these settings. Its storage has yet to be set.
+    /// Builds an engine with these settings. Its storage is still an empty one in memory.
     pub(crate) fn engine(&self) -> Result<Engine> {
         let EngineArguments { workers, memory_limit, total_memory_limit, deadline } = &self.engine;
-        let mut builder = Engine::builder();
+        let mut builder = Engine::builder().storage(MemoryStorage::new());
         for (name, value) in
             [("workers", workers), ("memory-limit", memory_limit), ("total-memory-limit", total_memory_limit), ("deadline", deadline)]
         {

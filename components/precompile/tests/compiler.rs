@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use persist_host::{COMPONENT, Engine, ErrorCode, SnapshotOptions};
+use persist_host::{COMPONENT, Engine, ErrorCode, MemoryStorage, SnapshotOptions};
 
 /// The built-in component with one letter of a message changed.
 fn another() -> Vec<u8> {
@@ -40,11 +40,12 @@ fn precompiled(folder: &Path, processor: &str, addresses: &str) -> Vec<u8> {
 
 #[test]
 fn a_component_is_compiled_where_it_runs() {
-    let engine = Engine::builder().component(another()).build().expect("it compiles");
+    let engine = Engine::builder().storage(MemoryStorage::new()).component(another()).build().expect("it compiles");
     saves_and_restores(&engine);
     // Once for the engine.
     saves_and_restores(&engine.after_fork().expect("it is loaded"));
-    let error = Engine::builder().component(b"nonsense".as_slice()).build().expect_err("it is not a component");
+    let error =
+        Engine::builder().storage(MemoryStorage::new()).component(b"nonsense".as_slice()).build().expect_err("it is not a component");
     assert!(error.code() == ErrorCode::Other && error.to_string().contains("could not be compiled"), "{error}");
 }
 
@@ -54,7 +55,9 @@ fn a_component_is_compiled_ahead_of_time() {
     for addresses in ["many", "few"] {
         let code = precompiled(folder.path(), "baseline", addresses);
         // SAFETY: it was compiled just now.
-        saves_and_restores(&unsafe { Engine::builder().precompiled_component(code) }.build().expect("it is loaded"));
+        saves_and_restores(
+            &unsafe { Engine::builder().storage(MemoryStorage::new()).precompiled_component(code) }.build().expect("it is loaded"),
+        );
     }
 }
 

@@ -17,6 +17,11 @@ pub const PREBUILT: &str = "PERSIST_PRECOMPILE";
 /// ones lack SSSE3 and SSE4.1, and every SIMD instruction would become a call.
 const X86_64_BASELINE: &str = "x86-64-v2";
 
+/// Returns the oldest processor of a target that components run on.
+pub fn baseline(target: &str) -> &'static str {
+    if target.starts_with("x86_64-") { X86_64_BASELINE } else { "baseline" }
+}
+
 /// Compiles components for one target.
 #[derive(Debug)]
 pub struct Precompiler {
@@ -42,7 +47,16 @@ impl Precompiler {
             return Err(format!("this build would wait for itself; set {PREBUILT} to a persist-precompile that is already built"));
         }
         let mut build = Command::new(tool("CARGO", "cargo"));
-        build.current_dir(workspace).args(["build", "--locked", "--package", "persist-precompile", "--profile", PROFILE]);
+        build.current_dir(workspace).args([
+            "build",
+            "--locked",
+            "--package",
+            "persist-precompile",
+            "--package",
+            "workspace-hack",
+            "--profile",
+            PROFILE,
+        ]);
         build.arg("--target-dir").arg(target_dir);
         for variable in FOREIGN {
             build.env_remove(variable);
@@ -72,7 +86,7 @@ impl Precompiler {
 
     /// Returns the oldest processor of the target that components run on.
     pub fn baseline(&self) -> &'static str {
-        if self.target.starts_with("x86_64-") { X86_64_BASELINE } else { "baseline" }
+        baseline(&self.target)
     }
 
     /// Compiles a component for a processor: `baseline`, or a level that Cranelift knows.

@@ -4,7 +4,7 @@
 // documentation.
 #[allow(missing_docs, unreachable_pub, clippy::undocumented_unsafe_blocks, clippy::all)]
 pub(crate) mod generated {
-    wit_bindgen::generate!({ path: "../wit", world: "core" });
+    wit_bindgen::generate!({ path: "wit", world: "core" });
 }
 
 pub(crate) use generated::export;

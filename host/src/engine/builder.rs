@@ -9,7 +9,7 @@ use persist_model::{ErrorCode, PersistError, Result, units};
 use crate::engine::engine::Engine;
 use crate::engine::settings::Settings;
 use crate::sandbox::{Budget, Code, Limits, Runtime};
-use crate::storage::{MemoryStorage, StorageAdapter};
+use crate::storage::StorageAdapter;
 use crate::workers::{Crew, Permits, WorkerPool};
 
 /// Enough for a few hundred operations at once.
@@ -59,13 +59,16 @@ impl Engine {
     /// # Errors
     /// As [`EngineBuilder::build`].
     pub fn after_fork(&self) -> Result<Self> {
-        let fresh = EngineBuilder { settings: self.settings.clone(), storage: None }.with_code(self.pool.runtime.code.clone()).build()?;
+        let fresh = EngineBuilder { settings: self.settings.clone(), storage: Some(Arc::clone(&self.storage)) }
+            .with_code(self.pool.runtime.code.clone())
+            .build()?;
         Ok(Self { pool: fresh.pool, ..self.clone() })
     }
 }
 
 impl EngineBuilder {
-    /// Sets the storage. The default is a new, empty memory storage.
+    /// Sets the storage. There is no default: what should not be kept goes to a
+    /// [`MemoryStorage`](crate::MemoryStorage).
     #[must_use]
     pub fn storage(self, storage: impl StorageAdapter + 'static) -> Self {
         self.shared_storage(Arc::new(storage))
@@ -196,9 +199,13 @@ impl EngineBuilder {
     /// per process and shared by all engines.
     ///
     /// # Errors
-    /// `Other` if the machine can't run it.
+    /// `Configuration` without a storage; `Other` if the machine can't run the component.
     pub fn build(self) -> Result<Engine> {
         let Self { settings, storage } = self;
+        let storage = storage.ok_or_else(|| {
+            PersistError::new(ErrorCode::InvalidArgument, "the engine has no storage")
+                .hint("call storage() with a LocalFileStorage, or with a MemoryStorage if nothing is to be kept")
+        })?;
         let runtime = match &settings.code {
             Code::BuiltIn => Runtime::shared()?,
             other => Runtime::new(other)?,
@@ -206,7 +213,6 @@ impl EngineBuilder {
         let default = Limits::default();
         let limits =
             Limits { memory: settings.memory_limit.unwrap_or(default.memory), deadline: settings.deadline.unwrap_or(default.deadline) };
-        let storage = storage.unwrap_or_else(|| Arc::new(MemoryStorage::new()));
         let processors = || std::thread::available_parallelism().map_or(1, usize::from);
         let workers = settings.workers.unwrap_or_else(processors).clamp(1, MAX_WORKERS);
         let budget = Budget::new(settings.total_memory_limit.unwrap_or(DEFAULT_TOTAL_MEMORY_LIMIT));

@@ -8,7 +8,7 @@ use crate::storage::{StorageReader, StorageWriter};
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 mod generated {
     wasmtime::component::bindgen!({
-        path: "../wit",
+        path: "wit",
         world: "core",
         imports: { default: trappable },
         trappable_error_type: {

@@ -1,5 +1,6 @@
 //! The built-in component, compiled when this library was built: one image for each
-//! kind of processor, linked into the program.
+//! kind of processor, linked into the program. Without the feature `precompiled`, a build
+//! may have none.
 //!
 //! On Linux, an image is in an executable section and runs in place. In a forked child
 //! in which wasmtime already uses it, it runs from a memory file instead. Writable
@@ -12,6 +13,7 @@ use wasmtime::component::Component;
 use wasmtime::{Config, Engine, Result};
 
 /// The compiled code of the component.
+#[cfg_attr(not(persist_image), allow(dead_code, reason = "the component is compiled at run time"))]
 pub(crate) struct Image {
     bytes: fn() -> &'static [u8],
     /// The process that runs the image in place; 0 if none does. wasmtime accepts it
@@ -40,20 +42,23 @@ impl Drop for InPlace {
 
 impl Image {
     /// Returns the best image for this processor with 4 GiB of addresses for each
-    /// instance.
-    pub(crate) fn with_many_addresses() -> &'static Self {
-        #[cfg(feature = "x86-64-v3")]
+    /// instance, if this build has one.
+    pub(crate) fn with_many_addresses() -> Option<&'static Self> {
+        #[cfg(all(persist_image, feature = "x86-64-v3", target_arch = "x86_64"))]
         if linked::is_x86_64_v3() {
-            return &linked::X86_64_V3;
+            return Some(&linked::X86_64_V3);
         }
-        &linked::BASELINE
+        #[cfg(persist_image)]
+        return Some(&linked::BASELINE);
+        #[cfg(not(persist_image))]
+        None
     }
 
     /// Returns the image for few addresses, if this build has one.
     pub(crate) fn with_few_addresses() -> Option<&'static Self> {
-        #[cfg(feature = "few-addresses")]
+        #[cfg(all(persist_image, feature = "few-addresses"))]
         return Some(&linked::FEW_ADDRESSES);
-        #[cfg(not(feature = "few-addresses"))]
+        #[cfg(not(all(persist_image, feature = "few-addresses")))]
         None
     }
 
@@ -183,6 +188,7 @@ mod in_place {
 }
 
 /// The images, by their file names in the build script.
+#[cfg(persist_image)]
 mod linked {
     use super::{AtomicU32, Image};
 

@@ -55,12 +55,11 @@ impl Addresses {
         }
     }
 
-    /// # Errors
-    /// `MemoryLimit` if this build has no image for few addresses.
-    fn image(self) -> Result<&'static Image> {
+    /// Returns the built-in component for these addresses, if it was compiled with this build.
+    fn image(self) -> Option<&'static Image> {
         match self {
-            Self::Pool | Self::Each => Ok(Image::with_many_addresses()),
-            Self::Few => Image::with_few_addresses().ok_or_else(no_addresses),
+            Self::Pool | Self::Each => Image::with_many_addresses(),
+            Self::Few => Image::with_few_addresses(),
         }
     }
 }
@@ -70,13 +69,15 @@ fn no_addresses() -> PersistError {
         .hint("raise the limit, for example with 'ulimit -v', or use the built-in component with the feature few-addresses")
 }
 
-/// Returns compiled code for instances with these addresses, or none for the built-in
-/// component.
+/// Returns compiled code for instances with these addresses, or none if this build has an
+/// image of it.
 fn bring(code: &Code, addresses: Addresses) -> Result<Option<Arc<[u8]>>> {
-    #[cfg(not(feature = "compiler"))]
-    let _ = addresses;
     Ok(match code {
-        Code::BuiltIn => None,
+        Code::BuiltIn if addresses.image().is_some() => None,
+        #[cfg(feature = "compiler")]
+        Code::BuiltIn => Some(crate::sandbox::compile::built_in(matches!(addresses, Addresses::Few), &addresses.config())?),
+        #[cfg(not(feature = "compiler"))]
+        Code::BuiltIn => return Err(no_addresses()),
         Code::Compiled(bytes) => Some(Arc::clone(bytes)),
         #[cfg(feature = "compiler")]
         Code::Wasm(wasm) => Some(crate::sandbox::compile::compile(&addresses.config(), wasm)?.into()),
@@ -127,7 +128,7 @@ impl Runtime {
     fn with(brought: Option<Arc<[u8]>>, addresses: Addresses) -> Result<Self> {
         let no_fork = fork::hold_off();
         let loaded = match &brought {
-            None => addresses.image()?.load(addresses.config()),
+            None => addresses.image().ok_or_else(no_addresses)?.load(addresses.config()),
             Some(bytes) => wasmtime::Engine::new(&addresses.config()).and_then(|engine| {
                 // SAFETY: the caller of `precompiled_component` promised that wasmtime
                 // made the bytes. wasmtime itself checks that its version and settings

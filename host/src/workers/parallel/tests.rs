@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Instant;
 
 use super::*;
-use crate::{Engine, SnapshotOptions};
+use crate::{Engine, MemoryStorage, SnapshotOptions};
 
 fn twice(_: &mut Guest, number: &u32) -> Result<u32> {
     Ok(2 * number)
@@ -15,7 +15,7 @@ fn twice(_: &mut Guest, number: &u32) -> Result<u32> {
 
 #[test]
 fn workers_with_nothing_to_do_are_there_for_others() {
-    let engine = Engine::builder().workers(2).build().unwrap();
+    let engine = Engine::builder().storage(MemoryStorage::new()).workers(2).build().unwrap();
     let (mut guest, pool) = (engine.guest().unwrap(), Arc::clone(engine.pool()));
     let began = Instant::now();
     let mut workers = pool.workers(&guest, 1, twice).unwrap();
@@ -55,7 +55,7 @@ impl Drop for Ended<'_> {
 
 #[test]
 fn many_operations_share_the_threads_of_an_engine() {
-    let engine = Engine::builder().workers(3).build().unwrap();
+    let engine = Engine::builder().storage(MemoryStorage::new()).workers(3).build().unwrap();
     let crew = Arc::clone(&engine.pool().crew);
     let mut random = 1_u32;
     let state: Vec<u8> = std::iter::repeat_with(|| {

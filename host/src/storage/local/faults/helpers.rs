@@ -7,7 +7,7 @@ use std::sync::Arc;
 use persist_model::Precondition;
 
 use crate::storage::local::{Durability, LocalFileStorage};
-use crate::{Engine, ListEntry, PersistError, SnapshotOptions};
+use crate::{Engine, ListEntry, MemoryStorage, PersistError, SnapshotOptions};
 
 pub(crate) const KEY: &str = "agents/one/x.json.gz";
 pub(crate) const OTHER: &str = "agents/one/y.json.gz";
@@ -27,7 +27,8 @@ pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
 
 /// One engine for all these tests, since making one takes longer than they do.
 pub(crate) fn engine() -> &'static Engine {
-    static ENGINE: std::sync::LazyLock<Engine> = std::sync::LazyLock::new(|| Engine::builder().build().expect("an engine"));
+    static ENGINE: std::sync::LazyLock<Engine> =
+        std::sync::LazyLock::new(|| Engine::builder().storage(MemoryStorage::new()).build().expect("an engine"));
     &ENGINE
 }
 
