@@ -225,7 +225,7 @@ def test_a_thread_is_copied_only_to_a_new_one(saver: PersistSaver) -> None:
     assert [each.config["configurable"]["checkpoint_ns"] for each in found] == ["", "child"]
     put(saver, thread("2", id_of(config)), 2, n=2)
     assert len(ids(saver, thread("1"))) == 1
-    with pytest.raises(persist.PersistConflictError, match="has checkpoints"):
+    with pytest.raises(persist.PersistConflictError, match="the timeline here has later steps"):
         saver.copy_thread("1", "2")
 
 

@@ -31,6 +31,7 @@ VALUES = [
     "é\U0001f600",
     {"$": 1, "nested": {"$": [5, "a", "b"]}},
     {7: "int", 2.5: "float", None: "none", True: "bool"},
+    {(1, (2, "x")): "tuple", (): {("nested",): 1}},
     {"b": b"$", "c": "$"},
     [HumanMessage("Hi", id="1"), AIMessage("", tool_calls=[{"name": "f", "args": {"$": 1}, "id": "x"}])],
     datetime.datetime(2026, 1, 31, tzinfo=datetime.timezone.utc),

@@ -18,7 +18,20 @@ from test_frameworks import PROGRAMS, TESTS, run
 
 PAGE = TESTS.parent / "docs" / "langgraph.md"
 
-SUITES = ["suite", "values", "writes", "joined", "history", "interrupts", "subgraphs", "changes", "graphs", "threads"]
+SUITES = [
+    "suite",
+    "values",
+    "writes",
+    "joined",
+    "copied",
+    "removed",
+    "history",
+    "interrupts",
+    "subgraphs",
+    "changes",
+    "graphs",
+    "threads",
+]
 """Programs of tests, which a short form runs in some of the ways in which a saver can live."""
 
 

@@ -20,4 +20,3 @@ def check() -> None:
             f"the distributions 'agent-persist' and 'persist' are both installed in {folder}, and each has "
             "overwritten files of the other: run 'pip uninstall persist agent-persist', then install agent-persist"
         )
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy as copying
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -14,9 +15,14 @@ from langgraph.checkpoint.base import (
     get_checkpoint_id,
 )
 
+from persist._langgraph.arguments import several
 from persist._langgraph.asking import Asking, Questions
+from persist._langgraph.twins import AsyncTwins
 from persist._progress import Progress, shown
 from persist.errors import PersistConflictError, PersistIntegrityError
+
+Listed = tuple[RunnableConfig, "RunnableConfig | None"]
+"""A checkpoint and its parent."""
 
 
 class _Copying:
@@ -30,25 +36,27 @@ class _Copying:
         target: BaseCheckpointSaver[Any],
         told: Callable[[int, int | None], object],
     ) -> None:
-        self._source, self._target, self._told = source, target, told
+        self._source, self._target, self._told = _without_ttl(source), _without_ttl(target), told
         self._done = 0
 
     def threads(self, thread_ids: Iterable[str] | None) -> Questions:
         """Copies threads, and returns the number of checkpoints that were copied."""
         if thread_ids is None:
-            found: list[RunnableConfig] = yield self._source, "list", (None,)
-            thread_ids = dict.fromkeys(each["configurable"]["thread_id"] for each in found)
+            found: list[Listed] = yield self._source, "list", (None,)
+            thread_ids = dict.fromkeys(config["configurable"]["thread_id"] for config, _ in found)
         copied = 0
         for thread in thread_ids:
-            copied += yield from self._thread(str(thread))
+            copied += yield from self._thread(thread)
         return copied
 
     def _thread(self, thread: str) -> Questions:
         whole: RunnableConfig = {"configurable": {"thread_id": thread}}
-        theirs: list[RunnableConfig] = yield self._source, "list", (whole,)
-        ours: list[RunnableConfig] = yield self._target, "list", (whole,)
-        there = {_key(each) for each in ours}
-        if other := there - {_key(each) for each in theirs}:
+        listed: list[Listed] = yield self._source, "list", (whole,)
+        hidden = yield from self._hidden(listed)
+        theirs = [*hidden, *(config for config, _ in reversed(listed))]
+        ours: list[Listed] = yield self._target, "list", (whole,)
+        there = {_key(config) for config, _ in ours}
+        if other := there - {*map(_key, theirs)}:
             raise PersistConflictError(
                 f"the thread {thread!r} of the target has other checkpoints, such as {min(other)[1]}",
                 "already-exists",
@@ -56,14 +64,28 @@ class _Copying:
             )
         copied = 0
         # The oldest first, so that what is there at any time is a thread.
-        for config in reversed(theirs):
+        for config in theirs:
             found: CheckpointTuple | None = yield self._source, "get_tuple", (config,)
             if found is None:  # It was pruned meanwhile.
                 continue
-            if _key(config) not in there:
+            name, checkpoint_id = _key(config)
+            stored: CheckpointTuple | None
+            if (name, checkpoint_id) in there:
+                there.remove((name, checkpoint_id))
+                stored = yield self._target, "get_tuple", (config,)
+                if stored is not None:
+                    # The copy may have been interrupted, or the thread has gone on.
+                    yield from self._missing_writes(found, stored)
+            elif any(other == name for other, _ in there):
+                raise PersistConflictError(
+                    f"the thread {thread!r} of the target lacks checkpoint {checkpoint_id}, and has later ones",
+                    "already-exists",
+                    hint="it was pruned there: copy to an empty checkpointer, or delete the thread there first",
+                )
+            else:
                 yield from self._checkpoint(found)
                 copied += 1
-            stored: CheckpointTuple | None = yield self._target, "get_tuple", (config,)
+            stored = yield self._target, "get_tuple", (config,)
             self._compare(found, stored)
             self._done += 1
             self._told(self._done, None)
@@ -78,10 +100,35 @@ class _Copying:
         versions = found.checkpoint["channel_versions"]
         put: tuple[Any, ...] = ({"configurable": parent}, found.checkpoint, found.metadata, versions)
         stored = yield self._target, "put", put
-        for place, (task_id, writes) in enumerate(_by_task(found.pending_writes or []).items()):
+        yield from self._writes(stored, found.pending_writes)
+        return 1
+
+    def _writes(self, stored: RunnableConfig, pending: list[PendingWrite] | None) -> Questions:
+        for place, (task_id, writes) in enumerate(_by_task(pending or []).items()):
             # The path only gives the order of the tasks.
             yield self._target, "put_writes", (stored, writes, task_id, f"{place:06}")
-        return 1
+        return None
+
+    def _missing_writes(self, found: CheckpointTuple, stored: CheckpointTuple) -> Questions:
+        """Stores the writes of a checkpoint if the copy has only some. Those that are there stay."""
+        if len(stored.pending_writes or []) < len(found.pending_writes or []):
+            yield from self._writes(stored.config, found.pending_writes)
+        return None
+
+    def _hidden(self, listed: Sequence[Listed]) -> Questions:
+        """Returns the checkpoints that are not listed, and from which channels of listed ones may be
+        rebuilt, the oldest first.
+        """
+        known, hidden = {_key(config) for config, _ in listed}, list[RunnableConfig]()
+        for _, parent in listed:
+            while parent is not None and _key(parent) not in known:
+                known.add(_key(parent))
+                found: CheckpointTuple | None = yield self._source, "get_tuple", (parent,)
+                if found is None:
+                    break
+                hidden.append(parent)
+                parent = found.parent_config
+        return hidden[::-1]
 
     def _compare(self, theirs: CheckpointTuple, ours: CheckpointTuple | None) -> None:
         if ours is not None and self._is_same(_content(theirs), _content(ours)):
@@ -104,6 +151,15 @@ class _Copying:
             return False
 
 
+def _without_ttl(saver: BaseCheckpointSaver[Any]) -> BaseCheckpointSaver[Any]:
+    """Returns a checkpointer for which no thread has expired: it may be copied while it is in use."""
+    if getattr(saver, "ttl", None) is None or not isinstance(saver, AsyncTwins):
+        return saver
+    lasting = copying.copy(saver)
+    lasting.ttl = None
+    return lasting
+
+
 def _content(found: CheckpointTuple) -> Any:
     parent = None if found.parent_config is None else get_checkpoint_id(found.parent_config)
     writes = [list(write) for write in found.pending_writes or []]
@@ -121,6 +177,10 @@ def _content(found: CheckpointTuple) -> Any:
 def _key(config: RunnableConfig) -> tuple[str, str]:
     given = config["configurable"]
     return given.get("checkpoint_ns", ""), given["checkpoint_id"]
+
+
+def _listed(found: CheckpointTuple) -> Listed:
+    return found.config, found.parent_config
 
 
 def _by_task(writes: list[PendingWrite]) -> dict[str, list[tuple[str, Any]]]:
@@ -156,11 +216,11 @@ def copy(
         PersistIntegrityError: A copy is not the same as the checkpoint.
     """
     with shown(progress, "copying", "checkpoints") as told:
-        asking = Asking(_Copying(source, target, told or _ignore).threads(thread_ids))
+        asking = Asking(_Copying(source, target, told or _ignore).threads(several(thread_ids)))
         while asking.question is not None:
             saver, method, arguments = asking.question
             answer = getattr(saver, method)(*arguments)
-            asking.answer([each.config for each in answer] if method == "list" else answer)
+            asking.answer([_listed(each) for each in answer] if method == "list" else answer)
         return int(asking.outcome)
 
 
@@ -173,11 +233,13 @@ async def acopy(
 ) -> int:
     """Like :func:`copy`, for checkpointers that only work with asyncio."""
     with shown(progress, "copying", "checkpoints") as told:
-        asking = Asking(_Copying(source, target, told or _ignore).threads(thread_ids))
+        asking = Asking(_Copying(source, target, told or _ignore).threads(several(thread_ids)))
         while asking.question is not None:
             saver, method, arguments = asking.question
             answer = getattr(saver, f"a{method}")(*arguments)
-            asking.answer([each.config async for each in answer] if method == "list" else await answer)
+            asking.answer(
+                [(each.config, each.parent_config) async for each in answer] if method == "list" else await answer
+            )
         return int(asking.outcome)
 
 

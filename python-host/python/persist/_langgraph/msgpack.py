@@ -226,6 +226,11 @@ def _shown(value: Any) -> Any:
     return value
 
 
+def _as_key(value: Any) -> Any:
+    """Returns a key of a map: JSON has lists in place of tuples."""
+    return tuple(map(_as_key, value)) if type(value) is list else value
+
+
 def _hook(found: dict[str, Any]) -> Any:
     """Returns what an object of JSON stands for."""
     mark = found.get(_MARK)
@@ -240,7 +245,7 @@ def _hook(found: dict[str, Any]) -> Any:
             return ormsgpack.Ext(found["code"], base64.b64decode(found["base64"]))
         return ormsgpack.Ext(found["code"], ormsgpack.packb(found["value"], option=_ANY_KEYS))
     if mark == "map":
-        return dict(found["items"])
+        return {_as_key(key): item for key, item in found["items"]}
     if mark == "bytes":
         return base64.b64decode(found["base64"])
     if mark == "float":

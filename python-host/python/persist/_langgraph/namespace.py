@@ -23,7 +23,7 @@ from persist._saving import Encoded
 from persist._steps import Step
 from persist._store_base import StoreBase
 from persist._timeline import Timeline
-from persist.errors import PersistNotFoundError
+from persist.errors import PersistConflictError, PersistNotFoundError
 
 ANCESTOR = "langgraph"
 """A label of steps that pruning keeps only because later ones are rebuilt from them."""
@@ -117,7 +117,7 @@ class Namespace:
             self.writes.know(document.id, objects, ())
             self._sweep(loose, entry.number)
             return Found(entry.number, entry.taken, document, merged(objects, ()))
-        return None
+        raise self._changing()
 
     def _newest(self) -> tuple[Entry, Document]:
         """Reads the newest step. Mostly, it is the one that this process has stored."""
@@ -150,7 +150,12 @@ class Namespace:
                     continue
             self.writes.know(checkpoint_id, objects, folded)
             return Found(number, _entry(metadata).taken, self._document(state, number), merged(objects, folded))
-        return None
+        raise self._changing()
+
+    def _changing(self) -> PersistConflictError:
+        return PersistConflictError(
+            "the thread keeps changing", "conflict", self.timeline.location, retryable=True, hint="try again"
+        )
 
     def all(self, is_wanted: Callable[[Entry], bool]) -> Iterator[Found]:
         """Yields the wanted checkpoints with their writes, from the newest step to the oldest."""
@@ -248,17 +253,24 @@ class Namespace:
         """Stores a checkpoint, with the writes of its parent."""
         parent = made.parent
         with self.lock:
-            is_next = parent is not None and self.head is not None and self.head.id == parent
+            earlier = self._numbers.get(made.id)
+            if earlier is None:
+                self.writes.begin(made.id)
+            else:
+                # It is stored again. What the step after it has folded stays with it.
+                self.writes.put_again(made.id, self._folded_after(earlier, made.id))
+            is_next = parent not in (None, made.id) and self.head is not None and self.head.id == parent
             with self.writes.folding(parent if is_next else None) as folding:
                 folded = merged(folding.objects, ())
-                state = made.state(folded)
+                # What can fail comes before the step is stored.
+                state, document = made.state(folded), made.document(folded)
                 step = self._append(made.id, state, made.time)
                 # Otherwise somebody else came first, and the writes stay where they are.
                 if parent is not None and self._numbers.get(parent) == step.number - 1:
                     folding.done()
             self._numbers[made.id] = step.number
             entry = Entry(step.number, made.id, False, step.time)
-            self.head = Head(entry, made.values, made.document(folded))
+            self.head = Head(entry, made.values, document)
             self._keep(step.number, len(state), self.head.document)
 
     def _append(self, checkpoint_id: str, state: bytes, time: str | None) -> Step:
@@ -269,16 +281,23 @@ class Namespace:
 
     def put_writes(self, checkpoint_id: str, made: Callable[[Writes, int], Sequence[Write]]) -> None:
         """Stores writes of a checkpoint. ``made`` gets those that are known, and their turn."""
+        if not self.writes.knows(checkpoint_id):
+            # Others may have stored some.
+            loose = self.writes.list(checkpoint_id).get(checkpoint_id, [])
+            if self.get(checkpoint_id) is None:
+                with self.writes.reading(loose) as reading:
+                    self.writes.know(checkpoint_id, reading.read(loose, is_missing_right=True), ())
         number, head = self._numbers.get(checkpoint_id), self.head
         self.writes.put(checkpoint_id, number is not None and head is not None and number < head.number, made)
 
-    def restate(self, found: Found) -> None:
-        """Stores a checkpoint again, as the newest, with its writes."""
+    def restate(self, found: Found) -> int:
+        """Stores a checkpoint again, as the newest, with its writes. Returns the number of its step."""
         with self.lock:
             state, _ = self.timeline._opened().native.load(str(found.number))
-            self._append(found.document.id, state, found.taken.isoformat())
+            step = self._append(found.document.id, state, found.taken.isoformat())
             self.writes.put_again(found.document.id, found.writes)
             self.forget()
+            return step.number
 
     # Removing.
 
@@ -288,12 +307,28 @@ class Namespace:
             self.writes.delete_superfluous()
             self.timeline.close()
 
-    def delete(self) -> None:
-        """Deletes all checkpoints and writes."""
+    def delete(self, keeps_other_writes: bool = False) -> None:
+        """Deletes all checkpoints and writes; with ``keeps_other_writes``, without writes of checkpoints
+        that are not there.
+        """
         with self.lock:
+            ids = {entry.id for entry in self.entries()} if keeps_other_writes else None
             self.timeline._delete(self.timeline._opened())
-            self.writes.delete()
+            self.writes.delete(ids)
             self.forget()
+
+    def copy(self, other: Namespace) -> None:
+        """Copies all checkpoints and writes to a namespace that has none, or an earlier copy. Others may
+        go on meanwhile.
+        """
+        self.timeline.copy(other.timeline)
+        other.forget()
+        there = {entry.id: entry.number for entry in other.entries()}
+        self.writes.copy(other.writes, there)
+        if there:
+            # What the next step has folded since, which was not copied.
+            checkpoint_id, number = max(there.items(), key=lambda item: item[1])
+            other.writes.put_again(checkpoint_id, self._folded_after(number, checkpoint_id))
 
     def forget(self) -> None:
         """Forgets what is known, because the timeline was changed."""

@@ -16,7 +16,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote, unquote
 
@@ -31,7 +31,7 @@ from persist._langgraph.checkpoints import (
     writes_document,
 )
 from persist._store_base import StoreBase
-from persist.errors import PersistError, PersistNotFoundError
+from persist.errors import PersistNotFoundError
 
 FOLDER = "w/"
 """The folder of the writes, below that of the timeline."""
@@ -148,6 +148,15 @@ class PendingWrites:
                 self._misses[channels] = 0
             return is_joined
 
+    def knows(self, checkpoint_id: str) -> bool:
+        """Returns whether all writes of a checkpoint are known that were stored until it was read."""
+        return checkpoint_id in self._known
+
+    def begin(self, checkpoint_id: str) -> None:
+        """Notes that a new checkpoint is about to be stored."""
+        with self._changed:
+            self._of(checkpoint_id)
+
     def put_again(self, checkpoint_id: str, writes: Sequence[Write]) -> None:
         """Stores writes that were read, because the step that has them is to be removed."""
         if writes:
@@ -199,7 +208,7 @@ class PendingWrites:
         """
 
         def delete() -> None:
-            with contextlib.suppress(PersistError):
+            with contextlib.suppress(Exception):
                 self.delete_superfluous()
 
         # At its end, the interpreter starts no more threads.
@@ -231,9 +240,9 @@ class PendingWrites:
         below = "" if checkpoint_id is None else quote(checkpoint_id, safe="") + ","
         found: dict[str, list[str]] = {}
         for key in place.keys(prefix + below):
-            quoted, comma, _ = key[len(prefix) :].partition(",")
-            if comma and key not in superfluous:
-                found.setdefault(unquote(quoted), []).append(key)
+            of_checkpoint = _checkpoint_of(key[len(prefix) :])
+            if of_checkpoint is not None and key not in superfluous:
+                found.setdefault(of_checkpoint, []).append(key)
         return found
 
     def reading(self, keys: Sequence[str]) -> Reading:
@@ -256,9 +265,11 @@ class PendingWrites:
     def delete(self, checkpoint_ids: Iterable[str] | None = None) -> None:
         """Deletes the writes of checkpoints; by default all."""
         self.delete_superfluous()
+        place, prefix = self._place()
         wanted = None if checkpoint_ids is None else {*checkpoint_ids}
-        keys = [key for each, found in self.list().items() if wanted is None or each in wanted for key in found]
-        for _, error in self._place()[0].delete_many(keys):
+        # Also what a thread is deleting just now: it may fail.
+        keys = [key for key in place.keys(prefix) if wanted is None or _checkpoint_of(key[len(prefix) :]) in wanted]
+        for _, error in place.delete_many(keys):
             raise error
 
     def sweep(self, checkpoint_id: str, keys: Sequence[str], folded: Iterable[Write]) -> None:
@@ -274,12 +285,15 @@ class PendingWrites:
         with self._changed:
             self._superfluous += [key for key, writes in objects.items() if all(map(is_there, writes))]
 
-    def copy(self, other: PendingWrites) -> None:
-        """Copies all writes to another place, where the timeline was copied."""
+    def copy(self, other: PendingWrites, checkpoint_ids: Container[str]) -> None:
+        """Copies the writes of checkpoints to another place, where the timeline was copied."""
         place, prefix = self._place()
-        for key in place.keys(prefix):
-            target, there = other._place(key[len(prefix) :])
-            place.copy(key, (target, there), {})
+        for checkpoint_id, keys in self.list().items():
+            for key in keys if checkpoint_id in checkpoint_ids else ():
+                target, there = other._place(key[len(prefix) :])
+                # If it is gone, the next step has folded it.
+                with contextlib.suppress(PersistNotFoundError):
+                    place.copy(key, (target, there), {})
 
     def forget(self) -> None:
         """Forgets what is known, because the timeline was changed."""
@@ -367,6 +381,12 @@ def merged(objects: Mapping[str, Iterable[Write]], folded: Iterable[Write]) -> l
     step.
     """
     return Writes([*folded, *(write for key in sorted(objects) for write in objects[key])]).ordered()
+
+
+def _checkpoint_of(name: str) -> str | None:
+    """Returns the checkpoint that the name of an object in the folder tells; None for any other file."""
+    quoted, comma, _ = name.partition(",")
+    return unquote(quoted) if comma else None
 
 
 def _name(checkpoint_id: str, writes: Sequence[Write]) -> str:

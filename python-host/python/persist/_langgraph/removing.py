@@ -42,18 +42,24 @@ def remove(space: Namespace, gone: set[int]) -> None:
     if kept is None:
         space.delete()
         return
-    if entries[0].number in gone:
-        found = space.get(kept.id)
-        if found is not None:
-            space.restate(found)
-            gone = gone | {kept.number}
+    newest = entries[0].number
+    if newest in gone and (found := space.get(kept.id)) is not None:
+        number = space.restate(found)
+        gone = gone | {kept.number if number == newest + 1 else number}
+        # If others have stored a checkpoint meanwhile, that is the latest, and has to stay it.
+        while number != newest + 1:
+            later = next((entry for entry in space.entries() if entry.number == number - 1), None)
+            if later is None or (found := space.get(later.id)) is None:
+                break
+            newest, number = number, space.restate(found)
+            gone = gone | {later.number if number == newest + 1 else number}
     space.remove(gone)
 
 
 def unused(threads: Threads, keep_last: int | None, older_than: timedelta | None) -> list[str]:
     """Returns the threads that are not among those used last, or that were not used for this long."""
     now = datetime.now(timezone.utc)
-    used = sorted(((_last_used(threads, thread), thread) for thread in threads.ids()), reverse=True)
+    used = sorted(((last_used(threads, thread), thread) for thread in threads.ids()), reverse=True)
     return [
         thread
         for place, (time, thread) in enumerate(used)
@@ -61,7 +67,8 @@ def unused(threads: Threads, keep_last: int | None, older_than: timedelta | None
     ]
 
 
-def _last_used(threads: Threads, thread: str) -> datetime:
+def last_used(threads: Threads, thread: str) -> datetime:
+    """Returns when the last checkpoint of a thread was stored, in any of its namespaces."""
     newest = [entry for _, space in threads.namespaces(thread) if (entry := space.newest()) is not None]
     # One that was deleted meanwhile is the oldest.
     return max((entry.taken for entry in newest), default=datetime.min.replace(tzinfo=timezone.utc))

@@ -24,12 +24,13 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
+from persist._langgraph.arguments import config_of, names_of, several, time_of
 from persist._langgraph.asking import thread_of
 from persist._langgraph.channels import channel_values, dumped, loaded
 from persist._langgraph.checkpoints import Made, Write, Writes, place_of
 from persist._langgraph.history import delta_history, pending
 from persist._langgraph.namespace import Entry, Found, Namespace
-from persist._langgraph.removing import keep_latest, remove, unused
+from persist._langgraph.removing import keep_latest, last_used, remove, unused
 from persist._langgraph.threads import Threads
 from persist._langgraph.twins import AsyncTwins
 from persist._store import Store
@@ -94,13 +95,13 @@ class PersistSaver(AsyncTwins):
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Returns the checkpoint that a config names, or the latest of its thread."""
-        thread, name = _names(config)
+        thread, name = names_of(config)
         space = self._threads.namespace(thread, name)
         checkpoint_id = get_checkpoint_id(config)
         found = space.get(checkpoint_id) if checkpoint_id else space.latest()
         if found is None:
             return None
-        if self.ttl is not None and self._is_old(space.newest() if checkpoint_id else found):
+        if self.ttl is not None and self._has_expired(thread, space.newest() if checkpoint_id else found):
             return None
         return self._tuple(thread, name, found, self._value(found.document.metadata))
 
@@ -121,7 +122,7 @@ class PersistSaver(AsyncTwins):
             before: Only checkpoints that were stored before this one.
             limit: The most checkpoints.
         """
-        given = {} if config is None else config["configurable"]
+        given = (config or {}).get("configurable", {})
         name, wanted = given.get("checkpoint_ns"), given.get("checkpoint_id")
         found = (
             self._tuple(thread, each.document.namespace, each, metadata)
@@ -135,7 +136,7 @@ class PersistSaver(AsyncTwins):
     def _listed(self, thread: str, name: str | None) -> Iterator[Namespace]:
         """Yields a namespace of a thread, or all."""
         spaces = self._threads.namespaces(thread) if name is None else [(name, self._threads.namespace(thread, name))]
-        return (space for _, space in spaces if self.ttl is None or not self._is_old(space.newest()))
+        return (space for _, space in spaces if self.ttl is None or not self._has_expired(thread, space.newest()))
 
     def _found(
         self, thread: str, space: Namespace, wanted: str | None, before: RunnableConfig | None
@@ -176,7 +177,7 @@ class PersistSaver(AsyncTwins):
         """Returns what the ancestors of a checkpoint wrote to channels, up to the nearest that
         stored a value.
         """
-        space = self._threads.namespace(*_names(config))
+        space = self._threads.namespace(*names_of(config))
         return delta_history(space, get_checkpoint_id(config), channels, self._value)
 
     def _tuple(self, thread: str, name: str, found: Found, metadata: Any) -> CheckpointTuple:
@@ -184,10 +185,10 @@ class PersistSaver(AsyncTwins):
         checkpoint = self._value(read.checkpoint)
         values = {channel: self._value(value) for channel, value in read.channels()}
         return CheckpointTuple(
-            config=_config(thread, name, read.id),
+            config=config_of(thread, name, read.id),
             checkpoint={**checkpoint, "channel_values": values},
             metadata=metadata,
-            parent_config=None if read.parent is None else _config(thread, name, read.parent),
+            parent_config=None if read.parent is None else config_of(thread, name, read.parent),
             pending_writes=[pending(write, self._value) for write in found.writes],
         )
 
@@ -208,11 +209,11 @@ class PersistSaver(AsyncTwins):
         Returns:
             The config that names the checkpoint.
         """
-        thread, name = _names(config)
+        thread, name = names_of(config)
         space, parent = self._threads.namespace(thread, name), get_checkpoint_id(config)
-        if self.ttl is not None and parent is None and not name and self._is_old(space.newest()):
-            # What has expired does not come back with the thread.
-            self._threads.delete(thread)
+        if self.ttl is not None and parent is None and not name and self._has_expired(thread, space.newest()):
+            # What has expired does not come back with the thread. Writes may have come before this.
+            self._threads.delete(thread, keeps_other_writes=True)
             space = self._threads.namespace(thread, name)
         rest: dict[str, Any] = {**checkpoint}
         del rest["channel_values"]
@@ -220,8 +221,8 @@ class PersistSaver(AsyncTwins):
         described = dumped(self.serde, get_checkpoint_metadata(config, metadata))
         with space.lock:
             values = channel_values(space, self.serde, parent, checkpoint, new_versions)
-            space.append(Made(checkpoint["id"], parent, name, described, plain, _time(checkpoint), values))
-        return _config(thread, name, checkpoint["id"])
+            space.append(Made(checkpoint["id"], parent, name, described, plain, time_of(checkpoint), values))
+        return config_of(thread, name, checkpoint["id"])
 
     def put_writes(
         self,
@@ -231,7 +232,14 @@ class PersistSaver(AsyncTwins):
         task_path: str = "",
     ) -> None:
         """Stores what a task wrote after a checkpoint, before the next one is stored."""
-        thread, name = _names(config)
+        thread, name = names_of(config)
+        checkpoint_id = get_checkpoint_id(config)
+        if not checkpoint_id:
+            raise PersistConfigurationError(
+                "the config names no checkpoint that the writes belong to",
+                "invalid-argument",
+                hint="pass the config that put() returned",
+            )
         made = [
             (place_of(channel, place), channel, dumped(self.serde, value).text)
             for place, (channel, value) in enumerate(writes)
@@ -244,7 +252,7 @@ class PersistSaver(AsyncTwins):
                 if not known.has(task_id, at)
             ]
 
-        self._threads.namespace(thread, name).put_writes(config["configurable"]["checkpoint_id"], new)
+        self._threads.namespace(thread, name).put_writes(checkpoint_id, new)
 
     def get_next_version(self, current: str | None, channel: None) -> str:
         """Returns the version after this one: a number, and a random part."""
@@ -254,11 +262,11 @@ class PersistSaver(AsyncTwins):
 
     def delete_thread(self, thread_id: str) -> None:
         """Deletes all checkpoints and writes of a thread."""
-        self._threads.delete(thread_id)
+        self._threads.delete(str(thread_id))
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Deletes the checkpoints that these runs have stored, with their writes."""
-        wanted = set(run_ids)
+        wanted = {*several(run_ids)}
         for thread in self.threads() if wanted else ():
             for _, space in self._threads.namespaces(thread):
                 gone = {
@@ -281,31 +289,32 @@ class PersistSaver(AsyncTwins):
             raise PersistConfigurationError(
                 f"there is no strategy {strategy!r}", "invalid-argument", hint="use 'keep_latest' or 'delete'"
             )
-        for thread in thread_ids:
+        for thread in several(thread_ids):
             if strategy == "delete":
                 self.delete_thread(thread)
                 continue
-            for _, space in self._threads.namespaces(thread):
+            for _, space in self._threads.namespaces(str(thread)):
                 keep_latest(space, self.serde)
 
     def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
-        """Copies all checkpoints and writes of a thread to one that has none.
+        """Copies all checkpoints and writes of a thread to one that has none. If that is an earlier copy,
+        what has come since is added: so a copy that was interrupted is continued.
 
         Raises:
-            PersistConflictError: The other thread has checkpoints.
+            PersistConflictError: The other thread has other checkpoints, or had some that were deleted.
         """
-        for name, space in self._threads.namespaces(source_thread_id):
-            other = self._threads.namespace(target_thread_id, name)
-            if other.newest() is not None:
+        source, target = str(source_thread_id), str(target_thread_id)
+        spaces = dict(self._threads.namespaces(source))
+        for name, other in self._threads.namespaces(target):
+            if name not in spaces and other.newest() is not None:
                 raise PersistConflictError(
-                    f"the thread {target_thread_id!r} has checkpoints",
+                    f"the thread {target!r} has other checkpoints",
                     "already-exists",
                     other.timeline.location,
-                    hint="copy to a new thread ID, or delete this one first",
+                    hint="copy to a new thread ID",
                 )
-            space.timeline.copy(other.timeline)
-            space.writes.copy(other.writes)
-            other.forget()
+        for name, space in spaces.items():
+            space.copy(self._threads.namespace(target, name))
 
     def prune_threads(
         self, *, keep_last: int | None = None, older_than: timedelta | None = None, dry_run: bool = False
@@ -321,6 +330,10 @@ class PersistSaver(AsyncTwins):
         if keep_last is None and older_than is None:
             raise PersistConfigurationError(
                 "there is no rule for which threads to delete", "invalid-argument", hint="pass keep_last or older_than"
+            )
+        if keep_last is not None and (isinstance(keep_last, bool) or not isinstance(keep_last, int) or keep_last < 0):
+            raise PersistConfigurationError(
+                f"keep_last must be a number of threads, not {keep_last!r}", "invalid-argument", hint="pass 1000"
             )
         gone = unused(self._threads, keep_last, older_than)
         for thread in () if dry_run else gone:
@@ -364,6 +377,13 @@ class PersistSaver(AsyncTwins):
             return False
         return datetime.now(timezone.utc) - newest.taken > self.ttl
 
+    def _has_expired(self, thread: str, newest: Entry | Found | None) -> bool:
+        """Returns whether a thread has expired, one of whose namespaces has this newest checkpoint."""
+        if self.ttl is None or not self._is_old(newest):
+            return False
+        # Another of its namespaces may be in use.
+        return datetime.now(timezone.utc) - last_used(self._threads, thread) > self.ttl
+
 
 def _strict() -> SerializerProtocol:
     try:
@@ -374,21 +394,3 @@ def _strict() -> SerializerProtocol:
             "invalid-argument",
             hint="pip install 'langgraph-checkpoint>=4.0.3,<5', or pass a serde",
         ) from None
-
-
-def _names(config: RunnableConfig) -> tuple[str, str]:
-    """Returns the thread and the namespace that a config names."""
-    return thread_of(config), config["configurable"].get("checkpoint_ns") or ""
-
-
-def _config(thread: str, name: str, checkpoint_id: str) -> RunnableConfig:
-    return {"configurable": {"thread_id": thread, "checkpoint_ns": name, "checkpoint_id": checkpoint_id}}
-
-
-def _time(checkpoint: Checkpoint) -> str | None:
-    """Returns when a checkpoint was made, if it says so in a form that can be stored."""
-    try:
-        time = datetime.fromisoformat(str(checkpoint.get("ts")))
-    except ValueError:
-        return None
-    return time.isoformat() if time.tzinfo is not None else None

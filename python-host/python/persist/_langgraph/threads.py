@@ -10,7 +10,9 @@ from threading import Lock
 from persist import _persist
 from persist._langgraph.checkpoints import Document
 from persist._langgraph.namespace import Namespace
+from persist._langgraph.pending_writes import FOLDER
 from persist._store_base import StoreBase
+from persist.errors import PersistNotFoundError
 
 _BELOW = "ns/"
 """The folder of the namespaces of sub-graphs, in that of the thread."""
@@ -57,12 +59,19 @@ class Threads:
         """Returns the names of the namespaces that a thread has, and the namespaces."""
         return [(name, self.namespace(thread, name)) for found, name in self._stored(thread) if found == thread]
 
-    def delete(self, thread: str) -> None:
-        """Deletes a thread."""
+    def delete(self, thread: str, keeps_other_writes: bool = False) -> None:
+        """Deletes a thread; with ``keeps_other_writes``, without writes of checkpoints that it does not have."""
         for name, space in self.namespaces(thread):
-            space.delete()
+            space.delete(keeps_other_writes)
             with self._opening:
                 self._open.pop((thread, name), None)
+        if keeps_other_writes:
+            return
+        # Writes may have come before their checkpoint, which never came.
+        place, prefix = self.store._place(_persist.session_folder(self.agent_id, thread))
+        left = [key for key in place.keys(prefix) if key[len(prefix) :].split("/")[-2:-1] == [FOLDER.rstrip("/")]]
+        for _, error in place.delete_many(left):
+            raise error
 
     def close(self) -> None:
         """Closes all namespaces. They can be opened again."""
@@ -79,11 +88,13 @@ class Threads:
         start = len(prefix) - len(below)
         for folder in sorted(place.timelines(prefix)):
             parts = folder[start + len(self._root) :].rstrip("/").split("/")
-            if len(parts) == 1:
-                yield self._id(place, folder, parts[0]), ""
-            elif len(parts) == 3 and parts[1] + "/" == _BELOW:
-                of_thread = folder[: -len("/".join(parts[1:])) - 1]
-                yield self._id(place, of_thread, parts[0]), self._name(place, folder, parts[2])
+            try:
+                if len(parts) == 1:
+                    yield self._id(place, folder, parts[0]), ""
+                elif len(parts) == 3 and parts[1] + "/" == _BELOW:
+                    yield self._id(place, folder, parts[0]), self._name(place, folder, parts[2])
+            except PersistNotFoundError:
+                continue  # It was deleted meanwhile.
 
     def _id(self, place: _persist.Place, folder: str, name: str) -> str:
         if (known := _persist.id_of(name)) is not None:
