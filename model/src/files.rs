@@ -10,6 +10,12 @@ pub const PATH_ADVICE: &str = "use a path inside the folder, without symlinks th
 /// The message for a delete that requires an absent object.
 pub const DELETE_IF_ABSENT: &str = "a delete can't have the precondition if-absent";
 
+/// The message for a file that is missing.
+pub const MISSING: &str = "there is no such file";
+
+/// The message for a missing file in whose place there is something else.
+pub const NO_FILE: &str = "there is no such file: this is a folder or a device";
+
 /// The message for a file that can't be written because its name is taken.
 pub const ALREADY_EXISTS: &str = "the file already exists";
 
@@ -18,7 +24,7 @@ pub const ALREADY_EXISTS: &str = "the file already exists";
 pub fn failed(code: ErrorCode, doing: &str, cause: impl Display) -> String {
     let failed = format!("could not {doing} ({cause})");
     match code {
-        ErrorCode::NotFound => "there is no such file".to_owned(),
+        ErrorCode::NotFound => MISSING.to_owned(),
         ErrorCode::AccessDenied => format!("access denied: {failed}"),
         ErrorCode::NoSpace => format!("no space is left: {failed}"),
         ErrorCode::InvalidKey => format!("the path can't be used: {failed}"),

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use persist_model::files::PATH_ADVICE;
+use persist_model::files::{MISSING, PATH_ADVICE};
 use persist_model::{ErrorCode, PersistError, Result};
 use persist_paths::folder_prefix;
 use wasip2::filesystem::preopens::get_directories;
@@ -67,7 +67,7 @@ fn resolved(path: &Path, usage: Use) -> Result<PathBuf> {
             Some(Ok(before)) if before.is_dir() => {}
             Some(_) if usage == Use::Read && is_given(&resolved) => {
                 let code = ErrorCode::NotFound;
-                return Err(failed(code, "there is no such file").hint(code.file_advice().unwrap_or_default()));
+                return Err(failed(code, MISSING).hint(code.file_advice().unwrap_or_default()));
             }
             _ => {}
         }

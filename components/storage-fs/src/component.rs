@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use persist_model::files::DELETE_IF_ABSENT;
+use persist_model::files::{DELETE_IF_ABSENT, NO_FILE};
 use wasip2::filesystem::types::Descriptor;
 
 use crate::bindings::wit;
@@ -67,8 +67,7 @@ impl wit::Guest for Component {
     fn stat(key: String) -> Result<wit::ObjectInfo, wit::Error> {
         let find = || {
             key::check(&key)?;
-            files::info_at(&files::root()?, &key)?
-                .ok_or_else(|| error(wit::ErrorCode::NotFound, "there is no such file: this is a folder or a device"))
+            files::info_at(&files::root()?, &key)?.ok_or_else(|| error(wit::ErrorCode::NotFound, NO_FILE))
         };
         find().map_err(|error| error.at(&key))
     }

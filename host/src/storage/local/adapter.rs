@@ -2,6 +2,7 @@
 
 use std::io::{Seek, SeekFrom};
 
+use persist_model::files::NO_FILE;
 use persist_model::{ErrorCode, Permissions, PersistError, Precondition, Result};
 use persist_paths::key::check_file_key;
 
@@ -62,7 +63,7 @@ impl StorageAdapter for LocalFileStorage {
         if metadata.is_file() {
             return Ok(object_info(key, &metadata));
         }
-        Err(PersistError::new(ErrorCode::NotFound, "there is no such file: this is a folder or a device").at(self.locate(key)))
+        Err(PersistError::new(ErrorCode::NotFound, NO_FILE).at(self.locate(key)))
     }
 
     fn delete_object(&self, key: &str, precondition: Precondition) -> Result<()> {
