@@ -132,7 +132,15 @@ def installed(machine: Callable[[str, bool], Machine]) -> Callable[[str], Use]:
 
 
 def sdist(machine: Callable[[str, bool], Machine]) -> Use:
-    return in_python(machine("sdist", True), only("python/agent_persist-*.tar.gz"))
+    package = only("python/agent_persist-*.tar.gz")
+    if BUILT:
+        # In the same folder each time, since cargo keeps what it builds by folder.
+        folder = Path(BUILT) / "sdist"
+        shutil.rmtree(folder, ignore_errors=True)
+        with tarfile.open(package) as archive:
+            archive.extractall(folder, filter="data")
+        (package,) = folder.iterdir()
+    return in_python(machine("sdist", True), package)
 
 
 def wheel(machine: Callable[[str, bool], Machine]) -> Use:
