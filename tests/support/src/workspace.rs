@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 pub fn workspace() -> &'static Path {
     static WORKSPACE: LazyLock<PathBuf> = LazyLock::new(|| {
         let package = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
-        package.ancestors().find(|folder| folder.join("wit").is_dir()).expect("the workspace").to_owned()
+        package.ancestors().find(|folder| folder.join("xtask").is_dir()).expect("the workspace").to_owned()
     });
     &WORKSPACE
 }
