@@ -103,7 +103,7 @@ impl Place {
     }
 
     fn engine(self, at: &str) -> Engine {
-        Engine::builder().workers(1).build().expect("an engine").with_storage(self.storage(at))
+        Engine::builder().shared_storage(self.storage(at)).workers(1).build().expect("an engine")
     }
 }
 
