@@ -122,8 +122,7 @@ impl<S: Storage> Timeline<S> {
         content_hash: Option<[u8; 32]>,
     ) -> Result<(u64, Metadata)> {
         if state.len() as u64 > MAX_IN_MEMORY {
-            let message =
-                format!("a state of {} bytes has to be appended in parts: at most {MAX_IN_MEMORY} can be appended at once", state.len());
+            let message = "a state of over 64 MiB has to be appended in parts";
             return Err(Error::argument(message));
         }
         let hash = content_hash.unwrap_or_else(|| Sha256::digest(&state).into());

@@ -275,6 +275,6 @@ fn parse<S: Storage>(storage: &S, folder: &Folder, number: u64, info: ObjectInfo
         Record::End { number: named, .. } if named == number => {
             Ok(Newest::End { number, root: Sha256::digest(&tail).into(), storage_time: info.storage_time })
         }
-        _ => Err(Error::new(ErrorCode::Conflict, format!("step {number} was removed just now")).at(&folder.step(number))),
+        _ => Err(Error::new(ErrorCode::Conflict, "the step was removed just now").at(&folder.step(number))),
     }
 }

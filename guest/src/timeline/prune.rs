@@ -50,6 +50,11 @@ struct Plan {
     kept: Numbered<Vec<String>>,
 }
 
+/// The error of a plan for steps of which some are gone by now: another is made.
+fn changed() -> Error {
+    Error::new(ErrorCode::Conflict, "the timeline keeps changing")
+}
+
 impl<S: Storage> Timeline<S> {
     /// Removes the steps that a policy does not keep, as of `now`. The newest step is always
     /// kept. With `dry_run`, only reports what would happen.
@@ -87,8 +92,7 @@ impl<S: Storage> Timeline<S> {
                 report => return report,
             }
         }
-        let error = Error::new(ErrorCode::Conflict, "the timeline keeps changing");
-        Err(Error { retryable: true, ..error }.at(self.folder.prefix()))
+        Err(Error { retryable: true, ..changed() }.at(self.folder.prefix()))
     }
 
     /// Decides what is kept; `None` if there are no steps.
@@ -116,7 +120,7 @@ impl<S: Storage> Timeline<S> {
             }
         }
         if !rows.contains(highest) {
-            return Err(Error::new(ErrorCode::Conflict, "the newest step was removed just now"));
+            return Err(changed());
         }
         // A pruning that was broken off may have left the step that was repeated.
         let restated = Numbered::of(rows.iter().filter_map(|(_, row)| row.restates).collect());
@@ -136,7 +140,7 @@ impl<S: Storage> Timeline<S> {
                 match step {
                     Ok(step) => links.insert(number, step.document.links.iter().map(|link| link.number).collect()),
                     Err(error) if error.code == ErrorCode::NotFound => {
-                        return Err(Error::new(ErrorCode::Conflict, format!("step {number} was removed just now")));
+                        return Err(changed());
                     }
                     // Its row says what it needs, if it is known at all.
                     Err(_) => damaged.insert(number, ()),

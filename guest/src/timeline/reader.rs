@@ -15,6 +15,9 @@ use crate::timeline::newest::{Newest, find_newest, read_hint};
 use crate::timeline::record::Record;
 use crate::timeline::step::Step;
 
+/// How often the newest step is looked for again if it is removed meanwhile.
+const ATTEMPTS: u32 = 10;
+
 impl<S: Storage> Timeline<S> {
     /// Returns the number of the newest step; `None` if there is none.
     pub fn newest(&self) -> Result<Option<u64>> {
@@ -67,7 +70,14 @@ impl<S: Storage> Timeline<S> {
 
     /// Opens the state of the newest step.
     pub fn open_newest(&self, hashes: bool) -> Result<StateReader<S>> {
-        self.reader(self.newest_step()?, hashes)
+        let mut left = ATTEMPTS;
+        loop {
+            match self.reader(self.newest_step()?, hashes) {
+                // It was removed just now, and another is the newest.
+                Err(error) if error.code == ErrorCode::NotFound && left > 0 => left -= 1,
+                opened => return opened,
+            }
+        }
     }
 
     /// Opens the state of the step with this number.
@@ -96,7 +106,11 @@ impl<S: Storage> Timeline<S> {
 
     pub(super) fn reader(&self, step: Step, hashes: bool) -> Result<StateReader<S>> {
         let (metadata, number) = (step.metadata(), step.document.number);
-        let chain = Chain::of_step(&self.storage, &self.folder, step)?;
+        let chain = Chain::of_step(&self.storage, &self.folder, step).map_err(|error| match self.step(number) {
+            // What it depends on was removed after it.
+            Err(removed) if removed.code == ErrorCode::NotFound => removed,
+            _ => error,
+        })?;
         Ok(StateReader {
             storage: self.storage.clone(),
             loader: Loader::new(chain, hashes),

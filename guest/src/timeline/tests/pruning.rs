@@ -330,6 +330,20 @@ fn a_step_is_never_repeated_after_a_later_one() {
 }
 
 #[test]
+fn a_step_that_is_removed_while_it_is_opened_is_not_damaged() {
+    let states = checkpoints(20);
+    let storage = written(&states, false);
+    let reader = timeline(&storage);
+    let newest = reader.newest_step().unwrap();
+    assert!(!newest.document.links.is_empty());
+    prune(&storage, &keep_last(1));
+    assert_eq!(timeline(&storage).newest().unwrap(), Some(newest.document.number + 1));
+    let error = reader.reader(newest, true).err().unwrap();
+    assert_eq!(error.code, ErrorCode::NotFound, "{error}");
+    assert_eq!(reader.open_newest(true).unwrap().read_to_end(u64::MAX).unwrap(), *states.last().unwrap());
+}
+
+#[test]
 fn a_pruning_that_was_broken_off_counts_a_repeated_state_once() {
     let states = checkpoints(20);
     let storage = written(&states, false);
