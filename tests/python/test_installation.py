@@ -43,11 +43,11 @@ def test_the_extras_include_the_versions_that_are_tested() -> None:
     assert len(extras) == len(list((root / "tests" / "frameworks").glob("with_*.txt")))
     for name, extra in extras.items():
         lowest, _, below = extra.partition(">=")[2].partition(",<")
-        version = tested.get(name)
+        found = tested.get(name)
         # What LangGraph requires is not listed there.
         if name != "langgraph-checkpoint":
-            assert version is not None, name
-            assert parts(lowest) <= parts(version) < parts(below), extra
+            assert found is not None, name
+            assert parts(lowest) <= parts(found) < parts(below), extra
 
 
 def parts(version: str) -> list[int]:
