@@ -53,7 +53,8 @@ impl Build {
         let shipped = self.package.join(SHIPPED);
         let given = env::var_os("PERSIST_COMPONENT").map(PathBuf::from).or_else(|| shipped.is_file().then_some(shipped));
         if let Some(given) = given {
-            let given = fs::canonicalize(&given).map_err(|error| format!("{}: {error}", given.display()))?;
+            let missing = |error| format!("{}, given by PERSIST_COMPONENT or shipped with this package: {error}", given.display());
+            let given = fs::canonicalize(&given).map_err(missing)?;
             println!("cargo::rerun-if-changed={}", given.display());
             return Ok(given);
         }
@@ -87,7 +88,7 @@ impl Build {
     fn compiler<'a>(&'a self, component: &'a Path) -> Result<Option<Compile<'a>>, String> {
         if env::var_os("DOCS_RS").is_some() {
             // The documentation has none of it.
-            return Ok(Some(Box::new(|out, _, _| fs::write(out, []).map_err(|error| error.to_string()))));
+            return Ok(Some(Box::new(|out, _, _| fs::write(out, []).map_err(|error| format!("{}: {error}", out.display())))));
         }
         if env::var_os(PREBUILT).is_none() {
             #[cfg(feature = "precompiled")]

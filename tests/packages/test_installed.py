@@ -29,8 +29,6 @@ BUILT = os.environ.get("PERSIST_PACKAGES_TARGET")
 CARGO = Path(shutil.which("cargo") or "cargo").parent
 STATE = {"messages": [{"role": "user", "content": "Grüße"}], "step": 3}
 
-PACKAGES = ["sdist", "wheel", "crate", "component", "npm"]
-
 
 class Machine:
     """An empty home folder, and the programs that every machine has."""
@@ -204,7 +202,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "0001.json.gz"
 
 
-@pytest.mark.parametrize(("writer", "reader"), [*itertools.permutations(PACKAGES, 2)])
+@pytest.mark.parametrize(("writer", "reader"), [*itertools.permutations(KINDS, 2)])
 def test_what_one_saves_another_restores(installed: Callable[[str], Use], writer: str, reader: str, path: Path) -> None:
     installed(writer)("save", path)
     assert json.loads(str(installed(reader)("restore", path))) == STATE

@@ -85,16 +85,6 @@ pub(crate) fn output_of(command: &mut Command) -> Result<String, String> {
     if output.status.success() { Ok(text) } else { Err(format!("{command:?}: {}\n{text}", output.status)) }
 }
 
-/// Returns what a command writes to stdout. It has to succeed.
-pub(crate) fn output_of_stdout(command: &mut Command) -> Result<String, String> {
-    let output = command.stderr(Stdio::inherit()).output().map_err(|error| format!("{}: {error}", command.get_program().display()))?;
-    if output.status.success() {
-        String::from_utf8(output.stdout).map_err(|error| format!("{command:?}: {error}"))
-    } else {
-        Err(format!("{command:?}: {}", output.status))
-    }
-}
-
 /// Returns the program that cargo names at the end of a line that begins like this.
 pub(crate) fn program(beginning: &str, line: &str) -> Option<String> {
     let (_, program) = line.trim_start().strip_prefix(beginning)?.split_once(" (")?;

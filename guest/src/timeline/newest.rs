@@ -28,7 +28,7 @@ use crate::timeline::survey::read_steps;
 pub(crate) const HINT_EVERY: u64 = 16;
 
 /// How often the search begins again if the timeline is pruned at the same time.
-const ATTEMPTS: u32 = 10;
+pub(super) const ATTEMPTS: u32 = 10;
 
 /// The object with the highest number.
 #[derive(Clone, Debug)]

@@ -11,12 +11,9 @@ use crate::timeline::handle::Timeline;
 use crate::timeline::history::lost;
 use crate::timeline::listing::Listing;
 use crate::timeline::loader::Loader;
-use crate::timeline::newest::{Newest, find_newest, read_hint};
+use crate::timeline::newest::{ATTEMPTS, Newest, find_newest, read_hint};
 use crate::timeline::record::Record;
 use crate::timeline::step::Step;
-
-/// How often the newest step is looked for again if it is removed meanwhile.
-const ATTEMPTS: u32 = 10;
 
 impl<S: Storage> Timeline<S> {
     /// Returns the number of the newest step; `None` if there is none.

@@ -5,7 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::shell::{output_of_stdout, run, target_dir, workspace};
+use persist_recipe::component::printed;
+
+use crate::shell::{run, target_dir, workspace};
 
 /// The copy.
 pub(crate) struct Staging {
@@ -25,7 +27,7 @@ impl Staging {
         }
         let mut list = Command::new("git");
         list.current_dir(workspace()).args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
-        for name in output_of_stdout(&mut list)?.split('\0').filter(|name| !name.is_empty()) {
+        for name in printed(&mut list)?.split('\0').filter(|name| !name.is_empty()) {
             let (from, to) = (workspace().join(name), root.join(name));
             let Ok(kind) = from.symlink_metadata() else { continue };
             if let Some(folder) = to.parent() {

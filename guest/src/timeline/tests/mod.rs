@@ -14,6 +14,7 @@ use crate::storage::{Precondition, Storage as _};
 mod damage;
 mod format;
 mod limits;
+mod meanwhile;
 mod mistakes;
 mod pruning;
 mod reading;

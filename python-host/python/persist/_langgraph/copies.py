@@ -17,7 +17,7 @@ from langgraph.checkpoint.base import (
 
 from persist._langgraph.arguments import several
 from persist._langgraph.asking import Asking, Questions
-from persist._langgraph.twins import AsyncTwins
+from persist._langgraph.saver import PersistSaver
 from persist._progress import Progress, shown
 from persist.errors import PersistConflictError, PersistIntegrityError
 
@@ -153,7 +153,7 @@ class _Copying:
 
 def _without_ttl(saver: BaseCheckpointSaver[Any]) -> BaseCheckpointSaver[Any]:
     """Returns a checkpointer for which no thread has expired: it may be copied while it is in use."""
-    if getattr(saver, "ttl", None) is None or not isinstance(saver, AsyncTwins):
+    if not isinstance(saver, PersistSaver) or saver.ttl is None:
         return saver
     lasting = copying.copy(saver)
     lasting.ttl = None

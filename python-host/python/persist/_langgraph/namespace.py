@@ -281,12 +281,11 @@ class Namespace:
 
     def put_writes(self, checkpoint_id: str, made: Callable[[Writes, int], Sequence[Write]]) -> None:
         """Stores writes of a checkpoint. ``made`` gets those that are known, and their turn."""
-        if not self.writes.knows(checkpoint_id):
-            # Others may have stored some.
+        # Others may have stored some.
+        if not self.writes.knows(checkpoint_id) and self.get(checkpoint_id) is None:
             loose = self.writes.list(checkpoint_id).get(checkpoint_id, [])
-            if self.get(checkpoint_id) is None:
-                with self.writes.reading(loose) as reading:
-                    self.writes.know(checkpoint_id, reading.read(loose, is_missing_right=True), ())
+            with self.writes.reading(loose) as reading:
+                self.writes.know(checkpoint_id, reading.read(loose, is_missing_right=True), ())
         number, head = self._numbers.get(checkpoint_id), self.head
         self.writes.put(checkpoint_id, number is not None and head is not None and number < head.number, made)
 

@@ -264,10 +264,9 @@ class PendingWrites:
 
     def delete(self, checkpoint_ids: Iterable[str] | None = None) -> None:
         """Deletes the writes of checkpoints; by default all."""
-        self.delete_superfluous()
         place, prefix = self._place()
         wanted = None if checkpoint_ids is None else {*checkpoint_ids}
-        # Also what a thread is deleting just now: it may fail.
+        # Also superfluous ones, and those that a thread is deleting just now: it may fail.
         keys = [key for key in place.keys(prefix) if wanted is None or _checkpoint_of(key[len(prefix) :]) in wanted]
         for _, error in place.delete_many(keys):
             raise error
