@@ -58,7 +58,7 @@ export interface AppendOptions extends Omit<SaveOptions, "ifAbsent" | "index"> {
 
 /** A failed call. */
 export class PersistError extends Error {
-  /** The error code of the contract, such as `not-found`; `timeout` if the deadline was exceeded. */
+  /** The error code of the contract, such as `not-found`. If the deadline was exceeded, `timeout`, or `outcome-unknown` for a change. */
   readonly code: string;
   /** Whether the same call may succeed later. */
   readonly retryable: boolean;

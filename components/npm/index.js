@@ -32,6 +32,7 @@ const bytesOf = (state) => {
   if (state instanceof Uint8Array) return state;
   throw new TypeError(`the state has to be a Uint8Array, not ${state === null ? "null" : typeof state}`);
 };
+const CHANGES = ["save", "append", "delete"];
 const folderOf = (timeline) => `${timeline.replace(/\/+$/, "")}/`;
 
 /** The snapshots and timelines in a folder. Calls are made one after the other. */
@@ -161,10 +162,12 @@ class Store {
         error ? end(reject, new PersistError(error), isUsable) : end(resolve, result, true);
       const onError = (error) => failed("other", `the component could not run: ${error.message}`);
       const onExit = (code) => failed("other", `the thread of the component ended early (${code})`);
-      const timer = setTimeout(
-        () => failed("timeout", `the call was stopped after ${this.#deadline} ms`),
-        this.#deadline,
-      );
+      const timer = setTimeout(() => {
+        const stopped = `the call was stopped after ${this.#deadline} ms`;
+        // Nobody knows how far a change has come.
+        if (CHANGES.includes(name)) failed("outcome-unknown", `${stopped}: look at what is stored before you try again`);
+        else failed("timeout", stopped);
+      }, this.#deadline);
       worker.on("message", onMessage).on("error", onError).on("exit", onExit);
       worker.postMessage({ name, given });
     });
