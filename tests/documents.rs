@@ -237,7 +237,7 @@ fn the_python_reader_reads_and_refuses() {
     fs::write(folder.join("two-states.gz"), craft::two_states()).expect("a file");
     let refused = read("two-states.gz");
     assert!(!refused.status.success() && refused.stdout.is_empty());
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("does not end with a block"), "{refused:?}");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("does not end at a block boundary"), "{refused:?}");
     for golden in ["empty", "sealed", "blocks"] {
         let golden = workspace().join(format!("tests/golden/persist-{}/{golden}.json.gz", env!("CARGO_PKG_VERSION")));
         let output = read(golden.to_str().expect("text"));

@@ -130,7 +130,7 @@ def decompress(codec, frame, length, member):
         block = inflate.decompress(frame + b"\x03\x00", length + 1)
         # The frame must mean the same alone as after the frames before it.
         again = member.decompress(frame, length + 1)
-        require(again == block and not member.unconsumed_tail and not member.eof, "a frame does not end with a block")
+        require(again == block and not member.unconsumed_tail and not member.eof, "a frame does not end at a block boundary")
     require(inflate.eof and not inflate.unused_data and len(block) == length, "a frame and its block differ")
     return block
 

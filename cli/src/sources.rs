@@ -279,7 +279,7 @@ pub(crate) fn check_means_something(text: &str) -> Result<()> {
     if !path.trim_matches('/').is_empty() {
         return Ok(());
     }
-    let problem = if text.is_empty() { "the location is not valid: it is empty" } else { "this location means the whole storage" };
+    let problem = if text.is_empty() { "the location is not valid: it is empty" } else { "this location refers to the whole storage" };
     Err(PersistError::new(ErrorCode::InvalidArgument, problem)
         .at(text.escape_debug())
         .hint("check the variable that it comes from; to select everything, write ."))

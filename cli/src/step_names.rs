@@ -127,7 +127,7 @@ fn is_timeline(host: &impl Host, text: &str) -> Result<bool> {
 }
 
 fn is_step_of(timeline: &str, text: &str) -> PersistError {
-    let message = format!("this name means a step of the timeline {}, and steps never change", timeline.escape_debug());
+    let message = format!("this name refers to a step of the timeline {}, and steps never change", timeline.escape_debug());
     PersistError::new(ErrorCode::InvalidArgument, message).at(text.escape_debug())
 }
 

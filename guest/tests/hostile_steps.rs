@@ -370,7 +370,7 @@ fn documents_that_lie_are_refused() {
     // In place of steps.
     for size in [192, 200, 208] {
         let garbage = Object { bytes: vec![b'x'; size], root: [0; 32] };
-        refused(&[(1, &garbage)], 1, Integrity, "a small object of the timeline was changed");
+        refused(&[(1, &garbage)], 1, Integrity, "a record of the timeline was changed");
     }
     for size in [0, 1, 191, 193, 209, 5000, 100_000] {
         let garbage = Object { bytes: vec![b'x'; size], root: [0; 32] };

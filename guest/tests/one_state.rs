@@ -89,7 +89,7 @@ fn a_frame_that_leaves_a_block_open_is_refused_at_the_frame() {
     assert_eq!((ours.len(), crc32(&ours)), (theirs.len(), crc32(&theirs)));
     let error = read(&file).expect_err("it has two states");
     assert_eq!(error.code, ErrorCode::InvalidFormat);
-    assert!(error.message.contains("does not end with a block (bytes 0 to 50)"), "{error}");
+    assert!(error.message.contains("does not end at a block boundary (bytes 0 to 50)"), "{error}");
 }
 
 /// Bits in deflate's order: the lowest of each byte comes first.
@@ -189,7 +189,7 @@ fn no_bit_of_a_frame_may_be_left_over() {
         let frame = bits.bytes();
         if let Some(plain) = inflated_alone(&frame) {
             let error = decode(Codec::Gzip, &frame, plain.len()).expect_err("bits are left");
-            assert!(error.message.contains("does not end with a block"), "{error}");
+            assert!(error.message.contains("does not end at a block boundary"), "{error}");
         }
     }
 }

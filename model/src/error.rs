@@ -9,7 +9,7 @@ impl ErrorCode {
     pub fn advice(self) -> Option<&'static str> {
         match self {
             Self::Integrity | Self::InvalidFormat => Some("use another copy, or recover what is left with 'persist salvage'"),
-            Self::NotASnapshot => Some("check the path: this is another kind of file"),
+            Self::NotASnapshot => Some("check the path: this is a different kind of file"),
             Self::UnsupportedFormat => Some("update persist"),
             Self::OutcomeUnknown => Some("check what is stored now before you try again"),
             Self::NotDurable => Some("check the disk, then try again"),

@@ -61,7 +61,7 @@ impl<'py> Decoder<'_, 'py> {
             return Err(self.not_a_value(format!("it is nested more than {MAX_LEVELS} levels deep")));
         }
         if matches!(peek, Peek::Array | Peek::Object) && !stack::has_room() {
-            return Err(self.not_a_value(format!("it is nested {level} levels deep, too many for the stack of this thread")));
+            return Err(self.not_a_value(format!("it is nested {level} levels deep, which is too deep for this thread's stack")));
         }
         match peek {
             Peek::Null => {

@@ -115,7 +115,7 @@ impl<'a, 'py> Encoder<'a, 'py> {
             return Ok(());
         }
         if !stack::has_room() {
-            let message = format!("the state is nested more than {depth} levels deep, too many for the stack of this thread");
+            let message = format!("the state is nested more than {depth} levels deep, which is too deep for this thread's stack");
             return Err(wrong_type(value.py(), &message, "save flatter data, or save it in a thread with a larger stack"));
         }
         if depth >= MAX_DEPTH - REMEMBERED {

@@ -113,7 +113,7 @@ def test_a_thread_is_copied_while_it_goes_on(saver: PersistSaver, location: str)
 def test_a_thread_with_other_namespaces_is_no_copy(saver: PersistSaver) -> None:
     put(saver, thread(), 1, n=1)
     put(saver, thread("2", namespace="child"), 1, n=1)
-    with pytest.raises(persist.PersistConflictError, match="has other checkpoints"):
+    with pytest.raises(persist.PersistConflictError, match="has different checkpoints"):
         saver.copy_thread("1", "2")
     assert ids(saver, thread("2")) == []
 

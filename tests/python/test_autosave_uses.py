@@ -46,13 +46,16 @@ def test_wrong_arguments_are_refused(
 
 def test_the_wrong_protocol_is_refused(timeline: persist.Timeline) -> None:
     wrong: Any = persist.autosave({}, timeline.to_async())
-    with pytest.raises(persist.PersistTypeError, match="is entered by `async with`, not by `with`") as refused, wrong:
+    with (
+        pytest.raises(persist.PersistTypeError, match="must be entered with `async with`, not `with`") as refused,
+        wrong,
+    ):
         pass
     assert "timeline.to_sync()" in str(refused.value.hint)
 
     async def run() -> None:
         wrong: Any = persist.autosave({}, timeline)
-        with pytest.raises(persist.PersistTypeError, match="is entered by `with`, not by `async with`") as refused:
+        with pytest.raises(persist.PersistTypeError, match="must be entered with `with`, not `async with`") as refused:
             async with wrong:
                 pass
         assert "timeline.to_async()" in str(refused.value.hint)

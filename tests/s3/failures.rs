@@ -202,7 +202,7 @@ fn the_doctor_names_the_cause() {
             [("warning", "the lifecycle rule 'tidy' deletes objects below agents/ after 30 days"), ("ok", "")],
         ),
         (Some(RULES), None, "", [("warning", "destroys timelines"), ("ok", "")]),
-        (Some(ARCHIVE), None, "", [("warning", "moves objects to DEEP_ARCHIVE after 180 days, from where they can't be read"), ("ok", "")]),
+        (Some(ARCHIVE), None, "", [("warning", "moves objects after 180 days to DEEP_ARCHIVE, where they can't be read"), ("ok", "")]),
         (Some(RULES), Some(ON), "other/", [("ok", "no rule expires or archives objects"), ("warning", "the bucket keeps every version")]),
         (Some(TAGGED), Some(ON), "other/", [("ok", "no rule expires or archives objects"), ("warning", "the bucket keeps every version")]),
         (None, Some(SUSPENDED), "other/", [("ok", "can't be read"), ("ok", "suspended: earlier versions stay")]),

@@ -211,7 +211,7 @@ const COPIED: &[Row] = &[
     ("copy -r backup %/again", 0, &["copied backup/first/ to %/again/first/: 3 steps, "], &[]),
     ("restore %/again/first@2 -o out/2-of-backup-of-backup", 0, &[], &[]),
     ("copy -r %/one backup", 0, &["skipped %/one/first/: backup/first/ has all its steps"], &["skipped"]),
-    ("copy -r %/one backup --if-exists fail", 4, &[], &["another timeline already exists"]),
+    ("copy -r %/one backup --if-exists fail", 4, &[], &["a different timeline already exists"]),
     ("append 1.json %/one/first", 0, &["%/one/first@4: "], &[]),
     ("copy -r %/one backup", 0, &["copied %/one/first/ to backup/first/: 1 step, ", "skipped"], &[]),
     ("restore backup/first@4 -o out/1-of-backup", 0, &[], &[]),

@@ -139,7 +139,7 @@ fn another_timeline_is_not_mixed_with_a_copy() {
     let before = objects(&other);
     let error = copy(&from, &to).expect_err("another timeline is there");
     assert_eq!(error.code(), ErrorCode::AlreadyExists, "{error:?}");
-    assert!(error.to_string().contains("number 3 is not the same"), "{error}");
+    assert!(error.to_string().contains("step 3 differs"), "{error}");
     assert_eq!(objects(&other), before);
     // The copy went on by itself.
     let (_, to) = memory();

@@ -128,7 +128,7 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
     check_no_step(host, if has_ids { &arguments.timeline } else { &place.text })?;
     let folder = host.locate_folder_to_write(&place.text)?;
     if matches!(folder, StorageLocation::Memory { .. }) {
-        output.note("memory storage ends with this command: nothing is kept");
+        output.note("memory storage lasts only as long as this command: nothing is kept");
     }
     let state = open_state(&arguments.state).map_err(|error| match error.code() {
         ErrorCode::NotFound => error.hint(host.missing_advice(&arguments.state)),
@@ -148,7 +148,7 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
         Ok(part)
     };
     let step = timeline.append(&mut next, &options, arguments.on_conflict()).map_err(|error| match error.code() {
-        ErrorCode::AlreadyExists => error.hint("load the newest step and decide again, or append with --on-conflict rebase"),
+        ErrorCode::AlreadyExists => error.hint("load the newest step and redo your change, or append with --on-conflict rebase"),
         _ => error,
     })?;
     drop(progress);

@@ -21,7 +21,7 @@ pub struct Arguments {
     /// Timelines, or folders that contain timelines.
     #[arg(required = true, value_name = "LOCATION")]
     location: Vec<String>,
-    /// Read all data. Without it, damage is found only in what describes the states.
+    /// Read all data. Without it, only damage to the metadata is found.
     #[arg(long)]
     read_data: bool,
     /// Rewrite what is derived from the steps, where it is missing or damaged.
@@ -105,7 +105,8 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
     let how = if arguments.read_data { "all data read" } else { "data not read" };
     let mut state = if damaged == 0 { "none damaged".to_owned() } else { format!("{damaged} damaged") };
     if others > 0 {
-        state = format!("{state}, but {} wrong", counted(others, "other object"));
+        let verb = if others == 1 { "is" } else { "are" };
+        state = format!("{state}, but {} {verb} wrong", counted(others, "other object"));
     }
     let text = format!("checked {} in {}: {state}, {how}", counted(steps, "step"), counted(timelines, "timeline"));
     let object = json!({"timelines": timelines, "steps": steps, "damaged": damaged, "others": others, "data_read": arguments.read_data});

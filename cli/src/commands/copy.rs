@@ -31,7 +31,7 @@ use crate::step_names::{Part, check_location, check_text};
 /// continues where it stopped. A file at DEST that is not a snapshot, that cannot be told
 /// apart from another program's gzip file, or that cannot be read is replaced only with
 /// --force. With --recursive, a timeline is copied as a whole, step by step; copying it again
-/// adds the steps that have come since. Nothing in the copy is removed.
+/// adds the steps appended since then. Nothing in the copy is removed.
 #[derive(Args)]
 #[command(
     visible_alias = "cp",
@@ -146,7 +146,7 @@ impl<'a> Found<'a> {
         let (from, target) = (host.stoppable(&self.from)?, host.writing(&to, arguments.durability)?);
         let timeline = from.timeline(self.from.key())?;
         if matches!(arguments.if_exists, IfExists::Fail) && has_objects(&target, to.key())? {
-            let error = PersistError::new(ErrorCode::AlreadyExists, "another timeline already exists").at(&to_text);
+            let error = PersistError::new(ErrorCode::AlreadyExists, "a different timeline already exists").at(&to_text);
             return Err(error.hint("give another folder").into());
         }
         let object = |action, steps, newest: u64| json!({"action": action, "source": from_text, "location": to_text, "steps": steps, "newest": newest});
@@ -270,7 +270,7 @@ pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Ou
             let metadata = source_engine.metadata(from.key())?;
             let is_there = target.metadata(to.key()).is_ok_and(|found| found.digest == metadata.digest);
             if !is_there && matches!(arguments.if_exists, IfExists::Fail) && target.exists(to.key())? {
-                let error = PersistError::new(ErrorCode::AlreadyExists, "another object already exists").at(&to);
+                let error = PersistError::new(ErrorCode::AlreadyExists, "a different object already exists").at(&to);
                 return Err(error.hint("give another name").into());
             }
             let (size, action) = (metadata.stored_size, if is_there { "skip" } else { "copy" });

@@ -23,7 +23,7 @@ const MAX_SHOWN: usize = 100;
 /// A and B are snapshots, steps of timelines, or other files, each in any storage. JSON is
 /// compared by value: each line has the path of a value that was added (+), removed (-) or
 /// changed (~). Elements of arrays, such as messages, are aligned. Other text is compared by
-/// line. Only the parts of a state that are compared are held, so it can be large.
+/// line. Only the parts being compared are held in memory, so a state can be large.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  persist diff agents/support/case-4711@41 @42\n  persist diff agents/0001.json.gz state.json\n  persist diff agents/support/case-4711@41 @42 --json > patch.json"
@@ -40,7 +40,7 @@ pub struct Arguments {
     /// When to use colours.
     #[arg(long, value_name = "WHEN", value_enum, default_value = "auto")]
     color: Color,
-    /// Do not show a long text in a pager, which is $PERSIST_PAGER, $PAGER or less.
+    /// Do not page long output (the pager is $PERSIST_PAGER, $PAGER or less).
     #[arg(long)]
     no_pager: bool,
 }

@@ -16,10 +16,10 @@ use crate::timelines::{place, place_of};
 
 /// Continue a timeline elsewhere, from any of its steps.
 ///
-/// Copies the steps up to this one into a new folder, where they keep their numbers. Whatever
+/// Copies the steps up to the chosen one into a new folder, where they keep their numbers. Whatever
 /// is appended there comes after them. Nothing in the source changes, and it may be pruned or
-/// deleted later. It is safe while others append or prune: the fork has all it needs, or is
-/// refused. If it was broken off, the same command finishes it.
+/// deleted later. It is safe while others append or prune: the fork is either complete or
+/// refused. If it was interrupted, the same command finishes it.
 #[derive(Args)]
 #[command(after_help = "Example: persist fork runs/support/case-4711@42 runs/support/case-4711b")]
 pub(crate) struct Arguments {
@@ -85,7 +85,7 @@ pub(crate) fn run(arguments: &Arguments, storage: &StorageArguments, output: &Ou
     let text = if steps > 0 {
         format!("forked {source}@{newest} to {new}: {}, {}", counted(steps, "step"), exact_bytes(forked.bytes))
     } else {
-        format!("{new} is a fork of {source}@{newest} already")
+        format!("{new} is already a fork of {source}@{newest}")
     };
     let object = json!({"source": whole, "location": location, "newest": newest, "steps": steps, "bytes": forked.bytes});
     output.report(&object, text)?;

@@ -14,10 +14,10 @@ use crate::timelines::{no_timeline, place, place_of};
 
 /// List the steps of a timeline, the newest first.
 ///
-/// CHANGES says what is different from the step listed below it, if the states are JSON: 2
-/// messages more, a value changed. For that, states are read, so without --changes it is left
-/// out for states over 4 MB, after 50 steps, with --json, and if the timeline is not in a
-/// local folder. A step that can't be read is reported as an error.
+/// If the states are JSON, CHANGES says how each step differs from the one below it, such as 2
+/// more messages or a changed value. This requires reading the states, so without --changes it
+/// is omitted for states over 4 MB, after 50 steps, with --json, and if the timeline is not in
+/// a local folder. A step that can't be read is reported as an error.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  persist log runs/support/case-4711 -n 20\n  persist log runs --agent support --session case-4711 --since 7d"
@@ -32,7 +32,7 @@ pub struct Arguments {
     /// Say what changed in every step.
     #[arg(long, overrides_with = "no_changes")]
     changes: bool,
-    /// Read only what describes the steps, not their states.
+    /// Read only the metadata of the steps.
     #[arg(long, overrides_with = "changes")]
     no_changes: bool,
     #[command(flatten)]

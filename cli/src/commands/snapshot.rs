@@ -221,7 +221,7 @@ fn save(arguments: &Arguments, host: &impl Host, output: &Output) -> Result<(), 
         return Err(Attempt::from(error.hint("save it under another name")));
     }
     if matches!(location, StorageLocation::Memory { .. }) {
-        output.note("memory storage ends with this command: nothing is kept");
+        output.note("memory storage lasts only as long as this command: nothing is kept");
     }
     let options = arguments.options(dest.index, dest.precondition.clone(), size)?;
     let is_named = size.is_some() && !is_descriptor(&arguments.state);

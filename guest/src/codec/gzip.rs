@@ -149,7 +149,7 @@ impl Decoder {
     /// they would be the header of a block of type 3, which does not exist. So if the
     /// final block then ends the stream, no bit was left.
     pub(super) fn decode(&mut self, frame: &[u8], length: usize, out: &mut Vec<u8>) -> std::result::Result<(), String> {
-        const NO_BOUNDARY: &str = "a frame does not end with a block";
+        const NO_BOUNDARY: &str = "a frame does not end at a block boundary";
         self.0.reset(false);
         let (body, end) = frame.split_last_chunk().filter(|(_, end)| **end == FLUSH_END).ok_or(NO_BOUNDARY)?;
         let start = out.len();

@@ -87,7 +87,7 @@ impl<S: Storage> Diff<S> {
                 Some(text) => Inner::Text(Box::new(text)),
                 None => {
                     let (before, after) = (before.size(), after.size());
-                    let why = format!("over {MAX_LINES} lines are not compared one by one");
+                    let why = format!("texts of more than {MAX_LINES} lines are not compared line by line");
                     Inner::Binary(format!("Texts differ: {before} bytes and {after} bytes; {why}\n").into_bytes())
                 }
             },

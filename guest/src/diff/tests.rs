@@ -322,7 +322,10 @@ fn texts_of_too_many_lines_are_different_and_no_more() {
     for after in [format!("{before}y"), "y\n".repeat((1 << 20) + 5)] {
         let mut diff = of_bytes(before.as_bytes(), after.as_bytes());
         assert_eq!(diff.kind(), DiffKind::Binary);
-        let expected = format!("Texts differ: 2097162 bytes and {} bytes; over 1048576 lines are not compared one by one\n", after.len());
+        let expected = format!(
+            "Texts differ: 2097162 bytes and {} bytes; texts of more than 1048576 lines are not compared line by line\n",
+            after.len()
+        );
         assert_eq!(String::from_utf8(read(&mut diff, 1 << 20)).unwrap(), expected);
     }
 }

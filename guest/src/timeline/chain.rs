@@ -101,7 +101,7 @@ pub(crate) fn check_links<'a>(folder: &Folder, step: &'a Step, found: &mut dyn I
         return Err(Error::format(format!("step {number} does not list all steps that it depends on")).at(&folder.step(number)));
     }
     if !may_repeat(step.document.edits.state_size(), literals) {
-        let message = format!("step {number} repeats a few bytes too often");
+        let message = format!("step {number} repeats the same few bytes too many times");
         return Err(Error::new(ErrorCode::LimitExceeded, message).at(&folder.step(number)));
     }
     Ok(())

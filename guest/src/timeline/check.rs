@@ -191,7 +191,7 @@ impl<S: Storage> Checker<S> {
         };
         let is_other = found.is_some_and(|root| parent.is_some_and(|parent| hex(&parent) != root));
         Ok(is_other
-            .then(|| Error::integrity(format!("step {number} was not appended to {before}, as it is now: one of them was replaced"))))
+            .then(|| Error::integrity(format!("step {number} does not follow from step {before} as it is now: one of them was replaced"))))
     }
 
     /// Whether this is the newest step, and was removed before the timeline was listed.
@@ -305,7 +305,7 @@ impl<S: Storage> Checker<S> {
                     (Some(Name::Hidden(number)), Record::Hidden { number: hidden }) => number == *hidden,
                     (Some(Name::Label(_)), Record::Label { number, name, .. }) => {
                         if *number > self.highest {
-                            return Err(Error::integrity(format!("the label is of step {number}, which does not exist")));
+                            return Err(Error::integrity(format!("the label belongs to step {number}, which does not exist")));
                         }
                         folder.label(*number, name) == key
                     }

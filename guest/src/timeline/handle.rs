@@ -315,7 +315,7 @@ impl<S: Storage> Timeline<S> {
     pub(super) fn conflict(&self, number: u64) -> Error {
         Error::new(ErrorCode::AlreadyExists, format!("another writer has appended step {number}"))
             .with("number", number)
-            .with(HINT, "load the newest step and decide again, or append with on-conflict rebase")
+            .with(HINT, "load the newest step and redo your change, or append with on-conflict rebase")
             .at(&self.folder.step(number))
     }
 

@@ -164,7 +164,7 @@ fn find_once<S: Storage>(storage: &S, folder: &Folder, is_listed: bool) -> Resul
         && last.is_none_or(|last| last < hint)
     {
         let error = Error::integrity(format!("step {hint}, which was the newest, is missing: the end of the timeline was lost"))
-            .with(HINT, "if this is a copy or a fork that was broken off, repeat it; otherwise 'persist check' says which steps are left");
+            .with(HINT, "if this is an interrupted copy or fork, run it again; otherwise 'persist check' says which steps remain");
         return Ok(Newest::Damaged { number: hint, error: error.at(&folder.step(hint)) });
     }
     let Some(last) = last else { return Ok(Newest::Nothing) };

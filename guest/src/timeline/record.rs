@@ -119,7 +119,7 @@ impl Record {
 
     /// Reads an object's bytes.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self> {
-        let wrong = || Error::integrity("a small object of the timeline was changed");
+        let wrong = || Error::integrity("a record of the timeline was changed");
         let text = str::from_utf8(bytes).map_err(|_| wrong())?;
         let (covered, rest) = text.rsplit_once(CHECK).ok_or_else(wrong)?;
         let rest = rest.strip_prefix(checksum(covered).as_str()).ok_or_else(wrong)?;
@@ -128,7 +128,7 @@ impl Record {
             return Err(wrong());
         }
         let json = format!("{covered}}}");
-        let not_valid = |what: &str| Error::format(format!("a small object of the timeline is not valid: {what}"));
+        let not_valid = |what: &str| Error::format(format!("a record of the timeline is not valid: {what}"));
         let fields: Fields = serde_json::from_str(&json).map_err(|error| not_valid(&error.to_string()))?;
         let record = Self::from_fields(fields)
             .ok_or_else(|| not_valid("it is of an unknown kind, lacks a field, or has a number that no step can have"))?;
@@ -142,7 +142,7 @@ impl Record {
             Self::Removed { number, .. } if *number == step => Error::new(ErrorCode::NotFound, format!("step {step} was removed")),
             Self::End { number, .. } if *number == step => Error::new(ErrorCode::NotFound, "the timeline was deleted"),
             Self::Gap { first, .. } if *first == step => Error::new(ErrorCode::NotFound, format!("step {step} was removed")),
-            _ => Error::integrity(format!("there is a small object of another kind in place of step {step}")),
+            _ => Error::integrity(format!("there is a record of a different kind in place of step {step}")),
         }
     }
 

@@ -24,7 +24,7 @@ fn states_that_repeat_too_often_are_refused() {
     let given: Vec<(u64, &Object)> = objects.iter().map(|(number, object)| (*number, object)).collect();
     loads(&given, 2, &vec![b'x'; 65 * 16_000]);
     for step in [3, 4, 5, 64, 65] {
-        refused(&given, step, ErrorCode::LimitExceeded, "repeats a few bytes too often");
+        refused(&given, step, ErrorCode::LimitExceeded, "repeats the same few bytes too many times");
     }
 }
 

@@ -77,7 +77,7 @@ pub(super) fn check_target(
     }
     match is_same(from, to, last, timeline)? {
         Some(true) => {}
-        Some(false) => return refused(&format!("there is another timeline here: number {last} is not the same")),
+        Some(false) => return refused(&format!("a different timeline is already here: step {last} differs")),
         None => return refused("the copy here ends with a step that was pruned from the timeline long ago"),
     }
     let has_ended = source.numbers.range(last.saturating_add(1)..).any(|(_, info)| info.size == END_SIZE);

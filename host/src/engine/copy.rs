@@ -185,7 +185,7 @@ impl Engine {
         let fails_if_there = options.precondition == Precondition::IfAbsent;
         let what = match found {
             Ok(found) if found.digest == digest => return Ok(Some(found)),
-            Ok(_) => "another snapshot already exists".to_owned(),
+            Ok(_) => "a different snapshot already exists".to_owned(),
             Err(mut error) => {
                 let needs_no_look = fails_if_there || options.replaces_anything;
                 let what = match error.code() {
@@ -201,7 +201,7 @@ impl Engine {
                     _ if may_be_another_kind(&error) && !needs_no_look => return Err(error),
                     Integrity | InvalidFormat => "the existing object is damaged",
                     LimitExceeded | NoKey | UnsupportedFormat | Untrusted => "the existing object can't be read",
-                    NotASnapshot | WrongKind if needs_no_look => "another object already exists",
+                    NotASnapshot | WrongKind if needs_no_look => "a different object already exists",
                     _ => return Err(error),
                 };
                 format!("{what}: {}", error.detail().message)

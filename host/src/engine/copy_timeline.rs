@@ -176,7 +176,7 @@ impl<'a, P: FnMut(u64)> Copying<'a, P> {
             return Err(error);
         }
         error.detail_mut().location = Some(self.from.engine.storage().locate(&self.from.key(&name)));
-        error.detail_mut().hint = Some("nothing damaged is copied: 'persist check' says which steps are whole".to_owned());
+        error.detail_mut().hint = Some("damaged steps are not copied: 'persist check' shows which steps are intact".to_owned());
         Err(self.withdraw(error, newest))
     }
 
@@ -219,7 +219,7 @@ impl<'a, P: FnMut(u64)> Copying<'a, P> {
         match removed {
             Ok(()) => error,
             Err(left) => {
-                error.hint(format!("what was copied to {} is not whole and could not be removed ({left}): delete it", self.to.location()))
+                error.hint(format!("the copy at {} is incomplete and could not be removed ({left}): delete it", self.to.location()))
             }
         }
     }

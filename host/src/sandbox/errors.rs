@@ -61,10 +61,11 @@ pub(crate) fn trapped(error: &wasmtime::Error) -> PersistError {
             let message = format!("{} snapshots are being written or read at once, which is the maximum", MAX_INSTANCES);
             PersistError::new(ErrorCode::LimitExceeded, message).hint("finish or close some of them")
         }
-        None if is_out_of_memory(error) => {
-            PersistError::new(ErrorCode::MemoryLimit, format!("the system has no memory for the component: {}", error.root_cause()))
-                .hint("free some memory, or raise this process's limit, for example with 'ulimit -v'")
-        }
+        None if is_out_of_memory(error) => PersistError::new(
+            ErrorCode::MemoryLimit,
+            format!("the system could not provide memory for the component: {}", error.root_cause()),
+        )
+        .hint("free some memory, or raise this process's limit, for example with 'ulimit -v'"),
         None => {
             let cause = error.downcast_ref::<wasmtime::Trap>().map_or_else(|| error.root_cause().to_string(), ToString::to_string);
             PersistError::new(ErrorCode::Other, format!("the component failed: {cause}"))

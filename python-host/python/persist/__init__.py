@@ -8,7 +8,7 @@ a local folder or any S3-compatible bucket.
 
 :func:`snapshot` and :func:`restore` are all that most programs need;
 :class:`Store` is for programs that keep many snapshots in one location, and
-:class:`Timeline` for those that save after every step. :func:`autosave` does that by itself.
+:class:`Timeline` for those that save after every step. :func:`autosave` does that automatically.
 """
 
 from __future__ import annotations

@@ -65,12 +65,12 @@ class Adapter(abc.ABC):
         return None
 
     def watch(self, agent: Any, watcher: Any) -> Callable[[], object] | None:
-        """Has :func:`persist.autosave` save each step of an agent: registers a hook of the
-        framework that calls ``watcher.step()``, or awaits ``watcher.astep()``, and returns what
-        removes the hook. Returns ``None`` by default: there is no such hook.
+        """Makes :func:`persist.autosave` save each step of an agent: registers a hook with the
+        framework that calls ``watcher.step()``, or awaits ``watcher.astep()``, and returns a
+        function that removes the hook. Returns ``None`` by default: there is no such hook.
 
         If the framework ignores what its hooks raise, call ``watcher.quiet_step()``. Each takes
-        the object to save from now on, if it is another one than ``agent``.
+        the object to save from now on, if that is not ``agent``.
         """
         return None
 

@@ -63,19 +63,19 @@ def autosave(
     **options: Unpack[AutosaveArguments],
 ) -> Autosaver | AsyncAutosaver:
     """Appends the steps of an agent to a timeline while a ``with`` block runs, in a thread of
-    its own: after each step of its framework, at :meth:`Autosaver.save`, and at the end of the
-    block, also if that is an exception or a signal.
+    its own: after each step of the framework, on each :meth:`Autosaver.save`, and at the end of
+    the block, even if an exception or a signal ends it.
 
     Args:
         agent: What to save, as for :func:`persist.snapshot`.
         timeline: A :class:`Timeline`, for ``with``; or an :class:`AsyncTimeline`, for
             ``async with``.
-        every: Also save every so many seconds, or in each such ``timedelta``.
-        pending: How many captured states may wait to be appended. If as many wait, the next
-            capture waits too. A process that is killed loses at most one more than this.
+        every: Also save at this interval: a number of seconds, or a ``timedelta``.
+        pending: How many captured states may wait to be appended. If that many are waiting, the
+            next capture blocks. A process that is killed loses at most one more than this.
         on_conflict: As for :meth:`Timeline.append`.
-        signals: End the block if the process is to be ended by SIGTERM or SIGHUP, save, and
-            then let the signal end the process. Only in the main thread, and only for a
+        signals: On SIGTERM or SIGHUP, end the block, save, and then let the signal end the
+            process. Only in the main thread, and only for a
             signal that the program does not handle itself.
         labels: The labels of each step.
         options: ``config``, ``check``, ``redact``, ``description``, ``codec`` and ``level``, as
@@ -84,7 +84,7 @@ def autosave(
     A state that the newest step already holds is not appended again.
 
     Returns:
-        What the ``with`` block enters.
+        The context manager for the ``with`` block.
 
     Example::
 
@@ -150,17 +150,17 @@ class Autosaver(AutosaverBase[Step]):
         self.__exit__(None, None, None)
 
     def save(self, agent: Any = MISSING, *, labels: Mapping[str, str] | None = None) -> None:
-        """Captures the state of the agent, and has it appended. It waits only if as many states
-        as may wait are waiting. If the last step holds the same state, that step gets the labels.
+        """Captures the state of the agent, and queues it to be appended. It waits only if
+        ``pending`` states are already waiting. If the last step holds the same state, that step gets the labels.
 
         Args:
-            agent: The agent to save from now on, if it is another object than before.
+            agent: The agent to save from now on, if it is a different object.
             labels: More labels for this step.
 
         Raises:
-            PersistError: The state can't be saved; or a state that was captured earlier was not
-                appended. Then the state of now is appended all the same, unless somebody else
-                has appended to the timeline.
+            PersistError: The state can't be saved; or a state that was captured earlier could not be
+                appended. In the second case, the current state is still appended, unless somebody
+                else has appended to the timeline.
         """
         self._check_open()
         self._keep(agent, _labels(labels))
@@ -169,7 +169,7 @@ class Autosaver(AutosaverBase[Step]):
         """Waits until all captured states are appended.
 
         Raises:
-            PersistError: One was not appended.
+            PersistError: A state could not be appended.
         """
         self._check_open()
         self._appending.wait(self._appending.mark())
@@ -240,7 +240,7 @@ class AsyncAutosaver(AutosaverBase[AsyncStep]):
         await self._appending.wait_async(self._appending.stop())
 
     async def save(self, agent: Any = MISSING, *, labels: Mapping[str, str] | None = None) -> None:
-        """Captures the state of the agent, and has it appended; see :meth:`Autosaver.save`."""
+        """Captures the state of the agent, and queues it to be appended; see :meth:`Autosaver.save`."""
         self._check_open()
         await self._keep_async(agent, _labels(labels))
 
@@ -318,7 +318,7 @@ def _labels(labels: Any) -> dict[str, str]:
 def _other_protocol(right: str, wrong: str, timeline: str, other: str) -> PersistTypeError:
     """Returns the error for ``with`` in place of ``async with``, or the other way round."""
     return PersistTypeError(
-        f"autosave with {timeline} is entered by `{right}`, not by `{wrong}`",
+        f"autosave with {timeline} must be entered with `{right}`, not `{wrong}`",
         "invalid-argument",
         hint=f"write `{right} persist.autosave(agent, timeline)`, or pass {other}",
     )

@@ -77,7 +77,7 @@ class AutosaverBase(Generic[S]):
 
     @property
     def hook(self) -> Any:
-        """What to pass to the framework, so that it tells of each step. Only some frameworks need
+        """What to pass to the framework, so that it reports each step. Only some frameworks need
         it: Google ADK takes it as a plugin, Microsoft Agent Framework as middleware.
 
         Raises:

@@ -31,7 +31,7 @@ class Change:
     second state; for a value that was removed, its own position is that in the first.
     """
     before: str | None
-    """The value in the first state, as JSON; of a value over 200 bytes, the beginning and its
+    """The value in the first state, as JSON; for a value over 200 bytes, its beginning and its
     size.
     """
     after: str | None
@@ -52,8 +52,8 @@ class Diff:
     """What is different between two steps of a timeline. It is true if there is any difference.
 
     Iterating over it yields each :class:`Change` of JSON states. JSON is compared by value;
-    elements of arrays, such as messages, are aligned. Each iteration compares the steps anew,
-    and holds little of them, so states can be large.
+    elements of arrays, such as messages, are aligned. Each iteration compares the steps again,
+    and holds only a small part of them in memory, so states can be large.
 
     Example::
 

@@ -169,8 +169,8 @@ class PruneReport:
     steps: tuple[PrunedStep, ...]
     """All steps that were in the history, the newest first."""
     restated_as: int | None
-    """The number of a new step that repeats the newest one, so that what only that one needs
-    can be removed.
+    """The number of a new step that repeats the newest one, so that whatever only the original
+    needs can be removed.
     """
     freed: int
     """The bytes that are no longer used."""

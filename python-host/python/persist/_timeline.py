@@ -270,8 +270,8 @@ class Timeline(TimelineBase[Step]):
     def fork(self, at: At | None = None, *, label: Label | None = None, to: Timeline | None = None) -> Timeline:
         """Continues the timeline elsewhere, from any of its steps. The steps up to this one are
         copied and keep their numbers; what is appended to the fork comes after them. This
-        timeline does not change, and may be pruned or deleted later. A fork beside programs
-        that append or prune is whole, or is refused.
+        timeline does not change, and may be pruned or deleted later. While other programs
+        append or prune, a fork is either complete or refused.
 
         Args:
             at: The last step to take, as for :meth:`at`; by default the newest.
@@ -284,9 +284,9 @@ class Timeline(TimelineBase[Step]):
             The fork.
 
         Raises:
-            PersistNotFoundError: There is no such step, or it was removed meanwhile.
+            PersistNotFoundError: There is no such step, or it was removed in the meantime.
             PersistConflictError: There is another timeline at ``to``.
-            PersistTypeError: ``to`` is no timeline of this class.
+            PersistTypeError: ``to`` is not a timeline of this class.
 
         Example::
 
@@ -298,8 +298,8 @@ class Timeline(TimelineBase[Step]):
 
     def copy(self, to: Timeline) -> int:
         """Copies the timeline, byte for byte and with the numbers of its steps, and reads all of the
-        copy to check it. If ``to`` has an earlier copy, only what has come since is copied. Copying
-        again also finishes a copy that was broken off.
+        copy to check it. If ``to`` has an earlier copy, only what has been added since is copied.
+        Copying again also finishes a copy that was interrupted.
 
         Args:
             to: A timeline without steps, or an earlier copy of this one; usually in another storage.
@@ -311,7 +311,7 @@ class Timeline(TimelineBase[Step]):
             PersistNotFoundError: This timeline has no steps.
             PersistConflictError: There is another timeline at ``to``, or the copy has later steps.
             PersistIntegrityError: A step is damaged.
-            PersistTypeError: ``to`` is no timeline of this class.
+            PersistTypeError: ``to`` is not a timeline of this class.
 
         Example::
 
@@ -624,9 +624,9 @@ class AsyncTimeline(TimelineBase[AsyncStep]):
         return state
 
     async def diff(self, before: At = -2, after: At = -1) -> Diff:
-        """Says what is different between two steps; see :meth:`Timeline.diff`. What the result
-        returns is read when it is asked for: with large states, ask in a thread, for example
-        ``await asyncio.to_thread(diff.patch)``.
+        """Says what is different between two steps; see :meth:`Timeline.diff`. The steps are
+        compared only when the result is used: with large states, use it in a thread, for
+        example ``await asyncio.to_thread(diff.patch)``.
         """
         diff: Diff = await in_thread(self._diff, before, after)
         return diff

@@ -205,7 +205,7 @@ class TimelineBase(Generic[S]):
         """Returns a timeline with a new name in the same store."""
         if not self._folder:
             raise PersistConfigurationError(
-                "this timeline was opened by its folder, so a fork needs a place",
+                "this timeline was opened by its folder, so a fork needs a destination",
                 "invalid-argument",
                 hint="pass to=, a timeline in another folder; or open this one with its IDs",
             )

@@ -189,8 +189,8 @@ class PersistDeadlineError(PersistError, TimeoutError):
 
 
 class PersistWarning(UserWarning):
-    """A snapshot was left out of a list, or autosave could not save a state and the program's own
-    exception said more.
+    """A snapshot was left out of a list, or autosave could not save a state and had no way to raise
+    the error, because the program was already ending with an exception or a signal.
     """
 
 

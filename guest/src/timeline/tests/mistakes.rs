@@ -272,7 +272,7 @@ fn a_marker_of_another_step_is_named() {
     let id = uuid::Uuid::nil().to_string();
     for (root, errors) in [
         (crate::hash::hex(&chain(&storage, 2).steps[0].root), &[][..]),
-        ("0".repeat(64), &["step 3 was not appended to 2, as it is now: one of them was replaced"][..]),
+        ("0".repeat(64), &["step 3 does not follow from step 2 as it is now: one of them was replaced"][..]),
     ] {
         // Steps that refer to it are damaged; here it is about the marker itself.
         let marked = storage.copied();

@@ -63,7 +63,7 @@ fn expiring(rules: &Result<Vec<LifecycleRule>>) -> Result<String> {
             .hint("new steps of a timeline depend on old ones: limit the rule to other prefixes, and use 'persist prune'"));
     }
     if let Some((rule, class, days)) = rules.iter().find_map(|rule| archived(rule).map(|(class, days)| (rule, class, days))) {
-        let message = format!("{} to {class}{}, from where they can't be read", described(rule, "moves"), after(days));
+        let message = format!("{}{} to {class}, where they can't be read", described(rule, "moves"), after(days));
         return Err(PersistError::new(ErrorCode::Unsupported, message)
             .hint("new steps of a timeline depend on old ones: limit the rule to other prefixes, or use a class such as GLACIER_IR"));
     }

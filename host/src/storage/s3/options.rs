@@ -213,7 +213,11 @@ pub const S3_OPTIONS: [S3Option; 17] = [
     option!("metadata", Some("NAME=VALUE,…"), "Metadata for written objects, sent as x-amz-meta-NAME"),
     option!("part-size", Some("SIZE"), "The size of the parts of a large object [default: 8M]"),
     option!("parallel", Some("N"), "Parts in flight at once [default: 4]"),
-    option!("one-writer", None, "Only one process writes at a time: check conditions here, not in the service"),
+    option!(
+        "one-writer",
+        None,
+        "Assume that only one process writes at a time, and check conditions before each write instead of in the service"
+    ),
 ];
 
 impl S3Options {

@@ -154,7 +154,7 @@ impl S3Writer {
         self.has_begun_again = true;
         // In case the service was wrong, it must not keep the old upload.
         if let Err(error) = self.abort(false) {
-            tracing::warn!(location = error.location(), %error, "an upload that was reported as gone may be left");
+            tracing::warn!(location = error.location(), %error, "an upload that was reported as gone may have been left behind");
         }
         parts.into_iter().try_for_each(|part| self.start_part(part))
     }
@@ -334,7 +334,7 @@ impl S3Writer {
             && let Some((name, id)) = abort.detail().facts.last()
         {
             let detail = error.detail_mut();
-            let left = format!("the incomplete upload {id} may be left: abort it with 'aws s3api abort-multipart-upload'");
+            let left = format!("the incomplete upload {id} may have been left behind: abort it with 'aws s3api abort-multipart-upload'");
             detail.hint = Some(detail.hint.take().map_or(left.clone(), |hint| format!("{hint}; {left}")));
             detail.facts.push((name.clone(), id.clone()));
         }

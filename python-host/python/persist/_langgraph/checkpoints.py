@@ -181,7 +181,7 @@ def _read(state: bytes, place: str) -> dict[str, Any]:
     found = msgpack.loads(state, place)
     if not isinstance(found, dict) or found.get("langgraph") != VERSION:
         raise PersistIntegrityError(
-            "Format error: this is not a checkpoint of LangGraph, or of a later version of this package",
+            "Format error: this is not a LangGraph checkpoint, or a later version of this package wrote it",
             "invalid-format",
             place,
             hint="update the package, or use another thread ID",

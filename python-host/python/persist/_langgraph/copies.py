@@ -58,7 +58,7 @@ class _Copying:
         there = {_key(config) for config, _ in ours}
         if other := there - {*map(_key, theirs)}:
             raise PersistConflictError(
-                f"the thread {thread!r} of the target has other checkpoints, such as {min(other)[1]}",
+                f"the thread {thread!r} of the target has different checkpoints, such as {min(other)[1]}",
                 "already-exists",
                 hint="copy to an empty checkpointer, or delete the thread there first",
             )
@@ -137,7 +137,7 @@ class _Copying:
         raise PersistIntegrityError(
             f"the copy of checkpoint {checkpoint_id} of the thread {thread!r} is not the same",
             "integrity",
-            hint="if the graph runs in the meantime, copy again; otherwise compare the checkpoints",
+            hint="if the graph was running, copy again; otherwise compare the checkpoints",
         )
 
     def _is_same(self, one: Any, other: Any) -> bool:
@@ -212,7 +212,7 @@ def copy(
         The number of checkpoints that were copied.
 
     Raises:
-        PersistConflictError: A thread of the target has other checkpoints.
+        PersistConflictError: A thread of the target has different checkpoints.
         PersistIntegrityError: A copy is not the same as the checkpoint.
     """
     with shown(progress, "copying", "checkpoints") as told:

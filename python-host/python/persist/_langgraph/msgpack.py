@@ -183,7 +183,7 @@ def _bytes(data: bytes) -> dict[str, str]:
 def _default(value: Any) -> Any:
     if isinstance(value, (bytes, bytearray, memoryview)):
         return _bytes(bytes(value))
-    raise TypeError(f"{type(value).__qualname__} is not a type of msgpack")
+    raise TypeError(f"{type(value).__qualname__} is not a msgpack type")
 
 
 def _plain_extension(code: int, data: bytes) -> dict[str, Any]:

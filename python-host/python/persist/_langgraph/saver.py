@@ -55,8 +55,8 @@ class PersistSaver(AsyncTwins):
 
     Args:
         location: A folder, ``s3://bucket/prefix``, or a :class:`persist.Store`.
-        agent_id: The agent of which the threads are sessions. Two graphs with threads of the same
-            IDs need two.
+        agent_id: The agent whose sessions the threads are. Two graphs whose threads have the same IDs
+            need different agents.
         serde: The serializer. By default LangGraph's own, which creates only objects of known
             classes: pass ``JsonPlusSerializer(allowed_msgpack_modules=[(module, class)])`` for more.
         ttl: How long after its last checkpoint a thread is kept. An older one counts as missing;
@@ -120,7 +120,7 @@ class PersistSaver(AsyncTwins):
             config: The thread, and if it has them, the namespace and the checkpoint.
             filter: Metadata that the checkpoints must have.
             before: Only checkpoints that were stored before this one.
-            limit: The most checkpoints.
+            limit: The maximum number of checkpoints.
         """
         given = (config or {}).get("configurable", {})
         name, wanted = given.get("checkpoint_ns"), given.get("checkpoint_id")
@@ -298,17 +298,17 @@ class PersistSaver(AsyncTwins):
 
     def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """Copies all checkpoints and writes of a thread to one that has none. If that is an earlier copy,
-        what has come since is added: so a copy that was interrupted is continued.
+        what has been added since is copied, so this also completes an interrupted copy.
 
         Raises:
-            PersistConflictError: The other thread has other checkpoints, or had some that were deleted.
+            PersistConflictError: The other thread has different checkpoints, or had some that were deleted.
         """
         source, target = str(source_thread_id), str(target_thread_id)
         spaces = dict(self._threads.namespaces(source))
         for name, other in self._threads.namespaces(target):
             if name not in spaces and other.newest() is not None:
                 raise PersistConflictError(
-                    f"the thread {target!r} has other checkpoints",
+                    f"the thread {target!r} has different checkpoints",
                     "already-exists",
                     other.timeline.location,
                     hint="copy to a new thread ID",
@@ -319,8 +319,8 @@ class PersistSaver(AsyncTwins):
     def prune_threads(
         self, *, keep_last: int | None = None, older_than: timedelta | None = None, dry_run: bool = False
     ) -> builtins.list[str]:
-        """Deletes whole threads: all but the ``keep_last`` that were used last, and those whose last
-        checkpoint is ``older_than`` this. Without either, those that the ``ttl`` has made obsolete.
+        """Deletes whole threads: all but the ``keep_last`` most recently used ones, and those whose
+        last checkpoint is older than ``older_than``. Without either, those that the ``ttl`` has made obsolete.
 
         Returns:
             The IDs of the threads that were deleted, or would be.

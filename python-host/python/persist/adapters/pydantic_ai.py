@@ -142,7 +142,7 @@ def _with_data(message: Any) -> Any:
                 f"what the tool {part.tool_name!r} returned, {a(type(content).__qualname__)}, would look different "
                 "to the model",
                 "invalid-argument",
-                hint="have the tool return the data that the model is to get",
+                hint="have the tool return the data that the model should see",
             )
         parts.append(made)
     is_same = all(one is other for one, other in zip(parts, message.parts, strict=True))
