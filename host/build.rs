@@ -86,6 +86,7 @@ impl Build {
 
     /// Returns what compiles the component into a file, for a processor and an amount of addresses.
     fn compiler<'a>(&'a self, component: &'a Path) -> Result<Option<Compile<'a>>, String> {
+        println!("cargo::rerun-if-env-changed=DOCS_RS");
         if env::var_os("DOCS_RS").is_some() {
             // The documentation has none of it.
             return Ok(Some(Box::new(|out, _, _| fs::write(out, []).map_err(|error| format!("{}: {error}", out.display())))));

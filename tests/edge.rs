@@ -46,14 +46,12 @@ fn it_stores_what_every_host_stores() {
         let state = chat_bytes(size);
         fs::write(folder.path().join("state.json"), &state).unwrap();
         for (codec, ours, theirs) in [(Codec::Gzip, "ours.json.gz", "theirs.json.gz"), (Codec::Zstd, "ours.json.zst", "theirs.json.zst")] {
-            let options = SnapshotOptions {
-                agent_id: "a".to_owned(),
-                session_id: "s".to_owned(),
-                codec: Some(codec),
-                snapshot_id: Some(id.to_owned()),
-                timestamp: Some(time.to_owned()),
-                ..SnapshotOptions::default()
-            };
+            let options = SnapshotOptions::default()
+                .agent_id("a".to_owned())
+                .session_id("s".to_owned())
+                .codec(Some(codec))
+                .snapshot_id(Some(id.to_owned()))
+                .timestamp(Some(time.to_owned()));
             engine.snapshot(ours, &state, &options).expect("it is saved");
             let arguments =
                 ["snapshot", "state.json", theirs, "--agent-id", "a", "--session-id", "s", "--snapshot-id", id, "--timestamp", time];

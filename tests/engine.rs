@@ -26,6 +26,21 @@ fn fails<T>(result: Result<T, PersistError>) -> PersistError {
 }
 
 #[test]
+fn an_error_says_what_led_to_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = Engine::builder().storage(LocalFileStorage::new(folder.path())).build().expect("an engine");
+    std::fs::write(folder.path().join("file"), "").expect("a file");
+    for (key, number) in [("missing.json.gz", libc::ENOENT), ("file/x.json.gz", libc::ENOTDIR)] {
+        let error = fails(engine.restore(key));
+        let cause = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+        assert_eq!(cause.and_then(std::io::Error::raw_os_error), Some(number), "{error:?}");
+    }
+    // What the component finds has no other cause.
+    std::fs::write(folder.path().join("x.json.gz"), "not a snapshot").expect("a file");
+    assert!(std::error::Error::source(&fails(engine.restore("x.json.gz"))).is_none());
+}
+
+#[test]
 fn a_state_streams_in_and_out() {
     let folder = tempfile::tempdir().expect("a folder");
     let engine = Engine::builder().storage(LocalFileStorage::new(folder.path())).build().expect("an engine");
@@ -65,7 +80,7 @@ fn a_dropped_writer_leaves_nothing() {
 #[test]
 fn preconditions_are_enforced() {
     let engine = on_memory();
-    let options = |precondition| SnapshotOptions { precondition, ..SnapshotOptions::default() };
+    let options = |precondition| SnapshotOptions::default().precondition(precondition);
     let first = engine.snapshot("x", b"1", &options(Precondition::IfAbsent)).expect("nothing is there");
     let error = fails(engine.snapshot("x", b"2", &options(Precondition::IfAbsent)));
     assert!(matches!(error, PersistError::AlreadyExists(_)));
@@ -83,23 +98,21 @@ fn preconditions_are_enforced() {
 #[test]
 fn options_reach_the_snapshot() {
     let engine = on_memory();
-    let options = SnapshotOptions {
-        agent_id: "support".to_owned(),
-        session_id: "s".to_owned(),
-        snapshot_index: 5,
-        description: Some("d".to_owned()),
-        labels: [("a".to_owned(), "1".to_owned())].into(),
-        content_type: Some("text/plain".to_owned()),
-        extra: Some(r#"{"adapter": {"name": "x"}}"#.to_owned()),
-        codec: Some(Codec::Zstd),
-        level: Some(-7),
-        ..SnapshotOptions::default()
-    };
+    let options = SnapshotOptions::default()
+        .agent_id("support".to_owned())
+        .session_id("s".to_owned())
+        .snapshot_index(5)
+        .description(Some("d".to_owned()))
+        .labels([("a".to_owned(), "1".to_owned())].into())
+        .content_type(Some("text/plain".to_owned()))
+        .extra(Some(r#"{"adapter": {"name": "x"}}"#.to_owned()))
+        .codec(Some(Codec::Zstd))
+        .level(Some(-7));
     let saved = engine.snapshot("x", b"state", &options).expect("it is saved");
     let flat = serde_json::to_value(&saved).expect("JSON");
     assert_eq!(flat["adapter"]["name"], "x");
     assert_eq!((flat["compression_algorithm"].as_str(), flat["labels"]["a"].as_str()), (Some("zstd"), Some("1")));
-    let error = fails(engine.snapshot("x", b"", &SnapshotOptions { extra: Some("{\"key\":1}".to_owned()), ..options }));
+    let error = fails(engine.snapshot("x", b"", &options.extra(Some("{\"key\":1}".to_owned()))));
     assert!(matches!(error, PersistError::Configuration(_)), "{error:?}");
     assert_eq!(engine.restore("x").expect("it is restored"), b"state");
 }
@@ -174,7 +187,7 @@ fn the_total_memory_of_all_operations_is_limited() {
 #[test]
 fn computing_time_is_limited_without_counting_storage() {
     let hasty = Engine::builder().storage(MemoryStorage::new()).deadline(Duration::from_millis(1)).build().expect("an engine");
-    let options = SnapshotOptions { codec: Some(Codec::Gzip), level: Some(9), ..SnapshotOptions::default() };
+    let options = SnapshotOptions::default().codec(Some(Codec::Gzip)).level(Some(9));
     let error = fails(hasty.snapshot("x", &chat_bytes(20_000_000), &options));
     assert_eq!((error.code(), error.exit_code()), (ErrorCode::Deadline, 9), "{error:?}");
     assert!(!hasty.exists("x").expect("it can tell"), "nothing was stored");
@@ -359,7 +372,7 @@ fn a_copy_replaces_other_objects_only_if_told_to() {
     assert_eq!((error.code(), error.location()), (ErrorCode::NotASnapshot, Some("memory://y")));
     let error = fails(source.copy("x", &target, "y", Precondition::IfAbsent, |_| {}));
     assert_eq!(error.code(), ErrorCode::AlreadyExists);
-    let options = CopyOptions { replaces_anything: true, ..CopyOptions::default() };
+    let options = CopyOptions::default().replaces_anything(true);
     assert!(source.copy("x", &target, "y", options, |_| {}).expect("it is copied").is_new);
     assert_eq!(target.restore("y").expect("it is there"), b"state");
 }

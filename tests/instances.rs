@@ -12,7 +12,7 @@ use persist_test_support::command::chat_bytes;
 static ALL: Mutex<()> = Mutex::new(());
 
 fn options(codec: Codec) -> SnapshotOptions {
-    SnapshotOptions { codec: Some(codec), ..SnapshotOptions::default() }
+    SnapshotOptions::default().codec(Some(codec))
 }
 
 #[test]

@@ -41,7 +41,7 @@ impl Part {
 
     fn own(&self, info: ObjectInfo) -> ObjectInfo {
         let key = info.key.strip_prefix(&self.prefix).unwrap_or(&info.key).to_owned();
-        ObjectInfo { key, ..info }
+        info.key(key)
     }
 }
 
@@ -62,7 +62,7 @@ impl StorageWriter for Writer {
     }
 
     fn commit(self: Box<Self>) -> Result<ObjectInfo> {
-        Ok(ObjectInfo { key: self.1, ..self.0.commit()? })
+        Ok(self.0.commit()?.key(self.1))
     }
 }
 

@@ -17,7 +17,7 @@ const ROUNDS: usize = 5;
 
 fn upload(server: &Server, from: &Path) {
     let (adapter, mut file) = (server.adapter(), File::open(from).expect("the file"));
-    let options = WriteOptions { object_size_hint: Some(SIZE as u64), ..WriteOptions::default() };
+    let options = WriteOptions::default().object_size_hint(Some(SIZE as u64));
     let mut writer = adapter.open_write("ours", options).expect("it opens");
     let mut chunk = vec![0; 1 << 20];
     loop {

@@ -124,7 +124,7 @@ fn act(role: Role, engine: &Engine, random: &mut Random) -> Result<(), PersistEr
     match role {
         Role::Write => {
             let precondition = if random.below(3) == 0 { Precondition::IfAbsent } else { Precondition::None };
-            let options = SnapshotOptions { precondition, level: Some(1), ..SnapshotOptions::default() };
+            let options = SnapshotOptions::default().precondition(precondition).level(Some(1));
             engine.snapshot(&key, &state(random.below(u64::MAX)), &options).map(drop)
         }
         Role::Restore => engine.restore(&key).map(|found| assert!(is_a_state(&found), "{key}: bytes that were never written")),

@@ -11,7 +11,7 @@ use persist_host::{ErrorCode, LocalFileStorage, Precondition, ReadOptions, Resul
 use persist_test_support::wasi_storage::{LINK, Os, RENAME, ROOT, SYNC_FILE, SYNC_FOLDER, WasiStorage};
 
 fn write_if(storage: &impl StorageAdapter, key: &str, bytes: &[u8], precondition: Precondition) -> Result<()> {
-    let mut writer = storage.open_write(key, WriteOptions { precondition, ..WriteOptions::default() })?;
+    let mut writer = storage.open_write(key, WriteOptions::default().precondition(precondition))?;
     writer.write(bytes)?;
     writer.commit().map(drop)
 }
@@ -240,6 +240,6 @@ fn a_file_changed_in_place_gets_a_new_etag() {
     file.write_all(b"after.").unwrap();
     file.set_modified(SystemTime::now() + Duration::from_secs(1)).unwrap();
     assert_ne!(storage.stat("x").unwrap().etag, etag);
-    let matching = ReadOptions { if_match: etag, ..ReadOptions::default() };
+    let matching = ReadOptions::default().if_match(etag);
     assert_eq!(storage.open_read("x", matching).map(drop).expect_err("it is another").code(), ErrorCode::PreconditionFailed);
 }

@@ -41,13 +41,12 @@ pub(crate) struct Filter {
 impl Filter {
     /// Returns the part of the filter that a listing can apply.
     pub(crate) fn for_listing(&self) -> ListFilter {
-        ListFilter {
-            agent_id: self.agent_id.clone(),
-            session_id: self.session_id.clone(),
-            labels: self.labels.iter().cloned().collect(),
-            since: self.since.clone(),
-            until: self.until.clone(),
-        }
+        ListFilter::default()
+            .agent_id(self.agent_id.clone())
+            .session_id(self.session_id.clone())
+            .labels(self.labels.iter().cloned().collect())
+            .since(self.since.clone())
+            .until(self.until.clone())
     }
 
     /// Returns the filter for any agent and session.

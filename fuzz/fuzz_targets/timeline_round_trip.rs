@@ -44,7 +44,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(reader.load(number, u64::MAX).expect("it is loaded").1 == *state, "step {number}");
     }
     let Some(last) = states.last() else { return };
-    let policy = Policy { last: 2, ..Policy::default() };
+    let policy = Policy::default().last(2);
     let now = persist_model::time::parse("2036-01-01T00:00:00Z").expect("a time");
     writers[0].prune(&policy, now, false).expect("it is pruned");
     assert!(reader.open_newest(true).and_then(|mut newest| newest.read_to_end(u64::MAX)).expect("it is loaded") == *last);

@@ -153,7 +153,7 @@ fn it_reads_every_step() {
             timeline(&storage).label(number, "a \"name\"\u{7f}\u{1}é", Some("\\\n")).unwrap();
             timeline(&storage).label(number, "gone", None).unwrap();
         }
-        let policy = Policy { last: 3, labels: vec![("a \"name\"\u{7f}\u{1}é".to_owned(), None)], ..Policy::default() };
+        let policy = Policy::default().last(3).labels(vec![("a \"name\"\u{7f}\u{1}é".to_owned(), None)]);
         timeline(&storage).prune(&policy, persist_model::time::parse("2036-01-01T00:00:00Z").unwrap(), false).unwrap();
         let newest = timeline(&storage).newest().unwrap().unwrap();
         fs::remove_dir_all(&objects).unwrap();

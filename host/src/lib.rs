@@ -11,7 +11,7 @@
 //! let engine = Engine::builder().storage(LocalFileStorage::new(folder)).build()?;
 //!
 //! let state = br#"{"messages": [{"role": "user", "content": "Hello"}]}"#;
-//! let options = SnapshotOptions { agent_id: "support".into(), ..SnapshotOptions::default() };
+//! let options = SnapshotOptions::default().agent_id("support");
 //! let saved = engine.snapshot("session-1/0001.json.gz", state, &options)?;
 //!
 //! assert_eq!(engine.restore("session-1/0001.json.gz")?, state);
@@ -25,6 +25,7 @@
 //!
 //! [`Engine::timeline`] keeps every step of a session, and stores only what is new in each.
 //! [`Engine::diff`] says what is different between two states.
+//! With the feature `tokio`, `AsyncEngine` does the same in asynchronous programs.
 //! [`Engine::writer`] and [`Engine::reader`] stream states that do not fit in memory.
 //! Implement [`StorageAdapter`] for another storage. [`StorageConfig`] turns a location
 //! that a user writes into a storage and a key.
@@ -32,6 +33,8 @@
 #[cfg(not(unix))]
 compile_error!("persist-host runs only on Linux and macOS: local files rely on their locks and renames");
 
+#[cfg(feature = "tokio")]
+mod asynchronous;
 mod cancel;
 mod engine;
 mod sandbox;
@@ -39,6 +42,10 @@ mod storage;
 mod system;
 mod workers;
 
+#[cfg(feature = "tokio")]
+pub use asynchronous::{AsyncEngine, AsyncTimeline, Items};
+#[cfg(feature = "s3")]
+pub use aws_types::SdkConfig;
 pub use cancel::CancelToken;
 pub use engine::{
     Checks, Copied, CopiedTimeline, CopyOptions, Diff, DiffSource, Engine, EngineBuilder, History, ListingIndex, SalvageReport, Salvager,

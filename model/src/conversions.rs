@@ -114,39 +114,39 @@ macro_rules! conversions {
 
             impl From<wit::Metadata> for SnapshotMetadata {
                 fn from(metadata: wit::Metadata) -> Self {
-                    Self {
-                        key: metadata.key,
-                        kind: metadata.kind,
-                        snapshot_id: metadata.snapshot_id,
-                        agent_id: metadata.agent_id,
-                        session_id: metadata.session_id,
-                        snapshot_index: metadata.snapshot_index,
-                        timestamp: metadata.timestamp,
-                        description: metadata.description,
-                        labels: metadata.labels.into_iter().collect(),
-                        content_type: metadata.content_type,
-                        content_hash: metadata.content_hash,
-                        uncompressed_size: metadata.uncompressed_size,
-                        compressed_size: metadata.compressed_size,
-                        compression_algorithm: metadata.compression_algorithm.into(),
-                        format_version: metadata.format_version,
-                        producer: metadata.producer,
-                        extra: metadata.extra,
-                        seal: match metadata.seal {
-                            wit::SealState::None => SealState::None,
-                            wit::SealState::Checked => SealState::Checked,
-                            wit::SealState::NotChecked => SealState::NotChecked,
-                            wit::SealState::Wrong => SealState::Wrong,
-                        },
-                        encryption: match metadata.encryption {
-                            wit::Encryption::None => Encryption::None,
-                            wit::Encryption::Age => Encryption::Age,
-                        },
-                        root: metadata.root,
-                        digest: metadata.digest,
-                        etag: metadata.etag,
-                        stored_size: metadata.stored_size,
-                    }
+                    let mut all = Self::default();
+                    all.key = metadata.key;
+                    all.kind = metadata.kind;
+                    all.snapshot_id = metadata.snapshot_id;
+                    all.agent_id = metadata.agent_id;
+                    all.session_id = metadata.session_id;
+                    all.snapshot_index = metadata.snapshot_index;
+                    all.timestamp = metadata.timestamp;
+                    all.description = metadata.description;
+                    all.labels = metadata.labels.into_iter().collect();
+                    all.content_type = metadata.content_type;
+                    all.content_hash = metadata.content_hash;
+                    all.uncompressed_size = metadata.uncompressed_size;
+                    all.compressed_size = metadata.compressed_size;
+                    all.compression_algorithm = metadata.compression_algorithm.into();
+                    all.format_version = metadata.format_version;
+                    all.producer = metadata.producer;
+                    all.extra = metadata.extra;
+                    all.seal = match metadata.seal {
+                        wit::SealState::None => SealState::None,
+                        wit::SealState::Checked => SealState::Checked,
+                        wit::SealState::NotChecked => SealState::NotChecked,
+                        wit::SealState::Wrong => SealState::Wrong,
+                    };
+                    all.encryption = match metadata.encryption {
+                        wit::Encryption::None => Encryption::None,
+                        wit::Encryption::Age => Encryption::Age,
+                    };
+                    all.root = metadata.root;
+                    all.digest = metadata.digest;
+                    all.etag = metadata.etag;
+                    all.stored_size = metadata.stored_size;
+                    all
                 }
             }
 
@@ -206,8 +206,7 @@ macro_rules! diff_conversions {
                         wit::Operation::Remove => Operation::Remove,
                         wit::Operation::Replace => Operation::Replace,
                     };
-                    let (before, after) = (change.before.map(Excerpt::from), change.after.map(Excerpt::from));
-                    Self { operation, path: change.path, before, after }
+                    Self::new(operation, change.path, change.before.map(Excerpt::from), change.after.map(Excerpt::from))
                 }
             }
         };
@@ -235,7 +234,9 @@ macro_rules! timeline_conversions {
 
             impl From<wit::Step> for Step {
                 fn from(step: wit::Step) -> Self {
-                    Self { number: step.number, metadata: step.metadata.into(), restates: step.restates }
+                    let mut all = Self::new(step.number, step.metadata.into());
+                    all.restates = step.restates;
+                    all
                 }
             }
 
@@ -285,18 +286,20 @@ macro_rules! timeline_conversions {
 
             impl From<wit::PruneReport> for PruneReport {
                 fn from(report: wit::PruneReport) -> Self {
-                    let step = |step: wit::PrunedStep| PrunedStep {
-                        number: step.number,
-                        timestamp: step.timestamp,
-                        stored_size: step.stored_size,
-                        outcome: match step.outcome {
+                    let step = |step: wit::PrunedStep| {
+                        let outcome = match step.outcome {
                             wit::Outcome::Kept(rules) => Outcome::Kept(rules),
                             wit::Outcome::Hidden => Outcome::Hidden,
                             wit::Outcome::Removed => Outcome::Removed,
-                        },
+                        };
+                        PrunedStep::new(step.number, step.timestamp, step.stored_size, outcome)
                     };
-                    let steps = report.steps.into_iter().map(step).collect();
-                    Self { steps, restated_as: report.restated_as, freed: report.freed, left: report.left }
+                    let mut all = Self::default();
+                    all.steps = report.steps.into_iter().map(step).collect();
+                    all.restated_as = report.restated_as;
+                    all.freed = report.freed;
+                    all.left = report.left;
+                    all
                 }
             }
         };

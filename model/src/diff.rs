@@ -63,6 +63,7 @@ pub struct Excerpt {
 
 /// A difference between two JSON states.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Change {
     /// What happened to the value.
     pub operation: Operation,
@@ -74,6 +75,13 @@ pub struct Change {
     pub before: Option<Excerpt>,
     /// The value in the second state.
     pub after: Option<Excerpt>,
+}
+
+impl Change {
+    /// Returns what happened to the value at a path, and the value before and after.
+    pub fn new(operation: Operation, path: String, before: Option<Excerpt>, after: Option<Excerpt>) -> Self {
+        Self { operation, path, before, after }
+    }
 }
 
 /// What changed, in one line: `+2 messages, ~agent/temperature`.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::cause::Cause;
+
 pub use crate::error_codes::{ErrorCode, ErrorDetail, PersistError};
 
 impl ErrorCode {
@@ -48,11 +50,19 @@ pub fn may_be_another_kind(error: &PersistError) -> bool {
 /// The result type of this library.
 pub type Result<T, E = PersistError> = std::result::Result<T, E>;
 
+impl ErrorDetail {
+    /// Creates details of which only this is known.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        let retryable = matches!(code, ErrorCode::Unavailable | ErrorCode::Timeout | ErrorCode::Conflict);
+        let message = message.into();
+        Self { code, message, location: None, retryable, hint: None, facts: Vec::new(), cause: Cause::default() }
+    }
+}
+
 impl PersistError {
     /// Creates an error with this code, in the variant that the code belongs to.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        let retryable = matches!(code, ErrorCode::Unavailable | ErrorCode::Timeout | ErrorCode::Conflict);
-        Self::from_detail(ErrorDetail { code, message: message.into(), location: None, retryable, hint: None, facts: Vec::new() })
+        Self::from_detail(ErrorDetail::new(code, message))
     }
 
     /// Creates an error with these details, in the variant that its code belongs to.
@@ -71,6 +81,21 @@ impl PersistError {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.detail_mut().hint.get_or_insert_with(|| hint.into());
+        self
+    }
+
+    /// Returns the error with what led to it, which [`source`](std::error::Error::source) returns.
+    #[cfg(not(target_family = "wasm"))]
+    #[must_use]
+    pub fn caused_by(mut self, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.detail_mut().cause = Cause::new(error.into());
+        self
+    }
+
+    /// Returns the error with what led to another, which is this one in other words.
+    #[must_use]
+    pub fn caused_as(mut self, other: &Self) -> Self {
+        self.detail_mut().cause = other.detail().cause.clone();
         self
     }
 
@@ -100,7 +125,12 @@ impl fmt::Display for PersistError {
     }
 }
 
-impl std::error::Error for PersistError {}
+impl std::error::Error for PersistError {
+    #[cfg(not(target_family = "wasm"))]
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.detail().cause.get()
+    }
+}
 
 impl From<PersistError> for std::io::Error {
     fn from(error: PersistError) -> Self {

@@ -2,8 +2,11 @@
 //! belongs to, and the exit code of the command. `wit/types.wit` has the same codes in
 //! the same order; a test compares them.
 
+use crate::cause::Cause;
+
 /// The details of an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ErrorDetail {
     /// The error code.
     pub code: ErrorCode,
@@ -19,6 +22,8 @@ pub struct ErrorDetail {
     /// Further facts as names and values, such as the expected and actual hash or a
     /// request ID.
     pub facts: Vec<(String, String)>,
+    /// What led to it. It does not count when errors are compared.
+    pub(crate) cause: Cause,
 }
 
 macro_rules! codes {

@@ -1,13 +1,17 @@
 //! The types that all hosts and commands share: errors, metadata, options, codecs.
 //! Nothing here does I/O.
 
+mod cause;
 mod conversions;
 pub mod diff;
 pub mod error;
 mod error_codes;
+#[doc(hidden)]
+pub mod fields;
 pub mod files;
 pub mod metadata;
 pub mod permissions;
+mod setters;
 pub mod time;
 pub mod timeline;
 pub mod units;

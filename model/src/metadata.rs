@@ -13,10 +13,11 @@ use crate::time;
 pub const FORMAT_VERSION: u32 = 1;
 
 /// The codec that compresses the blocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Codec {
     /// gzip, readable everywhere; levels 1 to 9, 6 by default.
+    #[default]
     Gzip,
     /// zstd, smaller and several times faster; levels -7 to 4 except 0, 4 by default.
     Zstd,
@@ -102,6 +103,7 @@ impl Encryption {
 
 /// Selects the snapshots of a listing. A snapshot has to match every field that is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ListFilter {
     /// The agent ID.
     pub agent_id: Option<String>,
@@ -114,6 +116,14 @@ pub struct ListFilter {
     /// The latest time, exclusive: RFC 3339, with any offset.
     pub until: Option<String>,
 }
+
+crate::setters!(ListFilter {
+    agent_id: impl Into<Option<String>>,
+    session_id: impl Into<Option<String>>,
+    labels: BTreeMap<String, String>,
+    since: impl Into<Option<String>>,
+    until: impl Into<Option<String>>,
+});
 
 impl ListFilter {
     /// Returns the filter with its times in stored form.
@@ -158,6 +168,7 @@ pub struct Hole {
 /// The options of a save: how to store the state, and its metadata. The metadata may have
 /// at most 48,000 bytes of JSON in total.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SnapshotOptions {
     /// The agent that the state belongs to. The default is `default_agent`.
     pub agent_id: String,
@@ -190,6 +201,23 @@ pub struct SnapshotOptions {
     pub attributes: BTreeMap<String, String>,
 }
 
+crate::setters!(SnapshotOptions {
+    agent_id: impl Into<String>,
+    session_id: impl Into<String>,
+    snapshot_index: u64,
+    description: impl Into<Option<String>>,
+    labels: BTreeMap<String, String>,
+    content_type: impl Into<Option<String>>,
+    extra: impl Into<Option<String>>,
+    codec: impl Into<Option<Codec>>,
+    level: impl Into<Option<i32>>,
+    snapshot_id: impl Into<Option<String>>,
+    timestamp: impl Into<Option<String>>,
+    precondition: Precondition,
+    size_hint: impl Into<Option<u64>>,
+    attributes: BTreeMap<String, String>,
+});
+
 impl Default for SnapshotOptions {
     fn default() -> Self {
         Self {
@@ -213,7 +241,8 @@ impl Default for SnapshotOptions {
 
 /// The metadata of a snapshot, from the snapshot itself and from its storage. Serialises
 /// as one flat object that includes the fields of `extra`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SnapshotMetadata {
     /// The object's key in its storage.
     pub key: String,
@@ -264,6 +293,8 @@ pub struct SnapshotMetadata {
     /// The object's total size in bytes.
     pub stored_size: u64,
 }
+
+crate::setters!(SnapshotMetadata { key: impl Into<String>, etag: impl Into<Option<String>> });
 
 impl SnapshotMetadata {
     /// Returns how many times smaller the object is than the state: infinite if the

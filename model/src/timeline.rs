@@ -21,6 +21,7 @@ pub enum OnConflict {
 
 /// A step of a timeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Step {
     /// Its number.
     pub number: u64,
@@ -28,6 +29,13 @@ pub struct Step {
     pub metadata: SnapshotMetadata,
     /// The step whose state and metadata it repeats, because that one was removed.
     pub restates: Option<u64>,
+}
+
+impl Step {
+    /// Returns a step that repeats no other.
+    pub fn new(number: u64, metadata: SnapshotMetadata) -> Self {
+        Self { number, metadata, restates: None }
+    }
 }
 
 /// An entry of a history.
@@ -176,6 +184,7 @@ impl Every {
 /// What to keep. A step is kept if any rule keeps it, and the newest is kept in any case.
 /// The words and their meaning are those of restic's `forget`; all times are UTC.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Policy {
     /// The newest steps, this many.
     pub last: u32,
@@ -190,6 +199,14 @@ pub struct Policy {
     pub labels: Vec<(String, Option<String>)>,
 }
 
+crate::setters!(Policy {
+    last: u32,
+    newest: BTreeMap<Every, u32>,
+    within: impl Into<Option<Period>>,
+    newest_within: BTreeMap<Every, Period>,
+    labels: Vec<(String, Option<String>)>,
+});
+
 /// What happens to a step when a timeline is pruned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -203,6 +220,7 @@ pub enum Outcome {
 
 /// A step that a policy was applied to.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PrunedStep {
     /// Its number.
     pub number: u64,
@@ -214,8 +232,16 @@ pub struct PrunedStep {
     pub outcome: Outcome,
 }
 
+impl PrunedStep {
+    /// Returns a step, when its state was taken, its size, and what happens to it.
+    pub fn new(number: u64, timestamp: String, stored_size: u64, outcome: Outcome) -> Self {
+        Self { number, timestamp, stored_size, outcome }
+    }
+}
+
 /// What pruning a timeline did, or would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PruneReport {
     /// All steps that were shown before, the newest first.
     pub steps: Vec<PrunedStep>,
@@ -229,6 +255,7 @@ pub struct PruneReport {
 
 /// A step, or another object of a timeline, that was checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Checked {
     /// The number of the step. `None` for another object, and for a second entry of a step that
     /// can be restored but is not the one that was appended there.
@@ -237,6 +264,13 @@ pub struct Checked {
     pub key: String,
     /// What is wrong. A step with an error can't be restored.
     pub error: Option<PersistError>,
+}
+
+impl Checked {
+    /// Returns what came of checking an object.
+    pub fn new(number: Option<u64>, key: String, error: Option<PersistError>) -> Self {
+        Self { number, key, error }
+    }
 }
 
 #[cfg(test)]

@@ -219,7 +219,7 @@ fn append_telling(
     operation: &mut Operation,
 ) -> Result<Step, PersistError> {
     let total = state.len() as u64;
-    let options = SnapshotOptions { size_hint: Some(total), ..options.clone() };
+    let options = options.clone().size_hint(Some(total));
     let mut resends = 0;
     loop {
         let mut writer = timeline.writer(&options, on_conflict)?;

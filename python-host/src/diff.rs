@@ -51,7 +51,7 @@ impl Diff {
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Changed>> {
         let next = self.run(py, |diff| diff.find_map(|change| change.map(|change| self.view.shown(change)).transpose()).transpose())?;
-        Ok(next.map(|Change { operation, path, before, after }| (operation.as_str(), path, value(before), value(after))))
+        Ok(next.map(|Change { operation, path, before, after, .. }| (operation.as_str(), path, value(before), value(after))))
     }
 
     /// Returns the next part of the description of all differences; `None` at the end.

@@ -128,7 +128,7 @@ impl Place {
         token: Option<&Bound<'_, CancelToken>>,
     ) -> PyResult<String> {
         let total = state.len() as u64;
-        let options = SnapshotOptions { size_hint: Some(total), ..options::snapshot_options(arguments)? };
+        let options = options::snapshot_options(arguments)?.size_hint(Some(total));
         let mut operation = Operation::new(token, progress);
         let token = operation.token.clone();
         let metadata = operation.run_telling(py, |operation| {
@@ -370,7 +370,7 @@ impl Sink for Writing<'_> {
         self.operation.run(py, || {
             if let Some(options) = options {
                 let size_hint = is_last.then_some(state.len() as u64);
-                *writer = Some(place.engine(&token)?.writer(key, SnapshotOptions { size_hint, ..options })?);
+                *writer = Some(place.engine(&token)?.writer(key, options.size_hint(size_hint))?);
             }
             writer.as_mut().map_or(Ok(()), |writer| writer.write_state(state))
         })?;

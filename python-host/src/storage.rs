@@ -76,7 +76,7 @@ fn info(key: &str, found: &Bound<'_, PyAny>) -> PyResult<ObjectInfo> {
         Some(etag) => etag.extract()?,
         None => None,
     };
-    Ok(ObjectInfo { key: key.to_owned(), size, etag, ..ObjectInfo::default() })
+    Ok(ObjectInfo::new(key, size).etag(etag))
 }
 
 impl StorageAdapter for PyStorage {
@@ -183,7 +183,7 @@ impl StorageWriter for PyWriter {
             Err(_) => self.abort(),
         }
         committed?;
-        Ok(ObjectInfo { key: self.key.clone(), size: self.size, ..ObjectInfo::default() })
+        Ok(ObjectInfo::new(self.key.clone(), self.size))
     }
 }
 

@@ -235,7 +235,7 @@ impl Timeline {
             }
             Ok(report)
         })?;
-        let PruneReport { steps, restated_as, freed, left } = report;
+        let PruneReport { steps, restated_as, freed, left, .. } = report;
         let pruned = steps.into_iter().map(|step| {
             let (outcome, rules) = match step.outcome {
                 Outcome::Kept(rules) => ("kept", rules),
@@ -288,10 +288,14 @@ impl Timeline {
         self.change(py, token, "the timeline was repaired all the same", |timeline| timeline.repair(forget_damaged))
     }
 
-    /// Deletes the timeline. Returns how many steps were removed.
-    #[pyo3(signature = (token=None))]
-    fn delete(&self, py: Python<'_>, token: Option<&Bound<'_, CancelToken>>) -> PyResult<u64> {
-        self.change(py, token, "the timeline was deleted all the same", persist_host::Timeline::delete)
+    /// Deletes the timeline; with `after`, only if that is still the number of the newest step.
+    /// Returns how many steps were removed.
+    #[pyo3(signature = (after=None, token=None))]
+    fn delete(&self, py: Python<'_>, after: Option<u64>, token: Option<&Bound<'_, CancelToken>>) -> PyResult<u64> {
+        self.change(py, token, "the timeline was deleted all the same", |timeline| match after {
+            Some(newest) => timeline.delete_after(newest),
+            None => timeline.delete(),
+        })
     }
 }
 

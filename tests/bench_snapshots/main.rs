@@ -33,7 +33,7 @@ const KB: usize = 1000;
 const MB: usize = 1000 * KB;
 
 fn options(codec: Codec) -> SnapshotOptions {
-    SnapshotOptions { codec: Some(codec), ..SnapshotOptions::default() }
+    SnapshotOptions::default().codec(Some(codec))
 }
 
 fn engine(workers: usize) -> Engine {

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
-use persist_host::{Codec, Engine, LocalFileStorage, SnapshotOptions};
+use persist_host::{Codec, Engine, LocalFileStorage};
 use persist_test_support::table::{Goal, Table, in_turn, median, seconds};
 
 use crate::{name, options, rate};
@@ -99,7 +99,7 @@ fn on_processors(table: &mut Table, state: &[u8], on: &str, goals: &Goals) {
     let mut python = Python::start(folder.path(), &file);
     let engine = Engine::builder().storage(LocalFileStorage::new(folder.path())).build().unwrap();
     // The lowest level that compresses at least as well as Python's level 6.
-    let as_small = SnapshotOptions { level: Some(7), ..options(Codec::Gzip) };
+    let as_small = options(Codec::Gzip).level(Some(7));
     let mut taken = [const { Vec::new() }; 7];
     for _ in 0..7 {
         taken[0].push(python.ask("save"));

@@ -130,7 +130,7 @@ pub(crate) fn choices(table: &mut Table, state: &[u8]) {
             Codec::Zstd => codec::Codec::Zstd,
         };
         for level in ours.levels().filter(|level| *level != 0) {
-            let options = persist_host::SnapshotOptions { level: Some(level), ..options(codec) };
+            let options = options(codec).level(Some(level));
             let [save] = in_turn(2, [&mut || drop(engine.snapshot("x", state, &options).unwrap())]);
             let [restore] = in_turn(3, [&mut || drop(engine.restore("x").unwrap())]);
             let smaller = state.len() as f64 / engine.metadata("x").unwrap().stored_size as f64;

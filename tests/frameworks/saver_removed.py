@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,52 @@ def test_the_latest_stays_the_latest_when_a_run_is_deleted(
         found = each.get_tuple(thread())
         assert found is not None
         assert found.checkpoint["id"] == id_of(later[-1])
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, doing: Callable[[], Any]) -> None:
+    """Has something else happen just before a namespace is deleted for the first time."""
+    delete, to_do = Namespace.delete, [doing]
+
+    def after(space: Namespace, *arguments: Any, **options: Any) -> None:
+        if to_do:
+            to_do.pop()()
+        delete(space, *arguments, **options)
+
+    monkeypatch.setattr(Namespace, "delete", after)
+
+
+def test_a_run_is_deleted_and_what_another_has_just_stored_stays(
+    saver: PersistSaver, location: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = aged(saver, thread(), 1, "a")
+    other = PersistSaver(location)
+    meanwhile(monkeypatch, lambda: aged(other, first, 0, "b"))
+    saver.delete_for_runs(["a"])
+    (left,) = PersistSaver(location).list(thread())
+    assert left.metadata["run_id"] == "b"
+    found = saver.get_tuple(thread())
+    assert found is not None
+    assert found.checkpoint["id"] == left.checkpoint["id"]
+
+
+def test_an_unused_thread_that_is_used_again_stays(
+    saver: PersistSaver, location: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("1", "2"):
+        aged(saver, thread(name), 40)
+    other = PersistSaver(location)
+    meanwhile(monkeypatch, lambda: aged(other, thread("1"), 0))
+    assert saver.prune_threads(older_than=30 * DAY) == ["2"]
+    assert len(ids(PersistSaver(location), thread("1"))) == 2
+
+
+def test_a_thread_that_has_expired_begins_again_once(location: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    saver, other = PersistSaver(location, ttl=30 * DAY), PersistSaver(location, ttl=30 * DAY)
+    aged(PersistSaver(location), thread(), 40)
+    meanwhile(monkeypatch, lambda: aged(other, thread(), 0, "other"))
+    aged(saver, thread(), 0, "own")
+    runs = {found.metadata["run_id"] for found in PersistSaver(location).list(thread())}
+    assert runs == {"own", "other"}
 
 
 def test_a_thread_that_keeps_changing_is_not_missing(saver: PersistSaver, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,7 +79,7 @@ fn a_printed_location_works_in_the_next_command() {
     }
     // A snapshot cannot claim to be elsewhere.
     let lie = r#"{"location": "elsewhere.gz"}"#;
-    let options = persist_host::SnapshotOptions { extra: Some(lie.to_owned()), ..persist_host::SnapshotOptions::default() };
+    let options = persist_host::SnapshotOptions::default().extra(Some(lie.to_owned()));
     let engine = persist_host::Engine::builder().storage(persist_host::LocalFileStorage::new(&base)).build().expect("an engine");
     engine.snapshot("liar.gz", b"{}", &options).expect("it is saved");
     let shown = ok_in(&base, &["show", "liar.gz", "--json"]);

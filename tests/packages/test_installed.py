@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tarfile
 import venv
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +28,7 @@ BUILT = os.environ.get("PERSIST_PACKAGES_TARGET")
 """Where cargo builds what has to be built. By default, each time anew."""
 
 CARGO = Path(shutil.which("cargo") or "cargo").parent
+WHEELS = ("--no-index", "--only-binary", ":all:", "--find-links", DIST / "python")
 STATE = {"messages": [{"role": "user", "content": "Grüße"}], "step": 3}
 
 
@@ -65,11 +67,11 @@ def without_webassembly(folder: Path) -> Path:
     return compiler
 
 
-def python_on(machine: Machine, package: Path) -> Path:
+def python_on(machine: Machine, *package: str | Path) -> Path:
     """Installs a package for Python into an empty environment, and returns its Python."""
     folder = machine.folder / "environment"
     venv.create(folder, with_pip=True)
-    machine.run(folder / "bin/pip", "install", "--quiet", "--disable-pip-version-check", package)
+    machine.run(folder / "bin/pip", "install", "--quiet", "--disable-pip-version-check", *package)
     listed = machine.run(folder / "bin/pip", "list", "--format=json", "--disable-pip-version-check")
     assert {each["name"] for each in json.loads(listed)} <= {"agent-persist", "pip", "setuptools"}
     return folder / "bin/python"
@@ -78,8 +80,8 @@ def python_on(machine: Machine, package: Path) -> Path:
 Use = Callable[[str, Path], object]
 
 
-def in_python(machine: Machine, package: Path) -> Use:
-    python = python_on(machine, package)
+def in_python(machine: Machine, *package: str | Path) -> Use:
+    python = python_on(machine, *package)
 
     def use(what: str, path: Path) -> object:
         code = {
@@ -142,7 +144,8 @@ def sdist(machine: Callable[[str, bool], Machine]) -> Use:
 
 
 def wheel(machine: Callable[[str, bool], Machine]) -> Use:
-    return in_python(machine("wheel", False), only("python/agent_persist-*.whl"))
+    # pip chooses the one for this machine.
+    return in_python(machine("wheel", False), *WHEELS, "agent-persist")
 
 
 def crate(machine: Callable[[str, bool], Machine]) -> Use:
@@ -194,7 +197,42 @@ def npm(machine: Callable[[str, bool], Machine]) -> Use:
     return use
 
 
-KINDS = {"sdist": sdist, "wheel": wheel, "crate": crate, "component": component, "npm": npm}
+def debian(machine: Callable[[str, bool], Machine]) -> Use:
+    """Installs the wheel into another release of Debian, which has a newer Python and newer libraries."""
+    empty = machine("debian", False)
+    root = empty.folder / "root"
+    release = "trixie"
+    targets = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]
+    mirrors = subprocess.run(targets, check=True, capture_output=True, text=True).stdout.split()
+    mirror = next(mirror for mirror in mirrors if mirror.endswith("/debian/"))
+    empty.environment["PATH"] += ":/usr/sbin:/sbin"
+    bootstrap: list[str | Path] = ["debootstrap", "--variant=minbase", "--include=python3-venv", release, root, mirror]
+    assert shutil.which("debootstrap", path=empty.environment["PATH"]), "install it with 'apt install debootstrap'"
+    empty.run(*bootstrap)
+    shutil.copytree(DIST / "python", root / "wheels")
+    inside: list[str | Path] = ["chroot", root, "/usr/bin/env", "-i", "PATH=/usr/bin:/bin", "HOME=/root"]
+    empty.run(*inside, "python3", "-m", "venv", "/environment")
+    found: list[str | Path] = [*WHEELS[:-1], "/wheels"]
+    empty.run(*inside, "/environment/bin/pip", "install", "--quiet", *found, "agent-persist")
+
+    def use(what: str, path: Path) -> object:
+        code = {
+            "save": f"persist.snapshot({STATE!r}, '/{path.name}')",
+            "restore": f"print(json.dumps(persist.restore('/{path.name}')))",
+        }[what]
+        (root / path.name).unlink(missing_ok=True)
+        if what == "restore":
+            shutil.copy(path, root / path.name)
+        printed = empty.run(*inside, "/environment/bin/python", "-c", f"import json, persist; {code}")
+        if what == "save":
+            shutil.copy(root / path.name, path)
+        return printed
+
+    return use
+
+
+ALL = {"sdist": sdist, "wheel": wheel, "debian": debian, "crate": crate, "component": component, "npm": npm}
+KINDS = {kind: ALL[kind] for kind in os.environ.get("PERSIST_KINDS", " ".join(ALL)).split()}
 
 
 @pytest.fixture
@@ -208,18 +246,19 @@ def test_what_one_saves_another_restores(installed: Callable[[str], Use], writer
     assert json.loads(str(installed(reader)("restore", path))) == STATE
 
 
-@pytest.mark.parametrize("kind", ["sdist", "wheel"])
-def test_a_python_package_has_its_licences(kind: str) -> None:
-    if kind == "sdist":
-        with tarfile.open(only("python/agent_persist-*.tar.gz")) as archive:
+PYTHON = sorted(path.name for path in (DIST / "python").iterdir())
+NOTICES = "THIRD-PARTY-NOTICES.txt"
+
+
+@pytest.mark.parametrize("name", PYTHON)
+def test_a_python_package_has_its_licences(name: str) -> None:
+    package = DIST / "python" / name
+    if name.endswith(".tar.gz"):
+        with tarfile.open(package) as archive:
             names = archive.getnames()
     else:
-        listed = subprocess.run(
-            [sys.executable, "-m", "zipfile", "-l", only("python/agent_persist-*.whl")],
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-        names = [line.split()[0] for line in listed.stdout.splitlines() if line.strip()]
-    for licence in ("LICENSE-APACHE", "LICENSE-MIT"):
+        names = zipfile.ZipFile(package).namelist()
+    # Only a release collects the licences of others.
+    notices = [NOTICES] if (DIST / NOTICES).exists() else []
+    for licence in ("LICENSE-APACHE", "LICENSE-MIT", *notices):
         assert any(name.endswith(licence) for name in names), names

@@ -10,12 +10,10 @@ pub(crate) fn engine(root: &Path, workers: usize) -> Engine {
 }
 
 pub(crate) fn options(codec: Codec) -> SnapshotOptions {
-    SnapshotOptions {
-        codec: Some(codec),
-        snapshot_id: Some("01890a5d-ac96-774b-bcce-b302099a8057".to_owned()),
-        timestamp: Some("2026-01-31T12:00:00Z".to_owned()),
-        ..SnapshotOptions::default()
-    }
+    SnapshotOptions::default()
+        .codec(Some(codec))
+        .snapshot_id(Some("01890a5d-ac96-774b-bcce-b302099a8057".to_owned()))
+        .timestamp(Some("2026-01-31T12:00:00Z".to_owned()))
 }
 
 pub(crate) const MIB: usize = 1 << 20;

@@ -5,6 +5,7 @@
 mod failures;
 mod helpers;
 mod interruptions;
+mod library;
 mod other_clients;
 mod requests;
 mod settings;

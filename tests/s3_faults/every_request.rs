@@ -105,7 +105,7 @@ impl<'a> Case<'a> {
         // Probes the server's preconditions now, so that the fault meets the action
         // instead.
         let probe = |precondition| {
-            let mut writer = self.adapter.open_write("agents/one/probe", WriteOptions { precondition, ..WriteOptions::default() })?;
+            let mut writer = self.adapter.open_write("agents/one/probe", WriteOptions::default().precondition(precondition))?;
             writer.write(b"1")?;
             writer.commit()
         };
@@ -115,7 +115,7 @@ impl<'a> Case<'a> {
             Action::SaveLargeIfAbsent => {
                 let mut writer = self
                     .adapter
-                    .open_write("agents/one/probe", WriteOptions { precondition: Precondition::IfAbsent, ..WriteOptions::default() })
+                    .open_write("agents/one/probe", WriteOptions::default().precondition(Precondition::IfAbsent))
                     .expect("it opens");
                 writer.write(&vec![0; 6 << 20]).expect("it is written");
             }
@@ -131,7 +131,7 @@ impl<'a> Case<'a> {
         let samples = self.samples;
         let engine = samples.on(self.adapter.clone());
         let save = |precondition| {
-            let options = SnapshotOptions { precondition, ..SnapshotOptions::default() };
+            let options = SnapshotOptions::default().precondition(precondition);
             engine.snapshot(KEY, &samples.new, &options).map(drop)
         };
         let save_large = |precondition| {

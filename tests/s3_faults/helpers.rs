@@ -22,7 +22,7 @@ impl Samples {
         let engine = Engine::builder().storage(MemoryStorage::new()).build().expect("it runs");
         // Incompressible, so that the snapshot is as large.
         let large_state = persist_test_support::command::noise(11_000_000);
-        let options = SnapshotOptions { level: Some(1), ..SnapshotOptions::default() };
+        let options = SnapshotOptions::default().level(Some(1));
         engine.with_storage(Arc::clone(&large)).snapshot(KEY, &large_state, &options).expect("it is saved");
         Self { engine, old: br#"{"step": 1}"#.to_vec(), new: persist_test_support::command::chat_bytes(200_000), large_state, large }
     }
@@ -34,7 +34,7 @@ impl Samples {
 
 /// Writes an object with a precondition.
 pub(crate) fn put_if(adapter: &S3StorageAdapter, key: &str, bytes: &[u8], precondition: Precondition) -> Result<()> {
-    let mut writer = adapter.open_write(key, WriteOptions { precondition, ..WriteOptions::default() })?;
+    let mut writer = adapter.open_write(key, WriteOptions::default().precondition(precondition))?;
     writer.write(bytes)?;
     writer.commit().map(drop)
 }

@@ -51,7 +51,7 @@ fn a_size_hint_does_not_determine_memory_use() {
     let server = Server::start();
     let proxy = Proxy::start(server.address);
     let adapter = persist_test_support::server::adapter(&proxy.endpoint());
-    let options = WriteOptions { object_size_hint: Some(u64::MAX), ..WriteOptions::default() };
+    let options = WriteOptions::default().object_size_hint(Some(u64::MAX));
     let mut writer = adapter.open_write("x", options).expect("it opens");
     for _ in 0..130 {
         writer.write(&[7; 1 << 20]).expect("it is written");

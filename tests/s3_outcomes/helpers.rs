@@ -10,7 +10,7 @@ use persist_test_support::server::{ACCESS_KEY, SECRET_KEY, Server, adapter_with}
 pub(crate) const MIB: usize = 1 << 20;
 
 pub(crate) fn writer(adapter: &dyn StorageAdapter, key: &str, precondition: Precondition) -> Box<dyn StorageWriter> {
-    adapter.open_write(key, WriteOptions { precondition, ..WriteOptions::default() }).expect("it opens")
+    adapter.open_write(key, WriteOptions::default().precondition(precondition)).expect("it opens")
 }
 
 pub(crate) fn put(adapter: &dyn StorageAdapter, key: &str, bytes: &[u8], precondition: Precondition) -> Result<()> {

@@ -60,7 +60,7 @@ fn a_large_state_in_memory_and_a_copy_are_sent_again_completely() {
     });
     let engine = Engine::builder().storage(MemoryStorage::new()).build().expect("it runs");
     let (here, there) = (engine.with_storage(Arc::new(adapter)), engine.with_storage(Arc::new(other.adapter())));
-    let options = SnapshotOptions { level: Some(1), ..SnapshotOptions::default() };
+    let options = SnapshotOptions::default().level(Some(1));
     proxy.inject(Operation::CompleteUpload, Fault::Answer(404, "NoSuchUpload"), When::First);
     here.snapshot("x.gz", &state, &options).expect("the second upload");
     assert!(here.restore("x.gz").expect("it is there") == state);

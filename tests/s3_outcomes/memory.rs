@@ -13,7 +13,7 @@ fn copying_a_folder_takes_no_more_memory_than_documented() {
     let (from, to) = (Server::start(), Server::start());
     let engine = Engine::builder().storage(MemoryStorage::new()).build().expect("it runs");
     let source = engine.with_storage(Arc::new(from.adapter()));
-    let options = SnapshotOptions { level: Some(1), ..SnapshotOptions::default() };
+    let options = SnapshotOptions::default().level(Some(1));
     // Large enough that eight copies at once would exceed the limit.
     let state = persist_test_support::command::noise(100 * MIB);
     source.snapshot("a/0.gz", &state, &options).expect("it is saved");

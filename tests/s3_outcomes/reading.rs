@@ -39,8 +39,7 @@ fn many_ends_of_objects_are_read_at_once_unless_the_service_slows_down() {
     for number in 0..40 {
         put(&adapter, &format!("{number:04}"), format!("object {number}").as_bytes(), Precondition::None).expect("it is written");
     }
-    let request =
-        |number: usize| ReadRequest { key: format!("{:04}", number % 40), range: persist_host::ByteRange::Suffix(100), if_match: None };
+    let request = |number: usize| ReadRequest::new(format!("{:04}", number % 40), persist_host::ByteRange::Suffix(100));
     let requests: Vec<ReadRequest> = (0..1000).map(request).collect();
     let is_right = |answers: &[Result<persist_host::ReadAnswer>]| {
         let expected = (0..1000).map(|number| format!("object {}", number % 40).into_bytes());

@@ -56,7 +56,7 @@ pub(crate) fn names_that_are_not_keys_are_listed_as_unreadable(storage: &Storage
     }
     for key in sorted.iter().filter(|key| **key != "agents/one") {
         assert_eq!(code(opened(storage.open_read(key, ReadOptions::default()))), ErrorCode::InvalidKey, "{key:?}");
-        let request = ReadRequest { key: (*key).to_owned(), range: ByteRange::Suffix(5), if_match: None };
+        let request = ReadRequest::new(*key, ByteRange::Suffix(5));
         let answers = storage.read_many(&[request]).expect("each request has its own result");
         assert_eq!(answers[0].as_ref().expect_err("it is not a valid key").code(), ErrorCode::InvalidKey, "{key:?}");
     }

@@ -7,7 +7,7 @@ use persist_host::{ByteRange, ErrorCode, ObjectInfo, Precondition, ReadOptions, 
 pub(crate) type Storage = Arc<dyn StorageAdapter>;
 
 pub(crate) fn write_if(storage: &Storage, key: &str, bytes: &[u8], precondition: Precondition) -> Result<ObjectInfo> {
-    let mut writer = storage.open_write(key, WriteOptions { precondition, ..WriteOptions::default() })?;
+    let mut writer = storage.open_write(key, WriteOptions::default().precondition(precondition))?;
     writer.write(bytes)?;
     writer.commit()
 }
@@ -17,7 +17,7 @@ pub(crate) fn write(storage: &Storage, key: &str, bytes: &[u8]) -> ObjectInfo {
 }
 
 pub(crate) fn read_if(storage: &Storage, key: &str, range: ByteRange, if_match: Option<String>, max: u32) -> Result<Vec<u8>> {
-    let mut reader = storage.open_read(key, ReadOptions { range, if_match })?;
+    let mut reader = storage.open_read(key, ReadOptions::default().range(range).if_match(if_match))?;
     let mut bytes = Vec::new();
     loop {
         let chunk = reader.read(max)?;

@@ -14,7 +14,7 @@ pub(crate) fn if_absent_is_enforced_or_refused(storage: &Storage) {
     assert_eq!(code(write_if(storage, "a/x", b"second", Precondition::IfAbsent)), ErrorCode::AlreadyExists);
     assert_eq!(read(storage, "a/x"), b"first");
     // A race: all begin while nothing is there.
-    let options = || WriteOptions { precondition: Precondition::IfAbsent, ..WriteOptions::default() };
+    let options = || WriteOptions::default().precondition(Precondition::IfAbsent);
     let mut writers: Vec<_> = (0..4).map(|_| storage.open_write("a/y", options()).expect("nothing is there")).collect();
     for (number, writer) in writers.iter_mut().enumerate() {
         writer.write(&[number as u8]).expect("it is written");

@@ -20,7 +20,7 @@ pub(crate) fn many_ranges_are_read_in_one_call(storage: &Storage) {
     let first = write(storage, "a/1", b"0123456789");
     write(storage, "a/2", b"");
     write(storage, "b", &vec![7; 3_000_000]);
-    let ask = |key: &str, range, if_match| ReadRequest { key: key.to_owned(), range, if_match };
+    let ask = |key: &str, range, if_match| ReadRequest::new(key, range).if_match(if_match);
     let span = |offset, length| ByteRange::Span { offset, length };
     let mut requests = vec![
         ask("a/1", span(2, 3), None),
@@ -108,7 +108,7 @@ pub(crate) fn a_missing_object_is_not_found(storage: &Storage) {
             assert_eq!(code(storage.stat(key)), ErrorCode::NotFound);
             assert_eq!(code(opened(storage.open_read(key, ReadOptions::default()))), ErrorCode::NotFound);
             assert_eq!(code(storage.delete_object(key, Precondition::None)), ErrorCode::NotFound);
-            let matching = ReadOptions { if_match: Some("x".to_owned()), ..ReadOptions::default() };
+            let matching = ReadOptions::default().if_match(Some("x".to_owned()));
             assert_eq!(code(opened(storage.open_read(key, matching))), ErrorCode::NotFound);
         }
         if !present {

@@ -6,8 +6,7 @@ use super::helpers::{Storage, all_keys, assert_same, code, read, read_if, write}
 
 pub(crate) fn what_is_written_is_read(storage: &Storage) {
     let bytes: Vec<u8> = (0..3_000_000_u32).map(|number| (number % 251) as u8).collect();
-    let mut writer =
-        storage.open_write("a/b/c.bin", WriteOptions { object_size_hint: Some(7), ..WriteOptions::default() }).expect("it opens");
+    let mut writer = storage.open_write("a/b/c.bin", WriteOptions::default().object_size_hint(Some(7))).expect("it opens");
     for chunk in bytes.chunks(70_001) {
         writer.write(chunk).expect("it is written");
     }
@@ -18,18 +17,16 @@ pub(crate) fn what_is_written_is_read(storage: &Storage) {
     for max in [1000, 65_537, u32::MAX] {
         assert!(read_if(storage, "a/b/c.bin", ByteRange::All, None, max).expect("it is read") == bytes, "{max} at a time");
     }
-    let reader = storage.open_read("a/b/c.bin", ReadOptions { range: ByteRange::Suffix(1), if_match: None }).expect("it opens");
+    let reader = storage.open_read("a/b/c.bin", ReadOptions::default().range(ByteRange::Suffix(1)).if_match(None)).expect("it opens");
     // The information is about the whole object, whatever the range.
     assert_same(reader.info(), &info);
 }
 
 pub(crate) fn content_type_and_attributes_are_kept(storage: &Storage) {
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    let options = WriteOptions {
-        content_type: Some("application/gzip".to_owned()),
-        attributes: vec![pair("zebra", "last"), pair("agent", "a 1")],
-        ..WriteOptions::default()
-    };
+    let options = WriteOptions::default()
+        .content_type(Some("application/gzip".to_owned()))
+        .attributes(vec![pair("zebra", "last"), pair("agent", "a 1")]);
     let mut writer = storage.open_write("a/x", options).expect("it opens");
     writer.write(b"bytes").expect("it is written");
     let written = writer.commit().expect("it is committed");

@@ -63,7 +63,7 @@ fn one_writer_keeps_a_timeline_in_a_bucket_without_preconditions() {
         let error = append(&mut stale, 3, OnConflict::Fail).expect_err("another was faster");
         assert_eq!(error.code(), ErrorCode::AlreadyExists, "{error:?}");
         append(&mut stale, 3, OnConflict::Rebase).expect("it is appended");
-        let keep = Policy { last: 1, ..Policy::default() };
+        let keep = Policy::default().last(1);
         timeline.prune(&keep, false).expect("it is pruned");
         let wrong: Vec<_> =
             timeline.check(true).expect("it is checked").filter(|checked| !matches!(checked, Ok(Checked { error: None, .. }))).collect();

@@ -38,7 +38,7 @@ fn copy(from: &Engine, to: &Engine) -> Result<CopiedTimeline> {
 }
 
 fn pruned(engine: &Engine, last: u32) {
-    timeline(engine).prune(&Policy { last, ..Policy::default() }, false).expect("it is pruned");
+    timeline(engine).prune(&Policy::default().last(last), false).expect("it is pruned");
 }
 
 /// Returns all objects of a storage.

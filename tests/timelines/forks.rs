@@ -65,7 +65,7 @@ fn what_can_not_be_forked_is_refused() {
     assert_eq!(fork(&engine, 11).expect_err("there is no such step").code(), ErrorCode::NotFound);
     let itself = timeline(&engine, TIMELINE).fork(&StepSelector::Newest, &engine, TIMELINE, |_| ());
     assert_eq!(itself.expect_err("that is itself").code(), ErrorCode::InvalidArgument);
-    timeline(&engine, TIMELINE).prune(&Policy { last: 1, ..Policy::default() }, false).expect("it is pruned");
+    timeline(&engine, TIMELINE).prune(&Policy::default().last(1), false).expect("it is pruned");
     assert_eq!(fork(&engine, 3).expect_err("it was removed").code(), ErrorCode::NotFound);
     assert!(engine.keys(FORK).next().is_none(), "nothing is left of a fork that was refused");
     let newest = timeline(&engine, TIMELINE).find(&StepSelector::Newest).expect("a step").number;
@@ -118,7 +118,7 @@ fn forks_beside_others(kind: Kind, runs: u64) {
                 for last in 0..prunes {
                     let _ = match last {
                         0 => timeline(pruner, TIMELINE).prune(&policy(), false),
-                        _ => timeline(pruner, TIMELINE).prune(&Policy { last: 1, ..Policy::default() }, false),
+                        _ => timeline(pruner, TIMELINE).prune(&Policy::default().last(1), false),
                     };
                 }
             });

@@ -145,7 +145,7 @@ pub(crate) fn is_kept(id: u64) -> bool {
 
 pub(crate) fn options(id: u64) -> SnapshotOptions {
     let labels = if is_kept(id) { BTreeMap::from([(KEPT.to_owned(), "yes".to_owned())]) } else { BTreeMap::new() };
-    SnapshotOptions { description: Some(format!("{id:x}")), labels, ..SnapshotOptions::default() }
+    SnapshotOptions::default().description(Some(format!("{id:x}"))).labels(labels)
 }
 
 /// Appends the state with this ID, and returns its number.
@@ -157,7 +157,7 @@ pub(crate) fn append(timeline: &mut Timeline, id: u64, on_conflict: OnConflict) 
 pub(crate) const LAST: u32 = 3;
 
 pub(crate) fn policy() -> Policy {
-    Policy { last: LAST, labels: vec![(KEPT.to_owned(), None)], ..Policy::default() }
+    Policy::default().last(LAST).labels(vec![(KEPT.to_owned(), None)])
 }
 
 /// Checks a timeline that was pruned: of the states that were appended, those that have to be

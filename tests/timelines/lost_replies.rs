@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use persist_host::Timeline;
 use persist_host::timeline::{OnConflict, StepSelector};
-use persist_host::{SnapshotOptions, Timeline};
 use persist_test_support::command::noise;
 use persist_test_support::proxy::{Fault, Operation, Proxy, When};
 use persist_test_support::server::{Server, adapter_with};
@@ -74,7 +74,7 @@ fn a_step_whose_reply_is_lost_is_there_once() {
         state.rotate_left(usize::try_from(id).unwrap() * 100_000);
         proxy.inject(Operation::CompleteUpload, Fault::LoseReply, when);
         // A codec that finds nothing of the earlier states, so that there are two parts.
-        let appended = open(&proxy.endpoint()).append(&state, &SnapshotOptions { level: Some(-7), ..options(id) }, OnConflict::Fail);
+        let appended = open(&proxy.endpoint()).append(&state, &options(id).level(Some(-7)), OnConflict::Fail);
         proxy.heal();
         assert_eq!(appended.unwrap_or_else(|error| panic!("{when:?}: {error:?}")).number, id);
         assert!(direct.load(&StepSelector::Number(id)).expect("it loads") == state);

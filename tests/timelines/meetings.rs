@@ -34,7 +34,7 @@ impl StorageAdapter for Before {
     pass_on!(storage: summary, locate, open_read, stat, delete_object, list_objects);
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { copy_range: false, ..self.storage.capabilities() }
+        self.storage.capabilities().copy_range(false)
     }
 
     fn open_write(&self, key: &str, options: WriteOptions) -> Result<Box<dyn StorageWriter>> {
@@ -134,7 +134,7 @@ fn a_copy_that_was_broken_off_after_its_newest_step_was_pruned_says_so() {
     let (pruned, theirs) = (from.clone(), before(&to, "/000000000004.step", broken_off));
     let meets = before(&theirs, "/000000000002.step", move || {
         let mut timeline = timeline(&pruned, TIMELINE);
-        timeline.prune(&Policy { last: 1, ..Policy::default() }, false)?;
+        timeline.prune(&Policy::default().last(1), false)?;
         let newest = timeline.find(&StepSelector::Newest)?.number;
         assert_eq!(newest, 4, "it restates the one that is kept");
         Ok(())

@@ -99,7 +99,7 @@ fn a_large_state_that_grew_by_large_steps_is_pruned_in_the_usual_memory() {
         timeline.append(&state[..turn * 1_000_000], &SnapshotOptions::default(), OnConflict::Fail).expect("it is appended");
     }
     timeline.append(&state, &SnapshotOptions::default(), OnConflict::Fail).expect("it is appended");
-    let report = timeline.prune(&Policy { last: 1, ..Policy::default() }, false).expect("it is pruned");
+    let report = timeline.prune(&Policy::default().last(1), false).expect("it is pruned");
     println!("repeated as {:?}", report.restated_as);
     assert!(timeline.load(&persist_host::timeline::StepSelector::Newest).expect("it loads") == state);
 }

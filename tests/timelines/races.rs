@@ -142,7 +142,7 @@ fn stay_newest(kind: Kind) {
     let is_done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let only_newest = Policy { last: 1, ..Policy::default() };
+            let only_newest = Policy::default().last(1);
             while !is_done.load(Ordering::Relaxed) {
                 match place.timeline().prune(&only_newest, false) {
                     Ok(_) => {}

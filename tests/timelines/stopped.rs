@@ -133,7 +133,7 @@ fn a_writer_that_slept_while_markers_became_gaps_loses_nothing() {
         for id in [1, 2, 3] {
             append(&mut sleeper, id, OnConflict::Fail).expect("it is appended");
         }
-        let newest = Policy { last: 1, ..Policy::default() };
+        let newest = Policy::default().last(1);
         for id in 11..41 {
             append(&mut other, id, OnConflict::Rebase).expect("it is appended");
         }

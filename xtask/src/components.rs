@@ -1,6 +1,7 @@
 //! Building all components, that is, the bare one and those for hosts that only know
 //! WASI, and the folder from which they are published.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +10,7 @@ use persist_recipe::component;
 use crate::shell::{cargo, install_target, run, target_dir, workspace};
 
 /// The packages that each file is built from, for the list of contents.
-const CONTENTS: [(&str, &[&str]); 5] = [
+pub(crate) const CONTENTS: [(&str, &[&str]); 5] = [
     ("persist.wasm", &["persist-guest"]),
     ("storage-fs.wasm", &["persist-storage-fs"]),
     ("persist-fs.wasm", &["persist-guest", "persist-storage-fs"]),
@@ -22,13 +23,17 @@ const COPIED: [(&str, &str); 3] =
     [("components/tools/policy.yaml", "policy.yaml"), ("LICENSE-APACHE", "LICENSE-APACHE"), ("LICENSE-MIT", "LICENSE-MIT")];
 
 /// The list of checksums, which names every other file in the folder.
-const SUMS: &str = "SHA256SUMS";
+pub(crate) const SUMS: &str = "SHA256SUMS";
+
+/// The signature of the list, if there is a key.
+pub(crate) const SIGNATURE: &str = "SHA256SUMS.asc";
 
 fn failed(path: &Path, error: &std::io::Error) -> String {
     format!("{}: {error}", path.display())
 }
 
-fn dist_tool(arguments: &[&Path]) -> Result<(), String> {
+/// Runs `persist-dist`.
+pub(crate) fn dist_tool(arguments: &[impl AsRef<OsStr>]) -> Result<(), String> {
     let mut dist = cargo();
     dist.args(["run", "--release", "--locked", "--quiet", "--package", "persist-dist", "--"]).args(arguments);
     run(&mut dist)
@@ -104,7 +109,7 @@ fn check_earlier(out: &Path) -> Result<(), String> {
     let sums = fs::read_to_string(out.join(SUMS)).unwrap_or_default();
     let listed: Vec<&str> = sums.lines().filter_map(|line| Some(line.split_once("  ")?.1)).collect();
     let files = files(out)?;
-    match files.iter().find(|file| *file != SUMS && !listed.contains(&file.as_str())) {
+    match files.iter().find(|file| ![SUMS, SIGNATURE].contains(&file.as_str()) && !listed.contains(&file.as_str())) {
         Some(foreign) => {
             Err(format!("{}: {foreign} was not written by 'cargo xtask dist': move it away, or use another folder", out.display()))
         }

@@ -7,8 +7,8 @@ mod bench;
 mod circles;
 mod components;
 mod demo;
+mod deny;
 mod edge;
-#[cfg(test)]
 mod features;
 mod fuzz;
 mod python;
@@ -16,9 +16,11 @@ mod python_package;
 mod pythons;
 mod release;
 mod rust_tests;
+mod semver;
 mod shell;
 mod soak;
 mod test;
+mod tools;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -49,7 +51,11 @@ Commands:
                     empty environment
   release --dry-run [DIR]
                     write everything that is published into DIR [dist]: also the crates,
-                    each built from its package, and the Python packages
+                    each built from its package, the Python and npm packages, notices and
+                    bills of materials
+  deny              check the licences, sources and versions of all dependencies
+  features          compile the published crates with each of their features alone
+  semver            compare the public interface of the crates with the last version's
   circles           find files of a crate that depend on each other in a circle
   edge [test]       build the command for small machines: without S3, optimised for size;
                     `test` also tests it";
@@ -74,6 +80,9 @@ fn main() -> ExitCode {
         ["soak", seconds] => soak::run(seconds),
         ["fuzz"] => fuzz::run("600"),
         ["fuzz", seconds] => fuzz::run(seconds),
+        ["deny"] => deny::check(),
+        ["features"] => features::check(),
+        ["semver"] => semver::check(),
         ["circles"] => circles::check(),
         ["edge", "test"] => edge::test(),
         ["edge"] => edge::build().map(|built| println!("{}", built.display())),

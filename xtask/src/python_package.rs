@@ -20,7 +20,7 @@ impl Package {
     pub(crate) fn prepare() -> Result<Self, String> {
         let target = target_dir()?;
         announce("Setting up the Python environment");
-        let programs = environment(&target.join("python"))?;
+        let programs = environment(&target.join("python"), REQUIREMENTS)?;
         Ok(Self { target, programs })
     }
 
@@ -55,9 +55,7 @@ impl Package {
 
     /// Runs maturin on sources. It builds in the same folder as everything else.
     pub(crate) fn maturin(&self, sources: &Path, arguments: &[&str], out: &Path) -> Result<(), String> {
-        let mut maturin = Command::new(self.programs.join("maturin"));
-        maturin.args(arguments).args(["--manifest-path", "python-host/Cargo.toml", "--out"]).arg(out);
-        run(as_from_a_shell(&mut maturin).current_dir(sources).env("CARGO_TARGET_DIR", &self.target))
+        run(&mut maturin(&self.programs, sources, arguments, out, &self.target))
     }
 
     /// Builds the wheel in its published form and installs it.
@@ -74,11 +72,19 @@ impl Package {
     }
 }
 
-/// Returns the folder of programs of a virtual environment with the requirements. The
-/// environment is recreated if the requirements change or the folder was moved, since its
-/// programs contain their paths.
-fn environment(folder: &Path) -> Result<PathBuf, String> {
-    let requirements = workspace().join(REQUIREMENTS);
+/// Returns a command that runs maturin, one of these programs, on sources.
+pub(crate) fn maturin(programs: &Path, sources: &Path, arguments: &[&str], out: &Path, target: &Path) -> Command {
+    let mut maturin = Command::new(programs.join("maturin"));
+    maturin.args(arguments).args(["--manifest-path", "python-host/Cargo.toml", "--out"]).arg(out);
+    as_from_a_shell(&mut maturin).current_dir(sources).env("CARGO_TARGET_DIR", target);
+    maturin
+}
+
+/// Returns the folder of programs of a virtual environment with the requirements in a file of
+/// the workspace. The environment is recreated if the requirements change or the folder was
+/// moved, since its programs contain their paths.
+pub(crate) fn environment(folder: &Path, requirements: &str) -> Result<PathBuf, String> {
+    let requirements = workspace().join(requirements);
     let wanted = fs::read_to_string(&requirements).map_err(|error| format!("{}: {error}", requirements.display()))?;
     let wanted = format!("{wanted}# {}\n", folder.display());
     let (programs, done) = (folder.join("bin"), folder.join("requirements.txt"));

@@ -92,22 +92,20 @@ enum CodecChoice {
 
 impl Arguments {
     fn options(&self, agent_id: String, session_id: String, size: Option<u64>) -> Result<SnapshotOptions> {
-        Ok(SnapshotOptions {
-            agent_id,
-            session_id,
-            description: self.description.clone(),
-            labels: unique_labels(&self.labels, &self.timeline)?,
-            content_type: self.content_type.clone(),
-            codec: Some(match self.codec {
+        Ok(SnapshotOptions::default()
+            .agent_id(agent_id)
+            .session_id(session_id)
+            .description(self.description.clone())
+            .labels(unique_labels(&self.labels, &self.timeline)?)
+            .content_type(self.content_type.clone())
+            .codec(Some(match self.codec {
                 CodecChoice::Zstd => Codec::Zstd,
                 CodecChoice::Gzip => Codec::Gzip,
-            }),
-            level: self.level,
-            snapshot_id: self.snapshot_id.clone(),
-            timestamp: self.timestamp.clone(),
-            size_hint: size,
-            ..SnapshotOptions::default()
-        })
+            }))
+            .level(self.level)
+            .snapshot_id(self.snapshot_id.clone())
+            .timestamp(self.timestamp.clone())
+            .size_hint(size))
     }
 
     fn on_conflict(&self) -> OnConflict {

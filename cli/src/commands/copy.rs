@@ -99,7 +99,7 @@ fn copy(
     digest: Option<String>,
     progress: Progress<'_>,
 ) -> Result<Copied> {
-    let options = CopyOptions { precondition: arguments.if_exists.precondition(), replaces_anything: arguments.force, digest };
+    let options = CopyOptions::default().precondition(arguments.if_exists.precondition()).replaces_anything(arguments.force).digest(digest);
     source.copy(key, target, target_key, options, progress).map_err(|mut error| {
         if error.location() != Some(&target.storage().locate(target_key)) {
             return error;

@@ -186,7 +186,7 @@ fn as_message(text: &str) -> Option<String> {
 fn print_changes(diff: &mut dyn Differences, view: View, text: &mut Text) -> Result<(), Failure> {
     let mut counts = [0_u64; 3];
     while let Some(change) = diff.next_change()? {
-        let Some(Change { operation, path, before, after }) = view.shown(change) else { continue };
+        let Some(Change { operation, path, before, after, .. }) = view.shown(change) else { continue };
         let (before, after) = (shown(before.as_ref()), shown(after.as_ref()));
         let (sign, style, values, count) = match operation {
             Operation::Add => ('+', Style::Green, after, 0),

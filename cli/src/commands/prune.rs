@@ -111,13 +111,12 @@ impl Rules {
         let counts = [self.keep_hourly, self.keep_daily, self.keep_weekly, self.keep_monthly, self.keep_yearly];
         let within =
             [self.keep_within_hourly, self.keep_within_daily, self.keep_within_weekly, self.keep_within_monthly, self.keep_within_yearly];
-        Policy {
-            last: self.keep_last.unwrap_or(0),
-            newest: Every::ALL.into_iter().zip(counts).filter_map(|(every, count)| Some((every, count?))).collect(),
-            within: self.keep_within,
-            newest_within: Every::ALL.into_iter().zip(within).filter_map(|(every, period)| Some((every, period?))).collect(),
-            labels: self.keep_label.clone(),
-        }
+        Policy::default()
+            .last(self.keep_last.unwrap_or(0))
+            .newest(Every::ALL.into_iter().zip(counts).filter_map(|(every, count)| Some((every, count?))).collect())
+            .within(self.keep_within)
+            .newest_within(Every::ALL.into_iter().zip(within).filter_map(|(every, period)| Some((every, period?))).collect())
+            .labels(self.keep_label.clone())
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) struct SessionRules {
 impl SessionRules {
     /// Returns the policy for the sessions of an agent, if there is one.
     pub(super) fn policy(&self) -> Option<Policy> {
-        let policy = Policy { last: self.keep_sessions.unwrap_or(0), within: self.keep_sessions_within, ..Policy::default() };
+        let policy = Policy::default().last(self.keep_sessions.unwrap_or(0)).within(self.keep_sessions_within);
         (policy != Policy::default()).then_some(policy)
     }
 }

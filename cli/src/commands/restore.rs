@@ -38,8 +38,8 @@ use crate::target::{Target, check_output};
 )]
 pub struct Arguments {
     /// Where to write the state: a file, or - for stdout. For several states, a folder;
-    /// they get the names of their snapshots without .gz or .zst; that of a step is
-    /// TIMELINE.NUMBER.
+    /// they get the names of their snapshots without .gz or .zst, and the state of a step
+    /// is named TIMELINE.NUMBER.
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     output: PathBuf,
     /// What to do if the file already exists.

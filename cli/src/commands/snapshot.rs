@@ -108,21 +108,19 @@ fn write_all(first: Vec<u8>, parts: &mut Parts<'_>, writer: &mut dyn Writer, mut
 
 impl Arguments {
     fn options(&self, index: u64, precondition: Precondition, size_hint: Option<u64>) -> Result<SnapshotOptions> {
-        Ok(SnapshotOptions {
-            agent_id: self.agent_id.clone(),
-            session_id: self.session_id.clone(),
-            snapshot_index: index,
-            description: self.description.clone(),
-            labels: unique_labels(&self.labels, &self.dest)?,
-            content_type: self.content_type.clone(),
-            codec: self.codec(),
-            level: self.level,
-            snapshot_id: self.snapshot_id.clone(),
-            timestamp: self.timestamp.clone(),
-            precondition,
-            size_hint,
-            ..SnapshotOptions::default()
-        })
+        Ok(SnapshotOptions::default()
+            .agent_id(self.agent_id.clone())
+            .session_id(self.session_id.clone())
+            .snapshot_index(index)
+            .description(self.description.clone())
+            .labels(unique_labels(&self.labels, &self.dest)?)
+            .content_type(self.content_type.clone())
+            .codec(self.codec())
+            .level(self.level)
+            .snapshot_id(self.snapshot_id.clone())
+            .timestamp(self.timestamp.clone())
+            .precondition(precondition)
+            .size_hint(size_hint))
     }
 }
 

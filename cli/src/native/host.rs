@@ -74,7 +74,11 @@ impl<'a> Native<'a> {
     /// Returns an engine for writing to a location. Ctrl-C cancels its operations.
     pub(crate) fn writing(&self, location: &StorageLocation, durability: Durability) -> Result<Engine> {
         let storage = match location {
-            StorageLocation::Local { .. } => StorageConfig { durability: durability.into(), ..self.config.clone() }.open(location)?,
+            StorageLocation::Local { .. } => {
+                let mut config = self.config.clone();
+                config.durability = durability.into();
+                config.open(location)?
+            }
             _ => self.open(location)?,
         };
         Ok(self.engine()?.with_storage(storage).with_cancel(&interrupt::token()))
@@ -326,13 +330,11 @@ impl Host for Native<'_> {
             return Err(error.hint("give a path, or - for stdout"));
         };
         let permissions = self.open(source)?.permissions(source.key());
-        let options = WriteOptions {
-            precondition: if_exists.precondition(),
-            object_size_hint: size,
-            permissions,
-            leaves_holes: true,
-            ..WriteOptions::default()
-        };
+        let options = WriteOptions::default()
+            .precondition(if_exists.precondition())
+            .object_size_hint(size)
+            .permissions(permissions)
+            .leaves_holes(true);
         Ok(Box::new(StateFile(LocalFileStorage::new(root).open_write(key, options)?)))
     }
 

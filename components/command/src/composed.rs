@@ -143,7 +143,7 @@ impl Composed {
     /// Returns metadata with the key of the location, as the native command does.
     fn described(&self, location: &StorageLocation, done: Result<wit::Metadata, wit::Error>) -> Result<SnapshotMetadata> {
         let metadata = self.at(location, done)?;
-        Ok(SnapshotMetadata { key: location.key().to_owned(), ..metadata.into() })
+        Ok(SnapshotMetadata::from(metadata).key(location.key()))
     }
 }
 
@@ -159,7 +159,7 @@ impl Writer for Saver {
 
     fn commit(self: Box<Self>) -> Result<SnapshotMetadata> {
         let metadata = wit::Saver::commit(self.saver).map_err(|error| convert::error(error).at(&self.location))?;
-        Ok(SnapshotMetadata { key: self.location.key().to_owned(), ..metadata.into() })
+        Ok(SnapshotMetadata::from(metadata).key(self.location.key()))
     }
 }
 

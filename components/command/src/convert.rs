@@ -20,5 +20,7 @@ pub(crate) fn error(error: wit::Error) -> PersistError {
     let is_step = error.key.as_deref().is_some_and(is_step);
     let for_file = || if is_step { None } else { code.file_advice() };
     let hint = told.or_else(|| code.advice().or_else(for_file).map(str::to_owned));
-    PersistError::from_detail(ErrorDetail { code, message: error.message, location: None, retryable: error.retryable, hint, facts })
+    let mut detail = ErrorDetail::new(code, error.message);
+    (detail.retryable, detail.hint, detail.facts) = (error.retryable, hint, facts);
+    PersistError::from_detail(detail)
 }

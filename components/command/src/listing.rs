@@ -69,7 +69,8 @@ impl Iterator for Listing {
                 return Some(Ok(match entry {
                     wit::ListEntry::Snapshot(metadata) => {
                         let metadata = SnapshotMetadata::from(metadata);
-                        ListEntry::Snapshot(Box::new(SnapshotMetadata { key: self.shown.key(&metadata.key), ..metadata }))
+                        let key = self.shown.key(&metadata.key);
+                        ListEntry::Snapshot(Box::new(metadata.key(key)))
                     }
                     wit::ListEntry::Unreadable(found) => {
                         let error = convert::error(found.error).at(self.shown.location(&found.key));

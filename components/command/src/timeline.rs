@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use persist_cli::{Checks, History, Timeline};
 use persist_model::{
-    Checked, ErrorCode, HistoryEntry, ListEntry, ListFilter, OnConflict, PersistError, Policy, PruneReport, Result, SnapshotMetadata,
-    SnapshotOptions, Step, StepSelector,
+    Checked, ErrorCode, HistoryEntry, ListEntry, ListFilter, OnConflict, PersistError, Policy, PruneReport, Result, SnapshotOptions, Step,
+    StepSelector,
 };
 use persist_paths::folder_prefix;
 use persist_paths::key::split;
@@ -37,8 +37,9 @@ impl Shown {
 
     /// Returns a step with the key that the user knows.
     fn step(&self, step: timelines::Step) -> Step {
-        let Step { number, metadata, restates } = step.into();
-        Step { number, metadata: SnapshotMetadata { key: self.key(&metadata.key), ..metadata }, restates }
+        let mut step = Step::from(step);
+        step.metadata.key = self.key(&step.metadata.key);
+        step
     }
 }
 
@@ -72,7 +73,7 @@ impl Opened {
     /// Returns what was checked as the user knows it.
     fn checked(&self, checked: timelines::Checked) -> Checked {
         let error = checked.error.map(|error| self.shown.error(error, &checked.key));
-        Checked { number: checked.number, key: self.shown.key(&checked.key), error }
+        Checked::new(checked.number, self.shown.key(&checked.key), error)
     }
 
     /// Begins to read a step.

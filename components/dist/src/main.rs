@@ -1,17 +1,23 @@
 //! Builds all components into a folder: `persist.wasm`, those for hosts that provide
-//! only WASI, and the WIT package in binary form. Also writes the checksums of the
-//! files in a folder.
+//! only WASI, and the WIT package in binary form. Also writes bills of materials, and the
+//! checksums of the files in a folder.
+
+mod description;
+mod sbom;
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use description::describe;
 use persist_compose::{Parts, wit_package};
 use persist_recipe::component;
+use sbom::Materials;
 use sha2::{Digest, Sha256};
 
 const USAGE: &str = "usage: persist-dist build BUILD-FOLDER OUTPUT-FOLDER
+       persist-dist sbom FILE OUTPUT TARGET PACKAGE[,PACKAGE] [NODE-PACKAGE@VERSION=LICENCE]...
        persist-dist checksums FOLDER";
 
 const CHECKSUMS: &str = "SHA256SUMS";
@@ -28,10 +34,15 @@ fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn build(target: &Path, out: &Path) -> Result<(), String> {
-    // Read at run time, not at build time, since clones may share a target folder.
+/// Returns the workspace. It is found at run time, not at build time, since clones may share a
+/// target folder.
+fn workspace() -> Result<PathBuf, String> {
     let package = std::env::var_os("CARGO_MANIFEST_DIR").ok_or("CARGO_MANIFEST_DIR is not set: start this program with cargo run")?;
-    let workspace = Path::new(&package).ancestors().nth(2).ok_or("the package is not in a workspace")?;
+    Ok(Path::new(&package).ancestors().nth(2).ok_or("the package is not in a workspace")?.to_owned())
+}
+
+fn build(target: &Path, out: &Path) -> Result<(), String> {
+    let workspace = &workspace()?;
     let library = |package: &str| component::build_package(workspace, package, target).and_then(|built| read(&built));
     let persist = component::build(workspace, target).and_then(|built| read(&built))?;
     let command = component::build_command(workspace, "persist-command", target, &sha256(&persist))?;
@@ -39,16 +50,16 @@ fn build(target: &Path, out: &Path) -> Result<(), String> {
     let wit = workspace.join("wit");
     let (composed, package) = (parts.compose(&wit)?, wit_package(&wit)?);
     fs::create_dir_all(out).map_err(|error| format!("{}: {error}", out.display()))?;
-    for (name, wasm) in [
-        ("persist.wasm", &parts.persist),
-        ("storage-fs.wasm", &parts.storage_fs),
-        ("persist-fs.wasm", &composed.fs),
-        ("persist-tools.wasm", &composed.tools),
-        ("persist-cli.wasm", &composed.cli),
-        ("persist-snapshot.wit.wasm", &package),
+    for (name, wasm, what) in [
+        ("persist.wasm", &parts.persist, "Snapshots and timelines of the states of agents, on any storage"),
+        ("storage-fs.wasm", &parts.storage_fs, "The storage of Persist on files"),
+        ("persist-fs.wasm", &composed.fs, "Snapshots and timelines of the states of agents, on files"),
+        ("persist-tools.wasm", &composed.tools, "Tools that agents save and restore their states with, on files"),
+        ("persist-cli.wasm", &composed.cli, "The persist command, on files"),
+        ("persist-snapshot.wit.wasm", &package, "The interfaces of Persist"),
     ] {
-        let path = out.join(name);
-        write(&path, wasm)?;
+        let (path, wasm) = (out.join(name), describe(wasm, what)?);
+        write(&path, &wasm)?;
         println!("{} {} bytes", path.display(), wasm.len());
     }
     Ok(())
@@ -82,10 +93,22 @@ fn checksums(folder: &Path) -> Result<(), String> {
     write(&folder.join(CHECKSUMS), lines.as_bytes())
 }
 
+/// Writes what a file was built from.
+fn sbom(file: &Path, out: &Path, target: &str, packages: &str, others: &[&str]) -> Result<(), String> {
+    let mut materials = Materials::of(&workspace()?, &packages.split(',').collect::<Vec<_>>(), target)?;
+    for package in others {
+        materials.add_node_package(package)?;
+    }
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let document = materials.document(&name, &sha256(&read(file)?))?;
+    write(out, format!("{document:#}\n").as_bytes())
+}
+
 fn run() -> Result<(), String> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["build", target, out] => build(Path::new(target), Path::new(out)),
+        ["sbom", file, out, target, packages, ref others @ ..] => sbom(Path::new(file), Path::new(out), target, packages, others),
         ["checksums", folder] => checksums(Path::new(folder)),
         _ => Err(USAGE.to_owned()),
     }

@@ -37,7 +37,7 @@ impl From<Excerpt> for wit::Excerpt {
 
 impl From<Change> for wit::Change {
     fn from(change: Change) -> Self {
-        let Change { operation, path, before, after } = change;
+        let Change { operation, path, before, after, .. } = change;
         let operation = match operation {
             Operation::Add => wit::Operation::Add,
             Operation::Remove => wit::Operation::Remove,

@@ -59,7 +59,8 @@ impl From<wit::Period> for Period {
 impl From<wit::Policy> for Policy {
     fn from(policy: wit::Policy) -> Self {
         let wit::Policy { last, hourly, daily, weekly, monthly, yearly, within, labels } = policy;
-        let mut converted = Self { last, within: within.map(Period::from), labels, ..Self::default() };
+        let mut converted = Self::default();
+        (converted.last, converted.within, converted.labels) = (last, within.map(Period::from), labels);
         for (every, keep) in Every::ALL.into_iter().zip([hourly, daily, weekly, monthly, yearly]) {
             if keep.count > 0 {
                 converted.newest.insert(every, keep.count);

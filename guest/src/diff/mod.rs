@@ -120,7 +120,7 @@ impl<S: Storage> Diff<S> {
             let before = excerpts(&diff.before, &values(|found| found.before))?;
             let after = excerpts(&diff.after, &values(|found| found.after))?;
             let changes = page.into_iter().zip(before).zip(after);
-            Ok(changes.map(|((Found { operation, shown: path, .. }, before), after)| Change { operation, path, before, after }).collect())
+            Ok(changes.map(|((found, before), after)| Change::new(found.operation, found.shown, before, after)).collect())
         })
     }
 

@@ -168,7 +168,7 @@ mod tests {
             step(3, at("2036-01-01T00:00:00Z")),
             step(4, at("2026-11-27T00:00:00Z")),
         ];
-        let policy = Policy { within: Some(Period { days: 7, ..Period::default() }), ..Policy::default() };
+        let policy = Policy::default().within(Some(Period { days: 7, ..Period::default() }));
         assert_eq!(numbers(&policy, &steps, at("2026-11-27T12:00:00Z")), [2, 3, 4]);
         // The machine may be old, and all steps in its future.
         assert_eq!(numbers(&policy, &steps, at("2020-01-01T00:00:00Z")), [1, 2, 3, 4]);
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn an_empty_policy_is_refused() {
-        for policy in [Policy::default(), Policy { newest: BTreeMap::from([(Every::Day, 0)]), ..Policy::default() }] {
+        for policy in [Policy::default(), Policy::default().newest(BTreeMap::from([(Every::Day, 0)]))] {
             let error = policy.kept(&[], OffsetDateTime::UNIX_EPOCH).unwrap_err();
             assert!(error.message.contains("keeps nothing"), "{error}");
         }
@@ -197,7 +197,7 @@ mod tests {
     fn weeks_are_those_of_iso_8601() {
         // 29 December 2025 and 4 January 2026 are in the first week of 2026.
         let steps = [step(1, at("2025-12-28T00:00:00Z")), step(2, at("2025-12-29T00:00:00Z")), step(3, at("2026-01-04T00:00:00Z"))];
-        let policy = Policy { newest: BTreeMap::from([(Every::Week, 2)]), ..Policy::default() };
+        let policy = Policy::default().newest(BTreeMap::from([(Every::Week, 2)]));
         assert_eq!(numbers(&policy, &steps, at("2026-02-01T00:00:00Z")), [1, 3]);
     }
 
@@ -257,7 +257,7 @@ mod tests {
             newest_within in prop::collection::btree_map(every(), period(), 0..3),
             labels in prop::collection::vec(("[ab]", prop::option::of("[xy]")), 0..2),
         ) -> Policy {
-            Policy { last, newest, within, newest_within, labels }
+            Policy::default().last(last).newest(newest).within(within).newest_within(newest_within).labels(labels)
         }
     }
 

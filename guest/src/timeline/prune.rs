@@ -66,7 +66,7 @@ impl<S: Storage> Timeline<S> {
     /// Removes these steps, but never the newest. Numbers without a step are ignored. Returns
     /// how many are no longer shown.
     pub fn remove(&mut self, numbers: &[u64]) -> Result<u64> {
-        let all = Policy { last: u32::MAX, ..Policy::default() };
+        let all = Policy::default().last(u32::MAX);
         let report = self.keep_only(&all, OffsetDateTime::UNIX_EPOCH, numbers, false)?;
         Ok(report.steps.iter().filter(|step| !matches!(step.outcome, Outcome::Kept(_))).count() as u64)
     }
@@ -84,7 +84,9 @@ impl<S: Storage> Timeline<S> {
                     self.finish_deletion(&listing)?;
                     self.tidy(&listing)?;
                 }
-                return Ok(PruneReport { left: listing.size, ..PruneReport::default() });
+                let mut report = PruneReport::default();
+                report.left = listing.size;
+                return Ok(report);
             };
             match self.carry_out(plan, dry_run) {
                 // Another writer was faster, or another pruner.
@@ -349,7 +351,8 @@ impl Plan {
 
     fn report(&self, restated_size: Option<u64>) -> PruneReport {
         let needed = self.needed(restated_size.is_some());
-        let mut report = PruneReport { left: self.listing.size + restated_size.unwrap_or(0), ..PruneReport::default() };
+        let mut report = PruneReport::default();
+        report.left = self.listing.size + restated_size.unwrap_or(0);
         for (number, info) in self.listing.there().rev() {
             let is_needed = needed.contains(number);
             let outcome = match self.kept.get(number) {
@@ -370,7 +373,7 @@ impl Plan {
                 report.left += MARKER_SIZE;
             }
             let timestamp = self.rows.get(number).map(|row| row.time_and_labels().0.to_owned()).unwrap_or_default();
-            report.steps.push(PrunedStep { number, timestamp, stored_size: info.size, outcome });
+            report.steps.push(PrunedStep::new(number, timestamp, info.size, outcome));
         }
         report.restated_as = restated_size.map(|_| self.number() + 1);
         report.left = report.left.saturating_sub(report.freed);

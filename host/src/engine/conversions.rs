@@ -13,5 +13,5 @@ pub(super) fn entry(entry: wit::HistoryEntry, storage: &dyn StorageAdapter) -> H
 }
 
 pub(super) fn checked(checked: wit::Checked, storage: &dyn StorageAdapter) -> Checked {
-    Checked { number: checked.number, error: checked.error.map(|error| from_guest(error, storage)), key: checked.key }
+    Checked::new(checked.number, checked.key, checked.error.map(|error| from_guest(error, storage)))
 }

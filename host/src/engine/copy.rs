@@ -12,6 +12,7 @@ use crate::storage::WriteOptions;
 
 /// What a copy may replace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CopyOptions {
     /// The precondition on the target key. An intact snapshot with the same digest
     /// there is never a conflict.
@@ -23,6 +24,12 @@ pub struct CopyOptions {
     pub digest: Option<String>,
 }
 
+persist_model::setters!(CopyOptions {
+    precondition: Precondition,
+    replaces_anything: bool,
+    digest: impl Into<Option<String>>,
+});
+
 impl From<Precondition> for CopyOptions {
     fn from(precondition: Precondition) -> Self {
         Self { precondition, ..Self::default() }
@@ -31,6 +38,7 @@ impl From<Precondition> for CopyOptions {
 
 /// The result of a copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Copied {
     /// The metadata of the snapshot at the target.
     pub metadata: SnapshotMetadata,
@@ -100,7 +108,7 @@ impl Engine {
             match (existing, writer) {
                 (_, Some(writer)) => {
                     let info = writer.commit()?;
-                    Ok(Copied { metadata: SnapshotMetadata { key: info.key, etag: info.etag, ..metadata }, is_new: true })
+                    Ok(Copied { metadata: metadata.key(info.key).etag(info.etag), is_new: true })
                 }
                 (existing, None) => Ok(Copied { metadata: existing.unwrap_or(metadata), is_new: false }),
             }
@@ -126,20 +134,18 @@ impl Engine {
             if let Some(existing) = target.same_state(target_key, &step, options)? {
                 return Ok(Copied { metadata: existing, is_new: false });
             }
-            let save = SnapshotOptions {
-                agent_id: step.agent_id,
-                session_id: step.session_id,
-                snapshot_index: step.snapshot_index,
-                description: step.description,
-                labels: step.labels,
-                content_type: Some(step.content_type),
-                extra: Some(step.extra),
-                snapshot_id: Some(step.snapshot_id),
-                timestamp: Some(step.timestamp),
-                precondition: options.precondition.clone(),
-                size_hint: Some(step.uncompressed_size),
-                ..SnapshotOptions::default()
-            };
+            let save = SnapshotOptions::default()
+                .agent_id(step.agent_id)
+                .session_id(step.session_id)
+                .snapshot_index(step.snapshot_index)
+                .description(step.description)
+                .labels(step.labels)
+                .content_type(Some(step.content_type))
+                .extra(Some(step.extra))
+                .snapshot_id(Some(step.snapshot_id))
+                .timestamp(Some(step.timestamp))
+                .precondition(options.precondition.clone())
+                .size_hint(Some(step.uncompressed_size));
             let mut writer = target.writer(target_key, save)?;
             let mut copied = 0;
             while let Some(chunk) = reader.next_chunk()? {

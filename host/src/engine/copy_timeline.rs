@@ -33,6 +33,7 @@ const INSIDE: u64 = 8 << 20;
 
 /// The result of copying a timeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CopiedTimeline {
     /// The number of the newest step.
     pub newest: u64,
@@ -158,8 +159,9 @@ impl<'a, P: FnMut(u64)> Copying<'a, P> {
         match removed {
             Ok(()) => error,
             Err(left) => {
-                let what = format!("{error}, and its hint, which names a step that is not there, could not be deleted: {left}");
-                PersistError::new(left.code(), what).at(self.to.key(HINT)).hint("delete the hint, and copy to another folder")
+                let what =
+                    format!("{error}; the object 'head' of the copy, which names a step that does not exist, could not be deleted: {left}");
+                PersistError::new(left.code(), what).at(self.to.key(HINT)).hint("delete this object, and copy to another folder")
             }
         }
     }

@@ -52,6 +52,12 @@ impl Engine {
         &self.storage
     }
 
+    /// Returns the token that cancels its operations.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn cancel_token(&self) -> &CancelToken {
+        &self.cancel
+    }
+
     /// Returns this engine with a token that cancels its operations.
     #[must_use]
     pub fn with_cancel(&self, cancel: &CancelToken) -> Self {
@@ -103,7 +109,7 @@ impl Engine {
     /// `Conflict` if the precondition fails, and any error of the storage. After an
     /// error, the earlier snapshot is still there.
     pub fn snapshot(&self, key: &str, state: &[u8], options: &SnapshotOptions) -> Result<SnapshotMetadata> {
-        let options = SnapshotOptions { size_hint: Some(state.len() as u64), ..options.clone() };
+        let options = options.clone().size_hint(Some(state.len() as u64));
         sent_whole(|| {
             let mut writer = self.writer(key, options.clone())?;
             writer.write_state(state)?;

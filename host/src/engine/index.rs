@@ -13,7 +13,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use persist_model::Permissions;
-use persist_model::{Codec, Encryption, ListEntry, SealState, SnapshotMetadata};
+use persist_model::fields::MetadataFields;
+use persist_model::{Encryption, ListEntry, SealState, SnapshotMetadata};
 use persist_model::{ErrorCode, PersistError, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -58,36 +59,7 @@ enum Found {
 }
 
 #[derive(Deserialize, Serialize)]
-struct Record(#[serde(with = "Fields")] SnapshotMetadata);
-
-/// The fields of the metadata, unchanged.
-#[derive(Deserialize, Serialize)]
-#[serde(remote = "SnapshotMetadata")]
-struct Fields {
-    key: String,
-    kind: String,
-    snapshot_id: String,
-    agent_id: String,
-    session_id: String,
-    snapshot_index: u64,
-    timestamp: String,
-    description: Option<String>,
-    labels: std::collections::BTreeMap<String, String>,
-    content_type: String,
-    content_hash: String,
-    uncompressed_size: u64,
-    compressed_size: u64,
-    compression_algorithm: Codec,
-    format_version: u32,
-    producer: String,
-    extra: String,
-    seal: SealState,
-    encryption: Encryption,
-    root: String,
-    digest: String,
-    etag: Option<String>,
-    stored_size: u64,
-}
+struct Record(#[serde(with = "MetadataFields")] SnapshotMetadata);
 
 /// The objects that are known in one bucket.
 pub struct ListingIndex {

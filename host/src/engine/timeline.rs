@@ -111,7 +111,7 @@ impl Timeline {
     /// storage. As for every write, the code tells the outcome.
     pub fn append(&mut self, state: &[u8], options: &SnapshotOptions, on_conflict: OnConflict) -> Result<Step> {
         let began = Instant::now();
-        let options = SnapshotOptions { size_hint: Some(state.len() as u64), ..options.clone() };
+        let options = options.clone().size_hint(Some(state.len() as u64));
         let location = self.location();
         let appended = self.append_inner(state, &options, on_conflict).map_err(|error| error.at(&location));
         let sizes = |step: &Step| (step.metadata.uncompressed_size, step.metadata.stored_size);

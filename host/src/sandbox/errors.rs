@@ -96,5 +96,7 @@ pub(crate) fn from_guest(error: wit::Error, storage: &dyn StorageAdapter) -> Per
     let is_damaged_step = || matches!(code, ErrorCode::Integrity | ErrorCode::InvalidFormat) && location.as_deref().is_some_and(is_step);
     let advice = || if is_damaged_step() { Some(STEP_ADVICE) } else { code.advice() };
     let hint = hint.or_else(|| advice().map(str::to_owned));
-    PersistError::from_detail(ErrorDetail { code, message: error.message, location, retryable: error.retryable, hint, facts })
+    let mut detail = ErrorDetail::new(code, error.message);
+    (detail.location, detail.retryable, detail.hint, detail.facts) = (location, error.retryable, hint, facts);
+    PersistError::from_detail(detail)
 }

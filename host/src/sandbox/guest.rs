@@ -107,7 +107,18 @@ impl Guest {
         let outcome = call(&self.bindings, &mut self.store);
         drop(running);
         match outcome {
-            Ok(result) => result.map_err(|error| from_guest(error, &*self.storage)),
+            Ok(result) => {
+                let failed = self.store.data_mut().failed.take();
+                result.map_err(|error| {
+                    let error = from_guest(error, &*self.storage);
+                    // The guest passes on what the storage said, and may say more.
+                    let is_same = |failed: &PersistError| error.detail().message.contains(&failed.detail().message);
+                    match failed.filter(is_same) {
+                        Some(failed) => error.caused_as(&failed),
+                        None => error,
+                    }
+                })
+            }
             Err(trap) => {
                 let error = trapped(&trap);
                 if error.code() != ErrorCode::Cancelled {

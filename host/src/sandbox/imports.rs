@@ -166,7 +166,11 @@ impl wit::Host for Sandbox {
 impl types::Host for Sandbox {
     fn convert_error(&mut self, failure: StorageFailure) -> wasmtime::Result<wit::Error> {
         match failure {
-            StorageFailure::Storage(error) => Ok(to_guest(&error)),
+            StorageFailure::Storage(error) => {
+                let told = to_guest(&error);
+                self.failed = Some(error);
+                Ok(told)
+            }
             StorageFailure::Trap(trap) => Err(trap),
         }
     }

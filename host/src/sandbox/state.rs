@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use persist_model::{Permissions, Result};
+use persist_model::{Permissions, PersistError, Result};
 use wasmtime::component::{Resource, ResourceTable};
 use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -39,6 +39,8 @@ pub(crate) struct Sandbox {
     pub(super) permissions: Option<Permissions>,
     /// The reader that was opened last, and its range.
     pub(super) opened: Option<(u32, ByteRange)>,
+    /// The last error of the storage that this call into the guest was told.
+    pub(super) failed: Option<PersistError>,
     /// Whether this call into the guest committed a write or deleted something. The
     /// rest of the call only reports the outcome and is no longer cancelled.
     pub(super) has_changed: bool,
@@ -72,6 +74,7 @@ impl Sandbox {
             listing: None,
             permissions: None,
             opened: None,
+            failed: None,
             has_changed: false,
             call_began: Instant::now(),
             in_storage: Duration::ZERO,
@@ -118,6 +121,7 @@ impl Sandbox {
     /// Starts the clock of a call into the guest.
     pub(crate) fn begin_call(store: &mut Store<Self>) {
         let sandbox = store.data_mut();
+        sandbox.failed = None;
         sandbox.has_changed = false;
         sandbox.call_began = Instant::now();
         sandbox.in_storage = Duration::ZERO;

@@ -60,6 +60,7 @@ impl From<&StorageLocation> for StorageBackend {
 
 /// The storage of locations without a scheme, and how to reach storages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StorageConfig {
     /// The storage of locations without a scheme.
     pub backend: StorageBackend,

@@ -46,7 +46,7 @@ impl Pair {
 }
 
 fn only_reads() -> PersistError {
-    PersistError::new(ErrorCode::Unsupported, "two storages that are compared are only read")
+    PersistError::new(ErrorCode::Unsupported, "storages that are being compared can only be read")
 }
 
 /// Gives an object the key that it has in the pair.
@@ -114,7 +114,10 @@ impl StorageAdapter for Pair {
         let Some(first) = requests.first() else { return Ok(Vec::new()) };
         let (storage, _, prefix) = self.of(&first.key)?;
         let inner = |request: &ReadRequest| {
-            let key = request.key.strip_prefix(prefix).ok_or_else(|| PersistError::new(ErrorCode::InvalidKey, "reads of two storages"));
+            let key = request
+                .key
+                .strip_prefix(prefix)
+                .ok_or_else(|| PersistError::new(ErrorCode::InvalidKey, "one call can't read from both storages"));
             Ok(ReadRequest { key: key?.to_owned(), ..request.clone() })
         };
         let answers = storage.read_many(&requests.iter().map(inner).collect::<Result<Vec<_>>>()?)?;

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use persist_model::{Permissions, PersistError, Precondition, Result};
+use persist_model::{Permissions, PersistError, Precondition, Result, setters};
 
 /// Optional features of a storage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Capabilities {
     /// [`Precondition::IfAbsent`] on writes, also against concurrent writers.
     pub if_absent: bool,
@@ -22,8 +23,11 @@ pub struct Capabilities {
     pub storage_time: bool,
 }
 
+setters!(Capabilities { if_absent: bool, if_match: bool, copy_range: bool, content_type: bool, attributes: bool, storage_time: bool });
+
 /// Options for writing an object.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct WriteOptions {
     /// Checked when the write is committed; a storage may also fail earlier.
     pub precondition: Precondition,
@@ -42,6 +46,15 @@ pub struct WriteOptions {
     /// system supports it.
     pub leaves_holes: bool,
 }
+
+setters!(WriteOptions {
+    precondition: Precondition,
+    object_size_hint: impl Into<Option<u64>>,
+    content_type: impl Into<Option<String>>,
+    attributes: Vec<(String, String)>,
+    permissions: impl Into<Option<Permissions>>,
+    leaves_holes: bool,
+});
 
 /// The bytes of an object to read. Bytes past the end are left out, which is not an
 /// error.
@@ -74,6 +87,7 @@ impl ByteRange {
 
 /// Options for reading an object.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct ReadOptions {
     /// The bytes to read.
     pub range: ByteRange,
@@ -82,8 +96,11 @@ pub struct ReadOptions {
     pub if_match: Option<String>,
 }
 
+setters!(ReadOptions { range: ByteRange, if_match: impl Into<Option<String>> });
+
 /// What is known of an object without reading it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ObjectInfo {
     /// Its key.
     pub key: String,
@@ -103,8 +120,26 @@ pub struct ObjectInfo {
     pub storage_time: Option<u64>,
 }
 
+impl ObjectInfo {
+    /// Returns an object of which only its key and its size in bytes are known.
+    pub fn new(key: impl Into<String>, size: u64) -> Self {
+        Self { key: key.into(), size, ..Self::default() }
+    }
+}
+
+setters!(ObjectInfo {
+    key: impl Into<String>,
+    size: u64,
+    etag: impl Into<Option<String>>,
+    modified: impl Into<Option<u64>>,
+    content_type: impl Into<Option<String>>,
+    attributes: Vec<(String, String)>,
+    storage_time: impl Into<Option<u64>>,
+});
+
 /// One of the reads of [`StorageAdapter::read_many`](crate::StorageAdapter::read_many).
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ReadRequest {
     /// The object.
     pub key: String,
@@ -114,8 +149,18 @@ pub struct ReadRequest {
     pub if_match: Option<String>,
 }
 
+impl ReadRequest {
+    /// Returns a request for a range of an object, whatever its etag.
+    pub fn new(key: impl Into<String>, range: ByteRange) -> Self {
+        Self { key: key.into(), range, if_match: None }
+    }
+}
+
+setters!(ReadRequest { if_match: impl Into<Option<String>> });
+
 /// The result of one read of [`StorageAdapter::read_many`](crate::StorageAdapter::read_many).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ReadAnswer {
     /// What is known of the whole object, whatever the range.
     pub info: ObjectInfo,
@@ -123,13 +168,28 @@ pub struct ReadAnswer {
     pub bytes: Vec<u8>,
 }
 
+impl ReadAnswer {
+    /// Returns the bytes of a range, and what is known of their object.
+    pub fn new(info: ObjectInfo, bytes: Vec<u8>) -> Self {
+        Self { info, bytes }
+    }
+}
+
 /// An object that [`StorageAdapter::delete_many`](crate::StorageAdapter::delete_many) could not delete.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DeleteFailure {
     /// Its key.
     pub key: String,
     /// Why it could not be deleted.
     pub error: PersistError,
+}
+
+impl DeleteFailure {
+    /// Returns why an object could not be deleted.
+    pub fn new(key: impl Into<String>, error: PersistError) -> Self {
+        Self { key: key.into(), error }
+    }
 }
 
 /// An entry of a level, from [`StorageAdapter::list_level`](crate::StorageAdapter::list_level).
@@ -180,6 +240,7 @@ pub type Listing = Box<dyn Iterator<Item = Result<Listed>> + Send>;
 
 /// The result of one check of a storage.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct HealthCheck {
     /// What was checked, such as `write` or `read`.
     pub name: &'static str,

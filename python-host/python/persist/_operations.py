@@ -89,7 +89,7 @@ def delete_all(place: _persist.Place, prefix: str, force: bool, token: _persist.
             if step is not None:
                 # A prefix that begins in the middle of a timeline leaves it alone.
                 if step[0].startswith(prefix):
-                    steps += place.timeline(step[0]).delete(token)
+                    steps += place.timeline(step[0]).delete(None, token)
             elif error is None:
                 found.append(key)
             elif error.code != "not-a-snapshot":

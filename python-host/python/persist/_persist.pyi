@@ -164,7 +164,7 @@ class Timeline:
         """Checks all steps. Returns the step's number, the key and the error of each damaged object."""
     def repair(self, forget_damaged: bool, token: CancelToken | None = None) -> int:
         """Rewrites what is derived from the steps. Returns how many objects were written."""
-    def delete(self, token: CancelToken | None = None) -> int:
+    def delete(self, after: int | None = None, token: CancelToken | None = None) -> int:
         """Deletes the timeline. Returns how many steps were removed."""
 
 class Diff:

@@ -47,8 +47,8 @@ class StepBase:
 
     @property
     def metadata(self) -> SnapshotMetadata:
-        """The metadata of the step, as that of a snapshot. Its ``key`` and its ``location``
-        restore the step.
+        """The metadata of the step, in the same form as that of a snapshot. Its ``key`` or its
+        ``location`` can be passed to a restore.
         """
         if self._metadata is None:
             raise self.error or PersistError("the step can't be read")

@@ -277,8 +277,8 @@ class Timeline(TimelineBase[Step]):
             at: The last step to take, as for :meth:`at`; by default the newest.
             label: The newest step with this label, as for :meth:`at`.
             to: Where to continue: a timeline without steps. By default, one in the same store
-                whose session is that of this timeline with the number of the step and a random
-                suffix.
+                whose session ID is that of this timeline, followed by the number of the step and
+                a random suffix.
 
         Returns:
             The fork.

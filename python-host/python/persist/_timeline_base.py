@@ -176,9 +176,9 @@ class TimelineBase(Generic[S]):
         self._appender.close(token)
         return opened.native.repair(forget_damaged, token)
 
-    def _delete(self, opened: Opened, token: _persist.CancelToken | None = None) -> int:
+    def _delete(self, opened: Opened, token: _persist.CancelToken | None = None, after: int | None = None) -> int:
         self._appender.close(token)
-        return opened.native.delete(token)
+        return opened.native.delete(after, token)
 
     def _fork(self, at: Any, label: Any, to: Any, token: _persist.CancelToken | None = None) -> Any:
         where, opened = self._selected(at, label), self._opened()
@@ -393,6 +393,6 @@ def number_of(step: Any) -> int:
         raise PersistTypeError(
             f"the step must be a step or a number of at least 1, not {step!r}",
             "invalid-argument",
-            hint="for other steps, pass timeline.at(-1)",
+            hint="to count from the end, pass timeline.at(-1)",
         )
     return step

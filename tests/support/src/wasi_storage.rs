@@ -67,20 +67,16 @@ impl WasiStorage {
     /// Converts an error of the component for a key, unless the error names another key.
     fn error(&self, key: &str, error: wit::Error) -> PersistError {
         let location = self.locate(error.key.as_deref().unwrap_or(key));
-        PersistError::from_detail(ErrorDetail {
-            code: error.code.into(),
-            message: error.message,
-            location: Some(location),
-            retryable: error.retryable,
-            hint: None,
-            facts: error.details,
-        })
+        let mut detail = ErrorDetail::new(error.code.into(), error.message);
+        (detail.location, detail.retryable, detail.facts) = (Some(location), error.retryable, error.details);
+        PersistError::from_detail(detail)
     }
 }
 
 fn info(info: wit::ObjectInfo) -> ObjectInfo {
     let wit::ObjectInfo { key, size, etag, modified, content_type, attributes, storage_time } = info;
-    ObjectInfo { key, size, etag, modified, content_type, attributes, storage_time }
+    let info = ObjectInfo::new(key, size).etag(etag).modified(modified);
+    info.content_type(content_type).attributes(attributes).storage_time(storage_time)
 }
 
 fn range(range: ByteRange) -> wit::ByteRange {
@@ -113,14 +109,13 @@ impl StorageAdapter for WasiStorage {
         let claimed = self.0.call(|storage, store| storage.call_capabilities(store));
         // Every storage of the native host has these.
         assert!(claimed.contains(Can::READ_MANY | Can::DELETE_MANY | Can::LIST_LEVEL));
-        Capabilities {
-            if_absent: claimed.contains(Can::IF_ABSENT),
-            if_match: claimed.contains(Can::IF_MATCH),
-            copy_range: claimed.contains(Can::COPY_RANGE),
-            content_type: claimed.contains(Can::CONTENT_TYPE),
-            attributes: claimed.contains(Can::ATTRIBUTES),
-            storage_time: claimed.contains(Can::STORAGE_TIME),
-        }
+        Capabilities::default()
+            .if_absent(claimed.contains(Can::IF_ABSENT))
+            .if_match(claimed.contains(Can::IF_MATCH))
+            .copy_range(claimed.contains(Can::COPY_RANGE))
+            .content_type(claimed.contains(Can::CONTENT_TYPE))
+            .attributes(claimed.contains(Can::ATTRIBUTES))
+            .storage_time(claimed.contains(Can::STORAGE_TIME))
     }
 
     fn open_write(&self, key: &str, options: WriteOptions) -> Result<Box<dyn StorageWriter>> {
@@ -162,14 +157,14 @@ impl StorageAdapter for WasiStorage {
         let answers = self.call("", |storage, store| storage.call_read_many(store, &asked))?;
         let answer = |(request, answer): (&ReadRequest, std::result::Result<wit::ReadAnswer, wit::Error>)| {
             let answer = answer.map_err(|error| self.error(&request.key, error))?;
-            Ok(ReadAnswer { info: info(answer.info), bytes: answer.bytes })
+            Ok(ReadAnswer::new(info(answer.info), answer.bytes))
         };
         Ok(requests.iter().zip(answers).map(answer).collect())
     }
 
     fn delete_many(&self, keys: &[String]) -> Result<Vec<DeleteFailure>> {
         let failures = self.call("", |storage, store| storage.call_delete_many(store, keys))?;
-        let failure = |failure: wit::DeleteFailure| DeleteFailure { error: self.error(&failure.key, failure.error), key: failure.key };
+        let failure = |failure: wit::DeleteFailure| DeleteFailure::new(failure.key.clone(), self.error(&failure.key, failure.error));
         Ok(failures.into_iter().map(failure).collect())
     }
 

@@ -1,8 +1,9 @@
 //! The crates, each in the form in which it is uploaded.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::folders::files;
 use super::staging::Staging;
 use crate::shell::{cargo, run, target_dir};
 
@@ -18,8 +19,9 @@ pub(crate) const PUBLISHED: [&str; 8] = [
     "persist-cli",
 ];
 
-/// Packages the crates, and builds each of them from its package and those of the others.
-pub(crate) fn package(staging: &Staging, out: &Path) -> Result<(), String> {
+/// Packages the crates, and builds each of them from its package and those of the others. Returns
+/// the folder in which they are unpacked.
+pub(crate) fn package(staging: &Staging, out: &Path) -> Result<PathBuf, String> {
     let target = target_dir()?.join("crates");
     let mut package = cargo();
     package.current_dir(&staging.root).args(["package", "--locked", "--allow-dirty", "--quiet", "--target-dir"]).arg(&target);
@@ -27,11 +29,9 @@ pub(crate) fn package(staging: &Staging, out: &Path) -> Result<(), String> {
     // Nobody debugs what is built here, and the files would take some gigabytes.
     run(package.env("CARGO_PROFILE_DEV_DEBUG", "false"))?;
     let built = target.join("package");
-    for entry in fs::read_dir(&built).map_err(|error| format!("{}: {error}", built.display()))? {
-        let path = entry.map_err(|error| format!("{}: {error}", built.display()))?.path();
-        if let (Some(name), Some("crate")) = (path.file_name(), path.extension().and_then(|kind| kind.to_str())) {
-            fs::copy(&path, out.join(name)).map_err(|error| format!("{}: {error}", path.display()))?;
-        }
+    for path in files(&built, "crate")? {
+        let name = path.file_name().unwrap_or_default();
+        fs::copy(&path, out.join(name)).map_err(|error| format!("{}: {error}", path.display()))?;
     }
-    Ok(())
+    Ok(built)
 }

@@ -2,18 +2,27 @@
 //! sources in which the component is a file, so that nothing has to build it again.
 
 mod crates;
+mod documentation;
+mod folders;
+mod notices;
 mod npm;
+mod sbom;
 mod staging;
 mod version;
+mod wheels;
 
+use std::env;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::process::Command;
 
 use persist_recipe::component;
 
 use crate::components;
 use crate::python_package::Package;
 use crate::shell::{announce, run, target_dir, workspace};
+use crate::tools::WKG;
+use folders::subfolder;
 use staging::Staging;
 
 /// Builds all packages into a folder. Nothing is uploaded.
@@ -22,15 +31,33 @@ pub(crate) fn dry_run(out: &Path) -> Result<(), String> {
     announce(&format!("Building the components of {version}"));
     components::dist_with(out, |out| {
         let staging = Staging::prepare(&out.join("persist.wasm"))?;
+        notices::collect(&staging, out)?;
         announce("Packaging the crates, and building each from its package");
-        crates::package(&staging, &subfolder(out, "crates")?)?;
+        let packages = crates::package(&staging, &subfolder(out, "crates")?)?;
+        documentation::build(&packages, &version)?;
         let (package, folder) = (Package::prepare()?, subfolder(out, "python")?);
         announce("Building the Python packages");
         package.maturin(&staging.root, &["sdist"], &folder)?;
-        package.maturin(&staging.root, &["build", "--release", "--locked"], &folder)?;
+        wheels::build(&staging, &folder)?;
         announce("Transpiling the component for Node");
-        npm::package(&package, out, &version, &subfolder(out, "npm")?)
-    })
+        let node = npm::package(&package, out, &version, &subfolder(out, "npm")?)?;
+        sbom::write(out, &node)
+    })?;
+    sign(out)
+}
+
+/// Names the key that releases are signed with, as gpg knows it.
+const KEY: &str = "PERSIST_SIGNING_KEY";
+
+/// Signs the list of checksums, and so every file, if there is a key.
+fn sign(out: &Path) -> Result<(), String> {
+    let Some(key) = env::var_os(KEY).filter(|key| !key.is_empty()) else {
+        println!("\n{} is not signed, since {KEY} names no key.", components::SUMS);
+        return Ok(());
+    };
+    let mut gpg = Command::new("gpg");
+    gpg.current_dir(out).args(["--batch", "--yes", "--armor", "--detach-sign", "--output", components::SIGNATURE, "--local-user"]);
+    run(gpg.arg(key).arg(components::SUMS))
 }
 
 /// Builds all packages, and installs each in an empty environment.
@@ -38,7 +65,8 @@ pub(crate) fn test() -> Result<(), String> {
     let out = target_dir()?.join("packages");
     dry_run(&out)?;
     announce("Installing each package with nothing else, building it anew where it has to be built");
-    try_out(&Package::prepare()?, &out, |tests| tests)
+    let (package, wkg) = (Package::prepare()?, WKG.command()?);
+    run(tests(&package, &out).env("PERSIST_WKG", wkg.get_program()).arg("tests/packages"))
 }
 
 /// Builds the source distribution of the Python package, and installs it and a wheel in empty
@@ -55,24 +83,17 @@ pub(crate) fn test_python(package: &Package, wheel: &Path) -> Result<(), String>
     let name = wheel.file_name().ok_or("the wheel has no name")?;
     fs::copy(wheel, folder.join(name)).map_err(|error| format!("{}: {error}", wheel.display()))?;
     let target = target_dir()?;
+    let mut tests = tests(package, &out);
     // What other packages were compiled to is used again.
-    try_out(package, &out, |tests| tests.args(["-k", "not crate and not component and not npm"]).env("PERSIST_PACKAGES_TARGET", &target))
+    tests.env("PERSIST_KINDS", "sdist wheel").env("PERSIST_PACKAGES_TARGET", &target);
+    run(tests.arg("tests/packages/test_installed.py"))
 }
 
-fn try_out(
-    package: &Package,
-    out: &Path,
-    more: impl FnOnce(&mut std::process::Command) -> &mut std::process::Command,
-) -> Result<(), String> {
+/// Returns a command that runs the tests of the packages in a folder.
+fn tests(package: &Package, out: &Path) -> Command {
     let mut tests = package.tool("python");
     // With cargo in the path, which installs from sources.
-    tests.env("PATH", std::env::var_os("PATH").unwrap_or_default());
-    tests.args(["-m", "pytest", "tests/packages", "-p", "no:cacheprovider"]).env("PERSIST_DIST", out);
-    run(more(&mut tests))
-}
-
-fn subfolder(out: &Path, name: &str) -> Result<PathBuf, String> {
-    let folder = out.join(name);
-    fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    Ok(folder)
+    tests.env("PATH", env::var_os("PATH").unwrap_or_default());
+    tests.args(["-m", "pytest", "-p", "no:cacheprovider"]).env("PERSIST_DIST", out);
+    tests
 }

@@ -97,7 +97,7 @@ fn an_object_far_above_the_newest_step_is_not_part_of_the_timeline() {
             let wrong = reading::wrong(&timeline(&storage), true);
             assert_eq!(wrong.iter().map(|wrong| wrong.key.clone()).collect::<Vec<_>>(), [key(stray)]);
             append(&mut timeline(&storage), &state(2));
-            prune(&storage, &Policy { last: 1, ..Policy::default() });
+            prune(&storage, &Policy::default().last(1));
             assert!(timeline(&storage).newest().unwrap().is_some_and(|newest| newest <= 4));
             assert!(timeline(&storage).delete().unwrap() > 0);
         }
@@ -117,7 +117,7 @@ fn pruning_does_not_trust_what_a_catalogue_says_of_links() {
     for number in [100, 200] {
         timeline(&storage).label(number, "keep", Some("yes")).unwrap();
     }
-    prune(&storage, &Policy { last: 3, labels: vec![("keep".to_owned(), None)], ..Policy::default() });
+    prune(&storage, &Policy::default().last(3).labels(vec![("keep".to_owned(), None)]));
     for number in [100_u64, 200, 300] {
         assert_eq!(timeline(&storage).load(number, u64::MAX).unwrap().1, state(number as usize - 1));
     }
@@ -152,7 +152,7 @@ fn a_step_in_the_place_of_another_is_named() {
 #[test]
 fn a_damaged_gap_is_named_and_stays() {
     let storage = written(&states(40), false);
-    let policy = Policy { last: 1, ..Policy::default() };
+    let policy = Policy::default().last(1);
     prune(&storage, &policy);
     storage.advance(std::time::Duration::from_secs(14 * 24 * 60 * 60));
     prune(&storage, &policy);

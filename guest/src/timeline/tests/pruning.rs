@@ -12,7 +12,7 @@ use crate::timeline::record::Record;
 const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 pub(super) fn keep_last(last: u32) -> Policy {
-    Policy { last, ..Policy::default() }
+    Policy::default().last(last)
 }
 
 pub(super) fn prune(storage: &MemoryStorage, policy: &Policy) -> PruneReport {
@@ -78,7 +78,7 @@ fn steps_that_are_needed_are_hidden_and_others_are_removed() {
     for number in [10, 50, 90] {
         timeline(&storage).label(number, "good", Some("yes")).unwrap();
     }
-    let policy = Policy { last: 3, labels: vec![("good".to_owned(), None)], ..Policy::default() };
+    let policy = Policy::default().last(3).labels(vec![("good".to_owned(), None)]);
     let before = total(&storage);
     let report = prune(&storage, &policy);
     let kept: Vec<u64> = report.steps.iter().filter(|step| matches!(step.outcome, Outcome::Kept(_))).map(|step| step.number).collect();
@@ -118,7 +118,7 @@ fn an_empty_policy_is_refused() {
 fn the_newest_step_is_kept_whatever_the_policy_says() {
     let storage = written(&(0..10).map(|number| vec![b'a' + number; 2000]).collect::<Vec<_>>(), false);
     timeline(&storage).label(4, "good", Some("yes")).unwrap();
-    let report = prune(&storage, &Policy { labels: vec![("good".to_owned(), None)], ..Policy::default() });
+    let report = prune(&storage, &Policy::default().labels(vec![("good".to_owned(), None)]));
     assert_eq!(report.steps[0].outcome, Outcome::Kept(vec!["newest".to_owned()]));
     assert_eq!(report.steps[6].outcome, Outcome::Kept(vec!["label good".to_owned()]));
     let newest = timeline(&storage).open_newest(true).unwrap().read_to_end(u64::MAX).unwrap();
@@ -249,7 +249,7 @@ fn with_a_sleeper() -> (MemoryStorage, Timeline<MemoryStorage>) {
         append(&mut other, &noise(number));
     }
     other.finish().unwrap();
-    let policy = Policy { last: 1, labels: vec![("good".to_owned(), None)], ..Policy::default() };
+    let policy = Policy::default().last(1).labels(vec![("good".to_owned(), None)]);
     prune(&storage, &policy);
     storage.advance(WEEK * 2);
     prune(&storage, &policy);

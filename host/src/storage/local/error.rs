@@ -26,7 +26,9 @@ pub(super) fn local_error(doing: &str, error: &io::Error) -> PersistError {
         None if error.kind() == io::ErrorKind::PermissionDenied => ErrorCode::InvalidKey,
         _ => ErrorCode::Io,
     };
-    let error = PersistError::new(code, files::failed(code, doing, error));
+    // An error can't be copied as it is.
+    let copy = error.raw_os_error().map_or_else(|| io::Error::new(error.kind(), error.to_string()), io::Error::from_raw_os_error);
+    let error = PersistError::new(code, files::failed(code, doing, error)).caused_by(copy);
     match if code == ErrorCode::InvalidKey { Some(PATH_ADVICE) } else { code.file_advice() } {
         Some(hint) => error.hint(hint),
         None => error,

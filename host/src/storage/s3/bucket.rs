@@ -5,7 +5,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use persist_model::Result;
+use aws_types::SdkConfig;
+use persist_model::{ErrorCode, PersistError, Result};
 
 use crate::cancel::CancelToken;
 use crate::storage::s3::connection::Connection;
@@ -45,6 +46,24 @@ impl S3StorageAdapter {
     pub fn new(bucket: impl Into<String>, region: Option<&str>, endpoint: Option<&str>, options: S3Options) -> Result<Self> {
         let owned = |text: Option<&str>| text.map(str::to_owned);
         let connection = Connection::new(bucket.into(), owned(region), owned(endpoint), options)?;
+        Ok(Self { connection: Arc::new(connection), cancel: CancelToken::new() })
+    }
+
+    /// Returns a storage for a bucket that a program reaches with its own configuration: its region,
+    /// its endpoint, and its credentials or what provides them. The client for HTTP, timeouts and
+    /// retries are those of this storage. `options` must have neither credentials nor a profile.
+    ///
+    /// # Errors
+    /// `Configuration` for options that are not valid.
+    pub fn with_config(bucket: impl Into<String>, config: &SdkConfig, options: S3Options) -> Result<Self> {
+        if options.credentials.is_some() || options.profile.is_some() {
+            let error = PersistError::new(
+                ErrorCode::InvalidArgument,
+                "the options contain credentials or a profile, although an AWS configuration is given",
+            );
+            return Err(error.hint("put them into the configuration"));
+        }
+        let connection = Connection::new(bucket.into(), None, None, options)?.with_config(config.clone());
         Ok(Self { connection: Arc::new(connection), cancel: CancelToken::new() })
     }
 

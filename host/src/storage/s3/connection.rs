@@ -25,6 +25,7 @@ use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_http_client::{Builder, Connector};
+use aws_types::SdkConfig;
 use aws_types::service_config::ServiceConfigKey;
 use persist_model::{ErrorCode, PersistError, Result};
 use persist_paths::is_access_point;
@@ -55,6 +56,8 @@ pub(super) struct Connection {
     region: Option<String>,
     endpoint: Option<String>,
     pub(super) options: S3Options,
+    /// The program's own configuration, instead of that of every AWS tool.
+    config: Option<SdkConfig>,
     /// Limits how many small reads are in progress at once.
     pub(super) window: Window,
     runtime: Threads,
@@ -165,7 +168,12 @@ impl Connection {
     pub(super) fn new(bucket: String, region: Option<String>, endpoint: Option<String>, options: S3Options) -> Result<Self> {
         options.validate()?;
         let (runtime, window, service) = (Threads::start()?, Window::default(), OnceCell::new());
-        Ok(Self { bucket, region, endpoint, options, window, runtime, service })
+        Ok(Self { bucket, region, endpoint, options, config: None, window, runtime, service })
+    }
+
+    /// Returns the connection with the program's own configuration.
+    pub(super) fn with_config(self, config: SdkConfig) -> Self {
+        Self { config: Some(config), ..self }
     }
 
     /// Returns the location of a key as a user would write it.
@@ -216,7 +224,7 @@ impl Connection {
         let options = &self.options;
         let http = http_client()?;
         let timeouts = TimeoutConfig::builder().connect_timeout(options.connect_timeout).build();
-        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http.clone()).timeout_config(timeouts);
+        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http.clone()).timeout_config(timeouts.clone());
         let mut region_of_profile = ProfileFileRegionProvider::builder();
         if let Some(profile) = &options.profile {
             loader = loader.profile_name(profile);
@@ -238,7 +246,14 @@ impl Connection {
             let given = Credentials::new(access_key_id, secret_access_key, session_token.clone(), None, "the program");
             loader = loader.credentials_provider(given);
         }
-        let shared = loader.load().await;
+        let shared = match &self.config {
+            // Only what is sent here may be sent, and how.
+            Some(config) => {
+                let version = config.behavior_version().unwrap_or_else(BehaviorVersion::v2026_01_12);
+                config.to_builder().behavior_version(version).http_client(http.clone()).timeout_config(timeouts).build()
+            }
+            None => loader.load().await,
+        };
         let checksums = match options.checksums {
             Some(S3Checksums::WhenSupported) => RequestChecksumCalculation::WhenSupported,
             Some(S3Checksums::WhenRequired) => RequestChecksumCalculation::WhenRequired,
@@ -289,7 +304,7 @@ impl Connection {
     pub(super) async fn request<T, E, F>(&self, operation: &str, bytes: usize, mut send: impl FnMut(Client) -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
-        E: ProvideErrorMetadata + std::error::Error + 'static,
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
         let service = self.service().await?;
         service.retries.run(operation, || self.attempt(service, bytes, Body::Small, send(service.client.clone()))).await
@@ -304,13 +319,19 @@ impl Connection {
         request: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     ) -> Result<T, Failure>
     where
-        E: ProvideErrorMetadata + std::error::Error + 'static,
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
         let limit = self.options.timeout.saturating_add(Duration::from_secs(bytes as u64 / SLOWEST_UPLOAD));
         let target = Target { bucket: &self.bucket, region: &service.region };
         let (answer, was_sent) = sending(body, tokio::time::timeout(limit, request)).await;
         match answer {
-            Ok(answer) => answer.map_err(|error| failure(&error, was_sent, &target)),
+            Ok(answer) => answer.map_err(|error| {
+                let failure = failure(&error, was_sent, &target);
+                match error.into_source() {
+                    Ok(source) => Failure { error: failure.error.caused_by(source), ..failure },
+                    Err(_) => failure,
+                }
+            }),
             Err(_) => Err(Failure::timeout(limit, was_sent)),
         }
     }

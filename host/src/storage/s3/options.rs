@@ -154,6 +154,7 @@ pub enum S3Encryption {
 /// An option of [`S3Options`] that can be set from text: in the environment, as an
 /// argument of the command, and in Python. `docs/s3.md` lists the same options.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct S3Option {
     /// The name, in lower case with hyphens: `max-attempts` is `--s3-max-attempts` in
     /// the command, `PERSIST_S3_MAX_ATTEMPTS` in the environment, and `max_attempts` in
@@ -216,7 +217,7 @@ pub const S3_OPTIONS: [S3Option; 17] = [
     option!(
         "one-writer",
         None,
-        "Assume that only one process writes at a time, and check conditions before each write instead of in the service"
+        "Assume that only one process writes at a time, and check conditions before each write instead of having the service enforce them"
     ),
 ];
 

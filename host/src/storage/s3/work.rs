@@ -129,7 +129,7 @@ impl<T> Work<Result<T, Failure>> {
 }
 
 pub(super) fn aborted() -> PersistError {
-    cancelled().hint("its threads have ended")
+    cancelled().hint("the threads that send the requests have ended")
 }
 
 impl<T> Drop for Work<T> {

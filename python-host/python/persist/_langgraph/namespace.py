@@ -306,13 +306,16 @@ class Namespace:
             self.writes.delete_superfluous()
             self.timeline.close()
 
-    def delete(self, keeps_other_writes: bool = False) -> None:
+    def delete(self, keeps_other_writes: bool = False, after: int | None = None) -> None:
         """Deletes all checkpoints and writes; with ``keeps_other_writes``, without writes of checkpoints
-        that are not there.
+        that are not there; with ``after``, only if that is still the number of the newest step.
+
+        Raises:
+            PersistConflictError: Somebody else has just stored a checkpoint.
         """
         with self.lock:
             ids = {entry.id for entry in self.entries()} if keeps_other_writes else None
-            self.timeline._delete(self.timeline._opened())
+            self.timeline._delete(self.timeline._opened(), after=after)
             self.writes.delete(ids)
             self.forget()
 

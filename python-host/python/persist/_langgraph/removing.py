@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 
 from langgraph.checkpoint.base import SerializerProtocol
 
 from persist._langgraph.channels import loaded
-from persist._langgraph.namespace import ANCESTOR, Namespace
+from persist._langgraph.namespace import ANCESTOR, Entry, Namespace
 from persist._langgraph.threads import Threads
+from persist.errors import PersistConflictError
 
 
 def keep_latest(space: Namespace, serde: SerializerProtocol) -> None:
@@ -40,7 +42,13 @@ def remove(space: Namespace, gone: set[int]) -> None:
     entries = [*space.entries()]
     kept = next((entry for entry in entries if entry.number not in gone and not entry.is_ancestor), None)
     if kept is None:
-        space.delete()
+        try:
+            space.delete(after=entries[0].number if entries else None)
+        except PersistConflictError:
+            if not entries or space.newest() == entries[0]:
+                raise
+            # What somebody else has just stored stays.
+            remove(space, gone)
         return
     newest = entries[0].number
     if newest in gone and (found := space.get(kept.id)) is not None:
@@ -56,19 +64,21 @@ def remove(space: Namespace, gone: set[int]) -> None:
     space.remove(gone)
 
 
-def unused(threads: Threads, keep_last: int | None, older_than: timedelta | None) -> list[str]:
-    """Returns the threads that are not among those used last, or that were not used for this long."""
+def unused(threads: Threads, keep_last: int | None, older_than: timedelta | None) -> dict[str, dict[str, Entry]]:
+    """Returns the threads that are not among those used last, or that were not used for this long, with
+    the newest step of each of their namespaces.
+    """
     now = datetime.now(timezone.utc)
-    used = sorted(((last_used(threads, thread), thread) for thread in threads.ids()), reverse=True)
-    return [
-        thread
+    newest = {thread: threads.newest(thread) for thread in threads.ids()}
+    used = sorted(((last_used(newest[thread]), thread) for thread in newest), reverse=True)
+    return {
+        thread: newest[thread]
         for place, (time, thread) in enumerate(used)
         if (keep_last is not None and place >= keep_last) or (older_than is not None and now - time > older_than)
-    ]
+    }
 
 
-def last_used(threads: Threads, thread: str) -> datetime:
+def last_used(newest: Mapping[str, Entry]) -> datetime:
     """Returns when the last checkpoint of a thread was stored, in any of its namespaces."""
-    newest = [entry for _, space in threads.namespaces(thread) if (entry := space.newest()) is not None]
-    # One that was deleted meanwhile is the oldest.
-    return max((entry.taken for entry in newest), default=datetime.min.replace(tzinfo=timezone.utc))
+    # A thread that was deleted meanwhile is the oldest.
+    return max((entry.taken for entry in newest.values()), default=datetime.min.replace(tzinfo=timezone.utc))

@@ -211,10 +211,12 @@ class PersistSaver(AsyncTwins):
         """
         thread, name = names_of(config)
         space, parent = self._threads.namespace(thread, name), get_checkpoint_id(config)
-        if self.ttl is not None and parent is None and not name and self._has_expired(thread, space.newest()):
-            # What has expired does not come back with the thread. Writes may have come before this.
-            self._threads.delete(thread, keeps_other_writes=True)
-            space = self._threads.namespace(thread, name)
+        if self.ttl is not None and parent is None and not name:
+            expired = self._expired(thread, space.newest())
+            # What has expired does not come back with the thread. Writes may have come before this, and
+            # somebody else may just have begun again.
+            if expired is not None and self._threads.delete(thread, keeps_other_writes=True, after=expired):
+                space = self._threads.namespace(thread, name)
         rest: dict[str, Any] = {**checkpoint}
         del rest["channel_values"]
         plain = dumped(self.serde, rest)
@@ -319,7 +321,7 @@ class PersistSaver(AsyncTwins):
     def prune_threads(
         self, *, keep_last: int | None = None, older_than: timedelta | None = None, dry_run: bool = False
     ) -> builtins.list[str]:
-        """Deletes whole threads: all but the ``keep_last`` most recently used ones, and those whose
+        """Deletes whole threads: those that are not among the ``keep_last`` most recently used, and those whose
         last checkpoint is older than ``older_than``. Without either, those that the ``ttl`` has made obsolete.
 
         Returns:
@@ -336,9 +338,8 @@ class PersistSaver(AsyncTwins):
                 f"keep_last must be a number of threads, not {keep_last!r}", "invalid-argument", hint="pass 1000"
             )
         gone = unused(self._threads, keep_last, older_than)
-        for thread in () if dry_run else gone:
-            self.delete_thread(thread)
-        return gone
+        # A thread that somebody uses meanwhile stays.
+        return [thread for thread, newest in gone.items() if dry_run or self._threads.delete(thread, after=newest)]
 
     def threads(self) -> builtins.list[str]:
         """Returns the IDs of all threads, in order."""
@@ -373,16 +374,19 @@ class PersistSaver(AsyncTwins):
 
     def _is_old(self, newest: Entry | Found | None) -> bool:
         """Returns whether a thread with this newest checkpoint has expired."""
-        if self.ttl is None or newest is None:
-            return False
-        return datetime.now(timezone.utc) - newest.taken > self.ttl
+        return self.ttl is not None and newest is not None and datetime.now(timezone.utc) - newest.taken > self.ttl
 
     def _has_expired(self, thread: str, newest: Entry | Found | None) -> bool:
         """Returns whether a thread has expired, one of whose namespaces has this newest checkpoint."""
+        return self._expired(thread, newest) is not None
+
+    def _expired(self, thread: str, newest: Entry | Found | None) -> Mapping[str, Entry] | None:
+        """Returns the newest steps of a thread, if it has expired."""
         if self.ttl is None or not self._is_old(newest):
-            return False
+            return None
         # Another of its namespaces may be in use.
-        return datetime.now(timezone.utc) - last_used(self._threads, thread) > self.ttl
+        found = self._threads.newest(thread)
+        return found if datetime.now(timezone.utc) - last_used(found) > self.ttl else None
 
 
 def _strict() -> SerializerProtocol:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from threading import Lock
 
 from persist import _persist
 from persist._langgraph.checkpoints import Document
-from persist._langgraph.namespace import Namespace
+from persist._langgraph.namespace import Entry, Namespace
 from persist._langgraph.pending_writes import FOLDER
 from persist._store_base import StoreBase
-from persist.errors import PersistNotFoundError
+from persist.errors import PersistConflictError, PersistNotFoundError
 
 _BELOW = "ns/"
 """The folder of the namespaces of sub-graphs, in that of the thread."""
@@ -59,19 +59,33 @@ class Threads:
         """Returns the names of the namespaces that a thread has, and the namespaces."""
         return [(name, self.namespace(thread, name)) for found, name in self._stored(thread) if found == thread]
 
-    def delete(self, thread: str, keeps_other_writes: bool = False) -> None:
-        """Deletes a thread; with ``keeps_other_writes``, without writes of checkpoints that it does not have."""
+    def newest(self, thread: str) -> dict[str, Entry]:
+        """Returns the newest step of each namespace of a thread."""
+        spaces = self.namespaces(thread)
+        return {name: entry for name, space in spaces if (entry := space.newest()) is not None}
+
+    def delete(self, thread: str, keeps_other_writes: bool = False, after: Mapping[str, Entry] | None = None) -> bool:
+        """Deletes a thread; with ``keeps_other_writes``, without writes of checkpoints that it does not
+        have; with ``after``, only if these are still the newest steps. Returns whether it did.
+        """
         for name, space in self.namespaces(thread):
-            space.delete(keeps_other_writes)
+            newest = None if after is None else after.get(name)
+            try:
+                space.delete(keeps_other_writes, None if after is None else newest.number if newest else 0)
+            except PersistConflictError:
+                if after is None:
+                    raise
+                return False
             with self._opening:
                 self._open.pop((thread, name), None)
         if keeps_other_writes:
-            return
+            return True
         # Writes may have come before their checkpoint, which never came.
         place, prefix = self.store._place(_persist.session_folder(self.agent_id, thread))
         left = [key for key in place.keys(prefix) if key[len(prefix) :].split("/")[-2:-1] == [FOLDER.rstrip("/")]]
         for _, error in place.delete_many(left):
             raise error
+        return True
 
     def close(self) -> None:
         """Closes all namespaces. They can be opened again."""

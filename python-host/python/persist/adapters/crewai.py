@@ -98,7 +98,7 @@ class CrewAIAdapter(Adapter):
         }
 
     def watch(self, agent: Any, watcher: Any) -> Callable[[], object]:
-        """Hears of each method that has finished, before the next one starts: here CrewAI's own
+        """Hears of each method that has finished, before the next one starts: this is when CrewAI's own
         persistence saves. Events arrive while the next method may already change the state.
         """
 

@@ -42,7 +42,7 @@ pub(crate) fn plain(root: &Path) -> Engine {
 }
 
 pub(crate) fn save(engine: &Engine, key: &str, state: &[u8], precondition: Precondition) -> Result<(), PersistError> {
-    let options = SnapshotOptions { precondition, ..SnapshotOptions::default() };
+    let options = SnapshotOptions::default().precondition(precondition);
     engine.snapshot(key, state, &options).map(drop)
 }
 

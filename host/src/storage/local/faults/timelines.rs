@@ -45,7 +45,7 @@ fn open(engine: &Engine, folder: &str) -> Timeline {
 
 /// Keeps the newest step, which needs the others: so it is repeated.
 fn policy() -> Policy {
-    Policy { last: 1, ..Policy::default() }
+    Policy::default().last(1)
 }
 
 fn append(engine: &Engine, folder: &str, state: &[u8]) -> Result<u64, PersistError> {

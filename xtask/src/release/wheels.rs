@@ -1,0 +1,71 @@
+//! The wheels for Linux: for glibc and musl, for two processors, and for Pythons without a GIL.
+//! Zig links them, against the oldest libraries that they are to run with.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use persist_recipe::precompile::{PREBUILT, Precompiler};
+
+use super::folders::files;
+use super::staging::Staging;
+use crate::python_package::{environment, maturin};
+use crate::shell::{announce, run, target_dir, workspace};
+
+/// What builds and checks wheels.
+const REQUIREMENTS: &str = "tests/packages/requirements.txt";
+
+/// A kind of wheel.
+struct Wheel {
+    target: &'static str,
+    /// The oldest libraries that it runs with.
+    compatibility: &'static str,
+    /// The Python that it is for; any from 3.10 on, if there is none.
+    python: Option<&'static str>,
+}
+
+const X86_64: &str = "x86_64-unknown-linux-gnu";
+const AARCH64: &str = "aarch64-unknown-linux-gnu";
+const GLIBC: &str = "manylinux2014";
+const MUSL: &str = "musllinux_1_2";
+const FREE_THREADED: Option<&str> = Some("python3.13t");
+
+const WHEELS: [Wheel; 6] = [
+    Wheel { target: X86_64, compatibility: GLIBC, python: None },
+    Wheel { target: X86_64, compatibility: GLIBC, python: FREE_THREADED },
+    Wheel { target: "x86_64-unknown-linux-musl", compatibility: MUSL, python: None },
+    Wheel { target: AARCH64, compatibility: GLIBC, python: None },
+    Wheel { target: AARCH64, compatibility: GLIBC, python: FREE_THREADED },
+    Wheel { target: "aarch64-unknown-linux-musl", compatibility: MUSL, python: None },
+];
+
+/// Returns the folder with the programs that build and check.
+pub(crate) fn tools() -> Result<PathBuf, String> {
+    environment(&target_dir()?.join("wheel-tools"), REQUIREMENTS)
+}
+
+/// Builds all wheels, and checks that each needs only what its name allows.
+pub(crate) fn build(staging: &Staging, out: &Path) -> Result<(), String> {
+    let (target_dir, programs) = (target_dir()?, tools()?);
+    // Zig is a program of the Python in this environment.
+    let path: Vec<PathBuf> = env::var_os("PATH").iter().flat_map(env::split_paths).collect();
+    let path = env::join_paths([programs.clone()].iter().chain(&path)).map_err(|error| error.to_string())?;
+    for Wheel { target, compatibility, python } in WHEELS {
+        announce(&format!("Building the wheel for {target}{}", python.map_or_else(String::new, |python| format!(", {python}"))));
+        run(Command::new("rustup").args(["target", "add", target]))?;
+        let mut arguments = vec!["build", "--release", "--locked", "--zig", "--target", target, "--compatibility", compatibility];
+        arguments.extend(python.iter().flat_map(|python| ["--interpreter", python]));
+        // The compiler in the build script knows only the processor that it runs on.
+        let compiler = Precompiler::new(&workspace(), &target_dir, Some(target))?;
+        let mut maturin = maturin(&programs, &staging.root, &arguments, out, &target_dir);
+        run(maturin.env(PREBUILT, compiler.program()).env("PATH", &path))?;
+    }
+    announce("Checking the wheels");
+    for wheel in files(out, "whl")? {
+        run(Command::new(programs.join("auditwheel")).arg("show").arg(&wheel))?;
+        if wheel.to_string_lossy().contains("-abi3-") {
+            run(Command::new(programs.join("abi3audit")).args(["--strict", "--summary"]).arg(&wheel))?;
+        }
+    }
+    Ok(())
+}
