@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langgraph.checkpoint.base.id import uuid6
 from persist._langgraph import pending_writes
+from persist._langgraph.namespace import Namespace
 from persist._langgraph.pending_writes import PendingWrites
+from persist._langgraph.write_objects import Reading
 from persist.errors import PersistStorageError
 from persist.langgraph import PersistSaver
 from same_graphs import new_location
-from saver_writes import put, write, written
+from saver_writes import THREAD, put, write, written
 
 
 @pytest.fixture
@@ -62,6 +65,56 @@ def test_a_write_joins_the_next_checkpoint(saver: PersistSaver, location: str) -
     assert objects(location) == []
 
 
+def test_a_checkpoint_waits_for_the_first_write_of_its_tasks(saver: PersistSaver, location: str) -> None:
+    parent = put(saver)
+    with ThreadPoolExecutor() as pool:
+        # LangGraph hands both to threads, of which the second may be faster.
+        next_one = pool.submit(put, saver, parent, "loop")
+        time.sleep(0.05)
+        assert not next_one.done()
+        pool.submit(write, saver, parent, "a").result(60)
+        next_one.result(60)
+    assert objects(location) == []
+    assert written(location, parent) == ["a"]
+
+
+def test_a_write_may_come_before_its_own_checkpoint(saver: PersistSaver, location: str, monkeypatch: Any) -> None:
+    parent = put(saver)
+    # The history is not read, however long it is.
+    monkeypatch.setattr(Namespace, "entries", None)
+    made = str(uuid6())
+    config = {"configurable": {**parent["configurable"], "checkpoint_id": made}}
+    done = waits(saver, config, "a")
+    assert put(saver, parent, made=made) == config
+    put(saver, config, "loop")
+    done.result(60)
+    monkeypatch.undo()
+    assert objects(location) == []
+    assert written(location, config) == ["a"]
+
+
+def test_writes_that_stay_are_read_once(location: str, monkeypatch: Any) -> None:
+    saver = PersistSaver(location)
+    parent = put(saver)
+    put(saver, parent)
+    for number in range(70):
+        write(saver, parent, str(number))
+    assert len(objects(location)) == 70
+    read: list[int] = []
+    reading = Reading.read
+
+    def counted(self: Reading, keys: Any, **options: Any) -> Any:
+        read.append(len(keys))
+        return reading(self, keys, **options)
+
+    monkeypatch.setattr(Reading, "read", counted)
+    for _ in range(2):
+        assert saver.get_tuple(THREAD) is not None
+    # Both times for the latest, and once for those of the other, which no step has.
+    assert sum(read) == 70
+    assert sorted(written(location, parent)) == sorted(map(str, range(70)))
+
+
 def test_without_a_next_checkpoint_it_is_stored(saver: PersistSaver, location: str, monkeypatch: Any) -> None:
     parent = put(saver)
     monkeypatch.setattr(pending_writes, "_MOMENT", 0.001)
@@ -69,7 +122,7 @@ def test_without_a_next_checkpoint_it_is_stored(saver: PersistSaver, location: s
         write(saver, parent, text)
     assert written(location, parent) == ["a", "b", "c"]
     # The third has not waited.
-    assert pending_of(saver)._misses == {frozenset({"channel"}): 3}
+    assert pending_of(saver)._waiting._misses == {frozenset({"channel"}): 3}
 
 
 def test_a_write_that_comes_later_ends_the_waiting(saver: PersistSaver, location: str) -> None:

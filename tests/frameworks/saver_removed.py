@@ -10,7 +10,7 @@ from typing import Any
 import persist
 import pytest
 from persist._langgraph.namespace import Namespace
-from persist._langgraph.pending_writes import Reading
+from persist._langgraph.write_objects import Reading
 from persist.errors import PersistNotFoundError
 from persist.langgraph import PersistSaver
 from saver_calls import checkpoint, id_of, ids, location, put, saver, thread

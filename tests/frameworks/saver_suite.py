@@ -273,7 +273,7 @@ def test_threads_move_in_and_out(saver: PersistSaver) -> None:
         assert (found.checkpoint, found.metadata) == (expected.checkpoint, expected.metadata)
         assert found.pending_writes == expected.pending_writes
     put(saver, thread("one"), 9, messages=[])
-    with pytest.raises(persist.PersistConflictError, match="other checkpoints"):
+    with pytest.raises(persist.PersistConflictError, match="different checkpoints"):
         copy(source, saver)
 
 

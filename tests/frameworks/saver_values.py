@@ -85,7 +85,7 @@ def test_a_form_that_is_not_known_is_damage(text: str) -> None:
 
 def test_another_state_in_the_place_of_a_checkpoint_is_named(saver: PersistSaver) -> None:
     persist.Timeline(saver._threads.store._location, agent_id="langgraph", session_id="1").append({"other": 1})
-    with pytest.raises(persist.PersistIntegrityError, match="not a checkpoint of LangGraph"):
+    with pytest.raises(persist.PersistIntegrityError, match="not a LangGraph checkpoint"):
         saver.get_tuple(thread())
 
 

@@ -16,10 +16,10 @@ from same_graphs import new_location
 THREAD: Any = {"configurable": {"thread_id": "a-thread", "checkpoint_ns": ""}}
 
 
-def put(saver: PersistSaver, parent: Any = THREAD) -> Any:
+def put(saver: PersistSaver, parent: Any = THREAD, source: Any = "update", made: str | None = None) -> Any:
     """Stores a checkpoint, and returns its config."""
-    checkpoint: Checkpoint = {**empty_checkpoint(), "id": str(uuid6())}
-    return saver.put(parent, checkpoint, {"source": "loop", "step": 0, "parents": {}}, {})
+    checkpoint: Checkpoint = {**empty_checkpoint(), "id": made or str(uuid6())}
+    return saver.put(parent, checkpoint, {"source": source, "step": 0, "parents": {}}, {})
 
 
 def write(saver: PersistSaver, config: Any, value: str) -> None:

@@ -355,7 +355,7 @@ def test_deep_states_are_refused_on_a_small_stack(wrap: Any) -> None:
                 call()
                 outcomes.append("done")
             except persist.PersistError as error:
-                assert "for the stack of this thread" in str(error), error
+                assert "this thread's stack" in str(error), error
                 outcomes.append("refused")
     threading.stack_size(256 << 10)
     thread = threading.Thread(target=work)

@@ -47,7 +47,7 @@ def test_what_can_not_be_forked_is_an_error(timeline: persist.Timeline) -> None:
         timeline.fork(9)
     with pytest.raises(persist.PersistConfigurationError, match="onto itself"):
         timeline.fork(5, to=timeline)
-    with pytest.raises(persist.PersistConfigurationError, match="needs a place"):
+    with pytest.raises(persist.PersistConfigurationError, match="needs a destination"):
         persist.Timeline("agents/support/case-1").fork(5)
     timeline.prune(keep_last=1)
     with pytest.raises(persist.PersistNotFoundError, match="was removed"):

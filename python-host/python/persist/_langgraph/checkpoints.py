@@ -143,6 +143,8 @@ class Made(NamedTuple):
     time: str | None
     values: Mapping[str, tuple[Any, Text | None]]
     """The version of each channel, and its value, if it has one."""
+    follows_tasks: bool = False
+    """Whether tasks have run since the parent, so that there are writes of it."""
 
     def state(self, folded: Iterable[Write]) -> bytes:
         """Returns it as a state, with the writes that it folds."""

@@ -8,7 +8,6 @@ writes first, then reads the next step, and misses none.
 from __future__ import annotations
 
 import threading
-import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -16,17 +15,15 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from persist import _persist
-from persist._langgraph.checkpoints import CHECKPOINT, CONTENT_TYPE, Document, Made, Text, Write, Writes
-from persist._langgraph.pending_writes import PendingWrites, merged
-from persist._metadata import SnapshotMetadata
+from persist._langgraph.checkpoints import CONTENT_TYPE, Document, Made, Text, Write, Writes
+from persist._langgraph.entries import Entry, entry_of, is_uuid, options_of
+from persist._langgraph.pending_writes import PendingWrites
+from persist._langgraph.write_objects import merged
 from persist._saving import Encoded
 from persist._steps import Step
 from persist._store_base import StoreBase
 from persist._timeline import Timeline
 from persist.errors import PersistConflictError, PersistNotFoundError
-
-ANCESTOR = "langgraph"
-"""A label of steps that pruning keeps only because later ones are rebuilt from them."""
 
 _ATTEMPTS = 20
 """How often a checkpoint is read again because others have gone on meanwhile."""
@@ -46,16 +43,6 @@ class Found(NamedTuple):
     """When it was made, in UTC."""
     document: Document
     writes: list[Write]
-
-
-class Entry(NamedTuple):
-    """A step of the timeline, without its state."""
-
-    number: int
-    id: str
-    is_ancestor: bool
-    taken: datetime
-    """When it was made, in UTC."""
 
 
 class Head(NamedTuple):
@@ -129,7 +116,7 @@ class Namespace:
             if not place.exists(key):
                 return head.entry, head.document
         state, metadata = self.timeline._opened().native.load()
-        entry = _entry(metadata)
+        entry = entry_of(metadata)
         return entry, self._document(state, entry.number)
 
     def get(self, checkpoint_id: str) -> Found | None:
@@ -149,7 +136,7 @@ class Namespace:
                     self._numbers.pop(checkpoint_id, None)
                     continue
             self.writes.know(checkpoint_id, objects, folded)
-            return Found(number, _entry(metadata).taken, self._document(state, number), merged(objects, folded))
+            return Found(number, entry_of(metadata).taken, self._document(state, number), merged(objects, folded))
         raise self._changing()
 
     def _changing(self) -> PersistConflictError:
@@ -213,7 +200,7 @@ class Namespace:
         for number, metadata, _, error in self.timeline._opened().native.history({}, limit):
             if error is not None:
                 raise error
-            entry = _entry(metadata, number)
+            entry = entry_of(metadata, number)
             if entry.id not in seen:
                 seen.add(entry.id)
                 self._numbers[entry.id] = entry.number
@@ -260,7 +247,7 @@ class Namespace:
                 # It is stored again. What the step after it has folded stays with it.
                 self.writes.put_again(made.id, self._folded_after(earlier, made.id))
             is_next = parent not in (None, made.id) and self.head is not None and self.head.id == parent
-            with self.writes.folding(parent if is_next else None) as folding:
+            with self.writes.folding(parent if is_next else None, made.follows_tasks) as folding:
                 folded = merged(folding.objects, ())
                 # What can fail comes before the step is stored.
                 state, document = made.state(folded), made.document(folded)
@@ -274,20 +261,36 @@ class Namespace:
             self._keep(step.number, len(state), self.head.document)
 
     def _append(self, checkpoint_id: str, state: bytes, time: str | None) -> Step:
-        options = _options(checkpoint_id, time)
+        options = options_of(checkpoint_id, time)
         return self.timeline._append(
             self.timeline._opened(), Encoded(state, CONTENT_TYPE, None), options, "rebase", None
         )
 
     def put_writes(self, checkpoint_id: str, made: Callable[[Writes, int], Sequence[Write]]) -> None:
         """Stores writes of a checkpoint. ``made`` gets those that are known, and their turn."""
-        # Others may have stored some.
-        if not self.writes.knows(checkpoint_id) and self.get(checkpoint_id) is None:
+        # Others may have stored some, but not of one that is just being stored here.
+        if self._is_coming(checkpoint_id):
+            self.writes.begin(checkpoint_id, is_sure=False)
+        elif not self.writes.knows(checkpoint_id) and self.get(checkpoint_id) is None:
             loose = self.writes.list(checkpoint_id).get(checkpoint_id, [])
             with self.writes.reading(loose) as reading:
                 self.writes.know(checkpoint_id, reading.read(loose, is_missing_right=True), ())
         number, head = self._numbers.get(checkpoint_id), self.head
         self.writes.put(checkpoint_id, number is not None and head is not None and number < head.number, made)
+
+    def _is_coming(self, checkpoint_id: str) -> bool:
+        """Returns whether a checkpoint seems to be the next: LangGraph hands over writes even before the
+        checkpoint, and to look for it would take as long as to read the history.
+        """
+        if self.head is None or self.writes.knows(checkpoint_id) or checkpoint_id in self._numbers:
+            return False
+        # The text of UUIDs of version 6 is in the order of time.
+        return (
+            is_uuid(checkpoint_id)
+            and is_uuid(self.head.id)
+            and checkpoint_id[14] == "6"
+            and checkpoint_id > self.head.id
+        )
 
     def restate(self, found: Found) -> int:
         """Stores a checkpoint again, as the newest, with its writes. Returns the number of its step."""
@@ -359,32 +362,10 @@ class Namespace:
 
     def _sweep(self, loose: Mapping[str, list[str]], newest: int) -> None:
         """Deletes writes that a process that was killed has left, although they were folded."""
-        left = {each: keys for each, keys in loose.items() if self._numbers.get(each, newest) < newest}
+        old = {each: keys for each, keys in loose.items() if self._numbers.get(each, newest) < newest}
+        left = self.writes.unswept(old)
         if sum(map(len, left.values())) >= _LEFT:
             for checkpoint_id, keys in left.items():
                 folded = self._folded_after(self._numbers[checkpoint_id], checkpoint_id)
                 self.writes.sweep(checkpoint_id, keys, folded)
             self.writes.delete_superfluous()
-
-
-def _options(checkpoint_id: str, time: str | None) -> dict[str, Any]:
-    options: dict[str, Any] = {} if time is None else {"timestamp": time}
-    if _is_uuid(checkpoint_id):
-        return options | {"snapshot_id": checkpoint_id}
-    return options | {"labels": {CHECKPOINT: checkpoint_id}}
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        return str(uuid.UUID(text)) == text
-    except ValueError:
-        return False
-
-
-def _entry(metadata: str, number: int | None = None) -> Entry:
-    """Returns the step with this metadata as JSON, which has its key."""
-    found = SnapshotMetadata._from_json(metadata, "")
-    if number is None:
-        step = _persist.step_of(found.key)
-        number = 0 if step is None else step[1]
-    return Entry(number, found.labels.get(CHECKPOINT, found.snapshot_id), ANCESTOR in found.labels, found.time)

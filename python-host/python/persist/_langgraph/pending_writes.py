@@ -10,15 +10,14 @@ comes, it stores them, and they need no snapshot.
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import os
-import secrets
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from persist import _persist
 from persist._langgraph.checkpoints import (
@@ -27,36 +26,32 @@ from persist._langgraph.checkpoints import (
     Write,
     Writes,
     as_text,
-    read_writes,
     writes_document,
 )
+from persist._langgraph.waiting import Waiting
+from persist._langgraph.write_objects import Objects, Reading, checkpoint_of, name_of
 from persist._store_base import StoreBase
 from persist.errors import PersistNotFoundError
 
 FOLDER = "w/"
 """The folder of the writes, below that of the timeline."""
 
-_AT_ONCE = 16
-"""How many objects are read at the same time, and how many superfluous ones wait to be deleted."""
+_TOGETHER = 16
+"""How many superfluous writes wait to be deleted together."""
 
 _MOMENT = 0.005
 """How long writes wait for the step that may store them, in seconds: longer than LangGraph takes from a
 task's end to the next checkpoint, and less than any task takes.
 """
 
-_MISSES = 2
-"""After how often waiting in vain writes to the same channels no longer wait. For those to channels of
-which checkpoints hold only changes, LangGraph waits before it stores the next checkpoint.
-"""
+_FIRST: frozenset[str] = frozenset()
+"""Names the first writes of a checkpoint among what is waited for."""
 
-_AGAIN = 64
-"""After how many more they wait once again."""
+_SWEPT = 10_000
+"""How many writes that no step has are remembered."""
 
 _KNOWN = 64
 """Of how many checkpoints the writes are kept in memory."""
-
-Objects = dict[str, list[Write]]
-"""Writes by the key of their object."""
 
 
 class _Known:
@@ -91,9 +86,11 @@ class PendingWrites:
         self._ids = {"agent_id": agent_id, "session_id": session_id}
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._changed = threading.Condition()
-        self._misses: dict[frozenset[str], int] = {}
+        self._waiting = Waiting()
         self._superfluous: list[str] = []
         self._deleting: set[str] = set()
+        self._swept: set[str] = set()
+        """Writes that came after the next step, which therefore does not have them."""
 
     def _place(self, name: str = "") -> tuple[_persist.Place, str]:
         return self._store._place(self._folder + FOLDER + name)
@@ -110,7 +107,7 @@ class PendingWrites:
             writes = made(before, max(before.next_turn, known.first_turn))
             if not writes:
                 return
-            place, key = self._place(_name(checkpoint_id, writes))
+            place, key = self._place(name_of(checkpoint_id, writes))
             known.storing[key] = [*writes]
         try:
             if not is_old and self._joins(known, key, frozenset(write.channel for write in writes)):
@@ -128,11 +125,7 @@ class PendingWrites:
     def _joins(self, known: _Known, key: str, channels: frozenset[str]) -> bool:
         """Waits for the step that may store these writes. Returns whether it has."""
         with self._changed:
-            misses = self._misses.get(channels, 0)
-            if len(self._misses) > _KNOWN:
-                self._misses.clear()
-            if known.has_next or _MISSES <= misses < _MISSES + _AGAIN:
-                self._misses[channels] = misses + 1
+            if known.has_next or not self._waiting.is_worth(channels):
                 return False
             # If a task ends after another, the step has not been about to come.
             known.waiting = key
@@ -140,28 +133,30 @@ class PendingWrites:
             self._changed.wait_for(lambda: known.waiting != key, _MOMENT)
             if known.waiting == key:
                 known.waiting = None
-                self._misses[channels] = min(misses, _MISSES - 1) + 1
+                self._waiting.note(channels, came=False)
                 return False
             self._changed.wait_for(lambda: key not in known.joining)
             is_joined = key not in known.storing
             if is_joined:
-                self._misses[channels] = 0
+                self._waiting.note(channels, came=True)
             return is_joined
 
     def knows(self, checkpoint_id: str) -> bool:
         """Returns whether all writes of a checkpoint are known that were stored until it was read."""
         return checkpoint_id in self._known
 
-    def begin(self, checkpoint_id: str) -> None:
-        """Notes that a new checkpoint is about to be stored."""
+    def begin(self, checkpoint_id: str, is_sure: bool = True) -> None:
+        """Notes that a new checkpoint is about to be stored. If that is not sure, its writes count as later
+        than those of others.
+        """
         with self._changed:
-            self._of(checkpoint_id)
+            self._of(checkpoint_id, not is_sure)
 
     def put_again(self, checkpoint_id: str, writes: Sequence[Write]) -> None:
         """Stores writes that were read, because the step that has them is to be removed."""
         if writes:
             texts = [as_text(write) for write in writes]
-            place, key = self._place(_name(checkpoint_id, texts))
+            place, key = self._place(name_of(checkpoint_id, texts))
             self._save(place, key, checkpoint_id, texts)
 
     def _save(self, place: _persist.Place, key: str, checkpoint_id: str, writes: Sequence[Write]) -> None:
@@ -186,10 +181,27 @@ class PendingWrites:
 
     # Folding.
 
-    def folding(self, checkpoint_id: str | None) -> Folding:
-        """Begins to fold the writes of a checkpoint into the next step; of none, there are none."""
+    def folding(self, checkpoint_id: str | None, is_some: bool = False) -> Folding:
+        """Begins to fold the writes of a checkpoint into the next step; of none, there are none.
+        ``is_some`` says that there are some, even if they have not come yet.
+        """
         with self._changed:
-            return Folding(self, None if checkpoint_id is None else self._of(checkpoint_id))
+            known = None if checkpoint_id is None else self._of(checkpoint_id)
+            if known is not None and is_some:
+                self._wait_for_some(known)
+            return Folding(self, known)
+
+    def _wait_for_some(self, known: _Known) -> None:
+        """Waits a moment for the first writes: LangGraph hands them over just before the checkpoint, but to
+        another thread.
+        """
+
+        def has_some() -> bool:
+            return bool(known.stored or known.storing or known.folded)
+
+        if not has_some() and self._waiting.is_worth(_FIRST):
+            self._changed.wait_for(has_some, _MOMENT)
+            self._waiting.note(_FIRST, came=has_some())
 
     def _folded(self, known: _Known, objects: Objects) -> None:
         with self._changed:
@@ -198,7 +210,7 @@ class PendingWrites:
                     known.stored.pop(key, None)
                     self._superfluous.append(key)
                 known.folded += writes
-            is_time = len(self._superfluous) >= _AT_ONCE
+            is_time = len(self._superfluous) >= _TOGETHER
         if is_time:
             self._delete_soon()
 
@@ -240,7 +252,7 @@ class PendingWrites:
         below = "" if checkpoint_id is None else quote(checkpoint_id, safe="") + ","
         found: dict[str, list[str]] = {}
         for key in place.keys(prefix + below):
-            of_checkpoint = _checkpoint_of(key[len(prefix) :])
+            of_checkpoint = checkpoint_of(key[len(prefix) :])
             if of_checkpoint is not None and key not in superfluous:
                 found.setdefault(of_checkpoint, []).append(key)
         return found
@@ -267,9 +279,14 @@ class PendingWrites:
         place, prefix = self._place()
         wanted = None if checkpoint_ids is None else {*checkpoint_ids}
         # Also superfluous ones, and those that a thread is deleting just now: it may fail.
-        keys = [key for key in place.keys(prefix) if wanted is None or _checkpoint_of(key[len(prefix) :]) in wanted]
+        keys = [key for key in place.keys(prefix) if wanted is None or checkpoint_of(key[len(prefix) :]) in wanted]
         for _, error in place.delete_many(keys):
             raise error
+
+    def unswept(self, loose: Mapping[str, builtins.list[str]]) -> dict[str, builtins.list[str]]:
+        """Returns those of these writes, by checkpoint, of which it is not known who has them."""
+        unknown = {each: [key for key in keys if key not in self._swept] for each, keys in loose.items()}
+        return {each: keys for each, keys in unknown.items() if keys}
 
     def sweep(self, checkpoint_id: str, keys: Sequence[str], folded: Iterable[Write]) -> None:
         """Deletes writes that a process that was killed has left, although the next step has them."""
@@ -282,7 +299,11 @@ class PendingWrites:
         with self.reading(keys) as reading:
             objects = reading.read(keys, is_missing_right=True)
         with self._changed:
-            self._superfluous += [key for key, writes in objects.items() if all(map(is_there, writes))]
+            gone = [key for key, writes in objects.items() if all(map(is_there, writes))]
+            self._superfluous += gone
+            if len(self._swept) > _SWEPT:
+                self._swept.clear()
+            self._swept.update(objects.keys() - gone)
 
     def copy(self, other: PendingWrites, checkpoint_ids: Container[str]) -> None:
         """Copies the writes of checkpoints to another place, where the timeline was copied."""
@@ -299,6 +320,7 @@ class PendingWrites:
         with self._changed:
             self._known.clear()
             self._superfluous.clear()
+            self._swept.clear()
 
 
 class Folding:
@@ -334,61 +356,3 @@ class Folding:
             with self._writes._changed:
                 self._known.joining.clear()
                 self._writes._changed.notify_all()
-
-
-class Reading:
-    """Reads objects; those that are given at the start at the same time, while something else is
-    read.
-    """
-
-    def __init__(self, place: _persist.Place, keys: Sequence[str]) -> None:
-        self._place = place
-        self._pool = ThreadPoolExecutor(_AT_ONCE) if keys else None
-        # If there are many, they are mostly those of other checkpoints.
-        early = keys if len(keys) <= _AT_ONCE else ()
-        self._read = {key: self._pool.submit(self._load, key) for key in early} if self._pool else {}
-
-    def _load(self, key: str) -> list[Write]:
-        state, _ = self._place.load(key)
-        return read_writes(state, self._place.location(key))
-
-    def read(self, keys: Iterable[str], is_missing_right: bool = False) -> Objects:
-        """Returns the writes in objects. One that is missing was folded meanwhile."""
-        keys = [*keys]
-        if self._pool is not None:
-            later = [key for key in keys if key not in self._read]
-            self._read |= {key: self._pool.submit(self._load, key) for key in later}
-        objects: Objects = {}
-        for key in keys:
-            try:
-                objects[key] = self._read[key].result() if key in self._read else self._load(key)
-            except PersistNotFoundError:
-                if not is_missing_right:
-                    raise
-        return objects
-
-    def __enter__(self) -> Reading:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-
-
-def merged(objects: Mapping[str, Iterable[Write]], folded: Iterable[Write]) -> list[Write]:
-    """Returns the writes of a checkpoint in their order: those in objects, and those in the next
-    step.
-    """
-    return Writes([*folded, *(write for key in sorted(objects) for write in objects[key])]).ordered()
-
-
-def _checkpoint_of(name: str) -> str | None:
-    """Returns the checkpoint that the name of an object in the folder tells; None for any other file."""
-    quoted, comma, _ = name.partition(",")
-    return unquote(quoted) if comma else None
-
-
-def _name(checkpoint_id: str, writes: Sequence[Write]) -> str:
-    # If two writers do not know of each other, the time decides.
-    unique = f"{time.time_ns() // 1000:015x}-{secrets.token_hex(4)}"
-    return f"{quote(checkpoint_id, safe='')},{writes[0].turn:06}-{unique}.json.zst"

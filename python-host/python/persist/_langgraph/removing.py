@@ -8,7 +8,8 @@ from datetime import datetime, timedelta, timezone
 from langgraph.checkpoint.base import SerializerProtocol
 
 from persist._langgraph.channels import loaded
-from persist._langgraph.namespace import ANCESTOR, Entry, Namespace
+from persist._langgraph.entries import ANCESTOR, Entry
+from persist._langgraph.namespace import Namespace
 from persist._langgraph.threads import Threads
 from persist.errors import PersistConflictError
 

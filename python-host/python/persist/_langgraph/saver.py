@@ -28,8 +28,9 @@ from persist._langgraph.arguments import config_of, names_of, several, time_of
 from persist._langgraph.asking import thread_of
 from persist._langgraph.channels import channel_values, dumped, loaded
 from persist._langgraph.checkpoints import Made, Write, Writes, place_of
+from persist._langgraph.entries import Entry
 from persist._langgraph.history import delta_history, pending
-from persist._langgraph.namespace import Entry, Found, Namespace
+from persist._langgraph.namespace import Found, Namespace
 from persist._langgraph.removing import keep_latest, last_used, remove, unused
 from persist._langgraph.threads import Threads
 from persist._langgraph.twins import AsyncTwins
@@ -101,7 +102,7 @@ class PersistSaver(AsyncTwins):
         found = space.get(checkpoint_id) if checkpoint_id else space.latest()
         if found is None:
             return None
-        if self.ttl is not None and self._has_expired(thread, space.newest() if checkpoint_id else found):
+        if self.ttl is not None and self._expired(thread, space.newest() if checkpoint_id else found) is not None:
             return None
         return self._tuple(thread, name, found, self._value(found.document.metadata))
 
@@ -136,7 +137,7 @@ class PersistSaver(AsyncTwins):
     def _listed(self, thread: str, name: str | None) -> Iterator[Namespace]:
         """Yields a namespace of a thread, or all."""
         spaces = self._threads.namespaces(thread) if name is None else [(name, self._threads.namespace(thread, name))]
-        return (space for _, space in spaces if self.ttl is None or not self._has_expired(thread, space.newest()))
+        return (space for _, space in spaces if self.ttl is None or self._expired(thread, space.newest()) is None)
 
     def _found(
         self, thread: str, space: Namespace, wanted: str | None, before: RunnableConfig | None
@@ -223,7 +224,8 @@ class PersistSaver(AsyncTwins):
         described = dumped(self.serde, get_checkpoint_metadata(config, metadata))
         with space.lock:
             values = channel_values(space, self.serde, parent, checkpoint, new_versions)
-            space.append(Made(checkpoint["id"], parent, name, described, plain, time_of(checkpoint), values))
+            follows = metadata.get("source") == "loop"
+            space.append(Made(checkpoint["id"], parent, name, described, plain, time_of(checkpoint), values, follows))
         return config_of(thread, name, checkpoint["id"])
 
     def put_writes(
@@ -376,12 +378,8 @@ class PersistSaver(AsyncTwins):
         """Returns whether a thread with this newest checkpoint has expired."""
         return self.ttl is not None and newest is not None and datetime.now(timezone.utc) - newest.taken > self.ttl
 
-    def _has_expired(self, thread: str, newest: Entry | Found | None) -> bool:
-        """Returns whether a thread has expired, one of whose namespaces has this newest checkpoint."""
-        return self._expired(thread, newest) is not None
-
     def _expired(self, thread: str, newest: Entry | Found | None) -> Mapping[str, Entry] | None:
-        """Returns the newest steps of a thread, if it has expired."""
+        """Returns the newest steps of a thread, if it has expired. One of its namespaces has this checkpoint."""
         if self.ttl is None or not self._is_old(newest):
             return None
         # Another of its namespaces may be in use.

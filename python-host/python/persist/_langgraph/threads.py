@@ -9,7 +9,8 @@ from threading import Lock
 
 from persist import _persist
 from persist._langgraph.checkpoints import Document
-from persist._langgraph.namespace import Entry, Namespace
+from persist._langgraph.entries import Entry
+from persist._langgraph.namespace import Namespace
 from persist._langgraph.pending_writes import FOLDER
 from persist._store_base import StoreBase
 from persist.errors import PersistConflictError, PersistNotFoundError
