@@ -184,6 +184,26 @@ def test_an_interrupted_wait_leaves_nothing_behind(saver: PersistSaver, location
     assert written(location, parent) == ["b"]
 
 
+def test_an_interrupted_checkpoint_leaves_no_write_waiting(saver: PersistSaver, location: str) -> None:
+    parent = put(saver)
+    done = waits(saver, parent, "a")
+    pending, checkpoint_id = pending_of(saver), parent["configurable"]["checkpoint_id"]
+    known = pending._of(checkpoint_id)
+    # Another is just being stored.
+    known.storing["another"] = []
+    wait_for = pending._changed.wait_for
+
+    def interrupted(*arguments: Any) -> Any:
+        pending._changed.wait_for = wait_for  # type: ignore[method-assign]
+        raise KeyboardInterrupt
+
+    pending._changed.wait_for = interrupted  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt), pending.folding(checkpoint_id):
+        pass
+    done.result(60)
+    assert written(location, parent) == ["a"]
+
+
 def test_many_tasks_at_once(location: str) -> None:
     with PersistSaver(location) as saver:
         parent = put(saver)

@@ -10,7 +10,10 @@ from typing import Any
 import persist
 import pytest
 from persist._langgraph.namespace import Namespace
+from persist._langgraph.pending_writes import PendingWrites
+from persist._langgraph.removing import unused
 from persist._langgraph.write_objects import Reading
+from persist._timeline import Timeline
 from persist.errors import PersistNotFoundError
 from persist.langgraph import PersistSaver
 from saver_calls import checkpoint, id_of, ids, location, put, saver, thread
@@ -160,6 +163,109 @@ def test_an_unused_thread_that_is_used_again_stays(
     meanwhile(monkeypatch, lambda: aged(other, thread("1"), 0))
     assert saver.prune_threads(older_than=30 * DAY) == ["2"]
     assert len(ids(PersistSaver(location), thread("1"))) == 2
+
+
+def test_writes_that_come_while_a_thread_is_deleted_stay(
+    saver: PersistSaver, location: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = aged(saver, thread(), 40, "a")
+    saver.put_writes(first, [("n", "old")], "task")
+    other, new, delete = PersistSaver(location), [], Timeline._delete
+
+    def slow(timeline: Timeline, *arguments: Any, **options: Any) -> int:
+        removed = delete(timeline, *arguments, **options)
+        new.append(aged(other, thread(), 0, "b"))
+        other.put_writes(new[0], [("n", "new")], "task")
+        return removed
+
+    monkeypatch.setattr(Timeline, "_delete", slow)
+    saver.delete_for_runs(["a"])
+    assert writes(PersistSaver(location), new[0]) == [("task", "n", "new")]
+
+
+@pytest.mark.parametrize("removes", [lambda s: s.delete_for_runs(["a"]), lambda s: s.prune_threads(keep_last=0)])
+def test_writes_that_come_before_their_checkpoint_stay(saver: PersistSaver, location: str, removes: Any) -> None:
+    aged(saver, thread(), 1, "a")
+    other, made = PersistSaver(location), checkpoint(2, n=2)
+    other.get_tuple(thread())
+    other.put_writes(thread(checkpoint_id=made["id"]), [("n", "new")], "task")
+    removes(saver)
+    saver.put(thread(), made, {"run_id": "b"}, made["channel_versions"])
+    assert writes(PersistSaver(location), thread()) == [("task", "n", "new")]
+
+
+def test_a_thread_of_which_a_part_is_used_again_stays_whole(
+    saver: PersistSaver, location: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = aged(saver, thread(), 40)
+    aged(saver, thread(namespace="child"), 40)
+    other = PersistSaver(location)
+
+    def answered(*arguments: Any) -> Any:
+        found = unused(*arguments)
+        other.put_writes(config, [("__resume__", "answer")], "task")
+        aged(other, thread(namespace="child"), 0)
+        return found
+
+    monkeypatch.setattr("persist._langgraph.saver.unused", answered)
+    assert saver.prune_threads(older_than=30 * DAY) == []
+    assert writes(PersistSaver(location), thread()) == [("task", "__resume__", "answer")]
+
+
+def test_a_checkpoint_that_is_stored_once_more_keeps_its_writes_beside_others(
+    saver: PersistSaver, location: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = aged(saver, thread(), 3, "a")
+    saver.put_writes(kept, [("__interrupt__", "asked")], "task")
+    aged(saver, kept, 2, "b")
+    other, restate, to_do = PersistSaver(location), Namespace.restate, [1]
+
+    def after(space: Namespace, found: Any) -> int:
+        if to_do:
+            to_do.pop()
+            other.get_tuple(thread())
+            aged(other, kept, 1, "c")
+        return restate(space, found)
+
+    monkeypatch.setattr(Namespace, "restate", after)
+    saver.delete_for_runs(["b"])
+    assert writes(PersistSaver(location), kept) == [("task", "__interrupt__", "asked")]
+
+
+def test_what_is_forgotten_while_writes_are_stored_is_not_later(
+    saver: PersistSaver, location: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = put(saver, thread(), 1, n=1)
+    for answer in "12":
+        saver.put_writes(config, [("__resume__", answer)], "task")
+    space, put_now = saver._threads.namespace("1", ""), PendingWrites.put
+
+    def late(pending: PendingWrites, *arguments: Any) -> None:
+        space.forget()  # As pruning does in another thread.
+        put_now(pending, *arguments)
+
+    monkeypatch.setattr(PendingWrites, "put", late)
+    saver.put_writes(config, [("__resume__", "3")], "task")
+    assert writes(PersistSaver(location), config)[-1] == ("task", "__resume__", "3")
+
+
+def test_what_is_forgotten_while_writes_are_swept_is_no_error(
+    saver: PersistSaver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = put(saver, thread(), 1, n=1)
+    put(saver, first, 2, n=2)
+    for number in range(70):
+        saver.put_writes(first, [("n", number)], f"task {number}")
+    space, unswept = saver._threads.namespace("1", ""), PendingWrites.unswept
+
+    def late(pending: PendingWrites, *arguments: Any) -> Any:
+        found = unswept(pending, *arguments)
+        space.forget()
+        return found
+
+    monkeypatch.setattr(PendingWrites, "unswept", late)
+    assert saver.get_tuple(thread()) is not None
+    assert len(writes(saver, first)) == 70
 
 
 def test_a_thread_that_has_expired_begins_again_once(location: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,8 +55,10 @@ pub(crate) fn build(staging: &Staging, out: &Path) -> Result<(), String> {
         run(Command::new("rustup").args(["target", "add", target]))?;
         let mut arguments = vec!["build", "--release", "--locked", "--zig", "--target", target, "--compatibility", compatibility];
         arguments.extend(python.iter().flat_map(|python| ["--interpreter", python]));
-        // The compiler in the build script knows only the processor that it runs on.
-        let compiler = Precompiler::new(&workspace(), &target_dir, Some(target))?;
+        // The compiler in the build script knows only the processor that it runs on. One that knows all
+        // has other features, and is not built in the place of the usual one.
+        let built_in = if target.starts_with(env::consts::ARCH) { target_dir.clone() } else { target_dir.join("all-arch") };
+        let compiler = Precompiler::new(&workspace(), &built_in, Some(target))?;
         let mut maturin = maturin(&programs, &staging.root, &arguments, out, &target_dir);
         run(maturin.env(PREBUILT, compiler.program()).env("PATH", &path))?;
     }

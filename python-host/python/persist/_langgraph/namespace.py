@@ -197,14 +197,18 @@ class Namespace:
     def entries(self, limit: int | None = None) -> Iterator[Entry]:
         """Yields all steps, or the newest, from the newest to the oldest. Each checkpoint comes once."""
         seen: set[str] = set()
-        for number, metadata, _, error in self.timeline._opened().native.history({}, limit):
-            if error is not None:
-                raise error
-            entry = entry_of(metadata, number)
+        for entry in self._steps(limit):
             if entry.id not in seen:
                 seen.add(entry.id)
                 self._numbers[entry.id] = entry.number
                 yield entry
+
+    def _steps(self, limit: int | None = None) -> Iterator[Entry]:
+        """The same, but a checkpoint that was stored again comes again."""
+        for number, metadata, _, error in self.timeline._opened().native.history({}, limit):
+            if error is not None:
+                raise error
+            yield entry_of(metadata, number)
 
     def number_of(self, checkpoint_id: str) -> int | None:
         """Returns the number of the step that has a checkpoint."""
@@ -282,15 +286,11 @@ class Namespace:
         """Returns whether a checkpoint seems to be the next: LangGraph hands over writes even before the
         checkpoint, and to look for it would take as long as to read the history.
         """
-        if self.head is None or self.writes.knows(checkpoint_id) or checkpoint_id in self._numbers:
+        head = self.head
+        if head is None or self.writes.knows(checkpoint_id) or checkpoint_id in self._numbers:
             return False
         # The text of UUIDs of version 6 is in the order of time.
-        return (
-            is_uuid(checkpoint_id)
-            and is_uuid(self.head.id)
-            and checkpoint_id[14] == "6"
-            and checkpoint_id > self.head.id
-        )
+        return is_uuid(checkpoint_id) and is_uuid(head.id) and checkpoint_id[14] == "6" and checkpoint_id > head.id
 
     def restate(self, found: Found) -> int:
         """Stores a checkpoint again, as the newest, with its writes. Returns the number of its step."""
@@ -309,15 +309,15 @@ class Namespace:
             self.writes.delete_superfluous()
             self.timeline.close()
 
-    def delete(self, keeps_other_writes: bool = False, after: int | None = None) -> None:
-        """Deletes all checkpoints and writes; with ``keeps_other_writes``, without writes of checkpoints
-        that are not there; with ``after``, only if that is still the number of the newest step.
+    def delete(self, after: int | None = None) -> None:
+        """Deletes all checkpoints and writes; with ``after``, only if that is still the number of the newest
+        step, and without the writes of checkpoints that are not there, which may be about to come.
 
         Raises:
             PersistConflictError: Somebody else has just stored a checkpoint.
         """
         with self.lock:
-            ids = {entry.id for entry in self.entries()} if keeps_other_writes else None
+            ids = None if after is None else {entry.id for entry in self.entries()}
             self.timeline._delete(self.timeline._opened(), after=after)
             self.writes.delete(ids)
             self.forget()
@@ -350,8 +350,8 @@ class Namespace:
         gone = {*numbers}
         with self.lock:
             self.writes.delete_superfluous()
-            entries = [*self.entries()]
-            ids = {entry.id for entry in entries if entry.number in gone}
+            entries = [*self._steps()]
+            ids = {entry.id for entry in entries} - {entry.id for entry in entries if entry.number not in gone}
             for entry in entries:
                 if entry.id not in ids and entry.number + 1 in gone:
                     self.writes.put_again(entry.id, self._folded_after(entry.number, entry.id))
@@ -362,10 +362,11 @@ class Namespace:
 
     def _sweep(self, loose: Mapping[str, list[str]], newest: int) -> None:
         """Deletes writes that a process that was killed has left, although they were folded."""
-        old = {each: keys for each, keys in loose.items() if self._numbers.get(each, newest) < newest}
-        left = self.writes.unswept(old)
+        # Others may forget them meanwhile.
+        numbers = {each: number for each in loose if (number := self._numbers.get(each, newest)) < newest}
+        left = self.writes.unswept({each: loose[each] for each in numbers})
         if sum(map(len, left.values())) >= _LEFT:
             for checkpoint_id, keys in left.items():
-                folded = self._folded_after(self._numbers[checkpoint_id], checkpoint_id)
+                folded = self._folded_after(numbers[checkpoint_id], checkpoint_id)
                 self.writes.sweep(checkpoint_id, keys, folded)
             self.writes.delete_superfluous()

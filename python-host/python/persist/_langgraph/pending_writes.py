@@ -102,7 +102,8 @@ class PendingWrites:
         says that the next step is there, and may have folded others.
         """
         with self._changed:
-            known = self._of(checkpoint_id, is_old)
+            # It may have been forgotten meanwhile.
+            known = self._of(checkpoint_id, is_old or checkpoint_id not in self._known)
             before = known.all()
             writes = made(before, max(before.next_turn, known.first_turn))
             if not writes:
@@ -340,7 +341,12 @@ class Folding:
                     known.joining.add(known.waiting)
                     known.waiting = None
                 storing = known.storing.keys() - known.joining
-                self._writes._changed.wait_for(lambda: known.storing.keys().isdisjoint(storing))
+                try:
+                    self._writes._changed.wait_for(lambda: known.storing.keys().isdisjoint(storing))
+                except BaseException:
+                    # There is no step for them to join.
+                    self.__exit__()
+                    raise
                 joining = {key: known.storing[key] for key in known.joining if key in known.storing}
                 self.objects = {**known.stored, **joining}
         return self

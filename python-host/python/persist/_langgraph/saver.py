@@ -216,7 +216,7 @@ class PersistSaver(AsyncTwins):
             expired = self._expired(thread, space.newest())
             # What has expired does not come back with the thread. Writes may have come before this, and
             # somebody else may just have begun again.
-            if expired is not None and self._threads.delete(thread, keeps_other_writes=True, after=expired):
+            if expired is not None and self._threads.delete(thread, after=expired):
                 space = self._threads.namespace(thread, name)
         rest: dict[str, Any] = {**checkpoint}
         del rest["channel_values"]

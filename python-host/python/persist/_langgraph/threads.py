@@ -65,21 +65,24 @@ class Threads:
         spaces = self.namespaces(thread)
         return {name: entry for name, space in spaces if (entry := space.newest()) is not None}
 
-    def delete(self, thread: str, keeps_other_writes: bool = False, after: Mapping[str, Entry] | None = None) -> bool:
-        """Deletes a thread; with ``keeps_other_writes``, without writes of checkpoints that it does not
-        have; with ``after``, only if these are still the newest steps. Returns whether it did.
+    def delete(self, thread: str, after: Mapping[str, Entry] | None = None) -> bool:
+        """Deletes a thread; with ``after``, only if these are still the newest steps, and without the writes
+        of other checkpoints. Returns whether it did.
         """
-        for name, space in self.namespaces(thread):
-            newest = None if after is None else after.get(name)
+        spaces = self.namespaces(thread)
+        if after is not None and self.newest(thread) != after:
+            return False
+        # The graph itself comes last: without it, the others are of no use.
+        for name, space in reversed(spaces):
             try:
-                space.delete(keeps_other_writes, None if after is None else newest.number if newest else 0)
-            except PersistConflictError:
+                space.delete(None if after is None else after[name].number)
+            except (KeyError, PersistConflictError):
                 if after is None:
                     raise
                 return False
             with self._opening:
                 self._open.pop((thread, name), None)
-        if keeps_other_writes:
+        if after is not None:
             return True
         # Writes may have come before their checkpoint, which never came.
         place, prefix = self.store._place(_persist.session_folder(self.agent_id, thread))
