@@ -107,7 +107,13 @@ impl Process {
     pub(crate) fn wait_for(&mut self, word: &str) {
         let began = Instant::now();
         while !self.has_said(word) {
-            assert!(self.child.try_wait().expect("it is there").is_none() || self.has_said(word), "the process ended");
+            if self.has_ended() {
+                // What it has said may not have been read yet.
+                if let Some(reader) = self.reader.take() {
+                    reader.join().expect("it reads");
+                }
+                assert!(self.has_said(word), "the process ended");
+            }
             assert!(began.elapsed() < Duration::from_secs(60), "no '{word}' after a minute");
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -148,7 +154,9 @@ impl Process {
     }
 
     fn appended(&mut self) -> BTreeMap<u64, u64> {
-        self.reader.take().expect("it reads").join().expect("it has read");
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("it has read");
+        }
         let lines = self.lines.lock().unwrap();
         let steps = lines.iter().filter_map(|line| line.strip_prefix("appended ")?.split_once(' '));
         steps.map(|(number, id)| (number.parse().expect("a number"), id.parse().expect("an ID"))).collect()
