@@ -50,15 +50,19 @@ fn build(target: &Path, out: &Path) -> Result<(), String> {
     let wit = workspace.join("wit");
     let (composed, package) = (parts.compose(&wit)?, wit_package(&wit)?);
     fs::create_dir_all(out).map_err(|error| format!("{}: {error}", out.display()))?;
+    let mut written = vec![("persist.wasm", parts.persist.clone())];
     for (name, wasm, what) in [
-        ("persist.wasm", &parts.persist, "Snapshots and timelines of the states of agents, on any storage"),
         ("storage-fs.wasm", &parts.storage_fs, "The storage of Persist on files"),
         ("persist-fs.wasm", &composed.fs, "Snapshots and timelines of the states of agents, on files"),
         ("persist-tools.wasm", &composed.tools, "Tools that agents save and restore their states with, on files"),
         ("persist-cli.wasm", &composed.cli, "The persist command, on files"),
         ("persist-snapshot.wit.wasm", &package, "The interfaces of Persist"),
     ] {
-        let (path, wasm) = (out.join(name), describe(wasm, what)?);
+        written.push((name, describe(wasm, what)?));
+    }
+    // The first is the one that hosts embed and name by its hash, byte for byte.
+    for (name, wasm) in written {
+        let path = out.join(name);
         write(&path, &wasm)?;
         println!("{} {} bytes", path.display(), wasm.len());
     }
