@@ -15,7 +15,7 @@ use crate::storage::s3::options::S3Options;
 
 /// Stores objects in a bucket of Amazon S3 or of a server that speaks its protocol.
 ///
-/// Credentials and region are found as by every AWS tool when they are first needed.
+/// Credentials and region are found the way every AWS tool finds them when they are first needed.
 /// Requests are retried after temporary failures, up to [`S3Options::max_attempts`].
 /// Objects larger than [`S3Options::part_size`] are uploaded in parts, several at once;
 /// a write that fails or is dropped leaves no parts behind. The server enforces
@@ -39,7 +39,7 @@ impl fmt::Debug for S3StorageAdapter {
 
 impl S3StorageAdapter {
     /// Returns a storage for a bucket, without any request yet. If no region or
-    /// endpoint is given, they are found as by every AWS tool.
+    /// endpoint is given, they are found the way every AWS tool finds them.
     ///
     /// # Errors
     /// `Configuration` for options that are not valid.

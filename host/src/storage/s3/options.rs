@@ -28,7 +28,7 @@ pub(super) const WRITE_ID: &str = "persist-write";
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct S3Options {
-    /// The credentials. If none, they are found as by every AWS tool.
+    /// The credentials. If none, they are found the way every AWS tool finds them.
     pub credentials: Option<S3Credentials>,
     /// The profile of the AWS configuration. If none, `AWS_PROFILE`, otherwise the
     /// default profile.

@@ -135,7 +135,7 @@ class _Copying:
             return
         thread, checkpoint_id = theirs.config["configurable"]["thread_id"], theirs.checkpoint["id"]
         raise PersistIntegrityError(
-            f"the copy of checkpoint {checkpoint_id} of the thread {thread!r} is not the same",
+            f"the copy of checkpoint {checkpoint_id} of the thread {thread!r} differs from the original",
             "integrity",
             hint="if the graph was running, copy again; otherwise compare the checkpoints",
         )
