@@ -64,7 +64,7 @@ impl Parts<'_> {
 fn nothing_came(host: &impl Host, path: &Path) -> PersistError {
     let is_stdin = [Path::new("-"), Path::new("/dev/stdin")].contains(&path);
     let (message, hint) = if is_stdin && host.is_stdin_closed() {
-        ("the state is empty: stdin is closed or /dev/null", "pipe the state in, or give its file; --allow-empty saves an empty state")
+        ("the state is empty: stdin is closed or /dev/null", "pipe the state in, or name its file; --allow-empty saves an empty state")
     } else {
         ("the state is empty: the program that writes it may have failed", "give --allow-empty to save an empty state")
     };

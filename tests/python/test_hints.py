@@ -290,10 +290,10 @@ def test_the_hints_for_cycles_and_depth_work() -> None:
 
 def test_the_hints_for_a_wrong_into_work() -> None:
     store.snapshot({"a": 1}, "x")
-    assert hint_of(lambda: store.restore("x", into=pathlib.Path)) == "restore without into to see what it holds"
+    assert hint_of(lambda: store.restore("x", into=pathlib.Path)) == "restore without into= to see what it holds"
     assert store.restore("x") == {"a": 1}
     hint = hint_of(lambda: store.restore("x", into=list[int]))
-    assert hint == "pass a class as into, such as list, or an instance"
+    assert hint == "pass a class, such as into=list, or an instance"
     store.snapshot([1], "x")
     assert store.restore("x", into=list) == [1]
     assert store.restore("x", into=[]) == [1]

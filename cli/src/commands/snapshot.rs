@@ -185,7 +185,10 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
         Ok(()) => Ok(()),
         Err(Attempt::Failed(failure)) => Err(failure),
         Err(Attempt::Taken) => {
-            let error = PersistError::new(ErrorCode::AlreadyExists, "other processes keep saving in this session and took every index");
+            let error = PersistError::new(
+                ErrorCode::AlreadyExists,
+                "other processes keep saving in this session, and have taken every index that was tried",
+            );
             Err(error.at(&arguments.dest).hint("try again, or give --index").into())
         }
     }

@@ -213,7 +213,7 @@ def adapter_for_state(info: Any, into: Any, plain: bool) -> Adapter | None:
         raise PersistTypeError(
             f"the snapshot does not hold an agent from {wanted.name}",
             "invalid-argument",
-            hint="restore without into to see what it holds",
+            hint="restore without into= to see what it holds",
         )
     if not isinstance(info, dict) or not isinstance(info.get("name"), str):
         raise PersistIntegrityError(

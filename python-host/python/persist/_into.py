@@ -35,7 +35,7 @@ def put_into(value: Any, into: Any) -> Any:
     is_class = isinstance(into, type) and not isinstance(into, types.GenericAlias)
     if not is_class and type(into).__module__ in ("types", "typing", "typing_extensions"):
         raise PersistTypeError(
-            f"{into!r} is not a class", "invalid-argument", hint="pass a class as into, such as list, or an instance"
+            f"{into!r} is not a class", "invalid-argument", hint="pass a class, such as into=list, or an instance"
         )
     if is_class:
         return _as(value, into)
@@ -49,7 +49,7 @@ def _as(value: Any, cls: type) -> Any:
         is_one = isinstance(value, cls)
     except TypeError as error:  # A protocol that is not checkable at run time.
         raise PersistTypeError(
-            f"{cls.__qualname__} cannot be used as into: {error}", "invalid-argument", hint="pass another class"
+            f"{cls.__qualname__} cannot be used as into=: {error}", "invalid-argument", hint="pass another class"
         ) from error
     if is_one:
         return value
@@ -60,7 +60,7 @@ def _as(value: Any, cls: type) -> Any:
         raise PersistTypeError(
             f"the state is {a(type(value).__qualname__)}, not {a(cls.__qualname__)}",
             "invalid-argument",
-            hint="restore without into to see what it holds",
+            hint="restore without into= to see what it holds",
         )
     return _from_data(cls, value)
 

@@ -158,7 +158,7 @@ def made(cls: Any, fields: dict[str, Any]) -> Any:
     raise PersistTypeError(
         f"Persist does not know how to restore {a(name_of(cls))}",
         "invalid-argument",
-        hint="register the class with persist.register(…), or restore without into to get the data",
+        hint="register the class with persist.register(…), or restore without into= to get the data",
     )
 
 

@@ -93,7 +93,7 @@ class GoogleADKAdapter(Adapter):
             raise PersistConflictError(
                 f"the service already has a session {session.id!r}",
                 "already-exists",
-                hint="delete that session first, or restore without into to get the session alone",
+                hint="delete that session first, or restore without into= to get the session alone",
             )
         wanted = _shared(config)
         kept, shared, events = await in_thread(lambda _: _without_replay(session, wanted))
@@ -108,7 +108,7 @@ class GoogleADKAdapter(Adapter):
                 raise PersistTypeError(
                     f"{a(type(into).__qualname__)} would change {place}",
                     "invalid-argument",
-                    hint="restore into another service, or without into to get the session alone",
+                    hint="restore into another service, or without into= to get the session alone",
                 )
             if shared:
                 # The shared state is set last, because it can't be undone. A session that is

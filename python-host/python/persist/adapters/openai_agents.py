@@ -90,7 +90,9 @@ class OpenAIAgentsAdapter(Adapter):
             return await run_from(into, state["run"])
         if isinstance(into, Agent):
             raise PersistConfigurationError(
-                "the snapshot holds a session, not a run", "invalid-argument", hint="pass a session as into, or nothing"
+                "the snapshot holds a session, not a run",
+                "invalid-argument",
+                hint="pass a session as into=, or leave into= out",
             )
         name, items, is_encrypted = state["session_id"], state["items"], state.get("encrypted") is True
         if not isinstance(name, str):
