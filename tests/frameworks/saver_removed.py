@@ -11,7 +11,7 @@ import persist
 import pytest
 from persist._langgraph.namespace import Namespace
 from persist._langgraph.pending_writes import PendingWrites
-from persist._langgraph.removing import unused
+from persist._langgraph.removing import remove, unused
 from persist._langgraph.write_objects import Reading
 from persist._timeline import Timeline
 from persist.errors import PersistNotFoundError
@@ -190,6 +190,23 @@ def test_writes_that_come_before_their_checkpoint_stay(saver: PersistSaver, loca
     other.get_tuple(thread())
     other.put_writes(thread(checkpoint_id=made["id"]), [("n", "new")], "task")
     removes(saver)
+    saver.put(thread(), made, {"run_id": "b"}, made["channel_versions"])
+    assert writes(PersistSaver(location), thread()) == [("task", "n", "new")]
+
+
+def test_what_comes_after_somebody_else_has_deleted_a_thread_stays(
+    saver: PersistSaver, location: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aged(saver, thread(), 1, "a")
+    other, made = PersistSaver(location), checkpoint(2, n=2)
+
+    def late(*arguments: Any) -> None:
+        other.delete_thread("1")
+        other.put_writes(thread(checkpoint_id=made["id"]), [("n", "new")], "task")
+        remove(*arguments)
+
+    monkeypatch.setattr("persist._langgraph.saver.remove", late)
+    saver.delete_for_runs(["a"])
     saver.put(thread(), made, {"run_id": "b"}, made["channel_versions"])
     assert writes(PersistSaver(location), thread()) == [("task", "n", "new")]
 

@@ -50,7 +50,13 @@ fn build(target: &Path, out: &Path) -> Result<(), String> {
     let wit = workspace.join("wit");
     let (composed, package) = (parts.compose(&wit)?, wit_package(&wit)?);
     fs::create_dir_all(out).map_err(|error| format!("{}: {error}", out.display()))?;
-    let mut written = vec![("persist.wasm", parts.persist.clone())];
+    let save = |name: &str, wasm: &[u8]| {
+        let path = out.join(name);
+        println!("{} {} bytes", path.display(), wasm.len());
+        write(&path, wasm)
+    };
+    // Hosts embed this one, and name it by its hash: it is published byte for byte.
+    save("persist.wasm", &parts.persist)?;
     for (name, wasm, what) in [
         ("storage-fs.wasm", &parts.storage_fs, "The storage of Persist on files"),
         ("persist-fs.wasm", &composed.fs, "Snapshots and timelines of the states of agents, on files"),
@@ -58,13 +64,7 @@ fn build(target: &Path, out: &Path) -> Result<(), String> {
         ("persist-cli.wasm", &composed.cli, "The persist command, on files"),
         ("persist-snapshot.wit.wasm", &package, "The interfaces of Persist"),
     ] {
-        written.push((name, describe(wasm, what)?));
-    }
-    // The first is the one that hosts embed and name by its hash, byte for byte.
-    for (name, wasm) in written {
-        let path = out.join(name);
-        write(&path, &wasm)?;
-        println!("{} {} bytes", path.display(), wasm.len());
+        save(name, &describe(wasm, what)?)?;
     }
     Ok(())
 }

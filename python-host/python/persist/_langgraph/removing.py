@@ -41,12 +41,14 @@ def keep_latest(space: Namespace, serde: SerializerProtocol) -> None:
 def remove(space: Namespace, gone: set[int]) -> None:
     """Removes steps, of which the newest may be one."""
     entries = [*space.entries()]
+    if not entries:
+        return  # Somebody else has deleted all.
     kept = next((entry for entry in entries if entry.number not in gone and not entry.is_ancestor), None)
     if kept is None:
         try:
-            space.delete(after=entries[0].number if entries else None)
+            space.delete(after=entries[0].number)
         except PersistConflictError:
-            if not entries or space.newest() == entries[0]:
+            if space.newest() == entries[0]:
                 raise
             # What somebody else has just stored stays.
             remove(space, gone)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from threading import Lock
 
 from persist import _persist
@@ -62,15 +62,14 @@ class Threads:
 
     def newest(self, thread: str) -> dict[str, Entry]:
         """Returns the newest step of each namespace of a thread."""
-        spaces = self.namespaces(thread)
-        return {name: entry for name, space in spaces if (entry := space.newest()) is not None}
+        return _newest(self.namespaces(thread))
 
     def delete(self, thread: str, after: Mapping[str, Entry] | None = None) -> bool:
         """Deletes a thread; with ``after``, only if these are still the newest steps, and without the writes
         of other checkpoints. Returns whether it did.
         """
         spaces = self.namespaces(thread)
-        if after is not None and self.newest(thread) != after:
+        if after is not None and _newest(spaces) != after:
             return False
         # The graph itself comes last: without it, the others are of no use.
         for name, space in reversed(spaces):
@@ -125,3 +124,7 @@ class Threads:
             return known
         state, _ = place.timeline(folder).load()
         return Document.read(state, place.location(folder)).namespace
+
+
+def _newest(spaces: Iterable[tuple[str, Namespace]]) -> dict[str, Entry]:
+    return {name: entry for name, space in spaces if (entry := space.newest()) is not None}

@@ -1,4 +1,4 @@
-"""For what it is worth to wait."""
+"""What is worth waiting for."""
 
 from __future__ import annotations
 
