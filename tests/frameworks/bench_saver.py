@@ -11,7 +11,6 @@ import json
 import os
 import re
 import sqlite3
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -32,13 +31,15 @@ os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")
 
 
 def sentences() -> list[str]:
-    """Returns the sentences of the books of the toolchain."""
-    root = subprocess.run(["rustc", "--print", "sysroot"], check=True, capture_output=True, text=True).stdout.strip()
+    """Returns the sentences of the books of the toolchain, which is in ``PERSIST_TOOLCHAIN``."""
+    books = Path(os.environ["PERSIST_TOOLCHAIN"]) / "share/doc/rust/html"
     found: list[str] = []
     for book in BOOKS:
-        for page in sorted((Path(root) / "share/doc/rust/html" / book).rglob("*.html")):
+        for page in sorted((books / book).rglob("*.html")):
             plain = re.sub(r"\s+", " ", re.sub(r"<script.*?</script>|<[^>]+>", " ", page.read_text(), flags=re.DOTALL))
             found += [each for each in plain.split(". ") if 40 < len(each) < 900]
+    if not found:
+        raise SystemExit(f"{books} has no books: install them with 'rustup component add rust-docs'")
     return found
 
 

@@ -2,8 +2,10 @@
 //! tested.
 
 use std::fs;
+use std::process::Command;
 use std::thread;
 
+use persist_recipe::component::printed;
 use persist_recipe::precompile::PROFILE;
 
 use crate::python_package::Package;
@@ -103,7 +105,8 @@ pub(crate) fn bench(options: &[&str]) -> Result<(), String> {
     let folder = package.target.join("tmp");
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let json = folder.join("bench_package.json");
+    let toolchain = printed(Command::new("rustc").args(["--print", "sysroot"]))?;
     let mut measured = package.tool("python");
     measured.arg("tests/python/bench_package.py").arg("--json").arg(json).args(options);
-    run(measured.env("PERSIST_COMPONENTS", built))
+    run(measured.env("PERSIST_COMPONENTS", built).env("PERSIST_TOOLCHAIN", toolchain.trim()))
 }
