@@ -13,6 +13,17 @@ pub(crate) fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, Stri
     Ok(files)
 }
 
+/// Returns the folders in a folder, or none if it is missing.
+pub(crate) fn subfolders(folder: &Path) -> Result<Vec<PathBuf>, String> {
+    let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
+    let paths: Vec<PathBuf> = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>().map_err(failed)?;
+    Ok(paths.into_iter().filter(|path| path.is_dir()).collect())
+}
+
 /// Makes a folder in another.
 pub(crate) fn subfolder(out: &Path, name: &str) -> Result<PathBuf, String> {
     let folder = out.join(name);

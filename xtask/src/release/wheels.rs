@@ -2,12 +2,14 @@
 //! Zig links them, against the oldest libraries that they are to run with.
 
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use persist_recipe::component::printed;
 use persist_recipe::precompile::{PREBUILT, Precompiler};
 
-use super::folders::files;
+use super::folders::{files, subfolders};
 use super::staging::Staging;
 use crate::python_package::{environment, maturin};
 use crate::shell::{announce, run, target_dir, workspace};
@@ -28,7 +30,7 @@ const X86_64: &str = "x86_64-unknown-linux-gnu";
 const AARCH64: &str = "aarch64-unknown-linux-gnu";
 const GLIBC: &str = "manylinux2014";
 const MUSL: &str = "musllinux_1_2";
-const FREE_THREADED: Option<&str> = Some("python3.13t");
+const FREE_THREADED: Option<&str> = Some("python3.14t");
 
 const WHEELS: [Wheel; 6] = [
     Wheel { target: X86_64, compatibility: GLIBC, python: None },
@@ -59,15 +61,62 @@ pub(crate) fn build(staging: &Staging, out: &Path) -> Result<(), String> {
         // has other features, and is not built in the place of the usual one.
         let built_in = if target.starts_with(env::consts::ARCH) { target_dir.clone() } else { target_dir.join("all-arch") };
         let compiler = Precompiler::new(&workspace(), &built_in, Some(target))?;
-        let mut maturin = maturin(&programs, &staging.root, &arguments, out, &target_dir);
+        let built = fresh(&target_dir.join("wheel"))?;
+        let mut maturin = maturin(&programs, &staging.root, &arguments, &built, &target_dir);
         run(maturin.env(PREBUILT, compiler.program()).env("PATH", &path))?;
+        for wheel in files(&built, "whl")? {
+            if compatibility == MUSL {
+                rename_musl(&programs, &wheel, target, out)?;
+            } else {
+                fs::copy(&wheel, out.join(wheel.file_name().unwrap_or_default())).map_err(|error| failed(&wheel, error))?;
+            }
+        }
     }
     announce("Checking the wheels");
     for wheel in files(out, "whl")? {
-        run(Command::new(programs.join("auditwheel")).arg("show").arg(&wheel))?;
-        if wheel.to_string_lossy().contains("-abi3-") {
-            run(Command::new(programs.join("abi3audit")).args(["--strict", "--summary"]).arg(&wheel))?;
-        }
+        check(&programs, &wheel)?;
     }
     Ok(())
+}
+
+/// Gives the C library in a wheel the name that it has where musl is the system's. Zig has another
+/// for it, which musl's loader takes for the same.
+fn rename_musl(programs: &Path, wheel: &Path, target: &str, out: &Path) -> Result<(), String> {
+    let unpacked = fresh(&target_dir()?.join("wheel-unpacked"))?;
+    run(Command::new(programs.join("wheel")).arg("unpack").arg(wheel).arg("--dest").arg(&unpacked))?;
+    let [root] = &subfolders(&unpacked)?[..] else { return Err(format!("{} has several folders", wheel.display())) };
+    let processor = target.split('-').next().unwrap_or_default();
+    let mut patch = Command::new(programs.join("patchelf"));
+    patch.args(["--replace-needed", "libc.so", &format!("libc.musl-{processor}.so.1")]);
+    run(patch.args(files(&root.join("persist"), "so")?))?;
+    run(Command::new(programs.join("wheel")).arg("pack").arg(root).arg("--dest-dir").arg(out))
+}
+
+/// Checks that a wheel needs only what its name says, and that one for all versions of Python uses only
+/// their stable interface.
+fn check(programs: &Path, wheel: &Path) -> Result<(), String> {
+    let name = wheel.file_name().unwrap_or_default().to_string_lossy();
+    let audit = printed(Command::new(programs.join("auditwheel")).args(["show", "--json"]).arg(wheel))?;
+    let found = audit.split_once("\"overall_tag\": \"").and_then(|(_, rest)| rest.split('"').next());
+    match found {
+        Some(found) if name.contains(found) => println!("{name} is consistent with {found}"),
+        found => return Err(format!("{name} is only consistent with {}:\n{audit}", found.unwrap_or("nothing"))),
+    }
+    if name.contains("-abi3-") {
+        run(Command::new(programs.join("abi3audit")).args(["--strict", "--summary"]).arg(wheel))?;
+    }
+    Ok(())
+}
+
+/// Makes an empty folder in the place of what was there.
+fn fresh(folder: &Path) -> Result<PathBuf, String> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).map_err(|error| failed(folder, error))?;
+    }
+    fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
+    Ok(folder.to_owned())
+}
+
+fn failed(path: &Path, error: std::io::Error) -> String {
+    format!("{}: {error}", path.display())
 }
