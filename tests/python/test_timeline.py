@@ -7,7 +7,7 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, Literal
 
 import persist
 import pytest
@@ -154,6 +154,29 @@ def test_a_step_stores_what_is_new(timeline: persist.Timeline) -> None:
     assert second.uncompressed_size == 3_000_004
     assert second.stored_size < 1000 < first.stored_size
     assert timeline.load_bytes() == state + b"more"
+
+
+@pytest.mark.parametrize("on_conflict", ["fail", "rebase"])
+def test_a_change_of_what_was_loaded_overwrites_nothing(
+    timeline: persist.Timeline, on_conflict: Literal["fail", "rebase"]
+) -> None:
+    timeline.append("one", number=1)
+    loaded = timeline.at(-1).number
+    timeline.append("somebody else's")
+    # It has appended nothing yet, so it does not know that somebody else has.
+    other = persist.Timeline("agents", agent_id="support", session_id="Case/1")
+    for writer in (other, timeline, other):
+        with pytest.raises(persist.PersistConflictError, match="another writer has appended step 2") as lost:
+            writer.append("changed", number=loaded + 1, on_conflict=on_conflict)
+        assert (lost.value.code, lost.value.facts["number"]) == ("already-exists", "2")
+    assert other.append_bytes(b"three", number=3, on_conflict=on_conflict).number == 3
+    assert [step.number for step in timeline] == [3, 2, 1]
+    timeline.delete()
+    with pytest.raises(persist.PersistConflictError):
+        other.append("one", number=1)
+    for wrong in (0, "1", True):
+        with pytest.raises(persist.PersistTypeError, match="a number of at least 1"):
+            other.append("one", number=wrong)  # type: ignore[arg-type]
 
 
 def test_two_writers_do_not_overwrite_each_other(timeline: persist.Timeline) -> None:

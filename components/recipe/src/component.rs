@@ -65,8 +65,8 @@ fn flags(workspace: &Path) -> Result<OsString, String> {
         (cargo_home.clone(), OsStr::new("/cargo").to_owned()),
         (PathBuf::from(sysroot), OsStr::new("/rust").to_owned()),
     ];
-    // A registry's folder is named after its address. The last rule that matches
-    // applies.
+    // A registry's folder is named after its address. The names of its packages say enough. The
+    // last rule that matches applies.
     let registries = cargo_home.join("registry").join("src");
     if !registries.is_dir() {
         // Cargo makes the folder when it unpacks the first package, which this does.
@@ -80,7 +80,7 @@ fn flags(workspace: &Path) -> Result<OsString, String> {
         ]))?;
     }
     if let Ok(registries) = fs::read_dir(registries) {
-        pairs.extend(registries.flatten().map(|registry| (registry.path(), OsStr::new("/registry").to_owned())));
+        pairs.extend(registries.flatten().map(|registry| (registry.path(), OsStr::new("").to_owned())));
     }
     let mut flags = OsString::from(FEATURES);
     for (from, to) in pairs {

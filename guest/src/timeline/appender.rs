@@ -26,6 +26,8 @@ impl<S: Storage> Appender<S> {
     /// Starts appending a state.
     pub fn open(timeline: Rc<RefCell<Timeline<S>>>, options: SaveOptions, on_conflict: OnConflict) -> Result<Self> {
         options.codec.unwrap_or(Codec::Zstd).level(options.level)?;
+        // Sent again, it would get another number.
+        let on_conflict = if options.snapshot_index == 0 { on_conflict } else { OnConflict::Fail };
         Ok(Self { timeline, options, on_conflict, begun: Vec::new(), large: None, failed: None })
     }
 

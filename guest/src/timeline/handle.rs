@@ -128,7 +128,7 @@ impl<S: Storage> Timeline<S> {
         let hash = content_hash.unwrap_or_else(|| Sha256::digest(&state).into());
         let mut rebases = 0;
         loop {
-            let known = self.take_known()?;
+            let known = self.take_known(options)?;
             let before = known.head().and_then(|head| head.step()).map(|step| step.document.number);
             let is_after_large = known.head().is_some_and(|head| matches!(head.content(), Content::Pieces(_)));
             let appended = if is_after_large {
@@ -170,11 +170,16 @@ impl<S: Storage> Timeline<S> {
         Err(error)
     }
 
-    /// Returns what the next step follows, and forgets it.
-    fn take_known(&mut self) -> Result<Known> {
-        match self.known.take() {
-            Some(known) => Ok(known),
-            None => self.find_known(),
+    /// Returns what the next step follows, and forgets it. Fails with `already-exists` if the
+    /// options name another number than the next step's.
+    fn take_known(&mut self, options: &SaveOptions) -> Result<Known> {
+        let known = match self.known.take() {
+            Some(known) => known,
+            None => self.find_known()?,
+        };
+        match options.snapshot_index {
+            number if number == 0 || number == known.next() => Ok(known),
+            _ => Err(self.conflict(known.next() - 1)),
         }
     }
 
@@ -218,7 +223,7 @@ impl<S: Storage> Timeline<S> {
 
     /// Starts a large state.
     pub(super) fn open_large(&mut self, options: &SaveOptions, host_hashes: bool) -> Result<Large<S>> {
-        let known = self.take_known()?;
+        let known = self.take_known(options)?;
         let base = match known.head().filter(|head| head.may_be_base()) {
             Some(head) => pieces_of(head.content())?,
             None => Pieces::default(),
@@ -312,6 +317,8 @@ impl<S: Storage> Timeline<S> {
         self.check_age(self.found_at, document.number, document.parent, info)
     }
 
+    #[cold]
+    #[inline(never)]
     pub(super) fn conflict(&self, number: u64) -> Error {
         Error::new(ErrorCode::AlreadyExists, format!("another writer has appended step {number}"))
             .with("number", number)

@@ -101,12 +101,13 @@ impl Timeline {
         self.engine.logged(operation, &self.folder, run, |_| (0, 0))
     }
 
-    /// Appends a state as the next step. `options.snapshot_index` is ignored: the place in
-    /// the session is the number of the step.
+    /// Appends a state as the next step. If `options.snapshot_index` is not 0, it is the number
+    /// that the step has to get.
     ///
     /// # Errors
     /// `AlreadyExists` if another writer was faster, unless `on_conflict` is
-    /// [`OnConflict::Rebase`]; `Configuration` for invalid options, or a storage that
+    /// [`OnConflict::Rebase`], or if the next step has another number than the options name;
+    /// `Configuration` for invalid options, or a storage that
     /// doesn't support [`if_absent`](crate::Capabilities::if_absent); and any error of the
     /// storage. As for every write, the code tells the outcome.
     pub fn append(&mut self, state: &[u8], options: &SnapshotOptions, on_conflict: OnConflict) -> Result<Step> {

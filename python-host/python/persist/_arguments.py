@@ -66,8 +66,9 @@ class SaveBytesArguments(SaveArguments, total=False):
 
 
 class StepArguments(TypedDict, total=False):
-    """What is stored with a step of a timeline, and how; see :func:`persist.snapshot`."""
+    """What is stored with a step of a timeline, and how; see :meth:`persist.Timeline.append`."""
 
+    number: int | None
     description: str | None
     labels: Mapping[str, str] | None
     codec: Literal["gzip", "zstd"] | None

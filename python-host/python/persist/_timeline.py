@@ -27,9 +27,10 @@ from persist._arguments import (
 from persist._diffs import Diff
 from persist._progress import Progress, shown
 from persist._saving import Encoded, encoded
+from persist._selecting import At, Label, Selected, checked_rules
 from persist._steps import AsyncStep, Damage, PruneReport, Step
 from persist._threads import DELETED, in_thread, to_the_end
-from persist._timeline_base import At, Label, Opened, Selected, TimelineBase, checked_rules
+from persist._timeline_base import Opened, TimelineBase
 from persist.errors import PersistError, PersistNotFoundError, PersistTypeError, PersistWarning
 
 if sys.version_info >= (3, 11):
@@ -120,13 +121,16 @@ class Timeline(TimelineBase[Step]):
                 ``facts["number"]`` is the number of the other step, and the next append comes
                 after it. ``rebase`` appends after the other step.
             progress: As for :func:`persist.snapshot`.
-            options: As for :func:`persist.snapshot`.
+            options: As for :func:`persist.snapshot`, and ``number``: the number that the step has
+                to get, one more than that of the step that you loaded. Otherwise, nothing is
+                stored, whatever ``on_conflict`` says.
 
         Returns:
             The step.
 
         Raises:
-            PersistConflictError: Somebody else has appended. Nothing was stored.
+            PersistConflictError: Somebody else has appended, or the next step has another number.
+                Nothing was stored.
             PersistStorageError: The storage failed, or does not support conditional writes.
             PersistTypeError, PersistConfigurationError, PersistAccessError,
             PersistOutcomeUnknownError: As for :func:`persist.snapshot`.

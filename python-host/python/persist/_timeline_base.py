@@ -1,20 +1,18 @@
-"""What :class:`Timeline` and :class:`AsyncTimeline` share: a folder, and how steps are selected."""
+"""What :class:`Timeline` and :class:`AsyncTimeline` share: a folder with steps."""
 
 from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable, Mapping
-from datetime import date, datetime, timedelta
-from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
+from collections.abc import Mapping
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from persist import _persist
-from persist._arguments import Moment
 from persist._diffs import Diff
-from persist._listing import moment
 from persist._metadata import SnapshotMetadata
 from persist._progress import Progress, shown
 from persist._saving import Encoded
+from persist._selecting import Selected, number_of, selected
 from persist._steps import Damage, PrunedStep, PruneReport, StepBase
 from persist._store_base import StoreBase
 from persist._words import a
@@ -23,15 +21,6 @@ from persist.storage import Storage
 
 S = TypeVar("S", bound=StepBase)
 T = TypeVar("T", bound="TimelineBase[Any]")
-
-At = int | Moment | StepBase
-"""Selects a step: its number, ``-1`` for the newest, a time, how long ago, or text."""
-
-Label = str | tuple[str, str | None]
-"""The name of a label, or its name and value."""
-
-Selected = tuple[str | None, tuple[str, str | None] | None]
-"""What selects a step: text, or a label; neither for the newest."""
 
 AGENT, SESSION = "default_agent", "default_session"
 
@@ -120,6 +109,13 @@ class TimelineBase(Generic[S]):
         place, folder = self._store._place(self._folder)
         return Opened(place, place.timeline(folder), folder[: len(folder) - len(self._folder)])
 
+    def _is_newest(self, number: int) -> bool:
+        """Returns whether no step comes after the one with this number. Numbers have no holes, and whoever
+        removes the newest step takes the next number first.
+        """
+        place, key = self._store._place(f"{self._folder}{_persist.step_name(number + 1)}")
+        return not place.exists(key)
+
     def _step(self, opened: Opened, parts: tuple[int, str, int | None]) -> S:
         number, text, restates = parts
         return self._steps(self, number, opened.metadata(text), restates)
@@ -141,8 +137,11 @@ class TimelineBase(Generic[S]):
                     self.location,
                     hint="open the timeline with agent_id= and session_id=",
                 )
+        options = dict(options)
+        number = options.pop("number", None)
         options = {
             **options,
+            "snapshot_index": 0 if number is None else number_of(number),
             "agent_id": self.agent_id,
             "session_id": self.session_id,
             "content_type": encoded.content_type,
@@ -303,96 +302,3 @@ def _ids(folders: list[str]) -> tuple[str, str]:
     """Returns the agent and the session whose folders these end with."""
     ids = [name if (known := _persist.id_of(name)) is None else known for name in folders[-2:]]
     return ids[-2] if len(ids) > 1 else AGENT, ids[-1] if ids else SESSION
-
-
-def selected(at: Any, label: Any = None) -> Selected:
-    """Checks what selects a step."""
-    if label is not None:
-        if at is not None:
-            raise PersistTypeError(
-                "at and label can't be used together", "invalid-argument", hint="pass one of the two"
-            )
-        return None, checked_label("label", label)
-    if at is None:
-        return None, None
-    if isinstance(at, StepBase):
-        return str(at.number), None
-    if isinstance(at, int) and not isinstance(at, bool):
-        if at == 0:
-            raise PersistConfigurationError(
-                "there is no step 0: steps are numbered from 1",
-                "invalid-argument",
-                hint="use 1 for the first step, and -1 for the newest",
-            )
-        return f"{at:d}" if abs(at) < 1 << 64 else _no_selector(at), None
-    if isinstance(at, (datetime, date, timedelta)):
-        return moment("at", at), None
-    return (at, None) if isinstance(at, str) else _no_selector(at)
-
-
-def _no_selector(at: Any) -> NoReturn:
-    shown = type(at).__qualname__ if not isinstance(at, int) or isinstance(at, bool) else "an int that large"
-    raise PersistTypeError(
-        f"at must be an int, a str, a time or a step, not {shown}",
-        "invalid-argument",
-        hint='pass a number, -1 for the newest, a datetime, or how long ago: "7d"',
-    )
-
-
-def checked_label(name: str, label: Any) -> tuple[str, str | None]:
-    """Checks a label, which is a name, or a name and a value."""
-    if isinstance(label, str):
-        return label, None
-    if isinstance(label, (tuple, list)) and len(label) == 2:
-        key, value = label
-        if isinstance(key, str) and (value is None or isinstance(value, str)):
-            return key, value
-    raise PersistTypeError(
-        f"{name} must be a str or a tuple of two, not {label!r}",
-        "invalid-argument",
-        hint='pass the name of a label, or its name and value: ("rating", "good")',
-    )
-
-
-def checked_rules(rules: dict[str, Any]) -> dict[str, Any]:
-    """Checks the rules for what to keep, and returns them in the form of the host."""
-    checked = {name: _period(name, value) if isinstance(value, timedelta) else value for name, value in rules.items()}
-    if not any(checked.values()):
-        raise PersistConfigurationError(
-            "there is no rule for what to keep", "invalid-argument", hint="pass at least one, such as keep_last=20"
-        )
-    labels = checked.get("keep_labels")
-    if labels is not None:
-        items = labels.items() if isinstance(labels, Mapping) else labels
-        if isinstance(items, str) or not isinstance(items, Iterable):
-            raise PersistTypeError(
-                f"keep_labels must be a list of labels, not {items!r}",
-                "invalid-argument",
-                hint='pass names, or names and values: ["pinned", ("rating", "good")]',
-            )
-        checked["keep_labels"] = [checked_label("each of keep_labels", label) for label in items]
-    return checked
-
-
-def _period(name: str, value: timedelta) -> str:
-    hours, rest = divmod(value, timedelta(hours=1))
-    if rest or hours <= 0:
-        raise PersistConfigurationError(
-            f"{name} must be a whole number of hours, not {value}",
-            "invalid-argument",
-            hint='write it like "30d" or "36h"',
-        )
-    return f"{hours}h"
-
-
-def number_of(step: Any) -> int:
-    """Returns the number of a step, given as such or as the step."""
-    if isinstance(step, StepBase):
-        return step.number
-    if type(step) is not int or not 0 < step < 1 << 63:
-        raise PersistTypeError(
-            f"the step must be a step or a number of at least 1, not {step!r}",
-            "invalid-argument",
-            hint="to count from the end, pass timeline.at(-1)",
-        )
-    return step
