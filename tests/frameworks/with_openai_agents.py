@@ -30,7 +30,7 @@ from agents import (
 from agents.extensions.memory import AdvancedSQLiteSession
 from agents.memory import OpenAIResponsesCompactionSession, SessionSettings
 from openai.types.responses import ResponseFunctionToolCall, ResponseOutputMessage, ResponseOutputText
-from persist.openai_agents import StoredSession
+from persist.openai_agents import PersistSession
 from turns import FIRST, SECOND, THIRD, answer, check, main, raises
 
 set_tracing_disabled(True)
@@ -226,7 +226,7 @@ async def save(location: str) -> None:
     noting.customer = "Ada"
     await noting.add_items([{"role": "user", "content": "Hello"}])
     await persist.asnapshot(noting, location + ".noting")
-    stored = StoredSession("in a store", folder)
+    stored = PersistSession(folder, "in a store")
     await ask(stored, FIRST)
     await ask(stored, SECOND)
 
@@ -336,7 +336,7 @@ async def encrypted(location: str) -> None:
     assert await again.get_items() == await outer.get_items()
     assert (await again._ensure_compaction_candidates())[1], "the wrapping session still has old items cached"
     # Items that were saved in plain text are encrypted when they are restored.
-    plain, stored = SQLiteSession("plain"), StoredSession("stored", "memory://secret")
+    plain, stored = SQLiteSession("plain"), PersistSession("memory://secret", "stored")
     await plain.add_items([{"role": "user", "content": "My account is 4711-0815"}])
     await persist.asnapshot(plain, "memory://secret/plain")
     kept = await persist.arestore("memory://secret/plain", into=session(within=stored))
@@ -372,12 +372,12 @@ async def restore(location: str) -> None:
     result = await Runner.run(agent, state)
     assert done == ["work"]
     assert result.final_output == answer(["work!"])
-    stored = StoredSession("in a store", os.path.dirname(location))
+    stored = PersistSession(os.path.dirname(location), "in a store")
     check(await ask(stored, THIRD))
     assert len(await stored.get_items(2)) == 2
     assert len((await persist.asnapshot(stored, location + ".copy")).adapter or {}) == 3
     folder = os.path.dirname(location)
-    many = [StoredSession("many", folder) for _ in range(3)]
+    many = [PersistSession(folder, "many") for _ in range(3)]
     await asyncio.gather(*(many[n % 3].add_items([{"role": "user", "content": str(n)}]) for n in range(15)))
     assert len(await many[0].get_items()) == 15
     assert (await stored.pop_item()) is not None

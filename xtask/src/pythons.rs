@@ -20,7 +20,8 @@ const AT_ONCE: usize = 4;
 
 /// Tests that do not depend on the Python version: types, and frameworks and readers that
 /// have their own environments.
-const ONCE: [&str; 5] = ["test_frameworks.py", "test_langgraph_saver.py", "test_story.py", "test_typing.py", "test_zstd_readers.py"];
+const ONCE: [&str; 6] =
+    ["test_frameworks.py", "test_langgraph_saver.py", "test_sessions.py", "test_story.py", "test_typing.py", "test_zstd_readers.py"];
 
 /// Runs the package's tests on the other Pythons, several at a time since they mostly wait.
 /// `uv` installs the wheel into environments below `folder`.

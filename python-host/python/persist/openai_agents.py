@@ -1,119 +1,266 @@
-"""For the OpenAI Agents SDK: a session that keeps its items in a store."""
+"""For the OpenAI Agents SDK: a session that is kept in files or a bucket."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import threading
-import weakref
-from collections.abc import AsyncIterator, Callable
+import json
+import os
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from persist._keys import key_of, store_at
+from agents.memory import SessionSettings
+from agents.memory.session_settings import coerce_session_settings, resolve_session_limit
+
+from persist import _persist
+from persist._live.items import Held, Items, text_of
+from persist._live.sessions import Sessions
 from persist._store import Store
-from persist.errors import PersistConflictError, PersistIntegrityError, PersistNotFoundError, PersistStorageError
+from persist._threads import in_thread
+from persist._timeline_base import AGENT
 
-__all__ = ["StoredSession"]
+__all__ = ["PersistSession"]
 
-_locks: weakref.WeakValueDictionary[tuple[str, str], threading.Lock] = weakref.WeakValueDictionary()
+_MAIN = "main"
+"""The branch that every session has."""
+
+_CHANGED = "the session was changed all the same"
 
 
-class StoredSession:
-    """A session that keeps its items in a store, as one snapshot.
+class PersistSession:
+    """A session that is kept in files or a bucket. Each time that items are added, only these are
+    stored, as a step of a timeline.
 
     Args:
-        session_id: The ID of the session, which is also the name of the snapshot.
-        store: A :class:`persist.Store`, or a location.
+        location: A folder or ``s3://bucket/prefix``, or a :class:`persist.Store`.
+        session_id: The ID of the session.
+        agent_id: The agent whose session this is. Agents that use the same session IDs need different
+            ones.
+        session_settings: As for ``SQLiteSession``.
 
-    Several objects, even on several threads, may use the same session at once. Several
-    processes may use it at once only if the storage supports preconditions, as S3 does.
+    Several objects, threads and processes may use the same session at once: no item is lost. It can have
+    branches, as an ``AdvancedSQLiteSession`` has.
+
+    Example::
+
+        session = PersistSession("s3://bucket/agents", "case-1")
+        await Runner.run(agent, "Hello", session=session)
     """
 
-    session_settings = None
-
-    def __init__(self, session_id: str, store: Store | str) -> None:
+    def __init__(
+        self,
+        location: str | os.PathLike[str] | Store,
+        session_id: str,
+        *,
+        agent_id: str = AGENT,
+        session_settings: SessionSettings | dict[str, Any] | None = None,
+    ) -> None:
         self.session_id = session_id
-        plain = store_at(store)
-        self._store = plain.to_async()
-        self._key = key_of(session_id)
-        self._lock = _locks.setdefault((plain.location, self._key), threading.Lock())
+        self.session_settings = coerce_session_settings(session_settings or SessionSettings())
+        self._sessions = Sessions(location, agent_id)
+        self._branch = _MAIN
 
-    @contextlib.asynccontextmanager
-    async def _alone(self) -> AsyncIterator[None]:
-        """Prevents other changes of this session in this process."""
-        while not self._lock.acquire(blocking=False):
-            await asyncio.sleep(0.005)
-        try:
-            yield
-        finally:
-            self._lock.release()
-
-    async def _load(self) -> tuple[list[Any], str | None]:
-        try:
-            found = await self._store.metadata(self._key)
-            items = await self._store.restore(self._key)
-        except PersistNotFoundError:
-            return [], None
-        if not isinstance(items, list):
-            raise PersistIntegrityError(
-                f"Format error: the session {self.session_id!r} is not a list of items",
-                "invalid-format",
-                hint="use another session ID",
-            )
-        return items, found.etag
-
-    async def _change(self, change: Callable[[list[Any]], Any]) -> Any:
-        """Changes the items, and tries again if another process changed them first."""
-        async with self._alone():
-            for _ in range(20):
-                items, etag = await self._load()
-                result = change(items)
-                try:
-                    await self._save(items, etag)
-                except PersistConflictError:
-                    continue
-                return result
-        raise PersistConflictError(
-            "other processes kept changing the session", "precondition-failed", hint="try again later"
-        )
-
-    async def _save(self, items: list[Any], etag: str | None) -> None:
-        try:
-            if etag is None:
-                await self._store.snapshot(items, self._key, session_id=self.session_id, if_exists="fail")
-            else:
-                await self._store.snapshot(items, self._key, session_id=self.session_id, if_match=etag)
-        except PersistStorageError as error:
-            if error.code != "unsupported":
-                raise
-            await self._store.snapshot(items, self._key, session_id=self.session_id)
+    # What every session can do.
 
     async def get_items(self, limit: int | None = None) -> list[Any]:
-        """Returns all items, or the last ``limit`` of them, the oldest first."""
-        items, _ = await self._load()
-        return items if limit is None else items[len(items) - min(limit, len(items)) :] if limit > 0 else []
+        """Returns all items, or the last ``limit`` of them, the oldest first. Without a limit, that of the
+        settings applies.
+        """
+        most = resolve_session_limit(limit, self.session_settings)
+        held = await in_thread(self._read)
+        # A negative limit is none, as for SQLite.
+        items: list[Any] = await in_thread(lambda _: held.read(None if most is None or most < 0 else most))
+        return items
 
-    async def add_items(self, items: list[Any]) -> None:
+    async def add_items(self, items: Sequence[Any]) -> None:
         """Adds items at the end."""
         if items:
-            await self._change(lambda known: known.extend(items))
-
-    async def replace_items(self, items: list[Any]) -> None:
-        """Replaces all items at once."""
-
-        def replace(known: list[Any]) -> None:
-            known[:] = items
-
-        await self._change(replace)
+            texts = [*map(text_of, items)]
+            await in_thread(self._change, lambda held: held.adding(texts), changed=_CHANGED)
 
     async def pop_item(self) -> Any:
-        """Removes and returns the last item, or returns ``None`` if there is none."""
-        return await self._change(lambda known: known.pop() if known else None)
+        """Removes and returns the last item, or returns ``None`` if there is none. Earlier steps still have
+        it, until they are pruned.
+        """
+        popped: list[str] = []
+
+        def pop(held: Held) -> Held:
+            popped[:] = held.items[-1:]
+            return held._replace(items=held.items[:-1]) if popped else held
+
+        await in_thread(self._change, pop, changed=_CHANGED)
+        return json.loads(popped[0]) if popped else None
 
     async def clear_session(self) -> None:
-        """Removes all items."""
-        async with self._alone():
+        """Deletes all items of all branches, with all steps."""
+        await in_thread(self._clear, changed=_CHANGED)
+
+    async def replace_items(self, items: Sequence[Any]) -> None:
+        """Replaces all items at once."""
+        texts = [*map(text_of, items)]
+        await in_thread(self._change, lambda held: held._replace(items=texts, exists=True), changed=_CHANGED)
+
+    def close(self) -> None:
+        """Records which steps are the newest, so that their loss would be noticed."""
+        self._sessions.close()
+
+    # Branches.
+
+    async def create_branch_from_turn(self, turn_number: int, branch_name: str | None = None) -> str:
+        """Begins a branch with the items before a turn, and switches to it.
+
+        Args:
+            turn_number: The number of the turn, from 1. A turn begins with an item of the user.
+            branch_name: A name that no branch of the session has had. By default, one is made.
+
+        Returns:
+            The name of the branch.
+
+        Raises:
+            ValueError: There is no such turn, or the name is blank or was used before.
+        """
+        if branch_name is not None and not branch_name.strip():
+            raise ValueError("Branch name cannot be empty")
+        name: str = await in_thread(self._fork, turn_number, branch_name, changed=_CHANGED)
+        return name
+
+    async def create_branch_from_content(self, search_term: str, branch_name: str | None = None) -> str:
+        """Like :meth:`create_branch_from_turn`, from the first turn whose text contains a search term."""
+        items = (await in_thread(self._read)).read()
+        asked = [item for item in items if _is_of_user(item)]
+        # As SQLite's LIKE does, for letters of ASCII.
+        found = (turn for turn, item in enumerate(asked, 1) if search_term.lower() in str(item.get("content")).lower())
+        if (turn := next(found, None)) is None:
+            raise ValueError(f"No user turns found containing '{search_term}'")
+        return await self.create_branch_from_turn(turn, branch_name)
+
+    async def switch_to_branch(self, branch_id: str) -> None:
+        """Goes on with another branch.
+
+        Raises:
+            ValueError: There is no such branch, or it has no items.
+        """
+        if not (await in_thread(self._items(branch_id).read)).items:
+            raise ValueError(f"Branch '{branch_id}' does not exist")
+        self._branch = branch_id
+
+    async def delete_branch(self, branch_id: str, force: bool = False) -> None:
+        """Deletes a branch. Its name can't be used again.
+
+        Args:
+            branch_id: The branch.
+            force: Delete it even if it is the current branch, and switch to ``main``.
+
+        Raises:
+            ValueError: There is no such branch, it is ``main``, or it is the current one and ``force`` is
+                not set.
+        """
+        if not branch_id.strip():
+            raise ValueError("Branch ID cannot be empty")
+        if branch_id == _MAIN:
+            raise ValueError("Cannot delete the 'main' branch")
+        if branch_id == self._branch and not force:
+            raise ValueError(f"Cannot delete current branch '{branch_id}'. Use force=True or switch branches first")
+        if not (await in_thread(self._items(branch_id).read)).items:
+            raise ValueError(f"Branch '{branch_id}' does not exist")
+        if branch_id == self._branch:
+            await self.switch_to_branch(_MAIN)
+        await in_thread(self._items(branch_id).delete, changed=_CHANGED)
+
+    async def list_branches(self) -> list[dict[str, Any]]:
+        """Returns the branches that have items, the oldest first, each with ``branch_id``,
+        ``message_count``, ``user_turns``, ``is_current`` and ``created_at``.
+        """
+        found: list[dict[str, Any]] = await in_thread(self._branches)
+        return found
+
+    # What runs in threads.
+
+    def _items(self, branch: str) -> Items:
+        return self._sessions.items(self.session_id, () if branch == _MAIN else ("branches", branch))
+
+    def _read(self, token: _persist.CancelToken) -> Held:
+        held = self._items(self._branch).read(token)
+        if not held.exists and self._branch != _MAIN:
+            # Somebody else has cleared the session.
+            self._branch = _MAIN
+            return self._items(_MAIN).read(token)
+        return held
+
+    def _change(self, edit: Callable[[Held], Held], token: _persist.CancelToken) -> None:
+        branch = self._branch
+
+        def in_branch(held: Held) -> Held:
+            if not held.exists and branch != _MAIN:
+                raise _ClearedError
+            return edit(held)
+
+        try:
+            self._items(branch).change(in_branch, token)
+        except _ClearedError:
+            self._branch = _MAIN
+            self._items(_MAIN).change(edit, token)
+
+    def _clear(self, token: _persist.CancelToken) -> None:
+        self._branch = _MAIN
+        for name in self._names():
+            self._items(name).delete(token)
+        self._items(_MAIN).delete(token)
+
+    def _names(self) -> list[str]:
+        """Returns the names of all branches but ``main``."""
+        return [parts[1] for parts in self._sessions.below(self.session_id) if parts[0] == "branches"]
+
+    def _fork(self, turn: int, name: str | None, token: _persist.CancelToken) -> str:
+        held = self._read(token)
+        begins = [at for at, item in enumerate(held.read()) if _is_of_user(item)]
+        if not 0 < turn <= len(begins):
+            raise ValueError(f"Turn {turn} does not contain a user message in branch '{self._branch}'")
+        items = held.items[: begins[turn - 1]]
+
+        def begin(new: Held) -> Held:
+            if new.number:
+                raise _TakenError
+            return new.adding(items)
+
+        for number in range(1, 1000):
+            branch = name or f"branch_from_turn_{turn}" + (f"_{number}" if number > 1 else "")
             try:
-                await self._store.delete(self._key)
-            except PersistNotFoundError:
-                return
+                if branch == _MAIN:
+                    raise _TakenError
+                self._items(branch).change(begin, token)
+            except _TakenError:
+                if name is not None:
+                    raise ValueError(f"Branch ID '{branch}' has already been used. Choose a new branch ID.") from None
+                continue
+            self._branch = branch
+            return branch
+        raise ValueError(f"Turn {turn} has too many branches: pass a branch_name")
+
+    def _branches(self, token: _persist.CancelToken) -> list[dict[str, Any]]:
+        current, found = self._branch, []
+        for name in (_MAIN, *self._names()):
+            items = self._items(name)
+            if texts := items.read(token).items:
+                turns = sum(map(_is_of_user, map(json.loads, texts)))
+                found.append((items.begun(token), name, len(texts), turns))
+        return [
+            {
+                "branch_id": name,
+                "message_count": count,
+                "user_turns": turns,
+                "is_current": name == current,
+                "created_at": begun.strftime("%Y-%m-%d %H:%M:%S"),
+            }
+            for begun, name, count, turns in sorted(found)
+        ]
+
+
+class _ClearedError(Exception):
+    """The branch is gone."""
+
+
+class _TakenError(Exception):
+    """The name of a branch was used before."""
+
+
+def _is_of_user(item: Any) -> bool:
+    return isinstance(item, dict) and item.get("role") == "user"

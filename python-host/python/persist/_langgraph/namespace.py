@@ -14,7 +14,6 @@ from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 
-from persist import _persist
 from persist._langgraph.checkpoints import CONTENT_TYPE, Document, Made, Text, Write, Writes
 from persist._langgraph.entries import Entry, entry_of, is_uuid, options_of
 from persist._langgraph.pending_writes import PendingWrites
@@ -109,12 +108,8 @@ class Namespace:
     def _newest(self) -> tuple[Entry, Document]:
         """Reads the newest step. Mostly, it is the one that this process has stored."""
         head = self.head
-        if head is not None:
-            # Numbers have no holes, and whoever removes the newest step takes the next number first.
-            folder = self.timeline._folder
-            place, key = self.timeline._store._place(f"{folder}{_persist.step_name(head.number + 1)}")
-            if not place.exists(key):
-                return head.entry, head.document
+        if head is not None and self.timeline._is_newest(head.number):
+            return head.entry, head.document
         state, metadata = self.timeline._opened().native.load()
         entry = entry_of(metadata)
         return entry, self._document(state, entry.number)

@@ -15,7 +15,7 @@ from agents import SQLiteSession
 
 from persist._words import a
 from persist.errors import PersistConflictError, PersistTypeError, invalid
-from persist.openai_agents import StoredSession
+from persist.openai_agents import PersistSession
 
 ALL = 2**31 - 1
 """More items than any session has. Without a limit, some sessions return only the last few."""
@@ -117,7 +117,7 @@ async def replace(session: Any, items: list[Any], usage: list[Any]) -> None:
     """
     # Looked up on the class: an encrypted session forwards attributes to the one that it wraps.
     replace = getattr(type(session), "replace_items", None)
-    if isinstance(session, StoredSession):
+    if isinstance(session, PersistSession):
         await session.replace_items(items)
     elif type(session) is SQLiteSession and hasattr(session, "_write_connection") and hasattr(session, "_insert_items"):
         await asyncio.to_thread(_replace_in_database, session, items)

@@ -17,7 +17,7 @@ from persist.adapters._openai_sessions import ALL, checked_usage, forget, keeps_
 from persist.adapters._own_attributes import check_own_attributes, own_attributes, set_own_attributes
 from persist.adapters._watching import replaced
 from persist.errors import PersistConfigurationError, PersistTypeError, invalid
-from persist.openai_agents import StoredSession
+from persist.openai_agents import PersistSession
 
 _RUN, _SESSION = "run", "session"
 
@@ -135,7 +135,7 @@ class OpenAIAgentsAdapter(Adapter):
         return made
 
 
-_ALONE = (SQLiteSession, StoredSession)
+_ALONE = (SQLiteSession, PersistSession)
 """The sessions that can be restored without ``into``, as a session with the same items."""
 
 

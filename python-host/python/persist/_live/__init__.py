@@ -1,0 +1,1 @@
+"""The sessions of frameworks, kept as timelines while they go on."""

@@ -1,0 +1,189 @@
+"""A growing list of items, such as messages or events, as a timeline. Each change is a step, which
+stores only what is new, and no writer ever overwrites what another one has added.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from persist import _persist
+from persist._metadata import SnapshotMetadata
+from persist._saving import Encoded
+from persist._store_base import StoreBase
+from persist._timeline import Timeline
+from persist.errors import PersistConflictError, PersistIntegrityError, PersistNotFoundError
+
+CONTENT_TYPE = "application/json"
+
+_ATTEMPTS = 1000
+"""How often a change is made again because others were faster. Each time, one of them has succeeded."""
+
+_PAUSE = 0.002
+"""The longest time in seconds that a writer waits before it tries again."""
+
+
+class Held(NamedTuple):
+    """What a session has after one of its steps. It is never changed."""
+
+    number: int
+    """The number of the step, or 0."""
+    fields: dict[str, Any]
+    """What the session has besides the items, as JSON values."""
+    items: Sequence[str]
+    """The items, each as JSON text."""
+    exists: bool = True
+    """Whether there is such a step: a session may be new, or have been deleted."""
+
+    def read(self, limit: int | None = None) -> list[Any]:
+        """Returns the items, or the last of them."""
+        items = self.items if limit is None else self.items[max(0, len(self.items) - limit) :]
+        return list(json.loads(f"[{','.join(items)}]"))
+
+    def adding(self, items: Iterable[str]) -> Held:
+        """Returns it with more items."""
+        return self._replace(items=[*self.items, *items], exists=True)
+
+
+def text_of(item: Any) -> str:
+    """Returns a JSON value as text.
+
+    Raises:
+        TypeError, ValueError: As for ``json.dumps``.
+    """
+    text = json.dumps(item, ensure_ascii=False, separators=(",", ":"))
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # Half a surrogate pair.
+        return json.dumps(item, separators=(",", ":"))
+    return text
+
+
+def number_of(metadata: str) -> int:
+    """Returns the number of the step with this metadata as JSON."""
+    step = _persist.step_of(SnapshotMetadata._from_json(metadata, "").key)
+    return 0 if step is None else step[1]
+
+
+class Items:
+    """The items of one session. Its methods may be called by several threads at once.
+
+    Args:
+        store: Where it is.
+        folder: The folder of the timeline, which ends with ``/``.
+        agent_id, session_id: What its steps say about themselves.
+        name: The name of the list in the state, beside the fields. Without it, the state is the list.
+        labels: The labels of each step.
+    """
+
+    def __init__(
+        self,
+        store: StoreBase,
+        folder: str,
+        agent_id: str,
+        session_id: str,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> None:
+        self.timeline = Timeline.__new__(Timeline)
+        self.timeline._set(store._twin(StoreBase), folder, agent_id, session_id)
+        self._name, self._labels = name, dict(labels or {})
+        self._lock = threading.RLock()
+        self._held: Held | None = None
+
+    def read(self, token: _persist.CancelToken | None = None) -> Held:
+        """Returns what the session has now."""
+        with self._lock:
+            if self._held is None or not self.timeline._is_newest(self._held.number):
+                self._held = self._load(0, token)
+            return self._held
+
+    def change(self, edit: Callable[[Held], Held], token: _persist.CancelToken | None = None) -> Held:
+        """Changes the session. ``edit`` gets what the session has and returns what it shall have; it is called
+        again if somebody else was faster. If it returns the same, nothing is stored.
+        """
+        with self._lock:
+            base = 0
+            for attempt in range(_ATTEMPTS):
+                known, self._held = self._held, None
+                held = known or self._load(base, token)
+                made = edit(held)
+                if made is held:
+                    if known is not None and not self.timeline._is_newest(held.number):
+                        continue
+                    self._held = held
+                    return held
+                try:
+                    step = self._append(made, held.number + 1, token)
+                except PersistConflictError as error:
+                    base = int(error.facts.get("number", 0))
+                    time.sleep(random.uniform(0, _PAUSE * min(attempt, 10)))
+                    continue
+                self._held = made._replace(number=step)
+                return self._held
+        raise PersistConflictError(
+            "the session keeps changing", "conflict", self.timeline.location, retryable=True, hint="try again"
+        )
+
+    def delete(self, token: _persist.CancelToken | None = None) -> None:
+        """Deletes the session, with all its steps."""
+        with self._lock:
+            self._held = None
+            for _ in range(_ATTEMPTS):
+                try:
+                    self.timeline._delete(self.timeline._opened(), token)
+                except PersistNotFoundError:
+                    pass
+                except PersistConflictError:  # Somebody has just added something.
+                    continue
+                return
+
+    def begun(self, token: _persist.CancelToken | None = None) -> datetime:
+        """Returns when its first step was stored that is still there."""
+        *_, (_, metadata, _, error) = self.timeline._opened().native.history({}, None, token)
+        if error is not None:
+            raise error
+        return SnapshotMetadata._from_json(metadata, "").time
+
+    def close(self) -> None:
+        """Records which step is the newest."""
+        with self._lock:
+            self.timeline.close()
+
+    def _load(self, base: int, token: _persist.CancelToken | None) -> Held:
+        """Reads the newest step. ``base`` is the number after which the next one comes if there is none."""
+        try:
+            state, metadata = self.timeline._opened().native.load(None, None, None, None, token)
+        except PersistNotFoundError:
+            return Held(base, {}, [], exists=False)
+        return self._parsed(state, number_of(metadata))
+
+    def _append(self, made: Held, number: int, token: _persist.CancelToken | None) -> int:
+        items = f"[{','.join(made.items)}]"
+        if self._name is not None:
+            fields = text_of({**made.fields, self._name: []})
+            items = f"{fields[:-3]}{items}}}"
+        encoded = Encoded(items.encode(), CONTENT_TYPE, None)
+        options = {"number": number, "labels": self._labels}
+        return self.timeline._append(self.timeline._opened(), encoded, options, "fail", None, token).number
+
+    def _parsed(self, state: bytes, number: int) -> Held:
+        try:
+            found = json.loads(state)
+            fields = {} if self._name is None else dict(found)
+            items = found if self._name is None else fields.pop(self._name)
+            if not isinstance(items, list):
+                raise ValueError(type(items))
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise PersistIntegrityError(
+                "Format error: this is not a session of this framework, or a later version of this package wrote it",
+                "invalid-format",
+                f"{self.timeline.location}@{number}",
+                hint="use another session ID, or update the package",
+            ) from error
+        return Held(number, fields, [*map(text_of, items)])

@@ -1,0 +1,222 @@
+"""``PersistSession`` does what the SDK's own ``AdvancedSQLiteSession`` does, step by step, and loses
+nothing when processes are killed or work on one session at the same time.
+
+Run as a program, this adds items until it is killed: ``sessions_openai_agents.py LOCATION NAME COUNT``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any
+
+import persist
+import pytest
+from agents.extensions.memory import AdvancedSQLiteSession
+from agents.memory import Session, SessionSettings
+from persist.openai_agents import PersistSession
+from turns import FIRST, SECOND, answer
+from with_openai_agents import ask
+
+LOCATION = os.environ.get("PERSIST_TEST_LOCATION", "")
+SEEDS = range(int(os.environ.get("PERSIST_SEEDS", "3")))
+KILLS = int(os.environ.get("PERSIST_KILLS", "3"))
+SESSION = "case-1"
+
+
+@pytest.fixture
+def location(tmp_path: Path) -> str:
+    return f"{LOCATION}/{tmp_path.name}" if LOCATION.startswith("s3://") else str(tmp_path / "agents")
+
+
+def item(text: str, role: str = "user") -> dict[str, Any]:
+    return {"role": role, "content": text}
+
+
+async def outcome(call: Awaitable[Any]) -> tuple[str, Any]:
+    """Returns what a call returns or raises."""
+    try:
+        return "returned", await call
+    except ValueError as error:
+        return "raised", str(error)
+
+
+def calls(random: random.Random, number: int, names: list[str]) -> tuple[str, tuple[Any, ...]]:
+    """Returns one call of a session, and its arguments."""
+    kind = random.randrange(12)
+    if kind < 5:
+        added = [
+            item(f"question {number} é \ud83d", random.choice(["user", "assistant"])),
+            {"type": "reasoning", "id": str(number)},
+        ]
+        return "add_items", (added[: random.randint(0, 2)],)
+    if kind == 5:
+        return "pop_item", ()
+    if kind == 6:
+        return (
+            ("clear_session", ()) if random.random() < 0.2 else ("get_items", (random.choice([None, 0, 1, 3, -1, 99]),))
+        )
+    name = random.choice([*names, "main", " ", f"branch {number}"])
+    if kind in (7, 8):
+        return "create_branch_from_turn", (random.randint(0, 5), name)
+    if kind == 9:
+        return "create_branch_from_content", (f"QUESTION {random.randrange(number + 1)}", f"found {number}")
+    return ("switch_to_branch", (name,)) if kind == 10 else ("delete_branch", (name, random.random() < 0.5))
+
+
+async def branches(session: Any) -> list[str]:
+    return sorted(str({**branch, "created_at": len(branch["created_at"])}) for branch in await session.list_branches())
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_it_does_what_the_session_of_the_sdk_does(location: str, tmp_path: Path, seed: int) -> None:
+    source, names = random.Random(seed), list[str]()
+    own = AdvancedSQLiteSession(session_id=SESSION, db_path=tmp_path / "sessions.db", create_tables=True)
+    # One goes on, the other one is opened each time.
+    lasting = PersistSession(location, SESSION)
+    for number in range(80):
+        name, arguments = calls(source, number, names)
+        names += [str(arguments[1])] if name.startswith("create") else []
+        expected = await outcome(getattr(own, name)(*arguments))
+        assert await outcome(getattr(lasting, name)(*arguments)) == expected, (number, name, arguments)
+        assert await lasting.get_items() == await own.get_items(), (number, name, arguments)
+        assert await branches(lasting) == await branches(own), (number, name, arguments)
+    fresh = PersistSession(location, SESSION)
+    assert [b.replace("'is_current': True", "'is_current': False") for b in await branches(fresh)] == [
+        b.replace("'is_current': True", "'is_current': False") for b in await branches(lasting)
+    ]
+
+
+async def test_it_is_a_session(location: str) -> None:
+    session = PersistSession(location, SESSION, session_settings=SessionSettings(limit=2))
+    assert isinstance(session, Session)
+    await session.add_items([item(str(number)) for number in range(4)])
+    assert [each["content"] for each in await session.get_items()] == ["2", "3"]
+    assert len(await session.get_items(3)) == 3
+    other = PersistSession(location, SESSION, agent_id="another")
+    assert await other.get_items() == []
+    for odd in ({"role": "user", "content": {1, 2}}, {"x": object()}):
+        with pytest.raises(TypeError):
+            await session.add_items([odd])
+    assert len(await session.get_items(10)) == 4
+
+
+async def test_other_tools_read_it_as_a_timeline(location: str) -> None:
+    session = PersistSession(location, SESSION)
+    await session.add_items([item("one")])
+    await session.add_items([item("two")])
+    await session.pop_item()
+    session.close()
+    timeline = persist.Timeline(location, session_id=SESSION)
+    states = [step.load() for step in timeline]
+    assert states == [[item("one")], [item("one"), item("two")], [item("one")]]
+    # What another program appends is part of the session.
+    timeline.append([item("mended")])
+    assert await session.get_items() == [item("mended")]
+    timeline.append({"not": "a session"})
+    with pytest.raises(persist.PersistIntegrityError, match="not a session") as refused:
+        await session.get_items()
+    assert refused.value.location == f"{timeline.location}@5"
+
+
+async def test_a_step_stores_only_what_is_new(location: str) -> None:
+    session = PersistSession(location, SESSION)
+    for _ in range(50):
+        await session.add_items([item(os.urandom(500).hex())])
+    steps = [*persist.Timeline(location, session_id=SESSION)]
+    assert len(steps) == 50
+    assert sum(step.stored_size for step in steps) < 50 * 2000
+
+
+async def test_many_writers_lose_nothing(location: str) -> None:
+    sessions = [PersistSession(location, SESSION) for _ in range(4)]
+    count = 10 if LOCATION.startswith("s3://") else 25
+
+    async def adds(writer: int) -> None:
+        for number in range(count):
+            await sessions[writer % 4].add_items([item(f"{writer} {number}")])
+
+    await asyncio.gather(*map(adds, range(8)))
+    found = [each["content"] for each in await PersistSession(location, SESSION).get_items()]
+    assert sorted(found) == sorted(f"{writer} {number}" for writer in range(8) for number in range(count))
+    for writer in range(8):
+        assert [text for text in found if text.startswith(f"{writer} ")] == [
+            f"{writer} {number}" for number in range(count)
+        ]
+
+
+async def test_a_branch_that_somebody_else_clears_is_gone(location: str) -> None:
+    one, other = PersistSession(location, SESSION), PersistSession(location, SESSION)
+    await one.add_items([item("first"), item("second")])
+    await one.create_branch_from_turn(2, "b")
+    await one.add_items([item("in the branch")])
+    await other.clear_session()
+    await one.add_items([item("after")])
+    assert await one.get_items() == await other.get_items() == [item("after")]
+    assert [branch["branch_id"] for branch in await one.list_branches()] == ["main"]
+
+
+async def test_a_long_name_of_a_session_or_a_branch_comes_back(location: str) -> None:
+    name = "long " * 60
+    session = PersistSession(location, name)
+    await session.add_items([item("first"), item("second")])
+    assert await session.create_branch_from_turn(2, name + "b") == name + "b"
+    assert sorted(branch["branch_id"] for branch in await session.list_branches()) == [name + "b", "main"]
+
+
+def writer(location: str, name: str, count: int) -> subprocess.Popen[str]:
+    command = [sys.executable, __file__, location, name, str(count)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def acknowledged(process: subprocess.Popen[str]) -> list[str]:
+    return process.communicate(timeout=120)[0].split("\n")[:-1]
+
+
+def contents(location: str) -> list[str]:
+    return [each["content"] for each in asyncio.run(PersistSession(location, SESSION).get_items())]
+
+
+def test_two_processes_lose_nothing(location: str) -> None:
+    processes = [writer(location, name, 40) for name in ("a", "b")]
+    told = [acknowledged(process) for process in processes]
+    assert sorted(contents(location)) == sorted(told[0] + told[1])
+    assert all(len(each) == 40 for each in told)
+
+
+def test_what_was_acknowledged_survives_a_kill(location: str) -> None:
+    known: list[str] = []
+    for run in range(KILLS):
+        process = writer(location, f"run {run}", 1_000_000)
+        assert process.stdout is not None
+        known.append(process.stdout.readline().rstrip("\n"))
+        time.sleep(random.uniform(0, 0.3))
+        process.send_signal(signal.SIGKILL)
+        known += acknowledged(process)
+        found = contents(location)
+        # One item may have been stored that was not acknowledged any more.
+        known += found[len(known) : len(known) + 1]
+        assert found == known
+
+
+async def test_an_agent_goes_on(location: str) -> None:
+    assert await ask(PersistSession(location, SESSION), FIRST) == answer([FIRST])
+    assert await ask(PersistSession(location, SESSION), SECOND) == answer([FIRST, SECOND])
+
+
+async def add(location: str, name: str, count: int) -> None:
+    session = PersistSession(location, SESSION)
+    for number in range(count):
+        await session.add_items([item(f"{name} {number}")])
+        print(f"{name} {number}", flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(add(sys.argv[1], sys.argv[2], int(sys.argv[3])))

@@ -1,0 +1,32 @@
+"""The sessions that frameworks keep in files or a bucket, each in a virtual environment with its
+framework. The programs are in tests/frameworks.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import environments
+import pytest
+from effort import IS_SOAK, KILLS
+from test_frameworks import PROGRAMS, run
+
+SESSIONS = ["openai_agents"]
+
+LONG = {"PERSIST_KILLS": str(KILLS), "PERSIST_SEEDS": "50"}
+
+
+@pytest.mark.parametrize("place", ["local", "s3"])
+@pytest.mark.parametrize("name", SESSIONS)
+def test_sessions_keep_everything(name: str, place: str, folder: Path, s3: Any) -> None:
+    python = environments.with_persist(PROGRAMS / f"with_{name}.txt")
+    variables = {
+        "PERSIST_TEST_LOCATION": "s3://my-bucket/sessions" if place == "s3" else "",
+        **(LONG if IS_SOAK else {}),
+    }
+    program = PROGRAMS / f"sessions_{name}.py"
+    options = ["--noconftest", "-o", "asyncio_mode=auto", "-p", "no:cacheprovider", "-q"]
+    printed = run(python, "-m", "pytest", program, *options, **variables)
+    assert " passed" in printed
+    assert " skipped" not in printed
