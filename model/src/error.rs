@@ -27,7 +27,7 @@ impl ErrorCode {
             Self::NotFound => Some("check the path, for example with 'persist list'"),
             Self::AccessDenied => Some("check the permissions of the file and its folder"),
             Self::NoSpace => Some("free some space and try again"),
-            Self::AlreadyExists => Some("choose another name, or allow it to be replaced"),
+            Self::AlreadyExists => Some("choose another name, or allow the existing file to be replaced"),
             _ => None,
         }
     }

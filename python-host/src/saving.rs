@@ -37,7 +37,9 @@ pub(crate) fn read_state(
             return Ok(());
         }
         let error = PersistError::new(ErrorCode::LimitExceeded, format!("the state has {total} bytes, but max_size is {max_size}"));
-        Err(error.at(location).hint("pass a larger max_size if you trust its source, or read it in pieces with Store.open(key)"))
+        Err(error
+            .at(location)
+            .hint("pass a larger max_size if you trust the source of the snapshot, or read it in pieces with Store.open(key)"))
     };
     check(total)?;
     let state = reader.read_state(|done| check(done).and_then(|()| operation.tell(done, Some(total))))?;

@@ -46,7 +46,7 @@ pub struct Arguments {
     /// A note for people.
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
-    /// A label to find it by; can be given several times.
+    /// A label to find the step by; can be given several times.
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = parse_label)]
     labels: Vec<(String, String)>,
     /// The state's media type [default: application/json].
@@ -66,7 +66,7 @@ pub struct Arguments {
     /// refused, since the program that writes it may have failed.
     #[arg(long)]
     allow_empty: bool,
-    /// A UUID [default: a new one].
+    /// The step's ID, a UUID [default: a new one].
     #[arg(long, value_name = "UUID")]
     snapshot_id: Option<String>,
     /// When the state was taken, as an RFC 3339 time [default: now].

@@ -51,8 +51,10 @@ impl Summary {
         let Some(number) = checked.number else {
             self.others += 1;
             let hint = match timeline::parse(split(&checked.key).1) {
-                Some(Name::Catalogue(_) | Name::Hint) => Some("no state is lost: 'persist check --repair' rewrites it"),
-                Some(Name::Label(_) | Name::Hidden(_)) => Some("no state is lost: 'persist check --repair --forget-damaged' removes it"),
+                Some(Name::Catalogue(_) | Name::Hint) => Some("no state is lost: 'persist check --repair' rewrites this object"),
+                Some(Name::Label(_) | Name::Hidden(_)) => {
+                    Some("no state is lost: 'persist check --repair --forget-damaged' removes this object")
+                }
                 _ => None,
             };
             let mut error = error.clone();

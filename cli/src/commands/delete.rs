@@ -69,7 +69,7 @@ pub(crate) fn run(arguments: &Arguments, host: &impl Host, output: &Output) -> R
             let error = PersistError::new(ErrorCode::Unsupported, "a step of a timeline can't be deleted by itself");
             return Err(error
                 .at(source.text.escape_debug())
-                .hint("'persist prune' removes steps, and 'persist delete -r' a timeline")
+                .hint("'persist prune' removes steps, and 'persist delete -r' deletes a whole timeline")
                 .into());
         }
         let location = host.locate(&source.text)?;

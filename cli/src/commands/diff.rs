@@ -70,7 +70,7 @@ fn source(host: &impl Host, text: &str) -> Result<Source> {
             Err(error) if error.code() != ErrorCode::NotFound => Err(error),
             _ => {
                 let error = PersistError::new(ErrorCode::InvalidArgument, "this is a folder without a timeline").at(text.escape_debug());
-                Err(error.hint("give a snapshot in it; 'persist list' shows them"))
+                Err(error.hint("give one of the snapshots in it; 'persist list' shows them"))
             }
         };
     }

@@ -18,8 +18,8 @@ use crate::timelines::{place, place_of};
 ///
 /// Copies the steps up to the chosen one into a new folder, where they keep their numbers. Whatever
 /// is appended there comes after them. Nothing in the source changes, and it may be pruned or
-/// deleted later. It is safe while others append or prune: the fork is either complete or
-/// refused. If it was interrupted, the same command finishes it.
+/// deleted later. Forking is safe while others append or prune: the fork is either complete or
+/// refused. If a fork was interrupted, the same command finishes it.
 #[derive(Args)]
 #[command(after_help = "Example: persist fork runs/support/case-4711@42 runs/support/case-4711b")]
 pub(crate) struct Arguments {

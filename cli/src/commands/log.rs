@@ -14,10 +14,10 @@ use crate::timelines::{no_timeline, place, place_of};
 
 /// List the steps of a timeline, the newest first.
 ///
-/// If the states are JSON, CHANGES says how each step differs from the one below it, such as 2
-/// more messages or a changed value. This requires reading the states, so without --changes it
-/// is omitted for states over 4 MB, after 50 steps, with --json, and if the timeline is not in
-/// a local folder. A step that can't be read is reported as an error.
+/// If the states are JSON, CHANGES says how each step differs from the one below it, for example by
+/// 2 more messages or a changed value. This requires reading the states, so without --changes
+/// CHANGES is omitted for states over 4 MB, after 50 steps, with --json, and if the timeline is
+/// not in a local folder. A step that can't be read is reported as an error.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  persist log runs/support/case-4711 -n 20\n  persist log runs --agent support --session case-4711 --since 7d"

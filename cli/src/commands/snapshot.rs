@@ -46,7 +46,7 @@ pub struct Arguments {
     /// A note for people.
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
-    /// A label to find it by; can be given several times.
+    /// A label to find the snapshot by; can be given several times.
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = parse_label)]
     labels: Vec<(String, String)>,
     /// The state's media type [default: application/json].

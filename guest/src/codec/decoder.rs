@@ -54,7 +54,7 @@ impl Decoder {
                 .with("found", crate::hash::hex(&found)));
         }
         if block.length > MAX_BLOCK_SIZE || block.frame_length > Codec::max_frame_length(block.length) {
-            return Err(Error::format(format!("a block is declared larger than {MAX_BLOCK_SIZE} bytes")));
+            return Err(Error::format(format!("a block is declared to be larger than {MAX_BLOCK_SIZE} bytes")));
         }
         let length = block.length as usize;
         out.clear();

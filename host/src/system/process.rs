@@ -27,8 +27,11 @@ impl Process {
         if self.is_this() {
             return Ok(());
         }
-        Err(PersistError::new(ErrorCode::InvalidArgument, "it was opened before this process was forked and belongs to the parent process")
-            .hint("open it again in this process; for an engine, use after_fork"))
+        Err(PersistError::new(
+            ErrorCode::InvalidArgument,
+            "this object was opened before this process was forked, and belongs to the parent process",
+        )
+        .hint("open it again in this process; for an engine, use after_fork"))
     }
 }
 

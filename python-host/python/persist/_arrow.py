@@ -61,7 +61,7 @@ def to_arrow(pandas: Any, columns: dict[str, Any], what: str, labels: dict[str, 
     try:
         again = from_arrow(pandas, pyarrow, data)
     except (ValueError, TypeError, LookupError) as error:
-        problem = f"its columns do not read back from Arrow: {error}"
+        problem = f"its columns can't be read back from Arrow: {error}"
         raise refused(what, problem, "save its columns as lists: .tolist()") from error
     for name, column in columns.items():
         if not _is_same(column, again[name]):

@@ -354,7 +354,8 @@ class Appending(Generic[S]):
         if any(isinstance(error, PersistConflictError) for error in taken):
             self._epoch += 1
         if taken and self._more:
-            note(taken[-1], f"{self._more} more states could not be saved")
+            states = "state" if self._more == 1 else "states"
+            note(taken[-1], f"{self._more} more {states} could not be saved")
             self._more = 0
         return taken
 

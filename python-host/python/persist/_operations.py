@@ -101,7 +101,7 @@ def delete_all(place: _persist.Place, prefix: str, force: bool, token: _persist.
     failed = failed or (failures[0][1] if failures else None)
     if failed is not None:
         raise type(failed)(
-            f"{failed.message}; {len(found) - len(failures) + steps} other snapshots were deleted",
+            f"{failed.message}; other snapshots deleted: {len(found) - len(failures) + steps}",
             failed.code,
             failed.location,
             failed.retryable,

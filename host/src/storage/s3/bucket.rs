@@ -88,7 +88,8 @@ impl S3StorageAdapter {
         self.cancel.check()?;
         let begun = Arc::<AtomicBool>::default();
         let work = self.connection.start(work(Arc::clone(&self.connection), Arc::clone(&begun)));
-        let done = work.and_then(|work| work.wait_for_change(&self.cancel, "it is not known whether it was deleted", &begun, false));
+        let done =
+            work.and_then(|work| work.wait_for_change(&self.cancel, "it is not known whether the object was deleted", &begun, false));
         done.map_err(|error| error.at(self.connection.locate(key)))
     }
 }

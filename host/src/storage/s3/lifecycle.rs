@@ -48,6 +48,10 @@ fn is_by_tag(rule: &LifecycleRule) -> bool {
     filter.tag().is_some() || filter.and().is_some_and(|and| !and.tags().is_empty())
 }
 
+fn counted(days: i32) -> String {
+    if days == 1 { "1 day".to_owned() } else { format!("{days} days") }
+}
+
 /// Looks for a rule that makes objects unreadable.
 fn expiring(rules: &Result<Vec<LifecycleRule>>) -> Result<String> {
     let rules = match rules {
@@ -55,7 +59,7 @@ fn expiring(rules: &Result<Vec<LifecycleRule>>) -> Result<String> {
         Err(error) => return Ok(format!("the rules can't be read: {error}")),
     };
     let expires = |rule: &&LifecycleRule| rule.expiration().is_some_and(|expires| expires.days().is_some() || expires.date().is_some());
-    let after = |days: Option<i32>| days.map_or_else(String::new, |days| format!(" after {days} days"));
+    let after = |days: Option<i32>| days.map_or_else(String::new, |days| format!(" after {}", counted(days)));
     if let Some(rule) = rules.iter().find(expires) {
         let after = after(rule.expiration().and_then(|expires| expires.days()));
         let message = format!("{}{after}, which destroys timelines", described(rule, "deletes"));
@@ -101,7 +105,7 @@ fn versioning(storage: &S3StorageAdapter, prefix: &str, rules: &Result<Vec<Lifec
     // One for a part of the objects leaves the versions of the others.
     let days = |rule: &LifecycleRule| rule.noncurrent_version_expiration().and_then(|expires| expires.noncurrent_days());
     match rules.iter().filter(|rule| prefix.starts_with(prefix_of(rule))).find_map(days) {
-        Some(days) => Ok(format!("on: what is deleted or pruned is gone after {days} days")),
+        Some(days) => Ok(format!("on: what is deleted or pruned is gone after {}", counted(days))),
         None => Err(PersistError::new(ErrorCode::Unsupported, "the bucket keeps every version, so deleting and pruning free no space")
             .hint("add a lifecycle rule with NoncurrentVersionExpiration")),
     }
