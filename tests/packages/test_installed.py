@@ -38,7 +38,15 @@ class Machine:
     def __init__(self, folder: Path, *, has_rust: bool) -> None:
         self.folder = folder
         self.environment = {"HOME": str(folder), "PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
-        for name in ("http_proxy", "https_proxy", "no_proxy", "PIP_INDEX_URL", "PIP_CONFIG_FILE", "SSL_CERT_FILE"):
+        for name in (
+            "http_proxy",
+            "https_proxy",
+            "no_proxy",
+            "PIP_INDEX_URL",
+            "PIP_CONFIG_FILE",
+            "SSL_CERT_FILE",
+            "NODE_EXTRA_CA_CERTS",
+        ):
             if name in os.environ:
                 self.environment[name] = os.environ[name]
         if has_rust:

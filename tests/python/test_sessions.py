@@ -16,6 +16,9 @@ SESSIONS = ["openai_agents"]
 
 LONG = {"PERSIST_KILLS": str(KILLS), "PERSIST_SEEDS": "50"}
 
+SHORT: dict[str, dict[str, str]] = {"local": {}, "s3": {"PERSIST_KILLS": "1", "PERSIST_SEEDS": "1"}}
+"""How often what is left to chance is tried."""
+
 
 @pytest.mark.parametrize("place", ["local", "s3"])
 @pytest.mark.parametrize("name", SESSIONS)
@@ -23,7 +26,7 @@ def test_sessions_keep_everything(name: str, place: str, folder: Path, s3: Any) 
     python = environments.with_persist(PROGRAMS / f"with_{name}.txt")
     variables = {
         "PERSIST_TEST_LOCATION": "s3://my-bucket/sessions" if place == "s3" else "",
-        **(LONG if IS_SOAK else {}),
+        **(LONG if IS_SOAK else SHORT[place]),
     }
     program = PROGRAMS / f"sessions_{name}.py"
     options = ["--noconftest", "-o", "asyncio_mode=auto", "-p", "no:cacheprovider", "-q"]
