@@ -61,7 +61,7 @@ const calls = {
       }
       after = page.next;
     } while (after !== undefined);
-    return found;
+    return withoutParts(found);
   },
   append({ timelines }, folder, state, { onConflict = "fail", ...options }) {
     const timeline = new timelines.Timeline(folder);
@@ -98,3 +98,21 @@ parentPort.on("message", async ({ name, given }) => {
   }
   parentPort.postMessage(answer);
 });
+
+/** Leaves out what belongs to a timeline, except its newest step. Entries are in the order of their keys. */
+function withoutParts(entries) {
+  const keyOf = (entry) => (entry.metadata ?? entry.error).key;
+  const folderOf = (key) => key.slice(0, key.lastIndexOf("/") + 1);
+  const newest = new Map();
+  for (const key of entries.map(keyOf)) {
+    if (/(^|\/)\d{12,}\.step$/.test(key)) {
+      newest.set(folderOf(key), key);
+    }
+  }
+  return entries.filter((entry) => {
+    const key = keyOf(entry);
+    const step = newest.get(folderOf(key));
+    const isPart = key.endsWith(".step") ? key !== step : entry.error?.code === "not-a-snapshot";
+    return step === undefined || !isPart;
+  });
+}

@@ -31,6 +31,12 @@ pub struct SnapshotReader {
     given: usize,
 }
 
+impl std::fmt::Debug for SnapshotReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SnapshotReader").field("location", &self.location).finish_non_exhaustive()
+    }
+}
+
 struct Reading {
     guest: Guest,
     restorer: ResourceAny,

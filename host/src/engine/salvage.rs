@@ -64,6 +64,12 @@ pub struct Salvager {
     began: Instant,
 }
 
+impl std::fmt::Debug for Salvager {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Salvager").field("location", &self.location).finish_non_exhaustive()
+    }
+}
+
 impl Salvager {
     pub(crate) fn open(mut guest: Guest, key: &str) -> Result<Self> {
         let began = Instant::now();

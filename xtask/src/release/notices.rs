@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::staging::Staging;
-use crate::shell::{announce, run, workspace};
+use crate::shell::{announce, cargo, run, workspace};
 use crate::tools::CARGO_ABOUT;
 
 /// The name of the file with the licences of others.
@@ -13,6 +13,8 @@ pub(crate) const NOTICES: &str = "THIRD-PARTY-NOTICES.txt";
 /// sources, and puts them with the licence of each package that ships compiled code.
 pub(crate) fn collect(staging: &Staging, out: &Path) -> Result<(), String> {
     announce("Collecting the licences of others");
+    // It reads the sources of all packages, also those for other systems.
+    run(cargo().arg("fetch").arg("--locked"))?;
     let (settings, notices) = (workspace().join("xtask"), out.join(NOTICES));
     let mut about = CARGO_ABOUT.command()?;
     about.args(["generate", "--workspace", "--offline", "--locked", "--fail", "--config"]).arg(settings.join("about.toml"));

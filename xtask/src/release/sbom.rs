@@ -35,7 +35,9 @@ pub(crate) fn write(out: &Path, node: &[String]) -> Result<(), String> {
     for file in files(&out.join("crates"), "crate")? {
         let name = file.file_stem().unwrap_or_default().to_string_lossy();
         let package = name.rsplit_once('-').map_or(&*name, |(package, _)| package);
-        write(&file, ALL, package, &[])?;
+        // This crate has the component in it.
+        let packages = if package == "persist-host" { "persist-host,persist-guest" } else { package };
+        write(&file, ALL, packages, &[])?;
     }
     for file in files(&out.join("python"), "gz")? {
         write(&file, ALL, NATIVE, &[])?;

@@ -43,9 +43,46 @@ impl Staging {
         let shipped = root.join("host/component");
         fs::create_dir_all(&shipped).map_err(failed(&shipped))?;
         fs::copy(component, shipped.join("persist.wasm")).map_err(failed(component))?;
+        publish_readme(&root.join("python-host/README.md"))?;
         // The copy may be in a folder that another repository ignores, and cargo would leave out
         // its files.
         run(Command::new("git").args(["init", "--quiet"]).arg(&root))?;
         Ok(Self { root })
+    }
+}
+
+/// How the package for Python is installed from a clone, up to the next heading or example.
+const FROM_CLONE: (&str, &str) = ("```bash\nrustup target add", "```python\n");
+
+/// How it is installed once it is published.
+const PUBLISHED: &str = "```bash\npip install agent-persist\n```\n\n\
+    It runs on Linux and macOS with Python 3.10 or newer, and needs no other package. There are wheels for\n\
+    Linux. Elsewhere, pip compiles it, which takes a few minutes, Rust 1.95 or newer and a C compiler.\n\n";
+
+/// Replaces what a README says about installing from a clone.
+fn publish_readme(path: &Path) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("{}: {error}", path.display());
+    let text = fs::read_to_string(path).map_err(failed)?;
+    let published = published(&text).ok_or_else(|| format!("{} does not say how to install from a clone", path.display()))?;
+    fs::write(path, published).map_err(failed)
+}
+
+fn published(readme: &str) -> Option<String> {
+    let (before, rest) = readme.split_once(FROM_CLONE.0)?;
+    let (_, after) = rest.split_once(FROM_CLONE.1)?;
+    Some(format!("{before}{PUBLISHED}{}{after}", FROM_CLONE.1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_published_readme_installs_the_published_package() -> Result<(), String> {
+        let readme = fs::read_to_string(workspace().join("python-host/README.md")).map_err(|error| error.to_string())?;
+        let published = published(&readme).ok_or("the README does not say how to install from a clone")?;
+        assert!(published.contains("pip install agent-persist") && published.contains("import persist"), "{published}");
+        assert!(!published.contains("clone") && !published.contains("rustup"), "{published}");
+        Ok(())
     }
 }
