@@ -70,7 +70,7 @@ fn a_check_says_what_is_wrong_besides_the_steps() {
     fs::write(folder.join("runs/a/s/head"), "no hint").expect("a file");
     let done = run(folder, "check runs");
     assert!(done.code == 5 && done.stdout.contains("none damaged, but 1 other object is wrong"), "{done:?}");
-    assert!(done.stderr.contains("'persist check --repair' rewrites it"), "{done:?}");
+    assert!(done.stderr.contains("'persist check --repair' rewrites this object"), "{done:?}");
     let done = run(folder, "check runs --repair");
     assert!(done.code == 0 && done.stderr.contains("repaired, 1 object"), "{done:?}");
     fs::write(folder.join("runs/a/s/000000000002.hidden"), "").expect("a file");

@@ -84,7 +84,7 @@ fn what_check_says_of_a_catalogue_helps() {
     fs::write(&catalogue, bytes).expect("it is written");
     let done = run(folder.path(), "check a/s");
     assert_eq!(done.code, 5, "{done:?}");
-    assert!(done.stderr.contains("'persist check --repair' rewrites it"), "{done:?}");
+    assert!(done.stderr.contains("'persist check --repair' rewrites this object"), "{done:?}");
     ok(folder.path(), "check a/s --repair");
     ok(folder.path(), "check a/s --read-data");
 }

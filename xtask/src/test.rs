@@ -1,11 +1,12 @@
 //! `cargo xtask test`: runs all tests, in stages.
 
 use crate::shell::{self, WITHOUT_COMPILER, announce, cargo, cargo_with_compiler, install_target, run_tests_alone};
-use crate::{edge, python, rust_tests};
+use crate::{edge, python, release, rust_tests};
 
 pub(crate) fn run() -> Result<(), String> {
     announce("Setting up");
     install_target()?;
+    release::remove_left()?;
     rust_tests::run()?;
 
     announce("Testing the packages that compile components");

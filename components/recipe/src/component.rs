@@ -52,6 +52,10 @@ pub fn target_is_installed() -> Result<bool, String> {
 /// components has it.
 const FEATURES: &str = "-Ctarget-feature=+simd128";
 
+/// The folder of what is compiled with these flags. Cargo does not compile again what only other names
+/// of paths would change, so rename it whenever they change.
+const NAMED: &str = "short-paths";
+
 /// Returns the compiler's flags. They keep the paths of this machine out of the
 /// component: the same source gives the same bytes in every folder.
 fn flags(workspace: &Path) -> Result<OsString, String> {
@@ -124,11 +128,12 @@ fn build_part(workspace: &Path, package: &str, part: &str, target_dir: &Path, va
     if !target_is_installed()? {
         return Err(format!("the component is built for {TARGET}, which is not installed; run\n\n    rustup target add {TARGET}\n"));
     }
+    let target_dir = target_dir.join(NAMED);
     let mut cargo = Command::new(tool("CARGO", "cargo"));
     cargo
         .current_dir(workspace)
         .args(["build", "--package", package, part, "--profile", "guest", "--target", TARGET, "--target-dir"])
-        .arg(target_dir);
+        .arg(&target_dir);
     for variable in FOREIGN {
         cargo.env_remove(variable);
     }

@@ -24,6 +24,7 @@ use crate::shell::{announce, run, target_dir, workspace};
 use crate::tools::WKG;
 use folders::subfolder;
 use staging::Staging;
+pub(crate) use staging::remove_left;
 
 /// Builds all packages into a folder. Nothing is uploaded.
 pub(crate) fn dry_run(out: &Path) -> Result<(), String> {
@@ -79,14 +80,18 @@ pub(crate) fn test_python(package: &Package, wheel: &Path) -> Result<(), String>
     }
     let folder = subfolder(&out, "python")?;
     let component = component::build(&workspace(), &target_dir()?.join("component"))?;
-    package.maturin(&Staging::prepare(&component)?.root, &["sdist"], &folder)?;
+    let staging = Staging::prepare(&component)?;
+    package.maturin(&staging.root, &["sdist"], &folder)?;
+    drop(staging);
     let name = wheel.file_name().ok_or("the wheel has no name")?;
     fs::copy(wheel, folder.join(name)).map_err(|error| format!("{}: {error}", wheel.display()))?;
     let target = target_dir()?;
     let mut tests = tests(package, &out);
     // What other packages were compiled to is used again.
     tests.env("PERSIST_KINDS", "sdist wheel").env("PERSIST_PACKAGES_TARGET", &target);
-    run(tests.arg("tests/packages/test_installed.py"))
+    let tested = run(tests.arg("tests/packages/test_installed.py"));
+    remove_left()?;
+    tested
 }
 
 /// Returns a command that runs the tests of the packages in a folder.

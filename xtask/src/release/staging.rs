@@ -9,9 +9,27 @@ use persist_recipe::component::printed;
 
 use crate::shell::{run, target_dir, workspace};
 
-/// The copy.
+/// The copy. It is removed with this value: Cargo takes what it compiled there for what it would compile
+/// in the workspace, as long as these files are there and do not change.
 pub(crate) struct Staging {
     pub(crate) root: PathBuf,
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.root);
+    }
+}
+
+/// Removes what a run that was interrupted has left of this copy, and of the one that tests unpack.
+pub(crate) fn remove_left() -> Result<(), String> {
+    for name in ["staging", "sdist"] {
+        let left = target_dir()?.join(name);
+        if left.exists() {
+            fs::remove_dir_all(&left).map_err(|error| format!("{}: {error}", left.display()))?;
+        }
+    }
+    Ok(())
 }
 
 impl Staging {
