@@ -99,5 +99,5 @@ def test_a_store_declares_the_options_of_the_functions() -> None:
     ]
     for method, declared in appends:
         assert "options" in inspect.signature(method).parameters
-        assert set(declared.__annotations__) <= {*_arguments.SAVES, "content_type"}
+        assert set(declared.__annotations__) <= {*_arguments.SAVES, "content_type", "number"}
     assert inspect.signature(persist.restore).parameters["max_size"].default == _restoring.MAX_SIZE

@@ -109,7 +109,7 @@ def test_labels_are_set_and_taken_away(timeline: persist.Timeline) -> None:
     with pytest.raises(persist.PersistNotFoundError):
         timeline.label(2, "a", "x")
     for number in (0, -1, True, "1"):
-        with pytest.raises(persist.PersistTypeError, match="must be a step or a number of at least 1"):
+        with pytest.raises(persist.PersistTypeError, match="must be a Step or a number of at least 1"):
             timeline.label(number, "a", "x")  # type: ignore[arg-type]
     with pytest.raises(persist.PersistTypeError, match="must be str, not int"):
         timeline.label(1, "a", 1)  # type: ignore[arg-type]

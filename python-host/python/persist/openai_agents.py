@@ -34,7 +34,7 @@ class PersistSession:
         session_id: The ID of the session.
         agent_id: The agent whose session this is. Agents that use the same session IDs need different
             ones.
-        session_settings: As for ``SQLiteSession``.
+        session_settings: ``SessionSettings``, or a dict of these, as for ``SQLiteSession``.
 
     Several objects, threads and processes may use the same session at once: no item is lost. It can have
     branches, as an ``AdvancedSQLiteSession`` has.
@@ -51,10 +51,10 @@ class PersistSession:
         session_id: str,
         *,
         agent_id: str = AGENT,
-        session_settings: SessionSettings | dict[str, Any] | None = None,
+        session_settings: Any = None,
     ) -> None:
         self.session_id = session_id
-        self.session_settings = coerce_session_settings(session_settings or SessionSettings())
+        self.session_settings: Any = coerce_session_settings(session_settings or SessionSettings())
         self._sessions = Sessions(location, agent_id)
         self._branch = _MAIN
 
