@@ -75,7 +75,7 @@ fn a_check_says_what_is_wrong_besides_the_steps() {
     assert!(done.code == 0 && done.stderr.contains("repaired, 1 object"), "{done:?}");
     fs::write(folder.join("runs/a/s/000000000002.hidden"), "").expect("a file");
     let done = run(folder, "check runs");
-    assert!(done.code == 5 && done.stderr.contains("--forget-damaged' removes it"), "{done:?}");
+    assert!(done.code == 5 && done.stderr.contains("--forget-damaged' removes this object"), "{done:?}");
     assert_eq!(run(folder, "check runs --repair --forget-damaged").code, 0);
     assert_eq!(run(folder, "restore runs/a/s@2").stdout, "{\"turn\":2}");
 }
