@@ -71,12 +71,6 @@ pub struct ListingIndex {
     is_new: bool,
 }
 
-impl std::fmt::Debug for ListingIndex {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ListingIndex").finish_non_exhaustive()
-    }
-}
-
 impl ListingIndex {
     /// Opens the index of a storage. Returns none if the storage needs no index, or if
     /// there is no cache folder.

@@ -48,12 +48,6 @@ pub struct Snapshots {
     timelines: NewestSteps,
 }
 
-impl std::fmt::Debug for Snapshots {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Snapshots").field("prefix", &self.prefix).finish_non_exhaustive()
-    }
-}
-
 /// Leaves only the newest step of each timeline in a listing. All objects of a folder come
 /// one after the other, but for those in folders within it.
 #[derive(Default)]

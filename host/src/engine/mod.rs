@@ -6,6 +6,7 @@ mod compare_timelines;
 mod conversions;
 mod copy;
 mod copy_timeline;
+mod debug;
 mod diff;
 #[allow(clippy::module_inception, reason = "the engine itself, next to its operations")]
 mod engine;

@@ -27,12 +27,6 @@ const WORTH_BLOCKS: usize = 256 << 10;
 /// stored.
 pub struct SnapshotWriter(OfProcess<Writing>);
 
-impl std::fmt::Debug for SnapshotWriter {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("SnapshotWriter").finish_non_exhaustive()
-    }
-}
-
 struct Writing {
     input: Input,
     saver: Saver,
