@@ -21,7 +21,7 @@ import persist
 import pytest
 from agents.extensions.memory import AdvancedSQLiteSession
 from agents.memory import Session, SessionSettings
-from persist.openai_agents import PersistSession
+from persist.openai_agents import AGENT, PersistSession
 from turns import FIRST, SECOND, answer
 from with_openai_agents import ask
 
@@ -114,7 +114,7 @@ async def test_other_tools_read_it_as_a_timeline(location: str) -> None:
     await session.add_items([item("two")])
     await session.pop_item()
     session.close()
-    timeline = persist.Timeline(location, session_id=SESSION)
+    timeline = persist.Timeline(location, agent_id=AGENT, session_id=SESSION)
     states = [step.load() for step in timeline]
     assert states == [[item("one")], [item("one"), item("two")], [item("one")]]
     # What another program appends is part of the session.
@@ -130,7 +130,7 @@ async def test_a_step_stores_only_what_is_new(location: str) -> None:
     session = PersistSession(location, SESSION)
     for _ in range(50):
         await session.add_items([item(os.urandom(500).hex())])
-    steps = [*persist.Timeline(location, session_id=SESSION)]
+    steps = [*persist.Timeline(location, agent_id=AGENT, session_id=SESSION)]
     assert len(steps) == 50
     assert sum(step.stored_size for step in steps) < 50 * 2000
 
@@ -161,6 +161,20 @@ async def test_a_branch_that_somebody_else_clears_is_gone(location: str) -> None
     await one.add_items([item("after")])
     assert await one.get_items() == await other.get_items() == [item("after")]
     assert [branch["branch_id"] for branch in await one.list_branches()] == ["main"]
+
+
+async def test_a_branch_begins_at_a_text(location: str, tmp_path: Path) -> None:
+    own = AdvancedSQLiteSession(session_id=SESSION, db_path=tmp_path / "sessions.db", create_tables=True)
+    session = PersistSession(location, SESSION)
+    parts = [{"type": "input_text", "text": "50% of É_1"}, {"type": "input_image"}]
+    for each in (own, session):
+        await each.add_items([item("plain"), {"role": "user", "content": parts}, item("50x É11")])
+    for number, text in enumerate(["PLAIN", "É_1", "é_1", "50%", "%", "input", ""]):
+        found = [await outcome(each.create_branch_from_content(text, f"b{number}")) for each in (own, session)]
+        assert found[0] == found[1], text
+        assert await own.get_items() == await session.get_items(), text
+        await own.switch_to_branch("main")
+        await session.switch_to_branch("main")
 
 
 async def test_a_long_name_of_a_session_or_a_branch_comes_back(location: str) -> None:

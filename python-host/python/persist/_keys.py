@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from urllib.parse import quote, unquote
 
 from persist._store import Store
@@ -41,6 +42,6 @@ def _part(part: str) -> str:
     return encoded.replace(".", "%2E")
 
 
-def store_at(store: Store | str) -> Store:
+def store_at(store: Store | str | os.PathLike[str]) -> Store:
     """Returns a store, or the store at a location."""
     return store if isinstance(store, Store) else Store(store)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,16 +12,23 @@ from agents.memory import SessionSettings
 from agents.memory.session_settings import coerce_session_settings, resolve_session_limit
 
 from persist import _persist
-from persist._live.items import Held, Items, text_of
+from persist._keys import store_at
+from persist._live.items import NAME, Held, Items, label_of, text_of
 from persist._live.sessions import Sessions
 from persist._store import Store
+from persist._store_base import StoreBase
 from persist._threads import in_thread
-from persist._timeline_base import AGENT
 
 __all__ = ["PersistSession"]
 
+AGENT = "openai-agents"
+"""The agent of the sessions, unless another is given."""
+
 _MAIN = "main"
 """The branch that every session has."""
+
+_BRANCHES = "branches"
+"""The kind of the parts of a session."""
 
 _CHANGED = "the session was changed all the same"
 
@@ -55,7 +63,8 @@ class PersistSession:
     ) -> None:
         self.session_id = session_id
         self.session_settings: Any = coerce_session_settings(session_settings or SessionSettings())
-        self._sessions = Sessions(location, agent_id)
+        self._store, self._agent_id = store_at(location)._twin(StoreBase), agent_id
+        self._sessions = Sessions(self._store, agent_id, _BRANCHES, self._opened, label_of)
         self._branch = _MAIN
 
     # What every session can do.
@@ -123,11 +132,13 @@ class PersistSession:
         return name
 
     async def create_branch_from_content(self, search_term: str, branch_name: str | None = None) -> str:
-        """Like :meth:`create_branch_from_turn`, from the first turn whose text contains a search term."""
+        """Like :meth:`create_branch_from_turn`, from the first turn whose text contains a search term. The case of
+        letters of ASCII does not matter.
+        """
         items = (await in_thread(self._read)).read()
-        asked = [item for item in items if _is_of_user(item)]
-        # As SQLite's LIKE does, for letters of ASCII.
-        found = (turn for turn, item in enumerate(asked, 1) if search_term.lower() in str(item.get("content")).lower())
+        wanted = re.compile(re.escape(search_term), re.IGNORECASE | re.ASCII)
+        asked = enumerate(filter(_is_of_user, items), 1)
+        found = (turn for turn, item in asked if any(wanted.search(text) for text in _texts(item)))
         if (turn := next(found, None)) is None:
             raise ValueError(f"No user turns found containing '{search_term}'")
         return await self.create_branch_from_turn(turn, branch_name)
@@ -174,8 +185,11 @@ class PersistSession:
 
     # What runs in threads.
 
+    def _opened(self, folder: str, session: str, branch: str | None) -> Items:
+        return Items(self._store, folder, self._agent_id, session, {} if branch is None else {NAME: branch})
+
     def _items(self, branch: str) -> Items:
-        return self._sessions.items(self.session_id, () if branch == _MAIN else ("branches", branch))
+        return self._sessions.get(self.session_id, None if branch == _MAIN else branch)
 
     def _read(self, token: _persist.CancelToken) -> Held:
         held = self._items(self._branch).read(token)
@@ -207,7 +221,7 @@ class PersistSession:
 
     def _names(self) -> list[str]:
         """Returns the names of all branches but ``main``."""
-        return [parts[1] for parts in self._sessions.below(self.session_id) if parts[0] == "branches"]
+        return [branch for branch in self._sessions.parts(self.session_id) if branch is not None]
 
     def _fork(self, turn: int, name: str | None, token: _persist.CancelToken) -> str:
         held = self._read(token)
@@ -260,6 +274,15 @@ class _ClearedError(Exception):
 
 class _TakenError(Exception):
     """The name of a branch was used before."""
+
+
+def _texts(item: Any) -> list[str]:
+    """Returns the texts of an item of the user."""
+    content = item.get("content", "")
+    if isinstance(content, str):
+        return [content]
+    parts = content if isinstance(content, list) else []
+    return [str(part.get("text", "")) for part in parts if isinstance(part, dict)]
 
 
 def _is_of_user(item: Any) -> bool:

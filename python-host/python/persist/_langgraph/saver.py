@@ -24,6 +24,7 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
+from persist._keys import store_at
 from persist._langgraph.arguments import config_of, names_of, several, time_of
 from persist._langgraph.asking import thread_of
 from persist._langgraph.channels import channel_values, dumped, loaded
@@ -87,7 +88,7 @@ class PersistSaver(AsyncTwins):
                 "invalid-argument",
                 hint="pass timedelta(days=30)",
             )
-        store = location if isinstance(location, Store) else Store(location)
+        store = store_at(location)
         # A copy of this object shares them.
         self._threads = Threads(store._twin(StoreBase), agent_id)
         self.ttl = ttl

@@ -21,11 +21,16 @@ from persist.errors import PersistConflictError, PersistIntegrityError, PersistN
 
 CONTENT_TYPE = "application/json"
 
+NAME = "name"
+"""The label with the name of a part of a session."""
+
 _ATTEMPTS = 1000
 """How often a change is made again because others were faster. Each time, one of them has succeeded."""
 
-_PAUSE = 0.002
-"""The longest time in seconds that a writer waits before it tries again."""
+_PAUSE, _PAUSES = 0.002, 10
+"""A writer waits for a random time before it tries again: up to so many seconds for each time that it has tried,
+and for so many times at most.
+"""
 
 
 class Held(NamedTuple):
@@ -33,8 +38,6 @@ class Held(NamedTuple):
 
     number: int
     """The number of the step, or 0."""
-    fields: dict[str, Any]
-    """What the session has besides the items, as JSON values."""
     items: Sequence[str]
     """The items, each as JSON text."""
     exists: bool = True
@@ -77,8 +80,9 @@ class Items:
         store: Where it is.
         folder: The folder of the timeline, which ends with ``/``.
         agent_id, session_id: What its steps say about themselves.
-        name: The name of the list in the state, beside the fields. Without it, the state is the list.
         labels: The labels of each step.
+
+    A state is a JSON array of the items.
     """
 
     def __init__(
@@ -87,12 +91,11 @@ class Items:
         folder: str,
         agent_id: str,
         session_id: str,
-        name: str | None = None,
         labels: Mapping[str, str] | None = None,
     ) -> None:
         self.timeline = Timeline.__new__(Timeline)
-        self.timeline._set(store._twin(StoreBase), folder, agent_id, session_id)
-        self._name, self._labels = name, dict(labels or {})
+        self.timeline._set(store, folder, agent_id, session_id)
+        self._labels = dict(labels or {})
         self._lock = threading.RLock()
         self._held: Held | None = None
 
@@ -122,13 +125,11 @@ class Items:
                     step = self._append(made, held.number + 1, token)
                 except PersistConflictError as error:
                     base = int(error.facts.get("number", 0))
-                    time.sleep(random.uniform(0, _PAUSE * min(attempt, 10)))
+                    time.sleep(random.uniform(0, _PAUSE * min(attempt, _PAUSES)))
                     continue
                 self._held = made._replace(number=step)
                 return self._held
-        raise PersistConflictError(
-            "the session keeps changing", "conflict", self.timeline.location, retryable=True, hint="try again"
-        )
+        raise self._changing()
 
     def delete(self, token: _persist.CancelToken | None = None) -> None:
         """Deletes the session, with all its steps."""
@@ -142,6 +143,12 @@ class Items:
                 except PersistConflictError:  # Somebody has just added something.
                     continue
                 return
+        raise self._changing()
+
+    def _changing(self) -> PersistConflictError:
+        return PersistConflictError(
+            "the session keeps changing", "conflict", self.timeline.location, retryable=True, hint="try again"
+        )
 
     def begun(self, token: _persist.CancelToken | None = None) -> datetime:
         """Returns when its first step was stored that is still there."""
@@ -160,30 +167,29 @@ class Items:
         try:
             state, metadata = self.timeline._opened().native.load(None, None, None, None, token)
         except PersistNotFoundError:
-            return Held(base, {}, [], exists=False)
+            return Held(base, [], exists=False)
         return self._parsed(state, number_of(metadata))
 
     def _append(self, made: Held, number: int, token: _persist.CancelToken | None) -> int:
-        items = f"[{','.join(made.items)}]"
-        if self._name is not None:
-            fields = text_of({**made.fields, self._name: []})
-            items = f"{fields[:-3]}{items}}}"
-        encoded = Encoded(items.encode(), CONTENT_TYPE, None)
+        encoded = Encoded(f"[{','.join(made.items)}]".encode(), CONTENT_TYPE, None)
         options = {"number": number, "labels": self._labels}
         return self.timeline._append(self.timeline._opened(), encoded, options, "fail", None, token).number
 
     def _parsed(self, state: bytes, number: int) -> Held:
         try:
-            found = json.loads(state)
-            fields = {} if self._name is None else dict(found)
-            items = found if self._name is None else fields.pop(self._name)
+            items = json.loads(state)
             if not isinstance(items, list):
                 raise ValueError(type(items))
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise PersistIntegrityError(
                 "Format error: this is not a session of this framework, or a later version of this package wrote it",
                 "invalid-format",
                 f"{self.timeline.location}@{number}",
                 hint="use another session ID, or update the package",
             ) from error
-        return Held(number, fields, [*map(text_of, items)])
+        return Held(number, [*map(text_of, items)])
+
+
+def label_of(place: _persist.Place, folder: str) -> str:
+    """Returns the name of the part of a session in a folder, which is a label of its steps."""
+    return str(json.loads(place.timeline(folder).find()[1])["labels"][NAME])
