@@ -24,6 +24,16 @@ pub(crate) fn subfolders(folder: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(paths.into_iter().filter(|path| path.is_dir()).collect())
 }
 
+/// Makes an empty folder in the place of what was there.
+pub(crate) fn fresh(folder: &Path) -> Result<PathBuf, String> {
+    let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
+    if folder.exists() {
+        fs::remove_dir_all(folder).map_err(failed)?;
+    }
+    fs::create_dir_all(folder).map_err(failed)?;
+    Ok(folder.to_owned())
+}
+
 /// Makes a folder in another.
 pub(crate) fn subfolder(out: &Path, name: &str) -> Result<PathBuf, String> {
     let folder = out.join(name);

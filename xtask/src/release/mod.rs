@@ -22,7 +22,7 @@ use crate::components;
 use crate::python_package::Package;
 use crate::shell::{announce, run, target_dir, workspace};
 use crate::tools::WKG;
-use folders::subfolder;
+use folders::{fresh, subfolder};
 use staging::Staging;
 pub(crate) use staging::remove_left;
 
@@ -74,10 +74,7 @@ pub(crate) fn test() -> Result<(), String> {
 /// environments.
 pub(crate) fn test_python(package: &Package, wheel: &Path) -> Result<(), String> {
     announce("Installing the Python package from its source distribution");
-    let out = target_dir()?.join("python-packages");
-    if out.exists() {
-        fs::remove_dir_all(&out).map_err(|error| format!("{}: {error}", out.display()))?;
-    }
+    let out = fresh(&target_dir()?.join("python-packages"))?;
     let folder = subfolder(&out, "python")?;
     let component = component::build(&workspace(), &target_dir()?.join("component"))?;
     let staging = Staging::prepare(&component)?;

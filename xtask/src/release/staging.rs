@@ -7,6 +7,7 @@ use std::process::Command;
 
 use persist_recipe::component::printed;
 
+use super::folders::fresh;
 use crate::shell::{run, target_dir, workspace};
 
 /// The copy. It is removed with this value: Cargo takes what it compiled there for what it would compile
@@ -40,9 +41,7 @@ impl Staging {
             let path = path.display().to_string();
             move |error: std::io::Error| format!("{path}: {error}")
         };
-        if root.exists() {
-            fs::remove_dir_all(&root).map_err(failed(&root))?;
-        }
+        fresh(&root)?;
         let mut list = Command::new("git");
         list.current_dir(workspace()).args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
         for name in printed(&mut list)?.split('\0').filter(|name| !name.is_empty()) {

@@ -9,7 +9,7 @@ use std::process::Command;
 use persist_recipe::component::printed;
 use persist_recipe::precompile::{PREBUILT, Precompiler};
 
-use super::folders::{files, subfolders};
+use super::folders::{files, fresh, subfolders};
 use super::staging::Staging;
 use crate::python_package::{environment, maturin};
 use crate::shell::{announce, run, target_dir, workspace};
@@ -25,6 +25,9 @@ struct Wheel {
     /// The Python that it is for; any from 3.10 on, if there is none.
     python: Option<&'static str>,
 }
+
+/// The first time that a file in a wheel can have: 1980-01-01, in seconds since 1970.
+const EPOCH: &str = "315532800";
 
 const X86_64: &str = "x86_64-unknown-linux-gnu";
 const AARCH64: &str = "aarch64-unknown-linux-gnu";
@@ -89,7 +92,9 @@ fn rename_musl(programs: &Path, wheel: &Path, target: &str, out: &Path) -> Resul
     let mut patch = Command::new(programs.join("patchelf"));
     patch.args(["--replace-needed", "libc.so", &format!("libc.musl-{processor}.so.1")]);
     run(patch.args(files(&root.join("persist"), "so")?))?;
-    run(Command::new(programs.join("wheel")).arg("pack").arg(root).arg("--dest-dir").arg(out))
+    // The time that maturin gives to all files, too.
+    let mut pack = Command::new(programs.join("wheel"));
+    run(pack.env("SOURCE_DATE_EPOCH", EPOCH).arg("pack").arg(root).arg("--dest-dir").arg(out))
 }
 
 /// Checks that a wheel needs only what its name says, and that one for all versions of Python uses only
@@ -106,15 +111,6 @@ fn check(programs: &Path, wheel: &Path) -> Result<(), String> {
         run(Command::new(programs.join("abi3audit")).args(["--strict", "--summary"]).arg(wheel))?;
     }
     Ok(())
-}
-
-/// Makes an empty folder in the place of what was there.
-fn fresh(folder: &Path) -> Result<PathBuf, String> {
-    if folder.exists() {
-        fs::remove_dir_all(folder).map_err(|error| failed(folder, error))?;
-    }
-    fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
-    Ok(folder.to_owned())
 }
 
 fn failed(path: &Path, error: std::io::Error) -> String {
