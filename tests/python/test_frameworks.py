@@ -16,9 +16,13 @@ from typing import Any
 import environments
 import persist
 import pytest
+from effort import IS_SOAK
 
 TESTS = Path(__file__).parents[1]
 PROGRAMS = TESTS / "frameworks"
+
+TIMEOUT = 3600 if IS_SOAK else 300
+"""How long a program may run, in seconds."""
 GUIDE = TESTS.parent / "docs" / "frameworks.md"
 MODULES = {
     "langchain": ["langchain_core"],
@@ -60,7 +64,7 @@ def run(python: Path, *arguments: str | Path, **variables: str) -> str:
     """Runs Python, which has to succeed. Returns what it printed."""
     quiet = {"CREWAI_DISABLE_TELEMETRY": "true", "OTEL_SDK_DISABLED": "true", "PYTHONPATH": str(PROGRAMS)}
     done = subprocess.run(
-        [python, *arguments], capture_output=True, text=True, timeout=300, env={**os.environ, **quiet, **variables}
+        [python, *arguments], capture_output=True, text=True, timeout=TIMEOUT, env={**os.environ, **quiet, **variables}
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return done.stdout
