@@ -3,12 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use persist_host::timeline::{OnConflict, Policy, StepSelector};
 use persist_host::{
-    AsyncEngine, AsyncTimeline, CancelToken, CopyOptions, DiffSource, Engine, ErrorCode, ListFilter, MemoryStorage, PersistError,
-    Precondition, SnapshotOptions,
+    AsyncEngine, AsyncTimeline, ByteRange, CancelToken, Codec, CopyOptions, DiffSource, Engine, ErrorCode, ListFilter, MemoryStorage,
+    PersistError, Precondition, ReadRequest, SnapshotOptions, StorageAdapter, WriteOptions,
 };
 use persist_test_support::command::chat_bytes;
 
@@ -114,5 +115,110 @@ fn the_token_of_the_engine_still_cancels() {
         engine.snapshot("x.json.gz", "{}", SnapshotOptions::default()).await.expect("it is stored");
         token.cancel();
         assert_eq!(fails(engine.restore("x.json.gz").await).code(), ErrorCode::Cancelled);
+    });
+}
+
+#[test]
+fn a_snapshot_is_written_and_read_piece_by_piece() {
+    run(async {
+        let engine = engine();
+        let state = chat_bytes(20 << 20);
+        let mut writer = engine.writer("large.json.gz", SnapshotOptions::default()).await.expect("it begins");
+        for piece in state.chunks(3 << 20) {
+            writer.write_state(piece).await.expect("it is taken");
+        }
+        let saved = writer.commit().await.expect("it is stored");
+        assert_eq!(saved.uncompressed_size, state.len() as u64);
+        let mut reader = engine.reader("large.json.gz").await.expect("it is there");
+        assert_eq!(reader.metadata(), &saved);
+        let mut read = reader.next_chunk().await.expect("it is intact").expect("it is not empty");
+        assert!(read.len() < state.len());
+        read.extend(reader.read_state().await.expect("it is intact"));
+        assert!(read == state && reader.next_chunk().await.expect("it is the end").is_none());
+
+        let mut dropped = engine.writer("dropped.json.gz", SnapshotOptions::default()).await.expect("it begins");
+        dropped.write_state("[").await.expect("it is taken");
+        drop(dropped);
+        assert!(!engine.exists("dropped.json.gz").await.expect("it is known"));
+        assert_eq!(fails(engine.reader("dropped.json.gz").await).code(), ErrorCode::NotFound);
+    });
+}
+
+#[test]
+fn what_is_left_of_a_damaged_snapshot() {
+    run(async {
+        let storage = Arc::new(MemoryStorage::new());
+        let engine = AsyncEngine::new(Engine::builder().shared_storage(storage.clone()).build().expect("an engine"));
+        let state = chat_bytes(20 << 20);
+        engine.snapshot("x.json.zst", state.clone(), SnapshotOptions::default().codec(Codec::Zstd)).await.expect("it is stored");
+        let answers = storage.read_many(&[ReadRequest::new("x.json.zst", ByteRange::All)]).expect("it is read");
+        let whole = answers.into_iter().next().expect("an answer").expect("it is there").bytes;
+        let mut writer = storage.open_write("x.json.zst", WriteOptions::default()).expect("it begins");
+        writer.write(&whole[..whole.len() / 2]).expect("it is taken");
+        writer.commit().expect("it is stored");
+        let mut salvager = engine.salvage("x.json.zst").await.expect("it begins");
+        let mut found = Vec::new();
+        while let Some(chunk) = salvager.next_chunk().await.expect("it is read") {
+            found.extend(chunk);
+        }
+        let report = salvager.report().await.expect("it is known");
+        assert!(!found.is_empty() && state.starts_with(&found) && report.salvaged_size == found.len() as u64);
+        assert!(report.break_offset.is_some());
+    });
+}
+
+#[test]
+fn a_step_is_written_and_read_piece_by_piece() {
+    run(async {
+        let engine = engine();
+        let timeline = engine.timeline("runs/a").expect("a timeline");
+        let mut writer = timeline.writer(SnapshotOptions::default(), OnConflict::Fail).await.expect("it begins");
+        // It waits until the step is there.
+        let other = tokio::spawn(append(timeline.clone(), r#"{"n": 2}"#.to_owned()));
+        for piece in [r#"{"n""#, ": 1}"] {
+            writer.write_state(piece).await.expect("it is taken");
+        }
+        assert_eq!(writer.commit().await.expect("it is stored").number, 1);
+        assert_eq!(other.await.expect("it does not panic"), 2);
+        let mut reader = timeline.reader(StepSelector::Number(1)).await.expect("it is there");
+        assert_eq!(reader.read_state().await.expect("it is intact"), br#"{"n": 1}"#);
+
+        let mut dropped = timeline.writer(SnapshotOptions::default(), OnConflict::Fail).await.expect("it begins");
+        dropped.write_state("[").await.expect("it is taken");
+        drop(dropped);
+        assert_eq!(append(timeline.clone(), "[3]".to_owned()).await, 3);
+        let taken = timeline.writer(SnapshotOptions::default().snapshot_index(2), OnConflict::Fail).await;
+        let error = match taken {
+            Ok(mut writer) => {
+                writer.write_state("[4]").await.expect("it is taken");
+                fails(writer.commit().await)
+            }
+            Err(error) => error,
+        };
+        assert_eq!(error.code(), ErrorCode::AlreadyExists);
+    });
+}
+
+#[test]
+fn forks_and_removals() {
+    run(async {
+        let (engine, other) = (engine(), engine());
+        let timeline = engine.timeline("runs/a").expect("a timeline");
+        for number in 1..=4 {
+            append(timeline.clone(), format!("[{number}]")).await;
+        }
+        let forked = timeline.fork(StepSelector::Number(3), engine.engine(), "runs/b").await.expect("it is forked");
+        assert_eq!((forked.newest, forked.steps), (3, 3));
+        assert_eq!(timeline.remove([2, 3]).await.expect("they are removed"), 2);
+        assert_eq!(fails(timeline.find(StepSelector::Number(2)).await).code(), ErrorCode::NotFound);
+        assert_eq!(fails(timeline.delete_after(3).await).code(), ErrorCode::Conflict);
+        timeline.copy(other.engine(), "runs/a").await.expect("it is copied");
+        // The newest was stored once more, without what it needed.
+        let newest = timeline.find(StepSelector::Newest).await.expect("it is there");
+        let before = DiffSource::Stored(format!("runs/b/{:012}.step", 3));
+        let diff = engine.diff_with(before, other.engine(), DiffSource::Stored(newest.metadata.key));
+        let changes: Vec<_> = diff.collect().await.expect("they are compared");
+        assert_eq!(changes.iter().map(|change| change.path.as_str()).collect::<Vec<_>>(), ["/0"]);
+        assert_eq!(timeline.delete_after(newest.number).await.expect("it is deleted"), 2);
     });
 }

@@ -3,37 +3,22 @@
 import { mkdir } from "node:fs/promises";
 import { resolve } from "node:path";
 import { Worker } from "node:worker_threads";
+import { appendOptions, bytes, count, json, saveOptions, text } from "./arguments.js";
+import { PersistError } from "./error.js";
 
-/** A failed call. `code` is the error code of the contract. */
-export class PersistError extends Error {
-  constructor({ message, code, retryable = false, key, details = [] }) {
-    super(message);
-    this.name = "PersistError";
-    this.code = code;
-    this.retryable = retryable;
-    this.key = key;
-    this.details = Object.fromEntries(details);
-  }
-}
+export { PersistError };
 
 /** Opens a folder, which is made if it is missing. */
 export async function open(folder, { deadline = 60_000 } = {}) {
+  text("folder", folder);
+  count("deadline", deadline, 1, 2 ** 31 - 1);
   await mkdir(folder, { recursive: true });
   return new Store(resolve(folder), deadline);
 }
 
-const json = (value) => {
-  const text = JSON.stringify(value);
-  if (text === undefined) throw new TypeError(`the state is ${typeof value}, which JSON does not have`);
-  return new TextEncoder().encode(text);
-};
 const parsed = (bytes) => JSON.parse(new TextDecoder().decode(bytes));
-const bytesOf = (state) => {
-  if (state instanceof Uint8Array) return state;
-  throw new TypeError(`the state has to be a Uint8Array, not ${state === null ? "null" : typeof state}`);
-};
 const CHANGES = ["save", "append", "delete"];
-const folderOf = (timeline) => `${timeline.replace(/\/+$/, "")}/`;
+const folderOf = (timeline) => `${text("timeline", timeline).replace(/\/+$/, "")}/`;
 
 /** The snapshots and timelines in a folder. Calls are made one after the other. */
 class Store {
@@ -54,7 +39,7 @@ class Store {
 
   /** Saves bytes. Returns the metadata. */
   async saveBytes(key, state, options = {}) {
-    return this.#call("save", [key, bytesOf(state), options]);
+    return this.#call("save", [text("key", key), bytes(state), saveOptions(options)]);
   }
 
   /** Returns the value of a snapshot that has JSON. */
@@ -64,32 +49,32 @@ class Store {
 
   /** Returns the bytes of a snapshot. */
   async restoreBytes(key) {
-    return this.#call("restore", [key]);
+    return this.#call("restore", [text("key", key)]);
   }
 
   /** Returns the metadata of a snapshot, without reading its state. */
   async metadata(key) {
-    return this.#call("metadata", [key]);
+    return this.#call("metadata", [text("key", key)]);
   }
 
   /** Checks a whole snapshot. Returns its metadata. */
   async verify(key) {
-    return this.#call("verify", [key]);
+    return this.#call("verify", [text("key", key)]);
   }
 
   /** Returns whether there is an object with this key. */
   async exists(key) {
-    return this.#call("exists", [key]);
+    return this.#call("exists", [text("key", key)]);
   }
 
   /** Deletes a snapshot. */
   async delete(key) {
-    return this.#call("delete", [key]);
+    return this.#call("delete", [text("key", key)]);
   }
 
   /** Returns the metadata of the snapshots whose keys begin with a prefix; an error in place of one that can't be read. */
   async list(prefix = "") {
-    const found = await this.#call("list", [prefix]);
+    const found = await this.#call("list", [text("prefix", prefix)]);
     return found.map((entry) => (entry.error ? new PersistError(entry.error) : entry.metadata));
   }
 
@@ -100,7 +85,7 @@ class Store {
 
   /** Appends bytes to a timeline as its next step. Returns the step. */
   async appendBytes(timeline, state, options = {}) {
-    return this.#call("append", [folderOf(timeline), bytesOf(state), options]);
+    return this.#call("append", [folderOf(timeline), bytes(state), appendOptions(options)]);
   }
 
   /** Returns the value of a step: the newest, or that with a number. */
@@ -110,12 +95,12 @@ class Store {
 
   /** Returns the bytes of a step: the newest, or that with a number. */
   async loadBytes(timeline, number) {
-    return this.#call("load", [folderOf(timeline), number]);
+    return this.#call("load", [folderOf(timeline), number === undefined ? number : count("number", number)]);
   }
 
   /** Returns the last steps of a timeline, the newest first. One that can't be read has an error. */
   async history(timeline, limit = 20) {
-    const found = await this.#call("history", [folderOf(timeline), limit]);
+    const found = await this.#call("history", [folderOf(timeline), count("limit", limit, 0, 2 ** 32 - 1)]);
     return found.map((entry) => (entry.error ? { ...entry, error: new PersistError(entry.error) } : entry));
   }
 

@@ -43,7 +43,7 @@ mod system;
 mod workers;
 
 #[cfg(feature = "tokio")]
-pub use asynchronous::{AsyncEngine, AsyncTimeline, Items};
+pub use asynchronous::{AsyncEngine, AsyncSalvager, AsyncSnapshotReader, AsyncSnapshotWriter, AsyncStepWriter, AsyncTimeline, Items};
 #[cfg(feature = "s3")]
 pub use aws_types::SdkConfig;
 pub use cancel::CancelToken;

@@ -152,7 +152,7 @@ macro_rules! conversions {
 
             impl From<wit::Hole> for Hole {
                 fn from(hole: wit::Hole) -> Self {
-                    Self { state_offset: hole.state_offset, length: hole.length, object_offset: hole.object_offset }
+                    Self::new(hole.state_offset, hole.length, hole.object_offset)
                 }
             }
 
@@ -195,7 +195,7 @@ macro_rules! diff_conversions {
             impl From<wit::Excerpt> for Excerpt {
                 fn from(excerpt: wit::Excerpt) -> Self {
                     let wit::Excerpt { text, is_cut, size } = excerpt;
-                    Self { text, is_cut, size }
+                    Self::new(text, is_cut, size)
                 }
             }
 
@@ -254,7 +254,7 @@ macro_rules! timeline_conversions {
 
             impl From<Period> for wit::Period {
                 fn from(period: Period) -> Self {
-                    let Period { years, months, days, hours } = period;
+                    let Period { years, months, days, hours, .. } = period;
                     Self { years, months, days, hours }
                 }
             }

@@ -52,6 +52,7 @@ impl Operation {
 
 /// A value, as JSON without white space.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Excerpt {
     /// All of it, or its beginning if it is longer than 200 bytes.
     pub text: String,
@@ -59,6 +60,14 @@ pub struct Excerpt {
     pub is_cut: bool,
     /// The bytes that the value takes in its state.
     pub size: u64,
+}
+
+impl Excerpt {
+    /// Returns the text of a value that takes `size` bytes, or its beginning.
+    #[must_use]
+    pub const fn new(text: String, is_cut: bool, size: u64) -> Self {
+        Self { text, is_cut, size }
+    }
 }
 
 /// A difference between two JSON states.

@@ -2,6 +2,7 @@
 
 /// The permissions of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Permissions {
     /// The permission bits as for `chmod`, such as `0o640`. Other mode bits, such as
     /// set-user-ID, are not kept.
@@ -14,6 +15,12 @@ pub struct Permissions {
 impl Permissions {
     /// The mask of the permission bits.
     pub const MASK: u32 = 0o777;
+
+    /// Returns permissions with these bits, and this group.
+    #[must_use]
+    pub const fn new(bits: u32, group: Option<u32>) -> Self {
+        Self { bits, group }
+    }
 
     /// Returns the permissions and the group of a file.
     #[cfg(unix)]
@@ -49,7 +56,7 @@ mod tests {
             (0o751, 0o711),
             (0o600, 0o600),
         ] {
-            assert_eq!(Permissions { bits, group: Some(1) }.without_group(), left, "{bits:o}");
+            assert_eq!(Permissions::new(bits, Some(1)).without_group(), left, "{bits:o}");
         }
     }
 }

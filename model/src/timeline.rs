@@ -109,6 +109,7 @@ fn wrong(text: &str) -> PersistError {
 
 /// A period of time: calendar years and months, then days and hours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Period {
     /// Calendar years.
     pub years: u32,
@@ -119,6 +120,8 @@ pub struct Period {
     /// Hours.
     pub hours: u32,
 }
+
+crate::setters!(Period { years: u32, months: u32, days: u32, hours: u32 });
 
 impl FromStr for Period {
     type Err = PersistError;

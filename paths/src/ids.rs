@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     /// The same pairs are tested in Python.
-    const NAMES: &str = include_str!("../../tests/names.json");
+    const NAMES: &str = include_str!("names.json");
 
     fn names() -> Vec<(String, String)> {
         serde_json::from_str(NAMES).unwrap_or_default()

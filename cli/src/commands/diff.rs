@@ -155,7 +155,7 @@ impl Text {
 
 /// Formats a value: its beginning, and its size if that is not all of it.
 fn shown(excerpt: Option<&Excerpt>) -> String {
-    let Some(Excerpt { text, is_cut, size }) = excerpt else { return String::new() };
+    let Some(Excerpt { text, is_cut, size, .. }) = excerpt else { return String::new() };
     let text = as_message(text).unwrap_or_else(|| text.clone());
     let text = printable(&text);
     let is_long = text.chars().count() > MAX_SHOWN;

@@ -19,15 +19,16 @@ pub(crate) fn describe(wasm: &[u8], description: &'static str) -> Result<Vec<u8>
 
 #[cfg(test)]
 mod tests {
+    use persist_recipe::component::with_description;
     use wasm_metadata::Payload;
 
     use super::*;
 
-    #[test]
-    fn a_description_can_be_read() {
-        let empty = [0, b'a', b's', b'm', 0x0d, 0, 1, 0];
-        let described = describe(&empty, "A component").unwrap_or_default();
-        let metadata = match Payload::from_binary(&described) {
+    /// A component with nothing in it.
+    const EMPTY: [u8; 8] = [0, b'a', b's', b'm', 0x0d, 0, 1, 0];
+
+    fn check(described: &[u8], description: &str) {
+        let metadata = match Payload::from_binary(described) {
             Ok(Payload::Component { metadata, .. }) => metadata,
             _ => Default::default(),
         };
@@ -37,7 +38,17 @@ mod tests {
             metadata.source.map(|field| field.to_string()),
             metadata.version.map(|field| field.to_string()),
         ];
-        let expected = ["A component", "MIT OR Apache-2.0", "https://github.com/agent-persist/persist", env!("CARGO_PKG_VERSION")];
+        let expected = [description, "MIT OR Apache-2.0", "https://github.com/agent-persist/persist", env!("CARGO_PKG_VERSION")];
         assert_eq!(text, expected.map(|field| Some(field.to_owned())));
+    }
+
+    #[test]
+    fn a_description_can_be_read() {
+        check(&describe(&EMPTY, "A component").unwrap_or_default(), "A component");
+    }
+
+    #[test]
+    fn the_component_has_one_when_it_is_built() {
+        check(&with_description(EMPTY.to_vec()), "Snapshots and timelines of the states of agents");
     }
 }

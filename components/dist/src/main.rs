@@ -17,7 +17,7 @@ use sbom::Materials;
 use sha2::{Digest, Sha256};
 
 const USAGE: &str = "usage: persist-dist build BUILD-FOLDER OUTPUT-FOLDER
-       persist-dist sbom FILE OUTPUT TARGET PACKAGE[,PACKAGE] [NODE-PACKAGE@VERSION=LICENCE]...
+       persist-dist sbom FILE OUTPUT [cargo:TARGET:PACKAGE[,PACKAGE]|npm:NAME@VERSION=LICENCE|tool:NAME@VERSION=LICENCE]...
        persist-dist checksums FOLDER";
 
 const CHECKSUMS: &str = "SHA256SUMS";
@@ -55,7 +55,8 @@ fn build(target: &Path, out: &Path) -> Result<(), String> {
         println!("{} {} bytes", path.display(), wasm.len());
         write(&path, wasm)
     };
-    // Hosts embed this one, and name it by its hash: it is published byte for byte.
+    // Hosts embed this one, and name it by its hash: it is published byte for byte, with the
+    // description that it was built with.
     save("persist.wasm", &parts.persist)?;
     for (name, wasm, what) in [
         ("storage-fs.wasm", &parts.storage_fs, "The storage of Persist on files"),
@@ -98,10 +99,10 @@ fn checksums(folder: &Path) -> Result<(), String> {
 }
 
 /// Writes what a file was built from.
-fn sbom(file: &Path, out: &Path, target: &str, packages: &str, others: &[&str]) -> Result<(), String> {
-    let mut materials = Materials::of(&workspace()?, &packages.split(',').collect::<Vec<_>>(), target)?;
-    for package in others {
-        materials.add_node_package(package)?;
+fn sbom(file: &Path, out: &Path, parts: &[&str]) -> Result<(), String> {
+    let mut materials = Materials::default();
+    for part in parts {
+        materials.add(&workspace()?, part)?;
     }
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let document = materials.document(&name, &sha256(&read(file)?))?;
@@ -112,7 +113,7 @@ fn run() -> Result<(), String> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["build", target, out] => build(Path::new(target), Path::new(out)),
-        ["sbom", file, out, target, packages, ref others @ ..] => sbom(Path::new(file), Path::new(out), target, packages, others),
+        ["sbom", file, out, ref parts @ ..] => sbom(Path::new(file), Path::new(out), parts),
         ["checksums", folder] => checksums(Path::new(folder)),
         _ => Err(USAGE.to_owned()),
     }

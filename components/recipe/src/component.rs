@@ -3,8 +3,9 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{self, Command};
 
 /// The target that components are built for.
 pub const TARGET: &str = "wasm32-wasip2";
@@ -52,13 +53,19 @@ pub fn target_is_installed() -> Result<bool, String> {
 /// components has it.
 const FEATURES: &str = "-Ctarget-feature=+simd128";
 
+/// Between flags in `CARGO_ENCODED_RUSTFLAGS`.
+const SEPARATOR: &str = "\u{1f}";
+
 /// The folder of what is compiled with these flags. Cargo does not compile again what only other names
 /// of paths would change, so rename it whenever they change.
 const NAMED: &str = "short-paths";
 
-/// Returns the compiler's flags. They keep the paths of this machine out of the
-/// component: the same source gives the same bytes in every folder.
-fn flags(workspace: &Path) -> Result<OsString, String> {
+/// Returns the compiler's flags, as `CARGO_ENCODED_RUSTFLAGS` has them, that keep the paths of this
+/// machine out of what is built: the same source gives the same bytes in every folder.
+///
+/// # Errors
+/// If there is no compiler, or no folder for cargo's files.
+pub fn short_paths(workspace: &Path) -> Result<OsString, String> {
     let cargo_home = env::var_os("CARGO_HOME")
         .map(PathBuf::from)
         .or_else(|| env::home_dir().map(|home| home.join(".cargo")))
@@ -86,10 +93,12 @@ fn flags(workspace: &Path) -> Result<OsString, String> {
     if let Ok(registries) = fs::read_dir(registries) {
         pairs.extend(registries.flatten().map(|registry| (registry.path(), OsStr::new("").to_owned())));
     }
-    let mut flags = OsString::from(FEATURES);
+    let mut flags = OsString::new();
     for (from, to) in pairs {
-        // CARGO_ENCODED_RUSTFLAGS separates flags with this character.
-        flags.push("\u{1f}--remap-path-prefix=");
+        if !flags.is_empty() {
+            flags.push(SEPARATOR);
+        }
+        flags.push("--remap-path-prefix=");
         flags.push(from);
         flags.push("=");
         flags.push(to);
@@ -102,7 +111,51 @@ fn flags(workspace: &Path) -> Result<OsString, String> {
 /// # Errors
 /// If the target is not installed or the build fails.
 pub fn build(workspace: &Path, target_dir: &Path) -> Result<PathBuf, String> {
-    build_package(workspace, "persist-guest", target_dir)
+    let built = build_package(workspace, "persist-guest", target_dir)?;
+    let described = target_dir.join("persist.wasm");
+    let failed = |error: io::Error| format!("{}: {error}", described.display());
+    let wasm = with_description(fs::read(&built).map_err(|error| format!("{}: {error}", built.display()))?);
+    if fs::read(&described).is_ok_and(|earlier| earlier == wasm) {
+        return Ok(described);
+    }
+    // Others may be reading an earlier one.
+    let new = target_dir.join(format!("persist.wasm.{}", process::id()));
+    fs::write(&new, wasm).and_then(|()| fs::rename(&new, &described)).map_err(failed)?;
+    Ok(described)
+}
+
+/// What the component says about itself, in the sections that tools and OCI registries read. Hosts
+/// embed it and name it by its hash, so it has them from the start.
+const DESCRIPTION: [(&str, &str); 4] = [
+    ("version", env!("CARGO_PKG_VERSION")),
+    ("description", "Snapshots and timelines of the states of agents"),
+    ("licenses", env!("CARGO_PKG_LICENSE")),
+    ("source", env!("CARGO_PKG_REPOSITORY")),
+];
+
+/// Returns a component with its description. Tools that write these sections would draw a parser of
+/// WebAssembly into the first command in a fresh clone; a section without structure needs none.
+#[must_use]
+pub fn with_description(mut wasm: Vec<u8>) -> Vec<u8> {
+    for (name, value) in DESCRIPTION {
+        let contents = [&size(name.len())[..], name.as_bytes(), value.as_bytes()].concat();
+        // A section of kind 0, which readers that don't know its name skip.
+        wasm.push(0);
+        wasm.extend(size(contents.len()));
+        wasm.extend(contents);
+    }
+    wasm
+}
+
+/// Returns a size as WebAssembly writes it: seven bits to a byte, the lowest first.
+fn size(mut size: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while size >= 0x80 {
+        bytes.push(size as u8 | 0x80);
+        size >>= 7;
+    }
+    bytes.push(size as u8);
+    bytes
 }
 
 /// Builds a library of the workspace as a component and returns its path.
@@ -137,7 +190,10 @@ fn build_part(workspace: &Path, package: &str, part: &str, target_dir: &Path, va
     for variable in FOREIGN {
         cargo.env_remove(variable);
     }
-    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags(workspace)?).envs(variables.iter().copied());
+    let mut flags = OsString::from(FEATURES);
+    flags.push(SEPARATOR);
+    flags.push(short_paths(workspace)?);
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags).envs(variables.iter().copied());
     let status = cargo.status().map_err(|error| format!("{cargo:?}: {error}"))?;
     if !status.success() {
         return Err(format!("the component failed to build: {cargo:?}: {status}"));

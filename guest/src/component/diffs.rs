@@ -30,7 +30,7 @@ impl From<DiffKind> for wit::DiffKind {
 
 impl From<Excerpt> for wit::Excerpt {
     fn from(excerpt: Excerpt) -> Self {
-        let Excerpt { text, is_cut, size } = excerpt;
+        let Excerpt { text, is_cut, size, .. } = excerpt;
         Self { text, is_cut, size }
     }
 }

@@ -52,7 +52,7 @@ impl From<wit::StepSelector> for StepSelector {
 impl From<wit::Period> for Period {
     fn from(period: wit::Period) -> Self {
         let wit::Period { years, months, days, hours } = period;
-        Self { years, months, days, hours }
+        Self::default().years(years).months(months).days(days).hours(hours)
     }
 }
 

@@ -55,5 +55,5 @@ fn excerpt<S: Storage>(state: &Side<S>, value: Value) -> Result<Excerpt> {
     // A character may be cut, too.
     let whole = std::str::from_utf8(&bytes).map_or_else(|error| error.valid_up_to(), str::len);
     bytes.truncate(whole);
-    Ok(Excerpt { text: String::from_utf8(bytes).unwrap_or_default(), is_cut, size })
+    Ok(Excerpt::new(String::from_utf8(bytes).unwrap_or_default(), is_cut, size))
 }

@@ -168,7 +168,7 @@ mod tests {
             step(3, at("2036-01-01T00:00:00Z")),
             step(4, at("2026-11-27T00:00:00Z")),
         ];
-        let policy = Policy::default().within(Some(Period { days: 7, ..Period::default() }));
+        let policy = Policy::default().within(Some(Period::default().days(7)));
         assert_eq!(numbers(&policy, &steps, at("2026-11-27T12:00:00Z")), [2, 3, 4]);
         // The machine may be old, and all steps in its future.
         assert_eq!(numbers(&policy, &steps, at("2020-01-01T00:00:00Z")), [1, 2, 3, 4]);
@@ -184,13 +184,13 @@ mod tests {
 
     #[test]
     fn periods_follow_the_calendar() {
-        let months = |months| Period { months, ..Period::default() };
+        let months = |months| Period::default().months(months);
         assert_eq!(before(months(1), at("2026-03-31T05:00:00Z")), at("2026-02-28T05:00:00Z"));
         assert_eq!(before(months(13), at("2025-03-29T05:00:00Z")), at("2024-02-29T05:00:00Z"));
-        assert_eq!(before(Period { years: 1, ..Period::default() }, at("2024-02-29T00:00:00Z")), at("2023-02-28T00:00:00Z"));
+        assert_eq!(before(Period::default().years(1), at("2024-02-29T00:00:00Z")), at("2023-02-28T00:00:00Z"));
         // Days of 24 hours, whatever a clock on a wall does at the end of March.
-        assert_eq!(before(Period { days: 1, ..Period::default() }, at("2026-03-29T12:00:00Z")), at("2026-03-28T12:00:00Z"));
-        assert_eq!(before(Period { years: u32::MAX, ..Period::default() }, at("2026-01-01T00:00:00Z")), OffsetDateTime::UNIX_EPOCH);
+        assert_eq!(before(Period::default().days(1), at("2026-03-29T12:00:00Z")), at("2026-03-28T12:00:00Z"));
+        assert_eq!(before(Period::default().years(u32::MAX), at("2026-01-01T00:00:00Z")), OffsetDateTime::UNIX_EPOCH);
     }
 
     #[test]
@@ -242,7 +242,8 @@ mod tests {
     }
 
     fn period() -> impl Strategy<Value = Period> {
-        (0..2_u32, 0..14_u32, 0..40_u32, 0..50_u32).prop_map(|(years, months, days, hours)| Period { years, months, days, hours })
+        (0..2_u32, 0..14_u32, 0..40_u32, 0..50_u32)
+            .prop_map(|(years, months, days, hours)| Period::default().years(years).months(months).days(days).hours(hours))
     }
 
     fn every() -> impl Strategy<Value = Every> {

@@ -175,7 +175,7 @@ fn read(path: &Path, head: &Head) -> io::Result<HashMap<String, Entry>> {
 }
 
 fn write(path: &Path, head: &Head, entries: &[Entry]) -> Result<()> {
-    let failed = |error: io::Error| PersistError::new(ErrorCode::Io, error.to_string()).at(path.display());
+    let failed = |error: io::Error| PersistError::new(ErrorCode::Io, error.to_string()).at(path.display()).caused_by(error);
     let mut bytes = serde_json::to_vec(head).map_err(|error| failed(error.into()))?;
     for entry in entries {
         let line = serde_json::to_vec(entry).map_err(|error| failed(error.into()))?;
@@ -188,7 +188,7 @@ fn write(path: &Path, head: &Head, entries: &[Entry]) -> Result<()> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else { return Ok(()) };
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
     // A link or another user's file in its place is replaced, not followed.
-    let permissions = Some(Permissions { bits: 0o600, group: None });
+    let permissions = Some(Permissions::new(0o600, None));
     let storage = LocalFileStorage::new(folder).durability(Durability::None);
     let mut file = storage.open_write(name, WriteOptions { permissions, ..WriteOptions::default() })?;
     file.write(&bytes)?;

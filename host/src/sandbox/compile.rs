@@ -19,7 +19,7 @@ pub(crate) fn compile(config: &Config, wasm: &[u8]) -> Result<Vec<u8>> {
     let began = std::time::Instant::now();
     let code = Engine::new(&config)
         .and_then(|engine| engine.precompile_component(wasm))
-        .map_err(|error| PersistError::new(ErrorCode::Other, format!("the component could not be compiled: {error:#}")))?;
+        .map_err(|error| PersistError::new(ErrorCode::Other, format!("the component could not be compiled: {error:#}")).caused_by(error))?;
     tracing::debug!(ms = began.elapsed().as_millis(), "compiled the component");
     Ok(code)
 }

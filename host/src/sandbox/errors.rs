@@ -44,12 +44,12 @@ fn is_out_of_memory(error: &wasmtime::Error) -> bool {
 }
 
 /// Explains the error of a call into the guest.
-pub(crate) fn trapped(error: &wasmtime::Error) -> PersistError {
+pub(crate) fn trapped(error: wasmtime::Error) -> PersistError {
     // An error of the storage that the guest must not handle.
     if let Some(told) = error.downcast_ref::<PersistError>() {
         return told.clone();
     }
-    match error.downcast_ref::<Stopped>() {
+    let explained = match error.downcast_ref::<Stopped>() {
         Some(stopped @ Stopped::Memory { .. }) => PersistError::new(ErrorCode::MemoryLimit, stopped.to_string())
             .hint("raise the engine's memory limit, for example with PERSIST_MEMORY_LIMIT"),
         Some(stopped @ Stopped::TotalMemory { .. }) => PersistError::new(ErrorCode::LimitExceeded, stopped.to_string())
@@ -61,7 +61,7 @@ pub(crate) fn trapped(error: &wasmtime::Error) -> PersistError {
             let message = format!("{} snapshots are being written or read at once, which is the maximum", MAX_INSTANCES);
             PersistError::new(ErrorCode::LimitExceeded, message).hint("finish or close some of them")
         }
-        None if is_out_of_memory(error) => PersistError::new(
+        None if is_out_of_memory(&error) => PersistError::new(
             ErrorCode::MemoryLimit,
             format!("the system could not provide memory for the component: {}", error.root_cause()),
         )
@@ -70,7 +70,8 @@ pub(crate) fn trapped(error: &wasmtime::Error) -> PersistError {
             let cause = error.downcast_ref::<wasmtime::Trap>().map_or_else(|| error.root_cause().to_string(), ToString::to_string);
             PersistError::new(ErrorCode::Other, format!("the component failed: {cause}"))
         }
-    }
+    };
+    explained.caused_by(error)
 }
 
 /// The name under which a location passes through the guest. A hint passes through as

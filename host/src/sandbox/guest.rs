@@ -1,5 +1,6 @@
 //! Runs instances of the component and calls into them.
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -42,7 +43,7 @@ impl Guest {
         let mut store = Sandbox::store(&runtime.engine, Arc::clone(storage), limits, memory, cancel.clone())?;
         Sandbox::begin_call(&mut store);
         let running = runtime.clock.run();
-        let bindings = runtime.component.instantiate(&mut store).map_err(|error| trapped(&error))?;
+        let bindings = runtime.component.instantiate(&mut store).map_err(trapped)?;
         drop(running);
         let (runtime, storage, cancel) = (Arc::clone(runtime), Arc::clone(storage), cancel.clone());
         Ok(Self { store, bindings, runtime, storage, limits, cancel, dead: None })
@@ -120,9 +121,9 @@ impl Guest {
                 })
             }
             Err(trap) => {
-                let error = trapped(&trap);
+                let error = trapped(trap);
                 if error.code() != ErrorCode::Cancelled {
-                    tracing::warn!(error = ?trap, "the component was stopped");
+                    tracing::warn!(error = ?error.source().unwrap_or(&error), "the component was stopped");
                 }
                 self.dead = Some(error.clone());
                 Err(error)

@@ -137,12 +137,13 @@ impl Runtime {
                 Ok((engine, component, None))
             }),
         };
-        let (engine, component, in_place) = loaded.map_err(|error| cannot_run(&error))?;
+        let (engine, component, in_place) = loaded.map_err(cannot_run)?;
         check_imports(&engine, &component)?;
-        let component = link(&engine, &component).map_err(|error| cannot_run(&error))?;
+        let component = link(&engine, &component).map_err(cannot_run)?;
         let clock = Clock::start(engine.weak()).map_err(|error| {
             PersistError::new(ErrorCode::LimitExceeded, format!("no thread could be started: {error}"))
                 .hint("raise this user's limit on processes and threads, for example with 'ulimit -u'")
+                .caused_by(error)
         })?;
         drop(no_fork);
         let code = brought.map_or(Code::BuiltIn, Code::Compiled);
@@ -160,7 +161,7 @@ impl Runtime {
             let Ok(mut store) = store else { return true };
             Sandbox::begin_call(&mut store);
             let _running = self.clock.run();
-            match self.component.instantiate(&mut store).map_err(|error| trapped(&error)) {
+            match self.component.instantiate(&mut store).map_err(trapped) {
                 Err(error) if error.code() == ErrorCode::MemoryLimit => {
                     tracing::debug!(%error, "not enough address space for the instances");
                     return false;
@@ -180,8 +181,8 @@ fn link(engine: &wasmtime::Engine, component: &Component) -> wasmtime::Result<Pe
     PersistPre::new(linker.instantiate_pre(component)?)
 }
 
-fn cannot_run(error: &wasmtime::Error) -> PersistError {
-    PersistError::new(ErrorCode::Other, format!("the component can't run here: {error:#}"))
+fn cannot_run(error: wasmtime::Error) -> PersistError {
+    PersistError::new(ErrorCode::Other, format!("the component can't run here: {error:#}")).caused_by(error)
 }
 
 impl Drop for Runtime {

@@ -6,7 +6,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use getrandom::SysRng;
-use persist_model::{ErrorCode, PersistError, Result};
+use persist_model::Result;
 use rand_core::UnwrapErr;
 use wasmtime::bail;
 use wasmtime::component::types::ComponentItem;
@@ -15,6 +15,8 @@ use wasmtime_wasi::clocks::{HostWallClock, WasiClocks, WasiClocksView as _};
 use wasmtime_wasi::p2::bindings::{clocks, random};
 use wasmtime_wasi::random::WasiRandom;
 use wasmtime_wasi::{WasiCtx, WasiView};
+
+use crate::system::random::no_random_numbers;
 
 /// The most random bytes that the component may ask for in one call. A UUID needs 10.
 const MAX_RANDOM: u64 = 4096;
@@ -44,9 +46,8 @@ fn shown(clock: SystemTime) -> Duration {
 /// # Errors
 /// `Other` if the system provides no random numbers.
 pub(crate) fn context() -> Result<WasiCtx> {
-    let failed = |error| PersistError::new(ErrorCode::Other, format!("the system provided no random numbers: {error}"));
     let mut seed = [0; 16];
-    getrandom::fill(&mut seed).map_err(failed)?;
+    getrandom::fill(&mut seed).map_err(no_random_numbers)?;
     let mut context = WasiCtx::builder();
     context.wall_clock(Clock).secure_random(UnwrapErr(SysRng)).max_random_size(MAX_RANDOM);
     Ok(context.insecure_random_seed(u128::from_le_bytes(seed)).build())

@@ -8,16 +8,19 @@ use crate::python_package::Package;
 use crate::shell::{run, workspace};
 
 /// What the package has besides the transpiled component.
-const FILES: [&str; 5] = ["package.json", "README.md", "index.d.ts", "index.js", "worker.js"];
+const FILES: [&str; 7] = ["package.json", "README.md", "arguments.js", "error.js", "index.d.ts", "index.js", "worker.js"];
 
 /// The version in the sources. It is replaced by that of the workspace.
 const UNSET: &str = "\"version\": \"0.0.0\"";
+
+/// The package that transpiles.
+const JCO: &str = "@bytecodealliance/jco";
 
 /// The package that it needs at run time.
 const SHIM: &str = "@bytecodealliance/preview2-shim";
 
 /// Writes the package, as a folder and as the file that is uploaded. `components` is the folder of
-/// the components. Returns what it needs, as NAME@VERSION=LICENCE.
+/// the components. Returns what it needs and what has made it, for its bill of materials.
 pub(crate) fn package(package: &Package, components: &Path, version: &str, out: &Path) -> Result<Vec<String>, String> {
     let failed = |path: &Path| {
         let path = path.display().to_string();
@@ -25,7 +28,7 @@ pub(crate) fn package(package: &Package, components: &Path, version: &str, out: 
     };
     let node = package.node()?;
     let mut transpile = package.tool("node");
-    transpile.arg(node.join("node_modules/@bytecodealliance/jco/dist/jco.js")).arg("transpile").arg(components.join("persist-fs.wasm"));
+    transpile.arg(node.join("node_modules").join(JCO).join("dist/jco.js")).arg("transpile").arg(components.join("persist-fs.wasm"));
     transpile.args(["--instantiation", "async", "--quiet", "--name", "persist-fs", "-o"]).arg(out.join("component"));
     run(&mut transpile)?;
     let (sources, root) = (workspace().join("components/npm"), workspace());
@@ -42,12 +45,19 @@ pub(crate) fn package(package: &Package, components: &Path, version: &str, out: 
     fs::write(&manifest, text.replace(UNSET, &format!("\"version\": \"{version}\""))).map_err(failed(&manifest))?;
     fs::copy(components.join(NOTICES), out.join(NOTICES)).map_err(failed(out))?;
     run(package.tool("npm").args(["pack", "--silent", "--pack-destination"]).arg(components).arg(out))?;
-    let shim = node.join("node_modules").join(SHIM).join("package.json");
-    let installed = fs::read_to_string(&shim).map_err(failed(&shim))?;
-    let (Some(required), Some(licence)) = (field(&text, SHIM), field(&installed, "license")) else {
-        return Err(format!("{} and {} do not say which {SHIM} is needed, and its licence", manifest.display(), shim.display()));
+    let installed = |name: &str| {
+        let manifest = node.join("node_modules").join(name).join("package.json");
+        let text = fs::read_to_string(&manifest).map_err(failed(&manifest))?;
+        match (field(&text, "version"), field(&text, "license")) {
+            (Some(version), Some(licence)) => Ok(format!("{name}@{version}={licence}")),
+            _ => Err(format!("{} does not say its version and licence", manifest.display())),
+        }
     };
-    Ok(vec![format!("{SHIM}@{required}={licence}")])
+    let (shim, jco) = (installed(SHIM)?, installed(JCO)?);
+    match field(&text, SHIM) {
+        Some(version) if shim.starts_with(&format!("{SHIM}@{version}=")) => Ok(vec![format!("npm:{shim}"), format!("tool:{jco}")]),
+        _ => Err(format!("the package does not need {shim}, which the tests use")),
+    }
 }
 
 /// Returns the text in a field of a manifest.

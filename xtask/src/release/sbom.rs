@@ -10,46 +10,46 @@ use super::wheels::tools;
 use crate::components::{CONTENTS, dist_tool};
 use crate::shell::{announce, run};
 
-/// What a native program or wheel contains: its own packages, and the component.
-const NATIVE: &str = "persist-guest,persist-python";
-
-/// Cargo's name for all targets together.
-const ALL: &str = "all";
-
-/// Writes a document for each file into `sbom/`. `node` has the packages for Node that the npm
-/// package needs, as NAME@VERSION=LICENCE.
+/// Writes a document for each file into `sbom/`. `node` has what the npm package needs, and what it was
+/// made with, in the form that the tool takes.
 pub(crate) fn write(out: &Path, node: &[String]) -> Result<(), String> {
     announce("Writing bills of materials");
     let (folder, checker) = (subfolder(out, "sbom")?, tools()?.join("pyspdxtools"));
-    let write = |file: &Path, target: &str, packages: &str, more: &[String]| {
+    let write = |file: &Path, parts: &[String]| {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         let document = folder.join(format!("{name}.spdx.json"));
-        let mut arguments: Vec<PathBuf> = vec!["sbom".into(), file.into(), document.clone(), target.into(), packages.into()];
-        arguments.extend(more.iter().map(PathBuf::from));
+        let mut arguments: Vec<PathBuf> = vec!["sbom".into(), file.into(), document.clone()];
+        arguments.extend(parts.iter().map(PathBuf::from));
         dist_tool(&arguments)?;
         run(Command::new(&checker).arg("--infile").arg(&document))
     };
+    let compiled = |target: &str, packages: &str| format!("cargo:{target}:{packages}");
+    let sources = |packages: &str| format!("cargo:all:{packages}");
+    // Sources that are published, and wheels, have the component in them.
+    let component = compiled(TARGET, "persist-guest");
     for (file, packages) in CONTENTS {
-        write(&out.join(file), TARGET, &packages.join(","), &[])?;
+        write(&out.join(file), &[compiled(TARGET, &packages.join(","))])?;
     }
+    // The contract contains no code of others.
+    write(&out.join("persist-snapshot.wit.wasm"), &[])?;
     for file in files(&out.join("crates"), "crate")? {
         let name = file.file_stem().unwrap_or_default().to_string_lossy();
         let package = name.rsplit_once('-').map_or(&*name, |(package, _)| package);
-        // This crate has the component in it.
-        let packages = if package == "persist-host" { "persist-host,persist-guest" } else { package };
-        write(&file, ALL, packages, &[])?;
+        let mut parts = vec![sources(package)];
+        parts.extend((package == "persist-host").then(|| component.clone()));
+        write(&file, &parts)?;
     }
     for file in files(&out.join("python"), "gz")? {
-        write(&file, ALL, NATIVE, &[])?;
+        write(&file, &[sources("persist-python"), component.clone()])?;
     }
     for file in files(&out.join("python"), "whl")? {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         let system = if name.contains("musllinux") { "musl" } else { "gnu" };
         let processor = if name.contains("aarch64") { "aarch64" } else { "x86_64" };
-        write(&file, &format!("{processor}-unknown-linux-{system}"), NATIVE, &[])?;
+        write(&file, &[compiled(&format!("{processor}-unknown-linux-{system}"), "persist-python"), component.clone()])?;
     }
     for file in files(out, "tgz")? {
-        write(&file, TARGET, "persist-guest,persist-storage-fs", node)?;
+        write(&file, &[&[compiled(TARGET, "persist-guest,persist-storage-fs")], node].concat())?;
     }
     Ok(())
 }

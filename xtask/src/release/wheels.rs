@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use persist_recipe::component::printed;
+use persist_recipe::component::{printed, short_paths};
 use persist_recipe::precompile::{PREBUILT, Precompiler};
 
 use super::folders::{files, fresh, subfolders};
@@ -66,6 +66,7 @@ pub(crate) fn build(staging: &Staging, out: &Path) -> Result<(), String> {
         let compiler = Precompiler::new(&workspace(), &built_in, Some(target))?;
         let built = fresh(&target_dir.join("wheel"))?;
         let mut maturin = maturin(&programs, &staging.root, &arguments, &built, &target_dir);
+        maturin.env("CARGO_ENCODED_RUSTFLAGS", short_paths(&staging.root)?);
         run(maturin.env(PREBUILT, compiler.program()).env("PATH", &path))?;
         for wheel in files(&built, "whl")? {
             if compatibility == MUSL {

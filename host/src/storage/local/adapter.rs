@@ -102,7 +102,7 @@ impl StorageAdapter for LocalFileStorage {
         use cap_std::fs::MetadataExt as _;
         check_file_key(key).ok()?;
         let metadata = self.open_root().and_then(|root| root.metadata(key)).ok()?;
-        metadata.is_file().then(|| Permissions { bits: metadata.mode() & Permissions::MASK, group: Some(metadata.gid()) })
+        metadata.is_file().then(|| Permissions::new(metadata.mode() & Permissions::MASK, Some(metadata.gid())))
     }
 }
 

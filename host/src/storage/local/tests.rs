@@ -350,13 +350,13 @@ fn a_file_is_as_open_as_it_is_to_be_and_never_more() {
         (Some(0o400), 0o600, 0o400),
         (Some(0o4755), 0o600, 0o755),
     ] {
-        let permissions = permissions.map(|bits| Permissions { bits, group: None });
+        let permissions = permissions.map(|bits| Permissions::new(bits, None));
         let mut writer = storage.open_write("x", WriteOptions { permissions, ..WriteOptions::default() }).unwrap();
         writer.write(b"x").unwrap();
         assert_eq!(mode(&unfinished(folder.path())[0]), meanwhile, "{permissions:?}");
         writer.commit().unwrap();
         let group = Some(fs::metadata(&file).unwrap().gid());
-        assert_eq!((mode(&file), storage.permissions("x")), (end, Some(Permissions { bits: end, group })), "{permissions:?}");
+        assert_eq!((mode(&file), storage.permissions("x")), (end, Some(Permissions::new(end, group))), "{permissions:?}");
     }
     assert_eq!((storage.permissions("missing"), storage.permissions("../x")), (None, None));
 }

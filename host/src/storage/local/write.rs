@@ -170,7 +170,7 @@ fn to_become(permissions: Option<Permissions>, earlier: Option<&Metadata>) -> (O
         // The user chose the permissions of the earlier file. Users that could not read
         // it must not be able to read this one either.
         (None, Some(earlier)) if earlier.uid() == rustix::process::geteuid().as_raw() => {
-            (Some(Permissions { bits: earlier.mode(), group: Some(earlier.gid()) }), 0o600)
+            (Some(Permissions::new(earlier.mode(), Some(earlier.gid()))), 0o600)
         }
         // Another user chose them. They may make the new file less accessible, but
         // never more.

@@ -144,6 +144,7 @@ impl Threads {
         let runtime = started.map_err(|error| {
             PersistError::new(ErrorCode::LimitExceeded, format!("no threads could be started for requests: {error}"))
                 .hint("raise the limit on processes with 'ulimit -u', or run fewer of them")
+                .caused_by(error)
         })?;
         Ok(Self { process: Process::this(), runtime: Some(runtime) })
     }
@@ -353,14 +354,16 @@ fn http_client() -> Result<SharedHttpClient> {
     let mut trust = TrustStore::default();
     if let Some(path) = env::var_os("AWS_CA_BUNDLE").filter(|path| !path.is_empty()).map(PathBuf::from) {
         let pem = std::fs::read(&path).map_err(|error| {
-            PersistError::new(ErrorCode::InvalidArgument, format!("the file in AWS_CA_BUNDLE can't be read: {error}")).at(path.display())
+            PersistError::new(ErrorCode::InvalidArgument, format!("the file in AWS_CA_BUNDLE can't be read: {error}"))
+                .at(path.display())
+                .caused_by(error)
         })?;
         trust = trust.with_pem_certificate(pem);
     }
     let tls = TlsContext::builder()
         .with_trust_store(trust)
         .build()
-        .map_err(|error| PersistError::new(ErrorCode::InvalidArgument, format!("TLS could not be set up: {error}")))?;
+        .map_err(|error| PersistError::new(ErrorCode::InvalidArgument, format!("TLS could not be set up: {error}")).caused_by(error))?;
     Ok(Builder::new().build_with_connector_fn(move |settings, components| {
         let mut connector = Connector::builder()
             .tls_provider(Provider::Rustls(CryptoMode::Ring))

@@ -84,7 +84,8 @@ impl Connection {
         let named = |key: &String| ObjectIdentifier::builder().key(key).build();
         let objects = keys.iter().map(named).collect::<Result<Vec<_>, _>>();
         let delete = objects.and_then(|objects| Delete::builder().set_objects(Some(objects)).quiet(true).build());
-        let delete = delete.map_err(|error| PersistError::new(ErrorCode::Other, format!("the request could not be built: {error}")))?;
+        let delete = delete
+            .map_err(|error| PersistError::new(ErrorCode::Other, format!("the request could not be built: {error}")).caused_by(error))?;
         let send = |client: Client| client.delete_objects().bucket(&self.bucket).delete(delete.clone()).send();
         let answer = match self.request("DeleteObjects", 0, send).await {
             // Not every service supports this request.
