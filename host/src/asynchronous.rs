@@ -49,3 +49,11 @@ impl Operation {
         (Self(token), engine)
     }
 }
+
+/// Runs an operation of an engine, which is cancelled when nobody waits for it.
+async fn run<T: Send + 'static>(engine: &Engine, work: impl FnOnce(&Engine) -> Result<T> + Send + 'static) -> Result<T> {
+    let (operation, engine) = Operation::on(engine);
+    let done = blocking(move || work(&engine)).await;
+    drop(operation);
+    done?
+}

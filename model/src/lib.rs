@@ -11,6 +11,7 @@ pub mod fields;
 pub mod files;
 pub mod metadata;
 pub mod permissions;
+pub mod salvage;
 mod setters;
 pub mod time;
 pub mod timeline;
@@ -20,8 +21,9 @@ pub mod view;
 pub use diff::{Change, ChangeSummary, DiffKind, Excerpt, Operation};
 pub use error::{ErrorCode, ErrorDetail, PersistError, Result};
 pub use metadata::{
-    Codec, Encryption, FORMAT_VERSION, Hole, ListEntry, ListFilter, Located, Precondition, SealState, SnapshotMetadata, SnapshotOptions,
+    Codec, Encryption, FORMAT_VERSION, ListEntry, ListFilter, Located, Precondition, SealState, SnapshotMetadata, SnapshotOptions,
 };
 pub use permissions::Permissions;
+pub use salvage::Hole;
 pub use timeline::{Checked, Every, HistoryEntry, OnConflict, Outcome, Period, Policy, PruneReport, PrunedStep, Step, StepSelector};
 pub use view::View;

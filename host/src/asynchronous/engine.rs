@@ -5,7 +5,7 @@ use persist_model::{Change, ListEntry, ListFilter, Precondition, Result, Snapsho
 use super::items::Items;
 use super::streams::{AsyncSalvager, AsyncSnapshotReader, AsyncSnapshotWriter};
 use super::timeline::AsyncTimeline;
-use super::{Operation, blocking};
+use super::{Operation, run};
 use crate::engine::{Copied, CopyOptions, DiffSource, Engine};
 
 /// An [`Engine`] for asynchronous programs on tokio. Clones are cheap.
@@ -27,7 +27,7 @@ use crate::engine::{Copied, CopyOptions, DiffSource, Engine};
 /// ```
 #[derive(Clone, Debug)]
 pub struct AsyncEngine {
-    pub(super) engine: Engine,
+    engine: Engine,
 }
 
 impl AsyncEngine {
@@ -42,20 +42,13 @@ impl AsyncEngine {
         &self.engine
     }
 
-    pub(super) async fn run<T: Send + 'static>(&self, work: impl FnOnce(&Engine) -> Result<T> + Send + 'static) -> Result<T> {
-        let (operation, engine) = Operation::on(&self.engine);
-        let done = blocking(move || work(&engine)).await;
-        drop(operation);
-        done?
-    }
-
     /// As [`Engine::snapshot`].
     ///
     /// # Errors
     /// As [`Engine::snapshot`].
     pub async fn snapshot(&self, key: impl Into<String>, state: impl Into<Vec<u8>>, options: SnapshotOptions) -> Result<SnapshotMetadata> {
         let (key, state) = (key.into(), state.into());
-        self.run(move |engine| engine.snapshot(&key, &state, &options)).await
+        run(&self.engine, move |engine| engine.snapshot(&key, &state, &options)).await
     }
 
     /// As [`Engine::writer`].
@@ -91,7 +84,7 @@ impl AsyncEngine {
     /// As [`Engine::restore`].
     pub async fn restore(&self, key: impl Into<String>) -> Result<Vec<u8>> {
         let key = key.into();
-        self.run(move |engine| engine.restore(&key)).await
+        run(&self.engine, move |engine| engine.restore(&key)).await
     }
 
     /// As [`Engine::metadata`].
@@ -100,7 +93,7 @@ impl AsyncEngine {
     /// As [`Engine::metadata`].
     pub async fn metadata(&self, key: impl Into<String>) -> Result<SnapshotMetadata> {
         let key = key.into();
-        self.run(move |engine| engine.metadata(&key)).await
+        run(&self.engine, move |engine| engine.metadata(&key)).await
     }
 
     /// As [`Engine::verify`].
@@ -109,7 +102,7 @@ impl AsyncEngine {
     /// As [`Engine::verify`].
     pub async fn verify(&self, key: impl Into<String>) -> Result<SnapshotMetadata> {
         let key = key.into();
-        self.run(move |engine| engine.verify(&key)).await
+        run(&self.engine, move |engine| engine.verify(&key)).await
     }
 
     /// As [`Engine::exists`].
@@ -118,7 +111,7 @@ impl AsyncEngine {
     /// As [`Engine::exists`].
     pub async fn exists(&self, key: impl Into<String>) -> Result<bool> {
         let key = key.into();
-        self.run(move |engine| engine.exists(&key)).await
+        run(&self.engine, move |engine| engine.exists(&key)).await
     }
 
     /// As [`Engine::delete`].
@@ -127,7 +120,7 @@ impl AsyncEngine {
     /// As [`Engine::delete`].
     pub async fn delete(&self, key: impl Into<String>, precondition: Precondition) -> Result<()> {
         let key = key.into();
-        self.run(move |engine| engine.delete(&key, precondition)).await
+        run(&self.engine, move |engine| engine.delete(&key, precondition)).await
     }
 
     /// As [`Engine::copy`], without its progress.
@@ -142,7 +135,7 @@ impl AsyncEngine {
         options: CopyOptions,
     ) -> Result<Copied> {
         let (key, target, target_key) = (key.into(), target.clone(), target_key.into());
-        self.run(move |engine| engine.copy(&key, &target, &target_key, options, |_| ())).await
+        run(&self.engine, move |engine| engine.copy(&key, &target, &target_key, options, |_| ())).await
     }
 
     /// As [`Engine::list_filtered`].
@@ -170,6 +163,6 @@ impl AsyncEngine {
     /// # Errors
     /// As [`Engine::timeline`].
     pub fn timeline(&self, folder: &str) -> Result<AsyncTimeline> {
-        Ok(AsyncTimeline::new(self.clone(), self.engine.timeline(folder)?))
+        Ok(AsyncTimeline::new(self.engine.clone(), self.engine.timeline(folder)?))
     }
 }

@@ -10,10 +10,9 @@ use persist_model::{
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 
-use super::engine::AsyncEngine;
 use super::items::{Items, Opened};
 use super::streams::AsyncSnapshotReader;
-use super::{Operation, blocking, finished};
+use super::{Operation, blocking, finished, run};
 use crate::cancel::cancelled;
 use crate::engine::{CopiedTimeline, Engine, Timeline};
 
@@ -24,19 +23,19 @@ use crate::engine::{CopiedTimeline, Engine, Timeline};
 /// may be done or not when the program looks again.
 #[derive(Clone, Debug)]
 pub struct AsyncTimeline {
-    engine: AsyncEngine,
+    engine: Engine,
     folder: String,
     appending: Arc<Mutex<Timeline>>,
 }
 
 impl AsyncTimeline {
-    pub(super) fn new(engine: AsyncEngine, timeline: Timeline) -> Self {
+    pub(super) fn new(engine: Engine, timeline: Timeline) -> Self {
         Self { engine, folder: timeline.folder().to_owned(), appending: Arc::new(Mutex::new(timeline)) }
     }
 
     async fn read<T: Send + 'static>(&self, work: impl FnOnce(&Timeline) -> Result<T> + Send + 'static) -> Result<T> {
         let folder = self.folder.clone();
-        self.engine.run(move |engine| work(&engine.timeline(&folder)?)).await
+        run(&self.engine, move |engine| work(&engine.timeline(&folder)?)).await
     }
 
     async fn change<T: Send + 'static>(&self, work: impl FnOnce(&mut Timeline) -> Result<T> + Send + 'static) -> Result<T> {
@@ -45,7 +44,7 @@ impl AsyncTimeline {
     }
 
     fn items<T: Send + 'static>(&self, open: impl FnOnce(&Timeline) -> Opened<T> + Send + 'static) -> Items<T> {
-        let (operation, engine) = Operation::on(self.engine.engine());
+        let (operation, engine) = Operation::on(&self.engine);
         let folder = self.folder.clone();
         Items::new(operation, move || open(&engine.timeline(&folder)?))
     }
@@ -98,7 +97,7 @@ impl AsyncTimeline {
     /// As [`Timeline::reader`].
     pub async fn reader(&self, wanted: StepSelector) -> Result<AsyncSnapshotReader> {
         let folder = self.folder.clone();
-        AsyncSnapshotReader::open(self.engine.engine(), move |engine| engine.timeline(&folder)?.reader(&wanted)).await
+        AsyncSnapshotReader::open(&self.engine, move |engine| engine.timeline(&folder)?.reader(&wanted)).await
     }
 
     /// As [`Timeline::history`].
