@@ -148,7 +148,10 @@ def sdist(machine: Callable[[str, bool], Machine]) -> Use:
         with tarfile.open(package) as archive:
             archive.extractall(folder, filter="data")
         (package,) = folder.iterdir()
-    return in_python(machine("sdist", True), package)
+    empty = machine("sdist", True)
+    # Its lock file is complete.
+    empty.environment["MATURIN_PEP517_ARGS"] = "--locked"
+    return in_python(empty, package)
 
 
 def wheel(machine: Callable[[str, bool], Machine]) -> Use:

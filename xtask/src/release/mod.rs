@@ -7,6 +7,7 @@ mod folders;
 mod notices;
 mod npm;
 mod sbom;
+mod sdist;
 mod staging;
 mod version;
 mod wheels;
@@ -38,7 +39,7 @@ pub(crate) fn dry_run(out: &Path) -> Result<(), String> {
         documentation::build(&packages, &version)?;
         let (package, folder) = (Package::prepare()?, subfolder(out, "python")?);
         announce("Building the Python packages");
-        package.maturin(&staging.root, &["sdist"], &folder)?;
+        sdist::build(&package, &staging, &folder)?;
         wheels::build(&staging, &folder)?;
         announce("Transpiling the component for Node");
         let node = npm::package(&package, out, &version, &subfolder(out, "npm")?)?;
@@ -78,7 +79,7 @@ pub(crate) fn test_python(package: &Package, wheel: &Path) -> Result<(), String>
     let folder = subfolder(&out, "python")?;
     let component = component::build(&workspace(), &target_dir()?.join("component"))?;
     let staging = Staging::prepare(&component)?;
-    package.maturin(&staging.root, &["sdist"], &folder)?;
+    sdist::build(package, &staging, &folder)?;
     drop(staging);
     let name = wheel.file_name().ok_or("the wheel has no name")?;
     fs::copy(wheel, folder.join(name)).map_err(|error| format!("{}: {error}", wheel.display()))?;

@@ -4,7 +4,7 @@ use super::*;
 use crate::metadata::packed::{DICTIONARY, unpack};
 use crate::timeline::record::Record;
 
-const PAGE: &str = include_str!("../../../../docs/format.md");
+const PAGE: &str = include_str!("format.md");
 
 /// Returns the contents of the code blocks in one language.
 fn blocks(language: &str) -> Vec<&'static str> {
