@@ -48,8 +48,8 @@ pub use asynchronous::{AsyncEngine, AsyncSalvager, AsyncSnapshotReader, AsyncSna
 pub use aws_types::SdkConfig;
 pub use cancel::CancelToken;
 pub use engine::{
-    Checks, Copied, CopiedTimeline, CopyOptions, Diff, DiffSource, Engine, EngineBuilder, History, ListingIndex, SalvageReport, Salvager,
-    SnapshotReader, SnapshotWriter, Snapshots, StepWriter, Timeline,
+    Checks, Copied, CopiedTimeline, CopyOptions, Diff, DiffSource, Engine, EngineBuilder, GrowingState, History, ListingIndex,
+    SalvageReport, Salvager, SnapshotReader, SnapshotWriter, Snapshots, StepWriter, Timeline,
 };
 pub use persist_model::timeline;
 pub use persist_model::{

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use persist_host::timeline::{OnConflict, Step};
-use persist_host::{ErrorCode, PersistError, SnapshotOptions};
+use persist_host::{ErrorCode, GrowingState, PersistError, SnapshotOptions};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -23,6 +23,9 @@ const TURN: Duration = Duration::from_millis(2);
 
 /// How often a state is sent again after other writers appended.
 const MAX_RESENDS: u32 = 20;
+
+/// The largest state that is kept to be changed at its end, in bytes.
+const MAX_GROWING: usize = 64 << 20;
 
 /// Appends to one timeline. It keeps the newest state, so that the next append reads
 /// nothing.
@@ -43,6 +46,8 @@ struct Open {
     /// The current folder that a relative path began at.
     began_at: Option<PathBuf>,
     timeline: persist_host::Timeline,
+    /// The state of the last step that was appended here, and its number, if more is to be added to it.
+    growing: Option<(u64, GrowingState)>,
     token: persist_host::CancelToken,
     current: Arc<Mutex<Option<persist_host::CancelToken>>>,
 }
@@ -58,12 +63,19 @@ impl Open {
         let timeline = place.open(&token)?;
         let location = timeline.location();
         let is_relative = !location.starts_with('/') && !location.contains("://");
-        Ok(Self { began_at: if is_relative { env::current_dir().ok() } else { None }, timeline, token, current })
+        Ok(Self { began_at: if is_relative { env::current_dir().ok() } else { None }, timeline, growing: None, token, current })
     }
 
     /// Returns whether its relative path means another folder by now.
     fn is_elsewhere(&self) -> bool {
         self.began_at.is_some() && env::current_dir().ok() != self.began_at
+    }
+
+    /// Appends a state, and keeps it.
+    fn grow(&mut self, mut state: GrowingState, options: &SnapshotOptions, on_conflict: OnConflict) -> Result<Step, PersistError> {
+        let step = self.timeline.append_growing(&mut state, options, on_conflict)?;
+        self.growing = Some((step.number, state));
+        Ok(step)
     }
 
     fn set(&self, token: Option<persist_host::CancelToken>) {
@@ -118,7 +130,7 @@ impl Appender {
         &self,
         place: &Timeline,
         token: &persist_host::CancelToken,
-        work: impl FnOnce(&mut persist_host::Timeline) -> Result<T, PersistError>,
+        work: impl FnOnce(&mut Open) -> Result<T, PersistError>,
     ) -> Result<T, PersistError> {
         let kept = self.kept();
         let mut slot = kept.lock(token)?;
@@ -128,7 +140,7 @@ impl Appender {
             None => Open::new(place)?,
         };
         open.set(Some(token.clone()));
-        let done = work(&mut open.timeline);
+        let done = work(&mut open);
         // Once cancelled, its token stays so.
         let is_usable = !open.token.is_cancelled();
         open.set(None);
@@ -158,8 +170,8 @@ impl Appender {
         Self { kept: ArcSwapOption::const_empty() }
     }
 
-    /// Appends a state as the next step.
-    #[pyo3(signature = (timeline, state, arguments, on_conflict, progress=None, token=None))]
+    /// Appends a state as the next step. If it `grows`, it is kept for `grow`.
+    #[pyo3(signature = (timeline, state, arguments, on_conflict, progress=None, token=None, grows=false))]
     #[allow(clippy::too_many_arguments, reason = "the arguments of append")]
     fn append(
         &self,
@@ -170,6 +182,7 @@ impl Appender {
         on_conflict: &Bound<'_, PyAny>,
         progress: Option<Py<PyAny>>,
         token: Option<&Bound<'_, CancelToken>>,
+        grows: bool,
     ) -> PyResult<StepParts> {
         let options = options::snapshot_options(arguments)?;
         let on_conflict = match options::text("on_conflict", on_conflict)?.as_str() {
@@ -184,17 +197,55 @@ impl Appender {
         let mut operation = Operation::new(token, progress);
         let token = operation.token.clone();
         let step = operation.run_telling(py, |operation| {
-            let step = self.run(timeline, &token, |timeline| {
+            let step = self.run(timeline, &token, |open| {
+                open.growing = None;
                 if is_telling {
-                    append_telling(timeline, state, &options, on_conflict, operation)
+                    append_telling(&mut open.timeline, state, &options, on_conflict, operation)
+                } else if grows && state.len() <= MAX_GROWING {
+                    open.grow(GrowingState::new(state.to_vec()), &options, on_conflict)
                 } else {
-                    timeline.append(state, &options, on_conflict)
+                    open.timeline.append(state, &options, on_conflict)
                 }
             })?;
             operation.note_change("the step was stored all the same");
             Ok(step)
         })?;
         parts(py, &step)
+    }
+
+    /// Appends the state of the step with the number `after`, with `tail` in place of what is after its
+    /// first `size` bytes. Returns nothing if that state is not kept.
+    #[allow(clippy::too_many_arguments, reason = "the arguments of append")]
+    #[pyo3(signature = (timeline, after, size, tail, arguments, token=None))]
+    fn grow(
+        &self,
+        py: Python<'_>,
+        timeline: &Timeline,
+        after: u64,
+        size: usize,
+        tail: &[u8],
+        arguments: &Bound<'_, PyDict>,
+        token: Option<&Bound<'_, CancelToken>>,
+    ) -> PyResult<Option<StepParts>> {
+        let options = options::snapshot_options(arguments)?;
+        let mut operation = Operation::new(token, None);
+        let token = operation.token.clone();
+        let step = operation.run_telling(py, |operation| {
+            let step = self.run(timeline, &token, |open| {
+                let Some((_, mut state)) = open.growing.take().filter(|(number, state)| {
+                    *number == after && size.saturating_add(tail.len()) <= MAX_GROWING && size <= state.bytes().len()
+                }) else {
+                    return Ok(None);
+                };
+                state.replace_from(size, tail);
+                open.grow(state, &options, OnConflict::Fail).map(Some)
+            })?;
+            if step.is_some() {
+                operation.note_change("the step was stored all the same");
+            }
+            Ok(step)
+        })?;
+        step.as_ref().map(|step| parts(py, step)).transpose()
     }
 
     /// Records which step is the newest, and closes the timeline.

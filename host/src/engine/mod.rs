@@ -10,6 +10,7 @@ mod debug;
 mod diff;
 #[allow(clippy::module_inception, reason = "the engine itself, next to its operations")]
 mod engine;
+mod growing;
 mod history;
 mod index;
 mod list;
@@ -27,6 +28,7 @@ pub use copy::{Copied, CopyOptions};
 pub use copy_timeline::CopiedTimeline;
 pub use diff::{Diff, DiffSource};
 pub use engine::Engine;
+pub use growing::GrowingState;
 pub use history::{Checks, History};
 pub use index::ListingIndex;
 pub use list::Snapshots;

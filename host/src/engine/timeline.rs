@@ -5,7 +5,10 @@ use std::time::Instant;
 use persist_model::{ErrorCode, PersistError, Result, SnapshotMetadata};
 use persist_model::{ListFilter, OnConflict, Policy, PruneReport, SnapshotOptions, Step, StepSelector};
 
+use sha2::{Digest, Sha256};
+
 use crate::engine::engine::Engine;
+use crate::engine::growing::GrowingState;
 use crate::engine::history::{Checks, History, PAGE};
 use crate::engine::restore::SnapshotReader;
 use crate::engine::writing::{StepWriter, Writing};
@@ -111,19 +114,33 @@ impl Timeline {
     /// doesn't support [`if_absent`](crate::Capabilities::if_absent); and any error of the
     /// storage. As for every write, the code tells the outcome.
     pub fn append(&mut self, state: &[u8], options: &SnapshotOptions, on_conflict: OnConflict) -> Result<Step> {
+        self.append_hashed(state, None, options, on_conflict)
+    }
+
+    /// Appends a state as [`append`](Self::append) does. It is hashed only where it has changed.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn append_growing(&mut self, state: &mut GrowingState, options: &SnapshotOptions, on_conflict: OnConflict) -> Result<Step> {
+        let hash = state.content_hash();
+        self.append_hashed(state.bytes(), Some(hash), options, on_conflict)
+    }
+
+    fn append_hashed(&mut self, state: &[u8], hash: Option<[u8; 32]>, options: &SnapshotOptions, on_conflict: OnConflict) -> Result<Step> {
         let began = Instant::now();
         let options = options.clone().size_hint(Some(state.len() as u64));
         let location = self.location();
-        let appended = self.append_inner(state, &options, on_conflict).map_err(|error| error.at(&location));
+        let appended = self.append_inner(state, hash, &options, on_conflict).map_err(|error| error.at(&location));
         let sizes = |step: &Step| (step.metadata.uncompressed_size, step.metadata.stored_size);
         log("append", &location, began, appended.as_ref().map(sizes));
         appended
     }
 
-    fn append_inner(&mut self, state: &[u8], options: &SnapshotOptions, on_conflict: OnConflict) -> Result<Step> {
+    fn append_inner(&mut self, state: &[u8], hash: Option<[u8; 32]>, options: &SnapshotOptions, on_conflict: OnConflict) -> Result<Step> {
         self.check_conditions()?;
         if state.len() <= MAX_WHOLE {
-            return self.writing()?.append(state, options, on_conflict);
+            let hash = hash.unwrap_or_else(|| Sha256::digest(state).into());
+            return self.writing()?.append(state, &hash, options, on_conflict);
         }
         let mut resends = 0;
         loop {

@@ -35,13 +35,12 @@ impl Writing {
         Ok(Self { guest, timeline })
     }
 
-    pub(super) fn append(&mut self, state: &[u8], options: &SnapshotOptions, on_conflict: OnConflict) -> Result<Step> {
+    pub(super) fn append(&mut self, state: &[u8], hash: &[u8; 32], options: &SnapshotOptions, on_conflict: OnConflict) -> Result<Step> {
         let timeline = self.timeline;
-        let hash: [u8; 32] = Sha256::digest(state).into();
         let options = wit::SaveOptions { host_hashes: true, ..options.clone().into() };
         let appended = self.guest.call(|persist, store| {
             let timelines = persist.persist_snapshot_timelines();
-            timelines.timeline().call_append(store, timeline, state, &options, on_conflict.into(), Some(&hash))
+            timelines.timeline().call_append(store, timeline, state, &options, on_conflict.into(), Some(hash))
         })?;
         Ok(appended.into())
     }

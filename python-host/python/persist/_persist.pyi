@@ -205,8 +205,23 @@ class Appender:
         on_conflict: str,
         progress: _Progress | None = None,
         token: CancelToken | None = None,
+        grows: bool = False,
     ) -> tuple[int, str, int | None]:
-        """Appends a state as the next step. Returns it as ``Timeline.find`` does."""
+        """Appends a state as the next step. Returns it as ``Timeline.find`` does. If it ``grows``, it is
+        kept for ``grow``.
+        """
+    def grow(
+        self,
+        timeline: Timeline,
+        after: int,
+        size: int,
+        tail: bytes,
+        arguments: dict[str, Any],
+        token: CancelToken | None = None,
+    ) -> tuple[int, str, int | None] | None:
+        """Appends the state of the step with the number ``after``, with ``tail`` in place of what is after
+        its first ``size`` bytes. Returns nothing if that state is not kept.
+        """
     def close(self, token: CancelToken | None = None) -> None:
         """Records which step is the newest, and closes the timeline."""
 

@@ -142,14 +142,16 @@ class TimelineBase(Generic[S]):
         options = {
             **options,
             "snapshot_index": 0 if number is None else number_of(number),
-            "agent_id": self.agent_id,
-            "session_id": self.session_id,
             "content_type": encoded.content_type,
             "extra": encoded.extra,
+            **self._ids(),
         }
         with shown(progress, "appending") as told:
             parts = self._appender.append(opened.native, encoded.state, options, on_conflict, told, token)
         return self._step(opened, parts)
+
+    def _ids(self) -> dict[str, str]:
+        return {"agent_id": self.agent_id, "session_id": self.session_id}
 
     def _prune(
         self, opened: Opened, rules: dict[str, Any], dry_run: bool, token: _persist.CancelToken | None = None

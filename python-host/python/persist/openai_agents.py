@@ -93,7 +93,7 @@ class PersistSession:
 
         def pop(held: Held) -> Held:
             popped[:] = held.items[-1:]
-            return held._replace(items=held.items[:-1]) if popped else held
+            return held.holding(held.items[:-1]) if popped else held
 
         await in_thread(self._change, pop, changed=_CHANGED)
         return json.loads(popped[0]) if popped else None
@@ -105,7 +105,7 @@ class PersistSession:
     async def replace_items(self, items: Sequence[Any]) -> None:
         """Replaces all items at once."""
         texts = [*map(text_of, items)]
-        await in_thread(self._change, lambda held: held._replace(items=texts, exists=True), changed=_CHANGED)
+        await in_thread(self._change, lambda held: held.holding(texts), changed=_CHANGED)
 
     def close(self) -> None:
         """Records which steps are the newest, so that their loss would be noticed."""

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 from persist import _persist
 from persist._metadata import SnapshotMetadata
-from persist._saving import Encoded
 from persist._store_base import StoreBase
 from persist._timeline import Timeline
 from persist.errors import PersistConflictError, PersistIntegrityError, PersistNotFoundError
@@ -42,6 +41,8 @@ class Held(NamedTuple):
     """The items, each as JSON text."""
     exists: bool = True
     """Whether there is such a step: a session may be new, or have been deleted."""
+    added: int | None = None
+    """How many items were added at the end of those of the step, if nothing else was changed."""
 
     def read(self, limit: int | None = None) -> list[Any]:
         """Returns the items, or the last of them."""
@@ -50,7 +51,13 @@ class Held(NamedTuple):
 
     def adding(self, items: Iterable[str]) -> Held:
         """Returns it with more items."""
-        return self._replace(items=[*self.items, *items], exists=True)
+        more = [*items]
+        added = None if self.added is None else self.added + len(more)
+        return Held(self.number, [*self.items, *more], True, added)
+
+    def holding(self, items: Sequence[str]) -> Held:
+        """Returns it with other items."""
+        return Held(self.number, items)
 
 
 def text_of(item: Any) -> str:
@@ -82,7 +89,8 @@ class Items:
         agent_id, session_id: What its steps say about themselves.
         labels: The labels of each step.
 
-    A state is a JSON array of the items.
+    A state is a JSON array of the items. If items are only added to the step that was appended last, no more
+    than these are handed over.
     """
 
     def __init__(
@@ -98,6 +106,7 @@ class Items:
         self._labels = dict(labels or {})
         self._lock = threading.RLock()
         self._held: Held | None = None
+        self._size = 0
 
     def read(self, token: _persist.CancelToken | None = None) -> Held:
         """Returns what the session has now."""
@@ -127,7 +136,7 @@ class Items:
                     base = int(error.facts.get("number", 0))
                     time.sleep(random.uniform(0, _PAUSE * min(attempt, _PAUSES)))
                     continue
-                self._held = made._replace(number=step)
+                self._held = Held(step, made.items, added=0)
                 return self._held
         raise self._changing()
 
@@ -167,13 +176,26 @@ class Items:
         try:
             state, metadata = self.timeline._opened().native.load(None, None, None, None, token)
         except PersistNotFoundError:
-            return Held(base, [], exists=False)
+            return Held(base, [], exists=False, added=0)
         return self._parsed(state, number_of(metadata))
 
     def _append(self, made: Held, number: int, token: _persist.CancelToken | None) -> int:
-        encoded = Encoded(f"[{','.join(made.items)}]".encode(), CONTENT_TYPE, None)
-        options = {"number": number, "labels": self._labels}
-        return self.timeline._append(self.timeline._opened(), encoded, options, "fail", None, token).number
+        timeline, appender = self.timeline, self.timeline._appender
+        native = timeline._opened().native
+        options = {"snapshot_index": number, "labels": self._labels, "content_type": CONTENT_TYPE, **timeline._ids()}
+        size, self._size = self._size, 0
+        if made.added is not None and size:
+            # In place of the bracket at the end. An array that was empty has nothing before a comma.
+            added = ",".join(made.items[len(made.items) - made.added :])
+            tail = f"{',' if len(made.items) > made.added > 0 else ''}{added}]".encode()
+            step = appender.grow(native, number - 1, size - 1, tail, options, token)
+            if step is not None:
+                self._size = size - 1 + len(tail)
+                return step[0]
+        state = b"[%s]" % ",".join(made.items).encode()
+        step = appender.append(native, state, options, "fail", None, token, grows=True)
+        self._size = len(state)
+        return step[0]
 
     def _parsed(self, state: bytes, number: int) -> Held:
         try:
@@ -187,7 +209,7 @@ class Items:
                 f"{self.timeline.location}@{number}",
                 hint="use another session ID, or update the package",
             ) from error
-        return Held(number, [*map(text_of, items)])
+        return Held(number, [*map(text_of, items)], added=0)
 
 
 def label_of(place: _persist.Place, folder: str) -> str:
