@@ -10,7 +10,7 @@ use crate::engine::{Copied, CopyOptions, DiffSource, Engine};
 
 /// An [`Engine`] for asynchronous programs on tokio. Clones are cheap.
 ///
-/// Dropping the future of an operation cancels it, as a [`CancelToken`] does: an earlier
+/// Dropping the future of an operation cancels it, as a [`CancelToken`](crate::CancelToken) does: an earlier
 /// snapshot is unchanged then.
 ///
 /// ```

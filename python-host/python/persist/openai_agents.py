@@ -93,7 +93,7 @@ class PersistSession:
 
         def pop(held: Held) -> Held:
             popped[:] = held.items[-1:]
-            return held.holding(held.items[:-1]) if popped else held
+            return held.holding(held.items[:-1], len(held.items) - 1) if popped else held
 
         await in_thread(self._change, pop, changed=_CHANGED)
         return json.loads(popped[0]) if popped else None

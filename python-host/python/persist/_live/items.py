@@ -41,8 +41,8 @@ class Held(NamedTuple):
     """The items, each as JSON text."""
     exists: bool = True
     """Whether there is such a step: a session may be new, or have been deleted."""
-    added: int | None = None
-    """How many items were added at the end of those of the step, if nothing else was changed."""
+    kept: int = 0
+    """How many items at the beginning are known to be those of the step."""
 
     def read(self, limit: int | None = None) -> list[Any]:
         """Returns the items, or the last of them."""
@@ -51,13 +51,11 @@ class Held(NamedTuple):
 
     def adding(self, items: Iterable[str]) -> Held:
         """Returns it with more items."""
-        more = [*items]
-        added = None if self.added is None else self.added + len(more)
-        return Held(self.number, [*self.items, *more], True, added)
+        return Held(self.number, [*self.items, *items], kept=self.kept)
 
-    def holding(self, items: Sequence[str]) -> Held:
-        """Returns it with other items."""
-        return Held(self.number, items)
+    def holding(self, items: Sequence[str], kept: int = 0) -> Held:
+        """Returns it with other items. The first ``kept`` are the same as before."""
+        return Held(self.number, items, kept=min(kept, self.kept))
 
 
 def text_of(item: Any) -> str:
@@ -72,6 +70,12 @@ def text_of(item: Any) -> str:
     except UnicodeEncodeError:  # Half a surrogate pair.
         return json.dumps(item, separators=(",", ":"))
     return text
+
+
+def ending(items: Sequence[str], kept: int) -> bytes:
+    """Returns what comes after the first items in the state."""
+    comma = "," if 0 < kept < len(items) else ""
+    return f"{comma}{','.join(items[kept:])}]".encode()
 
 
 def number_of(metadata: str) -> int:
@@ -89,8 +93,8 @@ class Items:
         agent_id, session_id: What its steps say about themselves.
         labels: The labels of each step.
 
-    A state is a JSON array of the items. If items are only added to the step that was appended last, no more
-    than these are handed over.
+    A state is a JSON array of the items. If it differs from the last one that was appended here only at its end,
+    no more than that is handed over.
     """
 
     def __init__(
@@ -106,7 +110,7 @@ class Items:
         self._labels = dict(labels or {})
         self._lock = threading.RLock()
         self._held: Held | None = None
-        self._size = 0
+        self._appended = (0, 0)
 
     def read(self, token: _persist.CancelToken | None = None) -> Held:
         """Returns what the session has now."""
@@ -131,12 +135,12 @@ class Items:
                     self._held = held
                     return held
                 try:
-                    step = self._append(made, held.number + 1, token)
+                    step = self._append(held, made, token)
                 except PersistConflictError as error:
                     base = int(error.facts.get("number", 0))
                     time.sleep(random.uniform(0, _PAUSE * min(attempt, _PAUSES)))
                     continue
-                self._held = Held(step, made.items, added=0)
+                self._held = Held(step, made.items, kept=len(made.items))
                 return self._held
         raise self._changing()
 
@@ -176,25 +180,27 @@ class Items:
         try:
             state, metadata = self.timeline._opened().native.load(None, None, None, None, token)
         except PersistNotFoundError:
-            return Held(base, [], exists=False, added=0)
+            return Held(base, [], exists=False)
         return self._parsed(state, number_of(metadata))
 
-    def _append(self, made: Held, number: int, token: _persist.CancelToken | None) -> int:
+    def _append(self, held: Held, made: Held, token: _persist.CancelToken | None) -> int:
         timeline, appender = self.timeline, self.timeline._appender
+        options: dict[str, Any] = {"labels": self._labels, "content_type": CONTENT_TYPE, **timeline._ids()}
+        options["snapshot_index"] = held.number + 1
         native = timeline._opened().native
-        options = {"snapshot_index": number, "labels": self._labels, "content_type": CONTENT_TYPE, **timeline._ids()}
-        size, self._size = self._size, 0
-        if made.added is not None and size:
-            # In place of the bracket at the end. An array that was empty has nothing before a comma.
-            added = ",".join(made.items[len(made.items) - made.added :])
-            tail = f"{',' if len(made.items) > made.added > 0 else ''}{added}]".encode()
-            step = appender.grow(native, number - 1, size - 1, tail, options, token)
-            if step is not None:
-                self._size = size - 1 + len(tail)
-                return step[0]
-        state = b"[%s]" % ",".join(made.items).encode()
-        step = appender.append(native, state, options, "fail", None, token, grows=True)
-        self._size = len(state)
+        number, size = self._appended
+        step = None
+        if number == held.number and made.kept:
+            tail = ending(made.items, made.kept)
+            size -= len(ending(held.items, made.kept))
+            step = appender.grow(native, number, size, tail, options, token)
+            size += len(tail)
+        if step is None:
+            state = b"[" + ending(made.items, 0)
+            step = appender.append(native, state, options, "fail", None, token, grows=True)
+            size = len(state)
+        # The number and the size of what the appender keeps.
+        self._appended = (step[0], size)
         return step[0]
 
     def _parsed(self, state: bytes, number: int) -> Held:
@@ -209,7 +215,7 @@ class Items:
                 f"{self.timeline.location}@{number}",
                 hint="use another session ID, or update the package",
             ) from error
-        return Held(number, [*map(text_of, items)], added=0)
+        return Held(number, [*map(text_of, items)], kept=len(items))
 
 
 def label_of(place: _persist.Place, folder: str) -> str:
