@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use super::folders::{files, fresh, subfolders};
 use super::staging::Staging;
@@ -18,7 +19,7 @@ pub(crate) fn build(package: &Package, staging: &Staging, out: &Path) -> Result<
     // It lacks the packages that it does not need, but its lock file names them. Nobody could build
     // it with `--locked`.
     let unpacked = fresh(&target_dir()?.join("sdist-lock"))?;
-    run(package.tool("tar").arg("xzf").arg(archive).arg("-C").arg(&unpacked))?;
+    run(Command::new("tar").arg("xzf").arg(archive).arg("-C").arg(&unpacked))?;
     let [root] = &subfolders(&unpacked)?[..] else { return Err(format!("{} has several folders", archive.display())) };
     let lock = root.join("Cargo.lock");
     run(cargo().current_dir(root).args(["update", "--workspace", "--offline", "--quiet"]))?;
