@@ -16,12 +16,21 @@ from typing import Any
 import persist
 import pytest
 from langchain_core.chat_history import BaseChatMessageHistory, InMemoryChatMessageHistory
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, RemoveMessage, SystemMessage, ToolMessage
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    ChatMessage,
+    FunctionMessage,
+    HumanMessage,
+    RemoveMessage,
+    SystemMessage,
+    ToolMessage,
+)
 from langchain_core.runnables import RunnableLambda
 from langchain_core.runnables.history import RunnableWithMessageHistory
 from persist.langchain import AGENT, PersistChatHistory
 from turns import FIRST, SECOND, answer
-from writers import IS_S3, SEEDS, SESSION, add_until_killed, check_kills, check_two_processes, location  # noqa: F401
+from writers import IS_S3, SEEDS, SESSION, add_until_killed, check_kills, check_two_processes
 
 CALL = {"name": "search", "args": {"q": "Grüße", "n": 3}, "id": "c1", "type": "tool_call"}
 
@@ -33,7 +42,6 @@ def message(source: random.Random, number: int) -> BaseMessage:
         ToolMessage("found", tool_call_id="c1", artifact={"rows": [1, 2]}),
         SystemMessage([{"type": "text", "text": f"part {number} \ud83d"}]),
         AIMessage(f"answer {number}", response_metadata={"model": "m"}, additional_kwargs={"k": [None]}),
-        RemoveMessage(id="m1"),
     ]
     return source.choice(kinds)
 
@@ -62,6 +70,12 @@ def test_it_does_what_the_history_of_langchain_does(location: str, seed: int) ->
         assert str(lasting) == str(own)
     asyncio.run(lasting.aclear())
     assert PersistChatHistory(location, SESSION).messages == []
+
+
+def test_every_kind_of_message_comes_back(location: str) -> None:
+    messages = [RemoveMessage(id="m1"), ChatMessage("hello", role="judge"), FunctionMessage("x", name="f")]
+    PersistChatHistory(location, SESSION).add_messages(messages)
+    assert PersistChatHistory(location, SESSION).messages == messages
 
 
 def test_sessions_are_apart(location: str) -> None:

@@ -9,11 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +20,7 @@ from agents.memory import Session, SessionSettings
 from persist.openai_agents import AGENT, PersistSession
 from turns import FIRST, SECOND, answer
 from with_openai_agents import ask
-
-LOCATION = os.environ.get("PERSIST_TEST_LOCATION", "")
-SEEDS = range(int(os.environ.get("PERSIST_SEEDS", "3")))
-KILLS = int(os.environ.get("PERSIST_KILLS", "3"))
-SESSION = "case-1"
-
-
-@pytest.fixture
-def location(tmp_path: Path) -> str:
-    return f"{LOCATION}/{tmp_path.name}" if LOCATION.startswith("s3://") else str(tmp_path / "agents")
+from writers import IS_S3, SEEDS, SESSION, add_until_killed, check_kills, check_two_processes
 
 
 def item(text: str, role: str = "user") -> dict[str, Any]:
@@ -137,7 +124,7 @@ async def test_a_step_stores_only_what_is_new(location: str) -> None:
 
 async def test_many_writers_lose_nothing(location: str) -> None:
     sessions = [PersistSession(location, SESSION) for _ in range(4)]
-    count = 10 if LOCATION.startswith("s3://") else 25
+    count = 10 if IS_S3 else 25
 
     async def adds(writer: int) -> None:
         for number in range(count):
@@ -185,39 +172,16 @@ async def test_a_long_name_of_a_session_or_a_branch_comes_back(location: str) ->
     assert sorted(branch["branch_id"] for branch in await session.list_branches()) == [name + "b", "main"]
 
 
-def writer(location: str, name: str, count: int) -> subprocess.Popen[str]:
-    command = [sys.executable, __file__, location, name, str(count)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-
-def acknowledged(process: subprocess.Popen[str]) -> list[str]:
-    return process.communicate(timeout=120)[0].split("\n")[:-1]
-
-
 def contents(location: str) -> list[str]:
     return [each["content"] for each in asyncio.run(PersistSession(location, SESSION).get_items())]
 
 
 def test_two_processes_lose_nothing(location: str) -> None:
-    processes = [writer(location, name, 40) for name in ("a", "b")]
-    told = [acknowledged(process) for process in processes]
-    assert sorted(contents(location)) == sorted(told[0] + told[1])
-    assert all(len(each) == 40 for each in told)
+    check_two_processes(__file__, location, contents)
 
 
 def test_what_was_acknowledged_survives_a_kill(location: str) -> None:
-    known: list[str] = []
-    for run in range(KILLS):
-        process = writer(location, f"run {run}", 1_000_000)
-        assert process.stdout is not None
-        known.append(process.stdout.readline().rstrip("\n"))
-        time.sleep(random.uniform(0, 0.3))
-        process.send_signal(signal.SIGKILL)
-        known += acknowledged(process)
-        found = contents(location)
-        # One item may have been stored that was not acknowledged any more.
-        known += found[len(known) : len(known) + 1]
-        assert found == known
+    check_kills(__file__, location, contents)
 
 
 async def test_an_agent_goes_on(location: str) -> None:
@@ -225,12 +189,10 @@ async def test_an_agent_goes_on(location: str) -> None:
     assert await ask(PersistSession(location, SESSION), SECOND) == answer([FIRST, SECOND])
 
 
-async def add(location: str, name: str, count: int) -> None:
-    session = PersistSession(location, SESSION)
-    for number in range(count):
-        await session.add_items([item(f"{name} {number}")])
-        print(f"{name} {number}", flush=True)
+def adding(location: str) -> Callable[[str], object]:
+    session, loop = PersistSession(location, SESSION), asyncio.new_event_loop()
+    return lambda text: loop.run_until_complete(session.add_items([item(text)]))
 
 
 if __name__ == "__main__":
-    asyncio.run(add(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+    add_until_killed(adding)

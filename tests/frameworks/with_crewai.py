@@ -15,7 +15,7 @@ from crewai.flow.flow import Flow, FlowState, listen, start
 from crewai.flow.human_feedback import human_feedback
 from crewai.flow.persistence import SQLiteFlowPersistence
 from persist.adapters.crewai import CrewAIAdapter
-from persist.crewai import StoredFlows
+from persist.crewai import PersistFlows
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from turns import FIRST, SECOND, THIRD, answer, check, main, raises
 
@@ -190,7 +190,7 @@ def save(location: str) -> None:
     fail(location + ".failing")
     resume_is_refused(location + ".chain")
     model_is_of_code()
-    kept = StoredFlows(os.path.dirname(location) + "/flows")
+    kept = PersistFlows(os.path.dirname(location) + "/flows")
     for text in (FIRST, SECOND):
         Talk(persistence=kept).kickoff({"id": "a-flow", "said": text})
         # Saves the state by hand, like a flow that is persisted after each method.
@@ -205,7 +205,7 @@ def restore(location: str) -> None:
     odd = persist.restore(location + ".odd", into=Talk()).state
     assert (odd.odd, odd._noted, odd.later) == (More(a=1, b=2), ["a note"], [1])
     resumed(location + ".failing")
-    kept = StoredFlows(os.path.dirname(location) + "/flows")
+    kept = PersistFlows(os.path.dirname(location) + "/flows")
     check(str(Talk(persistence=kept).kickoff({"id": "a-flow", "said": THIRD})))
     assert kept.load_state("another") is None
     assert kept.load_pending_feedback("a-flow") is None

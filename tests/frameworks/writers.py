@@ -27,6 +27,7 @@ Contents = Callable[[str], list[str]]
 
 @pytest.fixture
 def location(tmp_path: Path) -> str:
+    """An empty place, in a folder or in a bucket."""
     return f"{LOCATION}/{tmp_path.name}" if IS_S3 else str(tmp_path / "agents")
 
 
@@ -37,6 +38,7 @@ def writer(program: str, location: str, name: str, count: int) -> subprocess.Pop
 
 
 def acknowledged(process: subprocess.Popen[str]) -> list[str]:
+    """Waits for the end of a process, and returns the items that it has printed."""
     return process.communicate(timeout=120)[0].split("\n")[:-1]
 
 

@@ -12,7 +12,7 @@ import pytest
 from effort import IS_SOAK, KILLS
 from test_frameworks import PROGRAMS, run
 
-SESSIONS = ["openai_agents"]
+SESSIONS = ["openai_agents", "langchain", "strands", "crewai"]
 
 LONG = {"PERSIST_KILLS": str(KILLS), "PERSIST_SEEDS": "50"}
 
@@ -26,10 +26,13 @@ def test_sessions_keep_everything(name: str, place: str, folder: Path, s3: Any) 
     python = environments.with_persist(PROGRAMS / f"with_{name}.txt")
     variables = {
         "PERSIST_TEST_LOCATION": "s3://my-bucket/sessions" if place == "s3" else "",
+        "PYTHONPATH": str(PROGRAMS),
         **(LONG if IS_SOAK else SHORT[place]),
     }
     program = PROGRAMS / f"sessions_{name}.py"
-    options = ["--noconftest", "-o", "asyncio_mode=auto", "-p", "no:cacheprovider", "-q"]
+    options = ["--noconftest", "-p", "writers", "-p", "no:cacheprovider", "-q"]
+    if name == "openai_agents":
+        options += ["-o", "asyncio_mode=auto"]
     printed = run(python, "-m", "pytest", program, *options, **variables)
     assert " passed" in printed
     assert " skipped" not in printed

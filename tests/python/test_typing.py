@@ -124,7 +124,7 @@ def test_every_export_has_a_type(folder: Path) -> None:
     unknown = {symbol["name"] for symbol in symbols if symbol["isExported"] and not symbol["isTypeKnown"]}
     # Their base classes come from frameworks that are not installed.
     assert unknown == {
-        "persist.crewai.StoredFlows",
+        "persist.crewai.PersistFlows",
         "persist.langchain.ByteStore",
         "persist.langgraph.PersistSaver",
         "persist.strands.StoredBytes",

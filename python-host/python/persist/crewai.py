@@ -2,75 +2,118 @@
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Callable, Sequence
+from datetime import date
 from typing import Any
 
+from crewai.flow.async_feedback.types import PendingFeedbackContext
 from crewai.flow.persistence import FlowPersistence
 from pydantic import BaseModel, PrivateAttr
 
-from persist._keys import key_of, store_at
+from persist._keys import store_at
+from persist._live.items import Held, Items, text_of
+from persist._live.sessions import Sessions
 from persist._store import Store
-from persist.adapters.crewai import state_of
-from persist.errors import PersistNotFoundError
+from persist._store_base import StoreBase
 
-__all__ = ["StoredFlows"]
+__all__ = ["PersistFlows"]
+
+AGENT = "crewai"
+"""The agent of the flows, unless another is given."""
 
 
-class StoredFlows(FlowPersistence):
-    """Keeps the latest state of each flow in a store, under the flow's ID.
+class PersistFlows(FlowPersistence):
+    """Keeps the states of flows in files or a bucket. Each method that ends is a step of the flow's timeline,
+    which stores only what has changed.
 
     Args:
-        store: A :class:`persist.Store`, or a location.
+        location: A folder or ``s3://bucket/prefix``, or a :class:`persist.Store`.
+        agent_id: The agent whose flows these are.
+
+    A step has the state of the flow and, while the flow waits for a person, what it needs to continue: both are
+    stored at once. The description of a step is the name of the method.
+
+    Example::
+
+        flow = CaseFlow(persistence=PersistFlows("s3://bucket/agents"))
     """
 
-    persistence_type: str = "persist"
+    persistence_type: str = "PersistFlows"
     location: str = ""
-    _store: Store = PrivateAttr()
+    agent_id: str = AGENT
+    _sessions: Sessions[Items] = PrivateAttr()
 
-    def __init__(self, store: Store | str = "", **fields: Any) -> None:
-        plain = store_at(store or fields.pop("location"))
-        super().__init__(location=plain.location, **fields)
-        self._store = plain
+    def __init__(self, location: str | os.PathLike[str] | Store = "", **fields: Any) -> None:
+        store = store_at(location or fields.pop("location"))
+        super().__init__(location=store.location, **fields)
+        base, agent = store._twin(StoreBase), self.agent_id
+
+        def opened(folder: str, session: str, _: str | None) -> Items:
+            return Items(base, folder, agent, session)
+
+        # A flow has no parts.
+        self._sessions = Sessions(base, agent, "", opened, lambda _, name: name)
 
     def init_db(self) -> None:
-        """Does nothing: the first snapshot creates the store."""
+        """Does nothing: the first step creates the timeline."""
 
     def save_state(self, flow_uuid: str, method_name: str, state_data: dict[str, Any] | BaseModel) -> None:
-        """Saves the state of a flow and replaces the previous one."""
-        self._store.snapshot(state_of(state_data), self._key(flow_uuid), session_id=flow_uuid, description=method_name)
+        """Appends the state of a flow, after one of its methods has ended."""
+        state = text_of(_plain(state_data), _plain)
+        self._change(flow_uuid, method_name, lambda held: [state, *held.items[1:]])
 
     def load_state(self, flow_uuid: str) -> dict[str, Any] | None:
         """Returns the latest state of a flow, or ``None`` if there is none."""
-        try:
-            found: dict[str, Any] = self._store.restore(self._key(flow_uuid))
-        except PersistNotFoundError:
-            return None
+        items = self._sessions.get(flow_uuid).read().items
+        found: dict[str, Any] | None = json.loads(items[0]) if items else None
         return found
 
-    def save_pending_feedback(self, flow_uuid: str, context: Any, state_data: dict[str, Any] | BaseModel) -> None:
-        """Saves the state of a flow that waits for a person, and what it needs to continue."""
-        self.save_state(flow_uuid, context.method_name, state_data)
-        waiting = {"state": state_of(state_data), "context": context.to_dict()}
-        self._store.snapshot(waiting, self._key(flow_uuid, "waiting"), session_id=flow_uuid)
+    def save_pending_feedback(
+        self, flow_uuid: str, context: PendingFeedbackContext, state_data: dict[str, Any] | BaseModel
+    ) -> None:
+        """Appends the state of a flow that waits for a person, with what it needs to continue."""
+        state = _plain(state_data)
+        waiting = {"state": state, "context": context.to_dict()}
+        texts = [text_of(state, _plain), text_of(waiting, _plain)]
+        self._change(flow_uuid, context.method_name, lambda _: texts)
 
-    def load_pending_feedback(self, flow_uuid: str) -> tuple[dict[str, Any], Any] | None:
+    def load_pending_feedback(self, flow_uuid: str) -> tuple[dict[str, Any], PendingFeedbackContext] | None:
         """Returns the state of a flow that waits for a person, and what it needs to continue,
         or ``None`` if it does not wait.
         """
-        from crewai.flow.async_feedback.types import PendingFeedbackContext
-
-        try:
-            waiting = self._store.restore(self._key(flow_uuid, "waiting"))
-        except PersistNotFoundError:
+        items = self._sessions.get(flow_uuid).read().items
+        if len(items) < 2:
             return None
+        waiting = json.loads(items[1])
         return waiting["state"], PendingFeedbackContext.from_dict(waiting["context"])
 
     def clear_pending_feedback(self, flow_uuid: str) -> None:
-        """Deletes what was saved for a flow that waited for a person."""
-        try:
-            self._store.delete(self._key(flow_uuid, "waiting"))
-        except PersistNotFoundError:
-            return
+        """Appends a step without what a flow needed to continue."""
 
-    @staticmethod
-    def _key(flow_uuid: str, kind: str = "state") -> str:
-        return f"{kind}/{key_of(flow_uuid)}"
+        def clear(held: Held) -> Held:
+            return held.holding(held.items[:1], 1) if len(held.items) > 1 else held
+
+        self._sessions.get(flow_uuid).change(clear)
+
+    def close(self) -> None:
+        """Records which steps are the newest, so that their loss would be noticed."""
+        self._sessions.close()
+
+    def _change(self, flow_uuid: str, method: str, items_of: Callable[[Held], Sequence[str]]) -> None:
+        self._sessions.get(flow_uuid).change(lambda held: held.holding(items_of(held)), description=method)
+
+
+def _plain(value: Any) -> Any:
+    """Returns what CrewAI's own store keeps of a value that JSON does not have."""
+    if isinstance(value, BaseModel):
+        try:
+            return value.model_dump(mode="json")
+        except Exception:  # A field of another class.
+            return value.model_dump()
+    if isinstance(value, dict):
+        return value
+    if isinstance(value, set | tuple):
+        return [*value]
+    return value.isoformat() if isinstance(value, date) else str(value)

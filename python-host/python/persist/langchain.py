@@ -1,16 +1,94 @@
-"""For LangChain: a store of bytes."""
+"""For LangChain: a history of messages, and a store of bytes."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 
+from langchain_core.chat_history import BaseChatMessageHistory
+from langchain_core.messages import BaseMessage, message_to_dict, messages_from_dict
 from langchain_core.stores import BaseStore
 
+from persist import _persist
 from persist._keys import key_of, name_of, prefix_of, store_at
+from persist._live.items import Items, items_at, text_of
 from persist._store import Store
+from persist._threads import in_thread
 from persist.errors import PersistNotFoundError
 
-__all__ = ["ByteStore"]
+__all__ = ["ByteStore", "PersistChatHistory"]
+
+AGENT = "langchain"
+"""The agent of the histories, unless another is given."""
+
+_CHANGED = "the history was changed all the same"
+
+
+class PersistChatHistory(BaseChatMessageHistory):
+    """The messages of one session, in files or a bucket. Each time that messages are added, only these are
+    stored, as a step of a timeline.
+
+    Args:
+        location: A folder or ``s3://bucket/prefix``, or a :class:`persist.Store`.
+        session_id: The ID of the session.
+        agent_id: The agent whose session this is. Agents that use the same session IDs need different
+            ones.
+
+    Several objects, threads and processes may use the same session at once: no message is lost.
+
+    Example::
+
+        history = PersistChatHistory("s3://bucket/agents", "case-1")
+        history.add_user_message("Hello")
+    """
+
+    def __init__(self, location: str | os.PathLike[str] | Store, session_id: str, *, agent_id: str = AGENT) -> None:
+        super().__init__()
+        self.session_id = session_id
+        self._items: Items = items_at(location, agent_id, session_id)
+
+    @property
+    def messages(self) -> list[BaseMessage]:
+        """All messages, the oldest first."""
+        return self._read()
+
+    async def aget_messages(self) -> list[BaseMessage]:
+        """Like :attr:`messages`, for asyncio."""
+        found: list[BaseMessage] = await in_thread(self._read)
+        return found
+
+    def add_messages(self, messages: Sequence[BaseMessage]) -> None:
+        """Adds messages at the end."""
+        self._add(_texts(messages))
+
+    async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
+        """Like :meth:`add_messages`, for asyncio."""
+        await in_thread(self._add, _texts(messages), changed=_CHANGED)
+
+    def clear(self) -> None:
+        """Deletes all messages, with all steps."""
+        self._items.delete()
+
+    async def aclear(self) -> None:
+        """Like :meth:`clear`, for asyncio."""
+        await in_thread(self._items.delete, changed=_CHANGED)
+
+    def close(self) -> None:
+        """Records which step is the newest, so that its loss would be noticed."""
+        self._items.close()
+
+    def _read(self, token: _persist.CancelToken | None = None) -> list[BaseMessage]:
+        found: list[BaseMessage] = messages_from_dict(self._items.read(token).read())
+        return found
+
+    def _add(self, texts: Sequence[str], token: _persist.CancelToken | None = None) -> None:
+        if texts:
+            self._items.change(lambda held: held.adding(texts), token)
+
+
+def _texts(messages: Sequence[BaseMessage]) -> list[str]:
+    # Now, since another thread may change them before they are stored.
+    return [text_of(message_to_dict(message)) for message in messages]
 
 
 class ByteStore(BaseStore[str, bytes]):

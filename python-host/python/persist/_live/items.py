@@ -5,6 +5,7 @@ stores only what is new, and no writer ever overwrites what another one has adde
 from __future__ import annotations
 
 import json
+import os
 import random
 import threading
 import time
@@ -13,7 +14,9 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from persist import _persist
+from persist._keys import store_at
 from persist._metadata import SnapshotMetadata
+from persist._store import Store
 from persist._store_base import StoreBase
 from persist._timeline import Timeline
 from persist.errors import PersistConflictError, PersistIntegrityError, PersistNotFoundError
@@ -58,17 +61,17 @@ class Held(NamedTuple):
         return Held(self.number, items, kept=min(kept, self.kept))
 
 
-def text_of(item: Any) -> str:
-    """Returns a JSON value as text.
+def text_of(item: Any, default: Callable[[Any], Any] | None = None) -> str:
+    """Returns a JSON value as text. ``default`` is as for ``json.dumps``.
 
     Raises:
         TypeError, ValueError: As for ``json.dumps``.
     """
-    text = json.dumps(item, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(item, ensure_ascii=False, separators=(",", ":"), default=default)
     try:
         text.encode()
     except UnicodeEncodeError:  # Half a surrogate pair.
-        return json.dumps(item, separators=(",", ":"))
+        return json.dumps(item, separators=(",", ":"), default=default)
     return text
 
 
@@ -119,9 +122,12 @@ class Items:
                 self._held = self._load(0, token)
             return self._held
 
-    def change(self, edit: Callable[[Held], Held], token: _persist.CancelToken | None = None) -> Held:
+    def change(
+        self, edit: Callable[[Held], Held], token: _persist.CancelToken | None = None, description: str | None = None
+    ) -> Held:
         """Changes the session. ``edit`` gets what the session has and returns what it shall have; it is called
-        again if somebody else was faster. If it returns the same, nothing is stored.
+        again if somebody else was faster. If it returns the same, nothing is stored. The step gets the
+        description.
         """
         with self._lock:
             base = 0
@@ -135,7 +141,7 @@ class Items:
                     self._held = held
                     return held
                 try:
-                    step = self._append(held, made, token)
+                    step = self._append(held, made, description, token)
                 except PersistConflictError as error:
                     base = int(error.facts.get("number", 0))
                     time.sleep(random.uniform(0, _PAUSE * min(attempt, _PAUSES)))
@@ -183,10 +189,12 @@ class Items:
             return Held(base, [], exists=False)
         return self._parsed(state, number_of(metadata))
 
-    def _append(self, held: Held, made: Held, token: _persist.CancelToken | None) -> int:
+    def _append(self, held: Held, made: Held, description: str | None, token: _persist.CancelToken | None) -> int:
         timeline, appender = self.timeline, self.timeline._appender
         options: dict[str, Any] = {"labels": self._labels, "content_type": CONTENT_TYPE, **timeline._ids()}
         options["snapshot_index"] = held.number + 1
+        if description is not None:
+            options["description"] = description
         native = timeline._opened().native
         number, size = self._appended
         step = None
@@ -216,6 +224,12 @@ class Items:
                 hint="use another session ID, or update the package",
             ) from error
         return Held(number, [*map(text_of, items)], kept=len(items))
+
+
+def items_at(location: str | os.PathLike[str] | Store, agent_id: str, session_id: str) -> Items:
+    """Returns the items of a session at a location that a user has given."""
+    folder = _persist.session_folder(agent_id, session_id)
+    return Items(store_at(location)._twin(StoreBase), folder, agent_id, session_id)
 
 
 def label_of(place: _persist.Place, folder: str) -> str:
