@@ -132,9 +132,10 @@ class Items:
         with self._lock:
             base = 0
             for attempt in range(_ATTEMPTS):
-                known, self._held = self._held, None
+                known = self._held
                 held = known or self._load(base, token)
                 made = edit(held)
+                self._held = None
                 if made is held:
                     if known is not None and not self.timeline._is_newest(held.number):
                         continue
@@ -183,6 +184,8 @@ class Items:
 
     def _load(self, base: int, token: _persist.CancelToken | None) -> Held:
         """Reads the newest step. ``base`` is the number after which the next one comes if there is none."""
+        # Another program may have written the same items in other bytes.
+        self._appended = (0, 0)
         try:
             state, metadata = self.timeline._opened().native.load(None, None, None, None, token)
         except PersistNotFoundError:

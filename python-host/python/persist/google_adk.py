@@ -1,0 +1,274 @@
+"""For Google ADK: a session service that keeps its sessions in files or a bucket."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote, unquote
+
+from google.adk.errors._stale_session_error import StaleSessionError
+from google.adk.errors.already_exists_error import AlreadyExistsError
+from google.adk.errors.session_not_found_error import SessionNotFoundError
+from google.adk.events.event import Event
+from google.adk.sessions import BaseSessionService, Session, State
+from google.adk.sessions.base_session_service import GetSessionConfig, ListSessionsResponse
+from pydantic_core import to_jsonable_python
+
+from persist import _persist
+from persist._keys import store_at
+from persist._live.items import NAME, Held, Items, label_of, text_of
+from persist._live.sessions import Sessions
+from persist._store import Store
+from persist._store_base import StoreBase
+from persist._threads import in_thread
+
+__all__ = ["PersistSessionService"]
+
+AGENT = "google-adk"
+"""The agent of the apps, unless another is given."""
+
+_SESSIONS, _USERS = "sessions", "users"
+"""The kinds of the parts of an app."""
+
+_CHANGED = "the session was changed all the same"
+
+Token = _persist.CancelToken | None
+Values = dict[str, Any]
+
+
+class PersistSessionService(BaseSessionService):
+    """A session service that keeps its sessions in files or a bucket. Each event is a step of the timeline of
+    its session, which stores only what is new. The state of an app and of each of its users is a timeline, too.
+
+    Args:
+        location: A folder or ``s3://bucket/prefix``, or a :class:`persist.Store`.
+        agent_id: The agent that the apps belong to.
+
+    Several objects, threads and processes may use the same sessions at once. An event for a session that has
+    changed since it was read is refused with a ``StaleSessionError``, as by ADK's own services.
+
+    Example::
+
+        runner = Runner(app_name="app", agent=agent, session_service=PersistSessionService("s3://bucket/agents"))
+    """
+
+    def __init__(self, location: str | os.PathLike[str] | Store, *, agent_id: str = AGENT) -> None:
+        store = store_at(location)._twin(StoreBase)
+
+        def opened(folder: str, app: str, part: str | None) -> Items:
+            return Items(store, folder, agent_id, app, {} if part is None else {NAME: part})
+
+        self._sessions = Sessions(store, agent_id, _SESSIONS, opened, label_of)
+        self._users = Sessions(store, agent_id, _USERS, opened, label_of)
+
+    async def create_session(
+        self, *, app_name: str, user_id: str, state: Values | None = None, session_id: str | None = None
+    ) -> Session:
+        """Creates a session. Without an ID, it gets a new one.
+
+        Raises:
+            AlreadyExistsError: There is one with this ID.
+        """
+        created: Session = await in_thread(self._create, app_name, user_id, state, session_id, changed=_CHANGED)
+        return created
+
+    async def get_session(
+        self, *, app_name: str, user_id: str, session_id: str, config: GetSessionConfig | None = None
+    ) -> Session | None:
+        """Returns a session, or ``None`` if there is none."""
+        found: Session | None = await in_thread(self._get, app_name, user_id, session_id, config)
+        return found
+
+    async def list_sessions(self, *, app_name: str, user_id: str | None = None) -> ListSessionsResponse:
+        """Returns the sessions of a user, or of all users, without their events; the one that was changed last
+        comes last.
+        """
+        found: ListSessionsResponse = await in_thread(self._list, app_name, user_id)
+        return found
+
+    async def delete_session(self, *, app_name: str, user_id: str, session_id: str) -> None:
+        """Deletes a session, with all its steps. A missing one is ignored."""
+        await in_thread(self._delete, app_name, user_id, session_id, changed=_CHANGED)
+
+    async def get_user_state(self, *, app_name: str, user_id: str) -> Values:
+        """Returns the state of a user, with keys that lack the prefix ``user:``."""
+        found: Values = await in_thread(lambda token: _state(self._users.get(app_name, user_id), token))
+        return found
+
+    async def append_event(self, session: Session, event: Event) -> Event:
+        """Appends an event to a session, and changes the states that it names.
+
+        Raises:
+            SessionNotFoundError: There is no such session.
+            StaleSessionError: It has changed since it was read.
+        """
+        if event.partial:
+            return event
+        self._apply_temp_state(session, event)
+        event = self._trim_temp_delta_state(event)
+        await in_thread(self._append, session, event, changed=_CHANGED)
+        session.last_update_time = event.timestamp
+        return self._commit_event_to_session(session, event)
+
+    def close(self) -> None:
+        """Records which steps are the newest, so that their loss would be noticed."""
+        self._sessions.close()
+        self._users.close()
+
+    # What runs in threads. A state of a session has its events, and at its end what is known of it.
+
+    def _of(self, app: str, user: str, session: str, token: Token) -> Items:
+        """Returns the items of a session. ADK takes spaces around an ID for a mistake."""
+        plain = session.strip()
+        if session != plain:
+            items = self._sessions.get(app, _name(user, session))
+            if items.read(token).items:
+                return items
+        return self._sessions.get(app, _name(user, plain))
+
+    def _create(self, app: str, user: str, state: Values | None, session: str | None, token: Token) -> Session:
+        session = (session or "").strip() or str(uuid.uuid4())
+        items, now, parts = self._of(app, user, session, token), time.time(), _parts(state or {})
+
+        def check(held: Held) -> None:
+            if held.items:
+                raise AlreadyExistsError(f"Session with id {session} already exists.")
+
+        def create(held: Held) -> Held:
+            check(held)
+            known = {"id": session, "user_id": user, "create_time": now, "update_time": now, "state": parts[2]}
+            return held.adding([text_of(known)])
+
+        check(items.read(token))
+        self._put(app, user, parts, token)
+        known = _known(items.change(create, token))
+        return self._session(app, known, [], token)
+
+    def _get(self, app: str, user: str, session: str, config: GetSessionConfig | None, token: Token) -> Session | None:
+        held = self._of(app, user, session, token).read(token)
+        if not held.items:
+            return None
+        texts = [*zip([float(event["timestamp"]) for event in held.read()[:-1]], held.items, strict=False)]
+        # As ADK shows them: by their times, and of the same time in their order.
+        texts.sort(key=lambda event: event[0])
+        if config is not None:
+            if config.after_timestamp:
+                texts = [event for event in texts if event[0] >= config.after_timestamp]
+            if config.num_recent_events is not None:
+                texts = texts[max(0, len(texts) - config.num_recent_events) :]
+        events = [Event.model_validate_json(text) for _, text in texts]
+        return self._session(app, _known(held), events, token)
+
+    def _list(self, app: str, user: str | None, token: Token) -> ListSessionsResponse:
+        names = [name for name in self._sessions.parts(app) if name is not None]
+        if user is not None:
+            names = [name for name in names if _user_of(name) == user]
+        held = [self._sessions.get(app, name).read(token) for name in names]
+        known = [_known(each) for each in held if each.items]
+        known.sort(key=lambda each: (each["update_time"], each["user_id"], each["id"]))
+        return ListSessionsResponse(sessions=[self._session(app, each, [], token) for each in known])
+
+    def _delete(self, app: str, user: str, session: str, token: Token) -> None:
+        self._of(app, user, session, token).delete(token)
+
+    def _append(self, session: Session, event: Event, token: Token) -> None:
+        items = self._of(session.app_name, session.user_id, session.id, token)
+        parts = _parts(event.actions.state_delta if event.actions else {})
+        text = text_of(event.model_dump(mode="json", exclude_none=True))
+
+        def check(held: Held) -> Values:
+            if not held.items:
+                raise SessionNotFoundError(f"Session {session.id} not found.")
+            known = _known(held)
+            if known["update_time"] > session.last_update_time:
+                raise StaleSessionError(
+                    "The last_update_time provided in the session object is earlier than the update_time in storage."
+                    " Please check if it is a stale session."
+                )
+            return known
+
+        def add(held: Held) -> Held:
+            known = check(held)
+            known["update_time"] = event.timestamp
+            known["state"].update(parts[2])
+            *events, _ = held.items
+            return held.holding([*events, text, text_of(known)], len(events))
+
+        # A state that others share is changed first: if this is interrupted, the event is not there, and the
+        # program runs the turn again.
+        check(items.read(token))
+        self._put(session.app_name, session.user_id, parts, token)
+        items.change(add, token)
+
+    def _put(self, app: str, user: str, parts: tuple[Values, Values, Values], token: Token) -> None:
+        """Changes the states of an app and of a user."""
+        for items, delta in ((self._sessions.get(app), parts[0]), (self._users.get(app, user), parts[1])):
+            if delta:
+                items.change(_updating(delta), token)
+
+    def _session(self, app: str, known: Values, events: list[Event], token: Token) -> Session:
+        state = dict(known["state"])
+        for prefix, items in (
+            (State.APP_PREFIX, self._sessions.get(app)),
+            (State.USER_PREFIX, self._users.get(app, known["user_id"])),
+        ):
+            state |= {f"{prefix}{key}": value for key, value in _state(items, token).items()}
+        return Session(
+            app_name=app,
+            user_id=known["user_id"],
+            id=known["id"],
+            state=state,
+            events=events,
+            last_update_time=known["update_time"],
+        )
+
+
+def _name(user: str, session: str) -> str:
+    """Returns the name of a session in its app."""
+    return f"{quote(user, safe=' @:+')}/{quote(session, safe=' @:+')}"
+
+
+def _user_of(name: str) -> str:
+    return unquote(name.partition("/")[0])
+
+
+def _known(held: Held) -> Values:
+    """Returns what is known of a session."""
+    known: Values = json.loads(held.items[-1])
+    return known
+
+
+def _state(items: Items, token: Token) -> Values:
+    """Returns the state of an app or a user."""
+    found = items.read(token).items
+    state: Values = json.loads(found[0]) if found else {}
+    return state
+
+
+def _updating(delta: Values) -> Callable[[Held], Held]:
+    def update(held: Held) -> Held:
+        state = json.loads(held.items[0]) if held.items else {}
+        return held.holding([text_of({**state, **delta})])
+
+    return update
+
+
+def _parts(state: Values) -> tuple[Values, Values, Values]:
+    """Returns what a state changes in that of the app, of the user and of the session, as JSON. A value that
+    JSON lacks is stored as text, as by ADK's own services.
+    """
+    app: Values = {}
+    user: Values = {}
+    session: Values = {}
+    for key, value in to_jsonable_python(state, fallback=str).items():
+        if key.startswith(State.APP_PREFIX):
+            app[key.removeprefix(State.APP_PREFIX)] = value
+        elif key.startswith(State.USER_PREFIX):
+            user[key.removeprefix(State.USER_PREFIX)] = value
+        elif not key.startswith(State.TEMP_PREFIX):
+            session[key] = value
+    return app, user, session
