@@ -19,7 +19,7 @@ import pytest
 from crewai.flow.async_feedback.types import PendingFeedbackContext
 from crewai.flow.flow import Flow, listen, start
 from crewai.flow.persistence.sqlite import SQLiteFlowPersistence
-from persist.crewai import AGENT, PersistFlows
+from persist.crewai import AGENT, PersistFlows, copy
 from pydantic import BaseModel
 from writers import SEEDS, SESSION, acknowledged, add_until_killed, check_kills, writer
 
@@ -67,6 +67,22 @@ def test_it_does_what_the_store_of_crewai_does(location: str, tmp_path: Path, se
         for each in (lasting, PersistFlows(location)):
             assert each.load_state(flow) == own.load_state(flow), number
             assert shown(each.load_pending_feedback(flow)) == shown(own.load_pending_feedback(flow)), number
+
+
+def test_flows_move_in(location: str, tmp_path: Path) -> None:
+    own, target = SQLiteFlowPersistence(str(tmp_path / "flows.db")), PersistFlows(location)
+    own.save_state("one", "a", {"n": 1})
+    own.save_state("one", "b", {"n": 2})
+    own.save_pending_feedback("two", waiting(1), {"n": 3})
+    own.save_pending_feedback("three", waiting(2), {"n": 4})
+    own.save_state("three", "b", {"n": 5})
+    names = ["one", "two", "three", "none"]
+    assert copy(own, target, names) == 3
+    assert copy(own, target, names) == 0
+    fresh = PersistFlows(location)
+    for name in names:
+        assert fresh.load_state(name) == own.load_state(name)
+        assert shown(fresh.load_pending_feedback(name)) == shown(own.load_pending_feedback(name))
 
 
 def test_each_method_is_a_step(location: str) -> None:

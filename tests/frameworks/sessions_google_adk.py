@@ -24,7 +24,7 @@ from google.adk.sessions import Session
 from google.adk.sessions.base_session_service import GetSessionConfig
 from google.adk.sessions.sqlite_session_service import SqliteSessionService
 from google.genai import types
-from persist.google_adk import AGENT, PersistSessionService
+from persist.google_adk import AGENT, PersistSessionService, copy
 from pydantic import BaseModel
 from turns import FIRST, SECOND, answer
 from with_google_adk import Told, ask
@@ -121,6 +121,34 @@ async def steps(own: Any, services: list[Any], source: random.Random) -> None:
 async def test_it_does_what_the_service_of_adk_does(location: str, tmp_path: Path, seed: int) -> None:
     own = SqliteSessionService(str(tmp_path / "sessions.db"))
     await steps(own, [PersistSessionService(location), PersistSessionService(location)], random.Random(seed))
+
+
+async def test_sessions_move_in(location: str, tmp_path: Path) -> None:
+    own, source, start = SqliteSessionService(str(tmp_path / "sessions.db")), random.Random(1), time.time()
+    for user, name in (("u", "s"), ("u", "t"), ("u/s é", "s")):
+        session = await own.create_session(
+            app_name="app", user_id=user, session_id=name, state={"n": 1, "user:b": user}
+        )
+        for number in range(10):
+            await own.append_event(session, event(source, number, start + 10 * number))
+    target = PersistSessionService(location)
+    count = sum([len((await own.get_session(app_name="app", user_id="u", session_id=name)).events) for name in "st"])
+    assert await copy(own, target, app_name="app", user_id="u") == count
+    rest = await copy(own, target, app_name="app")
+    assert 0 < rest <= 10
+    fresh = PersistSessionService(location)
+    assert await copy(own, fresh, app_name="app") == 0
+    assert shown(await fresh.list_sessions(app_name="app")) == shown(await own.list_sessions(app_name="app"))
+    # What is new in the source follows.
+    session = await own.get_session(app_name="app", user_id="u", session_id="s")
+    await own.append_event(session, Event(author="user", invocation_id="i", timestamp=start + 500))
+    assert await copy(own, fresh, app_name="app") == 1
+    names = {"app_name": "app", "user_id": "u", "session_id": "s"}
+    assert await fresh.get_session(**names) == await own.get_session(**names)
+    session = await fresh.get_session(**names)
+    await fresh.append_event(session, Event(author="user", invocation_id="i", timestamp=start + 501))
+    with pytest.raises(persist.PersistConflictError, match="something else"):
+        await copy(own, fresh, app_name="app")
 
 
 async def test_an_agent_goes_on_and_rewinds(location: str) -> None:

@@ -28,7 +28,7 @@ from langchain_core.messages import (
 )
 from langchain_core.runnables import RunnableLambda
 from langchain_core.runnables.history import RunnableWithMessageHistory
-from persist.langchain import AGENT, PersistChatHistory
+from persist.langchain import AGENT, PersistChatHistory, copy
 from turns import FIRST, SECOND, answer
 from writers import IS_S3, SEEDS, SESSION, add_until_killed, check_kills, check_two_processes
 
@@ -130,6 +130,19 @@ def test_two_processes_lose_nothing(location: str) -> None:
 
 def test_what_was_acknowledged_survives_a_kill(location: str) -> None:
     check_kills(__file__, location, contents)
+
+
+def test_a_history_moves_in(location: str) -> None:
+    source = random.Random(1)
+    own = InMemoryChatMessageHistory(messages=[message(source, number) for number in range(20)])
+    target = PersistChatHistory(location, SESSION)
+    target.add_messages(own.messages[:5])
+    assert copy(own, target) == 15
+    assert copy(own, target) == 0
+    assert PersistChatHistory(location, SESSION).messages == own.messages
+    own.clear()
+    with pytest.raises(persist.PersistConflictError, match="something else"):
+        copy(own, target)
 
 
 def test_a_chain_goes_on(location: str) -> None:

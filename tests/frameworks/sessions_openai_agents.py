@@ -16,8 +16,8 @@ from typing import Any
 import persist
 import pytest
 from agents.extensions.memory import AdvancedSQLiteSession
-from agents.memory import Session, SessionSettings
-from persist.openai_agents import AGENT, PersistSession
+from agents.memory import Session, SessionSettings, SQLiteSession
+from persist.openai_agents import AGENT, PersistSession, copy
 from turns import FIRST, SECOND, answer
 from with_openai_agents import ask
 from writers import IS_S3, SEEDS, SESSION, add_until_killed, check_kills, check_two_processes
@@ -182,6 +182,23 @@ def test_two_processes_lose_nothing(location: str) -> None:
 
 def test_what_was_acknowledged_survives_a_kill(location: str) -> None:
     check_kills(__file__, location, contents)
+
+
+async def test_a_session_moves_in(location: str, tmp_path: Path) -> None:
+    own = SQLiteSession(SESSION, tmp_path / "old.db", session_settings=SessionSettings(limit=1))
+    items = [item(f"{number} é") for number in range(30)]
+    await own.add_items(items)
+    target = PersistSession(location, SESSION, session_settings=SessionSettings(limit=1))
+    # An interrupted copy goes on.
+    await target.add_items(items[:7])
+    assert await copy(own, target) == 23
+    assert await copy(own, target) == 0
+    assert await PersistSession(location, SESSION).get_items() == items
+    await target.add_items([item("more")])
+    with pytest.raises(persist.PersistConflictError, match="something else") as refused:
+        await copy(own, target)
+    assert SESSION in str(refused.value.location)
+    assert len(await PersistSession(location, SESSION).get_items()) == 31
 
 
 async def test_an_agent_goes_on(location: str) -> None:

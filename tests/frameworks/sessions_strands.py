@@ -14,7 +14,7 @@ from typing import Any
 
 import persist
 import pytest
-from persist.strands import AGENT, PersistSessionManager
+from persist.strands import AGENT, PersistSessionManager, copy
 from strands import Agent
 from strands.multiagent import GraphBuilder
 from strands.session.file_session_manager import FileSessionManager
@@ -153,6 +153,28 @@ def test_a_step_stores_only_what_is_new(location: str) -> None:
         add(os.urandom(500).hex())
     steps = [*persist.Timeline(f"{location}/{AGENT}/{SESSION}/agents/one")]
     assert sum(step.stored_size for step in steps) < 50 * 2000
+
+
+def test_a_session_moves_in(location: str, tmp_path: Path) -> None:
+    own = FileSessionManager(SESSION, str(tmp_path / "own"))
+    for name in NAMES[:2]:
+        own.create_agent(SESSION, agent(name, 1))
+        for number in range(10):
+            own.create_message(SESSION, name, SessionMessage(message(f"{name} {number}"), number))
+    target = PersistSessionManager(location, SESSION)
+    first = own.list_messages(SESSION, "a")[0]
+    target.create_agent(SESSION, agent("a", 0))
+    target.create_message(SESSION, "a", first)
+    assert copy(own, target, NAMES) == 19
+    assert copy(own, target, NAMES) == 0
+    fresh = PersistSessionManager(location, SESSION)
+    for name in NAMES[:2]:
+        assert fresh.read_agent(SESSION, name) == own.read_agent(SESSION, name)
+        assert fresh.list_messages(SESSION, name) == own.list_messages(SESSION, name)
+    assert fresh.read_agent(SESSION, "c") is None
+    fresh.create_message(SESSION, "a", SessionMessage(message("more"), 10))
+    with pytest.raises(persist.PersistConflictError, match="something else"):
+        copy(own, target, NAMES)
 
 
 def test_half_a_character_comes_back(location: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from typing import Any
 
@@ -13,15 +13,47 @@ from crewai.flow.persistence import FlowPersistence
 from pydantic import BaseModel, PrivateAttr
 
 from persist._keys import store_at
+from persist._live.copies import check
 from persist._live.items import Held, Items, text_of
 from persist._live.sessions import Sessions
 from persist._store import Store
 from persist._store_base import StoreBase
 
-__all__ = ["PersistFlows"]
+__all__ = ["PersistFlows", "copy"]
 
 AGENT = "crewai"
 """The agent of the flows, unless another is given."""
+
+
+def copy(source: FlowPersistence, target: PersistFlows, flow_uuids: Iterable[str]) -> int:
+    """Copies the latest states of flows from a store of any class, such as a ``SQLiteFlowPersistence``, and what
+    waits for a person, and reads them back. The interface of these stores has no list of flows.
+
+    Returns:
+        How many flows were copied. One that the source lacks, or the target has already, does not count.
+
+    Raises:
+        PersistIntegrityError: What was read back is something else.
+    """
+    copied = 0
+    for flow in flow_uuids:
+        both = _latest(source, flow)
+        if both == (None, None) or both == _latest(target, flow):
+            continue
+        state, waiting = both
+        if waiting is not None:
+            target.save_pending_feedback(flow, PendingFeedbackContext.from_dict(waiting[1]), waiting[0])
+        if state is not None and (waiting is None or state != waiting[0]):
+            target.save_state(flow, "copy", state)
+        check(_latest(target, flow), both, target._sessions.get(flow).timeline.location)
+        copied += 1
+    return copied
+
+
+def _latest(store: FlowPersistence, flow: str) -> tuple[Any, Any]:
+    """Returns the state of a flow, and what waits for a person."""
+    waiting = store.load_pending_feedback(flow)
+    return store.load_state(flow), None if waiting is None else (waiting[0], waiting[1].to_dict())
 
 
 class PersistFlows(FlowPersistence):

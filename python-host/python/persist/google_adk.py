@@ -20,13 +20,14 @@ from pydantic_core import to_jsonable_python
 
 from persist import _persist
 from persist._keys import store_at
+from persist._live.copies import check, missing
 from persist._live.items import NAME, Held, Items, label_of, text_of
 from persist._live.sessions import Sessions
 from persist._store import Store
 from persist._store_base import StoreBase
 from persist._threads import in_thread
 
-__all__ = ["PersistSessionService"]
+__all__ = ["PersistSessionService", "copy"]
 
 AGENT = "google-adk"
 """The agent of the apps, unless another is given."""
@@ -38,6 +39,30 @@ _CHANGED = "the session was changed all the same"
 
 Token = _persist.CancelToken | None
 Values = dict[str, Any]
+
+
+async def copy(
+    source: BaseSessionService, target: PersistSessionService, *, app_name: str, user_id: str | None = None
+) -> int:
+    """Copies the sessions of an app, or of one of its users, from a service such as a ``SqliteSessionService``,
+    with the states of the app and the users, and reads them back. Copying again adds what is new in the source.
+
+    Returns:
+        How many events were added.
+
+    Raises:
+        PersistConflictError: The target has other events.
+        PersistIntegrityError: What was read back is something else.
+    """
+    copied = 0
+    for listed in (await source.list_sessions(app_name=app_name, user_id=user_id)).sessions:
+        names = {"app_name": app_name, "user_id": listed.user_id, "session_id": listed.id}
+        session = await source.get_session(**names)
+        if session is not None:
+            copied += await in_thread(target._put_session, session, changed=_CHANGED)
+            there = await target.get_session(**names)
+            check(there, session, target._sessions.get(app_name, _name(listed.user_id, listed.id)).timeline.location)
+    return copied
 
 
 class PersistSessionService(BaseSessionService):
@@ -140,8 +165,8 @@ class PersistSessionService(BaseSessionService):
 
         def create(held: Held) -> Held:
             check(held)
-            known = {"id": session, "user_id": user, "create_time": now, "update_time": now, "state": parts[2]}
-            return held.adding([text_of(known)])
+            new = Session(app_name=app, user_id=user, id=session, last_update_time=now)
+            return held.adding([text_of(_record(new, now, parts[2]))])
 
         check(items.read(token))
         self._put(app, user, parts, token)
@@ -178,7 +203,7 @@ class PersistSessionService(BaseSessionService):
     def _append(self, session: Session, event: Event, token: Token) -> None:
         items = self._of(session.app_name, session.user_id, session.id, token)
         parts = _parts(event.actions.state_delta if event.actions else {})
-        text = text_of(event.model_dump(mode="json", exclude_none=True))
+        text = _event(event)
 
         def check(held: Held) -> Values:
             if not held.items:
@@ -203,6 +228,27 @@ class PersistSessionService(BaseSessionService):
         check(items.read(token))
         self._put(session.app_name, session.user_id, parts, token)
         items.change(add, token)
+
+    def _put_session(self, session: Session, token: Token) -> int:
+        """Stores a session of another service as it is. Returns how many events were added."""
+        items = self._sessions.get(session.app_name, _name(session.user_id, session.id))
+        parts, texts = _parts(session.state), [*map(_event, session.events)]
+        added = 0
+
+        def put(held: Held) -> Held:
+            nonlocal added
+            events = held.items[:-1]
+            left = missing([*map(json.loads, events)], [*map(json.loads, texts)], items.timeline.location)
+            added = len(left)
+            created = _known(held)["create_time"] if held.items else session.last_update_time
+            known = text_of(_record(session, created, parts[2]))
+            if not left and held.items and held.items[-1] == known:
+                return held
+            return held.holding([*events, *texts[len(events) :], known], len(events))
+
+        self._put(session.app_name, session.user_id, parts, token)
+        items.change(put, token)
+        return added
 
     def _put(self, app: str, user: str, parts: tuple[Values, Values, Values], token: Token) -> None:
         """Changes the states of an app and of a user."""
@@ -234,6 +280,21 @@ def _name(user: str, session: str) -> str:
 
 def _user_of(name: str) -> str:
     return unquote(name.partition("/")[0])
+
+
+def _event(event: Event) -> str:
+    return text_of(event.model_dump(mode="json", exclude_none=True))
+
+
+def _record(session: Session, created: float, state: Values) -> Values:
+    """Returns what is stored of a session after its events."""
+    return {
+        "id": session.id,
+        "user_id": session.user_id,
+        "create_time": created,
+        "update_time": session.last_update_time,
+        "state": state,
+    }
 
 
 def _known(held: Held) -> Values:

@@ -11,17 +11,36 @@ from langchain_core.stores import BaseStore
 
 from persist import _persist
 from persist._keys import key_of, name_of, prefix_of, store_at
+from persist._live.copies import check, missing
 from persist._live.items import Items, items_at, text_of
 from persist._store import Store
 from persist._threads import in_thread
 from persist.errors import PersistNotFoundError
 
-__all__ = ["ByteStore", "PersistChatHistory"]
+__all__ = ["ByteStore", "PersistChatHistory", "copy"]
 
 AGENT = "langchain"
 """The agent of the histories, unless another is given."""
 
 _CHANGED = "the history was changed all the same"
+
+
+def copy(source: BaseChatMessageHistory, target: PersistChatHistory) -> int:
+    """Copies the messages of a history of any class, and reads them back. Copying again finishes a copy that was
+    interrupted.
+
+    Returns:
+        How many messages were added.
+
+    Raises:
+        PersistConflictError: The target has other messages.
+        PersistIntegrityError: What was read back is something else.
+    """
+    messages, location = source.messages, target._items.timeline.location
+    left = missing(target.messages, messages, location)
+    target.add_messages(left)
+    check(target.messages, messages, location)
+    return len(left)
 
 
 class PersistChatHistory(BaseChatMessageHistory):

@@ -13,13 +13,14 @@ from agents.memory.session_settings import coerce_session_settings, resolve_sess
 
 from persist import _persist
 from persist._keys import store_at
+from persist._live.copies import check, missing
 from persist._live.items import NAME, Held, Items, label_of, text_of
 from persist._live.sessions import Sessions
 from persist._store import Store
 from persist._store_base import StoreBase
 from persist._threads import in_thread
 
-__all__ = ["PersistSession"]
+__all__ = ["PersistSession", "copy"]
 
 AGENT = "openai-agents"
 """The agent of the sessions, unless another is given."""
@@ -30,7 +31,29 @@ _MAIN = "main"
 _BRANCHES = "branches"
 """The kind of the parts of a session."""
 
+_ALL = 2**31 - 1
+"""A limit above all others, in place of the one in the settings of a session."""
+
 _CHANGED = "the session was changed all the same"
+
+
+async def copy(source: Any, target: PersistSession) -> int:
+    """Copies the items of a session of any class, such as a ``SQLiteSession``, and reads them back. Copying again
+    finishes a copy that was interrupted. Of a session with branches, the current one is copied.
+
+    Returns:
+        How many items were added.
+
+    Raises:
+        PersistConflictError: The target has other items.
+        PersistIntegrityError: What was read back is something else.
+    """
+    location = target._items(target._branch).timeline.location
+    items = await source.get_items(limit=_ALL)
+    left = missing(await target.get_items(limit=_ALL), items, location)
+    await target.add_items(left)
+    check(await target.get_items(limit=_ALL), items, location)
+    return len(left)
 
 
 class PersistSession:

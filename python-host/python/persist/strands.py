@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from strands.multiagent.base import MultiAgentBase
@@ -16,19 +16,57 @@ from strands.types.exceptions import SessionException, StorageError
 from strands.types.session import Session, SessionAgent, SessionMessage
 
 from persist._keys import key_of, name_of, prefix_of, store_at
+from persist._live.copies import check, missing
 from persist._live.items import NAME, Held, Items, label_of, text_of
 from persist._live.sessions import Sessions
 from persist._store import Store
 from persist._store_base import StoreBase
 from persist.errors import PersistError, PersistNotFoundError
 
-__all__ = ["PersistSessionManager", "StoredBytes"]
+__all__ = ["PersistSessionManager", "StoredBytes", "copy"]
 
 AGENT = "strands"
 """The agent of the sessions, unless another is given."""
 
 _AGENTS, _GROUPS = "agents", "multi-agents"
 """The kinds of the parts of a session."""
+
+
+def copy(source: SessionRepository, target: PersistSessionManager, agent_ids: Iterable[str]) -> int:
+    """Copies agents of the target's session, with their messages, from a repository such as a
+    ``FileSessionManager``, and reads them back. Copying again finishes a copy that was interrupted. The interface
+    of repositories has no list of agents.
+
+    Returns:
+        How many messages were added.
+
+    Raises:
+        PersistConflictError: The target has other messages.
+        PersistIntegrityError: What was read back is something else.
+    """
+    session, copied = target.session_id, 0
+    for name in agent_ids:
+        agent = source.read_agent(session, name)
+        if agent is None:
+            continue
+        messages = source.list_messages(session, name)
+        items = target._agents.get(session, name)
+        there = [] if target.read_agent(session, name) is None else target.list_messages(session, name)
+        left = [*missing(there, messages, items.timeline.location)]
+        texts = [text_of(each.to_dict()) for each in left]
+        ending = text_of(agent.to_dict())
+
+        def add(held: Held, texts: Sequence[str] = texts, ending: str = ending) -> Held:
+            before = held.items[:-1]
+            if not texts and held.items and held.items[-1] == ending:
+                return held
+            return held.holding([*before, *texts, ending], len(before))
+
+        items.change(add)
+        both = target.read_agent(session, name), target.list_messages(session, name)
+        check(both, (agent, messages), items.timeline.location)
+        copied += len(left)
+    return copied
 
 
 class PersistSessionManager(RepositorySessionManager, SessionRepository):
