@@ -12,7 +12,7 @@ import pytest
 from effort import IS_SOAK, KILLS
 from test_frameworks import PROGRAMS, run
 
-SESSIONS = ["openai_agents", "langchain", "strands", "crewai", "google_adk", "pydantic_ai"]
+SESSIONS = ["openai_agents", "langchain", "strands", "crewai", "google_adk", "pydantic_ai", "agent_framework"]
 
 LONG = {"PERSIST_KILLS": str(KILLS), "PERSIST_SEEDS": "50"}
 
@@ -31,7 +31,7 @@ def test_sessions_keep_everything(name: str, place: str, folder: Path, s3: Any) 
     }
     program = PROGRAMS / f"sessions_{name}.py"
     options = ["--noconftest", "-p", "writers", "-p", "no:cacheprovider", "-q"]
-    if name in ("openai_agents", "google_adk"):
+    if name in ("openai_agents", "google_adk", "agent_framework"):
         options += ["-o", "asyncio_mode=auto"]
     printed = run(python, "-m", "pytest", program, *options, **variables)
     assert " passed" in printed
