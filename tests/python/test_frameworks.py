@@ -48,7 +48,7 @@ PRELUDES = {
     "AutoGen": ("autogen", "from with_autogen import Told\nmodel = Told([])"),
     "Microsoft Agent Framework": ("agent_framework", "from with_agent_framework import Told\nmodel = Told()"),
     "Pydantic AI": ("pydantic_ai", "from pydantic_ai.models.test import TestModel\nmodel = TestModel()"),
-    "Google ADK": ("google_adk", ""),
+    "Google ADK": ("google_adk", "from with_google_adk import Told\nmodel = Told(model='told')"),
     "Strands Agents": ("strands", "from with_strands import Told\nmodel = Told()"),
     "CrewAI": ("crewai", ""),
     "smolagents": ("smolagents", "from with_smolagents import Told\nmodel = Told()"),
@@ -60,12 +60,17 @@ def environment(name: str) -> Path:
     return environments.with_persist(PROGRAMS / f"with_{name}.txt")
 
 
-def run(python: Path, *arguments: str | Path, **variables: str) -> str:
-    """Runs Python, which has to succeed. Returns what it printed."""
+def run_any(python: Path, *arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Runs Python, however it ends."""
     quiet = {"CREWAI_DISABLE_TELEMETRY": "true", "OTEL_SDK_DISABLED": "true", "PYTHONPATH": str(PROGRAMS)}
-    done = subprocess.run(
+    return subprocess.run(
         [python, *arguments], capture_output=True, text=True, timeout=TIMEOUT, env={**os.environ, **quiet, **variables}
     )
+
+
+def run(python: Path, *arguments: str | Path, **variables: str) -> str:
+    """Runs Python, which has to succeed. Returns what it printed."""
+    done = run_any(python, *arguments, **variables)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return done.stdout
 
@@ -177,6 +182,28 @@ def test_an_example_runs_as_printed(heading: str, folder: Path) -> None:
         code += "\nimport asyncio\nasyncio.run(main())\n"
     run(environment(name), "-c", code)
     assert list(folder.glob("*.json.gz"))
+
+
+LIVE = [heading for heading in PRELUDES if heading not in ("LangGraph", "AutoGen", "smolagents")]
+
+
+@pytest.mark.parametrize("heading", LIVE)
+def test_an_agent_in_a_live_store_goes_on_after_a_kill(heading: str, folder: Path) -> None:
+    """The example prints how much there is. Each run of it ends with a kill."""
+    name, prelude = PRELUDES[heading]
+    section = GUIDE.read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    example = section.partition("**A live store.**")[2].partition("```python\n")[2].partition("```")[0]
+    code = f"{prelude}\n{example}"
+    if "async def main" in example:
+        code += "\nimport asyncio\nasyncio.run(main())\n"
+    code += "\nimport os, sys\nsys.stdout.flush()\nos.kill(os.getpid(), 9)\n"
+    counts = []
+    for _ in range(2):
+        done = run_any(environment(name), "-c", code)
+        assert done.returncode == -9, done.stderr[-4000:]
+        counts.append(int(done.stdout.split()[-1]))
+    # A workflow that has ended goes no further.
+    assert counts[1] >= counts[0] > 0 if heading == "Microsoft Agent Framework" else counts[1] == 2 * counts[0] > 0
 
 
 def test_the_example_adapter_for_another_framework_works() -> None:

@@ -9,12 +9,12 @@ from typing import Any
 
 import environments
 import pytest
-from effort import IS_SOAK, KILLS
+from effort import IS_SOAK
 from test_frameworks import PROGRAMS, run
 
 SESSIONS = ["openai_agents", "langchain", "strands", "crewai", "google_adk", "pydantic_ai", "agent_framework"]
 
-LONG = {"PERSIST_KILLS": str(KILLS), "PERSIST_SEEDS": "50"}
+LONG = {"PERSIST_KILLS": "50", "PERSIST_SEEDS": "50"}
 
 SHORT: dict[str, dict[str, str]] = {"local": {}, "s3": {"PERSIST_KILLS": "1", "PERSIST_SEEDS": "1"}}
 """How often what is left to chance is tried."""
@@ -26,7 +26,6 @@ def test_sessions_keep_everything(name: str, place: str, folder: Path, s3: Any) 
     python = environments.with_persist(PROGRAMS / f"with_{name}.txt")
     variables = {
         "PERSIST_TEST_LOCATION": "s3://my-bucket/sessions" if place == "s3" else "",
-        "PYTHONPATH": str(PROGRAMS),
         **(LONG if IS_SOAK else SHORT[place]),
     }
     program = PROGRAMS / f"sessions_{name}.py"

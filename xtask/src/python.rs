@@ -66,8 +66,14 @@ pub(crate) fn on_others() -> Result<(), String> {
 /// Runs the tests that try random values, with ten times as many of them, and those that kill
 /// programs at random moments.
 pub(crate) fn soak() -> Result<(), String> {
-    const RANDOM: [&str; 5] =
-        ["test_arrays.py", "test_autosave_signals.py", "test_crafted_values.py", "test_random_models.py", "test_values.py"];
+    const RANDOM: [&str; 6] = [
+        "test_arrays.py",
+        "test_autosave_signals.py",
+        "test_crafted_values.py",
+        "test_random_models.py",
+        "test_sessions.py",
+        "test_values.py",
+    ];
     let package = Package::prepare()?;
     package.install()?;
     let mut tests = package.tool("python");
