@@ -312,6 +312,33 @@ def checkpoints_in_bucket(table: Table) -> None:
     table.add(f"{about}time of a cold get_tuple", times[0] / times[1], detail, at_most=1)
 
 
+def sessions(table: Table) -> None:
+    """Measures appends to sessions that have 5,000 items, beside those of the frameworks' own SQLite stores."""
+    frameworks = Path(__file__).parents[1] / "frameworks"
+    for framework, what in (("openai_agents", "OpenAI Agents"), ("google_adk", "Google ADK"), ("crewai", "CrewAI")):
+        python = environments.environment(frameworks / f"with_{framework}.txt")
+        medians = {}
+        for store in ("sqlite", "persist"):
+            folder = Path(f"sessions-{framework}-{store}")
+            folder.mkdir()
+            done = subprocess.run(
+                [python, "-W", "ignore", frameworks / "bench_sessions.py", framework, store, folder],
+                check=True,
+                stdout=subprocess.PIPE,
+                text=True,
+                env={
+                    **os.environ,
+                    "CREWAI_DISABLE_TELEMETRY": "true",
+                    "OTEL_SDK_DISABLED": "true",
+                    "PYTHONPATH": str(Path("packages").resolve()),
+                },
+            )
+            medians[store] = statistics.median(json.loads(done.stdout.splitlines()[-1])) * 1000
+        detail = f"{medians['persist']:.2f} and {medians['sqlite']:.2f} ms"
+        about = f"{what}, 5,000 items: append, Persist / SQLite, median"
+        table.add(about, medians["persist"] / medians["sqlite"], detail, at_most=3)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measures what the package costs.")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
@@ -321,7 +348,7 @@ def main() -> None:
     table, here = Table(), Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        for part in (importing, small, ticking, composed, messages, checkpoints, checkpoints_in_bucket):
+        for part in (importing, small, ticking, composed, messages, checkpoints, checkpoints_in_bucket, sessions):
             part(table)
         if not options.quick:
             threads(table)
