@@ -4,13 +4,15 @@ framework. The programs are in tests/frameworks.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import environments
+import persist
 import pytest
 from effort import IS_SOAK
-from test_frameworks import PROGRAMS, run
+from test_frameworks import PROGRAMS, run, run_any
 
 SESSIONS = ["openai_agents", "langchain", "strands", "crewai", "google_adk", "pydantic_ai", "agent_framework"]
 
@@ -35,3 +37,16 @@ def test_sessions_keep_everything(name: str, place: str, folder: Path, s3: Any) 
     printed = run(python, "-m", "pytest", program, *options, **variables)
     assert " passed" in printed
     assert " skipped" not in printed
+
+
+@pytest.mark.parametrize("name", SESSIONS)
+def test_a_clash_with_the_other_distribution_is_named(name: str, folder: Path) -> None:
+    """The other distribution was installed last, so that ``import persist`` is its module."""
+    python = environments.with_persist(PROGRAMS / f"with_{name}.txt")
+    mixed = folder / "site" / "persist"
+    shutil.copytree(Path(persist.__file__).parent, mixed, ignore=shutil.ignore_patterns("__pycache__"))
+    (mixed / "__init__.py").write_text("")
+    (mixed / "archive.py").write_text("")
+    done = run_any(python, "-W", "ignore", "-c", f"import persist.{name}", PYTHONPATH=str(mixed.parent))
+    assert done.returncode == 1
+    assert "pip uninstall persist agent-persist" in done.stderr
