@@ -145,6 +145,31 @@ async def test_checkpoints_move_in(location: str, tmp_path: Path) -> None:
     assert both[0] == both[1]
 
 
+async def test_another_checkpoint_with_the_same_id_is_not_taken_for_a_copy(location: str, tmp_path: Path) -> None:
+    own, target = FileCheckpointStorage(tmp_path / "own"), PersistCheckpointStorage(location)
+    values: dict[str, Any] = {"nan": float("nan"), "set": {"a", "b", "cc", "ddd"}}
+    made = WorkflowCheckpoint(workflow_name="case", graph_signature_hash="h", checkpoint_id="c", state=values)
+    await own.save(made)
+    assert await copy(own, target, workflow_name="case") == 1
+    assert await copy(own, target, workflow_name="case") == 0
+    made.state = {"n": 2}
+    await target.save(made)
+    with pytest.raises(persist.PersistConflictError, match="something else"):
+        await copy(own, target, workflow_name="case")
+
+
+async def test_a_damaged_checkpoint_does_not_lose_the_others(location: str, tmp_path: Path) -> None:
+    storage = PersistCheckpointStorage(tmp_path / "agents")
+    for name in ("a", "b", "c"):
+        await storage.save(WorkflowCheckpoint(workflow_name="case", graph_signature_hash="h", checkpoint_id=name))
+    first = min((tmp_path / "agents").rglob("*.step"))
+    first.write_bytes(b"garbage")
+    fresh = PersistCheckpointStorage(tmp_path / "agents")
+    with pytest.warns(persist.PersistWarning, match="step 1 of"):
+        await fresh.save(WorkflowCheckpoint(workflow_name="case", graph_signature_hash="h", checkpoint_id="d"))
+    assert {*await fresh.list_checkpoint_ids(workflow_name="case")} >= {"c", "d"}
+
+
 async def test_a_step_stores_only_what_is_new(location: str) -> None:
     add = adder(location)
     for _ in range(30):

@@ -79,6 +79,11 @@ def test_flows_move_in(location: str, tmp_path: Path) -> None:
     names = ["one", "two", "three", "none"]
     assert copy(own, target, names) == 3
     assert copy(own, target, names) == 0
+    target.save_state("one", "c", {"n": 9})
+    with pytest.raises(persist.PersistConflictError, match="something else"):
+        copy(own, target, names)
+    assert target.load_state("one") == {"n": 9}
+    target.save_state("one", "c", {"n": 2})
     fresh = PersistFlows(location)
     for name in names:
         assert fresh.load_state(name) == own.load_state(name)

@@ -134,6 +134,7 @@ async def test_sessions_move_in(location: str, tmp_path: Path) -> None:
     target = PersistSessionService(location)
     count = sum([len((await own.get_session(app_name="app", user_id="u", session_id=name)).events) for name in "st"])
     assert await copy(own, target, app_name="app", user_id="u") == count
+    assert await copy(own, target, app_name="app", user_id="u") == 0
     rest = await copy(own, target, app_name="app")
     assert 0 < rest <= 10
     fresh = PersistSessionService(location)
@@ -185,6 +186,82 @@ async def test_of_two_that_read_the_same_only_one_appends(location: str) -> None
     stored = await PersistSessionService(location).get_session(**names)
     assert stored is not None
     assert len(stored.events) == 1
+
+
+async def test_an_event_that_is_refused_changes_no_state(location: str) -> None:
+    one, other = PersistSessionService(location), PersistSessionService(location)
+    for number in range(5):
+        names = {"app_name": "app", "user_id": "u", "session_id": f"s{number}"}
+        await one.create_session(**names)
+        held = [(service, await service.get_session(**names), key) for service, key in ((one, "a"), (other, "b"))]
+
+        async def append(service: Any, session: Any, key: str, number: int = number) -> str | None:
+            delta = {f"app:{key}{number}": 1, f"user:{key}{number}": 1}
+            said = Event(
+                author="u", invocation_id="i", timestamp=time.time() + 5, actions=EventActions(state_delta=delta)
+            )
+            try:
+                await service.append_event(session, said)
+            except StaleSessionError:
+                return key
+            return None
+
+        refused = [key for key in await asyncio.gather(*[append(*each) for each in held]) if key is not None]
+        state = (await PersistSessionService(location).get_session(**names)).state
+        assert len(refused) == 1
+        assert f"app:{refused[0]}{number}" not in state
+        assert f"user:{refused[0]}{number}" not in state
+
+
+async def test_what_a_killed_program_has_yet_to_change_is_changed(
+    location: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class KilledError(Exception):
+        pass
+
+    def killed(*_: Any) -> None:
+        raise KilledError
+
+    names = {"app_name": "app", "user_id": "u", "session_id": SESSION}
+    service = PersistSessionService(location)
+    monkeypatch.setattr(service, "_put", killed)
+    with pytest.raises(KilledError):
+        await service.create_session(**names, state={"app:limit": 1})
+    session = await PersistSessionService(location).get_session(**names)
+    assert session is not None
+    assert session.state == {"app:limit": 1}
+    delta = {"app:limit": 2, "user:name": "Ada", "n": 3}
+    said = Event(author="u", invocation_id="i", timestamp=time.time() + 5, actions=EventActions(state_delta=delta))
+    service = PersistSessionService(location)
+    monkeypatch.setattr(service, "_put", killed)
+    with pytest.raises(KilledError):
+        await service.append_event(session, said)
+    session = await PersistSessionService(location).get_session(**names)
+    assert session is not None
+    assert session.state == delta
+    assert len(session.events) == 1
+    assert await PersistSessionService(location).get_user_state(app_name="app", user_id="u") == {"name": "Ada"}
+
+
+async def test_a_later_copy_changes_no_state_back(location: str, tmp_path: Path) -> None:
+    own, target = SqliteSessionService(str(tmp_path / "sessions.db")), PersistSessionService(location)
+    names = {"app_name": "app", "user_id": "u", "session_id": "s"}
+    session = await own.create_session(**names, state={"app:limit": 1, "x": float("nan")})
+    for moment in (1e10 + 1, 1e10 + 3):
+        await own.append_event(session, Event(author="u", invocation_id="i", timestamp=moment))
+    assert await copy(own, target, app_name="app") == 2
+    await target.create_session(app_name="app", user_id="u", session_id="t", state={"app:limit": 2})
+    assert await copy(own, target, app_name="app") == 0
+    found = await target.get_session(**names)
+    assert found is not None
+    assert found.state["app:limit"] == 2
+    # One that is older than the last one.
+    session = await own.get_session(**names)
+    session.last_update_time = 1e10 + 3
+    await own.append_event(session, Event(author="u", invocation_id="i", timestamp=1e10 + 2))
+    assert await copy(own, target, app_name="app") == 1
+    both = [await each.get_session(**names) for each in (own, PersistSessionService(location))]
+    assert both[0].events == both[1].events
 
 
 async def test_other_tools_read_it_as_a_timeline(location: str) -> None:

@@ -139,6 +139,8 @@ def test_a_history_moves_in(location: str) -> None:
     target.add_messages(own.messages[:5])
     assert copy(own, target) == 15
     assert copy(own, target) == 0
+    odd = InMemoryChatMessageHistory(messages=[AIMessage("x", additional_kwargs={"score": float("nan")})])
+    assert [copy(odd, PersistChatHistory(location, "odd")) for _ in range(2)] == [1, 0]
     assert PersistChatHistory(location, SESSION).messages == own.messages
     own.clear()
     with pytest.raises(persist.PersistConflictError, match="something else"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -175,6 +176,37 @@ def test_a_session_moves_in(location: str, tmp_path: Path) -> None:
     fresh.create_message(SESSION, "a", SessionMessage(message("more"), 10))
     with pytest.raises(persist.PersistConflictError, match="something else"):
         copy(own, target, NAMES)
+
+
+def test_what_another_object_has_made_is_seen(location: str) -> None:
+    one, other = PersistSessionManager(location, SESSION), PersistSessionManager(location, SESSION)
+    assert one.read_agent(SESSION, "a") is None
+    other.create_agent(SESSION, agent("a", 1))
+    one.create_message(SESSION, "a", SessionMessage(message("1"), 0))
+    other.create_message(SESSION, "a", SessionMessage(message("2"), 0))
+    one.update_message(SESSION, "a", SessionMessage(message("mended"), 1))
+    assert [each.message["content"][0]["text"] for each in other.list_messages(SESSION, "a")] == ["1", "mended"]
+    other.delete_session(SESSION)
+    one.create_session(new_session())
+
+
+def test_a_session_that_two_start_at_once(location: str) -> None:
+    for number in range(5):
+        both, barrier, failed = [], threading.Barrier(2), list[BaseException]()
+
+        def start(name: str = f"s{number}", barrier: Any = barrier, failed: Any = failed) -> None:
+            barrier.wait()
+            try:
+                PersistSessionManager(location, name)
+            except BaseException as error:
+                failed.append(error)
+
+        both = [threading.Thread(target=start) for _ in range(2)]
+        for thread in both:
+            thread.start()
+        for thread in both:
+            thread.join()
+        assert failed == []
 
 
 def test_half_a_character_comes_back(location: str) -> None:

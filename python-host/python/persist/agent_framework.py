@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from threading import RLock
 from typing import Any
@@ -14,7 +14,8 @@ from agent_framework._workflows._checkpoint_encoding import decode_checkpoint_va
 
 from persist import _persist
 from persist._keys import store_at
-from persist._live.copies import check
+from persist._live.copies import differs, other
+from persist._live.items import text_of
 from persist._live.sessions import Sessions
 from persist._store import Store
 from persist._store_base import StoreBase
@@ -44,16 +45,25 @@ async def copy(source: Any, target: PersistCheckpointStorage, *, workflow_name: 
         How many checkpoints were copied.
 
     Raises:
+        PersistConflictError: The target has another checkpoint with the same ID.
         PersistIntegrityError: What was read back is something else.
     """
-    found = await source.list_checkpoints(workflow_name=workflow_name)
-    there = {*await target.list_checkpoint_ids(workflow_name=workflow_name)}
-    left = [checkpoint for checkpoint in found if checkpoint.checkpoint_id not in there]
-    for checkpoint in sorted(left, key=lambda checkpoint: datetime.fromisoformat(checkpoint.timestamp)):
-        await target.save(checkpoint)
-        again = encode_checkpoint_value((await target.load(checkpoint.checkpoint_id)).to_dict())
-        check(again, encode_checkpoint_value(checkpoint.to_dict()), target._workflow(workflow_name).timeline.location)
-    return len(left)
+    found, copied = await source.list_checkpoints(workflow_name=workflow_name), 0
+    into = target._workflow(workflow_name)
+    for checkpoint in sorted(found, key=lambda checkpoint: datetime.fromisoformat(checkpoint.timestamp)):
+        there = await in_thread(into.load, checkpoint.checkpoint_id)
+        if there is None:
+            await target.save(checkpoint)
+            there = await in_thread(into.load, checkpoint.checkpoint_id)
+            copied += 1
+            problem: Callable[[str], Exception] = differs
+        else:
+            problem = other
+        # A set may be pickled in another order, and NaN is not equal to itself.
+        encoded = encode_checkpoint_value(checkpoint.to_dict())
+        if text_of(there) != text_of(encoded) and target._decoded(there) != checkpoint:
+            raise problem(into.timeline.location)
+    return copied
 
 
 class PersistCheckpointStorage:
@@ -174,8 +184,8 @@ class PersistCheckpointStorage:
         return None
 
     def _delete(self, checkpoint: str, token: Token) -> bool:
-        found = self._find(checkpoint, token)
-        return found is not None and found[0].delete(checkpoint, token)
+        deleted = [self._workflow(name).delete(checkpoint, token) for name in self._workflows.ids()]
+        return any(deleted)
 
 
 class _Workflow:
@@ -221,9 +231,10 @@ class _Workflow:
 
     def delete(self, checkpoint: str, token: Token = None) -> bool:
         with self._lock:
-            found = self._known().get(checkpoint)
-            if found is None:
+            # Another object may have deleted it.
+            if self.load(checkpoint, token) is None:
                 return False
+            found = self._known()[checkpoint]
             if found[0] == self._newest:
                 # The newest step can't be removed.
                 self.timeline.append(None, on_conflict="rebase")
@@ -243,7 +254,8 @@ class _Workflow:
         if not self._newest or not self.timeline._is_newest(self._newest):
             new = []
             try:
-                for step in self.timeline.history(errors="raise"):
+                # One that is damaged is no reason to lose the others: a warning names it.
+                for step in self.timeline.history(errors="warn"):
                     if step.number <= self._newest:
                         break
                     new.append(step)
@@ -251,7 +263,7 @@ class _Workflow:
                 self._newest, self._steps = 0, {}
             for step in reversed(new):
                 self._newest = step.number
-                if _ID in step.labels:
+                if step.error is None and _ID in step.labels:
                     self._steps.pop(step.labels[_ID], None)
                     self._steps[step.labels[_ID]] = step.number, step.labels[_TIME]
         return self._steps

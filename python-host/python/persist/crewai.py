@@ -13,7 +13,7 @@ from crewai.flow.persistence import FlowPersistence
 from pydantic import BaseModel, PrivateAttr
 
 from persist._keys import store_at
-from persist._live.copies import check
+from persist._live.copies import check, other
 from persist._live.items import Held, Items, text_of
 from persist._live.sessions import Sessions
 from persist._store import Store
@@ -33,27 +33,34 @@ def copy(source: FlowPersistence, target: PersistFlows, flow_uuids: Iterable[str
         How many flows were copied. One that the source lacks, or the target has already, does not count.
 
     Raises:
+        PersistConflictError: The target has another state of a flow.
         PersistIntegrityError: What was read back is something else.
     """
     copied = 0
     for flow in flow_uuids:
-        both = _latest(source, flow)
-        if both == (None, None) or both == _latest(target, flow):
+        items, wanted = target._sessions.get(flow), _latest(source, flow)
+        there = items.read().items
+        if not wanted or [*there] == wanted:
             continue
-        state, waiting = both
-        if waiting is not None:
-            target.save_pending_feedback(flow, PendingFeedbackContext.from_dict(waiting[1]), waiting[0])
-        if state is not None and (waiting is None or state != waiting[0]):
-            target.save_state(flow, "copy", state)
-        check(_latest(target, flow), both, target._sessions.get(flow).timeline.location)
+        if there:
+            raise other(items.timeline.location)
+        items.change(lambda held, wanted=wanted: held.holding(wanted), description="copy")  # type: ignore[misc]
+        check(items.stored(), wanted, items.timeline.location)
         copied += 1
     return copied
 
 
-def _latest(store: FlowPersistence, flow: str) -> tuple[Any, Any]:
-    """Returns the state of a flow, and what waits for a person."""
-    waiting = store.load_pending_feedback(flow)
-    return store.load_state(flow), None if waiting is None else (waiting[0], waiting[1].to_dict())
+def _latest(store: FlowPersistence, flow: str) -> list[str]:
+    """Returns the state of a flow, and what waits for a person, as they are stored here."""
+    state, waiting = store.load_state(flow), store.load_pending_feedback(flow)
+    if state is None:
+        return []
+    texts = [text_of(_plain(state), _plain)]
+    return texts if waiting is None else [*texts, _waiting(*waiting)]
+
+
+def _waiting(state: Any, context: PendingFeedbackContext) -> str:
+    return text_of({"state": state, "context": context.to_dict()}, _plain)
 
 
 class PersistFlows(FlowPersistence):
@@ -107,8 +114,7 @@ class PersistFlows(FlowPersistence):
     ) -> None:
         """Appends the state of a flow that waits for a person, with what it needs to continue."""
         state = _plain(state_data)
-        waiting = {"state": state, "context": context.to_dict()}
-        texts = [text_of(state, _plain), text_of(waiting, _plain)]
+        texts = [text_of(state, _plain), _waiting(state, context)]
         self._change(flow_uuid, context.method_name, lambda _: texts)
 
     def load_pending_feedback(self, flow_uuid: str) -> tuple[dict[str, Any], PendingFeedbackContext] | None:

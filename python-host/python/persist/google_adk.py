@@ -6,6 +6,7 @@ import json
 import os
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, unquote
@@ -20,7 +21,7 @@ from pydantic_core import to_jsonable_python
 
 from persist import _persist
 from persist._keys import store_at
-from persist._live.copies import check, missing
+from persist._live.copies import check, other
 from persist._live.items import NAME, Held, Items, label_of, text_of
 from persist._live.sessions import Sessions
 from persist._store import Store
@@ -34,6 +35,9 @@ AGENT = "google-adk"
 
 _SESSIONS, _USERS = "sessions", "users"
 """The kinds of the parts of an app."""
+
+_PENDING = "pending"
+"""What a new session or an event has yet to change in the states of the app and the user."""
 
 _CHANGED = "the session was changed all the same"
 
@@ -60,8 +64,6 @@ async def copy(
         session = await source.get_session(**names)
         if session is not None:
             copied += await in_thread(target._put_session, session, changed=_CHANGED)
-            there = await target.get_session(**names)
-            check(there, session, target._sessions.get(app_name, _name(listed.user_id, listed.id)).timeline.location)
     return copied
 
 
@@ -166,15 +168,20 @@ class PersistSessionService(BaseSessionService):
         def create(held: Held) -> Held:
             check(held)
             new = Session(app_name=app, user_id=user, id=session, last_update_time=now)
-            return held.adding([text_of(_record(new, now, parts[2]))])
+            known = _record(new, now, parts[2])
+            if parts[0] or parts[1]:
+                known[_PENDING] = parts[:2]
+            return held.adding([text_of(known)])
 
         check(items.read(token))
-        self._put(app, user, parts, token)
         known = _known(items.change(create, token))
+        self._settle(items, app, token)
         return self._session(app, known, [], token)
 
     def _get(self, app: str, user: str, session: str, config: GetSessionConfig | None, token: Token) -> Session | None:
-        held = self._of(app, user, session, token).read(token)
+        items = self._of(app, user, session, token)
+        self._settle(items, app, token)
+        held = items.read(token)
         if not held.items:
             return None
         texts = [*zip([float(event["timestamp"]) for event in held.read()[:-1]], held.items, strict=False)]
@@ -220,34 +227,61 @@ class PersistSessionService(BaseSessionService):
             known = check(held)
             known["update_time"] = event.timestamp
             known["state"].update(parts[2])
+            if parts[0] or parts[1]:
+                before = known.get(_PENDING, [{}, {}])
+                known[_PENDING] = [before[0] | parts[0], before[1] | parts[1]]
             *events, _ = held.items
             return held.holding([*events, text, text_of(known)], len(events))
 
-        # A state that others share is changed first: if this is interrupted, the event is not there, and the
-        # program runs the turn again.
-        check(items.read(token))
-        self._put(session.app_name, session.user_id, parts, token)
+        self._settle(items, session.app_name, token)
         items.change(add, token)
+        self._settle(items, session.app_name, token)
+
+    def _settle(self, items: Items, app: str, token: Token) -> None:
+        """Changes the states of the app and the user if that has yet to be done. A session
+        or an event is stored with these changes first, so that it is refused, or interrupted, as a whole.
+        """
+        held = items.read(token)
+        known = _known(held) if held.items else {}
+        if not (pending := known.get(_PENDING)):
+            return
+        self._put(app, known["user_id"], (pending[0], pending[1], {}), token)
+
+        def settle(held: Held) -> Held:
+            now = _known(held) if held.items else {}
+            if now.pop(_PENDING, None) != pending:
+                return held
+            return held.holding([*held.items[:-1], text_of(now)], len(held.items) - 1)
+
+        items.change(settle, token)
 
     def _put_session(self, session: Session, token: Token) -> int:
         """Stores a session of another service as it is. Returns how many events were added."""
         items = self._sessions.get(session.app_name, _name(session.user_id, session.id))
         parts, texts = _parts(session.state), [*map(_event, session.events)]
-        added = 0
+        wanted, location = Counter(texts), items.timeline.location
+
+        def left(held: Held) -> list[str]:
+            there = Counter(map(_again, held.items[:-1]))
+            if there - wanted:
+                raise other(location)
+            return [*(wanted - there).elements()]
 
         def put(held: Held) -> Held:
-            nonlocal added
-            events = held.items[:-1]
-            left = missing([*map(json.loads, events)], [*map(json.loads, texts)], items.timeline.location)
-            added = len(left)
+            more, events = left(held), held.items[:-1]
             created = _known(held)["create_time"] if held.items else session.last_update_time
-            known = text_of(_record(session, created, parts[2]))
-            if not left and held.items and held.items[-1] == known:
-                return held
-            return held.holding([*events, *texts[len(events) :], known], len(events))
+            return held.holding([*events, *more, text_of(_record(session, created, parts[2]))], len(events))
 
+        before = items.read(token)
+        added = len(left(before))
+        if before.items and not added:
+            return 0
+        # Not again by a later copy, since other sessions may have changed them.
         self._put(session.app_name, session.user_id, parts, token)
         items.change(put, token)
+        *events, known = items.stored(token)
+        check(Counter(map(_again, events)), wanted, location)
+        check(text_of(json.loads(known)["state"]), text_of(parts[2]), location)
         return added
 
     def _put(self, app: str, user: str, parts: tuple[Values, Values, Values], token: Token) -> None:
@@ -295,6 +329,11 @@ def _record(session: Session, created: float, state: Values) -> Values:
         "update_time": session.last_update_time,
         "state": state,
     }
+
+
+def _again(event: str) -> str:
+    """Returns an event as it would be written now."""
+    return text_of(json.loads(event))
 
 
 def _known(held: Held) -> Values:

@@ -36,10 +36,10 @@ def copy(source: BaseChatMessageHistory, target: PersistChatHistory) -> int:
         PersistConflictError: The target has other messages.
         PersistIntegrityError: What was read back is something else.
     """
-    messages, location = source.messages, target._items.timeline.location
-    left = missing(target.messages, messages, location)
-    target.add_messages(left)
-    check(target.messages, messages, location)
+    texts, location = _texts(source.messages), target._items.timeline.location
+    left = missing(target._items.read().items, texts, location)
+    target._add(left)
+    check(target._items.stored(), texts, location)
     return len(left)
 
 

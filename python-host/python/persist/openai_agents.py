@@ -48,11 +48,13 @@ async def copy(source: Any, target: PersistSession) -> int:
         PersistConflictError: The target has other items.
         PersistIntegrityError: What was read back is something else.
     """
-    location = target._items(target._branch).timeline.location
-    items = await source.get_items(limit=_ALL)
-    left = missing(await target.get_items(limit=_ALL), items, location)
-    await target.add_items(left)
-    check(await target.get_items(limit=_ALL), items, location)
+    into = target._items(target._branch)
+    texts = [text_of(item) for item in await source.get_items(limit=_ALL)]
+    there = (await in_thread(target._read)).items
+    left = missing(there, texts, into.timeline.location)
+    if left:
+        await in_thread(target._change, lambda held: held.adding(left), changed=_CHANGED)
+    check(await in_thread(into.stored), texts, into.timeline.location)
     return len(left)
 
 

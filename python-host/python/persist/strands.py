@@ -52,8 +52,7 @@ def copy(source: SessionRepository, target: PersistSessionManager, agent_ids: It
         messages = source.list_messages(session, name)
         items = target._agents.get(session, name)
         there = [] if target.read_agent(session, name) is None else target.list_messages(session, name)
-        left = [*missing(there, messages, items.timeline.location)]
-        texts = [text_of(each.to_dict()) for each in left]
+        texts = missing(_texts(there), _texts(messages), items.timeline.location)
         ending = text_of(agent.to_dict())
 
         def add(held: Held, texts: Sequence[str] = texts, ending: str = ending) -> Held:
@@ -63,9 +62,8 @@ def copy(source: SessionRepository, target: PersistSessionManager, agent_ids: It
             return held.holding([*before, *texts, ending], len(before))
 
         items.change(add)
-        both = target.read_agent(session, name), target.list_messages(session, name)
-        check(both, (agent, messages), items.timeline.location)
-        copied += len(left)
+        check(items.stored(), [*_texts(messages), ending], items.timeline.location)
+        copied += len(texts)
     return copied
 
 
@@ -95,7 +93,13 @@ class PersistSessionManager(RepositorySessionManager, SessionRepository):
 
         self._agents = Sessions(store, agent_id, _AGENTS, opened, label_of)
         self._groups = Sessions(store, agent_id, _GROUPS, opened, label_of)
-        super().__init__(session_id, self)
+        try:
+            super().__init__(session_id, self)
+        except SessionException:
+            if self.read_session(session_id) is None:
+                raise
+            # Another object has just created it.
+            super().__init__(session_id, self)
 
     def close(self) -> None:
         """Records which steps are the newest, so that their loss would be noticed."""
@@ -257,6 +261,10 @@ class PersistSessionManager(RepositorySessionManager, SessionRepository):
             return held.holding([state])
 
         self._groups.get(session_id, multi_agent.id).change(put)
+
+
+def _texts(messages: Sequence[SessionMessage]) -> builtins.list[str]:
+    return [text_of(message.to_dict()) for message in messages]
 
 
 def _message(text: str) -> SessionMessage:

@@ -134,7 +134,14 @@ class Items:
             for attempt in range(_ATTEMPTS):
                 known = self._held
                 held = known or self._load(base, token)
-                made = edit(held)
+                try:
+                    made = edit(held)
+                except Exception:
+                    # It may be about a session that looks different by now.
+                    if known is None or self.timeline._is_newest(held.number):
+                        raise
+                    self._held = None
+                    continue
                 self._held = None
                 if made is held:
                     if known is not None and not self.timeline._is_newest(held.number):
@@ -150,6 +157,12 @@ class Items:
                 self._held = Held(step, made.items, kept=len(made.items))
                 return self._held
         raise self._changing()
+
+    def stored(self, token: _persist.CancelToken | None = None) -> list[str]:
+        """Reads the items again, whatever is held, and returns them."""
+        with self._lock:
+            self._held = self._load(0, token)
+            return [*self._held.items]
 
     def delete(self, token: _persist.CancelToken | None = None) -> None:
         """Deletes the session, with all its steps."""
