@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from threading import RLock
@@ -21,7 +22,7 @@ from persist._store import Store
 from persist._store_base import StoreBase
 from persist._threads import in_thread
 from persist._timeline import Timeline
-from persist.errors import PersistNotFoundError
+from persist.errors import PersistIntegrityError, PersistNotFoundError, PersistWarning
 
 __all__ = ["PersistCheckpointStorage", "copy"]
 
@@ -133,7 +134,9 @@ class PersistCheckpointStorage:
         return self._decoded(found[1])
 
     async def list_checkpoints(self, *, workflow_name: str) -> list[WorkflowCheckpoint]:
-        """Returns the checkpoints of a workflow. One with a type that is not allowed is left out, and logged."""
+        """Returns the checkpoints of a workflow. One with a type that is not allowed is left out, and logged; one that
+        is damaged is left out, and a ``PersistWarning`` names it.
+        """
         found = []
         for state in await in_thread(self._workflow(workflow_name).load_all):
             try:
@@ -221,7 +224,13 @@ class _Workflow:
             return None if found is None else self.timeline.load(at=found[0])
 
     def load_all(self, token: Token = None) -> list[Any]:
-        states = [self.load(checkpoint, token) for checkpoint in self.times()]
+        """Returns the states of all checkpoints. A damaged one is left out, and a warning names it."""
+        states = []
+        for checkpoint in self.times():
+            try:
+                states.append(self.load(checkpoint, token))
+            except PersistIntegrityError as error:
+                warnings.warn(f"checkpoint {checkpoint} is left out: {error}", PersistWarning, stacklevel=2)
         return [state for state in states if state is not None]
 
     def times(self, token: Token = None) -> dict[str, str]:
