@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import enum
 import os
 import random
 from collections.abc import Awaitable, Callable
@@ -158,6 +159,24 @@ async def test_another_checkpoint_with_the_same_id_is_not_taken_for_a_copy(locat
         await copy(own, target, workflow_name="case")
 
 
+class Status(str, enum.Enum):
+    OPEN = "open"
+
+
+async def test_values_are_those_of_the_framework(location: str, tmp_path: Path) -> None:
+    states = []
+    for each in (FileCheckpointStorage(tmp_path / "own"), PersistCheckpointStorage(location)):
+        state = {"status": Status.OPEN, "keys": {"$type": "x", "__persist__": 1}, "big": 10**30}
+        await each.save(
+            WorkflowCheckpoint(workflow_name="w1", graph_signature_hash="h", checkpoint_id="c", state=state)
+        )
+        await each.save(
+            WorkflowCheckpoint(workflow_name="w2", graph_signature_hash="h", checkpoint_id="d", state=state)
+        )
+        states.append((await each.load("c")).state)
+    assert states[0] == states[1]
+
+
 async def test_a_damaged_checkpoint_does_not_lose_the_others(location: str, tmp_path: Path) -> None:
     storage = PersistCheckpointStorage(tmp_path / "agents")
     for name in ("a", "b", "c"):
@@ -171,6 +190,8 @@ async def test_a_damaged_checkpoint_does_not_lose_the_others(location: str, tmp_
         assert "d" in await fresh.list_checkpoint_ids(workflow_name="case")
     with pytest.raises(persist.PersistIntegrityError):
         await fresh.load("b")
+    assert await fresh.delete("b")
+    assert not await fresh.delete("b")
 
 
 async def test_a_step_stores_only_what_is_new(location: str) -> None:

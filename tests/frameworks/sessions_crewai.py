@@ -90,6 +90,15 @@ def test_flows_move_in(location: str, tmp_path: Path) -> None:
         assert shown(fresh.load_pending_feedback(name)) == shown(own.load_pending_feedback(name))
 
 
+def test_a_wrong_argument_is_refused(location: str) -> None:
+    with pytest.raises(TypeError, match="needs a location"):
+        PersistFlows()
+    for odd in ([1], None, "x"):
+        with pytest.raises(ValueError, match="Pydantic BaseModel or dict"):
+            PersistFlows(location).save_state(SESSION, "method", odd)
+    assert PersistFlows(location).load_state(SESSION) is None
+
+
 def test_each_method_is_a_step(location: str) -> None:
     flows = PersistFlows(location)
     flows.save_state(SESSION, "first", {"n": 1})

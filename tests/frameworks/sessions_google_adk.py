@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -243,6 +244,42 @@ async def test_what_a_killed_program_has_yet_to_change_is_changed(
     assert await PersistSessionService(location).get_user_state(app_name="app", user_id="u") == {"name": "Ada"}
 
 
+async def test_a_slow_writer_changes_no_newer_state(location: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow, other = PersistSessionService(location), PersistSessionService(location)
+    names = {"app_name": "app", "user_id": "u", "session_id": SESSION}
+    await slow.create_session(**names)
+    put, paused, go_on = slow._put, threading.Event(), threading.Event()
+
+    def late(*arguments: Any) -> None:
+        paused.set()
+        assert go_on.wait(20)
+        put(*arguments)
+
+    async def append(service: PersistSessionService, value: int) -> None:
+        session = await service.get_session(**names)
+        actions = EventActions(state_delta={"app:x": value})
+        moment = time.time() + 5 + value
+        await service.append_event(session, Event(author="u", invocation_id="i", timestamp=moment, actions=actions))
+
+    monkeypatch.setattr(slow, "_put", late)
+    first = asyncio.create_task(append(slow, 1))
+    await asyncio.to_thread(paused.wait, 20)
+    await append(other, 2)
+    go_on.set()
+    await first
+    assert (await PersistSessionService(location).get_session(**names)).state == {"app:x": 2}
+
+
+async def test_events_of_one_session_follow_one_another(location: str) -> None:
+    service = PersistSessionService(location)
+    session = await service.create_session(app_name="app", user_id="u", session_id=SESSION)
+    events = [Event(author="u", invocation_id=f"{number}") for number in range(10)]
+    await asyncio.gather(*[service.append_event(session, event) for event in events])
+    assert len(session.events) == 10
+    stored = await PersistSessionService(location).get_session(app_name="app", user_id="u", session_id=SESSION)
+    assert len(stored.events) == 10
+
+
 async def test_a_later_copy_changes_no_state_back(location: str, tmp_path: Path) -> None:
     own, target = SqliteSessionService(str(tmp_path / "sessions.db")), PersistSessionService(location)
     names = {"app_name": "app", "user_id": "u", "session_id": "s"}
@@ -271,8 +308,8 @@ async def test_other_tools_read_it_as_a_timeline(location: str) -> None:
     store = persist.Store(location)
     places = {timeline.location.removeprefix(store.location).strip("/") for timeline in store.timelines()}
     assert places == {f"{AGENT}/app", f"{AGENT}/app/users/u", f"{AGENT}/app/sessions/u%2f{SESSION}"}
-    assert persist.Timeline(f"{location}/{AGENT}/app").load() == [{"a": 1}]
-    assert persist.Timeline(f"{location}/{AGENT}/app/users/u").load() == [{"b": 2}]
+    assert persist.Timeline(f"{location}/{AGENT}/app").load()[0] == {"a": 1}
+    assert persist.Timeline(f"{location}/{AGENT}/app/users/u").load()[0] == {"b": 2}
 
 
 async def test_a_step_stores_only_what_is_new(location: str) -> None:

@@ -150,6 +150,29 @@ async def test_a_branch_that_somebody_else_clears_is_gone(location: str) -> None
     assert [branch["branch_id"] for branch in await one.list_branches()] == ["main"]
 
 
+async def test_a_branch_that_somebody_else_deletes_is_empty(location: str, tmp_path: Path) -> None:
+    def pair(kind: str) -> list[Any]:
+        path = tmp_path / "sessions.db"
+        if kind == "own":
+            return [AdvancedSQLiteSession(session_id=SESSION, db_path=path, create_tables=True) for _ in range(2)]
+        return [PersistSession(location, SESSION) for _ in range(2)]
+
+    found = []
+    for kind in ("own", "persist"):
+        one, other = pair(kind)
+        await one.add_items([item("1"), item("2", "assistant"), item("3")])
+        await one.create_branch_from_turn(2, "x")
+        await one.add_items([item("in x")])
+        await other.delete_branch("x")
+        popped = await one.pop_item()
+        await one.add_items([item("more in x")])
+        taken = await outcome(other.create_branch_from_turn(1, "x"))
+        found.append(
+            [popped, await one.get_items(), await other.get_items(), await one.get_items(branch_id="main"), taken]
+        )
+    assert found[0] == found[1]
+
+
 async def test_a_branch_begins_at_a_text(location: str, tmp_path: Path) -> None:
     own = AdvancedSQLiteSession(session_id=SESSION, db_path=tmp_path / "sessions.db", create_tables=True)
     session = PersistSession(location, SESSION)

@@ -173,6 +173,11 @@ def test_a_session_moves_in(location: str, tmp_path: Path) -> None:
         assert fresh.read_agent(SESSION, name) == own.read_agent(SESSION, name)
         assert fresh.list_messages(SESSION, name) == own.list_messages(SESSION, name)
     assert fresh.read_agent(SESSION, "c") is None
+    changed = agent("b", 2)
+    fresh.update_agent(SESSION, changed)
+    with pytest.raises(persist.PersistConflictError, match="something else"):
+        copy(own, target, ["b"])
+    assert fresh.read_agent(SESSION, "b") == changed
     fresh.create_message(SESSION, "a", SessionMessage(message("more"), 10))
     with pytest.raises(persist.PersistConflictError, match="something else"):
         copy(own, target, NAMES)

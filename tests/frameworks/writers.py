@@ -39,7 +39,11 @@ def writer(program: str, location: str, name: str, count: int) -> subprocess.Pop
 
 def acknowledged(process: subprocess.Popen[str]) -> list[str]:
     """Waits for the end of a process, and returns the items that it has printed."""
-    return process.communicate(timeout=120)[0].split("\n")[:-1]
+    # Not with communicate(), which leaves out what was read ahead by readline().
+    assert process.stdout is not None
+    printed = process.stdout.read().split("\n")[:-1]
+    process.wait(120)
+    return printed
 
 
 def check_two_processes(program: str, location: str, contents: Contents) -> None:

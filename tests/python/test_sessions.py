@@ -50,3 +50,12 @@ def test_a_clash_with_the_other_distribution_is_named(name: str, folder: Path) -
     done = run_any(python, "-W", "ignore", "-c", f"import persist.{name}", PYTHONPATH=str(mixed.parent))
     assert done.returncode == 1
     assert "pip uninstall persist agent-persist" in done.stderr
+
+
+@pytest.mark.parametrize("name", [*SESSIONS, "langgraph"])
+def test_a_store_is_found_by_its_framework(name: str) -> None:
+    python = environments.with_persist(PROGRAMS / f"with_{name}.txt")
+    found = run(
+        python, "-W", "ignore", "-c", f"import persist; print([n for n in dir(persist.{name}) if n[:7] == 'Persist'])"
+    )
+    assert "Persist" in found

@@ -133,9 +133,21 @@ __all__ = [
 ]
 
 
+_FRAMEWORKS = {
+    "agent_framework",
+    "crewai",
+    "google_adk",
+    "langchain",
+    "langgraph",
+    "openai_agents",
+    "pydantic_ai",
+    "strands",
+}
+
+
 def __getattr__(name: str) -> Any:
     # Each of these imports its framework, so none is imported before it is used.
-    if name in ("crewai", "langchain", "openai_agents", "strands"):
+    if name in _FRAMEWORKS:
         return importlib.import_module(f"persist.{name}")
     raise AttributeError(f"module 'persist' has no attribute {name!r}")
 

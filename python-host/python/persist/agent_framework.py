@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import warnings
@@ -16,7 +17,7 @@ from agent_framework._workflows._checkpoint_encoding import decode_checkpoint_va
 from persist import _persist
 from persist._keys import store_at
 from persist._live.copies import differs, other
-from persist._live.items import text_of
+from persist._live.items import CONTENT_TYPE, text_of
 from persist._live.sessions import Sessions
 from persist._store import Store
 from persist._store_base import StoreBase
@@ -179,8 +180,11 @@ class PersistCheckpointStorage:
 
     def _find(self, checkpoint: str, token: Token) -> tuple[_Workflow, Any] | None:
         """Returns a checkpoint with its workflow. An ID does not say which that is."""
-        for name in self._workflows.ids():
-            workflow = self._workflow(name)
+        workflows = [self._workflow(name) for name in self._workflows.ids()]
+        found = [(workflow.times(token).get(checkpoint), workflow) for workflow in workflows]
+        # The same ID in two workflows is that of the later one, as in files that are named by the ID.
+        several = [(time, workflow) for time, workflow in found if time is not None]
+        for _, workflow in sorted(several, key=lambda each: each[0], reverse=True):
             state = workflow.load(checkpoint, token)
             if state is not None:
                 return workflow, state
@@ -204,7 +208,9 @@ class _Workflow:
     def save(self, state: Any, labels: dict[str, str], token: Token = None) -> None:
         with self._lock:
             before = self._known().get(labels[_ID])
-            self.timeline.append(state, labels=labels, on_conflict="rebase")
+            # Not as an agent: the framework writes values such as those of an enumeration as plain JSON.
+            text = text_of(state).encode()
+            self.timeline.append_bytes(text, content_type=CONTENT_TYPE, labels=labels, on_conflict="rebase")
             if before is not None:
                 # In its place comes the new one, which is there by now.
                 self._remove([before[0]], token)
@@ -216,12 +222,12 @@ class _Workflow:
         if found is None:
             return None
         try:
-            return self.timeline.load(at=found[0])
+            return json.loads(self.timeline.load_bytes(at=found[0]))
         except PersistNotFoundError:  # It was deleted meanwhile.
             with self._lock:
                 self._newest, self._steps = 0, {}
                 found = self._known().get(checkpoint)
-            return None if found is None else self.timeline.load(at=found[0])
+            return None if found is None else json.loads(self.timeline.load_bytes(at=found[0]))
 
     def load_all(self, token: Token = None) -> list[Any]:
         """Returns the states of all checkpoints. A damaged one is left out, and a warning names it."""
@@ -240,10 +246,9 @@ class _Workflow:
 
     def delete(self, checkpoint: str, token: Token = None) -> bool:
         with self._lock:
-            # Another object may have deleted it.
-            if self.load(checkpoint, token) is None:
+            found = self._known().get(checkpoint)
+            if found is None or not self._is_there(found[0]):
                 return False
-            found = self._known()[checkpoint]
             if found[0] == self._newest:
                 # The newest step can't be removed.
                 self.timeline.append(None, on_conflict="rebase")
@@ -253,6 +258,16 @@ class _Workflow:
 
     def close(self) -> None:
         self.timeline.close()
+
+    def _is_there(self, number: int) -> bool:
+        """Returns whether a step is there, even if it is damaged: another object may have deleted it."""
+        try:
+            self.timeline.at(number)
+        except PersistNotFoundError:
+            return False
+        except PersistIntegrityError:
+            return True
+        return True
 
     def _remove(self, numbers: list[int], token: Token) -> None:
         self.timeline.close()

@@ -85,7 +85,9 @@ class PersistFlows(FlowPersistence):
     _sessions: Sessions[Items] = PrivateAttr()
 
     def __init__(self, location: str | os.PathLike[str] | Store = "", **fields: Any) -> None:
-        store = store_at(location or fields.pop("location"))
+        if not (location := location or fields.pop("location", "")):
+            raise TypeError("PersistFlows needs a location, such as a folder or 's3://bucket/agents'")
+        store = store_at(location)
         super().__init__(location=store.location, **fields)
         base, agent = store._twin(StoreBase), self.agent_id
 
@@ -100,7 +102,7 @@ class PersistFlows(FlowPersistence):
 
     def save_state(self, flow_uuid: str, method_name: str, state_data: dict[str, Any] | BaseModel) -> None:
         """Appends the state of a flow, after one of its methods has ended."""
-        state = text_of(_plain(state_data), _plain)
+        state = text_of(_state(state_data), _plain)
         self._change(flow_uuid, method_name, lambda held: [state, *held.items[1:]])
 
     def load_state(self, flow_uuid: str) -> dict[str, Any] | None:
@@ -113,7 +115,7 @@ class PersistFlows(FlowPersistence):
         self, flow_uuid: str, context: PendingFeedbackContext, state_data: dict[str, Any] | BaseModel
     ) -> None:
         """Appends the state of a flow that waits for a person, with what it needs to continue."""
-        state = _plain(state_data)
+        state = _state(state_data)
         texts = [text_of(state, _plain), _waiting(state, context)]
         self._change(flow_uuid, context.method_name, lambda _: texts)
 
@@ -141,6 +143,13 @@ class PersistFlows(FlowPersistence):
 
     def _change(self, flow_uuid: str, method: str, items_of: Callable[[Held], Sequence[str]]) -> None:
         self._sessions.get(flow_uuid).change(lambda held: held.holding(items_of(held)), description=method)
+
+
+def _state(value: Any) -> Any:
+    """Returns a state as JSON may have it, like CrewAI's own store."""
+    if not isinstance(value, dict | BaseModel):
+        raise ValueError(f"state_data must be either a Pydantic BaseModel or dict, got {type(value)}")
+    return _plain(value)
 
 
 def _plain(value: Any) -> Any:

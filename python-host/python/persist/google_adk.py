@@ -39,6 +39,9 @@ _SESSIONS, _USERS = "sessions", "users"
 _PENDING = "pending"
 """What a new session or an event has yet to change in the states of the app and the user."""
 
+_MADE = 256
+"""How many changes of a state are known by their IDs."""
+
 _CHANGED = "the session was changed all the same"
 
 Token = _persist.CancelToken | None
@@ -138,7 +141,6 @@ class PersistSessionService(BaseSessionService):
         self._apply_temp_state(session, event)
         event = self._trim_temp_delta_state(event)
         await in_thread(self._append, session, event, changed=_CHANGED)
-        session.last_update_time = event.timestamp
         return self._commit_event_to_session(session, event)
 
     def close(self) -> None:
@@ -169,8 +171,7 @@ class PersistSessionService(BaseSessionService):
             check(held)
             new = Session(app_name=app, user_id=user, id=session, last_update_time=now)
             known = _record(new, now, parts[2])
-            if parts[0] or parts[1]:
-                known[_PENDING] = parts[:2]
+            _note(known, parts)
             return held.adding([text_of(known)])
 
         check(items.read(token))
@@ -199,13 +200,17 @@ class PersistSessionService(BaseSessionService):
         names = [name for name in self._sessions.parts(app) if name is not None]
         if user is not None:
             names = [name for name in names if _user_of(name) == user]
+        for name in names:
+            self._settle(self._sessions.get(app, name), app, token)
         held = [self._sessions.get(app, name).read(token) for name in names]
         known = [_known(each) for each in held if each.items]
         known.sort(key=lambda each: (each["update_time"], each["user_id"], each["id"]))
         return ListSessionsResponse(sessions=[self._session(app, each, [], token) for each in known])
 
     def _delete(self, app: str, user: str, session: str, token: Token) -> None:
-        self._of(app, user, session, token).delete(token)
+        items = self._of(app, user, session, token)
+        self._settle(items, app, token)
+        items.delete(token)
 
     def _append(self, session: Session, event: Event, token: Token) -> None:
         items = self._of(session.app_name, session.user_id, session.id, token)
@@ -227,14 +232,15 @@ class PersistSessionService(BaseSessionService):
             known = check(held)
             known["update_time"] = event.timestamp
             known["state"].update(parts[2])
-            if parts[0] or parts[1]:
-                before = known.get(_PENDING, [{}, {}])
-                known[_PENDING] = [before[0] | parts[0], before[1] | parts[1]]
+            _note(known, parts)
             *events, _ = held.items
             return held.holding([*events, text, text_of(known)], len(events))
 
         self._settle(items, session.app_name, token)
-        items.change(add, token)
+        # Together, so that events that are appended to one session at the same time follow one another.
+        with items.lock:
+            items.change(add, token)
+            session.last_update_time = event.timestamp
         self._settle(items, session.app_name, token)
 
     def _settle(self, items: Items, app: str, token: Token) -> None:
@@ -245,7 +251,8 @@ class PersistSessionService(BaseSessionService):
         known = _known(held) if held.items else {}
         if not (pending := known.get(_PENDING)):
             return
-        self._put(app, known["user_id"], (pending[0], pending[1], {}), token)
+        for changes in pending:
+            self._put(app, known["user_id"], (changes["app"], changes["user"], {}), token, changes["id"])
 
         def settle(held: Held) -> Held:
             now = _known(held) if held.items else {}
@@ -275,20 +282,26 @@ class PersistSessionService(BaseSessionService):
         before = items.read(token)
         added = len(left(before))
         if before.items and not added:
+            if not session.events and text_of(_known(before)["state"]) != text_of(parts[2]):
+                raise other(location)
             return 0
         # Not again by a later copy, since other sessions may have changed them.
-        self._put(session.app_name, session.user_id, parts, token)
+        self._put(session.app_name, session.user_id, parts, token, uuid.uuid4().hex)
         items.change(put, token)
         *events, known = items.stored(token)
         check(Counter(map(_again, events)), wanted, location)
         check(text_of(json.loads(known)["state"]), text_of(parts[2]), location)
+        shared = (self._sessions.get(session.app_name), self._users.get(session.app_name, session.user_id))
+        for of, delta in zip(shared, parts[:2], strict=True):
+            found = json.loads(of.stored(token)[0]) if delta else {}
+            check(text_of({key: found.get(key) for key in delta}), text_of(delta), of.timeline.location)
         return added
 
-    def _put(self, app: str, user: str, parts: tuple[Values, Values, Values], token: Token) -> None:
-        """Changes the states of an app and of a user."""
+    def _put(self, app: str, user: str, parts: tuple[Values, Values, Values], token: Token, change: str) -> None:
+        """Changes the states of an app and of a user, unless this change was made already."""
         for items, delta in ((self._sessions.get(app), parts[0]), (self._users.get(app, user), parts[1])):
             if delta:
-                items.change(_updating(delta), token)
+                items.change(_updating(delta, change), token)
 
     def _session(self, app: str, known: Values, events: list[Event], token: Token) -> Session:
         state = dict(known["state"])
@@ -349,12 +362,22 @@ def _state(items: Items, token: Token) -> Values:
     return state
 
 
-def _updating(delta: Values) -> Callable[[Held], Held]:
+def _updating(delta: Values, change: str) -> Callable[[Held], Held]:
+    """Returns what makes a change, and notes its ID: whoever makes it again later changes nothing."""
+
     def update(held: Held) -> Held:
-        state = json.loads(held.items[0]) if held.items else {}
-        return held.holding([text_of({**state, **delta})])
+        state, made = map(json.loads, held.items) if held.items else ({}, [])
+        if change in made:
+            return held
+        return held.holding([text_of({**state, **delta}), text_of([*made, change][-_MADE:])])
 
     return update
+
+
+def _note(known: Values, parts: tuple[Values, Values, Values]) -> None:
+    """Notes what has yet to change in the states of the app and the user."""
+    if parts[0] or parts[1]:
+        known.setdefault(_PENDING, []).append({"id": uuid.uuid4().hex, "app": parts[0], "user": parts[1]})
 
 
 def _parts(state: Values) -> tuple[Values, Values, Values]:

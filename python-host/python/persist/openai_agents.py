@@ -94,12 +94,12 @@ class PersistSession:
 
     # What every session can do.
 
-    async def get_items(self, limit: int | None = None) -> list[Any]:
+    async def get_items(self, limit: int | None = None, branch_id: str | None = None) -> list[Any]:
         """Returns all items, or the last ``limit`` of them, the oldest first. Without a limit, that of the
-        settings applies.
+        settings applies. ``branch_id`` names another branch than the current one.
         """
         most = resolve_session_limit(limit, self.session_settings)
-        held = await in_thread(self._read)
+        held = await in_thread(self._read if branch_id is None else self._items(branch_id).read)
         # A negative limit is none, as for SQLite.
         items: list[Any] = await in_thread(lambda _: held.read(None if most is None or most < 0 else most))
         return items
@@ -199,7 +199,8 @@ class PersistSession:
             raise ValueError(f"Branch '{branch_id}' does not exist")
         if branch_id == self._branch:
             await self.switch_to_branch(_MAIN)
-        await in_thread(self._items(branch_id).delete, changed=_CHANGED)
+        # Not as a whole, so that others who use it can tell this from a session that was cleared.
+        await in_thread(self._items(branch_id).empty, changed=_CHANGED)
 
     async def list_branches(self) -> list[dict[str, Any]]:
         """Returns the branches that have items, the oldest first, each with ``branch_id``,

@@ -16,7 +16,7 @@ from strands.types.exceptions import SessionException, StorageError
 from strands.types.session import Session, SessionAgent, SessionMessage
 
 from persist._keys import key_of, name_of, prefix_of, store_at
-from persist._live.copies import check, missing
+from persist._live.copies import check, missing, other
 from persist._live.items import NAME, Held, Items, label_of, text_of
 from persist._live.sessions import Sessions
 from persist._store import Store
@@ -55,9 +55,14 @@ def copy(source: SessionRepository, target: PersistSessionManager, agent_ids: It
         texts = missing(_texts(there), _texts(messages), items.timeline.location)
         ending = text_of(agent.to_dict())
 
-        def add(held: Held, texts: Sequence[str] = texts, ending: str = ending) -> Held:
+        def add(
+            held: Held, texts: Sequence[str] = texts, ending: str = ending, place: str = items.timeline.location
+        ) -> Held:
             before = held.items[:-1]
-            if not texts and held.items and held.items[-1] == ending:
+            if not texts and held.items:
+                # The messages are the same. Whoever has gone on with the target has changed the agent.
+                if held.items[-1] != ending:
+                    raise other(place)
                 return held
             return held.holding([*before, *texts, ending], len(before))
 
@@ -134,12 +139,12 @@ class PersistSessionManager(RepositorySessionManager, SessionRepository):
         Raises:
             SessionException: There is none with this ID.
         """
-        if self.read_session(session_id) is None:
+        both = [(sessions, part) for sessions in (self._groups, self._agents) for part in sessions.parts(session_id)]
+        if not both:
             raise SessionException(f"Session {session_id} does not exist")
-        for sessions in (self._groups, self._agents):
-            for part in sessions.parts(session_id):
-                if part is not None:
-                    sessions.get(session_id, part).delete()
+        for sessions, part in both:
+            if part is not None:
+                sessions.get(session_id, part).delete()
         # Last, so that it can be repeated.
         self._agents.get(session_id).delete()
 

@@ -111,13 +111,13 @@ class Items:
         self.timeline = Timeline.__new__(Timeline)
         self.timeline._set(store, folder, agent_id, session_id)
         self._labels = dict(labels or {})
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._held: Held | None = None
         self._appended = (0, 0)
 
     def read(self, token: _persist.CancelToken | None = None) -> Held:
         """Returns what the session has now."""
-        with self._lock:
+        with self.lock:
             if self._held is None or not self.timeline._is_newest(self._held.number):
                 self._held = self._load(0, token)
             return self._held
@@ -129,7 +129,7 @@ class Items:
         again if somebody else was faster. If it returns the same, nothing is stored. The step gets the
         description.
         """
-        with self._lock:
+        with self.lock:
             base = 0
             for attempt in range(_ATTEMPTS):
                 known = self._held
@@ -160,13 +160,22 @@ class Items:
 
     def stored(self, token: _persist.CancelToken | None = None) -> list[str]:
         """Reads the items again, whatever is held, and returns them."""
-        with self._lock:
+        with self.lock:
             self._held = self._load(0, token)
             return [*self._held.items]
 
+    def empty(self, token: _persist.CancelToken | None = None) -> None:
+        """Removes all items, with the steps that had them. The session is still there."""
+        with self.lock:
+            held = self.change(lambda held: held.holding([]) if held.items else held, token)
+            self.timeline.close()
+            self.timeline._opened().native.remove([*range(1, held.number)], token)
+            # What was removed may have made the newest step another one.
+            self._held = None
+
     def delete(self, token: _persist.CancelToken | None = None) -> None:
         """Deletes the session, with all its steps."""
-        with self._lock:
+        with self.lock:
             self._held = None
             for _ in range(_ATTEMPTS):
                 try:
@@ -192,7 +201,7 @@ class Items:
 
     def close(self) -> None:
         """Records which step is the newest."""
-        with self._lock:
+        with self.lock:
             self.timeline.close()
 
     def _load(self, base: int, token: _persist.CancelToken | None) -> Held:
