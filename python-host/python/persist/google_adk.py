@@ -163,26 +163,20 @@ class PersistSessionService(BaseSessionService):
         session = (session or "").strip() or str(uuid.uuid4())
         items, now, parts = self._of(app, user, session, token), time.time(), _parts(state or {})
 
-        def check(held: Held) -> None:
+        def create(held: Held) -> Held:
             if held.items:
                 raise AlreadyExistsError(f"Session with id {session} already exists.")
-
-        def create(held: Held) -> Held:
-            check(held)
             new = Session(app_name=app, user_id=user, id=session, last_update_time=now)
             known = _record(new, now, parts[2])
             _note(known, parts)
             return held.adding([text_of(known)])
 
-        check(items.read(token))
-        known = _known(items.change(create, token))
-        self._settle(items, app, token)
-        return self._session(app, known, [], token)
+        held = self._settle(items, items.change(create, token), app, token)
+        return self._session(app, _known(held), [], token)
 
     def _get(self, app: str, user: str, session: str, config: GetSessionConfig | None, token: Token) -> Session | None:
         items = self._of(app, user, session, token)
-        self._settle(items, app, token)
-        held = items.read(token)
+        held = self._settle(items, items.read(token), app, token)
         if not held.items:
             return None
         texts = [*zip([float(event["timestamp"]) for event in held.read()[:-1]], held.items, strict=False)]
@@ -200,16 +194,15 @@ class PersistSessionService(BaseSessionService):
         names = [name for name in self._sessions.parts(app) if name is not None]
         if user is not None:
             names = [name for name in names if _user_of(name) == user]
-        for name in names:
-            self._settle(self._sessions.get(app, name), app, token)
-        held = [self._sessions.get(app, name).read(token) for name in names]
+        found = [self._sessions.get(app, name) for name in names]
+        held = [self._settle(items, items.read(token), app, token) for items in found]
         known = [_known(each) for each in held if each.items]
         known.sort(key=lambda each: (each["update_time"], each["user_id"], each["id"]))
         return ListSessionsResponse(sessions=[self._session(app, each, [], token) for each in known])
 
     def _delete(self, app: str, user: str, session: str, token: Token) -> None:
         items = self._of(app, user, session, token)
-        self._settle(items, app, token)
+        self._settle(items, items.read(token), app, token)
         items.delete(token)
 
     def _append(self, session: Session, event: Event, token: Token) -> None:
@@ -217,7 +210,7 @@ class PersistSessionService(BaseSessionService):
         parts = _parts(event.actions.state_delta if event.actions else {})
         text = _event(event)
 
-        def check(held: Held) -> Values:
+        def add(held: Held) -> Held:
             if not held.items:
                 raise SessionNotFoundError(f"Session {session.id} not found.")
             known = _known(held)
@@ -226,31 +219,26 @@ class PersistSessionService(BaseSessionService):
                     "The last_update_time provided in the session object is earlier than the update_time in storage."
                     " Please check if it is a stale session."
                 )
-            return known
-
-        def add(held: Held) -> Held:
-            known = check(held)
             known["update_time"] = event.timestamp
             known["state"].update(parts[2])
             _note(known, parts)
             *events, _ = held.items
             return held.holding([*events, text, text_of(known)], len(events))
 
-        self._settle(items, session.app_name, token)
         # Together, so that events that are appended to one session at the same time follow one another.
         with items.lock:
-            items.change(add, token)
+            held = items.change(add, token)
             session.last_update_time = event.timestamp
-        self._settle(items, session.app_name, token)
+        self._settle(items, held, session.app_name, token)
 
-    def _settle(self, items: Items, app: str, token: Token) -> None:
+    def _settle(self, items: Items, held: Held, app: str, token: Token) -> Held:
         """Changes the states of the app and the user if that has yet to be done. A session
-        or an event is stored with these changes first, so that it is refused, or interrupted, as a whole.
+        or an event is stored with these changes first, so that it is refused, or interrupted, as a whole. Returns what
+        the session has then.
         """
-        held = items.read(token)
         known = _known(held) if held.items else {}
         if not (pending := known.get(_PENDING)):
-            return
+            return held
         for changes in pending:
             self._put(app, known["user_id"], (changes["app"], changes["user"], {}), token, changes["id"])
 
@@ -260,7 +248,7 @@ class PersistSessionService(BaseSessionService):
                 return held
             return held.holding([*held.items[:-1], text_of(now)], len(held.items) - 1)
 
-        items.change(settle, token)
+        return items.change(settle, token)
 
     def _put_session(self, session: Session, token: Token) -> int:
         """Stores a session of another service as it is. Returns how many events were added."""

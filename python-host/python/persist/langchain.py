@@ -12,7 +12,8 @@ from langchain_core.stores import BaseStore
 from persist import _persist
 from persist._keys import key_of, name_of, prefix_of, store_at
 from persist._live.copies import check, missing
-from persist._live.items import Items, items_at, text_of
+from persist._live.history import CHANGED, History
+from persist._live.items import text_of
 from persist._store import Store
 from persist._threads import in_thread
 from persist.errors import PersistNotFoundError
@@ -21,8 +22,6 @@ __all__ = ["ByteStore", "PersistChatHistory", "copy"]
 
 AGENT = "langchain"
 """The agent of the histories, unless another is given."""
-
-_CHANGED = "the history was changed all the same"
 
 
 def copy(source: BaseChatMessageHistory, target: PersistChatHistory) -> int:
@@ -43,7 +42,7 @@ def copy(source: BaseChatMessageHistory, target: PersistChatHistory) -> int:
     return len(left)
 
 
-class PersistChatHistory(BaseChatMessageHistory):
+class PersistChatHistory(History, BaseChatMessageHistory):
     """The messages of one session, in files or a bucket. Each time that messages are added, only these are
     stored, as a step of a timeline.
 
@@ -62,9 +61,7 @@ class PersistChatHistory(BaseChatMessageHistory):
     """
 
     def __init__(self, location: str | os.PathLike[str] | Store, session_id: str, *, agent_id: str = AGENT) -> None:
-        super().__init__()
-        self.session_id = session_id
-        self._items: Items = items_at(location, agent_id, session_id)
+        super().__init__(location, session_id, agent_id)
 
     @property
     def messages(self) -> list[BaseMessage]:
@@ -82,27 +79,11 @@ class PersistChatHistory(BaseChatMessageHistory):
 
     async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
         """Like :meth:`add_messages`, for asyncio."""
-        await in_thread(self._add, _texts(messages), changed=_CHANGED)
-
-    def clear(self) -> None:
-        """Deletes all messages, with all steps."""
-        self._items.delete()
-
-    async def aclear(self) -> None:
-        """Like :meth:`clear`, for asyncio."""
-        await in_thread(self._items.delete, changed=_CHANGED)
-
-    def close(self) -> None:
-        """Records which step is the newest, so that its loss would be noticed."""
-        self._items.close()
+        await in_thread(self._add, _texts(messages), changed=CHANGED)
 
     def _read(self, token: _persist.CancelToken | None = None) -> list[BaseMessage]:
         found: list[BaseMessage] = messages_from_dict(self._items.read(token).read())
         return found
-
-    def _add(self, texts: Sequence[str], token: _persist.CancelToken | None = None) -> None:
-        if texts:
-            self._items.change(lambda held: held.adding(texts), token)
 
 
 def _texts(messages: Sequence[BaseMessage]) -> list[str]:

@@ -10,7 +10,8 @@ from typing import Any
 from pydantic_ai.messages import ModelMessage, ModelMessagesTypeAdapter
 
 from persist import _persist
-from persist._live.items import items_at, text_of
+from persist._live.history import CHANGED, History
+from persist._live.items import text_of
 from persist._store import Store
 from persist._threads import in_thread
 
@@ -19,10 +20,8 @@ __all__ = ["PersistMessageHistory"]
 AGENT = "pydantic-ai"
 """The agent of the histories, unless another is given."""
 
-_CHANGED = "the history was changed all the same"
 
-
-class PersistMessageHistory:
+class PersistMessageHistory(History):
     """The messages of one session, in files or a bucket. Each time that messages are added, only these are
     stored, as a step of a timeline.
 
@@ -42,8 +41,7 @@ class PersistMessageHistory:
     """
 
     def __init__(self, location: str | os.PathLike[str] | Store, session_id: str, *, agent_id: str = AGENT) -> None:
-        self.session_id = session_id
-        self._items = items_at(location, agent_id, session_id)
+        super().__init__(location, session_id, agent_id)
 
     def load(self) -> list[ModelMessage]:
         """Returns all messages, the oldest first."""
@@ -60,7 +58,7 @@ class PersistMessageHistory:
 
     async def aadd(self, messages: Sequence[ModelMessage]) -> None:
         """Like :meth:`add`, for asyncio."""
-        await in_thread(self._add, _texts(messages), changed=_CHANGED)
+        await in_thread(self._add, _texts(messages), changed=CHANGED)
 
     def replace(self, messages: Sequence[ModelMessage]) -> None:
         """Replaces all messages, for example by a summary. Earlier steps still have them, until they are pruned."""
@@ -68,28 +66,12 @@ class PersistMessageHistory:
 
     async def areplace(self, messages: Sequence[ModelMessage]) -> None:
         """Like :meth:`replace`, for asyncio."""
-        await in_thread(self._replace, _texts(messages), changed=_CHANGED)
-
-    def clear(self) -> None:
-        """Deletes all messages, with all steps."""
-        self._items.delete()
-
-    async def aclear(self) -> None:
-        """Like :meth:`clear`, for asyncio."""
-        await in_thread(self._items.delete, changed=_CHANGED)
-
-    def close(self) -> None:
-        """Records which step is the newest, so that its loss would be noticed."""
-        self._items.close()
+        await in_thread(self._replace, _texts(messages), changed=CHANGED)
 
     def _load(self, token: _persist.CancelToken | None = None) -> list[ModelMessage]:
         state = f"[{','.join(self._items.read(token).items)}]"
         found: list[ModelMessage] = ModelMessagesTypeAdapter.validate_json(state)
         return found
-
-    def _add(self, texts: Sequence[str], token: _persist.CancelToken | None = None) -> None:
-        if texts:
-            self._items.change(lambda held: held.adding(texts), token)
 
     def _replace(self, texts: Sequence[str], token: _persist.CancelToken | None = None) -> None:
         self._items.change(lambda held: held.holding(texts), token)
